@@ -1,0 +1,1 @@
+"""Named scenes, loaded by `simengine.load_scene(name)`."""

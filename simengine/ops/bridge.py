@@ -1,0 +1,63 @@
+"""What every gradient bridge needs: Warp views of torch tensors, the stream to launch on, the backend to choose.
+
+A bridge is a `torch.autograd.Function` whose forward and backward launch kernels. Kernel arrays exist nowhere else.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import warp as wp
+
+Backend = Literal["warp", "taichi", "reference"]
+
+wp.config.log_level = wp.LOG_WARNING  # before init(): the banner goes to stdout, where a command's JSON goes
+wp.init()  # before the first from_torch: a CPU tensor raises AttributeError otherwise
+
+
+def backend(*available: Backend) -> Backend:
+    """The kernel language to use: the first of `available`, unless `SIMENGINE_KERNELS` overrides it.
+
+    Args:
+        available: Backends the op has, best first; `"reference"` is always available.
+
+    Raises:
+        ValueError: `SIMENGINE_KERNELS` names no backend.
+    """
+    wanted = os.environ.get("SIMENGINE_KERNELS", "")
+    if not wanted:
+        return available[0]
+    if wanted not in ("warp", "taichi", "reference"):
+        raise ValueError(f"SIMENGINE_KERNELS={wanted!r}: expected warp, taichi or reference")
+    return wanted if wanted in (*available, "reference") else available[0]  # type: ignore[return-value]
+
+
+def array(tensor: torch.Tensor, dtype: Any = None) -> wp.array:
+    """A Warp view of a tensor's memory, without a gradient.
+
+    Args:
+        tensor: Contiguous tensor. A vector or matrix `dtype` takes up its trailing dimensions.
+        dtype: Warp type of an element; None for the scalar of the tensor.
+    """
+    return wp.from_torch(tensor.detach(), dtype=dtype, requires_grad=False)
+
+
+def scalar(tensor: torch.Tensor) -> type:
+    """The Warp scalar type of a float tensor.
+
+    Raises:
+        TypeError: The tensor is neither float32 nor float64.
+    """
+    if tensor.dtype == torch.float32:
+        return wp.float32
+    if tensor.dtype == torch.float64:
+        return wp.float64
+    raise TypeError(f"kernels take float32 or float64 tensors, got {tensor.dtype}; convert with .float() or .double()")
+
+
+def launch(kernel: Any, dim: int | Sequence[int], inputs: Sequence[Any], outputs: Sequence[Any] = (), *, on: torch.Tensor) -> None:
+    """Launch a kernel on the device of `on`; on CUDA on torch's current stream, so no synchronisation is needed."""
+    device = wp.device_from_torch(on.device)
+    stream = wp.stream_from_torch(torch.cuda.current_stream(on.device)) if on.is_cuda else None
+    wp.launch(kernel, dim=dim, inputs=list(inputs), outputs=list(outputs), device=device, stream=stream)

@@ -1,0 +1,53 @@
+"""The base of every scene: plain, frozen data that knows how to become a model, a run and an inverse problem."""
+
+import abc
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from simengine.fit.training import AbstractTraining
+    from simengine.io.run_directory import RunDirectory
+
+
+class SceneError(ValueError):
+    """A scene cannot be read or built. The one-line message names file, line, key, value and remedy."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractScene(abc.ABC):
+    """A scene of one kind. Sub-classes are frozen dataclasses of plain data (numbers, strings, tuples, dataclasses).
+
+    Attributes:
+        kind: The value of the key `kind` in a scene file.
+        seed: Seed of everything random in this scene.
+        directory: Where relative paths in the scene start; set by the loader.
+    """
+
+    kind: ClassVar[str]
+    seed: int = 0
+    directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
+
+    @abc.abstractmethod
+    def build(self, *, device: str | None = None) -> Any:
+        """What the solver takes: `(model, state)` for what moves, a model alone for what is solved at once.
+
+        Args:
+            device: Torch device; None for the best available.
+        """
+
+    @abc.abstractmethod
+    def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
+        """Simulate or solve, write states and pictures to `out`, and return the summary printed by `simengine run`."""
+
+    def training(self, *, device: str | None = None) -> "AbstractTraining":
+        """The inverse problem of this scene, as `simengine fit` drives it.
+
+        Raises:
+            SceneError: The scene has no `[fit]` table.
+        """
+        raise SceneError(f"a scene of kind {self.kind!r} without a [fit] table has nothing to fit; add one")
+
+    def check(self, *, device: str | None = None) -> dict[str, Any]:
+        """Pre-flight figures for `simengine check`, without running the scene."""
+        return {}

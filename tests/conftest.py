@@ -1,0 +1,22 @@
+"""Fixtures that every area uses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # two workers share two cores; and the same bits on any machine
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data made by independent codes; not part of the project."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "reference"
+    if not folder.is_dir():
+        pytest.skip("the reference data of independent codes (../shared/reference) is not at hand")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
