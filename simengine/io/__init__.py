@@ -1,1 +1,8 @@
-"""TODO"""
+"""Files in and out: one module per format, a registry by suffix, run directories and checkpoints.
+
+Everything here takes arrays, tensors and dicts, never models.
+"""
+
+from simengine.io.registry import register_format, write
+
+__all__ = ["register_format", "write"]

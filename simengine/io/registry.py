@@ -1,0 +1,56 @@
+"""`write(path, data)`: the format follows from the suffix."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Writer = Callable[..., None]
+
+# suffix -> "module:function"; imported on first use, since the libraries behind them are heavy
+_writers: dict[str, str | Writer] = {
+    ".png": "simengine.io.image:write_png",
+    ".gif": "simengine.io.video:write_gif",
+    ".mp4": "simengine.io.video:write_mp4",
+    ".npz": "simengine.io.arrays:write_npz",
+    ".json": "simengine.io.arrays:write_json",
+    ".ply": "simengine.io.particles:write_ply",
+    ".vtp": "simengine.io.particles:write_vtp",
+    ".pvd": "simengine.io.particles:write_pvd",
+}
+
+
+def register_format(suffix: str, writer: Writer) -> None:
+    """Make `write` use `writer(path, data, **options)` for files named `*suffix`."""
+    if not suffix.startswith("."):
+        raise ValueError(f"suffix={suffix!r}: expected a leading dot, as in '.png'")
+    _writers[suffix.lower()] = writer
+
+
+def write(path: str | Path, data: Any, **options: Any) -> Path:
+    """Write `data` in the format that the suffix of `path` names, completely or not at all.
+
+    Args:
+        path: File to write; missing folders are made.
+        data: What the format takes: an image (h, w, 3) linear RGB, frames, a dict of arrays, points with fields.
+        options: Passed to the writer of the format.
+
+    Raises:
+        ValueError: No writer is known for the suffix, or the data do not fit it.
+    """
+    path = Path(path)
+    writer = _writers.get(path.suffix.lower())
+    if writer is None:
+        raise ValueError(f"{path.name}: no writer for suffix {path.suffix!r}; known: {', '.join(sorted(_writers))}")
+    if isinstance(writer, str):
+        module, function = writer.split(":")
+        writer = _writers[path.suffix.lower()] = getattr(importlib.import_module(module), function)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # never half of a file: write beside it, then rename
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        writer(partial, data, **options)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
