@@ -16,7 +16,8 @@ def to_numpy(value: Any) -> np.ndarray:
 
 def write_npz(path: Path, data: Mapping[str, Any]) -> None:
     """Write a dict of arrays, compressed."""
-    np.savez_compressed(path, **{name: to_numpy(value) for name, value in data.items()})
+    arrays: dict[str, Any] = {name: to_numpy(value) for name, value in data.items()}
+    np.savez_compressed(path, **arrays)
 
 
 def plain(value: Any) -> Any:

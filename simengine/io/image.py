@@ -28,7 +28,7 @@ def to_srgb8(image: Any) -> NDArray[np.uint8]:
     """8-bit sRGB (IEC 61966-2-1) from linear RGB; 8-bit input is passed through."""
     pixels = to_array(image)
     if pixels.dtype == np.uint8:
-        return pixels
+        return pixels.astype(np.uint8, copy=False)
     linear = np.clip(pixels, 0.0, 1.0)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-12) ** (1 / 2.4) - 0.055)
     return np.round(255 * encoded).astype(np.uint8)

@@ -22,7 +22,7 @@ def _split(data: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def write_ply(path: Path, data: Mapping[str, Any]) -> None:
-    """Write one frame as binary PLY: `x` (n, 3) and further fields (n, ...) as float properties `name_0`, `name_1`..."""
+    """Write one frame as binary PLY: `x` (n, 3) and further fields (n, ...) as float properties `name_0`..."""
     positions, fields = _split(data)
     columns = {"x": positions[:, 0], "y": positions[:, 1], "z": positions[:, 2]}
     for name, values in fields.items():

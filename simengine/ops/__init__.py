@@ -1,1 +1,1 @@
-"""TODO"""
+"""The gradient bridges: each op beside its plain torch reference."""

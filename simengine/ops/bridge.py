@@ -30,7 +30,7 @@ def backend(*available: Backend) -> Backend:
         return available[0]
     if wanted not in ("warp", "taichi", "reference"):
         raise ValueError(f"SIMENGINE_KERNELS={wanted!r}: expected warp, taichi or reference")
-    return wanted if wanted in (*available, "reference") else available[0]  # type: ignore[return-value]
+    return wanted if wanted in (*available, "reference") else available[0]
 
 
 def array(tensor: torch.Tensor, dtype: Any = None) -> wp.array:
@@ -56,7 +56,9 @@ def scalar(tensor: torch.Tensor) -> type:
     raise TypeError(f"kernels take float32 or float64 tensors, got {tensor.dtype}; convert with .float() or .double()")
 
 
-def launch(kernel: Any, dim: int | Sequence[int], inputs: Sequence[Any], outputs: Sequence[Any] = (), *, on: torch.Tensor) -> None:
+def launch(
+    kernel: Any, dim: int | Sequence[int], inputs: Sequence[Any], outputs: Sequence[Any] = (), *, on: torch.Tensor
+) -> None:
     """Launch a kernel on the device of `on`; on CUDA on torch's current stream, so no synchronisation is needed."""
     device = wp.device_from_torch(on.device)
     stream = wp.stream_from_torch(torch.cuda.current_stream(on.device)) if on.is_cuda else None

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Figures, pages and windows. Takes arrays."""

@@ -1,0 +1,177 @@
+"""Few parameters, many residuals: Levenberg-Marquardt, with the covariance of what it finds.
+
+Each iteration is one accepted step, so that a fit can be shown, interrupted and resumed between two of them.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from simengine.fit.parameters import ParameterSet
+from simengine.fit.training import AbstractTraining
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+
+Residual = Callable[[dict[str, torch.Tensor]], torch.Tensor]
+Jacobian = Callable[[ParameterSet], tuple[torch.Tensor, torch.Tensor]]
+
+# A parameter counts as identified if the data leave less than this fraction of a coordinate's unit: a factor e of a
+# positive parameter.
+IDENTIFIED_STD = 0.5
+
+
+def difference_jacobian(residual: Residual, *, step: float = 1e-4) -> Jacobian:
+    """Residual and Jacobian by central differences in the unconstrained coordinates; 2 p + 1 evaluations.
+
+    Args:
+        residual: Parameters by name -> residuals, shape (m,).
+        step: Half the distance of the two points. The error is step^2/6 times the third derivative plus the rounding of
+            the residual over `step`: 1e-4 suits a residual computed in float64.
+    """
+
+    def evaluate(parameters: ParameterSet) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            z = parameters.z.detach()
+            columns = []
+            for unit in torch.eye(len(z), dtype=z.dtype):
+                ahead, behind = residual(parameters(z + step * unit)), residual(parameters(z - step * unit))
+                columns.append((ahead.double() - behind.double()) / (2 * step))
+            return residual(parameters(z)).double(), torch.stack(columns, dim=1)
+
+    return evaluate
+
+
+def forward_jacobian(residual: Residual) -> Jacobian:
+    """Residual and Jacobian by forward-mode differentiation, for residuals made of torch functions that have it."""
+
+    def evaluate(parameters: ParameterSet) -> tuple[torch.Tensor, torch.Tensor]:
+        def of(z: torch.Tensor) -> torch.Tensor:
+            return residual(parameters(z))
+
+        z = parameters.z.detach()
+        return of(z).detach().double(), torch.func.jacfwd(of)(z).detach().double()
+
+    return evaluate
+
+
+class LeastSquaresTraining(AbstractTraining):
+    """Minimises the mean square of a residual over a few scalar parameters.
+
+    Args:
+        parameters: What is sought.
+        residual: Parameters by name -> residuals, shape (m,), in the unit of the observations.
+        jacobian: Gives residual and Jacobian in the unconstrained coordinates; None for central differences.
+        num_iterations: At most so many steps.
+        tolerance: Converged when a step moves every coordinate by less.
+        sigma: Standard deviation of the noise in the observations; None to estimate it from the residual.
+    """
+
+    def __init__(
+        self,
+        parameters: ParameterSet,
+        residual: Residual,
+        *,
+        jacobian: Jacobian | None = None,
+        num_iterations: int = 30,
+        tolerance: float = 1e-7,
+        sigma: float | None = None,
+    ) -> None:
+        self.parameters = parameters
+        self.residual = residual
+        self.jacobian = jacobian or difference_jacobian(residual)
+        self.num_iterations = num_iterations
+        self.tolerance = tolerance
+        self.sigma = sigma
+        self.damping = torch.tensor(1e-3, dtype=torch.float64)
+        self.last_step = torch.tensor(math.inf, dtype=torch.float64)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the last step was smaller than the tolerance."""
+        return bool(self.last_step < self.tolerance)
+
+    def step(self) -> dict[str, float]:
+        """One Jacobian, and trials with growing damping until one lowers the sum of squares.
+
+        Where none does, the point is a minimum to rounding: the step counts as zero.
+        """
+        r, j = self.jacobian(self.parameters)
+        gram, gradient = j.T @ j, j.T @ r
+        scale = gram.diagonal().clamp_min(1e-30 * gram.diagonal().max().clamp_min(1e-300))
+        start, before = self.parameters.z.detach().clone(), r.square().sum()
+        size = 0.0
+        for _ in range(12):
+            move = torch.linalg.solve(gram + torch.diag(self.damping * scale), -gradient)
+            if float(move.abs().max()) < self.tolerance:
+                size = float(move.abs().max())
+                break
+            trial = start + move.clamp(-2.0, 2.0)
+            with torch.no_grad():
+                after = self.residual(self.parameters(trial)).double().square().sum()
+            if bool(after < before):
+                self.parameters.z.data.copy_(trial)
+                self.damping = (self.damping / 10).clamp_min(1e-12)
+                size = float((trial - start).abs().max())
+                break
+            self.damping = self.damping * 10
+        self.last_step = torch.tensor(size, dtype=torch.float64)
+        mean_square = float(before) / len(r)
+        return {"loss": mean_square, "step": size, "damping": float(self.damping)}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Coordinates and damping."""
+        return {"z": self.parameters.z.detach().clone(), "damping": self.damping, "last_step": self.last_step}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.parameters.z.data.copy_(state["z"])
+        self.damping, self.last_step = state["damping"], state["last_step"]
+
+    def estimates(self) -> dict[str, float]:
+        """The parameters."""
+        return self.parameters.values()
+
+    def uncertainty(self) -> dict[str, Any]:
+        """Standard deviations, correlations and identifiability at the current point.
+
+        The covariance is sigma^2 (J^T J)^-1 in the unconstrained coordinates, taken to the parameters by their slopes;
+        sigma^2 is given or |r|^2/(m - p). `conditioning` is that of J with columns of unit length: what the data leave
+        undetermined even if each parameter alone is well determined.
+        """
+        r, j = self.jacobian(self.parameters)
+        m, p = j.shape
+        variance = self.sigma**2 if self.sigma is not None else float(r.square().sum()) / max(m - p, 1)
+        lengths = j.norm(dim=0)
+        names = self.parameters.names
+        if not bool((lengths > 0).all()):
+            blind = [name for name, length in zip(names, lengths, strict=True) if float(length) == 0]
+            return {
+                "sigma": math.sqrt(variance),
+                "conditioning": math.inf,
+                "identified": {n: n not in blind for n in names},
+            }
+        unit = j / lengths
+        singular = torch.linalg.svdvals(unit)
+        covariance = variance * torch.linalg.pinv(unit.T @ unit, hermitian=True) / torch.outer(lengths, lengths)
+        z_std = covariance.diagonal().clamp_min(0).sqrt()
+        slopes = self.parameters.slopes()
+        conditioning = float(singular.max() / singular.min().clamp_min(1e-300))
+        correlation = covariance / torch.outer(z_std, z_std).clamp_min(1e-300)
+        return {
+            "sigma": math.sqrt(variance),
+            "std": {name: float(s * g.abs()) for name, s, g in zip(names, z_std, slopes, strict=True)},
+            "correlation": correlation.tolist(),
+            "conditioning": conditioning,
+            "identified": {
+                name: bool(s < IDENTIFIED_STD) and conditioning < 1e8 for name, s in zip(names, z_std, strict=True)
+            },
+        }
+
+    def finish(self, out: "RunDirectory") -> dict[str, Any]:
+        """Write `fit.json` with the estimates and their uncertainty."""
+        summary = {"parameters": self.estimates(), **self.uncertainty()}
+        out.write("fit.json", summary)
+        return summary

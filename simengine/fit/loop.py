@@ -1,0 +1,135 @@
+"""The one loop of every fit and training: progress, log, checkpoints, interruption and resume."""
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+
+from simengine.fit.result import FitResult
+from simengine.fit.training import AbstractTraining
+from simengine.io import checkpoint
+from simengine.io.run_directory import RunDirectory
+
+_RNG = "rng_state"
+
+
+class NonFiniteLossError(RuntimeError):
+    """A step gave a loss that is not finite; the last checkpoint is from before it."""
+
+
+def fit(
+    training: AbstractTraining,
+    out: RunDirectory,
+    *,
+    checkpoint_seconds: float = 20.0,
+    progress: bool = True,
+) -> FitResult:
+    """Drive a training to its end, from its checkpoint in `out` if there is one.
+
+    The random state is saved with the training's own, so on a CPU a resumed run ends bitwise where an uninterrupted one
+    does. Ctrl-C ends the current iteration, saves and returns; a second one stops at once and loses that iteration.
+
+    Args:
+        training: What to drive.
+        out: Where checkpoints, the log and the results go.
+        checkpoint_seconds: Save after an iteration when this long [s] has passed since the last save.
+        progress: Whether to show a progress line on standard error.
+
+    Raises:
+        NonFiniteLossError: A loss is NaN or infinite.
+        ValueError: The checkpoint is damaged or from another training.
+    """
+    folder = out.path / "checkpoint"
+    iteration, history = 0, []
+    if checkpoint.exists(folder):
+        tensors, meta = checkpoint.load(folder)
+        torch.set_rng_state(tensors.pop(_RNG))
+        training.load_state_dict(tensors)
+        iteration = int(meta["iteration"])
+        history = [entry["figures"] for entry in out.events("iteration") if entry["iteration"] <= iteration][:iteration]
+        out.log("resume", iteration=iteration)
+
+    def save() -> None:
+        checkpoint.save(
+            folder, {**training.state_dict(), _RNG: torch.get_rng_state()}, {"iteration": iteration}, tag=iteration
+        )
+
+    last_save = time.monotonic()
+    with _deferred_interrupt() as interrupt, _progress(training, iteration, show=progress) as advance:
+        while iteration < training.num_iterations and not training.converged and not interrupt.pending:
+            figures = training.step()
+            if not math.isfinite(figures["loss"]):
+                raise NonFiniteLossError(
+                    f"iteration {iteration + 1}: loss is {figures['loss']}; lower the learning rate or the bounds "
+                    f"(the checkpoint in {folder} is from iteration {iteration} or before)"
+                )
+            iteration += 1
+            history.append(figures)
+            out.log("iteration", iteration=iteration, figures=figures, estimates=training.estimates())
+            advance(figures)
+            if time.monotonic() - last_save > checkpoint_seconds:
+                save()
+                last_save = time.monotonic()
+        save()
+    done = training.converged or iteration >= training.num_iterations
+    summary = training.finish(out) if done else {}
+    out.log("end" if done else "interrupted", iteration=iteration, summary=summary)
+    return FitResult(
+        parameters=training.estimates(),
+        iterations=iteration,
+        loss=history[-1]["loss"] if history else math.nan,
+        converged=training.converged,
+        interrupted=not done,
+        summary=summary,
+        history=history,
+    )
+
+
+class _Interrupt:
+    pending = False
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[_Interrupt]:
+    """Turn the first Ctrl-C into a flag; the second one raises KeyboardInterrupt as usual."""
+    state = _Interrupt()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if state.pending:
+            raise KeyboardInterrupt
+        state.pending = True
+
+    try:
+        previous = signal.signal(signal.SIGINT, handler)
+    except ValueError:  # not the main thread, so no Ctrl-C arrives here
+        yield state
+        return
+    try:
+        yield state
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def _progress(training: AbstractTraining, start: int, *, show: bool) -> Iterator[Any]:
+    """A progress bar with the loss and the estimates; yields what takes the figures of an iteration."""
+    if not show:
+        yield lambda figures: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("fit"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=training.num_iterations, completed=start)
+
+        def advance(figures: dict[str, float]) -> None:
+            values = {"loss": figures["loss"], **training.estimates()}
+            bar.update(task, advance=1, description="  ".join(f"{k} {v:.4g}" for k, v in list(values.items())[:5]))
+
+        yield advance

@@ -1,0 +1,215 @@
+"""Scene files: TOML (data, never imports anything) and Python scripts (code, run as such)."""
+
+import importlib
+import re
+import runpy
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.strict import Locate, from_plain, nearest, to_plain
+
+# kind -> "module:class"; imported on first use, so that a flame does not load the renderer
+KINDS = {
+    "mpm": "simengine.scene.mpm:MPMScene",
+    "flame": "simengine.scene.flame:FlameScene",
+    "constraint": "simengine.scene.constraint:ConstraintScene",
+    "render": "simengine.scene.render:RenderScene",
+    "dtn": "simengine.scene.dtn:DTNScene",
+}
+MAX_BYTES = 4 << 20
+
+
+def named_scenes() -> dict[str, Path]:
+    """The scenes that ship with simengine, by name."""
+    folder = Path(str(files("simengine.scenes")))
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ".toml"}
+
+
+def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> AbstractScene:
+    """Load a scene.
+
+    Args:
+        source: Path of a `.toml` or `.py` file, or the name of a shipped scene. A script defines `scene`, or a function
+            `scene()`, and is run: load only scripts you trust.
+        overrides: `key=value` with a dotted key and a TOML value, as in `bodies.0.material.E=2e5`.
+
+    Raises:
+        SceneError: With file, line, key, value and remedy.
+    """
+    path = _find(source)
+    if path.suffix == ".py":
+        data, locate = _from_script(path), _constant(str(path))
+    else:
+        data, locate = _read_toml(path)
+    changed: dict[str, str] = {}
+    for override in overrides:
+        changed[_apply(data, override)] = override
+
+    def where(key: str) -> str:
+        for target, override in changed.items():
+            if key == target or key.startswith(target + "."):
+                return f"--set {override}"
+        return locate(key)
+
+    return make_scene(data, directory=path.parent, locate=where)
+
+
+def make_scene(data: dict[str, Any], *, directory: Path, locate: Locate) -> AbstractScene:
+    """A scene of plain data, whose key `kind` (default mpm) names the class."""
+    kind = data.get("kind", "mpm")
+    if kind not in KINDS:
+        raise SceneError(f"{locate('kind')}: kind: {kind!r} is no kind of scene; {nearest(str(kind), KINDS)}")
+    module, name = KINDS[kind].split(":")
+    cls: type[AbstractScene] = getattr(importlib.import_module(module), name)
+    rest = {key: value for key, value in data.items() if key != "kind"}
+    return from_plain(cls, rest, locate=locate, directory=directory)
+
+
+def resolved(scene: AbstractScene) -> dict[str, Any]:
+    """A scene as plain data with every default written out; `make_scene` reads it back."""
+    return {"kind": scene.kind, **to_plain(scene)}
+
+
+def _constant(text: str) -> Locate:
+    return lambda key: text
+
+
+def _find(source: str | Path) -> Path:
+    path = Path(source).expanduser()
+    if path.suffix in (".toml", ".py") or path.is_file():
+        if not path.is_file():
+            raise SceneError(f"{path}: no such file")
+        if path.suffix not in (".toml", ".py"):
+            raise SceneError(f"{path}: a scene is a .toml or .py file")
+        if path.stat().st_size > MAX_BYTES:
+            raise SceneError(f"{path}: {path.stat().st_size} bytes; a scene file has at most {MAX_BYTES}")
+        return path.resolve()
+    known = named_scenes()
+    if str(source) not in known:
+        raise SceneError(f"{source}: no such scene; {nearest(str(source), known)}")
+    return known[str(source)]
+
+
+def _read_toml(path: Path) -> tuple[dict[str, Any], Locate]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = re.sub(r"\s+", " ", str(error)) or "nested too deeply"
+        raise SceneError(f"{path}: not valid TOML: {reason}") from error
+    except OSError as error:
+        raise SceneError(f"{path}: {error.strerror}") from error
+    lines = key_lines(text)
+
+    def locate(key: str) -> str:
+        while key and key not in lines:  # inside an inline table or array: the line of what holds it
+            key = key.rpartition(".")[0]
+        return f"{path}:{lines[key]}" if key in lines else str(path)
+
+    return data, locate
+
+
+def _from_script(path: Path) -> dict[str, Any]:
+    found = runpy.run_path(str(path)).get("scene")
+    scene = found() if callable(found) else found
+    if not isinstance(scene, AbstractScene):
+        raise SceneError(f"{path}: expected a Scene named `scene`, or a function `scene()` that returns one")
+    return resolved(scene)
+
+
+def _apply(data: dict[str, Any], override: str) -> str:
+    """Set one dotted key in `data`; returns the key."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SceneError(f"--set {override}: expected key=value, as in bodies.0.material.E=2e5")
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *parents, last = key.split(".")
+    target: Any = data
+    for part in parents:
+        target = _child(target, part, override, create=True)
+    if isinstance(target, list):
+        _child(target, last, override)
+        target[int(last)] = value
+    elif isinstance(target, dict):
+        target[last] = value
+    else:
+        raise SceneError(f"--set {override}: {key.rpartition('.')[0]} is {target!r}, which has no keys")
+    return key
+
+
+def _child(target: Any, part: str, override: str, *, create: bool = False) -> Any:
+    if isinstance(target, list):
+        if not part.isdigit() or int(part) >= len(target):
+            raise SceneError(f"--set {override}: {part!r} is no index of a list of {len(target)}")
+        return target[int(part)]
+    if isinstance(target, dict):
+        return target.setdefault(part, {}) if create else target.get(part)
+    raise SceneError(f"--set {override}: {part!r} is looked up in {target!r}, which has no keys")
+
+
+def key_lines(text: str) -> dict[str, int]:
+    """The line of each dotted key in a TOML text, for messages; arrays of tables are counted from 0.
+
+    `tomllib` tells no positions. This reads headers and `key =` at the start of statements, which is what a message
+    needs; what stands inside inline tables is reported at their line.
+    """
+    lines: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    prefix, depth, quote = "", 0, ""
+    for number, line in enumerate(text.splitlines(), 1):
+        fresh = depth == 0 and not quote
+        if fresh and (header := re.match(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$", line)):
+            prefix = _indexed(_unquote(header[2]), counts, append=header[1] == "[[")
+            lines[prefix] = number
+            continue
+        if fresh and (key := re.match(r"\s*([A-Za-z0-9_\-.\"' ]+?)\s*=", line)):
+            full = ".".join(filter(None, (prefix, _unquote(key[1]))))
+            lines[full] = number
+        depth, quote = _scan(line, depth, quote)
+    return lines
+
+
+def _unquote(key: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in key.split("."))
+
+
+def _indexed(header: str, counts: dict[str, int], *, append: bool) -> str:
+    """A header with the index of each array of tables it goes through, as in bodies.0.material."""
+    full = ""
+    parts = header.split(".")
+    for position, part in enumerate(parts):
+        full = f"{full}.{part}" if full else part
+        if append and position == len(parts) - 1:
+            counts[full] = counts.get(full, -1) + 1
+        if full in counts:
+            full = f"{full}.{counts[full]}"
+    return full
+
+
+def _scan(line: str, depth: int, quote: str) -> tuple[int, str]:
+    """The bracket depth and the open multi-line string after a line."""
+    position = 0
+    while position < len(line):
+        if quote:
+            end = line.find(quote, position)
+            if end < 0:
+                return depth, quote if len(quote) == 3 else ""
+            position, quote = end + len(quote), ""
+            continue
+        character = line[position]
+        if character == "#":
+            break
+        if character in "\"'":
+            quote = character * 3 if line.startswith(character * 3, position) else character
+            position += len(quote)
+            continue
+        depth += (character in "[{") - (character in "]}")
+        position += 1
+    return max(depth, 0), quote if len(quote) == 3 else ""

@@ -1,0 +1,199 @@
+"""Plain data to frozen dataclasses and back, strictly: every error names the key, the value and the remedy.
+
+The types of the dataclass fields are the schema. Known are bool, int, float, str, Path, Literal, tuples, dicts with
+string keys, optional fields, other dataclasses, unions of dataclasses told apart by a `Literal` field `type`, and
+`Annotated[..., Range(...)]` for bounds.
+"""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from simengine.scene.base import SceneError
+
+T = TypeVar("T")
+Locate = Callable[[str], str]  # dotted key -> "file:line"
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Bounds of a number in a scene; exclusive where `gt` and `lt` are used."""
+
+    gt: float = -math.inf
+    ge: float = -math.inf
+    lt: float = math.inf
+    le: float = math.inf
+
+    def check(self, value: float) -> str | None:
+        """What is wrong with `value`, or None."""
+        if value > self.gt and value >= self.ge and value < self.lt and value <= self.le:
+            return None
+        lower = f"above {self.gt:g}" if self.gt > -math.inf else f"at least {self.ge:g}" if self.ge > -math.inf else ""
+        upper = f"below {self.lt:g}" if self.lt < math.inf else f"at most {self.le:g}" if self.le < math.inf else ""
+        return f"expected a number {' and '.join(filter(None, (lower, upper)))}"
+
+
+Positive = Annotated[float, Range(gt=0)]
+NonNegative = Annotated[float, Range(ge=0)]
+Count = Annotated[int, Range(ge=1)]
+Vector = tuple[float, float, float]
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def scene_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a dataclass that a scene file may set, by name."""
+    return {field.name: field for field in dataclasses.fields(cls) if not field.metadata.get("internal")}
+
+
+def nearest(word: str, words: typing.Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of `words`, else the list of them."""
+    words = sorted(words)
+    close = difflib.get_close_matches(word, words, 1, 0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(words)}"
+
+
+def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key: str = "") -> T:
+    """Make a dataclass of plain data.
+
+    Args:
+        cls: The dataclass.
+        data: Nested dicts and lists, as `tomllib` gives them.
+        locate: Tells where a dotted key stands, for messages.
+        directory: Where relative paths start.
+        key: Dotted key of `data` within the scene.
+
+    Raises:
+        SceneError: A key is unknown or missing, or a value is of the wrong type or out of range.
+    """
+
+    def fail(where: str, message: str) -> SceneError:
+        return SceneError(f"{locate(where)}: {where + ': ' if where else ''}{message}")
+
+    def join(name: str | int, parent: str) -> str:
+        return f"{parent}.{name}" if parent else str(name)
+
+    def table(kind: type, value: Any, where: str) -> Any:
+        if not isinstance(value, Mapping):
+            raise fail(where, f"expected a table, got {value!r}")
+        fields = scene_fields(kind)
+        for name in value:
+            if name not in fields:
+                raise fail(join(name, where), f"unknown key; {nearest(name, fields)}")
+        arguments: dict[str, Any] = {}
+        for name, field in fields.items():
+            if name in value:
+                arguments[name] = convert(_hints(kind)[name], value[name], join(name, where))
+            elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                raise fail(where, f"key {name!r} is missing")
+        if "directory" in {f.name for f in dataclasses.fields(kind) if f.metadata.get("internal")}:
+            arguments["directory"] = directory
+        try:
+            return kind(**arguments)
+        except ValueError as error:  # __post_init__ knows what no single field tells
+            raise error if isinstance(error, SceneError) else fail(where, str(error)) from error
+
+    def convert(hint: Any, value: Any, where: str) -> Any:
+        origin, args = typing.get_origin(hint), typing.get_args(hint)
+        if origin is Annotated:
+            result = convert(args[0], value, where)
+            for bound in args[1:]:
+                values = result if isinstance(result, tuple) else (result,)
+                for entry in values:
+                    if entry is not None and isinstance(bound, Range) and (message := bound.check(entry)):
+                        raise fail(where, f"{message}, got {entry!r}")
+            return result
+        if origin in (typing.Union, types.UnionType):
+            return union(args, value, where)
+        if origin is Literal:
+            if value not in args:
+                known = [str(a) for a in args]
+                raise fail(where, f"expected one of {', '.join(known)}, got {value!r}; {nearest(str(value), known)}")
+            return value
+        if origin is tuple:
+            if not isinstance(value, list | tuple):
+                raise fail(where, f"expected a list, got {value!r}")
+            if len(args) == 2 and args[1] is Ellipsis:
+                return tuple(convert(args[0], item, join(i, where)) for i, item in enumerate(value))
+            if len(value) != len(args):
+                raise fail(where, f"expected {len(args)} values, got {len(value)}: {value!r}")
+            return tuple(convert(a, item, join(i, where)) for i, (a, item) in enumerate(zip(args, value, strict=True)))
+        if origin is dict:
+            if not isinstance(value, Mapping):
+                raise fail(where, f"expected a table, got {value!r}")
+            return {name: convert(args[1], item, join(name, where)) for name, item in value.items()}
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            return table(hint, value, where)
+        return leaf(hint, value, where)
+
+    def union(args: tuple[Any, ...], value: Any, where: str) -> Any:
+        if value is None and type(None) in args:
+            return None
+        rest = [a for a in args if a is not type(None)]
+        if len(rest) == 1:
+            return convert(rest[0], value, where)
+        tables: dict[str, type] = {}
+        for a in rest:
+            if isinstance(a, type) and dataclasses.is_dataclass(a):
+                tables[typing.get_args(_hints(a)["type"])[0]] = a
+        if tables and isinstance(value, Mapping):
+            name = value.get("type")
+            if name not in tables:
+                told = f"type {name!r} is unknown" if "type" in value else "key 'type' is missing"
+                raise fail(where, f"{told}; {nearest(str(name), tables)}")
+            return table(tables[name], value, where)
+        plain = [a for a in rest if not dataclasses.is_dataclass(a)]
+        for position, hint in enumerate(plain):
+            try:
+                return convert(hint, value, where)
+            except SceneError:
+                if position == len(plain) - 1:
+                    raise
+        raise fail(where, f"expected a table with a key 'type' ({', '.join(tables)}), got {value!r}")
+
+    def leaf(hint: Any, value: Any, where: str) -> Any:
+        if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                raise fail(where, f"expected a finite number, got {value!r}")
+            return float(value)
+        if hint is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if hint is bool and isinstance(value, bool):
+            return value
+        if hint is str and isinstance(value, str):
+            return value
+        if hint is Path and isinstance(value, str | Path):
+            return resolve_path(value, directory)
+        names = {float: "a number", int: "an integer", bool: "true or false", str: "a string", Path: "a path"}
+        raise fail(where, f"expected {names.get(hint, hint)}, got {value!r}")
+
+    return table(cls, data, key)
+
+
+def resolve_path(text: str | Path, directory: Path) -> Path:
+    """An absolute path: `asset:name` lies in simengine's own assets, anything relative beside the scene."""
+    if str(text).startswith("asset:"):
+        return Path(str(files("simengine.assets"))) / str(text).removeprefix("asset:")
+    return (directory / Path(text).expanduser()).resolve()
+
+
+def to_plain(value: Any) -> Any:
+    """Nested dicts and lists of a scene, without fields that are None; `from_plain` reads them back."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = ((name, getattr(value, name)) for name in scene_fields(type(value)))
+        return {name: to_plain(item) for name, item in items if item is not None}
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
