@@ -51,3 +51,11 @@ class AbstractScene(abc.ABC):
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Pre-flight figures for `simengine check`, without running the scene."""
         return {}
+
+    def render(self, run: Path, file: Path, *, fps: float) -> Path:
+        """Picture the states that `run` wrote to a run directory; the suffix of `file` is the format.
+
+        Raises:
+            SceneError: Runs of this kind hold no states to picture.
+        """
+        raise SceneError(f"a run of kind {self.kind!r} holds figures, not states to render; look into {run}")

@@ -1,0 +1,17 @@
+"""`simengine check`."""
+
+from simengine.cli.common import AsJson, Device, Overrides, emit, pick_device
+
+
+def check(scene: str, *, overrides: Overrides = None, device: Device = None, as_json: AsJson = False) -> int:
+    """Check a scene before it runs: what is read, stability, memory, gradient.
+
+    Args:
+        scene: A .toml or .py file, or the name of a shipped scene.
+    """
+    from simengine.scene import load_scene
+
+    loaded = load_scene(scene, overrides or ())
+    report = {"kind": loaded.kind, **loaded.check(device=pick_device(device))}
+    emit(report, as_json=as_json, title=f"check {scene}")
+    return 0 if report.get("ok", True) else 2

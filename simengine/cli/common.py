@@ -1,0 +1,68 @@
+"""What several verbs share: options, printing, and the device."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+Overrides = Annotated[
+    list[str] | None,
+    Parameter(name="--set", help="Override a key, as in bodies.0.material.E=2e5; repeatable.", negative=()),
+]
+Out = Annotated[Path | None, Parameter(help="Run directory; runs/<scene> if not given.")]
+Overwrite = Annotated[bool, Parameter(help="Remove what an earlier run left in the run directory.", negative=())]
+Device = Annotated[str | None, Parameter(help="cpu or cuda; the best available if not given.")]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.", negative=())]
+Quiet = Annotated[bool, Parameter(help="No progress line.", negative=())]
+
+
+def pick_device(device: str | None) -> str:
+    """The device to use; says which one was chosen where none was asked for.
+
+    Raises:
+        ValueError: The device does not exist here.
+    """
+    import torch
+
+    if device is None:
+        chosen = "cuda" if torch.cuda.is_available() else "cpu"
+        print(f"device: {chosen}", file=sys.stderr)
+        return chosen
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {device}: not available here; use cpu") from error
+    return device
+
+
+def default_out(scene: str) -> Path:
+    """The run directory of a scene where none is named."""
+    return Path("runs") / Path(scene).stem
+
+
+def emit(result: dict[str, Any], *, as_json: bool, title: str) -> None:
+    """Print a result, as a table for people or as one JSON object for programs."""
+    from simengine.io.arrays import plain
+
+    if as_json:
+        print(json.dumps(plain(result)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, show_header=False, title_justify="left")
+    for key, value in _flat(plain(result)):
+        table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))
+    Console().print(table)
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in data.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((prefix + key, value))
+    return rows

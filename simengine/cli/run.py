@@ -1,0 +1,35 @@
+"""`simengine run`."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from simengine.cli.common import AsJson, Device, Out, Overrides, Overwrite, default_out, emit, pick_device
+
+
+def run(
+    scene: str,
+    *,
+    overrides: Overrides = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    device: Device = None,
+    force: Annotated[bool, Parameter(help="Run although a stability number is above 1.", negative=())] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Simulate or solve a scene.
+
+    Args:
+        scene: A .toml or .py file, or the name of a shipped scene.
+    """
+    from simengine.io.run_directory import RunDirectory
+    from simengine.scene import load_scene, resolved
+
+    loaded = load_scene(scene, overrides or ())
+    chosen = pick_device(device)
+    folder = out or default_out(scene)
+    directory = RunDirectory.create(folder, resolved(loaded), overwrite=overwrite, resume=False)
+    summary = {**loaded.run(directory, device=chosen, force=force), "directory": str(folder)}
+    directory.write("summary.json", summary)
+    emit(summary, as_json=as_json, title=f"run {scene}")
+    return 0

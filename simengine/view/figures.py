@@ -1,0 +1,95 @@
+"""Figures as arrays: curves and fields with axes, units and colour bars. Drawn by matplotlib without a display."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Curve = tuple[Any, Any]  # abscissae and ordinates
+
+
+def _canvas(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def _pixels(figure: Any) -> NDArray[np.uint8]:
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+def curves(
+    panels: Mapping[str, Mapping[str, Curve]],
+    *,
+    xlabel: str,
+    log: Sequence[str] = (),
+    points: Sequence[str] = (),
+) -> NDArray[np.uint8]:
+    """Panels of curves side by side.
+
+    Args:
+        panels: Label of the ordinate (with unit) -> name of the curve -> (x, y), each of shape (n,).
+        xlabel: Label of the abscissa, with unit.
+        log: Panels whose ordinate is logarithmic.
+        points: Curves drawn as points, as measurements are.
+
+    Returns:
+        8-bit sRGB image, shape (h, w, 3).
+    """
+    figure, axes = _canvas(4.2 * len(panels), 3.2, len(panels))
+    for axis, (label, entries) in zip(axes, panels.items(), strict=True):
+        for name, (x, y) in entries.items():
+            style = "o" if name in points else "-"
+            axis.plot(np.asarray(x), np.asarray(y), style, markersize=3, label=name)
+        axis.set(xlabel=xlabel, ylabel=label)
+        if label in log:
+            axis.set_yscale("log")
+        axis.grid(alpha=0.3)
+        if len(entries) > 1:
+            axis.legend(fontsize=8)
+    return _pixels(figure)
+
+
+def fields(
+    panels: Mapping[str, Any],
+    *,
+    extent: tuple[float, float, float, float],
+    xlabel: str,
+    ylabel: str,
+    symmetric: Sequence[str] = (),
+) -> NDArray[np.uint8]:
+    """Fields of two coordinates side by side, each with its colour bar.
+
+    Args:
+        panels: Title (with unit) -> values, shape (ny, nx), row 0 at the bottom.
+        extent: Left, right, bottom, top in the unit of the axes.
+        xlabel: Label of the abscissa, with unit.
+        ylabel: Label of the ordinate, with unit.
+        symmetric: Panels coloured symmetrically about zero, as errors are.
+
+    Returns:
+        8-bit sRGB image, shape (h, w, 3).
+    """
+    figure, axes = _canvas(4.0 * len(panels), 3.2, len(panels))
+    for axis, (title, values) in zip(axes, panels.items(), strict=True):
+        values = np.asarray(values)
+        limit = float(np.abs(values).max()) or 1.0
+        options = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if title in symmetric else {"cmap": "viridis"}
+        image = axis.imshow(values, origin="lower", aspect="auto", extent=extent, **options)
+        axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        figure.colorbar(image, ax=axis)
+    return _pixels(figure)
+
+
+def label(image: Any, text: str) -> NDArray[np.uint8]:
+    """An 8-bit image (h, w, 3) with a line of text in its upper left corner."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(np.asarray(image))
+    ImageDraw.Draw(picture).text((6, 4), text, fill=(20, 20, 20), font_size=max(10, picture.height // 16))
+    return np.asarray(picture)

@@ -1,0 +1,100 @@
+"""A self-contained HTML page: tables, figures and moving pictures, everything embedded."""
+
+import base64
+import dataclasses
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simengine.io.image import to_srgb8
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:.5em 0}td,th{border-bottom:1px solid #ddd;padding:.25em .9em;text-align:left}
+img,video{max-width:100%;border:1px solid #eee}pre{background:#f6f6f6;padding:1em;overflow:auto}
+.good{color:#17692b}.bad{color:#a11}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows under a header, all turned into text."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image (h, w, 3), 8-bit sRGB or linear float."""
+
+    pixels: Any
+    caption: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Movie:
+    """A video file that browsers play (mp4 or GIF), embedded whole."""
+
+    file: Path
+    caption: str = ""
+
+
+Block = Table | Picture | Movie | str
+
+
+def write_report(path: Path, title: str, sections: Mapping[str, Sequence[Block]]) -> None:
+    """Write the page, completely or not at all.
+
+    Args:
+        path: The .html file.
+        title: Heading of the page.
+        sections: Heading -> blocks; a string is a paragraph.
+    """
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    for heading, blocks in sections.items():
+        body.append(f"<h2>{html.escape(heading)}</h2>")
+        body += [_block(block) for block in blocks]
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+    )
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, str):
+        return f"<p>{html.escape(block)}</p>"
+    if isinstance(block, Table):
+        head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in block.header)
+        rows = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
+        return f"<table><tr>{head}</tr>{rows}</table>"
+    if isinstance(block, Picture):
+        return _figure(f'<img alt="{html.escape(block.caption)}" src="{_png(block.pixels)}">', block.caption)
+    data = base64.b64encode(block.file.read_bytes()).decode()
+    if block.file.suffix == ".gif":
+        return _figure(f'<img alt="{html.escape(block.caption)}" src="data:image/gif;base64,{data}">', block.caption)
+    video = f'<video controls autoplay loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
+    return _figure(video, block.caption)
+
+
+def _figure(content: str, caption: str) -> str:
+    return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return f'<span class="{"good" if value else "bad"}">{"yes" if value else "no"}</span>'
+    return html.escape(f"{value:.6g}" if isinstance(value, float) else str(value))
+
+
+def _png(pixels: Any) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(to_srgb8(pixels)).save(buffer, "png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
