@@ -43,7 +43,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         ValueError: The file is missing, damaged or holds objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None

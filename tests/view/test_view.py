@@ -1,0 +1,32 @@
+"""Figures hold what was drawn; a report is one file that needs nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+
+from simengine.io import write
+from simengine.view.figures import curves, fields, label
+from simengine.view.report import Movie, Picture, Table, write_report
+
+
+def test_figures_draw_their_data() -> None:
+    x = np.linspace(0, 1, 20)
+    picture = curves(
+        {"T [K]": {"ours": (x, x**2), "data": (x, x)}, "loss": {"l": (x, x + 1)}}, xlabel="x", log=["loss"]
+    )
+    empty = curves({"T [K]": {"ours": (x[:0], x[:0])}, "loss": {"l": (x + 1, x + 1)}}, xlabel="x", log=["loss"])
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and (picture < 128).sum() > (empty < 128).sum()
+    field = fields({"e": x[None] * x[:, None] - 0.5}, extent=(0, 1, 0, 1), xlabel="x", ylabel="t", symmetric=["e"])
+    assert field.std() > 10
+    assert (label(np.full((40, 90, 3), 255, np.uint8), "hello") < 128).any()
+
+
+def test_report_is_self_contained(tmp_path: Path) -> None:
+    movie = write(tmp_path / "a.gif", np.random.default_rng(0).random((3, 8, 8, 3)))
+    picture = Picture(np.zeros((4, 4, 3)), "black <&>")
+    blocks = ["text", Table(["name", "ok"], [["<E>", True]]), picture, Movie(movie)]
+    write_report(tmp_path / "r.html", "A <report>", {"Section": blocks})
+    page = (tmp_path / "r.html").read_text()
+    assert "data:image/png;base64" in page and "data:image/gif;base64" in page
+    assert "A &lt;report&gt;" in page and "&lt;E&gt;" in page and "<E>" not in page
+    assert "http" not in page and 'src="/' not in page
