@@ -12,7 +12,7 @@ import warp as wp
 
 Backend = Literal["warp", "taichi", "reference"]
 
-wp.config.log_level = wp.LOG_WARNING  # before init(): the banner goes to stdout, where a command's JSON goes
+wp.config.log_level = wp.LOG_ERROR  # before init(): the banner goes to stdout, where a command's JSON goes
 wp.init()  # before the first from_torch: a CPU tensor raises AttributeError otherwise
 
 

@@ -1,0 +1,322 @@
+"""Ray casting of a painted triangle mesh under sun, sky and haze. Forward only, float32 (Warp's ray queries are).
+
+Every sample follows one primary ray, a shadow ray to the sun, cosine-distributed sky rays with one bounce, and a mirror
+ray weighted by Schlick's Fresnel term. Lengths in m, radiance in W/(m^2 sr) per channel up to a common scale.
+"""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+NOTHING = wp.constant(0)
+SURFACE = wp.constant(1)
+GROUND = wp.constant(2)
+OFFSET = wp.constant(1.0e-3)  # [m] where secondary rays start above a surface
+PI = wp.constant(3.14159265358979)
+GOLDEN = wp.constant(0.61803398875)
+
+
+@wp.struct
+class Environment:
+    sun_direction: wp.vec3  # unit vector to the sun
+    sun_irradiance: wp.vec3  # on a plane facing the sun
+    sky_zenith: wp.vec3  # radiance overhead
+    sky_horizon: wp.vec3  # radiance at the horizon
+    haze: float  # extinction coefficient [1/m]
+    airlight: wp.vec3  # radiance of an infinitely long way through haze
+    ground: int  # whether there is a plane z = 0
+    ground_dark: wp.vec3  # albedo
+    ground_light: wp.vec3  # albedo
+    ground_frequency: float  # of the pattern [rad/m]
+
+
+@wp.struct
+class Surface:
+    mesh: wp.uint64
+    corner_normals: wp.array2d(dtype=wp.vec3)  # (faces, 3)
+    corner_uv: wp.array2d(dtype=wp.vec2)  # (faces, 3)
+    uv_scale: wp.array(dtype=float)  # uv per m, (faces,)
+    material: wp.array(dtype=int)  # (faces,)
+    albedo: wp.array(dtype=wp.vec3)  # (materials,)
+    roughness: wp.array(dtype=float)
+    reflectance: wp.array(dtype=float)  # at normal incidence
+    painted: wp.array(dtype=int)
+    part: wp.array(dtype=int)  # whether it belongs to the object
+
+
+@wp.struct
+class Hit:
+    kind: int
+    t: float
+    position: wp.vec3
+    geometric: wp.vec3
+    normal: wp.vec3
+    uv: wp.vec2
+    face: int
+
+
+@wp.func
+def sky(env: Environment, d: wp.vec3):
+    return wp.lerp(env.sky_horizon, env.sky_zenith, wp.sqrt(wp.max(d[2], 0.0)))
+
+
+@wp.func
+def ground_albedo(env: Environment, p: wp.vec3):
+    f = env.ground_frequency
+    a = wp.sin(f * p[0] + 1.7 * wp.sin(0.7 * f * p[1]))
+    b = wp.sin(1.3 * f * p[1] + 1.3 * wp.sin(0.9 * f * p[0]))
+    return wp.lerp(env.ground_dark, env.ground_light, 0.5 + 0.25 * (a + b))
+
+
+@wp.func
+def trace(surface: Surface, env: Environment, o: wp.vec3, d: wp.vec3):
+    hit = Hit()
+    hit.kind = NOTHING
+    hit.t = 1.0e6
+    query = wp.mesh_query_ray(surface.mesh, o, d, 1.0e6)
+    if query.result:
+        face = query.face
+        a = query.u
+        b = query.v
+        c = 1.0 - a - b
+        g = query.normal
+        n = wp.normalize(
+            surface.corner_normals[face, 0] * a
+            + surface.corner_normals[face, 1] * b
+            + surface.corner_normals[face, 2] * c
+        )
+        if wp.dot(g, d) > 0.0:  # both sides are seen
+            g = -g
+            n = -n
+        if wp.dot(n, d) > 0.0:  # a smoothed normal that looks away from the viewer
+            n = g
+        hit.kind = SURFACE
+        hit.t = query.t
+        hit.position = o + d * query.t
+        hit.geometric = g
+        hit.normal = n
+        hit.uv = (
+            surface.corner_uv[face, 0] * a + surface.corner_uv[face, 1] * b + surface.corner_uv[face, 2] * c
+        )
+        hit.face = face
+    if env.ground == 1 and d[2] < 0.0:
+        t = -o[2] / d[2]
+        if t > 0.0 and t < hit.t:
+            hit.kind = GROUND
+            hit.t = t
+            hit.position = o + d * t
+            hit.geometric = wp.vec3(0.0, 0.0, 1.0)
+            hit.normal = wp.vec3(0.0, 0.0, 1.0)
+            hit.uv = wp.vec2(0.0, 0.0)
+            hit.face = -1
+    return hit
+
+
+@wp.func
+def bilinear(texture: wp.array3d(dtype=float), u: float, v: float):
+    """A texture that repeats with period 1; texel centres at (i + 1/2)/n, row 0 at v = 0."""
+    rows = texture.shape[0]
+    columns = texture.shape[1]
+    x = (u - wp.floor(u)) * float(columns) - 0.5
+    y = (v - wp.floor(v)) * float(rows) - 0.5
+    fx = x - wp.floor(x)
+    fy = y - wp.floor(y)
+    x0 = (int(wp.floor(x)) + columns) % columns
+    y0 = (int(wp.floor(y)) + rows) % rows
+    x1 = (x0 + 1) % columns
+    y1 = (y0 + 1) % rows
+    colour = wp.vec3(0.0, 0.0, 0.0)
+    for k in range(3):
+        top = texture[y0, x0, k] * (1.0 - fx) + texture[y0, x1, k] * fx
+        bottom = texture[y1, x0, k] * (1.0 - fx) + texture[y1, x1, k] * fx
+        colour[k] = top * (1.0 - fy) + bottom * fy
+    return colour
+
+
+@wp.func
+def paint(texture: wp.array3d(dtype=float), scale: float, hit: Hit):
+    """Colour of the paint: by uv for scale = 0, else triplanar with `scale` repetitions per m."""
+    if scale == 0.0:
+        return bilinear(texture, hit.uv[0], hit.uv[1])
+    n = hit.normal
+    w = wp.vec3(n[0] * n[0] * n[0] * n[0], n[1] * n[1] * n[1] * n[1], n[2] * n[2] * n[2] * n[2])
+    w = w / (w[0] + w[1] + w[2])
+    p = hit.position * scale
+    return (
+        bilinear(texture, p[1], p[2]) * w[0] + bilinear(texture, p[0], p[2]) * w[1] + bilinear(texture, p[0], p[1]) * w[2]
+    )
+
+
+@wp.func
+def albedo_at(surface: Surface, env: Environment, texture: wp.array3d(dtype=float), scale: float, hit: Hit):
+    if hit.kind == GROUND:
+        return ground_albedo(env, hit.position)
+    material = surface.material[hit.face]
+    if surface.painted[material] == 1:
+        return paint(texture, scale, hit)
+    return surface.albedo[material]
+
+
+@wp.func
+def sun_on(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3):
+    """Irradiance of the sun at a point, zero in the shadow."""
+    cosine = wp.dot(n, env.sun_direction)
+    if cosine <= 0.0:
+        return wp.vec3(0.0, 0.0, 0.0)
+    query = wp.mesh_query_ray(surface.mesh, p, env.sun_direction, 1.0e6)
+    if query.result:
+        return wp.vec3(0.0, 0.0, 0.0)
+    return env.sun_irradiance * cosine
+
+
+@wp.func
+def arriving(surface: Surface, env: Environment, texture: wp.array3d(dtype=float), scale: float, o: wp.vec3, d: wp.vec3):
+    """Radiance along a secondary ray: the sky, or a diffuse surface in sun and open sky."""
+    hit = trace(surface, env, o, d)
+    if hit.kind == NOTHING:
+        return sky(env, d)
+    rho = albedo_at(surface, env, texture, scale, hit)
+    start = hit.position + hit.geometric * OFFSET
+    light = sun_on(surface, env, start, hit.normal) / PI + 0.5 * (env.sky_zenith + env.sky_horizon) * (
+        0.5 + 0.5 * hit.normal[2]
+    )
+    return wp.cw_mul(rho, light)
+
+
+@wp.func
+def fresnel(f0: float, cosine: float):
+    """Schlick's approximation; below 2 % reflectance the grazing value falls with it, to 0 for a matt surface."""
+    f90 = wp.min(1.0, 50.0 * f0)
+    return f0 + (f90 - f0) * wp.pow(1.0 - cosine, 5.0)
+
+
+@wp.func
+def ggx(n: wp.vec3, v: wp.vec3, l: wp.vec3, roughness: float, f0: float):
+    """D G F / (4 n.l n.v), alpha = roughness^2, G of Smith (separable)."""
+    nl = wp.max(wp.dot(n, l), 1.0e-4)
+    nv = wp.max(wp.dot(n, v), 1.0e-4)
+    h = wp.normalize(v + l)
+    nh = wp.dot(n, h)
+    alpha = roughness * roughness
+    a2 = alpha * alpha
+    q = nh * nh * (a2 - 1.0) + 1.0
+    gl = 2.0 * nl / (nl + wp.sqrt(a2 + (1.0 - a2) * nl * nl))
+    gv = 2.0 * nv / (nv + wp.sqrt(a2 + (1.0 - a2) * nv * nv))
+    return a2 / (PI * q * q) * gl * gv * fresnel(f0, wp.max(wp.dot(l, h), 0.0)) / (4.0 * nl * nv)
+
+
+@wp.kernel
+def raycast(
+    # constants
+    surface: Surface,
+    env: Environment,
+    origin: wp.vec3,
+    rotation: wp.mat33,  # camera to world; x right, y down, z forward
+    intrinsics: wp.vec4,  # fx, fy, cx, cy [pixels]
+    samples: int,  # per pixel and axis
+    sky_rays: int,  # per sample
+    texture_scale: float,
+    # inputs
+    texture: wp.array3d(dtype=float),  # linear albedo of the paint, (rows, columns, 3)
+    jitter: wp.array2d(dtype=wp.vec2),  # in [0, 1), (h, w): offsets of the sky rays
+    # outputs
+    gain_out: wp.array2d(dtype=wp.vec3),
+    offset_out: wp.array2d(dtype=wp.vec3),
+    radiance_out: wp.array2d(dtype=wp.vec3),
+    coverage_out: wp.array2d(dtype=wp.vec2),  # paint, object
+    normal_out: wp.array2d(dtype=wp.vec3),
+    position_out: wp.array2d(dtype=wp.vec3),
+    uv_out: wp.array2d(dtype=wp.vec2),
+    footprint_out: wp.array2d(dtype=wp.vec2),  # of a pixel, in m and in uv
+    depth_out: wp.array2d(dtype=float),
+):
+    i, j = wp.tid()
+    gain = wp.vec3(0.0, 0.0, 0.0)
+    offset = wp.vec3(0.0, 0.0, 0.0)
+    radiance = wp.vec3(0.0, 0.0, 0.0)
+    coverage = wp.vec2(0.0, 0.0)
+    rank = int(-1)  # of what the geometry shows: sky -1, ground 0, surface 1, object 2, paint 3
+    count = samples * samples
+    share = 1.0 / float(count)
+    for s in range(count):
+        px = float(j) + (float(s % samples) + 0.5) / float(samples)
+        py = float(i) + (float(s // samples) + 0.5) / float(samples)
+        d = rotation * wp.vec3((px - intrinsics[2]) / intrinsics[0], (py - intrinsics[3]) / intrinsics[1], 1.0)
+        stretch = wp.length(d)
+        d = d / stretch
+        hit = trace(surface, env, origin, d)
+        if hit.kind == NOTHING:
+            seen = sky(env, d)
+            if env.haze > 0.0:
+                seen = env.airlight
+            offset += seen * share
+            radiance += seen * share
+            continue
+        n = hit.normal
+        v = -d
+        start = hit.position + hit.geometric * OFFSET
+        f0 = float(0.0)
+        roughness = float(1.0)
+        painted = int(0)
+        part = int(0)
+        if hit.kind == SURFACE:
+            material = surface.material[hit.face]
+            f0 = surface.reflectance[material]
+            roughness = surface.roughness[material]
+            painted = surface.painted[material]
+            part = surface.part[material]
+        sun = sun_on(surface, env, start, n)
+        diffuse = sun / PI  # what an albedo of 1 sends to the eye
+        tangent = wp.normalize(wp.cross(n, wp.vec3(0.0, 1.0, 0.0)))
+        if wp.abs(n[1]) > 0.9:
+            tangent = wp.normalize(wp.cross(n, wp.vec3(1.0, 0.0, 0.0)))
+        bitangent = wp.cross(n, tangent)
+        shift = jitter[i, j] + wp.vec2(float(s) * GOLDEN, float(s) * share)
+        for k in range(sky_rays):  # cosine distribution: radius sqrt(u), angle 2 pi w
+            u = (float(k) + shift[1] - wp.floor(shift[1])) / float(sky_rays)
+            w = 2.0 * PI * (float(k) * GOLDEN + shift[0])
+            r = wp.sqrt(u)
+            to_sky = tangent * (r * wp.cos(w)) + bitangent * (r * wp.sin(w)) + n * wp.sqrt(wp.max(1.0 - u, 0.0))
+            if wp.dot(to_sky, hit.geometric) > 0.0:
+                diffuse += arriving(surface, env, texture, texture_scale, start, to_sky) / float(sky_rays)
+        diffuse = diffuse * (1.0 - f0)
+        gloss = wp.vec3(0.0, 0.0, 0.0)
+        if f0 > 0.0:
+            gloss = sun * ggx(n, v, env.sun_direction, roughness, f0)
+            mirror = d - n * (2.0 * wp.dot(d, n))
+            if wp.dot(mirror, hit.geometric) > 0.0:
+                gloss += arriving(surface, env, texture, texture_scale, start, mirror) * fresnel(
+                    f0, wp.max(wp.dot(n, v), 0.0)
+                )
+        through = wp.exp(-env.haze * hit.t)  # transmittance of the haze
+        air = env.airlight * (1.0 - through)
+        rho = albedo_at(surface, env, texture, texture_scale, hit)
+        if painted == 1:
+            gain += diffuse * (through * share)
+            offset += (gloss * through + air) * share
+            coverage[0] = coverage[0] + share
+        else:
+            offset += ((wp.cw_mul(rho, diffuse) + gloss) * through + air) * share
+        if part == 1:
+            coverage[1] = coverage[1] + share
+        radiance += ((wp.cw_mul(rho, diffuse) + gloss) * through + air) * share
+        this = int(0)
+        if hit.kind == SURFACE:
+            this = 1 + part + part * painted
+        if this > rank:
+            rank = this
+            # solid angle of a pixel 1/(fx fy stretch^3), area on the surface t^2/cos of it
+            cosine = wp.max(wp.dot(hit.geometric, v), 0.05)
+            size = hit.t / wp.sqrt(intrinsics[0] * intrinsics[1] * stretch * stretch * stretch * cosine)
+            footprint = wp.vec2(size, 0.0)
+            if hit.kind == SURFACE:
+                footprint[1] = size * surface.uv_scale[hit.face]
+            normal_out[i, j] = n
+            position_out[i, j] = hit.position
+            uv_out[i, j] = hit.uv
+            footprint_out[i, j] = footprint
+            depth_out[i, j] = hit.t / stretch
+    gain_out[i, j] = gain
+    offset_out[i, j] = offset
+    radiance_out[i, j] = radiance
+    coverage_out[i, j] = coverage
