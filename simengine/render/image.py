@@ -1,0 +1,41 @@
+"""What every renderer returns."""
+
+import dataclasses
+
+import torch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Image:
+    """A picture with what was measured on the way; row 0 is on top.
+
+    Attributes:
+        rgb: Linear radiance, background included, shape (..., h, w, 3).
+        alpha: Coverage in [0, 1], shape (..., h, w, 1).
+        depth: Expected depth z over what covers the pixel [m], 0 where nothing does, shape (..., h, w, 1).
+        median_depth: Depth at which half of the light is taken [m], 0 where less is, shape (..., h, w, 1); without a
+            gradient. None where a renderer has none.
+        normal: Unit normal in camera coordinates, 0 where nothing covers the pixel, shape (..., h, w, 3), or None.
+    """
+
+    rgb: torch.Tensor
+    alpha: torch.Tensor
+    depth: torch.Tensor
+    median_depth: torch.Tensor | None = None
+    normal: torch.Tensor | None = None
+
+    def detach(self) -> "Image":
+        """The picture without its graph."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Image(**{name: value if value is None else value.detach() for name, value in values.items()})
+
+    def __getitem__(self, index: int) -> "Image":
+        """One picture of a batch."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Image(**{name: value if value is None else value[index] for name, value in values.items()})
+
+
+def psnr(image: torch.Tensor, reference: torch.Tensor, *, peak: float = 1.0) -> float:
+    """Peak signal-to-noise ratio [dB] of two images of one shape."""
+    mse = float((image.double() - reference.double()).square().mean())
+    return float("inf") if mse == 0 else 10 * float(torch.log10(torch.tensor(peak**2 / mse, dtype=torch.float64)))
