@@ -6,6 +6,8 @@ ray weighted by Schlick's Fresnel term. Lengths in m, radiance in W/(m^2 sr) per
 
 import warp as wp
 
+# ruff: noqa: UP018, RUF046 - a Warp variable that a loop changes is declared by int() or float()
+
 wp.set_module_options({"enable_backward": False})
 
 NOTHING = wp.constant(0)
@@ -95,9 +97,7 @@ def trace(surface: Surface, env: Environment, o: wp.vec3, d: wp.vec3):
         hit.position = o + d * query.t
         hit.geometric = g
         hit.normal = n
-        hit.uv = (
-            surface.corner_uv[face, 0] * a + surface.corner_uv[face, 1] * b + surface.corner_uv[face, 2] * c
-        )
+        hit.uv = surface.corner_uv[face, 0] * a + surface.corner_uv[face, 1] * b + surface.corner_uv[face, 2] * c
         hit.face = face
     if env.ground == 1 and d[2] < 0.0:
         t = -o[2] / d[2]
@@ -143,7 +143,9 @@ def paint(texture: wp.array3d(dtype=float), scale: float, hit: Hit):
     w = w / (w[0] + w[1] + w[2])
     p = hit.position * scale
     return (
-        bilinear(texture, p[1], p[2]) * w[0] + bilinear(texture, p[0], p[2]) * w[1] + bilinear(texture, p[0], p[1]) * w[2]
+        bilinear(texture, p[1], p[2]) * w[0]
+        + bilinear(texture, p[0], p[2]) * w[1]
+        + bilinear(texture, p[0], p[1]) * w[2]
     )
 
 
@@ -170,7 +172,9 @@ def sun_on(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3):
 
 
 @wp.func
-def arriving(surface: Surface, env: Environment, texture: wp.array3d(dtype=float), scale: float, o: wp.vec3, d: wp.vec3):
+def arriving(
+    surface: Surface, env: Environment, texture: wp.array3d(dtype=float), scale: float, o: wp.vec3, d: wp.vec3
+):
     """Radiance along a secondary ray: the sky, or a diffuse surface in sun and open sky."""
     hit = trace(surface, env, o, d)
     if hit.kind == NOTHING:
