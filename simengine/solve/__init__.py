@@ -1,1 +1,5 @@
-"""TODO"""
+"""What several areas solve with."""
+
+from simengine.solve.rollout import CheckpointAdjoint, DirectAdjoint, Trajectory, rollout
+
+__all__ = ["CheckpointAdjoint", "DirectAdjoint", "Trajectory", "rollout"]
