@@ -2,5 +2,7 @@
 
 from simengine.render.camera import PinholeCamera, orbit
 from simengine.render.image import Image, psnr
+from simengine.render.particles import Look, SurfelRenderer
+from simengine.render.surfels import Surfels, render_surfels
 
-__all__ = ["Image", "PinholeCamera", "orbit", "psnr"]
+__all__ = ["Image", "Look", "PinholeCamera", "SurfelRenderer", "Surfels", "orbit", "psnr", "render_surfels"]

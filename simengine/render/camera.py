@@ -1,10 +1,12 @@
-"""Pinhole cameras in OpenCV's convention: x right, y down, z forward; pixel (i, j) has its centre at (j + 0.5, i + 0.5)."""
+"""Pinhole cameras in OpenCV's convention: x right, y down, z forward; the centre of pixel 0 is at 0.5."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
 
 import torch
+
+DEFAULT_FOV = math.radians(40.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class PinholeCamera:
         target: torch.Tensor | Sequence[float] = (0.0, 0.0, 0.0),
         *,
         up: torch.Tensor | Sequence[float] = (0.0, 1.0, 0.0),
-        fov_y: float | torch.Tensor = math.radians(40.0),
+        fov_y: float | torch.Tensor = DEFAULT_FOV,
         width: int = 256,
         height: int = 256,
         dtype: torch.dtype | None = None,
@@ -194,7 +196,7 @@ def orbit(
     radius: float,
     target: Sequence[float] = (0.0, 0.0, 0.0),
     elevation: float = 0.0,
-    fov_y: float = math.radians(40.0),
+    fov_y: float = DEFAULT_FOV,
     width: int = 256,
     height: int = 256,
     dtype: torch.dtype = torch.float32,

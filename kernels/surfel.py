@@ -1,0 +1,286 @@
+"""Kernels that composite oriented Gaussian discs front to back, tile by tile, and their hand-written adjoint.
+
+A disc is a 3 x 3 matrix with rows T_u, T_v, T_w that takes its local coordinates (u, v, 1) to homogeneous pixel
+coordinates (x z, y z, z). The ray of pixel (x, y) meets it at u = k_0/k_2, v = k_1/k_2 with k = h_u x h_v,
+h_u = x T_w - T_u, h_v = y T_w - T_v (Huang et al. 2024, 2D Gaussian Splatting, eq. 8-10). Its weight there is
+
+    w = (exp(-rho/2) - c) / (1 - c),   c = exp(-CUTOFF^2/2),   rho = min(u^2 + v^2, 2 |pixel - projected centre|^2)
+
+which falls to 0 continuously at rho = CUTOFF^2; the second term of rho keeps a disc at least a pixel wide.
+
+A thread owns a tile and walks through its discs, nearest first. The backward pass walks the same way, holding the sum
+of what has been composited so far, so that nothing but the pictures is stored; it writes one row of gradients for each
+pair of a tile and a disc, so that there are no atomics and the bits repeat.
+
+Units: pixel coordinates [pixel], depth z [m].
+"""
+
+import functools
+import math
+from types import SimpleNamespace
+
+import warp as wp
+
+TILE = 16  # pixels along the side of a tile
+CUTOFF = 3.0  # standard deviations at which a disc ends
+MAX_ALPHA = 0.999  # so that the light behind can be recovered by division in the backward pass
+MIN_TRANSMITTANCE = 1e-4  # a pixel that lets less through is finished
+
+
+@functools.cache
+def binning() -> SimpleNamespace:
+    """Kernels that list the discs of each tile in depth order, sequentially: for the CPU."""
+    module = wp.get_module("simengine.kernels.surfel.binning")
+    module.options.update(enable_backward=False)
+    kernel = functools.partial(wp.kernel, module=module, enable_backward=False)
+
+    @kernel
+    def count_tiles(
+        # constants
+        tiles_x: int,
+        # inputs
+        boxes: wp.array(dtype=wp.vec4i),  # first and last pixel (x0, x1, y0, y1), last exclusive
+        # outputs
+        count_out: wp.array(dtype=wp.int64),
+    ):
+        for i in range(boxes.shape[0]):
+            b = boxes[i]
+            if b[1] > b[0] and b[3] > b[2]:
+                for ty in range(b[2] // TILE, (b[3] - 1) // TILE + 1):
+                    for tx in range(b[0] // TILE, (b[1] - 1) // TILE + 1):
+                        t = ty * tiles_x + tx
+                        count_out[t] = count_out[t] + wp.int64(1)
+
+    @kernel
+    def fill_tiles(
+        # constants
+        tiles_x: int,
+        # inputs
+        boxes: wp.array(dtype=wp.vec4i),
+        order: wp.array(dtype=wp.int64),  # discs, nearest first
+        # outputs
+        next_out: wp.array(dtype=wp.int64),  # where the next disc of a tile goes; starts at the tile's first
+        disc_out: wp.array(dtype=wp.int32),
+    ):
+        for k in range(order.shape[0]):
+            i = int(order[k])
+            b = boxes[i]
+            if b[1] > b[0] and b[3] > b[2]:
+                for ty in range(b[2] // TILE, (b[3] - 1) // TILE + 1):
+                    for tx in range(b[0] // TILE, (b[1] - 1) // TILE + 1):
+                        t = ty * tiles_x + tx
+                        disc_out[next_out[t]] = i
+                        next_out[t] = next_out[t] + wp.int64(1)
+
+    return SimpleNamespace(count_tiles=count_tiles, fill_tiles=fill_tiles)
+
+
+@functools.cache
+def kernels(scalar: type, channels: int) -> SimpleNamespace:
+    """The kernels for wp.float32 or wp.float64 and a number of feature channels."""
+    module = wp.get_module(f"simengine.kernels.surfel.{scalar.__name__}.{channels}")
+    module.options.update(enable_backward=False, max_unroll=16)
+    kernel = functools.partial(wp.kernel, module=module, enable_backward=False)
+    func = functools.partial(wp.func, module=module)
+
+    vec2 = wp.types.vector(2, scalar)
+    vec3 = wp.types.vector(3, scalar)
+    mat33 = wp.types.matrix((3, 3), scalar)
+    vecf = wp.types.vector(channels, scalar)
+    zero, half, one, two = (wp.constant(scalar(value)) for value in (0.0, 0.5, 1.0, 2.0))
+    cut = wp.constant(scalar(CUTOFF**2))
+    edge = wp.constant(scalar(math.exp(-(CUTOFF**2) / 2)))
+    gain = wp.constant(scalar(1.0 / (1.0 - math.exp(-(CUTOFF**2) / 2))))
+    far = wp.constant(scalar(1e30))
+    max_alpha = wp.constant(scalar(MAX_ALPHA))
+    min_transmittance = wp.constant(scalar(MIN_TRANSMITTANCE))
+
+    @func
+    def meet(hu: vec3, hv: vec3):
+        # u, v and k_2 where the ray meets the plane of the disc; far away for a disc seen edge-on
+        k = wp.cross(hu, hv)
+        if wp.abs(k[2]) * far <= wp.abs(k[0]) + wp.abs(k[1]):
+            return vec3(far, far, one)
+        return vec3(k[0] / k[2], k[1] / k[2], k[2])
+
+    @func
+    def square(v: vec3):
+        if wp.abs(v[0]) + wp.abs(v[1]) > scalar(1e6):
+            return scalar(1e12)
+        return v[0] * v[0] + v[1] * v[1]
+
+    @kernel
+    def composite(
+        # constants
+        width: int,
+        height: int,
+        first_tile: int,
+        # inputs
+        transforms: wp.array(dtype=mat33),
+        opacity: wp.array(dtype=scalar),
+        features: wp.array(dtype=vecf),
+        boxes: wp.array(dtype=wp.vec4i),
+        start: wp.array(dtype=wp.int64),
+        disc: wp.array(dtype=wp.int32),
+        # outputs
+        features_out: wp.array2d(dtype=vecf),
+        transmittance_out: wp.array2d(dtype=scalar),  # starts at 1
+        depth_out: wp.array2d(dtype=scalar),
+        median_out: wp.array2d(dtype=scalar),
+    ):
+        tile = first_tile + wp.tid()
+        tiles_x = (width + TILE - 1) // TILE
+        left = (tile % tiles_x) * TILE
+        top = (tile // tiles_x) * TILE
+        right = wp.min(left + TILE, width)
+        bottom = wp.min(top + TILE, height)
+        open = (right - left) * (bottom - top)
+        k = start[tile]
+        while k < start[tile + 1] and open > 0:
+            i = disc[k]
+            M = transforms[i]
+            Tu = vec3(M[0, 0], M[0, 1], M[0, 2])
+            Tv = vec3(M[1, 0], M[1, 1], M[1, 2])
+            Tw = vec3(M[2, 0], M[2, 1], M[2, 2])
+            centre = vec2(Tu[2] / Tw[2], Tv[2] / Tw[2])
+            strength = opacity[i] * gain
+            f = features[i]
+            b = boxes[i]
+            for row in range(wp.max(b[2], top), wp.min(b[3], bottom)):
+                y = scalar(row) + half
+                hv = y * Tw - Tv
+                dy = y - centre[1]
+                for column in range(wp.max(b[0], left), wp.min(b[1], right)):
+                    light = transmittance_out[row, column]
+                    if light > min_transmittance:
+                        x = scalar(column) + half
+                        dx = x - centre[0]
+                        m = meet(x * Tw - Tu, hv)
+                        rho = square(m)
+                        near = two * (dx * dx + dy * dy)
+                        z = Tw[2]
+                        if rho <= near:
+                            z = Tw[0] * m[0] + Tw[1] * m[1] + Tw[2]
+                        else:
+                            rho = near
+                        if rho < cut:
+                            alpha = wp.min(strength * (wp.exp(-half * rho) - edge), max_alpha)
+                            weight = light * alpha
+                            rest = light * (one - alpha)
+                            features_out[row, column] = features_out[row, column] + weight * f
+                            depth_out[row, column] = depth_out[row, column] + weight * z
+                            if light > half and rest <= half:
+                                median_out[row, column] = z
+                            transmittance_out[row, column] = rest
+                            if rest <= min_transmittance:
+                                open -= 1
+            k += wp.int64(1)
+
+    @kernel
+    def composite_adjoint(
+        # constants
+        width: int,
+        height: int,
+        first_tile: int,
+        # inputs
+        transforms: wp.array(dtype=mat33),
+        opacity: wp.array(dtype=scalar),
+        features: wp.array(dtype=vecf),
+        boxes: wp.array(dtype=wp.vec4i),
+        start: wp.array(dtype=wp.int64),
+        disc: wp.array(dtype=wp.int32),
+        adj_features: wp.array2d(dtype=vecf),
+        adj_alpha: wp.array2d(dtype=scalar),
+        adj_depth: wp.array2d(dtype=scalar),
+        # outputs
+        rest_out: wp.array2d(dtype=scalar),  # starts at the sum over discs of cotangent times contribution
+        transmittance_out: wp.array2d(dtype=scalar),  # starts at 1
+        adj_transforms_out: wp.array(dtype=mat33),  # of each pair of a tile and a disc
+        adj_opacity_out: wp.array(dtype=scalar),
+        adj_disc_features_out: wp.array(dtype=vecf),
+    ):
+        tile = first_tile + wp.tid()
+        tiles_x = (width + TILE - 1) // TILE
+        left = (tile % tiles_x) * TILE
+        top = (tile // tiles_x) * TILE
+        right = wp.min(left + TILE, width)
+        bottom = wp.min(top + TILE, height)
+        open = (right - left) * (bottom - top)
+        k = start[tile]
+        while k < start[tile + 1] and open > 0:
+            i = disc[k]
+            M = transforms[i]
+            Tu = vec3(M[0, 0], M[0, 1], M[0, 2])
+            Tv = vec3(M[1, 0], M[1, 1], M[1, 2])
+            Tw = vec3(M[2, 0], M[2, 1], M[2, 2])
+            centre = vec2(Tu[2] / Tw[2], Tv[2] / Tw[2])
+            strength = opacity[i] * gain
+            f = features[i]
+            b = boxes[i]
+            gf = vecf()
+            gu = vec3()
+            gv = vec3()
+            gw = vec3()
+            go = scalar(0.0)
+            for row in range(wp.max(b[2], top), wp.min(b[3], bottom)):
+                y = scalar(row) + half
+                hv = y * Tw - Tv
+                dy = y - centre[1]
+                for column in range(wp.max(b[0], left), wp.min(b[1], right)):
+                    light = transmittance_out[row, column]
+                    if light > min_transmittance:
+                        x = scalar(column) + half
+                        dx = x - centre[0]
+                        hu = x * Tw - Tu
+                        m = meet(hu, hv)
+                        rho = square(m)
+                        near = two * (dx * dx + dy * dy)
+                        z = Tw[2]
+                        tilted = rho <= near
+                        if tilted:
+                            z = Tw[0] * m[0] + Tw[1] * m[1] + Tw[2]
+                        else:
+                            rho = near
+                        if rho < cut:
+                            bell = wp.exp(-half * rho)
+                            free = strength * (bell - edge)
+                            alpha = wp.min(free, max_alpha)
+                            weight = light * alpha
+                            cotangent = adj_features[row, column]
+                            adj_z = adj_depth[row, column]
+                            value = wp.dot(cotangent, f) + adj_z * z + adj_alpha[row, column]
+                            rest = rest_out[row, column] - weight * value
+                            rest_out[row, column] = rest
+                            through = light * (one - alpha)
+                            transmittance_out[row, column] = through
+                            if through <= min_transmittance:
+                                open -= 1
+
+                            gf += weight * cotangent
+                            gz = adj_z * weight
+                            g_rho = zero
+                            if free < max_alpha:
+                                g_alpha = light * value - rest / (one - alpha)
+                                go += g_alpha * gain * (bell - edge)
+                                g_rho = -half * g_alpha * strength * bell
+                            if tilted:
+                                g0 = two * g_rho * m[0] + gz * Tw[0]
+                                g1 = two * g_rho * m[1] + gz * Tw[1]
+                                q = vec3(g0, g1, -(g0 * m[0] + g1 * m[1])) / m[2]
+                                dhu = wp.cross(hv, q)
+                                dhv = wp.cross(q, hu)
+                                gu -= dhu
+                                gv -= dhv
+                                gw += x * dhu + y * dhv + gz * vec3(m[0], m[1], one)
+                            else:
+                                g0 = -two * two * g_rho * dx / Tw[2]
+                                g1 = -two * two * g_rho * dy / Tw[2]
+                                gu += vec3(zero, zero, g0)
+                                gv += vec3(zero, zero, g1)
+                                gw += vec3(zero, zero, gz - g0 * centre[0] - g1 * centre[1])
+            adj_transforms_out[k] = mat33(gu[0], gu[1], gu[2], gv[0], gv[1], gv[2], gw[0], gw[1], gw[2])
+            adj_opacity_out[k] = go
+            adj_disc_features_out[k] = gf
+            k += wp.int64(1)
+
+    return SimpleNamespace(composite=composite, composite_adjoint=composite_adjoint)
