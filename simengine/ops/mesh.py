@@ -1,0 +1,43 @@
+"""Geometry of triangle meshes."""
+
+import torch
+import warp as wp
+
+from simengine.kernels import mesh as _mesh
+from simengine.ops.bridge import array, launch
+
+
+def inside_mesh(points: torch.Tensor, vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """Which points lie inside a mesh, by the generalised winding number (Jacobson et al. 2013).
+
+    Args:
+        points: Points [m], shape (n, 3).
+        vertices: Vertices [m], shape (v, 3).
+        faces: Vertex indices of the triangles, counter-clockwise from outside, shape (f, 3), integer.
+
+    Returns:
+        Shape (n,), bool.
+
+    Raises:
+        ValueError: A shape does not fit, or a face names no vertex.
+    """
+    for name, value in (("points", points), ("vertices", vertices), ("faces", faces)):
+        if value.dim() != 2 or value.shape[1] != 3:
+            raise ValueError(f"{name}: expected shape (n, 3), got {tuple(value.shape)}")
+    if len(faces) == 0:
+        raise ValueError("faces: expected at least one triangle")
+    if int(faces.min()) < 0 or int(faces.max()) >= len(vertices):
+        raise ValueError(f"faces: expected indices from 0 to {len(vertices) - 1}")
+    result = torch.zeros(len(points), dtype=torch.uint8)
+    if len(points) == 0:
+        return result.bool()
+    mesh = wp.Mesh(
+        points=wp.array(vertices.float().cpu().numpy(), dtype=wp.vec3, device="cpu"),
+        indices=wp.array(faces.int().flatten().cpu().numpy(), dtype=int, device="cpu"),
+        support_winding_number=True,
+    )
+    positions = points.float().cpu().contiguous()
+    reach = float((positions.amax(0) - positions.amin(0)).norm() + (vertices.amax(0) - vertices.amin(0)).norm()) + 1.0
+    reach += float((positions.mean(0) - vertices.float().cpu().mean(0)).norm())
+    launch(_mesh.inside, len(points), [reach, 0.5, mesh.id, array(positions, wp.vec3)], [array(result)], on=positions)
+    return result.bool()

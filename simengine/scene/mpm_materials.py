@@ -1,0 +1,84 @@
+"""Materials as scenes name them: a table with `type`, density and coefficients."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from simengine.scene.strict import NonNegative, Positive, Range
+
+if TYPE_CHECKING:
+    import torch
+
+    from simengine.materials import Material
+
+Poisson = Annotated[float, Range(gt=-1, lt=0.5)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Solid:
+    """What all have.
+
+    Attributes:
+        density: rho [kg/m^3].
+        E: Young's modulus [Pa].
+        nu: Poisson's ratio [1].
+    """
+
+    density: Positive = 1000.0
+    E: Positive
+    nu: Poisson
+
+    def coefficients(self) -> dict[str, float]:
+        """The coefficients of the law by name."""
+        names = [field.name for field in dataclasses.fields(self) if field.name not in ("type", "density")]
+        return {name: getattr(self, name) for name in names}
+
+    def make(self, values: "Mapping[str, torch.Tensor | float]") -> "Material":
+        """The material with these coefficients; a tensor among them passes its gradient on."""
+        from simengine import materials
+
+        factory: Any = getattr(materials, self.type)  # type: ignore[attr-defined]
+        return factory(**{**self.coefficients(), **values})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Jelly(_Solid):
+    """A soft elastic solid (fixed corotated)."""
+
+    type: Literal["jelly"] = "jelly"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plasticine(_Solid):
+    """A ductile solid (Hencky, von Mises); `yield_stress` [Pa]."""
+
+    type: Literal["plasticine"] = "plasticine"
+    yield_stress: Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sand(_Solid):
+    """Grains (Hencky, Drucker-Prager); `friction_angle` [degrees], `cohesion` [1] as a log volume strain."""
+
+    type: Literal["sand"] = "sand"
+    friction_angle: Annotated[float, Range(gt=0, lt=90)]
+    cohesion: NonNegative = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Water(_Solid):
+    """A weakly compressible fluid."""
+
+    type: Literal["water"] = "water"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Snow(_Solid):
+    """Snow (Stomakhin et al. 2013); critical stretches [1]."""
+
+    type: Literal["snow"] = "snow"
+    critical_compression: Annotated[float, Range(ge=0, lt=1)] = 2.5e-2
+    critical_extension: NonNegative = 7.5e-3
+
+
+MaterialSpec = Jelly | Plasticine | Sand | Water | Snow

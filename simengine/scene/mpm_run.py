@@ -1,0 +1,145 @@
+"""Running MPM scenes: stability before and on the way, states, pictures."""
+
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from simengine.mpm import MPMModel, MPMSolver, MPMState, cfl_numbers
+from simengine.scene.base import SceneError
+from simengine.scene.mpm import CFL_REFUSE, CFL_WARN, MPMScene
+from simengine.solve import DirectAdjoint, rollout
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+
+
+def check_stability(model: MPMModel, state: MPMState, *, where: str, force: bool) -> None:
+    """Warn from 0.8 and refuse above 1 cell a step, of sound or of the fastest particle.
+
+    Raises:
+        SceneError: A number is above 1 and `force` is not set; tells the time step that would do.
+    """
+    sound, speed = cfl_numbers(model, state)
+    worst = max(sound, speed)
+    if worst <= CFL_WARN or not math.isfinite(worst):
+        return
+    what = f"sound crosses {sound:.2f} and the fastest particle {speed:.2f} cells a step"
+    advice = f"grid.time_step = {model.grid.dt * CFL_WARN / worst:.2g} would do"
+    if worst > CFL_REFUSE and not force:
+        raise SceneError(f"{where}: unstable: {what}; {advice}, or --force")
+    print(f"warning: {where}: {what}; {advice}", file=sys.stderr)
+
+
+def pictures(scene: MPMScene, positions: Any) -> Any:
+    """Frames (k, h, w, 3), linear RGB, of positions (k, n, 3) [m] seen by the scene's camera."""
+    from simengine.render import PinholeCamera, SurfelRenderer
+
+    spec = scene.camera
+    camera = PinholeCamera.look_at(
+        spec.eye,
+        spec.target,
+        up=spec.up,
+        fov_y=math.radians(spec.field_of_view),
+        width=spec.width,
+        height=spec.height,
+    )
+    _, _, ids = scene.particles()
+    colors = torch.tensor([body.color for body in scene.bodies], dtype=torch.float32)[torch.as_tensor(ids)]
+    spacing = min(scene.grid.dx / body.particles_per_cell for body in scene.bodies)
+    x = torch.as_tensor(np.asarray(positions), dtype=torch.float32)
+    with torch.no_grad():
+        return SurfelRenderer(camera, radius=0.7 * spacing)(x, colours=colors)
+
+
+def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force: bool) -> dict[str, Any]:
+    """Run a scene into a run directory; see `MPMScene.run`."""
+    from rich.console import Console
+    from rich.progress import track
+
+    model, state = scene.build(device=device)
+    check_stability(model, state, where="grid.time_step", force=force)
+    spec, grid = scene.output, scene.grid
+    saved, last = [state], time.perf_counter()
+    solver = MPMSolver(model)
+    with torch.no_grad():
+        steps = range(0, grid.num_steps, spec.save_every)
+        for step in track(steps, description="run", console=Console(stderr=True), transient=True):
+            try:
+                state = rollout(solver, state, spec.save_every, save_every=spec.save_every, adjoint=DirectAdjoint())[-1]
+            except (FloatingPointError, IndexError) as error:
+                out.write("last_good_state.npz", vars(saved[-1]))
+                raise RuntimeError(f"{error} (after step {step}; last good state in {out.path})") from error
+            check_stability(model, state, where=f"step {step + spec.save_every}", force=True)
+            saved.append(state)
+    seconds = time.perf_counter() - last
+    times = np.arange(len(saved)) * spec.save_every * grid.time_step
+    arrays = {name: torch.stack([getattr(s, name) for s in saved]).cpu().numpy() for name in ("x", "v", "F")}
+    out.write("states.npz", {"time": times, **arrays})
+    for suffix in spec.formats:
+        for k, s in enumerate(saved):
+            out.write(f"states/{k:04d}.{suffix}", {"x": s.x, "v": s.v, "J": torch.linalg.det(s.F)})
+    if "vtp" in spec.formats:
+        out.write("states.pvd", [(float(t), f"states/{k:04d}.vtp") for k, t in enumerate(times)])
+    if spec.video:
+        out.write("video.mp4", pictures(scene, arrays["x"]), fps=spec.fps)
+    mass = model.mass.cpu().expand(len(state.x))
+    return {
+        "particles": len(state.x),
+        "steps": grid.num_steps,
+        "seconds": seconds,
+        "particle_steps_per_second": len(state.x) * grid.num_steps / seconds,
+        "mass": float(mass.sum()),
+        "center_of_mass": ((mass[:, None] * state.x.double().cpu()).sum(0) / mass.sum()).tolist(),
+        "kinetic_energy": float(0.5 * (mass * state.v.double().cpu().square().sum(1)).sum()),
+        "smallest_J": float(torch.linalg.det(state.F).min()),
+    }
+
+
+def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
+    """See `MPMScene.check`."""
+    model, state = scene.build(device=device)
+    sound, speed = cfl_numbers(model, state)
+    cells = torch.unique((state.x / scene.grid.dx).long(), dim=0)
+    report: dict[str, Any] = {
+        "particles": len(state.x),
+        "particles_per_cell": len(state.x) / len(cells),
+        "cfl_sound": sound,
+        "cfl_particle": speed,
+        "largest_stable_time_step": scene.grid.time_step / max(sound, speed, 1e-12),
+        "ok": max(sound, speed) <= CFL_REFUSE,
+    }
+    report["gradient_error"] = gradient_error(scene, num_steps=min(20, scene.grid.num_steps))
+    return report
+
+
+def gradient_error(scene: MPMScene, *, num_steps: int, directions: int = 3) -> float:
+    """Largest relative error of the adjoint against central differences, along random directions, in float64.
+
+    Of a random linear function of the final positions, with respect to the initial velocities.
+    """
+    model, state = scene.build(device="cpu", double=True)
+    solver, generator = MPMSolver(model), torch.Generator().manual_seed(scene.seed)
+
+    def random() -> torch.Tensor:
+        return torch.randn(state.x.shape, generator=generator, dtype=torch.float64)
+
+    probe = random()
+
+    def value(v: torch.Tensor) -> torch.Tensor:
+        start = MPMState(state.x, v, state.C, state.F, state.q)
+        return (probe * solver.advance(start, num_steps).x).sum()
+
+    v = state.v.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(value(v), v)
+    worst, h = 0.0, 1e-6
+    with torch.no_grad():
+        for _ in range(directions):
+            d = random()
+            difference = (value(state.v + h * d) - value(state.v - h * d)) / (2 * h)
+            exact = (gradient * d).sum()
+            worst = max(worst, float((difference - exact).abs() / exact.abs().clamp_min(1e-30)))
+    return worst
