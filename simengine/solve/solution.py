@@ -25,14 +25,14 @@ class Result(enum.IntEnum):
 
 _REMEDIES = {
     Result.SUCCESS: "converged",
-    Result.RANK_DEFICIENT: "a stationary point was reached, but the Jacobian there is rank deficient, so the minimiser is "
-    "not unique and has no implicit gradient; add observations or a regularising row",
-    Result.STAGNATED: "no step lowered the residual although its gradient is not zero; check that the Jacobian belongs "
-    "to the residual and that both are smooth, or loosen the tolerance towards the rounding of the residual",
-    Result.MAX_ITERATIONS: "the iteration limit was reached before the tolerance; raise max_iterations, start nearer, or "
-    "loosen the tolerance",
+    Result.RANK_DEFICIENT: "a stationary point was reached, but the Jacobian there is rank deficient, so the minimiser "
+    "is not unique and has no implicit gradient; add observations or a regularising row",
+    Result.STAGNATED: "no step lowered the residual although its gradient is not zero; check that the Jacobian is that "
+    "of the residual and that both are smooth, or loosen the tolerance towards the rounding of the residual",
+    Result.MAX_ITERATIONS: "the iteration limit was reached before the tolerance; raise max_iterations, start nearer, "
+    "or loosen the tolerance",
     Result.SINGULAR: "the linear system of a step is singular; add damping or a regularising row",
-    Result.NONFINITE: "the residual or its Jacobian is NaN or infinite; keep the start inside the domain of the residual",
+    Result.NONFINITE: "the residual or its Jacobian is NaN or infinite; start inside the domain of the residual",
 }
 
 

@@ -1,0 +1,330 @@
+"""Batched nonlinear least squares with a damping, a stop and a status per problem.
+
+Sources: Nocedal & Wright, Numerical Optimization, chapter 10; the relative offset criterion of Bates & Watts (1981).
+"""
+
+import abc
+import dataclasses
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from simengine.solve.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.solution import Result, Solution
+from simengine.solve.system import AbstractSystem, FunctionSystem, Residual, ResidualError
+
+_ACTIVE = -1
+_LARGEST_DAMPING = 1e12
+_SMALLEST_DAMPING = 1e-15
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractLeastSquaresSolver(abc.ABC):
+    """How steps are chosen.
+
+    Attributes:
+        tolerance: A problem has converged when the undamped step would change J y, in the norm, by less than this
+            fraction of |r| plus |diag(J^T J)^1/2 y|, or the sum of squares by less than its rounding.
+        max_iterations: Trials per problem.
+    """
+
+    tolerance: float = 1e-10
+    max_iterations: int = 100
+
+    def __post_init__(self) -> None:
+        if not self.tolerance > 0 or self.max_iterations < 1:
+            raise ValueError(
+                f"expected tolerance > 0 and max_iterations >= 1, got {self.tolerance} and {self.max_iterations}"
+            )
+
+    @property
+    @abc.abstractmethod
+    def initial_damping(self) -> float:
+        """Damping of the first step, relative to diag(J^T J)."""
+
+    @abc.abstractmethod
+    def accept(self, gain: torch.Tensor) -> torch.Tensor:
+        """Which trials to take; `gain` (b,) is the actual over the predicted reduction, NaN where not finite."""
+
+    def failed(self, well: torch.Tensor) -> torch.Tensor:
+        """Which problems end because their trial was not `well` (b,): none, where damping can still help."""
+        return torch.zeros_like(well)
+
+    @abc.abstractmethod
+    def next_damping(self, damping: torch.Tensor, growth: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Damping and growth factor after a trial of that gain."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LevenbergMarquardt(AbstractLeastSquaresSolver):
+    """Damped by the gain ratio (Nielsen 1999), in the units of each unknown (Marquardt's scaling).
+
+    Attributes:
+        damping: The first one, relative to diag(J^T J).
+    """
+
+    damping: float = 1e-3
+
+    @property
+    def initial_damping(self) -> float:
+        """The option `damping`."""
+        return self.damping
+
+    def accept(self, gain: torch.Tensor) -> torch.Tensor:
+        """Trials that lower the sum of squares."""
+        return gain > 1e-4
+
+    def next_damping(self, damping: torch.Tensor, growth: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """A good step divides the damping by up to 10; a bad one multiplies it by 2, 4, 8, ..."""
+        taken = self.accept(gain)
+        factor = torch.where(taken, (1 - (2 * gain - 1) ** 3).clamp(0.1, 4.0), growth)
+        return (damping * factor).clamp_min(_SMALLEST_DAMPING), torch.where(taken, 2.0, 2 * growth)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GaussNewton(AbstractLeastSquaresSolver):
+    """Full undamped steps: one step for a linear residual, quadratic convergence near a small residual.
+
+    May diverge from a far start, and needs a Jacobian of full rank; where in doubt use `LevenbergMarquardt`.
+    """
+
+    @property
+    def initial_damping(self) -> float:
+        """None."""
+        return 0.0
+
+    def accept(self, gain: torch.Tensor) -> torch.Tensor:
+        """Every finite trial."""
+        return gain.isfinite()
+
+    def next_damping(self, damping: torch.Tensor, growth: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """No damping."""
+        return damping, growth
+
+    def failed(self, well: torch.Tensor) -> torch.Tensor:
+        """Whichever are not well."""
+        return ~well
+
+
+def least_squares(
+    residual: Residual,
+    y0: torch.Tensor,
+    args: Any = None,
+    *,
+    jacobian: Residual | None = None,
+    shared: bool = False,
+    solver: AbstractLeastSquaresSolver | None = None,
+    adjoint: AbstractAdjoint | None = None,
+    throw: bool = False,
+) -> Solution[torch.Tensor]:
+    """Minimise 1/2 |residual(y, args)|^2 over y, for one problem or a batch of independent ones.
+
+        line = lambda y, args: y[0] + y[1] * args["t"] - args["data"]
+        solution = least_squares(line, torch.zeros(2, dtype=torch.float64), {"t": t, "data": data})
+
+    Each problem has its own damping and stops on its own; finished ones leave the batch. An iteration costs a solve and
+    a residual, and one Jacobian where the trial is taken. In float32, residual and Jacobian are computed in float32 and
+    everything from J^T J on in float64.
+
+    Args:
+        residual: `residual(y, args)` of one problem: y (n,) -> r (m,), made of torch functions.
+        y0: Start, shape (n,), or (b, n) for a batch.
+        args: Nest of tuples, lists, dicts, tensors and plain values; gradients flow to its tensors. In a batch the
+            first dimension of every tensor runs over the problems.
+        jacobian: `jacobian(y, args)`: y (n,) -> J (m, n); None for forward-mode differentiation.
+        shared: In a batch, `args` is the same for all problems and has no batch dimension.
+        solver: `LevenbergMarquardt()` if None.
+        adjoint: `ImplicitAdjoint()` if None.
+        throw: Raise `SolveError` where a problem does not converge, instead of returning its status.
+
+    Returns:
+        The minimiser in the shape of `y0`. `stats`, tensors of shape (b,) or (): `status` (a `Result` each), `cost`
+        1/2 |r|^2, `gradient_norm` |J^T r|, `num_iterations`, `damping`.
+
+    Raises:
+        ValueError: y0 or args have a wrong shape or dtype.
+        ResidualError: The residual raises, or returns what is no residual; names iteration, problems and shapes.
+        SolveError: With `throw`.
+    """
+    if not isinstance(y0, torch.Tensor) or not y0.dtype.is_floating_point or y0.ndim not in (1, 2) or 0 in y0.shape:
+        got = f"shape {tuple(y0.shape)}, {y0.dtype}" if isinstance(y0, torch.Tensor) else type(y0).__name__
+        raise ValueError(f"y0: expected a float tensor of shape (n,) or (b, n) with n, b >= 1, got {got}")
+    single = y0.ndim == 1
+    batch = 1 if single else y0.shape[0]
+    leaves = [leaf for leaf in pytree.tree_flatten(args)[0] if isinstance(leaf, torch.Tensor)]
+    if not single and not shared:
+        for leaf in leaves:
+            if leaf.ndim == 0 or leaf.shape[0] != batch:
+                raise ValueError(
+                    f"args: expected a first dimension of {batch} (problems) in every tensor, got shape "
+                    f"{tuple(leaf.shape)}; use expand, or shared=True where all problems have the same args"
+                )
+    independent = single or shared
+    system = FunctionSystem(residual, args, batch=batch, batched=lambda t: not independent, jacobian=jacobian)
+    if torch.is_grad_enabled():
+        _refuse_hidden_gradients(system, y0.detach().reshape(batch, -1))
+    solution = solve_system(system, y0.reshape(batch, -1), solver=solver, adjoint=adjoint, throw=throw)
+    if not single:
+        return solution
+    stats = {name: value[0] for name, value in solution.stats.items()}
+    return Solution(solution.value[0], solution.result, stats)
+
+
+def _refuse_hidden_gradients(system: FunctionSystem, y: torch.Tensor) -> None:
+    try:
+        hidden = system.residual(y, [t.detach() for t in system.tensors]).requires_grad
+    except Exception as error:
+        raise _named(error, 0, torch.arange(len(y)), y) from error
+    if hidden:
+        raise ValueError(
+            "residual: depends on a tensor with requires_grad that is not in args, so no gradient would reach it; pass "
+            "it in args, or detach it"
+        )
+
+
+def _named(error: Exception, iteration: int, which: torch.Tensor, y: torch.Tensor) -> ResidualError:
+    problems = which.tolist() if len(which) <= 8 else [*which[:8].tolist(), "..."]
+    message = " ".join(str(error).split())
+    return ResidualError(
+        f"iteration {iteration}, problems {problems}, y of shape {tuple(y.shape[1:])}: "
+        f"{type(error).__name__}: {message}"
+    )
+
+
+def solve_system(
+    system: AbstractSystem,
+    y0: torch.Tensor,
+    *,
+    solver: AbstractLeastSquaresSolver | None = None,
+    adjoint: AbstractAdjoint | None = None,
+    throw: bool = False,
+) -> Solution[torch.Tensor]:
+    """Like `least_squares`, for a system that computes its own costs and normal matrices.
+
+    Args:
+        system: The problems.
+        y0: Starts, shape (b, n).
+        solver: See `least_squares`.
+        adjoint: See `least_squares`.
+        throw: See `least_squares`.
+    """
+    solver = LevenbergMarquardt() if solver is None else solver
+    adjoint = ImplicitAdjoint() if adjoint is None else adjoint
+    start = y0 if isinstance(adjoint, UnrolledAdjoint) else y0.detach()
+    y, status, stats = adjoint.run(lambda: _iterate(system, start, solver), system)
+    solution = Solution(y, Result(int(status.max())), {"status": status, **stats})
+    if throw and not solution.success:
+        failed = status.nonzero().flatten().tolist()
+        iterations = [int(stats["num_iterations"][k]) for k in failed[:8]]
+        solution.check(f"least_squares, problems {failed[:8]} of {len(status)} after {iterations} iterations")
+    return solution
+
+
+def _iterate(
+    system: AbstractSystem, y: torch.Tensor, solver: AbstractLeastSquaresSolver
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    batch, device, eps = len(y), y.device, torch.finfo(y.dtype).eps
+    everyone = torch.arange(batch, device=device)
+    status = torch.full((batch,), _ACTIVE, device=device)
+    iterations = torch.zeros(batch, dtype=torch.long, device=device)
+    damping = torch.full((batch,), solver.initial_damping, dtype=torch.float64, device=device)
+    growth = torch.full_like(damping, 2.0)
+    iteration = 0
+    try:
+        cost, lin = system.cost(y, everyone), system.linearise(y, everyone)
+        status[~_finite(cost, lin)] = Result.NONFINITE
+        for iteration in range(1, solver.max_iterations + 1):
+            which = (status == _ACTIVE).nonzero().flatten()
+            if len(which) == 0:
+                break
+            here = {name: value[which] for name, value in lin.items()}
+            g, d, c = here["gradient"], here["diagonal"], cost[which]
+            step = system.gram.solve(here, damping[which], -g)
+            solvable = step.isfinite().all(dim=1)
+            # reduction of the linear model: 1/2 step . (damping D step - g)
+            predicted = 0.5 * (step * (damping[which, None] * d * step - g)).sum(dim=1)
+            norm = (2 * c).sqrt()
+            limit = (solver.tolerance * (norm + (d * y[which].double().square()).sum(dim=1).sqrt())).maximum(
+                eps**0.5 * norm
+            )
+            small = (2 * predicted).clamp_min(0).sqrt() <= limit
+            if bool(small.any()):  # the damping may have made it so: the undamped step decides
+                undamped = system.gram.solve(here, torch.full_like(c, 1e-13), -g)
+                offset = (-g * undamped).sum(dim=1).clamp_min(0).sqrt()
+                small &= (offset <= limit) | ~offset.isfinite()
+            iterations[which] = iteration
+            trial = torch.where(solvable[:, None], y[which] + step.to(y.dtype), y[which])
+            trial_cost = torch.where(solvable, system.cost(trial, which), torch.nan)
+            gain = ((c - trial_cost) / predicted.clamp_min(torch.finfo(torch.float64).tiny)).detach()
+            # a last step too small for the cost to tell is taken if it does no harm beyond rounding
+            taken = solvable & (solver.accept(gain) | (small & (trial_cost <= c * (1 + 8 * eps))))
+            if bool(taken.any()):
+                moved = which[taken]
+                y, cost = y.index_copy(0, moved, trial[taken]), cost.index_copy(0, moved, trial_cost[taken])
+                fresh = system.linearise(y[moved], moved)
+                lin = {name: value.index_copy(0, moved, fresh[name]) for name, value in lin.items()}
+                status[moved[~_finite(cost[moved], fresh)]] = Result.NONFINITE
+            damping[which], growth[which] = solver.next_damping(damping[which], growth[which], gain)
+            status[which[solver.failed(solvable)]] = Result.SINGULAR
+            status[which[solver.failed(trial_cost.isfinite() | ~solvable)]] = Result.NONFINITE
+            ended = which[small & (status[which] == _ACTIVE)]
+            status[ended] = Result.SUCCESS
+            stuck = which[(damping[which] > _LARGEST_DAMPING) & (status[which] == _ACTIVE)]
+            status[stuck] = Result.STAGNATED
+    except Exception as error:
+        raise _named(error, iteration, (status == _ACTIVE).nonzero().flatten(), y) from error
+    status[status == _ACTIVE] = Result.MAX_ITERATIONS
+    good = (status == Result.SUCCESS).nonzero().flatten()
+    if len(good):
+        deficient = system.gram.rank_deficient({name: value[good].detach() for name, value in lin.items()})
+        status[good[deficient]] = Result.RANK_DEFICIENT
+    stats = {
+        "cost": cost.detach(),
+        "gradient_norm": lin["gradient"].detach().norm(dim=1),
+        "num_iterations": iterations,
+        "damping": damping,
+    }
+    return y, status, stats
+
+
+def _finite(cost: torch.Tensor, lin: dict[str, torch.Tensor]) -> torch.Tensor:
+    return cost.isfinite() & lin["gradient"].isfinite().all(dim=1) & lin["diagonal"].isfinite().all(dim=1)
+
+
+def covariance(
+    jacobian: torch.Tensor, residual: torch.Tensor, *, sigma: float | None = None, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Covariance sigma^2 (J^T J)^-1 of a least-squares estimate.
+
+    Args:
+        jacobian: J at the solution, shape (m, n) or (b, m, n).
+        residual: r at the solution, shape (m,) or (b, m).
+        sigma: Standard deviation of the noise; None to estimate sigma^2 = |r|^2 / (m - n).
+        weights: Weights w of the rows, where J and r do not hold them yet; sqrt(w) multiplies both.
+
+    Returns:
+        Shape (n, n) or (b, n, n); infinite variances where J is rank deficient.
+
+    Raises:
+        ValueError: Shapes do not fit, or m <= n without `sigma`.
+    """
+    m, n = jacobian.shape[-2:]
+    if residual.shape != jacobian.shape[:-1]:
+        raise ValueError(f"residual: expected shape {tuple(jacobian.shape[:-1])}, got {tuple(residual.shape)}")
+    if sigma is None and m <= n:
+        raise ValueError(f"{m} residuals cannot tell the noise of {n} parameters; give sigma")
+    j, r = jacobian.double(), residual.double()
+    if weights is not None:
+        j, r = weights.sqrt().unsqueeze(-1) * j, weights.sqrt() * r
+    lengths = j.norm(dim=-2)
+    unit = j / lengths.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(-2)
+    _, singular, vh = torch.linalg.svd(unit, full_matrices=False)
+    deficient = singular <= max(m, n) * torch.finfo(torch.float64).eps * singular[..., :1]
+    inverse = torch.where(deficient, torch.inf, singular.clamp_min(torch.finfo(torch.float64).tiny).reciprocal())
+    scaled = vh.mT * inverse.unsqueeze(-2)
+    unscaled = torch.where(
+        deficient.any(dim=-1)[..., None, None], torch.inf, scaled.nan_to_num() @ scaled.nan_to_num().mT
+    )
+    variance = (r.square().sum(dim=-1) / (m - n)) if sigma is None else torch.full_like(r[..., 0], sigma**2)
+    return variance[..., None, None] * unscaled / (lengths.unsqueeze(-1) * lengths.unsqueeze(-2))
