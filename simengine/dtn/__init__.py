@@ -1,1 +1,1 @@
-"""TODO"""
+"""What a scene does to a texture: views, differentiable networks, detectors, robustness. Built on `render`."""

@@ -1,0 +1,257 @@
+"""Views of an object under many cameras, lights and weathers: what a texture is seen through.
+
+View i of a sampler depends on its seed and on i alone, so that a set can be made in pieces, in any order, and grown.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+
+from simengine.dtn.car import surroundings
+from simengine.ops.raycast import Environment, RayBuffers, RaySurface, raycast
+from simengine.render.camera import PinholeCamera
+from simengine.render.tone import ToneCurve
+
+Interval = tuple[float, float]
+CONDITIONS = ("yaw", "pitch", "distance", "sun_azimuth", "sun_elevation", "sun", "sky", "haze")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViewSampler:
+    """Uniform distributions of camera, light and weather.
+
+    Attributes:
+        yaw: Azimuth of the camera about the object [deg].
+        pitch: Its elevation above the ground [deg].
+        distance: From the object's middle [m].
+        sun_azimuth: [deg].
+        sun_elevation: [deg].
+        sun: Factor of the sun's irradiance; near 0 it is overcast.
+        sky: Factor of the sky's radiance.
+        haze: Extinction coefficient [1/m]; half of the views have none where it starts at 0.
+        fov: Vertical field of view [deg].
+        offset: Largest shift of the object's middle from the picture's, as a share of half the picture.
+        boxes: Number of other bodies around.
+        seed: Of all views.
+    """
+
+    yaw: Interval = (0.0, 360.0)
+    pitch: Interval = (4.0, 40.0)
+    distance: Interval = (6.0, 14.0)
+    sun_azimuth: Interval = (0.0, 360.0)
+    sun_elevation: Interval = (15.0, 75.0)
+    sun: Interval = (0.1, 1.0)
+    sky: Interval = (0.5, 1.2)
+    haze: Interval = (0.0, 0.04)
+    fov: float = 40.0
+    offset: float = 0.35
+    boxes: int = 6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in CONDITIONS:
+            low, high = getattr(self, name)
+            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+                raise ValueError(f"{name}: expected a lower and an upper bound in order, got {(low, high)}")
+        if self.distance[0] <= 3.0:
+            raise ValueError(f"distance: expected more than 3 m, outside the object, got {self.distance[0]:g}")
+
+    def _generator(self, index: int) -> torch.Generator:
+        return torch.Generator().manual_seed((self.seed << 32) + index)
+
+    def conditions(self, index: int) -> dict[str, float]:
+        """Camera, light and weather of view `index` by the names of CONDITIONS."""
+        u = torch.rand(len(CONDITIONS) + 1, generator=self._generator(index), dtype=torch.float64).tolist()
+        values = {}
+        for share, name in zip(u, CONDITIONS, strict=False):
+            low, high = getattr(self, name)
+            values[name] = low + (high - low) * share
+        if self.haze[0] == 0.0 and u[-1] < 0.5:
+            values["haze"] = 0.0
+        return values
+
+    def camera(self, index: int, size: tuple[int, int]) -> PinholeCamera:
+        """The camera of view `index` for pictures of `size` (height, width)."""
+        view = self.conditions(index)
+        yaw, pitch, r = math.radians(view["yaw"]), math.radians(view["pitch"]), view["distance"]
+        middle = torch.tensor([0.0, 0.0, 0.7], dtype=torch.float64)
+        direction = [math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), math.sin(pitch)]
+        eye = middle + r * torch.tensor(direction, dtype=torch.float64)
+        generator = self._generator(index)
+        generator.manual_seed(generator.initial_seed() ^ 0x5DEECE66D)
+        shift = (2 * torch.rand(2, generator=generator, dtype=torch.float64) - 1) * self.offset
+        shift = shift * r * math.tan(math.radians(self.fov) / 2) * min(1.0, (r - 5.0) / 5.0 if r > 5.0 else 0.0)
+        forward = torch.nn.functional.normalize(middle - eye, dim=0)
+        up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+        right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=0)
+        target = middle + shift[0] * right + shift[1] * torch.linalg.cross(right, forward)
+        return PinholeCamera.look_at(
+            eye, target, up=up, fov_y=math.radians(self.fov), height=size[0], width=size[1], dtype=torch.float64
+        )
+
+    def environment(self, index: int) -> Environment:
+        """Light, weather and ground of view `index`."""
+        view = self.conditions(index)
+        azimuth, elevation = math.radians(view["sun_azimuth"]), math.radians(view["sun_elevation"])
+        generator = self._generator(index)
+        generator.manual_seed(generator.initial_seed() ^ 0x2545F491)
+        u = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
+        warm = 1.0 - math.sin(elevation)
+        sun, sky = 3.2 * view["sun"], view["sky"]
+        brightness = 0.05 + 0.45 * u[0]
+        tint = [0.85 + 0.3 * value for value in u[1:4]]
+        dark = 0.4 + 0.5 * u[4]
+        haze_light = sky * (0.55 + 0.25 * view["sun"])
+        return Environment(
+            sun_direction=(
+                math.cos(azimuth) * math.cos(elevation),
+                math.sin(azimuth) * math.cos(elevation),
+                math.sin(elevation),
+            ),
+            sun_irradiance=(sun, sun * (1 - 0.15 * warm), sun * (1 - 0.35 * warm)),
+            sky_zenith=(0.25 * sky, 0.38 * sky, 0.62 * sky),
+            sky_horizon=(0.55 * sky, 0.62 * sky, 0.70 * sky),
+            haze=view["haze"],
+            airlight=(haze_light, haze_light, 1.05 * haze_light),
+            ground_light=(brightness * tint[0], brightness * tint[1], brightness * tint[2]),
+            ground_dark=(dark * brightness * tint[0], dark * brightness * tint[1], dark * brightness * tint[2]),
+            ground_frequency=0.3 + 3.0 * u[5],
+        )
+
+    def render(
+        self,
+        surface: RaySurface,
+        index: int,
+        size: tuple[int, int],
+        *,
+        samples: int = 2,
+        sky_rays: int = 4,
+        paint: torch.Tensor | None = None,
+        repetitions_per_metre: float = 0.0,
+    ) -> RayBuffers:
+        """Cast view `index` of an object; the options are those of `simengine.ops.raycast.raycast`."""
+        scene = surface
+        if self.boxes:
+            scene = surface.joined(surroundings((self.seed << 20) + index, number=self.boxes))
+        camera = self.camera(index, size)
+        return raycast(
+            scene,
+            self.environment(index),
+            camera.world_to_camera,
+            camera.intrinsics,
+            size,
+            samples=samples,
+            sky_rays=sky_rays,
+            paint=paint,
+            repetitions_per_metre=repetitions_per_metre,
+            seed=index,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ViewSet:
+    """Buffers of n views, stacked and with the channels first.
+
+    Attributes:
+        gain: A, shape (n, 3, h, w).
+        offset: B, shape (n, 3, h, w).
+        paint: Share covered by paint, shape (n, 1, h, w).
+        object: Share covered by the object, shape (n, 1, h, w).
+        normal: Shape (n, 3, h, w).
+        position: [m], shape (n, 3, h, w).
+        uv: Shape (n, 2, h, w).
+        footprint: Of a pixel on the surface [m] and in uv, shape (n, 2, h, w).
+        conditions: By the names of CONDITIONS, shape (n, 8).
+        tone: From radiance to pictures.
+    """
+
+    gain: torch.Tensor
+    offset: torch.Tensor
+    paint: torch.Tensor
+    object: torch.Tensor
+    normal: torch.Tensor
+    position: torch.Tensor
+    uv: torch.Tensor
+    footprint: torch.Tensor
+    conditions: torch.Tensor
+    tone: ToneCurve = dataclasses.field(default_factory=ToneCurve)
+
+    def __len__(self) -> int:
+        return len(self.gain)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width [pixels]."""
+        return self.gain.shape[2], self.gain.shape[3]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors by name."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "tone"}
+
+    def __getitem__(self, index: torch.Tensor | slice | Sequence[int]) -> "ViewSet":
+        return ViewSet(**{name: value[index] for name, value in self.tensors().items()}, tone=self.tone)
+
+    @property
+    def normal_to_viewer(self) -> torch.Tensor:
+        """Normals where there is paint, zero elsewhere, shape (n, 3, h, w)."""
+        return self.normal * (self.paint > 0)
+
+    def picture(self, paint: torch.Tensor) -> torch.Tensor:
+        """Encoded pictures for a paint in linear albedo that broadcasts to (n, 3, h, w): tone(A c + B)."""
+        return self.tone.encode(self.gain * paint + self.offset)
+
+    def boxes(self, *, threshold: float = 0.5) -> torch.Tensor:
+        """Boxes (x0, y0, x1, y1) [pixels] of the visible object, shape (n, 4).
+
+        Raises:
+            ValueError: A view shows no object.
+        """
+        seen = self.object[:, 0] >= threshold
+        empty = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
+        if empty:
+            raise ValueError(f"object: views {empty[:5]} show none; move the camera nearer or drop them")
+        boxes = []
+        for line in (seen.any(1), seen.any(2)):
+            low = line.int().argmax(1)
+            high = line.shape[1] - line.flip(1).int().argmax(1)
+            boxes.append(torch.stack([low, high], 1))
+        return torch.stack([boxes[0][:, 0], boxes[1][:, 0], boxes[0][:, 1], boxes[1][:, 1]], 1).float()
+
+
+def stack_views(buffers: Sequence[RayBuffers], conditions: Sequence[dict[str, float]], *, tone: ToneCurve) -> ViewSet:
+    """A ViewSet of views rendered one by one."""
+    if not buffers:
+        raise ValueError("buffers: expected at least one view, got none")
+
+    def planes(name: str) -> torch.Tensor:
+        value = torch.stack([getattr(b, name) for b in buffers])
+        return value.permute(0, 3, 1, 2).contiguous() if value.dim() == 4 else value[:, None]
+
+    names = ("gain", "offset", "paint", "object", "normal", "position", "uv")
+    return ViewSet(
+        **{name: planes(name) for name in names},
+        footprint=torch.cat([planes("footprint"), planes("uv_footprint")], 1),
+        conditions=torch.tensor([[c[name] for name in CONDITIONS] for c in conditions]),
+        tone=tone,
+    )
+
+
+def render_views(
+    surface: RaySurface,
+    sampler: ViewSampler,
+    indices: Sequence[int],
+    size: tuple[int, int],
+    *,
+    tone: ToneCurve | None = None,
+    samples: int = 2,
+    sky_rays: int = 4,
+) -> ViewSet:
+    """Render the views with these indices.
+
+    About 0.07 s of CPU a view at 96 x 96 with 2 x 2 samples and 4 sky rays.
+    """
+    tone = tone or ToneCurve()
+    buffers = [sampler.render(surface, i, size, samples=samples, sky_rays=sky_rays) for i in indices]
+    return stack_views(buffers, [sampler.conditions(i) for i in indices], tone=tone)

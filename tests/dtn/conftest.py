@@ -1,0 +1,14 @@
+"""Views shared by the tests of the differentiable transformation network."""
+
+import pytest
+import torch
+
+from simengine.dtn.car import car
+from simengine.dtn.views import ViewSampler, ViewSet, render_views
+
+
+@pytest.fixture(scope="session")
+def views() -> ViewSet:
+    """Twelve views of the car at 64 x 64."""
+    torch.set_num_threads(1)
+    return render_views(car(), ViewSampler(seed=7), range(12), (64, 64))

@@ -1,0 +1,92 @@
+"""A texture onto the object: closed forms of the sampling, the renderer as an oracle, the gradient."""
+
+import pytest
+import torch
+
+from simengine.dtn.car import car
+from simengine.dtn.texture import mip_pyramid, taps, texture_map
+from simengine.dtn.views import ViewSampler, ViewSet, stack_views
+from simengine.ops.raycast import Environment, raycast
+from simengine.render.tone import ToneCurve
+
+
+def sample(texture: torch.Tensor, uv: torch.Tensor, footprint: float) -> torch.Tensor:
+    index, weight = taps(uv, torch.full((len(uv),), footprint, dtype=uv.dtype), tuple(texture.shape[:2]))
+    return (mip_pyramid(texture)[index] * weight[..., None]).sum(1)
+
+
+def test_texel_centres_and_the_mean() -> None:
+    texture = torch.rand(8, 16, 3, dtype=torch.float64)
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(16), indexing="ij")
+    uv = torch.stack([(columns + 0.5) / 16, (rows + 0.5) / 8], -1).reshape(-1, 2).double()
+    assert torch.allclose(sample(texture, uv, 0.0), texture.reshape(-1, 3))
+    # 8 x 16 halves to 1 x 2: there a sample on a texel's middle is the mean of half the texture
+    assert torch.allclose(sample(texture, uv.new_tensor([[0.25, 0.5]]), 10.0)[0], texture[:, :8].mean((0, 1)))
+
+
+def test_repeats_without_a_seam() -> None:
+    texture = torch.rand(8, 8, 3, dtype=torch.float64)
+    uv = torch.rand(50, 2, dtype=torch.float64)
+    for shift in (-3.0, 1.0, 2.0):
+        assert torch.allclose(sample(texture, uv + shift, 0.2), sample(texture, uv, 0.2), atol=1e-12)
+    across = torch.linspace(-0.02, 0.02, 401, dtype=torch.float64)
+    line = sample(texture, torch.stack([across, torch.full_like(across, 0.3)], -1), 0.0)
+    # bilinear: the slope is at most 8 texels per unit times a difference of at most 1
+    assert float((line[1:] - line[:-1]).abs().max()) <= 8 * 1e-4 + 1e-12
+
+
+@pytest.mark.parametrize(("mapping", "repetitions"), [("uv", 0.0), ("triplanar", 0.7)])
+def test_agrees_with_the_texture_traced_by_the_renderer(mapping: str, repetitions: float) -> None:
+    # One sample a pixel, no ground and no sky rays: no light from paint to paint, no averaging over a pixel's area.
+    sampler, texture = ViewSampler(seed=3), torch.rand(16, 16, 3)
+    camera = sampler.camera(2, (64, 64))
+    view = raycast(
+        car(),
+        Environment(ground=False),
+        camera.world_to_camera,
+        camera.intrinsics,
+        (64, 64),
+        samples=1,
+        sky_rays=0,
+        paint=texture,
+        repetitions_per_metre=repetitions,
+    )
+    views = stack_views([view], [sampler.conditions(2)], tone=ToneCurve())
+    views.footprint.zero_()
+    seen = texture_map(views, (16, 16), mapping=mapping, repetitions_per_metre=repetitions or 1.0)(texture)  # type: ignore[arg-type]
+    radiance = (views.gain * seen + views.offset)[0].permute(1, 2, 0)
+    error = (radiance - view.radiance).abs().amax(-1)
+    # the mirror ray may meet other paint (wheel arches, mirrors): its light is in both; float32 uv times 16 texels
+    assert float(error.max()) < 2e-5
+
+
+def test_flat_texture_is_the_flat_colour(views: ViewSet) -> None:
+    colour = torch.tensor([0.2, 0.5, 0.7])
+    for mapping in ("uv", "triplanar", "planar"):
+        seen = texture_map(views, (8, 8), mapping=mapping)(colour.expand(8, 8, 3))  # type: ignore[arg-type]
+        assert torch.allclose(seen, colour.view(1, 3, 1, 1) * (views.paint > 0), atol=1e-6)
+
+
+@pytest.mark.parametrize("mapping", ["uv", "triplanar", "planar"])
+def test_gradient(views: ViewSet, mapping: str) -> None:
+    put_on = texture_map(views[:1], (4, 8), mapping=mapping)  # type: ignore[arg-type]
+    double = views[:1]
+    gain, offset = double.gain.double(), double.offset.double()
+    weight = torch.rand_like(gain)
+
+    def loss(texture: torch.Tensor) -> torch.Tensor:
+        return (double.tone.encode(gain * put_on(texture) + offset) * weight).sum()
+
+    texture = torch.rand(4, 8, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(loss, (texture,), rtol=1e-6)  # weights are float32 numbers, the product is float64
+
+
+def test_bad_input_is_named(views: ViewSet) -> None:
+    with pytest.raises(ValueError, match=r"texture: expected shape \(8, 8, 3\), got \(4, 4, 3\)"):
+        texture_map(views, (8, 8))(torch.zeros(4, 4, 3))
+    with pytest.raises(ValueError, match="no pixel shows paint"):
+        bare = {name: value.clone() for name, value in views.tensors().items()}
+        bare["paint"].zero_()
+        texture_map(ViewSet(**bare), (8, 8))
+    with pytest.raises(ValueError, match="mapping='cube'"):
+        texture_map(views, (8, 8), mapping="cube")  # type: ignore[arg-type]

@@ -1,0 +1,61 @@
+"""The car, the distribution of views, and what a set of them holds."""
+
+import pytest
+import torch
+
+from simengine.dtn.car import MATERIALS, car
+from simengine.dtn.views import ViewSampler, ViewSet, render_views
+
+
+def test_car_has_its_size_and_fits_its_atlas() -> None:
+    body = car()
+    low, high = body.vertices.min(0).values, body.vertices.max(0).values
+    size = (high - low).tolist()
+    assert 4.3 < size[0] < 4.6 and 1.75 < size[1] < 2.1 and 1.4 < size[2] < 1.55
+    assert float(low[2]) >= 0  # on the ground
+    paint = body.material == list(MATERIALS).index("paint")
+    assert float(body.uv[paint].min()) >= 0 and float(body.uv[paint].max()) <= 1
+    assert torch.allclose(body.normals.norm(dim=-1), torch.ones(()), atol=1e-5)
+    assert 800 < len(body.faces) < 1500
+    # charts are orthogonal projections: no triangle is magnified beyond 1/6.4 a metre
+    assert float(body.uv_scale[paint].max()) <= 1 / 6.4 + 1e-6
+
+
+def test_a_view_depends_on_seed_and_index_alone() -> None:
+    body, sampler = car(), ViewSampler(seed=5)
+    forward = render_views(body, sampler, [3, 4], (24, 24))
+    backward = render_views(body, sampler, [4, 3], (24, 24))
+    for name, value in forward.tensors().items():
+        assert torch.equal(value, backward.tensors()[name].flip(0)), name
+    other = render_views(body, ViewSampler(seed=6), [3], (24, 24))
+    assert not torch.equal(other.gain, forward.gain[:1])
+
+
+def test_conditions_fill_their_ranges() -> None:
+    sampler = ViewSampler(yaw=(30.0, 60.0), haze=(0.0, 0.02))
+    values = [sampler.conditions(i) for i in range(200)]
+    yaw = [v["yaw"] for v in values]
+    assert 30 <= min(yaw) < 32 and 58 < max(yaw) <= 60
+    assert 0.35 < sum(v["haze"] == 0 for v in values) / 200 < 0.65
+
+
+def test_masks_and_boxes(views: ViewSet) -> None:
+    assert bool((views.paint <= views.object + 1e-6).all())
+    assert bool((views.gain[views.paint.expand_as(views.gain) == 0] == 0).all())
+    boxes = views.boxes()
+    for box, cover in zip(boxes.int().tolist(), views.object[:, 0], strict=True):
+        inside = cover[box[1] : box[3], box[0] : box[2]]
+        assert int((inside >= 0.5).sum()) == int((cover >= 0.5).sum())
+        for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]):
+            assert float(edge.max()) >= 0.5  # no smaller box holds it
+
+
+def test_bad_input_is_named(views: ViewSet) -> None:
+    with pytest.raises(ValueError, match="distance: expected more than 3 m"):
+        ViewSampler(distance=(1.0, 4.0))
+    with pytest.raises(ValueError, match="yaw"):
+        ViewSampler(yaw=(10.0, 5.0))
+    bare = {name: value.clone() for name, value in views.tensors().items()}
+    bare["object"][1] = 0
+    with pytest.raises(ValueError, match=r"object: views \[1\] show none"):
+        ViewSet(**bare).boxes()
