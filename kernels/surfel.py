@@ -4,9 +4,10 @@ A disc is a 3 x 3 matrix with rows T_u, T_v, T_w that takes its local coordinate
 coordinates (x z, y z, z). The ray of pixel (x, y) meets it at u = k_0/k_2, v = k_1/k_2 with k = h_u x h_v,
 h_u = x T_w - T_u, h_v = y T_w - T_v (Huang et al. 2024, 2D Gaussian Splatting, eq. 8-10). Its weight there is
 
-    w = (exp(-rho/2) - c) / (1 - c),   c = exp(-CUTOFF^2/2),   rho = min(u^2 + v^2, 2 |pixel - projected centre|^2)
+    w = (exp(-rho/2) - c) / (1 - c),  c = exp(-CUTOFF^2/2),  rho = min(u^2 + v^2, sharpness |pixel - centre|^2)
 
-which falls to 0 continuously at rho = CUTOFF^2; the second term of rho keeps a disc at least a pixel wide.
+which falls to 0 continuously at rho = CUTOFF^2; the second term of rho keeps a disc at least
+1/sqrt(sharpness) pixels wide.
 
 A thread owns a tile and walks through its discs, nearest first. The backward pass walks the same way, holding the sum
 of what has been composited so far, so that nothing but the pictures is stored; it writes one row of gradients for each
@@ -115,6 +116,7 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         width: int,
         height: int,
         first_tile: int,
+        sharpness: scalar,
         # inputs
         transforms: wp.array(dtype=mat33),
         opacity: wp.array(dtype=scalar),
@@ -157,7 +159,7 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
                         dx = x - centre[0]
                         m = meet(x * Tw - Tu, hv)
                         rho = square(m)
-                        near = two * (dx * dx + dy * dy)
+                        near = sharpness * (dx * dx + dy * dy)
                         z = Tw[2]
                         if rho <= near:
                             z = Tw[0] * m[0] + Tw[1] * m[1] + Tw[2]
@@ -182,6 +184,7 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         width: int,
         height: int,
         first_tile: int,
+        sharpness: scalar,
         # inputs
         transforms: wp.array(dtype=mat33),
         opacity: wp.array(dtype=scalar),
@@ -234,7 +237,7 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
                         hu = x * Tw - Tu
                         m = meet(hu, hv)
                         rho = square(m)
-                        near = two * (dx * dx + dy * dy)
+                        near = sharpness * (dx * dx + dy * dy)
                         z = Tw[2]
                         tilted = rho <= near
                         if tilted:
@@ -273,8 +276,8 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
                                 gv -= dhv
                                 gw += x * dhu + y * dhv + gz * vec3(m[0], m[1], one)
                             else:
-                                g0 = -two * two * g_rho * dx / Tw[2]
-                                g1 = -two * two * g_rho * dy / Tw[2]
+                                g0 = -two * sharpness * g_rho * dx / Tw[2]
+                                g1 = -two * sharpness * g_rho * dy / Tw[2]
                                 gu += vec3(zero, zero, g0)
                                 gv += vec3(zero, zero, g1)
                                 gw += vec3(zero, zero, gz - g0 * centre[0] - g1 * centre[1])

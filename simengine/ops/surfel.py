@@ -1,7 +1,6 @@
 """Compositing of oriented Gaussian discs (surfels), nearest first, with gradients to everything."""
 
 import itertools
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -25,6 +24,7 @@ def composite_surfels(
     *,
     width: int,
     height: int,
+    least_width: float = 0.5**0.5,
     num_threads: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Composite oriented 2-D Gaussian discs front to back, in the order of the depths of their centres.
@@ -39,6 +39,8 @@ def composite_surfels(
         features: What is blended (colours, normals), 1 to 16 channels, shape (n, c).
         width: Pixels in a row.
         height: Rows.
+        least_width: Smallest standard deviation of a disc in the picture [pixel], which keeps small and tilted discs
+            from falling between pixels; small numbers give point samples.
         num_threads: Threads that share the tiles on a CPU.
 
     Returns:
@@ -51,11 +53,13 @@ def composite_surfels(
 
     Source: Huang et al. 2024, 2D Gaussian Splatting; weights fall to 0 continuously at 3 standard deviations.
     """
-    _check(transforms, opacity, features, width, height)
+    _check(transforms, opacity, features, width, height, least_width)
     if bridge.backend("warp") == "reference":
-        return surfel_reference.composite_surfels(transforms, opacity, features, width=width, height=height)
+        return surfel_reference.composite_surfels(
+            transforms, opacity, features, width=width, height=height, least_width=least_width
+        )
     blended, alpha, depth, median, *_ = _CompositeSurfels.apply(
-        transforms, opacity, features, width, height, num_threads
+        transforms, opacity, features, width, height, least_width, num_threads
     )
     return blended, alpha, depth, median
 
@@ -68,10 +72,11 @@ class _CompositeSurfels(torch.autograd.Function):
         features: torch.Tensor,
         width: int,
         height: int,
+        least_width: float,
         num_threads: int,
     ) -> tuple[torch.Tensor, ...]:
         transforms, opacity, features = (value.contiguous() for value in (transforms, opacity, features))
-        boxes = pixel_boxes(transforms, width, height)
+        boxes = pixel_boxes(transforms, width, height, least_width)
         start, disc = bin_discs(transforms, boxes, width, height)
         blended = transforms.new_zeros(height, width, features.shape[1])
         transmittance = transforms.new_ones(height, width)
@@ -83,6 +88,7 @@ class _CompositeSurfels(torch.autograd.Function):
             height,
             num_threads,
             [
+                least_width**-2,
                 *_inputs(types, transforms, opacity, features, boxes, start, disc),
                 bridge.array(blended, types.features),
                 *(bridge.array(value) for value in (transmittance, depth, median)),
@@ -93,7 +99,7 @@ class _CompositeSurfels(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        transforms, opacity, features, ctx.width, ctx.height, ctx.num_threads = inputs
+        transforms, opacity, features, ctx.width, ctx.height, ctx.least_width, ctx.num_threads = inputs
         ctx.save_for_backward(transforms, opacity, features, *output)
         ctx.mark_non_differentiable(*output[3:])
 
@@ -119,6 +125,7 @@ class _CompositeSurfels(torch.autograd.Function):
             ctx.height,
             ctx.num_threads,
             [
+                ctx.least_width**-2,
                 *_inputs(types, transforms, opacity, features, boxes, start, disc),
                 bridge.array(adj_blended, types.features),
                 *(bridge.array(value) for value in (adj_alpha, adj_depth, rest, transmittance)),
@@ -135,11 +142,12 @@ class _CompositeSurfels(torch.autograd.Function):
             add(adj_pair[2]),  # features (n, c)
             None,  # width
             None,  # height
+            None,  # least_width
             None,  # num_threads
         )
 
 
-def pixel_boxes(transforms: torch.Tensor, width: int, height: int) -> torch.Tensor:
+def pixel_boxes(transforms: torch.Tensor, width: int, height: int, least_width: float) -> torch.Tensor:
     """Pixels that each disc may touch: first and one past the last, (x0, x1, y0, y1), shape (n, 4), int32.
 
     The ellipse u^2 + v^2 <= CUTOFF^2 has the tangent lines x = c +- sqrt(c^2 - T_u.D T_u / T_w.D T_w) with
@@ -155,7 +163,7 @@ def pixel_boxes(transforms: torch.Tensor, width: int, height: int) -> torch.Tens
             middle = (T * Tw * D).sum(-1) / scale
             extent = (middle**2 - (T * T * D).sum(-1) / scale).clamp_min(0).sqrt()
             point = T[:, 2] / Tw[:, 2]
-            smallest = CUTOFF / math.sqrt(2)  # where the least width of a pixel ends
+            smallest = CUTOFF * least_width
             low = torch.minimum(middle - extent, point - smallest)
             high = torch.maximum(middle + extent, point + smallest)
             low = torch.where(seen, (low - 0.5).clamp(0, size).ceil(), torch.zeros_like(low))
@@ -276,7 +284,14 @@ def slice_work(part: Callable[[int, int], None], count: int, num_threads: int) -
             future.result()
 
 
-def _check(transforms: torch.Tensor, opacity: torch.Tensor, features: torch.Tensor, width: int, height: int) -> None:
+def _check(
+    transforms: torch.Tensor,
+    opacity: torch.Tensor,
+    features: torch.Tensor,
+    width: int,
+    height: int,
+    least_width: float,
+) -> None:
     n = len(transforms)
     if transforms.shape != (n, 3, 3):
         raise ValueError(f"transforms: expected shape (n, 3, 3), got {tuple(transforms.shape)}")
@@ -286,6 +301,8 @@ def _check(transforms: torch.Tensor, opacity: torch.Tensor, features: torch.Tens
         raise ValueError(f"features: expected shape ({n}, 1 to 16), got {tuple(features.shape)}")
     if width < 1 or height < 1:
         raise ValueError(f"width, height: expected at least 1 pixel each, got {width} x {height}")
+    if not least_width > 0:
+        raise ValueError(f"least_width: expected a positive number of pixels, got {least_width}")
     bridge.scalar(transforms)
     if not transforms.dtype == opacity.dtype == features.dtype:
         raise TypeError(

@@ -10,7 +10,13 @@ MIN_TRANSMITTANCE = 1e-4
 
 
 def composite_surfels(
-    transforms: torch.Tensor, opacity: torch.Tensor, features: torch.Tensor, *, width: int, height: int
+    transforms: torch.Tensor,
+    opacity: torch.Tensor,
+    features: torch.Tensor,
+    *,
+    width: int,
+    height: int,
+    least_width: float = 0.5**0.5,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Same as `simengine.ops.surfel.composite_surfels`; its derivatives are torch's.
 
@@ -29,7 +35,7 @@ def composite_surfels(
     kz = torch.where(edge_on, torch.ones_like(k[..., 2]), k[..., 2])
     u, v = k[..., 0] / kz, k[..., 1] / kz
     rho_disc = torch.where(edge_on, torch.full_like(u, 1e12), u**2 + v**2)
-    rho_pixel = 2 * ((x[..., 0] - Tu[:, 2] / Tw[:, 2]) ** 2 + (y[..., 0] - Tv[:, 2] / Tw[:, 2]) ** 2)
+    rho_pixel = least_width**-2 * ((x[..., 0] - Tu[:, 2] / Tw[:, 2]) ** 2 + (y[..., 0] - Tv[:, 2] / Tw[:, 2]) ** 2)
     tilted = rho_disc <= rho_pixel
     rho = torch.where(tilted, rho_disc, rho_pixel)
     z = torch.where(tilted, Tw[:, 0] * u + Tw[:, 1] * v + Tw[:, 2], Tw[:, 2])

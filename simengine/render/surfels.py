@@ -73,6 +73,7 @@ def render_surfels(
     *,
     background: torch.Tensor | float = 0.0,
     normals: bool = True,
+    least_width: float = 0.5**0.5,
     num_threads: int = 1,
 ) -> Image:
     """Picture surfels by one camera, or by each camera of a batch.
@@ -84,6 +85,7 @@ def render_surfels(
         camera: One camera, or a batch (b,).
         background: Colour behind them: a number, (c,) or an image (h, w, c).
         normals: Whether to blend normals too.
+        least_width: Smallest standard deviation of a disc in the picture [pixel].
         num_threads: Threads on a CPU; the bits do not depend on it.
 
     Returns:
@@ -96,7 +98,14 @@ def render_surfels(
         if not len(camera.world_to_camera):
             raise ValueError("camera: the batch is empty")
         views = [
-            render_surfels(surfels, camera[b], background=background, normals=normals, num_threads=num_threads)
+            render_surfels(
+                surfels,
+                camera[b],
+                background=background,
+                normals=normals,
+                least_width=least_width,
+                num_threads=num_threads,
+            )
             for b in range(len(camera.world_to_camera))
         ]
         return Image(
@@ -116,6 +125,7 @@ def render_surfels(
         features,
         width=camera.width,
         height=camera.height,
+        least_width=least_width,
         num_threads=num_threads,
     )
     return finish_image(blended, alpha, depth, median, background=background, normals=normals)
