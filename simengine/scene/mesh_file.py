@@ -3,8 +3,11 @@
 import json
 import subprocess
 import sys
+import tempfile
 import zipfile
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +49,6 @@ def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     Raises:
         SceneError: The file is missing, too large, of another format, or damaged.
     """
-    import tempfile
-
     if path.suffix.lower() not in SUFFIXES:
         raise SceneError(f"{path}: not a mesh format that is read; use one of {', '.join(SUFFIXES)}")
     if not path.is_file():
@@ -62,6 +63,12 @@ def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
             raise SceneError(
                 f"{path}: an archive that grows {content / size:.0f} times; at most {MAX_RATIO} is allowed"
             )
+    return _read_in_child(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_in_child(path: Path, changed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The mesh, read once until the file changes."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "mesh.npz"
         command = [sys.executable, "-c", _READER, str(path), str(target), str(MEMORY), str(MAX_FACES)]
@@ -70,7 +77,9 @@ def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         except subprocess.TimeoutExpired:
             raise SceneError(f"{path}: reading took longer than {SECONDS} s; simplify the mesh") from None
         lines = done.stdout.strip().splitlines()
-        answer = json.loads(lines[-1]) if lines else {"ok": False, "reason": f"the reader died ({done.returncode})"}
+        answer: dict[str, Any] = {"ok": False, "reason": f"the reader died ({done.returncode})"}
+        if lines:
+            answer = json.loads(lines[-1])
         if not answer["ok"]:
             raise SceneError(f"{path}: not a readable mesh: {' '.join(answer['reason'].split())}")
         with np.load(target) as data:

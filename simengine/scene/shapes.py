@@ -38,7 +38,7 @@ class Box:
     def contains(self, x: Points) -> NDArray[np.bool_]:
         """Which points (n, 3) lie inside."""
         lower, upper = self.bounds()
-        return ((x >= lower) & (x <= upper)).all(axis=1)
+        return np.asarray(((x >= lower) & (x <= upper)).all(axis=1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

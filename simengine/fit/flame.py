@@ -1,0 +1,176 @@
+"""Parameters of a flame from profiles measured in it, by Levenberg-Marquardt with implicit derivatives."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from simengine.fit.least_squares_training import LeastSquaresTraining
+from simengine.fit.parameters import ParameterSet
+from simengine.flame.equations import AbstractFlame
+from simengine.flame.solver import FlameSolution, SpectralSolver
+from simengine.flame.spectral import SpectralMesh, SpectralProblem
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+
+Noise = Literal["relative", "absolute"]
+
+
+class FlameTraining(LeastSquaresTraining):
+    """Finds parameters of a flame from values of its profiles at a few points.
+
+    Residuals are in standard deviations of the noise (in units of the data where there is none): logarithms of ratios
+    for `"relative"` noise, differences over the largest value for `"absolute"`. The Jacobian is implicit: per iteration
+    one factorisation and one solve for all parameters.
+
+    Args:
+        flame: With the parameters that are not sought; a single condition.
+        parameters: Names of the flame's parameters.
+        x: Where was measured [m], shape (q,).
+        measured: Profile name -> values, shape (q,).
+        noise: Relative standard deviation; 0 to estimate it from the residual.
+        scaling: What the noise is relative to: each value, or the largest of its profile.
+        solver: Of the flame.
+        truth: The flame the data are from, where it is known; drawn beside the fit.
+        num_iterations: At most so many steps.
+    """
+
+    def __init__(
+        self,
+        flame: AbstractFlame,
+        parameters: ParameterSet,
+        *,
+        x: torch.Tensor,
+        measured: Mapping[str, torch.Tensor],
+        noise: float = 0.0,
+        scaling: Noise = "relative",
+        solver: SpectralSolver | None = None,
+        truth: FlameSolution | None = None,
+        num_iterations: int = 30,
+    ) -> None:
+        if unknown := set(parameters.names) - set(flame.parameters()):
+            known = ", ".join(flame.parameters())
+            raise ValueError(f"parameters: {', '.join(sorted(unknown))} not among those of the flame: {known}")
+        if scaling == "relative" and any(bool((value <= 0).any()) for value in measured.values()):
+            raise ValueError("measured: relative noise needs positive values; use scaling='absolute'")
+        self.flame, self.x, self.measured, self.noise, self.scaling = flame, x, dict(measured), noise, scaling
+        self.solver = solver or SpectralSolver()
+        self.truth = truth
+        self.last: FlameSolution | None = None
+        super().__init__(
+            parameters,
+            self._residual,
+            jacobian=self._jacobian,
+            num_iterations=num_iterations,
+            tolerance=1e-9,
+            sigma=1.0 if noise else None,
+        )
+
+    def solve(self, values: Mapping[str, torch.Tensor]) -> FlameSolution | None:
+        """The flame with these parameters, from the last one found; None where there is none."""
+        flame = self.flame.replace(**{name: value.detach() for name, value in values.items()})
+        solution = self.solver.solve(flame, start=self.last, throw=False)
+        if not solution.success and self.last is not None:
+            solution = self.solver.solve(flame, throw=False)
+        return solution.value if solution.success else None
+
+    def _compare(self, profiles: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        unit = self.noise or 1.0
+        parts = []
+        for name, values in self.measured.items():
+            if self.scaling == "relative":
+                parts.append((profiles[name][0] / values).log() / unit)
+            else:
+                parts.append((profiles[name][0] - values) / (unit * values.abs().max()))
+        return torch.cat(parts)
+
+    def _residual(self, values: dict[str, torch.Tensor]) -> torch.Tensor:
+        found = self.solve(values)
+        if found is None:
+            return torch.full((sum(v.numel() for v in self.measured.values()),), torch.inf, dtype=torch.float64)
+        return self._compare(found.profiles(self.x))
+
+    def _tangents(self, parameters: ParameterSet) -> tuple[FlameSolution, torch.Tensor]:
+        """The flame at the current parameters, and the derivatives of its unknowns in their coordinates."""
+        with torch.no_grad():
+            found = self.solve(parameters())
+        if found is None:
+            raise RuntimeError(f"no flame found at {parameters.values()}; start from other values or bound them")
+        self.last = found
+
+        def residual(z: torch.Tensor) -> torch.Tensor:
+            return SpectralProblem(self.flame.replace(**parameters(z)), found.problem.mesh).residual(found.state)
+
+        return found, found.tangents(torch.func.jacfwd(residual)(parameters.z.detach()))
+
+    def _jacobian(self, parameters: ParameterSet) -> tuple[torch.Tensor, torch.Tensor]:
+        found, tangents = self._tangents(parameters)
+        z = parameters.z.detach()
+
+        def observed(step: torch.Tensor) -> torch.Tensor:
+            state = found.state + tangents @ step
+            flame = self.flame.replace(**parameters(z + step))
+            y = found.problem.mesh.interpolate(found.problem.unpack(state)[0], self.x[None])
+            return self._compare(flame.profiles(y, state[:, 0, -1]))
+
+        still = torch.zeros_like(z)
+        return observed(still), torch.func.jacfwd(observed)(still)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Coordinates, damping, and the flame the next solve starts from."""
+        state = super().state_dict()
+        if self.last is not None:
+            mesh = self.last.problem.mesh
+            state |= {"edges": mesh.edges, "anchor": torch.tensor(mesh.anchor), "flame": self.last.state}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from what `state_dict` returned."""
+        super().load_state_dict(state)
+        if "flame" in state:
+            mesh = SpectralMesh(state["edges"], self.solver.n, int(state["anchor"]))
+            problem = SpectralProblem(self.flame, mesh)
+            factors = problem.linearise(state["flame"])[1].factor()
+            self.last = FlameSolution(self.flame, problem, state["flame"], factors)
+
+    def uncertainty(self) -> dict[str, Any]:
+        """As for any least squares, and the eigenvalue with the standard deviation that the parameters leave it."""
+        known = super().uncertainty()
+        r, j = self.jacobian(self.parameters)
+        found, tangents = self._tangents(self.parameters)
+        covariance = known["sigma"] ** 2 * torch.linalg.pinv(j.T @ j, hermitian=True)
+        slope = tangents[0, 0, -1]
+        known["eigenvalue"] = float(found.eigenvalue[0])
+        known["eigenvalue_std"] = float((slope @ covariance @ slope).clamp_min(0.0).sqrt())
+        known["rms"] = float(r.square().mean().sqrt())
+        return known
+
+    def finish(self, out: "RunDirectory") -> dict[str, Any]:
+        """Write `fit.json`, `profiles.npz` and `profiles.png`: the flame found, its data, and the truth where known."""
+        from simengine.view.figures import curves
+
+        summary = super().finish(out)
+        found = self._tangents(self.parameters)[0]
+        last = float(self.x.max()) * 1.2
+        x = torch.linspace(float(found.x.min()), min(last, float(found.x.max())), 400, dtype=torch.float64)
+        profiles = {name: value[0].numpy() for name, value in found.profiles(x).items()}
+        out.write("profiles.npz", {"x": x.numpy(), **profiles})
+        truth = {} if self.truth is None else {k: v[0].numpy() for k, v in self.truth.profiles(x).items()}
+        millimetres = x.numpy() * 1e3
+        panels: dict[str, dict[str, tuple[Any, Any]]] = {}
+        for name, values in self.measured.items():
+            panels[UNITS.get(name, name)] = {
+                **({"true": (millimetres, truth[name])} if truth else {}),
+                "found": (millimetres, profiles[name]),
+                "measured": (np.asarray(self.x) * 1e3, values.numpy()),
+            }
+        out.write("profiles.png", curves(panels, xlabel="x [mm]", points=("measured",)))
+        if truth and self.truth is not None:
+            summary["true_eigenvalue"] = float(self.truth.eigenvalue[0])
+            summary["true"] = {k: float(self.truth.flame.parameters()[k]) for k in self.parameters.names}
+        return summary
+
+
+UNITS = {"T": "T [K]", "u": "u [m/s]", "rho": "rho [kg/m^3]", "V": "V [1/s]", "omega": "omega [kg/(m^3 s)]"}

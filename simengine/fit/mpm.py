@@ -1,0 +1,172 @@
+"""The inverse problem of a moving body: parameters of a scene from observed positions over time."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from simengine.fit.gradient import GradientTraining
+from simengine.fit.least_squares_training import LeastSquaresTraining
+from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.staged import StagedTraining
+from simengine.fit.training import AbstractTraining
+from simengine.io.arrays import read_npz
+from simengine.mpm import MPMSolver
+from simengine.scene.base import SceneError
+from simengine.scene.mpm import MPMFitSpec, MPMScene
+from simengine.solve import CheckpointAdjoint, rollout
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+
+Values = dict[str, torch.Tensor]
+
+
+class ObservedMotion:
+    """Observed positions and the steps of the simulation they belong to.
+
+    Attributes:
+        x: Positions [m], shape (frames, n, 3), float64; the first frame is the start.
+        steps: Step of each frame, multiples of `every`.
+        every: Steps between the frames to save.
+
+    Raises:
+        SceneError: The file does not fit the scene.
+    """
+
+    def __init__(self, scene: MPMScene, spec: MPMFitSpec) -> None:
+        data, path = read_npz(spec.observations), spec.observations
+        for name, dim in (("x", 3), ("time", 1)):
+            if name not in data or data[name].ndim != dim:
+                raise SceneError(f"fit.observations: {path}: expected `x` (frames, n, 3) and `time` (frames,)")
+        x, times = data["x"].astype(np.float64), data["time"].astype(np.float64)
+        if len(x) != len(times) or len(x) < 2 or x.shape[2] != 3:
+            raise SceneError(f"fit.observations: {path}: x {x.shape} does not go with time {times.shape}")
+        if not np.isfinite(x).all() or not np.isfinite(times).all():
+            raise SceneError(f"fit.observations: {path}: a value is not finite")
+        steps = np.round(times / scene.grid.time_step).astype(int)
+        if np.abs(steps * scene.grid.time_step - times).max() > 1e-3 * scene.grid.time_step + 1e-6 * times.max():
+            raise SceneError(f"fit.observations: {path}: times are no multiples of grid.time_step")
+        if steps[0] != 0 or (np.diff(steps) <= 0).any():
+            raise SceneError(f"fit.observations: {path}: time must start at 0 and grow")
+        if spec.objective == "positions" and x.shape[1] != len(scene.particles()[0]):
+            raise SceneError(
+                f"fit.observations: {path}: {x.shape[1]} particles, the scene has {len(scene.particles()[0])}; "
+                'use objective = "distribution" or "center_of_mass"'
+            )
+        self.x = torch.from_numpy(x)
+        self.steps = steps
+        self.every = int(np.gcd.reduce(steps))
+
+    def up_to(self, fraction: float) -> int:
+        """Number of frames within a fraction of the motion, at least two."""
+        return max(2, int(np.searchsorted(self.steps, fraction * self.steps[-1], side="right")))
+
+
+class MotionMisfit:
+    """Simulated minus observed, of the first frames of a motion.
+
+    Args:
+        scene: The scene whose numbers are varied.
+        observed: The observations.
+        num_frames: Frames compared.
+        objective: `positions`, `center_of_mass` or `distribution`.
+    """
+
+    def __init__(self, scene: MPMScene, observed: ObservedMotion, num_frames: int, objective: str) -> None:
+        self.scene = scene
+        self.observed = observed
+        self.num_frames = num_frames
+        directions = torch.randn(16, 3, generator=torch.Generator().manual_seed(scene.seed), dtype=torch.float64)
+        self._directions = directions / directions.norm(dim=1, keepdim=True)
+        self._feature: Callable[[torch.Tensor], torch.Tensor] = {
+            "positions": lambda x: x,
+            "center_of_mass": lambda x: x.mean(1),
+            "distribution": self._quantiles,
+        }[objective]
+        self._target = self._feature(observed.x[1:num_frames])
+
+    def _quantiles(self, x: torch.Tensor) -> torch.Tensor:
+        """Quantiles of positions along fixed directions (sliced Wasserstein distance), no correspondence needed."""
+        levels = torch.linspace(0.005, 0.995, 100, dtype=x.dtype)
+        return torch.quantile(x @ self._directions.T, levels, dim=1)
+
+    def simulate(self, values: Values) -> torch.Tensor:
+        """Positions at the frames [m], shape (num_frames, n, 3), float64, differentiable in `values`."""
+        model, state = self.scene.build(device="cpu", double=True, values=values)
+        steps = self.observed.steps[: self.num_frames]
+        trajectory = rollout(
+            MPMSolver(model), state, int(steps[-1]), save_every=self.observed.every, adjoint=CheckpointAdjoint()
+        )
+        return trajectory.states.x[torch.as_tensor(steps // self.observed.every)]
+
+    def residual(self, values: Values) -> torch.Tensor:
+        """Differences [m], flat."""
+        return (self._feature(self.simulate(values)[1:]) - self._target).flatten()
+
+
+def training(scene: MPMScene, *, device: str | None = None) -> AbstractTraining:
+    """The training of a scene's `[fit]`.
+
+    Args:
+        scene: With a `fit`.
+        device: Where to simulate; the CPU, in float64, is used for now whatever is asked for.
+
+    Raises:
+        SceneError: The observations or a parameter do not fit the scene.
+    """
+    assert scene.fit is not None
+    spec = scene.fit
+    observed = ObservedMotion(scene, spec)
+    if observed.steps[-1] > scene.grid.num_steps:
+        raise SceneError(
+            f"grid.num_steps: {scene.grid.num_steps} steps end before the observations do, at step {observed.steps[-1]}"
+        )
+    variables = scene.variables()
+    entries = {}
+    for name, parameter in spec.parameters.items():
+        if name not in variables:
+            scene.build(device="cpu", values={name: torch.zeros(())})  # raises, naming the nearest key
+        positive = name.rpartition(".")[2] in ("E", "yield_stress", "friction_angle")
+        upper = 0.5 if name.endswith(".nu") else math.inf
+        lower = 0.0 if positive else -0.99 if name.endswith(".nu") else -math.inf
+        try:
+            entries[name] = Parameter(
+                initial=parameter.initial,
+                lower=lower if parameter.lower is None else parameter.lower,
+                upper=upper if parameter.upper is None else parameter.upper,
+            )
+        except ValueError as error:
+            raise SceneError(f"fit.parameters.{name}: {error}") from error
+    parameters = ParameterSet(entries)
+    misfits = [MotionMisfit(scene, observed, observed.up_to(f), spec.objective) for f in spec.stages]
+    stages: list[AbstractTraining] = []
+    for misfit in misfits:
+        if spec.method == "least_squares":
+            tolerance = 1e-6 if misfit is misfits[-1] else 1e-2
+            stages.append(
+                LeastSquaresTraining(parameters, misfit.residual, num_iterations=spec.iterations, tolerance=tolerance)
+            )
+        else:
+
+            def objective(misfit: MotionMisfit = misfit) -> Values:
+                return {"misfit": misfit.residual(parameters()).square().mean()}
+
+            stages.append(
+                GradientTraining(
+                    parameters,
+                    objective,
+                    num_iterations=spec.iterations,
+                    optimiser=spec.method,
+                    learning_rate=spec.learning_rate,
+                )
+            )
+
+    def finish(last: AbstractTraining, out: "RunDirectory") -> dict[str, Any]:
+        from simengine.fit.mpm_report import write_results
+
+        return write_results(scene, misfits[-1], parameters, last, out)
+
+    return StagedTraining(stages, finish=finish)
