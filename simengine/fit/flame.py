@@ -1,6 +1,6 @@
 """Parameters of a flame from profiles measured in it, by Levenberg-Marquardt with implicit derivatives."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -103,7 +103,7 @@ class FlameTraining(LeastSquaresTraining):
         def residual(z: torch.Tensor) -> torch.Tensor:
             return SpectralProblem(self.flame.replace(**parameters(z)), found.problem.mesh).residual(found.state)
 
-        return found, found.tangents(torch.func.jacfwd(residual)(parameters.z.detach()))
+        return found, found.tangents(_columns(residual, parameters.z.detach()))
 
     def _jacobian(self, parameters: ParameterSet) -> tuple[torch.Tensor, torch.Tensor]:
         found, tangents = self._tangents(parameters)
@@ -116,7 +116,9 @@ class FlameTraining(LeastSquaresTraining):
             return self._compare(flame.profiles(y, state[:, 0, -1]))
 
         still = torch.zeros_like(z)
-        return observed(still), torch.func.jacfwd(observed)(still)
+        with torch.no_grad():
+            r = observed(still)
+        return r, _columns(observed, still)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Coordinates, damping, and the flame the next solve starts from."""
@@ -171,6 +173,20 @@ class FlameTraining(LeastSquaresTraining):
             summary["true_eigenvalue"] = float(self.truth.eigenvalue[0])
             summary["true"] = {k: float(self.truth.flame.parameters()[k]) for k in self.parameters.names}
         return summary
+
+
+def _columns(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> torch.Tensor:
+    """Derivatives of a function of a few numbers z (p,), shape (*shape, p).
+
+    The vector-Jacobian product is linear in its vector u, so its derivative in u is the Jacobian, a column at a time.
+    """
+    z = z.detach().requires_grad_()
+    with torch.enable_grad():
+        value = function(z)
+        u = torch.zeros_like(value, requires_grad=True)
+        (pulled,) = torch.autograd.grad(value, z, u, create_graph=True)
+        columns = [torch.autograd.grad(entry, u, retain_graph=True)[0] for entry in pulled]
+    return torch.stack(columns, dim=-1)
 
 
 UNITS = {"T": "T [K]", "u": "u [m/s]", "rho": "rho [kg/m^3]", "V": "V [1/s]", "omega": "omega [kg/(m^3 s)]"}

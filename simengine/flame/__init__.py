@@ -1,1 +1,6 @@
-"""TODO"""
+"""One-dimensional laminar flames: mechanisms, gas, equations, a differentiable solver, physics-informed networks."""
+
+from simengine.flame.simplified import SimplifiedFlame
+from simengine.flame.solver import FlameSolution, SpectralSolver
+
+__all__ = ["FlameSolution", "SimplifiedFlame", "SpectralSolver"]

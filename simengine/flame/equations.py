@@ -1,0 +1,125 @@
+"""The form every one-dimensional flame here is written in.
+
+    0 = d/dx F(y, y', z) + S(y, y', z)
+
+for the fields y(x), shape (m,), and one eigenvalue z (the flame speed, the pressure curvature), with conditions at both
+ends and one more, the anchor, that fixes the eigenvalue. F, S and the conditions are functions of a point, so that one
+discretisation serves every flame and every flame has exact local Jacobians.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+
+Pointwise = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class AbstractFlame(abc.ABC):
+    """Equations of a flame, batched over conditions.
+
+    Fields have shape (b, K, n, m): conditions, pieces of the mesh, points of a piece, fields. Parameters are tensors of
+    shape () or (b,), any of which may require a gradient.
+
+    Attributes:
+        fields: Names of the fields; m of them.
+        order: Order of the equation of each field in x: 2, 1 (condition at the left end) or 0 (algebraic, S alone).
+        anchor_end: Where the anchor condition holds: at the left or right end, or at x = 0 within the domain.
+    """
+
+    fields: tuple[str, ...]
+    order: tuple[Literal[0, 1, 2], ...]
+    anchor_end: Literal["left", "right", "origin"]
+
+    @property
+    @abc.abstractmethod
+    def batch(self) -> int:
+        """Number of conditions b."""
+
+    @abc.abstractmethod
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """Every tensor the equations depend on, by name."""
+
+    @abc.abstractmethod
+    def flux(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """F, shape (b, K, n, m); 0 for fields of order below 2.
+
+        Args:
+            y: Fields, shape (b, K, n, m).
+            dy: Their derivatives in x [1/m].
+            z: Eigenvalue, shape (b, K, n, 1).
+        """
+
+    @abc.abstractmethod
+    def source(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """S, shape (b, K, n, m)."""
+
+    @abc.abstractmethod
+    def left(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """What vanishes at the left end, shape (b, 1, 1, m); entries of order 0 are not used."""
+
+    @abc.abstractmethod
+    def right(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """What vanishes at the right end, shape (b, 1, 1, m); only entries of order 2 are used."""
+
+    @abc.abstractmethod
+    def anchor(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """What vanishes at the anchor, shape (b, 1, 1, 1)."""
+
+    @abc.abstractmethod
+    def inertia(self, y: torch.Tensor) -> torch.Tensor:
+        """Coefficient of dy/dt in each equation, shape (b, K, n, m); 0 where it has none."""
+
+    @abc.abstractmethod
+    def edges(self) -> torch.Tensor:
+        """Edges of a first mesh [m], shape (b, K + 1); x = 0 is one of them where the anchor is there."""
+
+    @abc.abstractmethod
+    def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cold start: fields (b, K, n, m) at x (b, K, n), and the eigenvalue (b,)."""
+
+    @abc.abstractmethod
+    def limits(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Scale, least and largest admissible value of each field and, last, the eigenvalue; (b or 1, m + 1) each."""
+
+    @abc.abstractmethod
+    def profiles(self, y: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What can be observed, by name: fields and what follows from them, (b, q) each, in SI units.
+
+        Args:
+            y: Fields at q points, shape (b, q, m).
+            z: Eigenvalue, shape (b,).
+        """
+
+    def detached(self) -> "AbstractFlame":
+        """The same flame without gradients."""
+        return self.replace(**{name: value.detach() for name, value in self.parameters().items()})
+
+    @abc.abstractmethod
+    def replace(self, **parameters: torch.Tensor) -> "AbstractFlame":
+        """The same flame with some parameters replaced.
+
+        Raises:
+            ValueError: A name is none of `parameters()`.
+        """
+
+
+def local_jacobian(
+    function: Pointwise, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A pointwise function and its derivatives in (y, y', z): (..., q) and (..., q, 2 m + 1).
+
+    One reverse sweep over all points for each of the q entries, without gradients in anything else.
+    """
+    m = y.shape[-1]
+    with torch.enable_grad():
+        point = torch.cat((y, dy, z), dim=-1).detach().requires_grad_()
+        value = function(point[..., :m], point[..., m : 2 * m], point[..., 2 * m :])
+        rows = []
+        for entry in value.unbind(-1):
+            row = None
+            if entry.requires_grad:
+                (row,) = torch.autograd.grad(entry.sum(), point, retain_graph=True, allow_unused=True)
+            rows.append(torch.zeros_like(point) if row is None else row)
+    return value.detach(), torch.stack(rows, dim=-2)

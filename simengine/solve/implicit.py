@@ -1,0 +1,41 @@
+"""Gradients of a root by the implicit function theorem.
+
+If F(y, theta) = 0 then dy/dtheta = -F_y^-1 F_theta: a gradient costs one transposed solve with the factors that the
+last Newton step left, whatever the number of parameters, and a tangent one plain solve. How the root was found plays no
+part.
+"""
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from simengine.solve.block_tridiagonal import BlockFactors
+
+
+class _ImplicitRoot(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, residual: torch.Tensor, root: torch.Tensor, factors: BlockFactors) -> torch.Tensor:
+        ctx.factors = factors
+        return root.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return -ctx.factors.solve_transposed(grad.contiguous()), None, None  # residual
+
+
+def implicit_root(root: torch.Tensor, residual: torch.Tensor, factors: BlockFactors) -> torch.Tensor:
+    """The root as a differentiable function of whatever the residual depends on.
+
+    Args:
+        root: y with F(y, theta) = 0, without gradient, shape (b, K, n).
+        residual: F(y, theta) evaluated at that y with the parameters as leaves, shape (b, K, n).
+        factors: Of dF/dy at the root.
+
+    Returns:
+        y, with dy/dtheta = -F_y^-1 F_theta. Differentiable once.
+    """
+    if root.requires_grad:
+        raise ValueError("root: expected a tensor without gradient; detach it, the gradient comes from the residual")
+    return _ImplicitRoot.apply(residual, root, factors)
