@@ -59,8 +59,8 @@ def test_default_resolution_and_a_batch_agree_with_single_flames() -> None:
 def test_profile_against_independent_solver(shared: Path) -> None:
     reference = np.load(shared / "flame" / "case1_phi0.42.npz")
     flame = SHARP.solve(SimplifiedFlame()).value
-    # The reference ends at 1.5 mm with an approximate condition, which a layer of 0.07 mm carries upstream: 0.3 K at the
-    # end, 6e-6 K at 0.9 mm. Ours goes on to where nothing happens any more.
+    # The reference ends at 1.5 mm with an approximate condition, which a layer of 0.07 mm carries upstream: 0.3 K at
+    # the end, 6e-6 K at 0.9 mm. Ours goes on to where nothing happens any more.
     kept = reference["x"] <= 0.9e-3
     profiles = flame.profiles(torch.tensor(reference["x"][kept]))
     for name, key in {"T": "T", "u": "u", "rho": "rho", "Y_F": "YF"}.items():
