@@ -1,0 +1,256 @@
+"""Kernels that march rays through a grid of density and source, and their hand-written adjoint.
+
+With density s_i [1/m] and source c_i in the middle of step i of length d, e_i = exp(-s_i d) and T_{i+1} = e_i T_i:
+
+    C = sum_i T_i w_i c_i,   w_i = 1 - e_i              (c: source function, the radiance of an opaque body)
+                          or w_i = (1 - e_i)/s_i        (c: emission, radiance per length)
+
+The adjoint walks the same way, holding g.C minus what has been passed, so that a ray stores nothing. Neither walk uses
+generated adjoints, which are wrong for such loops.
+
+Rays are in grid coordinates: node (i, j, k) at position (i, j, k), values constant beyond the outermost nodes. The
+parameter t along a ray is a length [m] whatever the grid's spacing.
+"""
+
+import functools
+import math
+from types import SimpleNamespace
+
+import warp as wp
+
+
+@functools.cache
+def kernels(scalar: type, channels: int) -> SimpleNamespace:
+    """The kernels for wp.float32 or wp.float64; `channels` counts density and source."""
+    module = wp.get_module(f"simengine.kernels.volume.{scalar.__name__}.{channels}")
+    module.options.update(enable_backward=False, max_unroll=16)
+    kernel = functools.partial(wp.kernel, module=module, enable_backward=False)
+    func = functools.partial(wp.func, module=module)
+
+    vec3 = wp.types.vector(3, scalar)
+    vecf = wp.types.vector(channels, scalar)
+    zero, half, one = (wp.constant(scalar(value)) for value in (0.0, 0.5, 1.0))
+    # series of phi and of its derivative, exact to rounding below 1e-2
+    c1, c2, c3, c4, c5 = (wp.constant(scalar((-1.0) ** k / math.factorial(k + 1))) for k in range(1, 6))
+    d2, d3, d4, d5 = (wp.constant(scalar(k * (-1.0) ** k / math.factorial(k + 1))) for k in range(2, 6))
+
+    @func
+    def num_steps(near: scalar, far: scalar, step: scalar):
+        if far <= near:
+            return 0
+        return wp.max(int(wp.ceil((far - near) / step - scalar(1e-3))), 1)
+
+    @func
+    def cell(x: scalar, n: int):
+        # lower node of the cell that holds x
+        return wp.clamp(int(wp.floor(x)), 0, wp.max(n - 2, 0))
+
+    @func
+    def fraction(x: scalar, base: int, n: int):
+        # position in the cell, held constant beyond the outermost nodes
+        if n == 1:
+            return zero
+        return wp.clamp(x - scalar(base), zero, one)
+
+    @func
+    def inside(x: scalar, n: int):
+        if x > zero and x < scalar(n - 1):
+            return one
+        return zero
+
+    @func
+    def phi(x: scalar):
+        # (1 - exp(-x))/x
+        if wp.abs(x) < scalar(1e-2):
+            return one + x * (c1 + x * (c2 + x * (c3 + x * (c4 + x * c5))))
+        return (one - wp.exp(-x)) / x
+
+    @func
+    def phi_slope(x: scalar):
+        if wp.abs(x) < scalar(1e-2):
+            return c1 + x * (d2 + x * (d3 + x * (d4 + x * d5)))
+        return (wp.exp(-x) * (one + x) - one) / (x * x)
+
+    @kernel
+    def march(
+        # constants
+        first_ray: int,
+        step: scalar,
+        emission: int,
+        # inputs
+        field: wp.array3d(dtype=vecf),  # density, source
+        origins: wp.array(dtype=vec3),
+        directions: wp.array(dtype=vec3),
+        near: wp.array(dtype=scalar),
+        far: wp.array(dtype=scalar),
+        # outputs
+        blended_out: wp.array(dtype=vecf),  # distance t, source
+        transmittance_out: wp.array(dtype=scalar),
+    ):
+        ray = first_ray + wp.tid()
+        n0 = field.shape[0]
+        n1 = field.shape[1]
+        n2 = field.shape[2]
+        start = near[ray]
+        count = num_steps(start, far[ray], step)
+        d = (far[ray] - start) / scalar(wp.max(count, 1))
+        o = origins[ray]
+        direction = directions[ray]
+        blended = vecf()
+        light = scalar(1.0)
+        for i in range(count):
+            t = start + (scalar(i) + half) * d
+            p = o + t * direction
+            i0 = cell(p[0], n0)
+            j0 = cell(p[1], n1)
+            k0 = cell(p[2], n2)
+            i1 = wp.min(i0 + 1, n0 - 1)
+            j1 = wp.min(j0 + 1, n1 - 1)
+            k1 = wp.min(k0 + 1, n2 - 1)
+            a = fraction(p[0], i0, n0)
+            b = fraction(p[1], j0, n1)
+            c = fraction(p[2], k0, n2)
+            f00 = (one - c) * field[i0, j0, k0] + c * field[i0, j0, k1]
+            f01 = (one - c) * field[i0, j1, k0] + c * field[i0, j1, k1]
+            f10 = (one - c) * field[i1, j0, k0] + c * field[i1, j0, k1]
+            f11 = (one - c) * field[i1, j1, k0] + c * field[i1, j1, k1]
+            f = (one - a) * ((one - b) * f00 + b * f01) + a * ((one - b) * f10 + b * f11)
+            x = f[0] * d
+            factor = phi(x)
+            absorbed = x * factor
+            f[0] = zero
+            if emission == 0:
+                blended += light * absorbed * f
+            else:
+                blended += light * d * factor * f
+            blended[0] = blended[0] + light * absorbed * t
+            light = light * (one - absorbed)
+        blended_out[ray] = blended
+        transmittance_out[ray] = light
+
+    @kernel
+    def march_adjoint(
+        # constants
+        first_ray: int,
+        step: scalar,
+        emission: int,
+        # inputs
+        field: wp.array3d(dtype=vecf),
+        origins: wp.array(dtype=vec3),
+        directions: wp.array(dtype=vec3),
+        near: wp.array(dtype=scalar),
+        far: wp.array(dtype=scalar),
+        blended: wp.array(dtype=vecf),
+        transmittance: wp.array(dtype=scalar),
+        adj_blended: wp.array(dtype=vecf),
+        adj_transmittance: wp.array(dtype=scalar),
+        # outputs
+        adj_field_out: wp.array3d(dtype=vecf),  # starts at 0
+        adj_origins_out: wp.array(dtype=vec3),
+        adj_directions_out: wp.array(dtype=vec3),
+        adj_near_out: wp.array(dtype=scalar),
+        adj_far_out: wp.array(dtype=scalar),
+    ):
+        ray = first_ray + wp.tid()
+        n0 = field.shape[0]
+        n1 = field.shape[1]
+        n2 = field.shape[2]
+        start = near[ray]
+        count = num_steps(start, far[ray], step)
+        d = (far[ray] - start) / scalar(wp.max(count, 1))
+        o = origins[ray]
+        direction = directions[ray]
+        g = adj_blended[ray]
+        g_distance = g[0]
+        g[0] = zero
+        g_end = adj_transmittance[ray] * transmittance[ray]
+        rest = wp.dot(g, blended[ray]) + g_distance * blended[ray][0]
+        light = scalar(1.0)
+        g_origin = vec3()
+        g_direction = vec3()
+        g_near = scalar(0.0)
+        g_far = scalar(0.0)
+        g_d = scalar(0.0)
+        for i in range(count):
+            share = (scalar(i) + half) / scalar(count)
+            t = start + (scalar(i) + half) * d
+            p = o + t * direction
+            i0 = cell(p[0], n0)
+            j0 = cell(p[1], n1)
+            k0 = cell(p[2], n2)
+            i1 = wp.min(i0 + 1, n0 - 1)
+            j1 = wp.min(j0 + 1, n1 - 1)
+            k1 = wp.min(k0 + 1, n2 - 1)
+            a = fraction(p[0], i0, n0)
+            b = fraction(p[1], j0, n1)
+            c = fraction(p[2], k0, n2)
+            v000 = field[i0, j0, k0]
+            v001 = field[i0, j0, k1]
+            v010 = field[i0, j1, k0]
+            v011 = field[i0, j1, k1]
+            v100 = field[i1, j0, k0]
+            v101 = field[i1, j0, k1]
+            v110 = field[i1, j1, k0]
+            v111 = field[i1, j1, k1]
+            f00 = (one - c) * v000 + c * v001
+            f01 = (one - c) * v010 + c * v011
+            f10 = (one - c) * v100 + c * v101
+            f11 = (one - c) * v110 + c * v111
+            f = (one - a) * ((one - b) * f00 + b * f01) + a * ((one - b) * f10 + b * f11)
+            s = f[0]
+            f[0] = zero
+            x = s * d
+            factor = phi(x)
+            absorbed = x * factor
+            passed = one - absorbed
+            g_c = wp.dot(g, f)
+            w = absorbed
+            w_s = d * passed
+            w_d = s * passed
+            if emission != 0:
+                w = d * factor
+                w_s = d * d * phi_slope(x)
+                w_d = passed
+            rest -= light * (w * g_c + absorbed * g_distance * t)
+            behind = rest + g_end
+            g_f = (light * w) * g
+            g_f[0] = light * (w_s * g_c + d * passed * g_distance * t) - d * behind
+            g_d += light * (w_d * g_c + s * passed * g_distance * t) - s * behind
+
+            p0 = (one - a) * g_f
+            p1 = a * g_f
+            p00 = (one - b) * p0
+            p01 = b * p0
+            p10 = (one - b) * p1
+            p11 = b * p1
+            wp.atomic_add(adj_field_out, i0, j0, k0, (one - c) * p00)
+            wp.atomic_add(adj_field_out, i0, j0, k1, c * p00)
+            wp.atomic_add(adj_field_out, i0, j1, k0, (one - c) * p01)
+            wp.atomic_add(adj_field_out, i0, j1, k1, c * p01)
+            wp.atomic_add(adj_field_out, i1, j0, k0, (one - c) * p10)
+            wp.atomic_add(adj_field_out, i1, j0, k1, c * p10)
+            wp.atomic_add(adj_field_out, i1, j1, k0, (one - c) * p11)
+            wp.atomic_add(adj_field_out, i1, j1, k1, c * p11)
+
+            across = (one - b) * (f10 - f00) + b * (f11 - f01)
+            down = (one - a) * (f01 - f00) + a * (f11 - f10)
+            back = (one - a) * ((one - b) * (v001 - v000) + b * (v011 - v010)) + a * (
+                (one - b) * (v101 - v100) + b * (v111 - v110)
+            )
+            g_p = vec3(
+                inside(p[0], n0) * wp.dot(g_f, across),
+                inside(p[1], n1) * wp.dot(g_f, down),
+                inside(p[2], n2) * wp.dot(g_f, back),
+            )
+            g_t = wp.dot(g_p, direction) + light * absorbed * g_distance
+            g_origin += g_p
+            g_direction += t * g_p
+            g_near += (one - share) * g_t
+            g_far += share * g_t
+            light = light * passed
+        adj_origins_out[ray] = g_origin
+        adj_directions_out[ray] = g_direction
+        adj_near_out[ray] = g_near - g_d / scalar(wp.max(count, 1))
+        adj_far_out[ray] = g_far + g_d / scalar(wp.max(count, 1))
+
+    return SimpleNamespace(march=march, march_adjoint=march_adjoint)

@@ -1,0 +1,145 @@
+"""Verification of surfels against closed forms, and of their gradients against finite differences."""
+
+import math
+
+import pytest
+import torch
+
+from simengine.render import Look, PinholeCamera, SurfelRenderer, Surfels, orbit, render_surfels
+
+
+def sphere_points(n: int) -> torch.Tensor:
+    """Points spread evenly over the unit sphere along a spiral, float64."""
+    k = torch.arange(n, dtype=torch.float64) + 0.5
+    z, turn = 1 - 2 * k / n, math.pi * (1 + math.sqrt(5)) * k
+    ring = (1 - z * z).sqrt()
+    return torch.stack([ring * turn.cos(), ring * turn.sin(), z], dim=-1)
+
+
+def facing_discs(n: int) -> dict[str, torch.Tensor]:
+    return {
+        "positions": torch.rand(n, 3, dtype=torch.float64) - 0.5,
+        "rotations": torch.randn(n, 4, dtype=torch.float64),
+        "scales": 0.1 + 0.1 * torch.rand(n, 2, dtype=torch.float64),
+        "opacities": 0.2 + 0.6 * torch.rand(n, dtype=torch.float64),
+        "colours": torch.rand(n, 3, dtype=torch.float64),
+    }
+
+
+def test_gradients_to_everything() -> None:
+    # every attribute, the pose, the intrinsics and the background, against central differences in float64
+    camera = PinholeCamera.look_at((0.4, 0.3, 3.0), fov_y=0.5, width=7, height=6, dtype=torch.float64)
+    attributes = facing_discs(4)
+
+    def picture(
+        turn: torch.Tensor,
+        shift: torch.Tensor,
+        intrinsics: torch.Tensor,
+        background: torch.Tensor,
+        *values: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        view = PinholeCamera(
+            world_to_camera=camera.moved(turn, shift).world_to_camera, intrinsics=intrinsics, width=7, height=6
+        )
+        image = render_surfels(Surfels(**dict(zip(attributes, values, strict=True))), view, background=background)
+        return image.rgb, image.alpha, image.depth, image.normal
+
+    inputs = [
+        torch.full((3,), 0.01, dtype=torch.float64),
+        torch.full((3,), 0.02, dtype=torch.float64),
+        camera.intrinsics.clone(),
+        torch.rand(3, dtype=torch.float64),
+        *attributes.values(),
+    ]
+    assert torch.autograd.gradcheck(
+        picture, [value.requires_grad_() for value in inputs], eps=1e-6, atol=2e-6, rtol=1e-5
+    )
+
+
+def test_eight_cameras_in_one_call() -> None:
+    cameras = orbit(8, radius=3.0, width=24, height=20)
+    surfels = Surfels(**{name: value.float() for name, value in facing_discs(50).items()})
+    together = render_surfels(surfels, cameras, background=0.3)
+    for k in range(8):
+        alone = render_surfels(surfels, cameras[k], background=0.3)
+        for name in ("rgb", "alpha", "depth", "median_depth", "normal"):
+            torch.testing.assert_close(getattr(together, name)[k], getattr(alone, name), rtol=0, atol=1e-6)
+
+
+def test_one_disc_facing_the_camera() -> None:
+    # alpha = opacity (exp(-r^2/(2 s^2)) - c)/(1 - c) at distance r of the ray from the centre in the plane z = 2
+    camera = PinholeCamera.look_at((0.0, 0.0, 2.0), width=33, height=33, dtype=torch.float64)
+    surfels = Surfels.oriented(
+        torch.zeros(1, 3, dtype=torch.float64),
+        torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64),
+        scale=0.2,
+        opacity=0.8,
+        colours=torch.ones(1, 3, dtype=torch.float64),
+    )
+    image = render_surfels(surfels, camera)
+    r2 = (2 * camera.directions()[..., :2]).square().sum(-1)
+    c = math.exp(-4.5)
+    expected = 0.8 * ((torch.exp(-r2 / (2 * 0.2**2)) - c) / (1 - c)).clamp_min(0)
+    torch.testing.assert_close(image.alpha[..., 0], expected, rtol=0, atol=1e-12)
+    covered = expected > 1e-6
+    torch.testing.assert_close(image.depth[..., 0][covered], torch.full_like(r2, 2.0)[covered], rtol=1e-9, atol=0)
+    towards = torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64).expand(int(covered.sum()), 3)
+    torch.testing.assert_close(image.normal[covered], towards, rtol=0, atol=1e-12)
+    assert set(image.median_depth[expected > 0.51].tolist()) <= {2.0} and not image.median_depth[expected < 0.49].any()
+
+
+def test_silhouette_finds_a_sphere() -> None:
+    # the mask of a sphere, off by a fifth of its radius in the picture's plane and in depth, leads back to 1 % of it
+    camera = PinholeCamera.look_at((0.0, 0.0, 4.0), fov_y=0.7, width=48, height=48)
+    points = sphere_points(1500).float()
+
+    def mask(centre: torch.Tensor) -> torch.Tensor:
+        discs = Surfels.oriented(points + centre, points, scale=0.06, colours=torch.ones(1))
+        return render_surfels(discs, camera, normals=False).alpha
+
+    observed = mask(torch.zeros(3))
+    centre = torch.tensor([0.12, -0.12, 0.1], requires_grad=True)
+    optimiser = torch.optim.LBFGS([centre], max_iter=20, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = (mask(centre) - observed).square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    assert float(centre.detach().norm()) < 0.01
+
+
+def test_particles() -> None:
+    camera = PinholeCamera.look_at((0.0, 0.5, 3.0), width=40, height=30)
+    x = torch.rand(200, 3) - 0.5
+    frames = SurfelRenderer(camera, look=Look(background=(1.0, 1.0, 1.0)))(torch.stack([x, x + 5]))
+    assert frames.shape == (2, 30, 40, 3) and torch.isfinite(frames).all()
+    assert torch.equal(frames[1], torch.ones(30, 40, 3))  # out of sight
+    red = SurfelRenderer(camera)(x, colours=torch.tensor([1.0, 0.0, 0.0]))
+    assert float(red[15, 20, 0]) > 3 * float(red[15, 20, 1])
+    assert torch.equal(SurfelRenderer(camera)(torch.zeros(0, 3))[0, 0], torch.tensor(Look().background))
+    with pytest.raises(ValueError, match="particles: expected positions"):
+        SurfelRenderer(camera)(x[:, :2])
+    with pytest.raises(ValueError, match="colours: expected shape"):
+        SurfelRenderer(camera)(x, colours=torch.rand(7, 3))
+    with pytest.raises(ValueError, match="not finite"):
+        SurfelRenderer(camera)(x * float("nan"), colours=torch.rand(3))
+
+
+def test_bad_input() -> None:
+    good = facing_discs(3)
+    with pytest.raises(ValueError, match="rotations: expected shape"):
+        Surfels(**{**good, "rotations": good["rotations"][:, :3]})
+    with pytest.raises(ValueError, match="colours: expected shape"):
+        Surfels(**{**good, "colours": good["colours"][:2]})
+    camera = PinholeCamera.look_at((0.0, 0.0, 2.0), dtype=torch.float64)
+    with pytest.raises(ValueError, match="not finite at surfel 1"):
+        positions = good["positions"].clone()
+        positions[1] = math.inf
+        render_surfels(Surfels(**{**good, "positions": positions}), camera)
+    with pytest.raises(ValueError, match="parallel to the line of sight"):
+        PinholeCamera.look_at((0.0, 3.0, 0.0))
+    with pytest.raises(ValueError, match="world_to_camera: expected shape"):
+        PinholeCamera(world_to_camera=torch.eye(3), intrinsics=torch.ones(4), width=2, height=2)
