@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -69,19 +70,19 @@ class PinholeCamera:
         """
         dtype = dtype or (eye.dtype if isinstance(eye, torch.Tensor) else torch.float32)
         device = eye.device if isinstance(eye, torch.Tensor) else None
-        eye, target, up = (torch.as_tensor(value, dtype=dtype, device=device) for value in (eye, target, up))
-        eye, target, up = torch.broadcast_tensors(eye, target, up)
-        forward = target - eye
-        right = torch.linalg.cross(forward, up)
-        sine = right.norm(dim=-1) / (forward.norm(dim=-1) * up.norm(dim=-1)).clamp_min(1e-30)
+        tensors = [torch.as_tensor(value, dtype=dtype, device=device) for value in (eye, target, up)]
+        centre, aim, upward = torch.broadcast_tensors(*tensors)
+        forward = aim - centre
+        right = torch.linalg.cross(forward, upward)
+        sine = right.norm(dim=-1) / (forward.norm(dim=-1) * upward.norm(dim=-1)).clamp_min(1e-30)
         if not bool((sine > 1e-6).all()):
             raise ValueError("look_at: eye must differ from target, and up must not be parallel to the line of sight")
         forward = torch.nn.functional.normalize(forward, dim=-1)
         right = torch.nn.functional.normalize(right, dim=-1)
         rotation = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=-2)
-        translation = -(rotation @ eye[..., None])[..., 0]
+        translation = -(rotation @ centre[..., None])[..., 0]
         focal = height / 2 / torch.tan(torch.as_tensor(fov_y, dtype=dtype, device=device) / 2)
-        ones = torch.ones(eye.shape[:-1], dtype=dtype, device=device)
+        ones = torch.ones(centre.shape[:-1], dtype=dtype, device=device)
         return cls(
             world_to_camera=rigid(rotation, translation),
             intrinsics=torch.stack([focal * ones, focal * ones, ones * (width / 2), ones * (height / 2)], dim=-1),
@@ -126,7 +127,7 @@ class PinholeCamera:
         """One camera of a batch."""
         return dataclasses.replace(self, world_to_camera=self.world_to_camera[index], intrinsics=self.intrinsics[index])
 
-    def to(self, *args: torch.dtype | torch.device | str) -> "PinholeCamera":
+    def to(self, *args: Any) -> "PinholeCamera":
         """The camera in another dtype or on another device."""
         return dataclasses.replace(
             self, world_to_camera=self.world_to_camera.to(*args), intrinsics=self.intrinsics.to(*args)

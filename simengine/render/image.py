@@ -1,6 +1,7 @@
 """What every renderer returns."""
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 
@@ -26,13 +27,20 @@ class Image:
 
     def detach(self) -> "Image":
         """The picture without its graph."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return Image(**{name: value if value is None else value.detach() for name, value in values.items()})
+        return self._map(torch.Tensor.detach)
 
     def __getitem__(self, index: int) -> "Image":
         """One picture of a batch."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return Image(**{name: value if value is None else value[index] for name, value in values.items()})
+        return self._map(lambda value: value[index])
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Image":
+        return Image(
+            rgb=function(self.rgb),
+            alpha=function(self.alpha),
+            depth=function(self.depth),
+            median_depth=None if self.median_depth is None else function(self.median_depth),
+            normal=None if self.normal is None else function(self.normal),
+        )
 
 
 def psnr(image: torch.Tensor, reference: torch.Tensor, *, peak: float = 1.0) -> float:
