@@ -1,0 +1,164 @@
+"""Diffusion with Freundlich sorption in one dimension, in conservative form, and its own data generator.
+
+    theta(u)_t = D u_xx,    theta(u) = u + a u^n_f,    a = (1 - phi)/phi rho_s k n_f / n_f,    0 < x < 1
+    u(0, t) = 1,    u(1, t) = -D u_x(1, t),    u(x, 0) = u0
+
+equivalent to u_t = D/R(u) u_xx with the retardation R = theta'. The outflow condition stands here with the sign that is
+well posed (outward flux equal to u); setting of PDEBench (Takamoto et al., 2022).
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from simengine.constraint.pde import AbstractPDE, Parameters, Rows
+
+# Below this concentration the isotherm is continued linearly: its slope at 0 is infinite, and a basis may undershoot.
+_SMALL = 1e-4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffusionSorption(AbstractPDE):
+    """Crank-Nicolson residuals on cell centres x_i = (i + 1/2)/nx and times t_n = n duration/(nt - 1).
+
+    r = theta(u_i^n+1) - theta(u_i^n) - D dt/(2 dx^2) (second differences of u at n and n + 1), ghost cells at the ends.
+
+    Parameters per problem: `"u0"`, initial concentration; optionally `"D"` [1/time] and `"k"` in place of the constants.
+
+    Attributes:
+        nt: Times, the initial one included.
+        nx: Cells.
+        duration: Last time.
+        skip: Intervals after t = 0 without residuals: the data there jump at both ends, which no grid resolves.
+        porosity: phi.
+        bulk_density: rho_s.
+        sorption: Freundlich coefficient k.
+        exponent: Freundlich exponent n_f.
+        diffusivity: D.
+    """
+
+    nt: int = 101
+    nx: int = 1024
+    duration: float = 500.0
+    skip: int = 2
+    porosity: float = 0.29
+    bulk_density: float = 2880.0
+    sorption: float = 3.5e-4
+    exponent: float = 0.874
+    diffusivity: float = 5e-4
+
+    def __post_init__(self) -> None:
+        if self.nt < self.skip + 2 or self.nx < 3:
+            raise ValueError(f"expected nt >= skip + 2 and nx >= 3, got nt={self.nt}, skip={self.skip}, nx={self.nx}")
+
+    @property
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+        """(nt, nx)."""
+        return self.nt, self.nx
+
+    @property
+    def dt(self) -> float:
+        """Distance of two times."""
+        return self.duration / (self.nt - 1)
+
+    @property
+    def sorption_capacity(self) -> float:
+        """(1 - phi)/phi rho_s, what k is multiplied by in theta."""
+        return (1 - self.porosity) / self.porosity * self.bulk_density
+
+    @property
+    def _outflow(self) -> float:
+        """Ghost value beyond x = 1 over the last one: (g + u)/2 = -D (g - u)/dx."""
+        d = self.diffusivity * self.nx
+        return (d - 0.5) / (d + 0.5)
+
+    def theta(self, u: torch.Tensor, k: torch.Tensor | float) -> torch.Tensor:
+        """Total concentration, dissolved and sorbed."""
+        n = self.exponent
+        power = u.clamp_min(_SMALL) ** n + n * _SMALL ** (n - 1) * (u - _SMALL).clamp_max(0)
+        return u + self.sorption_capacity * k * power
+
+    def rows(self) -> Rows:
+        """One row per cell and interval: s = 6 values, (i - 1, i, i + 1) at n and n + 1."""
+        n = torch.arange(self.skip, self.nt - 1)[:, None, None]
+        i = torch.arange(self.nx)[:, None]
+        cells = torch.cat([(i - 1).clamp_min(0), i, (i + 1).clamp_max(self.nx - 1)], dim=1)
+        index = torch.cat([n * self.nx + cells, (n + 1) * self.nx + cells], dim=-1)
+        # weights of a second difference; a ghost value 2 - u on the left, outflow u on the right
+        second = torch.tensor([1.0, -2.0, 1.0], dtype=torch.float64).repeat(self.nx, 1)
+        second[0, 0], second[-1, 2] = -1.0, self._outflow
+        source = torch.zeros(self.nx, dtype=torch.float64)
+        source[0] = 2.0
+        intervals = self.nt - 1 - self.skip
+        position = index[..., 4].flatten()
+        return Rows(
+            index=index.flatten(0, 1),
+            data=(second.repeat(intervals, 1), source.repeat(intervals)),
+            position=position,
+        )
+
+    def residual(self, values: torch.Tensor, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
+        """Change of theta over an interval, less the mean divergence of the flux."""
+        second, source = data
+        k = parameters.get("k", self.sorption)
+        beta = parameters.get("D", self.diffusivity) * (self.dt * self.nx**2)
+        change = self.theta(values[..., 4], k) - self.theta(values[..., 1], k)
+        return change - beta * (0.5 * (second * (values[..., :3] + values[..., 3:])).sum(dim=-1) + source)
+
+    def conditions(self) -> Rows:
+        """U = u0 at t = 0."""
+        cells = torch.arange(self.nx)
+        return Rows(index=cells[:, None], data=(torch.ones(self.nx, 1, dtype=torch.float64),), position=cells)
+
+    def targets(self, data: tuple[torch.Tensor, ...], position: torch.Tensor, parameters: Parameters) -> torch.Tensor:
+        """u0."""
+        return parameters["u0"].expand(position.shape)
+
+    def reference_values(self, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
+        """A concentration in the middle of the range."""
+        return torch.tensor(0.3, dtype=torch.float64)
+
+    def solve(self, u0: float, *, D: float | None = None, k: float | None = None, rtol: float = 1e-6) -> np.ndarray:
+        """Solution on the grid by the method of lines and a banded stiff integrator (LSODA).
+
+        Args:
+            u0: Initial concentration.
+            D: Diffusivity; that of the equation if None.
+            k: Freundlich coefficient; that of the equation if None.
+            rtol: Relative tolerance of the integrator; the absolute one is a thousandth of it.
+
+        Returns:
+            Shape (nt, nx).
+
+        Raises:
+            RuntimeError: The integrator failed.
+        """
+        from scipy.integrate import odeint
+
+        D = self.diffusivity if D is None else D
+        a = self.sorption_capacity * (self.sorption if k is None else k) * self.exponent
+        rate, outflow, power = D * self.nx**2, self._outflow, self.exponent - 1
+
+        def slope(u: np.ndarray, t: float) -> np.ndarray:
+            second = np.empty_like(u)
+            second[1:-1] = u[2:] - 2 * u[1:-1] + u[:-2]
+            second[0] = 2 - 3 * u[0] + u[1]
+            second[-1] = u[-2] - 2 * u[-1] + outflow * u[-1]
+            return rate * second / (1 + a * np.maximum(u, _SMALL) ** power)
+
+        times = np.linspace(0.0, self.duration, self.nt)
+        u, info = odeint(
+            slope,
+            np.full(self.nx, float(u0)),
+            times,
+            ml=1,
+            mu=1,
+            rtol=rtol,
+            atol=rtol * 1e-3,
+            mxstep=20000,
+            full_output=True,
+        )
+        if not np.isfinite(u).all() or "successful" not in info["message"]:
+            raise RuntimeError(f"diffusion-sorption with u0={u0:g}, D={D:g}: LSODA: {info['message']}")
+        return u

@@ -1,0 +1,159 @@
+"""Basis functions in, a field that satisfies the equation out: the solver is a layer of the network."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from simengine.constraint.blocks import Blocks, decompose, uniform_cuts
+from simengine.constraint.pde import AbstractPDE
+from simengine.constraint.system import ExpertSystem
+from simengine.solve.adjoint import AbstractAdjoint, ImplicitAdjoint
+from simengine.solve.least_squares import AbstractLeastSquaresSolver, LevenbergMarquardt, solve_system
+from simengine.solve.solution import Solution
+
+
+@dataclasses.dataclass(frozen=True)
+class Constrained:
+    """What the layer returns.
+
+    Attributes:
+        field: u on the grid, shape (samples, *shape), differentiable.
+        weights: omega, shape (samples, K, n), differentiable.
+        solution: How the solve ended; coupled: a problem per sample, independent: one per sample and expert.
+    """
+
+    field: torch.Tensor
+    weights: torch.Tensor
+    solution: Solution[torch.Tensor]
+
+
+class HardConstraint(nn.Module):
+    """Weights omega of given basis functions b such that u = base + b . omega satisfies a PDE in the least-squares sense.
+
+    Args:
+        pde: The equation, or a user's own sub-class of `AbstractPDE`.
+        counts: Blocks along each axis of the grid (time first), one expert each; or
+        cuts: their boundaries along each axis, from 0 to its size, where they are not uniform.
+        coupled: Solve the experts together, with rows that make neighbours agree (in value and flux) at their
+            interfaces; False solves each on its own, as in Chalapathi et al., ICLR 2024.
+        rows_per_block: Equations sampled in each block.
+        periodic: Per axis, whether its ends are neighbours.
+        condition_weight: Weight of initial and boundary rows relative to that of the equation.
+        interface_weight: Weight of interface rows.
+        ridge: Weight of omega itself, which keeps the problem solvable where basis functions coincide.
+        solver: `LevenbergMarquardt(tolerance=1e-8, max_iterations=50)` if None.
+        adjoint: `ImplicitAdjoint()` if None: exact Hessian.
+        seed: Of the sample of rows.
+        throw: Raise where an expert does not converge.
+    """
+
+    def __init__(
+        self,
+        pde: AbstractPDE,
+        *,
+        counts: Sequence[int] | None = None,
+        cuts: Sequence[Sequence[int]] | None = None,
+        coupled: bool = True,
+        rows_per_block: int = 20_000,
+        periodic: Sequence[bool] | None = None,
+        condition_weight: float = 1.0,
+        interface_weight: float = 1.0,
+        ridge: float = 1e-8,
+        solver: AbstractLeastSquaresSolver | None = None,
+        adjoint: AbstractAdjoint | None = None,
+        seed: int = 0,
+        throw: bool = False,
+    ) -> None:
+        super().__init__()
+        if cuts is None:
+            counts = [1] * len(pde.shape) if counts is None else counts
+            if len(counts) != len(pde.shape):
+                raise ValueError(f"counts: expected one number per axis of the grid {pde.shape}, got {list(counts)}")
+            cuts = [uniform_cuts(size, count) for size, count in zip(pde.shape, counts, strict=True)]
+        self.pde = pde
+        self.blocks: Blocks = decompose(
+            pde,
+            cuts,
+            rows_per_block=rows_per_block,
+            generator=torch.Generator().manual_seed(seed),
+            periodic=periodic,
+        )
+        self.coupled = coupled and self.blocks.num_blocks > 1
+        self.options = {"condition_weight": condition_weight, "interface_weight": interface_weight, "ridge": ridge}
+        self.solver = solver or LevenbergMarquardt(tolerance=1e-8, max_iterations=50)
+        self.adjoint = adjoint or ImplicitAdjoint()
+        self.throw = throw
+
+    def forward(
+        self,
+        basis: torch.Tensor,
+        parameters: Mapping[str, torch.Tensor],
+        base: torch.Tensor | None = None,
+        *,
+        start: torch.Tensor | None = None,
+    ) -> Constrained:
+        """Solve for the weights and put the blocks together.
+
+        Args:
+            basis: Basis functions on the grid, float64, shape (samples, *shape, n), from any backbone.
+            parameters: What `pde` calls parameters, each of shape (samples, ...).
+            base: What is added to the combination, shape (samples, *shape), such as the initial field; 0 if None.
+            start: Weights to start from, shape (samples, K, n); None for one linear step.
+
+        Raises:
+            ValueError: Shapes or dtype do not fit.
+            SolveError: With `throw`, where an expert does not converge; names it.
+        """
+        self._check(basis, parameters, base)
+        samples, n, num = len(basis), basis.shape[-1], self.blocks.num_blocks
+        table = self.pde.table(basis)
+        base_table = None if base is None else self.pde.table(base.unsqueeze(-1)).squeeze(-1)
+        system = ExpertSystem(
+            self.pde, self.blocks, table, base_table, dict(parameters), coupled=self.coupled, **self.options
+        )
+        if start is None:
+            y0 = system.linear_start()
+        else:
+            y0 = start.detach().reshape(-1, system.experts * n)
+        solution = solve_system(system, y0, solver=self.solver, adjoint=self.adjoint, throw=self.throw)
+        weights = solution.value.reshape(samples, num, n)
+        return Constrained(self.stitch(basis, weights, base), weights, solution)
+
+    def stitch(self, basis: torch.Tensor, weights: torch.Tensor, base: torch.Tensor | None = None) -> torch.Tensor:
+        """The field whose every point comes from the expert of its block, shape (samples, *shape)."""
+        flat, owner = basis.flatten(1, -2), self.blocks.owner
+        order = owner.argsort(stable=True)
+        sizes = owner.bincount(minlength=self.blocks.num_blocks).tolist()
+        parts = [
+            (flat[:, points] @ weights[:, k].unsqueeze(-1)).squeeze(-1) for k, points in enumerate(order.split(sizes))
+        ]
+        field = torch.cat(parts, dim=1)[:, order.argsort()].reshape(len(basis), *self.pde.shape)
+        return field if base is None else base + field
+
+    def interface_jumps(self, basis: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Difference of neighbouring experts at the points where both are asked, shape (samples, c, i)."""
+        table = self.pde.table(basis)
+        jumps = []
+        for c, (a, b) in enumerate(self.blocks.pairs.tolist()):
+            points = self.blocks.entries[a][self.blocks.interface[c, 0]]
+            jumps.append((table[:, points] @ (weights[:, a] - weights[:, b]).unsqueeze(-1)).squeeze(-1))
+        return torch.stack(jumps, dim=1) if jumps else basis.new_zeros(len(basis), 0, 0)
+
+    def _check(self, basis: torch.Tensor, parameters: Mapping[str, Any], base: torch.Tensor | None) -> None:
+        shape = tuple(self.pde.shape)
+        if basis.ndim != len(shape) + 2 or tuple(basis.shape[1:-1]) != shape:
+            raise ValueError(
+                f"basis: expected shape (samples, {', '.join(map(str, shape))}, n), got {tuple(basis.shape)}"
+            )
+        if basis.dtype != torch.float64:
+            raise ValueError(
+                f"basis: expected float64, which the conditioning of a PDE needs, got {basis.dtype}; use .double()"
+            )
+        for name, value in parameters.items():
+            if value.ndim == 0 or value.shape[0] != len(basis):
+                raise ValueError(f"parameters[{name!r}]: expected shape ({len(basis)}, ...), got {tuple(value.shape)}")
+        if base is not None and base.shape != basis.shape[:-1]:
+            raise ValueError(f"base: expected shape {tuple(basis.shape[:-1])}, got {tuple(base.shape)}")

@@ -1,0 +1,79 @@
+"""What the hard-constraint layer needs to know of a partial differential equation on a space-time grid."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+
+Parameters = Mapping[str, torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Equations that may be sampled; each combines a few entries of the table of functionals.
+
+    Attributes:
+        index: Entries of the table, int64, shape (m, s).
+        data: What else the residual of a row needs, each of shape (m, ...).
+        position: Grid point a row belongs to, as a flat index; shape (m,). Its block owns the row.
+    """
+
+    index: torch.Tensor
+    data: tuple[torch.Tensor, ...]
+    position: torch.Tensor
+
+
+class AbstractPDE(abc.ABC):
+    """A partial differential equation, discretised as local residuals.
+
+    The fields are u = b . omega with basis functions b. A residual sees u through linear functionals (values at grid
+    points, derivatives), which are computed once per basis function: the table. A row combines s of its entries.
+
+    Attributes:
+        shape: Grid, time first, such as (nt, nx).
+        functionals: Entries of the table per grid point.
+    """
+
+    shape: tuple[int, ...]
+    functionals: int = 1
+
+    def table(self, basis: torch.Tensor) -> torch.Tensor:
+        """The functionals of every basis function.
+
+        Args:
+            basis: Values on the grid, shape (samples, *shape, n).
+
+        Returns:
+            Shape (samples, functionals * points, n), the grid points innermost. Values at grid points come first.
+        """
+        return basis.flatten(1, -2)
+
+    @abc.abstractmethod
+    def rows(self) -> Rows:
+        """The equations in the interior of the grid."""
+
+    @abc.abstractmethod
+    def residual(self, values: torch.Tensor, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
+        """The residual of rows, made of torch functions, each row for itself.
+
+        Args:
+            values: Functionals of u, shape (..., m, s).
+            data: From `rows`, each of shape (..., m, ...).
+            parameters: Constants of the PDE per problem, broadcastable to (..., m).
+
+        Returns:
+            Shape (..., m).
+        """
+
+    @abc.abstractmethod
+    def conditions(self) -> Rows:
+        """Linear equations sum_a c_a u_a = target (initial and boundary values), all of them imposed; data = (c,)."""
+
+    @abc.abstractmethod
+    def targets(self, data: tuple[torch.Tensor, ...], position: torch.Tensor, parameters: Parameters) -> torch.Tensor:
+        """Right-hand sides of conditions at grid points `position` (..., m); shape (..., m)."""
+
+    @abc.abstractmethod
+    def reference_values(self, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
+        """Rough values of u where rows look, about which the first step linearises; broadcastable to (..., m, s)."""
