@@ -1,416 +1,556 @@
-"""Kernels of explicit MLS-MPM with APIC and quadratic B-splines (Hu et al. 2018), and their hand-written adjoints.
+"""Transfers of explicit MLS-MPM (APIC, quadratic B-splines) and their adjoints, for one step of a history.
 
-The adjoint of a scatter is a gather and the other way round. Weights and nodes are those of a dense cubic grid of n^3
-nodes at spacing dx; a node holds momentum [kg m/s] and mass [kg] in one 4-vector. All kernels exist per scalar type.
+Particle arrays that vary in time are two-dimensional, (slots, n): a kernel reads slot `clock[0]` and writes slot
+`clock[1]`, so that the same captured launches serve every step; `clock[2]` is the number of the step. Grid arrays are
+flat, one vec4 per node: momentum and mass, or velocity. Nodes live in blocks of 4x4x4, `active` marks the blocks that
+particles touch: only those are swept, and each pass leaves grid and marks zero for the next.
 
-Units: x [m], v [m/s], C [1/s], F [1], tau [Pa] (Kirchhoff), volume [m^3], mass [kg].
+The adjoint of a scatter is a gather and the other way round, with the same weights:
+g2p' scatters (v_bar, C_bar) as p2g scatters (m v, A); p2g' gathers as g2p does.
+
+Source: Hu et al. 2018 (MLS-MPM); the semantics of walls follow Ma et al. 2023 (NCLaw), Sec. 3.
 """
+
+# ruff: noqa: UP018 -- int(0) declares a variable of a kernel, 0 a constant
 
 import functools
 from types import SimpleNamespace
 
 import warp as wp
 
-# What a boundary plane does to a node behind it
-SLIP, STICKY, FRICTION = 0, 1, 2
-# What is recorded in a status array (code, particle, step)
-OK, OFF_GRID, NON_FINITE = 0, 1, 2
+from .contact import functions as contact_functions
+
+BLOCK = 4  # nodes along a block's edge
+LEFT_GRID, BAD_STRESS, BAD_X, BAD_V, BAD_C = 1, 2, 3, 4, 5  # codes in `flag`
 
 
 @functools.cache
-def kernels(scalar: type) -> SimpleNamespace:
-    """The kernels for wp.float32 or wp.float64."""
-    module = wp.get_module(f"simengine.kernels.mpm.{scalar.__name__}")
-    module.options.update(enable_backward=False, max_unroll=3)
-    kernel = functools.partial(wp.kernel, module=module, enable_backward=False)
-    func = functools.partial(wp.func, module=module)
+def kernels(real):
+    """The kernels for `real` (wp.float32 or wp.float64), in the module `simengine_<real>`."""
+    f = contact_functions(real)
+    module, vec3, mat33, vec4 = f"simengine_{real.__name__}", f.vec3, f.mat33, wp.types.vector(4, real)
+    boundary_velocity, boundary_adjoint = f.boundary_velocity, f.boundary_adjoint
+    array2d = wp.array2d
 
-    vec3 = wp.types.vector(3, scalar)
-    vec4 = wp.types.vector(4, scalar)
-    mat33 = wp.types.matrix((3, 3), scalar)
+    @wp.func(module=module)
+    def weights(d: real):
+        a = real(1.5) - d
+        b = d - real(1.0)
+        c = d - real(0.5)
+        return vec3(real(0.5) * a * a, real(0.75) - b * b, real(0.5) * c * c)
 
-    @func
-    def base_node(x: vec3, inv_dx: scalar):
-        half = scalar(0.5)
-        return wp.vec3i(int(x[0] * inv_dx - half), int(x[1] * inv_dx - half), int(x[2] * inv_dx - half))
+    @wp.func(module=module)
+    def slopes(d: real):
+        return vec3(d - real(1.5), real(2.0) - real(2.0) * d, d - real(0.5))
 
-    @func
-    def weights(f: vec3):
-        # row k: weight of node base + k along each axis; f is x/dx - base in [0.5, 1.5]
-        w = mat33()
+    @wp.func(module=module)
+    def first_node(s: vec3):
+        # the lowest of the three nodes per axis, not wrapped
+        h = real(0.5)
+        return wp.vec3i(int(wp.floor(s[0] - h)), int(wp.floor(s[1] - h)), int(wp.floor(s[2] - h)))
+
+    @wp.func(module=module)
+    def wrap(base: int, n: int):
+        # base modulo n where the axis is periodic; elsewhere particles off the grid have been refused
+        k = base % n
+        if k < 0:
+            k += n
+        return wp.vec3i(k, wp.where(k + 1 >= n, k + 1 - n, k + 1), wp.where(k + 2 >= n, k + 2 - n, k + 2))
+
+    @wp.func(module=module)
+    def inside(s: vec3, size: wp.vec3i, periodic: wp.vec3i):
+        # every node of the stencil exists; false for NaN and for numbers no integer holds
+        ok = bool(True)
         for a in range(3):
-            r = scalar(1.5) - f[a]
-            s = f[a] - scalar(1.0)
-            t = f[a] - scalar(0.5)
-            w[0, a] = scalar(0.5) * r * r
-            w[1, a] = scalar(0.75) - s * s
-            w[2, a] = scalar(0.5) * t * t
-        return w
+            t = s[a] - real(0.5)
+            if periodic[a] == 0:
+                if not (t >= real(0.0) and t < real(size[a] - 2)):
+                    ok = False
+            else:
+                if not (wp.abs(t) < real(1.0e6)):
+                    ok = False
+        return ok
 
-    @func
-    def weight_slopes(f: vec3, inv_dx: scalar):
-        d = mat33()
-        for a in range(3):
-            d[0, a] = (f[a] - scalar(1.5)) * inv_dx
-            d[1, a] = scalar(-2.0) * (f[a] - scalar(1.0)) * inv_dx
-            d[2, a] = (f[a] - scalar(0.5)) * inv_dx
-        return d
+    @wp.func(module=module)
+    def raise_flag(flag: wp.array(dtype=int), code: int, step: int, particle: int):
+        if wp.atomic_cas(flag, 0, 0, code) == 0:
+            flag[1] = step
+            flag[2] = particle
 
-    @func
-    def fraction(x: vec3, base: wp.vec3i, inv_dx: scalar):
-        return vec3(
-            x[0] * inv_dx - scalar(base[0]), x[1] * inv_dx - scalar(base[1]), x[2] * inv_dx - scalar(base[2])
-        )
+    @wp.func(module=module)
+    def finite(a: mat33):
+        t = a[0, 0] + a[0, 1] + a[0, 2] + a[1, 0] + a[1, 1] + a[1, 2] + a[2, 0] + a[2, 1] + a[2, 2]
+        return wp.isfinite(t)
 
-    @func
-    def on_grid(base: wp.vec3i, n: int):
+    @wp.func(module=module)
+    def mark(active: wp.array(dtype=int), size: wp.vec3i, x: wp.vec3i, y: wp.vec3i, z: wp.vec3i, value: int):
+        ny = (size[1] + 3) >> 2
+        nz = (size[2] + 3) >> 2
+        x0 = (x[0] >> 2) * ny
+        x1 = (x[2] >> 2) * ny
+        y0 = y[0] >> 2
+        y1 = y[2] >> 2
+        z0 = z[0] >> 2
+        z1 = z[2] >> 2
+        active[(x0 + y0) * nz + z0] = value
+        active[(x0 + y0) * nz + z1] = value
+        active[(x0 + y1) * nz + z0] = value
+        active[(x0 + y1) * nz + z1] = value
+        active[(x1 + y0) * nz + z0] = value
+        active[(x1 + y0) * nz + z1] = value
+        active[(x1 + y1) * nz + z0] = value
+        active[(x1 + y1) * nz + z1] = value
+
+    @wp.func(module=module)
+    def affine(A: mat33, q: vec3, m: real, d: vec3, dx: real):
+        # q + A (x_i - x_p) as a field over the stencil: value at its first node and increments along the axes
+        o = q - A * (d * dx)
         return (
-            base[0] >= 0 and base[1] >= 0 and base[2] >= 0 and base[0] + 2 < n and base[1] + 2 < n and base[2] + 2 < n
+            vec4(o[0], o[1], o[2], m),
+            vec4(A[0, 0], A[1, 0], A[2, 0], real(0.0)) * dx,
+            vec4(A[0, 1], A[1, 1], A[2, 1], real(0.0)) * dx,
+            vec4(A[0, 2], A[1, 2], A[2, 2], real(0.0)) * dx,
         )
 
-    @kernel
+    @wp.kernel(module=module, enable_backward=False)
+    def tick(clock: wp.array(dtype=int), slots: int, by: int):
+        """Advance (by = 1) or turn back (by = -1) the clock."""
+        step = clock[2] + by
+        clock[0] = step % slots
+        clock[1] = (step + 1) % slots
+        clock[2] = step
+
+    @wp.kernel(module=module, enable_backward=False)
     def p2g(
         # constants
-        n: int,
-        dx: scalar,
-        dt: scalar,
-        step: int,
+        size: wp.vec3i,
+        periodic: wp.vec3i,
+        dx: real,
+        dt: real,
+        clock: wp.array(dtype=int),
+        mass: wp.array(dtype=real),
+        volume: wp.array(dtype=real),
         # inputs
-        x: wp.array(dtype=vec3),
-        v: wp.array(dtype=vec3),
-        C: wp.array(dtype=mat33),
+        x: array2d(dtype=vec3),
+        v: array2d(dtype=vec3),
+        C: array2d(dtype=mat33),
         tau: wp.array(dtype=mat33),
-        volume: wp.array(dtype=scalar),
-        mass: wp.array(dtype=scalar),
         # outputs
         grid_out: wp.array(dtype=vec4),
-        status_out: wp.array(dtype=int),
+        active_out: wp.array(dtype=int),
+        flag_out: wp.array(dtype=int),
     ):
+        """Scatter momentum [kg m/s] and mass [kg]; the stress acts as an affine momentum -dt V 4/dx^2 tau."""
         p = wp.tid()
-        inv_dx = scalar(1.0) / dx
-        xp = x[p]
-        finite = wp.isfinite(xp[0]) and wp.isfinite(xp[1]) and wp.isfinite(xp[2])
-        finite = finite and wp.isfinite(wp.ddot(tau[p], tau[p])) and wp.isfinite(wp.dot(v[p], v[p]))
-        base = wp.vec3i(-1, -1, -1)
-        if finite:
-            base = base_node(xp, inv_dx)
-        if not on_grid(base, n):
-            # an access off the grid is skipped and told; the first particle to do so is recorded
-            code = OFF_GRID
-            if not finite:
-                code = NON_FINITE
-            if wp.atomic_cas(status_out, 0, OK, code) == OK:
-                status_out[1] = p
-                status_out[2] = step
+        t = clock[0]
+        xp = x[t, p]
+        vp = v[t, p]
+        Cp = C[t, p]
+        s = xp / dx
+        if not finite(tau[p]):
+            raise_flag(flag_out, BAD_STRESS, clock[2], p)
             return
-        f = fraction(xp, base, inv_dx)
-        w = weights(f)
+        if not wp.isfinite(vp[0] + vp[1] + vp[2]):
+            raise_flag(flag_out, BAD_V, clock[2], p)
+            return
+        if not finite(Cp):
+            raise_flag(flag_out, BAD_C, clock[2], p)
+            return
+        if not inside(s, size, periodic):
+            if wp.isfinite(xp[0] + xp[1] + xp[2]):
+                raise_flag(flag_out, LEFT_GRID, clock[2], p)
+            else:
+                raise_flag(flag_out, BAD_X, clock[2], p)
+            return
+        base = first_node(s)
+        d = vec3(s[0] - real(base[0]), s[1] - real(base[1]), s[2] - real(base[2]))
+        wx = weights(d[0])
+        wy = weights(d[1])
+        wz = weights(d[2])
+        ix = wrap(base[0], size[0])
+        iy = wrap(base[1], size[1])
+        iz = wrap(base[2], size[2])
+        mark(active_out, size, ix, iy, iz, 1)
         m = mass[p]
-        affine = -dt * volume[p] * scalar(4.0) * inv_dx * inv_dx * tau[p] + m * C[p]
-        momentum = m * v[p]
+        A = tau[p] * (-dt * volume[p] * real(4.0) / (dx * dx)) + Cp * m
+        o, ax, ay, az = affine(A, vp * m, m, d, dx)
         for i in range(3):
             for j in range(3):
-                wij = w[i, 0] * w[j, 1]
-                row = ((base[0] + i) * n + base[1] + j) * n + base[2]
-                for k in range(3):
-                    d = dx * vec3(scalar(i) - f[0], scalar(j) - f[1], scalar(k) - f[2])
-                    q = wij * w[k, 2] * (momentum + affine * d)
-                    wp.atomic_add(grid_out, row + k, vec4(q[0], q[1], q[2], wij * w[k, 2] * m))
+                w = wx[i] * wy[j]
+                row = (ix[i] * size[1] + iy[j]) * size[2]
+                a = (o + ax * real(i) + ay * real(j)) * w
+                b = az * w
+                grid_out[row + iz[0]] += a * wz[0]
+                grid_out[row + iz[1]] += (a + b) * wz[1]
+                grid_out[row + iz[2]] += (a + b * real(2.0)) * wz[2]
 
-    @func
-    def contact(u: vec3, kind: int, normal: vec3, velocity: vec3, friction: scalar):
-        # velocity of a node behind one plane; only what approaches the plane is changed, unless it sticks
-        if kind == STICKY:
-            return velocity
-        r = u - velocity
-        approach = wp.dot(r, normal)
-        if approach >= scalar(0.0):
-            return u
-        t = r - approach * normal
-        if kind == SLIP:
-            return velocity + t
-        speed = wp.length(t)
-        limit = -friction * approach  # Coulomb
-        if speed <= limit:
-            return velocity
-        return velocity + (scalar(1.0) - limit / speed) * t
-
-    @func
-    def node_position(i: int, n: int, dx: scalar):
-        return dx * vec3(scalar(i // (n * n)), scalar((i // n) % n), scalar(i % n))
-
-    @func
-    def free_velocity(node: vec4, dt: scalar, gravity: vec3, eps: scalar):
-        u = dt * gravity
-        if node[3] > scalar(0.0):
-            u = vec3(node[0], node[1], node[2]) / (node[3] + eps) + u
-        return u
-
-    @kernel
+    @wp.kernel(module=module, enable_backward=False)
     def grid_op(
         # constants
-        n: int,
-        dx: scalar,
-        dt: scalar,
-        eps: scalar,
-        # inputs
-        gravity: wp.array(dtype=vec3),
+        size: wp.vec3i,
+        lanes: int,
+        dx: real,
+        dt: real,
+        epsilon: real,
+        gravity: vec3,
+        clock: wp.array(dtype=int),
+        faces: wp.array(dtype=int),
+        thickness: int,
+        kinds: array2d(dtype=int),
+        table: wp.array3d(dtype=real),
+        active: wp.array(dtype=int),
+        # inputs and outputs
         grid: wp.array(dtype=vec4),
-        plane_kind: wp.array(dtype=int),
-        plane_point: wp.array(dtype=vec3),
-        plane_normal: wp.array(dtype=vec3),
-        plane_velocity: wp.array(dtype=vec3),
-        plane_friction: wp.array(dtype=scalar),
         # outputs
-        velocity_out: wp.array(dtype=vec3),
+        velocity_out: wp.array(dtype=vec4),
     ):
-        i = wp.tid()
-        node = grid[i]
-        if node[3] <= scalar(0.0):
-            return  # no particle gathers from a node without mass
-        u = free_velocity(node, dt, gravity[0], eps)
-        xi = node_position(i, n, dx)
-        for k in range(plane_kind.shape[0]):
-            if wp.dot(xi - plane_point[k], plane_normal[k]) < scalar(0.0):
-                u = contact(u, plane_kind[k], plane_normal[k], plane_velocity[k], plane_friction[k])
-        velocity_out[i] = u
+        """Velocity of each node [m/s] from momentum, gravity and boundaries; zeroes the momentum."""
+        block, lane = wp.tid()
+        if active[block] == 0:
+            return
+        ny = (size[1] + 3) >> 2
+        nz = (size[2] + 3) >> 2
+        bx = (block // (ny * nz)) * 4
+        by = ((block // nz) % ny) * 4
+        bz = (block % nz) * 4
+        k = lane
+        while k < 64:
+            i = bx + (k >> 4)
+            j = by + ((k >> 2) & 3)
+            l = bz + (k & 3)
+            k += lanes
+            if i < size[0] and j < size[1] and l < size[2]:
+                node = (i * size[1] + j) * size[2] + l
+                g = grid[node]
+                u = gravity * dt
+                if g[3] > real(0.0):
+                    u += vec3(g[0], g[1], g[2]) / (g[3] + epsilon)
+                u = boundary_velocity(u, wp.vec3i(i, j, l), size, dx, clock[2], faces, thickness, kinds, table)
+                velocity_out[node] = vec4(u[0], u[1], u[2], real(0.0))
+                grid[node] = vec4()
 
-    @kernel
+    @wp.kernel(module=module, enable_backward=False)
     def g2p(
         # constants
-        n: int,
-        dx: scalar,
-        dt: scalar,
+        size: wp.vec3i,
+        periodic: wp.vec3i,
+        dx: real,
+        dt: real,
+        clock: wp.array(dtype=int),
+        direct: int,
         # inputs
-        x: wp.array(dtype=vec3),
-        F: wp.array(dtype=mat33),
-        velocity: wp.array(dtype=vec3),
+        x: array2d(dtype=vec3),
+        F: array2d(dtype=mat33),
+        velocity: wp.array(dtype=vec4),
         # outputs
-        x_out: wp.array(dtype=vec3),
-        v_out: wp.array(dtype=vec3),
-        C_out: wp.array(dtype=mat33),
+        x_out: array2d(dtype=vec3),
+        v_out: array2d(dtype=vec3),
+        C_out: array2d(dtype=mat33),
+        F_out: array2d(dtype=mat33),
+        active_out: wp.array(dtype=int),
+    ):
+        """Gather velocity and its gradient C [1/s], move particles, F_trial = (I + dt C) F.
+
+        `direct` = 1 writes F_trial to slot clock[1] (no return map follows), 0 to slot 0 of a buffer.
+        """
+        p = wp.tid()
+        t = clock[0]
+        t1 = clock[1]
+        s = x[t, p] / dx
+        if not inside(s, size, periodic):
+            x_out[t1, p] = x[t, p]
+            v_out[t1, p] = vec3()
+            C_out[t1, p] = mat33()
+            F_out[t1 * direct, p] = F[t, p]
+            return
+        base = first_node(s)
+        d = vec3(s[0] - real(base[0]), s[1] - real(base[1]), s[2] - real(base[2]))
+        wx = weights(d[0])
+        wy = weights(d[1])
+        wz = weights(d[2])
+        ix = wrap(base[0], size[0])
+        iy = wrap(base[1], size[1])
+        iz = wrap(base[2], size[2])
+        v = vec4()
+        gx = vec4()
+        gy = vec4()
+        gz = vec4()
+        for i in range(3):
+            for j in range(3):
+                w = wx[i] * wy[j]
+                row = (ix[i] * size[1] + iy[j]) * size[2]
+                b = velocity[row + iz[1]] * wz[1]
+                c = velocity[row + iz[2]] * wz[2]
+                a = (velocity[row + iz[0]] * wz[0] + b + c) * w
+                v += a
+                gx += a * real(i)
+                gy += a * real(j)
+                gz += (b + c * real(2.0)) * w
+        r = real(4.0) / dx
+        gx = (gx - v * d[0]) * r
+        gy = (gy - v * d[1]) * r
+        gz = (gz - v * d[2]) * r
+        C = mat33(gx[0], gy[0], gz[0], gx[1], gy[1], gz[1], gx[2], gy[2], gz[2])
+        vp = vec3(v[0], v[1], v[2])
+        x_out[t1, p] = x[t, p] + vp * dt
+        v_out[t1, p] = vp
+        C_out[t1, p] = C
+        F_out[t1 * direct, p] = F[t, p] + C * F[t, p] * dt
+        mark(active_out, size, ix, iy, iz, 0)
+
+    @wp.kernel(module=module, enable_backward=False)
+    def trial(
+        # constants
+        dt: real,
+        clock: wp.array(dtype=int),
+        # inputs
+        C_next: array2d(dtype=mat33),
+        F: array2d(dtype=mat33),
+        # outputs
         F_out: wp.array(dtype=mat33),
     ):
+        """F_trial = (I + dt C) F once more, from the stored C of the step's end."""
         p = wp.tid()
-        inv_dx = scalar(1.0) / dx
-        xp = x[p]
-        base = base_node(xp, inv_dx)
-        if not on_grid(base, n):
-            x_out[p] = xp
-            v_out[p] = vec3()
-            C_out[p] = mat33()
-            F_out[p] = F[p]
-            return
-        f = fraction(xp, base, inv_dx)
-        w = weights(f)
-        vp = vec3()
-        B = mat33()
-        for i in range(3):
-            for j in range(3):
-                wij = w[i, 0] * w[j, 1]
-                row = ((base[0] + i) * n + base[1] + j) * n + base[2]
-                for k in range(3):
-                    wv = wij * w[k, 2] * velocity[row + k]
-                    vp += wv
-                    B += wp.outer(wv, vec3(scalar(i) - f[0], scalar(j) - f[1], scalar(k) - f[2]))
-        Cp = scalar(4.0) * inv_dx * B
-        x_out[p] = xp + dt * vp
-        v_out[p] = vp
-        C_out[p] = Cp
-        F_out[p] = F[p] + dt * (Cp * F[p])
+        Fp = F[clock[0], p]
+        F_out[p] = Fp + C_next[clock[1], p] * Fp * dt
 
-    @kernel
-    def g2p_adjoint_scatter(
+    @wp.kernel(module=module, enable_backward=False)
+    def scatter_adjoint(
         # constants
-        n: int,
-        dx: scalar,
-        dt: scalar,
+        size: wp.vec3i,
+        periodic: wp.vec3i,
+        dx: real,
+        dt: real,
+        clock: wp.array(dtype=int),
+        mass: wp.array(dtype=real),
+        volume: wp.array(dtype=real),
         # inputs
-        x: wp.array(dtype=vec3),
-        F: wp.array(dtype=mat33),
-        adj_x: wp.array(dtype=vec3),
-        adj_v: wp.array(dtype=vec3),
-        adj_C: wp.array(dtype=mat33),
-        adj_F: wp.array(dtype=mat33),
-        # outputs
-        adj_velocity_out: wp.array(dtype=vec3),
-    ):
-        # v' = sum w v_i, C' = 4/dx^2 sum w v_i d^T, F' = (I + dt C') F, x' = x + dt v'
-        p = wp.tid()
-        inv_dx = scalar(1.0) / dx
-        base = base_node(x[p], inv_dx)
-        if not on_grid(base, n):
-            return
-        f = fraction(x[p], base, inv_dx)
-        w = weights(f)
-        a = adj_v[p] + dt * adj_x[p]
-        A = scalar(4.0) * inv_dx * (adj_C[p] + dt * (adj_F[p] * wp.transpose(F[p])))
-        for i in range(3):
-            for j in range(3):
-                wij = w[i, 0] * w[j, 1]
-                row = ((base[0] + i) * n + base[1] + j) * n + base[2]
-                for k in range(3):
-                    d = vec3(scalar(i) - f[0], scalar(j) - f[1], scalar(k) - f[2])
-                    wp.atomic_add(adj_velocity_out, row + k, wij * w[k, 2] * (a + A * d))
-
-    @kernel
-    def grid_op_adjoint(
-        # constants
-        n: int,
-        dx: scalar,
-        dt: scalar,
-        eps: scalar,
-        # inputs
-        gravity: wp.array(dtype=vec3),
-        grid: wp.array(dtype=vec4),
-        plane_kind: wp.array(dtype=int),
-        plane_point: wp.array(dtype=vec3),
-        plane_normal: wp.array(dtype=vec3),
-        plane_velocity: wp.array(dtype=vec3),
-        plane_friction: wp.array(dtype=scalar),
-        adj_velocity: wp.array(dtype=vec3),
-        # outputs
-        adj_grid_out: wp.array(dtype=vec4),
-        adj_planes_out: wp.array(dtype=scalar, ndim=2),
-    ):
-        # adj_planes_out: per plane normal (3), velocity (3), friction (1), added up over nodes and steps
-        i = wp.tid()
-        node = grid[i]
-        if node[3] <= scalar(0.0):
-            return
-        xi = node_position(i, n, dx)
-        g = adj_velocity[i]
-        for reverse in range(plane_kind.shape[0]):
-            k = plane_kind.shape[0] - 1 - reverse
-            if wp.dot(xi - plane_point[k], plane_normal[k]) < scalar(0.0):
-                u = free_velocity(node, dt, gravity[0], eps)  # the velocity that plane k met
-                for j in range(k):
-                    if wp.dot(xi - plane_point[j], plane_normal[j]) < scalar(0.0):
-                        u = contact(u, plane_kind[j], plane_normal[j], plane_velocity[j], plane_friction[j])
-                normal = plane_normal[k]
-                friction = plane_friction[k]
-                r = u - plane_velocity[k]
-                approach = wp.dot(r, normal)
-                to_u = g
-                to_normal = vec3()
-                to_friction = scalar(0.0)
-                if plane_kind[k] == STICKY:
-                    to_u = vec3()
-                elif approach < scalar(0.0):
-                    t = r - approach * normal
-                    speed = wp.length(t)
-                    limit = -friction * approach
-                    if plane_kind[k] == FRICTION and speed <= limit:
-                        to_u = vec3()
-                    else:
-                        to_t = g
-                        to_approach = scalar(0.0)
-                        if plane_kind[k] == FRICTION:
-                            along = wp.dot(g, t) / speed
-                            to_t = (scalar(1.0) - limit / speed) * g + (limit / (speed * speed)) * along * t
-                            to_approach = friction * along
-                            to_friction = approach * along
-                        # t = r - approach n, approach = r . n
-                        to_normal = -approach * to_t
-                        to_approach -= wp.dot(to_t, normal)
-                        to_u = to_t + to_approach * normal
-                        to_normal += to_approach * r
-                to_velocity = g - to_u
-                for a in range(3):
-                    wp.atomic_add(adj_planes_out, k, a, to_normal[a])
-                    wp.atomic_add(adj_planes_out, k, 3 + a, to_velocity[a])
-                wp.atomic_add(adj_planes_out, k, 6, to_friction)
-                g = to_u
-        inverse = scalar(1.0) / (node[3] + eps)
-        momentum = vec3(node[0], node[1], node[2])
-        adj_grid_out[i] = vec4(
-            g[0] * inverse, g[1] * inverse, g[2] * inverse, -wp.dot(g, momentum) * inverse * inverse
-        )
-
-    @kernel
-    def p2g_adjoint_gather(
-        # constants
-        n: int,
-        dx: scalar,
-        dt: scalar,
-        # inputs
-        x: wp.array(dtype=vec3),
-        v: wp.array(dtype=vec3),
-        C: wp.array(dtype=mat33),
-        F: wp.array(dtype=mat33),
+        x: array2d(dtype=vec3),
+        v: array2d(dtype=vec3),
+        C: array2d(dtype=mat33),
+        F: array2d(dtype=mat33),
         tau: wp.array(dtype=mat33),
-        volume: wp.array(dtype=scalar),
-        mass: wp.array(dtype=scalar),
-        C_next: wp.array(dtype=mat33),
-        velocity: wp.array(dtype=vec3),
-        adj_x_next: wp.array(dtype=vec3),
-        adj_v_next: wp.array(dtype=vec3),
-        adj_C_next: wp.array(dtype=mat33),
-        adj_F_next: wp.array(dtype=mat33),
-        adj_grid: wp.array(dtype=vec4),
+        x_bar: wp.array(dtype=vec3),
+        F_bar: wp.array(dtype=mat33),
+        # inputs and outputs
+        v_bar: wp.array(dtype=vec3),
+        C_bar: wp.array(dtype=mat33),
         # outputs
-        adj_x_out: wp.array(dtype=vec3),
-        adj_v_out: wp.array(dtype=vec3),
-        adj_C_out: wp.array(dtype=mat33),
-        adj_F_out: wp.array(dtype=mat33),
-        adj_tau_out: wp.array(dtype=mat33),
+        grid_out: wp.array(dtype=vec4),
+        grid_bar_out: wp.array(dtype=vec4),
+        active_out: wp.array(dtype=int),
     ):
-        # completes the adjoints of g2p (its weights, its F) and takes those of p2g, in one pass over the nodes
+        """p2g again, and the adjoint of g2p with respect to the nodes' velocities, in one sweep."""
         p = wp.tid()
-        inv_dx = scalar(1.0) / dx
-        base = base_node(x[p], inv_dx)
-        to_x = adj_x_next[p]
-        adj_F = adj_F_next[p]
-        adj_F_out[p] = adj_F + dt * (wp.transpose(C_next[p]) * adj_F)
-        if not on_grid(base, n):
-            adj_x_out[p] = to_x
-            adj_v_out[p] = vec3()
-            adj_C_out[p] = mat33()
-            adj_tau_out[p] = mat33()
+        t = clock[0]
+        s = x[t, p] / dx
+        if not inside(s, size, periodic):
             return
-        f = fraction(x[p], base, inv_dx)
-        w = weights(f)
-        s = weight_slopes(f, inv_dx)
-        a = adj_v_next[p] + dt * adj_x_next[p]
-        A = scalar(4.0) * inv_dx * inv_dx * (adj_C_next[p] + dt * (adj_F * wp.transpose(F[p])))
+        base = first_node(s)
+        d = vec3(s[0] - real(base[0]), s[1] - real(base[1]), s[2] - real(base[2]))
+        wx = weights(d[0])
+        wy = weights(d[1])
+        wz = weights(d[2])
+        ix = wrap(base[0], size[0])
+        iy = wrap(base[1], size[1])
+        iz = wrap(base[2], size[2])
+        mark(active_out, size, ix, iy, iz, 1)
         m = mass[p]
-        stress_scale = -dt * volume[p] * scalar(4.0) * inv_dx * inv_dx
-        affine = stress_scale * tau[p] + m * C[p]
-        momentum = m * v[p]
-        to_momentum = vec3()
-        to_affine = mat33()
-        pull = vec3()
+        A = tau[p] * (-dt * volume[p] * real(4.0) / (dx * dx)) + C[t, p] * m
+        o, ax, ay, az = affine(A, v[t, p] * m, m, d, dx)
+        vb = v_bar[p] + x_bar[p] * dt
+        Cb = C_bar[p] + F_bar[p] * wp.transpose(F[t, p]) * dt
+        v_bar[p] = vb
+        C_bar[p] = Cb
+        ob, bx, by, bz = affine(Cb * (real(4.0) / (dx * dx)), vb, real(0.0), d, dx)
         for i in range(3):
             for j in range(3):
-                row = ((base[0] + i) * n + base[1] + j) * n + base[2]
+                w = wx[i] * wy[j]
+                row = (ix[i] * size[1] + iy[j]) * size[2]
+                a = (o + ax * real(i) + ay * real(j)) * w
+                b = az * w
+                grid_out[row + iz[0]] += a * wz[0]
+                grid_out[row + iz[1]] += (a + b) * wz[1]
+                grid_out[row + iz[2]] += (a + b * real(2.0)) * wz[2]
+                a = (ob + bx * real(i) + by * real(j)) * w
+                b = bz * w
+                grid_bar_out[row + iz[0]] += a * wz[0]
+                grid_bar_out[row + iz[1]] += (a + b) * wz[1]
+                grid_bar_out[row + iz[2]] += (a + b * real(2.0)) * wz[2]
+
+    @wp.kernel(module=module, enable_backward=False)
+    def grid_adjoint(
+        # constants
+        size: wp.vec3i,
+        lanes: int,
+        dx: real,
+        dt: real,
+        epsilon: real,
+        gravity: vec3,
+        clock: wp.array(dtype=int),
+        faces: wp.array(dtype=int),
+        thickness: int,
+        kinds: array2d(dtype=int),
+        table: wp.array3d(dtype=real),
+        active: wp.array(dtype=int),
+        # inputs and outputs
+        grid: wp.array(dtype=vec4),
+        grid_bar: wp.array(dtype=vec4),
+        # outputs
+        velocity_out: wp.array(dtype=vec4),
+        momentum_bar_out: wp.array(dtype=vec4),
+        table_bar_out: wp.array3d(dtype=wp.float64),
+    ):
+        """Velocity of each node again, and the cotangents of its momentum and mass; zeroes both sums."""
+        block, lane = wp.tid()
+        if active[block] == 0:
+            return
+        ny = (size[1] + 3) >> 2
+        nz = (size[2] + 3) >> 2
+        bx = (block // (ny * nz)) * 4
+        by = ((block // nz) % ny) * 4
+        bz = (block % nz) * 4
+        k = lane
+        while k < 64:
+            i = bx + (k >> 4)
+            j = by + ((k >> 2) & 3)
+            l = bz + (k & 3)
+            k += lanes
+            if i < size[0] and j < size[1] and l < size[2]:
+                node = (i * size[1] + j) * size[2] + l
+                ijk = wp.vec3i(i, j, l)
+                g = grid[node]
+                v_bar = grid_bar[node]
+                free = vec3()
+                inverse = real(0.0)
+                if g[3] > real(0.0):
+                    inverse = real(1.0) / (g[3] + epsilon)
+                    free = vec3(g[0], g[1], g[2]) * inverse
+                u = boundary_velocity(free + gravity * dt, ijk, size, dx, clock[2], faces, thickness, kinds, table)
+                velocity_out[node] = vec4(u[0], u[1], u[2], real(0.0))
+                u_bar = boundary_adjoint(
+                    free + gravity * dt,
+                    vec3(v_bar[0], v_bar[1], v_bar[2]),
+                    ijk,
+                    size,
+                    dx,
+                    clock[2],
+                    faces,
+                    thickness,
+                    kinds,
+                    table,
+                    table_bar_out,
+                )
+                u_bar = u_bar * inverse
+                momentum_bar_out[node] = vec4(u_bar[0], u_bar[1], u_bar[2], -wp.dot(u_bar, free))
+                grid[node] = vec4()
+                grid_bar[node] = vec4()
+
+    @wp.kernel(module=module, enable_backward=False)
+    def gather_adjoint(
+        # constants
+        size: wp.vec3i,
+        periodic: wp.vec3i,
+        dx: real,
+        dt: real,
+        clock: wp.array(dtype=int),
+        mass: wp.array(dtype=real),
+        volume: wp.array(dtype=real),
+        # inputs
+        x: array2d(dtype=vec3),
+        v: array2d(dtype=vec3),
+        C: array2d(dtype=mat33),
+        C_next: array2d(dtype=mat33),
+        tau: wp.array(dtype=mat33),
+        velocity: wp.array(dtype=vec4),
+        momentum_bar: wp.array(dtype=vec4),
+        # inputs and outputs: cotangents of the step's end, turned into those of its beginning
+        x_bar: wp.array(dtype=vec3),
+        v_bar: wp.array(dtype=vec3),
+        C_bar: wp.array(dtype=mat33),
+        F_bar: wp.array(dtype=mat33),
+        # outputs
+        tau_bar_out: wp.array(dtype=mat33),
+        body_bar_out: array2d(dtype=wp.float64),
+        active_out: wp.array(dtype=int),
+    ):
+        """The adjoint of p2g, and that of the weights of both transfers; adds to body_bar (mass, volume)."""
+        p = wp.tid()
+        t = clock[0]
+        s = x[t, p] / dx
+        if not inside(s, size, periodic):
+            tau_bar_out[p] = mat33()
+            return
+        base = first_node(s)
+        d = vec3(s[0] - real(base[0]), s[1] - real(base[1]), s[2] - real(base[2]))
+        wx = weights(d[0])
+        wy = weights(d[1])
+        wz = weights(d[2])
+        dwx = slopes(d[0])
+        dwy = slopes(d[1])
+        dwz = slopes(d[2])
+        ix = wrap(base[0], size[0])
+        iy = wrap(base[1], size[1])
+        iz = wrap(base[2], size[2])
+        m = mass[p]
+        stress_factor = -dt * volume[p] * real(4.0) / (dx * dx)
+        A = tau[p] * stress_factor + C[t, p] * m
+        o, ax, ay, az = affine(A, v[t, p] * m, m, d, dx)
+        vb = v_bar[p]
+        B = C_bar[p] * (real(4.0) / (dx * dx))
+        ob, bx, by, bz = affine(B, vb, real(0.0), d, dx)
+        sum_v = vec4()  # sum w v_i
+        sum_g = vec4()  # sum w g_i, g_i the cotangent of (momentum, mass) of node i
+        gx = vec4()
+        gy = vec4()
+        gz = vec4()
+        px = real(0.0)
+        py = real(0.0)
+        pz = real(0.0)
+        for i in range(3):
+            for j in range(3):
+                w = wx[i] * wy[j]
+                row = (ix[i] * size[1] + iy[j]) * size[2]
+                a = o + ax * real(i) + ay * real(j)
+                b = ob + bx * real(i) + by * real(j)
+                along = real(0.0)
                 for k in range(3):
-                    weight = w[i, 0] * w[j, 1] * w[k, 2]
-                    slope = vec3(
-                        s[i, 0] * w[j, 1] * w[k, 2], w[i, 0] * s[j, 1] * w[k, 2], w[i, 0] * w[j, 1] * s[k, 2]
-                    )
-                    d = dx * vec3(scalar(i) - f[0], scalar(j) - f[1], scalar(k) - f[2])
-                    vi = velocity[row + k]
-                    node = adj_grid[row + k]
-                    q = vec3(node[0], node[1], node[2])
-                    scatter = wp.dot(q, momentum + affine * d) + node[3] * m
-                    gather = wp.dot(vi, a + A * d)
-                    to_x += (scatter + gather) * slope
-                    pull += weight * (wp.transpose(A) * vi + wp.transpose(affine) * q)
-                    to_momentum += weight * q
-                    to_affine += wp.outer(weight * q, d)
-        adj_x_out[p] = to_x - pull
-        adj_v_out[p] = m * to_momentum
-        adj_C_out[p] = m * to_affine
-        adj_tau_out[p] = stress_scale * to_affine
+                    v_i = velocity[row + iz[k]]
+                    g_i = momentum_bar[row + iz[k]]
+                    e = wp.dot(g_i, a + az * real(k)) + wp.dot(v_i, b + bz * real(k))
+                    along += e * wz[k]
+                    pz += e * w * dwz[k]
+                    wk = w * wz[k]
+                    sum_v += v_i * wk
+                    g_w = g_i * wk
+                    sum_g += g_w
+                    gx += g_w * real(i)
+                    gy += g_w * real(j)
+                    gz += g_w * real(k)
+                px += along * dwx[i] * wy[j]
+                py += along * wx[i] * dwy[j]
+        gx = (gx - sum_g * d[0]) * dx
+        gy = (gy - sum_g * d[1]) * dx
+        gz = (gz - sum_g * d[2]) * dx
+        A_bar = mat33(gx[0], gy[0], gz[0], gx[1], gy[1], gz[1], gx[2], gy[2], gz[2])
+        g = vec3(sum_g[0], sum_g[1], sum_g[2])
+        body_bar_out[p, 0] += wp.float64(wp.dot(g, v[t, p]) + sum_g[3] + wp.ddot(A_bar, C[t, p]))
+        body_bar_out[p, 1] += wp.float64(-dt * real(4.0) / (dx * dx) * wp.ddot(A_bar, tau[p]))
+        tau_bar_out[p] = A_bar * stress_factor
+        u = vec3(sum_v[0], sum_v[1], sum_v[2])
+        x_bar[p] = x_bar[p] + vec3(px, py, pz) / dx - wp.transpose(A) * g - wp.transpose(B) * u
+        v_bar[p] = g * m
+        C_bar[p] = A_bar * m
+        F_bar[p] = F_bar[p] + wp.transpose(C_next[clock[1], p]) * F_bar[p] * dt
+        mark(active_out, size, ix, iy, iz, 0)
 
     return SimpleNamespace(
+        tick=tick,
         p2g=p2g,
         grid_op=grid_op,
         g2p=g2p,
-        g2p_adjoint_scatter=g2p_adjoint_scatter,
-        grid_op_adjoint=grid_op_adjoint,
-        p2g_adjoint_gather=p2g_adjoint_gather,
-        vec3=vec3,
-        vec4=vec4,
-        mat33=mat33,
+        trial=trial,
+        scatter_adjoint=scatter_adjoint,
+        grid_adjoint=grid_adjoint,
+        gather_adjoint=gather_adjoint,
     )

@@ -1,1 +1,41 @@
-"""TODO"""
+"""Constitutive laws as modules: F -> Kirchhoff stress and F -> F, and the materials made of them."""
+
+from simengine.materials.elasticity import FixedCorotated, Fluid, Hencky, NeoHookean, Snow, TaitFluid
+from simengine.materials.law import AbstractElasticity, AbstractLaw, AbstractPlasticity, Material, lame
+from simengine.materials.plasticity import (
+    DruckerPrager,
+    FluidProjection,
+    HerschelBulkley,
+    Identity,
+    SnowCompaction,
+    VonMises,
+)
+from simengine.materials.presets import jelly, paste, plasticine, rubber, sand, snow, tait_water, water
+
+__all__ = [
+    "AbstractElasticity",
+    "AbstractLaw",
+    "AbstractPlasticity",
+    "DruckerPrager",
+    "FixedCorotated",
+    "Fluid",
+    "FluidProjection",
+    "Hencky",
+    "HerschelBulkley",
+    "Identity",
+    "Material",
+    "NeoHookean",
+    "Snow",
+    "SnowCompaction",
+    "TaitFluid",
+    "VonMises",
+    "jelly",
+    "lame",
+    "paste",
+    "plasticine",
+    "rubber",
+    "sand",
+    "snow",
+    "tait_water",
+    "water",
+]

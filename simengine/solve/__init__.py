@@ -1,5 +1,12 @@
 """What several areas solve with."""
 
-from simengine.solve.rollout import CheckpointAdjoint, DirectAdjoint, Trajectory, rollout
+from simengine.solve.rollout import (
+    AbstractAdjoint,
+    AbstractSolver,
+    CheckpointAdjoint,
+    DirectAdjoint,
+    Trajectory,
+    rollout,
+)
 
-__all__ = ["CheckpointAdjoint", "DirectAdjoint", "Trajectory", "rollout"]
+__all__ = ["AbstractAdjoint", "AbstractSolver", "CheckpointAdjoint", "DirectAdjoint", "Trajectory", "rollout"]

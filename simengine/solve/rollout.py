@@ -1,133 +1,147 @@
-"""Rollouts of a state in time, and the choice of how their gradient is computed."""
+"""Many steps of a solver, and how their gradient is had: the gradient method is an argument, never the solver's."""
 
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
-
-State = TypeVar("State")  # a frozen dataclass of tensors
-
-
-class SteppingSolver(Protocol[State]):
-    """What a rollout needs of a solver."""
-
-    def advance(self, state: State, num_steps: int, *, first_step: int = 0) -> State:
-        """The state `num_steps` later; pure and differentiable."""
-        ...
 
 
 class AbstractAdjoint(abc.ABC):
     """How the gradient of a rollout is computed."""
 
     @abc.abstractmethod
-    def advance(self, solver: SteppingSolver[State], state: State, num_steps: int, *, first_step: int) -> State:
-        """`solver.advance` with this adjoint's memory."""
+    def stretch(self, num_steps: int) -> int:
+        """Steps of which every intermediate state is held at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DirectAdjoint(AbstractAdjoint):
-    """Keeps what every step needs for its backward: fastest, memory linear in the number of steps."""
+    """Hold every step: the fastest, with memory in proportion to the number of steps."""
 
-    def advance(self, solver: SteppingSolver[State], state: State, num_steps: int, *, first_step: int) -> State:
-        """All steps in one go."""
-        return solver.advance(state, num_steps, first_step=first_step)
+    def stretch(self, num_steps: int) -> int:
+        """All steps."""
+        return max(num_steps, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointAdjoint(AbstractAdjoint):
-    """Keeps every k-th state and computes the steps between again in the backward pass.
-
-    Memory is that of num_steps/k states and k steps, least at k = sqrt(num_steps); the cost is one more forward.
+    """Hold one state in `every` and run the steps between twice: memory as num_steps / every + every.
 
     Attributes:
-        every: k; None for the square root of the number of steps.
+        every: Steps between held states; None for the square root of their number, the least memory.
     """
 
     every: int | None = None
 
     def __post_init__(self) -> None:
         if self.every is not None and self.every < 1:
-            raise ValueError(f"every={self.every}: expected at least 1, or None")
+            raise ValueError(f"every must be at least 1, got {self.every}")
 
-    def advance(self, solver: SteppingSolver[State], state: State, num_steps: int, *, first_step: int) -> State:
-        """Steps in stretches of k."""
-        every = self.every or max(1, math.isqrt(num_steps))
-        kind: Any = type(state)
-        for start in range(0, num_steps, every):
-            count = min(every, num_steps - start)
+    def stretch(self, num_steps: int) -> int:
+        """`every`, or the square root of the number of steps."""
+        return self.every or max(1, math.isqrt(max(num_steps - 1, 0)) + 1)
 
-            def stretch(*tensors: torch.Tensor, count: int = count, start: int = start) -> tuple[torch.Tensor, ...]:
-                return _tensors(solver.advance(kind(*tensors), count, first_step=first_step + start))
 
-            if torch.is_grad_enabled():
-                state = kind(*checkpoint(stretch, *_tensors(state), use_reentrant=False, preserve_rng_state=False))
-            else:
-                state = kind(*stretch(*_tensors(state)))
-        return state
+class AbstractSolver(abc.ABC):
+    """What can be rolled out: a pure step from a frozen dataclass of tensors to the next."""
+
+    @abc.abstractmethod
+    def step(self, state: Any, number: int = 0) -> Any:
+        """The state after step `number`."""
+
+    def run(self, state: Any, first_step: int, saved: tuple[int, ...], adjoint: AbstractAdjoint) -> Any | None:
+        """The stacked states after the given numbers of steps in one go, or None where the solver has no such way."""
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
-class Trajectory(Generic[State]):
-    """States of a rollout.
+class Trajectory:
+    """States along a rollout.
 
     Attributes:
-        steps: Number of the step of each saved state, the start (0) first.
-        states: A state whose tensors have a leading axis of len(steps).
+        steps: Numbers of the saved steps, the first one the start.
+        states: The saved states in one, each tensor with a leading dimension of `len(steps)`.
     """
 
     steps: tuple[int, ...]
-    states: State
+    states: Any
 
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __getitem__(self, index: int) -> State:
-        kind: Any = type(self.states)
-        return kind(*(tensor[index] for tensor in _tensors(self.states)))
+    def __getitem__(self, index: int) -> Any:
+        """The saved state `index`; negative ones count from the end."""
+        fields = dataclasses.fields(self.states)
+        return type(self.states)(*(getattr(self.states, field.name)[index] for field in fields))
 
-    def __iter__(self) -> Iterator[State]:
-        return (self[k] for k in range(len(self)))
+
+def saved_steps(num_steps: int, save_every: int) -> tuple[int, ...]:
+    """Every `save_every`-th step from 0, and the last."""
+    steps = list(range(0, num_steps + 1, save_every))
+    return tuple(steps if steps[-1] == num_steps else [*steps, num_steps])
 
 
 def rollout(
-    solver: SteppingSolver[State],
-    state: State,
+    solver: AbstractSolver,
+    state: Any,
     num_steps: int,
     *,
     save_every: int = 1,
     adjoint: AbstractAdjoint | None = None,
-    on_save: Callable[[int, State], None] | None = None,
-) -> Trajectory[State]:
-    """Advance a state and save it at regular steps.
+    first_step: int = 0,
+) -> Trajectory:
+    """Run `num_steps` steps; differentiable in the state and in the solver's parameters.
 
     Args:
-        solver: Advances states.
-        state: Start, a frozen dataclass of tensors; saved as step 0.
-        num_steps: Steps in all, a multiple of `save_every`.
-        save_every: Steps between saved states.
-        adjoint: How a gradient is computed; None for `CheckpointAdjoint()` over the whole rollout.
-        on_save: Called with the number of the step and the state at each save, to check, log or show it.
+        solver: What steps.
+        state: The start, a frozen dataclass of tensors.
+        num_steps: Number of steps.
+        save_every: Save every so many steps, the start and the last step always.
+        adjoint: How the gradient is had; None for `DirectAdjoint()`. Without a gradient to compute it costs nothing.
+        first_step: Number of the first step, where a rollout goes on from another.
 
     Raises:
-        ValueError: `num_steps` is no multiple of `save_every`.
+        ValueError: `num_steps` is negative or `save_every` not positive.
+        SimulationError: A state became invalid; the message names field, step and particle.
     """
-    if save_every < 1 or num_steps < 0 or num_steps % save_every:
-        raise ValueError(f"num_steps={num_steps}: expected a non-negative multiple of save_every={save_every}")
-    adjoint = adjoint or CheckpointAdjoint(every=max(1, min(save_every, math.isqrt(max(num_steps, 1)))))
-    states = [state]
-    for step in range(0, num_steps, save_every):
-        state = adjoint.advance(solver, state, save_every, first_step=step)
-        if on_save is not None:
-            on_save(step + save_every, state)
-        states.append(state)
-    kind: Any = type(state)
-    stacked = kind(*(torch.stack(column) for column in zip(*map(_tensors, states), strict=True)))
-    return Trajectory(tuple(range(0, num_steps + 1, save_every)), stacked)
+    if num_steps < 0 or save_every < 1:
+        raise ValueError(f"num_steps must be >= 0 and save_every >= 1, got {num_steps} and {save_every}")
+    adjoint = adjoint or DirectAdjoint()
+    saved = saved_steps(num_steps, save_every)
+    numbers = tuple(first_step + k for k in saved)
+    states = solver.run(state, first_step, saved, adjoint)
+    if states is None:
+        states = _by_steps(solver, state, first_step, saved, adjoint)
+    return Trajectory(numbers, states)
 
 
-def _tensors(state: Any) -> tuple[torch.Tensor, ...]:
-    return tuple(getattr(state, field.name) for field in dataclasses.fields(state))
+def _by_steps(solver: AbstractSolver, state: Any, first: int, saved: tuple[int, ...], adjoint: AbstractAdjoint) -> Any:
+    kind = type(state)
+    names = [field.name for field in dataclasses.fields(state)]
+    tensors = tuple(getattr(state, name) for name in names)
+    num_steps = saved[-1]
+    wanted = frozenset(saved)
+    length = adjoint.stretch(num_steps) if torch.is_grad_enabled() else max(num_steps, 1)
+    kept = [tensors]
+
+    def segment(start: int, stop: int, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """All saved states after `start` up to `stop`, flat, then the last state."""
+        now, out = kind(*inputs), []
+        for k in range(start, stop):
+            now = solver.step(now, first + k)
+            if k + 1 in wanted:
+                out += [getattr(now, name) for name in names]
+        return (*out, *(getattr(now, name) for name in names))
+
+    for start in range(0, num_steps, length):
+        stop = min(start + length, num_steps)
+        if length < num_steps:
+            flat = checkpoint(segment, start, stop, *tensors, use_reentrant=False, preserve_rng_state=False)
+        else:
+            flat = segment(start, stop, *tensors)
+        tensors = flat[-len(names) :]
+        kept += [tuple(flat[k : k + len(names)]) for k in range(0, len(flat) - len(names), len(names))]
+    return kind(*(torch.stack([row[column] for row in kept]) for column in range(len(names))))

@@ -1,0 +1,141 @@
+"""The shipped return maps F -> F; their formulas and sources are in `simengine.kernels.plasticity`."""
+
+import math
+
+import torch
+
+from simengine.materials.law import AbstractPlasticity, Coefficient, lame
+from simengine.ops.constitutive import plasticity as kernel
+
+
+class Identity(AbstractPlasticity):
+    """No plastic flow."""
+
+    kind = kernel.IDENTITY
+
+    def coefficients(self) -> tuple[torch.Tensor, ...]:
+        """None."""
+        return ()
+
+
+class VonMises(AbstractPlasticity):
+    """2 mu |dev log s| stays below yield_stress + hardening * (accumulated plastic strain).
+
+    Args:
+        E: Young's modulus [Pa].
+        nu: Poisson's ratio [1].
+        yield_stress: Yield stress [Pa], as a Frobenius norm of the deviatoric stress.
+        hardening: Linear isotropic hardening [Pa].
+    """
+
+    kind = kernel.VON_MISES
+    uses_history = True
+
+    def __init__(
+        self, E: Coefficient, nu: Coefficient, yield_stress: Coefficient, hardening: Coefficient = 0.0
+    ) -> None:
+        super().__init__()
+        self._set("E", E, above=0.0)
+        self._set("nu", nu, above=-1.0, below=0.5)
+        self._set("yield_stress", yield_stress, above=0.0)
+        self._set("hardening", hardening)
+
+    def coefficients(self) -> tuple[torch.Tensor, ...]:
+        """mu, yield stress, hardening [Pa]."""
+        return lame(self.E, self.nu)[0], self.yield_stress, self.hardening
+
+
+class DruckerPrager(AbstractPlasticity):
+    """Sand: no tension, shear bounded by Coulomb friction (Klar et al. 2016).
+
+    Args:
+        E: Young's modulus [Pa].
+        nu: Poisson's ratio [1].
+        friction_angle: Angle of internal friction [degrees].
+        cohesion: Hencky strain per axis at which the cone has its tip [1].
+    """
+
+    kind = kernel.DRUCKER_PRAGER
+
+    def __init__(
+        self, E: Coefficient, nu: Coefficient, friction_angle: Coefficient = 25.0, cohesion: Coefficient = 0.0
+    ) -> None:
+        super().__init__()
+        self._set("E", E, above=0.0)
+        self._set("nu", nu, above=-1.0, below=0.5)
+        self._set("friction_angle", friction_angle, above=0.0, below=90.0)
+        self._set("cohesion", cohesion)
+
+    def coefficients(self) -> tuple[torch.Tensor, ...]:
+        """mu, lam [Pa], slope alpha of the cone [1], cohesion [1]."""
+        sine = torch.sin(self.friction_angle.double() * (math.pi / 180))
+        return (*lame(self.E, self.nu), math.sqrt(2 / 3) * 2 * sine / (3 - sine), self.cohesion)
+
+
+class FluidProjection(AbstractPlasticity):
+    """A fluid forgets shear: F -> J^(1/3) I."""
+
+    kind = kernel.FLUID
+
+    def coefficients(self) -> tuple[torch.Tensor, ...]:
+        """None."""
+        return ()
+
+
+class SnowCompaction(AbstractPlasticity):
+    """Singular values beyond critical compression and stretch flow into det F_plastic (Stomakhin et al. 2013).
+
+    Args:
+        critical_compression: theta_c [1].
+        critical_stretch: theta_s [1].
+    """
+
+    kind = kernel.SNOW
+    uses_history = True
+
+    def __init__(self, critical_compression: Coefficient = 2.5e-2, critical_stretch: Coefficient = 7.5e-3) -> None:
+        super().__init__()
+        self._set("critical_compression", critical_compression, above=0.0, below=1.0)
+        self._set("critical_stretch", critical_stretch, above=0.0)
+
+    def coefficients(self) -> tuple[torch.Tensor, ...]:
+        """theta_c, theta_s [1]."""
+        return self.critical_compression, self.critical_stretch
+
+
+class HerschelBulkley(AbstractPlasticity):
+    """A viscoplastic fluid: above yield the stress is yield_stress + consistency * rate^exponent.
+
+    Args:
+        E: Young's modulus [Pa].
+        nu: Poisson's ratio [1].
+        yield_stress: Yield stress [Pa], as a Frobenius norm of the deviatoric stress.
+        consistency: k [Pa s^n].
+        exponent: n [1]; 1 is Bingham's fluid, below 1 it thins under shear.
+        dt: Time step of the simulation [s].
+    """
+
+    kind = kernel.HERSCHEL_BULKLEY
+    uses_history = True
+
+    def __init__(
+        self,
+        E: Coefficient,
+        nu: Coefficient,
+        yield_stress: Coefficient,
+        consistency: Coefficient,
+        exponent: Coefficient = 1.0,
+        *,
+        dt: float,
+    ) -> None:
+        super().__init__()
+        self._set("E", E, above=0.0)
+        self._set("nu", nu, above=-1.0, below=0.5)
+        self._set("yield_stress", yield_stress, above=0.0)
+        self._set("consistency", consistency, above=0.0)
+        self._set("exponent", exponent, above=0.0)
+        self._set("dt", dt, above=0.0)
+
+    def coefficients(self) -> tuple[torch.Tensor, ...]:
+        """mu, yield stress [Pa], consistency [Pa s^n], exponent [1], dt [s]."""
+        return lame(self.E, self.nu)[0], self.yield_stress, self.consistency, self.exponent, self.dt

@@ -1,0 +1,80 @@
+"""Materials by name: an elastic and a plastic law that belong together, sharing their moduli."""
+
+import torch
+
+from simengine.materials.elasticity import FixedCorotated, Fluid, Hencky, NeoHookean, Snow, TaitFluid
+from simengine.materials.law import Coefficient, Material
+from simengine.materials.plasticity import (
+    DruckerPrager,
+    FluidProjection,
+    HerschelBulkley,
+    Identity,
+    SnowCompaction,
+    VonMises,
+)
+
+
+def _shared(value: Coefficient) -> torch.Tensor:
+    """One tensor for both laws, so that one name sets both (`torch.func.functional_call` ties them)."""
+    return value if isinstance(value, torch.Tensor) else torch.tensor(float(value), dtype=torch.float64)
+
+
+def jelly(E: Coefficient = 1e5, nu: Coefficient = 0.2) -> Material:
+    """Fixed corotated elasticity; E [Pa], nu [1]."""
+    return Material(FixedCorotated(E, nu), Identity())
+
+
+def rubber(E: Coefficient = 1e5, nu: Coefficient = 0.2) -> Material:
+    """Neo-Hookean elasticity; E [Pa], nu [1]."""
+    return Material(NeoHookean(E, nu), Identity())
+
+
+def plasticine(
+    E: Coefficient = 3e5, nu: Coefficient = 0.25, yield_stress: Coefficient = 5e3, hardening: Coefficient = 0.0
+) -> Material:
+    """Hencky elasticity and von Mises plasticity; E [Pa], nu [1], yield_stress [Pa], hardening [Pa]."""
+    E, nu = _shared(E), _shared(nu)
+    return Material(Hencky(E, nu), VonMises(E, nu, yield_stress, hardening))
+
+
+def sand(
+    E: Coefficient = 1e6, nu: Coefficient = 0.2, friction_angle: Coefficient = 25.0, cohesion: Coefficient = 0.0
+) -> Material:
+    """Hencky elasticity and Drucker-Prager plasticity; E [Pa], nu [1], friction_angle [degrees], cohesion [1]."""
+    E, nu = _shared(E), _shared(nu)
+    return Material(Hencky(E, nu), DruckerPrager(E, nu, friction_angle, cohesion))
+
+
+def water(E: Coefficient = 1e5, nu: Coefficient = 0.3) -> Material:
+    """A weakly compressible fluid, lam J (J - 1); E [Pa], nu [1]."""
+    return Material(Fluid(E, nu), FluidProjection())
+
+
+def tait_water(K: Coefficient = 5e4, gamma: Coefficient = 7.0) -> Material:
+    """A weakly compressible fluid with Tait's equation of state; K [Pa], gamma [1]."""
+    return Material(TaitFluid(K, gamma), FluidProjection())
+
+
+def snow(
+    E: Coefficient = 1.4e5,
+    nu: Coefficient = 0.2,
+    hardening: Coefficient = 10.0,
+    critical_compression: Coefficient = 2.5e-2,
+    critical_stretch: Coefficient = 7.5e-3,
+) -> Material:
+    """Snow of Stomakhin et al. 2013; E [Pa], nu [1], hardening [1], critical compression and stretch [1]."""
+    return Material(Snow(E, nu, hardening), SnowCompaction(critical_compression, critical_stretch))
+
+
+def paste(
+    E: Coefficient = 1e5,
+    nu: Coefficient = 0.3,
+    yield_stress: Coefficient = 200.0,
+    consistency: Coefficient = 50.0,
+    exponent: Coefficient = 0.6,
+    *,
+    dt: float,
+) -> Material:
+    """Hencky elasticity and a Herschel-Bulkley fluid; E, yield_stress [Pa], consistency [Pa s^n], dt [s]."""
+    E, nu = _shared(E), _shared(nu)
+    return Material(Hencky(E, nu), HerschelBulkley(E, nu, yield_stress, consistency, exponent, dt=dt))

@@ -1,0 +1,212 @@
+"""What is constant in time: grid, materials, boundaries, and the body's mass and volume."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from simengine.materials import Material
+from simengine.materials.law import AbstractLaw
+from simengine.mpm.boundaries import AbstractBody, Walls
+from simengine.ops import constitutive
+from simengine.ops.constitutive import elasticity, plasticity
+from simengine.ops.mpm import Grid
+
+
+class MPMModel(nn.Module):
+    """An MPM simulation but for its state.
+
+    Args:
+        num_grids: Nodes per axis, one number or three.
+        dt: Time step [s].
+        materials: Materials; particles choose by `material_ids`.
+        volume: Volume at rest of a particle [m^3], a number or shape (n,).
+        mass: Mass of a particle [kg], a number or shape (n,).
+        material_ids: Index into `materials` of each particle, shape (n,); None for the first.
+        length: Length of the x axis [m]; dx = length / num_grids[0].
+        gravity: Acceleration [m/s^2].
+        boundaries: At most one `Walls` (without one, slip walls) and any rigid bodies: `Plane`, `Sphere`, `Box`,
+            `Capsule`.
+        epsilon: Added to a node's mass [kg] where momentum is divided by it.
+
+    Raises:
+        ValueError: An argument is out of range or a shape does not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_grids: int | Sequence[int],
+        dt: float,
+        materials: Sequence[Material],
+        volume: float | torch.Tensor,
+        mass: float | torch.Tensor,
+        material_ids: torch.Tensor | None = None,
+        length: float = 1.0,
+        gravity: Sequence[float] = (0.0, -9.8, 0.0),
+        boundaries: Sequence[nn.Module] = (),
+        epsilon: float = 1e-7,
+    ) -> None:
+        super().__init__()
+        size = (num_grids,) * 3 if isinstance(num_grids, int) else tuple(num_grids)
+        if len(size) != 3 or len(gravity) != 3:
+            raise ValueError(f"num_grids and gravity must have 3 entries, got {size} and {tuple(gravity)}")
+        if not materials:
+            raise ValueError("materials must hold at least one Material, got none")
+        if not math.isfinite(length) or length <= 0:
+            raise ValueError(f"length must be positive and finite [m], got {length}")
+        self.materials = nn.ModuleList(materials)
+        self.boundaries = nn.ModuleList(boundaries)
+        walls = [b for b in boundaries if isinstance(b, Walls)]
+        if len(walls) > 1:
+            raise ValueError(f"boundaries may hold one Walls, got {len(walls)}; give kinds by face instead")
+        strange = [b for b in boundaries if not isinstance(b, (Walls, AbstractBody))]
+        if strange:
+            raise ValueError(
+                f"boundaries may hold Walls, Plane, Sphere, Box and Capsule, got {type(strange[0]).__name__}"
+            )
+        if not walls:
+            self.boundaries.append(Walls())
+        self.grid = Grid(
+            size=(int(size[0]), int(size[1]), int(size[2])),
+            dx=length / size[0],
+            dt=dt,
+            gravity=(float(gravity[0]), float(gravity[1]), float(gravity[2])),
+            epsilon=epsilon,
+            faces=self.walls.faces,
+            thickness=self.walls.thickness,
+            periodic=self.walls.periodic,
+            kinds=tuple(body.mode for body in self.bodies),
+        )
+        self._body("volume", volume)
+        self._body("mass", mass)
+        if material_ids is not None:
+            low, high = int(material_ids.min()), int(material_ids.max())
+            if material_ids.ndim != 1 or low < 0 or high >= len(materials):
+                raise ValueError(
+                    f"material_ids must have shape (n,) and lie in 0..{len(materials) - 1}, "
+                    f"got shape {tuple(material_ids.shape)} and {low}..{high}"
+                )
+            material_ids = material_ids.to(torch.int64)
+        self.register_buffer("material_ids", material_ids)
+
+    def _body(self, name: str, value: float | torch.Tensor) -> None:
+        tensor = value if isinstance(value, torch.Tensor) else torch.tensor(float(value), dtype=torch.float64)
+        if tensor.ndim > 1 or not bool((tensor.detach() > 0).all()):
+            raise ValueError(f"{name} must be positive, a number or of shape (n,), got shape {tuple(tensor.shape)}")
+        if isinstance(tensor, nn.Parameter):
+            self.register_parameter(name, tensor)
+        else:
+            self.register_buffer(name, tensor)
+
+    @property
+    def fused(self) -> bool:
+        """Whether every law is a shipped one, so that whole stretches of steps run as captured launches."""
+        return all(
+            isinstance(m.elasticity, AbstractLaw) and isinstance(m.plasticity, AbstractLaw) for m in self.materials
+        )
+
+    @property
+    def uses_history(self) -> bool:
+        """Whether a law reads or writes q."""
+        laws = [law for m in self.materials for law in (m.elasticity, m.plasticity)]
+        return any(getattr(law, "uses_history", False) for law in laws)
+
+    def body(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mass [kg] and volume [m^3] per particle, shape (n,), in the dtype of `like`, shape (n, ...)."""
+        n = len(like)
+        for name in ("mass", "volume"):
+            tensor = getattr(self, name)
+            if tensor.ndim and len(tensor) != n:
+                raise ValueError(f"{name} has {len(tensor)} values, the state {n} particles")
+        return self.mass.to(like).expand(n), self.volume.to(like).expand(n)
+
+    @property
+    def walls(self) -> Walls:
+        """The faces of the grid."""
+        return next(b for b in self.boundaries if isinstance(b, Walls))
+
+    @property
+    def bodies(self) -> list[AbstractBody]:
+        """The rigid bodies."""
+        return [b for b in self.boundaries if isinstance(b, AbstractBody)]
+
+    def table(self, like: torch.Tensor, first_step: int = 0, num_steps: int = 1) -> torch.Tensor:
+        """Frictions of the faces and poses of the bodies as the grid kernels read them, in the dtype of `like`.
+
+        Returns:
+            Shape (num_steps, 1 + bodies, 23), or (1, 1 + bodies, 23) where nothing moves.
+        """
+        bodies = self.bodies
+        count = num_steps if any(body.moving for body in bodies) else 1
+        wide = torch.zeros((), dtype=torch.float64, device=like.device)
+        times = (first_step + torch.arange(count, dtype=torch.float64, device=like.device)) * self.grid.dt
+        rows = [self.walls.row(wide).expand(count, -1), *(body.rows(times, self.grid.dx) for body in bodies)]
+        return torch.stack(rows, 1).to(like.dtype)
+
+    def groups(self, n: int) -> list[torch.Tensor | None]:
+        """The particles of each material as indices; None for all of them."""
+        ids = self.material_ids
+        if ids is None:
+            return [None, *[torch.zeros(0, dtype=torch.int64)] * (len(self.materials) - 1)]
+        if len(ids) != n:
+            raise ValueError(f"material_ids has {len(ids)} values, the state {n} particles")
+        if len(self.materials) == 1:
+            return [None]
+        return [(ids == k).nonzero()[:, 0] for k in range(len(self.materials))]
+
+    def packed(self, n: int, attribute: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Law numbers (n,), int32, and coefficients (n, columns), float64, of `"elasticity"` or `"plasticity"`.
+
+        A law of the user has number -1.
+        """
+        columns = elasticity.NUM_COEFFICIENTS if attribute == "elasticity" else plasticity.NUM_COEFFICIENTS
+        device = self.volume.device
+        numbers = torch.full((n,), -1, dtype=torch.int32, device=device)
+        coefficients = torch.zeros(n, columns, dtype=torch.float64, device=device)
+        for material, group in zip(self.materials, self.groups(n), strict=True):
+            law = getattr(material, attribute)
+            if not isinstance(law, AbstractLaw):
+                continue
+            if group is None:
+                return torch.full_like(numbers, law.kind), law.packed(n, columns).to(device)
+            numbers[group] = law.kind
+            coefficients = coefficients.index_copy(0, group, law.packed(len(group), columns).to(device))
+        return numbers, coefficients
+
+    def stress(self, F: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        """Kirchhoff stress of all particles [Pa], shape (n, 3, 3), shipped laws in one launch, others in torch."""
+        tau = constitutive.stress(F, q, *self.packed(len(F), "elasticity"))
+        for material, group in zip(self.materials, self.groups(len(F)), strict=True):
+            law = material.elasticity
+            if isinstance(law, AbstractLaw):
+                continue
+            arguments = (F, q) if group is None else (F[group], q[group])
+            value = law(*arguments) if getattr(law, "uses_history", False) else law(arguments[0])
+            if value.shape != arguments[0].shape:
+                raise ValueError(
+                    f"{type(law).__name__} must return tau of shape {tuple(F.shape[1:])} each, got {tuple(value.shape)}"
+                )
+            tau = value if group is None else tau.index_copy(0, group, value.to(tau.dtype))
+        return tau
+
+    def return_map(self, F: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """F [1] and history after plastic flow of all particles, from the trial F."""
+        F_new, q_new = constitutive.return_map(F, q, *self.packed(len(F), "plasticity"))
+        for material, group in zip(self.materials, self.groups(len(F)), strict=True):
+            law = material.plasticity
+            if isinstance(law, AbstractLaw):
+                continue
+            arguments = (F, q) if group is None else (F[group], q[group])
+            if getattr(law, "uses_history", False):
+                value, history = law(*arguments)
+                q_new = history if group is None else q_new.index_copy(0, group, history)
+            else:
+                value = law(arguments[0])
+            if value.shape != arguments[0].shape:
+                raise ValueError(
+                    f"{type(law).__name__} must return F of shape {tuple(F.shape[1:])} each, got {tuple(value.shape)}"
+                )
+            F_new = value if group is None else F_new.index_copy(0, group, value.to(F_new.dtype))
+        return F_new, q_new

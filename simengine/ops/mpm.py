@@ -1,0 +1,294 @@
+"""Bridge of one step of the MPM transfers: P2G, grid, G2P, from the stress to the trial deformation."""
+
+import dataclasses
+import threading
+from typing import Any
+
+import torch
+import warp as wp
+from torch.autograd.function import once_differentiable
+
+from simengine.kernels import mpm as kernels
+from simengine.ops import bridge
+from simengine.ops.constitutive import matrix, still, vector
+
+_FIELDS = {
+    kernels.BAD_STRESS: "the stress (or F) is not finite",
+    kernels.BAD_X: "the position is not finite",
+    kernels.BAD_V: "the velocity is not finite",
+    kernels.BAD_C: "the velocity gradient C is not finite",
+}
+
+
+class SimulationError(RuntimeError):
+    """A particle left the grid or a field became non-finite.
+
+    Attributes:
+        step: Number of the step.
+        particle: Index of the first particle found.
+        field: `"x"`, `"v"`, `"C"`, `"tau"`, or `"grid"` for a particle off the grid.
+    """
+
+    def __init__(self, message: str, *, step: int, particle: int, field: str) -> None:
+        super().__init__(message)
+        self.step, self.particle, self.field = step, particle, field
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """What a step needs besides tensors.
+
+    Attributes:
+        size: Nodes per axis.
+        dx: Spacing of nodes [m].
+        dt: Time step [s].
+        gravity: Acceleration [m/s^2].
+        epsilon: Added to a node's mass [kg] where momentum is divided by it.
+        faces: Contact of the six faces (-x, +x, -y, ...): 0 none, 1 sticky, 2 separating.
+        thickness: Nodes below this index, or above size - thickness, are in a face's layer.
+        periodic: Axes that wrap around.
+        kinds: Shape and contact of each rigid body, see `simengine.kernels.contact`.
+    """
+
+    size: tuple[int, int, int]
+    dx: float
+    dt: float
+    gravity: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    epsilon: float = 0.0
+    faces: tuple[int, int, int, int, int, int] = (2, 2, 2, 2, 2, 2)
+    thickness: int = 3
+    periodic: tuple[bool, bool, bool] = (False, False, False)
+    kinds: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 4 or self.dx <= 0 or self.dt <= 0:
+            raise ValueError(
+                f"a grid needs at least 4 nodes per axis, dx > 0 and dt > 0, got {self.size}, {self.dx:g}, {self.dt:g}"
+            )
+        for axis, periodic in enumerate(self.periodic):
+            if periodic and self.size[axis] % kernels.BLOCK:
+                raise ValueError(
+                    f"a periodic axis needs a multiple of {kernels.BLOCK} nodes, axis {axis} has {self.size[axis]}"
+                )
+
+
+class Workspace:
+    """Grid arrays and constants of one grid on one device; between two passes the sums are zero.
+
+    Args:
+        grid: The grid.
+        like: A tensor of the dtype and device to use.
+    """
+
+    def __init__(self, grid: Grid, like: torch.Tensor) -> None:
+        real = bridge.scalar(like)
+        nodes = grid.size[0] * grid.size[1] * grid.size[2]
+        blocks = 1
+        for n in grid.size:
+            blocks *= -(-n // kernels.BLOCK)
+        self.grid = grid
+        vec4 = wp.types.vector(4, real)
+
+        def node_array() -> wp.array:
+            return bridge.array(torch.zeros(nodes, 4, dtype=like.dtype, device=like.device), vec4)
+
+        self.momentum, self.velocity = node_array(), node_array()
+        self.velocity_bar, self.momentum_bar = node_array(), node_array()
+        self.active = bridge.array(torch.zeros(blocks, dtype=torch.int32, device=like.device))
+        self.flag_tensor = torch.zeros(3, dtype=torch.int32, device=like.device)
+        self.flag = bridge.array(self.flag_tensor)
+        self.faces = bridge.array(torch.tensor(grid.faces, dtype=torch.int32, device=like.device))
+        kinds = torch.tensor(grid.kinds, dtype=torch.int32, device=like.device).reshape(-1, 2)
+        self.kinds = (
+            bridge.array(kinds, None) if len(kinds) else wp.zeros((0, 2), dtype=wp.int32, device=self.faces.device)
+        )
+        self.lanes = 64 if like.is_cuda else 1
+        self.size = wp.vec3i(*grid.size)
+        self.periodic = wp.vec3i(*(int(p) for p in grid.periodic))
+        self.sweep = (blocks, self.lanes)
+        self.transfer = [self.size, self.periodic, grid.dx, grid.dt]
+        self.motion = [self.size, self.lanes, grid.dx, grid.dt, grid.epsilon, wp.types.vector(3, real)(*grid.gravity)]
+
+    def contact(self, clock: wp.array, table: wp.array) -> list[Any]:
+        """Arguments of the grid kernels that describe boundaries."""
+        return [clock, self.faces, self.grid.thickness, self.kinds, table, self.active]
+
+    def raise_flagged(self) -> None:
+        """Raise what a kernel recorded, and clear the record; synchronises with the device.
+
+        Raises:
+            SimulationError: A particle left the grid or a field became non-finite.
+        """
+        code, step, particle = self.flag_tensor.tolist()
+        if code == 0:
+            return
+        self.flag_tensor.zero_()
+        where = f"step {step}, particle {particle}"
+        if code == kernels.LEFT_GRID:
+            message = f"{where}: the particle left the grid; use a larger grid, a smaller dt or walls that hold it"
+            raise SimulationError(message, step=step, particle=particle, field="grid")
+        field = {kernels.BAD_STRESS: "tau", kernels.BAD_X: "x", kernels.BAD_V: "v", kernels.BAD_C: "C"}[code]
+        raise SimulationError(
+            f"{where}: {_FIELDS[code]}; the time step is probably too large", step=step, particle=particle, field=field
+        )
+
+
+_workspaces: dict[tuple[Any, ...], Workspace] = {}
+
+
+def workspace(grid: Grid, like: torch.Tensor) -> Workspace:
+    """The workspace for single steps on `grid`, made once per thread, dtype and device (the last four are kept)."""
+    key = (grid, like.dtype, like.device, threading.get_ident())
+    found = _workspaces.get(key)
+    if found is None:
+        while len(_workspaces) >= 4:
+            _workspaces.pop(next(iter(_workspaces)))
+        found = _workspaces[key] = Workspace(grid, like)
+    return found
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        v: torch.Tensor,
+        C: torch.Tensor,
+        F: torch.Tensor,
+        tau: torch.Tensor,
+        mass: torch.Tensor,
+        volume: torch.Tensor,
+        table: torch.Tensor,
+        grid: Grid,
+        step: int,
+    ) -> tuple[torch.Tensor, ...]:
+        n, space, k = len(x), workspace(grid, x), kernels.kernels(bridge.scalar(x))
+        clock = still(x)
+        clock[2] = step
+        x1, v1, C1, F1 = torch.empty_like(x), torch.empty_like(v), torch.empty_like(C), torch.empty_like(F)
+        constants = [*space.transfer, bridge.array(clock)]
+        particles = [vector(x[None]), vector(v[None]), matrix(C[None]), matrix(tau)]
+        body = [bridge.array(mass), bridge.array(volume)]
+        try:
+            bridge.launch(k.p2g, n, [*constants, *body, *particles], [space.momentum, space.active, space.flag], on=x)
+            arguments = [*space.motion, *space.contact(bridge.array(clock), bridge.array(table)), space.momentum]
+            bridge.launch(k.grid_op, space.sweep, arguments, [space.velocity], on=x)
+            outputs = [vector(x1[None]), vector(v1[None]), matrix(C1[None]), matrix(F1[None]), space.active]
+            arguments = [*constants, 1, vector(x[None]), matrix(F[None]), space.velocity]
+            bridge.launch(k.g2p, n, arguments, outputs, on=x)
+            if not x.is_cuda:
+                space.raise_flagged()
+        except BaseException:
+            _workspaces.clear()  # its sums may not be zero
+            raise
+        ctx.save_for_backward(x, v, C, F, tau, mass, volume, table, C1, clock)
+        ctx.grid = grid
+        return x1, v1, C1, F1
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, v, C, F, tau, mass, volume, table, C1, clock = ctx.saved_tensors
+        n, space, k = len(x), workspace(ctx.grid, x), kernels.kernels(bridge.scalar(x))
+        x_bar, v_bar, C_bar, F_bar = (c.contiguous().clone() for c in cotangents)
+        tau_bar = torch.empty_like(tau)
+        body_bar = torch.zeros(n, 2, dtype=torch.float64, device=x.device)
+        table_bar = torch.zeros(table.shape, dtype=torch.float64, device=x.device)
+        constants = [*space.transfer, bridge.array(clock)]
+        body = [bridge.array(mass), bridge.array(volume)]
+        xw, vw, Cw, tauw = vector(x[None]), vector(v[None]), matrix(C[None]), matrix(tau)
+        bars = vector(x_bar), vector(v_bar), matrix(C_bar), matrix(F_bar)
+        try:
+            bridge.launch(
+                k.scatter_adjoint,
+                n,
+                [*constants, *body, xw, vw, Cw, matrix(F[None]), tauw, bars[0], bars[3], bars[1], bars[2]],
+                [space.momentum, space.velocity_bar, space.active],
+                on=x,
+            )
+            contact = space.contact(bridge.array(clock), bridge.array(table))
+            bridge.launch(
+                k.grid_adjoint,
+                space.sweep,
+                [*space.motion, *contact, space.momentum, space.velocity_bar],
+                [space.velocity, space.momentum_bar, bridge.array(table_bar)],
+                on=x,
+            )
+            bridge.launch(
+                k.gather_adjoint,
+                n,
+                [*constants, *body, xw, vw, Cw, matrix(C1[None]), tauw, space.velocity, space.momentum_bar, *bars],
+                [matrix(tau_bar), bridge.array(body_bar), space.active],
+                on=x,
+            )
+        except BaseException:
+            _workspaces.clear()
+            raise
+        return (
+            x_bar,  # x
+            v_bar,  # v
+            C_bar,  # C
+            F_bar,  # F
+            tau_bar,  # tau
+            body_bar[:, 0].to(mass.dtype),  # mass
+            body_bar[:, 1].to(volume.dtype),  # volume
+            table_bar.to(table.dtype),  # table
+            None,  # grid
+            None,  # step
+        )
+
+
+def step(
+    x: torch.Tensor,
+    v: torch.Tensor,
+    C: torch.Tensor,
+    F: torch.Tensor,
+    tau: torch.Tensor,
+    *,
+    mass: torch.Tensor,
+    volume: torch.Tensor,
+    table: torch.Tensor,
+    grid: Grid,
+    number: int = 0,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One step of MLS-MPM from the stress to the trial deformation gradient; see `simengine.kernels.mpm`.
+
+    Args:
+        x: Positions [m], shape (n, 3), float32 or float64; all other floats have its dtype.
+        v: Velocities [m/s], shape (n, 3).
+        C: Velocity gradients of APIC [1/s], shape (n, 3, 3).
+        F: Deformation gradients [1], shape (n, 3, 3).
+        tau: Kirchhoff stresses [Pa], shape (n, 3, 3).
+        mass: Masses [kg], shape (n,).
+        volume: Volumes at rest [m^3], shape (n,).
+        table: Frictions and poses of boundaries, shape (rows, 1 + bodies, 23), see `simengine.kernels.contact`.
+        grid: The rest.
+        number: Number of the step: the row of `table`, and what an error names.
+
+    Returns:
+        x, v, C at the end of the step and F_trial = (I + dt C) F. On CUDA a flagged error is raised by the caller
+        (`workspace(grid, x).raise_flagged()`), since reading it synchronises.
+
+    Raises:
+        ValueError: A shape does not fit.
+        SimulationError: A particle left the grid or a field is not finite (CPU).
+    """
+    n = len(x)
+    expected = {
+        "x": (n, 3),
+        "v": (n, 3),
+        "C": (n, 3, 3),
+        "F": (n, 3, 3),
+        "tau": (n, 3, 3),
+        "mass": (n,),
+        "volume": (n,),
+    }
+    for (name, shape), tensor in zip(expected.items(), (x, v, C, F, tau, mass, volume), strict=True):
+        if tensor.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+        if tensor.dtype != x.dtype:
+            raise TypeError(f"{name} must be {x.dtype} as x is, got {tensor.dtype}; convert with .to(x.dtype)")
+    if table.ndim != 3 or table.shape[1] != 1 + len(grid.kinds) or table.shape[2] != 23 or not len(table):
+        raise ValueError(f"table must have shape (rows, {1 + len(grid.kinds)}, 23), got {tuple(table.shape)}")
+    tensors = [t.contiguous() for t in (x, v, C, F, tau, mass, volume)]
+    return _Step.apply(*tensors, table.to(x.dtype).contiguous(), grid, number)

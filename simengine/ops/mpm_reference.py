@@ -1,0 +1,74 @@
+"""One step of MLS-MPM in plain torch: the same signature as `simengine.ops.mpm.step`, any dtype, no cleverness.
+
+Faces only (no rigid bodies). Equations: Hu et al. 2018, Sec. 4; walls as in Ma et al. 2023.
+"""
+
+import itertools
+
+import torch
+
+from simengine.ops.mpm import Grid
+
+
+def _stencil(x: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Node indices (n, 27), weights (n, 27) and x_i - x_p (n, 27, 3) of quadratic B-splines."""
+    s = x / grid.dx
+    base = torch.floor(s - 0.5).detach()
+    d = s - base
+    w = torch.stack((0.5 * (1.5 - d) ** 2, 0.75 - (d - 1) ** 2, 0.5 * (d - 0.5) ** 2))  # (3, n, 3)
+    offsets = torch.tensor(list(itertools.product(range(3), repeat=3)), device=x.device)
+    weight = w[offsets[:, 0], :, 0] * w[offsets[:, 1], :, 1] * w[offsets[:, 2], :, 2]
+    size = torch.tensor(grid.size, device=x.device)
+    ijk = (base.long()[:, None] + offsets) % size
+    node = (ijk[..., 0] * size[1] + ijk[..., 1]) * size[2] + ijk[..., 2]
+    return node, weight.T, (offsets.to(x) - d[:, None]) * grid.dx
+
+
+def _face(u: torch.Tensor, inside: torch.Tensor, normal: torch.Tensor, mode: int, mu: torch.Tensor) -> torch.Tensor:
+    un = (u @ normal)[:, None]
+    tangent = u - un * normal
+    length = tangent.norm(dim=1, keepdim=True)
+    safe = torch.where(length > 0, length, 1.0)
+    slid = tangent * torch.clamp(1 + mu * un / safe, min=0.0) if float(mu) > 0 else tangent
+    new = torch.where(un < 0, slid, u) if mode == 2 else torch.zeros_like(u)
+    return torch.where(inside[:, None], new, u)
+
+
+def step(
+    x: torch.Tensor,
+    v: torch.Tensor,
+    C: torch.Tensor,
+    F: torch.Tensor,
+    tau: torch.Tensor,
+    *,
+    mass: torch.Tensor,
+    volume: torch.Tensor,
+    table: torch.Tensor,
+    grid: Grid,
+    number: int = 0,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As `simengine.ops.mpm.step`, without checks."""
+    node, w, r = _stencil(x, grid)
+    nodes = grid.size[0] * grid.size[1] * grid.size[2]
+    inertia = 4 / grid.dx**2
+    A = -grid.dt * volume[:, None, None] * inertia * tau + mass[:, None, None] * C
+    momentum = w[..., None] * (mass[:, None, None] * v[:, None] + torch.einsum("nij,nkj->nki", A, r))
+    P = torch.zeros(nodes, 3, dtype=x.dtype).index_add(0, node.reshape(-1), momentum.reshape(-1, 3))
+    M = torch.zeros(nodes, dtype=x.dtype).index_add(0, node.reshape(-1), (w * mass[:, None]).reshape(-1))
+    full = (M > 0)[:, None]
+    u = torch.where(full, P / torch.where(full, M[:, None] + grid.epsilon, 1.0), 0.0)
+    u = u + torch.tensor(grid.gravity, dtype=x.dtype) * grid.dt
+    ijk = torch.stack(torch.meshgrid(*(torch.arange(n) for n in grid.size), indexing="ij"), -1).reshape(-1, 3)
+    friction = table[min(number, len(table) - 1), 0]
+    for k, mode in enumerate(grid.faces):
+        axis, side = divmod(k, 2)
+        if mode:
+            normal = torch.zeros(3, dtype=x.dtype)
+            normal[axis] = -1.0 if side else 1.0
+            i = ijk[:, axis]
+            inside = i > grid.size[axis] - grid.thickness if side else i < grid.thickness
+            u = _face(u, inside, normal, mode, friction[k])
+    v_i = u[node]
+    v_new = (w[..., None] * v_i).sum(1)
+    C_new = inertia * torch.einsum("nk,nki,nkj->nij", w, v_i, r)
+    return x + grid.dt * v_new, v_new, C_new, F + grid.dt * C_new @ F
