@@ -4,6 +4,8 @@ A bridge is a `torch.autograd.Function` whose forward and backward launch kernel
 """
 
 import os
+import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,8 +14,29 @@ import warp as wp
 
 Backend = Literal["warp", "taichi", "reference"]
 
-wp.config.log_level = wp.LOG_ERROR  # before init(): the banner goes to stdout, where a command's JSON goes
-wp.init()  # before the first from_torch: a CPU tensor raises AttributeError otherwise
+
+def _init() -> None:
+    """Start Warp without its banner, and without its remark that a machine has no CUDA driver.
+
+    The remark is written by native code straight to standard error, where a command's one line of message goes.
+    """
+    wp.config.log_level = wp.LOG_ERROR
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as capture:
+        os.dup2(capture.fileno(), 2)
+        try:
+            wp.init()
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        capture.seek(0)
+        for line in capture.read().decode(errors="replace").splitlines():
+            if "Could not find or load the NVIDIA CUDA driver" not in line:
+                print(line, file=sys.stderr)
+
+
+_init()  # before the first from_torch: a CPU tensor raises AttributeError otherwise
 
 
 def backend(*available: Backend) -> Backend:

@@ -53,25 +53,14 @@ class WallSpec:
     """The six walls of the domain.
 
     Attributes:
-        kind: slip, sticky or friction.
+        kind: slip, sticky, friction or periodic.
         bound: Their thickness in cells.
         friction: Coulomb coefficient [1].
     """
 
-    kind: Literal["slip", "sticky", "friction"] = "slip"
+    kind: Literal["slip", "sticky", "friction", "periodic"] = "slip"
     bound: Annotated[int, Range(ge=2, le=64)] = 3
     friction: NonNegative = 0.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PlaneSpec:
-    """A wall of any pose; see `simengine.mpm.Plane`."""
-
-    point: Vector
-    normal: Vector
-    kind: Literal["slip", "sticky", "friction"] = "slip"
-    friction: NonNegative = 0.0
-    velocity: Vector = (0.0, 0.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -184,7 +173,6 @@ class MPMScene(AbstractScene):
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
-    planes: tuple[PlaneSpec, ...] = ()
     bodies: tuple[BodySpec, ...]
     output: OutputSpec = dataclasses.field(default_factory=OutputSpec)
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
@@ -238,7 +226,7 @@ class MPMScene(AbstractScene):
         """
         import torch
 
-        from simengine.mpm import MPMModel, MPMState, Plane, box_walls
+        from simengine.mpm import MPMModel, MPMState, Walls
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         values = dict(values or {})
@@ -268,10 +256,8 @@ class MPMScene(AbstractScene):
             spin = vector(f"{key}.angular_velocity", body.angular_velocity).expand_as(arm)
             motion = vector(f"{key}.velocity", body.velocity) + torch.linalg.cross(spin, arm)
             velocities = torch.where(own[:, None], motion, velocities)
-        walls = self.walls
-        friction = values.get("walls.friction", walls.friction)
-        boundaries = box_walls(self.grid.num_grids, self.grid.dx, kind=walls.kind, bound=walls.bound, friction=friction)
-        boundaries += [Plane(**dataclasses.asdict(plane)) for plane in self.planes]
+        friction = values.get("walls.friction", self.walls.friction)
+        walls = Walls(self.walls.kind, friction=friction, thickness=self.walls.bound)
         model = MPMModel(
             num_grids=self.grid.num_grids,
             dt=self.grid.time_step,
@@ -281,11 +267,11 @@ class MPMScene(AbstractScene):
             material_ids=ids,
             length=self.grid.length,
             gravity=self.gravity,
-            boundaries=boundaries,
+            boundaries=[walls],
             epsilon=self.grid.epsilon,
         ).to(device)
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
-        return model, MPMState.at_rest(x.to(like), v=velocities.to(like))
+        return model, MPMState.at_rest(x.to(like), velocities.to(like))
 
     def variables(self) -> dict[str, float]:
         """Every number of this scene that `build` can take as a tensor, by dotted key."""

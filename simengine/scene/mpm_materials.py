@@ -50,10 +50,11 @@ class Jelly(_Solid):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plasticine(_Solid):
-    """A ductile solid (Hencky, von Mises); `yield_stress` [Pa]."""
+    """A ductile solid (Hencky, von Mises); `yield_stress` and `hardening` [Pa]."""
 
     type: Literal["plasticine"] = "plasticine"
     yield_stress: Positive
+    hardening: NonNegative = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,11 +75,19 @@ class Water(_Solid):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Snow(_Solid):
-    """Snow (Stomakhin et al. 2013); critical stretches [1]."""
+    """Snow (Stomakhin et al. 2013); hardening and critical strains [1]."""
 
     type: Literal["snow"] = "snow"
-    critical_compression: Annotated[float, Range(ge=0, lt=1)] = 2.5e-2
-    critical_extension: NonNegative = 7.5e-3
+    hardening: NonNegative = 10.0
+    critical_compression: Annotated[float, Range(gt=0, lt=1)] = 2.5e-2
+    critical_stretch: Positive = 7.5e-3
 
 
-MaterialSpec = Jelly | Plasticine | Sand | Water | Snow
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rubber(_Solid):
+    """Neo-Hookean."""
+
+    type: Literal["rubber"] = "rubber"
+
+
+MaterialSpec = Jelly | Rubber | Plasticine | Sand | Water | Snow

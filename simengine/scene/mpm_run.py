@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from simengine.mpm import MPMModel, MPMSolver, MPMState, cfl_numbers
+from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
+from simengine.mpm.stability import cfl_numbers
 from simengine.scene.base import SceneError
 from simengine.scene.mpm import CFL_REFUSE, CFL_WARN, MPMScene
 from simengine.solve import DirectAdjoint, rollout
@@ -49,10 +50,9 @@ def pictures(scene: MPMScene, positions: Any) -> Any:
     )
     _, _, ids = scene.particles()
     colors = torch.tensor([body.color for body in scene.bodies], dtype=torch.float32)[torch.as_tensor(ids)]
-    spacing = min(scene.grid.dx / body.particles_per_cell for body in scene.bodies)
     x = torch.as_tensor(np.asarray(positions), dtype=torch.float32)
     with torch.no_grad():
-        return SurfelRenderer(camera, radius=0.7 * spacing)(x, colours=colors)
+        return SurfelRenderer(camera)(x, colours=colors)
 
 
 def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force: bool) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
         for step in track(steps, description="run", console=Console(stderr=True), transient=True):
             try:
                 state = rollout(solver, state, spec.save_every, save_every=spec.save_every, adjoint=DirectAdjoint())[-1]
-            except (FloatingPointError, IndexError) as error:
+            except SimulationError as error:
                 out.write("last_good_state.npz", vars(saved[-1]))
                 raise RuntimeError(f"{error} (after step {step}; last good state in {out.path})") from error
             check_stability(model, state, where=f"step {step + spec.save_every}", force=True)
@@ -131,7 +131,7 @@ def gradient_error(scene: MPMScene, *, num_steps: int, directions: int = 3) -> f
 
     def value(v: torch.Tensor) -> torch.Tensor:
         start = MPMState(state.x, v, state.C, state.F, state.q)
-        return (probe * solver.advance(start, num_steps).x).sum()
+        return (probe * rollout(solver, start, num_steps, save_every=num_steps)[-1].x).sum()
 
     v = state.v.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(value(v), v)
