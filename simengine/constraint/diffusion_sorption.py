@@ -1,6 +1,6 @@
 """Diffusion with Freundlich sorption in one dimension, in conservative form, and its own data generator.
 
-    theta(u)_t = D u_xx,    theta(u) = u + a u^n_f,    a = (1 - phi)/phi rho_s k n_f / n_f,    0 < x < 1
+    theta(u)_t = D u_xx,    theta(u) = u + (1 - phi)/phi rho_s k u^n_f,    0 < x < 1
     u(0, t) = 1,    u(1, t) = -D u_x(1, t),    u(x, 0) = u0
 
 equivalent to u_t = D/R(u) u_xx with the retardation R = theta'. The outflow condition stands here with the sign that is
@@ -14,9 +14,6 @@ import torch
 
 from simengine.constraint.pde import AbstractPDE, Parameters, Rows
 
-# Below this concentration the isotherm is continued linearly: its slope at 0 is infinite, and a basis may undershoot.
-_SMALL = 1e-4
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiffusionSorption(AbstractPDE):
@@ -24,7 +21,7 @@ class DiffusionSorption(AbstractPDE):
 
     r = theta(u_i^n+1) - theta(u_i^n) - D dt/(2 dx^2) (second differences of u at n and n + 1), ghost cells at the ends.
 
-    Parameters per problem: `"u0"`, initial concentration; optionally `"D"` [1/time] and `"k"` in place of the constants.
+    Parameters per problem: `"u0"`, initial concentration; `"D"` and `"k"` where they are not the constants below.
 
     Attributes:
         nt: Times, the initial one included.
@@ -36,6 +33,8 @@ class DiffusionSorption(AbstractPDE):
         sorption: Freundlich coefficient k.
         exponent: Freundlich exponent n_f.
         diffusivity: D.
+        smoothing: Concentration below which the isotherm passes over into a straight line through 0, where its slope
+            would be infinite and a basis may undershoot: u^n_f is u (u^2 + smoothing^2)^((n_f - 1)/2).
     """
 
     nt: int = 101
@@ -47,6 +46,7 @@ class DiffusionSorption(AbstractPDE):
     sorption: float = 3.5e-4
     exponent: float = 0.874
     diffusivity: float = 5e-4
+    smoothing: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.nt < self.skip + 2 or self.nx < 3:
@@ -75,8 +75,7 @@ class DiffusionSorption(AbstractPDE):
 
     def theta(self, u: torch.Tensor, k: torch.Tensor | float) -> torch.Tensor:
         """Total concentration, dissolved and sorbed."""
-        n = self.exponent
-        power = u.clamp_min(_SMALL) ** n + n * _SMALL ** (n - 1) * (u - _SMALL).clamp_max(0)
+        power = u * (u.square() + self.smoothing**2) ** ((self.exponent - 1) / 2)
         return u + self.sorption_capacity * k * power
 
     def rows(self) -> Rows:
@@ -137,15 +136,16 @@ class DiffusionSorption(AbstractPDE):
         from scipy.integrate import odeint
 
         D = self.diffusivity if D is None else D
-        a = self.sorption_capacity * (self.sorption if k is None else k) * self.exponent
-        rate, outflow, power = D * self.nx**2, self._outflow, self.exponent - 1
+        a = self.sorption_capacity * (self.sorption if k is None else k)
+        rate, outflow, n, small = D * self.nx**2, self._outflow, self.exponent, self.smoothing**2
 
         def slope(u: np.ndarray, t: float) -> np.ndarray:
             second = np.empty_like(u)
             second[1:-1] = u[2:] - 2 * u[1:-1] + u[:-2]
             second[0] = 2 - 3 * u[0] + u[1]
             second[-1] = u[-2] - 2 * u[-1] + outflow * u[-1]
-            return rate * second / (1 + a * np.maximum(u, _SMALL) ** power)
+            square = u * u
+            return rate * second / (1 + a * (n * square + small) * (square + small) ** ((n - 3) / 2))
 
         times = np.linspace(0.0, self.duration, self.nt)
         u, info = odeint(

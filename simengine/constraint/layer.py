@@ -31,7 +31,7 @@ class Constrained:
 
 
 class HardConstraint(nn.Module):
-    """Weights omega of given basis functions b such that u = base + b . omega satisfies a PDE in the least-squares sense.
+    """Weights omega of given basis functions b so that u = base + b . omega satisfies a PDE by least squares.
 
     Args:
         pde: The equation, or a user's own sub-class of `AbstractPDE`.
@@ -60,7 +60,7 @@ class HardConstraint(nn.Module):
         rows_per_block: int = 20_000,
         periodic: Sequence[bool] | None = None,
         condition_weight: float = 1.0,
-        interface_weight: float = 1.0,
+        interface_weight: float = 10.0,
         ridge: float = 1e-8,
         solver: AbstractLeastSquaresSolver | None = None,
         adjoint: AbstractAdjoint | None = None,

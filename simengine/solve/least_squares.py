@@ -17,6 +17,8 @@ from simengine.solve.system import AbstractSystem, FunctionSystem, Residual, Res
 _ACTIVE = -1
 _LARGEST_DAMPING = 1e12
 _SMALLEST_DAMPING = 1e-15
+# A step that would change the sum of squares by less than _VISIBLE^2 roundings cannot be judged by it.
+_VISIBLE = 32.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class AbstractLeastSquaresSolver(abc.ABC):
 
     Attributes:
         tolerance: A problem has converged when the undamped step would change J y, in the norm, by less than this
-            fraction of |r| plus |diag(J^T J)^1/2 y|, or the sum of squares by less than its rounding.
+            fraction of |r| plus |diag(J^T J)^1/2 y|, or where rounding keeps the gradient from falling further.
         max_iterations: Trials per problem.
     """
 
@@ -229,7 +231,7 @@ def _iterate(
     status = torch.full((batch,), _ACTIVE, device=device)
     iterations = torch.zeros(batch, dtype=torch.long, device=device)
     damping = torch.full((batch,), solver.initial_damping, dtype=torch.float64, device=device)
-    growth = torch.full_like(damping, 2.0)
+    growth, nearest = torch.full_like(damping, 2.0), torch.full_like(damping, torch.inf)
     iteration = 0
     try:
         cost, lin = system.cost(y, everyone), system.linearise(y, everyone)
@@ -245,31 +247,34 @@ def _iterate(
             # reduction of the linear model: 1/2 step . (damping D step - g)
             predicted = 0.5 * (step * (damping[which, None] * d * step - g)).sum(dim=1)
             norm = (2 * c).sqrt()
-            limit = (solver.tolerance * (norm + (d * y[which].double().square()).sum(dim=1).sqrt())).maximum(
-                eps**0.5 * norm
-            )
-            small = (2 * predicted).clamp_min(0).sqrt() <= limit
-            if bool(small.any()):  # the damping may have made it so: the undamped step decides
+            precise = solver.tolerance * (norm + (d * y[which].double().square()).sum(dim=1).sqrt())
+            limit = precise.maximum(_VISIBLE * eps**0.5 * norm)
+            near = (2 * predicted).clamp_min(0).sqrt() <= limit
+            ended = torch.zeros_like(near)
+            if bool(near.any()):  # the damping may have made the step small: the undamped one decides
                 undamped = system.gram.solve(here, torch.full_like(c, 1e-13), -g)
-                offset = (-g * undamped).sum(dim=1).clamp_min(0).sqrt()
-                small &= (offset <= limit) | ~offset.isfinite()
+                offset = (-g * undamped).sum(dim=1).clamp_min(0).sqrt().detach()
+                near &= (offset <= limit) | ~offset.isfinite()
+                ended = near & ~((offset > precise) & (offset < 0.7 * nearest[which]))
+                nearest[which[near]] = offset[near]
             iterations[which] = iteration
             trial = torch.where(solvable[:, None], y[which] + step.to(y.dtype), y[which])
             trial_cost = torch.where(solvable, system.cost(trial, which), torch.nan)
             gain = ((c - trial_cost) / predicted.clamp_min(torch.finfo(torch.float64).tiny)).detach()
-            # a last step too small for the cost to tell is taken if it does no harm beyond rounding
-            taken = solvable & (solver.accept(gain) | (small & (trial_cost <= c * (1 + 8 * eps))))
+            # steps whose effect drowns in the rounding of the cost are taken as long as the gradient falls
+            harmless = near & (trial_cost <= c * (1 + _VISIBLE**2 * eps))
+            taken = solvable & (solver.accept(gain) | harmless)
             if bool(taken.any()):
                 moved = which[taken]
                 y, cost = y.index_copy(0, moved, trial[taken]), cost.index_copy(0, moved, trial_cost[taken])
                 fresh = system.linearise(y[moved], moved)
                 lin = {name: value.index_copy(0, moved, fresh[name]) for name, value in lin.items()}
                 status[moved[~_finite(cost[moved], fresh)]] = Result.NONFINITE
-            damping[which], growth[which] = solver.next_damping(damping[which], growth[which], gain)
+            told = torch.where(harmless, torch.ones_like(gain), gain)
+            damping[which], growth[which] = solver.next_damping(damping[which], growth[which], told)
             status[which[solver.failed(solvable)]] = Result.SINGULAR
             status[which[solver.failed(trial_cost.isfinite() | ~solvable)]] = Result.NONFINITE
-            ended = which[small & (status[which] == _ACTIVE)]
-            status[ended] = Result.SUCCESS
+            status[which[ended & (status[which] == _ACTIVE)]] = Result.SUCCESS
             stuck = which[(damping[which] > _LARGEST_DAMPING) & (status[which] == _ACTIVE)]
             status[stuck] = Result.STAGNATED
     except Exception as error:
