@@ -212,14 +212,21 @@ def smooth_normals(triangles: torch.Tensor, *, crease: float) -> torch.Tensor:
     return normals.reshape(-1, 3, 3)
 
 
-def surroundings(seed: int, *, number: int = 6) -> RaySurface:
-    """Boxes of random colour, 7 to 25 m around the origin: something else to see, and to be mistaken for."""
+def surroundings(seed: int, *, number: int = 6, away_from: float = 0.0) -> RaySurface:
+    """Boxes of random colour, 8 to 25 m around the origin: something else to see, and to be mistaken for.
+
+    Args:
+        seed: Of places, sizes and colours.
+        number: Of boxes.
+        away_from: Azimuth of the camera [rad]; the 90 degrees about it stay free.
+    """
     generator = torch.Generator().manual_seed(seed)
     b = _Builder()
     for _ in range(number):
         angle, r, sx, sy, sz = torch.rand(5, generator=generator).tolist()
         distance = 8.0 + 17.0 * r
-        x, y = distance * math.cos(2 * math.pi * angle), distance * math.sin(2 * math.pi * angle)
+        azimuth = away_from + math.pi * (0.25 + 1.5 * angle)
+        x, y = distance * math.cos(azimuth), distance * math.sin(azimuth)
         half = (0.4 + 1.6 * sx, 0.4 + 1.6 * sy)
         b.box((x - half[0], y - half[1], 0.0), (x + half[0], y + half[1], 0.6 + 3.4 * sz * sz), "paint")
     triangles = torch.tensor(b.triangles)

@@ -134,7 +134,8 @@ class ViewSampler:
         """Cast view `index` of an object; the options are those of `simengine.ops.raycast.raycast`."""
         scene = surface
         if self.boxes:
-            scene = surface.joined(surroundings((self.seed << 20) + index, number=self.boxes))
+            yaw = math.radians(self.conditions(index)["yaw"])
+            scene = surface.joined(surroundings((self.seed << 20) + index, number=self.boxes, away_from=yaw))
         camera = self.camera(index, size)
         return raycast(
             scene,
@@ -163,6 +164,7 @@ class ViewSet:
         position: [m], shape (n, 3, h, w).
         uv: Shape (n, 2, h, w).
         footprint: Of a pixel on the surface [m] and in uv, shape (n, 2, h, w).
+        eye: Position of the camera [m], shape (n, 3).
         conditions: By the names of CONDITIONS, shape (n, 8).
         tone: From radiance to pictures.
     """
@@ -175,6 +177,7 @@ class ViewSet:
     position: torch.Tensor
     uv: torch.Tensor
     footprint: torch.Tensor
+    eye: torch.Tensor
     conditions: torch.Tensor
     tone: ToneCurve = dataclasses.field(default_factory=ToneCurve)
 
@@ -192,11 +195,6 @@ class ViewSet:
 
     def __getitem__(self, index: torch.Tensor | slice | Sequence[int]) -> "ViewSet":
         return ViewSet(**{name: value[index] for name, value in self.tensors().items()}, tone=self.tone)
-
-    @property
-    def normal_to_viewer(self) -> torch.Tensor:
-        """Normals where there is paint, zero elsewhere, shape (n, 3, h, w)."""
-        return self.normal * (self.paint > 0)
 
     def picture(self, paint: torch.Tensor) -> torch.Tensor:
         """Encoded pictures for a paint in linear albedo that broadcasts to (n, 3, h, w): tone(A c + B)."""
@@ -220,7 +218,13 @@ class ViewSet:
         return torch.stack([boxes[0][:, 0], boxes[1][:, 0], boxes[0][:, 1], boxes[1][:, 1]], 1).float()
 
 
-def stack_views(buffers: Sequence[RayBuffers], conditions: Sequence[dict[str, float]], *, tone: ToneCurve) -> ViewSet:
+def stack_views(
+    buffers: Sequence[RayBuffers],
+    cameras: Sequence[PinholeCamera],
+    conditions: Sequence[dict[str, float]],
+    *,
+    tone: ToneCurve,
+) -> ViewSet:
     """A ViewSet of views rendered one by one."""
     if not buffers:
         raise ValueError("buffers: expected at least one view, got none")
@@ -233,6 +237,7 @@ def stack_views(buffers: Sequence[RayBuffers], conditions: Sequence[dict[str, fl
     return ViewSet(
         **{name: planes(name) for name in names},
         footprint=torch.cat([planes("footprint"), planes("uv_footprint")], 1),
+        eye=torch.stack([camera.position for camera in cameras]).float(),
         conditions=torch.tensor([[c[name] for name in CONDITIONS] for c in conditions]),
         tone=tone,
     )
@@ -254,4 +259,5 @@ def render_views(
     """
     tone = tone or ToneCurve()
     buffers = [sampler.render(surface, i, size, samples=samples, sky_rays=sky_rays) for i in indices]
-    return stack_views(buffers, [sampler.conditions(i) for i in indices], tone=tone)
+    cameras, conditions = [sampler.camera(i, size) for i in indices], [sampler.conditions(i) for i in indices]
+    return stack_views(buffers, cameras, conditions, tone=tone)

@@ -51,7 +51,7 @@ def test_agrees_with_the_texture_traced_by_the_renderer(mapping: str, repetition
         paint=texture,
         repetitions_per_metre=repetitions,
     )
-    views = stack_views([view], [sampler.conditions(2)], tone=ToneCurve())
+    views = stack_views([view], [camera], [sampler.conditions(2)], tone=ToneCurve())
     views.footprint.zero_()
     seen = texture_map(views, (16, 16), mapping=mapping, repetitions_per_metre=repetitions or 1.0)(texture)  # type: ignore[arg-type]
     radiance = (views.gain * seen + views.offset)[0].permute(1, 2, 0)

@@ -1,0 +1,212 @@
+"""Networks that predict, from one picture of a grey object, how any texture would look in that view.
+
+An extractor sees the reference once and gives maps; a head applies the maps to a texture pixel by pixel, so that a
+texture and its gradient cost a few multiplications a pixel. Heads:
+
+* `dtn4`, as published (Suryanto et al., CVPR 2022): subtractor, adder, multiplier, final adder,
+  ReLU((ReLU(c - S) + A) M + F) in encoded values.
+* `ntr2` (ACTIVE, ICCV 2023): c M + F.
+* `efe` (RAUCA, ICML 2024): clamp(c M + F), from a U-Net.
+* `linear`, ours: the law of rendering, L = A c + B in linear radiance, with B = L_ref - A c_ref, so that the reference
+  itself is met exactly and only the share of its radiance that is paint, s = A c_ref / L_ref in [0, 1], is learned.
+"""
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import nn
+
+from simengine.dtn.views import ViewSet
+from simengine.render.tone import ToneCurve, encode_srgb
+
+Head = Literal["dtn4", "ntr2", "efe", "linear"]
+Extractor = Literal["conv", "residual", "dense", "unet"]
+MAPS = {"dtn4": 4, "ntr2": 2, "efe": 2, "linear": 1}
+GEOMETRY_CHANNELS = 7
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Reference:
+    """One picture of each view with the object painted grey, and what else is known of the view.
+
+    Attributes:
+        picture: Encoded, in [0, 1], shape (n, 3, h, w).
+        object: Share covered by the object, shape (n, 1, h, w).
+        grey: Linear albedo of the paint in the picture.
+        geometry: Paint coverage, normal, cosine to the viewer, distance / 10 m, height [m] over the object, shape
+            (n, 7, h, w); None where only the picture is at hand.
+        tone: The tone curve of the picture; None where unknown.
+    """
+
+    picture: torch.Tensor
+    object: torch.Tensor
+    grey: float = 0.5
+    geometry: torch.Tensor | None = None
+    tone: ToneCurve | None = None
+
+    def __post_init__(self) -> None:
+        n, _, h, w = self.picture.shape if self.picture.dim() == 4 else (0, 0, 0, 0)
+        if self.picture.shape != (n, 3, h, w) or self.object.shape != (n, 1, h, w):
+            raise ValueError(
+                f"picture, object: expected shapes (n, 3, h, w) and (n, 1, h, w), got {tuple(self.picture.shape)} and "
+                f"{tuple(self.object.shape)}"
+            )
+        if self.geometry is not None and self.geometry.shape != (n, GEOMETRY_CHANNELS, h, w):
+            raise ValueError(
+                f"geometry: expected shape {(n, GEOMETRY_CHANNELS, h, w)}, got {tuple(self.geometry.shape)}"
+            )
+        if n and not bool((self.object > 0).flatten(1).any(1).all()):
+            raise ValueError("object: a mask is empty; drop the views that show no object")
+        if not 0 < self.grey <= 1:
+            raise ValueError(f"grey: expected a linear albedo in (0, 1], got {self.grey}")
+
+    def __len__(self) -> int:
+        return len(self.picture)
+
+    def __getitem__(self, index: torch.Tensor | slice) -> "Reference":
+        geometry = None if self.geometry is None else self.geometry[index]
+        return dataclasses.replace(self, picture=self.picture[index], object=self.object[index], geometry=geometry)
+
+
+def reference_of(views: ViewSet, *, grey: float = 0.5) -> Reference:
+    """The reference of rendered views, with all geometry buffers."""
+    offset = views.eye[:, :, None, None] - views.position
+    distance = offset.norm(dim=1, keepdim=True)
+    covered = views.object > 0
+    facing = (views.normal * offset).sum(1, keepdim=True) / distance.clamp(min=1e-6)
+    geometry = torch.cat(
+        [views.paint, *(value * covered for value in (views.normal, facing, distance / 10, views.position[:, 2:]))], 1
+    )
+    picture = views.picture(torch.full((1, 3, 1, 1), grey))
+    return Reference(picture=picture, object=views.object, grey=grey, geometry=geometry, tone=views.tone)
+
+
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions: plain, with a residual connection, or densely connected."""
+
+    def __init__(self, inputs: int, outputs: int, kind: Extractor) -> None:
+        super().__init__()
+        self.kind = kind
+        grown = inputs + outputs if kind == "dense" else outputs
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(grown, outputs, 3, padding=1)
+        self.skip = nn.Conv2d(inputs, outputs, 1) if kind == "residual" else None
+        self.norm = nn.GroupNorm(min(8, outputs // 4), outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.first(x))
+        y = self.norm(self.second(torch.cat([x, y], 1) if self.kind == "dense" else y))
+        return torch.relu(y + self.skip(x) if self.skip is not None else y)
+
+
+class _EncoderDecoder(nn.Module):
+    """Halves the picture `depth` times and doubles it again; `unet` hands the finer features across."""
+
+    def __init__(self, inputs: int, outputs: int, *, kind: Extractor, width: int, depth: int) -> None:
+        super().__init__()
+        block: Extractor = "residual" if kind == "unet" else kind
+        self.across = kind == "unet"
+        widths = [width * min(2**k, 4) for k in range(depth + 1)]
+        self.stem = nn.Conv2d(inputs, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(_Block(widths[k], widths[k + 1], block) for k in range(depth))
+        extra = [widths[k] if self.across else 0 for k in range(depth)]
+        self.up = nn.ModuleList(_Block(widths[k + 1] + extra[k], widths[k], block) for k in reversed(range(depth)))
+        self.out = nn.Conv2d(widths[0], outputs, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        skips = [torch.relu(self.stem(x))]
+        for block in self.down:
+            skips.append(block(nn.functional.avg_pool2d(skips[-1], 2)))
+        y = skips.pop()
+        for block in self.up:
+            finer = skips.pop()
+            y = nn.functional.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False)
+            y = block(torch.cat([y, finer], 1) if self.across else y)
+        return self.out(y)
+
+
+class TransformationNetwork(nn.Module):
+    """Extractor and head; see the module.
+
+    Args:
+        head: How the maps act on a texture.
+        extractor: `"conv"`, `"residual"` and `"dense"` as published; `"unet"` for `efe` and `linear`.
+        geometry: Whether the extractor also sees the geometry buffers.
+        width: Channels at full size; up to four times as many below.
+        depth: How often the picture is halved; both its sides must divide by 2 to this power.
+    """
+
+    def __init__(
+        self,
+        head: Head = "linear",
+        *,
+        extractor: Extractor = "unet",
+        geometry: bool = True,
+        width: int = 16,
+        depth: int = 4,
+    ) -> None:
+        super().__init__()
+        if head not in MAPS:
+            raise ValueError(f"head={head!r}: expected one of {', '.join(MAPS)}")
+        if extractor not in ("conv", "residual", "dense", "unet"):
+            raise ValueError(f"extractor={extractor!r}: expected 'conv', 'residual', 'dense' or 'unet'")
+        self.head, self.geometry, self.depth = head, geometry, depth
+        # the published networks see the object alone; ours the whole picture, since haze shows on what is behind
+        inputs = 3 + (1 + GEOMETRY_CHANNELS if geometry else 1)
+        self.extract = _EncoderDecoder(inputs, 3 * MAPS[head], kind=extractor, width=width, depth=depth)
+
+    def maps(self, reference: Reference) -> torch.Tensor:
+        """What the views do to a texture, shape (n, k, 3, h, w), k as in MAPS.
+
+        Raises:
+            ValueError: Geometry is needed but missing, or the picture cannot be halved `depth` times.
+        """
+        h, w = reference.picture.shape[2:]
+        if h % 2**self.depth or w % 2**self.depth:
+            raise ValueError(f"picture: expected sides that divide by {2**self.depth}, got {h} x {w}; pad or resize it")
+        mask = (reference.object >= 0.5).to(reference.picture.dtype)
+        picture = reference.picture if self.head == "linear" else reference.picture * mask
+        channels = [picture - 0.5 * mask, mask]
+        if self.geometry:
+            if reference.geometry is None:
+                raise ValueError("reference: this network needs the geometry buffers; give them, or geometry=False")
+            channels.append(reference.geometry)
+        maps = self.extract(torch.cat(channels, 1))
+        maps = maps.view(len(reference), MAPS[self.head], 3, h, w)
+        if self.head == "linear":
+            start = reference.geometry[:, None, :1] if reference.geometry is not None else mask[:, None]
+            return torch.sigmoid(maps + torch.logit(start, eps=0.02))
+        neutral = {"dtn4": (0.0, 0.0, 1.0, 0.0), "ntr2": (1.0, 0.0), "efe": (1.0, 0.0)}[self.head]
+        return maps + maps.new_tensor(neutral)[:, None, None, None]
+
+    def apply_maps(self, maps: torch.Tensor, reference: Reference, paint: torch.Tensor) -> torch.Tensor:
+        """Pictures of the views with another paint, object in front of the reference's background.
+
+        Args:
+            maps: From `maps`.
+            reference: The views.
+            paint: Linear albedo, broadcast to shape (n, 3, h, w).
+
+        Returns:
+            Encoded pictures in [0, 1], shape (n, 3, h, w).
+        """
+        if self.head == "linear":
+            tone = reference.tone or ToneCurve()
+            radiance = tone.decode(reference.picture)
+            # L = A c + L_ref - A c_ref with A = s L_ref / c_ref
+            return tone.encode(radiance * (1 + maps[:, 0] * (paint / reference.grey - 1)))
+        mask = (reference.object >= 0.5).to(maps.dtype)
+        colour = encode_srgb(paint) * mask
+        if self.head == "dtn4":
+            subtractor, adder, multiplier, final = maps.unbind(1)
+            seen = torch.relu((torch.relu(colour - subtractor) + adder) * multiplier + final)
+        else:
+            multiplier, final = maps.unbind(1)
+            seen = colour * multiplier + final
+        return seen.clamp(0, 1) * mask + reference.picture * (1 - mask)
+
+    def forward(self, reference: Reference, paint: torch.Tensor) -> torch.Tensor:
+        """`apply_maps` of `maps`."""
+        return self.apply_maps(self.maps(reference), reference, paint)
