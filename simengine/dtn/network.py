@@ -122,7 +122,7 @@ class _EncoderDecoder(nn.Module):
         y = skips.pop()
         for block in self.up:
             finer = skips.pop()
-            y = nn.functional.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False)
+            y = nn.functional.interpolate(y, scale_factor=2.0)
             y = block(torch.cat([y, finer], 1) if self.across else y)
         return self.out(y)
 

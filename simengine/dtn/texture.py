@@ -120,6 +120,18 @@ class TextureMap:
         image = flat.new_zeros(n * h * w, 3).index_copy(0, self.pixels, seen)
         return image.reshape(n, h, w, 3).permute(0, 3, 1, 2)
 
+    def __getitem__(self, views: torch.Tensor) -> "TextureMap":
+        """The map of some of the views, in the given order; shape (m,), integers."""
+        n, h, w = self.shape
+        ends = torch.searchsorted(self.pixels, torch.arange(n + 1) * (h * w)).tolist()
+        where, shift = [], []
+        for place, view in enumerate(views.tolist()):
+            where.append(torch.arange(ends[view], ends[view + 1]))
+            shift.append(torch.full((len(where[-1]),), (place - view) * h * w))
+        kept = torch.cat(where)
+        pixels = self.pixels[kept] + torch.cat(shift)
+        return TextureMap(pixels, self.indices[kept], self.weights[kept], (len(views), h, w), self.texture_size)
+
 
 def texture_map(
     views: ViewSet, texture_size: tuple[int, int], *, mapping: Mapping = "uv", repetitions_per_metre: float = 1.0

@@ -1,0 +1,118 @@
+"""Textures that a detector does not see as the object: what hardening a detector has to withstand.
+
+The loss is an expectation over views, lights and weathers (the batch), brightness, contrast and shift (`augment`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from simengine.dtn.detector import Detector, box_iou, checked_dense
+
+# Linear albedos of common car paints: white, silver, grey, black, red, blue, green.
+NATURAL_PAINTS = (
+    (0.75, 0.75, 0.73),
+    (0.45, 0.46, 0.47),
+    (0.16, 0.16, 0.17),
+    (0.02, 0.02, 0.02),
+    (0.40, 0.03, 0.03),
+    (0.03, 0.06, 0.25),
+    (0.04, 0.12, 0.06),
+)
+# A military three-colour scheme: the naive camouflage of the comparisons.
+NAIVE_PALETTE = ((0.10, 0.12, 0.05), (0.16, 0.10, 0.05), (0.03, 0.03, 0.025))
+
+
+class PaintTexture(nn.Module):
+    """A texture of linear albedo within what a paint can be.
+
+    Args:
+        size: Rows and columns.
+        albedo: Lowest and highest albedo.
+        seed: Of the random start.
+        spread: Standard deviation of the start before the logistic function; 0 starts from mid grey.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (16, 16),
+        *,
+        albedo: tuple[float, float] = (0.02, 0.85),
+        seed: int = 0,
+        spread: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if not 0 <= albedo[0] < albedo[1] <= 1:
+            raise ValueError(f"albedo: expected two bounds in order within [0, 1], got {albedo}")
+        self.albedo = albedo
+        start = torch.randn(*size, 3, generator=torch.Generator().manual_seed(seed)) * spread
+        self.logits = nn.Parameter(start)
+
+    def forward(self) -> torch.Tensor:
+        """The texture, shape (rows, columns, 3)."""
+        return self.albedo[0] + (self.albedo[1] - self.albedo[0]) * torch.sigmoid(self.logits)
+
+
+def random_texture(size: tuple[int, int], seed: int, *, albedo: tuple[float, float] = (0.02, 0.85)) -> torch.Tensor:
+    """Independent uniform albedos, shape (rows, columns, 3)."""
+    values = torch.rand(*size, 3, generator=torch.Generator().manual_seed(seed))
+    return albedo[0] + (albedo[1] - albedo[0]) * values
+
+
+def naive_texture(size: tuple[int, int], seed: int) -> torch.Tensor:
+    """Smooth blotches of three colours that repeat without a seam, shape (rows, columns, 3)."""
+    rows, columns = size
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(rows).view(-1, 1) * (2 * torch.pi / rows)
+    x = torch.arange(columns).view(1, -1) * (2 * torch.pi / columns)
+    fields = []
+    for _ in range(3):
+        field = torch.zeros(rows, columns)
+        for a in range(-3, 4):
+            for b in range(4):
+                weight, phase = torch.rand(2, generator=generator).tolist()
+                field += weight / (1 + a * a + b * b) * torch.cos(a * y + b * x + 2 * torch.pi * phase)
+        fields.append(field)
+    return torch.tensor(NAIVE_PALETTE)[torch.stack(fields).argmax(0)]
+
+
+def total_variation(texture: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of neighbouring texels of a texture that repeats."""
+    return (texture - texture.roll(1, 0)).abs().mean() + (texture - texture.roll(1, 1)).abs().mean()
+
+
+def palette_distance(texture: torch.Tensor, palette: Sequence[Sequence[float]]) -> torch.Tensor:
+    """Mean squared distance of the texels to the nearest colour of a palette, softened so that it is smooth."""
+    colours = texture.new_tensor(palette)
+    distance = (texture[:, :, None] - colours).square().sum(-1)
+    return -(torch.logsumexp(-distance / 0.01, -1) * 0.01).mean() + 0.01 * float(torch.log(torch.tensor(len(palette))))
+
+
+def augment(images: torch.Tensor) -> torch.Tensor:
+    """Random brightness, contrast and shift by up to 4 pixels, drawn from torch's global generator."""
+    b = len(images)
+    contrast, brightness = 0.8 + 0.4 * torch.rand(b, 1, 1, 1), 0.2 * torch.rand(b, 1, 1, 1) - 0.1
+    images = ((images - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)
+    dx, dy = torch.randint(-4, 5, (2,)).tolist()
+    return torch.roll(nn.functional.pad(images, (4, 4, 4, 4), mode="replicate"), (dy, dx), (2, 3))[:, :, 4:-4, 4:-4]
+
+
+def evasion_loss(
+    detector: Detector, images: torch.Tensor, boxes: torch.Tensor, *, overlap: float = 0.5, kind: int | None = None
+) -> torch.Tensor:
+    """Mean of -log(1 - s), s the best score of a box that overlaps the object (DTA, eq. 7; stealth loss of ACTIVE).
+
+    Args:
+        detector: Its `dense` is used.
+        images: Encoded pictures, shape (b, 3, h, w).
+        boxes: True boxes [pixels], shape (b, 4).
+        overlap: Smallest IoU of the boxes that count; 0 for all boxes.
+        kind: Class whose score counts; None for the best of all classes.
+    """
+    found, scores = checked_dense(detector, images)
+    score = scores.amax(-1) if kind is None else scores[..., kind]
+    with torch.no_grad():
+        counts = box_iou(found, boxes[:, None]) >= overlap
+    best = (score * counts).amax(1)
+    return -torch.log1p(-best.clamp(max=1 - 1e-6)).mean()

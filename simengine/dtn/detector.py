@@ -1,0 +1,267 @@
+"""Detectors: what an evaluation asks of them, and two small ones that train here in minutes.
+
+Any `nn.Module` with the two methods of `Detector` will do. Gradients come from `dense`, the boxes and scores before
+suppression of overlapping ones; what is left after it carries no useful gradient.
+"""
+
+import abc
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+Detections = dict[str, torch.Tensor]  # boxes (k, 4), labels (k,), scores (k,), best first
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """What robustness is measured of."""
+
+    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """All boxes before suppression, differentiable.
+
+        Args:
+            images: Encoded pictures in [0, 1], shape (b, 3, h, w).
+
+        Returns:
+            Boxes (x0, y0, x1, y1) [pixels], shape (b, n, 4), and scores in [0, 1], shape (b, n, classes).
+        """
+        ...
+
+    def predict(self, images: torch.Tensor) -> list[Detections]:
+        """Boxes, labels and scores of each picture after suppression, best first."""
+        ...
+
+
+def box_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Intersection over union of boxes (x0, y0, x1, y1), shapes (..., 4) that broadcast."""
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    common = (high - low).clamp(min=0).prod(-1)
+    area = [(box[..., 2:] - box[..., :2]).clamp(min=0).prod(-1) for box in (a, b)]
+    return common / (area[0] + area[1] - common).clamp(min=1e-9)
+
+
+def checked_dense(detector: Detector, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`detector.dense(images)`, refused where it is not what the protocol says.
+
+    Raises:
+        ValueError: Names what was expected and what came.
+    """
+    output = detector.dense(images)
+    if not (isinstance(output, tuple) and len(output) == 2 and all(isinstance(v, torch.Tensor) for v in output)):
+        raise ValueError(f"dense: expected a pair of tensors (boxes, scores), got {type(output).__name__}")
+    boxes, scores = output
+    b = len(images)
+    if boxes.dim() != 3 or boxes.shape[0] != b or boxes.shape[2] != 4:
+        raise ValueError(f"dense: expected boxes of shape ({b}, n, 4), got {tuple(boxes.shape)}")
+    if scores.dim() != 3 or scores.shape[:2] != boxes.shape[:2]:
+        raise ValueError(f"dense: expected scores of shape ({b}, {boxes.shape[1]}, classes), got {tuple(scores.shape)}")
+    if not bool(torch.isfinite(boxes.detach()).all()):
+        raise ValueError("dense: a box is not finite")
+    low, high = float(scores.detach().min()), float(scores.detach().max())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"dense: expected scores in [0, 1], got {low:g}..{high:g}; apply a sigmoid or softmax to them")
+    return boxes, scores
+
+
+def suppress(
+    boxes: torch.Tensor, scores: torch.Tensor, *, threshold: float = 0.05, overlap: float = 0.5, most: int = 20
+) -> Detections:
+    """Greedy non-maximum suppression of one picture, by class.
+
+    Args:
+        boxes: Shape (n, 4).
+        scores: Shape (n, classes).
+        threshold: Lower scores are dropped.
+        overlap: Boxes that overlap a better one of their class by more (IoU) are dropped.
+        most: Largest number kept.
+    """
+    index, label = (scores > threshold).nonzero(as_tuple=True)
+    value = scores[index, label]
+    order = value.argsort(descending=True)[:300]
+    box, label, value = boxes[index][order], label[order], value[order]
+    overlaps = (box_iou(box[:, None], box[None]) > overlap) & (label[:, None] == label[None])
+    kept: list[int] = []
+    gone = torch.zeros(len(box), dtype=torch.bool, device=box.device)
+    for k in range(len(box)):
+        if not gone[k]:
+            kept.append(k)
+            if len(kept) == most:
+                break
+            gone |= overlaps[k]
+    return {"boxes": box[kept], "labels": label[kept], "scores": value[kept]}
+
+
+class AbstractDetector(nn.Module, abc.ABC):
+    """A small detector of one class; sub-classes give `dense` and a training loss."""
+
+    @abc.abstractmethod
+    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Detector.dense`."""
+
+    @abc.abstractmethod
+    def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """Training loss for pictures (b, 3, h, w) with one object each, boxes (b, 4) [pixels]."""
+
+    @torch.no_grad()
+    def predict(self, images: torch.Tensor) -> list[Detections]:
+        """See `Detector.predict`."""
+        boxes, scores = self.dense(images)
+        return [suppress(b, s) for b, s in zip(boxes, scores, strict=True)]
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.GroupNorm(8, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.norm(self.second(torch.relu(self.first(x)))))
+
+
+class _Backbone(nn.Module):
+    """Features at strides 4 and 8."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width // 2, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width // 2, width, 3, 2, 1),
+            nn.ReLU(),
+        )
+        self.fine = _Residual(width)
+        self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.coarse = nn.Sequential(
+            _Residual(2 * width), nn.Conv2d(2 * width, 2 * width, 3, 1, 2, dilation=2), nn.ReLU()
+        )
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        fine = self.fine(self.stem(images - 0.5))
+        return fine, self.coarse(torch.relu(self.down(fine)))
+
+
+def _cells(h: int, w: int, stride: int, like: torch.Tensor) -> torch.Tensor:
+    """Middles (x, y) of the cells [pixels], shape (h w, 2), row by row."""
+    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    return ((torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride).to(like)
+
+
+def _check_size(images: torch.Tensor) -> None:
+    if images.dim() != 4 or images.shape[1] != 3 or images.shape[2] % 8 or images.shape[3] % 8:
+        raise ValueError(f"images: expected shape (b, 3, h, w) with sides that divide by 8, got {tuple(images.shape)}")
+
+
+def focal_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Penalty-reduced focal loss (Law and Deng, CornerNet, eq. 1; alpha 2, beta 4) over the number of peaks."""
+    p = torch.sigmoid(logits)
+    peak = (target == 1).to(p.dtype)
+    positive = (1 - p) ** 2 * nn.functional.logsigmoid(logits) * peak
+    negative = (1 - target) ** 4 * p**2 * nn.functional.logsigmoid(-logits) * (1 - peak)
+    return -(positive + negative).sum() / peak.sum().clamp(min=1)
+
+
+class CentreDetector(AbstractDetector):
+    """Anchor-free: a heat map of centres at stride 4, with size and offset (Zhou et al., Objects as Points, 2019).
+
+    Args:
+        width: Channels at stride 4, divisible by 8.
+    """
+
+    stride = 4
+
+    def __init__(self, *, width: int = 32) -> None:
+        super().__init__()
+        self.backbone = _Backbone(width)
+        self.join = nn.Conv2d(3 * width, width, 3, padding=1)
+        self.head = nn.Sequential(_Residual(width), nn.Conv2d(width, 5, 1))
+        nn.init.constant_(self.head[-1].bias[:1], -3.0)  # type: ignore[index]
+
+    def _maps(self, images: torch.Tensor) -> torch.Tensor:
+        _check_size(images)
+        fine, coarse = self.backbone(images)
+        coarse = nn.functional.interpolate(coarse, scale_factor=2.0)
+        return self.head(torch.relu(self.join(torch.cat([fine, coarse], 1))))
+
+    def _boxes(self, maps: torch.Tensor) -> torch.Tensor:
+        """Boxes of all cells, shape (b, h w, 4)."""
+        values = maps.flatten(2).transpose(1, 2)
+        centre = _cells(maps.shape[2], maps.shape[3], self.stride, maps) + self.stride * values[..., 1:3]
+        half = 8.0 * torch.exp(values[..., 3:].clamp(-4, 4))
+        return torch.cat([centre - half, centre + half], -1)
+
+    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Detector.dense`; one box a cell."""
+        maps = self._maps(images)
+        return self._boxes(maps), torch.sigmoid(maps[:, 0]).flatten(1)[..., None]
+
+    def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """Focal loss of the heat map plus L1 of centre and log size at and about the centre."""
+        maps = self._maps(images)
+        h, w = maps.shape[2:]
+        centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+        cells = _cells(h, w, self.stride, maps)
+        column = (centre[:, 0] / self.stride).long().clamp(0, w - 1)
+        row = (centre[:, 1] / self.stride).long().clamp(0, h - 1)
+        peak = row * w + column
+        sigma = (half / 3).clamp(min=self.stride / 2)
+        gauss = torch.exp(-(((cells[None] - cells[peak][:, None]) / sigma[:, None]) ** 2).sum(-1) / 2)
+        heat = gauss.scatter(1, peak[:, None], 1.0)
+        values = maps.flatten(2).transpose(1, 2)
+        near = gauss * (gauss > 0.4)
+        offset = (centre[:, None] - cells[None]) / self.stride
+        target = torch.cat([offset, torch.log(half / 8.0)[:, None].expand(-1, h * w, -1)], -1)
+        error = (values[..., 1:] - target).abs() * values.new_tensor([0.5, 0.5, 2.0, 2.0])
+        return focal_loss(values[..., 0], heat) + (error.sum(-1) * near).sum() / near.sum()
+
+
+ANCHORS = ((20.0, 14.0), (34.0, 20.0), (34.0, 34.0), (56.0, 30.0))  # width, height [pixels]
+
+
+class AnchorDetector(AbstractDetector):
+    """Anchor-based: four boxes a cell at stride 8, each with a score and a correction (Liu et al., SSD, 2016).
+
+    Args:
+        width: Channels at stride 4, divisible by 8.
+    """
+
+    stride = 8
+
+    def __init__(self, *, width: int = 32) -> None:
+        super().__init__()
+        self.backbone = _Backbone(width)
+        self.head = nn.Sequential(_Residual(2 * width), nn.Conv2d(2 * width, 5 * len(ANCHORS), 1))
+        bias = self.head[-1].bias.data.view(len(ANCHORS), 5)  # type: ignore[operator]
+        bias[:, 0] = -3.0
+
+    def _values(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores and corrections (b, n, 5), and anchors (n, 4) as centre and size."""
+        _check_size(images)
+        maps = self.head(self.backbone(images)[1])
+        b, _, h, w = maps.shape
+        cells = _cells(h, w, self.stride, maps)
+        sizes = maps.new_tensor(ANCHORS)
+        anchors = torch.cat([cells.repeat(len(sizes), 1), sizes.repeat_interleave(len(cells), 0)], 1)
+        return maps.view(b, len(ANCHORS), 5, h * w).transpose(2, 3).reshape(b, -1, 5), anchors
+
+    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Detector.dense`; four boxes a cell."""
+        values, anchors = self._values(images)
+        centre = anchors[:, :2] + anchors[:, 2:] * values[..., 1:3]
+        half = anchors[:, 2:] / 2 * torch.exp(values[..., 3:].clamp(-3, 3))
+        return torch.cat([centre - half, centre + half], -1), torch.sigmoid(values[..., :1])
+
+    def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """Focal loss of the scores plus L1 of the corrections of the anchors that overlap the object."""
+        values, anchors = self._values(images)
+        corners = torch.cat([anchors[:, :2] - anchors[:, 2:] / 2, anchors[:, :2] + anchors[:, 2:] / 2], 1)
+        overlap = box_iou(corners[None], boxes[:, None])
+        best = overlap.max(1, keepdim=True).values
+        positive = (overlap >= 0.5) | (overlap == best)
+        target = torch.where(positive, 1.0, torch.where(overlap > 0.35, 0.7, 0.0))
+        centre, size = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2, boxes[:, None, 2:] - boxes[:, None, :2]
+        wanted = torch.cat([(centre - anchors[:, :2]) / anchors[:, 2:], torch.log(size / anchors[:, 2:])], -1)
+        error = ((values[..., 1:] - wanted).abs().sum(-1) * positive).sum() / positive.sum()
+        return focal_loss(values[..., 0], target) + 2.0 * error

@@ -1,0 +1,161 @@
+"""Average precision by cells of camera and weather, with bootstrap intervals; one object in each picture."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+
+from simengine.dtn.detector import Detector, box_iou
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DetectionTable:
+    """All detections of a set of pictures, best first.
+
+    Attributes:
+        picture: Index of the picture of each detection, shape (k,).
+        score: Shape (k,).
+        iou: Overlap with the object of that picture, shape (k,).
+        pictures: Number of pictures.
+    """
+
+    picture: torch.Tensor
+    score: torch.Tensor
+    iou: torch.Tensor
+    pictures: int
+
+    def correct(self, threshold: float) -> torch.Tensor:
+        """Which detections count as the object: the best of each picture that overlaps it by at least `threshold`."""
+        hit = self.iou >= threshold
+        rank = torch.where(hit, torch.arange(len(hit)), len(hit))
+        first = torch.full((self.pictures,), len(hit)).scatter_reduce(0, self.picture, rank, "amin")
+        return hit & (rank == first[self.picture])
+
+    def average_precision(self, threshold: float = 0.5, *, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """Area under the interpolated precision-recall curve.
+
+        Args:
+            threshold: Smallest overlap of a correct detection.
+            weight: How often each picture counts, shape (..., n); ones if None.
+        """
+        weight = torch.ones(self.pictures) if weight is None else weight
+        seen = weight[..., self.picture].double()
+        good = self.correct(threshold).double() * seen
+        recall = good.cumsum(-1) / weight.double().sum(-1, keepdim=True).clamp(min=1e-12)
+        precision = good.cumsum(-1) / seen.cumsum(-1).clamp(min=1e-12)
+        envelope = precision.flip(-1).cummax(-1).values.flip(-1)
+        step = torch.diff(recall, dim=-1, prepend=torch.zeros_like(recall[..., :1]))
+        return (step * envelope).sum(-1)
+
+    def missed(self, *, score: float = 0.5, threshold: float = 0.5) -> torch.Tensor:
+        """Which pictures show the object to no detection above `score`, shape (n,)."""
+        found = torch.zeros(self.pictures, dtype=torch.bool)
+        found[self.picture[(self.score >= score) & (self.iou >= threshold)]] = True
+        return ~found
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A figure with the bounds of its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def detect(detector: Detector, batches: Iterable[torch.Tensor], boxes: torch.Tensor) -> DetectionTable:
+    """Run a detector over pictures.
+
+    Args:
+        detector: Its `predict` is used; labels are not looked at.
+        batches: Encoded pictures (b, 3, h, w), batch by batch.
+        boxes: True boxes (x0, y0, x1, y1) [pixels] of all pictures, shape (n, 4).
+
+    Raises:
+        ValueError: The detector returns what is no list of detections, or as many pictures as boxes do not come.
+    """
+    picture, score, iou, count = [], [], [], 0
+    for images in batches:
+        found = detector.predict(images)
+        if not isinstance(found, list) or len(found) != len(images):
+            raise ValueError(f"predict: expected a list of {len(images)} detections, got {type(found).__name__}")
+        for entry in found:
+            if not (isinstance(entry, Mapping) and {"boxes", "scores"} <= set(entry)):
+                raise ValueError(f"predict: expected dicts with boxes, labels and scores, got {entry!r:.80}")
+            if entry["boxes"].shape != (len(entry["scores"]), 4) or not bool(torch.isfinite(entry["boxes"]).all()):
+                raise ValueError(f"predict: expected finite boxes (k, 4), got {tuple(entry['boxes'].shape)}")
+            if count == len(boxes):
+                raise ValueError(f"boxes: expected one for every picture, got {len(boxes)} for more pictures")
+            picture += [count] * len(entry["scores"])
+            score.append(entry["scores"].detach().float().cpu())
+            iou.append(box_iou(entry["boxes"].detach().float().cpu(), boxes[count]))
+            count += 1
+    if count != len(boxes) or not count:
+        raise ValueError(f"boxes: expected one for every picture, at least one, got {len(boxes)} for {count} pictures")
+    scores = torch.cat(score)
+    order = scores.argsort(descending=True, stable=True)
+    return DetectionTable(torch.tensor(picture, dtype=torch.long)[order], scores[order], torch.cat(iou)[order], count)
+
+
+def bootstrap(
+    statistic: Callable[[torch.Tensor], torch.Tensor], pictures: int, *, resamples: int = 300, seed: int = 0
+) -> Estimate:
+    """A statistic of pictures and its percentile interval over resampled pictures.
+
+    Args:
+        statistic: From how often each picture counts, shape (r, n), to (r,).
+        pictures: n.
+        resamples: Number of resamples.
+        seed: Of the resamples; the same seed pairs the resamples of two tables.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randint(pictures, (resamples, pictures), generator=generator)
+    weight = torch.zeros(resamples, pictures).scatter_add(1, draws, torch.ones(draws.shape))
+    low, high = statistic(weight).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Estimate(float(statistic(torch.ones(1, pictures))[0]), low, high)
+
+
+def average_precision(table: DetectionTable, threshold: float = 0.5) -> Estimate:
+    """AP with its interval."""
+    return bootstrap(lambda weight: table.average_precision(threshold, weight=weight), table.pictures)
+
+
+def precision_gap(predicted: DetectionTable, rendered: DetectionTable, threshold: float = 0.5) -> Estimate:
+    """AP in full renders less AP in predicted pictures of the same views; the interval is of the paired difference."""
+    return bootstrap(
+        lambda weight: (
+            rendered.average_precision(threshold, weight=weight) - predicted.average_precision(threshold, weight=weight)
+        ),
+        predicted.pictures,
+    )
+
+
+def cells(
+    table: DetectionTable, values: torch.Tensor, edges: Sequence[float], threshold: float = 0.5
+) -> list[tuple[str, int, Estimate]]:
+    """AP by intervals of a condition.
+
+    Args:
+        table: Detections.
+        values: The condition of each picture, shape (n,).
+        edges: Increasing bounds of the cells.
+        threshold: Smallest overlap of a correct detection.
+
+    Returns:
+        Interval, number of pictures, AP; cells without pictures are left out.
+    """
+    rows = []
+    for low, high in itertools.pairwise(edges):
+        inside = (values >= low) & (values < high)
+        if not bool(inside.any()):
+            continue
+        where = inside.nonzero().flatten()
+        place = torch.full((table.pictures,), -1).scatter(0, where, torch.arange(len(where)))
+        keep = place[table.picture] >= 0
+        part = DetectionTable(place[table.picture][keep], table.score[keep], table.iou[keep], len(where))
+        rows.append((f"{low:g} to {high:g}", len(where), average_precision(part, threshold)))
+    return rows
