@@ -81,7 +81,9 @@ def kernels(real):
             if kind == FIXED_COROTATED or kind == SNOW:
                 tau = (Fp - rotation(Fp)) * wp.transpose(Fp) * (two * mu) + spherical(lam * J * (J - one))
                 if kind == SNOW:
-                    tau = tau * wp.exp(real(coefficients[p, 2]) * (one - wp.exp(q[clock[0], p])))
+                    tau = tau * wp.exp(
+                        real(coefficients[p, 2]) * (one - wp.exp(q[wp.min(clock[0], q.shape[0] - 1), p]))
+                    )
             elif kind == NEO_HOOKEAN:
                 tau = Fp * wp.transpose(Fp) * mu + spherical(half * lam * (J * J - one) - mu)
             elif kind == FLUID:
@@ -147,7 +149,7 @@ def kernels(real):
                 R = rotation(Fp)
                 h = one
                 if kind == SNOW:
-                    h = wp.exp(real(coefficients[p, 2]) * (one - wp.exp(q[clock[0], p])))
+                    h = wp.exp(real(coefficients[p, 2]) * (one - wp.exp(q[wp.min(clock[0], q.shape[0] - 1), p])))
                 D = symmetric((Fp - R) * wp.transpose(Fp))
                 TF = T * Fp
                 F_bar = (TF + T * (Fp - R) - rotation_adjoint(Fp, R, TF)) * (two * mu * h)
@@ -157,7 +159,7 @@ def kernels(real):
                 if kind == SNOW:
                     h_bar = mu * mu_bar + lam * lam_bar  # equals h dL/dh
                     xi = real(coefficients[p, 2])
-                    expq = wp.exp(q[clock[0], p])
+                    expq = wp.exp(q[wp.min(clock[0], q.shape[0] - 1), p])
                     q_bar_out[p] = q_bar_out[p] - h_bar * xi * expq
                     coefficients_bar_out[p, 2] += wp.float64(h_bar * (one - expq))
             elif kind == NEO_HOOKEAN:

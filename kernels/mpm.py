@@ -115,10 +115,10 @@ def kernels(real):
     @wp.kernel(module=module, enable_backward=False)
     def tick(clock: wp.array(dtype=int), slots: int, by: int):
         """Advance (by = 1) or turn back (by = -1) the clock."""
-        step = clock[2] + by
-        clock[0] = step % slots
-        clock[1] = (step + 1) % slots
-        clock[2] = step
+        slot = (clock[0] + by + slots) % slots
+        clock[0] = slot
+        clock[1] = (slot + 1) % slots
+        clock[2] = clock[2] + by
 
     @wp.kernel(module=module, enable_backward=False)
     def p2g(

@@ -80,7 +80,7 @@ def kernels(real):
         if kind < 0:
             return
         t1 = clock[1]
-        q0 = q[clock[0], p]
+        q0 = q[wp.min(clock[0], q.shape[0] - 1), p]
         q1 = q0
         F = F_trial[p]
         if kind == FLUID:
@@ -143,7 +143,7 @@ def kernels(real):
             if changed:
                 F = U * wp.diag(g) * wp.transpose(V)
         F_out[t1, p] = F
-        q_out[t1, p] = q1
+        q_out[wp.min(t1, q_out.shape[0] - 1), p] = q1
 
     @wp.kernel(module=module, enable_backward=False)
     def return_map_adjoint(
@@ -174,7 +174,7 @@ def kernels(real):
                 out = cofactor(F) * (third * wp.pow(J, -two * third) * (B[0, 0] + B[1, 1] + B[2, 2]))
             F_bar[p] = out
             return
-        q0 = q[clock[0], p]
+        q0 = q[wp.min(clock[0], q.shape[0] - 1), p]
         qb = q_bar[p]
         U, s, V = svd(F)
         G = wp.transpose(U) * F_bar[p] * V

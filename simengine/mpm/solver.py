@@ -2,8 +2,8 @@
 
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
-from simengine.ops import mpm
-from simengine.solve.rollout import AbstractSolver
+from simengine.ops import mpm, mpm_rollout
+from simengine.solve.rollout import AbstractAdjoint, AbstractSolver
 
 
 class MPMSolver(AbstractSolver):
@@ -43,3 +43,31 @@ class MPMSolver(AbstractSolver):
         )
         F, q = model.return_map(F_trial, state.q)
         return MPMState(x, v, C, F, q)
+
+    def run(
+        self, state: MPMState, first_step: int, saved: tuple[int, ...], adjoint: AbstractAdjoint
+    ) -> MPMState | None:
+        """The states after the steps `saved` in one autograd node, by replays of captured launches.
+
+        Returns None, so that the rollout goes step by step, where a law is not one of the shipped ones.
+        """
+        model = self.model
+        if not model.fused:
+            return None
+        n, steps = len(state.x), saved[-1]
+        mass, volume = model.body(state.x)
+        elastic, plastic = model.packed(n, "elasticity"), model.packed(n, "plasticity")
+        return MPMState(
+            *mpm_rollout.rollout(
+                (state.x, state.v, state.C, state.F, state.q),
+                mass=mass,
+                volume=volume,
+                table=model.table(state.x, first_step, max(steps, 1)),
+                laws=(elastic[0], plastic[0]),
+                coefficients=(elastic[1], plastic[1]),
+                grid=model.grid,
+                schedule=mpm_rollout.Schedule(
+                    saved=saved, every=adjoint.stretch(steps), first_step=first_step, history=model.uses_history
+                ),
+            )
+        )

@@ -113,13 +113,17 @@ class Workspace:
         """Arguments of the grid kernels that describe boundaries."""
         return [clock, self.faces, self.grid.thickness, self.kinds, table, self.active]
 
-    def raise_flagged(self) -> None:
+    def raise_flagged(self, first_step: int = 0) -> None:
         """Raise what a kernel recorded, and clear the record; synchronises with the device.
+
+        Args:
+            first_step: Number of the step that the clock calls 0.
 
         Raises:
             SimulationError: A particle left the grid or a field became non-finite.
         """
         code, step, particle = self.flag_tensor.tolist()
+        step += first_step
         if code == 0:
             return
         self.flag_tensor.zero_()

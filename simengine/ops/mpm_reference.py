@@ -29,7 +29,7 @@ def _face(u: torch.Tensor, inside: torch.Tensor, normal: torch.Tensor, mode: int
     tangent = u - un * normal
     length = tangent.norm(dim=1, keepdim=True)
     safe = torch.where(length > 0, length, 1.0)
-    slid = tangent * torch.clamp(1 + mu * un / safe, min=0.0) if float(mu) > 0 else tangent
+    slid = tangent * torch.clamp(1 + mu * un / safe, min=0.0)
     new = torch.where(un < 0, slid, u) if mode == 2 else torch.zeros_like(u)
     return torch.where(inside[:, None], new, u)
 
