@@ -9,6 +9,9 @@ from simengine.ops.constitutive import elasticity as kernel
 class _Solid(AbstractElasticity):
     """A law with Young's modulus E [Pa] and Poisson's ratio nu [1]."""
 
+    E: torch.Tensor
+    nu: torch.Tensor
+
     def __init__(self, E: Coefficient, nu: Coefficient) -> None:
         super().__init__()
         self._set("E", E, above=0.0)
@@ -77,6 +80,9 @@ class TaitFluid(AbstractElasticity):
 
     kind = kernel.TAIT
 
+    K: torch.Tensor
+    gamma: torch.Tensor
+
     def __init__(self, K: Coefficient, gamma: Coefficient = 7.0) -> None:
         super().__init__()
         self._set("K", K, above=0.0)
@@ -98,6 +104,8 @@ class Snow(_Solid):
 
     kind = kernel.SNOW
     uses_history = True
+
+    hardening: torch.Tensor
 
     def __init__(self, E: Coefficient, nu: Coefficient, hardening: Coefficient = 10.0) -> None:
         super().__init__(E, nu)

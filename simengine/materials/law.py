@@ -100,6 +100,9 @@ class Material(nn.Module):
         plasticity: Module F -> F.
     """
 
+    elasticity: nn.Module
+    plasticity: nn.Module
+
     def __init__(self, elasticity: nn.Module, plasticity: nn.Module) -> None:
         super().__init__()
         self.elasticity = elasticity

@@ -31,6 +31,11 @@ class VonMises(AbstractPlasticity):
     kind = kernel.VON_MISES
     uses_history = True
 
+    E: torch.Tensor
+    nu: torch.Tensor
+    yield_stress: torch.Tensor
+    hardening: torch.Tensor
+
     def __init__(
         self, E: Coefficient, nu: Coefficient, yield_stress: Coefficient, hardening: Coefficient = 0.0
     ) -> None:
@@ -56,6 +61,11 @@ class DruckerPrager(AbstractPlasticity):
     """
 
     kind = kernel.DRUCKER_PRAGER
+
+    E: torch.Tensor
+    nu: torch.Tensor
+    friction_angle: torch.Tensor
+    cohesion: torch.Tensor
 
     def __init__(
         self, E: Coefficient, nu: Coefficient, friction_angle: Coefficient = 25.0, cohesion: Coefficient = 0.0
@@ -93,6 +103,9 @@ class SnowCompaction(AbstractPlasticity):
     kind = kernel.SNOW
     uses_history = True
 
+    critical_compression: torch.Tensor
+    critical_stretch: torch.Tensor
+
     def __init__(self, critical_compression: Coefficient = 2.5e-2, critical_stretch: Coefficient = 7.5e-3) -> None:
         super().__init__()
         self._set("critical_compression", critical_compression, above=0.0, below=1.0)
@@ -117,6 +130,13 @@ class HerschelBulkley(AbstractPlasticity):
 
     kind = kernel.HERSCHEL_BULKLEY
     uses_history = True
+
+    E: torch.Tensor
+    nu: torch.Tensor
+    yield_stress: torch.Tensor
+    consistency: torch.Tensor
+    exponent: torch.Tensor
+    dt: torch.Tensor
 
     def __init__(
         self,

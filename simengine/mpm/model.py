@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -34,6 +35,11 @@ class MPMModel(nn.Module):
         ValueError: An argument is out of range or a shape does not fit.
     """
 
+    materials: Sequence[Material]
+    volume: torch.Tensor
+    mass: torch.Tensor
+    material_ids: torch.Tensor | None
+
     def __init__(
         self,
         *,
@@ -56,7 +62,7 @@ class MPMModel(nn.Module):
             raise ValueError("materials must hold at least one Material, got none")
         if not math.isfinite(length) or length <= 0:
             raise ValueError(f"length must be positive and finite [m], got {length}")
-        self.materials = nn.ModuleList(materials)
+        self.materials = cast("Sequence[Material]", nn.ModuleList(materials))
         self.boundaries = nn.ModuleList(boundaries)
         walls = [b for b in boundaries if isinstance(b, Walls)]
         if len(walls) > 1:
