@@ -72,6 +72,12 @@ class ImplicitAdjoint(AbstractAdjoint):
             )
         with torch.enable_grad():
             v = system.solve_hessian(y, grad_y, tensors, gauss_newton=self.gauss_newton).to(y.dtype)
+            if not bool(v.isfinite().all()):
+                bad = (~v.isfinite().all(dim=1)).nonzero().flatten().tolist()
+                raise RuntimeError(
+                    f"implicit gradient of problems {bad[:8]}: the Hessian is singular or not positive definite there, "
+                    "so the solution is no strict minimum; add rows or a regularising one, or tighten the tolerance"
+                )
             # partial derivative of v . F at fixed v and y: with respect to aliases that y and v do not depend on
             aliases = [t.view_as(t) if t.requires_grad else t for t in tensors]
             total = -(v * system.optimality(y, aliases)).sum()

@@ -27,7 +27,8 @@ class AbstractLeastSquaresSolver(abc.ABC):
 
     Attributes:
         tolerance: A problem has converged when the undamped step would change J y, in the norm, by less than this
-            fraction of |r| plus |diag(J^T J)^1/2 y|, or where rounding keeps the gradient from falling further.
+            fraction of |r| plus |diag(J^T J)^1/2 y|, or where the sum of squares cannot tell any more
+            and Newton steps on the gradient have done the rest.
         max_iterations: Trials per problem.
     """
 
@@ -231,7 +232,7 @@ def _iterate(
     status = torch.full((batch,), _ACTIVE, device=device)
     iterations = torch.zeros(batch, dtype=torch.long, device=device)
     damping = torch.full((batch,), solver.initial_damping, dtype=torch.float64, device=device)
-    growth, nearest = torch.full_like(damping, 2.0), torch.full_like(damping, torch.inf)
+    growth, rough = torch.full_like(damping, 2.0), torch.zeros_like(status, dtype=torch.bool)
     iteration = 0
     try:
         cost, lin = system.cost(y, everyone), system.linearise(y, everyone)
@@ -247,21 +248,20 @@ def _iterate(
             # reduction of the linear model: 1/2 step . (damping D step - g)
             predicted = 0.5 * (step * (damping[which, None] * d * step - g)).sum(dim=1)
             norm = (2 * c).sqrt()
-            precise = solver.tolerance * (norm + (d * y[which].double().square()).sum(dim=1).sqrt())
+            weighted = (d * y[which].double().square()).sum(dim=1).sqrt()
+            precise = (solver.tolerance * (norm + weighted)).maximum(_VISIBLE * eps * weighted)
             limit = precise.maximum(_VISIBLE * eps**0.5 * norm)
             near = (2 * predicted).clamp_min(0).sqrt() <= limit
-            ended = torch.zeros_like(near)
             if bool(near.any()):  # the damping may have made the step small: the undamped one decides
                 undamped = system.gram.solve(here, torch.full_like(c, 1e-13), -g)
                 offset = (-g * undamped).sum(dim=1).clamp_min(0).sqrt().detach()
                 near &= (offset <= limit) | ~offset.isfinite()
-                ended = near & ~((offset > precise) & (offset < 0.7 * nearest[which]))
-                nearest[which[near]] = offset[near]
+                rough[which] = near & (offset > precise)
             iterations[which] = iteration
             trial = torch.where(solvable[:, None], y[which] + step.to(y.dtype), y[which])
             trial_cost = torch.where(solvable, system.cost(trial, which), torch.nan)
             gain = ((c - trial_cost) / predicted.clamp_min(torch.finfo(torch.float64).tiny)).detach()
-            # steps whose effect drowns in the rounding of the cost are taken as long as the gradient falls
+            # a last step whose effect drowns in the rounding of the cost
             harmless = near & (trial_cost <= c * (1 + _VISIBLE**2 * eps))
             taken = solvable & (solver.accept(gain) | harmless)
             if bool(taken.any()):
@@ -270,13 +270,15 @@ def _iterate(
                 fresh = system.linearise(y[moved], moved)
                 lin = {name: value.index_copy(0, moved, fresh[name]) for name, value in lin.items()}
                 status[moved[~_finite(cost[moved], fresh)]] = Result.NONFINITE
-            told = torch.where(harmless, torch.ones_like(gain), gain)
-            damping[which], growth[which] = solver.next_damping(damping[which], growth[which], told)
+            damping[which], growth[which] = solver.next_damping(damping[which], growth[which], gain)
             status[which[solver.failed(solvable)]] = Result.SINGULAR
             status[which[solver.failed(trial_cost.isfinite() | ~solvable)]] = Result.NONFINITE
-            status[which[ended & (status[which] == _ACTIVE)]] = Result.SUCCESS
+            status[which[near & (status[which] == _ACTIVE)]] = Result.SUCCESS
             stuck = which[(damping[which] > _LARGEST_DAMPING) & (status[which] == _ACTIVE)]
             status[stuck] = Result.STAGNATED
+        rough &= status == Result.SUCCESS
+        if bool(rough.any()) and not y.requires_grad:
+            y, lin["gradient"] = _polish(system, y, rough, lin["diagonal"])
     except Exception as error:
         raise _named(error, iteration, (status == _ACTIVE).nonzero().flatten(), y) from error
     status[status == _ACTIVE] = Result.MAX_ITERATIONS
@@ -291,6 +293,23 @@ def _iterate(
         "damping": damping,
     }
     return y, status, stats
+
+
+def _polish(
+    system: AbstractSystem, y: torch.Tensor, rough: torch.Tensor, diagonal: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Newton steps on the gradient, which still tells where the cost drowns in rounding: two digits become twelve."""
+    scale = diagonal.clamp_min(torch.finfo(diagonal.dtype).tiny).rsqrt()
+    gradient = system.optimality(y, system.tensors).detach()
+    for _ in range(3):
+        step = system.solve_hessian(y, gradient, system.tensors, gauss_newton=False).detach()
+        trial = torch.where(rough[:, None] & step.isfinite(), y - step.to(y.dtype), y)
+        fresh = system.optimality(trial, system.tensors).detach()
+        rough = rough & ((scale * fresh).norm(dim=1) < 0.5 * (scale * gradient).norm(dim=1))
+        if not bool(rough.any()):
+            break
+        y, gradient = torch.where(rough[:, None], trial, y), torch.where(rough[:, None], fresh, gradient)
+    return y, gradient
 
 
 def _finite(cost: torch.Tensor, lin: dict[str, torch.Tensor]) -> torch.Tensor:

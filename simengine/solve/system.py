@@ -53,7 +53,7 @@ class AbstractSystem(abc.ABC):
     def solve_hessian(
         self, y: torch.Tensor, b: torch.Tensor, tensors: Sequence[torch.Tensor], *, gauss_newton: bool
     ) -> torch.Tensor:
-        """Solve H v = b with H = dF/dy = J^T J + sum_i r_i Hess r_i, or J^T J alone; shape (b, n)."""
+        """H^-1 b, shape (b, n), with H = dF/dy = J^T J + sum_i r_i Hess r_i, or J^T J alone; NaN where singular."""
 
 
 class FunctionSystem(AbstractSystem):
@@ -168,4 +168,5 @@ class FunctionSystem(AbstractSystem):
             hessian = j.mT @ j
         else:
             hessian = self._map(torch.func.jacfwd(self._optimality_one), y, tensors).double()
-        return torch.linalg.solve(hessian, b.double())
+        v, info = torch.linalg.solve_ex(hessian, b.double())
+        return torch.where((info == 0)[:, None], v, torch.nan)
