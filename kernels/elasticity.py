@@ -27,7 +27,7 @@ NUM_COEFFICIENTS = 3
 def kernels(real):
     """Kernels `stress` and `stress_adjoint` for wp.float32 or wp.float64."""
     f = matrix_functions(real)
-    module, vec3, mat33 = f"simengine_{real.__name__}", f.vec3, f.mat33
+    module, vec3, mat33 = f"simengine_laws_{real.__name__}", f.vec3, f.mat33
     svd, rotation, rotation_adjoint, cofactor = f.svd, f.rotation, f.rotation_adjoint, f.cofactor
     log_difference, ratio = f.log_difference, f.ratio
     one, two, half = real(1.0), real(2.0), real(0.5)

@@ -25,10 +25,11 @@ LEFT_GRID, BAD_STRESS, BAD_X, BAD_V, BAD_C = 1, 2, 3, 4, 5  # codes in `flag`
 
 
 @functools.cache
-def kernels(real):
-    """The kernels for `real` (wp.float32 or wp.float64), in the module `simengine_<real>`."""
+def kernels(real, wraps):
+    """The kernels for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without."""
     f = contact_functions(real)
-    module, vec3, mat33, vec4 = f"simengine_{real.__name__}", f.vec3, f.mat33, wp.types.vector(4, real)
+    module = f"simengine_mpm_{real.__name__}{'_periodic' if wraps else ''}"
+    vec3, mat33, vec4 = f.vec3, f.mat33, wp.types.vector(4, real)
     boundary_velocity, boundary_adjoint = f.boundary_velocity, f.boundary_adjoint
     array2d = wp.array2d
 
@@ -49,13 +50,22 @@ def kernels(real):
         h = real(0.5)
         return wp.vec3i(int(wp.floor(s[0] - h)), int(wp.floor(s[1] - h)), int(wp.floor(s[2] - h)))
 
-    @wp.func(module=module)
-    def wrap(base: int, n: int):
-        # base modulo n where the axis is periodic; elsewhere particles off the grid have been refused
-        k = base % n
-        if k < 0:
-            k += n
-        return wp.vec3i(k, wp.where(k + 1 >= n, k + 1 - n, k + 1), wp.where(k + 2 >= n, k + 2 - n, k + 2))
+    if wraps:
+
+        @wp.func(module=module)
+        def nodes(base: int, n: int, periodic: int):
+            # the three nodes of an axis, modulo n where it is periodic
+            k = base
+            if periodic != 0:
+                k = base % n
+                if k < 0:
+                    k += n
+            return wp.vec3i(k, wp.where(k + 1 >= n, k + 1 - n, k + 1), wp.where(k + 2 >= n, k + 2 - n, k + 2))
+    else:
+
+        @wp.func(module=module)
+        def nodes(base: int, n: int, periodic: int):
+            return wp.vec3i(base, base + 1, base + 2)
 
     @wp.func(module=module)
     def inside(s: vec3, size: wp.vec3i, periodic: wp.vec3i):
@@ -167,9 +177,9 @@ def kernels(real):
         wx = weights(d[0])
         wy = weights(d[1])
         wz = weights(d[2])
-        ix = wrap(base[0], size[0])
-        iy = wrap(base[1], size[1])
-        iz = wrap(base[2], size[2])
+        ix = nodes(base[0], size[0], periodic[0])
+        iy = nodes(base[1], size[1], periodic[1])
+        iz = nodes(base[2], size[2], periodic[2])
         mark(active_out, size, ix, iy, iz, 1)
         m = mass[p]
         A = tau[p] * (-dt * volume[p] * real(4.0) / (dx * dx)) + Cp * m
@@ -268,9 +278,9 @@ def kernels(real):
         wx = weights(d[0])
         wy = weights(d[1])
         wz = weights(d[2])
-        ix = wrap(base[0], size[0])
-        iy = wrap(base[1], size[1])
-        iz = wrap(base[2], size[2])
+        ix = nodes(base[0], size[0], periodic[0])
+        iy = nodes(base[1], size[1], periodic[1])
+        iz = nodes(base[2], size[2], periodic[2])
         v = vec4()
         gx = vec4()
         gy = vec4()
@@ -351,9 +361,9 @@ def kernels(real):
         wx = weights(d[0])
         wy = weights(d[1])
         wz = weights(d[2])
-        ix = wrap(base[0], size[0])
-        iy = wrap(base[1], size[1])
-        iz = wrap(base[2], size[2])
+        ix = nodes(base[0], size[0], periodic[0])
+        iy = nodes(base[1], size[1], periodic[1])
+        iz = nodes(base[2], size[2], periodic[2])
         mark(active_out, size, ix, iy, iz, 1)
         m = mass[p]
         A = tau[p] * (-dt * volume[p] * real(4.0) / (dx * dx)) + C[t, p] * m
@@ -489,9 +499,9 @@ def kernels(real):
         dwx = slopes(d[0])
         dwy = slopes(d[1])
         dwz = slopes(d[2])
-        ix = wrap(base[0], size[0])
-        iy = wrap(base[1], size[1])
-        iz = wrap(base[2], size[2])
+        ix = nodes(base[0], size[0], periodic[0])
+        iy = nodes(base[1], size[1], periodic[1])
+        iz = nodes(base[2], size[2], periodic[2])
         m = mass[p]
         stress_factor = -dt * volume[p] * real(4.0) / (dx * dx)
         A = tau[p] * stress_factor + C[t, p] * m
@@ -504,31 +514,40 @@ def kernels(real):
         gx = vec4()
         gy = vec4()
         gz = vec4()
-        px = real(0.0)
-        py = real(0.0)
-        pz = real(0.0)
+        px = vec4()  # cotangents of x through the weights, still to be summed over the components
+        py = vec4()
+        pz = vec4()
         for i in range(3):
             for j in range(3):
                 w = wx[i] * wy[j]
                 row = (ix[i] * size[1] + iy[j]) * size[2]
                 a = o + ax * real(i) + ay * real(j)
                 b = ob + bx * real(i) + by * real(j)
-                along = real(0.0)
-                for k in range(3):
-                    v_i = velocity[row + iz[k]]
-                    g_i = momentum_bar[row + iz[k]]
-                    e = wp.dot(g_i, a + az * real(k)) + wp.dot(v_i, b + bz * real(k))
-                    along += e * wz[k]
-                    pz += e * w * dwz[k]
-                    wk = w * wz[k]
-                    sum_v += v_i * wk
-                    g_w = g_i * wk
-                    sum_g += g_w
-                    gx += g_w * real(i)
-                    gy += g_w * real(j)
-                    gz += g_w * real(k)
-                px += along * dwx[i] * wy[j]
-                py += along * wx[i] * dwy[j]
+                v0 = velocity[row + iz[0]]
+                v1 = velocity[row + iz[1]]
+                v2 = velocity[row + iz[2]]
+                g0 = momentum_bar[row + iz[0]]
+                g1 = momentum_bar[row + iz[1]]
+                g2 = momentum_bar[row + iz[2]]
+                e0 = wp.cw_mul(g0, a) + wp.cw_mul(v0, b)
+                a = a + az
+                b = b + bz
+                e1 = wp.cw_mul(g1, a) + wp.cw_mul(v1, b)
+                a = a + az
+                b = b + bz
+                e2 = wp.cw_mul(g2, a) + wp.cw_mul(v2, b)
+                along = e0 * wz[0] + e1 * wz[1] + e2 * wz[2]
+                px += along * (dwx[i] * wy[j])
+                py += along * (wx[i] * dwy[j])
+                pz += (e0 * dwz[0] + e1 * dwz[1] + e2 * dwz[2]) * w
+                sum_v += (v0 * wz[0] + v1 * wz[1] + v2 * wz[2]) * w
+                g1 = g1 * wz[1]
+                g2 = g2 * wz[2]
+                g0 = (g0 * wz[0] + g1 + g2) * w
+                sum_g += g0
+                gx += g0 * real(i)
+                gy += g0 * real(j)
+                gz += (g1 + g2 * real(2.0)) * w
         gx = (gx - sum_g * d[0]) * dx
         gy = (gy - sum_g * d[1]) * dx
         gz = (gz - sum_g * d[2]) * dx
@@ -538,7 +557,9 @@ def kernels(real):
         body_bar_out[p, 1] += wp.float64(-dt * real(4.0) / (dx * dx) * wp.ddot(A_bar, tau[p]))
         tau_bar_out[p] = A_bar * stress_factor
         u = vec3(sum_v[0], sum_v[1], sum_v[2])
-        x_bar[p] = x_bar[p] + vec3(px, py, pz) / dx - wp.transpose(A) * g - wp.transpose(B) * u
+        one = vec4(real(1.0), real(1.0), real(1.0), real(1.0))
+        along_x = vec3(wp.dot(px, one), wp.dot(py, one), wp.dot(pz, one))
+        x_bar[p] = x_bar[p] + along_x / dx - wp.transpose(A) * g - wp.transpose(B) * u
         v_bar[p] = g * m
         C_bar[p] = A_bar * m
         F_bar[p] = F_bar[p] + wp.transpose(C_next[clock[1], p]) * F_bar[p] * dt

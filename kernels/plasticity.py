@@ -33,7 +33,7 @@ NUM_COEFFICIENTS = 5
 def kernels(real):
     """Kernels `return_map` and `return_map_adjoint` for wp.float32 or wp.float64."""
     f = matrix_functions(real)
-    module, vec3, mat33 = f"simengine_{real.__name__}", f.vec3, f.mat33
+    module, vec3, mat33 = f"simengine_laws_{real.__name__}", f.vec3, f.mat33
     svd, cofactor = f.svd, f.cofactor
     log_difference, exp_difference, ratio = f.log_difference, f.exp_difference, f.ratio
     zero, one, two, third = real(0.0), real(1.0), real(2.0), real(1.0 / 3.0)

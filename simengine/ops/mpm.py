@@ -87,6 +87,7 @@ class Workspace:
         for n in grid.size:
             blocks *= -(-n // kernels.BLOCK)
         self.grid = grid
+        self.kernels = kernels.kernels(real, any(grid.periodic))
         vec4 = wp.types.vector(4, real)
 
         def node_array() -> wp.array:
@@ -166,7 +167,8 @@ class _Step(torch.autograd.Function):
         grid: Grid,
         step: int,
     ) -> tuple[torch.Tensor, ...]:
-        n, space, k = len(x), workspace(grid, x), kernels.kernels(bridge.scalar(x))
+        n, space = len(x), workspace(grid, x)
+        k = space.kernels
         clock = still(x)
         clock[2] = step
         x1, v1, C1, F1 = torch.empty_like(x), torch.empty_like(v), torch.empty_like(C), torch.empty_like(F)
@@ -193,7 +195,8 @@ class _Step(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, v, C, F, tau, mass, volume, table, C1, clock = ctx.saved_tensors
-        n, space, k = len(x), workspace(ctx.grid, x), kernels.kernels(bridge.scalar(x))
+        n, space = len(x), workspace(ctx.grid, x)
+        k = space.kernels
         x_bar, v_bar, C_bar, F_bar = (c.contiguous().clone() for c in cotangents)
         tau_bar = torch.empty_like(tau)
         body_bar = torch.zeros(n, 2, dtype=torch.float64, device=x.device)

@@ -15,7 +15,6 @@ import warp as wp
 from torch.autograd.function import once_differentiable
 
 from simengine.kernels import elasticity, plasticity
-from simengine.kernels import mpm as kernels
 from simengine.ops import bridge
 from simengine.ops.constitutive import matrix, vector
 from simengine.ops.mpm import Grid, Workspace
@@ -61,7 +60,7 @@ class _Flight:
         n, real = len(like), bridge.scalar(like)
         self.n, self.slots, self.like, self.schedule = n, slots, like, schedule
         self.space = Workspace(grid, like)
-        self.k, self.e, self.p = kernels.kernels(real), elasticity.kernels(real), plasticity.kernels(real)
+        self.k, self.e, self.p = self.space.kernels, elasticity.kernels(real), plasticity.kernels(real)
         self.plastic = bool((laws[1] != plasticity.IDENTITY).any())
         self.slots_q = slots if schedule.history else 1
 
@@ -138,7 +137,8 @@ class _Flight:
 
     def _capture(self, record: Any) -> Any:
         device = wp.device_from_torch(self.like.device)
-        wp.load_module(f"simengine_{bridge.scalar(self.like).__name__}", device=device)  # none may load in a capture
+        for kernel in (self.k.p2g, self.e.stress):
+            wp.load_module(kernel.module, device=device)  # none may load in a capture
         stream = wp.stream_from_torch(torch.cuda.current_stream(self.like.device)) if self.like.is_cuda else None
         with wp.ScopedCapture(device=device, stream=stream) as capture:
             record()
