@@ -1,0 +1,182 @@
+"""Physics from pixels: numbers of a moving body from videos of it, with gradients through pictures and motion."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+
+from simengine.fit.camera_pose import camera_of
+from simengine.fit.gradient import GradientTraining
+from simengine.fit.least_squares_training import LeastSquaresTraining
+from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.pictures import comparison, contact_sheet, pyramid, summary_rows
+from simengine.fit.staged import StagedTraining
+from simengine.fit.training import AbstractTraining
+from simengine.mpm import MPMSolver
+from simengine.render import Look, SurfelRenderer
+from simengine.scene.base import SceneError
+from simengine.scene.render import VideoSpec
+from simengine.solve import CheckpointAdjoint, rollout
+from simengine.view.report import Picture, Table, write_report
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+
+Values = dict[str, torch.Tensor]
+POSITIVE = ("E", "yield_stress", "friction_angle")
+
+
+class VideoMisfit:
+    """Videos of a true motion, and how those of another differ from them.
+
+    Everything is computed in float64, so that differences check the adjoint.
+
+    Attributes:
+        observed: Linear RGB, shape (cameras, frames, h, w, 3).
+    """
+
+    def __init__(self, spec: VideoSpec, *, seed: int) -> None:
+        self.spec = spec
+        unknown = set(spec.parameters) - set(spec.motion.variables())
+        if unknown:
+            raise SceneError(
+                f"task.parameters: {sorted(unknown)[0]!r} is no number of the motion; "
+                f"known: {', '.join(sorted(spec.motion.variables()))}"
+            )
+        cameras = [camera_of(camera, dtype=torch.float64) for camera in spec.cameras]
+        radius = 0.9 * min(spec.motion.grid.dx / body.particles_per_cell for body in spec.motion.bodies)
+        x, _, ids = (torch.as_tensor(array) for array in spec.motion.particles())
+        box = next(iter([body.shape for body in spec.motion.bodies]))
+        spacing = getattr(box, "size", None), getattr(box, "counts", None)
+        if spacing[0] and spacing[1]:  # a lattice of its own
+            radius = 0.9 * max(a / b for a, b in zip(*spacing, strict=True))
+        look = Look(background=(1.0, 1.0, 1.0), shading=False)
+        self._renderers = [SurfelRenderer(camera, radius=radius, look=look) for camera in cameras]
+        self._colours = _colours(spec, x, ids)
+        with torch.no_grad():
+            exact = self.pictures({})
+        noise = torch.randn(exact.shape, generator=torch.Generator().manual_seed(seed), dtype=exact.dtype)
+        self.observed = exact + spec.noise * noise
+
+    def simulate(self, values: Values, *, frames: int | None = None) -> torch.Tensor:
+        """Positions [m] at the first so many frames of the video, shape (frames, n, 3)."""
+        motion, frames = self.spec.motion, frames or self.spec.frames
+        every = motion.grid.num_steps // self.spec.frames
+        model, state = motion.build(device="cpu", double=True, values=values)
+        trajectory = rollout(MPMSolver(model), state, frames * every, save_every=every, adjoint=CheckpointAdjoint())
+        positions: torch.Tensor = trajectory.states.x[1:]
+        return positions
+
+    def pictures(self, values: Values, *, frames: int | None = None) -> torch.Tensor:
+        """Videos of the motion with some numbers replaced, shape (cameras, frames, h, w, 3)."""
+        positions = self.simulate(values, frames=frames)
+        return torch.stack([renderer(positions, colours=self._colours) for renderer in self._renderers])
+
+    def residual(self, values: Values, *, frames: int | None = None) -> torch.Tensor:
+        """Differences of the pictures and of their halvings, each resolution with the same weight, flat."""
+        frames = frames or self.spec.frames
+        ours = pyramid(self.pictures(values, frames=frames), self.spec.blur)
+        theirs = pyramid(self.observed[:, :frames], self.spec.blur)
+        return torch.cat([((a - b) / math.sqrt(a.numel())).flatten() for a, b in zip(ours, theirs, strict=True)])
+
+    def contact_sheet(self, images: torch.Tensor) -> NDArray[Any]:
+        """The pictures of each camera in a row."""
+        return contact_sheet(images, columns=images.shape[-4])
+
+    def training(self) -> AbstractTraining:
+        """The search for the parameters, over growing parts of the video."""
+        spec = self.spec
+        entries = {}
+        for name, entry in spec.parameters.items():
+            last = name.rpartition(".")[2]
+            lower = 0.0 if last in POSITIVE else -0.99 if last == "nu" else -math.inf
+            upper = 0.5 if last == "nu" else math.inf
+            try:
+                entries[name] = Parameter(
+                    initial=entry.initial,
+                    lower=lower if entry.lower is None else entry.lower,
+                    upper=upper if entry.upper is None else entry.upper,
+                )
+            except ValueError as error:
+                raise SceneError(f"task.parameters.{name}: {error}") from error
+        parameters = ParameterSet(entries)
+        stages = [self._stage(parameters, max(1, round(part * spec.frames))) for part in spec.stages]
+        return StagedTraining(stages, finish=lambda last, out: _finish(self, parameters, last, out))
+
+    def _stage(self, parameters: ParameterSet, frames: int) -> AbstractTraining:
+        spec = self.spec
+        if spec.method == "least_squares":
+            return LeastSquaresTraining(
+                parameters,
+                lambda values: self.residual(values, frames=frames),
+                num_iterations=spec.iterations,
+                tolerance=1e-5,
+            )
+        return GradientTraining(
+            parameters,
+            lambda: {"pixels": self.residual(parameters(), frames=frames).square().sum()},
+            num_iterations=spec.iterations,
+            optimiser=spec.method,
+            learning_rate=spec.learning_rate,
+        )
+
+
+def gradient_check(misfit: VideoMisfit, parameters: ParameterSet, *, step: float = 1e-4) -> dict[str, float]:
+    """The adjoint of the loss on pixels, through all steps of the motion, against central differences.
+
+    Taken a little off the current point (5 % in each coordinate), where the gradient is not zero.
+    """
+    z = parameters.z.detach() + 0.05
+
+    def loss(point: torch.Tensor) -> torch.Tensor:
+        return misfit.residual(parameters(point)).square().sum()
+
+    leaf = z.clone().requires_grad_()
+    (adjoint,) = torch.autograd.grad(loss(leaf), leaf)
+    with torch.no_grad():
+        units = torch.eye(len(z), dtype=z.dtype)
+        difference = torch.stack([(loss(z + step * u) - loss(z - step * u)) / (2 * step) for u in units])
+    return {
+        "relative_error": float((adjoint - difference).norm() / difference.norm()),
+        "steps": misfit.spec.motion.grid.num_steps,
+    }
+
+
+def _finish(
+    misfit: VideoMisfit, parameters: ParameterSet, last: AbstractTraining, out: "RunDirectory"
+) -> dict[str, Any]:
+    """Write pictures, videos and a report; return estimates, their errors and the check of the gradient."""
+    found, truth = parameters.values(), misfit.spec.motion.variables()
+    start = {name: torch.tensor(entry.initial, dtype=torch.float64) for name, entry in parameters.entries.items()}
+    with torch.no_grad():
+        initial, fitted = misfit.pictures(start), misfit.pictures(parameters())
+    summary: dict[str, Any] = {
+        "truth": {name: truth[name] for name in found},
+        "relative_error": {n: abs(value - truth[n]) / abs(truth[n]) for n, value in found.items() if truth[n] != 0},
+        "absolute_error": {name: abs(value - truth[name]) for name, value in found.items()},
+        "pixel_rmse": float((fitted - misfit.observed).square().mean().sqrt()),
+        "initial_pixel_rmse": float((initial - misfit.observed).square().mean().sqrt()),
+        "gradient_check": gradient_check(misfit, parameters),
+    }
+    if isinstance(last, LeastSquaresTraining):
+        summary.update(last.uncertainty())
+    rows = {"observed": misfit.observed[0], "initial guess": initial[0], "fitted": fitted[0]}
+    sheet = comparison(rows)
+    out.write("pictures.png", sheet)
+    out.write("fit.json", {"parameters": found, **summary})
+    out.write("comparison.mp4", torch.cat(list(rows.values()), dim=2), fps=10)
+    table = Table(("figure", "value"), summary_rows({"found": found, **summary}))
+    blocks = {"Figures": [table], "Pictures of the first camera": [Picture(sheet, "observed, initial, fitted")]}
+    write_report(out.path / "report.html", "Physics from pixels", blocks)
+    return summary
+
+
+def _colours(spec: VideoSpec, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Linear RGB of the particles: the body's colour, brighter towards its upper end, so that turns are seen."""
+    colours = torch.tensor([body.color for body in spec.motion.bodies], dtype=torch.float64)[ids]
+    for index in range(len(spec.motion.bodies)):
+        own = ids == index
+        height = (x[own] - x[own].amin(0)) / (x[own].amax(0) - x[own].amin(0)).clamp_min(1e-9)
+        colours[own] *= 0.3 + 1.2 * height
+    return colours.clamp(0, 1)

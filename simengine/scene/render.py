@@ -1,0 +1,207 @@
+"""Scenes of pictures: something is pictured by cameras, and found again from the pictures."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.mpm import CameraSpec, MPMScene, ParameterSpec
+from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
+
+if TYPE_CHECKING:
+    from simengine.fit.training import AbstractTraining
+    from simengine.io.run_directory import RunDirectory
+    from simengine.render import PinholeCamera
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OrbitSpec:
+    """Cameras evenly around the vertical axis.
+
+    Attributes:
+        views: Number of cameras.
+        radius: Their distance from the origin [m].
+        elevation: Their height above the horizontal plane [degrees].
+        field_of_view: Vertical [degrees].
+        size: Pixels along each side of a picture.
+    """
+
+    views: Count = 8
+    radius: Positive = 4.0
+    elevation: Annotated[float, Range(gt=-90, lt=90)] = 20.0
+    field_of_view: Annotated[float, Range(gt=0, lt=180)] = 40.0
+    size: Annotated[int, Range(ge=8, le=4096)] = 64
+
+    def cameras(self, *, views: int | None = None) -> "PinholeCamera":
+        """The cameras as a batch."""
+        from simengine.render import orbit
+
+        return orbit(
+            views or self.views,
+            radius=self.radius,
+            elevation=math.radians(self.elevation),
+            fov_y=math.radians(self.field_of_view),
+            width=self.size,
+            height=self.size,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlobSpec:
+    """A cloud of density peak exp(-r^2/(2 width^2)).
+
+    Attributes:
+        center: Its middle [m].
+        width: Its standard deviation [m].
+        peak: Density in the middle [1/m].
+    """
+
+    center: Vector = (0.0, 0.0, 0.0)
+    width: Positive = 0.35
+    peak: Positive = 4.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TomographySpec:
+    """A density field from pictures of the light it lets through.
+
+    The pictures are evaluated in closed form, not by the renderer that the fit uses.
+
+    Attributes:
+        type: Tells the tasks apart.
+        blobs: What is in the box [-1, 1]^3.
+        orbit: The cameras.
+        resolution: Cells of the fitted density along each side of the box.
+        noise: Standard deviation of the noise of the pictures.
+        iterations: Steps of Adam.
+        learning_rate: Of Adam.
+        smoothness: Weight of the squared differences of neighbouring cells.
+    """
+
+    type: Literal["tomography"] = "tomography"
+    blobs: tuple[BlobSpec, ...] = (BlobSpec(),)
+    orbit: OrbitSpec = dataclasses.field(default_factory=OrbitSpec)
+    resolution: Annotated[int, Range(ge=4, le=512)] = 32
+    noise: NonNegative = 0.0
+    iterations: Count = 150
+    learning_rate: Positive = 0.3
+    smoothness: NonNegative = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CameraPoseSpec:
+    """Where a camera stood, from the silhouette of a known body.
+
+    Attributes:
+        type: Tells the tasks apart.
+        camera: The true camera.
+        num_points: Discs on the surface of the body.
+        initial_turn: How far the search starts from the truth, as a rotation vector [degrees].
+        initial_shift: And as a displacement in camera coordinates [m].
+        iterations: Steps of L-BFGS.
+    """
+
+    type: Literal["camera_pose"] = "camera_pose"
+    camera: CameraSpec
+    num_points: Annotated[int, Range(ge=100, le=1_000_000)] = 20000
+    initial_turn: Vector = (3.0, -4.0, 5.0)
+    initial_shift: Vector = (0.05, -0.04, 0.15)
+    iterations: Count = 25
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VideoSpec:
+    """Numbers of a moving body from videos of it: the loss is on pixels, and its gradient goes through the motion.
+
+    Attributes:
+        type: Tells the tasks apart.
+        motion: The true motion, a scene of kind mpm.
+        cameras: Who sees it.
+        parameters: Dotted key of a number of `motion` -> where its search starts.
+        frames: Pictures of the video, evenly over the motion, the start left out.
+        blur: Halvings of the resolution at which the pictures are compared as well, so that far steps have a slope.
+        noise: Standard deviation of the noise of the pictures.
+        stages: Growing parts of the motion to fit one after another, as fractions; the last is 1.
+        method: lbfgs or adam (through the adjoint of pictures and motion), or least_squares (with uncertainty).
+        iterations: Of each stage.
+        learning_rate: Of adam and lbfgs.
+    """
+
+    type: Literal["video"] = "video"
+    motion: MPMScene
+    cameras: tuple[CameraSpec, ...]
+    parameters: dict[str, ParameterSpec]
+    frames: Count = 10
+    blur: Annotated[int, Range(ge=0, le=6)] = 3
+    noise: NonNegative = 0.0
+    stages: tuple[Annotated[float, Range(gt=0, le=1)], ...] = (0.5, 1.0)
+    method: Literal["lbfgs", "adam", "least_squares"] = "lbfgs"
+    iterations: Count = 4
+    learning_rate: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.cameras:
+            raise ValueError("cameras: a video needs at least one [[task.cameras]]")
+        if not self.parameters:
+            raise ValueError('parameters: name at least one, as in [task.parameters."bodies.0.material.E"]')
+        if self.motion.grid.num_steps % self.frames:
+            raise ValueError(
+                f"frames: {self.frames} does not divide the {self.motion.grid.num_steps} steps of the motion"
+            )
+        if not self.stages or self.stages[-1] != 1.0 or list(self.stages) != sorted(set(self.stages)):
+            raise ValueError(f"stages: expected growing fractions that end with 1.0, got {list(self.stages)}")
+        sizes = {(camera.width, camera.height) for camera in self.cameras}
+        if len(sizes) > 1:
+            raise ValueError(f"cameras: expected one picture size, got {sorted(sizes)}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RenderScene(AbstractScene):
+    """Something to picture, and to find from its pictures.
+
+    Attributes:
+        task: What is pictured and sought; its `type` is tomography, camera_pose or video.
+    """
+
+    kind: ClassVar[str] = "render"
+    task: TomographySpec | CameraPoseSpec | VideoSpec
+
+    def build(self, *, device: str | None = None) -> Any:
+        """The problem of the task: `observed` pictures, `cameras`, and what pictures its estimate."""
+        if device not in (None, "cpu"):
+            raise SceneError(f"scenes of kind {self.kind!r} run on the CPU, got --device {device}")
+        if isinstance(self.task, TomographySpec):
+            from simengine.fit.tomography import Tomography
+
+            return Tomography(self.task, seed=self.seed)
+        if isinstance(self.task, CameraPoseSpec):
+            from simengine.fit.camera_pose import CameraPose
+
+            return CameraPose(self.task)
+        from simengine.fit.video import VideoMisfit
+
+        return VideoMisfit(self.task, seed=self.seed)
+
+    def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
+        """Write the observed pictures as `observed.png`, those of a video as `observed.mp4` too."""
+        problem = self.build(device=device)
+        out.write("observed.png", problem.contact_sheet(problem.observed))
+        summary = {"pictures": math.prod(problem.observed.shape[:-3]), "size": list(problem.observed.shape[-3:-1])}
+        if isinstance(self.task, VideoSpec):
+            out.write("observed.mp4", problem.observed[0], fps=10)
+        return summary
+
+    def render(self, run: Path, file: Path, *, fps: float) -> Path:
+        """Write the observed pictures again; a video suffix turns from view to view or from frame to frame."""
+        from simengine.io import write
+
+        problem = self.build()
+        frames = problem.observed if problem.observed.ndim == 4 else problem.observed[0]
+        if file.suffix in (".mp4", ".gif"):
+            return write(file, frames.expand(*frames.shape[:-1], 3), fps=fps)
+        return write(file, problem.contact_sheet(problem.observed))
+
+    def training(self, *, device: str | None = None) -> "AbstractTraining":
+        """Find what the pictures show."""
+        return self.build(device=device).training()
