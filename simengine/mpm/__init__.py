@@ -3,7 +3,21 @@
 from simengine.mpm.boundaries import Box, Capsule, Plane, Sphere, Walls
 from simengine.mpm.model import MPMModel
 from simengine.mpm.solver import MPMSolver
+from simengine.mpm.stability import cfl_numbers, forecast_memory, recommended_dt
 from simengine.mpm.state import MPMState
 from simengine.ops.mpm import SimulationError
 
-__all__ = ["Box", "Capsule", "MPMModel", "MPMSolver", "MPMState", "Plane", "SimulationError", "Sphere", "Walls"]
+__all__ = [
+    "Box",
+    "Capsule",
+    "MPMModel",
+    "MPMSolver",
+    "MPMState",
+    "Plane",
+    "SimulationError",
+    "Sphere",
+    "Walls",
+    "cfl_numbers",
+    "forecast_memory",
+    "recommended_dt",
+]

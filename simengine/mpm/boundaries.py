@@ -53,6 +53,8 @@ class Walls(nn.Module):
         ValueError: A kind or face is unknown, or only one face of an axis is periodic.
     """
 
+    friction: torch.Tensor
+
     def __init__(
         self,
         kind: FaceKind | Mapping[str, FaceKind] = "slip",
@@ -71,7 +73,7 @@ class Walls(nn.Module):
                 raise ValueError(f"walls: both faces of axis {'xyz'[axis]} must be periodic, or neither")
         if thickness < 1:
             raise ValueError(f"walls: thickness must be at least 1 node, got {thickness}")
-        self.kinds = kinds
+        self.kinds: Mapping[str, str] = kinds
         self.thickness = thickness
         _keep(self, "friction", friction, ((), (6,)))
 
@@ -114,6 +116,11 @@ class AbstractBody(nn.Module):
     """
 
     shape: ClassVar[int]
+    position: torch.Tensor
+    orientation: torch.Tensor
+    friction: torch.Tensor
+    velocity: torch.Tensor
+    angular_velocity: torch.Tensor
 
     def __init__(
         self,
@@ -200,6 +207,7 @@ class Plane(AbstractBody):
     """
 
     shape = contact.PLANE
+    normal: torch.Tensor
 
     def __init__(
         self,

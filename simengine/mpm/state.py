@@ -48,9 +48,9 @@ class MPMState:
         """The same state without its history of operations."""
         return self.map(lambda tensor: tensor.detach())
 
-    def to(self, *args: torch.dtype | torch.device | str) -> "MPMState":
-        """The state on another device or in another dtype, as `torch.Tensor.to`."""
-        return self.map(lambda tensor: tensor.to(*args))
+    def to(self, target: torch.dtype | torch.device | str) -> "MPMState":
+        """The state on another device or in another dtype."""
+        return self.map(lambda tensor: tensor.to(target))
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "MPMState":
         """The state with `function` applied to each tensor."""

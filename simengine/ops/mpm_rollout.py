@@ -83,6 +83,7 @@ class _Flight:
         self.arrays = vector(x), vector(v), matrix(C), matrix(F), bridge.array(q)
         self._forward: Any = None
         self._backward: Any = None
+        self.bars: State | None = None
 
     def _launch(self, kernel: Any, dim: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         bridge.launch(kernel, dim, inputs, outputs, on=self.like)
@@ -187,7 +188,7 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[torch.Tensor, ...]:
         *tensors, laws, grid, schedule, wanted = arguments
-        state: State = tuple(tensors[:5])  # type: ignore[assignment]
+        state: State = tuple(tensors[:5])
         constants = tensors[5:]
         num_steps, every = schedule.saved[-1], schedule.every
         direct = wanted and every >= num_steps
