@@ -99,3 +99,23 @@ def test_stiffness_from_a_video(tmp_path: Path) -> None:
 def test_video_errors() -> None:
     with pytest.raises(ValueError, match="no number of the motion"):
         load_scene("jelly_from_video", ["task.parameters.stiffness={initial=1.0}"]).build()
+
+
+def test_velocity_from_two_cameras(tmp_path: Path) -> None:
+    summary = run_fit("throw_from_video", tmp_path / "run")
+    assert max(summary["relative_error"].values()) < 0.01
+    assert summary["gradient_check"]["relative_error"] < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("plasticine_from_video", "bodies.0.material.yield_stress"),
+        ("sand_from_video", "bodies.0.material.friction_angle"),
+    ],
+)
+def test_flow_from_a_video(tmp_path: Path, name: str, key: str) -> None:
+    summary = run_fit(name, tmp_path / "run")
+    assert summary["initial_pixel_rmse"] > 1.2 * summary["pixel_rmse"]
+    assert summary["relative_error"][key] < 0.05
