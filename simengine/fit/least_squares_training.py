@@ -23,25 +23,43 @@ Jacobian = Callable[[ParameterSet], tuple[torch.Tensor, torch.Tensor]]
 IDENTIFIED_STD = 0.5
 
 
-def difference_jacobian(residual: Residual, *, step: float = 1e-4) -> Jacobian:
-    """Residual and Jacobian by central differences in the unconstrained coordinates; 2 p + 1 evaluations.
+def difference_jacobian(residual: Residual, *, central: bool = True) -> Jacobian:
+    """Residual and Jacobian by differences in the unconstrained coordinates, for residuals computed in float64.
 
     Args:
         residual: Parameters by name -> residuals, shape (m,).
-        step: Half the distance of the two points. The error is step^2/6 times the third derivative plus the rounding of
-            the residual over `step`: 1e-4 suits a residual computed in float64.
+        central: Central differences, 2 p + 1 evaluations, relative error about 1e-8; else one-sided ones, p + 1
+            evaluations, about 1e-5, which is enough to converge where the residual ends small.
     """
+    step = 1e-4 if central else 1e-5  # truncation step^2 or step against rounding 1e-14/step, with some room
 
     def evaluate(parameters: ParameterSet) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():
             z = parameters.z.detach()
+            here = residual(parameters(z)).double()
             columns = []
             for unit in torch.eye(len(z), dtype=z.dtype):
-                ahead, behind = residual(parameters(z + step * unit)), residual(parameters(z - step * unit))
-                columns.append((ahead.double() - behind.double()) / (2 * step))
-            return residual(parameters(z)).double(), torch.stack(columns, dim=1)
+                ahead = residual(parameters(z + step * unit)).double()
+                behind = residual(parameters(z - step * unit)).double() if central else here
+                columns.append((ahead - behind) / (2 * step if central else step))
+            return here, torch.stack(columns, dim=1)
 
     return evaluate
+
+
+class _Remembered:
+    """A residual that keeps its last value: the accepted trial of one step is the start of the next."""
+
+    def __init__(self, residual: Residual) -> None:
+        self._residual = residual
+        self._key: tuple[float, ...] | None = None
+        self._value = torch.empty(0)
+
+    def __call__(self, values: dict[str, torch.Tensor]) -> torch.Tensor:
+        key = tuple(float(value) for value in values.values())
+        if key != self._key:
+            self._key, self._value = key, self._residual(values)
+        return self._value
 
 
 def forward_jacobian(residual: Residual) -> Jacobian:
@@ -63,7 +81,8 @@ class LeastSquaresTraining(AbstractTraining):
     Args:
         parameters: What is sought.
         residual: Parameters by name -> residuals, shape (m,), in the unit of the observations.
-        jacobian: Gives residual and Jacobian in the unconstrained coordinates; None for central differences.
+        jacobian: Gives residual and Jacobian in the unconstrained coordinates; None for differences, one-sided on the
+            way and central for the uncertainty at the end.
         num_iterations: At most so many steps.
         tolerance: Converged when a step moves every coordinate by less.
         sigma: Standard deviation of the noise in the observations; None to estimate it from the residual.
@@ -80,8 +99,9 @@ class LeastSquaresTraining(AbstractTraining):
         sigma: float | None = None,
     ) -> None:
         self.parameters = parameters
-        self.residual = residual
-        self.jacobian = jacobian or difference_jacobian(residual)
+        self.residual = residual if jacobian else _Remembered(residual)
+        self.jacobian = jacobian or difference_jacobian(self.residual, central=False)
+        self._final_jacobian = jacobian or difference_jacobian(residual)
         self.num_iterations = num_iterations
         self.tolerance = tolerance
         self.sigma = sigma
@@ -141,7 +161,7 @@ class LeastSquaresTraining(AbstractTraining):
         sigma^2 is given or |r|^2/(m - p). `conditioning` is that of J with columns of unit length: what the data leave
         undetermined even if each parameter alone is well determined.
         """
-        r, j = self.jacobian(self.parameters)
+        r, j = self._final_jacobian(self.parameters)
         m, p = j.shape
         variance = self.sigma**2 if self.sigma is not None else float(r.square().sum()) / max(m - p, 1)
         lengths = j.norm(dim=0)

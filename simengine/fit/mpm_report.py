@@ -101,16 +101,17 @@ def write_results(
     sections: dict[str, list[Block]] = {
         "Parameters": [
             Table(header, table),
-            f"Conditioning of the problem: {sure['conditioning']:.3g} (1 is best; above 1e8 the data leave a combination "
-            "of the parameters open)."
+            f"Conditioning of the problem: {sure['conditioning']:.3g} (1 is best; above 1e8 the data leave a "
+            "combination of the parameters open). The standard deviations assume independent errors of the observed "
+            "positions; a simulator that differs from the observed world shifts the estimates beyond them."
             if sure
             else "Uncertainty is estimated by method = least_squares.",
         ],
         "Observed, initial and fitted": [Movie(movie, "from left to right: " + ", ".join(columns))],
         "Convergence": [Picture(figure, "misfit over iterations"), Picture(heights, "motion of the centre")],
         "Gradient": [
-            f"The adjoint gradient of the misfit through {int(misfit.observed.steps[misfit.num_frames - 1])} steps agrees "
-            f"with central differences to {check['relative_error']:.1e} (cosine {check['cosine']:.8f})."
+            f"The adjoint gradient of the misfit through {int(misfit.observed.steps[misfit.num_frames - 1])} steps "
+            f"agrees with central differences to {check['relative_error']:.1e} (cosine {check['cosine']:.8f})."
         ],
     }
     write_report(out.path / "report.html", "simengine fit", sections)
