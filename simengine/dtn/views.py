@@ -166,6 +166,7 @@ class ViewSet:
         footprint: Of a pixel on the surface [m] and in uv, shape (n, 2, h, w).
         eye: Position of the camera [m], shape (n, 3).
         conditions: By the names of CONDITIONS, shape (n, 8).
+        index: Of each view in its sampler, shape (n,).
         tone: From radiance to pictures.
     """
 
@@ -179,6 +180,7 @@ class ViewSet:
     footprint: torch.Tensor
     eye: torch.Tensor
     conditions: torch.Tensor
+    index: torch.Tensor
     tone: ToneCurve = dataclasses.field(default_factory=ToneCurve)
 
     def __len__(self) -> int:
@@ -224,6 +226,7 @@ def stack_views(
     conditions: Sequence[dict[str, float]],
     *,
     tone: ToneCurve,
+    indices: Sequence[int] | None = None,
 ) -> ViewSet:
     """A ViewSet of views rendered one by one."""
     if not buffers:
@@ -239,6 +242,7 @@ def stack_views(
         footprint=torch.cat([planes("footprint"), planes("uv_footprint")], 1),
         eye=torch.stack([camera.position for camera in cameras]).float(),
         conditions=torch.tensor([[c[name] for name in CONDITIONS] for c in conditions]),
+        index=torch.tensor(list(indices if indices is not None else range(len(buffers)))),
         tone=tone,
     )
 
@@ -260,4 +264,4 @@ def render_views(
     tone = tone or ToneCurve()
     buffers = [sampler.render(surface, i, size, samples=samples, sky_rays=sky_rays) for i in indices]
     cameras, conditions = [sampler.camera(i, size) for i in indices], [sampler.conditions(i) for i in indices]
-    return stack_views(buffers, cameras, conditions, tone=tone)
+    return stack_views(buffers, cameras, conditions, tone=tone, indices=indices)

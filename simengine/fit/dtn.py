@@ -1,0 +1,272 @@
+"""Training of differentiable transformation networks and of small detectors."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from simengine.dtn.camouflage import NATURAL_PAINTS, random_texture
+from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
+from simengine.dtn.evaluation import average_precision, detect
+from simengine.dtn.metrics import object_psnr, ssim
+from simengine.dtn.network import TransformationNetwork, reference_of
+from simengine.dtn.references import ReferencePredictor
+from simengine.dtn.texture import TextureMap, texture_map
+from simengine.dtn.views import ViewSampler, ViewSet, render_views
+from simengine.fit.gradient import GradientTraining
+from simengine.fit.pictures import comparison, summary_rows
+from simengine.io import checkpoint
+from simengine.render.tone import decode_srgb
+from simengine.view.report import Block, Picture, Table, write_report
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+    from simengine.scene.dtn import DetectorSpec, DTNScene, NetworkSpec
+
+Paint = Callable[[torch.Tensor], torch.Tensor]  # indices of views (b,) -> paint that broadcasts to (b, 3, h, w)
+PATTERN = (16, 16)  # texels of the patterns a network is tested with
+
+
+def scene_views(scene: "DTNScene", sampler: ViewSampler, number: int) -> ViewSet:
+    """The first views of a sampler, without those that show less than half a pixel of the object or no paint."""
+    size = (scene.size, scene.size)
+    views = render_views(scene.surface(), sampler, range(number), size, sky_rays=scene.sky_rays)
+    seen = (views.object >= 0.5).flatten(1).any(1) & (views.paint > 0).flatten(1).any(1)
+    if not bool(seen.any()):
+        raise ValueError("views: none shows the painted object; check views.distance, the mesh and its paint material")
+    return views[seen.nonzero().flatten()]
+
+
+def random_colours(number: int) -> torch.Tensor:
+    """Flat paints uniform in encoded values, linear albedo, shape (number, 3, 1, 1), from torch's global generator."""
+    return decode_srgb(torch.rand(number, 3, 1, 1))
+
+
+class NetworkTraining(GradientTraining):
+    """Flat random paints on random views; any colour of a view costs one multiply-add of its pair (A, B)."""
+
+    def __init__(self, scene: "DTNScene", spec: "NetworkSpec") -> None:
+        torch.manual_seed(scene.seed)
+        self.scene, self.spec = scene, spec
+        self.views = scene_views(scene, scene.views, scene.train_views)
+        self.reference = reference_of(self.views)
+        self.network = TransformationNetwork(
+            spec.head, extractor=spec.extractor, geometry=spec.geometry, width=spec.width, depth=spec.depth
+        )
+        self.loss = spec.loss or ("mse" if spec.head == "linear" else "bce")
+        super().__init__(
+            self.network,
+            self._objective,
+            num_iterations=spec.iterations,
+            learning_rate=spec.learning_rate,
+            cosine=True,
+            clip_norm=1.0,
+        )
+
+    def _objective(self) -> Mapping[str, torch.Tensor]:
+        index = torch.randint(len(self.views), (self.spec.batch,))
+        views, paint = self.views[index], random_colours(self.spec.batch)
+        predicted, true = self.network(self.reference[index], paint), views.picture(paint)
+        if self.loss == "bce":
+            value = nn.functional.binary_cross_entropy(predicted.clamp(1e-4, 1 - 1e-4), true)
+            with torch.no_grad():  # less its smallest value, the entropy of the target
+                floor = nn.functional.binary_cross_entropy(true.clamp(1e-4, 1 - 1e-4), true)
+            return {"excess_cross_entropy": value - floor}
+        mask = (views.object > 0).to(true.dtype)
+        return {"squared_error": ((predicted - true).square() * mask).sum() / (3 * mask.sum())}
+
+    def finish(self, out: "RunDirectory") -> dict[str, Any]:
+        """Figures on unseen views and paints, `network/`, and `report.html` with predicted beside rendered."""
+        checkpoint.save(out.path / "network", self.network.state_dict(), {"head": self.spec.head}, tag=0)
+        test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views)
+        summary = evaluate_network(self.network, test)
+        pictures = _predicted_beside_rendered(self.network, test)
+        out.write("predicted.png", pictures)
+        blocks: list[Block] = [
+            Table(("figure", "value"), summary_rows(summary)),
+            Picture(pictures, "unseen views and paints"),
+        ]
+        write_report(out.path / "report.html", f"Network {self.spec.head}", {"Unseen views": blocks})
+        return summary
+
+
+@torch.no_grad()
+def _predictions(network: TransformationNetwork, views: ViewSet) -> Callable[[torch.Tensor], torch.Tensor]:
+    reference = reference_of(views)
+    maps = torch.cat([network.maps(reference[k : k + 8]) for k in range(0, len(views), 8)])
+    return lambda paint: network.apply_maps(maps, reference, paint)
+
+
+def evaluate_network(
+    network: TransformationNetwork, views: ViewSet, *, colours: int = 8, patterns: int = 4
+) -> dict[str, Any]:
+    """Accuracy on views and paints it was not trained on, beside the closed forms, and of the gradient to a texture.
+
+    Returns:
+        Object PSNR of flat paints and of random patterns [dB], SSIM of whole pictures and of the object, cosine between
+        the network's and the renderer's gradient of a random linear functional to a 16 x 16 pattern.
+    """
+    generator = torch.Generator().manual_seed(11)
+    mask = (views.object >= 0.5).to(views.gain.dtype)
+    flat = [decode_srgb(torch.rand(1, 3, 1, 1, generator=generator)) for _ in range(colours)]
+    put_on = texture_map(views, PATTERN, mapping="triplanar")
+    textures = [decode_srgb(torch.rand(*PATTERN, 3, generator=generator)) for _ in range(patterns)]
+    predict = _predictions(network, views)
+
+    def psnr(predictor: Callable[[torch.Tensor], torch.Tensor], paints: list[torch.Tensor]) -> float:
+        errors = [10 ** (-float(object_psnr(predictor(p), views.picture(p), mask)) / 10) for p in paints]
+        return float(-10 * torch.log10(torch.tensor(errors).mean()))
+
+    mosaics = [put_on(texture) for texture in textures]
+    few = flat[:3]
+    summary: dict[str, Any] = {
+        "object_psnr_flat": psnr(predict, flat),
+        "object_psnr_pattern": psnr(predict, mosaics),
+        "ssim_picture": sum(float(ssim(predict(p), views.picture(p))) for p in few) / len(few),
+        "ssim_object": sum(float(ssim(predict(p), views.picture(p), mask)) for p in few) / len(few),
+        "gradient_cosine": gradient_cosine(predict, views, put_on, textures[0]),
+    }
+    for number in (2, 3, 4):
+        levels = decode_srgb(torch.linspace(0, 1, number))
+        pictures = torch.stack([views.picture(level.view(1, 1, 1, 1)) for level in levels], 1)
+        closed = ReferencePredictor(levels, pictures)
+        summary[f"references_{number}"] = {"flat": psnr(closed, flat), "pattern": psnr(closed, mosaics)}
+    return summary
+
+
+def gradient_cosine(
+    predict: Callable[[torch.Tensor], torch.Tensor], views: ViewSet, put_on: TextureMap, texture: torch.Tensor
+) -> float:
+    """Cosine of the gradients of sum(W picture) to a texture, W white noise: the predictor's against the renderer's."""
+    weight = torch.randn(views.gain.shape, generator=torch.Generator().manual_seed(5))
+    gradients = []
+    for picture in (predict, views.picture):
+        leaf = texture.clone().requires_grad_()
+        gradients.append(torch.autograd.grad((picture(put_on(leaf)) * weight).sum(), leaf)[0].flatten())
+    return float(nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0))
+
+
+def _predicted_beside_rendered(network: TransformationNetwork, views: ViewSet) -> Any:
+    """Grey reference, predicted, rendered and the error times five for eight views with patterns."""
+    few = views[: min(8, len(views))]
+    predict, put_on = _predictions(network, few), texture_map(few, PATTERN, mapping="triplanar")
+    paint = put_on(random_texture(PATTERN, 1))
+    predicted, rendered = predict(paint), few.picture(paint)
+    error = (5 * (predicted - rendered).abs()).clamp(0, 1)
+    rows = {"reference": reference_of(few).picture, "predicted": predicted, "rendered": rendered, "5 x error": error}
+    return comparison({name: decode_srgb(row).permute(0, 2, 3, 1) for name, row in rows.items()})
+
+
+def natural_paint(index: torch.Tensor) -> torch.Tensor:
+    """One of the seven natural paints for each view, with 10 % of variation in brightness, shape (b, 3, 1, 1)."""
+    paints = torch.tensor(NATURAL_PAINTS)
+    chosen = paints[torch.randint(len(paints), (len(index),))]
+    return (chosen * (0.9 + 0.2 * torch.rand(len(index), 1)))[..., None, None]
+
+
+def varied_paint(put_on: TextureMap, found: list[torch.Tensor]) -> Paint:
+    """A third each of natural paints, of random flat colours, and of patterns: random ones and those found to fool."""
+    size = put_on.texture_size
+
+    def paint(index: torch.Tensor) -> torch.Tensor:
+        b = len(index)
+        kind = torch.rand(b, 1, 1, 1)
+        seed = int(torch.randint(1 << 30, ()))
+        pattern = random_texture(size, seed)
+        if found and float(torch.rand(())) < 0.5:
+            pattern = found[int(torch.randint(len(found), ()))]
+        pattern = pattern.roll(torch.randint(max(size), (2,)).tolist(), (0, 1))
+        flat = torch.where(kind < 1 / 3, natural_paint(index), random_colours(b))
+        return torch.where(kind > 2 / 3, put_on[index](pattern), flat)
+
+    return paint
+
+
+def make_detector(spec: "DetectorSpec") -> AbstractDetector:
+    """The detector of a spec, untrained."""
+    return (CentreDetector if spec.architecture == "centre" else AnchorDetector)(width=spec.width)
+
+
+class DetectorTraining(GradientTraining):
+    """Pictures of random views in random paints, flipped at random; augmented in brightness, contrast and noise.
+
+    Args:
+        detector: Trained in place.
+        views: Each shows one object.
+        paint: Draws the paints.
+        iterations: Steps of Adam.
+        batch: Pictures a step.
+        learning_rate: Of Adam.
+    """
+
+    def __init__(
+        self,
+        detector: AbstractDetector,
+        views: ViewSet,
+        paint: Paint,
+        *,
+        iterations: int,
+        batch: int,
+        learning_rate: float,
+    ) -> None:
+        self.views, self.paint, self.batch = views, paint, batch
+        self.detector, self.boxes = detector, views.boxes()
+        super().__init__(
+            detector,
+            self._objective,
+            num_iterations=iterations,
+            learning_rate=learning_rate,
+            cosine=True,
+            clip_norm=5.0,
+        )
+
+    def _objective(self) -> Mapping[str, torch.Tensor]:
+        index = torch.randint(len(self.views), (self.batch,))
+        views, boxes = self.views[index], self.boxes[index]
+        with torch.no_grad():
+            images = views.picture(self.paint(index))
+            gain = 0.8 + 0.4 * torch.rand(self.batch, 1, 1, 1)
+            images = (images * gain + 0.2 * torch.rand(self.batch, 1, 1, 1) - 0.1).clamp(0, 1)
+            images = images + 0.01 * torch.randn_like(images)
+            flip = torch.rand(self.batch) < 0.5
+            images = torch.where(flip[:, None, None, None], images.flip(3), images)
+            width = images.shape[3]
+            mirrored = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
+            boxes = torch.where(flip[:, None], mirrored, boxes)
+        return {"detection": self.detector.loss(images, boxes)}
+
+
+class DetectorScene(DetectorTraining):
+    """The training of a detector as a scene of its own."""
+
+    def __init__(self, scene: "DTNScene", spec: "DetectorSpec") -> None:
+        torch.manual_seed(scene.seed)
+        self.scene = scene
+        views = scene_views(scene, scene.views, scene.train_views)
+        paint: Paint = natural_paint
+        if spec.paints == "all":
+            paint = varied_paint(texture_map(views, PATTERN, mapping="triplanar"), [])
+        super().__init__(
+            make_detector(spec),
+            views,
+            paint,
+            iterations=spec.iterations,
+            batch=spec.batch,
+            learning_rate=spec.learning_rate,
+        )
+
+    def finish(self, out: "RunDirectory") -> dict[str, Any]:
+        """AP on unseen views in natural paints, and `detector/`."""
+        checkpoint.save(out.path / "detector", self.detector.state_dict(), {}, tag=0)
+        test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views)
+        torch.manual_seed(self.scene.seed + 1)
+        table = detect(self.detector, pictures(test, natural_paint), test.boxes())
+        return {"AP50": str(average_precision(table)), "AP75": str(average_precision(table, 0.75))}
+
+
+def pictures(views: ViewSet, paint: Paint, *, batch: int = 32) -> Any:
+    """Batches of pictures of all views in the given paint."""
+    for start in range(0, len(views), batch):
+        index = torch.arange(start, min(start + batch, len(views)))
+        yield views[index].picture(paint(index))
