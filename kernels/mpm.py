@@ -21,7 +21,7 @@ import warp as wp
 from .contact import functions as contact_functions
 
 BLOCK = 4  # nodes along a block's edge
-LEFT_GRID, BAD_STRESS, BAD_X, BAD_V, BAD_C = 1, 2, 3, 4, 5  # codes in `flag`
+LEFT_GRID, BAD_STRESS, BAD_X, BAD_V, BAD_C, BAD_F = 1, 2, 3, 4, 5, 6  # codes in `flag`
 
 
 @functools.cache
@@ -129,6 +129,37 @@ def kernels(real, wraps):
         clock[0] = slot
         clock[1] = (slot + 1) % slots
         clock[2] = clock[2] + by
+
+    @wp.kernel(module=module, enable_backward=False)
+    def validate(
+        # constants
+        size: wp.vec3i,
+        periodic: wp.vec3i,
+        dx: real,
+        clock: wp.array(dtype=int),
+        # inputs
+        x: array2d(dtype=vec3),
+        v: array2d(dtype=vec3),
+        C: array2d(dtype=mat33),
+        F: array2d(dtype=mat33),
+        # outputs
+        flag_out: wp.array(dtype=int),
+    ):
+        """Record a particle that is off the grid or not finite, where no step follows that would."""
+        p = wp.tid()
+        t = clock[0]
+        xp = x[t, p]
+        vp = v[t, p]
+        if not wp.isfinite(xp[0] + xp[1] + xp[2]):
+            raise_flag(flag_out, BAD_X, clock[2], p)
+        elif not wp.isfinite(vp[0] + vp[1] + vp[2]):
+            raise_flag(flag_out, BAD_V, clock[2], p)
+        elif not finite(C[t, p]):
+            raise_flag(flag_out, BAD_C, clock[2], p)
+        elif not finite(F[t, p]):
+            raise_flag(flag_out, BAD_F, clock[2], p)
+        elif not inside(xp / dx, size, periodic):
+            raise_flag(flag_out, LEFT_GRID, clock[2], p)
 
     @wp.kernel(module=module, enable_backward=False)
     def p2g(
@@ -567,6 +598,7 @@ def kernels(real, wraps):
 
     return SimpleNamespace(
         tick=tick,
+        validate=validate,
         p2g=p2g,
         grid_op=grid_op,
         g2p=g2p,

@@ -17,6 +17,7 @@ _FIELDS = {
     kernels.BAD_X: "the position is not finite",
     kernels.BAD_V: "the velocity is not finite",
     kernels.BAD_C: "the velocity gradient C is not finite",
+    kernels.BAD_F: "the deformation gradient F is not finite",
 }
 
 
@@ -26,7 +27,7 @@ class SimulationError(RuntimeError):
     Attributes:
         step: Number of the step.
         particle: Index of the first particle found.
-        field: `"x"`, `"v"`, `"C"`, `"tau"`, or `"grid"` for a particle off the grid.
+        field: `"x"`, `"v"`, `"C"`, `"F"`, `"tau"`, or `"grid"` for a particle off the grid.
     """
 
     def __init__(self, message: str, *, step: int, particle: int, field: str) -> None:
@@ -132,7 +133,13 @@ class Workspace:
         if code == kernels.LEFT_GRID:
             message = f"{where}: the particle left the grid; use a larger grid, a smaller dt or walls that hold it"
             raise SimulationError(message, step=step, particle=particle, field="grid")
-        field = {kernels.BAD_STRESS: "tau", kernels.BAD_X: "x", kernels.BAD_V: "v", kernels.BAD_C: "C"}[code]
+        field = {
+            kernels.BAD_STRESS: "tau",
+            kernels.BAD_X: "x",
+            kernels.BAD_V: "v",
+            kernels.BAD_C: "C",
+            kernels.BAD_F: "F",
+        }[code]
         raise SimulationError(
             f"{where}: {_FIELDS[code]}; the time step is probably too large", step=step, particle=particle, field=field
         )

@@ -180,7 +180,11 @@ class _Flight:
         wp.capture_launch(self._backward)
 
     def raise_flagged(self) -> None:
-        """Raise what a step recorded."""
+        """Raise what a step recorded, or what is wrong with the state now."""
+        x, v, C, F, _ = self.arrays
+        s = self.space
+        constants = [s.size, s.periodic, s.grid.dx, self.transfer[-1]]
+        self._launch(self.k.validate, self.n, [*constants, x, v, C, F], [s.flag])
         self.space.raise_flagged(self.schedule.first_step)
 
 

@@ -1,0 +1,146 @@
+"""MPM against an independent simulator, conservation laws, and a closed form."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from simengine import materials, mpm, solve
+from simengine.ops import constitutive_reference, mpm_reference
+
+
+@pytest.mark.parametrize("name", ["jelly", "plasticine"])
+def test_reference_trajectory(name: str, shared, make_cube, make_model) -> None:
+    """NCLaw's own trajectory, float32, 1000 steps: max|dx| <= 2e-4, MSE <= 1e-9 at the end, <= 1e-7 after a step."""
+    data = np.load(shared / "mpm" / f"{name}.npz")
+    state = make_cube(dtype=torch.float32)
+    assert np.abs(state.x.numpy() - data["x"][0]).max() == 0
+    with torch.no_grad():
+        trajectory = solve.rollout(mpm.MPMSolver(make_model(getattr(materials, name)())), state, 1000, save_every=1000)
+        first = mpm.MPMSolver(make_model(getattr(materials, name)())).step(state)
+    error = trajectory[-1].x.double().numpy() - data["x_every5"][-1]
+    assert np.abs(error).max() <= 2e-4  # measured 2.0e-6 (jelly) and 5.6e-5 (plasticine)
+    assert (error**2).mean() <= 1e-9  # measured 2.3e-13 and 2.8e-10
+    row = list(data["frames"]).index(1)
+    assert np.abs(first.x.numpy() - data["x"][row]).max() <= 1e-7  # one unit in the last place of 0.9 is 6e-8
+    assert np.abs(first.F.numpy() - data["F"][row]).max() <= 2e-7
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "bound"),
+    # float32 against float64 and another SVD; sand and water are not smooth at the tip of the cone and on free surfaces
+    [("sand", 100, 2e-5), ("water", 100, 2e-5), ("snow", 100, 2e-5)],
+)
+def test_own_float64_reference(name: str, steps: int, bound: float, make_cube, make_model) -> None:
+    """Every step in plain torch, float64, against the kernels in float32; a cube that falls onto the floor."""
+    model = make_model(getattr(materials, name)(), epsilon=0.0)
+    start = make_cube(5)
+    start = dataclasses.replace(start, x=start.x - start.x.amin(0) + torch.tensor([0.3, 0.16, 0.3]).double())
+    ours = solve.rollout(mpm.MPMSolver(model), start.to(torch.float32), steps, save_every=steps)[-1]
+    state = start
+    mass, volume = model.body(state.x)
+    elastic, plastic = model.packed(125, "elasticity"), model.packed(125, "plasticity")
+    for number in range(steps):
+        tau = constitutive_reference.stress(state.F, state.q, *elastic)
+        x, v, C, F = mpm_reference.step(
+            state.x,
+            state.v,
+            state.C,
+            state.F,
+            tau,
+            mass=mass,
+            volume=volume,
+            table=model.table(state.x),
+            grid=model.grid,
+            number=number,
+        )
+        state = mpm.MPMState(x, v, C, *constitutive_reference.return_map(F, state.q, *plastic))
+    assert float((ours.x.double() - state.x).abs().max()) <= bound
+
+
+def momenta(state: mpm.MPMState, mass: float, dx: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Linear and angular momentum of APIC: m v and x x m v + m dx^2/4 axial(C^T - C) (Jiang et al. 2015, Sec. 5.3)."""
+    v, x, C = state.v.double(), state.x.double(), state.C.double()
+    spin = torch.stack((C[:, 2, 1] - C[:, 1, 2], C[:, 0, 2] - C[:, 2, 0], C[:, 1, 0] - C[:, 0, 1]), 1)
+    return mass * v.sum(0), mass * (torch.linalg.cross(x, v) + dx**2 / 4 * spin).sum(0)
+
+
+@pytest.mark.parametrize("name", ["jelly", "plasticine", "rubber"])
+def test_conservation(name: str, make_cube, make_model) -> None:
+    """Free flight of a spinning body for 1000 steps: momenta drift by <= 1e-6 and <= 2e-5 of their size, float32."""
+    state = make_cube(6, torch.float32)
+    v = 0.1 * (state.v - state.v.mean(0))
+    v = v + torch.tensor([0.2, 0.1, -0.1])
+    start = dataclasses.replace(state, v=v)
+    model = make_model(getattr(materials, name)(), gravity=(0.0, 0.0, 0.0), epsilon=0.0, boundaries=[mpm.Walls("open")])
+    with torch.no_grad():
+        trajectory = solve.rollout(mpm.MPMSolver(model), start, 1000, save_every=1000)
+    p0, l0 = momenta(trajectory[0], 0.125, 0.05)
+    p1, l1 = momenta(trajectory[-1], 0.125, 0.05)
+    assert float((p1 - p0).norm() / p0.norm()) <= 1e-6
+    # the angular momentum of the second transfer: that of the particles after G2P lags by a step of the stress
+    assert float((l1 - l0).norm() / l0.norm()) <= 2e-5
+
+
+def test_grid_holds_the_mass(make_cube) -> None:
+    """Weights sum to one: the mass on the grid is that of the particles, to rounding of float64 sums."""
+    from simengine.ops.mpm import Grid
+
+    state = make_cube()
+    _, w, _ = mpm_reference._stencil(state.x, Grid(size=(20, 20, 20), dx=0.05, dt=1e-3))
+    assert float((w.sum(1) - 1).abs().max()) < 1e-15
+
+
+def test_elastic_wave_speed(make_model) -> None:
+    """A long bar between slip walls oscillates in its first mode with period 2 L / c, c^2 = (lam + 2 mu) / rho.
+
+    Standing wave u = a cos(pi x / L) of a periodic bar: frequency of the discrete system is below the exact one by
+    O((k dx)^2), 2 % for a wave of 20 cells; symplectic Euler adds O((w dt)^2).
+    """
+    E, rho, dt = 1e5, 1000.0, 2e-4
+    line = (torch.arange(40, dtype=torch.float64) + 0.5) * 0.025
+    across = (torch.arange(8, dtype=torch.float64) + 0.5) * 0.025
+    x = torch.cartesian_prod(line, across, across)
+    k = 2 * torch.pi
+    v = torch.zeros_like(x)
+    v[:, 0] = 1e-3 * torch.cos(k * x[:, 0])
+    model = mpm.MPMModel(
+        num_grids=(20, 4, 4),
+        dt=dt,
+        materials=[materials.jelly(E=E, nu=0.0)],
+        volume=0.025**3,
+        mass=rho * 0.025**3,
+        gravity=(0.0, 0.0, 0.0),
+        boundaries=[mpm.Walls("periodic")],
+        epsilon=0.0,
+    )
+    steps = 200  # the quarter of a period takes 125
+    with torch.no_grad():
+        trajectory = solve.rollout(mpm.MPMSolver(model), mpm.MPMState.at_rest(x, v), steps, save_every=1)
+    amplitude = (trajectory.states.v[:, :, 0] * torch.cos(k * x[:, 0])).mean(1)
+    crossing = int((amplitude[1:] * amplitude[:-1] < 0).nonzero()[0])
+    fraction = amplitude[crossing] / (amplitude[crossing] - amplitude[crossing + 1])
+    quarter = (crossing + float(fraction)) * dt
+    exact = (1.0 / 4) / (E / rho) ** 0.5  # a quarter of the period, wavelength 1 m
+    assert quarter == pytest.approx(exact, rel=0.03)
+
+
+def test_stability_numbers(make_cube, make_model) -> None:
+    """At rest the sound speed is sqrt((lam + 2 mu) / rho); the memory forecast grows like the square root of steps."""
+    model = make_model(materials.jelly())
+    state = make_cube(4)
+    sound, speed = mpm.cfl_numbers(model, state)
+    c = ((1e5 / 2.4 * 2 + 2e4 / 0.72) / 1000) ** 0.5
+    assert sound == pytest.approx(c * 5e-4 / 0.05, rel=1e-4)  # central differences with h = 1e-3
+    assert speed == pytest.approx(float(state.v.norm(dim=1).max()) * 5e-4 / 0.05, rel=1e-12)
+    dt = mpm.recommended_dt(model, state)
+    better = make_model(materials.jelly(), dt=dt)
+    assert max(mpm.cfl_numbers(better, state)) == pytest.approx(0.8, rel=1e-6)
+    adjoint = solve.CheckpointAdjoint()
+    few, many = (
+        mpm.forecast_memory(model, 10**5, steps, save_every=steps, adjoint=adjoint) for steps in (10**4, 4 * 10**4)
+    )
+    assert many / few < 2.0
+    direct = mpm.forecast_memory(model, 10**5, 10**4, save_every=10**4)
+    assert direct == pytest.approx(10**4 * 10**5 * 96, rel=0.02)
