@@ -1,0 +1,95 @@
+"""Lights: what arrives at a point, and from where."""
+
+import dataclasses
+import math
+
+import torch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PointLight:
+    """A point that shines into all directions alike.
+
+    Attributes:
+        position: In the coordinates of the points it lights [m], shape (3,).
+        intensity: Radiant intensity [W/sr], shape (c,) or ().
+        attenuation: k_c, k_l [1/m], k_q [1/m^2] of 1/(k_c + k_l d + k_q d^2); (0, 0, 1) is that of empty space.
+    """
+
+    position: torch.Tensor
+    intensity: torch.Tensor
+    attenuation: tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+    def arriving(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Unit directions towards the light (..., 3) and irradiance on a plane across them (..., c)."""
+        way = self.position - points
+        distance = way.norm(dim=-1, keepdim=True)
+        constant, linear, quadratic = self.attenuation
+        return way / distance, self.intensity / (constant + linear * distance + quadratic * distance**2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DirectionalLight:
+    """A light infinitely far away.
+
+    Attributes:
+        direction: Towards the light, any length but 0, shape (3,).
+        irradiance: On a plane across the direction [W/m^2], shape (c,) or ().
+    """
+
+    direction: torch.Tensor
+    irradiance: torch.Tensor
+
+    def arriving(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Unit directions towards the light (..., 3) and irradiance on a plane across them (..., c)."""
+        unit = torch.nn.functional.normalize(self.direction, dim=-1)
+        irradiance = self.irradiance.reshape(-1)
+        return unit.expand_as(points), irradiance.expand(*points.shape[:-1], len(irradiance))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HarmonicLight:
+    """Light from all around, by real spherical harmonics up to degree 2.
+
+    Attributes:
+        coefficients: Of the radiance, in the order (l, m) = 00, 1-1, 10, 11, 2-2, 2-1, 20, 21, 22; shape (9, c).
+    """
+
+    coefficients: torch.Tensor
+
+    def radiance(self, directions: torch.Tensor) -> torch.Tensor:
+        """Radiance from unit directions (..., 3), shape (..., c)."""
+        return spherical_harmonics(directions) @ self.coefficients
+
+    def irradiance(self, normals: torch.Tensor) -> torch.Tensor:
+        """Irradiance on planes with unit normals (..., 3), shape (..., c).
+
+        Source: Ramamoorthi and Hanrahan 2001, An efficient representation for irradiance environment maps, eq. 8: the
+        cosine lobe multiplies degree l by pi, 2 pi/3, pi/4.
+        """
+        factors = [math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5]
+        return spherical_harmonics(normals) @ (self.coefficients.new_tensor(factors)[:, None] * self.coefficients)
+
+
+Light = PointLight | DirectionalLight | HarmonicLight
+
+
+def spherical_harmonics(directions: torch.Tensor) -> torch.Tensor:
+    """Real spherical harmonics up to degree 2, orthonormal, of unit directions (..., 3); shape (..., 9)."""
+    x, y, z = directions.unbind(-1)
+    a, b, c = math.sqrt(1 / math.pi) / 2, math.sqrt(3 / math.pi) / 2, math.sqrt(15 / math.pi) / 2
+    d = math.sqrt(5 / math.pi) / 4
+    return torch.stack(
+        [
+            torch.full_like(x, a),
+            b * y,
+            b * z,
+            b * x,
+            c * x * y,
+            c * y * z,
+            d * (3 * z**2 - 1),
+            c * x * z,
+            c / 2 * (x**2 - y**2),
+        ],
+        dim=-1,
+    )
