@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.mpm_colliders import ColliderSpec
 from simengine.scene.mpm_materials import MaterialSpec
 from simengine.scene.shapes import Shape, fill
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
@@ -173,6 +174,7 @@ class MPMScene(AbstractScene):
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
+    colliders: tuple[ColliderSpec, ...] = ()
     bodies: tuple[BodySpec, ...]
     output: OutputSpec = dataclasses.field(default_factory=OutputSpec)
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
@@ -257,7 +259,13 @@ class MPMScene(AbstractScene):
             motion = vector(f"{key}.velocity", body.velocity) + torch.linalg.cross(spin, arm)
             velocities = torch.where(own[:, None], motion, velocities)
         friction = values.get("walls.friction", self.walls.friction)
-        walls = Walls(self.walls.kind, friction=friction, thickness=self.walls.bound)
+        boundaries: list[Any] = [Walls(self.walls.kind, friction=friction, thickness=self.walls.bound)]
+        for index, collider in enumerate(self.colliders):
+            key = f"colliders.{index}.friction"
+            try:
+                boundaries.append(collider.make({"friction": values[key]} if key in values else {}))
+            except ValueError as error:
+                raise SceneError(f"colliders.{index}: {error}") from error
         model = MPMModel(
             num_grids=self.grid.num_grids,
             dt=self.grid.time_step,
@@ -267,7 +275,7 @@ class MPMScene(AbstractScene):
             material_ids=ids,
             length=self.grid.length,
             gravity=self.gravity,
-            boundaries=[walls],
+            boundaries=boundaries,
             epsilon=self.grid.epsilon,
         ).to(device)
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
@@ -276,6 +284,7 @@ class MPMScene(AbstractScene):
     def variables(self) -> dict[str, float]:
         """Every number of this scene that `build` can take as a tensor, by dotted key."""
         found: dict[str, float] = {"walls.friction": self.walls.friction}
+        found.update({f"colliders.{index}.friction": c.friction for index, c in enumerate(self.colliders)})
         for index, body in enumerate(self.bodies):
             for name, value in body.material.coefficients().items():
                 found[f"bodies.{index}.material.{name}"] = value
