@@ -75,7 +75,7 @@ def read_painted_mesh(path: Path, *, paint: str, length: float, up: Literal["y",
         raise SceneError(f"{path}: {path.stat().st_size} bytes; at most {MAX_BYTES} are read; simplify the mesh")
     data, names = _read_in_child(path)
     if paint not in names:
-        raise SceneError(f"{path}: no material is named {paint!r}; its materials: {', '.join(names)}")
+        raise SceneError(f"{path}: no material is named {paint!r}; its materials: {', '.join(sorted(names))}")
     triangles = torch.from_numpy(data["triangles"])
     if up == "y":  # x, y up, z to the viewer -> x, y, z up
         triangles = torch.stack([triangles[..., 0], -triangles[..., 2], triangles[..., 1]], -1)

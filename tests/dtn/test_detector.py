@@ -1,0 +1,160 @@
+"""Detectors, suppression, average precision and the losses of texture optimisation."""
+
+import pytest
+import torch
+
+from simengine.dtn.camouflage import (
+    NATURAL_PAINTS,
+    PaintTexture,
+    evasion_loss,
+    naive_texture,
+    palette_distance,
+    random_texture,
+    total_variation,
+)
+from simengine.dtn.detector import AnchorDetector, CentreDetector, Detector, box_iou, checked_dense, suppress
+from simengine.dtn.evaluation import DetectionTable, average_precision, cells, detect, precision_gap
+from simengine.dtn.views import ViewSet
+
+SMALL = [CentreDetector, AnchorDetector]
+
+
+class Fixed:
+    """A detector that returns what it is given."""
+
+    def __init__(self, boxes: torch.Tensor, scores: torch.Tensor) -> None:
+        self.boxes, self.scores = boxes, scores
+
+    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.boxes, self.scores
+
+    def predict(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        return [suppress(b, s) for b, s in zip(self.boxes, self.scores, strict=True)]
+
+
+def test_iou_by_hand() -> None:
+    a, b = torch.tensor([0.0, 0.0, 2.0, 2.0]), torch.tensor([1.0, 1.0, 3.0, 3.0])
+    assert float(box_iou(a, b)) == pytest.approx(1 / 7)
+    assert float(box_iou(a, a + 5)) == 0.0
+
+
+def test_suppression_keeps_the_best_of_a_class() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40], [0, 0, 10, 10]])
+    scores = torch.tensor([[0.6, 0.0], [0.9, 0.0], [0.3, 0.0], [0.0, 0.8]])
+    found = suppress(boxes, scores)
+    assert found["scores"].tolist() == pytest.approx([0.9, 0.8, 0.3])
+    assert found["labels"].tolist() == [0, 1, 0]
+
+
+def table(scores: list[float], ious: list[float], pictures: int) -> DetectionTable:
+    return DetectionTable(torch.arange(len(scores)) % pictures, torch.tensor(scores), torch.tensor(ious), pictures)
+
+
+def test_average_precision_by_hand() -> None:
+    # Four objects; hits at ranks 1 and 3 of 4: precision 1 at recall 1/4, 2/3 at recall 1/2: AP = 1/4 + 2/3 * 1/4.
+    found = table([0.9, 0.8, 0.7, 0.6], [0.9, 0.1, 0.8, 0.2], 4)
+    assert float(found.average_precision(0.5)) == pytest.approx(0.25 + 0.25 * 2 / 3)
+    assert float(found.average_precision(0.85)) == pytest.approx(0.25)
+    assert found.missed().tolist() == [False, True, False, True]
+    # a second hit on the same picture is a false positive
+    twice = table([0.9, 0.8], [0.9, 0.9], 1)
+    assert float(twice.average_precision()) == 1.0 and twice.correct(0.5).tolist() == [True, False]
+
+
+def test_bootstrap_interval_covers_as_it_says() -> None:
+    # Detections of certain score with hit rate q: AP = q^2 for one detection each, all of one score order at random.
+    covered = 0
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        hit = torch.rand(200, generator=generator) < 0.8
+        found = table([1.0] * 200, torch.where(hit, 0.9, 0.0).tolist(), 200)
+        estimate = average_precision(found)
+        covered += estimate.low <= 0.8**2 + 0.01 and estimate.high >= 0.8**2 - 0.01
+        assert estimate.low < estimate.value < estimate.high
+    assert covered >= 33  # 95 % of 40 is 38; binomial three-sigma is 34
+
+
+def test_gap_of_a_table_to_itself_is_zero() -> None:
+    found = table([0.9, 0.8, 0.7, 0.6], [0.9, 0.1, 0.8, 0.2], 4)
+    gap = precision_gap(found, found)
+    assert (gap.value, gap.low, gap.high) == (0.0, 0.0, 0.0)
+    rows = cells(found, torch.tensor([1.0, 1.0, 3.0, 3.0]), (0, 2, 4, 6))
+    assert [(name, number) for name, number, _ in rows] == [("0 to 2", 2), ("2 to 4", 2)]
+    assert rows[0][2].value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_a_small_detector_learns_a_few_pictures(views: ViewSet, kind: type) -> None:
+    detector = kind(width=16)
+    assert isinstance(detector, Detector)
+    images, boxes = views.picture(torch.tensor([0.45, 0.05, 0.05]).view(1, 3, 1, 1))[:3], views.boxes()[:3]
+    optimiser = torch.optim.Adam(detector.parameters(), lr=4e-3)
+    for _ in range(150):
+        optimiser.zero_grad()
+        detector.loss(images, boxes).backward()
+        optimiser.step()
+    found = detect(detector, [images], boxes)
+    assert float(found.average_precision(0.5)) >= 0.95  # it may learn three pictures by heart
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_gradient_of_the_dense_scores(kind: type) -> None:
+    detector = kind(width=16).double()
+    images = torch.rand(1, 3, 16, 16, dtype=torch.float64, requires_grad=True)
+    weight = torch.rand(3, 16, 16, dtype=torch.float64)
+    direction = torch.rand_like(images)
+
+    def line(t: torch.Tensor) -> torch.Tensor:
+        boxes, scores = detector.dense(images.detach() + t * direction * weight)
+        return scores.sum() + 1e-2 * boxes.sum()
+
+    start = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(line, (start,), eps=1e-7, atol=1e-5)  # kinks of ReLU lie closer at a larger step
+
+
+def test_evasion_loss_counts_only_boxes_on_the_object() -> None:
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [40, 40, 50, 50]]])
+    scores = torch.tensor([[[0.5], [0.9]]])
+    truth, images = torch.tensor([[0.0, 0, 10, 11]]), torch.zeros(1, 3, 64, 64)
+    assert float(evasion_loss(Fixed(boxes, scores), images, truth)) == pytest.approx(0.6931, abs=1e-4)  # -log(1 - 1/2)
+    everywhere = evasion_loss(Fixed(boxes, scores), images, truth, overlap=0.0)
+    assert float(everywhere) == pytest.approx(2.3026, abs=1e-4)  # -log(1 - 0.9)
+
+
+def test_textures_and_their_penalties() -> None:
+    flat = torch.tensor(NATURAL_PAINTS[0]).expand(4, 4, 3)
+    assert float(total_variation(flat)) == 0.0
+    assert float(palette_distance(flat, NATURAL_PAINTS)) < 0.02  # within 0.01 log 7 of zero
+    assert float(palette_distance(random_texture((4, 4), 0), NATURAL_PAINTS)) > 0.02
+    stripes = torch.tensor([0.0, 1.0]).repeat(2).view(1, 4, 1).expand(4, 4, 3)
+    assert float(total_variation(stripes)) == 1.0
+    texture = PaintTexture((8, 8), albedo=(0.1, 0.6), seed=1, spread=3.0)().detach()
+    assert float(texture.min()) >= 0.1 and float(texture.max()) <= 0.6
+    naive = naive_texture((32, 32), 3)
+    assert naive.shape == (32, 32, 3) and len(naive.reshape(-1, 3).unique(dim=0)) == 3
+    assert torch.equal(naive, naive_texture((32, 32), 3))
+
+
+NONSENSE = {
+    "boxes of shape": (torch.zeros(1, 3), torch.zeros(1, 3, 1)),
+    "scores of shape": (torch.zeros(1, 3, 4), torch.zeros(1, 2, 1)),
+    "not finite": (torch.full((1, 3, 4), float("nan")), torch.zeros(1, 3, 1)),
+    r"scores in \[0, 1\]": (torch.zeros(1, 3, 4), torch.full((1, 3, 1), 7.0)),
+}
+
+
+@pytest.mark.parametrize("message", NONSENSE)
+def test_nonsense_of_a_detector_is_named(message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        checked_dense(Fixed(*NONSENSE[message]), torch.zeros(1, 3, 32, 32))
+
+
+def test_nonsense_of_predict_is_named() -> None:
+    class Silent(Fixed):
+        def predict(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+            return []
+
+    with pytest.raises(ValueError, match="predict: expected a list of 1 detections"):
+        detect(Silent(torch.zeros(1, 3, 4), torch.zeros(1, 3, 1)), [torch.zeros(1, 3, 32, 32)], torch.zeros(1, 4))
+    with pytest.raises(ValueError, match="sides that divide by 8"):
+        CentreDetector(width=16).dense(torch.zeros(1, 3, 30, 32))

@@ -1,0 +1,106 @@
+"""Networks: what holds before any training, gradients, and errors."""
+
+import pytest
+import torch
+
+from simengine.dtn.network import MAPS, TransformationNetwork, reference_of
+from simengine.dtn.views import ViewSet
+from simengine.render.tone import decode_srgb, encode_srgb
+
+HEADS = sorted(MAPS)
+
+
+def some(views: ViewSet) -> ViewSet:
+    return views[torch.arange(2)]
+
+
+def cropped(views: ViewSet, part: slice) -> ViewSet:
+    return ViewSet(**{k: v[..., part, part] if v.dim() == 4 else v for k, v in views.tensors().items()})
+
+
+def test_linear_head_meets_the_reference_exactly(views: ViewSet) -> None:
+    # L = A c + L_ref - A c_ref is L_ref at c = c_ref, whatever the maps.
+    few = some(views)
+    reference = reference_of(few)
+    network = TransformationNetwork("linear", width=8)
+    torch.nn.init.normal_(network.extract.out.weight, std=0.3)
+    predicted = network(reference, torch.full((1, 3, 1, 1), reference.grey)).detach()
+    assert float((predicted - reference.picture).abs().max()) < 1e-5  # the tone curve and its inverse in float32
+
+
+def test_linear_head_with_the_true_share_is_exact(views: ViewSet) -> None:
+    # s = A c_ref / L_ref is what is learned; with it the prediction is the renderer's, for any paint.
+    few = some(views)
+    reference = reference_of(few)
+    share = few.gain * reference.grey / (few.gain * reference.grey + few.offset)
+    assert float(share.min()) >= 0 and float(share.max()) <= 1
+    paint = torch.rand(2, 3, *few.size)
+    predicted = TransformationNetwork("linear", width=8).apply_maps(share[:, None], reference, paint)
+    assert float((predicted - few.picture(paint)).abs().max()) < 2e-5  # rounding through the inverse tone curve
+
+
+@pytest.mark.parametrize("head", [h for h in HEADS if h != "linear"])
+def test_published_heads_start_by_pasting(views: ViewSet, head: str) -> None:
+    # S = A = F = 0 and M = 1: the encoded paint on the object's mask, the reference's picture behind.
+    reference = reference_of(some(views))
+    paint = torch.rand(1, 3, 1, 1)
+    network = TransformationNetwork(head, extractor="conv", geometry=False, width=8)  # type: ignore[arg-type]
+    torch.nn.init.zeros_(network.extract.out.bias)
+    mask = (reference.object >= 0.5).float()
+    expected = encode_srgb(paint) * mask + reference.picture * (1 - mask)
+    assert torch.allclose(network(reference, paint), expected, atol=1e-6)
+
+
+def test_dtn4_is_the_published_formula(views: ViewSet) -> None:
+    # x = ReLU((ReLU(c - S) + A) M + F) (CVPR 2022, eq. 4), on one pixel by hand.
+    reference = reference_of(some(views))
+    network = TransformationNetwork("dtn4", extractor="conv", geometry=False, width=8)
+    shape = (2, 4, 3, *views.size)
+    maps = torch.tensor([0.1, 0.05, 0.8, 0.02]).view(1, 4, 1, 1, 1).expand(shape)
+    seen = network.apply_maps(maps, reference, decode_srgb(torch.full((1, 3, 1, 1), 0.6)))
+    inside = (reference.object >= 0.5).expand_as(seen)
+    assert torch.allclose(seen[inside], torch.tensor((0.6 - 0.1 + 0.05) * 0.8 + 0.02), atol=1e-6)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("extractor", ["conv", "residual", "dense", "unet"])
+def test_every_head_learns_on_every_extractor(views: ViewSet, head: str, extractor: str) -> None:
+    few = cropped(some(views), slice(16, 48))
+    reference = reference_of(few)
+    network = TransformationNetwork(head, extractor=extractor, width=8, depth=2)  # type: ignore[arg-type]
+    optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
+    paint = torch.rand(1, 3, 1, 1)
+    losses = []
+    for _ in range(25):
+        loss = (network(reference, paint) - few.picture(paint)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_gradient_to_the_paint(views: ViewSet, head: str) -> None:
+    one = cropped(views[:1], slice(16, 48))
+    double = ViewSet(**{k: v.double() for k, v in one.tensors().items()})
+    reference = reference_of(double)
+    network = TransformationNetwork(head, width=8, depth=2).double()  # type: ignore[arg-type]
+    torch.nn.init.normal_(network.extract.out.weight, std=0.02)
+    maps = network.maps(reference).detach()
+    weight = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+    paint = (0.2 + 0.5 * torch.rand(1, 3, 1, 1, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: (network.apply_maps(maps, reference, p) * weight).sum(), (paint,))
+
+
+def test_bad_input_is_named(views: ViewSet) -> None:
+    few = some(views)
+    reference = reference_of(few)
+    with pytest.raises(ValueError, match="needs the geometry buffers"):
+        TransformationNetwork(width=8).maps(type(reference)(picture=reference.picture, object=reference.object))
+    with pytest.raises(ValueError, match="divide by 64"):
+        TransformationNetwork(width=8, depth=6)(reference_of(cropped(views, slice(0, 48))), torch.rand(1, 3, 1, 1))
+    with pytest.raises(ValueError, match="a mask is empty"):
+        type(reference)(picture=reference.picture, object=torch.zeros_like(reference.object))
+    with pytest.raises(ValueError, match="head='dtn5'"):
+        TransformationNetwork("dtn5")  # type: ignore[arg-type]
