@@ -149,7 +149,7 @@ def functions(real):
         d = column3(table, row, c, 9)
         return mat33(a[0], a[1], a[2], b[0], b[1], b[2], d[0], d[1], d[2])
 
-    @wp.func(module=module)
+    @wp.func(module=module, inline=False)
     def collide(u: vec3, x: vec3, row: int, c: int, kind: int, mode: int, table: wp.array3d(dtype=real)):
         rho = x - column3(table, row, c, 0)
         R = rotation_of(table, row, c)
@@ -169,7 +169,7 @@ def functions(real):
         wp.atomic_add(table_bar, row, c, k + 1, wp.float64(value[1]))
         wp.atomic_add(table_bar, row, c, k + 2, wp.float64(value[2]))
 
-    @wp.func(module=module)
+    @wp.func(module=module, inline=False)
     def collide_adjoint(
         u: vec3,
         out_bar: vec3,
@@ -239,7 +239,7 @@ def functions(real):
             n = vec3(zero, zero, value)
         return n
 
-    @wp.func(module=module)
+    @wp.func(module=module, inline=False)
     def boundary_stages(
         u: vec3,
         stages: int,
@@ -274,7 +274,7 @@ def functions(real):
                 ok = False
         return ok
 
-    @wp.func(module=module)
+    @wp.func(module=module, inline=False)
     def boundary_velocity(
         u: vec3,
         ijk: wp.vec3i,
@@ -292,7 +292,7 @@ def functions(real):
             out = boundary_stages(u, 6 + kinds.shape[0], ijk, size, dx, row, faces, thickness, kinds, table)
         return out
 
-    @wp.func(module=module)
+    @wp.func(module=module, inline=False)
     def boundary_adjoint(
         u: vec3,
         out_bar: vec3,

@@ -55,7 +55,7 @@ def functions(real):
             w = vec3(real(0.0), real(1.0), real(0.0))
         return wp.normalize(w - u * wp.dot(u, w))
 
-    @wp.func(module=module)
+    @wp.func(module=module, inline=False)
     def svd(F: mat33):
         # F = U diag(s) V^T with rotations U, V and s[0] >= s[1] >= |s[2]|; s[2] has the sign of det F
         a = vec3(F[0, 0], F[1, 0], F[2, 0])

@@ -1,0 +1,35 @@
+"""Every MPM kernel, forward and adjoint, compiles to PTX for a current GPU, without one."""
+
+import re
+from pathlib import Path
+
+import pytest
+import warp as wp
+
+from simengine.kernels import elasticity, mpm, plasticity, svd
+
+CASES = [
+    ("transfers", wp.float32, False),
+    ("laws", wp.float32, False),
+    ("polar", wp.float32, False),
+    pytest.param("transfers", wp.float64, False, marks=pytest.mark.slow),
+    pytest.param("transfers", wp.float64, True, marks=pytest.mark.slow),
+    pytest.param("transfers", wp.float32, True, marks=pytest.mark.slow),
+    pytest.param("laws", wp.float64, False, marks=pytest.mark.slow),
+    pytest.param("polar", wp.float64, False, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("family", "real", "wraps"), CASES)
+def test_ptx(family: str, real: type, wraps: bool, tmp_path: Path) -> None:
+    namespaces = {
+        "transfers": lambda: vars(mpm.kernels(real, wraps)),
+        "laws": lambda: {**vars(elasticity.kernels(real)), **vars(plasticity.kernels(real))},
+        "polar": lambda: vars(svd.kernels(real)),
+    }[family]()
+    module = next(iter(namespaces.values())).module
+    wp.compile_aot_module(module, arch=90, use_ptx=True, module_dir=str(tmp_path))
+    text = next(tmp_path.glob("*.ptx")).read_text()
+    entries = re.findall(r"\.entry (\w+)", text)
+    for name in namespaces:
+        assert sum(bool(re.search(rf"__{name}_[0-9a-f]{{8}}_", entry)) for entry in entries) == 1, (name, entries)
