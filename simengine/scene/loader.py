@@ -61,7 +61,7 @@ def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> AbstractSce
 def make_scene(data: dict[str, Any], *, directory: Path, locate: Locate) -> AbstractScene:
     """A scene of plain data, whose key `kind` (default mpm) names the class."""
     kind = data.get("kind", "mpm")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise SceneError(f"{locate('kind')}: kind: {kind!r} is no kind of scene; {nearest(str(kind), KINDS)}")
     module, name = KINDS[kind].split(":")
     cls: type[AbstractScene] = getattr(importlib.import_module(module), name)

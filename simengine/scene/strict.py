@@ -148,7 +148,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
                 tables[typing.get_args(_hints(a)["type"])[0]] = a
         if tables and isinstance(value, Mapping):
             name = value.get("type")
-            if name not in tables:
+            if not isinstance(name, str) or name not in tables:
                 told = f"type {name!r} is unknown" if "type" in value else "key 'type' is missing"
                 raise fail(where, f"{told}; {nearest(str(name), tables)}")
             return table(tables[name], value, where)

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import re
 import subprocess
 import sys
 import tomllib
@@ -73,7 +74,10 @@ def test_500_spoilt_scenes(
         captured = capsys.readouterr()
         assert code in (0, 2), f"scene {number}: {captured.err}"
         if code == 2 and not captured.out:
-            assert captured.err.startswith("simengine: ") and captured.err.count("\n") == 1, f"scene {number}"
+            line = captured.err
+            assert line.startswith("simengine: ") and line.count("\n") == 1, f"scene {number}: {line}"
+            assert str(file) in line or "bodies." in line or "colliders." in line, f"scene {number}: {line}"
+            assert not re.search("object|unhashable|subscriptable|attribute", line), f"scene {number}: {line}"
 
 
 @pytest.mark.slow
