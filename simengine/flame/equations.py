@@ -55,6 +55,10 @@ class AbstractFlame(abc.ABC):
     def source(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """S, shape (b, K, n, m)."""
 
+    def flux_and_source(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """F and S together, shape (b, K, n, 2 m); flames that share work between the two override it."""
+        return torch.cat((self.flux(y, dy, z), self.source(y, dy, z)), dim=-1)
+
     @abc.abstractmethod
     def left(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """What vanishes at the left end, shape (b, 1, 1, m); entries of order 0 are not used."""
@@ -74,6 +78,14 @@ class AbstractFlame(abc.ABC):
     @abc.abstractmethod
     def edges(self) -> torch.Tensor:
         """Edges of a first mesh [m], shape (b, K + 1); x = 0 is one of them where the anchor is there."""
+
+    def extent(self, z: torch.Tensor) -> torch.Tensor | None:
+        """How far the domain must reach to the left of x = 0 [m], (b,), for eigenvalues z (b,); None: as it is."""
+        return None
+
+    def alternatives(self) -> list["AbstractFlame"]:
+        """The same flame with other first guesses, for where Newton does not get on from its own."""
+        return []
 
     @abc.abstractmethod
     def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

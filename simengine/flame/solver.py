@@ -107,32 +107,31 @@ class SpectralSolver:
         """
         fixed = flame.detached()
         if start is None:
-            edges = fixed.edges()
-            mesh = SpectralMesh(edges, self.n, self._anchor(fixed, edges))
-            problem = SpectralProblem(fixed, mesh)
-            state = problem.pack(*fixed.guess(mesh.x))
+            mesh, problem, solved = self._cold(fixed)
         else:
             mesh, problem = start.problem.mesh, SpectralProblem(fixed, start.problem.mesh)
-            state = start.state.detach()
-        total = 0
+            solved = newton(problem, start.state.detach(), tolerance=self.tolerance)
+        total = int(solved.stats["num_iterations"])
         while True:
-            solved = newton(problem, state, tolerance=self.tolerance)
-            total += int(solved.stats["num_iterations"])
-            state = solved.value
-            result = solved.result
+            state, result = solved.value, solved.result
             y, z = problem.unpack(state)
             with torch.no_grad():
                 tails = mesh.tails(y, fixed.limits()[0][:, None, :-1].expand(y.shape[0], 1, -1)[:, 0])
             coarse = (tails > self.resolution).any(0)
-            if result is not Result.SUCCESS or not bool(coarse.any()):
+            reach = fixed.extent(z[:, 0, 0, 0])
+            short = reach is not None and bool((-mesh.edges[:, 0] < reach).any())
+            if result is not Result.SUCCESS or not (short or bool(coarse.any())):
                 break
             if tails.shape[1] + int(coarse.sum()) > self.max_elements:
                 result = Result.MAX_ITERATIONS
                 break
             finer = mesh.bisected(coarse)
+            if short and reach is not None:
+                finer = finer.extended(1.2 * reach)
             fine_y = mesh.interpolate(y, finer.x.flatten(1)).reshape(y.shape[0], -1, self.n, y.shape[-1])
             mesh, problem = finer, SpectralProblem(fixed, finer)
-            state = problem.pack(fine_y, z[:, 0, 0, 0])
+            solved = newton(problem, problem.pack(fine_y, z[:, 0, 0, 0]), tolerance=self.tolerance)
+            total += int(solved.stats["num_iterations"])
         with torch.no_grad():
             factors = problem.linearise(state)[1].factor()
         if any(value.requires_grad for value in flame.parameters().values()) and torch.is_grad_enabled():
@@ -146,6 +145,25 @@ class SpectralSolver:
         }
         solution = Solution(FlameSolution(flame, problem, state, factors), result, stats)
         return solution.check(type(flame).__name__) if throw else solution
+
+    def _cold(self, flame: AbstractFlame) -> tuple[SpectralMesh, SpectralProblem, Solution[torch.Tensor]]:
+        """The first mesh and the flames on it; those not found from one guess are tried from the next."""
+        edges = flame.edges()
+        anchor = self._anchor(flame, edges)
+        mesh = SpectralMesh(edges, self.n, anchor)
+        problem = SpectralProblem(flame, mesh)
+        solved = newton(problem, problem.pack(*flame.guess(mesh.x)), tolerance=self.tolerance)
+        for other in flame.alternatives():
+            if solved.success:
+                break
+            keep = solved.stats["converged"][:, None]
+            mesh = SpectralMesh(torch.where(keep, mesh.edges, other.edges()), self.n, anchor)
+            problem = SpectralProblem(flame, mesh)
+            state = torch.where(keep[:, None], solved.value, problem.pack(*other.guess(mesh.x)))
+            before = solved.stats["num_iterations"]
+            solved = newton(problem, state, tolerance=self.tolerance)
+            solved.stats["num_iterations"] += before
+        return mesh, problem, solved
 
     @staticmethod
     def _anchor(flame: AbstractFlame, edges: torch.Tensor) -> int:

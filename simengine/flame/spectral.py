@@ -87,11 +87,17 @@ class SpectralMesh:
             edges.append(self.edges[:, k + 1 : k + 2])
         return SpectralMesh(torch.cat(edges, dim=1), self.n, anchor)
 
+    def extended(self, left: torch.Tensor) -> "SpectralMesh":
+        """The mesh with one element more on the left, from x = -left (b,)."""
+        start = torch.minimum(-left[:, None], 2 * self.edges[:, :1] - self.edges[:, 1:2])
+        return SpectralMesh(torch.cat((start, self.edges), dim=1), self.n, self.anchor + 1)
+
     def weights(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The element of each x (b, q) and the weights of its points, (b, q) and (b, q, n)."""
         inner = self.edges[:, 1:-1].contiguous()
         k = torch.searchsorted(inner, x.contiguous())
         left, right = self.edges.gather(1, k), self.edges.gather(1, k + 1)
+        # Beyond the ends, where a mesh has just been extended, the end values hold.
         return k, interpolation_matrix(self.n, (2 * (x - left) / (right - left) - 1).clamp(-1.0, 1.0))
 
     def interpolate(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -130,9 +136,6 @@ class SpectralProblem(AbstractRootProblem):
         y = state[..., :-1].reshape(b, count, self.mesh.n, -1)
         return y, state[..., None, -1:].expand(-1, -1, self.mesh.n, 1)
 
-    def _both(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        return torch.cat((self.flame.flux(y, dy, z), self.flame.source(y, dy, z)), dim=-1)
-
     @property
     def _anchor(self) -> tuple[int, int]:
         count = self.mesh.edges.shape[1] - 1
@@ -144,7 +147,7 @@ class SpectralProblem(AbstractRootProblem):
         y, z = self.unpack(state)
         dy = self.slope @ y
         m = y.shape[-1]
-        values = self._both(y, dy, z)
+        values = self.flame.flux_and_source(y, dy, z)
         flux, source = values[..., :m], values[..., m:]
         r = (self.slope @ flux + source).clone()
         r[:, 1:, 0, self.second] = flux[:, 1:, 0, self.second] - flux[:, :-1, -1, self.second]
@@ -167,7 +170,7 @@ class SpectralProblem(AbstractRootProblem):
         y, z = self.unpack(state)
         b, count, n, m = y.shape
         dy = self.slope @ y
-        _, local = local_jacobian(self._both, y, dy, z)
+        _, local = local_jacobian(self.flame.flux_and_source, y, dy, z)
         flux_y, flux_z = self._element(local[..., :m, :])
         rows_y, rows_z = self._element(local[..., m:, :])
         rows_y += (self.slope @ flux_y.reshape(b, count, n, -1)).reshape(flux_y.shape)

@@ -88,9 +88,9 @@ def _iterate(
     iteration = 0
     for iteration in range(1, max_iterations + 1):  # noqa: B007 - reported
         f, jacobian = problem.linearise(y)
-        if bool(slow.any()):
-            shift = -torch.where(slow, 1 / dt, 0.0)[:, None, None] * problem.mass(y)
-            jacobian = jacobian.shifted(shift)
+        mass = problem.mass(y) if bool(slow.any()) else None
+        if mass is not None:
+            jacobian = jacobian.shifted(-torch.where(slow, 1 / dt, 0.0)[:, None, None] * mass)
         factors = jacobian.factor()
         step = -factors.solve(f)
         finite = step.flatten(1).isfinite().all(1)
@@ -102,7 +102,9 @@ def _iterate(
         if bool((done | lost).all()):
             break
         length = _to_bounds(problem, y, step)
-        length = torch.where(slow, torch.minimum(length, 1 / longest.clamp_min(1e-300)), length)
+        if mass is not None:  # what has no inertia may jump, the rest changes by at most its scale
+            change = _norm(problem, torch.where(mass > 0, step, 0.0))
+            length = torch.where(slow, torch.minimum(length, 1 / change.clamp_min(1e-300)), length)
         accepted = _damp(problem, factors, y, step, length, longest, active=~(slow | done | lost) & finite)
         # A pseudo-time step is taken when it is neither cut by much nor ends where F is not finite.
         taken = slow & finite & (length > 0.2) & ~done

@@ -1,0 +1,148 @@
+"""Counterflow flames: fresh gas from the left against hot or inert gas from the right, as similar solutions.
+
+    (rho u)' + 2 rho V = 0,    0 = (mu V')' - rho u V' - rho V^2 - Lambda
+
+with V = v/r [1/s] and the pressure curvature Lambda = (dp/dr)/r [Pa/m^2] as the eigenvalue, which makes the mass flux
+at the right end what is prescribed there (Kee, Coltrin, Glarborg 2003, chapter 6).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+
+from simengine.flame.detailed import AbstractDetailedFlame
+from simengine.flame.units import R
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CounterflowFlame(AbstractDetailedFlame):
+    """Two opposed nozzles. Fields rho u, V, T and Y; eigenvalue Lambda.
+
+    Attributes:
+        length: Distance of the nozzles [m].
+        mass_flux_left: rho u of the fresh gas [kg/(m^2 s)], () or (b,).
+        mass_flux_right: -rho u of the opposed gas, () or (b,).
+        T_right: Temperature of the opposed gas [K], () or (b,).
+        opposed: Mole fractions of the opposed gas.
+    """
+
+    length: float = 0.02
+    mass_flux_left: torch.Tensor = dataclasses.field(default_factory=lambda: torch.ones((), dtype=torch.float64))
+    mass_flux_right: torch.Tensor = dataclasses.field(default_factory=lambda: torch.ones((), dtype=torch.float64))
+    T_right: torch.Tensor = dataclasses.field(default_factory=lambda: torch.tensor(300.0, dtype=torch.float64))
+    opposed: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"N2": 1.0})
+
+    anchor_end: Literal["left", "right", "origin"] = dataclasses.field(default="right", init=False)
+
+    @staticmethod
+    def _own() -> tuple[str, ...]:
+        return ("mass_flux_left", "mass_flux_right", "T_right")
+
+    @property
+    def fields(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Mass flux, V, T and the species."""
+        return ("rho u", "V", "T", *self.gas.mechanism.species)
+
+    @property
+    def order(self) -> tuple[Literal[0, 1, 2], ...]:  # type: ignore[override]
+        """1 for the mass flux, 0 for the closing species, else 2."""
+        return (1, 2, 2, *(0 if k == self.closing else 2 for k in range(len(self.gas.W))))
+
+    @property
+    def Y_right(self) -> torch.Tensor:
+        """Mass fractions of the opposed gas, (K,)."""
+        X = torch.zeros(len(self.gas.W), dtype=torch.float64)
+        for name, amount in self.opposed.items():
+            X[self.gas.mechanism.index(name)] = amount
+        return self.gas.mass_fractions(X)
+
+    def flux(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """0, mu V', lam T' and -j_k."""
+        return self.flux_and_source(y, dy, z)[..., : y.shape[-1]]
+
+    def source(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """The rest of each equation."""
+        return self.flux_and_source(y, dy, z)[..., y.shape[-1] :]
+
+    def flux_and_source(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Both, (..., 2 m)."""
+        m, V, T, Y = y[..., 0], y[..., 1], y[..., 2], y[..., 3:]
+        rho = self.gas.density(self._pressure(), T, Y)
+        conducted, diffused, heat, species = self.energy_and_species(m, T, Y, dy[..., 2], dy[..., 3:])
+        sheared = self.gas.viscosity(T, Y) * dy[..., 1]
+        momentum = -m * dy[..., 1] - rho * V**2 - z[..., 0]
+        first = torch.stack((torch.zeros_like(m), sheared, conducted), dim=-1)
+        rest = torch.stack((dy[..., 0] + 2 * rho * V, momentum, heat), dim=-1)
+        return torch.cat((first, diffused, rest, species), dim=-1)
+
+    def left(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Mass flux, no V, temperature and composition of the fresh gas."""
+        return y - self._end(self.mass_flux_left, self.T_in, self.Y_in)
+
+    def right(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """No V, temperature and composition of the opposed gas."""
+        return y - self._end(-self.mass_flux_right, self.T_right, self.Y_right)
+
+    def _end(self, flux: torch.Tensor, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        b = self.batch
+        first = torch.stack((flux.expand(b), torch.zeros(b, dtype=Y.dtype), T.expand(b)), dim=1)
+        return torch.cat((first, Y.expand(b, -1)), dim=1)[:, None, None]
+
+    def anchor(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """The mass flux of the opposed gas."""
+        return y[..., :1] + self.mass_flux_right.reshape(-1, 1, 1, 1)
+
+    def inertia(self, y: torch.Tensor) -> torch.Tensor:
+        """0, rho, rho cp and rho; 0 for the closing species."""
+        T, Y = y[..., 2], y[..., 3:]
+        rho = self.gas.density(self._pressure(), T, Y)
+        first = torch.stack((torch.zeros_like(rho), rho, rho * self.gas.cp(T, Y)), dim=-1)
+        mass = torch.cat((first, rho.unsqueeze(-1).expand_as(Y)), dim=-1)
+        mass[..., 3 + self.closing] = 0.0
+        return mass
+
+    def edges(self) -> torch.Tensor:
+        """Sixteen elements, finer in the middle, where flame and stagnation plane are."""
+        s = torch.linspace(-1, 1, 17, dtype=torch.float64)
+        return ((s + 0.35 * s**3) / 1.35 * 0.5 + 0.5)[None].expand(self.batch, -1) * self.length
+
+    def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Burnt gas between a flame at 0.3 and a mixing layer at 0.65 of the length; a potential flow."""
+        b, s = self.batch, (x / self.length)
+        T_burnt, Y_burnt = self.burnt()
+        left, right = self.mass_flux_left.detach().expand(b), self.mass_flux_right.detach().expand(b)
+        into, out = torch.sigmoid((s - 0.3) / 0.03).unsqueeze(-1), torch.sigmoid((s - 0.65) / 0.03).unsqueeze(-1)
+
+        def blend(fresh: torch.Tensor, hot: torch.Tensor, opposed: torch.Tensor) -> torch.Tensor:
+            fresh, hot, opposed = (v[:, None, None] for v in (fresh, hot, opposed))
+            return fresh + (hot - fresh) * into + (opposed - hot) * out
+
+        T = blend(self.T_in.detach().expand(b)[:, None], T_burnt[:, None], self.T_right.detach().expand(b)[:, None])
+        Y = blend(self.Y_in.detach(), Y_burnt, self.Y_right.expand(b, -1))
+        flux = left[:, None, None] - (left + right)[:, None, None] * s * s * (3 - 2 * s)
+        rho = self.gas.density(self._pressure().detach(), T[..., 0], Y)
+        V = (left + right)[:, None, None] * 6 * s * (1 - s) / self.length / (2 * rho)
+        strain = (left + right) / self.rho_in.detach() / self.length
+        return torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T, Y), dim=-1), -self.rho_in.detach() * strain**2
+
+    def limits(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mass flux within 20 times the inlets', T in (200 K, T_burnt + 500 K), Y in (-0.05, 1.05), Lambda below 0."""
+        b, T_burnt = self.batch, self.burnt()[0][:, None]
+        m = (self.mass_flux_left + self.mass_flux_right).detach().expand(b)[:, None]
+        rho = self.rho_in.detach()[:, None]
+        strain, ones = m / rho / self.length, torch.ones(b, len(self.gas.W), dtype=torch.float64)
+        curvature = rho * strain**2
+        return (
+            torch.cat((m, strain, T_burnt, 0.1 * ones, curvature), dim=1),
+            torch.cat((-20 * m, -1e4 * strain, 0 * m + 200.0, -0.05 * ones, -1e9 * curvature), dim=1),
+            torch.cat((20 * m, 1e4 * strain, T_burnt + 500.0, 1.05 * ones, 1e9 * curvature), dim=1),
+        )
+
+    def profiles(self, y: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        """T [K], u [m/s], V [1/s], rho [kg/m^3] and the mass fractions by species."""
+        T, Y = y[..., 2], y[..., 3:]
+        rho = self.p.reshape(-1, 1) * self.gas.mean_W(Y) / (R * T)
+        species = {name: Y[..., k] for k, name in enumerate(self.gas.mechanism.species)}
+        return {"T": T, "u": y[..., 0] / rho, "V": y[..., 1], "rho": rho, **species}
