@@ -1,8 +1,8 @@
 """Learned elasticity that is physically admissible by construction: the stress is the derivative of an energy.
 
 The energy is a function of three isotropic invariants of the Hencky strain H = log(F F^T) / 2: the volume strain
-v = tr H, and q = tr D^2 and j = tr D^3 of its deviator D. For an isotropic solid the Kirchhoff stress is dpsi/dH, so that
-symmetry of tau, rotation equivariance, isotropy and no work in closed cycles hold whatever the weights are.
+v = tr H, and q = tr D^2 and j = tr D^3 of its deviator D. For an isotropic solid the Kirchhoff stress is dpsi/dH, so
+that symmetry of tau, equivariance, isotropy and no work in closed cycles hold whatever the weights are.
 """
 
 import math
