@@ -14,6 +14,8 @@ from simengine.mpm.stability import cfl_numbers, forecast_memory
 from simengine.scene.base import SceneError
 from simengine.scene.mpm import CFL_REFUSE, CFL_WARN, MPMScene
 from simengine.solve import CheckpointAdjoint, rollout
+from simengine.view.figures import curves
+from simengine.view.report import Block, Movie, Picture, Table, write_report
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -96,10 +98,8 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
             out.write(f"states/{k:04d}.{suffix}", {"x": s.x, "v": s.v, "J": torch.linalg.det(s.F)})
     if "vtp" in spec.formats:
         out.write("states.pvd", [(float(t), f"states/{k:04d}.vtp") for k, t in enumerate(times)])
-    if spec.video:
-        out.write("video.mp4", pictures(scene, arrays["x"]), fps=spec.fps)
     mass = model.mass.cpu().expand(len(state.x))
-    return {
+    summary = {
         "particles": len(state.x),
         "steps": grid.num_steps,
         "seconds": seconds,
@@ -109,6 +109,15 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
         "kinetic_energy": float(0.5 * (mass * state.v.double().cpu().square().sum(1)).sum()),
         "smallest_J": float(torch.linalg.det(state.F).min()),
     }
+    blocks: list[Block] = []
+    if spec.video:
+        blocks.append(Movie(out.write("video.mp4", pictures(scene, arrays["x"]), fps=spec.fps), "the bodies"))
+    kinetic = 0.5 * (mass.numpy()[:, None] * arrays["v"].astype(float) ** 2).sum((1, 2))
+    figure = curves({"kinetic energy [J]": {"all bodies": (times, kinetic)}}, xlabel="time [s]")
+    table = Table(["", "value"], [[name, value] for name, value in summary.items()])
+    sections = {"Motion": [*blocks, Picture(figure, "kinetic energy")], "Summary": [table]}
+    write_report(out.path / "report.html", "simengine run", sections)
+    return summary
 
 
 def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
