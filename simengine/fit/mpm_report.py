@@ -108,7 +108,10 @@ def write_results(
             else "Uncertainty is estimated by method = least_squares.",
         ],
         "Observed, initial and fitted": [Movie(movie, "from left to right: " + ", ".join(columns))],
-        "Convergence": [Picture(figure, "misfit over iterations; it rises where a longer part of the motion comes in"), Picture(heights, "motion of the centre")],
+        "Convergence": [
+            Picture(figure, "misfit over iterations; it rises where a longer part of the motion comes in"),
+            Picture(heights, "motion of the centre"),
+        ],
         "Gradient": [
             f"The adjoint gradient of the misfit through {int(misfit.observed.steps[misfit.num_frames - 1])} steps "
             f"agrees with central differences to {check['relative_error']:.1e} (cosine {check['cosine']:.8f})."

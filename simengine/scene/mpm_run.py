@@ -115,7 +115,7 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
     kinetic = 0.5 * (mass.numpy()[:, None] * arrays["v"].astype(float) ** 2).sum((1, 2))
     figure = curves({"kinetic energy [J]": {"all bodies": (times, kinetic)}}, xlabel="time [s]")
     table = Table(["", "value"], [[name, value] for name, value in summary.items()])
-    sections = {"Motion": [*blocks, Picture(figure, "kinetic energy")], "Summary": [table]}
+    sections: dict[str, list[Block]] = {"Motion": [*blocks, Picture(figure, "kinetic energy")], "Summary": [table]}
     write_report(out.path / "report.html", "simengine run", sections)
     return summary
 
