@@ -157,15 +157,40 @@ class VideoSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MaterialMapsSpec:
+    """Maps of a material from flash pictures of a flat sample.
+
+    Attributes:
+        type: Tells the tasks apart.
+        size: Texels along each side.
+        lights: Pictures with the light on each ring, each with the light elsewhere.
+        radii: Of the rings of lights [m].
+        noise: Standard deviation of the noise over the radiance.
+        iterations: Steps of Adam.
+        learning_rate: Of Adam.
+        smoothness: Weight of differences between neighbouring texels.
+    """
+
+    type: Literal["material_maps"] = "material_maps"
+    size: Annotated[int, Range(ge=8, le=2048)] = 64
+    lights: Annotated[int, Range(ge=1, le=64)] = 6
+    radii: tuple[Positive, ...] = (0.5, 1.3, 2.2)
+    noise: NonNegative = 0.01
+    iterations: Count = 300
+    learning_rate: Positive = 0.05
+    smoothness: NonNegative = 0.02
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RenderScene(AbstractScene):
     """Something to picture, and to find from its pictures.
 
     Attributes:
-        task: What is pictured and sought; its `type` is tomography, camera_pose or video.
+        task: What is pictured and sought; its `type` is tomography, camera_pose, video or material_maps.
     """
 
     kind: ClassVar[str] = "render"
-    task: TomographySpec | CameraPoseSpec | VideoSpec
+    task: TomographySpec | CameraPoseSpec | VideoSpec | MaterialMapsSpec
 
     def build(self, *, device: str | None = None) -> Any:
         """The problem of the task: `observed` pictures, `cameras`, and what pictures its estimate."""
@@ -179,6 +204,10 @@ class RenderScene(AbstractScene):
             from simengine.fit.camera_pose import CameraPose
 
             return CameraPose(self.task)
+        if isinstance(self.task, MaterialMapsSpec):
+            from simengine.fit.material_maps import MaterialMapsProblem
+
+            return MaterialMapsProblem(self.task, seed=self.seed)
         from simengine.fit.video import VideoMisfit
 
         return VideoMisfit(self.task, seed=self.seed)
