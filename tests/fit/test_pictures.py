@@ -121,7 +121,8 @@ def test_flow_from_a_video(tmp_path: Path, name: str, key: str) -> None:
     assert summary["relative_error"][key] < 0.05
 
 
-def test_material_maps_from_flash_pictures(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_maps_from_flash_pictures(tmp_path: Path) -> None:
     summary = run_fit("material_from_flashes", tmp_path / "run")
     errors = summary["error_over_that_of_the_mean_map"]
     # at most half the error of the mean map, and of its pictures under new lights; roughness is not asked for: the
