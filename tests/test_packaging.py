@@ -65,3 +65,35 @@ def test_imports_in_any_order(order: str) -> None:
     done = _python(f"import {order}\nimport simengine.ops.bridge as b, torch\nprint(b.array(torch.ones(3)).shape)")
     assert done.returncode == 0, done.stderr
     assert "(3,)" in done.stdout
+
+
+@pytest.mark.slow
+def test_wheel_holds_kernels_scenes_and_assets(tmp_path: Path) -> None:
+    import shutil
+    import zipfile
+
+    source = tmp_path / "source"
+    ignore = shutil.ignore_patterns(".git", ".venv", "out", "runs", "build", "*.egg-info", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, source, ignore=ignore)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
+    done = subprocess.run(build, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    wheel = next(tmp_path.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "installed")
+    for folder in ("kernels", "scenes", "assets"):
+        for file in (ROOT / folder).iterdir():
+            if file.is_file():
+                assert f"simengine/{folder}/{file.name}" in names
+    assert "simengine/py.typed" in names and not any(name.startswith(("tests/", "kernels/")) for name in names)
+    code = f"""
+import sys
+sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]
+sys.path.insert(0, {str(tmp_path / "installed")!r})
+import simengine.kernels.mpm, simengine
+assert simengine.load_scene('jelly_drop').bodies
+print(simengine.__file__)"""
+    done = _python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().startswith(str(tmp_path / "installed"))
