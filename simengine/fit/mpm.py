@@ -1,7 +1,8 @@
 """The inverse problem of a moving body: parameters of a scene from observed positions over time."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,8 +37,8 @@ class ObservedMotion:
         SceneError: The file does not fit the scene.
     """
 
-    def __init__(self, scene: MPMScene, spec: MPMFitSpec) -> None:
-        data, path = read_npz(spec.observations), spec.observations
+    def __init__(self, scene: MPMScene, spec: MPMFitSpec, path: Path) -> None:
+        data = read_npz(path)
         for name, dim in (("x", 3), ("time", 1)):
             if name not in data or data[name].ndim != dim:
                 raise SceneError(f"fit.observations: {path}: expected `x` (frames, n, 3) and `time` (frames,)")
@@ -51,6 +52,10 @@ class ObservedMotion:
             raise SceneError(f"fit.observations: {path}: times are no multiples of grid.time_step")
         if steps[0] != 0 or (np.diff(steps) <= 0).any():
             raise SceneError(f"fit.observations: {path}: time must start at 0 and grow")
+        if steps[-1] > scene.grid.num_steps:
+            raise SceneError(
+                f"grid.num_steps: {scene.grid.num_steps} steps end before the observations do, at step {steps[-1]}"
+            )
         if spec.objective == "positions" and x.shape[1] != len(scene.particles()[0]):
             raise SceneError(
                 f"fit.observations: {path}: {x.shape[1]} particles, the scene has {len(scene.particles()[0])}; "
@@ -73,10 +78,19 @@ class MotionMisfit:
         observed: The observations.
         num_frames: Frames compared.
         objective: `positions`, `center_of_mass` or `distribution`.
+        fixed: Numbers of the scene that are different in this motion, by dotted key.
     """
 
-    def __init__(self, scene: MPMScene, observed: ObservedMotion, num_frames: int, objective: str) -> None:
+    def __init__(
+        self,
+        scene: MPMScene,
+        observed: ObservedMotion,
+        num_frames: int,
+        objective: str,
+        fixed: Mapping[str, float] | None = None,
+    ) -> None:
         self.scene = scene
+        self._fixed = {name: torch.tensor(value, dtype=torch.float64) for name, value in (fixed or {}).items()}
         self.observed = observed
         self.num_frames = num_frames
         directions = torch.randn(16, 3, generator=torch.Generator().manual_seed(scene.seed), dtype=torch.float64)
@@ -95,7 +109,7 @@ class MotionMisfit:
 
     def simulate(self, values: Values) -> torch.Tensor:
         """Positions at the frames [m], shape (num_frames, n, 3), float64, differentiable in `values`."""
-        model, state = self.scene.build(device="cpu", double=True, values=values)
+        model, state = self.scene.build(device="cpu", double=True, values={**self._fixed, **values})
         steps = self.observed.steps[: self.num_frames]
         trajectory = rollout(
             MPMSolver(model), state, int(steps[-1]), save_every=self.observed.every, adjoint=CheckpointAdjoint()
@@ -119,11 +133,8 @@ def training(scene: MPMScene, *, device: str | None = None) -> AbstractTraining:
     """
     assert scene.fit is not None
     spec = scene.fit
-    observed = ObservedMotion(scene, spec)
-    if observed.steps[-1] > scene.grid.num_steps:
-        raise SceneError(
-            f"grid.num_steps: {scene.grid.num_steps} steps end before the observations do, at step {observed.steps[-1]}"
-        )
+    observed = ObservedMotion(scene, spec, spec.observations)
+    others = [(ObservedMotion(scene, spec, other.observations), other.values) for other in spec.others]
     variables = scene.variables()
     entries = {}
     for name, parameter in spec.parameters.items():
@@ -143,16 +154,23 @@ def training(scene: MPMScene, *, device: str | None = None) -> AbstractTraining:
     parameters = ParameterSet(entries)
     misfits = [MotionMisfit(scene, observed, observed.up_to(f), spec.objective) for f in spec.stages]
     stages: list[AbstractTraining] = []
-    for misfit in misfits:
+    for fraction, misfit in zip(spec.stages, misfits, strict=True):
+        together = [misfit]
+        for seen, values in others:
+            together.append(MotionMisfit(scene, seen, seen.up_to(fraction), spec.objective, values))
+
+        def residual(values: Values, together: list[MotionMisfit] = together) -> torch.Tensor:
+            return torch.cat([one.residual(values) for one in together])
+
         if spec.method == "least_squares":
             tolerance = 1e-6 if misfit is misfits[-1] else 1e-2
             stages.append(
-                LeastSquaresTraining(parameters, misfit.residual, num_iterations=spec.iterations, tolerance=tolerance)
+                LeastSquaresTraining(parameters, residual, num_iterations=spec.iterations, tolerance=tolerance)
             )
         else:
 
-            def objective(misfit: MotionMisfit = misfit) -> Values:
-                return {"misfit": misfit.residual(parameters()).square().mean()}
+            def objective(residual: Callable[[Values], torch.Tensor] = residual) -> Values:
+                return {"misfit": residual(parameters()).square().mean()}
 
             stages.append(
                 GradientTraining(

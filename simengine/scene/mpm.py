@@ -135,6 +135,19 @@ class ParameterSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class OtherMotion:
+    """A further observed motion of the same materials.
+
+    Attributes:
+        observations: As of the fit.
+        values: What differs from the scene, by dotted key, as in `"bodies.0.velocity.0" = 2.0`.
+    """
+
+    observations: Path
+    values: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class MPMFitSpec:
     """What to find, from which observations.
 
@@ -146,6 +159,7 @@ class MPMFitSpec:
         method: least_squares (few parameters, with uncertainty), adam or lbfgs (through the adjoint).
         iterations: At most so many.
         learning_rate: Of adam and lbfgs.
+        others: Further motions, all fitted together.
         stages: Growing parts of the motion to fit one after another, as fractions; the last is 1.
         truth: Known values, only to be told beside the estimates.
     """
@@ -156,6 +170,7 @@ class MPMFitSpec:
     method: Literal["least_squares", "adam", "lbfgs"] = "least_squares"
     iterations: Count = 40
     learning_rate: Positive = 0.1
+    others: tuple[OtherMotion, ...] = ()
     stages: tuple[Annotated[float, Range(gt=0, le=1)], ...] = (1.0,)
     truth: dict[str, float] = dataclasses.field(default_factory=dict)
 

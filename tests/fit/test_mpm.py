@@ -101,6 +101,27 @@ def test_descent_through_the_adjoint_lowers_the_misfit(tmp_path: Path) -> None:
     assert losses[-1] < 0.2 * losses[0]
 
 
+def test_two_motions_tell_more_than_one(tmp_path: Path) -> None:
+    file = prepare(tmp_path, noise=1e-3)
+    faster = load_scene(file, ["bodies.0.velocity=[2.0, -4.0, 0.0]"])
+    assert isinstance(faster, MPMScene)
+    model, state = faster.build(device="cpu", double=True)
+    with torch.no_grad():
+        x = rollout(MPMSolver(model), state, 60, save_every=10).states.x.numpy()
+    x = x + 1e-3 * np.random.default_rng(1).standard_normal(x.shape)
+    np.savez(tmp_path / "faster.npz", x=x, time=np.arange(7) * 1e-2)
+    values = '{"bodies.0.velocity.0"=2.0, "bodies.0.velocity.1"=-4.0}'
+    stds = []
+    for others in ("[]", f'[{{observations="faster.npz", values={values}}}]'):
+        training = load_scene(file, [f"fit.others={others}"]).training()
+        while not training.converged:
+            training.step()
+        report = training.stage.uncertainty()  # type: ignore[attr-defined]
+        assert report["sigma"] == pytest.approx(1e-3, rel=0.05)  # both motions fit to their noise
+        stds.append(report["std"]["bodies.0.material.E"])
+    assert stds[1] < 0.75 * stds[0]  # at least the square root of two, were both equally telling
+
+
 @pytest.mark.parametrize("objective", ["center_of_mass", "distribution"])
 def test_objectives_without_correspondence(objective: str, tmp_path: Path) -> None:
     file = prepare(tmp_path)
@@ -109,7 +130,7 @@ def test_objectives_without_correspondence(objective: str, tmp_path: Path) -> No
     np.savez(tmp_path / "observed.npz", **data)
     scene = load_scene(file)
     assert isinstance(scene, MPMScene) and scene.fit is not None
-    misfit = MotionMisfit(scene, ObservedMotion(scene, scene.fit), 7, objective)
+    misfit = MotionMisfit(scene, ObservedMotion(scene, scene.fit, tmp_path / "observed.npz"), 7, objective)
     right = misfit.residual({})
     wrong = misfit.residual({"bodies.0.material.E": torch.tensor(2e4, dtype=torch.float64)})
     assert float(right.abs().max()) < 1e-12 < 1e-6 < float(wrong.abs().max())
