@@ -54,9 +54,21 @@ class PaintTexture(nn.Module):
         return self.albedo[0] + (self.albedo[1] - self.albedo[0]) * torch.sigmoid(self.logits)
 
 
-def random_texture(size: tuple[int, int], seed: int, *, albedo: tuple[float, float] = (0.02, 0.85)) -> torch.Tensor:
-    """Independent uniform albedos, shape (rows, columns, 3)."""
-    values = torch.rand(*size, 3, generator=torch.Generator().manual_seed(seed))
+def random_texture(
+    size: tuple[int, int], seed: int, *, block: int = 1, albedo: tuple[float, float] = (0.02, 0.85)
+) -> torch.Tensor:
+    """Independent uniform albedos of blocks of texels, shape (rows, columns, 3).
+
+    Args:
+        size: Rows and columns.
+        seed: Of the colours.
+        block: Side of a block [texels]; it divides rows and columns.
+        albedo: Lowest and highest.
+    """
+    if size[0] % block or size[1] % block:
+        raise ValueError(f"block: expected a divisor of {size}, got {block}")
+    values = torch.rand(size[0] // block, size[1] // block, 3, generator=torch.Generator().manual_seed(seed))
+    values = values.repeat_interleave(block, 0).repeat_interleave(block, 1)
     return albedo[0] + (albedo[1] - albedo[0]) * values
 
 

@@ -213,7 +213,10 @@ def smooth_normals(triangles: torch.Tensor, *, crease: float) -> torch.Tensor:
 
 
 def surroundings(seed: int, *, number: int = 6, away_from: float = 0.0) -> RaySurface:
-    """Boxes of random colour, 8 to 25 m around the origin: something else to see, and to be mistaken for.
+    """Bodies 8 to 25 m around the origin, to be seen beside the object and mistaken for it.
+
+    Every other one is a crate of random size and colour; those between are of the size of a car, with a dark band where
+    it has its windows.
 
     Args:
         seed: Of places, sizes and colours.
@@ -222,21 +225,40 @@ def surroundings(seed: int, *, number: int = 6, away_from: float = 0.0) -> RaySu
     """
     generator = torch.Generator().manual_seed(seed)
     b = _Builder()
-    for _ in range(number):
+    material: list[int] = []
+    for k in range(number):
         angle, r, sx, sy, sz = torch.rand(5, generator=generator).tolist()
-        distance = 8.0 + 17.0 * r
+        distance = 8.0 + 17.0 * r * r
         azimuth = away_from + math.pi * (0.25 + 1.5 * angle)
         x, y = distance * math.cos(azimuth), distance * math.sin(azimuth)
-        half = (0.4 + 1.6 * sx, 0.4 + 1.6 * sy)
-        b.box((x - half[0], y - half[1], 0.0), (x + half[0], y + half[1], 0.6 + 3.4 * sz * sz), "paint")
+        if k % 2 == 0:
+            half, top = (0.4 + 1.6 * sx, 0.4 + 1.6 * sy), 0.6 + 3.4 * sz * sz
+            b.box((x - half[0], y - half[1], 0.0), (x + half[0], y + half[1], top), "paint")
+        else:
+            half = (2.2, 0.9) if sx < 0.5 else (0.9, 2.2)
+            low, high = 0.2 + 0.15 * sz, 1.2 + 0.5 * sy
+            b.box((x - half[0], y - half[1], low), (x + half[0], y + half[1], high), "paint")
+        material += [k] * (len(b.triangles) - len(material))
+        if k % 2 == 1:
+            inset = (0.99 * half[0] - 0.1, 0.99 * half[1] - 0.1)
+            for side in (-1.0, 1.0):  # a band on each long side, 1 cm proud
+                if half[0] > half[1]:
+                    edge = sorted((y + side * half[1], y + side * (half[1] + 0.01)))
+                    b.box((x - inset[0], edge[0], 0.85), (x + inset[0], edge[1], high - 0.12), "glass")
+                else:
+                    edge = sorted((x + side * half[0], x + side * (half[0] + 0.01)))
+                    b.box((edge[0], y - inset[1], 0.85), (edge[1], y + inset[1], high - 0.12), "glass")
+            material += [number] * (len(b.triangles) - len(material))
     triangles = torch.tensor(b.triangles)
+    colours = 0.05 + 0.75 * torch.rand(number, 3, generator=generator) * torch.rand(number, 1, generator=generator)
+    glass = torch.tensor([MATERIALS["glass"][0]])
     return RaySurface(
         vertices=triangles.reshape(-1, 3),
         faces=torch.arange(3 * len(triangles)).reshape(-1, 3),
-        material=torch.arange(number).repeat_interleave(len(triangles) // number),
-        albedo=0.05 + 0.75 * torch.rand(number, 3, generator=generator) * torch.rand(number, 1, generator=generator),
-        roughness=torch.full((number,), 0.8),
-        reflectance=torch.zeros(number),
-        painted=torch.zeros(number, dtype=torch.bool),
-        part=torch.zeros(number, dtype=torch.bool),
+        material=torch.tensor(material),
+        albedo=torch.cat([colours, glass]),
+        roughness=torch.full((number + 1,), 0.5),
+        reflectance=torch.full((number + 1,), 0.03),
+        painted=torch.zeros(number + 1, dtype=torch.bool),
+        part=torch.zeros(number + 1, dtype=torch.bool),
     )

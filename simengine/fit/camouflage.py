@@ -175,8 +175,9 @@ class CamouflageTraining(AbstractTraining):
         )
         test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views)
         size, put_on = (self.spec.rows, self.spec.columns), self._map(test)
+        block = max(b for b in (1, 2, 4) if size[0] % b == 0 and size[1] % b == 0)
         textures = {
-            "random": random_texture(size, 101),
+            "random": random_texture(size, 101, block=block),
             "naive": naive_texture(size, 7),
             "optimised": self._texture("texture"),
         }

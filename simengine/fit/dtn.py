@@ -168,12 +168,13 @@ def natural_paint(index: torch.Tensor) -> torch.Tensor:
 def varied_paint(put_on: TextureMap, found: list[torch.Tensor]) -> Paint:
     """A third each of natural paints, of random flat colours, and of patterns: random ones and those found to fool."""
     size = put_on.texture_size
+    blocks = [block for block in (1, 2, 4, 8, 16) if size[0] % block == 0 and size[1] % block == 0]
 
     def paint(index: torch.Tensor) -> torch.Tensor:
         b = len(index)
         kind = torch.rand(b, 1, 1, 1)
         seed = int(torch.randint(1 << 30, ()))
-        pattern = random_texture(size, seed)
+        pattern = random_texture(size, seed, block=blocks[seed % len(blocks)])
         if found and float(torch.rand(())) < 0.5:
             pattern = found[int(torch.randint(len(found), ()))]
         pattern = pattern.roll(torch.randint(max(size), (2,)).tolist(), (0, 1))

@@ -125,15 +125,15 @@ class CamouflageSpec:
 
     type: Literal["camouflage"] = "camouflage"
     detector: DetectorSpec = DetectorSpec()
-    rows: Annotated[int, Range(ge=2)] = 16
-    columns: Annotated[int, Range(ge=2)] = 16
-    mapping: Literal["uv", "triplanar"] = "triplanar"
+    rows: Annotated[int, Range(ge=2)] = 64
+    columns: Annotated[int, Range(ge=2)] = 64
+    mapping: Literal["uv", "triplanar"] = "uv"
     repetitions: Positive = 0.5
     albedo: tuple[Albedo, Albedo] = (0.02, 0.85)
     iterations: Count = 300
     batch: Count = 8
-    learning_rate: Positive = 0.08
-    smoothness: NonNegative = 0.1
+    learning_rate: Positive = 0.15
+    smoothness: NonNegative = 0.02
     palette: NonNegative = 0.0
     overlap: Annotated[float, Range(ge=0, lt=1)] = 0.5
     hardening: Annotated[int, Range(ge=0)] = 600
