@@ -41,16 +41,9 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         return wp.max(int(wp.ceil((far - near) / step - scalar(1e-3))), 1)
 
     @func
-    def cell(x: scalar, n: int):
-        # lower node of the cell that holds x
-        return wp.clamp(int(wp.floor(x)), 0, wp.max(n - 2, 0))
-
-    @func
-    def fraction(x: scalar, base: int, n: int):
-        # position in the cell, held constant beyond the outermost nodes
-        if n == 1:
-            return zero
-        return wp.clamp(x - scalar(base), zero, one)
+    def locate(x: scalar, n: int):
+        # position held between the outermost nodes
+        return wp.clamp(x, zero, scalar(n - 1))
 
     @func
     def inside(x: scalar, n: int):
@@ -78,7 +71,10 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         step: scalar,
         emission: int,
         # inputs
-        field: wp.array3d(dtype=vecf),  # density, source
+        n0: int,
+        n1: int,
+        n2: int,
+        field: wp.array(dtype=vecf),  # density and source, node (i, j, k) at (i n1 + j) n2 + k
         origins: wp.array(dtype=vec3),
         directions: wp.array(dtype=vec3),
         near: wp.array(dtype=scalar),
@@ -88,9 +84,12 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         transmittance_out: wp.array(dtype=scalar),
     ):
         ray = first_ray + wp.tid()
-        n0 = field.shape[0]
-        n1 = field.shape[1]
-        n2 = field.shape[2]
+        i_last = wp.max(n0 - 2, 0)
+        j_last = wp.max(n1 - 2, 0)
+        k_last = wp.max(n2 - 2, 0)
+        across_i = wp.min(n0 - 1, 1) * n1 * n2
+        across_j = wp.min(n1 - 1, 1) * n2
+        across_k = wp.min(n2 - 1, 1)
         start = near[ray]
         count = num_steps(start, far[ray], step)
         d = (far[ray] - start) / scalar(wp.max(count, 1))
@@ -98,22 +97,26 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         direction = directions[ray]
         blended = vecf()
         light = scalar(1.0)
-        for i in range(count):
-            t = start + (scalar(i) + half) * d
+        for number in range(count):
+            t = start + (scalar(number) + half) * d
             p = o + t * direction
-            i0 = cell(p[0], n0)
-            j0 = cell(p[1], n1)
-            k0 = cell(p[2], n2)
-            i1 = wp.min(i0 + 1, n0 - 1)
-            j1 = wp.min(j0 + 1, n1 - 1)
-            k1 = wp.min(k0 + 1, n2 - 1)
-            a = fraction(p[0], i0, n0)
-            b = fraction(p[1], j0, n1)
-            c = fraction(p[2], k0, n2)
-            f00 = (one - c) * field[i0, j0, k0] + c * field[i0, j0, k1]
-            f01 = (one - c) * field[i0, j1, k0] + c * field[i0, j1, k1]
-            f10 = (one - c) * field[i1, j0, k0] + c * field[i1, j0, k1]
-            f11 = (one - c) * field[i1, j1, k0] + c * field[i1, j1, k1]
+            a = locate(p[0], n0)
+            b = locate(p[1], n1)
+            c = locate(p[2], n2)
+            i = wp.min(int(a), i_last)
+            j = wp.min(int(b), j_last)
+            k = wp.min(int(c), k_last)
+            a -= scalar(i)
+            b -= scalar(j)
+            c -= scalar(k)
+            q00 = (i * n1 + j) * n2 + k
+            q01 = q00 + across_j
+            q10 = q00 + across_i
+            q11 = q10 + across_j
+            f00 = (one - c) * field[q00] + c * field[q00 + across_k]
+            f01 = (one - c) * field[q01] + c * field[q01 + across_k]
+            f10 = (one - c) * field[q10] + c * field[q10 + across_k]
+            f11 = (one - c) * field[q11] + c * field[q11 + across_k]
             f = (one - a) * ((one - b) * f00 + b * f01) + a * ((one - b) * f10 + b * f11)
             x = f[0] * d
             factor = phi(x)
@@ -135,7 +138,10 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         step: scalar,
         emission: int,
         # inputs
-        field: wp.array3d(dtype=vecf),
+        n0: int,
+        n1: int,
+        n2: int,
+        field: wp.array(dtype=vecf),
         origins: wp.array(dtype=vec3),
         directions: wp.array(dtype=vec3),
         near: wp.array(dtype=scalar),
@@ -145,16 +151,19 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         adj_blended: wp.array(dtype=vecf),
         adj_transmittance: wp.array(dtype=scalar),
         # outputs
-        adj_field_out: wp.array3d(dtype=vecf),  # starts at 0
+        adj_field_out: wp.array(dtype=vecf),  # starts at 0
         adj_origins_out: wp.array(dtype=vec3),
         adj_directions_out: wp.array(dtype=vec3),
         adj_near_out: wp.array(dtype=scalar),
         adj_far_out: wp.array(dtype=scalar),
     ):
         ray = first_ray + wp.tid()
-        n0 = field.shape[0]
-        n1 = field.shape[1]
-        n2 = field.shape[2]
+        i_last = wp.max(n0 - 2, 0)
+        j_last = wp.max(n1 - 2, 0)
+        k_last = wp.max(n2 - 2, 0)
+        across_i = wp.min(n0 - 1, 1) * n1 * n2
+        across_j = wp.min(n1 - 1, 1) * n2
+        across_k = wp.min(n2 - 1, 1)
         start = near[ray]
         count = num_steps(start, far[ray], step)
         d = (far[ray] - start) / scalar(wp.max(count, 1))
@@ -171,27 +180,31 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         g_near = scalar(0.0)
         g_far = scalar(0.0)
         g_d = scalar(0.0)
-        for i in range(count):
-            share = (scalar(i) + half) / scalar(count)
-            t = start + (scalar(i) + half) * d
+        for number in range(count):
+            share = (scalar(number) + half) / scalar(count)
+            t = start + (scalar(number) + half) * d
             p = o + t * direction
-            i0 = cell(p[0], n0)
-            j0 = cell(p[1], n1)
-            k0 = cell(p[2], n2)
-            i1 = wp.min(i0 + 1, n0 - 1)
-            j1 = wp.min(j0 + 1, n1 - 1)
-            k1 = wp.min(k0 + 1, n2 - 1)
-            a = fraction(p[0], i0, n0)
-            b = fraction(p[1], j0, n1)
-            c = fraction(p[2], k0, n2)
-            v000 = field[i0, j0, k0]
-            v001 = field[i0, j0, k1]
-            v010 = field[i0, j1, k0]
-            v011 = field[i0, j1, k1]
-            v100 = field[i1, j0, k0]
-            v101 = field[i1, j0, k1]
-            v110 = field[i1, j1, k0]
-            v111 = field[i1, j1, k1]
+            a = locate(p[0], n0)
+            b = locate(p[1], n1)
+            c = locate(p[2], n2)
+            i = wp.min(int(a), i_last)
+            j = wp.min(int(b), j_last)
+            k = wp.min(int(c), k_last)
+            a -= scalar(i)
+            b -= scalar(j)
+            c -= scalar(k)
+            q00 = (i * n1 + j) * n2 + k
+            q01 = q00 + across_j
+            q10 = q00 + across_i
+            q11 = q10 + across_j
+            v000 = field[q00]
+            v001 = field[q00 + across_k]
+            v010 = field[q01]
+            v011 = field[q01 + across_k]
+            v100 = field[q10]
+            v101 = field[q10 + across_k]
+            v110 = field[q11]
+            v111 = field[q11 + across_k]
             f00 = (one - c) * v000 + c * v001
             f01 = (one - c) * v010 + c * v011
             f10 = (one - c) * v100 + c * v101
@@ -223,14 +236,14 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
             p01 = b * p0
             p10 = (one - b) * p1
             p11 = b * p1
-            wp.atomic_add(adj_field_out, i0, j0, k0, (one - c) * p00)
-            wp.atomic_add(adj_field_out, i0, j0, k1, c * p00)
-            wp.atomic_add(adj_field_out, i0, j1, k0, (one - c) * p01)
-            wp.atomic_add(adj_field_out, i0, j1, k1, c * p01)
-            wp.atomic_add(adj_field_out, i1, j0, k0, (one - c) * p10)
-            wp.atomic_add(adj_field_out, i1, j0, k1, c * p10)
-            wp.atomic_add(adj_field_out, i1, j1, k0, (one - c) * p11)
-            wp.atomic_add(adj_field_out, i1, j1, k1, c * p11)
+            wp.atomic_add(adj_field_out, q00, (one - c) * p00)
+            wp.atomic_add(adj_field_out, q00 + across_k, c * p00)
+            wp.atomic_add(adj_field_out, q01, (one - c) * p01)
+            wp.atomic_add(adj_field_out, q01 + across_k, c * p01)
+            wp.atomic_add(adj_field_out, q10, (one - c) * p10)
+            wp.atomic_add(adj_field_out, q10 + across_k, c * p10)
+            wp.atomic_add(adj_field_out, q11, (one - c) * p11)
+            wp.atomic_add(adj_field_out, q11 + across_k, c * p11)
 
             across = (one - b) * (f10 - f00) + b * (f11 - f01)
             down = (one - a) * (f01 - f00) + a * (f11 - f10)

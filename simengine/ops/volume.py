@@ -115,7 +115,7 @@ class _MarchRays(torch.autograd.Function):
 
         def part(first: int, last: int) -> None:
             for k in range(first, last):
-                outputs = [bridge.array(adj_fields[k], vector), *ray_outputs]
+                outputs = [bridge.array(adj_fields[k].reshape(-1, field.shape[-1]), vector), *ray_outputs]
                 constants = [bounds[k], ctx.step, ctx.emission]
                 bridge.launch(kernel, bounds[k + 1] - bounds[k], [*constants, *arrays], outputs, on=field)
 
@@ -137,7 +137,8 @@ def _arrays(inputs: list[torch.Tensor]) -> list[Any]:
     scalar = bridge.scalar(field)
     vec3 = wp.types.vector(3, scalar)
     return [
-        bridge.array(field, wp.types.vector(field.shape[-1], scalar)),
+        *field.shape[:3],
+        bridge.array(field.reshape(-1, field.shape[-1]), wp.types.vector(field.shape[-1], scalar)),
         bridge.array(origins, vec3),
         bridge.array(directions, vec3),
         bridge.array(near),
