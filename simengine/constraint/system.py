@@ -6,7 +6,7 @@ import torch
 
 from simengine.constraint.blocks import Blocks
 from simengine.constraint.pde import AbstractPDE
-from simengine.ops.normal_equations_reference import normal_equations
+from simengine.ops.normal_equations import normal_equations
 from simengine.solve.conjugate_gradients import conjugate_gradients
 from simengine.solve.gram import AbstractGram, BlockTridiagonalGram, DenseGram, Linearisation
 from simengine.solve.system import AbstractSystem

@@ -36,7 +36,8 @@ class ImplicitAdjoint(AbstractAdjoint):
             the solution or is linear in y; else some per cent off are common. The backward pass measures the neglected
             part of H v and warns where it exceeds 1e-3. Once differentiable.
         strict: Raise in the backward pass where a problem that did not converge receives a gradient; False gives the
-            gradient at the point reached, which is not that of a solution.
+            gradient at the point reached, which is not that of a solution, with J^T J where H is not positive definite:
+            for trainings that pass through bad points.
     """
 
     gauss_newton: bool = False
@@ -72,6 +73,10 @@ class ImplicitAdjoint(AbstractAdjoint):
             )
         with torch.enable_grad():
             v = system.solve_hessian(y, grad_y, tensors, gauss_newton=self.gauss_newton).to(y.dtype)
+            if not self.strict:
+                well = v.isfinite().all(dim=1, keepdim=True)
+                if not bool(well.all()):
+                    v = torch.where(well, v, system.solve_hessian(y, grad_y, tensors, gauss_newton=True).to(y.dtype))
             if not bool(v.isfinite().all()):
                 bad = (~v.isfinite().all(dim=1)).nonzero().flatten().tolist()
                 raise RuntimeError(

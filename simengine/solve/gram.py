@@ -27,6 +27,10 @@ class AbstractGram(abc.ABC):
         """
 
     @abc.abstractmethod
+    def product(self, lin: Linearisation, v: torch.Tensor) -> torch.Tensor:
+        """G v for v of shape (b, n)."""
+
+    @abc.abstractmethod
     def rank_deficient(self, lin: Linearisation) -> torch.Tensor:
         """Whether G, scaled to a unit diagonal, is singular to rounding; shape (b,)."""
 
@@ -49,6 +53,10 @@ class DenseGram(AbstractGram):
         x = scale * torch.cholesky_solve((scale * b).unsqueeze(-1), factor).squeeze(-1)
         return torch.where((info == 0)[:, None], x, torch.nan)
 
+    def product(self, lin: Linearisation, v: torch.Tensor) -> torch.Tensor:
+        """A dense product."""
+        return (lin["gram"] @ v.unsqueeze(-1)).squeeze(-1)
+
     def rank_deficient(self, lin: Linearisation) -> torch.Tensor:
         """Smallest eigenvalue of the scaled G against n times the rounding."""
         scale = damping_diagonal(lin["diagonal"]).rsqrt()
@@ -69,6 +77,19 @@ class BlockTridiagonalGram(AbstractGram):
         rhs = b.view(scale.shape) * scale
         x = solve_block_cholesky(blocks + damping[:, None, None, None] * eye, lower, rhs)
         return (scale * x).flatten(1)
+
+    def product(self, lin: Linearisation, v: torch.Tensor) -> torch.Tensor:
+        """Diagonal blocks and both neighbours."""
+        blocks, lower = lin["blocks"], lin["lower"]
+        x = v.reshape(*blocks.shape[:3], 1)
+        y = blocks @ x
+        below, above = lower @ x[:, :-1], lower.mT @ x[:, 1:]
+        y = (
+            y
+            + torch.cat([torch.zeros_like(y[:, :1]), below], dim=1)
+            + torch.cat([above, torch.zeros_like(y[:, :1])], dim=1)
+        )
+        return y.reshape(v.shape)
 
     def rank_deficient(self, lin: Linearisation) -> torch.Tensor:
         """Whether the scaled G less n times the rounding is no longer positive definite."""

@@ -27,7 +27,7 @@ class AbstractLeastSquaresSolver(abc.ABC):
 
     Attributes:
         tolerance: A problem has converged when the undamped step would change J y, in the norm, by less than this
-            fraction of |r| plus |diag(J^T J)^1/2 y|, or where the sum of squares cannot tell any more
+            fraction of |r| + |J y|, or where the sum of squares cannot tell any more
             and Newton steps on the gradient have done the rest.
         max_iterations: Trials per problem.
     """
@@ -248,7 +248,8 @@ def _iterate(
             # reduction of the linear model: 1/2 step . (damping D step - g)
             predicted = 0.5 * (step * (damping[which, None] * d * step - g)).sum(dim=1)
             norm = (2 * c).sqrt()
-            weighted = (d * y[which].double().square()).sum(dim=1).sqrt()
+            z = y[which].double()
+            weighted = (z * system.gram.product(here, z)).sum(dim=1).clamp_min(0).sqrt()  # |J y|
             precise = (solver.tolerance * (norm + weighted)).maximum(_VISIBLE * eps * weighted)
             limit = precise.maximum(_VISIBLE * eps**0.5 * norm)
             near = (2 * predicted).clamp_min(0).sqrt() <= limit

@@ -1,0 +1,63 @@
+"""J^T J and J^T r against the reference, forward and backward."""
+
+import pytest
+import torch
+
+from simengine.ops.normal_equations import normal_equations
+from simengine.ops.normal_equations_reference import normal_equations as reference
+
+
+def problem(m: int, dtype: torch.dtype = torch.float64, p: int = 3) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(m)
+    table = torch.randn(p, 40, 5, generator=generator, dtype=torch.float64)
+    index = torch.randint(0, 40, (p, m, 4), generator=generator)
+    coefficient = torch.randn(p, m, 4, generator=generator, dtype=torch.float64)
+    residual = torch.randn(p, m, generator=generator, dtype=torch.float64)
+    return [table.to(dtype), index, coefficient.to(dtype), residual.to(dtype)]
+
+
+@pytest.mark.parametrize("m", [0, 1, 30])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])  # a few roundings
+def test_parity(m: int, dtype: torch.dtype, tolerance: float) -> None:
+    given = problem(m, dtype)
+    for leaf in (given[0], given[2], given[3]):
+        leaf.requires_grad_()
+    ours, theirs = normal_equations(*given), reference(*given)
+    cotangents = [torch.randn_like(out) for out in theirs]
+    leaves = [given[0], given[2], given[3]]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape and float((a - b).detach().norm()) <= tolerance * float(b.detach().norm())
+    if m:
+        pairs = zip(
+            torch.autograd.grad(ours, leaves, cotangents), torch.autograd.grad(theirs, leaves, cotangents), strict=True
+        )
+        for a, b in pairs:
+            assert float((a - b).norm() / b.norm()) < 10 * tolerance
+            assert float(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)) > 1 - 10 * tolerance
+
+
+def test_gradcheck() -> None:
+    table, index, coefficient, residual = problem(6, p=1)
+    leaves = [table.requires_grad_(), coefficient.requires_grad_(), residual.requires_grad_()]
+    assert torch.autograd.gradcheck(lambda t, c, r: normal_equations(t, index, c, r), leaves)
+
+
+def test_double_backward_is_refused() -> None:
+    table, index, coefficient, residual = problem(6, p=1)
+    gram, _ = normal_equations(table.requires_grad_(), index, coefficient.requires_grad_(), residual)
+    cotangent = torch.ones_like(gram).requires_grad_()
+    first = torch.autograd.grad(gram, table, cotangent, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_bad_input() -> None:
+    table, index, coefficient, residual = problem(6)
+    with pytest.raises(ValueError, match="from 0 to 39, got .* to 40"):
+        normal_equations(table, index.clamp_min(40), coefficient, residual)
+    with pytest.raises(ValueError, match="index .* of int64"):
+        normal_equations(table, index.int(), coefficient, residual)
+    with pytest.raises(ValueError, match="coefficient, residual: expected"):
+        normal_equations(table, index, coefficient[:, :5], residual)
+    with pytest.raises(ValueError, match="one float type"):
+        normal_equations(table.float(), index, coefficient, residual)
