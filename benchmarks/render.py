@@ -1,0 +1,83 @@
+"""Seconds of CPU on one core for forward and backward of surfels and volumes, beside plain torch.
+
+Plain torch holds every disc in every pixel and every sample of every ray, so it is timed on smaller problems only.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from simengine.ops import surfel, surfel_reference, volume, volume_reference
+from simengine.render import PinholeCamera
+from simengine.render.surfels import intrinsic_matrix
+from simengine.render.volumes import intersect_box
+
+
+def discs(n: int, camera: PinholeCamera, *, scale: float, channels: int = 8) -> list[torch.Tensor]:
+    """Random discs in a box 2 m wide that fills the picture."""
+    generator = torch.Generator().manual_seed(0)
+    centres = camera.to_camera(2 * torch.rand(n, 3, generator=generator) - 1)
+    axes = torch.linalg.qr(torch.randn(n, 3, 3, generator=generator))[0]
+    local = torch.stack([axes[:, 0] * scale, axes[:, 1] * scale * 0.6, centres], dim=-1)
+    opacity = 0.1 + 0.8 * torch.rand(n, generator=generator)
+    return [intrinsic_matrix(camera) @ local, opacity, torch.rand(n, channels, generator=generator)]
+
+
+def rays(size: int, cells: int, samples: float | None = None) -> tuple[list[torch.Tensor], float]:
+    """A random grid in [-1, 1]^3, the rays of a picture of it, and the step that gives so many samples in all."""
+    camera = PinholeCamera.look_at((0.0, 0.0, 4.0), width=size, height=size)
+    origins, directions = (value.reshape(-1, 3) for value in camera.rays())
+    near, far = intersect_box(origins, directions, -torch.ones(3), torch.ones(3))
+    step = 2 / cells if samples is None else float((far - near).sum()) / samples
+    field = torch.rand(cells, cells, cells, 4, generator=torch.Generator().manual_seed(0))
+    return [field, (origins + 1) * cells / 2 - 0.5, directions * cells / 2, near, far], step
+
+
+def seconds(function: Callable[..., tuple[torch.Tensor, ...]], inputs: list[torch.Tensor], repeats: int = 3) -> float:
+    """Least CPU time of forward and backward."""
+    inputs = [value.clone().requires_grad_() for value in inputs]
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.process_time()
+        outputs = [value for value in function(*inputs) if value.requires_grad]
+        torch.autograd.grad(outputs, inputs, [torch.ones_like(value) for value in outputs])
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def row(name: str, ours: float, reference: float | None = None) -> dict[str, object]:
+    """A row of the table; a problem too large for plain torch has no ratio."""
+    known = {} if reference is None else {"reference": f"torch {reference:.3f} s", "ratio": round(reference / ours, 1)}
+    return {"name": name, "ours": f"{ours:.3f} s", "reference": "", "ratio": "", **known}
+
+
+def main() -> list[dict[str, object]]:
+    torch.set_num_threads(1)
+    rows = []
+    for n, size, scale, compare in (
+        (1_000, 96, 0.05, True),
+        (10_000, 256, 0.02, False),
+        (100_000, 512, 0.01, False),
+    ):
+        inputs = discs(n, PinholeCamera.look_at((0.0, 0.0, 4.0), width=size, height=size), scale=scale)
+        ours = seconds(lambda *values, s=size: surfel.composite_surfels(*values, width=s, height=s), inputs)
+        theirs = None
+        if compare:
+            theirs = seconds(
+                lambda *values, s=size: surfel_reference.composite_surfels(*values, width=s, height=s)[:3], inputs, 1
+            )
+        rows.append(row(f"{n} surfels at {size}^2, binning, forward, backward", ours, theirs))
+    for cells, size, samples, compare in ((32, 96, None, True), (128, 512, 17.4e6, False)):
+        inputs, step = rays(size, cells, samples)
+        ours = seconds(lambda *values, d=step: volume.march_rays(*values, step=d), inputs)
+        theirs = None
+        if compare:
+            theirs = seconds(lambda *values, d=step: volume_reference.march_rays(*values, step=d), inputs, 1)
+        rows.append(row(f"volume {cells}^3 at {size}^2, forward, backward", ours, theirs))
+    return rows
+
+
+if __name__ == "__main__":
+    for entry in main():
+        print(entry)
