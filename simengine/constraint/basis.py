@@ -1,5 +1,6 @@
 """Where basis functions come from: snapshots of solutions, or networks."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -22,7 +23,7 @@ def principal_basis(snapshots: torch.Tensor, size: int) -> torch.Tensor:
     if len(snapshots) < size:
         raise ValueError(f"size: {size} principal components need as many snapshots, got {len(snapshots)}")
     flat = snapshots.double().flatten(1)
-    values, vectors = torch.linalg.eigh(flat @ flat.mT)  # the small side of the singular value decomposition
+    _, vectors = torch.linalg.eigh(flat @ flat.mT)  # the small side of the singular value decomposition
     modes = vectors.flip(1)[:, :size].mT @ flat
     modes, _ = torch.linalg.qr(modes.mT)  # eigenvectors of small eigenvalues are orthogonal only to their rounding
     return (modes * flat.shape[1] ** 0.5).reshape(1, *snapshots.shape[1:], size)
@@ -41,9 +42,7 @@ class BranchTrunk(nn.Module):
         depth: Hidden layers of both.
     """
 
-    def __init__(
-        self, *, parameters: int, size: int = 16, modes: int = 48, width: int = 64, depth: int = 3
-    ) -> None:
+    def __init__(self, *, parameters: int, size: int = 16, modes: int = 48, width: int = 64, depth: int = 3) -> None:
         super().__init__()
         self.size, self.modes = size, modes
         self.branch = _network([parameters, *[width] * (depth - 1), modes * size])
@@ -69,6 +68,6 @@ class BranchTrunk(nn.Module):
 
 def _network(widths: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-2], widths[1:-1], strict=True):
+    for before, after in itertools.pairwise(widths[:-1]):
         layers += [nn.Linear(before, after, dtype=torch.float64), nn.Tanh()]
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1], dtype=torch.float64))

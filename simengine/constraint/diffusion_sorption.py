@@ -21,13 +21,15 @@ class DiffusionSorption(AbstractPDE):
 
     r = theta(u_i^n+1) - theta(u_i^n) - D dt/(2 dx^2) (second differences of u at n and n + 1), ghost cells at the ends.
 
-    Parameters per problem: `"u0"`, initial concentration; `"D"` and `"k"` where they are not the constants below.
+    Parameters per problem: `"u0"`, initial concentration; `"D"` and `"k"` where not the constants below.
 
     Attributes:
         nt: Times, the initial one included.
         nx: Cells.
         duration: Last time.
-        skip: Intervals after t = 0 without residuals: the data there jump at both ends, which no grid resolves.
+        skip: Intervals after t = 0 without residuals: the data there jump at both ends, which no grid resolves. Only for
+            bases whose functions tie later times to the initial ones, as principal components of solutions do.
+        implicit: Intervals after those with implicit Euler residuals, which damp such jumps (Rannacher's start-up).
         porosity: phi.
         bulk_density: rho_s.
         sorption: Freundlich coefficient k.
@@ -41,6 +43,7 @@ class DiffusionSorption(AbstractPDE):
     nx: int = 1024
     duration: float = 500.0
     skip: int = 2
+    implicit: int = 0
     porosity: float = 0.29
     bulk_density: float = 2880.0
     sorption: float = 3.5e-4
@@ -90,20 +93,23 @@ class DiffusionSorption(AbstractPDE):
         source = torch.zeros(self.nx, dtype=torch.float64)
         source[0] = 2.0
         intervals = self.nt - 1 - self.skip
+        later = torch.full((intervals, self.nx), 0.5, dtype=torch.float64)  # weight of the flux at n + 1
+        later[: self.implicit] = 1.0
         position = index[..., 4].flatten()
         return Rows(
             index=index.flatten(0, 1),
-            data=(second.repeat(intervals, 1), source.repeat(intervals)),
+            data=(second.repeat(intervals, 1), source.repeat(intervals), later.flatten()),
             position=position,
         )
 
     def residual(self, values: torch.Tensor, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
         """Change of theta over an interval, less the mean divergence of the flux."""
-        second, source = data
+        second, source, later = data
         k = parameters.get("k", self.sorption)
         beta = parameters.get("D", self.diffusivity) * (self.dt * self.nx**2)
         change = self.theta(values[..., 4], k) - self.theta(values[..., 1], k)
-        return change - beta * (0.5 * (second * (values[..., :3] + values[..., 3:])).sum(dim=-1) + source)
+        before, after = (second * values[..., :3]).sum(dim=-1), (second * values[..., 3:]).sum(dim=-1)
+        return change - beta * ((1 - later) * before + later * after + source)
 
     def conditions(self) -> Rows:
         """U = u0 at t = 0."""
