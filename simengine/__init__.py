@@ -14,7 +14,10 @@ if not (_root / "simengine" / "kernels").exists() and (_root / "kernels" / "__in
     __path__.append(str(_root))  # a source checkout: kernels/, scenes/ and assets/ lie beside this package
 
 _SUBPACKAGES = frozenset(
-    "cli constraint dtn fit flame io kernels materials mpm ops render scene solve view".split(),
+    (
+        *("cli", "constraint", "dtn", "fit", "flame", "io", "kernels", "materials"),
+        *("mpm", "ops", "render", "scene", "solve", "view"),
+    )
 )
 _SHORTCUTS = {"load_scene": "scene", "rollout": "solve", "DirectAdjoint": "solve", "CheckpointAdjoint": "solve"}
 

@@ -17,8 +17,9 @@ from simengine.mpm import MPMSolver
 from simengine.render import Look, SurfelRenderer
 from simengine.scene.base import SceneError
 from simengine.scene.render import VideoSpec
+from simengine.scene.shapes import Box
 from simengine.solve import CheckpointAdjoint, rollout
-from simengine.view.report import Picture, Table, write_report
+from simengine.view.report import Block, Picture, Table, write_report
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -47,10 +48,9 @@ class VideoMisfit:
         cameras = [camera_of(camera, dtype=torch.float64) for camera in spec.cameras]
         radius = 0.9 * min(spec.motion.grid.dx / body.particles_per_cell for body in spec.motion.bodies)
         x, _, ids = (torch.as_tensor(array) for array in spec.motion.particles())
-        box = next(iter([body.shape for body in spec.motion.bodies]))
-        spacing = getattr(box, "size", None), getattr(box, "counts", None)
-        if spacing[0] and spacing[1]:  # a lattice of its own
-            radius = 0.9 * max(a / b for a, b in zip(*spacing, strict=True))
+        shape = spec.motion.bodies[0].shape
+        if isinstance(shape, Box) and shape.counts is not None:  # a lattice of its own
+            radius = 0.9 * max(a / b for a, b in zip(shape.size, shape.counts, strict=True))
         look = Look(background=(1.0, 1.0, 1.0), shading=False)
         self._renderers = [SurfelRenderer(camera, radius=radius, look=look) for camera in cameras]
         self._colours = _colours(spec, x, ids)
@@ -167,7 +167,10 @@ def _finish(
     out.write("fit.json", {"parameters": found, **summary})
     out.write("comparison.mp4", torch.cat(list(rows.values()), dim=2), fps=10)
     table = Table(("figure", "value"), summary_rows({"found": found, **summary}))
-    blocks = {"Figures": [table], "Pictures of the first camera": [Picture(sheet, "observed, initial, fitted")]}
+    blocks: dict[str, list[Block]] = {
+        "Figures": [table],
+        "Pictures of the first camera": [Picture(sheet, "observed, initial, fitted")],
+    }
     write_report(out.path / "report.html", "Physics from pixels", blocks)
     return summary
 

@@ -35,7 +35,7 @@ class MPMModel(nn.Module):
         ValueError: An argument is out of range or a shape does not fit.
     """
 
-    materials: Sequence[Material]
+    materials: nn.ModuleList
     volume: torch.Tensor
     mass: torch.Tensor
     material_ids: torch.Tensor | None
@@ -62,7 +62,7 @@ class MPMModel(nn.Module):
             raise ValueError("materials must hold at least one Material, got none")
         if not math.isfinite(length) or length <= 0:
             raise ValueError(f"length must be positive and finite [m], got {length}")
-        self.materials = cast("Sequence[Material]", nn.ModuleList(materials))
+        self.materials = nn.ModuleList(materials)
         self.boundaries = nn.ModuleList(boundaries)
         walls = [b for b in boundaries if isinstance(b, Walls)]
         if len(walls) > 1:
@@ -106,17 +106,21 @@ class MPMModel(nn.Module):
         else:
             self.register_buffer(name, tensor)
 
+    def _pairs(self) -> list[Material]:
+        """The materials, typed."""
+        return cast("list[Material]", list(self.materials))
+
     @property
     def fused(self) -> bool:
         """Whether every law is a shipped one, so that whole stretches of steps run as captured launches."""
         return all(
-            isinstance(m.elasticity, AbstractLaw) and isinstance(m.plasticity, AbstractLaw) for m in self.materials
+            isinstance(m.elasticity, AbstractLaw) and isinstance(m.plasticity, AbstractLaw) for m in self._pairs()
         )
 
     @property
     def uses_history(self) -> bool:
         """Whether a law reads or writes q."""
-        laws = [law for m in self.materials for law in (m.elasticity, m.plasticity)]
+        laws = [law for m in self._pairs() for law in (m.elasticity, m.plasticity)]
         return any(getattr(law, "uses_history", False) for law in laws)
 
     def body(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,7 +175,7 @@ class MPMModel(nn.Module):
         device = self.volume.device
         numbers = torch.full((n,), -1, dtype=torch.int32, device=device)
         coefficients = torch.zeros(n, columns, dtype=torch.float64, device=device)
-        for material, group in zip(self.materials, self.groups(n), strict=True):
+        for material, group in zip(self._pairs(), self.groups(n), strict=True):
             law = getattr(material, attribute)
             if not isinstance(law, AbstractLaw):
                 continue
@@ -184,7 +188,7 @@ class MPMModel(nn.Module):
     def stress(self, F: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         """Kirchhoff stress of all particles [Pa], shape (n, 3, 3), shipped laws in one launch, others in torch."""
         tau = constitutive.stress(F, q, *self.packed(len(F), "elasticity"))
-        for material, group in zip(self.materials, self.groups(len(F)), strict=True):
+        for material, group in zip(self._pairs(), self.groups(len(F)), strict=True):
             law = material.elasticity
             if isinstance(law, AbstractLaw):
                 continue
@@ -200,7 +204,7 @@ class MPMModel(nn.Module):
     def return_map(self, F: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """F [1] and history after plastic flow of all particles, from the trial F."""
         F_new, q_new = constitutive.return_map(F, q, *self.packed(len(F), "plasticity"))
-        for material, group in zip(self.materials, self.groups(len(F)), strict=True):
+        for material, group in zip(self._pairs(), self.groups(len(F)), strict=True):
             law = material.plasticity
             if isinstance(law, AbstractLaw):
                 continue
