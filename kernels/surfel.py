@@ -110,6 +110,34 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
             return scalar(1e12)
         return v[0] * v[0] + v[1] * v[1]
 
+    @func
+    def slopes(
+        hu: vec3,
+        hv: vec3,
+        Tw: vec3,
+        m: vec3,
+        tilted: bool,
+        centre: vec2,
+        x: scalar,
+        y: scalar,
+        g_rho: scalar,
+        g_z: scalar,
+        sharpness: scalar,
+    ):
+        # cotangents of rho and z of a pixel taken to the rows T_u, T_v, T_w
+        if tilted:
+            g0 = two * g_rho * m[0] + g_z * Tw[0]
+            g1 = two * g_rho * m[1] + g_z * Tw[1]
+            q = vec3(g0, g1, -(g0 * m[0] + g1 * m[1])) / m[2]
+            dhu = wp.cross(hv, q)
+            dhv = wp.cross(q, hu)
+            gw = x * dhu + y * dhv + g_z * vec3(m[0], m[1], one)
+            return mat33(-dhu[0], -dhu[1], -dhu[2], -dhv[0], -dhv[1], -dhv[2], gw[0], gw[1], gw[2])
+        gx = -two * sharpness * g_rho * (x - centre[0]) / Tw[2]
+        gy = -two * sharpness * g_rho * (y - centre[1]) / Tw[2]
+        g_last = g_z - gx * centre[0] - gy * centre[1]
+        return mat33(zero, zero, gx, zero, zero, gy, zero, zero, g_last)
+
     @kernel
     def composite(
         # constants
@@ -266,24 +294,157 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
                                 g_alpha = light * value - rest / (one - alpha)
                                 go += g_alpha * gain * (bell - edge)
                                 g_rho = -half * g_alpha * strength * bell
-                            if tilted:
-                                g0 = two * g_rho * m[0] + gz * Tw[0]
-                                g1 = two * g_rho * m[1] + gz * Tw[1]
-                                q = vec3(g0, g1, -(g0 * m[0] + g1 * m[1])) / m[2]
-                                dhu = wp.cross(hv, q)
-                                dhv = wp.cross(q, hu)
-                                gu -= dhu
-                                gv -= dhv
-                                gw += x * dhu + y * dhv + gz * vec3(m[0], m[1], one)
-                            else:
-                                g0 = -two * sharpness * g_rho * dx / Tw[2]
-                                g1 = -two * sharpness * g_rho * dy / Tw[2]
-                                gu += vec3(zero, zero, g0)
-                                gv += vec3(zero, zero, g1)
-                                gw += vec3(zero, zero, gz - g0 * centre[0] - g1 * centre[1])
+                            g = slopes(hu, hv, Tw, m, tilted, centre, x, y, g_rho, gz, sharpness)
+                            gu += vec3(g[0, 0], g[0, 1], g[0, 2])
+                            gv += vec3(g[1, 0], g[1, 1], g[1, 2])
+                            gw += vec3(g[2, 0], g[2, 1], g[2, 2])
             adj_transforms_out[k] = mat33(gu[0], gu[1], gu[2], gv[0], gv[1], gv[2], gw[0], gw[1], gw[2])
             adj_opacity_out[k] = go
             adj_disc_features_out[k] = gf
             k += wp.int64(1)
 
-    return SimpleNamespace(composite=composite, composite_adjoint=composite_adjoint)
+    @kernel
+    def average(
+        # constants
+        width: int,
+        height: int,
+        first_tile: int,
+        sharpness: scalar,
+        thickness: scalar,
+        # inputs
+        transforms: wp.array(dtype=mat33),
+        opacity: wp.array(dtype=scalar),
+        features: wp.array(dtype=vecf),
+        boxes: wp.array(dtype=wp.vec4i),
+        start: wp.array(dtype=wp.int64),
+        disc: wp.array(dtype=wp.int32),
+        front: wp.array2d(dtype=scalar),  # depth of the surface, 0 where there is none
+        # outputs
+        features_out: wp.array2d(dtype=vecf),  # sums with the weights of the discs on the surface
+        weight_out: wp.array2d(dtype=scalar),
+        depth_out: wp.array2d(dtype=scalar),
+    ):
+        tile = first_tile + wp.tid()
+        tiles_x = (width + TILE - 1) // TILE
+        left = (tile % tiles_x) * TILE
+        top = (tile // tiles_x) * TILE
+        right = wp.min(left + TILE, width)
+        bottom = wp.min(top + TILE, height)
+        for k in range(int(start[tile]), int(start[tile + 1])):
+            i = disc[k]
+            M = transforms[i]
+            Tu = vec3(M[0, 0], M[0, 1], M[0, 2])
+            Tv = vec3(M[1, 0], M[1, 1], M[1, 2])
+            Tw = vec3(M[2, 0], M[2, 1], M[2, 2])
+            centre = vec2(Tu[2] / Tw[2], Tv[2] / Tw[2])
+            strength = opacity[i] * gain
+            f = features[i]
+            b = boxes[i]
+            for row in range(wp.max(b[2], top), wp.min(b[3], bottom)):
+                y = scalar(row) + half
+                hv = y * Tw - Tv
+                dy = y - centre[1]
+                for column in range(wp.max(b[0], left), wp.min(b[1], right)):
+                    surface = front[row, column]
+                    if surface > zero:
+                        x = scalar(column) + half
+                        dx = x - centre[0]
+                        m = meet(x * Tw - Tu, hv)
+                        rho = square(m)
+                        near = sharpness * (dx * dx + dy * dy)
+                        z = Tw[2]
+                        if rho <= near:
+                            z = Tw[0] * m[0] + Tw[1] * m[1] + Tw[2]
+                        else:
+                            rho = near
+                        if rho < cut and wp.abs(z - surface) < thickness:
+                            weight = strength * (wp.exp(-half * rho) - edge)
+                            features_out[row, column] = features_out[row, column] + weight * f
+                            weight_out[row, column] = weight_out[row, column] + weight
+                            depth_out[row, column] = depth_out[row, column] + weight * z
+
+    @kernel
+    def average_adjoint(
+        # constants
+        width: int,
+        height: int,
+        first_tile: int,
+        sharpness: scalar,
+        thickness: scalar,
+        # inputs
+        transforms: wp.array(dtype=mat33),
+        opacity: wp.array(dtype=scalar),
+        features: wp.array(dtype=vecf),
+        boxes: wp.array(dtype=wp.vec4i),
+        start: wp.array(dtype=wp.int64),
+        disc: wp.array(dtype=wp.int32),
+        front: wp.array2d(dtype=scalar),
+        adj_features: wp.array2d(dtype=vecf),
+        adj_weight: wp.array2d(dtype=scalar),
+        adj_depth: wp.array2d(dtype=scalar),
+        # outputs
+        adj_transforms_out: wp.array(dtype=mat33),  # of each pair of a tile and a disc
+        adj_opacity_out: wp.array(dtype=scalar),
+        adj_disc_features_out: wp.array(dtype=vecf),
+    ):
+        tile = first_tile + wp.tid()
+        tiles_x = (width + TILE - 1) // TILE
+        left = (tile % tiles_x) * TILE
+        top = (tile // tiles_x) * TILE
+        right = wp.min(left + TILE, width)
+        bottom = wp.min(top + TILE, height)
+        for k in range(int(start[tile]), int(start[tile + 1])):
+            i = disc[k]
+            M = transforms[i]
+            Tu = vec3(M[0, 0], M[0, 1], M[0, 2])
+            Tv = vec3(M[1, 0], M[1, 1], M[1, 2])
+            Tw = vec3(M[2, 0], M[2, 1], M[2, 2])
+            centre = vec2(Tu[2] / Tw[2], Tv[2] / Tw[2])
+            strength = opacity[i] * gain
+            f = features[i]
+            b = boxes[i]
+            gf = vecf()
+            gu = vec3()
+            gv = vec3()
+            gw = vec3()
+            go = scalar(0.0)
+            for row in range(wp.max(b[2], top), wp.min(b[3], bottom)):
+                y = scalar(row) + half
+                hv = y * Tw - Tv
+                dy = y - centre[1]
+                for column in range(wp.max(b[0], left), wp.min(b[1], right)):
+                    surface = front[row, column]
+                    if surface > zero:
+                        x = scalar(column) + half
+                        dx = x - centre[0]
+                        hu = x * Tw - Tu
+                        m = meet(hu, hv)
+                        rho = square(m)
+                        near = sharpness * (dx * dx + dy * dy)
+                        z = Tw[2]
+                        tilted = rho <= near
+                        if tilted:
+                            z = Tw[0] * m[0] + Tw[1] * m[1] + Tw[2]
+                        else:
+                            rho = near
+                        if rho < cut and wp.abs(z - surface) < thickness:
+                            bell = wp.exp(-half * rho)
+                            weight = strength * (bell - edge)
+                            cotangent = adj_features[row, column]
+                            adj_z = adj_depth[row, column]
+                            g_weight = wp.dot(cotangent, f) + adj_z * z + adj_weight[row, column]
+                            gf += weight * cotangent
+                            gz = adj_z * weight
+                            go += g_weight * gain * (bell - edge)
+                            g_rho = -half * g_weight * strength * bell
+                            g = slopes(hu, hv, Tw, m, tilted, centre, x, y, g_rho, gz, sharpness)
+                            gu += vec3(g[0, 0], g[0, 1], g[0, 2])
+                            gv += vec3(g[1, 0], g[1, 1], g[1, 2])
+                            gw += vec3(g[2, 0], g[2, 1], g[2, 2])
+            adj_transforms_out[k] = mat33(gu[0], gu[1], gu[2], gv[0], gv[1], gv[2], gw[0], gw[1], gw[2])
+            adj_opacity_out[k] = go
+            adj_disc_features_out[k] = gf
+
+    return SimpleNamespace(
+        composite=composite, composite_adjoint=composite_adjoint, average=average, average_adjoint=average_adjoint
+    )
