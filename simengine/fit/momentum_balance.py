@@ -14,8 +14,9 @@ import torch
 from simengine.materials.neural import determinant
 from simengine.materials.neural_energy import EnergyNetwork, hencky_strain
 from simengine.materials.neural_yield import YieldNetwork
-from simengine.mpm import MPMModel
+from simengine.mpm import MPMModel, MPMSolver, MPMState
 from simengine.ops import mpm
+from simengine.solve import rollout
 
 LEAST_MODULUS = 1e-2  # of mu and kappa in units of M: keeps the growth of the energy
 
@@ -38,6 +39,36 @@ class Motion:
 
     def __len__(self) -> int:
         return len(self.x) - 1
+
+
+def record(model: MPMModel, state: MPMState, num_steps: int) -> Motion:
+    """Simulate, keeping the state at every step."""
+    with torch.no_grad():
+        states = rollout(MPMSolver(model), state, num_steps).states
+    return Motion(states.x, states.v, states.C, states.F)
+
+
+def follow(model: MPMModel, x: torch.Tensor, v0: torch.Tensor) -> Motion:
+    """The hidden C and F of a body whose positions are known, as the laws of the model would have them.
+
+    Each step starts from the observed positions and the velocities between them, and from the C and F of the step
+    before, so that the motion cannot drift away from the observations; with the true law C and F are the true ones.
+
+    Args:
+        model: Grid, masses and the laws as known by now.
+        x: Observed positions [m], shape (steps + 1, n, 3), the body undeformed at first.
+        v0: Velocities at the start [m/s], shape (n, 3).
+    """
+    change = (x[1:].double() - x[:-1].double()) / model.grid.dt
+    v = torch.cat((v0[None], change.to(v0.dtype)))
+    solver, state = MPMSolver(model), MPMState.at_rest(x[0], v0)
+    C, F = [state.C], [state.F]
+    with torch.no_grad():
+        for k in range(len(x) - 1):
+            after = solver.step(MPMState(x[k], v[k], C[-1], F[-1], state.q), k)
+            C.append(after.C)
+            F.append(after.F)
+    return Motion(x, v, torch.stack(C), torch.stack(F))
 
 
 @dataclasses.dataclass(frozen=True)

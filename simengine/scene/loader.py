@@ -18,6 +18,7 @@ KINDS = {
     "flame": "simengine.scene.flame:FlameScene",
     "constraint": "simengine.scene.constraint:ConstraintScene",
     "render": "simengine.scene.render:RenderScene",
+    "nclaw": "simengine.scene.nclaw:NCLawScene",
     "dtn": "simengine.scene.dtn:DTNScene",
 }
 MAX_BYTES = 4 << 20

@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from simengine.scene.base import SceneError
 from simengine.scene.strict import NonNegative, Positive, Range
 
 if TYPE_CHECKING:
@@ -90,4 +92,31 @@ class Rubber(_Solid):
     type: Literal["rubber"] = "rubber"
 
 
-MaterialSpec = Jelly | Rubber | Plasticine | Sand | Water | Snow
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Neural:
+    """A learned material, as `simengine fit` of a scene of kind nclaw leaves it.
+
+    Attributes:
+        density: rho [kg/m^3].
+        weights: A .safetensors file.
+    """
+
+    type: Literal["neural"] = "neural"
+    density: Positive = 1000.0
+    weights: Path
+
+    def coefficients(self) -> dict[str, float]:
+        """None that could be varied by name."""
+        return {}
+
+    def make(self, values: "Mapping[str, torch.Tensor | float]") -> "Material":
+        """The material, its weights read from the file."""
+        from simengine.materials.weights import load_material
+
+        try:
+            return load_material(self.weights)
+        except ValueError as error:
+            raise SceneError(f"material.weights: {error}") from error
+
+
+MaterialSpec = Neural | Jelly | Rubber | Plasticine | Sand | Water | Snow
