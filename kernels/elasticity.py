@@ -93,7 +93,7 @@ def kernels(real):
                 tau = spherical(mu / lam * (Jc - wp.pow(Jc, one - lam)))
         tau_out[p] = symmetric(tau)
 
-    @wp.kernel(module=module, enable_backward=False)
+    @wp.kernel(module=module + "_adjoint", enable_backward=False)
     def stress_adjoint(
         # constants
         clock: wp.array(dtype=int),

@@ -11,7 +11,7 @@ g2p' scatters (v_bar, C_bar) as p2g scatters (m v, A); p2g' gathers as g2p does.
 Source: Hu et al. 2018 (MLS-MPM); the semantics of walls follow Ma et al. 2023 (NCLaw), Sec. 3.
 """
 
-# ruff: noqa: UP018 -- int(0) declares a variable of a kernel, 0 a constant
+# ruff: noqa: UP018, RUF046 -- int(0) declares a variable of a kernel, 0 a constant
 
 import functools
 from types import SimpleNamespace
@@ -339,7 +339,7 @@ def kernels(real, wraps):
         F_out[t1 * direct, p] = F[t, p] + C * F[t, p] * dt
         mark(active_out, size, ix, iy, iz, 0)
 
-    @wp.kernel(module=module, enable_backward=False)
+    @wp.kernel(module=module + "_adjoint", enable_backward=False)
     def trial(
         # constants
         dt: real,
@@ -355,7 +355,7 @@ def kernels(real, wraps):
         Fp = F[clock[0], p]
         F_out[p] = Fp + C_next[clock[1], p] * Fp * dt
 
-    @wp.kernel(module=module, enable_backward=False)
+    @wp.kernel(module=module + "_adjoint", enable_backward=False)
     def scatter_adjoint(
         # constants
         size: wp.vec3i,
@@ -404,7 +404,8 @@ def kernels(real, wraps):
         v_bar[p] = vb
         C_bar[p] = Cb
         ob, bx, by, bz = affine(Cb * (real(4.0) / (dx * dx)), vb, real(0.0), d, dx)
-        for i in range(3):
+        i = int(0)
+        while i < 3:
             for j in range(3):
                 w = wx[i] * wy[j]
                 row = (ix[i] * size[1] + iy[j]) * size[2]
@@ -418,8 +419,9 @@ def kernels(real, wraps):
                 grid_bar_out[row + iz[0]] += a * wz[0]
                 grid_bar_out[row + iz[1]] += (a + b) * wz[1]
                 grid_bar_out[row + iz[2]] += (a + b * real(2.0)) * wz[2]
+            i += 1
 
-    @wp.kernel(module=module, enable_backward=False)
+    @wp.kernel(module=module + "_adjoint", enable_backward=False)
     def grid_adjoint(
         # constants
         size: wp.vec3i,
@@ -487,7 +489,7 @@ def kernels(real, wraps):
                 grid[node] = vec4()
                 grid_bar[node] = vec4()
 
-    @wp.kernel(module=module, enable_backward=False)
+    @wp.kernel(module=module + "_adjoint", enable_backward=False)
     def gather_adjoint(
         # constants
         size: wp.vec3i,
@@ -548,7 +550,8 @@ def kernels(real, wraps):
         px = vec4()  # cotangents of x through the weights, still to be summed over the components
         py = vec4()
         pz = vec4()
-        for i in range(3):
+        i = int(0)
+        while i < 3:  # not unrolled: the code of nine rows at once compiles for seconds
             for j in range(3):
                 w = wx[i] * wy[j]
                 row = (ix[i] * size[1] + iy[j]) * size[2]
@@ -579,6 +582,7 @@ def kernels(real, wraps):
                 gx += g0 * real(i)
                 gy += g0 * real(j)
                 gz += (g1 + g2 * real(2.0)) * w
+            i += 1
         gx = (gx - sum_g * d[0]) * dx
         gy = (gy - sum_g * d[1]) * dx
         gz = (gz - sum_g * d[2]) * dx

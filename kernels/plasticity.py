@@ -145,7 +145,7 @@ def kernels(real):
         F_out[t1, p] = F
         q_out[wp.min(t1, q_out.shape[0] - 1), p] = q1
 
-    @wp.kernel(module=module, enable_backward=False)
+    @wp.kernel(module=module + "_adjoint", enable_backward=False)
     def return_map_adjoint(
         # constants
         clock: wp.array(dtype=int),

@@ -82,4 +82,4 @@ def forecast_memory(
     saved = len(saved_steps(num_steps, save_every)) * n * size * 25
     nodes = model.grid.size[0] * model.grid.size[1] * model.grid.size[2]
     once = n * (size * (25 + 25 + 18 + 2 + (25 + 9 if gradient else 0)) + 8 * (8 + (8 + 2 if gradient else 0)))
-    return held * per_state + saved + nodes * 16 * size + once
+    return held * per_state + saved + nodes * (16 if gradient else 8) * size + once

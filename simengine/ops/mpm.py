@@ -95,7 +95,8 @@ class Workspace:
             return bridge.array(torch.zeros(nodes, 4, dtype=like.dtype, device=like.device), vec4)
 
         self.momentum, self.velocity = node_array(), node_array()
-        self.velocity_bar, self.momentum_bar = node_array(), node_array()
+        self._node_array = node_array
+        self._bars: tuple[wp.array, wp.array] | None = None
         self.active = bridge.array(torch.zeros(blocks, dtype=torch.int32, device=like.device))
         self.flag_tensor = torch.zeros(3, dtype=torch.int32, device=like.device)
         self.flag = bridge.array(self.flag_tensor)
@@ -110,6 +111,13 @@ class Workspace:
         self.sweep = (blocks, self.lanes)
         self.transfer = [self.size, self.periodic, grid.dx, grid.dt]
         self.motion = [self.size, self.lanes, grid.dx, grid.dt, grid.epsilon, wp.types.vector(3, real)(*grid.gravity)]
+
+    @property
+    def bars(self) -> tuple[wp.array, wp.array]:
+        """Cotangents of the nodes' velocities, and of their momenta and masses; made on first use."""
+        if self._bars is None:
+            self._bars = self._node_array(), self._node_array()
+        return self._bars
 
     def contact(self, clock: wp.array, table: wp.array) -> list[Any]:
         """Arguments of the grid kernels that describe boundaries."""
@@ -217,21 +225,21 @@ class _Step(torch.autograd.Function):
                 k.scatter_adjoint,
                 n,
                 [*constants, *body, xw, vw, Cw, matrix(F[None]), tauw, bars[0], bars[3], bars[1], bars[2]],
-                [space.momentum, space.velocity_bar, space.active],
+                [space.momentum, space.bars[0], space.active],
                 on=x,
             )
             contact = space.contact(bridge.array(clock), bridge.array(table))
             bridge.launch(
                 k.grid_adjoint,
                 space.sweep,
-                [*space.motion, *contact, space.momentum, space.velocity_bar],
-                [space.velocity, space.momentum_bar, bridge.array(table_bar)],
+                [*space.motion, *contact, space.momentum, space.bars[0]],
+                [space.velocity, space.bars[1], bridge.array(table_bar)],
                 on=x,
             )
             bridge.launch(
                 k.gather_adjoint,
                 n,
-                [*constants, *body, xw, vw, Cw, matrix(C1[None]), tauw, space.velocity, space.momentum_bar, *bars],
+                [*constants, *body, xw, vw, Cw, matrix(C1[None]), tauw, space.velocity, space.bars[1], *bars],
                 [matrix(tau_bar), bridge.array(body_bar), space.active],
                 on=x,
             )

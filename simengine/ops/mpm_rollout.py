@@ -6,8 +6,9 @@ checkpoints the forward flight has two slots and keeps a copy of one state in `e
 again on a flight of `every` + 1 slots.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -120,25 +121,25 @@ class _Flight:
             k.scatter_adjoint,
             n,
             [*particles, F, tau, x_bar, F_bar, v_bar, C_bar],
-            [s.momentum, s.velocity_bar, s.active],
+            [s.momentum, s.bars[0], s.active],
         )
         self._launch(
             k.grid_adjoint,
             s.sweep,
-            [*s.motion, *s.contact(clock, self.table), s.momentum, s.velocity_bar],
-            [s.velocity, s.momentum_bar, table_bar],
+            [*s.motion, *s.contact(clock, self.table), s.momentum, s.bars[0]],
+            [s.velocity, s.bars[1], table_bar],
         )
         self._launch(
             k.gather_adjoint,
             n,
-            [*particles, C, tau, s.velocity, s.momentum_bar, x_bar, v_bar, C_bar, F_bar],
+            [*particles, C, tau, s.velocity, s.bars[1], x_bar, v_bar, C_bar, F_bar],
             [tau_bar, body_bar, s.active],
         )
         self._launch(self.e.stress_adjoint, n, [*self.stress, F, q, tau_bar], [F_bar, q_bar, elastic_bar])
 
-    def _capture(self, record: Any) -> Any:
+    def _capture(self, record: Any, using: Sequence[Any]) -> Any:
         device = wp.device_from_torch(self.like.device)
-        for kernel in (self.k.p2g, self.e.stress):
+        for kernel in using:
             wp.load_module(kernel.module, device=device)  # none may load in a capture
         stream = wp.stream_from_torch(torch.cuda.current_stream(self.like.device)) if self.like.is_cuda else None
         with wp.ScopedCapture(device=device, stream=stream) as capture:
@@ -163,7 +164,7 @@ class _Flight:
     def forward(self) -> None:
         """Run one step."""
         if self._forward is None:
-            self._forward = self._capture(self._step)
+            self._forward = self._capture(self._step, (self.k.p2g, self.e.stress))
         wp.capture_launch(self._forward)
 
     def start_backward(self, slot: int, step: int, bars: State, constant_bars: Sequence[torch.Tensor]) -> None:
@@ -172,7 +173,9 @@ class _Flight:
             self.bars, self.constant_bars, self.tau_bar = bars, constant_bars, torch.empty_like(self.tau)
             x, v, C, F, q = bars
             self.bar_arrays = vector(x), vector(v), matrix(C), matrix(F), bridge.array(q)
-            self._backward = self._capture(self._step_back)
+            self._backward = self._capture(
+                self._step_back, (self.k.p2g, self.k.gather_adjoint, self.e.stress, self.e.stress_adjoint)
+            )
         self._set_clock(slot % self.slots, step)
 
     def backward(self) -> None:
@@ -188,9 +191,28 @@ class _Flight:
         self.space.raise_flagged(self.schedule.first_step)
 
 
+@contextlib.contextmanager
+def _side_stream(like: torch.Tensor) -> Iterator[None]:
+    """On CUDA a stream that can be captured (the default one cannot), ordered after and before the current one."""
+    if not like.is_cuda:
+        yield
+        return
+    current, side = torch.cuda.current_stream(like.device), torch.cuda.Stream(like.device)
+    side.wait_stream(current)
+    with torch.cuda.stream(side):
+        yield
+    current.wait_stream(side)
+    side.synchronize()  # once a rollout: its buffers may be freed from here on
+
+
 class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[torch.Tensor, ...]:
+        with _side_stream(arguments[0]):
+            return _Rollout._forward(ctx, *arguments)
+
+    @staticmethod
+    def _forward(ctx: Any, *arguments: Any) -> tuple[torch.Tensor, ...]:
         *tensors, laws, grid, schedule, wanted = arguments
         state: State = tuple(tensors[:5])
         constants = tensors[5:]
@@ -220,6 +242,11 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        with _side_stream(ctx.saved_tensors[0]):
+            return _Rollout._backward(ctx, *cotangents)
+
+    @staticmethod
+    def _backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         tensors, schedule = ctx.saved_tensors, ctx.schedule
         state, (mass, volume, table, elastic, plastic) = tensors[:5], tensors[5:]
         num_steps, every = schedule.saved[-1], schedule.every

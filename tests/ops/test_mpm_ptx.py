@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import warp as wp
-
 from simengine.kernels import elasticity, mpm, plasticity, svd
 
 CASES = [
@@ -27,9 +26,11 @@ def test_ptx(family: str, real: type, wraps: bool, tmp_path: Path) -> None:
         "laws": lambda: {**vars(elasticity.kernels(real)), **vars(plasticity.kernels(real))},
         "polar": lambda: vars(svd.kernels(real)),
     }[family]()
-    module = next(iter(namespaces.values())).module
-    wp.compile_aot_module(module, arch=90, use_ptx=True, module_dir=str(tmp_path))
-    text = next(tmp_path.glob("*.ptx")).read_text()
-    entries = re.findall(r"\.entry (\w+)", text)
+    entries: list[str] = []
+    for module in {kernel.module for kernel in namespaces.values()}:
+        folder = tmp_path / module.name
+        wp.compile_aot_module(module, arch=90, use_ptx=True, module_dir=str(folder))
+        text = next(folder.glob("*.ptx")).read_text()
+        entries += re.findall(r"\.entry (\w+)", text)
     for name in namespaces:
         assert sum(bool(re.search(rf"__{name}_[0-9a-f]{{8}}_", entry)) for entry in entries) == 1, (name, entries)
