@@ -9,6 +9,8 @@ import warp as wp
 from torch.autograd.function import once_differentiable
 
 from simengine.kernels import mpm as kernels
+from simengine.kernels import mpm_adjoint
+from simengine.kernels.mpm_stencil import BLOCK
 from simengine.ops import bridge
 from simengine.ops.constitutive import matrix, still, vector
 
@@ -67,9 +69,9 @@ class Grid:
                 f"a grid needs at least 4 nodes per axis, dx > 0 and dt > 0, got {self.size}, {self.dx:g}, {self.dt:g}"
             )
         for axis, periodic in enumerate(self.periodic):
-            if periodic and self.size[axis] % kernels.BLOCK:
+            if periodic and self.size[axis] % BLOCK:
                 raise ValueError(
-                    f"a periodic axis needs a multiple of {kernels.BLOCK} nodes, axis {axis} has {self.size[axis]}"
+                    f"a periodic axis needs a multiple of {BLOCK} nodes, axis {axis} has {self.size[axis]}"
                 )
 
 
@@ -86,9 +88,10 @@ class Workspace:
         nodes = grid.size[0] * grid.size[1] * grid.size[2]
         blocks = 1
         for n in grid.size:
-            blocks *= -(-n // kernels.BLOCK)
+            blocks *= -(-n // BLOCK)
         self.grid = grid
         self.kernels = kernels.kernels(real, any(grid.periodic))
+        self.adjoint = mpm_adjoint.kernels(real, any(grid.periodic))
         vec4 = wp.types.vector(4, real)
 
         def node_array() -> wp.array:
@@ -211,7 +214,6 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, v, C, F, tau, mass, volume, table, C1, clock = ctx.saved_tensors
         n, space = len(x), workspace(ctx.grid, x)
-        k = space.kernels
         x_bar, v_bar, C_bar, F_bar = (c.contiguous().clone() for c in cotangents)
         tau_bar = torch.empty_like(tau)
         body_bar = torch.zeros(n, 2, dtype=torch.float64, device=x.device)
@@ -222,7 +224,7 @@ class _Step(torch.autograd.Function):
         bars = vector(x_bar), vector(v_bar), matrix(C_bar), matrix(F_bar)
         try:
             bridge.launch(
-                k.scatter_adjoint,
+                space.adjoint.scatter_adjoint,
                 n,
                 [*constants, *body, xw, vw, Cw, matrix(F[None]), tauw, bars[0], bars[3], bars[1], bars[2]],
                 [space.momentum, space.bars[0], space.active],
@@ -230,14 +232,14 @@ class _Step(torch.autograd.Function):
             )
             contact = space.contact(bridge.array(clock), bridge.array(table))
             bridge.launch(
-                k.grid_adjoint,
+                space.adjoint.grid_adjoint,
                 space.sweep,
                 [*space.motion, *contact, space.momentum, space.bars[0]],
                 [space.velocity, space.bars[1], bridge.array(table_bar)],
                 on=x,
             )
             bridge.launch(
-                k.gather_adjoint,
+                space.adjoint.gather_adjoint,
                 n,
                 [*constants, *body, xw, vw, Cw, matrix(C1[None]), tauw, space.velocity, space.bars[1], *bars],
                 [matrix(tau_bar), bridge.array(body_bar), space.active],

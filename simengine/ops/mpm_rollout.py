@@ -114,23 +114,23 @@ class _Flight:
         self._launch(k.tick, 1, [clock, self.slots, -1], [])
         self._launch(self.e.stress, n, [*self.stress, F, q], [tau])
         if self.plastic:
-            self._launch(k.trial, n, [s.grid.dt, clock, C, F], [trial])
+            self._launch(s.adjoint.trial, n, [s.grid.dt, clock, C, F], [trial])
             self._launch(self.p.return_map_adjoint, n, [*self.flow, trial, q, F_bar, q_bar], [plastic_bar])
         particles = [*self.transfer, *self.body, x, v, C]
         self._launch(
-            k.scatter_adjoint,
+            s.adjoint.scatter_adjoint,
             n,
             [*particles, F, tau, x_bar, F_bar, v_bar, C_bar],
             [s.momentum, s.bars[0], s.active],
         )
         self._launch(
-            k.grid_adjoint,
+            s.adjoint.grid_adjoint,
             s.sweep,
             [*s.motion, *s.contact(clock, self.table), s.momentum, s.bars[0]],
             [s.velocity, s.bars[1], table_bar],
         )
         self._launch(
-            k.gather_adjoint,
+            s.adjoint.gather_adjoint,
             n,
             [*particles, C, tau, s.velocity, s.bars[1], x_bar, v_bar, C_bar, F_bar],
             [tau_bar, body_bar, s.active],
@@ -174,7 +174,7 @@ class _Flight:
             x, v, C, F, q = bars
             self.bar_arrays = vector(x), vector(v), matrix(C), matrix(F), bridge.array(q)
             self._backward = self._capture(
-                self._step_back, (self.k.p2g, self.k.gather_adjoint, self.e.stress, self.e.stress_adjoint)
+                self._step_back, (self.k.p2g, self.space.adjoint.gather_adjoint, self.e.stress, self.e.stress_adjoint)
             )
         self._set_clock(slot % self.slots, step)
 

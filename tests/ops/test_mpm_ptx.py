@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import warp as wp
-from simengine.kernels import elasticity, mpm, plasticity, svd
+from simengine.kernels import elasticity, mpm, mpm_adjoint, plasticity, svd
 
 CASES = [
     ("transfers", wp.float32, False),
@@ -22,7 +22,7 @@ CASES = [
 @pytest.mark.parametrize(("family", "real", "wraps"), CASES)
 def test_ptx(family: str, real: type, wraps: bool, tmp_path: Path) -> None:
     namespaces = {
-        "transfers": lambda: vars(mpm.kernels(real, wraps)),
+        "transfers": lambda: {**vars(mpm.kernels(real, wraps)), **vars(mpm_adjoint.kernels(real, wraps))},
         "laws": lambda: {**vars(elasticity.kernels(real)), **vars(plasticity.kernels(real))},
         "polar": lambda: vars(svd.kernels(real)),
     }[family]()

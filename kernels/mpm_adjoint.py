@@ -1,0 +1,297 @@
+"""The adjoints of the transfers of `kernels/mpm.py`, which see for the arrays.
+
+A step back is `trial` (where a return map follows), `scatter_adjoint`, `grid_adjoint`, `gather_adjoint`: the grid is
+computed again, never stored.
+"""
+
+# ruff: noqa: UP018, RUF046 -- int(0) declares a variable of a kernel, 0 a constant
+
+import functools
+from types import SimpleNamespace
+
+import warp as wp
+
+from .contact import functions as contact_functions
+from .mpm_stencil import functions as stencil_functions
+
+
+@functools.cache
+def kernels(real, wraps):
+    """The kernels for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without."""
+    f, c = stencil_functions(real, wraps), contact_functions(real)
+    module = f"{f.module}_adjoint"
+    vec3, vec4, mat33, array2d = f.vec3, f.vec4, f.mat33, wp.array2d
+    weights = f.weights
+    slopes = f.slopes
+    first_node = f.first_node
+    nodes = f.nodes
+    inside = f.inside
+    mark = f.mark
+    affine = f.affine
+    boundary_velocity = c.boundary_velocity
+    boundary_adjoint = c.boundary_adjoint
+
+    @wp.kernel(module=module, enable_backward=False)
+    def trial(
+        # constants
+        dt: real,
+        clock: wp.array(dtype=int),
+        # inputs
+        C_next: array2d(dtype=mat33),
+        F: array2d(dtype=mat33),
+        # outputs
+        F_out: wp.array(dtype=mat33),
+    ):
+        """F_trial = (I + dt C) F once more, from the stored C of the step's end."""
+        p = wp.tid()
+        Fp = F[clock[0], p]
+        F_out[p] = Fp + C_next[clock[1], p] * Fp * dt
+
+    @wp.kernel(module=module, enable_backward=False)
+    def scatter_adjoint(
+        # constants
+        size: wp.vec3i,
+        periodic: wp.vec3i,
+        dx: real,
+        dt: real,
+        clock: wp.array(dtype=int),
+        mass: wp.array(dtype=real),
+        volume: wp.array(dtype=real),
+        # inputs
+        x: array2d(dtype=vec3),
+        v: array2d(dtype=vec3),
+        C: array2d(dtype=mat33),
+        F: array2d(dtype=mat33),
+        tau: wp.array(dtype=mat33),
+        x_bar: wp.array(dtype=vec3),
+        F_bar: wp.array(dtype=mat33),
+        # inputs and outputs
+        v_bar: wp.array(dtype=vec3),
+        C_bar: wp.array(dtype=mat33),
+        # outputs
+        grid_out: wp.array(dtype=vec4),
+        grid_bar_out: wp.array(dtype=vec4),
+        active_out: wp.array(dtype=int),
+    ):
+        """p2g again, and the adjoint of g2p with respect to the nodes' velocities, in one sweep."""
+        p = wp.tid()
+        t = clock[0]
+        s = x[t, p] / dx
+        if not inside(s, size, periodic):
+            return
+        base = first_node(s)
+        d = vec3(s[0] - real(base[0]), s[1] - real(base[1]), s[2] - real(base[2]))
+        wx = weights(d[0])
+        wy = weights(d[1])
+        wz = weights(d[2])
+        ix = nodes(base[0], size[0], periodic[0])
+        iy = nodes(base[1], size[1], periodic[1])
+        iz = nodes(base[2], size[2], periodic[2])
+        mark(active_out, size, ix, iy, iz, 1)
+        m = mass[p]
+        A = tau[p] * (-dt * volume[p] * real(4.0) / (dx * dx)) + C[t, p] * m
+        o, ax, ay, az = affine(A, v[t, p] * m, m, d, dx)
+        vb = v_bar[p] + x_bar[p] * dt
+        Cb = C_bar[p] + F_bar[p] * wp.transpose(F[t, p]) * dt
+        v_bar[p] = vb
+        C_bar[p] = Cb
+        ob, bx, by, bz = affine(Cb * (real(4.0) / (dx * dx)), vb, real(0.0), d, dx)
+        i = int(0)
+        while i < 3:
+            for j in range(3):
+                w = wx[i] * wy[j]
+                row = (ix[i] * size[1] + iy[j]) * size[2]
+                a = (o + ax * real(i) + ay * real(j)) * w
+                b = az * w
+                grid_out[row + iz[0]] += a * wz[0]
+                grid_out[row + iz[1]] += (a + b) * wz[1]
+                grid_out[row + iz[2]] += (a + b * real(2.0)) * wz[2]
+                a = (ob + bx * real(i) + by * real(j)) * w
+                b = bz * w
+                grid_bar_out[row + iz[0]] += a * wz[0]
+                grid_bar_out[row + iz[1]] += (a + b) * wz[1]
+                grid_bar_out[row + iz[2]] += (a + b * real(2.0)) * wz[2]
+            i += 1
+
+    @wp.kernel(module=module, enable_backward=False)
+    def grid_adjoint(
+        # constants
+        size: wp.vec3i,
+        lanes: int,
+        dx: real,
+        dt: real,
+        epsilon: real,
+        gravity: vec3,
+        clock: wp.array(dtype=int),
+        faces: wp.array(dtype=int),
+        thickness: int,
+        kinds: array2d(dtype=int),
+        table: wp.array3d(dtype=real),
+        active: wp.array(dtype=int),
+        # inputs and outputs
+        grid: wp.array(dtype=vec4),
+        grid_bar: wp.array(dtype=vec4),
+        # outputs
+        velocity_out: wp.array(dtype=vec4),
+        momentum_bar_out: wp.array(dtype=vec4),
+        table_bar_out: wp.array3d(dtype=wp.float64),
+    ):
+        """Velocity of each node again, and the cotangents of its momentum and mass; zeroes both sums."""
+        block, lane = wp.tid()
+        if active[block] == 0:
+            return
+        ny = (size[1] + 3) >> 2
+        nz = (size[2] + 3) >> 2
+        bx = (block // (ny * nz)) * 4
+        by = ((block // nz) % ny) * 4
+        bz = (block % nz) * 4
+        k = lane
+        while k < 64:
+            i = bx + (k >> 4)
+            j = by + ((k >> 2) & 3)
+            l = bz + (k & 3)
+            k += lanes
+            if i < size[0] and j < size[1] and l < size[2]:
+                node = (i * size[1] + j) * size[2] + l
+                ijk = wp.vec3i(i, j, l)
+                g = grid[node]
+                v_bar = grid_bar[node]
+                free = vec3()
+                inverse = real(0.0)
+                if g[3] > real(0.0):
+                    inverse = real(1.0) / (g[3] + epsilon)
+                    free = vec3(g[0], g[1], g[2]) * inverse
+                u = boundary_velocity(free + gravity * dt, ijk, size, dx, clock[2], faces, thickness, kinds, table)
+                velocity_out[node] = vec4(u[0], u[1], u[2], real(0.0))
+                u_bar = boundary_adjoint(
+                    free + gravity * dt,
+                    vec3(v_bar[0], v_bar[1], v_bar[2]),
+                    ijk,
+                    size,
+                    dx,
+                    clock[2],
+                    faces,
+                    thickness,
+                    kinds,
+                    table,
+                    table_bar_out,
+                )
+                u_bar = u_bar * inverse
+                momentum_bar_out[node] = vec4(u_bar[0], u_bar[1], u_bar[2], -wp.dot(u_bar, free))
+                grid[node] = vec4()
+                grid_bar[node] = vec4()
+
+    @wp.kernel(module=module, enable_backward=False)
+    def gather_adjoint(
+        # constants
+        size: wp.vec3i,
+        periodic: wp.vec3i,
+        dx: real,
+        dt: real,
+        clock: wp.array(dtype=int),
+        mass: wp.array(dtype=real),
+        volume: wp.array(dtype=real),
+        # inputs
+        x: array2d(dtype=vec3),
+        v: array2d(dtype=vec3),
+        C: array2d(dtype=mat33),
+        C_next: array2d(dtype=mat33),
+        tau: wp.array(dtype=mat33),
+        velocity: wp.array(dtype=vec4),
+        momentum_bar: wp.array(dtype=vec4),
+        # inputs and outputs: cotangents of the step's end, turned into those of its beginning
+        x_bar: wp.array(dtype=vec3),
+        v_bar: wp.array(dtype=vec3),
+        C_bar: wp.array(dtype=mat33),
+        F_bar: wp.array(dtype=mat33),
+        # outputs
+        tau_bar_out: wp.array(dtype=mat33),
+        body_bar_out: array2d(dtype=wp.float64),
+        active_out: wp.array(dtype=int),
+    ):
+        """The adjoint of p2g, and that of the weights of both transfers; adds to body_bar (mass, volume)."""
+        p = wp.tid()
+        t = clock[0]
+        s = x[t, p] / dx
+        if not inside(s, size, periodic):
+            tau_bar_out[p] = mat33()
+            return
+        base = first_node(s)
+        d = vec3(s[0] - real(base[0]), s[1] - real(base[1]), s[2] - real(base[2]))
+        wx = weights(d[0])
+        wy = weights(d[1])
+        wz = weights(d[2])
+        dwx = slopes(d[0])
+        dwy = slopes(d[1])
+        dwz = slopes(d[2])
+        ix = nodes(base[0], size[0], periodic[0])
+        iy = nodes(base[1], size[1], periodic[1])
+        iz = nodes(base[2], size[2], periodic[2])
+        m = mass[p]
+        stress_factor = -dt * volume[p] * real(4.0) / (dx * dx)
+        A = tau[p] * stress_factor + C[t, p] * m
+        o, ax, ay, az = affine(A, v[t, p] * m, m, d, dx)
+        vb = v_bar[p]
+        B = C_bar[p] * (real(4.0) / (dx * dx))
+        ob, bx, by, bz = affine(B, vb, real(0.0), d, dx)
+        sum_v = vec4()  # sum w v_i
+        sum_g = vec4()  # sum w g_i, g_i the cotangent of (momentum, mass) of node i
+        gx = vec4()
+        gy = vec4()
+        gz = vec4()
+        px = vec4()  # cotangents of x through the weights, still to be summed over the components
+        py = vec4()
+        pz = vec4()
+        i = int(0)
+        while i < 3:  # not unrolled: the code of nine rows at once compiles for seconds
+            for j in range(3):
+                w = wx[i] * wy[j]
+                row = (ix[i] * size[1] + iy[j]) * size[2]
+                a = o + ax * real(i) + ay * real(j)
+                b = ob + bx * real(i) + by * real(j)
+                v0 = velocity[row + iz[0]]
+                v1 = velocity[row + iz[1]]
+                v2 = velocity[row + iz[2]]
+                g0 = momentum_bar[row + iz[0]]
+                g1 = momentum_bar[row + iz[1]]
+                g2 = momentum_bar[row + iz[2]]
+                e0 = wp.cw_mul(g0, a) + wp.cw_mul(v0, b)
+                a = a + az
+                b = b + bz
+                e1 = wp.cw_mul(g1, a) + wp.cw_mul(v1, b)
+                a = a + az
+                b = b + bz
+                e2 = wp.cw_mul(g2, a) + wp.cw_mul(v2, b)
+                along = e0 * wz[0] + e1 * wz[1] + e2 * wz[2]
+                px += along * (dwx[i] * wy[j])
+                py += along * (wx[i] * dwy[j])
+                pz += (e0 * dwz[0] + e1 * dwz[1] + e2 * dwz[2]) * w
+                sum_v += (v0 * wz[0] + v1 * wz[1] + v2 * wz[2]) * w
+                g1 = g1 * wz[1]
+                g2 = g2 * wz[2]
+                g0 = (g0 * wz[0] + g1 + g2) * w
+                sum_g += g0
+                gx += g0 * real(i)
+                gy += g0 * real(j)
+                gz += (g1 + g2 * real(2.0)) * w
+            i += 1
+        gx = (gx - sum_g * d[0]) * dx
+        gy = (gy - sum_g * d[1]) * dx
+        gz = (gz - sum_g * d[2]) * dx
+        A_bar = mat33(gx[0], gy[0], gz[0], gx[1], gy[1], gz[1], gx[2], gy[2], gz[2])
+        g = vec3(sum_g[0], sum_g[1], sum_g[2])
+        body_bar_out[p, 0] += wp.float64(wp.dot(g, v[t, p]) + sum_g[3] + wp.ddot(A_bar, C[t, p]))
+        body_bar_out[p, 1] += wp.float64(-dt * real(4.0) / (dx * dx) * wp.ddot(A_bar, tau[p]))
+        tau_bar_out[p] = A_bar * stress_factor
+        u = vec3(sum_v[0], sum_v[1], sum_v[2])
+        one = vec4(real(1.0), real(1.0), real(1.0), real(1.0))
+        along_x = vec3(wp.dot(px, one), wp.dot(py, one), wp.dot(pz, one))
+        x_bar[p] = x_bar[p] + along_x / dx - wp.transpose(A) * g - wp.transpose(B) * u
+        v_bar[p] = g * m
+        C_bar[p] = A_bar * m
+        F_bar[p] = F_bar[p] + wp.transpose(C_next[clock[1], p]) * F_bar[p] * dt
+        mark(active_out, size, ix, iy, iz, 0)
+
+    return SimpleNamespace(
+        trial=trial, scatter_adjoint=scatter_adjoint, grid_adjoint=grid_adjoint, gather_adjoint=gather_adjoint
+    )
