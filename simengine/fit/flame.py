@@ -50,15 +50,15 @@ class FlameTraining(LeastSquaresTraining):
         truth: FlameSolution | None = None,
         num_iterations: int = 30,
     ) -> None:
-        if unknown := set(parameters.names) - set(flame.parameters()):
-            known = ", ".join(flame.parameters())
-            raise ValueError(f"parameters: {', '.join(sorted(unknown))} not among those of the flame: {known}")
+        for name in parameters.names:
+            flame.parameter(name)  # says which there are
         if scaling == "relative" and any(bool((value <= 0).any()) for value in measured.values()):
             raise ValueError("measured: relative noise needs positive values; use scaling='absolute'")
         self.flame, self.x, self.measured, self.noise, self.scaling = flame, x, dict(measured), noise, scaling
         self.solver = solver or SpectralSolver()
         self.truth = truth
         self.last: FlameSolution | None = None
+        self._tried: tuple[tuple[float, ...], FlameSolution | None] | None = None  # the accepted trial is solved once
         super().__init__(
             parameters,
             self._residual,
@@ -70,11 +70,16 @@ class FlameTraining(LeastSquaresTraining):
 
     def solve(self, values: Mapping[str, torch.Tensor]) -> FlameSolution | None:
         """The flame with these parameters, from the last one found; None where there is none."""
+        key = tuple(float(value.detach()) for value in values.values())
+        if self._tried is not None and self._tried[0] == key:
+            return self._tried[1]
         flame = self.flame.replace(**{name: value.detach() for name, value in values.items()})
         solution = self.solver.solve(flame, start=self.last, throw=False)
         if not solution.success and self.last is not None:
             solution = self.solver.solve(flame, throw=False)
-        return solution.value if solution.success else None
+        found = solution.value if solution.success else None
+        self._tried = (key, found)
+        return found
 
     def _compare(self, profiles: Mapping[str, torch.Tensor]) -> torch.Tensor:
         unit = self.noise or 1.0
@@ -103,7 +108,7 @@ class FlameTraining(LeastSquaresTraining):
         def residual(z: torch.Tensor) -> torch.Tensor:
             return SpectralProblem(self.flame.replace(**parameters(z)), found.problem.mesh).residual(found.state)
 
-        return found, found.tangents(_columns(residual, parameters.z.detach()))
+        return found, found.tangents(columns(residual, parameters.z.detach()))
 
     def _jacobian(self, parameters: ParameterSet) -> tuple[torch.Tensor, torch.Tensor]:
         found, tangents = self._tangents(parameters)
@@ -118,7 +123,7 @@ class FlameTraining(LeastSquaresTraining):
         still = torch.zeros_like(z)
         with torch.no_grad():
             r = observed(still)
-        return r, _columns(observed, still)
+        return r, columns(observed, still)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Coordinates, damping, and the flame the next solve starts from."""
@@ -143,9 +148,16 @@ class FlameTraining(LeastSquaresTraining):
         r, j = self.jacobian(self.parameters)
         found, tangents = self._tangents(self.parameters)
         covariance = known["sigma"] ** 2 * torch.linalg.pinv(j.T @ j, hermitian=True)
-        slope = tangents[0, 0, -1]
-        known["eigenvalue"] = float(found.eigenvalue[0])
-        known["eigenvalue_std"] = float((slope @ covariance @ slope).clamp_min(0.0).sqrt())
+
+        def figures(step: torch.Tensor) -> torch.Tensor:
+            flame = self.flame.replace(**self.parameters(self.parameters.z.detach() + step))
+            return torch.cat(list(flame.figures(found.eigenvalue + tangents[:, 0, -1] @ step).values()))
+
+        still = torch.zeros(len(self.parameters.names), dtype=torch.float64)
+        slopes = columns(figures, still)
+        for name, value, slope in zip(found.flame.figures(found.eigenvalue), figures(still), slopes, strict=True):
+            known[name] = float(value)
+            known[f"{name}_std"] = float((slope @ covariance @ slope).clamp_min(0.0).sqrt())
         known["rms"] = float(r.square().mean().sqrt())
         return known
 
@@ -155,8 +167,11 @@ class FlameTraining(LeastSquaresTraining):
 
         summary = super().finish(out)
         found = self._tangents(self.parameters)[0]
-        last = float(self.x.max()) * 1.2
-        x = torch.linspace(float(found.x.min()), min(last, float(found.x.max())), 400, dtype=torch.float64)
+        solutions = [found] if self.truth is None else [found, self.truth]
+        margin = 0.2 * float(self.x.max() - self.x.min())
+        first = max(float(self.x.min()) - margin, *(float(s.x.min()) for s in solutions), -float("inf"))
+        last = min(float(self.x.max()) + margin, *(float(s.x.max()) for s in solutions), float("inf"))
+        x = torch.linspace(first, last, 400, dtype=torch.float64)
         profiles = {name: value[0].numpy() for name, value in found.profiles(x).items()}
         out.write("profiles.npz", {"x": x.numpy(), **profiles})
         truth = {} if self.truth is None else {k: v[0].numpy() for k, v in self.truth.profiles(x).items()}
@@ -170,12 +185,12 @@ class FlameTraining(LeastSquaresTraining):
             }
         out.write("profiles.png", curves(panels, xlabel="x [mm]", points=("measured",)))
         if truth and self.truth is not None:
-            summary["true_eigenvalue"] = float(self.truth.eigenvalue[0])
-            summary["true"] = {k: float(self.truth.flame.parameters()[k]) for k in self.parameters.names}
+            summary["true"] = {k: float(self.truth.flame.parameter(k)) for k in self.parameters.names}
+            summary["true"] |= {k: float(v) for k, v in self.truth.flame.figures(self.truth.eigenvalue).items()}
         return summary
 
 
-def _columns(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> torch.Tensor:
+def columns(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> torch.Tensor:
     """Derivatives of a function of a few numbers z (p,), shape (*shape, p).
 
     The vector-Jacobian product is linear in its vector u, so its derivative in u is the Jacobian, a column at a time.

@@ -1,7 +1,7 @@
 """Collision integrals of the Stockmayer (12-6-3) potential and the transport properties of gases that follow from them.
 
-Tables: L. Monchick and E. A. Mason, "Transport properties of polar gases", J. Chem. Phys. 35, 1676 (1961): Omega(2,2)*
-and A* = Omega(2,2)*/Omega(1,1)* at delta* = 0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, as Cantera's sources list them. Formulas
+Tables: L. Monchick and E. A. Mason, "Transport properties of polar gases", J. Chem. Phys. 35, 1676 (1961): Omega(2,2)*,
+A* = Omega(2,2)*/Omega(1,1)* at delta* = 0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, as in Cantera's sources. Formulas
 of pure species: R. J. Kee, M. E. Coltrin, P. Glarborg, "Chemically Reacting Flow" (Wiley 2003), chapter 12. Properties
 are computed at 50 temperatures and fitted by polynomials of degree 4 in ln T, as combustion codes do, so that a flame
 costs a few products.
@@ -115,7 +115,7 @@ def _relaxation(inverse: Array | float) -> Array | float:
 def _fit(T: Array, values: Array) -> Array:
     """Coefficients, rising powers of ln T, of least relative error; shape (5,)."""
     basis = np.vander(np.log(T), 5, increasing=True)
-    return np.linalg.lstsq(basis / values[:, None], np.ones_like(values), rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(basis / values[:, None], np.ones_like(values), rcond=None)[0], dtype=np.float64)
 
 
 def transport_fits(data: list[LennardJones], W: Array, cp_over_R: Array, T: Array) -> tuple[Array, Array, Array]:

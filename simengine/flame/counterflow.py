@@ -140,6 +140,10 @@ class CounterflowFlame(AbstractDetailedFlame):
             torch.cat((20 * m, 1e4 * strain, T_burnt + 500.0, 1.05 * ones, 1e9 * curvature), dim=1),
         )
 
+    def figures(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The pressure curvature [Pa/m^2]."""
+        return {"pressure_curvature": z}
+
     def profiles(self, y: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """T [K], u [m/s], V [1/s], rho [kg/m^3] and the mass fractions by species."""
         T, Y = y[..., 2], y[..., 3:]

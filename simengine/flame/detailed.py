@@ -11,6 +11,7 @@ the inlet's diluent closes the system: sum_k Y_k = 1.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -152,10 +153,10 @@ class AbstractDetailedFlame(AbstractFlame):
         return ()
 
     def replace(self, **parameters: torch.Tensor) -> "AbstractDetailedFlame":
-        """The same flame with some parameters replaced; `Ea.3` is entry 3 of `Ea`, `D_factor.CH4` that of CH4."""
-        known, changed = self.parameters(), {}
+        """The same flame with some parameters replaced; `Ea-3` is entry 3 of `Ea`, `D_factor-CH4` that of CH4."""
+        known, changed = self.parameters(), dict[str, Any]()
         for name, value in parameters.items():
-            base, _, entry = name.partition(".")
+            base, _, entry = name.partition("-")
             if base not in known:
                 raise ValueError(f"{name}: no parameter of this flame; known: {', '.join(known)}")
             current = changed.get(base, known[base])
@@ -170,7 +171,7 @@ class AbstractDetailedFlame(AbstractFlame):
 
     def parameter(self, name: str) -> torch.Tensor:
         """One parameter, or one of its entries, by the names that `replace` takes."""
-        base, _, entry = name.partition(".")
+        base, _, entry = name.partition("-")
         if base not in self.parameters():
             raise ValueError(f"{name}: no parameter of this flame; known: {', '.join(self.parameters())}")
         value = self.parameters()[base]
@@ -209,13 +210,13 @@ class AbstractDetailedFlame(AbstractFlame):
 
     def diffusive_flux(self, T: torch.Tensor, Y: torch.Tensor, dY: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Lam [W/(m K)], (...), and j_k [kg/(m^2 s)], (..., K)."""
-        gas, p = self.gas, self._pressure()
+        gas, p, factors = self.gas, self._pressure(), self.parameters()
         lam, D = gas.transport(p, T, Y)
         W = gas.mean_W(Y).unsqueeze(-1)
         # rho (W_k/W) X_k' = rho (Y_k' - Y_k W sum_l Y_l'/W_l)
         gradient = dY - Y * W * (dY / gas.W).sum(-1, keepdim=True)
-        j = -gas.density(p, T, Y).unsqueeze(-1) * self.D_factor * D * gradient
-        return self.lam_factor * lam, j - Y * j.sum(-1, keepdim=True)
+        j = -gas.density(p, T, Y).unsqueeze(-1) * factors["D_factor"] * D * gradient
+        return factors["lam_factor"] * lam, j - Y * j.sum(-1, keepdim=True)
 
     def energy_and_species(
         self, mass_flux: torch.Tensor, T: torch.Tensor, Y: torch.Tensor, dT: torch.Tensor, dY: torch.Tensor

@@ -104,6 +104,21 @@ class AbstractFlame(abc.ABC):
             z: Eigenvalue, shape (b,).
         """
 
+    @abc.abstractmethod
+    def figures(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the eigenvalue z (b,) means, by name: the flame speed [m/s], the pressure curvature [Pa/m^2]; (b,)."""
+
+    def parameter(self, name: str) -> torch.Tensor:
+        """One parameter by name.
+
+        Raises:
+            ValueError: There is none of this name.
+        """
+        known = self.parameters()
+        if name not in known:
+            raise ValueError(f"{name}: no parameter of this flame; known: {', '.join(known)}")
+        return known[name]
+
     def detached(self) -> "AbstractFlame":
         """The same flame without gradients."""
         return self.replace(**{name: value.detach() for name, value in self.parameters().items()})

@@ -94,7 +94,10 @@ class FreeFlame(AbstractDetailedFlame):
         b = self.batch
         T, p = self.T_in.detach().expand(b), self.p.detach().expand(b)
         Y = self.Y_in.detach()
-        return self.lam_factor.detach() * self.gas.conductivity(T, Y) / (mass_flux * self.gas.cp(T, Y)) + 0 * p
+        return (
+            self.parameters()["lam_factor"].detach() * self.gas.conductivity(T, Y) / (mass_flux * self.gas.cp(T, Y))
+            + 0 * p
+        )
 
     def edges(self) -> torch.Tensor:
         """35 thicknesses of fresh gas, the flame around x = 0, and a tail of burnt gas."""
@@ -128,6 +131,10 @@ class FreeFlame(AbstractDetailedFlame):
             torch.cat((0 * M[:, None] + 200.0, -0.05 * ones, 1e-3 * M[:, None]), dim=1),
             torch.cat((T_burnt[:, None] + 500.0, 1.05 * ones, 100 * M[:, None]), dim=1),
         )
+
+    def figures(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The flame speed [m/s]."""
+        return {"flame_speed": self.flame_speed(z)}
 
     def profiles(self, y: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """T [K], u [m/s], rho [kg/m^3] and the mass fractions by species."""

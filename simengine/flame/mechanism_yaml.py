@@ -60,7 +60,7 @@ def _loader() -> Any:
         letter: [entry for entry in entries if entry[0] != boolean]
         for letter, entries in base.yaml_implicit_resolvers.items()
     }
-    loader = type("MechanismLoader", (base,), {"yaml_implicit_resolvers": kept})
+    loader: Any = type("MechanismLoader", (base,), {"yaml_implicit_resolvers": kept})
     loader.add_implicit_resolver(boolean, re.compile("^(?:true|false)$"), list("tf"))
     return loader
 

@@ -8,7 +8,7 @@ fixed by the temperature gradient at x = 0, so the flame speed sL is the eigenva
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -78,7 +78,8 @@ class SimplifiedFlame(AbstractFlame):
             raise ValueError(
                 f"{', '.join(sorted(unknown))}: no parameter of this flame; known: {', '.join(PARAMETERS)}"
             )
-        return dataclasses.replace(self, **parameters)
+        changed: dict[str, Any] = dict(parameters)
+        return dataclasses.replace(self, **changed)
 
     def _all(self) -> dict[str, torch.Tensor]:
         """Parameters shaped to broadcast against one field, (b, K, n)."""
@@ -138,6 +139,10 @@ class SimplifiedFlame(AbstractFlame):
     def inertia(self, y: torch.Tensor) -> torch.Tensor:
         """Rho cp at the inlet."""
         return (self.rho_in * self.cp).reshape(-1, 1, 1, 1).expand_as(y)
+
+    def figures(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The flame speed [m/s]."""
+        return {"flame_speed": z}
 
     def profiles(self, y: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """T [K], u [m/s], rho [kg/m^3], Y_F and omega [kg/(m^3 s)]."""

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import torch
 
 from simengine.fit.flame import UNITS, FlameTraining
+from simengine.fit.flame_speed import FlameSpeedTraining
 from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.flame.counterflow import CounterflowFlame
+from simengine.flame.detailed import Mixture
+from simengine.flame.equations import AbstractFlame
+from simengine.flame.free import FreeFlame
+from simengine.flame.gas import Gas
+from simengine.flame.mechanism_yaml import load_mechanism
 from simengine.flame.simplified import SimplifiedFlame
 from simengine.flame.solver import FlameSolution, SpectralSolver
 from simengine.scene.base import AbstractScene, SceneError
@@ -39,13 +46,75 @@ class FreeSimple:
         return SimplifiedFlame(**{k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()})
 
 
+SMOOTHING = 1e-8  # mol/m^3, of powers of order under 1: moves flame speeds by less than 1e-8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Free:
+    """A freely propagating flame of a real gas.
+
+    Attributes:
+        mechanism: A mechanism in Cantera's YAML format: a file, or `asset:methane_1step.yaml`.
+        fuel: Moles of each fuel species.
+        oxidiser: Moles of each species of the oxidiser.
+        phi: Equivalence ratio.
+        p: Pressure [Pa].
+        T_in: Temperature of the fresh gas [K].
+    """
+
+    type: Literal["free"] = "free"
+    mechanism: Path
+    fuel: dict[str, float] = dataclasses.field(default_factory=lambda: {"CH4": 1.0})
+    oxidiser: dict[str, float] = dataclasses.field(default_factory=lambda: {"O2": 1.0, "N2": 3.76})
+    phi: Positive = 1.0
+    p: Positive = 101325.0
+    T_in: Positive = 300.0
+
+    def conditions(self) -> dict[str, Any]:
+        """What every flame of a real gas is made of."""
+        values = {k: torch.tensor(getattr(self, k), dtype=torch.float64) for k in ("phi", "p", "T_in")}
+        gas = Gas(load_mechanism(self.mechanism), smoothing=SMOOTHING)
+        return {"gas": gas, "mixture": Mixture(self.fuel, self.oxidiser), **values}
+
+    def flame(self) -> FreeFlame:
+        """The equations."""
+        return FreeFlame(**self.conditions())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Counterflow(Free):
+    """A premixed flame against an opposed stream.
+
+    Attributes:
+        length: Distance of the nozzles [m].
+        mass_flux_left: rho u of the fresh gas [kg/(m^2 s)].
+        mass_flux_right: Of the opposed gas, towards the left.
+        T_right: Temperature of the opposed gas [K].
+        opposed: Mole fractions of the opposed gas.
+    """
+
+    type: Literal["counterflow"] = "counterflow"  # type: ignore[assignment]
+    length: Positive = 0.02
+    mass_flux_left: Positive = 1.0
+    mass_flux_right: Positive = 1.0
+    T_right: Positive = 300.0
+    opposed: dict[str, float] = dataclasses.field(default_factory=lambda: {"N2": 1.0})
+
+    def flame(self) -> CounterflowFlame:  # type: ignore[override]
+        """The equations."""
+        data = self.conditions()
+        for name in ("mass_flux_left", "mass_flux_right", "T_right"):
+            data[name] = torch.tensor(getattr(self, name), dtype=torch.float64)
+        return CounterflowFlame(**data, length=self.length, opposed=self.opposed)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sought:
     """One parameter to find.
 
     Attributes:
         initial: Where the search starts.
-        lower: Exclusive lower bound.
+        lower: Exclusive lower bound; a positive parameter is sought in its logarithm.
         upper: Exclusive upper bound; None for none.
     """
 
@@ -55,8 +124,8 @@ class Sought:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FlameFit:
-    """What to find, from what.
+class ProfileFit:
+    """What to find from profiles measured in the flame.
 
     Attributes:
         parameters: Parameter of the flame -> where to look for it.
@@ -70,6 +139,7 @@ class FlameFit:
         num_iterations: At most so many steps.
     """
 
+    type: Literal["profiles"] = "profiles"
     parameters: dict[str, Sought]
     profiles: tuple[str, ...] = ("T", "u")
     data: Path | None = None
@@ -78,6 +148,26 @@ class FlameFit:
     noise: Annotated[float, Range(ge=0, lt=1)] = 0.02
     scaling: Literal["relative", "absolute"] = "relative"
     num_iterations: Count = 30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpeedFit:
+    """What to find from flame speeds over the equivalence ratio.
+
+    Attributes:
+        parameters: Parameter of the flame -> where to look for it.
+        data: CSV file with a header and columns `phi` and `flame_speed` [m/s].
+        span: Equivalence ratios between which the data are fitted; the others are only drawn.
+        noise: Relative standard deviation of the data; 0 to estimate it from the residual.
+        num_iterations: At most so many steps.
+    """
+
+    type: Literal["flame_speeds"] = "flame_speeds"
+    parameters: dict[str, Sought]
+    data: Path
+    span: tuple[float, float] = (0.0, 10.0)
+    noise: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    num_iterations: Count = 15
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,11 +181,11 @@ class FlameScene(AbstractScene):
     """
 
     kind: ClassVar[str] = "flame"
-    flame: FreeSimple = dataclasses.field(default_factory=FreeSimple)
+    flame: FreeSimple | Free | Counterflow = dataclasses.field(default_factory=FreeSimple)
     resolution: Annotated[float, Range(gt=0, lt=1)] = 1e-7
-    fit: FlameFit | None = None
+    fit: ProfileFit | SpeedFit | None = None
 
-    def build(self, *, device: str | None = None) -> SimplifiedFlame:
+    def build(self, *, device: str | None = None) -> AbstractFlame:
         """The equations of the flame. They are solved on the CPU, where small factorisations are fastest."""
         return self.flame.flame()
 
@@ -116,13 +206,13 @@ class FlameScene(AbstractScene):
         x = flame.x[0]
         profiles = {name: value[0].numpy() for name, value in flame.profiles(x).items()}
         out.write("profiles.npz", {"x": x.numpy(), **profiles})
-        shown = (x < 0.4 * x.max()).numpy()
-        panels = {
-            UNITS.get(name, name): {name: (x.numpy()[shown] * 1e3, value[shown])} for name, value in profiles.items()
-        }
+        shown = _interesting(x, flame.profiles(x)["T"][0])
+        panels: dict[str, dict[str, Any]] = {}
+        for name, value in profiles.items():
+            panels.setdefault(UNITS.get(name, "mass fraction"), {})[name] = (x.numpy()[shown] * 1e3, value[shown])
         out.write("profiles.png", curves(panels, xlabel="x [mm]"))
         summary = {
-            "eigenvalue": float(flame.eigenvalue[0]),
+            **{name: float(value) for name, value in flame.flame.figures(flame.eigenvalue).items()},
             "T_max": float(profiles["T"].max()),
             "points": solved.stats["num_points"],
             "newton_iterations": solved.stats["num_iterations"],
@@ -131,7 +221,7 @@ class FlameScene(AbstractScene):
         out.write("summary.json", summary)
         return summary
 
-    def training(self, *, device: str | None = None) -> FlameTraining:
+    def training(self, *, device: str | None = None) -> FlameTraining | FlameSpeedTraining:
         """Least squares over the sought parameters."""
         if self.fit is None:
             raise SceneError("this flame has no [fit] table, so there is nothing to find; add one with parameters")
@@ -147,8 +237,11 @@ class FlameScene(AbstractScene):
             )
         except ValueError as error:
             raise SceneError(f"fit.parameters: {error}") from error
+        if isinstance(wanted, SpeedFit):
+            return self._speeds(wanted, parameters)
         if wanted.data is not None:
-            x, measured = _read(wanted.data, wanted.profiles)
+            measured = _read(wanted.data, ("x", *wanted.profiles))
+            x = measured.pop("x")
         else:
             truth = self.solve()
             x = torch.linspace(*wanted.span, wanted.points, dtype=torch.float64)
@@ -165,7 +258,28 @@ class FlameScene(AbstractScene):
             num_iterations=wanted.num_iterations,
         )
 
-    def _synthetic(self, truth: FlameSolution, x: torch.Tensor, wanted: FlameFit) -> dict[str, torch.Tensor]:
+    def _speeds(self, wanted: SpeedFit, parameters: ParameterSet) -> FlameSpeedTraining:
+        data = _read(wanted.data, ("phi", "flame_speed"))
+        inside = (data["phi"] >= wanted.span[0]) & (data["phi"] <= wanted.span[1])
+        flame = self.build()
+        if not isinstance(flame, FreeFlame):
+            raise SceneError("fit.type: flame speeds are those of a free flame; use flame.type = 'free'")
+        if not bool(inside.any()):
+            raise SceneError(f"fit.span: no data between {wanted.span[0]:g} and {wanted.span[1]:g}")
+        batch = flame.replace(phi=data["phi"][inside])
+        assert isinstance(batch, FreeFlame)
+        rest = (data["phi"][~inside], data["flame_speed"][~inside])
+        return FlameSpeedTraining(
+            batch,
+            parameters,
+            measured=data["flame_speed"][inside],
+            noise=wanted.noise,
+            solver=SpectralSolver(resolution=self.resolution),
+            further=rest if len(rest[0]) else None,
+            num_iterations=wanted.num_iterations,
+        )
+
+    def _synthetic(self, truth: FlameSolution, x: torch.Tensor, wanted: ProfileFit) -> dict[str, torch.Tensor]:
         generator = torch.Generator().manual_seed(self.seed)
         profiles, measured = truth.profiles(x), {}
         for name in wanted.profiles:
@@ -185,21 +299,29 @@ class FlameScene(AbstractScene):
             "remedy": solved.result.remedy,
         }
         if solved.success:
-            report |= {"eigenvalue": float(solved.value.eigenvalue[0]), "points": solved.stats["num_points"]}
+            figures = solved.value.flame.figures(solved.value.eigenvalue)
+            report |= {**{k: float(v) for k, v in figures.items()}, "points": solved.stats["num_points"]}
         return report
 
 
-def _read(file: Path, profiles: tuple[str, ...]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def _interesting(x: torch.Tensor, T: torch.Tensor) -> Any:
+    """Where the temperature changes, and a margin; what lies outside is flat. A mask as an array."""
+    rise = (T - T.min()) / (T.max() - T.min())
+    inside = x[(rise > 0.005) & (rise < 0.98)]
+    margin = 0.5 * (inside.max() - inside.min())
+    return ((x >= inside.min() - margin) & (x <= inside.max() + margin)).numpy()
+
+
+def _read(file: Path, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """Columns of a CSV file with a header."""
     import csv
 
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
-        columns = {
-            name: torch.tensor([float(row[name]) for row in rows], dtype=torch.float64) for name in ("x", *profiles)
-        }
+        columns = {name: torch.tensor([float(row[name]) for row in rows], dtype=torch.float64) for name in names}
     except OSError as error:
         raise SceneError(f"fit.data: {file}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise SceneError(f"fit.data: {file}: expected columns of numbers x, {', '.join(profiles)}: {error}") from error
-    return columns.pop("x"), columns
+        raise SceneError(f"fit.data: {file}: expected columns of numbers {', '.join(names)}: {error}") from error
+    return columns

@@ -59,7 +59,9 @@ class BlockTridiagonal:
         sizes[:, :-1] = torch.maximum(sizes[:, :-1], self.upper[:, :-1].abs().amax(-1))
         rows = torch.where(sizes > 0, 1 / sizes, 1.0)  # rows of one size, or pivoting would compare units
         lower, upper = self.lower * rows.unsqueeze(-1), self.upper * rows.unsqueeze(-1)
-        lu, pivots, carried = [], [], []
+        lu: list[torch.Tensor] = []
+        pivots: list[torch.Tensor] = []
+        carried: list[torch.Tensor] = []
         for k in range(count):
             block = self.diagonal[:, k] * rows[:, k].unsqueeze(-1)
             if k > 0:
