@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import textwrap
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -21,25 +22,31 @@ MAX_FACES = 2_000_000
 SECONDS = 60
 MEMORY = 4 << 30
 
-# Runs in the child: reads the mesh and writes vertices and faces as .npy, or says why not
-_READER = """
+# Runs in the child; the body reads `source` with trimesh into `arrays`, and puts further answers into `answer`
+_CHILD = """
 import json, resource, sys
-source, target, memory, faces = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+source, target, memory, most = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 try:
     import numpy as np, trimesh
-    mesh = trimesh.load(source, force="mesh", process=True, skip_materials=True)
-    if not len(getattr(mesh, "faces", ())):
-        raise ValueError("it holds no triangles")
-    if len(mesh.faces) > faces:
-        raise ValueError(f"it has {len(mesh.faces)} triangles; at most {faces} are read")
-    vertices = np.asarray(mesh.vertices, dtype=np.float64)
-    if not np.isfinite(vertices).all():
-        raise ValueError("a vertex is not finite")
-    np.savez(target, vertices=vertices, faces=np.asarray(mesh.faces, dtype=np.int64))
-    print(json.dumps({"ok": True, "watertight": bool(mesh.is_watertight)}))
+    arrays, answer = {{}}, {{}}
+{body}
+    np.savez(target, **arrays)
+    print(json.dumps({{"ok": True, **answer}}))
 except BaseException as error:
-    print(json.dumps({"ok": False, "reason": f"{type(error).__name__}: {error}"[:300]}))
+    print(json.dumps({{"ok": False, "reason": f"{{type(error).__name__}}: {{error}}"[:300]}}))
+"""
+
+_TRIANGLES = """
+mesh = trimesh.load(source, force="mesh", process=True, skip_materials=True)
+if not len(getattr(mesh, "faces", ())):
+    raise ValueError("it holds no triangles")
+if len(mesh.faces) > most:
+    raise ValueError(f"it has {len(mesh.faces)} triangles; at most {most} are read")
+vertices = np.asarray(mesh.vertices, dtype=np.float64)
+if not np.isfinite(vertices).all():
+    raise ValueError("a vertex is not finite")
+arrays.update(vertices=vertices, faces=np.asarray(mesh.faces, dtype=np.int64))
 """
 
 
@@ -49,8 +56,30 @@ def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     Raises:
         SceneError: The file is missing, too large, of another format, or damaged.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise SceneError(f"{path}: not a mesh format that is read; use one of {', '.join(SUFFIXES)}")
+    arrays, _ = read_limited(path, _TRIANGLES, suffixes=SUFFIXES, most=MAX_FACES)
+    return arrays["vertices"], arrays["faces"]
+
+
+def read_limited(
+    path: Path, body: str, *, suffixes: tuple[str, ...], most: int
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Run a reader on a user's file in a process of its own.
+
+    Args:
+        path: The file.
+        body: Python that reads `source` with `trimesh` and numpy (`np`), fills the dicts `arrays` and `answer`, and
+            raises what is wrong; `most` is at hand.
+        suffixes: Formats allowed.
+        most: Largest number of triangles.
+
+    Returns:
+        The arrays and the answers.
+
+    Raises:
+        SceneError: The file is missing, too large, of another format, or damaged.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise SceneError(f"{path}: not a mesh format that is read here; use one of {', '.join(suffixes)}")
     if not path.is_file():
         raise SceneError(f"{path}: no such file")
     size = path.stat().st_size
@@ -63,15 +92,16 @@ def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
             raise SceneError(
                 f"{path}: an archive that grows {content / size:.0f} times; at most {MAX_RATIO} is allowed"
             )
-    return _read_in_child(path, path.stat().st_mtime_ns)
+    return _read_in_child(path, path.stat().st_mtime_ns, body, most)
 
 
 @lru_cache(maxsize=8)
-def _read_in_child(path: Path, changed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The mesh, read once until the file changes."""
+def _read_in_child(path: Path, changed: int, body: str, most: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The file, read once until it changes."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "mesh.npz"
-        command = [sys.executable, "-c", _READER, str(path), str(target), str(MEMORY), str(MAX_FACES)]
+        code = _CHILD.format(body=textwrap.indent(body, "    "))
+        command = [sys.executable, "-c", code, str(path), str(target), str(MEMORY), str(most)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:
@@ -83,4 +113,4 @@ def _read_in_child(path: Path, changed: int) -> tuple[NDArray[np.float64], NDArr
         if not answer["ok"]:
             raise SceneError(f"{path}: not a readable mesh: {' '.join(answer['reason'].split())}")
         with np.load(target) as data:
-            return data["vertices"], data["faces"]
+            return {name: data[name] for name in data.files}, answer

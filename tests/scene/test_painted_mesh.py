@@ -66,7 +66,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_painted_mesh(path, paint="body", length=4.0, up="y")
     with pytest.raises(SceneError, match="no such file"):
         read_painted_mesh(tmp_path / "none.obj", paint="coat", length=4.0, up="y")
-    with pytest.raises(SceneError, match=r"materials are read from \.obj"):
+    with pytest.raises(SceneError, match=r"not a mesh format that is read here; use one of \.obj"):
         read_painted_mesh(tmp_path / "box.stl", paint="coat", length=4.0, up="y")
     (tmp_path / "torn.glb").write_bytes(b"glTF\x02\x00\x00\x00\x00")
     with pytest.raises(SceneError, match="not a readable mesh"):

@@ -75,7 +75,7 @@ def test_mesh_of_others(shared: Path) -> None:
         ("a.stl", b"solid x\n", "not a readable mesh"),
         ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 99999999999\n", "not a readable mesh"),
         ("a.glb", b"glTF" + bytes(50), "not a readable mesh"),
-        ("a.fbx", b"x", "not a mesh format"),
+        ("a.fbx", b"x", "not a mesh format that is read"),
     ],
 )
 def test_bad_meshes_are_told_in_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
