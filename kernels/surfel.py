@@ -21,59 +21,11 @@ import math
 from types import SimpleNamespace
 
 import warp as wp
+from simengine.kernels.surfel_binning import TILE
 
-TILE = 16  # pixels along the side of a tile
 CUTOFF = 3.0  # standard deviations at which a disc ends
 MAX_ALPHA = 0.999  # so that the light behind can be recovered by division in the backward pass
 MIN_TRANSMITTANCE = 1e-4  # a pixel that lets less through is finished
-
-
-@functools.cache
-def binning() -> SimpleNamespace:
-    """Kernels that list the discs of each tile in depth order, sequentially: for the CPU."""
-    module = wp.get_module("simengine.kernels.surfel.binning")
-    module.options.update(enable_backward=False)
-    kernel = functools.partial(wp.kernel, module=module, enable_backward=False)
-
-    @kernel
-    def count_tiles(
-        # constants
-        tiles_x: int,
-        # inputs
-        boxes: wp.array(dtype=wp.vec4i),  # first and last pixel (x0, x1, y0, y1), last exclusive
-        # outputs
-        count_out: wp.array(dtype=wp.int64),
-    ):
-        for i in range(boxes.shape[0]):
-            b = boxes[i]
-            if b[1] > b[0] and b[3] > b[2]:
-                for ty in range(b[2] // TILE, (b[3] - 1) // TILE + 1):
-                    for tx in range(b[0] // TILE, (b[1] - 1) // TILE + 1):
-                        t = ty * tiles_x + tx
-                        count_out[t] = count_out[t] + wp.int64(1)
-
-    @kernel
-    def fill_tiles(
-        # constants
-        tiles_x: int,
-        # inputs
-        boxes: wp.array(dtype=wp.vec4i),
-        order: wp.array(dtype=wp.int64),  # discs, nearest first
-        # outputs
-        next_out: wp.array(dtype=wp.int64),  # where the next disc of a tile goes; starts at the tile's first
-        disc_out: wp.array(dtype=wp.int32),
-    ):
-        for k in range(order.shape[0]):
-            i = int(order[k])
-            b = boxes[i]
-            if b[1] > b[0] and b[3] > b[2]:
-                for ty in range(b[2] // TILE, (b[3] - 1) // TILE + 1):
-                    for tx in range(b[0] // TILE, (b[1] - 1) // TILE + 1):
-                        t = ty * tiles_x + tx
-                        disc_out[next_out[t]] = i
-                        next_out[t] = next_out[t] + wp.int64(1)
-
-    return SimpleNamespace(count_tiles=count_tiles, fill_tiles=fill_tiles)
 
 
 @functools.cache
@@ -92,23 +44,17 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
     cut = wp.constant(scalar(CUTOFF**2))
     edge = wp.constant(scalar(math.exp(-(CUTOFF**2) / 2)))
     gain = wp.constant(scalar(1.0 / (1.0 - math.exp(-(CUTOFF**2) / 2))))
-    far = wp.constant(scalar(1e30))
     max_alpha = wp.constant(scalar(MAX_ALPHA))
     min_transmittance = wp.constant(scalar(MIN_TRANSMITTANCE))
 
     @func
-    def meet(hu: vec3, hv: vec3):
-        # u, v and k_2 where the ray meets the plane of the disc; far away for a disc seen edge-on
-        k = wp.cross(hu, hv)
-        if wp.abs(k[2]) * far <= wp.abs(k[0]) + wp.abs(k[1]):
-            return vec3(far, far, one)
-        return vec3(k[0] / k[2], k[1] / k[2], k[2])
-
-    @func
-    def square(v: vec3):
-        if wp.abs(v[0]) + wp.abs(v[1]) > scalar(1e6):
-            return scalar(1e12)
-        return v[0] * v[0] + v[1] * v[1]
+    def meet(k: vec3, near: scalar):
+        # (u, v, k_2) where the ray meets the disc, if that is nearer to its centre than rho = near is; k_2 = 0 tells
+        # that it is not, as for a disc seen edge-on
+        s = k[2] * k[2]
+        if s > zero and k[0] * k[0] + k[1] * k[1] <= wp.min(near, cut) * s:
+            return vec3(k[0] / k[2], k[1] / k[2], k[2])
+        return vec3(zero, zero, zero)
 
     @func
     def slopes(
@@ -185,14 +131,13 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
                     if light > min_transmittance:
                         x = scalar(column) + half
                         dx = x - centre[0]
-                        m = meet(x * Tw - Tu, hv)
-                        rho = square(m)
                         near = sharpness * (dx * dx + dy * dy)
+                        m = meet(wp.cross(x * Tw - Tu, hv), near)
+                        rho = near
                         z = Tw[2]
-                        if rho <= near:
+                        if m[2] != zero:
+                            rho = m[0] * m[0] + m[1] * m[1]
                             z = Tw[0] * m[0] + Tw[1] * m[1] + Tw[2]
-                        else:
-                            rho = near
                         if rho < cut:
                             alpha = wp.min(strength * (wp.exp(-half * rho) - edge), max_alpha)
                             weight = light * alpha
@@ -263,15 +208,14 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
                         x = scalar(column) + half
                         dx = x - centre[0]
                         hu = x * Tw - Tu
-                        m = meet(hu, hv)
-                        rho = square(m)
                         near = sharpness * (dx * dx + dy * dy)
+                        m = meet(wp.cross(hu, hv), near)
+                        tilted = m[2] != zero
+                        rho = near
                         z = Tw[2]
-                        tilted = rho <= near
                         if tilted:
+                            rho = m[0] * m[0] + m[1] * m[1]
                             z = Tw[0] * m[0] + Tw[1] * m[1] + Tw[2]
-                        else:
-                            rho = near
                         if rho < cut:
                             bell = wp.exp(-half * rho)
                             free = strength * (bell - edge)
@@ -349,14 +293,13 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
                     if surface > zero:
                         x = scalar(column) + half
                         dx = x - centre[0]
-                        m = meet(x * Tw - Tu, hv)
-                        rho = square(m)
                         near = sharpness * (dx * dx + dy * dy)
+                        m = meet(wp.cross(x * Tw - Tu, hv), near)
+                        rho = near
                         z = Tw[2]
-                        if rho <= near:
+                        if m[2] != zero:
+                            rho = m[0] * m[0] + m[1] * m[1]
                             z = Tw[0] * m[0] + Tw[1] * m[1] + Tw[2]
-                        else:
-                            rho = near
                         if rho < cut and wp.abs(z - surface) < thickness:
                             weight = strength * (wp.exp(-half * rho) - edge)
                             features_out[row, column] = features_out[row, column] + weight * f
@@ -418,15 +361,14 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
                         x = scalar(column) + half
                         dx = x - centre[0]
                         hu = x * Tw - Tu
-                        m = meet(hu, hv)
-                        rho = square(m)
                         near = sharpness * (dx * dx + dy * dy)
+                        m = meet(wp.cross(hu, hv), near)
+                        tilted = m[2] != zero
+                        rho = near
                         z = Tw[2]
-                        tilted = rho <= near
                         if tilted:
+                            rho = m[0] * m[0] + m[1] * m[1]
                             z = Tw[0] * m[0] + Tw[1] * m[1] + Tw[2]
-                        else:
-                            rho = near
                         if rho < cut and wp.abs(z - surface) < thickness:
                             bell = wp.exp(-half * rho)
                             weight = strength * (bell - edge)

@@ -11,9 +11,10 @@ import warp as wp
 from torch.autograd.function import once_differentiable
 
 from simengine.kernels import surfel as kernel_module
+from simengine.kernels import surfel_binning
 from simengine.ops import bridge, surfel_reference
 
-TILE = kernel_module.TILE
+TILE = surfel_binning.TILE
 CUTOFF = kernel_module.CUTOFF
 
 
@@ -190,7 +191,7 @@ def bin_discs(
     order = torch.argsort(transforms[:, 2, 2], stable=True)
     start = torch.zeros(tiles_x * tiles_y + 1, dtype=torch.int64, device=transforms.device)
     if not transforms.is_cuda:
-        kernels = kernel_module.binning()
+        kernels = surfel_binning.kernels()
         counts = torch.zeros(tiles_x * tiles_y, dtype=torch.int64)
         box_array = bridge.array(boxes, wp.vec4i)
         bridge.launch(kernels.count_tiles, 1, [tiles_x, box_array], [bridge.array(counts)], on=boxes)
