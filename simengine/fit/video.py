@@ -84,10 +84,13 @@ class VideoMisfit:
         """The pictures of each camera in a row."""
         return contact_sheet(images, columns=images.shape[-4])
 
-    def training(self) -> AbstractTraining:
-        """The search for the parameters, over growing parts of the video."""
-        spec = self.spec
-        entries = {}
+    def parameters(self) -> ParameterSet:
+        """What is sought, where the search starts.
+
+        Raises:
+            SceneError: A start lies beyond the bounds of its parameter.
+        """
+        spec, entries = self.spec, {}
         for name, entry in spec.parameters.items():
             last = name.rpartition(".")[2]
             lower = 0.0 if last in POSITIVE else -0.99 if last == "nu" else -math.inf
@@ -100,7 +103,11 @@ class VideoMisfit:
                 )
             except ValueError as error:
                 raise SceneError(f"task.parameters.{name}: {error}") from error
-        parameters = ParameterSet(entries)
+        return ParameterSet(entries)
+
+    def training(self) -> AbstractTraining:
+        """The search for the parameters, over growing parts of the video."""
+        spec, parameters = self.spec, self.parameters()
         stages = [self._stage(parameters, max(1, round(part * spec.frames))) for part in spec.stages]
         return StagedTraining(stages, finish=lambda last, out: _finish(self, parameters, last, out))
 
@@ -141,6 +148,11 @@ def gradient_check(misfit: VideoMisfit, parameters: ParameterSet, *, step: float
         "relative_error": float((adjoint - difference).norm() / difference.norm()),
         "steps": misfit.spec.motion.grid.num_steps,
     }
+
+
+def check_gradient(misfit: VideoMisfit) -> dict[str, float]:
+    """`gradient_check` where the search starts."""
+    return gradient_check(misfit, misfit.parameters())
 
 
 def _finish(

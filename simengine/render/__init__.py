@@ -1,20 +1,32 @@
 """Differentiable rendering: cameras, surfels, volumes, shading; docs/render.md is the page for users."""
 
+from simengine.render.brdf import DisneyMaterial, PhongMaterial, shade, soft_shadow
 from simengine.render.camera import PinholeCamera, orbit
 from simengine.render.image import Image, psnr
+from simengine.render.lights import DirectionalLight, HarmonicLight, PointLight
 from simengine.render.particles import Look, SurfelRenderer
+from simengine.render.shading import normals_of_depth, shade_depth
 from simengine.render.surfels import Surfels, render_surfels
 from simengine.render.volumes import Volume, render_volume
 
 __all__ = [
+    "DirectionalLight",
+    "DisneyMaterial",
+    "HarmonicLight",
     "Image",
     "Look",
+    "PhongMaterial",
     "PinholeCamera",
+    "PointLight",
     "SurfelRenderer",
     "Surfels",
     "Volume",
+    "normals_of_depth",
     "orbit",
     "psnr",
     "render_surfels",
     "render_volume",
+    "shade",
+    "shade_depth",
+    "soft_shadow",
 ]

@@ -1,8 +1,41 @@
-"""Shading: normals of depth images."""
+"""From a depth image to a picture: positions along the rays, normals from neighbours, shading (Pix2Shape's path)."""
+
+from collections.abc import Sequence
 
 import torch
 
+from simengine.render.brdf import Material, shade
 from simengine.render.camera import PinholeCamera
+from simengine.render.lights import Light
+
+
+def shade_depth(
+    depth: torch.Tensor,
+    camera: PinholeCamera,
+    material: Material,
+    lights: Sequence[Light],
+    *,
+    ambient: float | torch.Tensor = 0.0,
+) -> torch.Tensor:
+    """Picture a surface that is given by its depth in each pixel; lights stand in camera coordinates.
+
+    Args:
+        depth: Depth z at the pixel centres [m], all positive, shape (h, w).
+        camera: The camera that sees it.
+        material: One for all, or maps of shape (h, w, ...).
+        lights: Their positions and directions in camera coordinates.
+        ambient: Times the colour of the material, added once.
+
+    Returns:
+        Linear RGB, shape (h, w, 3), differentiable in depth, material, lights and intrinsics.
+
+    Source: Rajeswar et al. 2020, Pix2Shape, section 3.2.
+    """
+    if depth.shape != (camera.height, camera.width):
+        raise ValueError(f"depth: expected shape {(camera.height, camera.width)}, got {tuple(depth.shape)}")
+    points = camera.directions() * depth[..., None]
+    normals = normals_of_depth(depth, torch.ones_like(depth), camera)
+    return shade(points, normals, torch.zeros_like(points[0, 0]), material, lights, ambient=ambient)
 
 
 def normals_of_depth(depth: torch.Tensor, alpha: torch.Tensor, camera: PinholeCamera, *, blur: int = 0) -> torch.Tensor:

@@ -212,6 +212,16 @@ class RenderScene(AbstractScene):
 
         return VideoMisfit(self.task, seed=self.seed)
 
+    def check(self, *, device: str | None = None) -> dict[str, Any]:
+        """Number and size of the pictures; of a video also the adjoint of the loss against differences."""
+        problem = self.build(device=device)
+        figures: dict[str, Any] = {"pictures": math.prod(problem.observed.shape[:-3])}
+        if isinstance(self.task, VideoSpec):
+            from simengine.fit.video import check_gradient
+
+            figures["gradient"] = check_gradient(problem)
+        return figures
+
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
         """Write the observed pictures as `observed.png`, those of a video as `observed.mp4` too."""
         problem = self.build(device=device)
