@@ -7,6 +7,7 @@ from simengine.render.lights import DirectionalLight, HarmonicLight, PointLight
 from simengine.render.particles import Look, SurfelRenderer
 from simengine.render.shading import normals_of_depth, shade_depth
 from simengine.render.surfels import Surfels, render_surfels
+from simengine.render.transfer import TransferFunction
 from simengine.render.volumes import Volume, render_volume
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "PointLight",
     "SurfelRenderer",
     "Surfels",
+    "TransferFunction",
     "Volume",
     "normals_of_depth",
     "orbit",
