@@ -6,6 +6,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # two workers share two cores; and the same bits on any machine
+torch.set_warn_always(True)  # a warning that comes once a process would fail whichever test runs first
 
 
 @pytest.fixture(scope="session")
