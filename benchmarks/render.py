@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from simengine.ops import surfel, surfel_reference, volume, volume_reference
-from simengine.render import PinholeCamera
+from simengine.render import PhongMaterial, PinholeCamera, PointLight, shade_depth
 from simengine.render.surfels import intrinsic_matrix
 from simengine.render.volumes import intersect_box
 
@@ -75,6 +75,11 @@ def main() -> list[dict[str, object]]:
         if compare:
             theirs = seconds(lambda *values, d=step: volume_reference.march_rays(*values, step=d), inputs, 1)
         rows.append(row(f"volume {cells}^3 at {size}^2, forward, backward", ours, theirs))
+    camera = PinholeCamera.look_at((0.0, 0.0, 4.0), width=128, height=128)
+    lamp = PointLight(position=torch.tensor([0.5, -1.0, 0.0]), intensity=torch.tensor(9.0))
+    maps = [3 + 0.2 * torch.rand(128, 128), torch.rand(128, 128, 3)]
+    ours = seconds(lambda d, a: (shade_depth(d, camera, PhongMaterial(albedo=a), [lamp]),), maps, 10)
+    rows.append(row("depth image to shaded picture at 128^2, forward, backward", ours))
     return rows
 
 
