@@ -27,8 +27,8 @@ class DiffusionSorption(AbstractPDE):
         nt: Times, the initial one included.
         nx: Cells.
         duration: Last time.
-        skip: Intervals after t = 0 without residuals: the data there jump at both ends, which no grid resolves. Only for
-            bases whose functions tie later times to the initial ones, as principal components of solutions do.
+        skip: Intervals after t = 0 without residuals: the data there jump at both ends, which no grid resolves. Only
+            for bases whose functions tie later times to the initial ones, as principal components of solutions do.
         implicit: Intervals after those with implicit Euler residuals, which damp such jumps (Rannacher's start-up).
         porosity: phi.
         bulk_density: rho_s.
@@ -129,7 +129,7 @@ class DiffusionSorption(AbstractPDE):
 
         Args:
             u0: Initial concentration.
-            D: Diffusivity; that of the equation if None.
+            D: Diffusivity; that of the equation if None (the outflow condition keeps that of the equation).
             k: Freundlich coefficient; that of the equation if None.
             rtol: Relative tolerance of the integrator; the absolute one is a thousandth of it.
 
