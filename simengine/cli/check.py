@@ -12,6 +12,6 @@ def check(scene: str, *, overrides: Overrides = None, device: Device = None, as_
     from simengine.scene import load_scene
 
     loaded = load_scene(scene, overrides or ())
-    report = {"kind": loaded.kind, **loaded.check(device=pick_device(device))}
+    report = {"kind": loaded.kind, **loaded.check(device=pick_device(device, loaded.devices))}
     emit(report, as_json=as_json, title=f"check {scene}")
     return 0 if report.get("ok", True) else 2

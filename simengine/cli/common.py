@@ -18,18 +18,24 @@ AsJson = Annotated[bool, Parameter(name="--json", help="Print the result as JSON
 Quiet = Annotated[bool, Parameter(help="No progress line.", negative=())]
 
 
-def pick_device(device: str | None) -> str:
+def pick_device(device: str | None, supported: tuple[str, ...] = ("cpu", "cuda")) -> str:
     """The device to use; says which one was chosen where none was asked for.
 
+    Args:
+        device: What was asked for; None for the best that is available and supported.
+        supported: Kinds of device the scene runs on.
+
     Raises:
-        ValueError: The device does not exist here.
+        ValueError: The device does not exist here, or the scene does not run on it.
     """
     import torch
 
     if device is None:
-        chosen = "cuda" if torch.cuda.is_available() else "cpu"
+        chosen = "cuda" if "cuda" in supported and torch.cuda.is_available() else "cpu"
         print(f"device: {chosen}", file=sys.stderr)
         return chosen
+    if device.partition(":")[0] not in supported:
+        raise ValueError(f"--device {device}: this scene runs on {' or '.join(supported)}")
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -26,7 +26,7 @@ def run(
     from simengine.scene import load_scene, resolved
 
     loaded = load_scene(scene, overrides or ())
-    chosen = pick_device(device)
+    chosen = pick_device(device, loaded.devices)
     folder = out or default_out(scene)
     directory = RunDirectory.create(folder, resolved(loaded), overwrite=overwrite, resume=False)
     summary = {**loaded.run(directory, device=chosen, force=force), "directory": str(folder)}

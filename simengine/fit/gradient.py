@@ -21,6 +21,8 @@ class GradientTraining(AbstractTraining):
         learning_rate: Of Adam; the initial step of L-BFGS.
         cosine: Let the learning rate of Adam fall to 0 by a half cosine.
         clip_norm: Largest norm of the gradient; None for no limit.
+
+    L-BFGS has converged when a whole step leaves every parameter where it was.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class GradientTraining(AbstractTraining):
         self.num_iterations = num_iterations
         self.clip_norm = clip_norm
         self.iteration = 0
+        self._stuck = torch.tensor(False)
         leaves = [p for p in module.parameters() if p.requires_grad]
         if not leaves:
             raise ValueError("module: no parameter requires a gradient, so there is nothing to fit")
@@ -57,9 +60,16 @@ class GradientTraining(AbstractTraining):
             else None
         )
 
+    @property
+    def converged(self) -> bool:
+        """Whether L-BFGS no longer moves."""
+        return bool(self._stuck)
+
     def step(self) -> dict[str, float]:
         """One step of the optimiser; the figures are the terms before it."""
         figures: dict[str, float] = {}
+        quasi_newton = isinstance(self.optimiser, torch.optim.LBFGS)
+        before = [p.detach().clone() for p in self.module.parameters()] if quasi_newton else []
 
         def closure() -> float:
             self.optimiser.zero_grad()
@@ -76,19 +86,22 @@ class GradientTraining(AbstractTraining):
         if self.schedule is not None:
             self.schedule.step()
         self.iteration += 1
+        if quasi_newton:
+            now = self.module.parameters()
+            self._stuck = torch.tensor(all(torch.equal(a, b) for a, b in zip(before, now, strict=True)))
         return figures
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Module, optimiser and schedule."""
         state = {f"module.{name}": value.clone() for name, value in self.module.state_dict().items()}
-        state["iteration"] = torch.tensor(self.iteration)
+        state.update(iteration=torch.tensor(self.iteration), stuck=self._stuck)
         return {**state, **_flatten_optimiser(self.optimiser)}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
         prefix = "module."
         self.module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self.iteration = int(state["iteration"])
+        self.iteration, self._stuck = int(state["iteration"]), state["stuck"]
         _restore_optimiser(self.optimiser, state)
         if self.schedule is not None:
             self.schedule.last_epoch = self.iteration

@@ -20,11 +20,13 @@ class AbstractScene(abc.ABC):
 
     Attributes:
         kind: The value of the key `kind` in a scene file.
+        devices: Kinds of torch device that scenes of this kind run on, the fallback first.
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
     """
 
     kind: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     seed: int = 0
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
 

@@ -186,6 +186,7 @@ class MPMScene(AbstractScene):
     """Bodies of particles that move, deform, flow and touch."""
 
     kind: ClassVar[str] = "mpm"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
