@@ -45,10 +45,7 @@ def rosenbrock(optimiser: str, num_iterations: int) -> GradientTraining:
 def test_resume_is_bitwise(optimiser: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     whole = rosenbrock(optimiser, 12)
-    fit(whole, directory(tmp_path / "whole"), progress=False)
-
-    class Stop(Exception):
-        pass
+    uninterrupted = fit(whole, directory(tmp_path / "whole"), progress=False)
 
     torch.manual_seed(3)
     first = rosenbrock(optimiser, 12)
@@ -66,7 +63,8 @@ def test_resume_is_bitwise(optimiser: str, tmp_path: Path) -> None:
     torch.manual_seed(99)  # must not matter
     second = rosenbrock(optimiser, 12)
     resumed = fit(second, directory(tmp_path / "parts"), progress=False)
-    assert resumed.iterations == 12 and len(resumed.history) == 12
+    assert resumed.iterations == uninterrupted.iterations > 5
+    assert resumed.history == uninterrupted.history
     assert torch.equal(whole.module.p, second.module.p)
 
 
