@@ -1,4 +1,4 @@
-"""The hard-constraint layer: accuracy with a basis that contains the truth, and CPU time, over the number of experts."""
+"""The hard-constraint layer: accuracy with a basis that contains the truth, and CPU time per iteration."""
 
 import time
 from collections.abc import Callable

@@ -187,11 +187,11 @@ class ConstraintScene(AbstractScene):
         show = {
             "u": field[worst],
             "error of u": (field - truth)[worst],
-            "residual": residual.reshape(field.shape)[worst],
+            "log10 |residual|": residual.abs().clamp_min(1e-12).log10().reshape(field.shape)[worst],
         }
         extent = (0.0, 1.0, 0.0, pde.duration)
         panels = {name: value.numpy() for name, value in show.items()}
-        image = fields(panels, extent=extent, xlabel="x", ylabel="t", symmetric=("error of u", "residual"))
+        image = fields(panels, extent=extent, xlabel="x", ylabel="t", symmetric=("error of u",))
         out.write("fields.png", image)
         x = (np.arange(pde.nx) + 0.5) / pde.nx
         profiles = {}
