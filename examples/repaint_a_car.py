@@ -1,4 +1,4 @@
-"""Two pictures of a car, in black and in white, give every other paint of that view: radiance is affine in the paint."""
+"""Two pictures of a car, in black and in white, give every other paint of that view: radiance is affine in it."""
 
 import torch
 
