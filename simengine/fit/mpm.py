@@ -1,6 +1,5 @@
 """The inverse problem of a moving body: parameters of a scene from observed positions over time."""
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ import torch
 
 from simengine.fit.gradient import GradientTraining
 from simengine.fit.least_squares_training import LeastSquaresTraining
-from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.scene_parameters import scene_parameters
 from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
 from simengine.io.arrays import read_npz
@@ -136,22 +135,10 @@ def training(scene: MPMScene, *, device: str | None = None) -> AbstractTraining:
     observed = ObservedMotion(scene, spec, spec.observations)
     others = [(ObservedMotion(scene, spec, other.observations), other.values) for other in spec.others]
     variables = scene.variables()
-    entries = {}
-    for name, parameter in spec.parameters.items():
+    for name in spec.parameters:
         if name not in variables:
             scene.build(device="cpu", values={name: torch.zeros(())})  # raises, naming the nearest key
-        positive = name.rpartition(".")[2] in ("E", "yield_stress", "friction_angle")
-        upper = 0.5 if name.endswith(".nu") else math.inf
-        lower = 0.0 if positive else -0.99 if name.endswith(".nu") else -math.inf
-        try:
-            entries[name] = Parameter(
-                initial=parameter.initial,
-                lower=lower if parameter.lower is None else parameter.lower,
-                upper=upper if parameter.upper is None else parameter.upper,
-            )
-        except ValueError as error:
-            raise SceneError(f"fit.parameters.{name}: {error}") from error
-    parameters = ParameterSet(entries)
+    parameters = scene_parameters(spec.parameters, key="fit.parameters")
     misfits = [MotionMisfit(scene, observed, observed.up_to(f), spec.objective) for f in spec.stages]
     stages: list[AbstractTraining] = []
     for fraction, misfit in zip(spec.stages, misfits, strict=True):

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from simengine.fit.camera_pose import camera_of
 from simengine.fit.gradient import GradientTraining
 from simengine.fit.least_squares_training import LeastSquaresTraining
-from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.parameters import ParameterSet
 from simengine.fit.pictures import comparison, contact_sheet, pyramid, summary_rows
+from simengine.fit.scene_parameters import scene_parameters
 from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
 from simengine.mpm import MPMSolver
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 Values = dict[str, torch.Tensor]
-POSITIVE = ("E", "yield_stress", "friction_angle")
 
 
 class VideoMisfit:
@@ -90,20 +90,7 @@ class VideoMisfit:
         Raises:
             SceneError: A start lies beyond the bounds of its parameter.
         """
-        spec, entries = self.spec, {}
-        for name, entry in spec.parameters.items():
-            last = name.rpartition(".")[2]
-            lower = 0.0 if last in POSITIVE else -0.99 if last == "nu" else -math.inf
-            upper = 0.5 if last == "nu" else math.inf
-            try:
-                entries[name] = Parameter(
-                    initial=entry.initial,
-                    lower=lower if entry.lower is None else entry.lower,
-                    upper=upper if entry.upper is None else entry.upper,
-                )
-            except ValueError as error:
-                raise SceneError(f"task.parameters.{name}: {error}") from error
-        return ParameterSet(entries)
+        return scene_parameters(self.spec.parameters, key="task.parameters")
 
     def training(self) -> AbstractTraining:
         """The search for the parameters, over growing parts of the video."""
