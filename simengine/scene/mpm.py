@@ -268,7 +268,7 @@ class MPMScene(AbstractScene):
                 for name in body.material.coefficients()
                 if f"{key}.material.{name}" in values
             }
-            materials.append(body.material.make(given))
+            materials.append(body.material.make(given, dt=self.grid.time_step))
             mass[own] *= body.material.density
             arm = x - x[own].mean(0)
             spin = vector(f"{key}.angular_velocity", body.angular_velocity).expand_as(arm)

@@ -17,30 +17,44 @@ Poisson = Annotated[float, Range(gt=-1, lt=0.5)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Solid:
-    """What all have.
+class _Shipped:
+    """What all have whose law is known by formula.
 
     Attributes:
         density: rho [kg/m^3].
-        E: Young's modulus [Pa].
-        nu: Poisson's ratio [1].
     """
 
     density: Positive = 1000.0
-    E: Positive
-    nu: Poisson
 
     def coefficients(self) -> dict[str, float]:
         """The coefficients of the law by name."""
         names = [field.name for field in dataclasses.fields(self) if field.name not in ("type", "density")]
         return {name: getattr(self, name) for name in names}
 
-    def make(self, values: "Mapping[str, torch.Tensor | float]") -> "Material":
-        """The material with these coefficients; a tensor among them passes its gradient on."""
+    def make(self, values: "Mapping[str, torch.Tensor | float]", *, dt: float) -> "Material":
+        """The material with these coefficients; a tensor among them passes its gradient on.
+
+        Args:
+            values: In place of the coefficients of the same name.
+            dt: Time step [s], for laws of rate.
+        """
         from simengine import materials
 
         factory: Any = getattr(materials, self.type)  # type: ignore[attr-defined]
         return factory(**{**self.coefficients(), **values})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Solid(_Shipped):
+    """Those with two moduli.
+
+    Attributes:
+        E: Young's modulus [Pa].
+        nu: Poisson's ratio [1].
+    """
+
+    E: Positive
+    nu: Poisson
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,7 +123,7 @@ class Neural:
         """None that could be varied by name."""
         return {}
 
-    def make(self, values: "Mapping[str, torch.Tensor | float]") -> "Material":
+    def make(self, values: "Mapping[str, torch.Tensor | float]", *, dt: float) -> "Material":
         """The material, its weights read from the file."""
         from simengine.materials.weights import load_material
 
@@ -119,4 +133,30 @@ class Neural:
             raise SceneError(f"material.weights: {error}") from error
 
 
-MaterialSpec = Neural | Jelly | Rubber | Plasticine | Sand | Water | Snow
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaitWater(_Shipped):
+    """A weakly compressible fluid with Tait's equation of state; bulk modulus `K` [Pa], exponent `gamma` [1]."""
+
+    type: Literal["tait_water"] = "tait_water"
+    K: Positive
+    gamma: Positive = 7.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Paste(_Solid):
+    """A Herschel-Bulkley fluid; `yield_stress` [Pa], `consistency` [Pa s^n], `exponent` n [1]."""
+
+    type: Literal["paste"] = "paste"
+    yield_stress: Positive
+    consistency: Positive
+    exponent: Positive = 1.0
+
+    def make(self, values: "Mapping[str, torch.Tensor | float]", *, dt: float) -> "Material":
+        """The material at this time step [s]."""
+        from simengine import materials
+
+        coefficients: dict[str, Any] = {**self.coefficients(), **values}
+        return materials.paste(**coefficients, dt=dt)
+
+
+MaterialSpec = Neural | Jelly | Rubber | Plasticine | Sand | Water | TaitWater | Snow | Paste

@@ -39,3 +39,23 @@ def test_verification_short_run(name: str, tmp_path: Path) -> None:
 def test_six_scenes_ship() -> None:
     wanted = {"jelly_drop", "sand_column", "plasticine_drop", "water_splash", "snow_ball", "mixture"}
     assert wanted <= set(SCENES)
+
+
+@pytest.mark.parametrize(
+    "material",
+    [
+        '{type="jelly", E=1e5, nu=0.3}',
+        '{type="rubber", E=1e5, nu=0.3}',
+        '{type="plasticine", E=1e5, nu=0.3, yield_stress=1e3, hardening=1e3}',
+        '{type="sand", E=1e5, nu=0.3, friction_angle=30.0, cohesion=0.01}',
+        '{type="water", E=1e5, nu=0.3}',
+        '{type="tait_water", K=5e4}',
+        '{type="snow", E=1e5, nu=0.3}',
+        '{type="paste", E=1e5, nu=0.3, yield_stress=100.0, consistency=20.0, exponent=0.7}',
+    ],
+)
+def test_every_material_can_be_named(material: str, tmp_path: Path) -> None:
+    short = ["grid.num_steps=20", "output.save_every=20", "output.video=false", f"bodies.0.material={material}"]
+    scene = load_scene("jelly_drop", short)
+    out = RunDirectory.create(tmp_path / "run", resolved(scene), overwrite=False, resume=False)
+    assert 0.8 < scene.run(out, device="cpu")["smallest_J"] < 1.2
