@@ -53,9 +53,9 @@ def test_double_backward_is_refused() -> None:
 
 def test_bad_input() -> None:
     table, index, coefficient, residual = problem(6)
-    with pytest.raises(ValueError, match="from 0 to 39, got .* to 40"):
+    with pytest.raises(ValueError, match=r"from 0 to 39, got .* to 40"):
         normal_equations(table, index.clamp_min(40), coefficient, residual)
-    with pytest.raises(ValueError, match="index .* of int64"):
+    with pytest.raises(ValueError, match=r"index .* of int64"):
         normal_equations(table, index.int(), coefficient, residual)
     with pytest.raises(ValueError, match="coefficient, residual: expected"):
         normal_equations(table, index, coefficient[:, :5], residual)
