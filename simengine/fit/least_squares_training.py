@@ -11,6 +11,7 @@ import torch
 
 from simengine.fit.parameters import ParameterSet
 from simengine.fit.training import AbstractTraining
+from simengine.solve.system import load_forward_mode
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -69,6 +70,7 @@ def forward_jacobian(residual: Residual) -> Jacobian:
         def of(z: torch.Tensor) -> torch.Tensor:
             return residual(parameters(z))
 
+        load_forward_mode()
         z = parameters.z.detach()
         return of(z).detach().double(), torch.func.jacfwd(of)(z).detach().double()
 

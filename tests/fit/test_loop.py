@@ -11,7 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from simengine.fit import GradientTraining, LeastSquaresTraining, Parameter, ParameterSet, fit
+from simengine.fit import (
+    GradientTraining,
+    LeastSquaresTraining,
+    Parameter,
+    ParameterSet,
+    difference_jacobian,
+    fit,
+    forward_jacobian,
+)
 from simengine.fit.loop import NonFiniteLossError
 from simengine.fit.training import AbstractTraining
 from simengine.io import checkpoint
@@ -152,6 +160,19 @@ def test_least_squares_recovers_with_the_right_spread(tmp_path: Path) -> None:
             assert result.summary["identified"] == {"rate": True, "height": True}
     spread = torch.tensor(errors).square().mean().sqrt() / torch.tensor(stds).mean()
     assert 0.79 < float(spread) < 1.21
+
+
+def test_parity_of_jacobians() -> None:
+    t = torch.linspace(0, 2, 40, dtype=torch.float64)
+
+    def residual(p: dict[str, torch.Tensor]) -> torch.Tensor:
+        return p["height"] * torch.exp(-p["rate"] * t)
+
+    r, exact = forward_jacobian(residual)(decay(t))
+    for central, tolerance in ((True, 1e-7), (False, 1e-4)):  # truncation of the differences, see the docstring
+        same, j = difference_jacobian(residual, central=central)(decay(t))
+        assert torch.equal(r, same)
+        assert float((j - exact).norm() / exact.norm()) < tolerance
 
 
 def test_what_the_data_do_not_tell_is_said() -> None:
