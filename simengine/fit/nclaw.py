@@ -64,10 +64,10 @@ class BalanceTraining(AbstractTraining):
         self.model, self.motion, self.positions_only = model, motion, positions_only
         self.num_iterations, self.frames = num_iterations, frames
         self.iteration = 0
-        material = model.materials[0]
-        self.energy, self.flow = material.elasticity, material.plasticity
-        if not isinstance(self.energy, EnergyNetwork):
-            raise TypeError(f"model: expected an EnergyNetwork to fit, got {type(self.energy).__name__}")
+        energy, flow = model.materials[0].elasticity, model.materials[0].plasticity
+        if not isinstance(energy, EnergyNetwork) or not isinstance(flow, nn.Module):
+            raise TypeError(f"model: expected an EnergyNetwork to fit, got {type(energy).__name__}")
+        self.energy, self.flow = energy, flow
 
     def step(self) -> dict[str, float]:
         """One round; `loss` is the part of the squared velocity changes that is left unexplained."""
@@ -84,7 +84,6 @@ class BalanceTraining(AbstractTraining):
             trial = trial_deformations(motion, self.model.grid.dt)[chosen].flatten(0, 1)
             fit_yield(self.flow, trial, motion.F[1:][chosen].flatten(0, 1))
         numbers = range(0, steps, max(1, steps // self.frames))
-        assert isinstance(self.energy, EnergyNetwork)
         balance = momentum_balance(self.model, self.energy, motion, numbers)
         left = fit_energy(self.energy, balance, ridge=ridge)
         self.iteration += 1
@@ -136,7 +135,10 @@ class RolloutTraining(AbstractTraining):
         self.num_iterations, self.clip_norm, self.intervals = num_iterations, clip_norm, intervals
         self.iteration = 0
         self.rates = learning_rates
-        parts = ([m.elasticity for m in model.materials], [m.plasticity for m in model.materials])
+        parts: list[list[Any]] = [
+            [m.elasticity for m in model.materials],
+            [m.plasticity for m in model.materials],
+        ]
         self.groups = [[p for law in laws for p in law.parameters() if p.requires_grad] for laws in parts]
         groups = [{"params": g, "lr": r} for g, r in zip(self.groups, learning_rates, strict=True) if g]
         if not groups:
