@@ -346,10 +346,7 @@ def covariance(
     unit = j / lengths.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(-2)
     _, singular, vh = torch.linalg.svd(unit, full_matrices=False)
     deficient = singular <= max(m, n) * torch.finfo(torch.float64).eps * singular[..., :1]
-    inverse = torch.where(deficient, torch.inf, singular.clamp_min(torch.finfo(torch.float64).tiny).reciprocal())
-    scaled = vh.mT * inverse.unsqueeze(-2)
-    unscaled = torch.where(
-        deficient.any(dim=-1)[..., None, None], torch.inf, scaled.nan_to_num() @ scaled.nan_to_num().mT
-    )
+    scaled = vh.mT / torch.where(deficient, 1.0, singular).unsqueeze(-2)
+    unscaled = torch.where(deficient.any(dim=-1)[..., None, None], torch.inf, scaled @ scaled.mT)
     variance = (r.square().sum(dim=-1) / (m - n)) if sigma is None else torch.full_like(r[..., 0], sigma**2)
     return variance[..., None, None] * unscaled / (lengths.unsqueeze(-1) * lengths.unsqueeze(-2))
