@@ -39,21 +39,24 @@ def _init() -> None:
 _init()  # before the first from_torch: a CPU tensor raises AttributeError otherwise
 
 
-def backend(*available: Backend) -> Backend:
-    """The kernel language to use: the first of `available`, unless `SIMENGINE_KERNELS` overrides it.
+def backend(*available: Backend, on: torch.Tensor | None = None) -> Backend:
+    """The kernel language to use. The device of `on` decides, unless `SIMENGINE_KERNELS` overrides it.
+
+    Warp goes to CPUs and CUDA devices, Taichi to any (`simengine.ops.taichi_bridge`), the reference in plain torch too.
 
     Args:
-        available: Backends the op has, best first; `"reference"` is always available.
+        available: Kernel languages the op has, best first; `"reference"` is always available.
+        on: A tensor of the device to run on; None for a CPU or CUDA device.
 
     Raises:
         ValueError: `SIMENGINE_KERNELS` names no backend.
     """
     wanted = os.environ.get("SIMENGINE_KERNELS", "")
-    if not wanted:
-        return available[0]
-    if wanted not in ("warp", "taichi", "reference"):
+    if wanted not in ("", "warp", "taichi", "reference"):
         raise ValueError(f"SIMENGINE_KERNELS={wanted!r}: expected warp, taichi or reference")
-    return wanted if wanted in (*available, "reference") else available[0]
+    reachable = on is None or on.device.type in ("cpu", "cuda")
+    possible = [name for name in (*available, "reference") if name != "warp" or reachable]
+    return next((name for name in possible if name == wanted), possible[0])
 
 
 def array(tensor: torch.Tensor, dtype: Any = None) -> wp.array:
