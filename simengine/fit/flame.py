@@ -205,3 +205,4 @@ def columns(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -
 
 
 UNITS = {"T": "T [K]", "u": "u [m/s]", "rho": "rho [kg/m^3]", "V": "V [1/s]", "omega": "omega [kg/(m^3 s)]"}
+UNITS["heat"] = "heat release [W/m^3]"

@@ -1,6 +1,7 @@
 """One-dimensional laminar flames: mechanisms, gas, equations, a differentiable solver, physics-informed networks."""
 
+from simengine.flame.emission import Emission
 from simengine.flame.simplified import SimplifiedFlame
 from simengine.flame.solver import FlameSolution, SpectralSolver
 
-__all__ = ["FlameSolution", "SimplifiedFlame", "SpectralSolver"]
+__all__ = ["Emission", "FlameSolution", "SimplifiedFlame", "SpectralSolver"]

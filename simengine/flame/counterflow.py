@@ -145,8 +145,8 @@ class CounterflowFlame(AbstractDetailedFlame):
         return {"pressure_curvature": z}
 
     def profiles(self, y: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
-        """T [K], u [m/s], V [1/s], rho [kg/m^3] and the mass fractions by species."""
+        """T [K], u [m/s], V [1/s], rho [kg/m^3], heat release [W/m^3] and the mass fractions by species."""
         T, Y = y[..., 2], y[..., 3:]
         rho = self.p.reshape(-1, 1) * self.gas.mean_W(Y) / (R * T)
         species = {name: Y[..., k] for k, name in enumerate(self.gas.mechanism.species)}
-        return {"T": T, "u": y[..., 0] / rho, "V": y[..., 1], "rho": rho, **species}
+        return {"T": T, "u": y[..., 0] / rho, "V": y[..., 1], "rho": rho, "heat": self.heat_release(T, Y), **species}

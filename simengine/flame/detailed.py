@@ -218,6 +218,13 @@ class AbstractDetailedFlame(AbstractFlame):
         j = -gas.density(p, T, Y).unsqueeze(-1) * factors["D_factor"] * D * gradient
         return factors["lam_factor"] * lam, j - Y * j.sum(-1, keepdim=True)
 
+    def heat_release(self, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """-sum_k h_k W_k w_k [W/m^3] at q points, (b, q), of T (b, q) and Y (b, q, K)."""
+        T, Y = T.unsqueeze(1), Y.unsqueeze(1)
+        C = (self._pressure() / (R * T) * self.gas.mean_W(Y)).unsqueeze(-1) * Y / self.gas.W
+        made = self.gas.production(T, C, self.rates) * self.gas.W
+        return -(self.gas.h_species(T) * made).sum(-1)[:, 0]
+
     def energy_and_species(
         self, mass_flux: torch.Tensor, T: torch.Tensor, Y: torch.Tensor, dT: torch.Tensor, dY: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -137,8 +137,8 @@ class FreeFlame(AbstractDetailedFlame):
         return {"flame_speed": self.flame_speed(z)}
 
     def profiles(self, y: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
-        """T [K], u [m/s], rho [kg/m^3] and the mass fractions by species."""
+        """T [K], u [m/s], rho [kg/m^3], heat release [W/m^3] and the mass fractions by species."""
         T, Y = y[..., 0], y[..., 1:]
         rho = self.p.reshape(-1, 1) * self.gas.mean_W(Y) / (R * T)
         species = {name: Y[..., k] for k, name in enumerate(self.gas.mechanism.species)}
-        return {"T": T, "u": z[:, None] / rho, "rho": rho, **species}
+        return {"T": T, "u": z[:, None] / rho, "rho": rho, "heat": self.heat_release(T, Y), **species}

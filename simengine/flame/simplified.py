@@ -145,12 +145,14 @@ class SimplifiedFlame(AbstractFlame):
         return {"flame_speed": z}
 
     def profiles(self, y: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
-        """T [K], u [m/s], rho [kg/m^3], Y_F and omega [kg/(m^3 s)]."""
+        """T [K], u [m/s], rho [kg/m^3], Y_F, omega [kg/(m^3 s)] and the heat release [W/m^3]."""
         T, sL = y.permute(0, 2, 1), z[:, None, None]  # (b, 1, q): one piece of q points
         u = self.velocity(T, sL)
         fuel = self.Y_in.reshape(-1, 1, 1) + (self.cp / self.qF).reshape(-1, 1, 1) * (self.T_in.reshape(-1, 1, 1) - T)
         density = self.rho_in.reshape(-1, 1, 1) * sL / u
-        named = {"T": T, "u": u, "rho": density, "Y_F": fuel, "omega": self.rate(T, sL)}
+        rate = self.rate(T, sL)
+        heat = rate * self.qF.reshape(-1, 1, 1)
+        named = {"T": T, "u": u, "rho": density, "Y_F": fuel, "omega": rate, "heat": heat}
         return {name: value[:, 0] for name, value in named.items()}
 
     def _first_speed(self) -> torch.Tensor:
