@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.mpm import CameraSpec, MPMScene, ParameterSpec
+from simengine.scene.pictures import AbstractPictureTask, PictureTask
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
 
 if TYPE_CHECKING:
@@ -186,16 +187,19 @@ class RenderScene(AbstractScene):
     """Something to picture, and to find from its pictures.
 
     Attributes:
-        task: What is pictured and sought; its `type` is tomography, camera_pose, video or material_maps.
+        task: What is pictured and sought; its `type` is tomography, camera_pose, video, material_maps or one of
+            `simengine.scene.pictures`.
     """
 
     kind: ClassVar[str] = "render"
-    task: TomographySpec | CameraPoseSpec | VideoSpec | MaterialMapsSpec
+    task: TomographySpec | CameraPoseSpec | VideoSpec | MaterialMapsSpec | PictureTask
 
     def build(self, *, device: str | None = None) -> Any:
         """The problem of the task: `observed` pictures, `cameras`, and what pictures its estimate."""
         if device not in (None, "cpu"):
             raise SceneError(f"scenes of kind {self.kind!r} run on the CPU, got --device {device}")
+        if isinstance(self.task, AbstractPictureTask):
+            return self.task.problem(seed=self.seed)
         if isinstance(self.task, TomographySpec):
             from simengine.fit.tomography import Tomography
 

@@ -1,0 +1,178 @@
+"""Materials from one flash picture: random materials to learn from, and a network that estimates their maps.
+
+The eye and the flash are at one place above the middle of a flat sample, the square [-1, 1]^2 of the plane z = 0. What
+can be told of a texel from one picture is little; what makes it possible is that a sample consists of few materials,
+so that the highlight somewhere tells how rough they are elsewhere.
+"""
+
+import torch
+from torch import nn
+
+from simengine.render.brdf import DisneyMaterial, shade
+from simengine.render.lights import PointLight
+from simengine.render.material_maps import MaterialMaps
+
+FLASH_HEIGHT = 2.0  # [m], of eye and flash
+INTENSITY = 12.0  # [W/sr]
+FLOOR = 0.01  # added before logarithms of radiance are taken
+LEAST_ROUGHNESS = 0.1
+
+
+def flash_place(*, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Where eye and flash are [m], shape (3,)."""
+    return torch.tensor([0.0, 0.0, FLASH_HEIGHT], dtype=dtype)
+
+
+def sample_points(n: int, *, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Middles of the texels [m], row 0 at y = 1, shape (n, n, 3)."""
+    x = (2 * torch.arange(n, dtype=dtype) + 1) / n - 1
+    return torch.stack([x.expand(n, n), -x[:, None].expand(n, n), torch.zeros(n, n, dtype=dtype)], dim=-1)
+
+
+def relit(maps: MaterialMaps, light: torch.Tensor, eye: torch.Tensor) -> torch.Tensor:
+    """Radiance of samples, each lit by a point light and seen from a place of its own.
+
+    Args:
+        maps: Of shape (b, n, n, ...).
+        light: Positions [m], shape (b, 3).
+        eye: Positions [m], shape (b, 3).
+
+    Returns:
+        Linear RGB, shape (b, n, n, 3), each texel where it is on the sample.
+    """
+    points = sample_points(maps.normal.shape[-2], dtype=maps.normal.dtype).expand_as(maps.normal)
+    surface = DisneyMaterial(base_colour=maps.base_colour, metallic=maps.metallic, roughness=maps.roughness)
+    lamp = PointLight(position=light[:, None, None], intensity=light.new_tensor(INTENSITY))
+    return shade(points, maps.normal, eye[:, None, None], surface, [lamp])
+
+
+def flash_picture(maps: MaterialMaps) -> torch.Tensor:
+    """The one picture of each sample (b, n, n, 3), with eye and flash above its middle."""
+    place = flash_place(dtype=maps.normal.dtype).expand(len(maps.normal), 3)
+    return relit(maps, place, place)
+
+
+def random_places(count: int) -> torch.Tensor:
+    """Places of lights or eyes spread evenly over the sky above the sample down to 60 degrees, shape (count, 3)."""
+    height = 0.5 + 0.5 * torch.rand(count)
+    turn = 2 * torch.pi * torch.rand(count)
+    ring = (1 - height.square()).sqrt()
+    directions = torch.stack([ring * turn.cos(), ring * turn.sin(), height], dim=-1)
+    return directions * (1.6 + 1.2 * torch.rand(count, 1))
+
+
+def _noise(count: int, n: int, cells: int) -> torch.Tensor:
+    """Smooth noise in about [-1, 1], shape (count, n, n)."""
+    coarse = torch.rand(count, 1, cells + 3, cells + 3) * 2 - 1
+    return nn.functional.interpolate(coarse, size=(n, n), mode="bicubic", align_corners=True)[:, 0]
+
+
+def layered_materials(count: int, n: int) -> MaterialMaps:
+    """Random samples from torch's global generator: two materials in patches, mottled, with bumps and worn edges.
+
+    Half of the materials are metals. Their roughness is even but for a little noise.
+
+    Args:
+        count: Number of samples b.
+        n: Texels along each side.
+
+    Returns:
+        Maps of shape (b, n, n, ...).
+    """
+    cover = _noise(count, n, 3) + 0.6 * _noise(count, n, 6) + 0.5 * (2 * torch.rand(count, 1, 1) - 1)
+    mask = torch.sigmoid(12 * cover)[..., None]
+
+    def blend(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return mask * one[:, None, None] + (1 - mask) * other[:, None, None]
+
+    metal = (torch.rand(2, count, 1) < 0.5).float()
+    colours = 0.05 + 0.9 * torch.rand(2, count, 3)
+    colours = torch.where(metal > 0, 0.4 + 0.6 * colours, colours)  # metals reflect much
+    rough = 0.2 + 0.65 * torch.rand(2, count, 1)
+    mottled = 1 + 0.12 * _noise(count, n, 12)[..., None]
+    height = 0.05 * _noise(count, n, 4) + 0.03 * _noise(count, n, 8)
+    height = (0.3 + 1.2 * torch.rand(count, 1, 1)) * height + 0.03 * (2 * torch.rand(count, 1, 1) - 1) * mask[..., 0]
+    down, across = torch.gradient(height, spacing=2 / n, dim=(1, 2))
+    normal = torch.stack([-across, down, torch.ones_like(height)], dim=-1)
+    return MaterialMaps(
+        normal=nn.functional.normalize(normal, dim=-1),
+        base_colour=(blend(colours[0], colours[1]) * mottled).clamp(0.02, 0.98),
+        metallic=blend(metal[0], metal[1]),
+        roughness=(blend(rough[0], rough[1]) + 0.04 * _noise(count, n, 6)[..., None]).clamp(LEAST_ROUGHNESS, 1.0),
+    )
+
+
+class _Block(nn.Sequential):
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__(
+            nn.Conv2d(inside, outside, 3, padding=1),
+            nn.GroupNorm(4, outside),
+            nn.SiLU(),
+            nn.Conv2d(outside, outside, 3, padding=1),
+            nn.SiLU(),
+        )
+
+
+class MapsNetwork(nn.Module):
+    """A U-net from one flash picture to maps, with the mean over the whole picture at its bottom.
+
+    It is convolutional: pictures may be of any size divisible by 2^depth.
+
+    Args:
+        width: Channels at full size, divisible by 4; doubled at each halving, up to four times.
+        depth: Halvings.
+    """
+
+    def __init__(self, *, width: int = 24, depth: int = 3) -> None:
+        super().__init__()
+        self.depth = depth
+        widths = [width * min(2**k, 4) for k in range(depth + 1)]
+        self.down = nn.ModuleList([_Block(i, o) for i, o in zip([5, *widths[:-1]], widths, strict=True)])
+        self.bottom = nn.Linear(2 * widths[-1], widths[-1])
+        self.up = nn.ModuleList([_Block(widths[k] + widths[k + 1], widths[k]) for k in range(depth)])
+        self.head = nn.Conv2d(width, 7, 1)
+
+    def forward(self, pictures: torch.Tensor) -> MaterialMaps:
+        """Maps (b, n, n, ...) of flash pictures (b, n, n, 3), linear RGB as `flash_picture` makes them.
+
+        Raises:
+            ValueError: The shape is wrong.
+        """
+        b, n, m, c = pictures.shape
+        if n != m or c != 3 or n % 2**self.depth:
+            raise ValueError(
+                f"pictures: expected shape (b, n, n, 3) with n divisible by {2**self.depth}, "
+                f"got {tuple(pictures.shape)}"
+            )
+        place = sample_points(n, dtype=pictures.dtype)[..., :2].expand(b, n, n, 2)
+        x = torch.cat([(pictures + FLOOR).log(), place], dim=-1).permute(0, 3, 1, 2)
+        kept = []
+        for level, block in enumerate(self.down):
+            x = block(x if level == 0 else nn.functional.avg_pool2d(x, 2))
+            kept.append(x)
+        pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
+        x = x + self.bottom(pooled)[:, :, None, None]
+        for level in reversed(range(self.depth)):
+            x = self.up[level](torch.cat([nn.functional.interpolate(x, scale_factor=2.0), kept[level]], dim=1))
+        slopes, logits = self.head(x).permute(0, 2, 3, 1).split([2, 5], dim=-1)
+        values = torch.sigmoid(logits)
+        return MaterialMaps(
+            normal=nn.functional.normalize(torch.cat([slopes, torch.ones_like(slopes[..., :1])], dim=-1), dim=-1),
+            base_colour=values[..., :3],
+            metallic=values[..., 3:4],
+            roughness=LEAST_ROUGHNESS + (1 - LEAST_ROUGHNESS) * values[..., 4:],
+        )
+
+
+def rendering_loss(found: MaterialMaps, true: MaterialMaps, *, pairs: int = 3) -> torch.Tensor:
+    """Mean over random light and eye positions of |log(R(found) + 0.01) - log(R(true) + 0.01)|.
+
+    Source: Boss and Lensch 2019, Single image BRDF parameter estimation with a conditional adversarial network.
+    """
+    b, losses = len(true.normal), []
+    for _ in range(pairs):
+        light, eye = random_places(b), random_places(b)
+        with torch.no_grad():
+            wanted = (relit(true, light, eye) + FLOOR).log()
+        losses.append(((relit(found, light, eye) + FLOOR).log() - wanted).abs().mean())
+    return torch.stack(losses).mean()
