@@ -1,6 +1,7 @@
 """Textures that a detector does not see as the object: what hardening a detector has to withstand.
 
-The loss is an expectation over views, lights and weathers (the batch), brightness, contrast and shift (`augment`).
+The loss is an expectation over views, lights and weathers (the batch), brightness, contrast, shift and scale
+(`augment`).
 """
 
 from collections.abc import Sequence
@@ -101,13 +102,44 @@ def palette_distance(texture: torch.Tensor, palette: Sequence[Sequence[float]]) 
     return -(torch.logsumexp(-distance / 0.01, -1) * 0.01).mean() + 0.01 * float(torch.log(torch.tensor(len(palette))))
 
 
-def augment(images: torch.Tensor) -> torch.Tensor:
-    """Random brightness, contrast and shift by up to 4 pixels, drawn from torch's global generator."""
-    b = len(images)
-    contrast, brightness = 0.8 + 0.4 * torch.rand(b, 1, 1, 1), 0.2 * torch.rand(b, 1, 1, 1) - 0.1
-    images = ((images - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)
-    dx, dy = torch.randint(-4, 5, (2,)).tolist()
-    return torch.roll(nn.functional.pad(images, (4, 4, 4, 4), mode="replicate"), (dy, dx), (2, 3))[:, :, 4:-4, 4:-4]
+def augment(
+    images: torch.Tensor,
+    boxes: torch.Tensor,
+    *,
+    brightness: float = 0.1,
+    contrast: float = 0.2,
+    shift: float = 4.0,
+    scale: float = 0.1,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures and their boxes under transformations drawn for each picture from torch's global generator.
+
+    Args:
+        images: Encoded, shape (b, 3, h, w).
+        boxes: True boxes (x0, y0, x1, y1) [pixels], shape (b, 4).
+        brightness: Largest value added or taken away.
+        contrast: Largest relative change of the distance to mid grey.
+        shift: Largest shift along each side [pixels].
+        scale: Largest relative change of size, about the middle of the picture.
+
+    Returns:
+        Pictures of the same size, borders continued outwards, and the boxes where the objects now are, cut at the edge.
+    """
+    b, _, h, w = images.shape
+
+    def uniform(most: float, *shape: int) -> torch.Tensor:
+        return most * (2 * torch.rand(b, *shape, dtype=images.dtype) - 1)
+
+    images = ((images - 0.5) * (1 + uniform(contrast, 1, 1, 1)) + 0.5 + uniform(brightness, 1, 1, 1)).clamp(0, 1)
+    factor, move = 1 + uniform(scale, 1), uniform(shift, 2)
+    size = images.new_tensor([w, h])
+    if shift or scale:  # a pixel at x comes from x0 = (x - w/2 - move)/factor + w/2, in units of half the picture
+        theta = images.new_zeros(b, 2, 3)
+        theta[:, 0, 0] = theta[:, 1, 1] = 1 / factor[:, 0]
+        theta[:, :, 2] = -2 * move / size / factor
+        grid = nn.functional.affine_grid(theta, [b, 3, h, w], align_corners=False)
+        images = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    corners = (boxes.view(b, 2, 2) - size / 2) * factor[:, None] + size / 2 + move[:, None]
+    return images, torch.minimum(corners.clamp(min=0), size).view(b, 4)
 
 
 def evasion_loss(

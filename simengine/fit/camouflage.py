@@ -67,8 +67,8 @@ class TextureTraining(GradientTraining):
     def _objective(self) -> Mapping[str, torch.Tensor]:
         index = torch.randint(len(self.views), (self.spec.batch,))
         texture = self.texture()
-        images = augment(self.views[index].picture(self.put_on[index](texture)))
-        terms = {"evasion": evasion_loss(self.detector, images, self.boxes[index], overlap=self.spec.overlap)}
+        images, boxes = augment(self.views[index].picture(self.put_on[index](texture)), self.boxes[index])
+        terms = {"evasion": evasion_loss(self.detector, images, boxes, overlap=self.spec.overlap)}
         if self.spec.smoothness:
             terms["smoothness"] = self.spec.smoothness * total_variation(texture)
         if self.spec.palette:

@@ -6,6 +6,7 @@ import torch
 from simengine.dtn.camouflage import (
     NATURAL_PAINTS,
     PaintTexture,
+    augment,
     evasion_loss,
     naive_texture,
     palette_distance,
@@ -110,6 +111,26 @@ def test_gradient_of_the_dense_scores(kind: type) -> None:
 
     start = torch.zeros((), dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(line, (start,), eps=1e-7, atol=1e-5)  # kinks of ReLU lie closer at a larger step
+
+
+def test_augmentation_moves_the_boxes_with_the_pictures() -> None:
+    # A bright rectangle on black; after the transformation its box is where it is seen, to the blur of half a pixel.
+    torch.manual_seed(2)
+    boxes = torch.tensor([[20.0, 16.0, 44.0, 40.0]]).repeat(16, 1)
+    images = torch.zeros(16, 3, 64, 64)
+    images[:, :, 16:40, 20:44] = 1.0
+    moved, where = augment(images, boxes, brightness=0.0, contrast=0.0, shift=6.0, scale=0.2)
+    for picture, box in zip(moved, where, strict=True):
+        columns, rows = picture[0].mean(0), picture[0].mean(1)
+        for line, low, high in ((columns, box[0], box[2]), (rows, box[1], box[3])):
+            place = torch.arange(64) + 0.5
+            middle, mass = float((line * place).sum() / line.sum()), float(line.sum() / line.max())
+            assert abs(middle - float(low + high) / 2) < 0.05 and abs(mass - float(high - low)) < 0.3
+    assert float((where - boxes).abs().amax(1).min()) > 0.1 and len(where.unique(dim=0)) == 16  # each its own
+    same, still = augment(images, boxes, brightness=0.0, contrast=0.0, shift=0.0, scale=0.0)
+    assert torch.equal(same, images) and torch.equal(still, boxes)
+    gone = augment(images, boxes + 60.0, shift=0.0, scale=0.0)[1]
+    assert float(gone.max()) <= 64.0  # cut at the edge
 
 
 def test_evasion_loss_counts_only_boxes_on_the_object() -> None:
