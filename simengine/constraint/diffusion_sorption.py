@@ -17,7 +17,7 @@ from simengine.constraint.pde import AbstractPDE, Parameters, Rows
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiffusionSorption(AbstractPDE):
-    """Crank-Nicolson residuals on cell centres x_i = (i + 1/2)/nx and times t_n = n duration/(nt - 1).
+    """Crank-Nicolson residuals on cell centres x_i = (i + 1/2)/nx and times t_n = duration (n/(nt - 1))^grading.
 
     r = theta(u_i^n+1) - theta(u_i^n) - D dt/(2 dx^2) (second differences of u at n and n + 1), ghost cells at the ends.
 
@@ -27,6 +27,7 @@ class DiffusionSorption(AbstractPDE):
         nt: Times, the initial one included.
         nx: Cells.
         duration: Last time.
+        grading: 1 for equal intervals; 2 for times that are equally spaced in sqrt(t), as diffusion from a jump asks for.
         skip: Intervals after t = 0 without residuals: the data there jump at both ends, which no grid resolves. Only
             for bases whose functions tie later times to the initial ones, as principal components of solutions do.
         implicit: Intervals after those with implicit Euler residuals, which damp such jumps (Rannacher's start-up).
@@ -42,6 +43,7 @@ class DiffusionSorption(AbstractPDE):
     nt: int = 101
     nx: int = 1024
     duration: float = 500.0
+    grading: float = 1.0
     skip: int = 2
     implicit: int = 0
     porosity: float = 0.29
@@ -61,8 +63,13 @@ class DiffusionSorption(AbstractPDE):
         return self.nt, self.nx
 
     @property
+    def times(self) -> np.ndarray:
+        """Shape (nt,)."""
+        return self.duration * np.linspace(0.0, 1.0, self.nt) ** self.grading
+
+    @property
     def dt(self) -> float:
-        """Distance of two times."""
+        """Mean distance of two times."""
         return self.duration / (self.nt - 1)
 
     @property
@@ -96,17 +103,18 @@ class DiffusionSorption(AbstractPDE):
         later = torch.full((intervals, self.nx), 0.5, dtype=torch.float64)  # weight of the flux at n + 1
         later[: self.implicit] = 1.0
         position = index[..., 4].flatten()
+        steps = torch.tensor(np.diff(self.times)[self.skip :]).unsqueeze(1).expand(intervals, self.nx)
         return Rows(
             index=index.flatten(0, 1),
-            data=(second.repeat(intervals, 1), source.repeat(intervals), later.flatten()),
+            data=(second.repeat(intervals, 1), source.repeat(intervals), later.flatten(), steps.flatten()),
             position=position,
         )
 
     def residual(self, values: torch.Tensor, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
         """Change of theta over an interval, less the mean divergence of the flux."""
-        second, source, later = data
+        second, source, later, dt = data
         k = parameters.get("k", self.sorption)
-        beta = parameters.get("D", self.diffusivity) * (self.dt * self.nx**2)
+        beta = parameters.get("D", self.diffusivity) * self.nx**2 * dt
         change = self.theta(values[..., 4], k) - self.theta(values[..., 1], k)
         before, after = (second * values[..., :3]).sum(dim=-1), (second * values[..., 3:]).sum(dim=-1)
         return change - beta * ((1 - later) * before + later * after + source)
@@ -153,11 +161,10 @@ class DiffusionSorption(AbstractPDE):
             square = u * u
             return rate * second / (1 + a * (n * square + small) * (square + small) ** ((n - 3) / 2))
 
-        times = np.linspace(0.0, self.duration, self.nt)
         u, info = odeint(
             slope,
             np.full(self.nx, float(u0)),
-            times,
+            self.times,
             ml=1,
             mu=1,
             rtol=rtol,

@@ -33,10 +33,13 @@ class AbstractPDE(abc.ABC):
     Attributes:
         shape: Grid, time first, such as (nt, nx).
         functionals: Entries of the table per grid point.
+        of_the_stitched_field: Functionals that values at all places determine (a velocity of a vorticity): coupled
+            experts take them from the field stitched together from all blocks, not from their own functions alone.
     """
 
     shape: tuple[int, ...]
     functionals: int = 1
+    of_the_stitched_field: tuple[int, ...] = ()
 
     def table(self, basis: torch.Tensor) -> torch.Tensor:
         """The functionals of every basis function.
