@@ -4,6 +4,7 @@ from simengine.render.brdf import DisneyMaterial, PhongMaterial, shade, soft_sha
 from simengine.render.camera import PinholeCamera, orbit
 from simengine.render.image import Image, psnr
 from simengine.render.lights import DirectionalLight, HarmonicLight, PointLight
+from simengine.render.meshes import TexturedMesh, render_mesh
 from simengine.render.particles import Look, SurfelRenderer
 from simengine.render.shading import normals_of_depth, shade_depth
 from simengine.render.surfels import Surfels, render_surfels
@@ -21,11 +22,13 @@ __all__ = [
     "PointLight",
     "SurfelRenderer",
     "Surfels",
+    "TexturedMesh",
     "TransferFunction",
     "Volume",
     "normals_of_depth",
     "orbit",
     "psnr",
+    "render_mesh",
     "render_surfels",
     "render_volume",
     "shade",

@@ -23,6 +23,36 @@ def sphere(
     return (radius * normals).to(dtype), normals.to(dtype)
 
 
+def sphere_mesh(
+    subdivisions: int = 3, *, radius: float = 1.0, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A sphere about the origin from an icosahedron whose triangles are cut into four again and again.
+
+    Returns:
+        Vertices [m] (10 4^k + 2, 3) and triangles (20 4^k, 3), int64, counter-clockwise from outside.
+    """
+    golden = (1 + math.sqrt(5)) / 2
+    corners = [(s * 1.0, t * golden, 0.0) for s in (-1, 1) for t in (1, -1)]
+    vertices = torch.tensor([*corners, *((0.0, *c[:2]) for c in corners), *((c[1], 0.0, c[0]) for c in corners)])
+    vertices = vertices.to(torch.float64)
+    near = torch.cdist(vertices, vertices) < 2.1  # edges are 2 long
+    triples = torch.combinations(torch.arange(12), 3)
+    faces = triples[
+        near[triples[:, 0], triples[:, 1]] & near[triples[:, 1], triples[:, 2]] & near[triples[:, 0], triples[:, 2]]
+    ]
+    inward = torch.linalg.det(vertices[faces]) < 0
+    faces = torch.where(inward[:, None], faces[:, [0, 2, 1]], faces)
+    for _ in range(subdivisions):
+        sides = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(dim=1).values
+        pairs, number = torch.unique(sides, dim=0, return_inverse=True)
+        ab, bc, ca = (number + len(vertices)).reshape(3, -1)
+        a, b, c = faces.unbind(1)
+        vertices = torch.cat([vertices, vertices[pairs].mean(1)])
+        parts = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
+        faces = torch.cat([torch.stack(part, dim=1) for part in parts])
+    return (radius * torch.nn.functional.normalize(vertices, dim=-1)).to(dtype), faces
+
+
 def block_chain(
     num_points: int,
     cells: tuple[tuple[int, int, int], ...] = DEFAULT_CHAIN,

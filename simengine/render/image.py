@@ -1,7 +1,7 @@
 """What every renderer returns."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -24,6 +24,16 @@ class Image:
     depth: torch.Tensor
     median_depth: torch.Tensor | None = None
     normal: torch.Tensor | None = None
+
+    @classmethod
+    def stack(cls, images: "Sequence[Image]") -> "Image":
+        """Pictures of one renderer and size as a batch."""
+
+        def together(name: str) -> torch.Tensor | None:
+            values = [getattr(image, name) for image in images]
+            return None if values[0] is None else torch.stack(values)
+
+        return cls(**{field.name: together(field.name) for field in dataclasses.fields(cls)})  # type: ignore[arg-type]
 
     def detach(self) -> "Image":
         """The picture without its graph."""

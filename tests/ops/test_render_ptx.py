@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 import warp as wp
-from simengine.kernels import surfel, volume
+from simengine.kernels import mesh_raster, surfel, volume
 
 
-@pytest.mark.parametrize("family", ["surfel", "volume"])
+@pytest.mark.parametrize("family", ["mesh_raster", "surfel", "volume"])
 @pytest.mark.parametrize("scalar", [wp.float32, pytest.param(wp.float64, marks=pytest.mark.slow)])
 def test_ptx(family: str, scalar: type, tmp_path: Path) -> None:
-    kernels = {"surfel": surfel.kernels, "volume": volume.kernels}[family](scalar, 4)
+    kernels = {
+        "mesh_raster": lambda: mesh_raster.kernels(scalar),
+        "surfel": lambda: surfel.kernels(scalar, 4),
+        "volume": lambda: volume.kernels(scalar, 4),
+    }[family]()
     module = next(iter(vars(kernels).values())).module
     wp.compile_aot_module(module, arch=90, use_ptx=True, module_dir=str(tmp_path))
     text = next(tmp_path.glob("*.ptx")).read_text()
