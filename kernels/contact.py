@@ -9,6 +9,10 @@ A contact changes the velocity u of a node relative to the body, r = u - u_body,
 Row of `table` (step, 1 + body, column): position 0:3 [m], rotation matrix body to world 3:12, velocity 12:15 [m/s],
 angular velocity 15:18 [rad/s], friction 18, size 19:22 [m], width 22 [m] of the layer over which the contact sets in
 (smooth, so that a body's pose has a derivative). Row 0 holds the friction of the six faces in columns 0:6.
+
+Row of `kinds`: shape, contact, and of a `FIELD` where its coefficients begin in `field` and their number along each
+axis. A field is a signed distance [m] in quadratic B-splines, so that the normal is continuous; its nodes fill the box
+-size..size of the body's frame.
 """
 
 # ruff: noqa: UP018, RUF046 -- int(0) declares a variable of a kernel, 0 a constant
@@ -21,8 +25,9 @@ import warp as wp
 from .svd import functions as matrix_functions
 
 STICKY, SEPARATING = 1, 2  # 0: no contact
-PLANE, SPHERE, BOX, CAPSULE = 0, 1, 2, 3
+PLANE, SPHERE, BOX, CAPSULE, FIELD = 0, 1, 2, 3, 4
 COLUMNS = 23
+KIND_COLUMNS = 6
 
 
 @functools.cache
@@ -80,8 +85,64 @@ def functions(real):
         return r_bar, n_bar, mu_bar
 
     @wp.func(module=module)
-    def distance(kind: int, y: vec3, size: vec3):
-        # signed distance and its gradient in the body's frame
+    def spline(d: real, h: real):
+        # quadratic B-splines of three nodes a distance h apart: values, derivatives, second derivatives
+        a = real(1.5) - d
+        b = d - one
+        c = d - real(0.5)
+        half = real(0.5)
+        i = one / h
+        return mat33(
+            half * a * a, real(0.75) - b * b, half * c * c,
+            -a * i, real(-2.0) * b * i, c * i,
+            i * i, real(-2.0) * i * i, i * i,
+        )  # fmt: skip
+
+    @wp.func(module=module, inline=False)
+    def field_distance(y: vec3, size: vec3, b: int, kinds: wp.array2d(dtype=int), field: wp.array(dtype=real)):
+        # value, gradient and Hessian of the field of body b; far away outside of its box
+        n = wp.vec3i(kinds[b, 3], kinds[b, 4], kinds[b, 5])
+        h = vec3(
+            real(2.0) * size[0] / real(n[0] - 1),
+            real(2.0) * size[1] / real(n[1] - 1),
+            real(2.0) * size[2] / real(n[2] - 1),
+        )
+        s = wp.cw_div(y + size, h)
+        inside = bool(True)
+        for k in range(3):
+            if s[k] < real(0.5) or s[k] >= real(n[k]) - real(1.5):
+                inside = False
+        phi = real(1.0e9)
+        g = vec3()
+        H = mat33()
+        if inside:
+            i = int(wp.floor(s[0] - real(0.5)))
+            j = int(wp.floor(s[1] - real(0.5)))
+            l = int(wp.floor(s[2] - real(0.5)))
+            wx = spline(s[0] - real(i), h[0])
+            wy = spline(s[1] - real(j), h[1])
+            wz = spline(s[2] - real(l), h[2])
+            phi = zero
+            for a in range(3):
+                for c in range(3):
+                    start = kinds[b, 2] + ((i + a) * n[1] + j + c) * n[2] + l
+                    z = wz * vec3(field[start], field[start + 1], field[start + 2])  # value and derivatives along z
+                    phi += wx[0, a] * wy[0, c] * z[0]
+                    g += vec3(wx[1, a] * wy[0, c] * z[0], wx[0, a] * wy[1, c] * z[0], wx[0, a] * wy[0, c] * z[1])
+                    xy = wx[1, a] * wy[1, c] * z[0]
+                    xz = wx[1, a] * wy[0, c] * z[1]
+                    yz = wx[0, a] * wy[1, c] * z[1]
+                    H += mat33(
+                        wx[2, a] * wy[0, c] * z[0], xy, xz,
+                        xy, wx[0, a] * wy[2, c] * z[0], yz,
+                        xz, yz, wx[0, a] * wy[0, c] * z[2],
+                    )  # fmt: skip
+        return phi, g, H
+
+    @wp.func(module=module)
+    def distance(y: vec3, size: vec3, b: int, kinds: wp.array2d(dtype=int), field: wp.array(dtype=real)):
+        # signed distance and outward normal in the frame of body b
+        kind = kinds[b, 0]
         phi = y[2]
         g = vec3(zero, zero, one)
         if kind == SPHERE or kind == CAPSULE:
@@ -112,31 +173,56 @@ def functions(real):
                 wp.where(y[1] < zero, -g[1], g[1]),
                 wp.where(y[2] < zero, -g[2], g[2]),
             )
+        elif kind == FIELD:
+            value, slope, _H = field_distance(y, size, b, kinds, field)
+            phi = value
+            length = wp.length(slope)
+            if length > zero:
+                g = slope / length
         return phi, g
 
     @wp.func(module=module)
-    def distance_hessian(kind: int, y: vec3, size: vec3, g: vec3, b: vec3):
-        # Hessian of the signed distance times b
-        out = vec3()
-        c = b
-        length = zero
-        if kind == SPHERE:
-            length = wp.length(y)
-        elif kind == CAPSULE:
-            z = y[2] - wp.clamp(y[2], -size[1], size[1])
-            length = wp.length(vec3(y[0], y[1], z))
-            if z == zero:
-                c = vec3(b[0], b[1], zero)
-        elif kind == BOX:
-            a = vec3(wp.abs(y[0]), wp.abs(y[1]), wp.abs(y[2])) - size
-            q = vec3(wp.max(a[0], zero), wp.max(a[1], zero), wp.max(a[2], zero))
-            length = wp.length(q)
-            c = vec3(
-                wp.where(a[0] > zero, b[0], zero), wp.where(a[1] > zero, b[1], zero), wp.where(a[2] > zero, b[2], zero)
-            )
-        if length > zero:
-            out = (c - g * wp.dot(g, c)) / length
-        return out
+    def distance_adjoint(
+        y: vec3,
+        size: vec3,
+        b: int,
+        kinds: wp.array2d(dtype=int),
+        field: wp.array(dtype=real),
+        g: vec3,
+        phi_bar: real,
+        g_bar: vec3,
+    ):
+        # cotangent of y from those of the distance and of the normal g
+        kind = kinds[b, 0]
+        y_bar = g * phi_bar
+        if kind == FIELD:
+            _value, slope, H = field_distance(y, size, b, kinds, field)
+            length = wp.length(slope)
+            y_bar = slope * phi_bar
+            if length > zero:
+                y_bar += H * ((g_bar - g * wp.dot(g, g_bar)) / length)
+        else:
+            c = g_bar
+            length = zero
+            if kind == SPHERE:
+                length = wp.length(y)
+            elif kind == CAPSULE:
+                z = y[2] - wp.clamp(y[2], -size[1], size[1])
+                length = wp.length(vec3(y[0], y[1], z))
+                if z == zero:
+                    c = vec3(g_bar[0], g_bar[1], zero)
+            elif kind == BOX:
+                a = vec3(wp.abs(y[0]), wp.abs(y[1]), wp.abs(y[2])) - size
+                q = vec3(wp.max(a[0], zero), wp.max(a[1], zero), wp.max(a[2], zero))
+                length = wp.length(q)
+                c = vec3(
+                    wp.where(a[0] > zero, g_bar[0], zero),
+                    wp.where(a[1] > zero, g_bar[1], zero),
+                    wp.where(a[2] > zero, g_bar[2], zero),
+                )
+            if length > zero:
+                y_bar += (c - g * wp.dot(g, c)) / length
+        return y_bar
 
     @wp.func(module=module)
     def column3(table: wp.array3d(dtype=real), row: int, c: int, k: int):
@@ -150,17 +236,27 @@ def functions(real):
         return mat33(a[0], a[1], a[2], b[0], b[1], b[2], d[0], d[1], d[2])
 
     @wp.func(module=module, inline=False)
-    def collide(u: vec3, x: vec3, row: int, c: int, kind: int, mode: int, table: wp.array3d(dtype=real)):
+    def collide(
+        u: vec3,
+        x: vec3,
+        row: int,
+        c: int,
+        kinds: wp.array2d(dtype=int),
+        field: wp.array(dtype=real),
+        table: wp.array3d(dtype=real),
+    ):
         rho = x - column3(table, row, c, 0)
         R = rotation_of(table, row, c)
         width = table[row, c, 22]
-        phi, g = distance(kind, wp.transpose(R) * rho, column3(table, row, c, 19))
+        phi, g = distance(wp.transpose(R) * rho, column3(table, row, c, 19), c - 1, kinds, field)
         a = wp.clamp(real(0.5) - phi / width, zero, one)
         out = u
         if a > zero:
             body = column3(table, row, c, 12) + wp.cross(column3(table, row, c, 15), rho)
             r = u - body
-            out = u + (contact(r, R * g, mode, table[row, c, 18]) - r) * (a * a * (real(3.0) - real(2.0) * a))
+            out = u + (contact(r, R * g, kinds[c - 1, 1], table[row, c, 18]) - r) * (
+                a * a * (real(3.0) - real(2.0) * a)
+            )
         return out
 
     @wp.func(module=module)
@@ -176,8 +272,8 @@ def functions(real):
         x: vec3,
         row: int,
         c: int,
-        kind: int,
-        mode: int,
+        kinds: wp.array2d(dtype=int),
+        field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
         table_bar: wp.array3d(dtype=wp.float64),
     ):
@@ -186,12 +282,13 @@ def functions(real):
         width = table[row, c, 22]
         size = column3(table, row, c, 19)
         y = wp.transpose(R) * rho
-        phi, g = distance(kind, y, size)
+        phi, g = distance(y, size, c - 1, kinds, field)
         a = wp.clamp(real(0.5) - phi / width, zero, one)
         u_bar = out_bar
         if a > zero:
             spin = column3(table, row, c, 15)
             mu = table[row, c, 18]
+            mode = kinds[c - 1, 1]
             n = R * g
             r = u - column3(table, row, c, 12) - wp.cross(spin, rho)
             s = a * a * (real(3.0) - real(2.0) * a)
@@ -200,7 +297,7 @@ def functions(real):
             r_bar -= out_bar * s
             u_bar = out_bar + r_bar
             phi_bar = -s_bar * real(6.0) * a * (one - a) / width
-            y_bar = g * phi_bar + distance_hessian(kind, y, size, g, wp.transpose(R) * n_bar)
+            y_bar = distance_adjoint(y, size, c - 1, kinds, field, g, phi_bar, wp.transpose(R) * n_bar)
             rho_bar = R * y_bar - wp.cross(r_bar, spin)
             R_bar = wp.outer(n_bar, g) + wp.outer(rho, y_bar)
             add3(table_bar, row, c, 0, -rho_bar)
@@ -250,6 +347,7 @@ def functions(real):
         faces: wp.array(dtype=int),
         thickness: int,
         kinds: wp.array2d(dtype=int),
+        field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
     ):
         # the first `stages` contacts: six faces, then the bodies
@@ -262,7 +360,7 @@ def functions(real):
                 if mode > 0:
                     out = contact(out, face_normal(k), mode, table[row, 0, k])
             else:
-                out = collide(out, x, row, k - 5, kinds[k - 6, 0], kinds[k - 6, 1], table)
+                out = collide(out, x, row, k - 5, kinds, field, table)
             k += 1
         return out
 
@@ -284,12 +382,13 @@ def functions(real):
         faces: wp.array(dtype=int),
         thickness: int,
         kinds: wp.array2d(dtype=int),
+        field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
     ):
         out = u
         if not interior(ijk, size, thickness, kinds):
             row = wp.min(step, table.shape[0] - 1)
-            out = boundary_stages(u, 6 + kinds.shape[0], ijk, size, dx, row, faces, thickness, kinds, table)
+            out = boundary_stages(u, 6 + kinds.shape[0], ijk, size, dx, row, faces, thickness, kinds, field, table)
         return out
 
     @wp.func(module=module, inline=False)
@@ -303,6 +402,7 @@ def functions(real):
         faces: wp.array(dtype=int),
         thickness: int,
         kinds: wp.array2d(dtype=int),
+        field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
         table_bar: wp.array3d(dtype=wp.float64),
     ):
@@ -316,14 +416,12 @@ def functions(real):
                 if k < 6:
                     mode = face_mode(k, ijk, size, thickness, faces)
                     if mode > 0:
-                        before = boundary_stages(u, k, ijk, size, dx, row, faces, thickness, kinds, table)
+                        before = boundary_stages(u, k, ijk, size, dx, row, faces, thickness, kinds, field, table)
                         u_bar, _n_bar, mu_bar = contact_adjoint(before, face_normal(k), mode, table[row, 0, k], u_bar)
                         wp.atomic_add(table_bar, row, 0, k, wp.float64(mu_bar))
                 else:
-                    before = boundary_stages(u, k, ijk, size, dx, row, faces, thickness, kinds, table)
-                    u_bar = collide_adjoint(
-                        before, u_bar, x, row, k - 5, kinds[k - 6, 0], kinds[k - 6, 1], table, table_bar
-                    )
+                    before = boundary_stages(u, k, ijk, size, dx, row, faces, thickness, kinds, field, table)
+                    u_bar = collide_adjoint(before, u_bar, x, row, k - 5, kinds, field, table, table_bar)
                 k -= 1
         return u_bar
 

@@ -154,6 +154,7 @@ def kernels(real, wraps):
         faces: wp.array(dtype=int),
         thickness: int,
         kinds: array2d(dtype=int),
+        field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
         active: wp.array(dtype=int),
         # inputs and outputs
@@ -182,7 +183,7 @@ def kernels(real, wraps):
                 u = gravity * dt
                 if g[3] > real(0.0):
                     u += vec3(g[0], g[1], g[2]) / (g[3] + epsilon)
-                u = boundary_velocity(u, wp.vec3i(i, j, l), size, dx, clock[2], faces, thickness, kinds, table)
+                u = boundary_velocity(u, wp.vec3i(i, j, l), size, dx, clock[2], faces, thickness, kinds, field, table)
                 velocity_out[node] = vec4(u[0], u[1], u[2], real(0.0))
                 grid[node] = vec4()
 

@@ -126,6 +126,7 @@ def kernels(real, wraps):
         faces: wp.array(dtype=int),
         thickness: int,
         kinds: array2d(dtype=int),
+        field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
         active: wp.array(dtype=int),
         # inputs and outputs
@@ -161,7 +162,9 @@ def kernels(real, wraps):
                 if g[3] > real(0.0):
                     inverse = real(1.0) / (g[3] + epsilon)
                     free = vec3(g[0], g[1], g[2]) * inverse
-                u = boundary_velocity(free + gravity * dt, ijk, size, dx, clock[2], faces, thickness, kinds, table)
+                u = boundary_velocity(
+                    free + gravity * dt, ijk, size, dx, clock[2], faces, thickness, kinds, field, table
+                )
                 velocity_out[node] = vec4(u[0], u[1], u[2], real(0.0))
                 u_bar = boundary_adjoint(
                     free + gravity * dt,
@@ -173,6 +176,7 @@ def kernels(real, wraps):
                     faces,
                     thickness,
                     kinds,
+                    field,
                     table,
                     table_bar_out,
                 )

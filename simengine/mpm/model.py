@@ -9,7 +9,8 @@ from torch import nn
 
 from simengine.materials import Material
 from simengine.materials.law import AbstractLaw
-from simengine.mpm.boundaries import AbstractBody, Walls
+from simengine.mpm.boundaries import Walls
+from simengine.mpm.rigid_bodies import AbstractBody, MeshBody
 from simengine.ops import constitutive
 from simengine.ops.constitutive import elasticity, plasticity
 from simengine.ops.mpm import Grid
@@ -28,7 +29,7 @@ class MPMModel(nn.Module):
         length: Length of the x axis [m]; dx = length / num_grids[0].
         gravity: Acceleration [m/s^2].
         boundaries: At most one `Walls` (without one, slip walls) and any rigid bodies: `Plane`, `Sphere`, `Box`,
-            `Capsule`.
+            `Capsule`, `MeshBody`.
         epsilon: Added to a node's mass [kg] where momentum is divided by it.
 
     Raises:
@@ -70,7 +71,7 @@ class MPMModel(nn.Module):
         strange = [b for b in boundaries if not isinstance(b, (Walls, AbstractBody))]
         if strange:
             raise ValueError(
-                f"boundaries may hold Walls, Plane, Sphere, Box and Capsule, got {type(strange[0]).__name__}"
+                f"boundaries may hold Walls, Plane, Sphere, Box, Capsule and MeshBody, got {type(strange[0]).__name__}"
             )
         if not walls:
             self.boundaries.append(Walls())
@@ -84,6 +85,7 @@ class MPMModel(nn.Module):
             thickness=self.walls.thickness,
             periodic=self.walls.periodic,
             kinds=tuple(body.mode for body in self.bodies),
+            fields=tuple(body.field for body in self.bodies if isinstance(body, MeshBody)),
         )
         self._body("volume", volume)
         self._body("mass", mass)

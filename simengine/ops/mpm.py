@@ -8,8 +8,8 @@ import torch
 import warp as wp
 from torch.autograd.function import once_differentiable
 
+from simengine.kernels import contact, mpm_adjoint
 from simengine.kernels import mpm as kernels
-from simengine.kernels import mpm_adjoint
 from simengine.kernels.mpm_stencil import BLOCK
 from simengine.ops import bridge
 from simengine.ops.constitutive import matrix, still, vector
@@ -37,6 +37,18 @@ class SimulationError(RuntimeError):
         self.step, self.particle, self.field = step, particle, field
 
 
+class SignedDistance:
+    """A signed distance in quadratic B-splines on a box, see `simengine.kernels.contact`; equal only to itself.
+
+    Attributes:
+        coefficients: Of the nodes [m], shape (nx, ny, nz), float64.
+        half_size: The nodes fill the box -half_size..half_size [m].
+    """
+
+    def __init__(self, coefficients: torch.Tensor, half_size: tuple[float, float, float]) -> None:
+        self.coefficients, self.half_size = coefficients, half_size
+
+
 @dataclasses.dataclass(frozen=True)
 class Grid:
     """What a step needs besides tensors.
@@ -51,6 +63,7 @@ class Grid:
         thickness: Nodes below this index, or above size - thickness, are in a face's layer.
         periodic: Axes that wrap around.
         kinds: Shape and contact of each rigid body, see `simengine.kernels.contact`.
+        fields: The signed distances of the bodies whose shape is a field, in their order.
     """
 
     size: tuple[int, int, int]
@@ -62,6 +75,7 @@ class Grid:
     thickness: int = 3
     periodic: tuple[bool, bool, bool] = (False, False, False)
     kinds: tuple[tuple[int, int], ...] = ()
+    fields: tuple[SignedDistance, ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.size) < 4 or self.dx <= 0 or self.dt <= 0:
@@ -73,6 +87,20 @@ class Grid:
                 raise ValueError(
                     f"a periodic axis needs a multiple of {BLOCK} nodes, axis {axis} has {self.size[axis]}"
                 )
+
+
+def _rigid_bodies(grid: Grid, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The arrays `kinds` and `field` of the grid kernels."""
+    kinds = torch.zeros(len(grid.kinds), contact.KIND_COLUMNS, dtype=torch.int32)
+    fields, start = iter(grid.fields), 0
+    for row, kind in zip(kinds, grid.kinds, strict=True):
+        row[:2] = torch.tensor(kind)
+        if kind[0] == contact.FIELD:
+            shape = next(fields).coefficients.shape
+            row[2:] = torch.tensor([start, *shape])
+            start += shape.numel()
+    coefficients = [field.coefficients.flatten() for field in grid.fields] or [torch.zeros(1)]
+    return kinds.to(like.device), torch.cat(coefficients).to(like)
 
 
 class Workspace:
@@ -104,10 +132,11 @@ class Workspace:
         self.flag_tensor = torch.zeros(3, dtype=torch.int32, device=like.device)
         self.flag = bridge.array(self.flag_tensor)
         self.faces = bridge.array(torch.tensor(grid.faces, dtype=torch.int32, device=like.device))
-        kinds = torch.tensor(grid.kinds, dtype=torch.int32, device=like.device).reshape(-1, 2)
+        kinds, field = _rigid_bodies(grid, like)
         self.kinds = (
-            bridge.array(kinds, None) if len(kinds) else wp.zeros((0, 2), dtype=wp.int32, device=self.faces.device)
+            bridge.array(kinds) if len(kinds) else wp.zeros(kinds.shape, dtype=wp.int32, device=self.faces.device)
         )
+        self.field = bridge.array(field)
         self.lanes = 64 if like.is_cuda else 1
         self.size = wp.vec3i(*grid.size)
         self.periodic = wp.vec3i(*(int(p) for p in grid.periodic))
@@ -124,7 +153,7 @@ class Workspace:
 
     def contact(self, clock: wp.array, table: wp.array) -> list[Any]:
         """Arguments of the grid kernels that describe boundaries."""
-        return [clock, self.faces, self.grid.thickness, self.kinds, table, self.active]
+        return [clock, self.faces, self.grid.thickness, self.kinds, self.field, table, self.active]
 
     def raise_flagged(self, first_step: int = 0) -> None:
         """Raise what a kernel recorded, and clear the record; synchronises with the device.

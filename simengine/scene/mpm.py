@@ -277,9 +277,10 @@ class MPMScene(AbstractScene):
         friction = values.get("walls.friction", self.walls.friction)
         boundaries: list[Any] = [Walls(self.walls.kind, friction=friction, thickness=self.walls.bound)]
         for index, collider in enumerate(self.colliders):
-            key = f"colliders.{index}.friction"
+            start = f"colliders.{index}."
+            own_values = {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
             try:
-                boundaries.append(collider.make({"friction": values[key]} if key in values else {}))
+                boundaries.append(collider.make(own_values))
             except ValueError as error:
                 raise SceneError(f"colliders.{index}: {error}") from error
         model = MPMModel(
@@ -300,7 +301,8 @@ class MPMScene(AbstractScene):
     def variables(self) -> dict[str, float]:
         """Every number of this scene that `build` can take as a tensor, by dotted key."""
         found: dict[str, float] = {"walls.friction": self.walls.friction}
-        found.update({f"colliders.{index}.friction": c.friction for index, c in enumerate(self.colliders)})
+        for index, collider in enumerate(self.colliders):
+            found.update({f"colliders.{index}.{name}": value for name, value in collider.variables().items()})
         for index, body in enumerate(self.bodies):
             for name, value in body.material.coefficients().items():
                 found[f"bodies.{index}.material.{name}"] = value

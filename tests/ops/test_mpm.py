@@ -114,7 +114,16 @@ BODIES = {
     "capsule": lambda kind, **k: mpm.Capsule(
         center=(0.3, 0.3, 0.4), radius=0.1, half_length=0.1, orientation=(1.0, 0.2, -0.1, 0.3), kind=kind, **k
     ),
+    "mesh": lambda kind, **k: mpm.MeshBody(
+        *wedge(), center=(0.3, 0.3, 0.4), orientation=(1.0, 0.2, -0.1, 0.3), kind=kind, resolution=16, **k
+    ),
 }
+
+
+def wedge() -> tuple[torch.Tensor, torch.Tensor]:
+    """A tetrahedron around the origin."""
+    vertices = torch.tensor([[0.2, 0.0, -0.1], [-0.15, 0.15, -0.1], [-0.1, -0.2, -0.1], [0.0, 0.0, 0.25]])
+    return vertices, torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
 
 
 @pytest.mark.parametrize("kind", ["slip", "sticky", "friction"])
@@ -122,11 +131,11 @@ BODIES = {
 def test_gradient_in_pose_velocity_and_friction(body: str, kind: str) -> None:
     """Through a rigid body, the gradient in all its numbers is that of central differences (float64, one step)."""
     values = inputs(60, torch.float64, near_wall=False)
-    grid = dataclasses.replace(GRID, kinds=(BODIES[body](kind).mode,))
     generator = torch.Generator().manual_seed(1)
     probe = torch.randn(60, 3, generator=generator, dtype=torch.float64)
     spin = {} if body == "plane" else {"angular_velocity": (0.5, -1.0, 2.0)}
     module = BODIES[body](kind, friction=0.3, velocity=(0.2, 0.1, -0.4), **spin)
+    grid = dataclasses.replace(GRID, kinds=(module.mode,), fields=(module.field,) if body == "mesh" else ())
     faces = torch.zeros(1, 23, dtype=torch.float64)
 
     def value(numbers: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -1,0 +1,350 @@
+"""Rigid bodies that particles bounce off, slide along or stick to; their numbers may be parameters."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from simengine.kernels import contact
+from simengine.mpm.boundaries import MODES, Vector, keep
+from simengine.ops.mesh import signed_distance
+from simengine.ops.mpm import SignedDistance
+
+Kind = Literal["slip", "sticky", "friction"]
+MARGIN = 0.25  # of the longest edge, sampled around a mesh
+
+
+class AbstractBody(nn.Module):
+    """A rigid body that moves with constant velocity and angular velocity.
+
+    The contact sets in smoothly over a layer of thickness `width` around the surface, so that the motion is
+    differentiable in the pose as well as in velocity and friction.
+
+    Args:
+        position: Of the body's frame at time 0 [m], (3,).
+        orientation: Quaternion wxyz from the body's frame to the world, any length, (4,).
+        kind: `slip` (approach only), `sticky` or `friction`.
+        friction: Coulomb coefficient [1] of kind `friction`.
+        velocity: Of the frame's origin [m/s], (3,).
+        angular_velocity: [rad/s], (3,).
+        width: Of the layer [m]; None for one cell.
+
+    Raises:
+        ValueError: A value is not finite, out of range or of the wrong shape.
+    """
+
+    shape: ClassVar[int]
+    position: torch.Tensor
+    orientation: torch.Tensor
+    friction: torch.Tensor
+    velocity: torch.Tensor
+    angular_velocity: torch.Tensor
+
+    def __init__(
+        self,
+        position: Vector,
+        orientation: Vector,
+        kind: Kind,
+        friction: float | torch.Tensor,
+        velocity: Vector,
+        angular_velocity: Vector,
+        width: float | None,
+    ) -> None:
+        super().__init__()
+        if kind not in ("slip", "sticky", "friction"):
+            raise ValueError(f"kind must be slip, sticky or friction, got {kind!r}")
+        if width is not None and not 0 < width < math.inf:
+            raise ValueError(f"width must be positive [m], got {width}")
+        self.kind = kind
+        self.width = width
+        keep(self, "position", position, ((3,),))
+        keep(self, "orientation", orientation, ((4,),))
+        keep(self, "friction", friction, ((),))
+        keep(self, "velocity", velocity, ((3,),))
+        keep(self, "angular_velocity", angular_velocity, ((3,),))
+        if float(self.friction.detach()) < 0 or float(self.orientation.detach().norm()) == 0:
+            raise ValueError(f"friction must be >= 0 and orientation not zero, got {friction!r} and {orientation!r}")
+
+    @property
+    def mode(self) -> tuple[int, int]:
+        """Shape and contact as the kernels number them."""
+        return self.shape, MODES[self.kind]
+
+    def size(self) -> tuple[float, float, float]:
+        """The dimensions the kernel reads [m]."""
+        return 0.0, 0.0, 0.0
+
+    @property
+    def moving(self) -> bool:
+        """Whether the pose changes in time."""
+        return any(t.requires_grad or bool(t.detach().abs().max() > 0) for t in (self.velocity, self.angular_velocity))
+
+    def rows(self, times: torch.Tensor, dx: float) -> torch.Tensor:
+        """Poses at the given times [s], shape (len(times), 23), see `simengine.kernels.contact`."""
+        position, quaternion, friction, velocity, spin = (
+            t.to(times) for t in (self.position, self.orientation, self.friction, self.velocity, self.angular_velocity)
+        )
+        count = len(times)
+        # exp of the skew matrix of spin * t, a rotation that is smooth in spin also at 0
+        turn = torch.linalg.matrix_exp(_skew(spin) * times[:, None, None])
+        R = turn @ _rotation(quaternion)
+        size = times.new_tensor(self.size())
+        mu = friction if self.kind == "friction" else torch.zeros_like(friction)
+        width = times.new_full((count, 1), self.width or dx)
+        rest = torch.cat((velocity, spin, mu[None], size)).expand(count, -1)
+        return torch.cat((position + velocity * times[:, None], R.flatten(1), rest, width), 1)
+
+
+def _skew(w: torch.Tensor) -> torch.Tensor:
+    o = torch.zeros_like(w[0])
+    return torch.stack((o, -w[2], w[1], w[2], o, -w[0], -w[1], w[0], o)).reshape(3, 3)
+
+
+def _rotation(quaternion: torch.Tensor) -> torch.Tensor:
+    """Rotation matrix of a quaternion wxyz of any length."""
+    w, x, y, z = quaternion / quaternion.norm()
+    return torch.stack(
+        (
+            1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+        )
+    ).reshape(3, 3)  # fmt: skip
+
+
+class Plane(AbstractBody):
+    """A half space.
+
+    Args:
+        point: A point of the plane [m], (3,).
+        normal: Into the free side, any length, (3,).
+        kind: `slip` (approach only), `sticky` or `friction`.
+        friction: Coulomb coefficient [1].
+        velocity: Of the plane [m/s], (3,).
+        width: Of the layer over which contact sets in [m]; None for one cell.
+    """
+
+    shape = contact.PLANE
+    normal: torch.Tensor
+
+    def __init__(
+        self,
+        *,
+        point: Vector,
+        normal: Vector,
+        kind: Kind = "slip",
+        friction: float | torch.Tensor = 0.0,
+        velocity: Vector = (0.0, 0.0, 0.0),
+        width: float | None = None,
+    ) -> None:
+        super().__init__(point, (1.0, 0.0, 0.0, 0.0), kind, friction, velocity, (0.0, 0.0, 0.0), width)
+        keep(self, "normal", normal, ((3,),))
+        if float(self.normal.detach().norm()) == 0:
+            raise ValueError("normal must not be zero; it points into the free side")
+
+    def rows(self, times: torch.Tensor, dx: float) -> torch.Tensor:
+        """As of every body; the third axis of the frame is the normal."""
+        rows = super().rows(times, dx)
+        normal = self.normal.to(times)
+        normal = normal / normal.norm()
+        R = rows.new_zeros(len(times), 3, 3)
+        R = torch.cat((R[:, :, :2], normal[None, :, None].expand(len(times), 3, 1)), 2)
+        return torch.cat((rows[:, :3], R.flatten(1), rows[:, 12:]), 1)
+
+
+class Sphere(AbstractBody):
+    """A rigid ball.
+
+    Args:
+        center: Of the ball at time 0 [m], (3,).
+        radius: [m].
+        kind: `slip` (approach only), `sticky` or `friction`.
+        friction: Coulomb coefficient [1].
+        velocity: [m/s], (3,).
+        angular_velocity: [rad/s], (3,).
+        width: Of the layer over which contact sets in [m]; None for one cell.
+    """
+
+    shape = contact.SPHERE
+
+    def __init__(
+        self,
+        *,
+        center: Vector,
+        radius: float,
+        kind: Kind = "slip",
+        friction: float | torch.Tensor = 0.0,
+        velocity: Vector = (0.0, 0.0, 0.0),
+        angular_velocity: Vector = (0.0, 0.0, 0.0),
+        width: float | None = None,
+    ) -> None:
+        super().__init__(center, (1.0, 0.0, 0.0, 0.0), kind, friction, velocity, angular_velocity, width)
+        if not 0 < radius < math.inf:
+            raise ValueError(f"radius must be positive [m], got {radius}")
+        self.radius = radius
+
+    def size(self) -> tuple[float, float, float]:
+        """Radius."""
+        return self.radius, 0.0, 0.0
+
+
+class Box(AbstractBody):
+    """A rigid box.
+
+    Args:
+        center: At time 0 [m], (3,).
+        half_size: Half of its edges [m], (3,).
+        orientation: Quaternion wxyz, (4,).
+        kind: `slip` (approach only), `sticky` or `friction`.
+        friction: Coulomb coefficient [1].
+        velocity: Of its centre [m/s], (3,).
+        angular_velocity: [rad/s], (3,).
+        width: Of the layer over which contact sets in [m]; None for one cell.
+    """
+
+    shape = contact.BOX
+
+    def __init__(
+        self,
+        *,
+        center: Vector,
+        half_size: Sequence[float],
+        orientation: Vector = (1.0, 0.0, 0.0, 0.0),
+        kind: Kind = "slip",
+        friction: float | torch.Tensor = 0.0,
+        velocity: Vector = (0.0, 0.0, 0.0),
+        angular_velocity: Vector = (0.0, 0.0, 0.0),
+        width: float | None = None,
+    ) -> None:
+        super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
+        if len(half_size) != 3 or not all(0 < h < math.inf for h in half_size):
+            raise ValueError(f"half_size must be three positive lengths [m], got {half_size}")
+        self.half_size = (float(half_size[0]), float(half_size[1]), float(half_size[2]))
+
+    def size(self) -> tuple[float, float, float]:
+        """Half of its edges."""
+        return self.half_size
+
+
+class Capsule(AbstractBody):
+    """A rigid cylinder with round ends along the third axis of its frame.
+
+    Args:
+        center: At time 0 [m], (3,).
+        radius: [m].
+        half_length: Half of the straight part [m].
+        orientation: Quaternion wxyz, (4,).
+        kind: `slip` (approach only), `sticky` or `friction`.
+        friction: Coulomb coefficient [1].
+        velocity: Of its centre [m/s], (3,).
+        angular_velocity: [rad/s], (3,).
+        width: Of the layer over which contact sets in [m]; None for one cell.
+    """
+
+    shape = contact.CAPSULE
+
+    def __init__(
+        self,
+        *,
+        center: Vector,
+        radius: float,
+        half_length: float,
+        orientation: Vector = (1.0, 0.0, 0.0, 0.0),
+        kind: Kind = "slip",
+        friction: float | torch.Tensor = 0.0,
+        velocity: Vector = (0.0, 0.0, 0.0),
+        angular_velocity: Vector = (0.0, 0.0, 0.0),
+        width: float | None = None,
+    ) -> None:
+        super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
+        if not 0 < radius < math.inf or not 0 <= half_length < math.inf:
+            raise ValueError(f"radius must be positive and half_length >= 0 [m], got {radius} and {half_length}")
+        self.radius = radius
+        self.half_length = half_length
+
+    def size(self) -> tuple[float, float, float]:
+        """Radius and half of the straight part."""
+        return self.radius, self.half_length, 0.0
+
+
+class MeshBody(AbstractBody):
+    """A rigid body of any shape, as the signed distance of a closed triangle mesh.
+
+    The distance is sampled once and interpolated by quadratic B-splines, so details finer than two samples are rounded.
+
+    Args:
+        vertices: In the body's frame [m], shape (v, 3); the frame's origin belongs inside or near the body.
+        faces: Vertex indices of the triangles, counter-clockwise from outside, shape (f, 3), integer.
+        center: Position of the frame's origin at time 0 [m], (3,).
+        orientation: Quaternion wxyz, (4,).
+        kind: `slip` (approach only), `sticky` or `friction`.
+        friction: Coulomb coefficient [1].
+        velocity: Of the frame's origin [m/s], (3,).
+        angular_velocity: [rad/s], (3,).
+        width: Of the layer over which contact sets in [m]; None for one cell.
+        resolution: Samples along the longest edge of the body's box.
+
+    Raises:
+        ValueError: An argument is out of range, or the triangles enclose nothing.
+    """
+
+    shape = contact.FIELD
+
+    def __init__(
+        self,
+        vertices: torch.Tensor,
+        faces: torch.Tensor,
+        *,
+        center: Vector,
+        orientation: Vector = (1.0, 0.0, 0.0, 0.0),
+        kind: Kind = "slip",
+        friction: float | torch.Tensor = 0.0,
+        velocity: Vector = (0.0, 0.0, 0.0),
+        angular_velocity: Vector = (0.0, 0.0, 0.0),
+        width: float | None = None,
+        resolution: int = 48,
+    ) -> None:
+        super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
+        if not 8 <= resolution <= 256:
+            raise ValueError(f"resolution must lie in 8..256, got {resolution}")
+        self.field = _sampled(vertices.double().cpu(), faces.cpu(), resolution)
+
+    def size(self) -> tuple[float, float, float]:
+        """Half of the edges of the sampled box."""
+        return self.field.half_size
+
+    def rows(self, times: torch.Tensor, dx: float) -> torch.Tensor:
+        """As of every body.
+
+        Raises:
+            ValueError: The layer of contact reaches beyond the samples.
+        """
+        if (self.width or dx) > MARGIN * 2 * max(self.field.half_size):
+            raise ValueError(
+                f"width: a layer of {self.width or dx:.3g} m is too thick for a body of "
+                f"{2 * max(self.field.half_size):.3g} m; use a finer grid or a larger body"
+            )
+        return super().rows(times, dx)
+
+
+def _sampled(vertices: torch.Tensor, faces: torch.Tensor, resolution: int) -> SignedDistance:
+    """The signed distance of a mesh around the origin, on a regular grid of samples."""
+    from scipy.ndimage import spline_filter
+
+    reach = vertices.abs().amax(0)
+    h = float(2 * reach.max()) / resolution
+    half = reach + MARGIN * 2 * reach.max()
+    counts = [max(4, 1 + 2 * math.ceil(float(edge) / h)) for edge in half]
+    half_size = tuple(h * (n - 1) / 2 for n in counts)
+    axes = [torch.linspace(-edge, edge, n, dtype=torch.float64) for edge, n in zip(half_size, counts, strict=True)]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    distance = signed_distance(points, vertices, faces).double()
+    if not bool((distance < 0).any()):
+        raise ValueError(
+            "faces: the triangles enclose no volume; expected a closed mesh, counter-clockwise from outside"
+        )
+    # the coefficients whose spline takes the sampled values at the nodes (Unser 1999)
+    coefficients = spline_filter(distance.reshape(counts).numpy(), order=2, mode="mirror")
+    return SignedDistance(torch.from_numpy(coefficients), (half_size[0], half_size[1], half_size[2]))
