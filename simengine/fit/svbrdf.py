@@ -108,7 +108,7 @@ class SVBRDFTraining(GradientTraining):
         }
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """Write `network/`, `maps.png`, `new_lights.png` and a report; the summary holds the errors on unseen samples."""
+        """Write `network/`, pictures and a report; the summary holds the errors on unseen samples."""
         problem = self.problem
         checkpoint.save(out.path / "network", self.network.state_dict(), {"width": problem.spec.width}, tag=0)
         with torch.no_grad():
