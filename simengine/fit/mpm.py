@@ -12,10 +12,12 @@ from simengine.fit.least_squares_training import LeastSquaresTraining
 from simengine.fit.scene_parameters import scene_parameters
 from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
+from simengine.fit.weak_form import MomentumBalance
 from simengine.io.arrays import read_npz
 from simengine.mpm import MPMSolver
 from simengine.scene.base import SceneError
 from simengine.scene.mpm import MPMFitSpec, MPMScene
+from simengine.scene.strict import nearest
 from simengine.solve import CheckpointAdjoint, rollout
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class MotionMisfit:
         scene: The scene whose numbers are varied.
         observed: The observations.
         num_frames: Frames compared.
-        objective: `positions`, `center_of_mass` or `distribution`.
+        objective: `positions`, `center_of_mass`, `distribution`, or a function of the scene's script.
         fixed: Numbers of the scene that are different in this motion, by dotted key.
     """
 
@@ -94,11 +96,18 @@ class MotionMisfit:
         self.num_frames = num_frames
         directions = torch.randn(16, 3, generator=torch.Generator().manual_seed(scene.seed), dtype=torch.float64)
         self._directions = directions / directions.norm(dim=1, keepdim=True)
-        self._feature: Callable[[torch.Tensor], torch.Tensor] = {
+        known: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
             "positions": lambda x: x,
             "center_of_mass": lambda x: x.mean(1),
             "distribution": self._quantiles,
-        }[objective]
+            **scene.functions,
+        }
+        if objective not in known:
+            raise SceneError(
+                f"fit.objective: {objective!r} is none; {nearest(objective, known)}, or make the scene a Python script "
+                "and name a function in it"
+            )
+        self._feature = known[objective]
         self._target = self._feature(observed.x[1:num_frames])
 
     def _quantiles(self, x: torch.Tensor) -> torch.Tensor:
@@ -141,6 +150,11 @@ def training(scene: MPMScene, *, device: str | None = None) -> AbstractTraining:
     parameters = scene_parameters(spec.parameters, key="fit.parameters")
     misfits = [MotionMisfit(scene, observed, observed.up_to(f), spec.objective) for f in spec.stages]
     stages: list[AbstractTraining] = []
+    if spec.start == "momentum_balance":
+        balance = MomentumBalance(scene, observed.x, observed.steps)
+        stages.append(
+            LeastSquaresTraining(parameters, balance.residual, num_iterations=spec.iterations, tolerance=1e-2)
+        )
     for fraction, misfit in zip(spec.stages, misfits, strict=True):
         together = [misfit]
         for seen, values in others:

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,12 +24,16 @@ class AbstractScene(abc.ABC):
         devices: Kinds of torch device that scenes of this kind run on, the fallback first.
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
+        functions: Of the Python script that the scene comes from, by name; set by the loader.
     """
 
     kind: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     seed: int = 0
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
+    functions: Mapping[str, Callable[..., Any]] = dataclasses.field(
+        default_factory=dict, metadata={"internal": True}, compare=False
+    )
 
     @abc.abstractmethod
     def build(self, *, device: str | None = None) -> Any:

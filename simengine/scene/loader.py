@@ -1,10 +1,12 @@
 """Scene files: TOML (data, never imports anything) and Python scripts (code, run as such)."""
 
+import dataclasses
 import importlib
+import inspect
 import re
 import runpy
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -42,8 +44,9 @@ def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> AbstractSce
         SceneError: With file, line, key, value and remedy.
     """
     path = _find(source)
+    functions: dict[str, Callable[..., Any]] = {}
     if path.suffix == ".py":
-        data, locate = _from_script(path), _constant(str(path))
+        (data, functions), locate = _from_script(path), _constant(str(path))
     else:
         data, locate = _read_toml(path)
     changed: dict[str, str] = {}
@@ -56,7 +59,7 @@ def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> AbstractSce
                 return f"--set {override}"
         return locate(key)
 
-    return make_scene(data, directory=path.parent, locate=where)
+    return dataclasses.replace(make_scene(data, directory=path.parent, locate=where), functions=functions)
 
 
 def make_scene(data: dict[str, Any], *, directory: Path, locate: Locate) -> AbstractScene:
@@ -114,12 +117,15 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], Locate]:
     return data, locate
 
 
-def _from_script(path: Path) -> dict[str, Any]:
-    found = runpy.run_path(str(path)).get("scene")
+def _from_script(path: Path) -> tuple[dict[str, Any], dict[str, Callable[..., Any]]]:
+    """A script's scene as plain data, and its functions."""
+    names = runpy.run_path(str(path))
+    found = names.get("scene")
     scene = found() if callable(found) else found
     if not isinstance(scene, AbstractScene):
         raise SceneError(f"{path}: expected a Scene named `scene`, or a function `scene()` that returns one")
-    return resolved(scene)
+    functions: dict[str, Callable[..., Any]] = {name: f for name, f in names.items() if inspect.isfunction(f)}
+    return resolved(scene), functions
 
 
 def _apply(data: dict[str, Any], override: str) -> str:

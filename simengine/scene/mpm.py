@@ -154,11 +154,14 @@ class MPMFitSpec:
     Attributes:
         observations: An .npz with `x` (frames, n, 3) [m] and `time` (frames,) [s].
         parameters: Dotted key of a number in this scene -> where its search starts.
-        objective: What is compared: positions particle by particle, the centre of mass, or the distribution of
-            positions where the particles of the observation are not those of the scene.
+        objective: What is compared: `positions` particle by particle, the `center_of_mass`, or the `distribution` of
+            positions where the particles of the observation are not those of the scene. In a scene that is a Python
+            script also the name of a function there: of positions (frames, n, 3) [m], what is to agree, a tensor.
         method: least_squares (few parameters, with uncertainty), adam or lbfgs (through the adjoint).
         iterations: At most so many.
         learning_rate: Of adam and lbfgs.
+        start: `given` searches from the initial values; `momentum_balance` first lets the laws explain the observed
+            accelerations, which finds the way from far off (positions particle by particle only).
         others: Further motions, all fitted together.
         stages: Growing parts of the motion to fit one after another, as fractions; the last is 1.
         truth: Known values, only to be told beside the estimates.
@@ -166,10 +169,11 @@ class MPMFitSpec:
 
     observations: Path
     parameters: dict[str, ParameterSpec]
-    objective: Literal["positions", "center_of_mass", "distribution"] = "positions"
+    objective: str = "positions"
     method: Literal["least_squares", "adam", "lbfgs"] = "least_squares"
     iterations: Count = 40
     learning_rate: Positive = 0.1
+    start: Literal["given", "momentum_balance"] = "given"
     others: tuple[OtherMotion, ...] = ()
     stages: tuple[Annotated[float, Range(gt=0, le=1)], ...] = (1.0,)
     truth: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -177,6 +181,8 @@ class MPMFitSpec:
     def __post_init__(self) -> None:
         if not self.parameters:
             raise ValueError('parameters: name at least one, as in [fit.parameters."bodies.0.material.E"]')
+        if self.start == "momentum_balance" and self.objective != "positions":
+            raise ValueError(f'start: "momentum_balance" needs objective = "positions", got {self.objective!r}')
         if not self.stages or self.stages[-1] != 1.0 or list(self.stages) != sorted(set(self.stages)):
             raise ValueError(f"stages: expected growing fractions that end with 1.0, got {list(self.stages)}")
 
