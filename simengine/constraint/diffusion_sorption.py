@@ -12,11 +12,15 @@ import dataclasses
 import numpy as np
 import torch
 
-from simengine.constraint.pde import AbstractPDE, Parameters, Rows
+from simengine.constraint.family import AbstractFamily
+from simengine.constraint.pde import Parameters, Rows
+
+
+U0_MAX = 0.2  # initial values are U(0, 0.2), as in PDEBench
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DiffusionSorption(AbstractPDE):
+class DiffusionSorption(AbstractFamily):
     """Crank-Nicolson residuals on cell centres x_i = (i + 1/2)/nx and times t_n = duration (n/(nt - 1))^grading.
 
     r = theta(u_i^n+1) - theta(u_i^n) - D dt/(2 dx^2) (second differences of u at n and n + 1), ghost cells at the ends.
@@ -131,6 +135,43 @@ class DiffusionSorption(AbstractPDE):
     def reference_values(self, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
         """A concentration in the middle of the range."""
         return torch.tensor(0.3, dtype=torch.float64)
+
+    # -- the family ---------------------------------------------------------------------------------------------------
+
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """`u0`, uniform in (0, 0.2)."""
+        return {"u0": U0_MAX * torch.rand(count, generator=generator, dtype=torch.float64)}
+
+    def reference(self, parameters: Parameters) -> torch.Tensor:
+        """The method of lines."""
+        return torch.stack([torch.tensor(self.solve(float(u0))) for u0 in parameters["u0"]])
+
+    def inputs(self, parameters: Parameters) -> torch.Tensor:
+        """`u0` between -1 and 1."""
+        return 2 * parameters["u0"].unsqueeze(1) / U0_MAX - 1
+
+    def _places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """X, and the length sqrt(4 t D/R) to which diffusion reaches, R at u = 1/2; both (nt, nx)."""
+        x = (torch.arange(self.nx, dtype=torch.float64) + 0.5) / self.nx
+        retardation = 1 + self.sorption_capacity * self.sorption * self.exponent * 0.5 ** (self.exponent - 1)
+        reach = torch.tensor(4 * self.diffusivity / retardation * self.times).sqrt()
+        places, reaches = torch.broadcast_tensors(x, reach.unsqueeze(1))
+        return places, reaches
+
+    def coordinates(self) -> torch.Tensor:
+        """Similarity variables l/(x + l) and l/(1 - x + l) of both ends, where l is the reach of diffusion; x and l."""
+        x, reach = self._places()
+        return torch.stack([reach / (x + reach), reach / (1 - x + reach), x, reach], dim=-1) * 2 - 1
+
+    def lifting(self, parameters: Parameters) -> tuple[torch.Tensor, torch.Tensor]:
+        """`u0` + (1 - u0) erfc(x/l), and a factor that vanishes at t = 0 and at x = 0."""
+        x, reach = self._places()
+        left, right = reach / (x + reach), reach / (1 - x + reach)
+        inflow = torch.where(reach > 0, torch.erfc(x / reach.clamp_min(1e-300)), 0.0)
+        u0 = parameters["u0"].reshape(-1, 1, 1)
+        return u0 + (1 - u0) * inflow, (1 - left) * (left + right)
+
+    # -- data ---------------------------------------------------------------------------------------------------------
 
     def solve(self, u0: float, *, D: float | None = None, k: float | None = None, rtol: float = 1e-6) -> np.ndarray:
         """Solution on the grid by the method of lines and a banded stiff integrator (LSODA).

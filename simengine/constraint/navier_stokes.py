@@ -11,14 +11,15 @@ import math
 import numpy as np
 import torch
 
-from simengine.constraint.pde import AbstractPDE, Parameters, Rows
+from simengine.constraint.family import AbstractFieldFamily
+from simengine.constraint.pde import Parameters, Rows
 
 # functionals of w in the table, in this order
 _W, _LINEAR, _WX, _WY, _U, _V = range(6)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NavierStokes(AbstractPDE):
+class NavierStokes(AbstractFieldFamily):
     """Crank-Nicolson residuals with spectral derivatives at grid points (t_n, y_j, x_i) = (n dt, j/size, i/size).
 
     r = w^n+1 - w^n - nu dt/2 (lap w^n+1 + lap w^n) + dt/2 ((u . grad w)^n+1 + (u . grad w)^n), at every point. Derivatives
@@ -40,6 +41,9 @@ class NavierStokes(AbstractPDE):
     viscosity: float = 1e-4
     functionals = 6
     of_the_stitched_field = (_U, _V)
+    field = "w0"
+    period = (True, True)
+    sensors = 8
 
     def __post_init__(self) -> None:
         if self.nt < 2 or self.size < 4 or self.size % 2:
@@ -87,15 +91,6 @@ class NavierStokes(AbstractPDE):
         advection = (before[..., :2] * before[..., 2:]).sum(dim=-1) + (after[..., :2] * after[..., 2:]).sum(dim=-1)
         return linear + 0.5 * self.dt * advection
 
-    def conditions(self) -> Rows:
-        """W = w0 at t = 0."""
-        cells = torch.arange(self.size**2)
-        return Rows(index=cells[:, None], data=(torch.ones(len(cells), 1, dtype=torch.float64),), position=cells)
-
-    def targets(self, data: tuple[torch.Tensor, ...], position: torch.Tensor, parameters: Parameters) -> torch.Tensor:
-        """W0 at the points of the conditions."""
-        return parameters["w0"].flatten(1).gather(1, position.flatten(1)).reshape(position.shape)
-
     def reference_values(self, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
         """Those of a vorticity that stays what it was."""
         w0 = parameters["w0"].reshape(-1, self.size, self.size)
@@ -109,18 +104,21 @@ class NavierStokes(AbstractPDE):
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
-    def initial_fields(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Gaussian random fields with covariance exp(-2 sum_i (sin(pi d_i)/2)^2 / 0.8^2), without their mean.
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """`w0`: Gaussian random fields with covariance exp(-2 sum_i (sin(pi d_i)/2)^2 / 0.8^2), without their mean.
 
-        Returns:
-            Shape (count, size, size), float64. The fields are smooth: grids from 16 on hold them to rounding.
+        They are smooth: grids from 16 on hold them to rounding.
         """
         d = torch.arange(self.size, dtype=torch.float64) / self.size
         along = torch.exp(-2 * ((torch.pi * d).sin() / 2 / 0.8).square())
         spectrum = torch.fft.fft2(along[:, None] * along).real.clamp_min(0).sqrt()  # of the covariance, periodic
         spectrum[0, 0] = 0.0
         white = torch.randn(count, self.size, self.size, generator=generator, dtype=torch.float64)
-        return torch.fft.ifft2(torch.fft.fft2(white) * spectrum).real
+        return {"w0": torch.fft.ifft2(torch.fft.fft2(white) * spectrum).real}
+
+    def reference(self, parameters: Parameters) -> torch.Tensor:
+        """The data generator."""
+        return self.solve(parameters["w0"])
 
     def solve(self, w0: torch.Tensor, *, step: float = 5e-3) -> torch.Tensor:
         """Solutions on the grid: pseudo-spectral with 2/3 dealiasing, Crank-Nicolson for diffusion, Heun for advection.
