@@ -1,0 +1,61 @@
+"""The forecast of memory against what a process really takes (Linux tells its peak)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys
+import torch
+from simengine import mpm
+from simengine.materials import jelly, plasticine
+from simengine.solve import CheckpointAdjoint, DirectAdjoint, rollout
+
+def status(key):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+def go(count, steps, save_every):
+    axis = torch.linspace(0.3, 0.7, count, dtype=dtype)
+    x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    volume = (0.4 / count) ** 3
+    model = mpm.MPMModel(num_grids=48, dt=1e-4, materials=[material], volume=volume, mass=400 * volume)
+    state = mpm.MPMState.at_rest(x, torch.zeros_like(x).requires_grad_(gradient))
+    options = {"save_every": save_every, "adjoint": adjoint}
+    forecast = mpm.forecast_memory(model, len(x), steps, gradient=gradient, dtype=dtype, **options)
+    trajectory = rollout(mpm.MPMSolver(model), state, steps, **options)
+    if gradient:
+        trajectory.states.x.square().sum().backward()
+    return forecast
+
+torch.set_num_threads(1)
+CASE
+go(6, 3, 1)  # loads kernels
+open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
+before = status("VmRSS")
+forecast = go(*size)
+print(forecast, status("VmHWM") - before)
+"""
+CASES = {
+    "run": "gradient, adjoint, dtype, material, size = False, DirectAdjoint(), torch.float32, jelly(), (28, 50, 5)",
+    "direct": "gradient, adjoint, dtype, material, size = True, DirectAdjoint(), torch.float32, jelly(), (24, 60, 60)",
+    "checkpoints": "gradient, adjoint, dtype, material, size = "
+    "True, CheckpointAdjoint(), torch.float64, plasticine(), (24, 60, 10)",
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak of a process")
+@pytest.mark.parametrize("case", list(CASES))
+def test_forecast_is_within_a_quarter(case: str) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.replace("CASE", CASES[case])],
+        capture_output=True, text=True, timeout=300, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    forecast, measured = (int(number) for number in done.stdout.split()[-2:])
+    assert measured > 20e6  # enough to be measured
+    assert 0.75 < forecast / measured < 1.25
