@@ -59,3 +59,30 @@ def test_every_material_can_be_named(material: str, tmp_path: Path) -> None:
     scene = load_scene("jelly_drop", short)
     out = RunDirectory.create(tmp_path / "run", resolved(scene), overwrite=False, resume=False)
     assert 0.8 < scene.run(out, device="cpu")["smallest_J"] < 1.2
+
+
+def test_a_mesh_collides_and_its_pose_can_be_sought(tmp_path: Path) -> None:
+    import torch
+
+    from simengine.mpm import MPMSolver
+    from simengine.solve import rollout
+
+    trimesh = pytest.importorskip("trimesh")
+    trimesh.creation.box(extents=(2.0, 1.0, 2.0)).export(tmp_path / "anvil.stl")
+    anvil = 'colliders=[{type="mesh", file="anvil.stl", center=[0.5, 0.12, 0.5], size=0.5, kind="sticky"}]'
+    text = named_scenes()["jelly_drop"].read_text(encoding="utf-8")
+    (tmp_path / "scene.toml").write_text(text, encoding="utf-8")
+    scene = load_scene(tmp_path / "scene.toml", [anvil, "grid.num_steps=300"])
+    assert isinstance(scene, MPMScene)
+    assert scene.variables()["colliders.0.center.1"] == 0.12
+
+    def height(y: float) -> torch.Tensor:
+        value = torch.tensor(y, dtype=torch.float64, requires_grad=True)
+        model, state = scene.build(device="cpu", double=True, values={"colliders.0.center.1": value})
+        lowest = rollout(MPMSolver(model), state, 300, save_every=300)[-1].x[:, 1].mean()
+        (slope,) = torch.autograd.grad(lowest, value)
+        return torch.stack((lowest.detach(), slope))
+
+    low, high = height(0.12), height(0.12 + 1e-5)
+    assert float(low[1]) > 0.05  # a higher anvil holds the body higher
+    assert float((high[0] - low[0]) / 1e-5) == pytest.approx(float(low[1]), rel=1e-2)  # one-sided: O(h) of a contact
