@@ -6,19 +6,34 @@ MLS-MPM with its B-splines as test functions is that statement. It is linear in 
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from simengine.materials.neural import determinant
-from simengine.materials.neural_energy import EnergyNetwork, hencky_strain
+from simengine.materials.neural_energy import hencky_strain
 from simengine.materials.neural_yield import YieldNetwork
 from simengine.mpm import MPMModel, MPMSolver, MPMState
 from simengine.ops import mpm
 from simengine.solve import rollout
 
 LEAST_MODULUS = 1e-2  # of mu and kappa in units of M: keeps the growth of the energy
+
+
+class LinearLaw(Protocol):
+    """An elastic law whose stress is linear in (mu, kappa, weights)."""
+
+    free: torch.Tensor
+
+    def stress_columns(self, F: torch.Tensor) -> torch.Tensor:
+        """Derivative of tau [Pa] in the coefficients, shape (k, n, 3, 3)."""
+        ...
+
+    def set_linear(self, values: torch.Tensor) -> None:
+        """Set the coefficients, shape (k,)."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +63,54 @@ def record(model: MPMModel, state: MPMState, num_steps: int) -> Motion:
     return Motion(states.x, states.v, states.C, states.F)
 
 
-def follow(model: MPMModel, x: torch.Tensor, v0: torch.Tensor) -> Motion:
+class Transfers:
+    """The linear part of one step for particles at given places: what stress and momentum do to velocities.
+
+    Args:
+        model: Grid, masses and volumes; walls are not felt.
+        x: Positions [m], shape (n, 3), all of them clear of the edge of the grid.
+    """
+
+    def __init__(self, model: MPMModel, x: torch.Tensor) -> None:
+        grid, n = model.grid, len(x)
+        self.dt, self.dx = grid.dt, grid.dx
+        mass, volume = model.body(x)
+        self.mass, self.volume = mass[:, None], volume[:, None]
+        base = (x / grid.dx - 0.5).floor()
+        f = x / grid.dx - base  # 0.5 to 1.5
+        weights = torch.stack((0.5 * (1.5 - f).square(), 0.75 - (f - 1).square(), 0.5 * (f - 0.5).square()), dim=1)
+        offsets = torch.cartesian_prod(*[torch.arange(3, device=x.device)] * 3)  # (27, 3)
+        near = torch.stack([weights[:, offsets[:, a], a] for a in range(3)], dim=-1)  # (n, 27, 3)
+        w = near.prod(-1)
+        arms = (offsets - f[:, None]) * grid.dx  # from particle to node
+        index = base.long()[:, None] + offsets
+        _, ny, nz = grid.size
+        flat = ((index[..., 0] * ny + index[..., 1]) * nz + index[..., 2]).flatten()
+        nodes, column = torch.unique(flat, return_inverse=True)
+        rows = torch.arange(0, 27 * n + 1, 27, device=x.device)
+
+        def sparse(values: torch.Tensor) -> torch.Tensor:
+            return torch.sparse_csr_tensor(rows, column, values.flatten(), (n, len(nodes)))
+
+        def transposed(values: torch.Tensor) -> torch.Tensor:
+            places = torch.stack((column, torch.arange(n, device=x.device).repeat_interleave(27)))
+            return torch.sparse_coo_tensor(places, values.flatten(), (len(nodes), n)).to_sparse_csr()
+
+        self.gather = sparse(w)
+        self.spread = transposed(w)
+        self.spread_arms = [transposed(w * arms[..., a]) for a in range(3)]
+        self.nodal_mass = self.spread @ self.mass + grid.epsilon
+
+    def push(self, tau: torch.Tensor) -> torch.Tensor:
+        """Velocity changes [m/s], shape (k, n, 3), by Kirchhoff stresses [Pa], shape (k, n, 3, 3)."""
+        k, n = tau.shape[:2]
+        scale = -4 * self.dt / self.dx**2
+        sides = tau.permute(1, 3, 0, 2).reshape(n, 3, 3 * k) * self.volume[..., None]  # (n, side, k x direction)
+        momentum = sum(self.spread_arms[a] @ sides[:, a] for a in range(3))
+        return (self.gather @ (scale * momentum / self.nodal_mass)).view(n, k, 3).transpose(0, 1)
+
+
+def follow(model: MPMModel, x: torch.Tensor, v0: torch.Tensor) -> tuple[Motion, torch.Tensor]:
     """The hidden C and F of a body whose positions are known, as the laws of the model would have them.
 
     Each step starts from the observed positions and the velocities between them, and from the C and F of the step
@@ -58,17 +120,21 @@ def follow(model: MPMModel, x: torch.Tensor, v0: torch.Tensor) -> Motion:
         model: Grid, masses and the laws as known by now.
         x: Observed positions [m], shape (steps + 1, n, 3), the body undeformed at first.
         v0: Velocities at the start [m/s], shape (n, 3).
+
+    Returns:
+        The motion, and what the laws miss of the observed velocity after each step [m/s], shape (steps, n, 3).
     """
     change = (x[1:].double() - x[:-1].double()) / model.grid.dt
     v = torch.cat((v0[None], change.to(v0.dtype)))
     solver, state = MPMSolver(model), MPMState.at_rest(x[0], v0)
-    C, F = [state.C], [state.F]
+    C, F, missed = [state.C], [state.F], []
     with torch.no_grad():
         for k in range(len(x) - 1):
-            after = solver.step(MPMState(x[k], v[k], C[-1], F[-1], state.q), k)
-            C.append(after.C)
-            F.append(after.F)
-    return Motion(x, v, torch.stack(C), torch.stack(F))
+            state = solver.step(MPMState(x[k], v[k], C[-1], F[-1], state.q), k)
+            C.append(state.C)
+            F.append(state.F)
+            missed.append(v[k + 1] - state.v)
+    return Motion(x, v, torch.stack(C), torch.stack(F)), torch.stack(missed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,16 +153,77 @@ class Balance:
     square: float
     count: int
 
+    def __add__(self, other: "Balance") -> "Balance":
+        """Of both motions together."""
+        return Balance(
+            self.matrix + other.matrix, self.vector + other.vector, self.square + other.square, self.count + other.count
+        )
+
     def unexplained(self, values: torch.Tensor) -> float:
         """The part of the squared velocity change that the stress with these coefficients leaves, 0 to 1."""
         left = self.square - 2 * values @ self.vector + values @ self.matrix @ values
         return float(left) / self.square
 
 
-def momentum_balance(model: MPMModel, law: EnergyNetwork, motion: Motion, steps: Iterable[int]) -> Balance:
-    """Normal equations from the velocity changes of some steps of a motion.
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """What one step of a motion says about the stress.
 
-    Particles whose cells touch a wall are left out: contact is not linear.
+    Attributes:
+        number: Of the step.
+        transfers: From stress to velocity changes.
+        inside: Particles whose cells touch no wall, shape (n,): contact is not linear.
+        target: Velocity changes that the stress has to explain [m/s], shape (n, 3).
+    """
+
+    number: int
+    transfers: Transfers
+    inside: torch.Tensor
+    target: torch.Tensor
+
+    def rows(self, pushes: torch.Tensor) -> torch.Tensor:
+        """Velocities (k, n, 3) of the particles inside as columns, float64, shape (3 inside, k)."""
+        return pushes[:, self.inside].flatten(1).T.double()
+
+
+def frames(model: MPMModel, motion: Motion, steps: Iterable[int]) -> list[Frame]:
+    """The frames of some steps of a motion in which a particle is clear of the walls.
+
+    Raises:
+        ValueError: There is none.
+    """
+    grid, found = model.grid, []
+    mass, volume = model.body(motion.x[0])
+    body = {"mass": mass.contiguous(), "volume": volume.contiguous(), "table": model.table(motion.x[0])}
+    high = torch.tensor(grid.size) - grid.thickness
+    for k in steps:
+        x, C = motion.x[k], motion.C[k]
+        base = (x / grid.dx - 0.5).long()
+        inside = ((base >= grid.thickness) & (base + 2 <= high)).all(1)
+        if not bool(inside.any()):
+            continue
+        nothing = torch.zeros_like(C)
+        ballistic = mpm.step(x, motion.v[k], C, nothing, nothing, grid=grid, number=k, **body)[1]
+        found.append(Frame(k, Transfers(model, x), inside, motion.v[k + 1] - ballistic))
+    if not found:
+        raise ValueError("steps: in none of them is a particle clear of the walls, so the balance says nothing")
+    return found
+
+
+def balance_of(seen: list[Frame], columns: Callable[[Frame], torch.Tensor]) -> Balance:
+    """Normal equations of frames, for stresses (k, n, 3, 3) [Pa] that are linear in k coefficients."""
+    matrix, vector, square, count = torch.zeros(()), torch.zeros(()), 0.0, 0
+    with torch.no_grad():
+        for frame in seen:
+            A, b = frame.rows(frame.transfers.push(columns(frame))), frame.rows(frame.target[None])[:, 0]
+            matrix, vector = matrix + A.T @ A, vector + A.T @ b
+            square += float(b.square().sum())
+            count += len(b)
+    return Balance(matrix, vector, square, count)
+
+
+def momentum_balance(model: MPMModel, law: LinearLaw, motion: Motion, steps: Iterable[int]) -> Balance:
+    """Normal equations from the velocity changes of some steps of a motion.
 
     Args:
         model: Grid, masses and volumes; its materials are not used.
@@ -107,39 +234,10 @@ def momentum_balance(model: MPMModel, law: EnergyNetwork, motion: Motion, steps:
     Raises:
         ValueError: In no step is a particle away from the walls.
     """
-    grid = model.grid
-    free = dataclasses.replace(grid, faces=(0,) * 6, gravity=(0.0, 0.0, 0.0))
-    mass, volume = model.body(motion.x[0])
-    body = {"mass": mass.contiguous(), "volume": volume.contiguous(), "table": model.table(motion.x[0])}
-    high = torch.tensor(grid.size) - grid.thickness
-    parts: list[tuple[torch.Tensor, torch.Tensor]] = []
-    square, count = 0.0, 0
-    with torch.no_grad():
-        for k in steps:
-            x, v, C, F = motion.x[k], motion.v[k], motion.C[k], motion.F[k]
-            base = (x / grid.dx - 0.5).long()
-            inside = ((base >= grid.thickness) & (base + 2 <= high)).all(1)
-            if not bool(inside.any()):
-                continue
-            nothing = torch.zeros_like(C)
-            ballistic = mpm.step(x, v, C, F, nothing, grid=grid, number=k, **body)[1]
-            target = (motion.v[k + 1] - ballistic)[inside].flatten().double()
-            pushes = [
-                mpm.step(x, torch.zeros_like(v), nothing, F, column, grid=free, number=k, **body)[1][inside].flatten()
-                for column in law.stress_columns(F)
-            ]
-            columns = torch.stack(pushes, dim=1).double()
-            parts.append((columns.T @ columns, columns.T @ target))
-            square += float(target.square().sum())
-            count += len(target)
-    if not parts:
-        raise ValueError("steps: in none of them is a particle clear of the walls, so the balance says nothing")
-    matrix = torch.stack([part[0] for part in parts]).sum(0)
-    vector = torch.stack([part[1] for part in parts]).sum(0)
-    return Balance(matrix, vector, square, count)
+    return balance_of(frames(model, motion, steps), lambda frame: law.stress_columns(motion.F[frame.number]))
 
 
-def fit_energy(law: EnergyNetwork, balance: Balance, *, ridge: float = 1e-9) -> float:
+def fit_energy(law: LinearLaw, balance: Balance, *, ridge: float = 1e-9) -> float:
     """Set moduli and last weights of a law from a balance; returns the part of the motion left unexplained.
 
     Bounded linear least squares: positive moduli, and weights not negative where the law asks for convexity.

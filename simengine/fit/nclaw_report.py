@@ -36,7 +36,7 @@ def simulate(scene: MPMScene, material: Material | None = None, *, save_every: i
     """Positions [m] of a scene's motion every few steps, shape (frames, n, 3), with its own or another material."""
     model, state = scene.build(device="cpu")
     if material is not None:
-        from simengine.fit.nclaw import with_material
+        from simengine.fit.nclaw_balance import with_material
 
         model = with_material(model, material)
     with torch.no_grad():

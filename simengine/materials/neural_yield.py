@@ -9,6 +9,7 @@ from simengine.materials.neural import determinant
 from simengine.materials.neural_energy import hencky_strain
 from simengine.ops import constitutive
 
+_NEVER = 1e3  # Y/a that no deformation reaches
 _J_MIN = 1e-4  # the return map keeps stretches above 0.05, so that J is above 1.25e-4
 
 
@@ -51,27 +52,68 @@ class YieldNetwork(nn.Module):
         self.cap = nn.Parameter(torch.tensor(float(cap)), requires_grad=math.isfinite(cap))
 
     def features(self, v: torch.Tensor) -> torch.Tensor:
-        """The rectified units at volume strains v (n,) [1], shape (n, width)."""
+        """The rectified units at volume strains v (...) [1], shape (..., width)."""
         a = self.strain_scale.to(v)
-        return torch.relu(self.slopes.to(v) * (v[:, None] / a - self.kinks.to(v)))
+        return torch.relu(self.slopes.to(v) * (v[..., None] / a - self.kinks.to(v)))
 
     def radius(self, v: torch.Tensor) -> torch.Tensor:
         """Y [1], the largest elastic |D| at volume strains v [1], both (n,)."""
-        return self.strain_scale.to(v) * torch.relu(self.features(v) @ self.weights.to(v) + self.bias.to(v))
+        return self._radius(v[None], self.coefficients()[None].to(v))[0]
+
+    def _radius(self, v: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+        weights, bias = coefficients[:, :-2, None], coefficients[:, -2, None]
+        return self.strain_scale.to(v) * torch.relu((self.features(v) @ weights)[..., 0] + bias)
+
+    def coefficients(self) -> torch.Tensor:
+        """Weights, bias and cap in units of a [1], shape (width + 2,): all that a search varies."""
+        return torch.cat((self.weights, self.bias[None], (self.cap / self.strain_scale)[None]))
+
+    def set_coefficients(self, values: torch.Tensor) -> None:
+        """Set what `coefficients` returns; a cap below 0 becomes 0."""
+        with torch.no_grad():
+            self.weights.copy_(values[:-2])
+            self.bias.copy_(values[-2])
+            self.cap.copy_(values[-1].clamp_min(0) * self.strain_scale)
+            self.cap.requires_grad_(bool(torch.isfinite(self.cap)))
+
+    def set_line(self, level: float, slope: float, *, cap: float = math.inf) -> None:
+        """Set Y/a = max(level - slope v/a, 0), for v/a up to the last kink, and the cap in units of a."""
+        unit = int(torch.where(self.slopes < 0, self.kinks, -math.inf).argmax())
+        with torch.no_grad():
+            self.weights.zero_()
+            self.weights[unit] = slope / -float(self.slopes[unit])
+            self.bias.fill_(min(level, _NEVER) - slope * float(self.kinks[unit]))
+            self.cap.fill_(max(cap, 0.0) * float(self.strain_scale))
+            self.cap.requires_grad_(math.isfinite(cap))
 
     def forward(self, F: torch.Tensor) -> torch.Tensor:
         """F [1] after plastic flow from the trial F, both (n, 3, 3)."""
+        return self.flow(F[None], self.coefficients()[None])[0]
+
+    def flow(self, F: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+        """F [1] after plastic flow by several laws at once.
+
+        Args:
+            F: Trial deformations [1], shape (laws, n, 3, 3).
+            coefficients: As of `coefficients`, shape (laws, width + 2).
+
+        Returns:
+            Shape (laws, n, 3, 3).
+        """
+        shape, coefficients = F.shape, coefficients.to(F)
+        F = F.flatten(0, 1)
         v = determinant(F).clamp_min(_J_MIN).log()
-        excess = torch.relu(v - self.cap.to(v).clamp_min(0))
-        limit = self.radius(v - excess)
-        if bool(torch.isfinite(self.cap)):
+        cap = coefficients[:, -1:].clamp_min(0) * self.strain_scale.to(F)
+        excess = torch.relu(v.view(shape[:2]) - cap).flatten()
+        limit = self._radius((v - excess).view(shape[:2]), coefficients).flatten()
+        if bool(torch.isfinite(cap.detach()).any()):
             H = hencky_strain(F)
             D = H - (v / 3)[:, None, None] * torch.eye(3, dtype=F.dtype, device=F.device)
             norm = ((D * D).sum((1, 2)) + torch.finfo(F.dtype).tiny ** 0.5).sqrt()
             kept = 1 - excess / torch.where(excess > 0, v, 1.0)
             limit = torch.minimum(limit, kept * norm)
         F = _radial_return(F, limit)
-        return F * torch.exp(-excess / 3)[:, None, None]
+        return (F * torch.exp(-excess / 3)[:, None, None]).view(shape)
 
 
 def _radial_return(F: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ KINDS = {
     "constraint": "simengine.scene.constraint:ConstraintScene",
     "render": "simengine.scene.render:RenderScene",
     "nclaw": "simengine.scene.nclaw:NCLawScene",
+    "melting": "simengine.scene.melting:MeltingScene",
     "dtn": "simengine.scene.dtn:DTNScene",
 }
 MAX_BYTES = 4 << 20

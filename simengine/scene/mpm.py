@@ -321,6 +321,9 @@ class MPMScene(AbstractScene):
 
         return nearest(sorted(unknown)[0], self.variables())
 
+    def before(self, model: "MPMModel", state: "MPMState", step: int) -> None:
+        """Called before the steps from one saved state to the next: where a kind of scene changes its model."""
+
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Particles, stability numbers, memory, and the gradient against finite differences."""
         from simengine.scene.mpm_run import preflight

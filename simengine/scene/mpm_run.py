@@ -82,6 +82,7 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
     with torch.no_grad():
         steps = range(0, grid.num_steps, spec.save_every)
         for step in track(steps, description="run", console=Console(stderr=True), transient=True):
+            scene.before(model, state, step)
             try:
                 state = rollout(solver, state, spec.save_every, save_every=spec.save_every, first_step=step)[-1]
             except SimulationError as error:

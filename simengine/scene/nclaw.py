@@ -48,6 +48,7 @@ class LearningSpec:
         observe: "positions" at every step only, or "states" (x, v, C and the hidden F, from which NCLaw restarts).
         iterations: Rounds of following the positions and balancing momentum; one suffices where states are known.
         frames: Steps whose balance is used in a round.
+        further_throws: Other motions to learn from, each a velocity [m/s] and an angular velocity [rad/s].
         epochs: Epochs of rollouts from restarts afterwards (NCLaw's schedule).
         learning_rate: Of these.
     """
@@ -55,6 +56,7 @@ class LearningSpec:
     observe: Literal["positions", "states"] = "positions"
     iterations: Count = 6
     frames: Count = 40
+    further_throws: tuple[tuple[Vector, Vector], ...] = ()
     epochs: Annotated[int, Range(ge=0)] = 0
     learning_rate: Positive = 1e-3
 
