@@ -1,13 +1,23 @@
 """`simengine bench`."""
 
+import datetime
+import os
+import platform
+import re
 import runpy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from simengine.cli.common import AsJson, emit
 from simengine.scene.strict import nearest
 
+Write = Annotated[Path | None, Parameter(help="Markdown page in which the table of this benchmark is put or renewed.")]
 
-def bench(area: str = "all", *, as_json: AsJson = False) -> int:
+
+def bench(area: str = "all", *, write: Write = None, as_json: AsJson = False) -> int:
     """Run benchmarks side by side with a reference; needs a source checkout.
 
     Args:
@@ -22,5 +32,36 @@ def bench(area: str = "all", *, as_json: AsJson = False) -> int:
     for name, path in known.items():
         if area in ("all", name):
             rows = runpy.run_path(str(path))["main"]()
+            if write is not None:
+                write.write_text(renewed(write.read_text() if write.exists() else "", name, rows), encoding="utf-8")
             emit({row.pop("name"): row for row in rows}, as_json=as_json, title=f"bench {name}")
     return 0
+
+
+def renewed(page: str, name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown page with the table of a benchmark, its command and machine, in place of the one before or at the end.
+
+    Args:
+        page: The page as it is.
+        name: Of the benchmark.
+        rows: Its result; their keys become columns.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [
+        f"<!-- bench {name} -->",
+        f"`simengine bench {name}`, {datetime.date.today():%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores:",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+        *("| " + " | ".join(_cell(row.get(column, "")) for column in columns) + " |" for row in rows),
+        f"<!-- end of bench {name} -->",
+    ]
+    block = "\n".join(lines)
+    pattern = re.compile(rf"{re.escape(lines[0])}.*?{re.escape(lines[-1])}", re.DOTALL)
+    if pattern.search(page):
+        return pattern.sub(lambda _: block, page)
+    return (page.rstrip() + "\n\n" if page.strip() else "") + block + "\n"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")

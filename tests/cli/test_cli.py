@@ -49,3 +49,13 @@ def test_mistakes(
 def test_doctor_answers_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == 0
     assert "torch" in json.loads(capsys.readouterr().out)
+
+
+def test_a_page_keeps_its_words_and_gets_the_new_table() -> None:
+    from simengine.cli.bench import renewed
+
+    first = renewed("# Page\n", "mpm", [{"name": "a|b", "ours": 1.23456, "ratio": 2.0}])
+    assert first.startswith("# Page\n\n<!-- bench mpm -->") and "| a\\|b | 1.235 | 2 |" in first
+    second = renewed(first + "\nWords after.\n", "mpm", [{"name": "c", "ours": 3.0}, {"name": "d", "theirs": 4.0}])
+    assert "a\\|b" not in second and "| d |  | 4 |" in second and second.endswith("\nWords after.\n")
+    assert second.count("<!-- bench mpm -->") == 1
