@@ -6,9 +6,10 @@ import torch
 
 from simengine.constraint.blocks import Blocks
 from simengine.constraint.pde import AbstractPDE
+from simengine.constraint.stitching import StitchedFunctionals
 from simengine.ops.normal_equations import normal_equations
 from simengine.solve.conjugate_gradients import conjugate_gradients
-from simengine.solve.gram import AbstractGram, BlockTridiagonalGram, DenseGram, Linearisation
+from simengine.solve.gram import AbstractGram, BlockBandedGram, DenseGram, Linearisation
 from simengine.solve.system import AbstractSystem
 
 
@@ -29,6 +30,8 @@ class ExpertSystem(AbstractSystem):
         interface_weight: Weight of interface rows.
         ridge: Weight of omega itself.
     """
+
+    once_differentiable = "the hard-constraint layer is once differentiable: do without second derivatives"
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class ExpertSystem(AbstractSystem):
             *expanded,
         )
         self.size = local.shape[-1]
+        self._stitched = StitchedFunctionals(pde, blocks) if self.experts > 1 and pde.of_the_stitched_field else None
 
         def per_problem(value: torch.Tensor) -> torch.Tensor:
             return value.expand(samples, *value.shape).reshape(*shape, *value.shape[1:])
@@ -69,7 +73,7 @@ class ExpertSystem(AbstractSystem):
         self._interface = blocks.interface
         self._interface_weight = interface_weight * blocks.interface_weight
         self.chain = blocks.is_chain and self.experts > 1
-        self.gram: AbstractGram = BlockTridiagonalGram() if self.chain else DenseGram()
+        self.gram: AbstractGram = BlockBandedGram() if self.chain else DenseGram()
         self.offset: torch.Tensor | None = None
         with torch.no_grad():
             self._constant = self._constant_gram()
@@ -80,7 +84,8 @@ class ExpertSystem(AbstractSystem):
         """All functionals of u, shape (p, K, q)."""
         table, base = tensors[:2]
         omega = y.reshape(len(y), self.experts, self.size, 1)
-        return (table @ omega).squeeze(-1) + base
+        fields = (table @ omega).squeeze(-1) + base
+        return fields if self._stitched is None else self._stitched(fields)
 
     def _parameters(self, tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         return {
@@ -130,14 +135,24 @@ class ExpertSystem(AbstractSystem):
             return self._cost(y, self._take(which), which)
 
     def linearise(self, y: torch.Tensor, which: torch.Tensor) -> Linearisation:
-        """Normal equations of the sampled rows, plus those of the linear rows, which are assembled once."""
+        """Normal equations of the sampled rows, plus those of the linear rows, which are assembled once.
+
+        Where functionals of the stitched field enter, J is that of each expert's own functions, which is exact for
+        changes that all experts share, but the gradient is that of the cost: the iteration ends at its minimum.
+        """
         with torch.no_grad():
             tensors = self._take(which)
             fields = self._fields(y, tensors)
             values = self._look_up(fields, self._rows[0][which])
             data = tuple(d[which] for d in self._rows[1])
             linear = self._linear_gradient(y, fields, tensors, which)
-            return self._assemble(values, data, tensors, which, linear)
+            lin = self._assemble(values, data, tensors, which, linear)
+        if self._stitched is not None:
+            with torch.enable_grad():
+                z = y.detach().requires_grad_()
+                cost = self._cost(z, [t.detach() for t in tensors], which).sum()
+            lin["gradient"] = torch.autograd.grad(cost, z)[0]
+        return lin
 
     def _assemble(
         self,
@@ -248,13 +263,7 @@ class ExpertSystem(AbstractSystem):
     def solve_hessian(
         self, y: torch.Tensor, b: torch.Tensor, tensors: Sequence[torch.Tensor], *, gauss_newton: bool
     ) -> torch.Tensor:
-        """Conjugate gradients on the exact Hessian, preconditioned by the factors of J^T J; once differentiable.
-
-        Raises:
-            RuntimeError: A second derivative is asked for.
-        """
-        if b.requires_grad and torch.is_grad_enabled():
-            raise RuntimeError("the hard-constraint layer is once differentiable; do without create_graph")
+        """Conjugate gradients on the exact Hessian, preconditioned by the factors of J^T J; once differentiable."""
         which = torch.arange(len(y))
         lin = self.linearise(y.detach(), which)
         none = torch.zeros(len(y), dtype=y.dtype)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from simengine.solve.solution import Result, Solution, SolveError
-from simengine.solve.system import AbstractSystem
+from simengine.solve.system import AbstractCondition
 
 Iterate = Callable[[], tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]
 
@@ -19,7 +19,7 @@ class AbstractAdjoint(abc.ABC):
 
     @abc.abstractmethod
     def run(
-        self, iterate: Iterate, system: AbstractSystem
+        self, iterate: Iterate, system: AbstractCondition
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         """Run the iteration and return (y, status, stats) with y attached to the graph of `system.tensors`."""
 
@@ -44,7 +44,7 @@ class ImplicitAdjoint(AbstractAdjoint):
     strict: bool = True
 
     def run(
-        self, iterate: Iterate, system: AbstractSystem
+        self, iterate: Iterate, system: AbstractCondition
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         """Iterate without a graph, then attach the solution."""
         with torch.no_grad():
@@ -54,7 +54,7 @@ class ImplicitAdjoint(AbstractAdjoint):
         return y, status, stats
 
     def pull_back(
-        self, system: AbstractSystem, status: torch.Tensor, y: torch.Tensor, grad_y: torch.Tensor, tensors: Any
+        self, system: AbstractCondition, status: torch.Tensor, y: torch.Tensor, grad_y: torch.Tensor, tensors: Any
     ) -> tuple[torch.Tensor | None, ...]:
         """-v . dF/dtheta for every tensor that wants a gradient."""
         if self.strict:
@@ -67,10 +67,9 @@ class ImplicitAdjoint(AbstractAdjoint):
                     Solution(y, worst, {"status": status}),
                 )
         differentiable = torch.is_grad_enabled()  # a second derivative is wanted
-        if differentiable and self.gauss_newton:
-            raise RuntimeError(
-                "ImplicitAdjoint(gauss_newton=True) is once differentiable: use the exact Hessian, or no create_graph"
-            )
+        if differentiable and (self.gauss_newton or system.once_differentiable):
+            reason = "ImplicitAdjoint(gauss_newton=True) is once differentiable: use the exact Hessian"
+            raise RuntimeError(f"{system.once_differentiable or reason}, or no create_graph")
         with torch.enable_grad():
             v = system.solve_hessian(y, grad_y, tensors, gauss_newton=self.gauss_newton).to(y.dtype)
             if not self.strict:
@@ -83,17 +82,13 @@ class ImplicitAdjoint(AbstractAdjoint):
                     f"implicit gradient of problems {bad[:8]}: the Hessian is singular or not positive definite there, "
                     "so the solution is no strict minimum; add rows or a regularising one, or tighten the tolerance"
                 )
-            # partial derivative of v . F at fixed v and y: with respect to aliases that y and v do not depend on
-            aliases = [t.view_as(t) if t.requires_grad else t for t in tensors]
-            total = -(v * system.optimality(y, aliases)).sum()
-            wanted = [t for t in aliases if t.requires_grad]
-            found = list(torch.autograd.grad(total, wanted, create_graph=differentiable, allow_unused=True))
+            found = system.pull_back(y, v, tensors, differentiable=differentiable)
         if self.gauss_newton:
             self._warn(system, y, v, grad_y, tensors)
-        return tuple(found.pop(0) if t.requires_grad else None for t in tensors)
+        return found
 
     @staticmethod
-    def _warn(system: AbstractSystem, y: torch.Tensor, v: torch.Tensor, grad_y: torch.Tensor, tensors: Any) -> None:
+    def _warn(system: AbstractCondition, y: torch.Tensor, v: torch.Tensor, grad_y: torch.Tensor, tensors: Any) -> None:
         with torch.enable_grad():
             z = y.detach().requires_grad_()
             product = torch.autograd.grad((v * system.optimality(z, [t.detach() for t in tensors])).sum(), z)[0]
@@ -111,7 +106,7 @@ class _Implicit(torch.autograd.Function):
     def forward(
         ctx: Any,
         adjoint: ImplicitAdjoint,
-        system: AbstractSystem,
+        system: AbstractCondition,
         status: torch.Tensor,
         y: torch.Tensor,
         *tensors: torch.Tensor,
@@ -137,7 +132,7 @@ class UnrolledAdjoint(AbstractAdjoint):
     """
 
     def run(
-        self, iterate: Iterate, system: AbstractSystem
+        self, iterate: Iterate, system: AbstractCondition
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         """Iterate with a graph."""
         return iterate()

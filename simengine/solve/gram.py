@@ -8,7 +8,7 @@ import abc
 
 import torch
 
-from simengine.solve.block_cholesky import solve_block_cholesky
+from simengine.solve.block_cholesky import solve_block_banded
 
 Linearisation = dict[str, torch.Tensor]
 
@@ -64,47 +64,72 @@ class DenseGram(AbstractGram):
         return eigenvalues[:, 0] <= eigenvalues.shape[1] * torch.finfo(scale.dtype).eps * eigenvalues[:, -1]
 
 
-class BlockTridiagonalGram(AbstractGram):
-    """G of K coupled blocks of N unknowns: `"blocks"` (b, K, N, N) on, `"lower"` (b, K - 1, N, N) below the diagonal.
+class BlockDiagonalGram(AbstractGram):
+    """G of K blocks of N unknowns that know nothing of one another: `"blocks"` (b, K, N, N), and n = K N."""
 
-    n = K N, block by block. Cost O(K N^3), against O(K^3 N^3) dense.
+    def solve(self, lin: Linearisation, damping: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Every block as a dense problem of its own."""
+        blocks = lin["blocks"]
+        x = DenseGram().solve(
+            _one_by_one(lin), damping.repeat_interleave(blocks.shape[1]), b.reshape(-1, blocks.shape[-1])
+        )
+        failed = ~x.reshape(b.shape).isfinite().all(dim=1, keepdim=True)
+        return torch.where(failed, torch.nan, x.reshape(b.shape))
+
+    def product(self, lin: Linearisation, v: torch.Tensor) -> torch.Tensor:
+        """Block by block."""
+        return (lin["blocks"] @ v.reshape(*lin["blocks"].shape[:3], 1)).reshape(v.shape)
+
+    def rank_deficient(self, lin: Linearisation) -> torch.Tensor:
+        """Whether any block is."""
+        return DenseGram().rank_deficient(_one_by_one(lin)).reshape(lin["blocks"].shape[:2]).any(dim=1)
+
+
+def _one_by_one(lin: Linearisation) -> Linearisation:
+    blocks = lin["blocks"]
+    return {"gram": blocks.flatten(0, 1), "diagonal": lin["diagonal"].reshape(-1, blocks.shape[-1])}
+
+
+class BlockBandedGram(AbstractGram):
+    """G of K blocks of N unknowns, each coupled to the next, or to the next two.
+
+    `"blocks"` (b, K, N, N) on the diagonal, `"lower"` (b, K - 1, N, N) below it and, where blocks reach two neighbours,
+    `"second"` (b, K - 2, N, N) below that. n = K N, block by block. Cost O(K N^3), against O(K^3 N^3) dense.
     """
 
     def solve(self, lin: Linearisation, damping: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Block Cholesky of the system scaled to a unit diagonal."""
-        blocks, lower, scale = self._scaled(lin)
+        blocks, below, scale = self._scaled(lin)
         eye = torch.eye(blocks.shape[-1], dtype=b.dtype, device=b.device)
         rhs = b.view(scale.shape) * scale
-        x = solve_block_cholesky(blocks + damping[:, None, None, None] * eye, lower, rhs)
+        x = solve_block_banded(blocks + damping[:, None, None, None] * eye, below, rhs)
         return (scale * x).flatten(1)
 
     def product(self, lin: Linearisation, v: torch.Tensor) -> torch.Tensor:
-        """Diagonal blocks and both neighbours."""
-        blocks, lower = lin["blocks"], lin["lower"]
+        """Diagonal blocks and neighbours."""
+        blocks = lin["blocks"]
         x = v.reshape(*blocks.shape[:3], 1)
         y = blocks @ x
-        below, above = lower @ x[:, :-1], lower.mT @ x[:, 1:]
-        y = (
-            y
-            + torch.cat([torch.zeros_like(y[:, :1]), below], dim=1)
-            + torch.cat([above, torch.zeros_like(y[:, :1])], dim=1)
-        )
+        for d, band in enumerate(_below(lin), start=1):
+            gap = torch.zeros_like(y[:, :d])
+            y = y + torch.cat([gap, band @ x[:, :-d]], dim=1) + torch.cat([band.mT @ x[:, d:], gap], dim=1)
         return y.reshape(v.shape)
 
     def rank_deficient(self, lin: Linearisation) -> torch.Tensor:
         """Whether the scaled G less n times the rounding is no longer positive definite."""
-        blocks, lower, scale = self._scaled(lin)
+        blocks, below, scale = self._scaled(lin)
         shift = scale[0].numel() * torch.finfo(scale.dtype).eps
         eye = torch.eye(blocks.shape[-1], dtype=scale.dtype, device=scale.device)
-        x = solve_block_cholesky(blocks - shift * eye, lower, torch.ones_like(scale))
+        x = solve_block_banded(blocks - shift * eye, below, torch.ones_like(scale))
         return ~torch.isfinite(x).flatten(1).all(dim=1)
 
     @staticmethod
-    def _scaled(lin: Linearisation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        blocks, lower = lin["blocks"], lin["lower"]
+    def _scaled(lin: Linearisation) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+        blocks = lin["blocks"]
         scale = damping_diagonal(lin["diagonal"]).rsqrt().view(blocks.shape[:3])
-        return (
-            scale[..., :, None] * blocks * scale[..., None, :],
-            scale[:, 1:, :, None] * lower * scale[:, :-1, None, :],
-            scale,
-        )
+        below = [scale[:, d:, :, None] * band * scale[:, :-d, None, :] for d, band in enumerate(_below(lin), start=1)]
+        return scale[..., :, None] * blocks * scale[..., None, :], below, scale
+
+
+def _below(lin: Linearisation) -> list[torch.Tensor]:
+    return [lin[name] for name in ("lower", "second") if name in lin]

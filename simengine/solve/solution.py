@@ -16,6 +16,8 @@ class Result(enum.IntEnum):
     MAX_ITERATIONS = 3
     SINGULAR = 4
     NONFINITE = 5
+    WRONG_BRANCH = 6
+    INFEASIBLE = 7
 
     @property
     def remedy(self) -> str:
@@ -33,6 +35,10 @@ _REMEDIES = {
     "or loosen the tolerance",
     Result.SINGULAR: "the linear system of a step is singular; add damping or a regularising row",
     Result.NONFINITE: "the residual or its Jacobian is NaN or infinite; start inside the domain of the residual",
+    Result.WRONG_BRANCH: "a solution of the equations, but not of the kind that was asked for; start nearer to the one "
+    "sought, if there is one",
+    Result.INFEASIBLE: "no point was found at which the constraints hold; start elsewhere, or check that they do not "
+    "contradict one another",
 }
 
 
