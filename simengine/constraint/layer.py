@@ -107,19 +107,44 @@ class HardConstraint(nn.Module):
             ValueError: Shapes or dtype do not fit.
             SolveError: With `throw`, where an expert does not converge; names it.
         """
+        return self._solve(self._system(basis, parameters, base), basis, base, start)
+
+    def minimum(
+        self,
+        basis: torch.Tensor,
+        parameters: Mapping[str, torch.Tensor],
+        base: torch.Tensor | None = None,
+        *,
+        start: torch.Tensor | None = None,
+    ) -> tuple[Constrained, torch.Tensor]:
+        """Solve, and give the cost that is left, whose gradient needs no adjoint.
+
+        Where a cost is at its minimum in the weights, its gradient in all else is that with the weights held.
+
+        Returns:
+            What `forward` returns, without gradients, and half the sum of squares, shape (samples,), differentiable.
+        """
+        system = self._system(basis, parameters, base)
+        with torch.no_grad():
+            found = self._solve(system, basis, base, start)
+        return found, system.differentiable_cost(found.solution.value).reshape(len(basis), -1).sum(dim=1)
+
+    def _system(
+        self, basis: torch.Tensor, parameters: Mapping[str, torch.Tensor], base: torch.Tensor | None
+    ) -> ExpertSystem:
         self._check(basis, parameters, base)
-        samples, n, num = len(basis), basis.shape[-1], self.blocks.num_blocks
         table = self.pde.table(basis)
         base_table = None if base is None else self.pde.table(base.unsqueeze(-1)).squeeze(-1)
-        system = ExpertSystem(
+        return ExpertSystem(
             self.pde, self.blocks, table, base_table, dict(parameters), coupled=self.coupled, **self.options
         )
-        if start is None:
-            y0 = system.linear_start()
-        else:
-            y0 = start.detach().reshape(-1, system.experts * n)
+
+    def _solve(
+        self, system: ExpertSystem, basis: torch.Tensor, base: torch.Tensor | None, start: torch.Tensor | None
+    ) -> Constrained:
+        y0 = system.linear_start() if start is None else start.detach().reshape(-1, system.experts * system.size)
         solution = solve_system(system, y0, solver=self.solver, adjoint=self.adjoint, throw=self.throw)
-        weights = solution.value.reshape(samples, num, n)
+        weights = solution.value.reshape(len(basis), self.blocks.num_blocks, system.size)
         return Constrained(self.stitch(basis, weights, base), weights, solution)
 
     def stitch(self, basis: torch.Tensor, weights: torch.Tensor, base: torch.Tensor | None = None) -> torch.Tensor:
