@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from simengine.kernels import contact
+from simengine.kernels import signed_distance as shapes
 from simengine.mpm.boundaries import MODES, Vector, keep
 from simengine.ops.mesh import signed_distance
 from simengine.ops.mpm import SignedDistance
@@ -126,7 +126,7 @@ class Plane(AbstractBody):
         width: Of the layer over which contact sets in [m]; None for one cell.
     """
 
-    shape = contact.PLANE
+    shape = shapes.PLANE
     normal: torch.Tensor
 
     def __init__(
@@ -167,7 +167,7 @@ class Sphere(AbstractBody):
         width: Of the layer over which contact sets in [m]; None for one cell.
     """
 
-    shape = contact.SPHERE
+    shape = shapes.SPHERE
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class Box(AbstractBody):
         width: Of the layer over which contact sets in [m]; None for one cell.
     """
 
-    shape = contact.BOX
+    shape = shapes.BOX
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class Capsule(AbstractBody):
         width: Of the layer over which contact sets in [m]; None for one cell.
     """
 
-    shape = contact.CAPSULE
+    shape = shapes.CAPSULE
 
     def __init__(
         self,
@@ -290,7 +290,7 @@ class MeshBody(AbstractBody):
         ValueError: An argument is out of range, or the triangles enclose nothing.
     """
 
-    shape = contact.FIELD
+    shape = shapes.FIELD
 
     def __init__(
         self,

@@ -8,18 +8,18 @@ import torch
 import warp as wp
 from torch.autograd.function import once_differentiable
 
-from simengine.kernels import contact, mpm_adjoint
 from simengine.kernels import mpm as kernels
+from simengine.kernels import mpm_adjoint, signed_distance
 from simengine.kernels.mpm_stencil import BLOCK
 from simengine.ops import bridge
 from simengine.ops.constitutive import matrix, still, vector
 
 _FIELDS = {
-    kernels.BAD_STRESS: "the stress (or F) is not finite",
-    kernels.BAD_X: "the position is not finite",
-    kernels.BAD_V: "the velocity is not finite",
-    kernels.BAD_C: "the velocity gradient C is not finite",
-    kernels.BAD_F: "the deformation gradient F is not finite",
+    kernels.BAD_STRESS: ("tau", "the stress (or F)"),
+    kernels.BAD_X: ("x", "the position"),
+    kernels.BAD_V: ("v", "the velocity"),
+    kernels.BAD_C: ("C", "the velocity gradient C"),
+    kernels.BAD_F: ("F", "the deformation gradient F"),
 }
 
 
@@ -49,6 +49,16 @@ class SignedDistance:
         self.coefficients, self.half_size = coefficients, half_size
 
 
+def _error(code: int, step: int, particle: int) -> SimulationError:
+    where = f"step {step}, particle {particle}"
+    if code == kernels.LEFT_GRID:
+        message = f"{where}: the particle left the grid; use a larger grid, a smaller dt or walls that hold it"
+        return SimulationError(message, step=step, particle=particle, field="grid")
+    field, what = _FIELDS[code]
+    message = f"{where}: {what} is not finite; the time step is probably too large"
+    return SimulationError(message, step=step, particle=particle, field=field)
+
+
 @dataclasses.dataclass(frozen=True)
 class Grid:
     """What a step needs besides tensors.
@@ -57,7 +67,7 @@ class Grid:
         size: Nodes per axis.
         dx: Spacing of nodes [m].
         dt: Time step [s].
-        gravity: Acceleration [m/s^2].
+        gravity: Acceleration [m/s^2]; the table may add another, which has a gradient.
         epsilon: Added to a node's mass [kg] where momentum is divided by it.
         faces: Contact of the six faces (-x, +x, -y, ...): 0 none, 1 sticky, 2 separating.
         thickness: Nodes below this index, or above size - thickness, are in a face's layer.
@@ -89,13 +99,13 @@ class Grid:
                 )
 
 
-def _rigid_bodies(grid: Grid, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def rigid_bodies(grid: Grid, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The arrays `kinds` and `field` of the grid kernels."""
-    kinds = torch.zeros(len(grid.kinds), contact.KIND_COLUMNS, dtype=torch.int32)
+    kinds = torch.zeros(len(grid.kinds), signed_distance.KIND_COLUMNS, dtype=torch.int32)
     fields, start = iter(grid.fields), 0
     for row, kind in zip(kinds, grid.kinds, strict=True):
         row[:2] = torch.tensor(kind)
-        if kind[0] == contact.FIELD:
+        if kind[0] == signed_distance.FIELD:
             shape = next(fields).coefficients.shape
             row[2:] = torch.tensor([start, *shape])
             start += shape.numel()
@@ -132,7 +142,7 @@ class Workspace:
         self.flag_tensor = torch.zeros(3, dtype=torch.int32, device=like.device)
         self.flag = bridge.array(self.flag_tensor)
         self.faces = bridge.array(torch.tensor(grid.faces, dtype=torch.int32, device=like.device))
-        kinds, field = _rigid_bodies(grid, like)
+        kinds, field = rigid_bodies(grid, like)
         self.kinds = (
             bridge.array(kinds) if len(kinds) else wp.zeros(kinds.shape, dtype=wp.int32, device=self.faces.device)
         )
@@ -169,20 +179,7 @@ class Workspace:
         if code == 0:
             return
         self.flag_tensor.zero_()
-        where = f"step {step}, particle {particle}"
-        if code == kernels.LEFT_GRID:
-            message = f"{where}: the particle left the grid; use a larger grid, a smaller dt or walls that hold it"
-            raise SimulationError(message, step=step, particle=particle, field="grid")
-        field = {
-            kernels.BAD_STRESS: "tau",
-            kernels.BAD_X: "x",
-            kernels.BAD_V: "v",
-            kernels.BAD_C: "C",
-            kernels.BAD_F: "F",
-        }[code]
-        raise SimulationError(
-            f"{where}: {_FIELDS[code]}; the time step is probably too large", step=step, particle=particle, field=field
-        )
+        raise _error(code, step, particle)
 
 
 _workspaces: dict[tuple[Any, ...], Workspace] = {}
@@ -325,6 +322,7 @@ def step(
     Raises:
         ValueError: A shape does not fit.
         SimulationError: A particle left the grid or a field is not finite (CPU).
+        RuntimeError: Taichi is to run and is not installed.
     """
     n = len(x)
     expected = {
@@ -343,5 +341,39 @@ def step(
             raise TypeError(f"{name} must be {x.dtype} as x is, got {tensor.dtype}; convert with .to(x.dtype)")
     if table.ndim != 3 or table.shape[1] != 1 + len(grid.kinds) or table.shape[2] != 23 or not len(table):
         raise ValueError(f"table must have shape (rows, {1 + len(grid.kinds)}, 23), got {tuple(table.shape)}")
-    tensors = [t.contiguous() for t in (x, v, C, F, tau, mass, volume)]
-    return _Step.apply(*tensors, table.to(x.dtype).contiguous(), grid, number)
+    x, v, C, F, tau, mass, volume = (t.contiguous() for t in (x, v, C, F, tau, mass, volume))
+    table = table.to(x.dtype).contiguous()
+    chosen = bridge.backend("warp", "taichi", on=x)
+    if chosen == "warp":
+        return _Step.apply(x, v, C, F, tau, mass, volume, table, grid, number)
+    _raise_invalid(x, v, C, tau, grid, number)
+    if chosen == "taichi" and n:
+        from simengine.ops import mpm_taichi
+
+        return mpm_taichi.step(x, v, C, F, tau, mass=mass, volume=volume, table=table, grid=grid, number=number)
+    from simengine.ops import mpm_reference
+
+    return mpm_reference.step(x, v, C, F, tau, mass=mass, volume=volume, table=table, grid=grid, number=number)
+
+
+def _raise_invalid(x: torch.Tensor, v: torch.Tensor, C: torch.Tensor, tau: torch.Tensor, grid: Grid, step: int) -> None:
+    """Raise what the kernels of Warp record, for those that do not look.
+
+    Raises:
+        SimulationError: A particle left the grid or a field is not finite.
+    """
+    size, periodic = (torch.tensor(value, device=x.device) for value in (grid.size, grid.periodic))
+    t = x.detach() / grid.dx - 0.5
+    inside = ((t >= 0) & (t < size - 2) | periodic & (t.abs() < 1e6)).all(1)
+    wrong = torch.zeros(len(x), dtype=torch.int32, device=x.device)
+    wrong[~inside] = kernels.LEFT_GRID
+    for code, tensor in (
+        (kernels.BAD_X, x),
+        (kernels.BAD_C, C),
+        (kernels.BAD_V, v),
+        (kernels.BAD_STRESS, tau),
+    ):
+        wrong[~torch.isfinite(tensor.detach()).flatten(1).all(1)] = code
+    found = wrong.nonzero()
+    if len(found):
+        raise _error(int(wrong[found[0, 0]]), step, int(found[0, 0]))
