@@ -5,6 +5,7 @@ The loss is an expectation over views, lights and weathers (the batch), brightne
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import nn
@@ -53,6 +54,22 @@ class PaintTexture(nn.Module):
     def forward(self) -> torch.Tensor:
         """The texture, shape (rows, columns, 3)."""
         return self.albedo[0] + (self.albedo[1] - self.albedo[0]) * torch.sigmoid(self.logits)
+
+    @torch.no_grad()
+    def set(self, texture: torch.Tensor) -> None:
+        """Take a texture of the same size; albedos at the bounds are kept 1 % away from them.
+
+        Raises:
+            ValueError: The size differs, or an albedo lies outside the bounds.
+        """
+        low, high = self.albedo
+        if texture.shape != self.logits.shape:
+            raise ValueError(f"texture: expected shape {tuple(self.logits.shape)}, got {tuple(texture.shape)}")
+        share = (texture - low) / (high - low)
+        if not bool(((share >= -1e-6) & (share <= 1 + 1e-6)).all()):
+            expected = f"albedos in [{low:g}, {high:g}]"
+            raise ValueError(f"texture: expected {expected}, got {float(texture.min()):g}..{float(texture.max()):g}")
+        self.logits.copy_(torch.logit(share, eps=0.01))
 
 
 def random_texture(
@@ -142,10 +159,19 @@ def augment(
     return images, torch.minimum(corners.clamp(min=0), size).view(b, 4)
 
 
+Evasion = Literal["best", "all", "soft"]
+
+
 def evasion_loss(
-    detector: Detector, images: torch.Tensor, boxes: torch.Tensor, *, overlap: float = 0.5, kind: int | None = None
+    detector: Detector,
+    images: torch.Tensor,
+    boxes: torch.Tensor,
+    *,
+    overlap: float = 0.5,
+    kind: int | None = None,
+    over: Evasion = "best",
 ) -> torch.Tensor:
-    """Mean of -log(1 - s), s the best score of a box that overlaps the object (DTA, eq. 7; stealth loss of ACTIVE).
+    """Mean of -log(1 - s), s the scores before suppression of boxes that overlap the object.
 
     Args:
         detector: Its `dense` is used.
@@ -153,10 +179,16 @@ def evasion_loss(
         boxes: True boxes [pixels], shape (b, 4).
         overlap: Smallest IoU of the boxes that count; 0 for all boxes.
         kind: Class whose score counts; None for the best of all classes.
+        over: `"best"`: the best score of a picture (DTA, eq. 7; stealth loss of ACTIVE); `"all"`: the sum over all that
+            count, so that the second best does not take the place of the best; `"soft"`: as `"all"`, but scores count
+            by a logistic function of their IoU, 0.1 wide, so that pushing a box off the object is a way too.
     """
     found, scores = checked_dense(detector, images)
     score = scores.amax(-1) if kind is None else scores[..., kind]
-    with torch.no_grad():
-        counts = box_iou(found, boxes[:, None]) >= overlap
-    best = (score * counts).amax(1)
-    return -torch.log1p(-best.clamp(max=1 - 1e-6)).mean()
+    iou = box_iou(found, boxes[:, None])
+    if over == "soft":
+        counts = torch.sigmoid((iou - overlap) / 0.1)
+    else:
+        counts = (iou.detach() >= overlap).to(score.dtype)
+    lost = -torch.log1p(-(score * counts).clamp(max=1 - 1e-6))
+    return (lost.amax(1) if over == "best" else lost.sum(1)).mean()

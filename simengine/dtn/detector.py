@@ -101,7 +101,7 @@ class AbstractDetector(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """Training loss for pictures (b, 3, h, w) with one object each, boxes (b, 4) [pixels]."""
+        """Training loss for pictures (b, 3, h, w) with one object each, boxes (b, 4) [pixels], of no area for none."""
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> list[Detections]:
@@ -147,6 +147,11 @@ def _cells(h: int, w: int, stride: int, like: torch.Tensor) -> torch.Tensor:
     """Middles (x, y) of the cells [pixels], shape (h w, 2), row by row."""
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
     return ((torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride).to(like)
+
+
+def shown(boxes: torch.Tensor) -> torch.Tensor:
+    """Which boxes (..., 4) have an area; those without stand for pictures that show no object."""
+    return (boxes[..., 2:] > boxes[..., :2]).all(-1)
 
 
 def _check_size(images: torch.Tensor) -> None:
@@ -201,20 +206,22 @@ class CentreDetector(AbstractDetector):
         """Focal loss of the heat map plus L1 of centre and log size at and about the centre."""
         maps = self._maps(images)
         h, w = maps.shape[2:]
-        centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+        present = shown(boxes).to(maps.dtype)[:, None]
+        centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, ((boxes[:, 2:] - boxes[:, :2]) / 2).clamp(min=0.5)
         cells = _cells(h, w, self.stride, maps)
         column = (centre[:, 0] / self.stride).long().clamp(0, w - 1)
         row = (centre[:, 1] / self.stride).long().clamp(0, h - 1)
         peak = row * w + column
         sigma = (half / 3).clamp(min=self.stride / 2)
         gauss = torch.exp(-(((cells[None] - cells[peak][:, None]) / sigma[:, None]) ** 2).sum(-1) / 2)
-        heat = gauss.scatter(1, peak[:, None], 1.0)
+        gauss = gauss * present
+        heat = gauss.scatter(1, peak[:, None], present)
         values = maps.flatten(2).transpose(1, 2)
         near = gauss * (gauss > 0.4)
         offset = (centre[:, None] - cells[None]) / self.stride
         target = torch.cat([offset, torch.log(half / 8.0)[:, None].expand(-1, h * w, -1)], -1)
         error = (values[..., 1:] - target).abs() * values.new_tensor([0.5, 0.5, 2.0, 2.0])
-        return focal_loss(values[..., 0], heat) + (error.sum(-1) * near).sum() / near.sum()
+        return focal_loss(values[..., 0], heat) + (error.sum(-1) * near).sum() / near.sum().clamp(min=1.0)
 
 
 ANCHORS = ((20.0, 14.0), (34.0, 20.0), (34.0, 34.0), (56.0, 30.0))  # width, height [pixels]
@@ -259,9 +266,10 @@ class AnchorDetector(AbstractDetector):
         corners = torch.cat([anchors[:, :2] - anchors[:, 2:] / 2, anchors[:, :2] + anchors[:, 2:] / 2], 1)
         overlap = box_iou(corners[None], boxes[:, None])
         best = overlap.max(1, keepdim=True).values
-        positive = (overlap >= 0.5) | (overlap == best)
+        positive = ((overlap >= 0.5) | (overlap == best)) & shown(boxes)[:, None]
         target = torch.where(positive, 1.0, torch.where(overlap > 0.35, 0.7, 0.0))
-        centre, size = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2, boxes[:, None, 2:] - boxes[:, None, :2]
+        centre = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+        size = (boxes[:, None, 2:] - boxes[:, None, :2]).clamp(min=1.0)
         wanted = torch.cat([(centre - anchors[:, :2]) / anchors[:, 2:], torch.log(size / anchors[:, 2:])], -1)
-        error = ((values[..., 1:] - wanted).abs().sum(-1) * positive).sum() / positive.sum()
+        error = ((values[..., 1:] - wanted).abs().sum(-1) * positive).sum() / positive.sum().clamp(min=1)
         return focal_loss(values[..., 0], target) + 2.0 * error

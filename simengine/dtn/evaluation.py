@@ -1,4 +1,4 @@
-"""Average precision by cells of camera and weather, with bootstrap intervals; one object in each picture."""
+"""Average precision by cells of camera and weather, with bootstrap intervals; at most one object in a picture."""
 
 import dataclasses
 import itertools
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
-from simengine.dtn.detector import Detector, box_iou
+from simengine.dtn.detector import Detector, box_iou, shown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,12 +18,26 @@ class DetectionTable:
         score: Shape (k,).
         iou: Overlap with the object of that picture, shape (k,).
         pictures: Number of pictures.
+        shown: Which pictures show the object, shape (pictures,); all of them if None. The others can only be mistaken.
     """
 
     picture: torch.Tensor
     score: torch.Tensor
     iou: torch.Tensor
     pictures: int
+    shown: torch.Tensor | None = None
+
+    @property
+    def objects(self) -> torch.Tensor:
+        """1 for pictures that show the object, else 0, shape (pictures,)."""
+        return torch.ones(self.pictures) if self.shown is None else self.shown.float()
+
+    def part(self, pictures: torch.Tensor) -> "DetectionTable":
+        """The table of some of the pictures, shape (m,), integers."""
+        place = torch.full((self.pictures,), -1).scatter(0, pictures, torch.arange(len(pictures)))
+        keep = place[self.picture] >= 0
+        shown = None if self.shown is None else self.shown[pictures]
+        return DetectionTable(place[self.picture][keep], self.score[keep], self.iou[keep], len(pictures), shown)
 
     def correct(self, threshold: float) -> torch.Tensor:
         """Which detections count as the object: the best of each picture that overlaps it by at least `threshold`."""
@@ -42,17 +56,17 @@ class DetectionTable:
         weight = torch.ones(self.pictures) if weight is None else weight
         seen = weight[..., self.picture].double()
         good = self.correct(threshold).double() * seen
-        recall = good.cumsum(-1) / weight.double().sum(-1, keepdim=True).clamp(min=1e-12)
+        recall = good.cumsum(-1) / (weight * self.objects).double().sum(-1, keepdim=True).clamp(min=1e-12)
         precision = good.cumsum(-1) / seen.cumsum(-1).clamp(min=1e-12)
         envelope = precision.flip(-1).cummax(-1).values.flip(-1)
         step = torch.diff(recall, dim=-1, prepend=torch.zeros_like(recall[..., :1]))
         return (step * envelope).sum(-1)
 
     def missed(self, *, score: float = 0.5, threshold: float = 0.5) -> torch.Tensor:
-        """Which pictures show the object to no detection above `score`, shape (n,)."""
+        """Which of the pictures with the object have no detection above `score` on it, shape (number of them,)."""
         found = torch.zeros(self.pictures, dtype=torch.bool)
         found[self.picture[(self.score >= score) & (self.iou >= threshold)]] = True
-        return ~found
+        return ~found[self.objects > 0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +87,7 @@ def detect(detector: Detector, batches: Iterable[torch.Tensor], boxes: torch.Ten
     Args:
         detector: Its `predict` is used; labels are not looked at.
         batches: Encoded pictures (b, 3, h, w), batch by batch.
-        boxes: True boxes (x0, y0, x1, y1) [pixels] of all pictures, shape (n, 4).
+        boxes: True boxes (x0, y0, x1, y1) [pixels] of all pictures, shape (n, 4); of no area where there is no object.
 
     Raises:
         ValueError: The detector returns what is no list of detections, or as many pictures as boxes do not come.
@@ -98,7 +112,8 @@ def detect(detector: Detector, batches: Iterable[torch.Tensor], boxes: torch.Ten
         raise ValueError(f"boxes: expected one for every picture, at least one, got {len(boxes)} for {count} pictures")
     scores = torch.cat(score)
     order = scores.argsort(descending=True, stable=True)
-    return DetectionTable(torch.tensor(picture, dtype=torch.long)[order], scores[order], torch.cat(iou)[order], count)
+    index = torch.tensor(picture, dtype=torch.long)[order]
+    return DetectionTable(index, scores[order], torch.cat(iou)[order], count, shown(boxes))
 
 
 def bootstrap(
@@ -135,27 +150,26 @@ def precision_gap(predicted: DetectionTable, rendered: DetectionTable, threshold
 
 
 def cells(
-    table: DetectionTable, values: torch.Tensor, edges: Sequence[float], threshold: float = 0.5
+    table: DetectionTable, conditions: Mapping[str, tuple[torch.Tensor, Sequence[float]]], threshold: float = 0.5
 ) -> list[tuple[str, int, Estimate]]:
-    """AP by intervals of a condition.
+    """AP by intervals of one condition, or of several together.
 
     Args:
         table: Detections.
-        values: The condition of each picture, shape (n,).
-        edges: Increasing bounds of the cells.
+        conditions: By name: its value in each picture, shape (n,), and the increasing bounds of its intervals.
         threshold: Smallest overlap of a correct detection.
 
     Returns:
-        Interval, number of pictures, AP; cells without pictures are left out.
+        Name of the cell, number of pictures that show the object, AP; cells without such pictures are left out.
     """
     rows = []
-    for low, high in itertools.pairwise(edges):
-        inside = (values >= low) & (values < high)
-        if not bool(inside.any()):
+    for bounds in itertools.product(*(itertools.pairwise(edges) for _, edges in conditions.values())):
+        inside = torch.ones(table.pictures, dtype=torch.bool)
+        for (values, _), (low, high) in zip(conditions.values(), bounds, strict=True):
+            inside &= (values >= low) & (values < high)
+        number = int((table.objects * inside).sum())
+        if not number:
             continue
-        where = inside.nonzero().flatten()
-        place = torch.full((table.pictures,), -1).scatter(0, where, torch.arange(len(where)))
-        keep = place[table.picture] >= 0
-        part = DetectionTable(place[table.picture][keep], table.score[keep], table.iou[keep], len(where))
-        rows.append((f"{low:g} to {high:g}", len(where), average_precision(part, threshold)))
+        name = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in zip(conditions, bounds, strict=True))
+        rows.append((name, number, average_precision(table.part(inside.nonzero().flatten()), threshold)))
     return rows

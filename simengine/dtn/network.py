@@ -23,7 +23,7 @@ from simengine.render.tone import ToneCurve, encode_srgb
 Head = Literal["dtn4", "ntr2", "efe", "linear"]
 Extractor = Literal["conv", "residual", "dense", "unet"]
 MAPS = {"dtn4": 4, "ntr2": 2, "efe": 2, "linear": 1}
-GEOMETRY_CHANNELS = 7
+GEOMETRY_CHANNELS = 11
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,8 +34,9 @@ class Reference:
         picture: Encoded, in [0, 1], shape (n, 3, h, w).
         object: Share covered by the object, shape (n, 1, h, w).
         grey: Linear albedo of the paint in the picture.
-        geometry: Paint coverage, normal, cosine to the viewer, distance / 10 m, height [m] over the object, shape
-            (n, 7, h, w); None where only the picture is at hand.
+        geometry: Paint coverage, normal, cosine to the viewer, distance / 10 m, height [m], direction that a mirror
+            there shows, Schlick's (1 - cosine)^5, over the object, shape (n, 11, h, w); None where only the picture is
+            at hand.
         tone: The tone curve of the picture; None where unknown.
     """
 
@@ -74,10 +75,12 @@ def reference_of(views: ViewSet, *, grey: float = 0.5) -> Reference:
     offset = views.eye[:, :, None, None] - views.position
     distance = offset.norm(dim=1, keepdim=True)
     covered = views.object > 0
-    facing = (views.normal * offset).sum(1, keepdim=True) / distance.clamp(min=1e-6)
-    geometry = torch.cat(
-        [views.paint, *(value * covered for value in (views.normal, facing, distance / 10, views.position[:, 2:]))], 1
-    )
+    to_eye = offset / distance.clamp(min=1e-6)
+    facing = (views.normal * to_eye).sum(1, keepdim=True)
+    mirrored = 2 * facing * views.normal - to_eye
+    grazing = (1 - facing.clamp(0, 1)) ** 5
+    values = (views.normal, facing, distance / 10, views.position[:, 2:], mirrored, grazing)
+    geometry = torch.cat([views.paint, *(value * covered for value in values)], 1)
     picture = views.picture(torch.full((1, 3, 1, 1), grey))
     return Reference(picture=picture, object=views.object, grey=grey, geometry=geometry, tone=views.tone)
 
@@ -85,14 +88,14 @@ def reference_of(views: ViewSet, *, grey: float = 0.5) -> Reference:
 class _Block(nn.Module):
     """Two 3 x 3 convolutions: plain, with a residual connection, or densely connected."""
 
-    def __init__(self, inputs: int, outputs: int, kind: Extractor) -> None:
+    def __init__(self, inputs: int, outputs: int, kind: Extractor, normalise: bool) -> None:
         super().__init__()
         self.kind = kind
         grown = inputs + outputs if kind == "dense" else outputs
         self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.second = nn.Conv2d(grown, outputs, 3, padding=1)
         self.skip = nn.Conv2d(inputs, outputs, 1) if kind == "residual" else None
-        self.norm = nn.GroupNorm(min(8, outputs // 4), outputs)
+        self.norm = nn.GroupNorm(min(8, outputs // 4), outputs) if normalise else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.relu(self.first(x))
@@ -101,17 +104,21 @@ class _Block(nn.Module):
 
 
 class _EncoderDecoder(nn.Module):
-    """Halves the picture `depth` times and doubles it again; `unet` hands the finer features across."""
+    """Halves the picture `depth` times and doubles it again; `across` hands the finer features across."""
 
-    def __init__(self, inputs: int, outputs: int, *, kind: Extractor, width: int, depth: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, kind: Extractor, width: int, depth: int, across: bool, normalise: bool
+    ) -> None:
         super().__init__()
         block: Extractor = "residual" if kind == "unet" else kind
-        self.across = kind == "unet"
+        self.across = across or kind == "unet"
         widths = [width * min(2**k, 4) for k in range(depth + 1)]
         self.stem = nn.Conv2d(inputs, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(_Block(widths[k], widths[k + 1], block) for k in range(depth))
+        self.down = nn.ModuleList(_Block(widths[k], widths[k + 1], block, normalise) for k in range(depth))
         extra = [widths[k] if self.across else 0 for k in range(depth)]
-        self.up = nn.ModuleList(_Block(widths[k + 1] + extra[k], widths[k], block) for k in reversed(range(depth)))
+        self.up = nn.ModuleList(
+            _Block(widths[k + 1] + extra[k], widths[k], block, normalise) for k in reversed(range(depth))
+        )
         self.out = nn.Conv2d(widths[0], outputs, 3, padding=1)
         nn.init.zeros_(self.out.weight)
 
@@ -136,6 +143,9 @@ class TransformationNetwork(nn.Module):
         geometry: Whether the extractor also sees the geometry buffers.
         width: Channels at full size; up to four times as many below.
         depth: How often the picture is halved; both its sides must divide by 2 to this power.
+        skips: Whether the extractor hands its finer features across, encoder to decoder; `"unet"` always does.
+        normalise: Whether its blocks normalise groups of channels; then what a pixel gets depends on how much of the
+            picture the object fills.
     """
 
     def __init__(
@@ -146,6 +156,8 @@ class TransformationNetwork(nn.Module):
         geometry: bool = True,
         width: int = 16,
         depth: int = 4,
+        skips: bool = True,
+        normalise: bool = True,
     ) -> None:
         super().__init__()
         if head not in MAPS:
@@ -155,7 +167,15 @@ class TransformationNetwork(nn.Module):
         self.head, self.geometry, self.depth = head, geometry, depth
         # the published networks see the object alone; ours the whole picture, since haze shows on what is behind
         inputs = 3 + (1 + GEOMETRY_CHANNELS if geometry else 1)
-        self.extract = _EncoderDecoder(inputs, 3 * MAPS[head], kind=extractor, width=width, depth=depth)
+        self.extract = _EncoderDecoder(
+            inputs,
+            3 * MAPS[head],
+            kind=extractor,
+            width=width,
+            depth=depth,
+            across=skips,
+            normalise=normalise,
+        )
 
     def maps(self, reference: Reference) -> torch.Tensor:
         """What the views do to a texture, shape (n, k, 3, h, w), k as in MAPS.

@@ -122,7 +122,7 @@ class ViewSampler:
 
     def render(
         self,
-        surface: RaySurface,
+        surface: RaySurface | None,
         index: int,
         size: tuple[int, int],
         *,
@@ -131,11 +131,27 @@ class ViewSampler:
         paint: torch.Tensor | None = None,
         repetitions_per_metre: float = 0.0,
     ) -> RayBuffers:
-        """Cast view `index` of an object; the options are those of `simengine.ops.raycast.raycast`."""
+        """Cast view `index` of an object; the options are those of `simengine.ops.raycast.raycast`.
+
+        Args:
+            surface: The object; None shows its surroundings alone.
+            index: Of the view.
+            size: Height and width [pixels].
+            samples: Per pixel and axis.
+            sky_rays: Per sample.
+            paint: Linear albedo, a texture (rows, columns, 3); None for a mid grey.
+            repetitions_per_metre: 0 puts `paint` on by uv, above 0 triplanar.
+
+        Raises:
+            ValueError: There is neither an object nor anything around it.
+        """
         scene = surface
         if self.boxes:
             yaw = math.radians(self.conditions(index)["yaw"])
-            scene = surface.joined(surroundings((self.seed << 20) + index, number=self.boxes, away_from=yaw))
+            around = surroundings((self.seed << 20) + index, number=self.boxes, away_from=yaw)
+            scene = around if surface is None else surface.joined(around)
+        if scene is None:
+            raise ValueError("boxes: a view without the object needs other bodies to show, got 0; set views.boxes")
         camera = self.camera(index, size)
         return raycast(
             scene,
@@ -220,6 +236,27 @@ class ViewSet:
         return torch.stack([boxes[0][:, 0], boxes[1][:, 0], boxes[0][:, 1], boxes[1][:, 1]], 1).float()
 
 
+def object_crops(views: ViewSet, side: int) -> ViewSet:
+    """The parts of `side` x `side` pixels about the middle of the object, shifted to lie within the pictures.
+
+    Raises:
+        ValueError: The pictures are smaller, or a view shows no object.
+    """
+    size = torch.tensor(views.size)
+    if not 0 < side <= int(size.min()):
+        raise ValueError(f"side: expected 1 to {int(size.min())} pixels, got {side}")
+    boxes = views.boxes()
+    middle = ((boxes[:, :2] + boxes[:, 2:]) / 2).long().flip(1)  # row, column
+    corners = torch.minimum((middle - side // 2).clamp(min=0), size - side).tolist()
+
+    def cut(value: torch.Tensor) -> torch.Tensor:
+        if value.dim() != 4:
+            return value
+        return torch.stack([v[:, y : y + side, x : x + side] for v, (y, x) in zip(value, corners, strict=True)])
+
+    return ViewSet(**{name: cut(value) for name, value in views.tensors().items()}, tone=views.tone)
+
+
 def stack_views(
     buffers: Sequence[RayBuffers],
     cameras: Sequence[PinholeCamera],
@@ -248,7 +285,7 @@ def stack_views(
 
 
 def render_views(
-    surface: RaySurface,
+    surface: RaySurface | None,
     sampler: ViewSampler,
     indices: Sequence[int],
     size: tuple[int, int],
@@ -257,7 +294,7 @@ def render_views(
     samples: int = 2,
     sky_rays: int = 4,
 ) -> ViewSet:
-    """Render the views with these indices.
+    """Render the views with these indices; without the object where `surface` is None.
 
     About 0.07 s of CPU a view at 96 x 96 with 2 x 2 samples and 4 sky rays.
     """

@@ -1,10 +1,11 @@
 """Robustness of a detector: how well it sees, the texture it sees worst, and the detector retrained against it.
 
-Four stages in one training: the detector, the texture, the hardened detector, the same attack anew on the hardened one.
+Stages of one training: the detector, the textures, the hardened detector, the same attack anew on the hardened one; a
+network as the pipeline of the attacks and a second detector, shown what fools the first, where the scene asks for them.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,28 +16,37 @@ from simengine.dtn.camouflage import (
     PaintTexture,
     augment,
     evasion_loss,
-    naive_texture,
     palette_distance,
-    random_texture,
     total_variation,
 )
-from simengine.dtn.detector import AbstractDetector
-from simengine.dtn.evaluation import DetectionTable, average_precision, cells, detect, precision_gap
+from simengine.dtn.detector import AbstractDetector, Detector
+from simengine.dtn.network import TransformationNetwork, reference_of
 from simengine.dtn.texture import TextureMap, texture_map
-from simengine.dtn.views import CONDITIONS, ViewSet
-from simengine.fit.dtn import DetectorTraining, Paint, make_detector, natural_paint, pictures, scene_views, varied_paint
+from simengine.dtn.views import ViewSet
+from simengine.fit.detector import DetectorTraining, HardeningTraining, empty_views, make_detector, natural_paint
+from simengine.fit.dtn import NetworkTraining, make_network, scene_views
 from simengine.fit.gradient import GradientTraining
-from simengine.fit.pictures import comparison
 from simengine.fit.training import AbstractTraining
 from simengine.io import checkpoint
-from simengine.render.tone import decode_srgb
-from simengine.view.report import Block, Picture, Table, write_report
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.scene.dtn import CamouflageSpec, DetectorSpec, DTNScene
+    from simengine.scene.dtn import CamouflageSpec, DTNScene
 
-CELLS = {"distance": (6, 8, 10, 12, 14), "pitch": (4, 16, 28, 40), "yaw": (0, 90, 180, 270, 360), "haze": (0, 1e-9, 1)}
+Predictor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # indices (b,), paint (b, 3, h, w) -> pictures
+
+
+def network_predictor(network: TransformationNetwork, views: ViewSet) -> Predictor:
+    """Pictures of views as a network predicts them from their grey references."""
+    with torch.no_grad():
+        reference = reference_of(views)
+        maps = torch.cat([network.maps(reference[k : k + 8]) for k in range(0, len(views), 8)])
+    return lambda index, paint: network.apply_maps(maps[index], reference[index], paint)
+
+
+def affine_predictor(views: ViewSet) -> Predictor:
+    """Pictures of views by their affine law."""
+    return lambda index, paint: views[index].picture(paint)
 
 
 class TextureTraining(GradientTraining):
@@ -48,97 +58,165 @@ class TextureTraining(GradientTraining):
         views: The views.
         put_on: Their texture map.
         spec: Weights and lengths.
+        predict: What predicts the pictures; the affine law of the views if None.
     """
 
     def __init__(
         self,
         texture: PaintTexture,
-        detector: AbstractDetector,
+        detector: Detector,
         views: ViewSet,
         put_on: TextureMap,
         spec: "CamouflageSpec",
+        *,
+        predict: Predictor | None = None,
     ) -> None:
         self.texture, self.detector, self.views, self.put_on, self.spec = texture, detector, views, put_on, spec
+        self.predict = predict or affine_predictor(views)
         self.boxes = views.boxes()
         super().__init__(
             texture, self._objective, num_iterations=spec.iterations, learning_rate=spec.learning_rate, cosine=True
         )
 
     def _objective(self) -> Mapping[str, torch.Tensor]:
-        index = torch.randint(len(self.views), (self.spec.batch,))
-        texture = self.texture()
-        images, boxes = augment(self.views[index].picture(self.put_on[index](texture)), self.boxes[index])
-        terms = {"evasion": evasion_loss(self.detector, images, boxes, overlap=self.spec.overlap)}
-        if self.spec.smoothness:
-            terms["smoothness"] = self.spec.smoothness * total_variation(texture)
-        if self.spec.palette:
-            terms["palette"] = self.spec.palette * palette_distance(texture, NATURAL_PAINTS)
+        spec, texture = self.spec, self.texture()
+        index = torch.randint(len(self.views), (spec.batch,))
+        images, boxes = augment(self.predict(index, self.put_on[index](texture)), self.boxes[index])
+        terms = {"evasion": evasion_loss(self.detector, images, boxes, overlap=spec.overlap, over=spec.evasion)}
+        if spec.smoothness:
+            terms["smoothness"] = spec.smoothness * total_variation(texture)
+        if spec.palette:
+            terms["palette"] = spec.palette * palette_distance(texture, NATURAL_PAINTS)
         return terms
 
 
 class CamouflageTraining(AbstractTraining):
-    """The stages one after another; all modules are part of the state."""
+    """The stages one after another; all modules are part of the state.
 
-    def __init__(self, scene: "DTNScene", spec: "CamouflageSpec") -> None:
+    Args:
+        scene: Object and views.
+        spec: Lengths and weights.
+        detector: A detector of one's own to evaluate instead of the scene's, as it is: an `nn.Module` of the protocol
+            `Detector`. With `spec.hardening` it must be an `AbstractDetector`, which has a training loss.
+
+    Raises:
+        ValueError: The detector does not fit the protocol, or cannot be hardened.
+    """
+
+    def __init__(self, scene: "DTNScene", spec: "CamouflageSpec", *, detector: nn.Module | None = None) -> None:
         torch.manual_seed(scene.seed)
         self.scene, self.spec = scene, spec
+        if detector is not None and not isinstance(detector, Detector):
+            raise ValueError(f"detector: expected the methods dense and predict, which {type(detector).__name__} lacks")
+        if detector is not None and spec.hardening and not isinstance(detector, AbstractDetector):
+            raise ValueError("detector: hardening needs an AbstractDetector, which has a loss; or set hardening = 0")
         self.views = scene_views(scene, scene.views, scene.train_views)
+        self.empty = empty_views(scene, scene.views, round(spec.detector.empty * scene.train_views))
         self.attacked = self.views[torch.arange(min(spec.attack_views, len(self.views)))]
-        self.put_on = self._map(self.attacked)
-        size = (spec.rows, spec.columns)
-        self.detector = make_detector(spec.detector)
-        self.modules = nn.ModuleDict(
-            {
-                "detector": self.detector,
-                "texture": PaintTexture(size, albedo=spec.albedo, seed=scene.seed),
-                "hardened": copy.deepcopy(self.detector),
-                "anew": PaintTexture(size, albedo=spec.albedo, seed=scene.seed + 1),
-            }
-        )
-        names = ["detector", "texture"] + (["hardened", "anew"] if spec.hardening else [])
-        other: DetectorSpec | None = None
+        self.put_on = self.map(self.attacked)
+        own = make_detector(spec.detector) if detector is None else detector
+        self.modules = nn.ModuleDict({"detector": own})
+        self.stages = [] if detector is not None else [("detector", spec.detector.iterations)]
+        if spec.pipeline == "network":
+            self._add("network", make_network(spec.network), spec.network.iterations)
+        self._add_textures("texture", scene.seed)
+        if spec.hardening:
+            self.modules["adversary"] = self._texture(scene.seed)
+            self._add("hardened", copy.deepcopy(own), spec.hardening)
+            self._add_textures("anew", scene.seed + spec.restarts)
         if spec.transfer:
             architecture = {"centre": "anchor", "anchor": "centre"}[spec.detector.architecture]
             other = type(spec.detector)(**{**vars(spec.detector), "architecture": architecture})
-            self.modules["other"] = make_detector(other)
-            names.append("other")
-        lengths = {
-            "detector": spec.detector.iterations,
-            "texture": spec.iterations,
-            "hardened": spec.hardening,
-            "anew": spec.iterations,
-            "other": spec.detector.iterations,
-        }
-        self.stages = [(name, lengths[name]) for name in names]
+            self._add("other", make_detector(other), spec.detector.iterations)
         self.num_iterations = sum(length for _, length in self.stages)
         self._position = 0
         self._done = 0
         self._stage = self._start(0)
 
-    def _map(self, views: ViewSet) -> TextureMap:
+    def _add(self, name: str, module: nn.Module, length: int) -> None:
+        self.modules[name] = module
+        self.stages.append((name, length))
+
+    def _texture(self, seed: int) -> PaintTexture:
+        return PaintTexture((self.spec.rows, self.spec.columns), albedo=self.spec.albedo, seed=seed)
+
+    def _add_textures(self, prefix: str, seed: int) -> None:
+        for k in range(self.spec.restarts):
+            self._add(f"{prefix}_{k}", self._texture(seed + k), self.spec.iterations)
+
+    def map(self, views: ViewSet) -> TextureMap:
+        """The texture map of views, as the scene puts textures on."""
         size = (self.spec.rows, self.spec.columns)
         return texture_map(views, size, mapping=self.spec.mapping, repetitions_per_metre=self.spec.repetitions)
 
-    def _texture(self, name: str) -> torch.Tensor:
+    def predictor(self, views: ViewSet) -> Predictor:
+        """What predicts pictures of the views inside the pipeline."""
+        if "network" not in self.modules:
+            return affine_predictor(views)
+        network: Any = self.modules["network"]
+        return network_predictor(network, views)
+
+    def _target(self, name: str) -> Any:
+        return self.modules["detector" if name.startswith("texture") else "hardened"]
+
+    def _attack(self, name: str) -> TextureTraining:
+        texture: Any = self.modules[name]
+        predict = self.predictor(self.attacked)
+        return TextureTraining(texture, self._target(name), self.attacked, self.put_on, self.spec, predict=predict)
+
+    @torch.no_grad()
+    def visibility(self, name: str) -> float:
+        """How well the detector it was made against sees the attacked views with a texture: the published loss."""
+        predict = self.predictor(self.attacked)
+        texture, boxes, total = self.modules[name](), self.attacked.boxes(), 0.0
+        for index in torch.arange(len(self.attacked)).split(32):
+            images = predict(index, self.put_on[index](texture))
+            loss = evasion_loss(self._target(name), images, boxes[index], overlap=self.spec.overlap)
+            total += float(loss) * len(index)
+        return total / len(self.attacked)
+
+    def found(self, prefix: str) -> torch.Tensor:
+        """The texture of a prefix, `"texture"` or `"anew"`, that the attacked views show least of the object with."""
+        names = [f"{prefix}_{k}" for k in range(self.spec.restarts)]
+        best = min(names, key=self.visibility) if len(names) > 1 else names[0]
         with torch.no_grad():
-            return self.modules[name]()
+            return self.modules[best]()
 
     def _start(self, position: int) -> GradientTraining:
         name, length = self.stages[position]
         module: Any = self.modules[name]
-        if name in ("texture", "anew"):
-            target: Any = self.modules["detector" if name == "texture" else "hardened"]
-            for other in (self.modules["detector"], self.modules["hardened"]):
-                other.requires_grad_(False)
-            return TextureTraining(module, target, self.attacked, self.put_on, self.spec)
+        self.modules.requires_grad_(False)
         module.requires_grad_(True)
-        paint: Paint = natural_paint
-        views, rate = self.views, self.spec.detector.learning_rate
+        if name.startswith(("texture", "anew")):
+            return self._attack(name)
+        if name == "network":
+            return NetworkTraining(self.scene, self.spec.network, network=module, views=self.views)
+        spec = self.spec.detector
         if name == "hardened":
-            views, rate = self.attacked, rate / 2
-            paint = varied_paint(self.put_on, [self._texture("texture")])
-        batch = self.spec.detector.batch
-        return DetectorTraining(module, views, paint, iterations=length, batch=batch, learning_rate=rate)
+            adversary: Any = self.modules["adversary"]
+            with torch.no_grad():
+                found = [self.modules[f"texture_{k}"]() for k in range(self.spec.restarts)]
+            return HardeningTraining(
+                module,
+                self.attacked,
+                self.put_on,
+                found,
+                adversary,
+                climb=self.spec.adversary,
+                iterations=length,
+                batch=spec.batch,
+                learning_rate=spec.learning_rate / 2,
+                empty=self.empty,
+            )
+        return DetectorTraining(
+            module,
+            self.views,
+            natural_paint,
+            iterations=length,
+            batch=spec.batch,
+            learning_rate=spec.learning_rate,
+            empty=self.empty,
+        )
 
     def step(self) -> dict[str, float]:
         """One iteration of the current stage."""
@@ -169,89 +247,10 @@ class CamouflageTraining(AbstractTraining):
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """AP of every detector for every paint, cells, gap to full renders; `report.html`, textures, weights."""
+        from simengine.fit.camouflage_report import write_camouflage_report
+
         self.modules.requires_grad_(False)
         checkpoint.save(
             out.path / "models", self.modules.state_dict(), {"architecture": self.spec.detector.architecture}, tag=0
         )
-        test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views)
-        size, put_on = (self.spec.rows, self.spec.columns), self._map(test)
-        block = max(b for b in (1, 2, 4) if size[0] % b == 0 and size[1] % b == 0)
-        textures = {
-            "random": random_texture(size, 101, block=block),
-            "naive": naive_texture(size, 7),
-            "optimised": self._texture("texture"),
-        }
-        if self.spec.hardening:
-            textures["optimised anew"] = self._texture("anew")
-        paints: dict[str, Paint] = {"natural": natural_paint}
-        paints |= {name: _worn(put_on, texture) for name, texture in textures.items()}
-        boxes, summary, rows = test.boxes(), {}, []
-        tables: dict[tuple[str, str], DetectionTable] = {}
-        detectors: dict[str, Any] = {name: self.modules[name] for name, _ in self.stages if name in _DETECTORS}
-        for name, detector in detectors.items():
-            for worn, paint in paints.items():
-                torch.manual_seed(self.scene.seed + 1)
-                table = detect(detector, pictures(test, paint), boxes)
-                tables[name, worn] = table
-                figures = [average_precision(table), average_precision(table, 0.75)]
-                missed = float(table.missed().float().mean())
-                rows.append((name, worn, str(figures[0]), str(figures[1]), f"{missed:.3f}"))
-                summary[f"{name}/{worn}"] = {"AP50": figures[0].value, "AP75": figures[1].value, "missed": missed}
-        sections: dict[str, list[Block]] = {
-            "Average precision": [
-                f"{len(test)} unseen views; brackets: 95 % bootstrap interval; missed: no detection above 0.5",
-                Table(("detector", "paint", "AP@.5", "AP@.75", "missed"), rows),
-            ]
-        }
-        by_cell = []
-        for name, edges in CELLS.items():
-            values = test.conditions[:, CONDITIONS.index(name)]
-            for cell, number, plain in cells(tables["detector", "natural"], values, edges):
-                worst = {c: e for c, _, e in cells(tables["detector", "optimised"], values, edges)}[cell]
-                by_cell.append((name, cell, number, str(plain), str(worst)))
-        header = ("condition", "cell", "views", "natural", "optimised")
-        sections["Cells (detector, AP@.5)"] = [Table(header, by_cell)]
-        gap, sheet = self._rendered_in_full(test, put_on, tables["detector", "optimised"])
-        summary["gap"] = {"value": gap.value, "low": gap.low, "high": gap.high}
-        caption = f"AP@.5 in full renders less AP@.5 in predicted pictures: {gap}"
-        sections["Predicted beside rendered in full"] = [caption, Picture(sheet)]
-        for name, texture in textures.items():
-            out.write(f"texture_{name.replace(' ', '_')}.png", texture.repeat_interleave(8, 0).repeat_interleave(8, 1))
-        out.write("textures.npz", textures)
-        out.write("rendered.png", sheet)
-        write_report(out.path / "report.html", "Robustness of a detector", sections)
-        return summary
-
-    def _rendered_in_full(self, test: ViewSet, put_on: TextureMap, table: DetectionTable) -> tuple[Any, Any]:
-        """The gap in AP to pictures traced with the texture on the object, and a sheet of both."""
-        texture, scene, spec = self._texture("texture"), self.scene, self.spec
-        number = min(spec.rendered, len(test))
-        index = torch.arange(number)
-        surface, images = scene.surface(), []
-        for k in index.tolist():
-            view = scene.test_sampler.render(
-                surface,
-                int(test.index[k]),
-                test.size,
-                sky_rays=scene.sky_rays,
-                paint=texture,
-                repetitions_per_metre=0.0 if spec.mapping == "uv" else spec.repetitions,
-            )
-            images.append(test.tone.encode(view.radiance.permute(2, 0, 1)))
-        rendered = torch.stack(images)
-        detector: Any = self.modules["detector"]
-        few = test[index]
-        predicted = detect(detector, pictures(few, _worn(put_on[index], texture)), few.boxes())
-        full = detect(detector, rendered.split(32), few.boxes())
-        strip = torch.arange(min(8, number))
-        rows = {"predicted": test[strip].picture(put_on[strip](texture)), "rendered in full": rendered[strip]}
-        rows["5 x error"] = (5 * (rows["predicted"] - rows["rendered in full"]).abs()).clamp(0, 1)
-        sheet = comparison({name: decode_srgb(row).permute(0, 2, 3, 1) for name, row in rows.items()})
-        return precision_gap(predicted, full), sheet
-
-
-_DETECTORS = ("detector", "hardened", "other")
-
-
-def _worn(put_on: TextureMap, texture: torch.Tensor) -> Paint:
-    return lambda index: put_on[index](texture)
+        return write_camouflage_report(self, out)

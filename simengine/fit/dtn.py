@@ -1,4 +1,4 @@
-"""Training of differentiable transformation networks and of small detectors."""
+"""Training of differentiable transformation networks, and how accurate they and the closed forms are."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from simengine.dtn.camouflage import NATURAL_PAINTS, random_texture
-from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
-from simengine.dtn.evaluation import average_precision, detect
+from simengine.dtn.camouflage import random_texture
 from simengine.dtn.metrics import object_psnr, ssim
 from simengine.dtn.network import TransformationNetwork, reference_of
 from simengine.dtn.references import ReferencePredictor
 from simengine.dtn.texture import TextureMap, texture_map
-from simengine.dtn.views import ViewSampler, ViewSet, render_views
+from simengine.dtn.views import ViewSampler, ViewSet, object_crops, render_views
 from simengine.fit.gradient import GradientTraining
 from simengine.fit.pictures import comparison, summary_rows
 from simengine.io import checkpoint
@@ -22,9 +20,8 @@ from simengine.view.report import Block, Picture, Table, write_report
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.scene.dtn import DetectorSpec, DTNScene, NetworkSpec
+    from simengine.scene.dtn import DTNScene, NetworkSpec
 
-Paint = Callable[[torch.Tensor], torch.Tensor]  # indices of views (b,) -> paint that broadcasts to (b, 3, h, w)
 PATTERN = (16, 16)  # texels of the patterns a network is tested with
 
 
@@ -43,18 +40,44 @@ def random_colours(number: int) -> torch.Tensor:
     return decode_srgb(torch.rand(number, 3, 1, 1))
 
 
-class NetworkTraining(GradientTraining):
-    """Flat random paints on random views; any colour of a view costs one multiply-add of its pair (A, B)."""
+def make_network(spec: "NetworkSpec") -> TransformationNetwork:
+    """The network of a spec, untrained."""
+    return TransformationNetwork(
+        spec.head,
+        extractor=spec.extractor,
+        geometry=spec.geometry,
+        width=spec.width,
+        depth=spec.depth,
+        skips=spec.skips,
+        normalise=spec.normalise,
+    )
 
-    def __init__(self, scene: "DTNScene", spec: "NetworkSpec") -> None:
-        torch.manual_seed(scene.seed)
+
+class NetworkTraining(GradientTraining):
+    """Random paints on random views; any colour of a view costs one multiply-add of its pair (A, B).
+
+    Args:
+        scene: Where the views come from.
+        spec: Network and lengths.
+        network: Trained in place; a new one if None.
+        views: To train on; the scene's if None.
+    """
+
+    def __init__(
+        self,
+        scene: "DTNScene",
+        spec: "NetworkSpec",
+        *,
+        network: TransformationNetwork | None = None,
+        views: ViewSet | None = None,
+    ) -> None:
+        if network is None:
+            torch.manual_seed(scene.seed)
         self.scene, self.spec = scene, spec
-        self.views = scene_views(scene, scene.views, scene.train_views)
+        views = scene_views(scene, scene.views, scene.train_views) if views is None else views
+        self.views = object_crops(views, spec.crop) if 0 < spec.crop < scene.size else views
         self.reference = reference_of(self.views)
-        self.network = TransformationNetwork(
-            spec.head, extractor=spec.extractor, geometry=spec.geometry, width=spec.width, depth=spec.depth
-        )
-        self.loss = spec.loss or ("mse" if spec.head == "linear" else "bce")
+        self.network = make_network(spec) if network is None else network
         super().__init__(
             self.network,
             self._objective,
@@ -64,11 +87,22 @@ class NetworkTraining(GradientTraining):
             clip_norm=1.0,
         )
 
+    def _paint(self, views: ViewSet) -> torch.Tensor:
+        """Flat colours, or a colour for each pixel, on half of the views (as patterns are) only where there is paint.
+
+        Heads act pixel by pixel, so that the expected loss of white noise is that of flat colours, with less variance.
+        """
+        if self.spec.paints == "flat":
+            return random_colours(len(views))
+        everywhere = torch.rand(len(views), 1, 1, 1) < 0.5
+        return decode_srgb(torch.rand_like(views.gain)) * (everywhere | (views.paint > 0))
+
     def _objective(self) -> Mapping[str, torch.Tensor]:
         index = torch.randint(len(self.views), (self.spec.batch,))
-        views, paint = self.views[index], random_colours(self.spec.batch)
+        views = self.views[index]
+        paint = self._paint(views)
         predicted, true = self.network(self.reference[index], paint), views.picture(paint)
-        if self.loss == "bce":
+        if self.spec.loss == "bce":
             value = nn.functional.binary_cross_entropy(predicted.clamp(1e-4, 1 - 1e-4), true)
             with torch.no_grad():  # less its smallest value, the entropy of the target
                 floor = nn.functional.binary_cross_entropy(true.clamp(1e-4, 1 - 1e-4), true)
@@ -156,118 +190,3 @@ def _predicted_beside_rendered(network: TransformationNetwork, views: ViewSet) -
     error = (5 * (predicted - rendered).abs()).clamp(0, 1)
     rows = {"reference": reference_of(few).picture, "predicted": predicted, "rendered": rendered, "5 x error": error}
     return comparison({name: decode_srgb(row).permute(0, 2, 3, 1) for name, row in rows.items()})
-
-
-def natural_paint(index: torch.Tensor) -> torch.Tensor:
-    """One of the seven natural paints for each view, with 10 % of variation in brightness, shape (b, 3, 1, 1)."""
-    paints = torch.tensor(NATURAL_PAINTS)
-    chosen = paints[torch.randint(len(paints), (len(index),))]
-    return (chosen * (0.9 + 0.2 * torch.rand(len(index), 1)))[..., None, None]
-
-
-def varied_paint(put_on: TextureMap, found: list[torch.Tensor]) -> Paint:
-    """A third each of natural paints, of random flat colours, and of patterns: random ones and those found to fool."""
-    size = put_on.texture_size
-    blocks = [block for block in (1, 2, 4, 8, 16) if size[0] % block == 0 and size[1] % block == 0]
-
-    def paint(index: torch.Tensor) -> torch.Tensor:
-        b = len(index)
-        kind = torch.rand(b, 1, 1, 1)
-        seed = int(torch.randint(1 << 30, ()))
-        pattern = random_texture(size, seed, block=blocks[seed % len(blocks)])
-        if found and float(torch.rand(())) < 0.5:
-            pattern = found[int(torch.randint(len(found), ()))]
-        pattern = pattern.roll(torch.randint(max(size), (2,)).tolist(), (0, 1))
-        flat = torch.where(kind < 1 / 3, natural_paint(index), random_colours(b))
-        return torch.where(kind > 2 / 3, put_on[index](pattern), flat)
-
-    return paint
-
-
-def make_detector(spec: "DetectorSpec") -> AbstractDetector:
-    """The detector of a spec, untrained."""
-    return (CentreDetector if spec.architecture == "centre" else AnchorDetector)(width=spec.width)
-
-
-class DetectorTraining(GradientTraining):
-    """Pictures of random views in random paints, flipped at random; augmented in brightness, contrast and noise.
-
-    Args:
-        detector: Trained in place.
-        views: Each shows one object.
-        paint: Draws the paints.
-        iterations: Steps of Adam.
-        batch: Pictures a step.
-        learning_rate: Of Adam.
-    """
-
-    def __init__(
-        self,
-        detector: AbstractDetector,
-        views: ViewSet,
-        paint: Paint,
-        *,
-        iterations: int,
-        batch: int,
-        learning_rate: float,
-    ) -> None:
-        self.views, self.paint, self.batch = views, paint, batch
-        self.detector, self.boxes = detector, views.boxes()
-        super().__init__(
-            detector,
-            self._objective,
-            num_iterations=iterations,
-            learning_rate=learning_rate,
-            cosine=True,
-            clip_norm=5.0,
-        )
-
-    def _objective(self) -> Mapping[str, torch.Tensor]:
-        index = torch.randint(len(self.views), (self.batch,))
-        views, boxes = self.views[index], self.boxes[index]
-        with torch.no_grad():
-            images = views.picture(self.paint(index))
-            gain = 0.8 + 0.4 * torch.rand(self.batch, 1, 1, 1)
-            images = (images * gain + 0.2 * torch.rand(self.batch, 1, 1, 1) - 0.1).clamp(0, 1)
-            images = images + 0.01 * torch.randn_like(images)
-            flip = torch.rand(self.batch) < 0.5
-            images = torch.where(flip[:, None, None, None], images.flip(3), images)
-            width = images.shape[3]
-            mirrored = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
-            boxes = torch.where(flip[:, None], mirrored, boxes)
-        return {"detection": self.detector.loss(images, boxes)}
-
-
-class DetectorScene(DetectorTraining):
-    """The training of a detector as a scene of its own."""
-
-    def __init__(self, scene: "DTNScene", spec: "DetectorSpec") -> None:
-        torch.manual_seed(scene.seed)
-        self.scene = scene
-        views = scene_views(scene, scene.views, scene.train_views)
-        paint: Paint = natural_paint
-        if spec.paints == "all":
-            paint = varied_paint(texture_map(views, PATTERN, mapping="triplanar"), [])
-        super().__init__(
-            make_detector(spec),
-            views,
-            paint,
-            iterations=spec.iterations,
-            batch=spec.batch,
-            learning_rate=spec.learning_rate,
-        )
-
-    def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """AP on unseen views in natural paints, and `detector/`."""
-        checkpoint.save(out.path / "detector", self.detector.state_dict(), {}, tag=0)
-        test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views)
-        torch.manual_seed(self.scene.seed + 1)
-        table = detect(self.detector, pictures(test, natural_paint), test.boxes())
-        return {"AP50": str(average_precision(table)), "AP75": str(average_precision(table, 0.75))}
-
-
-def pictures(views: ViewSet, paint: Paint, *, batch: int = 32) -> Any:
-    """Batches of pictures of all views in the given paint."""
-    for start in range(0, len(views), batch):
-        index = torch.arange(start, min(start + batch, len(views)))
-        yield views[index].picture(paint(index))

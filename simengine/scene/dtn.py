@@ -54,10 +54,14 @@ class NetworkSpec:
         geometry: Whether it sees the renderer's geometry buffers.
         width: Channels at full size.
         depth: How often the picture is halved.
+        skips: Whether the extractor hands its finer features across, encoder to decoder.
+        normalise: Whether the extractor normalises groups of channels.
         iterations: Steps of Adam.
         batch: Views a step.
         learning_rate: Of Adam; falls to 0 by a half cosine.
-        loss: `"mse"` over the object, or `"bce"` over the picture as published; None for what suits the head.
+        loss: `"mse"` over the object, or `"bce"` over the picture as published.
+        paints: To train with: `"flat"` colours as published, or `"noise"`, a colour for each pixel.
+        crop: Side of the part of the pictures about the object that is trained on [pixels]; 0 for whole pictures.
     """
 
     type: Literal["network"] = "network"
@@ -66,10 +70,21 @@ class NetworkSpec:
     geometry: bool = True
     width: Annotated[int, Range(ge=4)] = 8
     depth: Annotated[int, Range(ge=1, le=6)] = 4
+    skips: bool = True
+    normalise: bool = True
     iterations: Count = 1200
     batch: Count = 4
     learning_rate: Positive = 4e-3
-    loss: Literal["mse", "bce"] | None = None
+    loss: Literal["mse", "bce"] = "mse"
+    paints: Literal["flat", "noise"] = "noise"
+    crop: Annotated[int, Range(ge=0)] = 64
+
+    def __post_init__(self) -> None:
+        if self.width % 4 or (self.width > 32 and self.width % 8):
+            raise ValueError(f"width: expected a multiple of 4, of 8 above 32, got {self.width}")
+        unit = 2**self.depth
+        if self.crop % unit:
+            raise ValueError(f"crop: expected a multiple of {unit}, for a depth of {self.depth}, got {self.crop}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +96,7 @@ class DetectorSpec:
         architecture: Anchor-free (`"centre"`) or anchor-based (`"anchor"`).
         width: Channels at stride 4.
         paints: `"natural"`: seven usual car paints; `"all"`: any colour and random patterns as well.
+        empty: Views without the object, as a share of those with it, to train and to test with.
         iterations: Steps of Adam.
         batch: Pictures a step.
         learning_rate: Of Adam; falls to 0 by a half cosine.
@@ -90,6 +106,7 @@ class DetectorSpec:
     architecture: Literal["centre", "anchor"] = "centre"
     width: Annotated[int, Range(ge=16)] = 32
     paints: Literal["natural", "all"] = "natural"
+    empty: NonNegative = 0.5
     iterations: Count = 900
     batch: Count = 16
     learning_rate: Positive = 2e-3
@@ -108,16 +125,22 @@ class CamouflageSpec:
         detector: The detector attacked.
         rows: Of the texture.
         columns: Of the texture.
-        mapping: How the texture is put on.
+        mapping: How the texture is put on. `"planar"`, the published baseline, is a projection along y in the pipeline,
+            where a full render puts the same pattern on triplanar.
         repetitions: Of the pattern [1/m]; without effect for `"uv"`.
         albedo: Lowest and highest albedo of the texture.
+        pipeline: What predicts the pictures an attack sees: the `"affine"` law, or a `"network"` trained before.
+        network: The network of the pipeline.
+        restarts: Attacks from different starts; the strongest on the attacked views is reported.
         iterations: Steps of Adam on the texture.
         batch: Views a step.
         learning_rate: Of Adam.
+        evasion: Whose scores are pushed down; see `simengine.dtn.camouflage.evasion_loss`.
         smoothness: Weight of the total variation.
         palette: Weight of the distance to the natural paints.
-        overlap: Smallest overlap (IoU) of the boxes whose score counts.
+        overlap: Overlap (IoU) of the boxes whose score counts.
         hardening: Steps of Adam of the retraining; 0 for none.
+        adversary: Step of the texture that is trained against the detector during the retraining; 0 for none.
         attack_views: Views that the texture is optimised over.
         transfer: Whether the other architecture is trained too and shown the found texture.
         rendered: Views of the test set rendered in full with the found texture.
@@ -127,16 +150,21 @@ class CamouflageSpec:
     detector: DetectorSpec = DetectorSpec()
     rows: Annotated[int, Range(ge=2)] = 64
     columns: Annotated[int, Range(ge=2)] = 64
-    mapping: Literal["uv", "triplanar"] = "uv"
+    mapping: Literal["uv", "triplanar", "planar"] = "uv"
     repetitions: Positive = 0.5
     albedo: tuple[Albedo, Albedo] = (0.02, 0.85)
+    pipeline: Literal["affine", "network"] = "affine"
+    network: NetworkSpec = NetworkSpec(iterations=600)
+    restarts: Count = 1
     iterations: Count = 300
     batch: Count = 8
     learning_rate: Positive = 0.15
+    evasion: Literal["best", "all", "soft"] = "all"
     smoothness: NonNegative = 0.02
     palette: NonNegative = 0.0
     overlap: Annotated[float, Range(ge=0, lt=1)] = 0.5
     hardening: Annotated[int, Range(ge=0)] = 600
+    adversary: NonNegative = 0.1
     attack_views: Count = 200
     transfer: bool = False
     rendered: Count = 200
@@ -241,7 +269,7 @@ class DTNScene(AbstractScene):
 
             return NetworkTraining(self, self.task)
         if isinstance(self.task, DetectorSpec):
-            from simengine.fit.dtn import DetectorScene
+            from simengine.fit.detector import DetectorScene
 
             return DetectorScene(self, self.task)
         from simengine.fit.camouflage import CamouflageTraining

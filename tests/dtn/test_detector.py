@@ -79,9 +79,44 @@ def test_gap_of_a_table_to_itself_is_zero() -> None:
     found = table([0.9, 0.8, 0.7, 0.6], [0.9, 0.1, 0.8, 0.2], 4)
     gap = precision_gap(found, found)
     assert (gap.value, gap.low, gap.high) == (0.0, 0.0, 0.0)
-    rows = cells(found, torch.tensor([1.0, 1.0, 3.0, 3.0]), (0, 2, 4, 6))
-    assert [(name, number) for name, number, _ in rows] == [("0 to 2", 2), ("2 to 4", 2)]
+
+
+def test_cells_of_one_condition_and_of_two() -> None:
+    found = table([0.9, 0.8, 0.7, 0.6], [0.9, 0.1, 0.8, 0.2], 4)
+    distance = (torch.tensor([1.0, 1.0, 3.0, 3.0]), (0, 2, 4, 6))
+    rows = cells(found, {"distance": distance})
+    assert [(name, number) for name, number, _ in rows] == [("distance 0 to 2", 2), ("distance 2 to 4", 2)]
     assert rows[0][2].value == pytest.approx(0.5)
+    rows = cells(found, {"distance": distance, "pitch": (torch.tensor([5.0, 25.0, 5.0, 25.0]), (0, 20, 40))})
+    assert [number for _, number, _ in rows] == [1, 1, 1, 1]
+    assert rows[0][0] == "distance 0 to 2, pitch 0 to 20"
+    assert [estimate.value for _, _, estimate in rows] == [1.0, 0.0, 1.0, 0.0]
+
+
+def test_pictures_without_the_object_count_as_false_alarms_only() -> None:
+    # Two objects found at 0.9 and 0.5; a false alarm at 0.7 in an empty picture: AP = 1/2 + 2/3 * 1/2.
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 0, 0]])
+    scores = torch.tensor([0.9, 0.5, 0.7]).view(3, 1, 1)
+    detector = Fixed(torch.tensor([[0.0, 0, 10, 10]]).expand(3, 1, 4), scores)
+    found = detect(detector, [torch.zeros(3, 3, 16, 16)], boxes)
+    assert float(found.average_precision()) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert found.missed(score=0.6).tolist() == [False, True]  # of the two objects
+    assert [number for _, number, _ in cells(found, {"x": (torch.tensor([0.0, 0.0, 1.0]), (0, 1, 2))})] == [2]
+    assert found.part(torch.tensor([1, 2])).average_precision() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_a_picture_without_the_object_is_learned_as_empty(kind: type) -> None:
+    torch.manual_seed(0)
+    detector = kind(width=16)
+    images = torch.rand(2, 3, 32, 32)
+    optimiser = torch.optim.Adam(detector.parameters(), lr=4e-3)
+    for _ in range(30):
+        optimiser.zero_grad()
+        loss = detector.loss(images, torch.zeros(2, 4))
+        loss.backward()
+        optimiser.step()
+    assert torch.isfinite(loss) and all(len(found["scores"]) == 0 for found in detector.predict(images))
 
 
 @pytest.mark.parametrize("kind", SMALL)

@@ -2,12 +2,16 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
+from torch import nn
 
 from simengine.dtn.evaluation import detect
 from simengine.fit.camouflage import CamouflageTraining
-from simengine.fit.dtn import NetworkTraining, evaluate_network, natural_paint, pictures, scene_views
+from simengine.fit.detector import natural_paint, pictures
+from simengine.fit.dtn import NetworkTraining, evaluate_network, scene_views
 from simengine.fit.loop import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.dtn import CamouflageSpec, DetectorSpec, DTNScene, NetworkSpec
@@ -59,6 +63,52 @@ def test_camouflage_report(tmp_path: Path) -> None:
     assert "Predicted beside rendered in full" in (tmp_path / "run" / "report.html").read_text()
 
 
+def task(**changes: Any) -> DTNScene:
+    return dataclasses.replace(TINY, task=dataclasses.replace(TINY.task, transfer=False, **changes))  # type: ignore[type-var]
+
+
+def test_a_network_as_the_pipeline_and_restarts(tmp_path: Path) -> None:
+    network = NetworkSpec(iterations=3, depth=2, crop=32)
+    scene = task(pipeline="network", network=network, restarts=2, hardening=0, mapping="planar")
+    training = scene.training()
+    assert isinstance(training, CamouflageTraining)
+    assert [name for name, _ in training.stages] == ["detector", "network", "texture_0", "texture_1"]
+    result = fit(training, directory(tmp_path / "run", scene), progress=False)
+    seen = [training.visibility(f"texture_{k}") for k in (0, 1)]
+    best: Any = training.modules[f"texture_{seen.index(min(seen))}"]
+    assert torch.equal(training.found("texture"), best())
+    # the network starts as the alpha blend in linear light, 25 dB for any paint
+    assert result.summary["object_psnr_rendered"] > 20
+    first, white = torch.arange(2), torch.ones(1, 3, 1, 1)
+    gap = training.predictor(training.attacked)(first, white) - training.attacked[first].picture(white)
+    assert float(gap.abs().max()) > 0.02  # and not the affine law
+
+
+class Users(nn.Module):
+    """A detector of a user's own: one box in the middle, as sure as the picture is bright."""
+
+    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.tensor([[12.0, 16.0, 36.0, 32.0]]).expand(len(images), 1, 4), images.mean((1, 2, 3)).view(-1, 1, 1)
+
+    def predict(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        pairs = zip(*self.dense(images), strict=True)
+        return [{"boxes": b, "labels": torch.zeros(1), "scores": s[:, 0]} for b, s in pairs]
+
+
+def test_a_detector_of_ones_own_is_evaluated_as_it_is(tmp_path: Path) -> None:
+    scene = task(hardening=0, overlap=0.0, iterations=12, learning_rate=0.5)
+    spec: Any = scene.task
+    training = CamouflageTraining(scene, spec, detector=Users())
+    assert [name for name, _ in training.stages] == ["texture_0"]
+    result = fit(training, directory(tmp_path / "run", scene), progress=False)
+    assert float(training.found("texture").mean()) < 0.2  # dark pictures are what it does not see
+    assert {"detector/natural", "detector/optimised"} <= set(result.summary)
+    with pytest.raises(ValueError, match="methods dense and predict, which Linear lacks"):
+        CamouflageTraining(scene, spec, detector=nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="hardening needs an AbstractDetector"):
+        CamouflageTraining(scene, dataclasses.replace(spec, hardening=3), detector=Users())
+
+
 def test_network_training_beats_where_it_starts(tmp_path: Path) -> None:
     spec = NetworkSpec(iterations=40, depth=3, learning_rate=5e-3)
     scene = DTNScene(size=48, train_views=16, test_views=6, sky_rays=2, task=spec)
@@ -76,7 +126,8 @@ def test_network_training_beats_where_it_starts(tmp_path: Path) -> None:
 def test_detector_stage_sees_what_predict_sees() -> None:
     training = TINY.training()
     assert isinstance(training, CamouflageTraining)
-    table = detect(training.detector, pictures(training.views, natural_paint, batch=5), training.views.boxes())
+    detector: Any = training.modules["detector"]
+    table = detect(detector, pictures(training.views, natural_paint, batch=5), training.views.boxes())
     assert table.pictures == len(training.views)
 
 
