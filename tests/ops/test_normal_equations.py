@@ -1,25 +1,31 @@
 """J^T J and J^T r against the reference, forward and backward."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
+import warp as wp
+from simengine.kernels import normal_equations as kernel_module
 
-from simengine.ops.normal_equations import normal_equations
+from simengine.ops.normal_equations import MAX_COLUMNS, normal_equations
 from simengine.ops.normal_equations_reference import normal_equations as reference
 
 
-def problem(m: int, dtype: torch.dtype = torch.float64, p: int = 3) -> list[torch.Tensor]:
+def problem(m: int, dtype: torch.dtype = torch.float64, p: int = 3, n: int = 5) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(m)
-    table = torch.randn(p, 40, 5, generator=generator, dtype=torch.float64)
+    table = torch.randn(p, 40, n, generator=generator, dtype=torch.float64)
     index = torch.randint(0, 40, (p, m, 4), generator=generator)
     coefficient = torch.randn(p, m, 4, generator=generator, dtype=torch.float64)
     residual = torch.randn(p, m, generator=generator, dtype=torch.float64)
     return [table.to(dtype), index, coefficient.to(dtype), residual.to(dtype)]
 
 
-@pytest.mark.parametrize("m", [0, 1, 30])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])  # a few roundings
-def test_parity(m: int, dtype: torch.dtype, tolerance: float) -> None:
-    given = problem(m, dtype)
+@pytest.mark.parametrize("m", [0, 1, 30, 1500])  # 1500: two stretches of rows
+@pytest.mark.parametrize("n", [5, MAX_COLUMNS + 1])  # the kernel, and gathered rows
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 3e-6)])  # a few roundings
+def test_parity(m: int, n: int, dtype: torch.dtype, tolerance: float) -> None:
+    given = problem(m, dtype, n=n)
     for leaf in (given[0], given[2], given[3]):
         leaf.requires_grad_()
     ours, theirs = normal_equations(*given), reference(*given)
@@ -36,10 +42,12 @@ def test_parity(m: int, dtype: torch.dtype, tolerance: float) -> None:
             assert float(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)) > 1 - 10 * tolerance
 
 
-def test_gradcheck() -> None:
-    table, index, coefficient, residual = problem(6, p=1)
+@pytest.mark.parametrize("n", [3, MAX_COLUMNS + 1])
+def test_gradcheck(n: int) -> None:
+    table, index, coefficient, residual = problem(4, p=1, n=n)
+    table, index = table[:, :6], index % 6
     leaves = [table.requires_grad_(), coefficient.requires_grad_(), residual.requires_grad_()]
-    assert torch.autograd.gradcheck(lambda t, c, r: normal_equations(t, index, c, r), leaves)
+    assert torch.autograd.gradcheck(lambda t, c, r: normal_equations(t, index, c, r), leaves, fast_mode=n > 3)
 
 
 def test_double_backward_is_refused() -> None:
@@ -61,3 +69,26 @@ def test_bad_input() -> None:
         normal_equations(table, index, coefficient[:, :5], residual)
     with pytest.raises(ValueError, match="one float type"):
         normal_equations(table.float(), index, coefficient, residual)
+
+
+def test_no_problems() -> None:
+    table, index, coefficient, residual = problem(3)
+    gram, gradient = normal_equations(table[:0], index[:0], coefficient[:0], residual[:0])
+    assert gram.shape == (0, 5, 5) and gradient.shape == (0, 5)
+
+
+def test_views_of_other_memory() -> None:
+    table, index, coefficient, residual = problem(30)
+    strided = normal_equations(table.mT.contiguous().mT, index, coefficient, residual)
+    for a, b in zip(strided, normal_equations(table, index, coefficient, residual), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("scalar", [wp.float32, pytest.param(wp.float64, marks=pytest.mark.slow)])
+def test_ptx(scalar: type, tmp_path: Path) -> None:
+    kernels = kernel_module.kernels(scalar, 16)
+    module = kernels.accumulate.module
+    wp.compile_aot_module(module, arch=90, use_ptx=True, module_dir=str(tmp_path))
+    text = next(tmp_path.glob("*.ptx")).read_text()
+    for name in vars(kernels):
+        assert len(re.findall(rf"\.entry \w*__{name}_[0-9a-f]{{8}}_", text)) == 1, name

@@ -1,0 +1,101 @@
+"""Kernels for J^T J and J^T r of rows that combine a few table entries, and their hand-written adjoint.
+
+A row is j_i = sum_a c_ia t[index_ia] with table entries t of n numbers. A thread walks over a stretch of the rows of
+one problem, forms one row at a time and adds j_i[b] j_i and r_i j_i to sums of its own, so J is never stored, and the
+order of the sums does not depend on threads. The adjoint forms the rows again.
+"""
+
+import functools
+from types import SimpleNamespace
+
+import warp as wp
+
+
+@functools.cache
+def kernels(scalar: type, n: int) -> SimpleNamespace:
+    """The kernels for wp.float32 or wp.float64 and entries of n numbers."""
+    module = wp.get_module(f"simengine.kernels.normal_equations.{scalar.__name__}.{n}")
+    module.options.update(enable_backward=False, max_unroll=16)
+    kernel = functools.partial(wp.kernel, module=module, enable_backward=False)
+    func = functools.partial(wp.func, module=module)
+
+    vec = wp.types.vector(n, scalar)
+    zero = wp.constant(scalar(0.0))
+
+    @func
+    def combine(
+        row: int,
+        first: int,
+        size: int,
+        table: wp.array(dtype=vec),
+        index: wp.array(dtype=wp.int64),
+        coefficient: wp.array(dtype=scalar),
+    ):
+        # the row of J; `first` is where the table of its problem starts
+        j = vec(zero)
+        for a in range(size):
+            j += coefficient[row * size + a] * table[first + int(index[row * size + a])]
+        return j
+
+    @kernel
+    def accumulate(
+        # constants
+        stretch: int,
+        columns: int,
+        num_entries: int,
+        num_rows: int,
+        size: int,
+        # inputs
+        table: wp.array(dtype=vec),  # entry e of problem p at p num_entries + e
+        index: wp.array(dtype=wp.int64),  # entry a of row i of problem p at (p num_rows + i) size + a
+        coefficient: wp.array(dtype=scalar),
+        residual: wp.array(dtype=scalar),
+        # outputs
+        gram_out: wp.array(dtype=vec, ndim=3),  # (problem, stretch, n), zero at first
+        gradient_out: wp.array(dtype=vec, ndim=2),  # (problem, stretch)
+    ):
+        """One stretch of rows, and `columns` columns of its J^T J."""
+        p, s, group = wp.tid()
+        gradient = vec(zero)
+        for i in range(s * stretch, wp.min((s + 1) * stretch, num_rows)):
+            row = p * num_rows + i
+            j = combine(row, p * num_entries, size, table, index, coefficient)
+            for b in range(group * columns, wp.min((group + 1) * columns, n)):
+                gram_out[p, s, b] += j[b] * j
+            gradient += residual[row] * j
+        if group == 0:
+            gradient_out[p, s] = gradient
+
+    @kernel
+    def accumulate_adjoint(
+        # constants
+        num_entries: int,
+        num_rows: int,
+        size: int,
+        # inputs
+        table: wp.array(dtype=vec),
+        index: wp.array(dtype=wp.int64),
+        coefficient: wp.array(dtype=scalar),
+        residual: wp.array(dtype=scalar),
+        adj_gram: wp.array(dtype=vec, ndim=2),  # (problem, n), symmetric part times two
+        adj_gradient: wp.array(dtype=vec),  # (problem,)
+        # outputs
+        table_out: wp.array(dtype=vec),  # zero at first
+        coefficient_out: wp.array(dtype=scalar),
+        residual_out: wp.array(dtype=scalar),
+    ):
+        """One row: its adjoint (G + G^T) j + r g, passed on to what it is made of."""
+        p, i = wp.tid()
+        row = p * num_rows + i
+        j = combine(row, p * num_entries, size, table, index, coefficient)
+        adj = residual[row] * adj_gradient[p]
+        for b in range(n):
+            adj += j[b] * adj_gram[p, b]
+        residual_out[row] = wp.dot(j, adj_gradient[p])
+        for a in range(size):
+            k = row * size + a
+            entry = p * num_entries + int(index[k])
+            coefficient_out[k] = wp.dot(table[entry], adj)
+            wp.atomic_add(table_out, entry, coefficient[k] * adj)
+
+    return SimpleNamespace(accumulate=accumulate, accumulate_adjoint=accumulate_adjoint)
