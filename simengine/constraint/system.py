@@ -134,6 +134,10 @@ class ExpertSystem(AbstractSystem):
         with torch.no_grad():
             return self._cost(y, self._take(which), which)
 
+    def differentiable_cost(self, y: torch.Tensor) -> torch.Tensor:
+        """1/2 |r|^2 of all problems at weights that are held, differentiable in `tensors`; shape (problems,)."""
+        return self._cost(y.detach(), self.tensors, torch.arange(len(y)))
+
     def linearise(self, y: torch.Tensor, which: torch.Tensor) -> Linearisation:
         """Normal equations of the sampled rows, plus those of the linear rows, which are assembled once.
 
