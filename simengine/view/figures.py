@@ -62,6 +62,7 @@ def fields(
     xlabel: str,
     ylabel: str,
     symmetric: Sequence[str] = (),
+    limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> NDArray[np.uint8]:
     """Fields of two coordinates side by side, each with its colour bar.
 
@@ -71,6 +72,7 @@ def fields(
         xlabel: Label of the abscissa, with unit.
         ylabel: Label of the ordinate, with unit.
         symmetric: Panels coloured symmetrically about zero, as errors are.
+        limits: Values of the ends of the colour bar per panel, so that frames of a film compare; else the panel's own.
 
     Returns:
         8-bit sRGB image, shape (h, w, 3).
@@ -80,6 +82,8 @@ def fields(
         values = np.asarray(values)
         limit = float(np.abs(values).max()) or 1.0
         options = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if title in symmetric else {"cmap": "viridis"}
+        if limits and title in limits:
+            options = {**options, "vmin": limits[title][0], "vmax": limits[title][1]}
         image = axis.imshow(values, origin="lower", aspect="auto", extent=extent, **options)
         axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
         figure.colorbar(image, ax=axis)
