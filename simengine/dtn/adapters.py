@@ -82,6 +82,49 @@ class TorchvisionDetector(AbstractAdapter):
         return boxes, torch.sigmoid(logits) if self.activation == "sigmoid" else torch.softmax(logits, -1)[..., 1:]
 
 
+class TwoStageDetector(AbstractAdapter):
+    """Two-stage detectors of torchvision (Faster and Mask R-CNN): proposals, then a class and a box for each.
+
+    Pictures keep their size: the model's own resizing is left out, its normalisation is kept. The gradient goes through
+    the features of the proposals; where they lie carries none, as in the model itself.
+
+    Args:
+        model: With `transform.image_mean`, `transform.image_std`, `backbone`, `rpn`, `roi_heads`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        for name in ("transform", "backbone", "rpn", "roi_heads"):
+            if not hasattr(model, name):
+                raise TypeError(f"model: expected a two-stage torchvision detector, but it has no attribute {name!r}")
+        super().__init__(model)
+
+    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Detector.dense`; the box of each proposal's best class; label k is column k + 1 of the model.
+
+        Pictures with fewer proposals are filled up with boxes of no area and no score.
+        """
+        model: Any = self.model
+        inputs = _normalised(images, model.transform.image_mean, model.transform.image_std)
+        features = model.backbone(inputs)
+        features = dict(features) if isinstance(features, Mapping) else {"0": features}
+        sizes = [(int(images.shape[2]), int(images.shape[3]))] * len(images)
+        proposals, _ = model.rpn(SimpleNamespace(tensors=inputs, image_sizes=sizes), features)
+        heads = model.roi_heads
+        logits, shifts = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, proposals, sizes)))
+        every = heads.box_coder.decode(shifts, proposals)  # (proposals of all pictures, classes, 4)
+        counts = [len(proposal) for proposal in proposals]
+        if every.shape[:2] != logits.shape or len(logits) != sum(counts):
+            raise ValueError(
+                f"model.roi_heads: expected boxes ({sum(counts)}, classes, 4) and as many logits, got "
+                f"{tuple(every.shape)} and {tuple(logits.shape)}"
+            )
+        scores = torch.softmax(logits, -1)[:, 1:]
+        best = scores.argmax(-1)[:, None, None].expand(-1, 1, 4) + 1
+        boxes = every.gather(1, best)[:, 0]
+        pad = nn.utils.rnn.pad_sequence
+        return pad(boxes.split(counts), batch_first=True), pad(scores.split(counts), batch_first=True)
+
+
 class UltralyticsDetector(AbstractAdapter):
     """Models of ultralytics in evaluation mode, whose raw output is (b, 4 + classes, n), boxes as centre and size.
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from simengine.dtn.adapters import DETRDetector, TorchvisionDetector, UltralyticsDetector
+from simengine.dtn.adapters import DETRDetector, TorchvisionDetector, TwoStageDetector, UltralyticsDetector
 from simengine.dtn.camouflage import evasion_loss
 from simengine.dtn.detector import Detector, checked_dense
 
@@ -29,24 +29,76 @@ class Detr(nn.Module):
         return SimpleNamespace(logits=logits, pred_boxes=torch.tensor([0.25, 0.25, 0.1, 0.1]).expand(b, 1, 4))
 
 
+class Coder:
+    """torchvision's box coder: corrections (dx, dy, dw, dh) of a box's middle and log size, with weights.
+
+    `decode_single` takes (n, 4) and (n, 4); `decode` takes (n, 4 k) and a list of boxes, and gives (n, k, 4).
+    """
+
+    def __init__(self, weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)) -> None:
+        self.weights = torch.tensor(weights)
+
+    def decode_single(self, codes: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        size = boxes[:, 2:] - boxes[:, :2]
+        middle = boxes[:, :2] + 0.5 * size
+        d = codes.reshape(len(codes), -1, 4) / self.weights
+        middle = middle[:, None] + d[..., :2] * size[:, None]
+        half = 0.5 * size[:, None] * d[..., 2:].clamp(max=4.135).exp()
+        return torch.cat([middle - half, middle + half], -1).reshape(len(codes), -1)
+
+    def decode(self, codes: torch.Tensor, boxes: list[torch.Tensor]) -> torch.Tensor:
+        return self.decode_single(codes, torch.cat(boxes)).reshape(len(codes), -1, 4)
+
+
 class Retina(nn.Module):
-    """The parts of torchvision's RetinaNet that are used, with one anchor of 8 x 8 pixels at the origin."""
+    """What is used of torchvision's RetinaNet: two levels of features one after the other, one anchor a cell."""
 
     def __init__(self) -> None:
         super().__init__()
         self.transform = SimpleNamespace(image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5])
-        self.box_coder = SimpleNamespace(decode_single=lambda shift, anchor: anchor + shift)
+        self.box_coder = Coder()
 
     def backbone(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"0": x.mean((2, 3))}
+        return {"0": nn.functional.avg_pool2d(x, 8), "p6": nn.functional.avg_pool2d(x, 40)}
 
     def head(self, features: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        x = features[0]
-        return {"cls_logits": x[:, None, :2], "bbox_regression": torch.full((len(x), 1, 4), 2.0)}
+        flat = torch.cat([level.flatten(2).transpose(1, 2) for level in features], 1)
+        shift = torch.tensor([0.25, 0.25, 0.0, 0.0]).expand(*flat.shape[:2], 4)
+        falling = -0.01 * torch.arange(flat.shape[1])[:, None]  # the first cell is the surest
+        return {"cls_logits": flat[..., :2] + falling, "bbox_regression": shift}
 
     def anchor_generator(self, images: SimpleNamespace, features: list[torch.Tensor]) -> list[torch.Tensor]:
-        assert images.image_sizes == [(40, 80)] * 2
-        return [torch.tensor([[0.0, 0.0, 8.0, 8.0]])] * 2
+        assert images.image_sizes == [(40, 80)] * 2 and images.tensors.shape == (2, 3, 40, 80)
+        anchors = []
+        for level, side in zip(features, (8.0, 40.0), strict=True):
+            y, x = torch.meshgrid(*(torch.arange(n) * side for n in level.shape[2:]), indexing="ij")
+            anchors.append(torch.stack([x, y, x + side, y + side], -1).reshape(-1, 4))
+        return [torch.cat(anchors)] * len(images.image_sizes)
+
+
+class FasterRCNN(nn.Module):
+    """What is used of torchvision's Faster R-CNN: 2 proposals in the first picture, 1 in the second, 3 classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transform = SimpleNamespace(image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5])
+        box = torch.tensor([[0.0, 0.0, 8.0, 8.0], [16.0, 8.0, 24.0, 16.0]])
+        self.rpn = lambda images, features: ([box, box[:1]], {})
+        self.roi_heads = SimpleNamespace(
+            box_roi_pool=lambda features, proposals, sizes: torch.cat(
+                [features["0"][k, :, 0, 0].expand(len(p), -1) for k, p in enumerate(proposals)]
+            ),
+            box_head=lambda pooled: pooled,
+            # class 2 of 3 (0 is the background) wins; only its box is shifted, by half a width to the right
+            box_predictor=lambda x: (
+                torch.stack([0 * x[:, 0], x[:, 0], x[:, 0] + torch.log(torch.tensor(2.0))], -1),
+                torch.tensor([0.0] * 8 + [5.0, 0.0, 0.0, 0.0]).expand(len(x), 12),
+            ),
+            box_coder=Coder((10.0, 10.0, 5.0, 5.0)),
+        )
+
+    def backbone(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"0": nn.functional.avg_pool2d(x, 8)}
 
 
 EXPECTED = {
@@ -54,6 +106,8 @@ EXPECTED = {
     # logits ((0.5 - mean)/std averaged, 0 and 0 for no object): the softmax of three without the last
     "detr": (DETRDetector(Detr(), mean=(0.5,) * 3, std=(1.0,) * 3), [16.0, 8.0, 24.0, 12.0], [1 / 3, 1 / 3]),
     "torchvision": (TorchvisionDetector(Retina()), [2.0, 2.0, 10.0, 10.0], [0.5, 0.5]),
+    # logits 0, 0, log 2 -> softmax 1/4, 1/4, 1/2 without the first
+    "two-stage": (TwoStageDetector(FasterRCNN()), [4.0, 0.0, 12.0, 8.0], [0.25, 0.5]),
 }
 
 
@@ -65,7 +119,22 @@ def test_format(name: str) -> None:
     assert found[0, 0].tolist() == pytest.approx(box)
     assert values[0, 0].tolist() == pytest.approx(scores)
     best = detector.predict(IMAGES)[1]
-    assert best["boxes"][0].tolist() == pytest.approx(box) and best["labels"][0] == 0
+    assert best["boxes"][0].tolist() == pytest.approx(box)
+    assert scores[int(best["labels"][0])] == max(scores)
+
+
+def test_levels_and_pictures_with_few_proposals() -> None:
+    boxes, scores = checked_dense(EXPECTED["torchvision"][0], IMAGES)
+    assert boxes.shape == (2, 5 * 10 + 2, 4) and scores.shape == (2, 52, 2)
+    assert boxes[0, 50].tolist() == [
+        10.0,
+        10.0,
+        50.0,
+        50.0,
+    ]  # a quarter of 40 further on
+    boxes, scores = checked_dense(EXPECTED["two-stage"][0], IMAGES)
+    assert boxes[0, 1].tolist() == [20.0, 8.0, 28.0, 16.0]
+    assert boxes[1, 1].tolist() == [0.0] * 4 and scores[1, 1].tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -79,6 +148,8 @@ def test_the_gradient_reaches_the_picture(name: str) -> None:
 def test_wrong_models_are_named() -> None:
     with pytest.raises(TypeError, match="no attribute 'transform'"):
         TorchvisionDetector(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="no attribute 'rpn'"):
+        TwoStageDetector(Retina())
     with pytest.raises(ValueError, match=r"raw output of shape \(2, 4 \+ classes, n\)"):
         UltralyticsDetector(nn.Identity()).dense(IMAGES)
 
