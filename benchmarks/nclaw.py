@@ -1,20 +1,37 @@
 """NCLaw's protocol: errors of learned laws on motions not learned from, beside the published ones.
 
-    python benchmarks/nclaw.py [jelly] [sand] [plasticine] [water] [--save FOLDER]
+    simengine bench nclaw [ARGUMENTS] [--write PAGE]
 
-Position MSE [m^2], smaller is better; ratio = published / ours. Laws learned from the states of one motion, jelly also
-from its positions alone. The test "geometry" throws a torus in place of the published bodies. Some two minutes of CPU a
-material.
+    jelly sand plasticine water    only these materials (all of them unless named)
+    --only PARTS     of: laws (the 16 cells, from states and from positions), baselines, further (slope, contact, pool,
+                     melting), training (NCLaw's own first epochs), million; comma-separated; laws,further by default
+    --meshes FOLDER  with blub.obj and spot.obj: the published bodies of the geometry test instead of a torus
+    --weights FOLDER with nclaw_weights_<material>.npz: NCLaw's published networks, under baselines
+    --load FOLDER    laws saved before instead of learning them
+    --save FOLDER    save the learned laws
+    --full           further tests at the published size (hours)
+
+Position MSE [m^2], smaller is better; ratio = published / ours.
 """
 
+import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simengine.fit.nclaw import training
-from simengine.fit.nclaw_report import PUBLISHED, protocol
-from simengine.materials.weights import save_material
+import numpy as np
+
+from simengine.fit.known_form import identify
+from simengine.fit.momentum_balance import record
+from simengine.fit.nclaw import RolloutTraining, training
+from simengine.fit.nclaw_balance import with_material
+from simengine.fit.nclaw_tests import PUBLISHED, admissibility, further_tests, published_tests
+from simengine.materials import Material
+from simengine.materials.neural import nclaw
+from simengine.materials.weights import load_material, save_material
+from simengine.scene import nclaw_protocol
 from simengine.scene.mpm_materials import Jelly, MaterialSpec, Plasticine, Sand, Water
 from simengine.scene.nclaw import LawSpec, LearningSpec, NCLawScene
 
@@ -24,45 +41,144 @@ TRUE: dict[str, MaterialSpec] = {
     "plasticine": Plasticine(E=3e5, nu=0.25, yield_stress=5e3),
     "water": Water(E=1e5, nu=0.3),
 }
-LAWS = {
-    "jelly": LawSpec(modulus=1e5, strain_scale=0.3, width=64),
-    "sand": LawSpec(modulus=1e6, strain_scale=0.01, width=64, convexity="full", plastic=True),
-    "plasticine": LawSpec(modulus=3e5, strain_scale=0.03, width=64, convexity="full", plastic=True),
-    "water": LawSpec(modulus=1e5, strain_scale=0.3, width=64, convexity="shear", plastic=True),
+LAWS: dict[str, dict[str, Any]] = {
+    "jelly": {"modulus": 1e5, "strain_scale": 0.3, "width": 64},
+    "sand": {"modulus": 1e6, "strain_scale": 0.01, "width": 64, "convexity": "full", "plastic": True},
+    "plasticine": {"modulus": 3e5, "strain_scale": 0.03, "width": 64, "convexity": "full", "plastic": True},
+    "water": {"modulus": 1e5, "strain_scale": 0.3, "width": 64, "convexity": "shear", "plastic": True},
 }
+# The reference's own errors with these weights and its own first losses (seed 0)
+NCLAW_WEIGHTS = {
+    "jelly": {"reconstruction": 2.09e-4, "time": 5.20e-4, "velocity": 2.29e-4},
+    "plasticine": {"reconstruction": 6.51e-5, "time": 1.31e-4, "velocity": 4.42e-5},
+    "sand": {"reconstruction": 2.64e-5, "time": 3.37e-5, "velocity": 5.90e-5},
+}
+NCLAW_LOSSES = (0.381752, 0.381774, 0.371805, 0.348184)
 
 
-def scene(name: str, observe: str) -> NCLawScene:
+def scene(name: str, observe: str = "states", **law: Any) -> NCLawScene:
     learning = LearningSpec(observe=observe, frames=80 if observe == "states" else 40, iterations=5)  # type: ignore[arg-type]
-    return NCLawScene(material=TRUE[name], law=LAWS[name], learning=learning)
+    return NCLawScene(material=TRUE[name], law=LawSpec(**{**LAWS[name], **law}), learning=learning)
 
 
-def learn(made: NCLawScene) -> tuple[Any, float]:
+def learn(made: NCLawScene) -> tuple[Material, float]:
     """The learned material and the CPU time it took [s]."""
     start = time.process_time()
     run = training(made, device="cpu")
     for _ in range(run.num_iterations):
+        if run.converged:
+            break
         run.step()
-    return run.stages[0].model.materials[0], time.process_time() - start  # type: ignore[attr-defined]
+    return run.stages[-1].model.materials[0], time.process_time() - start  # type: ignore[attr-defined]
 
 
-def main(names: list[str] | None = None, folder: Path | None = None) -> list[dict[str, Any]]:
-    rows = []
-    for name in names or list(TRUE):
-        for observe in ("states", "positions") if not LAWS[name].plastic else ("states",):
+class Table:
+    """Rows as they are made."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, law: str, errors: dict[str, float], reference: dict[str, float], **more: Any) -> None:
+        for test, error in errors.items():
+            row: dict[str, Any] = {"name": f"{law}, {test}", "ours": error}
+            if test in reference:
+                row |= {"reference": reference[test], "ratio": reference[test] / error}
+            self.rows.append({**row, **more})
+            print(self.rows[-1], file=sys.stderr, flush=True)
+
+
+def laws(table: Table, names: list[str], options: argparse.Namespace) -> None:
+    """The published cells, with laws learned from states and from positions."""
+    for name in names:
+        for observe in ("states", "positions"):
             made = scene(name, observe)
-            material, seconds = learn(made)
-            if folder is not None:
-                save_material(folder / f"{name}_{observe}.safetensors", material)
-            for test, error in protocol(made, material).items():
-                published = PUBLISHED[name][test]
-                row = {"name": f"{name}, {test}, from {observe}", "ours": error, "reference": published}
-                rows.append({**row, "ratio": published / error, "learning_cpu_s": round(seconds, 1)})
-                print(rows[-1], file=sys.stderr, flush=True)
-    return rows
+            file = f"{name}_{observe}.safetensors"
+            material, seconds = (load_material(options.load / file), 0.0) if options.load else learn(made)
+            if options.save:
+                save_material(options.save / file, material)
+            errors = published_tests(made, material, meshes=options.meshes)
+            table.add(f"{name} from {observe}", errors, PUBLISHED[name], learning_cpu_s=round(seconds, 1))
+
+
+def baselines(table: Table, names: list[str], options: argparse.Namespace) -> None:
+    """NCLaw's own networks, the coefficients of the known form, and splines in place of a network."""
+    for name in names:
+        made = scene(name)
+        if options.weights and name in NCLAW_WEIGHTS:
+            with np.load(options.weights / f"nclaw_weights_{name}.npz") as file:
+                material = nclaw(dict(file))
+            errors = published_tests(made, material, geometry=False)
+            table.add(f"{name}, NCLaw's weights (reference: its own code)", errors, NCLAW_WEIGHTS[name])
+        truth, state = made.experiment().build(device="cpu")
+        start = time.process_time()
+        known, _ = identify(made, record(truth, state, made.num_steps))
+        seconds = round(time.process_time() - start, 1)
+        table.add(
+            f"{name}, known form from positions",
+            published_tests(made, known, geometry=False),
+            PUBLISHED[name],
+            learning_cpu_s=seconds,
+        )
+        made = scene(name, form="spline", width=32)
+        spline, learning = learn(made)
+        errors = published_tests(made, spline, geometry=False)
+        table.add(f"{name}, splines from states", errors, PUBLISHED[name], learning_cpu_s=round(learning, 1))
+
+
+def further(table: Table, options: argparse.Namespace) -> None:
+    """Slope, contact, pool and melting, with laws learned from positions (or loaded)."""
+    learned = {}
+    for name in TRUE:
+        file = f"{name}_positions.safetensors"
+        learned[name] = load_material(options.load / file) if options.load else learn(scene(name, "positions"))[0]
+    table.add("four laws from positions", further_tests(TRUE, learned, full=options.full), {})
+
+
+def first_epochs(table: Table) -> None:
+    """NCLaw's training of jelly as published, seed 0: the losses of epochs 1 to 4."""
+    import torch
+
+    truth, state = scene("jelly").experiment().build(device="cpu")
+    torch.manual_seed(0)
+    run = RolloutTraining(with_material(truth, nclaw()), [record(truth, state, 1000)], num_iterations=300)
+    for k, published in enumerate(NCLAW_LOSSES):
+        start = time.process_time()
+        loss = run.step()["loss"]
+        seconds = round(time.process_time() - start, 1)
+        name = f"loss of epoch {k + 1}"
+        table.add("NCLaw's training of jelly, seed 0", {name: loss}, {name: published}, learning_cpu_s=seconds)
+
+
+def million(table: Table, options: argparse.Namespace) -> None:
+    """One million particles of learned sand."""
+    made = scene("sand", "positions")
+    material = load_material(options.load / "sand_positions.safetensors") if options.load else learn(made)[0]
+    found = admissibility(nclaw_protocol.million(made), material)
+    table.add("sand, one million particles", {key: float(value) for key, value in found.items()}, {})
+
+
+def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
+    parser = argparse.ArgumentParser(prog="bench nclaw", description=__doc__)
+    parser.add_argument("materials", nargs="*", choices=[*TRUE, []])
+    parser.add_argument("--only", default="laws,further")
+    for name in ("meshes", "weights", "load", "save"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--full", action="store_true")
+    options = parser.parse_args(list(arguments))
+    names, table = options.materials or list(TRUE), Table()
+    parts = options.only.split(",")
+    if "laws" in parts:
+        laws(table, names, options)
+    if "baselines" in parts:
+        baselines(table, names, options)
+    if "further" in parts:
+        further(table, options)
+    if "training" in parts:
+        first_epochs(table)
+    if "million" in parts:
+        million(table, options)
+    return table.rows
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    target = Path(arguments[arguments.index("--save") + 1]) if "--save" in arguments else None
-    main([a for a in arguments if a in TRUE] or None, target)
+    main(sys.argv[1:])

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import runpy
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,11 +18,15 @@ from simengine.scene.strict import nearest
 Write = Annotated[Path | None, Parameter(help="Markdown page in which the table of this benchmark is put or renewed.")]
 
 
-def bench(area: str = "all", *, write: Write = None, as_json: AsJson = False) -> int:
+Arguments = Annotated[str, Parameter(allow_leading_hyphen=True)]
+
+
+def bench(area: str = "all", *arguments: Arguments, write: Write = None, as_json: AsJson = False) -> int:
     """Run benchmarks side by side with a reference; needs a source checkout.
 
     Args:
         area: A file of benchmarks/ without its suffix, or all.
+        arguments: Of that benchmark, if it takes any: see its file.
     """
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
     known = {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
@@ -31,9 +36,13 @@ def bench(area: str = "all", *, write: Write = None, as_json: AsJson = False) ->
         raise ValueError(f"{area}: no such benchmark; {nearest(area, [*known, 'all'])}")
     for name, path in known.items():
         if area in ("all", name):
-            rows = runpy.run_path(str(path))["main"]()
+            main = runpy.run_path(str(path))["main"]
+            rows = main(arguments) if arguments else main()
             if write is not None:
-                write.write_text(renewed(write.read_text() if write.exists() else "", name, rows), encoding="utf-8")
+                write.write_text(
+                    renewed(write.read_text() if write.exists() else "", shlex.join([name, *arguments]), rows),
+                    encoding="utf-8",
+                )
             emit({row.pop("name"): row for row in rows}, as_json=as_json, title=f"bench {name}")
     return 0
 
@@ -43,7 +52,7 @@ def renewed(page: str, name: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
     Args:
         page: The page as it is.
-        name: Of the benchmark.
+        name: Of the benchmark, with its arguments.
         rows: Its result; their keys become columns.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
