@@ -9,12 +9,11 @@ then the best is refined by Levenberg-Marquardt in its few leading numbers. All 
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 
-from simengine.fit.least_squares_training import LeastSquaresTraining
+from simengine.fit.least_squares_training import Jacobian, LeastSquaresTraining, Residual
 from simengine.fit.momentum_balance import Motion, follow
 from simengine.fit.nclaw_balance import laws_state, load_laws
 from simengine.fit.parameters import Parameter, ParameterSet
@@ -45,9 +44,9 @@ class Candidate:
     cap: float = math.inf
 
     def parameters(self) -> dict[str, Parameter]:
-        """What is sought beside the moduli."""
+        """What is sought beside the moduli; a fluid has nothing."""
         found = {}
-        if math.isfinite(self.level):
+        if math.isfinite(self.level) and (self.level or self.slope):
             found = {"level": Parameter(initial=self.level), "slope": Parameter(initial=self.slope)}
         if math.isfinite(self.cap):
             found["cap"] = Parameter(initial=self.cap)
@@ -100,7 +99,7 @@ class FlowSearch(AbstractTraining):
     def _steps(self, part: float) -> int:
         return max(2, round(part * len(self.motion)))
 
-    def _residual(self, steps: int, candidate: Candidate) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:
+    def _residual(self, steps: int, candidate: Candidate) -> Residual:
         def residual(values: dict[str, torch.Tensor]) -> torch.Tensor:
             self._set(candidate, values)
             try:
@@ -113,20 +112,27 @@ class FlowSearch(AbstractTraining):
 
     def _set(self, candidate: Candidate, values: Mapping[str, torch.Tensor]) -> None:
         with torch.no_grad():
-            self.energy.log_moduli.copy_(torch.stack((values["mu"], values["kappa"])).log())
+            for k, name in enumerate(("mu", "kappa")):
+                if name in values:
+                    self.energy.log_moduli[k] = values[name].log()
             level, slope, cap = (values.get(n, getattr(candidate, n)) for n in ("level", "slope", "cap"))
             self.flow.set_line(float(level), float(slope), cap=float(cap))
 
     def _begin(self, candidate: Candidate, steps: int, start: Mapping[str, float] | None) -> None:
         mu, kappa = self.energy.log_moduli.detach().exp().tolist()
-        sought = {"mu": Parameter(initial=mu, lower=0.0), "kappa": Parameter(initial=kappa, lower=0.0)}
-        sought |= candidate.parameters()
+        sought = {"kappa": Parameter(initial=kappa, lower=0.0), **candidate.parameters()}
+        if candidate.level or candidate.slope:  # a fluid shows no shear modulus
+            sought["mu"] = Parameter(initial=mu, lower=0.0)
         if start is not None:
             sought = {name: dataclasses.replace(p, initial=start[name]) for name, p in sought.items()}
         self.start = {name: p.initial for name, p in sought.items()}
         parameters, residual = ParameterSet(sought), self._residual(steps, candidate)
         self.search = LeastSquaresTraining(
-            parameters, residual, jacobian=_jacobian(residual), num_iterations=self.num_iterations, tolerance=TOLERANCE
+            parameters,
+            residual,
+            jacobian=difference_jacobian_float32(residual),
+            num_iterations=self.num_iterations,
+            tolerance=TOLERANCE,
         )
 
     def step(self) -> dict[str, float]:
@@ -180,7 +186,7 @@ class FlowSearch(AbstractTraining):
             self.search.load_state_dict({k.removeprefix("search."): v for k, v in state.items() if "search." in k})
 
 
-def _jacobian(residual: Callable[[dict[str, torch.Tensor]], torch.Tensor]) -> Any:
+def difference_jacobian_float32(residual: Residual) -> Jacobian:
     """One-sided differences of a residual in float32."""
 
     def evaluate(parameters: ParameterSet) -> tuple[torch.Tensor, torch.Tensor]:

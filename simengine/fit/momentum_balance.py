@@ -13,22 +13,18 @@ import numpy as np
 import torch
 
 from simengine.materials.neural import determinant
-from simengine.materials.neural_energy import hencky_strain
+from simengine.materials.neural_energy import EnergyNetwork, hencky_strain
 from simengine.materials.neural_yield import YieldNetwork
 from simengine.mpm import MPMModel, MPMSolver, MPMState
 from simengine.ops import mpm
 from simengine.solve import rollout
 
-LEAST_MODULUS = 1e-2  # of mu and kappa in units of M: keeps the growth of the energy
-
 
 class LinearLaw(Protocol):
-    """An elastic law whose stress is linear in (mu, kappa, weights)."""
+    """An elastic law whose stress is linear in coefficients, or a family of them."""
 
-    free: torch.Tensor
-
-    def stress_columns(self, F: torch.Tensor) -> torch.Tensor:
-        """Derivative of tau [Pa] in the coefficients, shape (k, n, 3, 3)."""
+    def lower_bounds(self) -> torch.Tensor:
+        """Of the coefficients, shape (k,), float64."""
         ...
 
     def set_linear(self, values: torch.Tensor) -> None:
@@ -159,6 +155,11 @@ class Balance:
             self.matrix + other.matrix, self.vector + other.vector, self.square + other.square, self.count + other.count
         )
 
+    def of_family(self, basis: torch.Tensor) -> "Balance":
+        """The same in the control coefficients of an `EnergyFamily`, for the motion of a member with these weights."""
+        matrix = torch.kron(torch.outer(basis, basis), self.matrix)
+        return Balance(matrix, torch.kron(basis, self.vector), self.square, self.count)
+
     def unexplained(self, values: torch.Tensor) -> float:
         """The part of the squared velocity change that the stress with these coefficients leaves, 0 to 1."""
         left = self.square - 2 * values @ self.vector + values @ self.matrix @ values
@@ -222,7 +223,7 @@ def balance_of(seen: list[Frame], columns: Callable[[Frame], torch.Tensor]) -> B
     return Balance(matrix, vector, square, count)
 
 
-def momentum_balance(model: MPMModel, law: LinearLaw, motion: Motion, steps: Iterable[int]) -> Balance:
+def momentum_balance(model: MPMModel, law: EnergyNetwork, motion: Motion, steps: Iterable[int]) -> Balance:
     """Normal equations from the velocity changes of some steps of a motion.
 
     Args:
@@ -254,12 +255,10 @@ def fit_energy(law: LinearLaw, balance: Balance, *, ridge: float = 1e-9) -> floa
     eye = torch.eye(p, dtype=torch.float64)
     values, vectors = torch.linalg.eigh(balance.matrix / scale[:, None] / scale + ridge * eye)
     root = values.clamp_min(ridge / 2).sqrt()
-    low = np.full(p, -np.inf)
-    low[:2] = LEAST_MODULUS * scale[:2].numpy()
-    low[2:][~law.free.numpy()] = 0.0
+    low = (law.lower_bounds() * scale).numpy()
     right = (vectors.T @ (balance.vector / scale)) / root
     found = lsq_linear((root[:, None] * vectors.T).numpy(), right.numpy(), (low, np.inf), method="bvls", tol=1e-14)
-    coefficients = torch.from_numpy(np.maximum(found.x, low)) / scale
+    coefficients = torch.maximum(torch.from_numpy(found.x) / scale, law.lower_bounds())
     law.set_linear(coefficients)
     return balance.unexplained(coefficients)
 

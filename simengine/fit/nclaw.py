@@ -17,6 +17,7 @@ from simengine.fit.training import AbstractTraining
 from simengine.materials import Identity, Material
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork
+from simengine.materials.spline_energy import SplineEnergy
 from simengine.mpm import MPMModel, MPMSolver, MPMState
 from simengine.scene.base import SceneError
 from simengine.scene.nclaw import NCLawScene
@@ -138,13 +139,13 @@ def _still(x: torch.Tensor) -> torch.Tensor:
 def learner(scene: NCLawScene) -> Material:
     """The laws of a scene before any learning."""
     spec = scene.law
-    energy = EnergyNetwork(
-        width=spec.width,
-        modulus=spec.modulus,
-        strain_scale=spec.strain_scale,
-        convexity=spec.convexity,
-        seed=scene.seed,
-    )
+    common: dict[str, Any] = {
+        "width": spec.width,
+        "modulus": spec.modulus,
+        "strain_scale": spec.strain_scale,
+        "convexity": spec.convexity,
+    }
+    energy = SplineEnergy(**common) if spec.form == "spline" else EnergyNetwork(**common, seed=scene.seed)
     return Material(energy, YieldNetwork(strain_scale=spec.strain_scale) if spec.plastic else Identity())
 
 

@@ -11,17 +11,21 @@ from typing import Literal
 import torch
 from torch import nn
 
-from simengine.materials.elasticity import Hencky
+from simengine.ops import constitutive
+from simengine.ops.constitutive import elasticity
 
 Convexity = Literal["none", "shear", "full"]
+LEAST_MODULUS = 1e-2  # of mu and kappa in units of M: keeps the growth of the energy
+CHUNK = 1 << 15  # particles at a time where no gradient is wanted: hidden units stay in the cache
 
 
 def hencky_strain(F: torch.Tensor) -> torch.Tensor:
     """H = log(F F^T) / 2 [1] of F, both (n, 3, 3), with a derivative that is exact at repeated singular values."""
-    return _UNIT_HENCKY.to(F.device)(F)  # the Hencky law with 2 mu = 1 and lam = 0
-
-
-_UNIT_HENCKY = Hencky(E=1.0, nu=0.0)
+    n = len(F)  # the Hencky law with 2 mu = 1 and lam = 0
+    law = torch.full((n,), elasticity.HENCKY, dtype=torch.int32, device=F.device)
+    coefficients = torch.zeros(n, elasticity.NUM_COEFFICIENTS, dtype=torch.float64, device=F.device)
+    coefficients[:, 0] = 0.5
+    return constitutive.stress(F, F.new_zeros(n), law, coefficients)
 
 
 class EnergyNetwork(nn.Module):
@@ -77,6 +81,16 @@ class EnergyNetwork(nn.Module):
         free = {"none": width, "shear": width // 2, "full": 0}[convexity]
         self.register_buffer("free", torch.arange(width) < free, persistent=False)  # units with weights of either sign
 
+    @staticmethod
+    def unit(t: torch.Tensor) -> torch.Tensor:
+        """A hidden unit: convex and increasing, at most linear."""
+        return nn.functional.softplus(t)
+
+    @staticmethod
+    def unit_slope(t: torch.Tensor) -> torch.Tensor:
+        """Its derivative, between 0 and 1."""
+        return torch.sigmoid(t)
+
     @property
     def weights(self) -> torch.Tensor:
         """Weights w [1], shape (width,)."""
@@ -105,22 +119,22 @@ class EnergyNetwork(nn.Module):
         D, v, _, z = self._invariants(F)
         mu, kappa = self.log_moduli.to(F).exp()
         layer, offsets, weights = self._layer().to(F), self.offsets.to(F), self.weights.to(F)
-        softplus = nn.functional.softplus
-        network = (softplus(torch.addmm(offsets, z, layer.T)) - softplus(offsets)) @ weights
-        tangent = (weights * layer[:, 0] * torch.sigmoid(offsets)).sum() * z[:, 0]
+        network = (self.unit(torch.addmm(offsets, z, layer.T)) - self.unit(offsets)) @ weights
+        tangent = (weights * layer[:, 0] * self.unit_slope(offsets)).sum() * z[:, 0]
         quadratic = mu * (D * D).sum((1, 2)) + 0.5 * kappa * v.square()
         return self.modulus.to(F) * (quadratic + self.strain_scale.to(F).square() * (network - tangent))
 
     def forward(self, F: torch.Tensor) -> torch.Tensor:
         """Kirchhoff stress [Pa] from F [1], both (n, 3, 3)."""
+        if len(F) > CHUNK and not torch.is_grad_enabled():
+            return torch.cat([self.forward(part) for part in F.split(CHUNK)])
         D, v, smooth, z = self._invariants(F)
         mu, kappa = self.log_moduli.to(F).exp()
-        layer, offsets = self._layer().to(F), self.offsets.to(F)
-        rise = torch.sigmoid(torch.addmm(offsets, z, layer.T)) * self.weights.to(F)
-        rest = torch.sigmoid(offsets) * self.weights.to(F)
-        slope_v = (rise - rest) @ layer[:, 0]
-        others = rise @ layer[:, 1:]
-        return self._assemble(D, v, smooth, z, mu, kappa, slope_v, others)
+        layer, offsets, weights = self._layer().to(F), self.offsets.to(F), self.weights.to(F)
+        # rise and slope of the units in one product: sum_k w_k s(A_k z + c_k) A_k, less its value at rest in v
+        slopes = self.unit_slope(torch.addmm(offsets, z, layer.T)) @ (weights[:, None] * layer)
+        rest = (self.unit_slope(offsets) * weights) @ layer[:, 0]
+        return self._assemble(D, v, smooth, z, mu, kappa, slopes[:, 0] - rest, slopes[:, 1:])
 
     def _assemble(
         self,
@@ -153,8 +167,8 @@ class EnergyNetwork(nn.Module):
         with torch.no_grad():
             D, v, smooth, z = self._invariants(F)
             layer, offsets = self._layer().to(F), self.offsets.to(F)
-            rise = torch.sigmoid(torch.addmm(offsets, z, layer.T))
-            slope_v = (rise - torch.sigmoid(offsets)) * layer[:, 0]
+            rise = self.unit_slope(torch.addmm(offsets, z, layer.T))
+            slope_v = (rise - self.unit_slope(offsets)) * layer[:, 0]
             nothing = torch.zeros(len(F), layer.shape[1] - 1, dtype=F.dtype, device=F.device)
             columns = [
                 self._assemble(D, v, smooth, z, 1.0, 0.0, 0.0, nothing),
@@ -164,6 +178,11 @@ class EnergyNetwork(nn.Module):
                 others = rise[:, k : k + 1] * layer[k, 1:]
                 columns.append(self._assemble(D, v, smooth, z, 0.0, 0.0, slope_v[:, k], others))
             return torch.stack(columns)
+
+    def lower_bounds(self) -> torch.Tensor:
+        """Of (mu, kappa, w) in a linear fit, shape (2 + width,), float64: growth of the energy, and convexity."""
+        bounds = torch.where(self.free, -math.inf, 0.0).double()
+        return torch.cat((torch.full((2,), LEAST_MODULUS, dtype=torch.float64), bounds.cpu()))
 
     def set_linear(self, values: torch.Tensor) -> None:
         """Set (mu, kappa, w) [1], shape (2 + width,), as found by a linear fit.

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from simengine.materials.neural import determinant
-from simengine.materials.neural_energy import hencky_strain
+from simengine.materials.neural_energy import CHUNK, hencky_strain
 from simengine.ops import constitutive
 
 _NEVER = 1e3  # Y/a that no deformation reaches
@@ -100,6 +100,8 @@ class YieldNetwork(nn.Module):
         Returns:
             Shape (laws, n, 3, 3).
         """
+        if F.shape[1] > CHUNK and not torch.is_grad_enabled():
+            return torch.cat([self.flow(part, coefficients) for part in F.split(CHUNK, dim=1)], dim=1)
         shape, coefficients = F.shape, coefficients.to(F)
         F = F.flatten(0, 1)
         v = determinant(F).clamp_min(_J_MIN).log()
@@ -119,8 +121,7 @@ class YieldNetwork(nn.Module):
 def _radial_return(F: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
     """F with the deviator of its Hencky strain brought back to a norm of at most `radius` (n,) [1]."""
     # the von Mises kernel with 2 mu = 1, where the yield stress is a strain
-    half = torch.full_like(radius, 0.5, dtype=torch.float64)
-    unused = [torch.zeros_like(half)] * (constitutive.plasticity.NUM_COEFFICIENTS - 2)
-    coefficients = torch.stack((half, radius.double(), *unused), dim=1)
-    law = torch.full((len(F),), constitutive.plasticity.VON_MISES, dtype=torch.int32, device=F.device)
-    return constitutive.return_map(F, torch.zeros_like(F[:, 0, 0]), law, coefficients)[0]
+    n = len(F)
+    coefficients = torch.cat((radius.new_tensor([[0.5]]).expand(n, 1), radius[:, None], F.new_zeros(n, 3)), dim=1)
+    law = torch.full((n,), constitutive.plasticity.VON_MISES, dtype=torch.int32, device=F.device)
+    return constitutive.return_map(F, F.new_zeros(n), law, coefficients.double())[0]

@@ -10,12 +10,14 @@ from simengine.materials.neural import NeuralElasticity, NeuralPlasticity
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork
 from simengine.materials.plasticity import Identity
+from simengine.materials.spline_energy import SplineEnergy
 
 MAX_BYTES = 64 << 20
 _CLASSES = {
     "NeuralElasticity": NeuralElasticity,
     "NeuralPlasticity": NeuralPlasticity,
     "EnergyNetwork": EnergyNetwork,
+    "SplineEnergy": SplineEnergy,
     "YieldNetwork": YieldNetwork,
     "Identity": Identity,
 }

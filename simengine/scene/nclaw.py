@@ -31,6 +31,7 @@ class LawSpec:
         width: Hidden units of the energy.
         convexity: See `simengine.materials.neural_energy.EnergyNetwork`.
         plastic: Whether the material may flow.
+        form: Of the energy: a network, or the splines it is compared with.
     """
 
     modulus: Positive = 1e5
@@ -38,6 +39,7 @@ class LawSpec:
     width: Annotated[int, Range(ge=1, le=1024)] = 48
     convexity: Literal["none", "shear", "full"] = "none"
     plastic: bool = False
+    form: Literal["network", "spline"] = "network"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

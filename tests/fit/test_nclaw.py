@@ -12,7 +12,7 @@ from simengine.fit import fit
 from simengine.fit.momentum_balance import Motion, follow, momentum_balance, record
 from simengine.fit.nclaw import RolloutTraining, learner, restart_interval, training
 from simengine.fit.nclaw_balance import BalanceTraining, with_material
-from simengine.fit.nclaw_report import position_error, simulate, velocity_error
+from simengine.fit.nclaw_tests import position_error, simulate, velocity_error
 from simengine.io.run_directory import RunDirectory
 from simengine.materials import Material
 from simengine.materials.neural import nclaw

@@ -1,0 +1,168 @@
+"""The tests of NCLaw's protocol: errors of laws on motions, and what must hold in any motion."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simengine.fit.nclaw_balance import with_material
+from simengine.materials import Material
+from simengine.materials.neural import determinant
+from simengine.materials.neural_energy import hencky_strain
+from simengine.mpm import MPMSolver, MPMState
+from simengine.ops import mpm
+from simengine.scene import nclaw_protocol as scenes
+from simengine.scene.melting import MeltingScene
+from simengine.scene.mpm import MPMScene
+from simengine.scene.mpm_materials import MaterialSpec
+from simengine.scene.nclaw import VELOCITY_SEEDS, NCLawScene
+from simengine.solve import rollout
+
+# Position MSE [m^2] of NCLaw as published (Ma et al. 2023, Table 1).
+PUBLISHED = {
+    "jelly": {"reconstruction": 2.4e-4, "time": 9.8e-4, "velocity": 2.4e-4, "geometry": 4.1e-4},
+    "sand": {"reconstruction": 2.6e-5, "time": 4.2e-5, "velocity": 6.5e-5, "geometry": 3.6e-4},
+    "plasticine": {"reconstruction": 6.5e-5, "time": 1.4e-4, "velocity": 4.6e-5, "geometry": 2.3e-4},
+    "water": {"reconstruction": 2.0e-5, "time": 3.5e-4, "velocity": 1.9e-5, "geometry": 2.4e-4},
+}
+FRAME = 5  # errors are means over every fifth step
+LONG = {"water": 5000}  # steps of the test "time", else 2000
+_truths: dict[tuple[MPMScene, int], torch.Tensor] = {}
+
+
+def simulate(scene: MPMScene, *materials: Material, save_every: int = FRAME) -> torch.Tensor:
+    """Positions [m] of a scene's motion every few steps, shape (frames, n, 3).
+
+    Args:
+        scene: The scene.
+        materials: One for all particles, or one in place of each of its own; none for its own.
+        save_every: Steps between frames.
+    """
+    model, state = scene.build(device="cpu")
+    if materials:
+        model = with_material(model, *materials)
+    solver, steps = MPMSolver(model), scene.grid.num_steps
+    stretch = scene.output.save_every if isinstance(scene, MeltingScene) else steps
+    frames = [state.x[None]]
+    with torch.no_grad():
+        for step in range(0, steps, stretch):
+            scene.before(model, state, step)
+            part = rollout(solver, state, stretch, save_every=min(save_every, stretch), first_step=step)
+            frames.append(part.states.x[1:])
+            state = part[-1]
+    return torch.cat(frames).double()
+
+
+def truth(scene: MPMScene) -> torch.Tensor:
+    """The motion of a scene with its own materials; the last few are remembered."""
+    key = (scene, FRAME)
+    if key not in _truths:
+        while len(_truths) >= 8:
+            _truths.pop(next(iter(_truths)))
+        _truths[key] = simulate(scene)
+    return _truths[key]
+
+
+def position_error(scene: MPMScene, *materials: Material) -> float:
+    """Mean squared position error [m^2] of materials against the scene's own, over every fifth step."""
+    return float((simulate(scene, *materials) - truth(scene)).square().mean())
+
+
+def velocity_error(scene: NCLawScene, material: Material) -> float:
+    """The mean error over the published random throws."""
+    return float(np.mean([position_error(scene.thrown(seed), material) for seed in VELOCITY_SEEDS]))
+
+
+def published_tests(
+    scene: NCLawScene, material: Material, *, meshes: Path | None = None, geometry: bool = True
+) -> dict[str, float]:
+    """Errors [m^2] of the tests reconstruction, time, velocity and geometry.
+
+    Args:
+        scene: Of the true material.
+        material: What is tested.
+        meshes: See `simengine.scene.nclaw_protocol.geometry`.
+        geometry: Whether to do the last, the dearest.
+    """
+    steps = LONG.get(scene.material.type, 2000)
+    errors = {
+        "reconstruction": position_error(scene.experiment(), material),
+        "time": position_error(scene.experiment(num_steps=steps), material),
+        "velocity": velocity_error(scene, material),
+    }
+    if geometry:
+        errors["geometry"] = position_error(scenes.geometry(scene, meshes=meshes), material)
+    return errors
+
+
+def further_tests(
+    true: Mapping[str, MaterialSpec], learned: Mapping[str, Material], *, full: bool = False
+) -> dict[str, float]:
+    """Errors [m^2] of the tests slope, contact, pool and melting.
+
+    Args:
+        true: jelly, sand, plasticine and water.
+        learned: A law of each.
+        full: At the published size: hours.
+    """
+    jelly, sand, plasticine, water = (true[name] for name in ("jelly", "sand", "plasticine", "water"))
+    return {
+        "slope": position_error(scenes.slope(water, full=full), learned["water"]),
+        "contact": position_error(scenes.contact(true, full=full), *(learned[name] for name in true)),
+        "pool": position_error(scenes.pool(jelly, water, full=full), learned["water"], learned["jelly"]),
+        "melting": position_error(scenes.melting(plasticine, sand, full=full), learned["plasticine"], learned["sand"]),
+    }
+
+
+def admissibility(scene: MPMScene, material: Material, *, every: int = 10) -> dict[str, Any]:
+    """Run a scene with one material and look at every few steps for what must never happen.
+
+    Args:
+        scene: The scene.
+        material: Of all particles.
+        every: Steps between looks.
+
+    Returns:
+        particles, steps, CPU seconds; smallest det F; smallest and largest plastic work of a particle in a step,
+        tau_new : (H_trial - H_new) [J/m^3].
+    """
+    start = time.process_time()
+    built, state = scene.build(device="cpu")
+    model = with_material(built, material)
+    solver = MPMSolver(model)
+    mass, volume = model.body(state.x)
+    volumes, works = [], []
+    with torch.no_grad():
+        for k in range(scene.grid.num_steps):
+            if (k + 1) % every:
+                state = solver.step(state, k)
+                continue
+            x, v, C, trial = mpm.step(
+                state.x,
+                state.v,
+                state.C,
+                state.F,
+                model.stress(state.F, state.q),
+                mass=mass,
+                volume=volume,
+                table=model.table(state.x, k),
+                grid=model.grid,
+                number=k,
+            )
+            F, q = model.return_map(trial, state.q)
+            state = MPMState(x, v, C, F, q)
+            flowed = hencky_strain(trial) - hencky_strain(F)
+            work = (model.stress(F, q) * flowed).sum((1, 2))
+            works.append((float(work.min()), float(work.max())))
+            volumes.append(float(determinant(F).min()))
+    return {
+        "particles": len(state.x),
+        "steps": scene.grid.num_steps,
+        "cpu_s": round(time.process_time() - start, 1),
+        "smallest_det_F": min(volumes),
+        "smallest_work": min(low for low, _ in works),
+        "largest_work": max(high for _, high in works),
+    }
