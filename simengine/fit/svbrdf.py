@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 SHOWN = 6  # samples in the report
+TYPICAL = {"normal": 0.2, "base_colour": 0.22, "metallic": 0.47, "roughness": 0.17}  # deviations of the materials
 NEW_LIGHTS = 4  # lights and eyes for each sample of the test
 
 
@@ -101,10 +102,12 @@ class SVBRDFTraining(GradientTraining):
             picture = flash_picture(true)
         found = self.network(picture)
         truth = true.as_dict()
-        squares = [(value - truth[name]).square().mean() for name, value in found.as_dict().items()]
+        squares = [
+            (value - truth[name]).square().mean() / TYPICAL[name] ** 2 for name, value in found.as_dict().items()
+        ]
         return {
-            "rendering": rendering_loss(found, true, pairs=2),
-            "maps": spec.maps_weight * torch.stack(squares).sum(),
+            "rendering": rendering_loss(found, true, pairs=1),
+            "maps": spec.maps_weight * torch.stack(squares).mean(),
         }
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Materials from one flash picture: random materials to learn from, and a network that estimates their maps.
 
-The eye and the flash are at one place above the middle of a flat sample, the square [-1, 1]^2 of the plane z = 0. What
-can be told of a texel from one picture is little; what makes it possible is that a sample consists of few materials,
-so that the highlight somewhere tells how rough they are elsewhere.
+The eye is above the middle of a flat sample, the square [-1, 1]^2 of the plane z = 0, and the flash beside it, so that
+slopes show as light and dark. What can be told of a texel from one picture is little; what makes it possible is that a
+sample consists of few materials, so that the highlight somewhere tells how rough they are elsewhere.
 """
 
 import torch
@@ -11,16 +11,13 @@ from torch import nn
 from simengine.render.brdf import DisneyMaterial, shade
 from simengine.render.lights import PointLight
 from simengine.render.material_maps import MaterialMaps
+from simengine.render.unet import UNet
 
-FLASH_HEIGHT = 2.0  # [m], of eye and flash
-INTENSITY = 12.0  # [W/sr]
+EYE = (0.0, 0.0, 3.0)  # [m]
+FLASH = (0.9, 0.9, 3.0)  # [m]
+INTENSITY = 24.0  # [W/sr]
 FLOOR = 0.01  # added before logarithms of radiance are taken
 LEAST_ROUGHNESS = 0.1
-
-
-def flash_place(*, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Where eye and flash are [m], shape (3,)."""
-    return torch.tensor([0.0, 0.0, FLASH_HEIGHT], dtype=dtype)
 
 
 def sample_points(n: int, *, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -47,9 +44,9 @@ def relit(maps: MaterialMaps, light: torch.Tensor, eye: torch.Tensor) -> torch.T
 
 
 def flash_picture(maps: MaterialMaps) -> torch.Tensor:
-    """The one picture of each sample (b, n, n, 3), with eye and flash above its middle."""
-    place = flash_place(dtype=maps.normal.dtype).expand(len(maps.normal), 3)
-    return relit(maps, place, place)
+    """The one picture of each sample, shape (b, n, n, 3)."""
+    flash, eye = (maps.normal.new_tensor(place).expand(len(maps.normal), 3) for place in (FLASH, EYE))
+    return relit(maps, flash, eye)
 
 
 def random_places(count: int) -> torch.Tensor:
@@ -89,8 +86,8 @@ def layered_materials(count: int, n: int) -> MaterialMaps:
     colours = 0.05 + 0.9 * torch.rand(2, count, 3)
     colours = torch.where(metal > 0, 0.4 + 0.6 * colours, colours)  # metals reflect much
     rough = 0.2 + 0.65 * torch.rand(2, count, 1)
-    mottled = 1 + 0.12 * _noise(count, n, 12)[..., None]
-    height = 0.05 * _noise(count, n, 4) + 0.03 * _noise(count, n, 8)
+    mottled = 1 + 0.05 * _noise(count, n, 12)[..., None]
+    height = 0.08 * _noise(count, n, 4) + 0.04 * _noise(count, n, 8)
     height = (0.3 + 1.2 * torch.rand(count, 1, 1)) * height + 0.03 * (2 * torch.rand(count, 1, 1) - 1) * mask[..., 0]
     down, across = torch.gradient(height, spacing=2 / n, dim=(1, 2))
     normal = torch.stack([-across, down, torch.ones_like(height)], dim=-1)
@@ -100,17 +97,6 @@ def layered_materials(count: int, n: int) -> MaterialMaps:
         metallic=blend(metal[0], metal[1]),
         roughness=(blend(rough[0], rough[1]) + 0.04 * _noise(count, n, 6)[..., None]).clamp(LEAST_ROUGHNESS, 1.0),
     )
-
-
-class _Block(nn.Sequential):
-    def __init__(self, inside: int, outside: int) -> None:
-        super().__init__(
-            nn.Conv2d(inside, outside, 3, padding=1),
-            nn.GroupNorm(4, outside),
-            nn.SiLU(),
-            nn.Conv2d(outside, outside, 3, padding=1),
-            nn.SiLU(),
-        )
 
 
 class MapsNetwork(nn.Module):
@@ -125,12 +111,7 @@ class MapsNetwork(nn.Module):
 
     def __init__(self, *, width: int = 24, depth: int = 3) -> None:
         super().__init__()
-        self.depth = depth
-        widths = [width * min(2**k, 4) for k in range(depth + 1)]
-        self.down = nn.ModuleList([_Block(i, o) for i, o in zip([5, *widths[:-1]], widths, strict=True)])
-        self.bottom = nn.Linear(2 * widths[-1], widths[-1])
-        self.up = nn.ModuleList([_Block(widths[k] + widths[k + 1], widths[k]) for k in range(depth)])
-        self.head = nn.Conv2d(width, 7, 1)
+        self.net = UNet(5, 7, width=width, depth=depth, overall=True)
 
     def forward(self, pictures: torch.Tensor) -> MaterialMaps:
         """Maps (b, n, n, ...) of flash pictures (b, n, n, 3), linear RGB as `flash_picture` makes them.
@@ -139,22 +120,14 @@ class MapsNetwork(nn.Module):
             ValueError: The shape is wrong.
         """
         b, n, m, c = pictures.shape
-        if n != m or c != 3 or n % 2**self.depth:
+        if n != m or c != 3 or n % 2**self.net.depth:
             raise ValueError(
-                f"pictures: expected shape (b, n, n, 3) with n divisible by {2**self.depth}, "
+                f"pictures: expected shape (b, n, n, 3) with n divisible by {2**self.net.depth}, "
                 f"got {tuple(pictures.shape)}"
             )
         place = sample_points(n, dtype=pictures.dtype)[..., :2].expand(b, n, n, 2)
-        x = torch.cat([(pictures + FLOOR).log(), place], dim=-1).permute(0, 3, 1, 2)
-        kept = []
-        for level, block in enumerate(self.down):
-            x = block(x if level == 0 else nn.functional.avg_pool2d(x, 2))
-            kept.append(x)
-        pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
-        x = x + self.bottom(pooled)[:, :, None, None]
-        for level in reversed(range(self.depth)):
-            x = self.up[level](torch.cat([nn.functional.interpolate(x, scale_factor=2.0), kept[level]], dim=1))
-        slopes, logits = self.head(x).permute(0, 2, 3, 1).split([2, 5], dim=-1)
+        maps = self.net(torch.cat([(pictures + FLOOR).log(), place], dim=-1).permute(0, 3, 1, 2))
+        slopes, logits = maps.permute(0, 2, 3, 1).split([2, 5], dim=-1)
         values = torch.sigmoid(logits)
         return MaterialMaps(
             normal=nn.functional.normalize(torch.cat([slopes, torch.ones_like(slopes[..., :1])], dim=-1), dim=-1),

@@ -5,8 +5,10 @@ import dataclasses
 from typing import Annotated, Any, Literal
 
 from simengine.scene.flame import Free, FreeSimple
-from simengine.scene.mpm import CameraSpec, ParameterSpec
+from simengine.scene.mpm import CameraSpec, MPMScene, ParameterSpec
 from simengine.scene.strict import Count, NonNegative, Positive, Range
+
+Elevation = Annotated[float, Range(ge=30, le=85)]  # [degrees]; from lower down the horizon would be seen
 
 
 class AbstractPictureTask(abc.ABC):
@@ -67,6 +69,125 @@ class FlameImageSpec(AbstractPictureTask):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Pix2ShapeSpec(AbstractPictureTask):
+    """Learn shape from pictures alone: encoder, decoder of depth and critic, on random scenes that we render.
+
+    Attributes:
+        type: Tells the tasks apart.
+        bodies: What stands on the floor: boxes and balls, or a chain of cubes.
+        count: Boxes and balls in a scene, or cubes in a chain.
+        size: Pixels along each side, a power of two.
+        latent: Length of the code of a scene.
+        width: Channels of the networks at half the size.
+        iterations: Steps of Adam; a critic takes one on every fourth.
+        batch: Scenes a step, each new and seen from two places.
+        learning_rate: Of Adam; falls to 0 by a half cosine.
+        azimuth: Cameras stand at most this far around the vertical to either side [degrees].
+        elevation: Lowest and highest elevation of the cameras [degrees].
+        novel_weight: Weight of the second picture of a scene, decoded from the code of the first.
+        contrast_weight: Weight of telling which code belongs to the same scene (InfoNCE).
+        critic_weight: Of the adversarial term; 0 for no critic.
+        range_weight: Of depths beyond what is possible.
+        normals_weight: Of turns between neighbouring normals.
+        edges_weight: Of steps of depth where the picture is even.
+        test_scenes: Unseen scenes that depth is measured on.
+        questions: Of the mental rotation test (3D-IQTT): which of three is the reference from another side.
+    """
+
+    type: Literal["pix2shape"] = "pix2shape"
+    bodies: Literal["solids", "chain"] = "solids"
+    count: Annotated[int, Range(ge=1, le=12)] = 2
+    size: Annotated[int, Range(ge=16, le=256)] = 32
+    latent: Annotated[int, Range(ge=2, le=1024)] = 64
+    width: Annotated[int, Range(ge=4, le=256)] = 24
+    iterations: Count = 1200
+    batch: Annotated[int, Range(ge=2, le=1024)] = 12
+    learning_rate: Positive = 2e-3
+    azimuth: Annotated[float, Range(gt=0, le=180)] = 45.0
+    elevation: tuple[Elevation, Elevation] = (35.0, 60.0)
+    novel_weight: NonNegative = 0.5
+    contrast_weight: NonNegative = 0.0
+    critic_weight: NonNegative = 1e-4
+    range_weight: NonNegative = 0.05
+    normals_weight: NonNegative = 1e-3
+    edges_weight: NonNegative = 2e-3
+    test_scenes: Count = 48
+    questions: Count = 300
+
+    def __post_init__(self) -> None:
+        if self.size & (self.size - 1):
+            raise ValueError(f"size: expected a power of two, got {self.size}")
+        if not self.elevation[0] <= self.elevation[1]:
+            raise ValueError(f"elevation: expected the lowest first, got {list(self.elevation)}")
+
+    def problem(self, *, seed: int) -> Any:
+        """Unseen scenes and the training."""
+        from simengine.fit.pix2shape import Pix2ShapeProblem
+
+        return Pix2ShapeProblem(self, seed=seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViewSynthesisSpec(AbstractPictureTask):
+    """Train a network that makes new views from a few pictures, with explicit visibility, on random scenes.
+
+    Attributes:
+        type: Tells the tasks apart.
+        views: Pictures that are given.
+        size: Pixels along each side, divisible by 4.
+        bodies: Boxes and balls in a scene.
+        visibility: Formulation used in training; all are measured afterwards.
+        planes: Of depth.
+        width: Channels of the network at full size, divisible by 4.
+        coarse: Samples of a ray that find its depth.
+        fine: Samples around it that give the colour.
+        spread: The given cameras stand evenly over this angle around the vertical [degrees].
+        elevation: Lowest and highest elevation of the cameras [degrees].
+        iterations: Steps of Adam, each on a new scene.
+        learning_rate: Of Adam; falls to 0 by a half cosine.
+        depth_weight: Weight of the error of the depths of the given pictures [1/m], which are known as we render them.
+        test_scenes: Unseen scenes that the pictures are measured on.
+        motion: A moving body, a scene of kind mpm, whose frames are seen from elsewhere afterwards; None for none.
+        frames: Of it.
+    """
+
+    type: Literal["view_synthesis"] = "view_synthesis"
+    views: Annotated[int, Range(ge=2, le=16)] = 4
+    size: Annotated[int, Range(ge=16, le=1024)] = 48
+    bodies: Annotated[int, Range(ge=1, le=16)] = 4
+    visibility: Literal["shadow", "transmittance", "surfels", "none"] = "shadow"
+    planes: Annotated[int, Range(ge=4, le=256)] = 24
+    width: Annotated[int, Range(ge=4, le=256)] = 16
+    coarse: Annotated[int, Range(ge=4, le=512)] = 32
+    fine: Annotated[int, Range(ge=1, le=64)] = 4
+    spread: Annotated[float, Range(gt=0, le=360)] = 75.0
+    elevation: tuple[Elevation, Elevation] = (35.0, 55.0)
+    iterations: Count = 500
+    learning_rate: Positive = 3e-3
+    depth_weight: NonNegative = 0.1
+    test_scenes: Count = 12
+    motion: MPMScene | None = None
+    frames: Count = 6
+
+    def __post_init__(self) -> None:
+        if self.size % 4:
+            raise ValueError(f"size: expected a multiple of 4, got {self.size}")
+        if self.width % 4:
+            raise ValueError(f"width: expected a multiple of 4, got {self.width}")
+        if not self.elevation[0] <= self.elevation[1]:
+            raise ValueError(f"elevation: expected the lowest first, got {list(self.elevation)}")
+        if self.motion is not None and self.motion.grid.num_steps % self.frames:
+            steps = self.motion.grid.num_steps
+            raise ValueError(f"frames: {self.frames} does not divide the {steps} steps of the motion")
+
+    def problem(self, *, seed: int) -> Any:
+        """Unseen scenes and the training."""
+        from simengine.fit.view_synthesis import ViewSynthesisProblem
+
+        return ViewSynthesisProblem(self, seed=seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SVBRDFSpec(AbstractPictureTask):
     """Train a network that tells the maps of a material from one flash picture, on procedural materials.
 
@@ -77,17 +198,17 @@ class SVBRDFSpec(AbstractPictureTask):
         iterations: Steps of Adam.
         batch: Materials a step, each new.
         learning_rate: Of Adam; falls to 0 by a half cosine.
-        maps_weight: Weight of the squared error of the maps beside the rendering loss.
+        maps_weight: Weight of the squared error of the maps over their variances, beside the rendering loss.
         test_samples: Unseen materials that the errors are measured on.
     """
 
     type: Literal["svbrdf"] = "svbrdf"
     size: Annotated[int, Range(ge=16, le=512)] = 32
     width: Annotated[int, Range(ge=4, le=256)] = 16
-    iterations: Count = 2500
+    iterations: Count = 3000
     batch: Count = 16
     learning_rate: Positive = 3e-3
-    maps_weight: NonNegative = 6.0
+    maps_weight: NonNegative = 1.5
     test_samples: Count = 64
 
     def __post_init__(self) -> None:
@@ -103,4 +224,4 @@ class SVBRDFSpec(AbstractPictureTask):
         return SVBRDFProblem(self, seed=seed)
 
 
-PictureTask = FlameImageSpec | SVBRDFSpec
+PictureTask = FlameImageSpec | Pix2ShapeSpec | ViewSynthesisSpec | SVBRDFSpec
