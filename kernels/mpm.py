@@ -36,6 +36,7 @@ def kernels(real, wraps):
     finite = f.finite
     mark = f.mark
     affine = f.affine
+    acceleration = c.acceleration
     boundary_velocity = c.boundary_velocity
 
     @wp.kernel(module=module, enable_backward=False)
@@ -171,6 +172,7 @@ def kernels(real, wraps):
         bx = (block // (ny * nz)) * 4
         by = ((block // nz) % ny) * 4
         bz = (block % nz) * 4
+        fall = acceleration(gravity, table, clock[2]) * dt
         k = lane
         while k < 64:
             i = bx + (k >> 4)
@@ -180,7 +182,7 @@ def kernels(real, wraps):
             if i < size[0] and j < size[1] and l < size[2]:
                 node = (i * size[1] + j) * size[2] + l
                 g = grid[node]
-                u = gravity * dt
+                u = fall
                 if g[3] > real(0.0):
                     u += vec3(g[0], g[1], g[2]) / (g[3] + epsilon)
                 u = boundary_velocity(u, wp.vec3i(i, j, l), size, dx, clock[2], faces, thickness, kinds, field, table)

@@ -28,6 +28,7 @@ def kernels(real, wraps):
     inside = f.inside
     mark = f.mark
     affine = f.affine
+    acceleration = c.acceleration
     boundary_velocity = c.boundary_velocity
     boundary_adjoint = c.boundary_adjoint
 
@@ -146,6 +147,8 @@ def kernels(real, wraps):
         bx = (block // (ny * nz)) * 4
         by = ((block // nz) % ny) * 4
         bz = (block % nz) * 4
+        fall = acceleration(gravity, table, clock[2]) * dt
+        fall_bar = vec3()
         k = lane
         while k < 64:
             i = bx + (k >> 4)
@@ -162,12 +165,10 @@ def kernels(real, wraps):
                 if g[3] > real(0.0):
                     inverse = real(1.0) / (g[3] + epsilon)
                     free = vec3(g[0], g[1], g[2]) * inverse
-                u = boundary_velocity(
-                    free + gravity * dt, ijk, size, dx, clock[2], faces, thickness, kinds, field, table
-                )
+                u = boundary_velocity(free + fall, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
                 velocity_out[node] = vec4(u[0], u[1], u[2], real(0.0))
                 u_bar = boundary_adjoint(
-                    free + gravity * dt,
+                    free + fall,
                     vec3(v_bar[0], v_bar[1], v_bar[2]),
                     ijk,
                     size,
@@ -180,10 +181,14 @@ def kernels(real, wraps):
                     table,
                     table_bar_out,
                 )
+                fall_bar += u_bar
                 u_bar = u_bar * inverse
                 momentum_bar_out[node] = vec4(u_bar[0], u_bar[1], u_bar[2], -wp.dot(u_bar, free))
                 grid[node] = vec4()
                 grid_bar[node] = vec4()
+        row = wp.min(clock[2], table.shape[0] - 1)
+        for a in range(3):
+            wp.atomic_add(table_bar_out, row, 0, 6 + a, wp.float64(fall_bar[a] * dt))
 
     @wp.kernel(module=module, enable_backward=False)
     def gather_adjoint(

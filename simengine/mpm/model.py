@@ -9,7 +9,7 @@ from torch import nn
 
 from simengine.materials import Material
 from simengine.materials.law import AbstractLaw
-from simengine.mpm.boundaries import Walls
+from simengine.mpm.boundaries import Walls, keep
 from simengine.mpm.rigid_bodies import AbstractBody, MeshBody
 from simengine.ops import constitutive
 from simengine.ops.constitutive import elasticity, plasticity
@@ -27,7 +27,7 @@ class MPMModel(nn.Module):
         mass: Mass of a particle [kg], a number or shape (n,).
         material_ids: Index into `materials` of each particle, shape (n,); None for the first.
         length: Length of the x axis [m]; dx = length / num_grids[0].
-        gravity: Acceleration [m/s^2].
+        gravity: Acceleration [m/s^2], three numbers, a tensor or an `nn.Parameter`, (3,).
         boundaries: At most one `Walls` (without one, slip walls) and any rigid bodies: `Plane`, `Sphere`, `Box`,
             `Capsule`, `MeshBody`.
         epsilon: Added to a node's mass [kg] where momentum is divided by it.
@@ -36,6 +36,7 @@ class MPMModel(nn.Module):
         ValueError: An argument is out of range or a shape does not fit.
     """
 
+    gravity: torch.Tensor
     materials: nn.ModuleList
     volume: torch.Tensor
     mass: torch.Tensor
@@ -51,18 +52,19 @@ class MPMModel(nn.Module):
         mass: float | torch.Tensor,
         material_ids: torch.Tensor | None = None,
         length: float = 1.0,
-        gravity: Sequence[float] = (0.0, -9.8, 0.0),
+        gravity: Sequence[float] | torch.Tensor = (0.0, -9.8, 0.0),
         boundaries: Sequence[nn.Module] = (),
         epsilon: float = 1e-7,
     ) -> None:
         super().__init__()
         size = (num_grids,) * 3 if isinstance(num_grids, int) else tuple(num_grids)
-        if len(size) != 3 or len(gravity) != 3:
-            raise ValueError(f"num_grids and gravity must have 3 entries, got {size} and {tuple(gravity)}")
+        if len(size) != 3:
+            raise ValueError(f"num_grids must have 3 entries, got {size}")
         if not materials:
             raise ValueError("materials must hold at least one Material, got none")
         if not math.isfinite(length) or length <= 0:
             raise ValueError(f"length must be positive and finite [m], got {length}")
+        keep(self, "gravity", gravity, ((3,),))
         self.materials = nn.ModuleList(materials)
         self.boundaries = nn.ModuleList(boundaries)
         walls = [b for b in boundaries if isinstance(b, Walls)]
@@ -79,7 +81,7 @@ class MPMModel(nn.Module):
             size=(int(size[0]), int(size[1]), int(size[2])),
             dx=length / size[0],
             dt=dt,
-            gravity=(float(gravity[0]), float(gravity[1]), float(gravity[2])),
+            gravity=cast("tuple[float, float, float]", tuple(self.gravity.detach().tolist())),
             epsilon=epsilon,
             faces=self.walls.faces,
             thickness=self.walls.thickness,
@@ -154,7 +156,10 @@ class MPMModel(nn.Module):
         count = num_steps if any(body.moving for body in bodies) else 1
         wide = torch.zeros((), dtype=torch.float64, device=like.device)
         times = (first_step + torch.arange(count, dtype=torch.float64, device=like.device)) * self.grid.dt
-        rows = [self.walls.row(wide).expand(count, -1), *(body.rows(times, self.grid.dx) for body in bodies)]
+        walls = self.walls.row(wide)
+        fall = self.gravity.to(wide) - torch.tensor(self.grid.gravity, dtype=wide.dtype, device=wide.device)
+        walls = torch.cat((walls[:6], fall, walls[9:]))  # what a parameter has moved by, and its gradient
+        rows = [walls.expand(count, -1), *(body.rows(times, self.grid.dx) for body in bodies)]
         return torch.stack(rows, 1).to(like.dtype)
 
     def groups(self, n: int) -> list[torch.Tensor | None]:

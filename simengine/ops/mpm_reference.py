@@ -1,12 +1,13 @@
 """One step of MLS-MPM in plain torch: the same signature as `simengine.ops.mpm.step`, any dtype, no cleverness.
 
-Faces only (no rigid bodies). Equations: Hu et al. 2018, Sec. 4; walls as in Ma et al. 2023.
+Equations: Hu et al. 2018, Sec. 4; walls as in Ma et al. 2023.
 """
 
 import itertools
 
 import torch
 
+from simengine.ops.contact_reference import boundary_velocity
 from simengine.ops.mpm import Grid
 
 
@@ -22,16 +23,6 @@ def _stencil(x: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, t
     ijk = (base.long()[:, None] + offsets) % size
     node = (ijk[..., 0] * size[1] + ijk[..., 1]) * size[2] + ijk[..., 2]
     return node, weight.T, (offsets.to(x) - d[:, None]) * grid.dx
-
-
-def _face(u: torch.Tensor, inside: torch.Tensor, normal: torch.Tensor, mode: int, mu: torch.Tensor) -> torch.Tensor:
-    un = (u @ normal)[:, None]
-    tangent = u - un * normal
-    length = tangent.norm(dim=1, keepdim=True)
-    safe = torch.where(length > 0, length, 1.0)
-    slid = tangent * torch.clamp(1 + mu * un / safe, min=0.0)
-    new = torch.where(un < 0, slid, u) if mode == 2 else torch.zeros_like(u)
-    return torch.where(inside[:, None], new, u)
 
 
 def step(
@@ -53,21 +44,14 @@ def step(
     inertia = 4 / grid.dx**2
     A = -grid.dt * volume[:, None, None] * inertia * tau + mass[:, None, None] * C
     momentum = w[..., None] * (mass[:, None, None] * v[:, None] + torch.einsum("nij,nkj->nki", A, r))
-    P = torch.zeros(nodes, 3, dtype=x.dtype).index_add(0, node.reshape(-1), momentum.reshape(-1, 3))
-    M = torch.zeros(nodes, dtype=x.dtype).index_add(0, node.reshape(-1), (w * mass[:, None]).reshape(-1))
+    P = x.new_zeros(nodes, 3).index_add(0, node.reshape(-1), momentum.reshape(-1, 3))
+    M = x.new_zeros(nodes).index_add(0, node.reshape(-1), (w * mass[:, None]).reshape(-1))
     full = (M > 0)[:, None]
     u = torch.where(full, P / torch.where(full, M[:, None] + grid.epsilon, 1.0), 0.0)
-    u = u + torch.tensor(grid.gravity, dtype=x.dtype) * grid.dt
-    ijk = torch.stack(torch.meshgrid(*(torch.arange(n) for n in grid.size), indexing="ij"), -1).reshape(-1, 3)
-    friction = table[min(number, len(table) - 1), 0]
-    for k, mode in enumerate(grid.faces):
-        axis, side = divmod(k, 2)
-        if mode:
-            normal = torch.zeros(3, dtype=x.dtype)
-            normal[axis] = -1.0 if side else 1.0
-            i = ijk[:, axis]
-            inside = i > grid.size[axis] - grid.thickness if side else i < grid.thickness
-            u = _face(u, inside, normal, mode, friction[k])
+    row = table[min(number, len(table) - 1)]
+    u = u + (torch.tensor(grid.gravity, dtype=x.dtype, device=x.device) + row[0, 6:9]) * grid.dt
+    ijk = torch.stack(torch.meshgrid(*(torch.arange(n, device=x.device) for n in grid.size), indexing="ij"), -1)
+    u = boundary_velocity(u, ijk.reshape(-1, 3), grid, row)
     v_i = u[node]
     v_new = (w[..., None] * v_i).sum(1)
     C_new = inertia * torch.einsum("nk,nki,nkj->nij", w, v_i, r)

@@ -9,6 +9,7 @@ back.
 import contextlib
 import functools
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -30,21 +31,22 @@ def start(device: torch.device | str = "cpu", *, num_threads: int | None = None)
     if ti.lang.impl.get_runtime().prog is None:
         arch = {"cuda": ti.cuda, "mps": ti.metal}.get(torch.device(device).type, ti.cpu)
         threads = num_threads or torch.get_num_threads()
-        with _quiet():
+        with contextlib.redirect_stdout(io.StringIO()), _quiet():  # a banner, where a command's result goes
             ti.init(arch=arch, cpu_max_num_threads=threads, log_level=ti.ERROR, fast_math=False)
     return ti
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Taichi's banner, which goes where a command's result goes, and its use of an old function of `locale`."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    """Without the warning about an old function of `locale` that Taichi uses."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
 
 
 @functools.cache
 def _module() -> Any:
+    os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")  # another banner
     try:
         with _quiet():
             import taichi  # half a second: only where it is used

@@ -1,4 +1,4 @@
-"""The transfers against plain torch, in value and gradient, and against finite differences."""
+"""The transfers against plain torch, in value and gradient, and against finite differences; Warp's and Taichi's."""
 
 import dataclasses
 
@@ -8,8 +8,23 @@ import torch
 from simengine import mpm
 from simengine.ops import mpm as op
 from simengine.ops import mpm_reference as reference
+from simengine.ops import taichi_bridge
 
 GRID = op.Grid(size=(12, 10, 16), dx=0.1, dt=1e-3, gravity=(0.3, -9.8, 0.1), epsilon=1e-7)
+
+
+@pytest.fixture(autouse=True, params=["warp", "taichi"])
+def kernels(request, monkeypatch) -> str:
+    """The language whose kernels run."""
+    if request.param == "taichi":
+        try:
+            taichi_bridge.start()
+        except RuntimeError as error:
+            pytest.skip(str(error))
+    monkeypatch.setenv("SIMENGINE_KERNELS", request.param)
+    return request.param
+
+
 NAMES = ("x", "v", "C", "F", "tau", "mass", "volume", "table")
 
 
@@ -124,6 +139,28 @@ def wedge() -> tuple[torch.Tensor, torch.Tensor]:
     """A tetrahedron around the origin."""
     vertices = torch.tensor([[0.2, 0.0, -0.1], [-0.15, 0.15, -0.1], [-0.1, -0.2, -0.1], [0.0, 0.0, 0.25]])
     return vertices, torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
+
+
+@pytest.mark.parametrize("kind", ["slip", "sticky", "friction"])
+@pytest.mark.parametrize("body", list(BODIES))
+def test_parity_with_a_body(body: str, kind: str) -> None:
+    """Through a moving rigid body and an acceleration, against plain torch and its autograd (float64)."""
+    values = inputs(60, torch.float64, near_wall=False)
+    spin = {} if body == "plane" else {"angular_velocity": (0.5, -1.0, 2.0)}
+    module = BODIES[body](kind, friction=0.3, velocity=(0.2, 0.1, -0.4), **spin)
+    grid = dataclasses.replace(GRID, kinds=(module.mode,), fields=(module.field,) if body == "mesh" else ())
+    rows = module.rows(torch.tensor([0.02], dtype=torch.float64), grid.dx)
+    faces = torch.zeros(1, 23, dtype=torch.float64)
+    faces[0, 6:9] = torch.tensor([3.0, -2.0, 1.0])
+    values["table"] = torch.stack((faces, rows), 1)
+    ours, ours_bar = with_gradients(op.step, values, grid)
+    theirs, theirs_bar = with_gradients(reference.step, values, grid)
+    for name, a, b in zip("xvCF", ours, theirs, strict=True):
+        assert error(a, b) < 1e-14, name
+    for name, a, b in zip(NAMES, ours_bar, theirs_bar, strict=True):
+        if name == "table":  # of a body: position, rotation, velocities, friction; shape and width have no gradient
+            a, b = torch.cat((a[0, 0, :9], a[0, 1, :19])), torch.cat((b[0, 0, :9], b[0, 1, :19]))
+        assert error(a, b) < 1e-12, name
 
 
 @pytest.mark.parametrize("kind", ["slip", "sticky", "friction"])
