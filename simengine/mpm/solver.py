@@ -2,7 +2,7 @@
 
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
-from simengine.ops import mpm, mpm_rollout
+from simengine.ops import bridge, mpm, mpm_rollout
 from simengine.solve.rollout import AbstractAdjoint, AbstractSolver
 
 
@@ -49,10 +49,11 @@ class MPMSolver(AbstractSolver):
     ) -> MPMState | None:
         """The states after the steps `saved` in one autograd node, by replays of captured launches.
 
-        Returns None, so that the rollout goes step by step, where a law is not one of the shipped ones.
+        Returns None, so that the rollout goes step by step, where a law is not one of the shipped ones or Warp's
+        kernels are not those that run.
         """
         model = self.model
-        if not model.fused:
+        if not model.fused or bridge.backend("warp", "taichi", on=state.x) != "warp":
             return None
         n, steps = len(state.x), saved[-1]
         mass, volume = model.body(state.x)

@@ -101,6 +101,19 @@ def test_two_rollouts_before_either_backward(adjoint, make_cube, make_model) -> 
         assert torch.equal(a, b) and torch.equal(a, c)
 
 
+@pytest.mark.parametrize("kernels", ["taichi", "reference"])
+def test_other_kernels_go_the_same_way(kernels: str, make_cube, make_model, monkeypatch) -> None:
+    """Step by step with Taichi's transfers, or the plain torch ones: the same states and gradients in float64."""
+    ours, leaves = run(make_cube, make_model, num_steps=12)
+    monkeypatch.setenv("SIMENGINE_KERNELS", kernels)
+    if kernels == "taichi":
+        pytest.importorskip("taichi", reason="no Taichi for this Python")
+    theirs, others = run(make_cube, make_model, num_steps=12)
+    assert torch.allclose(ours.states.x, theirs.states.x, rtol=0, atol=1e-13)
+    for a, b in zip(torch.autograd.grad(loss(ours), leaves), torch.autograd.grad(loss(theirs), others), strict=True):
+        assert float((a - b).norm() / b.norm()) < 1e-10
+
+
 def test_cotangents_are_left_alone(make_cube, make_model) -> None:
     trajectory, leaves = run(make_cube, make_model)
     cotangent = torch.ones_like(trajectory.states.x)
