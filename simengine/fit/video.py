@@ -1,5 +1,6 @@
 """Physics from pixels: numbers of a moving body from videos of it, with gradients through pictures and motion."""
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,11 @@ from simengine.fit.pictures import comparison, contact_sheet, pyramid, summary_r
 from simengine.fit.scene_parameters import scene_parameters
 from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
-from simengine.mpm import MPMSolver
+from simengine.mpm import MPMModel, MPMSolver, MPMState
 from simengine.render import Look, SurfelRenderer
 from simengine.scene.base import SceneError
-from simengine.scene.render import VideoSpec
 from simengine.scene.shapes import Box
+from simengine.scene.video import VideoSpec
 from simengine.solve import CheckpointAdjoint, rollout
 from simengine.view.report import Block, Picture, Table, write_report
 
@@ -28,6 +29,25 @@ if TYPE_CHECKING:
 Values = dict[str, torch.Tensor]
 
 
+# Where a motion starts: turned [rad] about the middle of its particles by a rotation vector, and shifted [m].
+POSE = tuple(f"pose.{name}.{axis}" for name in ("turn", "shift") for axis in range(3))
+
+
+def moved(state: MPMState, *, turn: torch.Tensor, shift: torch.Tensor) -> MPMState:
+    """A start whose bodies, and their velocities, are turned together about their middle, then shifted.
+
+    Args:
+        state: Undeformed bodies.
+        turn: Rotation vector [rad], shape (3,).
+        shift: [m], shape (3,).
+    """
+    zero = torch.zeros_like(turn[0])
+    x, y, z = turn.unbind()
+    rotation = torch.linalg.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).view(3, 3))
+    middle = state.x.mean(0)
+    return dataclasses.replace(state, x=(state.x - middle) @ rotation.T + middle + shift, v=state.v @ rotation.T)
+
+
 class VideoMisfit:
     """Videos of a true motion, and how those of another differ from them.
 
@@ -35,16 +55,18 @@ class VideoMisfit:
 
     Attributes:
         observed: Linear RGB, shape (cameras, frames, h, w, 3).
+        truth: The values that the search should find.
     """
 
     def __init__(self, spec: VideoSpec, *, seed: int) -> None:
-        self.spec = spec
-        unknown = set(spec.parameters) - set(spec.motion.variables())
+        known = {**spec.motion.variables(), **dict.fromkeys(POSE, 0.0)}
+        unknown = set(spec.parameters) - set(known)
         if unknown:
             raise SceneError(
-                f"task.parameters: {sorted(unknown)[0]!r} is no number of the motion; "
-                f"known: {', '.join(sorted(spec.motion.variables()))}"
+                f"task.parameters: {sorted(unknown)[0]!r} is no number of the motion; known: {', '.join(sorted(known))}"
             )
+        self.spec = spec
+        self.truth = {name: known[name] for name in spec.parameters}
         cameras = [camera_of(camera, dtype=torch.float64) for camera in spec.cameras]
         radius = 0.9 * min(spec.motion.grid.dx / body.particles_per_cell for body in spec.motion.bodies)
         x, _, ids = (torch.as_tensor(array) for array in spec.motion.particles())
@@ -61,12 +83,23 @@ class VideoMisfit:
 
     def simulate(self, values: Values, *, frames: int | None = None) -> torch.Tensor:
         """Positions [m] at the first so many frames of the video, shape (frames, n, 3)."""
-        motion, frames = self.spec.motion, frames or self.spec.frames
-        every = motion.grid.num_steps // self.spec.frames
-        model, state = motion.build(device="cpu", double=True, values=values)
+        frames = frames or self.spec.frames
+        every = self.spec.motion.grid.num_steps // self.spec.frames
+        model, state = self.build(values)
         trajectory = rollout(MPMSolver(model), state, frames * every, save_every=every, adjoint=CheckpointAdjoint())
         positions: torch.Tensor = trajectory.states.x[1:]
         return positions
+
+    def build(self, values: Values) -> tuple[MPMModel, MPMState]:
+        """Model and start of the motion with some numbers replaced, float64, differentiable in them."""
+        model, state = self.spec.motion.build(
+            device="cpu", double=True, values={name: v for name, v in values.items() if name not in POSE}
+        )
+        if any(name in values for name in POSE):
+            nothing = torch.zeros((), dtype=torch.float64)
+            pose = torch.stack([values.get(name, nothing) for name in POSE])
+            state = moved(state, turn=pose[:3], shift=pose[3:])
+        return model, state
 
     def pictures(self, values: Values, *, frames: int | None = None) -> torch.Tensor:
         """Videos of the motion with some numbers replaced, shape (cameras, frames, h, w, 3)."""
@@ -146,7 +179,7 @@ def _finish(
     misfit: VideoMisfit, parameters: ParameterSet, last: AbstractTraining, out: "RunDirectory"
 ) -> dict[str, Any]:
     """Write pictures, videos and a report; return estimates, their errors and the check of the gradient."""
-    found, truth = parameters.values(), misfit.spec.motion.variables()
+    found, truth = parameters.values(), misfit.truth
     start = {name: torch.tensor(entry.initial, dtype=torch.float64) for name, entry in parameters.entries.items()}
     with torch.no_grad():
         initial, fitted = misfit.pictures(start), misfit.pictures(parameters())

@@ -1,8 +1,8 @@
 """New views from a few pictures, with explicit visibility and without a network call per point.
 
 One convolutional network gives each picture a depth map with its uncertainty, from the picture and from how well the
-others agree with it on planes of depth. All that follows are formulas of these maps: which points are solid, which camera
-sees them, what colour they have, and a few samples around the expected depth of each ray.
+others agree with it on planes of depth. All that follows are formulas of these maps: which points are solid, which
+camera sees them, what colour they have, and a few samples around the expected depth of each ray.
 """
 
 import dataclasses

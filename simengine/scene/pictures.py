@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from simengine.scene.flame import Free, FreeSimple
 from simengine.scene.mpm import CameraSpec, MPMScene, ParameterSpec
+from simengine.scene.nclaw import LawSpec
 from simengine.scene.strict import Count, NonNegative, Positive, Range
+from simengine.scene.video import VideoSpec
 
 Elevation = Annotated[float, Range(ge=30, le=85)]  # [degrees]; from lower down the horizon would be seen
 
@@ -66,6 +68,62 @@ class FlameImageSpec(AbstractPictureTask):
         from simengine.fit.flame_from_image import FlameImage
 
         return FlameImage(self, seed=seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LawVideoSpec(AbstractPictureTask):
+    """The law of an elastic body from a video of it: an energy network, with the loss on pixels alone.
+
+    Attributes:
+        type: Tells the tasks apart.
+        motion: The true motion, a scene of kind mpm of one elastic body; its material is hidden from the learner.
+        cameras: Who sees it.
+        law: The network that learns.
+        ridge: Weight of the squares of the network's last weights.
+        frames: Pictures of the video, evenly over the motion, the start left out.
+        blur: Halvings of the resolution at which the pictures are compared as well.
+        noise: Standard deviation of the noise of the pictures.
+        stages: Growing parts of the motion to fit one after another, as fractions; the last is 1.
+        iterations: Of each stage.
+    """
+
+    type: Literal["law_video"] = "law_video"
+    motion: MPMScene
+    cameras: tuple[CameraSpec, ...]
+    law: LawSpec = dataclasses.field(default_factory=lambda: LawSpec(width=10))
+    ridge: NonNegative = 1e-7
+    frames: Count = 10
+    blur: Annotated[int, Range(ge=0, le=6)] = 2
+    noise: NonNegative = 0.02
+    stages: tuple[Annotated[float, Range(gt=0, le=1)], ...] = (0.5, 1.0)
+    iterations: Count = 4
+
+    def __post_init__(self) -> None:
+        if len(self.motion.bodies) != 1:
+            raise ValueError(f"motion.bodies: expected one body, whose law is sought, got {len(self.motion.bodies)}")
+        if self.law.plastic:
+            raise ValueError("law.plastic: flow is not learned from videos; leave it out")
+        self.video()
+
+    def video(self) -> VideoSpec:
+        """How the motion is filmed; says what is wrong with frames, stages and cameras."""
+        body = {name: ParameterSpec(initial=1.0) for name in ("bodies.0.velocity.0",)}  # not sought
+        keys = ("motion", "cameras", "frames", "blur", "noise", "stages", "iterations")
+        return VideoSpec(parameters=body, **{key: getattr(self, key) for key in keys})
+
+    def other_throw(self) -> MPMScene:
+        """The same body, thrown into another direction and turning the other way."""
+        body = self.motion.bodies[0]
+        x, y, z = body.velocity
+        a, b, c = body.angular_velocity
+        thrown = dataclasses.replace(body, velocity=(-0.7 * z, 1.2 * y, 0.7 * x), angular_velocity=(-b, c, -a))
+        return dataclasses.replace(self.motion, bodies=(thrown,))
+
+    def problem(self, *, seed: int) -> Any:
+        """The video, and what films other laws."""
+        from simengine.fit.video_law import LawMisfit
+
+        return LawMisfit(self, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,4 +282,4 @@ class SVBRDFSpec(AbstractPictureTask):
         return SVBRDFProblem(self, seed=seed)
 
 
-PictureTask = FlameImageSpec | Pix2ShapeSpec | ViewSynthesisSpec | SVBRDFSpec
+PictureTask = FlameImageSpec | LawVideoSpec | Pix2ShapeSpec | ViewSynthesisSpec | SVBRDFSpec
