@@ -10,6 +10,9 @@ generated adjoints, which are wrong for such loops.
 
 Rays are in grid coordinates: node (i, j, k) at position (i, j, k), values constant beyond the outermost nodes. The
 parameter t along a ray is a length [m] whatever the grid's spacing.
+
+Steps through bricks of BRICK^3 cells whose nodes hold nothing are passed over: they change neither the picture nor the
+gradient to the rays. They have a gradient to the density, which the adjoint leaves out where it is told to.
 """
 
 import functools
@@ -18,19 +21,25 @@ from types import SimpleNamespace
 
 import warp as wp
 
+BRICK = 8  # cells along a side
+
 
 @functools.cache
 def kernels(scalar: type, channels: int) -> SimpleNamespace:
     """The kernels for wp.float32 or wp.float64; `channels` counts density and source."""
     module = wp.get_module(f"simengine.kernels.volume.{scalar.__name__}.{channels}")
-    module.options.update(enable_backward=False, max_unroll=16)
+    module.options.update(
+        enable_backward=False, max_unroll=16, cpu_compiler_flags="-march=native -mprefer-vector-width=128"
+    )
     kernel = functools.partial(wp.kernel, module=module, enable_backward=False)
     func = functools.partial(wp.func, module=module)
 
     vec3 = wp.types.vector(3, scalar)
     vecf = wp.types.vector(channels, scalar)
     zero, half, one = (wp.constant(scalar(value)) for value in (0.0, 0.5, 1.0))
-    # series of phi and of its derivative, exact to rounding below 1e-2
+    endless = wp.constant(scalar(1e30))
+    # series of phi and of its derivative, exact to rounding below `small`
+    small = wp.constant(scalar(1e-1 if scalar is wp.float32 else 1e-2))
     c1, c2, c3, c4, c5 = (wp.constant(scalar((-1.0) ** k / math.factorial(k + 1))) for k in range(1, 6))
     d2, d3, d4, d5 = (wp.constant(scalar(k * (-1.0) ** k / math.factorial(k + 1))) for k in range(2, 6))
 
@@ -54,15 +63,62 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
     @func
     def phi(x: scalar):
         # (1 - exp(-x))/x
-        if wp.abs(x) < scalar(1e-2):
+        if wp.abs(x) < small:
             return one + x * (c1 + x * (c2 + x * (c3 + x * (c4 + x * c5))))
         return (one - wp.exp(-x)) / x
 
     @func
     def phi_slope(x: scalar):
-        if wp.abs(x) < scalar(1e-2):
+        if wp.abs(x) < small:
             return c1 + x * (d2 + x * (d3 + x * (d4 + x * d5)))
         return (wp.exp(-x) * (one + x) - one) / (x * x)
+
+    @func
+    def steps_out(x: scalar, slope: scalar, first: int, n: int):
+        # length until x leaves the cells of its brick; the outermost bricks reach on beyond the grid
+        low = first * BRICK
+        high = low + BRICK
+        if slope > zero and high < n - 1:
+            return (scalar(high) - x) / slope
+        if slope < zero and low > 0:
+            return (scalar(low) - x) / slope
+        return endless
+
+    @func
+    def brick_of(x: scalar, n: int):
+        return wp.min(int(locate(x, n)), wp.max(n - 2, 0)) / BRICK
+
+    @func
+    def steps_to_pass(p: vec3, direction: vec3, i: int, j: int, k: int, n0: int, n1: int, n2: int, d: scalar):
+        way = steps_out(p[0], direction[0], i, n0)
+        way = wp.min(way, steps_out(p[1], direction[1], j, n1))
+        way = wp.min(way, steps_out(p[2], direction[2], k, n2))
+        return wp.max(int(wp.min(way / d, scalar(1e6))), 1)
+
+    @kernel
+    def find_bricks(
+        # constants
+        emission: int,
+        # inputs
+        n0: int,
+        n1: int,
+        n2: int,
+        field: wp.array(dtype=vecf),
+        # outputs
+        busy_out: wp.array3d(dtype=wp.uint8),
+    ):
+        # which bricks hold a density, or with emission anything, at one of their nodes
+        a, b, c = wp.tid()
+        found = wp.uint8(0)
+        i = a * BRICK
+        while i < wp.min(a * BRICK + BRICK + 1, n0) and found == wp.uint8(0):
+            for j in range(b * BRICK, wp.min(b * BRICK + BRICK + 1, n1)):
+                for k in range(c * BRICK, wp.min(c * BRICK + BRICK + 1, n2)):
+                    f = field[(i * n1 + j) * n2 + k]
+                    if f[0] != zero or (emission != 0 and wp.dot(f, f) != zero):
+                        found = wp.uint8(1)
+            i += 1
+        busy_out[a, b, c] = found
 
     @kernel
     def march(
@@ -70,6 +126,7 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         first_ray: int,
         step: scalar,
         emission: int,
+        skip: int,  # whether to look for empty bricks
         # inputs
         n0: int,
         n1: int,
@@ -79,6 +136,7 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         directions: wp.array(dtype=vec3),
         near: wp.array(dtype=scalar),
         far: wp.array(dtype=scalar),
+        busy: wp.array3d(dtype=wp.uint8),  # of find_bricks
         # outputs
         blended_out: wp.array(dtype=vecf),  # distance t, source
         transmittance_out: wp.array(dtype=scalar),
@@ -97,37 +155,49 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         direction = directions[ray]
         blended = vecf()
         light = scalar(1.0)
-        for number in range(count):
-            t = start + (scalar(number) + half) * d
-            p = o + t * direction
-            a = locate(p[0], n0)
-            b = locate(p[1], n1)
-            c = locate(p[2], n2)
-            i = wp.min(int(a), i_last)
-            j = wp.min(int(b), j_last)
-            k = wp.min(int(c), k_last)
-            a -= scalar(i)
-            b -= scalar(j)
-            c -= scalar(k)
-            q00 = (i * n1 + j) * n2 + k
-            q01 = q00 + across_j
-            q10 = q00 + across_i
-            q11 = q10 + across_j
-            f00 = (one - c) * field[q00] + c * field[q00 + across_k]
-            f01 = (one - c) * field[q01] + c * field[q01 + across_k]
-            f10 = (one - c) * field[q10] + c * field[q10 + across_k]
-            f11 = (one - c) * field[q11] + c * field[q11 + across_k]
-            f = (one - a) * ((one - b) * f00 + b * f01) + a * ((one - b) * f10 + b * f11)
-            x = f[0] * d
-            factor = phi(x)
-            absorbed = x * factor
-            f[0] = zero
-            if emission == 0:
-                blended += light * absorbed * f
-            else:
-                blended += light * d * factor * f
-            blended[0] = blended[0] + light * absorbed * t
-            light = light * (one - absorbed)
+        number = int(0)  # noqa: UP018, RUF046 (a variable to Warp, not a constant)
+        while number < count:
+            stop = count
+            if skip != 0:
+                p = o + (start + (scalar(number) + half) * d) * direction
+                i = brick_of(p[0], n0)
+                j = brick_of(p[1], n1)
+                k = brick_of(p[2], n2)
+                stop = wp.min(number + steps_to_pass(p, direction, i, j, k, n0, n1, n2, d), count)
+                if busy[i, j, k] == wp.uint8(0):
+                    number = stop
+            for sample in range(number, stop):
+                t = start + (scalar(sample) + half) * d
+                p = o + t * direction
+                a = locate(p[0], n0)
+                b = locate(p[1], n1)
+                c = locate(p[2], n2)
+                i = wp.min(int(a), i_last)
+                j = wp.min(int(b), j_last)
+                k = wp.min(int(c), k_last)
+                a -= scalar(i)
+                b -= scalar(j)
+                c -= scalar(k)
+                q00 = (i * n1 + j) * n2 + k
+                q01 = q00 + across_j
+                q10 = q00 + across_i
+                q11 = q10 + across_j
+                f00 = (one - c) * field[q00] + c * field[q00 + across_k]
+                f01 = (one - c) * field[q01] + c * field[q01 + across_k]
+                f10 = (one - c) * field[q10] + c * field[q10 + across_k]
+                f11 = (one - c) * field[q11] + c * field[q11 + across_k]
+                f = (one - a) * ((one - b) * f00 + b * f01) + a * ((one - b) * f10 + b * f11)
+                x = f[0] * d
+                factor = phi(x)
+                absorbed = x * factor
+                f[0] = zero
+                if emission == 0:
+                    blended += light * absorbed * f
+                else:
+                    blended += light * d * factor * f
+                blended[0] = blended[0] + light * absorbed * t
+                light = light * (one - absorbed)
+            number = stop
         blended_out[ray] = blended
         transmittance_out[ray] = light
 
@@ -137,6 +207,8 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         first_ray: int,
         step: scalar,
         emission: int,
+        skip: int,  # whether to pass over empty bricks
+        with_rays: int,  # whether the gradient to the rays is wanted
         # inputs
         n0: int,
         n1: int,
@@ -146,6 +218,7 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         directions: wp.array(dtype=vec3),
         near: wp.array(dtype=scalar),
         far: wp.array(dtype=scalar),
+        busy: wp.array3d(dtype=wp.uint8),
         blended: wp.array(dtype=vecf),
         transmittance: wp.array(dtype=scalar),
         adj_blended: wp.array(dtype=vecf),
@@ -180,90 +253,103 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
         g_near = scalar(0.0)
         g_far = scalar(0.0)
         g_d = scalar(0.0)
-        for number in range(count):
-            share = (scalar(number) + half) / scalar(count)
-            t = start + (scalar(number) + half) * d
-            p = o + t * direction
-            a = locate(p[0], n0)
-            b = locate(p[1], n1)
-            c = locate(p[2], n2)
-            i = wp.min(int(a), i_last)
-            j = wp.min(int(b), j_last)
-            k = wp.min(int(c), k_last)
-            a -= scalar(i)
-            b -= scalar(j)
-            c -= scalar(k)
-            q00 = (i * n1 + j) * n2 + k
-            q01 = q00 + across_j
-            q10 = q00 + across_i
-            q11 = q10 + across_j
-            v000 = field[q00]
-            v001 = field[q00 + across_k]
-            v010 = field[q01]
-            v011 = field[q01 + across_k]
-            v100 = field[q10]
-            v101 = field[q10 + across_k]
-            v110 = field[q11]
-            v111 = field[q11 + across_k]
-            f00 = (one - c) * v000 + c * v001
-            f01 = (one - c) * v010 + c * v011
-            f10 = (one - c) * v100 + c * v101
-            f11 = (one - c) * v110 + c * v111
-            f = (one - a) * ((one - b) * f00 + b * f01) + a * ((one - b) * f10 + b * f11)
-            s = f[0]
-            f[0] = zero
-            x = s * d
-            factor = phi(x)
-            absorbed = x * factor
-            passed = one - absorbed
-            g_c = wp.dot(g, f)
-            w = absorbed
-            w_s = d * passed
-            w_d = s * passed
-            if emission != 0:
-                w = d * factor
-                w_s = d * d * phi_slope(x)
-                w_d = passed
-            rest -= light * (w * g_c + absorbed * g_distance * t)
-            behind = rest + g_end
-            g_f = (light * w) * g
-            g_f[0] = light * (w_s * g_c + d * passed * g_distance * t) - d * behind
-            g_d += light * (w_d * g_c + s * passed * g_distance * t) - s * behind
+        number = int(0)  # noqa: UP018, RUF046 (a variable to Warp, not a constant)
+        while number < count:
+            stop = count
+            if skip != 0:
+                p = o + (start + (scalar(number) + half) * d) * direction
+                i = brick_of(p[0], n0)
+                j = brick_of(p[1], n1)
+                k = brick_of(p[2], n2)
+                stop = wp.min(number + steps_to_pass(p, direction, i, j, k, n0, n1, n2, d), count)
+                if busy[i, j, k] == wp.uint8(0):
+                    number = stop
+            for sample in range(number, stop):
+                share = (scalar(sample) + half) / scalar(count)
+                t = start + (scalar(sample) + half) * d
+                p = o + t * direction
+                a = locate(p[0], n0)
+                b = locate(p[1], n1)
+                c = locate(p[2], n2)
+                i = wp.min(int(a), i_last)
+                j = wp.min(int(b), j_last)
+                k = wp.min(int(c), k_last)
+                a -= scalar(i)
+                b -= scalar(j)
+                c -= scalar(k)
+                q00 = (i * n1 + j) * n2 + k
+                q01 = q00 + across_j
+                q10 = q00 + across_i
+                q11 = q10 + across_j
+                v000 = field[q00]
+                v001 = field[q00 + across_k]
+                v010 = field[q01]
+                v011 = field[q01 + across_k]
+                v100 = field[q10]
+                v101 = field[q10 + across_k]
+                v110 = field[q11]
+                v111 = field[q11 + across_k]
+                f00 = (one - c) * v000 + c * v001
+                f01 = (one - c) * v010 + c * v011
+                f10 = (one - c) * v100 + c * v101
+                f11 = (one - c) * v110 + c * v111
+                f = (one - a) * ((one - b) * f00 + b * f01) + a * ((one - b) * f10 + b * f11)
+                s = f[0]
+                f[0] = zero
+                x = s * d
+                factor = phi(x)
+                absorbed = x * factor
+                passed = one - absorbed
+                g_c = wp.dot(g, f)
+                w = absorbed
+                w_s = d * passed
+                w_d = s * passed
+                if emission != 0:
+                    w = d * factor
+                    w_s = d * d * phi_slope(x)
+                    w_d = passed
+                rest -= light * (w * g_c + absorbed * g_distance * t)
+                behind = rest + g_end
+                g_f = (light * w) * g
+                g_f[0] = light * (w_s * g_c + d * passed * g_distance * t) - d * behind
+                g_d += light * (w_d * g_c + s * passed * g_distance * t) - s * behind
 
-            p0 = (one - a) * g_f
-            p1 = a * g_f
-            p00 = (one - b) * p0
-            p01 = b * p0
-            p10 = (one - b) * p1
-            p11 = b * p1
-            wp.atomic_add(adj_field_out, q00, (one - c) * p00)
-            wp.atomic_add(adj_field_out, q00 + across_k, c * p00)
-            wp.atomic_add(adj_field_out, q01, (one - c) * p01)
-            wp.atomic_add(adj_field_out, q01 + across_k, c * p01)
-            wp.atomic_add(adj_field_out, q10, (one - c) * p10)
-            wp.atomic_add(adj_field_out, q10 + across_k, c * p10)
-            wp.atomic_add(adj_field_out, q11, (one - c) * p11)
-            wp.atomic_add(adj_field_out, q11 + across_k, c * p11)
+                p0 = (one - a) * g_f
+                p1 = a * g_f
+                p00 = (one - b) * p0
+                p01 = b * p0
+                p10 = (one - b) * p1
+                p11 = b * p1
+                wp.atomic_add(adj_field_out, q00, (one - c) * p00)
+                wp.atomic_add(adj_field_out, q00 + across_k, c * p00)
+                wp.atomic_add(adj_field_out, q01, (one - c) * p01)
+                wp.atomic_add(adj_field_out, q01 + across_k, c * p01)
+                wp.atomic_add(adj_field_out, q10, (one - c) * p10)
+                wp.atomic_add(adj_field_out, q10 + across_k, c * p10)
+                wp.atomic_add(adj_field_out, q11, (one - c) * p11)
+                wp.atomic_add(adj_field_out, q11 + across_k, c * p11)
 
-            across = (one - b) * (f10 - f00) + b * (f11 - f01)
-            down = (one - a) * (f01 - f00) + a * (f11 - f10)
-            back = (one - a) * ((one - b) * (v001 - v000) + b * (v011 - v010)) + a * (
-                (one - b) * (v101 - v100) + b * (v111 - v110)
-            )
-            g_p = vec3(
-                inside(p[0], n0) * wp.dot(g_f, across),
-                inside(p[1], n1) * wp.dot(g_f, down),
-                inside(p[2], n2) * wp.dot(g_f, back),
-            )
-            g_t = wp.dot(g_p, direction) + light * absorbed * g_distance
-            g_origin += g_p
-            g_direction += t * g_p
-            g_near += (one - share) * g_t
-            g_far += share * g_t
-            light = light * passed
+                if with_rays != 0:
+                    across = (one - b) * (f10 - f00) + b * (f11 - f01)
+                    down = (one - a) * (f01 - f00) + a * (f11 - f10)
+                    back = (one - a) * ((one - b) * (v001 - v000) + b * (v011 - v010)) + a * (
+                        (one - b) * (v101 - v100) + b * (v111 - v110)
+                    )
+                    g_p = vec3(
+                        inside(p[0], n0) * wp.dot(g_f, across),
+                        inside(p[1], n1) * wp.dot(g_f, down),
+                        inside(p[2], n2) * wp.dot(g_f, back),
+                    )
+                    g_t = wp.dot(g_p, direction) + light * absorbed * g_distance
+                    g_origin += g_p
+                    g_direction += t * g_p
+                    g_near += (one - share) * g_t
+                    g_far += share * g_t
+                light = light * passed
+            number = stop
         adj_origins_out[ray] = g_origin
         adj_directions_out[ray] = g_direction
         adj_near_out[ray] = g_near - g_d / scalar(wp.max(count, 1))
         adj_far_out[ray] = g_far + g_d / scalar(wp.max(count, 1))
 
-    return SimpleNamespace(march=march, march_adjoint=march_adjoint)
+    return SimpleNamespace(find_bricks=find_bricks, march=march, march_adjoint=march_adjoint)

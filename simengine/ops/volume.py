@@ -1,5 +1,6 @@
 """Emission and absorption along rays through a grid, with gradients to the grid and to the rays."""
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -22,13 +23,15 @@ def march_rays(
     *,
     step: float,
     emission: bool = False,
+    sparse: bool = False,
     num_threads: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """March rays through a grid of density and source.
 
     A ray is cut into equal steps of at most `step`, with density and source of the middle of each, trilinear between
     nodes; exact where both are constant. Memory is that of the rays and the grid, whatever the number of steps. On a
-    CPU the bits repeat; on CUDA the gradient of the grid is summed in no fixed order.
+    CPU the bits repeat; on CUDA and with Taichi the gradient of the grid is summed in no fixed order. Bricks of 8^3
+    cells that hold nothing are passed over, which leaves the picture as it is.
 
     Args:
         field: Density [1/m] and 1 to 15 channels of source at the nodes, shape (n0, n1, n2, 1 + c).
@@ -39,7 +42,9 @@ def march_rays(
         step: Longest step [m].
         emission: Whether the source is radiance per metre; otherwise it is the source function, the radiance of a
             body that lets nothing through.
-        num_threads: Threads that share the rays on a CPU, at most 2.
+        sparse: Whether what such a brick might hold is no parameter: its steps are passed over by the gradient to
+            `field` too, which is 0 there.
+        num_threads: Threads that share the rays on a CPU, at most 2 of Warp's.
 
     Returns:
         Radiance (m, c), absorbed fraction (m,), and distance times absorbed fraction [m] (m,).
@@ -51,10 +56,39 @@ def march_rays(
     Source: Max 1995, Optical models for direct volume rendering, eq. 11.
     """
     _check(field, origins, directions, near, far, step)
-    if bridge.backend("warp") == "reference":
-        return volume_reference.march_rays(field, origins, directions, near, far, step=step, emission=emission)
-    blended, transmittance = _MarchRays.apply(field, origins, directions, near, far, step, int(emission), num_threads)
+    language = bridge.backend("warp", "taichi", on=field)
+    if language == "reference":
+        return volume_reference.march_rays(
+            field, origins, directions, near, far, step=step, emission=emission, sparse=sparse
+        )
+    bricks = tuple(max(-(-(n - 1) // kernel_module.BRICK), 1) for n in field.shape[:3])
+    options = Options(step=step, emission=int(emission), sparse=int(sparse), bricks=bricks, num_threads=num_threads)
+    march = _MarchRays.apply
+    if language == "taichi":
+        from simengine.ops.volume_taichi import MarchRays
+
+        march = MarchRays.apply
+    blended, transmittance, *_ = march(field, origins, directions, near, far, options)
     return blended[:, 1:], 1 - transmittance, blended[:, 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is not differentiated.
+
+    Attributes:
+        step: Longest step [m].
+        emission: Whether the source is radiance per metre.
+        sparse: Whether empty bricks have no gradient.
+        bricks: Number of bricks of the grid along each axis.
+        num_threads: On a CPU.
+    """
+
+    step: float
+    emission: int
+    sparse: int
+    bricks: tuple[int, ...]
+    num_threads: int
 
 
 class _MarchRays(torch.autograd.Function):
@@ -65,34 +99,39 @@ class _MarchRays(torch.autograd.Function):
         directions: torch.Tensor,
         near: torch.Tensor,
         far: torch.Tensor,
-        step: float,
-        emission: int,
-        num_threads: int,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        options: Options,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         inputs = [value.contiguous() for value in (field, origins, directions, near, far)]
         blended, transmittance = field.new_empty(len(near), field.shape[-1]), torch.empty_like(near)
         vector = wp.types.vector(field.shape[-1], bridge.scalar(field))
         outputs = [bridge.array(blended, vector), bridge.array(transmittance)]
-        kernel = kernel_module.kernels(bridge.scalar(field), field.shape[-1]).march
+        kernels = kernel_module.kernels(bridge.scalar(field), field.shape[-1])
         arrays = _arrays(inputs)
+        busy = torch.empty(options.bricks, dtype=torch.uint8, device=field.device)
+        array = bridge.array(busy)
+        bridge.launch(kernels.find_bricks, busy.shape, [options.emission, *arrays[:4]], [array], on=field)
+        skip = int(not bool(busy.all()))
 
         def part(first: int, last: int) -> None:
-            bridge.launch(kernel, last - first, [first, step, emission, *arrays], outputs, on=field)
+            constants = [first, options.step, options.emission, skip]
+            bridge.launch(kernels.march, last - first, [*constants, *arrays, array], outputs, on=field)
 
-        slice_work(part, len(near), 1 if field.is_cuda else num_threads)
-        return blended, transmittance
+        slice_work(part, len(near), 1 if field.is_cuda else options.num_threads)
+        return blended, transmittance, busy
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        *tensors, ctx.step, ctx.emission, ctx.num_threads = inputs
+        *tensors, ctx.options = inputs
         ctx.save_for_backward(*tensors, *output)
+        ctx.mark_non_differentiable(output[2])
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, adj_blended: torch.Tensor, adj_transmittance: torch.Tensor
+        ctx: Any, adj_blended: torch.Tensor, adj_transmittance: torch.Tensor, _adj_busy: None
     ) -> tuple[torch.Tensor | None, ...]:
-        *inputs, blended, transmittance = ctx.saved_tensors
+        *inputs, blended, transmittance, busy = ctx.saved_tensors
+        options = ctx.options
         inputs = [value.contiguous() for value in inputs]
         field, origins, directions, near, far = inputs
         cotangents = adj_blended.contiguous(), adj_transmittance.contiguous()
@@ -104,6 +143,7 @@ class _MarchRays(torch.autograd.Function):
         kernel = kernel_module.kernels(scalar, field.shape[-1]).march_adjoint
         arrays = [
             *_arrays(inputs),
+            bridge.array(busy),
             bridge.array(blended, vector),
             bridge.array(transmittance),
             bridge.array(cotangents[0], vector),
@@ -111,24 +151,23 @@ class _MarchRays(torch.autograd.Function):
         ]
         ray_outputs = [bridge.array(adj_rays[0], vec3), bridge.array(adj_rays[1], vec3)]
         ray_outputs += [bridge.array(adj_rays[2]), bridge.array(adj_rays[3])]
+        with_rays = int(any(ctx.needs_input_grad[1:5]))
         bounds = [len(near) * k // slices for k in range(slices + 1)]
 
         def part(first: int, last: int) -> None:
             for k in range(first, last):
                 outputs = [bridge.array(adj_fields[k].reshape(-1, field.shape[-1]), vector), *ray_outputs]
-                constants = [bounds[k], ctx.step, ctx.emission]
+                constants = [bounds[k], options.step, options.emission, options.sparse, with_rays]
                 bridge.launch(kernel, bounds[k + 1] - bounds[k], [*constants, *arrays], outputs, on=field)
 
-        slice_work(part, slices, 1 if field.is_cuda else min(ctx.num_threads, slices))
+        slice_work(part, slices, 1 if field.is_cuda else min(options.num_threads, slices))
         return (
             adj_fields[0] if slices == 1 else adj_fields.sum(dim=0),  # field (n0, n1, n2, 1 + c)
             adj_rays[0],  # origins (m, 3)
             adj_rays[1],  # directions (m, 3)
             adj_rays[2],  # near (m,)
             adj_rays[3],  # far (m,)
-            None,  # step
-            None,  # emission
-            None,  # num_threads
+            None,  # options
         )
 
 

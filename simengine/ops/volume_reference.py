@@ -2,6 +2,8 @@
 
 import torch
 
+BRICK = 8  # cells along a side
+
 
 def march_rays(
     field: torch.Tensor,
@@ -12,6 +14,7 @@ def march_rays(
     *,
     step: float,
     emission: bool = False,
+    sparse: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Same as `simengine.ops.volume.march_rays`; its derivatives are torch's.
 
@@ -23,7 +26,10 @@ def march_rays(
     d = (far - near) / count.clamp_min(1)
     t = near[:, None] + (i + 0.5) * d[:, None]  # (m, samples)
     d = torch.where(i < count[:, None], d[:, None], torch.zeros_like(t))
-    value = trilinear(field, origins[:, None] + t[..., None] * directions[:, None])
+    points = origins[:, None] + t[..., None] * directions[:, None]
+    value = trilinear(field, points)
+    if sparse:
+        value = torch.where(in_empty_brick(field.detach(), points.detach(), emission)[..., None], 0.0, value)
     x = value[..., 0] * d
     absorbed = -torch.expm1(-x)
     small = x.abs() < 1e-6
@@ -36,6 +42,19 @@ def march_rays(
     source = ((light * w)[..., None] * value[..., 1:]).sum(dim=1)
     distance = (light * absorbed * t).sum(dim=1)
     return source, 1 - transmittance[:, -1], distance
+
+
+def in_empty_brick(field: torch.Tensor, points: torch.Tensor, emission: bool) -> torch.Tensor:
+    """Whether all nodes of the brick of BRICK^3 cells around a point (..., 3) are empty, shape (...)."""
+    sizes = torch.tensor(field.shape[:3], device=field.device)
+    cell = torch.minimum(points.clamp_min(0), (sizes - 1).to(points)).floor().long()
+    own = torch.minimum(cell, (sizes - 2).clamp_min(0)) // BRICK
+    full = (field != 0).any(-1) if emission else field[..., 0] != 0
+    busy = torch.zeros(tuple((int(n) - 2) // BRICK + 1 if n > 1 else 1 for n in sizes), dtype=torch.bool)
+    for brick in torch.cartesian_prod(*(torch.arange(n) for n in busy.shape)):
+        i, j, k = (slice(int(b) * BRICK, int(b) * BRICK + BRICK + 1) for b in brick)
+        busy[tuple(brick)] = full[i, j, k].any()
+    return ~busy[own.unbind(-1)]
 
 
 def trilinear(field: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,8 @@ class Volume:
         lower: Lowest corner of the box [m], shape (3,).
         upper: Highest corner [m], shape (3,).
         emission: What `source` means. A medium that emits without absorbing (a flame) needs True.
+        sparse: Whether bricks of 8^3 cells that hold nothing are to stay so: they are passed over by the gradient too,
+            which is 0 there. The picture passes over them in any case.
     """
 
     density: torch.Tensor
@@ -28,6 +30,7 @@ class Volume:
     lower: torch.Tensor | Sequence[float] = (-1.0, -1.0, -1.0)
     upper: torch.Tensor | Sequence[float] = (1.0, 1.0, 1.0)
     emission: bool = False
+    sparse: bool = False
 
     def __post_init__(self) -> None:
         if self.density.ndim != 3 or 0 in self.density.shape:
@@ -85,6 +88,7 @@ def render_volume(
         far,
         step=step,
         emission=volume.emission,
+        sparse=volume.sparse,
         num_threads=num_threads,
     )
     light, alpha = light.reshape(*shape, -1), alpha.reshape(*shape, 1)

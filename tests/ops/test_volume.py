@@ -17,6 +17,14 @@ def setting(
     return [value.to(dtype) for value in (field, origins, directions, near, far)]
 
 
+def hollow(field: torch.Tensor) -> None:
+    """Leave something in two corners only, at the nodes of one brick and at a single node."""
+    inner = field[:8, :8, :8].clone()
+    field.zero_()
+    field[:8, :8, :8] = inner
+    field[-1, -1, -1] = 1.0
+
+
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-300))
 
@@ -24,11 +32,25 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 # float64: the series of (1 - exp(-x))/x and rounding (measured 2e-15); float32 over some 30 steps (measured 5e-7)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("emission", [False, True])
-@pytest.mark.parametrize("shape", [(5, 6, 7), (1, 4, 2)])
-def test_parity(dtype: torch.dtype, tolerance: float, emission: bool, shape: tuple[int, int, int]) -> None:
-    inputs = [value.requires_grad_() for value in setting(60, shape=shape, dtype=dtype)]
-    ours = volume.march_rays(*inputs, step=0.05, emission=emission)
-    reference = volume_reference.march_rays(*inputs, step=0.05, emission=emission)
+@pytest.mark.parametrize(("shape", "sparse"), [((5, 6, 7), False), ((1, 4, 2), False), ((20, 9, 30), True)])
+@pytest.mark.parametrize("language", ["warp", "taichi"])
+def test_parity(
+    dtype: torch.dtype,
+    tolerance: float,
+    emission: bool,
+    shape: tuple[int, int, int],
+    sparse: bool,
+    language: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SIMENGINE_KERNELS", language)
+    inputs = setting(60, shape=shape, dtype=dtype)
+    if sparse:  # two of the bricks of 8^3 cells hold something
+        hollow(inputs[0])
+        inputs[2] *= 5
+    inputs = [value.requires_grad_() for value in inputs]
+    ours = volume.march_rays(*inputs, step=0.05, emission=emission, sparse=sparse)
+    reference = volume_reference.march_rays(*inputs, step=0.05, emission=emission, sparse=sparse)
     for a, b in zip(ours, reference, strict=True):
         assert relative(a.detach(), b.detach()) < tolerance
     cotangents = [torch.randn_like(value) for value in ours]
@@ -60,6 +82,26 @@ def test_threads_and_runs_give_the_same_bits() -> None:
     once = run(1)
     for again in (run(1), run(2)):
         assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+
+
+@pytest.mark.parametrize("emission", [False, True])
+def test_empty_bricks_change_nothing(emission: bool) -> None:
+    # the picture and the gradients to the rays are those of every step; the gradient to the grid is, unless it is sparse
+    inputs = setting(200, shape=(30, 20, 40))
+    hollow(inputs[0])
+    inputs[1] = inputs[1] * 0.3
+    inputs[2] *= 20
+    inputs = [value.requires_grad_() for value in inputs]
+    every = volume_reference.march_rays(*inputs, step=0.02, emission=emission)
+    cotangents = [torch.randn_like(value) for value in every]
+    expected = torch.autograd.grad(every, inputs, cotangents)
+    for sparse in (False, True):
+        ours = volume.march_rays(*inputs, step=0.02, emission=emission, sparse=sparse)
+        gradients = torch.autograd.grad(ours, inputs, cotangents)
+        for a, b in zip((*ours, *gradients[1:]), (*every, *expected[1:]), strict=True):
+            assert relative(a.detach(), b.detach()) < 1e-11
+        assert (relative(gradients[0], expected[0]) < 1e-11) != sparse
+        assert relative(gradients[0][:8, :8, :8], expected[0][:8, :8, :8]) < 1e-11
 
 
 def test_homogeneous_medium() -> None:
