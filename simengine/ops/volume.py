@@ -63,11 +63,10 @@ def march_rays(
         )
     bricks = tuple(max(-(-(n - 1) // kernel_module.BRICK), 1) for n in field.shape[:3])
     options = Options(step=step, emission=int(emission), sparse=int(sparse), bricks=bricks, num_threads=num_threads)
-    march = _MarchRays.apply
     if language == "taichi":
-        from simengine.ops.volume_taichi import MarchRays
-
-        march = MarchRays.apply
+        from simengine.ops.volume_taichi import march
+    else:
+        march = _MarchRays.apply
     blended, transmittance, *_ = march(field, origins, directions, near, far, options)
     return blended[:, 1:], 1 - transmittance, blended[:, 0]
 

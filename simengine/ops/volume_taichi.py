@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from simengine.ops.volume import Options
 
 
-class MarchRays(torch.autograd.Function):
+def march(*inputs: Any) -> tuple[torch.Tensor, ...]:
     """Same arguments and results as the bridge to the Warp kernels."""
+    return _MarchRays.apply(*inputs)
 
+
+class _MarchRays(torch.autograd.Function):
     @staticmethod
     def forward(
         field: torch.Tensor,

@@ -86,7 +86,7 @@ def test_threads_and_runs_give_the_same_bits() -> None:
 
 @pytest.mark.parametrize("emission", [False, True])
 def test_empty_bricks_change_nothing(emission: bool) -> None:
-    # the picture and the gradients to the rays are those of every step; the gradient to the grid is, unless it is sparse
+    # the picture and the gradients to the rays are those of every step, that to the grid unless it is sparse
     inputs = setting(200, shape=(30, 20, 40))
     hollow(inputs[0])
     inputs[1] = inputs[1] * 0.3
