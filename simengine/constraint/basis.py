@@ -6,6 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from simengine.constraint.family import AbstractFamily
+from simengine.constraint.fno import FNO
+from simengine.constraint.pde import Parameters
+
 
 def principal_basis(snapshots: torch.Tensor, size: int) -> torch.Tensor:
     """The first principal components of solutions: the best basis of its size for them.
@@ -29,41 +33,79 @@ def principal_basis(snapshots: torch.Tensor, size: int) -> torch.Tensor:
     return (modes * flat.shape[1] ** 0.5).reshape(1, *snapshots.shape[1:], size)
 
 
-class BranchTrunk(nn.Module):
-    """b_n(t, x; p) = sum_m branch_nm(p) trunk_m(t, x): a small network for families with few parameters.
-
-    The trunk is evaluated on any grid, so what is trained on a coarse one serves on a fine one. Float64.
+class Backbone(nn.Module):
+    """Basis functions of a family, as networks of its coordinates, that leave initial values as they are.
 
     Args:
-        parameters: Number of parameters p of the family.
-        size: Number of basis functions n.
-        modes: Number of trunk functions.
-        width: Of both networks.
-        depth: Hidden layers of both.
+        network: `network(family, parameters)` -> shape (samples or 1, *shape, n).
     """
 
-    def __init__(self, *, parameters: int, size: int = 16, modes: int = 48, width: int = 64, depth: int = 3) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.size, self.modes = size, modes
-        self.branch = _network([parameters, *[width] * (depth - 1), modes * size])
-        self.trunk = _network([4, *[width] * depth, modes])
+        self.network = network
 
-    def forward(self, parameters: torch.Tensor, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Basis functions on the grid t x x.
+    def forward(self, family: AbstractFamily, parameters: Parameters) -> tuple[torch.Tensor, torch.Tensor]:
+        """Basis functions, shape (samples, *shape, n), and the base they are added to, shape (samples, *shape).
 
         Args:
-            parameters: In units of order 1, shape (samples, p).
-            t: Times over the length of the domain, shape (nt,).
-            x: Places over its width, shape (nx,).
-
-        Returns:
-            Shape (samples, nt, nx, n).
+            family: The problem on any grid; what is trained on one serves on others.
+            parameters: Of its members, each of shape (samples, ...).
         """
-        time, place = torch.meshgrid(t, x, indexing="ij")
-        root = (time + 1e-2).sqrt()  # diffusion fronts are functions of x / sqrt(t)
-        trunk = self.trunk(torch.stack([time, place, root, place / root / 4], dim=-1) * 2 - 1)
-        branch = self.branch(parameters).reshape(-1, self.modes, self.size) / self.modes**0.5
-        return torch.einsum("txm,smn->stxn", trunk, branch)
+        base, factor = family.lifting(parameters)
+        basis = self.network(family, parameters) * factor.unsqueeze(-1)
+        return basis.expand(len(base), *basis.shape[1:]), base
+
+
+class BranchTrunk(nn.Module):
+    """b_n(z; p) = sum_m branch_mn(p) trunk_m(z): a small network for families with few parameters. Float64.
+
+    Args:
+        inputs: Numbers p that tell members apart; 0 for a trunk alone, whose functions serve all members alike.
+        coordinates: Of a grid point, f.
+        size: Number of basis functions n.
+        modes: Number of trunk functions, where there is a branch.
+        width: Of both networks.
+        depth: Hidden layers of the trunk; the branch has one fewer.
+    """
+
+    def __init__(
+        self, *, inputs: int, coordinates: int, size: int = 16, modes: int = 48, width: int = 64, depth: int = 3
+    ) -> None:
+        super().__init__()
+        self.size, self.modes = size, modes
+        self.branch = _network([inputs, *[width] * (depth - 1), modes * size]) if inputs else None
+        self.trunk = _network([coordinates, *[width] * depth, modes if inputs else size])
+
+    def forward(self, family: AbstractFamily, parameters: Parameters) -> torch.Tensor:
+        """Shape (samples, *shape, n); (1, *shape, n) without a branch."""
+        trunk: torch.Tensor = self.trunk(family.coordinates())
+        if self.branch is None:
+            return trunk.unsqueeze(0)
+        weights = self.branch(family.inputs(parameters)).reshape(-1, self.modes, self.size) / self.modes**0.5
+        return torch.einsum("...m,smn->s...n", trunk, weights)
+
+
+class OperatorBasis(nn.Module):
+    """Basis functions by a Fourier neural operator of the base (the initial field) and the coordinates.
+
+    Args:
+        coordinates: Of a grid point.
+        size: Number of basis functions n.
+        modes: Frequencies kept per axis of the grid, time first.
+        width: Hidden channels.
+        depth: Spectral layers.
+    """
+
+    def __init__(self, *, coordinates: int, size: int, modes: Sequence[int], width: int = 32, depth: int = 4) -> None:
+        super().__init__()
+        self.operator = FNO(inputs=coordinates + 1, outputs=size, modes=modes, width=width, depth=depth)
+
+    def forward(self, family: AbstractFamily, parameters: Parameters) -> torch.Tensor:
+        """Shape (samples, *shape, n)."""
+        base, _ = family.lifting(parameters)
+        place = family.coordinates().expand(len(base), *[-1] * (base.ndim))
+        fields: torch.Tensor = self.operator(torch.cat([base.unsqueeze(-1), place], dim=-1))
+        return fields
 
 
 def _network(widths: Sequence[int]) -> nn.Sequential:

@@ -90,7 +90,7 @@ class Burgers(AbstractFieldFamily):
     # -- data ---------------------------------------------------------------------------------------------------------
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """`u0` = a sin 2 pi (x - p) + b sin 4 pi (x - q) with random a in (0.5, 1), b in (-0.3, 0.3), p, q in (0, 1)."""
+        """`u0` = a sin 2 pi (x - p) + b sin 4 pi (x - q), random a in (0.5, 1), b in (-0.3, 0.3), p, q in (0, 1)."""
         a, b, p, q = torch.rand(4, count, 1, generator=generator, dtype=torch.float64)
         x = torch.arange(self.nx, dtype=torch.float64) / self.nx
         first, second = (2 * math.pi * (x - p)).sin(), (4 * math.pi * (x - q)).sin()

@@ -15,7 +15,6 @@ import torch
 from simengine.constraint.family import AbstractFamily
 from simengine.constraint.pde import Parameters, Rows
 
-
 U0_MAX = 0.2  # initial values are U(0, 0.2), as in PDEBench
 
 
@@ -31,7 +30,7 @@ class DiffusionSorption(AbstractFamily):
         nt: Times, the initial one included.
         nx: Cells.
         duration: Last time.
-        grading: 1 for equal intervals; 2 for times that are equally spaced in sqrt(t), as diffusion from a jump asks for.
+        grading: 1 for equal intervals; 2 for times equally spaced in sqrt(t), as diffusion from a jump asks for.
         skip: Intervals after t = 0 without residuals: the data there jump at both ends, which no grid resolves. Only
             for bases whose functions tie later times to the initial ones, as principal components of solutions do.
         implicit: Intervals after those with implicit Euler residuals, which damp such jumps (Rannacher's start-up).

@@ -22,9 +22,9 @@ _W, _LINEAR, _WX, _WY, _U, _V = range(6)
 class NavierStokes(AbstractFieldFamily):
     """Crank-Nicolson residuals with spectral derivatives at grid points (t_n, y_j, x_i) = (n dt, j/size, i/size).
 
-    r = w^n+1 - w^n - nu dt/2 (lap w^n+1 + lap w^n) + dt/2 ((u . grad w)^n+1 + (u . grad w)^n), at every point. Derivatives
-    are those of each expert's own functions; the velocity, which the vorticity of all places determines, is that of the
-    stitched field where experts are coupled.
+    r = w^n+1 - w^n - nu dt/2 (lap w^n+1 + lap w^n) + dt/2 ((u . grad w)^n+1 + (u . grad w)^n), at every point.
+    Derivatives are those of each expert's own functions; the velocity, which the vorticity of all places determines,
+    is that of the stitched field where experts are coupled.
 
     Parameters per problem: `"w0"`, initial vorticity, shape (samples, size, size), without a mean.
 

@@ -1,13 +1,15 @@
 """Trainings of hard constraints: a network of basis functions without solution data, and constants of an equation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from simengine.constraint.basis import BranchTrunk
-from simengine.constraint.diffusion_sorption import DiffusionSorption
+from simengine.constraint.basis import Backbone
+from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import HardConstraint
+from simengine.constraint.router import Router, squared_residuals
 from simengine.fit.gradient import GradientTraining
 from simengine.fit.least_squares_training import LeastSquaresTraining
 from simengine.fit.parameters import ParameterSet
@@ -16,68 +18,129 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 Finish = Callable[["RunDirectory"], dict[str, Any]]
+_SCALE = 1e4  # of the losses: residuals of the trainings are 1e-2 and less
 
 
-class SorptionNetworkTraining(GradientTraining):
-    """Trains a branch-trunk network so that the layer on top satisfies diffusion-sorption for every initial value.
+class NetworkTraining(GradientTraining):
+    """Trains a backbone so that every member of a family satisfies its equation; no solution enters the loss.
 
-    The loss is the mean square residual of the stitched field over all rows of the grid, with that of the initial
-    condition; no solution enters it. Each step draws fresh initial values.
+    With a layer, the loss is what the layer leaves of the equation, its cost. Its gradient needs no adjoint, since the
+    layer minimises the same (`through="minimum"`); or the loss is the mean square residual of the stitched field,
+    differentiated through the solver, as published (`through="solver"`). Without a layer, the one basis function is the
+    solution: the soft constraint, the mean square residual of the field.
 
     Args:
-        network: The basis functions.
-        layer: The constraint, on the training grid.
-        u0_max: Initial values are drawn from U(0, u0_max).
-        batch: Initial values per step.
-        num_iterations: Steps of Adam with a cosine schedule.
-        learning_rate: The first one.
+        backbone: Basis functions.
+        family: The equation on the grid of the training.
+        layer: The constraint on that grid; None for the soft constraint.
+        draw: Gives the parameters of the members of a step.
+        fresh: Whether every step draws anew; otherwise the members of the first serve throughout, and the layer starts
+            from its last weights.
+        num_iterations: Steps.
+        optimiser: `"adam"` with a cosine schedule, or `"lbfgs"`, for members that stay.
+        learning_rate: The first one of Adam.
+        through: `"minimum"` or `"solver"`.
+        router: Learns where the residual is and moves the cuts of the layer; None to leave them.
+        reroute: Steps between two moves.
+        relayer: Makes a layer with given cuts, where there is a router.
         finish: Tests and pictures the trained network.
     """
 
     def __init__(
         self,
-        network: BranchTrunk,
-        layer: HardConstraint,
+        backbone: Backbone,
+        family: AbstractFamily,
+        layer: HardConstraint | None,
         *,
-        u0_max: float,
-        batch: int,
+        draw: Callable[[], dict[str, torch.Tensor]],
+        fresh: bool,
         num_iterations: int,
-        learning_rate: float,
+        optimiser: str = "adam",
+        learning_rate: float = 2e-3,
+        through: str = "minimum",
+        router: Router | None = None,
+        reroute: int = 50,
+        relayer: Callable[[list[list[int]]], HardConstraint] | None = None,
         finish: Finish,
     ) -> None:
-        pde = layer.pde
-        if not isinstance(pde, DiffusionSorption):
-            raise TypeError(f"layer: expected one of DiffusionSorption, got {type(pde).__name__}")
-        self.network, self.layer, self.u0_max, self._finish = network, layer, u0_max, finish
-        rows = pde.rows()
-
-        def objective() -> Mapping[str, torch.Tensor]:
-            u0 = u0_max * torch.rand(batch, dtype=torch.float64)
-            field = layer(network_basis(network, pde.shape, u0, u0_max=u0_max), {"u0": u0}).field
-            r = pde.residual(field.flatten(1)[:, rows.index], rows.data, {})
-            initial = field[:, 0] - u0.unsqueeze(1)
-            return {"residual": r.square().mean(), "initial": initial.square().mean()}
-
+        self.backbone, self.family, self.layer = backbone, family, layer
+        self.router, self._reroute, self._relayer = router, reroute, relayer
+        self._draw, self._fresh, self._through, self._finish = draw, fresh, through, finish
+        self._members = None if fresh else draw()
+        self._weights: torch.Tensor | None = None
+        self._rows = family.rows()
+        if router is not None and (layer is None or relayer is None or optimiser != "adam"):
+            raise ValueError("router: needs a layer, `relayer` and the optimiser adam")
         super().__init__(
-            network,
-            objective,
+            backbone,
+            self._terms,
             num_iterations=num_iterations,
-            learning_rate=learning_rate,
-            cosine=True,
-            clip_norm=1.0,
+            optimiser=optimiser,
+            learning_rate=learning_rate if optimiser == "adam" else 1.0,
+            cosine=optimiser == "adam",
+            clip_norm=1.0 if optimiser == "adam" else None,
         )
+
+    def residual(self, field: torch.Tensor, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Of a field on the grid of the training, shape (samples, rows)."""
+        table = self.family.table(field.unsqueeze(-1)).squeeze(-1)
+        constants = {k: v if v.ndim > 1 else v.unsqueeze(1) for k, v in parameters.items()}
+        return self.family.residual(table[:, self._rows.index], self._rows.data, constants)
+
+    def _terms(self) -> Mapping[str, torch.Tensor]:
+        members = self._draw() if self._members is None else self._members
+        self._last = members
+        basis, base = self.backbone(self.family, members)
+        if self.layer is None:
+            return {"residual": _SCALE * self.residual(base + basis[..., 0], members).square().mean()}
+        start = None if self._fresh else self._weights
+        if self._through == "solver":
+            found = self.layer(basis, members, base, start=start)
+            loss = _SCALE * self.residual(found.field, members).square().mean()
+        else:
+            found, cost = self.layer.minimum(basis, members, base, start=start)
+            loss = _SCALE * 2 * cost.mean() / len(self._rows.position)
+        weights = found.weights.detach()
+        self._weights = weights if bool(weights.isfinite().all()) else None
+        self._field = found.field.detach()
+        return {"residual": loss}
+
+    def step(self) -> dict[str, float]:
+        """One step of the optimiser; now and then the router learns, and the layer is cut anew."""
+        figures = super().step()
+        if self.router is not None and self.iteration % self._reroute == 0:
+            with torch.no_grad():
+                residual = self.residual(self._field, self._last)
+            figures["router"] = self.router.update(squared_residuals(self.family.shape, self._rows.position, residual))
+            self._recut()
+        return figures
+
+    def _recut(self) -> None:
+        assert self.router is not None and self._relayer is not None
+        self.layer, self._weights = self._relayer(self.router.cuts(self.family.shape)), None
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Module, optimiser, router, and the weights from which the layer starts."""
+        state = super().state_dict()
+        if self._weights is not None:
+            state["weights"] = self._weights.clone()
+        if self.router is not None:
+            state.update({f"router.{name}": value.clone() for name, value in self.router.state_dict().items()})
+        return state
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from what `state_dict` returned."""
+        super().load_state_dict(state)
+        if self.router is not None:
+            prefix = "router."
+            self.router.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            if self.iteration >= self._reroute:
+                self._recut()
+        self._weights = state.get("weights")
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write what the scene makes of the trained network."""
         return self._finish(out)
-
-
-def network_basis(network: BranchTrunk, shape: Sequence[int], u0: torch.Tensor, *, u0_max: float) -> torch.Tensor:
-    """Basis functions on a grid (nt, nx) for initial values u0 (samples,); shape (samples, nt, nx, n)."""
-    nt, nx = shape
-    t = torch.linspace(0, 1, nt, dtype=torch.float64)
-    x = (torch.arange(nx, dtype=torch.float64) + 0.5) / nx
-    return network(2 * u0.unsqueeze(1) / u0_max - 1, t, x)
 
 
 class SorptionInverse(LeastSquaresTraining):
@@ -127,3 +190,16 @@ class SorptionInverse(LeastSquaresTraining):
         with torch.no_grad():
             constants = {name: value.reshape(1) for name, value in self.parameters().items()}
             return self.layer(self.basis, {"u0": torch.tensor([self.u0], dtype=torch.float64), **constants}).field[0]
+
+    def finish(self, out: "RunDirectory") -> dict[str, Any]:
+        """Write the picture and the summary."""
+        from simengine.view.figures import curves
+
+        summary = super().finish(out)
+        field, nx = self.field(), self.layer.pde.shape[1]
+        x = ((self.points % nx).numpy() + 0.5) / nx
+        order = np.argsort(x)
+        found = field.flatten()[self.points].numpy()[order]
+        panels = {"u": {"observed": (x, self.observations.numpy()), "found": (x[order], found)}}
+        out.write("observations.png", curves(panels, xlabel="x (any time)", points=("observed", "found")))
+        return summary

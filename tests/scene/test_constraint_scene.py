@@ -11,7 +11,7 @@ from simengine.io.run_directory import RunDirectory
 from simengine.scene import load_scene, resolved
 from simengine.scene.base import SceneError
 
-SMALL = ["grid.nt=41", "grid.nx=64", "experts.rows_per_block=2000"]
+SMALL = ["problem.nt=41", "problem.nx=64", "experts.rows_per_block=2000"]
 
 
 def directory(path: Path, scene: object) -> RunDirectory:
@@ -19,7 +19,7 @@ def directory(path: Path, scene: object) -> RunDirectory:
 
 
 def test_run(tmp_path: Path) -> None:
-    scene = load_scene("diffusion_sorption", [*SMALL, "experts.count=3"])
+    scene = load_scene("diffusion_sorption", [*SMALL, "experts.counts=[1,3]"])
     summary = scene.run(directory(tmp_path, scene), device="cpu")
     assert summary["result"] == "SUCCESS" and summary["largest_interface_jump"] < 1e-3
     assert max(summary["relative_error"]) < 5e-3  # dt is 2.5 times that of the scene: 6 times 0.05 %, and some room
@@ -37,8 +37,9 @@ def test_too_few_snapshots(tmp_path: Path) -> None:
 
 
 def test_training_improves_and_resumes_bitwise(tmp_path: Path) -> None:
-    changes = [*SMALL, "basis_size=6", "fit.iterations=6", "fit.grid.nt=21", "fit.grid.nx=24", "fit.modes=12"]
-    scene = load_scene("diffusion_sorption", [*changes, "fit.width=16", "fit.learning_rate=5e-3"])
+    changes = [*SMALL, "basis_size=6", "fit.iterations=6", "fit.on.nt=21", "fit.on.nx=24", "fit.backbone.width=12"]
+    changes += ["fit.optimiser=adam", "fit.fresh=true", "fit.members=3", "fit.learning_rate=5e-3"]
+    scene = load_scene("diffusion_sorption", changes)
     torch.manual_seed(5)
     whole = scene.training(device="cpu")
     torch.manual_seed(6)
@@ -61,7 +62,7 @@ def test_training_improves_and_resumes_bitwise(tmp_path: Path) -> None:
 
 
 def test_constants_are_recovered(tmp_path: Path) -> None:
-    changes = ["grid.nt=41", "grid.nx=64", "grid.skip=3", "experts.rows_per_block=2000"]
+    changes = ["problem.nt=41", "problem.nx=64", "problem.skip=3", "experts.rows_per_block=2000"]
     scene = load_scene("diffusion_sorption_inverse", changes)
     result = fit(scene.training(device="cpu"), directory(tmp_path, scene), progress=False)
     assert result.converged and (tmp_path / "observations.png").is_file()
