@@ -10,6 +10,7 @@ Writer = Callable[..., None]
 # suffix -> "module:function"; imported on first use, since the libraries behind them are heavy
 _writers: dict[str, str | Writer] = {
     ".png": "simengine.io.image:write_png",
+    ".exr": "simengine.io.exr:write_exr",
     ".gif": "simengine.io.video:write_gif",
     ".mp4": "simengine.io.video:write_mp4",
     ".npz": "simengine.io.arrays:write_npz",

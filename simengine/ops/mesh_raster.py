@@ -40,8 +40,8 @@ def draw_triangles(corners: torch.Tensor, *, width: int, height: int) -> tuple[t
         inputs = [width, height, _farthest(corners), bridge.array(corners, wp.types.matrix((3, 3), scalar))]
         kernel = kernel_module.kernels(scalar).draw_triangles
         bridge.launch(kernel, len(corners), inputs, [bridge.array(key)], on=corners)
-    face = _index(key)
-    return face, mesh_raster_reference.depth_of(corners, face)
+    nearest = _index(key)
+    return nearest, mesh_raster_reference.depth_of(corners, nearest)
 
 
 def draw_outlines(

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -121,7 +122,13 @@ def render_mesh(
     Source: the blending of Laine et al. 2020, Modular primitives for high-performance differentiable rendering, section
     3.5, with outlines that are drawn, so that they are found where triangles are smaller than pixels too.
     """
-    options = {"lights": lights, "metallic": metallic, "roughness": roughness, "phong": phong, "ambient": ambient}
+    options: dict[str, Any] = {
+        "lights": lights,
+        "metallic": metallic,
+        "roughness": roughness,
+        "phong": phong,
+        "ambient": ambient,
+    }
     if len(camera.batch_shape) > 1:
         raise ValueError(f"camera: expected one camera or one batch dimension, got {tuple(camera.batch_shape)}")
     if samples < 1:
