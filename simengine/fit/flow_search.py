@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 
 from simengine.fit.least_squares_training import Jacobian, LeastSquaresTraining, Residual
-from simengine.fit.momentum_balance import Motion, follow
+from simengine.fit.momentum_balance import Motion, follow, rounding_of_velocities
 from simengine.fit.nclaw_balance import laws_state, load_laws
 from simengine.fit.parameters import Parameter, ParameterSet
 from simengine.fit.training import AbstractTraining
@@ -22,7 +22,7 @@ from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork
 from simengine.mpm import MPMModel, SimulationError
 
-TOLERANCE = 3e-3  # a step that ends the refinement: the next one of Levenberg-Marquardt is far smaller
+TOLERANCE = 2e-2  # a step that ends the refinement on a part: the next one is far smaller
 _NAMES = ("mu", "kappa", "level", "slope", "cap")
 STEP = 1e-3  # of differences in float32: truncation 1e-3, rounding 1e-7 / 1e-3 of the residual
 
@@ -43,10 +43,15 @@ class Candidate:
     slope: float = 0.0
     cap: float = math.inf
 
+    @property
+    def fluid(self) -> bool:
+        """Whether there is no shear strain at all: only the energy is left to be found, by the balance."""
+        return self.level == 0 and self.slope == 0
+
     def parameters(self) -> dict[str, Parameter]:
         """What is sought beside the moduli; a fluid has nothing."""
         found = {}
-        if math.isfinite(self.level) and (self.level or self.slope):
+        if math.isfinite(self.level) and not self.fluid:
             found = {"level": Parameter(initial=self.level), "slope": Parameter(initial=self.slope)}
         if math.isfinite(self.cap):
             found["cap"] = Parameter(initial=self.cap)
@@ -121,7 +126,7 @@ class FlowSearch(AbstractTraining):
     def _begin(self, candidate: Candidate, steps: int, start: Mapping[str, float] | None) -> None:
         mu, kappa = self.energy.log_moduli.detach().exp().tolist()
         sought = {"kappa": Parameter(initial=kappa, lower=0.0), **candidate.parameters()}
-        if candidate.level or candidate.slope:  # a fluid shows no shear modulus
+        if not candidate.fluid:  # which shows no shear modulus
             sought["mu"] = Parameter(initial=mu, lower=0.0)
         if start is not None:
             sought = {name: dataclasses.replace(p, initial=start[name]) for name, p in sought.items()}
@@ -140,7 +145,7 @@ class FlowSearch(AbstractTraining):
         if self.iteration == 0:
             steps = self._steps(self.parts[0])
             values = dict(zip(("mu", "kappa"), self.energy.log_moduli.detach().exp(), strict=True))
-            scores = []
+            scores: list[float] = []
             for candidate in CANDIDATES:
                 own = {name: torch.tensor(p.initial) for name, p in candidate.parameters().items()}
                 scores.append(float(self._residual(steps, candidate)({**values, **own}).square().mean()))
@@ -153,14 +158,21 @@ class FlowSearch(AbstractTraining):
             if not self.whole and (self.search.converged or self.iteration >= self.num_iterations - 2):
                 self.whole = True
                 self._begin(CANDIDATES[self.choice], len(self.motion), self.search.estimates())
-            figures = self.search.step()
+                loss = float(self.search.residual(self.search.parameters()).square().mean())
+                figures = {"loss": loss}
+                if loss <= rounding_of_velocities(self.motion, self.model.grid.dt):
+                    self.search.last_step.zero_()
+            else:
+                figures = self.search.step()
         self._set(CANDIDATES[self.choice], self.search.parameters())
         self.iteration += 1
         return figures
 
     @property
     def converged(self) -> bool:
-        """Whether the refinement on the whole motion has come to rest."""
+        """Whether the refinement on the whole motion has come to rest; a fluid leaves nothing to refine."""
+        if self.iteration and CANDIDATES[self.choice].fluid:
+            return True
         return self.whole and self.search is not None and self.search.converged
 
     def estimates(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
 from simengine.materials.neural import determinant
 from simengine.materials.neural_energy import EnergyNetwork, hencky_strain
@@ -83,27 +84,23 @@ class Transfers:
         _, ny, nz = grid.size
         flat = ((index[..., 0] * ny + index[..., 1]) * nz + index[..., 2]).flatten()
         nodes, column = torch.unique(flat, return_inverse=True)
-        rows = torch.arange(0, 27 * n + 1, 27, device=x.device)
+        rows = np.arange(0, 27 * n + 1, 27)
 
-        def sparse(values: torch.Tensor) -> torch.Tensor:
-            return torch.sparse_csr_tensor(rows, column, values.flatten(), (n, len(nodes)))
-
-        def transposed(values: torch.Tensor) -> torch.Tensor:
-            places = torch.stack((column, torch.arange(n, device=x.device).repeat_interleave(27)))
-            return torch.sparse_coo_tensor(places, values.flatten(), (len(nodes), n)).to_sparse_csr()
+        def sparse(values: torch.Tensor) -> csr_array:
+            return csr_array((values.flatten().cpu().numpy(), column.cpu().numpy(), rows), (n, len(nodes)))
 
         self.gather = sparse(w)
-        self.spread = transposed(w)
-        self.spread_arms = [transposed(w * arms[..., a]) for a in range(3)]
-        self.nodal_mass = self.spread @ self.mass + grid.epsilon
+        self.spread_arms = [sparse(w * arms[..., a]).T.tocsr() for a in range(3)]
+        self.nodal_mass = self.gather.T @ self.mass.cpu().numpy() + grid.epsilon
 
     def push(self, tau: torch.Tensor) -> torch.Tensor:
         """Velocity changes [m/s], shape (k, n, 3), by Kirchhoff stresses [Pa], shape (k, n, 3, 3)."""
         k, n = tau.shape[:2]
         scale = -4 * self.dt / self.dx**2
-        sides = tau.permute(1, 3, 0, 2).reshape(n, 3, 3 * k) * self.volume[..., None]  # (n, side, k x direction)
-        momentum = sum(self.spread_arms[a] @ sides[:, a] for a in range(3))
-        return (self.gather @ (scale * momentum / self.nodal_mass)).view(n, k, 3).transpose(0, 1)
+        sides = (tau.permute(3, 1, 0, 2).reshape(3, n, 3 * k) * (scale * self.volume)).cpu().numpy()
+        momentum = sum(spread @ side for spread, side in zip(self.spread_arms, sides, strict=True))
+        pushed = torch.from_numpy(self.gather @ (momentum / self.nodal_mass))
+        return pushed.to(tau).view(n, k, 3).transpose(0, 1)
 
 
 def follow(model: MPMModel, x: torch.Tensor, v0: torch.Tensor) -> tuple[Motion, torch.Tensor]:
@@ -131,6 +128,12 @@ def follow(model: MPMModel, x: torch.Tensor, v0: torch.Tensor) -> tuple[Motion, 
             F.append(state.F)
             missed.append(v[k + 1] - state.v)
     return Motion(x, v, torch.stack(C), torch.stack(F)), torch.stack(missed)
+
+
+def rounding_of_velocities(motion: Motion, dt: float) -> float:
+    """Mean square error [m^2/s^2] of velocities that are differences of rounded positions: no law misses less."""
+    last_digits = torch.finfo(motion.x.dtype).eps * motion.x.double()
+    return float((last_digits / 2 / dt).square().mean()) / 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +241,7 @@ def momentum_balance(model: MPMModel, law: EnergyNetwork, motion: Motion, steps:
     return balance_of(frames(model, motion, steps), lambda frame: law.stress_columns(motion.F[frame.number]))
 
 
-def fit_energy(law: LinearLaw, balance: Balance, *, ridge: float = 1e-9) -> float:
+def fit_energy(law: LinearLaw, balance: Balance, *, ridge: float = 1e-9, around: torch.Tensor | float = 0.0) -> float:
     """Set moduli and last weights of a law from a balance; returns the part of the motion left unexplained.
 
     Bounded linear least squares: positive moduli, and weights not negative where the law asks for convexity.
@@ -247,18 +250,19 @@ def fit_energy(law: LinearLaw, balance: Balance, *, ridge: float = 1e-9) -> floa
         law: Changed in place.
         balance: Of the same law.
         ridge: Regularisation relative to the norm of each column.
+        around: Coefficients that the regularisation draws to.
     """
     from scipy.optimize import lsq_linear
 
     scale = balance.matrix.diagonal().clamp_min(1e-300).sqrt()
-    p = len(scale)
-    eye = torch.eye(p, dtype=torch.float64)
+    around = torch.as_tensor(around, dtype=torch.float64).expand(len(scale))
+    eye = torch.eye(len(scale), dtype=torch.float64)
     values, vectors = torch.linalg.eigh(balance.matrix / scale[:, None] / scale + ridge * eye)
     root = values.clamp_min(ridge / 2).sqrt()
-    low = (law.lower_bounds() * scale).numpy()
-    right = (vectors.T @ (balance.vector / scale)) / root
+    low = ((law.lower_bounds() - around) * scale).numpy()
+    right = (vectors.T @ ((balance.vector - balance.matrix @ around) / scale)) / root
     found = lsq_linear((root[:, None] * vectors.T).numpy(), right.numpy(), (low, np.inf), method="bvls", tol=1e-14)
-    coefficients = torch.maximum(torch.from_numpy(found.x) / scale, law.lower_bounds())
+    coefficients = torch.maximum(around + torch.from_numpy(found.x) / scale, law.lower_bounds())
     law.set_linear(coefficients)
     return balance.unexplained(coefficients)
 

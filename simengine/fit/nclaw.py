@@ -19,8 +19,10 @@ from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork
 from simengine.materials.spline_energy import SplineEnergy
 from simengine.mpm import MPMModel, MPMSolver, MPMState
+from simengine.mpm.captured import CapturedSolver
 from simengine.scene.base import SceneError
 from simengine.scene.nclaw import NCLawScene
+from simengine.solve.rollout import AbstractSolver
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -61,6 +63,7 @@ class RolloutTraining(AbstractTraining):
         self.num_iterations, self.clip_norm, self.intervals = num_iterations, clip_norm, intervals
         self.iteration = 0
         self.rates = learning_rates
+        self._captured: CapturedSolver | None = None
         parts: list[list[Any]] = [
             [m.elasticity for m in model.materials],
             [m.plasticity for m in model.materials],
@@ -71,6 +74,16 @@ class RolloutTraining(AbstractTraining):
             raise ValueError("model: no law has a parameter that requires a gradient, so there is nothing to learn")
         self.optimiser = torch.optim.Adam(groups)
 
+    def _solver(self) -> AbstractSolver:
+        """Steps: captured in one graph where the device has such."""
+        solver, motion = MPMSolver(self.model), self.motions[0]
+        if not motion.x.is_cuda or len(self.model.materials) > 1 or any(b.moving for b in self.model.bodies):
+            return solver
+        if self._captured is None:
+            start = MPMState(motion.x[0], motion.v[0], motion.C[0], motion.F[0], _still(motion.x))
+            self._captured = CapturedSolver(solver, start)
+        return self._captured
+
     def gradient(self) -> float:
         """Set the gradient of this epoch's loss on the parameters, summed over processes; returns the loss."""
         world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
@@ -78,7 +91,8 @@ class RolloutTraining(AbstractTraining):
         interval = restart_interval(
             self.iteration, self.num_iterations, first=self.intervals[0], last=self.intervals[1]
         )
-        solver, total = MPMSolver(self.model), torch.zeros((), dtype=torch.float64)
+        device = self.motions[0].x.device
+        solver, total = self._solver(), torch.zeros((), dtype=torch.float64, device=device)
         self.optimiser.zero_grad()
         number = 0
         for motion in self.motions:
@@ -89,7 +103,7 @@ class RolloutTraining(AbstractTraining):
                 if number % world != rank:
                     continue
                 state = MPMState(motion.x[start], motion.v[start], motion.C[start], motion.F[start], _still(motion.x))
-                loss = torch.zeros((), dtype=torch.float64)
+                loss = torch.zeros((), dtype=torch.float64, device=device)
                 for k in range(start, min(start + interval, steps)):
                     state = solver.step(state, k)
                     loss = loss + scale * (state.x - motion.x[k + 1]).square().mean().double()

@@ -184,6 +184,11 @@ class EnergyNetwork(nn.Module):
         bounds = torch.where(self.free, -math.inf, 0.0).double()
         return torch.cat((torch.full((2,), LEAST_MODULUS, dtype=torch.float64), bounds.cpu()))
 
+    def linear(self) -> torch.Tensor:
+        """(mu, kappa, w) [1], shape (2 + width,), float64."""
+        with torch.no_grad():
+            return torch.cat((self.log_moduli.exp(), self.weights)).double().cpu()
+
     def set_linear(self, values: torch.Tensor) -> None:
         """Set (mu, kappa, w) [1], shape (2 + width,), as found by a linear fit.
 

@@ -51,6 +51,11 @@ class YieldNetwork(nn.Module):
         self.bias = nn.Parameter(torch.tensor(float(initial)))
         self.cap = nn.Parameter(torch.tensor(float(cap)), requires_grad=math.isfinite(cap))
 
+    @property
+    def fluid(self) -> bool:
+        """Whether no shear is kept at any v."""
+        return not bool(self.weights.any()) and float(self.bias.detach()) <= 0
+
     def features(self, v: torch.Tensor) -> torch.Tensor:
         """The rectified units at volume strains v (...) [1], shape (..., width)."""
         a = self.strain_scale.to(v)
@@ -108,7 +113,7 @@ class YieldNetwork(nn.Module):
         cap = coefficients[:, -1:].clamp_min(0) * self.strain_scale.to(F)
         excess = torch.relu(v.view(shape[:2]) - cap).flatten()
         limit = self._radius((v - excess).view(shape[:2]), coefficients).flatten()
-        if bool(torch.isfinite(cap.detach()).any()):
+        if F.is_cuda or bool(torch.isfinite(cap.detach()).any()):  # no question to a device within a step
             H = hencky_strain(F)
             D = H - (v / 3)[:, None, None] * torch.eye(3, dtype=F.dtype, device=F.device)
             norm = ((D * D).sum((1, 2)) + torch.finfo(F.dtype).tiny ** 0.5).sqrt()

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from simengine.materials import Material
+from simengine.materials import Identity, Material
 from simengine.materials.law import AbstractLaw
 from simengine.mpm.boundaries import Walls, keep
 from simengine.mpm.rigid_bodies import AbstractBody, MeshBody
@@ -194,7 +194,9 @@ class MPMModel(nn.Module):
 
     def stress(self, F: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         """Kirchhoff stress of all particles [Pa], shape (n, 3, 3), shipped laws in one launch, others in torch."""
-        tau = constitutive.stress(F, q, *self.packed(len(F), "elasticity"))
+        tau = F
+        if any(isinstance(m.elasticity, AbstractLaw) for m in self._pairs()):
+            tau = constitutive.stress(F, q, *self.packed(len(F), "elasticity"))
         for material, group in zip(self._pairs(), self.groups(len(F)), strict=True):
             law = material.elasticity
             if isinstance(law, AbstractLaw):
@@ -210,7 +212,9 @@ class MPMModel(nn.Module):
 
     def return_map(self, F: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """F [1] and history after plastic flow of all particles, from the trial F."""
-        F_new, q_new = constitutive.return_map(F, q, *self.packed(len(F), "plasticity"))
+        F_new, q_new = F, q
+        if any(isinstance(m.plasticity, AbstractLaw) and not isinstance(m.plasticity, Identity) for m in self._pairs()):
+            F_new, q_new = constitutive.return_map(F, q, *self.packed(len(F), "plasticity"))
         for material, group in zip(self._pairs(), self.groups(len(F)), strict=True):
             law = material.plasticity
             if isinstance(law, AbstractLaw):

@@ -1,0 +1,67 @@
+"""A step with a learned law on a CUDA device as one captured graph: networks and kernels in one stream, no Python.
+
+On the CPU a law stays a batched product between kernels, which is faster there than a network inside a kernel.
+"""
+
+import dataclasses
+from typing import cast
+
+import torch
+from torch import nn
+
+from simengine.mpm.solver import MPMSolver
+from simengine.mpm.state import MPMState
+from simengine.ops import mpm
+from simengine.solve.rollout import AbstractSolver
+
+
+class _Step(nn.Module):
+    """A step as a module of tensors, whose parameters are those of the laws."""
+
+    def __init__(self, solver: MPMSolver) -> None:
+        super().__init__()
+        self.model = solver.model
+        self._solver = solver
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        after = self._solver.step(MPMState(*tensors))
+        return after.x, after.v, after.C, after.F, after.q
+
+
+class CapturedSolver(AbstractSolver):
+    """Steps of an MPM model, forward and backward replayed from CUDA graphs.
+
+    Args:
+        solver: Of a model of one material whose boundaries do not move: what is captured does not know the time.
+        state: A state of the shape, dtype and device to be used.
+
+    Raises:
+        ValueError: The state is not on a CUDA device, a body moves, or there are several materials.
+    """
+
+    def __init__(self, solver: MPMSolver, state: MPMState) -> None:
+        model = solver.model
+        if not state.x.is_cuda:
+            raise ValueError(f"state: on {state.x.device}; a step is captured on a CUDA device only")
+        if len(model.materials) > 1 or any(body.moving for body in model.bodies):
+            raise ValueError("solver: captured steps need one material and boundaries that stand still")
+        self._grid = model.grid
+        self._names = [field.name for field in dataclasses.fields(state)]
+        sample = tuple(getattr(state, name).detach().clone().requires_grad_() for name in self._names)
+        step = _Step(solver)
+        solver.step(MPMState(*(t.detach() for t in sample)))  # loads kernels and makes the workspace before the capture
+        self._replay = torch.cuda.make_graphed_callables(step, sample, allow_unused_input=True)
+
+    def step(self, state: MPMState, number: int = 0) -> MPMState:
+        """The state one step later, differentiable in the state and in the parameters of the laws."""
+        tensors = [getattr(state, name) for name in self._names]
+        inputs = [t if t.requires_grad else t.detach().requires_grad_() for t in tensors]
+        return MPMState(*(t.clone() for t in cast("tuple[torch.Tensor, ...]", self._replay(*inputs))))
+
+    def raise_flagged(self, state: MPMState) -> None:
+        """Raise what a kernel recorded since the last call; synchronises with the device.
+
+        Raises:
+            SimulationError: A particle left the grid or a field became non-finite.
+        """
+        mpm.workspace(self._grid, state.x).raise_flagged()
