@@ -24,17 +24,17 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
 
     @func
     def combine(
-        row: int,
-        first: int,
+        p: int,
+        i: int,
         size: int,
-        table: wp.array(dtype=vec),
-        index: wp.array(dtype=wp.int64),
-        coefficient: wp.array(dtype=scalar),
+        table: wp.array(dtype=vec, ndim=2),
+        index: wp.array(dtype=wp.int64, ndim=3),
+        coefficient: wp.array(dtype=scalar, ndim=3),
     ):
-        # the row of J; `first` is where the table of its problem starts
+        # row i of problem p of J
         j = vec(zero)
         for a in range(size):
-            j += coefficient[row * size + a] * table[first + int(index[row * size + a])]
+            j += coefficient[p, i, a] * table[p, int(index[p, i, a])]
         return j
 
     @kernel
@@ -42,14 +42,13 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
         # constants
         stretch: int,
         columns: int,
-        num_entries: int,
         num_rows: int,
         size: int,
-        # inputs
-        table: wp.array(dtype=vec),  # entry e of problem p at p num_entries + e
-        index: wp.array(dtype=wp.int64),  # entry a of row i of problem p at (p num_rows + i) size + a
-        coefficient: wp.array(dtype=scalar),
-        residual: wp.array(dtype=scalar),
+        # inputs, of any strides
+        table: wp.array(dtype=vec, ndim=2),  # (problem, entry)
+        index: wp.array(dtype=wp.int64, ndim=3),  # (problem, row, size)
+        coefficient: wp.array(dtype=scalar, ndim=3),  # (problem, row, size)
+        residual: wp.array(dtype=scalar, ndim=2),  # (problem, row)
         # outputs
         gram_out: wp.array(dtype=vec, ndim=3),  # (problem, stretch, n), zero at first
         gradient_out: wp.array(dtype=vec, ndim=2),  # (problem, stretch)
@@ -58,44 +57,39 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
         p, s, group = wp.tid()
         gradient = vec(zero)
         for i in range(s * stretch, wp.min((s + 1) * stretch, num_rows)):
-            row = p * num_rows + i
-            j = combine(row, p * num_entries, size, table, index, coefficient)
+            j = combine(p, i, size, table, index, coefficient)
             for b in range(group * columns, wp.min((group + 1) * columns, n)):
                 gram_out[p, s, b] += j[b] * j
-            gradient += residual[row] * j
+            gradient += residual[p, i] * j
         if group == 0:
             gradient_out[p, s] = gradient
 
     @kernel
     def accumulate_adjoint(
         # constants
-        num_entries: int,
-        num_rows: int,
         size: int,
-        # inputs
-        table: wp.array(dtype=vec),
-        index: wp.array(dtype=wp.int64),
-        coefficient: wp.array(dtype=scalar),
-        residual: wp.array(dtype=scalar),
+        # inputs, of any strides
+        table: wp.array(dtype=vec, ndim=2),
+        index: wp.array(dtype=wp.int64, ndim=3),
+        coefficient: wp.array(dtype=scalar, ndim=3),
+        residual: wp.array(dtype=scalar, ndim=2),
         adj_gram: wp.array(dtype=vec, ndim=2),  # (problem, n), symmetric part times two
         adj_gradient: wp.array(dtype=vec),  # (problem,)
         # outputs
-        table_out: wp.array(dtype=vec),  # zero at first
-        coefficient_out: wp.array(dtype=scalar),
-        residual_out: wp.array(dtype=scalar),
+        table_out: wp.array(dtype=vec, ndim=2),  # zero at first
+        coefficient_out: wp.array(dtype=scalar, ndim=3),
+        residual_out: wp.array(dtype=scalar, ndim=2),
     ):
         """One row: its adjoint (G + G^T) j + r g, passed on to what it is made of."""
         p, i = wp.tid()
-        row = p * num_rows + i
-        j = combine(row, p * num_entries, size, table, index, coefficient)
-        adj = residual[row] * adj_gradient[p]
+        j = combine(p, i, size, table, index, coefficient)
+        adj = residual[p, i] * adj_gradient[p]
         for b in range(n):
             adj += j[b] * adj_gram[p, b]
-        residual_out[row] = wp.dot(j, adj_gradient[p])
+        residual_out[p, i] = wp.dot(j, adj_gradient[p])
         for a in range(size):
-            k = row * size + a
-            entry = p * num_entries + int(index[k])
-            coefficient_out[k] = wp.dot(table[entry], adj)
-            wp.atomic_add(table_out, entry, coefficient[k] * adj)
+            entry = int(index[p, i, a])
+            coefficient_out[p, i, a] = wp.dot(table[p, entry], adj)
+            wp.atomic_add(table_out, p, entry, coefficient[p, i, a] * adj)
 
     return SimpleNamespace(accumulate=accumulate, accumulate_adjoint=accumulate_adjoint)

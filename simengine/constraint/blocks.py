@@ -1,6 +1,8 @@
 """Decomposition of a space-time grid into blocks, one expert each, and the rows that couple neighbours."""
 
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -14,7 +16,7 @@ class BlockRows:
     """Rows dealt out to blocks, the same number to each, entries renumbered within the block.
 
     Attributes:
-        index: Shape (K, m, s), into the table of the block.
+        index: Shape (K, m, s), into the table of the block; in memory the entries of all rows stand together.
         data: Each of shape (K, m, ...).
         position: Shape (K, m), grid points.
     """
@@ -23,13 +25,23 @@ class BlockRows:
     data: tuple[torch.Tensor, ...]
     position: torch.Tensor
 
+    def part(self, own: slice) -> "BlockRows":
+        """The rows of some of the blocks."""
+        return BlockRows(self.index[own], tuple(d[own] for d in self.data), self.position[own])
+
+    def to(self, device: torch.device) -> "BlockRows":
+        """The same on a device."""
+        return BlockRows(self.index.to(device), tuple(d.to(device) for d in self.data), self.position.to(device))
+
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
     """Blocks of a grid, with sampled rows, ready for the layer.
 
     Attributes:
-        owner: Block of every grid point, shape (points,).
+        owner: Block of every grid point, where none overlap; else the one with the largest window; shape (points,).
+        points: Per block the grid points at which the field takes from it.
+        windows: Their weights; over all blocks they sum to 1 at every point.
         entries: Entries of the global table that each block holds, shape (K, q).
         rows: Sampled equations.
         conditions: Initial and boundary conditions, weight 0 where padded.
@@ -40,6 +52,8 @@ class Blocks:
     """
 
     owner: torch.Tensor
+    points: tuple[torch.Tensor, ...]
+    windows: tuple[torch.Tensor, ...]
     entries: torch.Tensor
     rows: BlockRows
     conditions: BlockRows
@@ -56,7 +70,19 @@ class Blocks:
     @property
     def is_chain(self) -> bool:
         """Whether only consecutive blocks are neighbours, so that the normal matrix is block tridiagonal."""
-        return bool((self.pairs[:, 1] - self.pairs[:, 0] == 1).all())
+        return bool(((self.pairs[:, 1] - self.pairs[:, 0]).abs() == 1).all())
+
+    def to(self, device: torch.device) -> "Blocks":
+        """The same on a device; itself where it is there already."""
+        if self.owner.device == device:
+            return self
+        moved = {
+            field.name: getattr(self, field.name).to(device)
+            for field in dataclasses.fields(self)
+            if field.name not in ("points", "windows")
+        }
+        lists = {name: tuple(t.to(device) for t in getattr(self, name)) for name in ("points", "windows")}
+        return Blocks(**moved, **lists)
 
 
 def uniform_cuts(size: int, count: int) -> list[int]:
@@ -74,6 +100,8 @@ def decompose(
     generator: torch.Generator,
     reach: int = 2,
     periodic: Sequence[bool] | None = None,
+    overlap: int = 0,
+    blend: bool = True,
 ) -> Blocks:
     """Deal the rows of a PDE out to the blocks that `cuts` make.
 
@@ -84,41 +112,46 @@ def decompose(
         generator: Of the sample.
         reach: Cells on each side of an interface at which neighbours shall agree (two give value and flux).
         periodic: Per axis, whether its last block is a neighbour of its first.
+        overlap: Cells by which blocks, and the rows sampled in them, reach beyond each cut.
+        blend: Where blocks overlap, go from one to the next along smooth windows that sum to 1 (a partition of unity);
+            False takes each point from the block between whose cuts it lies.
 
     Raises:
-        ValueError: The cuts do not cover the grid.
+        ValueError: The cuts do not cover the grid, or the overlap is more than half a block.
     """
     shape = pde.shape
     if len(cuts) != len(shape) or any(c[0] != 0 or c[-1] != n for c, n in zip(cuts, shape, strict=True)):
         raise ValueError(f"cuts: expected boundaries from 0 to the size of each axis of {shape}, got {list(cuts)}")
-    counts = [len(c) - 1 for c in cuts]
-    axis_owner = [
-        torch.bucketize(torch.arange(n), torch.tensor(c[1:]), right=True) for c, n in zip(cuts, shape, strict=True)
-    ]
-    owner = torch.zeros(shape, dtype=torch.long)
-    for axis, (count, own) in enumerate(zip(counts, axis_owner, strict=True)):
-        owner = owner * count + own.reshape([-1 if k == axis else 1 for k in range(len(shape))])
-    owner = owner.flatten()
+    counts, around = [len(c) - 1 for c in cuts], list(periodic or [False] * len(shape))
     num = math.prod(counts)
+    widths = [b - a for c in cuts if len(c) > 2 for a, b in itertools.pairwise(c)]
+    widest = min(widths, default=2 * max(overlap, 0)) // 2
+    if not 0 <= overlap <= widest:
+        raise ValueError(f"overlap: expected 0 to {widest} cells, half the narrowest block, got {overlap}")
+    along = [_windows(c, overlap, wraps) for c, wraps in zip(cuts, around, strict=True)]
+    windows = functools.reduce(_outer, along).reshape(num, -1)  # (K, points)
+    sharp = functools.reduce(_outer, [_windows(c, 0, False) for c in cuts]).reshape(num, -1)
+    owner = sharp.argmax(dim=0)
+    reached = windows > 0
+    if not blend:
+        windows = sharp
 
     everything = pde.rows()
-    block_of_row = owner[everything.position]
-    per_block = [(block_of_row == k).nonzero().flatten() for k in range(num)]
+    per_block = [reached[k, everything.position].nonzero().flatten() for k in range(num)]
     m = min(rows_per_block, *(len(rows) for rows in per_block))
     chosen = torch.stack([rows[torch.randperm(len(rows), generator=generator)[:m]].sort().values for rows in per_block])
 
     conditions = pde.conditions()
-    block_of_condition = owner[conditions.position]
-    dealt = [(block_of_condition == k).nonzero().flatten() for k in range(num)]
+    dealt = [reached[k, conditions.position].nonzero().flatten() for k in range(num)]
     chosen_conditions, condition_weight = _pad(dealt)
 
-    pairs, points = _interfaces(shape, cuts, counts, owner, reach, periodic or [False] * len(shape))
+    pairs, points = _interfaces(shape, cuts, counts, owner, reach, around)
     touching, interface_weight = _pad(points)
 
     # entries of the global table that a block looks at
     lists = []
     for k in range(num):
-        parts = [everything.index[chosen[k]].flatten(), (owner == k).nonzero().flatten()]
+        parts = [everything.index[chosen[k]].flatten(), reached[k].nonzero().flatten()]
         if len(conditions.index):
             parts.append(conditions.index[dealt[k]].flatten())
         parts += [touching[c] for c in range(len(pairs)) if k in pairs[c]]
@@ -130,11 +163,16 @@ def decompose(
 
     def deal(rows: Rows, chosen: torch.Tensor) -> BlockRows:
         index = torch.stack([local(k, rows.index[chosen[k]]) for k in range(num)])
-        return BlockRows(index, tuple(d[chosen] for d in rows.data), rows.position[chosen])
+        data = [d[chosen] for d in rows.data]
+        # in memory one entry of all rows after the other, as residuals read them
+        columns = [t.mT.contiguous().mT if t.ndim == 3 else t for t in (index, *data)]
+        return BlockRows(columns[0], tuple(columns[1:]), rows.position[chosen])
 
     interface = [torch.stack([local(int(k), touching[c]) for k in pair]) for c, pair in enumerate(pairs)]
     return Blocks(
         owner=owner,
+        points=tuple((window > 0).nonzero().flatten() for window in windows),
+        windows=tuple(window[window > 0] for window in windows),
         entries=entries,
         rows=deal(everything, chosen),
         conditions=deal(conditions, chosen_conditions),
@@ -143,6 +181,39 @@ def decompose(
         interface=torch.stack(interface) if interface else torch.zeros(0, 2, 0, dtype=torch.long),
         interface_weight=interface_weight,
     )
+
+
+def _windows(boundaries: Sequence[int], overlap: int, wraps: bool) -> torch.Tensor:
+    """Weights of the intervals of an axis at its points, shape (count, size), columns sum to 1.
+
+    Within `overlap` cells of a cut the weight passes over by a cubic with horizontal ends, elsewhere it is 0 or 1.
+    """
+    count, size = len(boundaries) - 1, boundaries[-1]
+    place = torch.arange(size, dtype=torch.float64) + 0.5
+
+    def step(cut: int) -> torch.Tensor:
+        distance = place - cut
+        if wraps:
+            distance = (distance + size / 2).remainder(size) - size / 2
+        s = (0.5 + distance / (2 * overlap)).clamp(0, 1) if overlap else (distance > 0).double()
+        return s * s * (3 - 2 * s)
+
+    weights = torch.zeros(count, size, dtype=torch.float64)
+    for k, (low, high) in enumerate(itertools.pairwise(boundaries)):
+        weights[k, low:high] = 1.0
+    for k, cut in enumerate(boundaries[:-1]):
+        if overlap == 0 or count == 1 or (k == 0 and not wraps):
+            continue
+        near = torch.arange(cut - overlap, cut + overlap) % size
+        rising = step(cut)[near]
+        weights[k, near] = rising
+        weights[k - 1, near] = 1 - rising
+    return weights / weights.sum(dim=0)
+
+
+def _outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Windows of a grid from those of its axes: (K, points) and (count, size) -> (K count, points size)."""
+    return torch.einsum("ki,cj->kcij", a, b).reshape(len(a) * len(b), -1)
 
 
 def _pad(lists: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

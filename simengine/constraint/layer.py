@@ -1,6 +1,7 @@
 """Basis functions in, a field that satisfies the equation out: the solver is a layer of the network."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,11 @@ from torch import nn
 
 from simengine.constraint.blocks import Blocks, decompose, uniform_cuts
 from simengine.constraint.pde import AbstractPDE
+from simengine.constraint.shard import Shard
 from simengine.constraint.system import ExpertSystem
-from simengine.solve.adjoint import AbstractAdjoint, ImplicitAdjoint
-from simengine.solve.least_squares import AbstractLeastSquaresSolver, LevenbergMarquardt, solve_system
-from simengine.solve.solution import Solution
+from simengine.solve.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.iteration import AbstractLeastSquaresSolver, LevenbergMarquardt, checked, solve_system
+from simengine.solve.solution import Result, Solution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,11 @@ class HardConstraint(nn.Module):
         adjoint: `ImplicitAdjoint()` if None: exact Hessian.
         seed: Of the sample of rows.
         throw: Raise where an expert does not converge.
+        overlap: Cells by which blocks reach beyond each cut.
+        blend: Where blocks overlap, pass from one to the next along windows that sum to 1 (a partition of unity);
+            False takes every point from the block between whose cuts it lies.
+        group: Process group of `torch.distributed` over which the experts are dealt out; None for one process. Every
+            process calls the layer with the same arguments and gets the same result and the same gradients.
     """
 
     def __init__(
@@ -66,8 +73,13 @@ class HardConstraint(nn.Module):
         adjoint: AbstractAdjoint | None = None,
         seed: int = 0,
         throw: bool = False,
+        overlap: int = 0,
+        blend: bool = True,
+        group: Any = None,
     ) -> None:
         super().__init__()
+        if isinstance(adjoint, UnrolledAdjoint):
+            raise ValueError("adjoint: the layer has implicit gradients only; use ImplicitAdjoint()")
         if cuts is None:
             counts = [1] * len(pde.shape) if counts is None else counts
             if len(counts) != len(pde.shape):
@@ -80,7 +92,14 @@ class HardConstraint(nn.Module):
             rows_per_block=rows_per_block,
             generator=torch.Generator().manual_seed(seed),
             periodic=periodic,
+            overlap=overlap,
+            blend=blend,
         )
+        self.shard = Shard(group)
+        if self.shard.size > self.blocks.num_blocks:
+            raise ValueError(
+                f"group: {self.shard.size} processes for {self.blocks.num_blocks} experts; use as many at most"
+            )
         self.coupled = coupled and self.blocks.num_blocks > 1
         self.options = {"condition_weight": condition_weight, "interface_weight": interface_weight, "ridge": ridge}
         self.solver = solver or LevenbergMarquardt(tolerance=1e-8, max_iterations=50)
@@ -107,6 +126,7 @@ class HardConstraint(nn.Module):
             ValueError: Shapes or dtype do not fit.
             SolveError: With `throw`, where an expert does not converge; names it.
         """
+        basis, parameters, base = self._spread(basis, parameters, base)
         return self._solve(self._system(basis, parameters, base), basis, base, start)
 
     def minimum(
@@ -124,39 +144,77 @@ class HardConstraint(nn.Module):
         Returns:
             What `forward` returns, without gradients, and half the sum of squares, shape (samples,), differentiable.
         """
+        basis, parameters, base = self._spread(basis, parameters, base)
         system = self._system(basis, parameters, base)
         with torch.no_grad():
             found = self._solve(system, basis, base, start)
-        return found, system.differentiable_cost(found.solution.value).reshape(len(basis), -1).sum(dim=1)
+        costs = system.differentiable_cost(system.solution).reshape(len(basis), -1)
+        if not self.coupled:  # each a problem of its own, in the process that holds it
+            costs = self.shard.join(costs, self.shard.sizes(self.blocks.num_blocks))
+        return found, costs.sum(dim=1)
+
+    def _spread(
+        self, basis: torch.Tensor, parameters: Mapping[str, torch.Tensor], base: torch.Tensor | None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor | None]:
+        self._check(basis, parameters, base)
+        spread = self.shard.spread
+        constants = {name: spread(value) for name, value in parameters.items()}
+        return spread(basis), constants, None if base is None else spread(base)
 
     def _system(
         self, basis: torch.Tensor, parameters: Mapping[str, torch.Tensor], base: torch.Tensor | None
     ) -> ExpertSystem:
-        self._check(basis, parameters, base)
         table = self.pde.table(basis)
         base_table = None if base is None else self.pde.table(base.unsqueeze(-1)).squeeze(-1)
         return ExpertSystem(
-            self.pde, self.blocks, table, base_table, dict(parameters), coupled=self.coupled, **self.options
+            self.pde,
+            self.blocks,
+            table,
+            base_table,
+            dict(parameters),
+            coupled=self.coupled,
+            shard=self.shard,
+            **self.options,
         )
 
     def _solve(
         self, system: ExpertSystem, basis: torch.Tensor, base: torch.Tensor | None, start: torch.Tensor | None
     ) -> Constrained:
-        y0 = system.linear_start() if start is None else start.detach().reshape(-1, system.experts * system.size)
-        solution = solve_system(system, y0, solver=self.solver, adjoint=self.adjoint, throw=self.throw)
-        weights = solution.value.reshape(len(basis), self.blocks.num_blocks, system.size)
-        return Constrained(self.stitch(basis, weights, base), weights, solution)
+        num, sizes = self.blocks.num_blocks, self.shard.sizes(self.blocks.num_blocks)
+        if start is None:
+            y0 = system.linear_start()
+        else:
+            held = start if self.coupled else start[:, self.shard.own(num)]
+            y0 = held.detach().reshape(-1, system.experts * system.size)
+        solution = solve_system(system, y0, solver=self.solver, adjoint=self.adjoint)
+        system.solution = solution.value.detach()
+        weights = solution.value.reshape(len(basis), -1, system.size)
+        if not self.coupled and self.shard.size > 1:
+            weights = self.shard.join(weights, sizes)
+            stats = {
+                name: self.shard.join(value.reshape(len(basis), -1), sizes).flatten()
+                for name, value in solution.stats.items()
+            }
+            solution = Solution(weights.reshape(-1, system.size), Result(int(stats["status"].max())), stats)
+        checked(solution, self.throw)
+        return Constrained(self._stitched(basis, weights, base), weights, solution)
 
     def stitch(self, basis: torch.Tensor, weights: torch.Tensor, base: torch.Tensor | None = None) -> torch.Tensor:
-        """The field whose every point comes from the expert of its block, shape (samples, *shape)."""
-        flat, owner = basis.flatten(1, -2), self.blocks.owner
-        order = owner.argsort(stable=True)
-        sizes = owner.bincount(minlength=self.blocks.num_blocks).tolist()
+        """The field that takes every point from the experts of its blocks, shape (samples, *shape)."""
+        return self._stitched(self.shard.spread(basis), weights, None if base is None else self.shard.spread(base))
+
+    def _stitched(self, basis: torch.Tensor, weights: torch.Tensor, base: torch.Tensor | None) -> torch.Tensor:
+        blocks, shard = self.blocks.to(basis.device), self.shard
+        own, flat, weights = shard.own(blocks.num_blocks), basis.flatten(1, -2), shard.spread(weights)
         parts = [
-            (flat[:, points] @ weights[:, k].unsqueeze(-1)).squeeze(-1) for k, points in enumerate(order.split(sizes))
+            blocks.windows[k] * (flat.index_select(1, blocks.points[k]) @ weights[:, k].unsqueeze(-1)).squeeze(-1)
+            for k in range(own.start, own.stop)
         ]
-        field = torch.cat(parts, dim=1)[:, order.argsort()].reshape(len(basis), *self.pde.shape)
-        return field if base is None else base + field
+        bounds, lengths = shard.bounds(blocks.num_blocks), [len(points) for points in blocks.points]
+        joined = shard.join(torch.cat(parts, dim=1), [sum(lengths[a:b]) for a, b in itertools.pairwise(bounds)])
+        field = joined.new_zeros(len(flat), flat.shape[1]).index_add(1, torch.cat(blocks.points), joined)
+        field = field.reshape(len(basis), *self.pde.shape)
+        return field if base is None else shard.once(base) + field
 
     def interface_jumps(self, basis: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Difference of neighbouring experts at the points where both are asked, shape (samples, c, i)."""

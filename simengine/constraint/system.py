@@ -1,23 +1,38 @@
-"""The least-squares problems of the layer: sampled PDE rows, conditions, interface rows and a ridge."""
+"""The least-squares problems of the layer, as the iteration and the adjoint see them."""
 
-from collections.abc import Sequence
+import dataclasses
+from typing import Any
 
 import torch
 
 from simengine.constraint.blocks import Blocks
 from simengine.constraint.pde import AbstractPDE
-from simengine.constraint.stitching import StitchedFunctionals
+from simengine.constraint.rows import ExpertRows, Tensors
 from simengine.ops.normal_equations import normal_equations
 from simengine.solve.conjugate_gradients import conjugate_gradients
 from simengine.solve.gram import AbstractGram, BlockBandedGram, DenseGram, Linearisation
+from simengine.solve.schur import SchurGram
 from simengine.solve.system import AbstractSystem
 
 
-class ExpertSystem(AbstractSystem):
+@dataclasses.dataclass
+class _Point:
+    """What is known at the last place that the iteration visited."""
+
+    y: torch.Tensor
+    which: torch.Tensor
+    tensors: Tensors
+    fields: torch.Tensor
+    values: torch.Tensor
+    r: torch.Tensor
+    lin: Linearisation | None = None
+
+
+class ExpertSystem(ExpertRows, AbstractSystem):
     """Weights omega of K experts per problem, coupled or each a problem of its own.
 
-    y is omega, shape (problems, K n) if coupled, (samples K, n) if independent. The table is gathered per block once; a
-    linearisation holds the Jacobian of one block at a time.
+    y is omega, shape (problems, K n) if coupled, (samples K, n) if independent. The table is gathered per block once;
+    J is never stored. Rows of the own blocks only are held where the experts are dealt out to several processes.
 
     Args:
         pde: The equation.
@@ -29,6 +44,7 @@ class ExpertSystem(AbstractSystem):
         condition_weight: Weight of initial and boundary conditions.
         interface_weight: Weight of interface rows.
         ridge: Weight of omega itself.
+        shard: The part of this process.
     """
 
     once_differentiable = "the hard-constraint layer is once differentiable: do without second derivatives"
@@ -40,248 +56,237 @@ class ExpertSystem(AbstractSystem):
         table: torch.Tensor,
         base: torch.Tensor | None,
         parameters: dict[str, torch.Tensor],
-        *,
-        coupled: bool,
-        condition_weight: float = 1.0,
-        interface_weight: float = 1.0,
-        ridge: float = 0.0,
+        **options: Any,
     ) -> None:
-        self.pde, self.ridge = pde, ridge
-        samples, num = len(table), blocks.num_blocks
-        self.experts = num if coupled else 1
-        local = table[:, blocks.entries]  # (samples, K, q, n)
-        local_base = torch.zeros_like(local[..., 0]) if base is None else base[:, blocks.entries]
-        shape = (samples, num) if coupled else (samples * num, 1)
-        self.names = list(parameters)
-        expanded = [p if coupled else p.repeat_interleave(num, dim=0) for p in parameters.values()]
-        self.tensors = (
-            local.reshape(*shape, *local.shape[2:]),
-            local_base.reshape(*shape, -1),
-            *expanded,
+        super().__init__(pde, blocks, table, base, parameters, **options)
+        self.gram: AbstractGram = (
+            DenseGram()
+            if self.experts == 1
+            else BlockBandedGram()
+            if self.chain
+            else SchurGram(self.experts, self._distinct)
         )
-        self.size = local.shape[-1]
-        self._stitched = StitchedFunctionals(pde, blocks) if self.experts > 1 and pde.of_the_stitched_field else None
-
-        def per_problem(value: torch.Tensor) -> torch.Tensor:
-            return value.expand(samples, *value.shape).reshape(*shape, *value.shape[1:])
-
-        self._rows = (per_problem(blocks.rows.index), tuple(per_problem(d) for d in blocks.rows.data))
-        self._conditions = (per_problem(blocks.conditions.index), tuple(per_problem(d) for d in blocks.conditions.data))
-        self._condition_position = per_problem(blocks.conditions.position)
-        self._condition_weight = condition_weight * per_problem(blocks.condition_weight)
-        self._pairs = blocks.pairs if coupled else blocks.pairs[:0]
-        self._interface = blocks.interface
-        self._interface_weight = interface_weight * blocks.interface_weight
-        self.chain = blocks.is_chain and self.experts > 1
-        self.gram: AbstractGram = BlockBandedGram() if self.chain else DenseGram()
-        self.offset: torch.Tensor | None = None
+        self.solution = self.tensors[0].new_zeros(0)  # where the last solve ended
+        self._point: _Point | None = None
+        self._gradient: tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]] | None = None
         with torch.no_grad():
-            self._constant = self._constant_gram()
-
-    # -- residuals, differentiable ------------------------------------------------------------------------------------
-
-    def _fields(self, y: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """All functionals of u, shape (p, K, q)."""
-        table, base = tensors[:2]
-        omega = y.reshape(len(y), self.experts, self.size, 1)
-        fields = (table @ omega).squeeze(-1) + base
-        return fields if self._stitched is None else self._stitched(fields)
-
-    def _parameters(self, tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {
-            name: value.reshape(*value.shape, *[1] * (3 - value.ndim)) if value.ndim < 3 else value
-            for name, value in zip(self.names, tensors[2:], strict=True)
-        }
-
-    @staticmethod
-    def _look_up(fields: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        return fields.gather(2, index.flatten(2)).reshape(index.shape)
-
-    def _local(
-        self, values: torch.Tensor, data: tuple[torch.Tensor, ...], tensors: Sequence[torch.Tensor]
-    ) -> torch.Tensor:
-        return self.pde.residual(values, data, self._parameters(tensors))
-
-    def _linear(
-        self, y: torch.Tensor, fields: torch.Tensor, tensors: Sequence[torch.Tensor], which: torch.Tensor
-    ) -> list[torch.Tensor]:
-        """Residuals of conditions, interfaces and ridge, each (p, ...)."""
-        index, data = self._conditions[0][which], tuple(d[which] for d in self._conditions[1])
-        reached = (data[0] * self._look_up(fields, index)).sum(dim=-1)
-        target = self.pde.targets(data, self._condition_position[which], self._parameters(tensors))
-        parts = [self._condition_weight[which] * (reached - target)]
-        if len(self._pairs):
-            left, right = (
-                fields[:, self._pairs[:, side]].gather(2, self._interface[:, side].expand(len(y), -1, -1))
-                for side in (0, 1)
-            )
-            parts.append(self._interface_weight * (left - right))
-        return [*parts, self.ridge * y]
-
-    def _cost(self, y: torch.Tensor, tensors: Sequence[torch.Tensor], which: torch.Tensor) -> torch.Tensor:
-        fields = self._fields(y, tensors)
-        r = self._local(self._look_up(fields, self._rows[0][which]), tuple(d[which] for d in self._rows[1]), tensors)
-        squares = [part.square().flatten(1).sum(dim=1) for part in (r, *self._linear(y, fields, tensors, which))]
-        return 0.5 * torch.stack(squares).sum(dim=0)
+            self._pair_grams, self._constant = self._constant_grams()
 
     # -- what the iteration asks for ----------------------------------------------------------------------------------
 
     def _take(self, which: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self.tensors if len(which) == len(self.tensors[0]) else tuple(t[which] for t in self.tensors)
+        kept = self.tensors if len(which) == len(self.tensors[0]) else tuple(t[which] for t in self.tensors)
+        return tuple(t.detach() for t in kept)
+
+    def _at(self, y: torch.Tensor, which: torch.Tensor) -> _Point:
+        """Residuals at y; those of the last call where nothing has changed."""
+        last, y = self._point, y.detach()
+        if last is not None and torch.equal(last.which, which) and torch.equal(last.y, y):
+            return last
+        self._point = None  # two of them at a time would be the peak of memory
+        tensors = self._take(which)
+        with torch.no_grad():
+            fields = self._whole(self._own_fields(y, tensors))
+            rows = self._selected(self._rows, which)
+            values = self._look_up(fields, rows.index)
+        with torch.enable_grad():
+            values = values.detach().requires_grad_()
+            r = self._local(values, rows.data, tensors)
+        self._point = _Point(y, which, tensors, fields, values, r)
+        return self._point
 
     def cost(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         """1/2 |r|^2 of all rows."""
+        point = self._at(y, which)
         with torch.no_grad():
-            return self._cost(y, self._take(which), which)
-
-    def differentiable_cost(self, y: torch.Tensor) -> torch.Tensor:
-        """1/2 |r|^2 of all problems at weights that are held, differentiable in `tensors`; shape (problems,)."""
-        return self._cost(y.detach(), self.tensors, torch.arange(len(y)))
+            conditions = self._condition_rows(point.fields, point.tensors, which)
+            squares = point.r.detach().square().sum(dim=-1) + conditions.square().sum(dim=-1)
+            squares = squares + self.ridge**2 * self._omega(point.y).square().sum(dim=-1)
+            total = self._shard.join(squares, self._sizes).sum(dim=1)
+            omega = point.y.reshape(len(y), self.experts, self.size)
+            for c, (a, b) in enumerate(self.pairs):
+                jump = omega[:, a] - omega[:, b]
+                total = total + torch.einsum("pi,pij,pj->p", jump, self._pair_grams[which, c], jump)
+            return 0.5 * total
 
     def linearise(self, y: torch.Tensor, which: torch.Tensor) -> Linearisation:
-        """Normal equations of the sampled rows, plus those of the linear rows, which are assembled once.
+        """Normal equations of the sampled rows, plus those of the linear rows, whose J^T J is formed once.
 
         Where functionals of the stitched field enter, J is that of each expert's own functions, which is exact for
         changes that all experts share, but the gradient is that of the cost: the iteration ends at its minimum.
         """
-        with torch.no_grad():
-            tensors = self._take(which)
-            fields = self._fields(y, tensors)
-            values = self._look_up(fields, self._rows[0][which])
-            data = tuple(d[which] for d in self._rows[1])
-            linear = self._linear_gradient(y, fields, tensors, which)
-            lin = self._assemble(values, data, tensors, which, linear)
-        if self._stitched is not None:
-            with torch.enable_grad():
-                z = y.detach().requires_grad_()
-                cost = self._cost(z, [t.detach() for t in tensors], which).sum()
-            lin["gradient"] = torch.autograd.grad(cost, z)[0]
-        return lin
+        point = self._at(y, which)
+        if point.lin is None:
+            coefficient = torch.autograd.grad(point.r, point.values, torch.ones_like(point.r))[0]
+            with torch.no_grad():
+                conditions = self._condition_rows(point.fields, point.tensors, which)
+                point.lin = self._assemble(point.y, point.r.detach(), coefficient, conditions, point.tensors, which)
+            point.r = point.r.detach()  # its graph has served
+            if self._stitched is not None:
+                by_fields = self._field_gradient(point.y, point.tensors, which)[1].detach()
+                own = self._to_weights(by_fields, point.tensors) + self.ridge**2 * self._omega(point.y)
+                point.lin["gradient"] = self._add_interfaces(own, point.y, which)
+        return point.lin
 
     def _assemble(
         self,
-        values: torch.Tensor,
-        data: tuple[torch.Tensor, ...],
-        tensors: Sequence[torch.Tensor],
+        y: torch.Tensor,
+        r: torch.Tensor,
+        coefficient: torch.Tensor,
+        conditions: torch.Tensor,
+        tensors: Tensors,
         which: torch.Tensor,
-        linear: torch.Tensor,
     ) -> Linearisation:
-        with torch.enable_grad():
-            values = values.detach().requires_grad_()
-            r = self._local(values, data, [t.detach() for t in tensors])
-            coefficient = torch.autograd.grad(r.sum(), values)[0]
-        table = tensors[0].detach()
-        gram, gradient = normal_equations(
-            table.flatten(0, 1), self._rows[0][which].flatten(0, 1), coefficient.flatten(0, 1), r.detach().flatten(0, 1)
-        )
-        n = self.size
-        blocks = gram.reshape(len(values), self.experts, n, n) + self._constant["blocks"][which]
+        rows, fixed = self._selected(self._rows, which), self._selected(self._conditions, which)
+        weights = self._condition_weight_of(which).unsqueeze(-1) * fixed.data[0]
+        grams, gradients = [], []
+        for p in range(len(which)):
+            gram, gradient = normal_equations(tensors[0][p], rows.index[p], coefficient[p], r[p])
+            _, more = normal_equations(tensors[0][p], fixed.index[p], weights[p], conditions[p])
+            grams.append(gram)
+            gradients.append(gradient + more)
+        blocks = self._shard.join(torch.stack(grams), self._sizes) + self._constant["blocks"][which]
+        own = torch.stack(gradients) + self.ridge**2 * self._omega(y)
         lin = {
-            "gradient": gradient.reshape(len(values), -1) + linear,
-            "diagonal": blocks.diagonal(dim1=2, dim2=3).reshape(len(values), -1),
+            "gradient": self._add_interfaces(own, y, which),
+            "diagonal": blocks.diagonal(dim1=2, dim2=3).reshape(len(which), -1),
         }
-        if self.chain:
-            return {**lin, "blocks": blocks, "lower": self._constant["lower"][which]}
         if self.experts == 1:
             return {**lin, "gram": blocks[:, 0]}
-        full = self._constant["full"][which].clone()
-        for k in range(self.experts):
-            full[:, k * n : (k + 1) * n, k * n : (k + 1) * n] += blocks[:, k]
-        return {**lin, "gram": full}
+        return {**lin, **{name: value[which] for name, value in self._constant.items()}, "blocks": blocks}
 
-    def _linear_gradient(
-        self, y: torch.Tensor, fields: torch.Tensor, tensors: Sequence[torch.Tensor], which: torch.Tensor
-    ) -> torch.Tensor:
-        """J^T r of the linear rows, through the fields: table^T (d cost / d fields)."""
-        with torch.enable_grad():
-            fields, z = fields.detach().requires_grad_(), y.detach().requires_grad_()
-            squares = [part.square().sum() for part in self._linear(z, fields, [t.detach() for t in tensors], which)]
-            by_fields, by_y = torch.autograd.grad(0.5 * torch.stack(squares).sum(), (fields, z))
-        return (tensors[0].detach().mT @ by_fields.unsqueeze(-1)).flatten(1) + by_y
+    def _add_interfaces(self, own: torch.Tensor, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        """J^T r, shape (p, K n), from that of the blocks held and the interface rows."""
+        gradient = self._shard.join(own, self._sizes)
+        if self.pairs:
+            gradient = gradient.clone()
+            omega = y.reshape(gradient.shape)
+            for c, (a, b) in enumerate(self.pairs):
+                pull = (self._pair_grams[which, c] @ (omega[:, a] - omega[:, b]).unsqueeze(-1)).squeeze(-1)
+                gradient[:, a] += pull
+                gradient[:, b] -= pull
+        return gradient.flatten(1)
 
-    def _constant_gram(self) -> dict[str, torch.Tensor]:
-        """J^T J of conditions, interfaces and ridge."""
-        table = self.tensors[0].detach()
-        problems, n = len(table), self.size
-        index, data = self._conditions
-        weight = self._condition_weight.unsqueeze(-1) * data[0]
-        zero = torch.zeros_like(weight[..., 0])
-        gram, _ = normal_equations(table.flatten(0, 1), index.flatten(0, 1), weight.flatten(0, 1), zero.flatten(0, 1))
-        blocks = gram.reshape(problems, self.experts, n, n) + self.ridge**2 * torch.eye(n, dtype=table.dtype)
-        lower = torch.zeros(problems, max(self.experts - 1, 0), n, n, dtype=table.dtype)
-        off: list[tuple[int, int, torch.Tensor]] = []
-        for c, (a, b) in enumerate(self._pairs.tolist()):
-            w = self._interface_weight[c, :, None]
-            left, right = w * table[:, a][:, self._interface[c, 0]], w * table[:, b][:, self._interface[c, 1]]
-            blocks[:, a] += left.mT @ left
-            blocks[:, b] += right.mT @ right
-            if self.chain:
-                lower[:, a] -= right.mT @ left
-            else:
-                off.append((a, b, -right.mT @ left))
-        constant = {"blocks": blocks}
-        if self.chain:
-            constant["lower"] = lower
-        elif self.experts > 1:
-            full = torch.zeros(problems, self.experts * n, self.experts * n, dtype=table.dtype)
-            for a, b, block in off:
-                full[:, b * n : (b + 1) * n, a * n : (a + 1) * n] += block
-                full[:, a * n : (a + 1) * n, b * n : (b + 1) * n] += block.mT
-            constant["full"] = full
-        return constant
+    def _constant_grams(self) -> tuple[torch.Tensor, Linearisation]:
+        """Per pair w^2 T^T T of its interface rows, shape (p, c, n, n), and J^T J of all linear rows."""
+        tensors, n = [t.detach() for t in self.tensors], self.size
+        problems, which = len(tensors[0]), torch.arange(len(tensors[0]), device=tensors[0].device)
+        fixed, weight = self._selected(self._conditions, which), self._condition_weight_of(which)
+        none = torch.zeros_like(weight)
+        grams = [
+            normal_equations(tensors[0][p], fixed.index[p], weight[p].unsqueeze(-1) * fixed.data[0][p], none[p])[0]
+            for p in range(problems)
+        ]
+        eye = torch.eye(n, dtype=none.dtype, device=none.device)
+        blocks = self._shard.join(torch.stack(grams), self._sizes) + self.ridge**2 * eye
+        pair_grams = none.new_zeros(problems, len(self.pairs), n, n)
+        for k, c in enumerate(self._mine):
+            weighted = self._touching_weight[k].unsqueeze(-1) * tensors[2 + k]
+            pair_grams[:, c] = weighted.mT @ weighted
+        pair_grams = self._shard.total(pair_grams)
+        off = none.new_zeros(problems, len(self._distinct), n, n)
+        for c, (a, b) in enumerate(self.pairs):
+            blocks[:, a] += pair_grams[:, c]
+            blocks[:, b] += pair_grams[:, c]
+            off[:, self._distinct.index((min(a, b), max(a, b)))] -= pair_grams[:, c]  # symmetric
+        if self.experts == 1:
+            return pair_grams, {"blocks": blocks}
+        return pair_grams, {"blocks": blocks, "lower" if self.chain else "off": off}
 
     def linear_start(self) -> torch.Tensor:
         """One Gauss-Newton step from where every row sees the reference values of the PDE; shape (problems, K n).
 
         It needs no start in omega: the rows are linearised about values, not about a combination of basis functions.
         """
-        which = torch.arange(len(self.tensors[0]))
-        table, base = self.tensors[0].detach(), self.tensors[1].detach()
-        y = torch.zeros(len(table), self.experts * self.size, dtype=table.dtype)
+        which = torch.arange(len(self.tensors[0]), device=self.tensors[0].device)
+        tensors = self._take(which)
+        y = tensors[0].new_zeros(len(which), self.experts * self.size)
+        rows = self._selected(self._rows, which)
+        with torch.enable_grad():
+            values = self.pde.reference_values(rows.data, self._parameters(tensors)).to(y)
+            values = values.detach().expand(rows.index.shape).clone().requires_grad_()
+            r = self._local(values, rows.data, tensors)
+            coefficient = torch.autograd.grad(r.sum(), values)[0]
         with torch.no_grad():
-            index, data = self._rows
-            values = self.pde.reference_values(data, self._parameters(self.tensors)).expand(index.shape)
             # r(u) = r(v) + r'(v) (u - v) with u = base + T omega, at omega = 0
-            lin = self._assemble(values, data, self.tensors, which, self._linear_gradient(y, base, self.tensors, which))
-            with torch.enable_grad():
-                v = values.detach().requires_grad_()
-                r = self._local(v, data, [t.detach() for t in self.tensors])
-                coefficient = torch.autograd.grad(r.sum(), v)[0]
-            shift = (coefficient * (self._look_up(base, index) - values)).sum(dim=-1)
-            weighted = torch.zeros_like(base).scatter_add_(
-                2, index.flatten(2), (coefficient * shift.unsqueeze(-1)).flatten(2)
-            )
-            gradient = lin["gradient"] + (table.mT @ weighted.unsqueeze(-1)).flatten(1)
-            step = self.gram.solve(lin, torch.full((len(table),), 1e-12, dtype=table.dtype), -gradient)
+            base = self._whole(tensors[1])
+            r = r.detach() + (coefficient * (self._look_up(base, rows.index) - values)).sum(dim=-1)
+            lin = self._assemble(y, r, coefficient, self._condition_rows(base, tensors, which), tensors, which)
+            step = self.gram.solve(lin, y.new_full((len(which),), 1e-12), -lin["gradient"])
         return torch.where(step.isfinite(), step, 0.0)
 
     # -- what the adjoint asks for ------------------------------------------------------------------------------------
 
-    def optimality(self, y: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """J^T r as the gradient of the cost, by reverse mode; no Jacobian is formed."""
-        which = torch.arange(len(y))
+    def optimality(self, y: torch.Tensor, tensors: Tensors) -> torch.Tensor:
+        """J^T r; as the gradient of the cost, by reverse mode, where its own gradient is wanted."""
+        which = torch.arange(len(y), device=y.device)
+        if not torch.is_grad_enabled():
+            return self.linearise(y, which)["gradient"]
+        z = y if y.requires_grad else y.detach().requires_grad_()
+        return torch.autograd.grad(self._cost(z, tensors, which).sum(), z, create_graph=True)[0]
+
+    def _to_weights(self, by_fields: torch.Tensor, tensors: Tensors) -> torch.Tensor:
+        """T^T a, shape (p, held, n)."""
+        return (tensors[0].mT @ by_fields.unsqueeze(-1)).squeeze(-1)
+
+    def _field_gradient(
+        self, y: torch.Tensor, tensors: Tensors, which: torch.Tensor, *, create_graph: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        """Own fields f, d(cost of equations and conditions)/df, and the parameters as leaves of its graph."""
         with torch.enable_grad():
-            z = y if y.requires_grad else y.detach().requires_grad_()
-            return torch.autograd.grad(self._cost(z, tensors, which).sum(), z, create_graph=True)[0]
+            fields = self._own_fields(y.detach(), [t.detach() for t in tensors]).requires_grad_()
+            constants = [t.detach().requires_grad_(t.requires_grad) for t in tensors[self._first_parameter :]]
+            leaves = [*tensors[: self._first_parameter], *constants]
+            cost = self._field_costs(self._whole(fields), leaves, which).sum()
+            return fields, torch.autograd.grad(cost, fields, create_graph=create_graph)[0], constants
 
-    def solve_hessian(
-        self, y: torch.Tensor, b: torch.Tensor, tensors: Sequence[torch.Tensor], *, gauss_newton: bool
-    ) -> torch.Tensor:
+    def solve_hessian(self, y: torch.Tensor, b: torch.Tensor, tensors: Tensors, *, gauss_newton: bool) -> torch.Tensor:
         """Conjugate gradients on the exact Hessian, preconditioned by the factors of J^T J; once differentiable."""
-        which = torch.arange(len(y))
+        which = torch.arange(len(y), device=y.device)
         lin = self.linearise(y.detach(), which)
-        none = torch.zeros(len(y), dtype=y.dtype)
-
-        def precondition(v: torch.Tensor) -> torch.Tensor:
-            return self.gram.solve(lin, none, v)
-
-        b = b.detach()
+        none = torch.zeros(len(y), dtype=y.dtype, device=y.device)
+        b, held = b.detach(), [t.detach() for t in tensors]
+        self._gradient = None
         if gauss_newton:
-            return precondition(b)
-        z = y.detach().requires_grad_()
-        gradient = self.optimality(z, [t.detach() for t in tensors])
+            return self.gram.solve(lin, none, b)
+        self._gradient = fields, gradient, _ = self._field_gradient(y, tensors, which, create_graph=True)
 
         def product(v: torch.Tensor) -> torch.Tensor:
-            return torch.autograd.grad(gradient, z, v, retain_graph=True)[0]
+            with torch.no_grad():
+                along = self._own_fields(v, held, base=False)
+            bent = torch.autograd.grad(gradient, fields, along, retain_graph=True)[0]
+            with torch.no_grad():
+                own = self._to_weights(bent, held) + self.ridge**2 * self._omega(v)
+                return self._add_interfaces(own, v, which)
 
-        return conjugate_gradients(product, b, precondition=precondition)
+        return conjugate_gradients(product, b, precondition=lambda v: self.gram.solve(lin, none, v))
+
+    def pull_back(
+        self, y: torch.Tensor, v: torch.Tensor, tensors: Tensors, *, differentiable: bool
+    ) -> tuple[torch.Tensor | None, ...]:
+        """-v . dF/dtheta from gradients by the fields alone: with a = d cost/d f, that by T is a v^T + a' omega^T."""
+        which, y, v = torch.arange(len(y), device=y.device), y.detach(), v.detach()
+        made = self._gradient or self._field_gradient(y, tensors, which, create_graph=True)
+        fields, gradient, constants = made
+        self._gradient, held = None, [t.detach() for t in tensors]
+        along = self._own_fields(v, held, base=False)
+        wanted = [t for t in constants if t.requires_grad]
+        bent, *by_constants = torch.autograd.grad(gradient, [fields, *wanted], along, allow_unused=True)
+        found: list[torch.Tensor | None] = [None] * len(tensors)
+        if tensors[0].requires_grad:
+            columns = torch.stack([gradient.detach(), bent], dim=-1)
+            found[0] = torch.matmul(columns, torch.stack([self._omega(-v), self._omega(-y)], dim=-2))
+        if tensors[1].requires_grad:
+            found[1] = -bent
+        omega, change = y.reshape(len(y), self.experts, self.size), v.reshape(len(v), self.experts, self.size)
+        for k, c in enumerate(self._mine):
+            if tensors[2 + k].requires_grad:
+                a, b = self.pairs[c]
+                sides = torch.stack([omega[:, a] - omega[:, b], change[:, a] - change[:, b]], dim=-1)  # (p, n, 2)
+                jumps = self._touching_weight[k].square().unsqueeze(-1) * (held[2 + k] @ sides)
+                found[2 + k] = -(jumps @ sides.flip(-1).mT)
+        for k, t in enumerate(constants):
+            if t.requires_grad:
+                value = by_constants.pop(0)
+                found[self._first_parameter + k] = None if value is None else -value
+        return tuple(found)

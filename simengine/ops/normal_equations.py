@@ -22,7 +22,6 @@ class _NormalEquations(torch.autograd.Function):
         table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor, residual: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         (p, _, n), m = table.shape, index.shape[1]
-        inputs = [value.contiguous() for value in (table, index, coefficient, residual)]
         stretch = _STRETCH[table.device.type]
         columns = 1 if table.is_cuda else n
         stretches = -(-m // stretch)
@@ -32,7 +31,7 @@ class _NormalEquations(torch.autograd.Function):
         bridge.launch(
             kernel_module.kernels(scalar, n).accumulate,
             (p, stretches, -(-n // columns)),
-            [stretch, columns, *_arrays(inputs)],
+            [stretch, columns, m, index.shape[2], *_arrays(table, index, coefficient, residual)],
             [bridge.array(grams, vec), bridge.array(gradients, vec)],
             on=table,
         )
@@ -45,9 +44,9 @@ class _NormalEquations(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, adj_gram: torch.Tensor, adj_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        table, index, coefficient, residual = (value.contiguous() for value in ctx.saved_tensors)
+        table, index, coefficient, residual = ctx.saved_tensors
         (p, _, n), m = table.shape, index.shape[1]
-        adj_table = torch.zeros_like(table)
+        adj_table = torch.zeros_like(table, memory_format=torch.contiguous_format)
         adj_coefficient, adj_residual = torch.empty_like(coefficient), torch.empty_like(residual)
         scalar = bridge.scalar(table)
         vec = wp.types.vector(n, scalar)
@@ -56,14 +55,15 @@ class _NormalEquations(torch.autograd.Function):
             kernel_module.kernels(scalar, n).accumulate_adjoint,
             (p, m),
             [
-                *_arrays([table, index, coefficient, residual]),
+                index.shape[2],
+                *_arrays(table, index, coefficient, residual),
                 bridge.array(both_sides, vec),
                 bridge.array(adj_gradient, vec),
             ],
             [
-                bridge.array(adj_table.flatten(0, 1), vec),
-                bridge.array(adj_coefficient.flatten()),
-                bridge.array(adj_residual.flatten()),
+                bridge.array(adj_table, vec),
+                bridge.array(adj_coefficient),
+                bridge.array(adj_residual),
             ],
             on=table,
         )
@@ -75,18 +75,11 @@ class _NormalEquations(torch.autograd.Function):
         )
 
 
-def _arrays(inputs: list[torch.Tensor]) -> list[Any]:
-    table, index, coefficient, residual = inputs
+def _arrays(table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor, residual: torch.Tensor) -> list[Any]:
+    """Views; only an entry of the table has to lie in one piece."""
     vec = wp.types.vector(table.shape[2], bridge.scalar(table))
-    return [
-        table.shape[1],
-        index.shape[1],
-        index.shape[2],
-        bridge.array(table.flatten(0, 1), vec),
-        bridge.array(index.flatten()),
-        bridge.array(coefficient.flatten()),
-        bridge.array(residual.flatten()),
-    ]
+    table = table if table.stride(2) == 1 else table.contiguous()
+    return [bridge.array(table, vec), *(bridge.array(value) for value in (index, coefficient, residual))]
 
 
 def _jacobian(table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor) -> torch.Tensor:

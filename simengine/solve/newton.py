@@ -102,19 +102,19 @@ def _iterate(
         if bool((done | lost).all()):
             break
         length = _to_bounds(problem, y, step)
+        change = torch.zeros_like(length)
         if mass is not None:  # what has no inertia may jump, the rest changes by at most its scale
             change = _norm(problem, torch.where(mass > 0, step, 0.0))
-            length = torch.where(slow, torch.minimum(length, 1 / change.clamp_min(1e-300)), length)
         accepted = _damp(problem, factors, y, step, length, longest, active=~(slow | done | lost) & finite)
-        # A pseudo-time step is taken when it is neither cut by much nor ends where F is not finite.
-        taken = slow & finite & (length > 0.2) & ~done
-        whole = torch.where(taken, length, accepted)
-        ahead = y + whole[:, None, None] * torch.where(finite[:, None, None], step, 0.0)
+        # A pseudo-time step is taken whole, or not at all where it changes too much or ends where F is not finite.
+        taken = slow & finite & (change <= 1) & ~done
+        whole = torch.where(taken, 1.0, accepted)
+        ahead = _ahead(problem, y, torch.where(finite[:, None, None], step, 0.0), whole)
         taken = taken & problem.residual(ahead).flatten(1).isfinite().all(1)
         y = torch.where((taken | (accepted > 0))[:, None, None], ahead, y)
         # bookkeeping of pseudo-time
         time_steps += taken.long()
-        dt = torch.where(slow, torch.where(taken, torch.where(length < 1, dt, dt * 1.8), dt / 4), dt)
+        dt = torch.where(slow, torch.where(taken, dt * torch.where(change < 0.5, 1.8, 1.0), dt / 4), dt)
         remaining = torch.where(taken, remaining - 1, remaining)
         enter = ~slow & ~done & (accepted == 0)
         leave = slow & (remaining <= 0)
@@ -144,10 +144,15 @@ def _norm(problem: AbstractRootProblem, step: torch.Tensor) -> torch.Tensor:
 
 
 def _to_bounds(problem: AbstractRootProblem, y: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-    """The longest admissible fraction of each problem's step, shape (b,)."""
+    """The longest admissible fraction of each problem's step, (b,); what is at a bound already stays there."""
     room = torch.where(step > 0, problem.upper - y, y - problem.lower)
-    length = torch.where(step == 0, torch.inf, room / step.abs().clamp_min(1e-300))
+    length = torch.where(room <= 1e-9 * problem.scale, torch.inf, room / step.abs().clamp_min(1e-300))
     return length.flatten(1).amin(1).clamp(0.0, 1.0)
+
+
+def _ahead(problem: AbstractRootProblem, y: torch.Tensor, step: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+    """Y after that fraction of a step, inside the bounds."""
+    return torch.minimum(torch.maximum(y + length[:, None, None] * step, problem.lower), problem.upper)
 
 
 def _damp(
@@ -167,7 +172,7 @@ def _damp(
         open_ = active & (accepted == 0) & (trial > 1e-3)
         if not bool(open_.any()):
             break
-        ahead = y + torch.where(open_, trial, 0.0)[:, None, None] * torch.where(open_[:, None, None], step, 0.0)
+        ahead = _ahead(problem, y, torch.where(open_[:, None, None], step, 0.0), torch.where(open_, trial, 0.0))
         f = problem.residual(ahead)
         after = _norm(problem, factors.solve(f))
         # Near the root rounding hides the decrease: a correction of rounding size is as good as shorter.
