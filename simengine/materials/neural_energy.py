@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from simengine.materials.isotropic_stress import Units, isotropic_stress
 from simengine.ops import constitutive
 from simengine.ops.constitutive import elasticity
 
@@ -70,6 +71,7 @@ class EnergyNetwork(nn.Module):
         if convexity not in ("none", "shear", "full"):
             raise ValueError(f"convexity={convexity!r}: expected 'none', 'shear' or 'full'")
         self.convexity = convexity
+        self._read: tuple[tuple[int, int, int], tuple[float, float]] | None = None
         self.register_buffer("modulus", torch.tensor(float(modulus)))
         self.register_buffer("strain_scale", torch.tensor(float(strain_scale)))
         self.log_moduli = nn.Parameter(torch.tensor([0.4, 0.3]).log())  # mu and kappa in units of M
@@ -90,6 +92,12 @@ class EnergyNetwork(nn.Module):
     def unit_slope(t: torch.Tensor) -> torch.Tensor:
         """Its derivative, between 0 and 1."""
         return torch.sigmoid(t)
+
+    @staticmethod
+    def unit_curvature(t: torch.Tensor) -> torch.Tensor:
+        """The derivative of that."""
+        slope = torch.sigmoid(t)
+        return slope * (1 - slope)
 
     @property
     def weights(self) -> torch.Tensor:
@@ -128,13 +136,23 @@ class EnergyNetwork(nn.Module):
         """Kirchhoff stress [Pa] from F [1], both (n, 3, 3)."""
         if len(F) > CHUNK and not torch.is_grad_enabled():
             return torch.cat([self.forward(part) for part in F.split(CHUNK)])
-        D, v, smooth, z = self._invariants(F)
-        mu, kappa = self.log_moduli.to(F).exp()
         layer, offsets, weights = self._layer().to(F), self.offsets.to(F), self.weights.to(F)
-        # rise and slope of the units in one product: sum_k w_k s(A_k z + c_k) A_k, less its value at rest in v
-        slopes = self.unit_slope(torch.addmm(offsets, z, layer.T)) @ (weights[:, None] * layer)
-        rest = (self.unit_slope(offsets) * weights) @ layer[:, 0]
-        return self._assemble(D, v, smooth, z, mu, kappa, slopes[:, 0] - rest, slopes[:, 1:])
+        return isotropic_stress(
+            Units(self.unit_slope, self.unit_curvature, *self._scales()),
+            hencky_strain(F),
+            moduli=self.log_moduli.to(F).exp(),
+            layer=layer,
+            offsets=offsets,
+            weights=weights,
+            rest=(self.unit_slope(offsets) * weights) @ layer[:, 0],
+        )
+
+    def _scales(self) -> tuple[float, float]:
+        """The numbers a and M, read once for each version of them (on CUDA reading waits for the device)."""
+        key = (self.strain_scale._version, self.modulus._version, self.modulus.data_ptr())
+        if self._read is None or self._read[0] != key:
+            self._read = (key, (float(self.strain_scale), float(self.modulus)))
+        return self._read[1]
 
     def _assemble(
         self,

@@ -58,3 +58,8 @@ class SplineEnergy(EnergyNetwork):
         """Its derivative, from 0 to 1."""
         c = t.clamp(-1, 1)
         return 0.5 + c - 0.5 * c * c.abs()
+
+    @staticmethod
+    def unit_curvature(t: torch.Tensor) -> torch.Tensor:
+        """The derivative of that."""
+        return torch.relu(1 - t.abs())
