@@ -102,6 +102,11 @@ def detect(detector: Detector, batches: Iterable[torch.Tensor], boxes: torch.Ten
                 raise ValueError(f"predict: expected dicts with boxes, labels and scores, got {entry!r:.80}")
             if entry["boxes"].shape != (len(entry["scores"]), 4) or not bool(torch.isfinite(entry["boxes"]).all()):
                 raise ValueError(f"predict: expected finite boxes (k, 4), got {tuple(entry['boxes'].shape)}")
+            sure = entry["scores"]
+            if len(sure) and not (float(sure.min()) >= 0 and float(sure.max()) <= 1):  # also refuses NaN
+                raise ValueError(
+                    f"predict: expected scores in [0, 1], got {float(sure.min()):g}..{float(sure.max()):g}"
+                )
             if count == len(boxes):
                 raise ValueError(f"boxes: expected one for every picture, got {len(boxes)} for more pictures")
             picture += [count] * len(entry["scores"])

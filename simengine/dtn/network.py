@@ -24,6 +24,7 @@ Head = Literal["dtn4", "ntr2", "efe", "linear"]
 Extractor = Literal["conv", "residual", "dense", "unet"]
 MAPS = {"dtn4": 4, "ntr2": 2, "efe": 2, "linear": 1}
 GEOMETRY_CHANNELS = 11
+COAT, SKY = 0.04, (0.35, 0.43, 0.56)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,6 +84,22 @@ def reference_of(views: ViewSet, *, grey: float = 0.5) -> Reference:
     geometry = torch.cat([views.paint, *(value * covered for value in values)], 1)
     picture = views.picture(torch.full((1, 3, 1, 1), grey))
     return Reference(picture=picture, object=views.object, grey=grey, geometry=geometry, tone=views.tone)
+
+
+def paint_share(reference: Reference) -> torch.Tensor:
+    """A first guess of the share of each pixel's radiance that is paint, shape (n, 3, h, w): where `linear` starts.
+
+    Paint under a clear coat (reflectance COAT at normal incidence, Schlick) that mirrors a sky of radiance SKY, behind
+    haze as bright as the darkest pixel of the object, some tyre or pane (the dark channel of He et al., CVPR 2009).
+    """
+    if reference.geometry is None:
+        raise ValueError("reference: the geometry buffers are needed, got none")
+    coverage, grazing = reference.geometry[:, :1], reference.geometry[:, -1:]
+    radiance = (reference.tone or ToneCurve()).decode(reference.picture)
+    outside = torch.where(reference.object >= 0.5, 0.0, torch.inf)
+    near = (radiance - (radiance + outside).amin((2, 3), keepdim=True)).clamp(min=0)
+    mirrored = (COAT + (1 - COAT) * grazing) * radiance.new_tensor(SKY).view(3, 1, 1)
+    return coverage * near / radiance.clamp(min=1e-6) * near / (near + mirrored)
 
 
 class _Block(nn.Module):
@@ -157,7 +174,7 @@ class TransformationNetwork(nn.Module):
         width: int = 16,
         depth: int = 4,
         skips: bool = True,
-        normalise: bool = True,
+        normalise: bool = False,
     ) -> None:
         super().__init__()
         if head not in MAPS:
@@ -166,7 +183,7 @@ class TransformationNetwork(nn.Module):
             raise ValueError(f"extractor={extractor!r}: expected 'conv', 'residual', 'dense' or 'unet'")
         self.head, self.geometry, self.depth = head, geometry, depth
         # the published networks see the object alone; ours the whole picture, since haze shows on what is behind
-        inputs = 3 + (1 + GEOMETRY_CHANNELS if geometry else 1)
+        inputs = 4 + (GEOMETRY_CHANNELS if geometry else 0) + (3 if geometry and head == "linear" else 0)
         self.extract = _EncoderDecoder(
             inputs,
             3 * MAPS[head],
@@ -193,11 +210,15 @@ class TransformationNetwork(nn.Module):
             if reference.geometry is None:
                 raise ValueError("reference: this network needs the geometry buffers; give them, or geometry=False")
             channels.append(reference.geometry)
+            if self.head == "linear":
+                channels.append(paint_share(reference))
         maps = self.extract(torch.cat(channels, 1))
         maps = maps.view(len(reference), MAPS[self.head], 3, h, w)
         if self.head == "linear":
-            start = reference.geometry[:, None, :1] if reference.geometry is not None else mask[:, None]
-            return torch.sigmoid(maps + torch.logit(start, eps=0.02))
+            if reference.geometry is None:
+                return torch.sigmoid(maps + torch.logit(mask[:, None], eps=0.02))
+            start = paint_share(reference)[:, None]
+            return torch.sigmoid(maps + torch.logit(start, eps=1e-3)) * (start > 0)  # no paint, no share of it
         neutral = {"dtn4": (0.0, 0.0, 1.0, 0.0), "ntr2": (1.0, 0.0), "efe": (1.0, 0.0)}[self.head]
         return maps + maps.new_tensor(neutral)[:, None, None, None]
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from simengine.dtn.views import ViewSet
+from simengine.ops.raycast import check_texture
 
 Mapping = Literal["uv", "triplanar", "planar"]
 PLANES = {"triplanar": ((1, 2), (0, 2), (0, 1)), "planar": ((0, 2),)}  # coordinates across each axis
@@ -107,11 +108,12 @@ class TextureMap:
             Shape (n, 3, h, w).
 
         Raises:
-            ValueError: The texture has not the size this map was made for.
+            ValueError: The texture has not the size this map was made for, or values outside [0, 1].
         """
         if tuple(texture.shape) != (*self.texture_size, 3):
             expected = (*self.texture_size, 3)
             raise ValueError(f"texture: expected shape {expected}, got {tuple(texture.shape)}; make a map of its size")
+        check_texture(texture)
         n, h, w = self.shape
         flat = mip_pyramid(texture)
         seen = torch.nn.functional.embedding_bag(

@@ -198,8 +198,8 @@ class CamouflageTraining(AbstractTraining):
                 found = [self.modules[f"texture_{k}"]() for k in range(self.spec.restarts)]
             return HardeningTraining(
                 module,
-                self.attacked,
-                self.put_on,
+                self.views,
+                self.map(self.views),
                 found,
                 adversary,
                 climb=self.spec.adversary,

@@ -1,5 +1,6 @@
 """Training of differentiable transformation networks, and how accurate they and the closed forms are."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +21,22 @@ from simengine.view.report import Block, Picture, Table, write_report
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.scene.dtn import DTNScene, NetworkSpec
+    from simengine.scene.dtn import CarSpec, DTNScene, MeshSpec, NetworkSpec
 
 PATTERN = (16, 16)  # texels of the patterns a network is tested with
 
 
 def scene_views(scene: "DTNScene", sampler: ViewSampler, number: int) -> ViewSet:
-    """The first views of a sampler, without those that show less than half a pixel of the object or no paint."""
-    size = (scene.size, scene.size)
-    views = render_views(scene.surface(), sampler, range(number), size, sky_rays=scene.sky_rays)
+    """The first views of a sampler, without those that show less than half a pixel of the object or no paint.
+
+    The last two sets are kept for the next call that asks for the same.
+    """
+    return _scene_views(scene.object, sampler, number, scene.size, scene.sky_rays)
+
+
+@functools.lru_cache(maxsize=2)
+def _scene_views(spec: "CarSpec | MeshSpec", sampler: ViewSampler, number: int, size: int, sky_rays: int) -> ViewSet:
+    views = render_views(spec.surface(), sampler, range(number), (size, size), sky_rays=sky_rays)
     seen = (views.object >= 0.5).flatten(1).any(1) & (views.paint > 0).flatten(1).any(1)
     if not bool(seen.any()):
         raise ValueError("views: none shows the painted object; check views.distance, the mesh and its paint material")

@@ -23,6 +23,12 @@ class CarSpec:
 
     type: Literal["car"] = "car"
 
+    def surface(self) -> "RaySurface":
+        """The car."""
+        from simengine.dtn.car import car
+
+        return car()
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeshSpec:
@@ -41,6 +47,12 @@ class MeshSpec:
     paint: str
     length: Positive = 4.4
     up: Literal["y", "z"] = "y"
+
+    def surface(self) -> "RaySurface":
+        """The mesh, read from its file."""
+        from simengine.scene.painted_mesh import read_painted_mesh
+
+        return read_painted_mesh(self.file, paint=self.paint, length=self.length, up=self.up)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +83,8 @@ class NetworkSpec:
     width: Annotated[int, Range(ge=4)] = 8
     depth: Annotated[int, Range(ge=1, le=6)] = 4
     skips: bool = True
-    normalise: bool = True
-    iterations: Count = 1200
+    normalise: bool = False
+    iterations: Count = 1800
     batch: Count = 4
     learning_rate: Positive = 4e-3
     loss: Literal["mse", "bce"] = "mse"
@@ -204,14 +216,7 @@ class DTNScene(AbstractScene):
 
     def surface(self) -> "RaySurface":
         """The object."""
-        if isinstance(self.object, MeshSpec):
-            from simengine.scene.painted_mesh import read_painted_mesh
-
-            spec = self.object
-            return read_painted_mesh(spec.file, paint=spec.paint, length=spec.length, up=spec.up)
-        from simengine.dtn.car import car
-
-        return car()
+        return self.object.surface()
 
     def build(self, *, device: str | None = None) -> Any:
         """The object, and the sampler of its views."""

@@ -205,12 +205,42 @@ def test_nonsense_of_a_detector_is_named(message: str) -> None:
         checked_dense(Fixed(*NONSENSE[message]), torch.zeros(1, 3, 32, 32))
 
 
-def test_nonsense_of_predict_is_named() -> None:
-    class Silent(Fixed):
-        def predict(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-            return []
+FOUND = {"boxes": torch.zeros(1, 4), "labels": torch.zeros(1), "scores": torch.full((1,), 0.5)}
+WRONG = {
+    "expected a list of 2 detections, got Tensor": torch.zeros(2, 4),
+    "expected a list of 2 detections, got list": [FOUND],
+    "expected dicts with boxes, labels and scores": [FOUND, {"boxes": torch.zeros(1, 4)}],
+    r"expected finite boxes \(k, 4\), got \(1, 5\)": [FOUND, {**FOUND, "boxes": torch.zeros(1, 5)}],
+    "expected finite boxes": [FOUND, {**FOUND, "boxes": torch.full((1, 4), float("inf"))}],
+    r"expected scores in \[0, 1\], got 3..3": [FOUND, {**FOUND, "scores": torch.full((1,), 3.0)}],
+    r"expected scores in \[0, 1\], got nan..nan": [FOUND, {**FOUND, "scores": torch.full((1,), float("nan"))}],
+}
 
-    with pytest.raises(ValueError, match="predict: expected a list of 1 detections"):
-        detect(Silent(torch.zeros(1, 3, 4), torch.zeros(1, 3, 1)), [torch.zeros(1, 3, 32, 32)], torch.zeros(1, 4))
-    with pytest.raises(ValueError, match="sides that divide by 8"):
-        CentreDetector(width=16).dense(torch.zeros(1, 3, 30, 32))
+
+@pytest.mark.parametrize("message", WRONG)
+def test_nonsense_of_predict_is_named(message: str) -> None:
+    detector = Fixed(torch.zeros(0), torch.zeros(0))
+    detector.predict = lambda images: WRONG[message]  # type: ignore[assignment,method-assign,return-value]
+    with pytest.raises(ValueError, match=message):
+        detect(detector, [torch.zeros(2, 3, 16, 16)], torch.zeros(2, 4))
+
+
+def test_numbers_of_pictures_and_boxes_must_agree() -> None:
+    detector = Fixed(torch.zeros(1, 1, 4), torch.full((1, 1, 1), 0.5))
+    for boxes in (torch.zeros(2, 4), torch.zeros(0, 4)):
+        with pytest.raises(ValueError, match="boxes: expected one for every picture"):
+            detect(detector, [torch.zeros(1, 3, 16, 16)], boxes)
+
+
+def test_bad_textures_and_pictures_are_named() -> None:
+    with pytest.raises(ValueError, match="albedo: expected two bounds in order"):
+        PaintTexture(albedo=(0.5, 0.2))
+    with pytest.raises(ValueError, match=r"texture: expected shape \(4, 4, 3\), got \(2, 2, 3\)"):
+        PaintTexture((4, 4)).set(torch.zeros(2, 2, 3))
+    with pytest.raises(ValueError, match=r"texture: expected albedos in \[0.02, 0.85\], got 1..1"):
+        PaintTexture((4, 4)).set(torch.ones(4, 4, 3))
+    with pytest.raises(ValueError, match="block: expected a divisor"):
+        random_texture((4, 4), 0, block=3)
+    for kind in SMALL:
+        with pytest.raises(ValueError, match=r"sides that divide by 8, got \(1, 3, 20, 16\)"):
+            kind(width=16).dense(torch.zeros(1, 3, 20, 16))

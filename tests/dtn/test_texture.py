@@ -84,6 +84,11 @@ def test_gradient(views: ViewSet, mapping: str) -> None:
 def test_bad_input_is_named(views: ViewSet) -> None:
     with pytest.raises(ValueError, match=r"texture: expected shape \(8, 8, 3\), got \(4, 4, 3\)"):
         texture_map(views, (8, 8))(torch.zeros(4, 4, 3))
+    for value in (1.5, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=r"texture: expected linear albedo in \[0, 1\], got .*clamp it"):
+            texture_map(views, (4, 4))(torch.full((4, 4, 3), value))
+    with pytest.raises(ValueError, match="repetitions_per_metre: expected a number above 0"):
+        texture_map(views, (4, 4), mapping="triplanar", repetitions_per_metre=0.0)
     with pytest.raises(ValueError, match="no pixel shows paint"):
         bare = {name: value.clone() for name, value in views.tensors().items()}
         bare["paint"].zero_()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from simengine.dtn.car import MATERIALS, car
-from simengine.dtn.views import ViewSampler, ViewSet, render_views
+from simengine.dtn.views import ViewSampler, ViewSet, object_crops, render_views
 
 
 def test_car_has_its_size_and_fits_its_atlas() -> None:
@@ -48,6 +48,29 @@ def test_masks_and_boxes(views: ViewSet) -> None:
         assert int((inside >= 0.5).sum()) == int((cover >= 0.5).sum())
         for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]):
             assert float(edge.max()) >= 0.5  # no smaller box holds it
+
+
+def test_views_without_the_object_show_its_surroundings() -> None:
+    sampler = ViewSampler(seed=5, boxes=6)
+    empty = render_views(None, sampler, [3], (32, 32))
+    whole = render_views(car(), sampler, [3], (32, 32))
+    assert float(empty.object.max()) == 0.0 and float(empty.gain.abs().max()) == 0.0
+    # far from the object and its shadow both show the same
+    same = (empty.offset - whole.offset).abs().amax(1)[whole.object[:, 0] == 0] < 1e-3
+    assert float(same.float().mean()) > 0.5
+    with pytest.raises(ValueError, match=r"needs other bodies to show, got 0; set views.boxes"):
+        render_views(None, ViewSampler(boxes=0), [0], (16, 16))
+
+
+def test_crops_hold_the_object(views: ViewSet) -> None:
+    crops = object_crops(views, 48)
+    assert crops.size == (48, 48) and len(crops) == len(views)
+    for k, (x0, y0, x1, y1) in enumerate(views.boxes().int().tolist()):
+        if x1 - x0 <= 47 and y1 - y0 <= 47:
+            inside, whole = (int((v.object[k] >= 0.5).sum()) for v in (crops, views))
+            assert inside == whole
+    with pytest.raises(ValueError, match="side: expected 1 to 64 pixels, got 65"):
+        object_crops(views, 65)
 
 
 def test_bad_input_is_named(views: ViewSet) -> None:
