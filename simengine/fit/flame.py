@@ -8,9 +8,8 @@ import torch
 
 from simengine.fit.least_squares_training import LeastSquaresTraining
 from simengine.fit.parameters import ParameterSet
-from simengine.flame.equations import AbstractFlame
-from simengine.flame.solver import FlameSolution, SpectralSolver
-from simengine.flame.spectral import SpectralMesh, SpectralProblem
+from simengine.flame.equations import AbstractFlame, AbstractFlameProblem
+from simengine.flame.solver import AbstractFlameSolver, FlameSolution, SpectralSolver
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -46,7 +45,7 @@ class FlameTraining(LeastSquaresTraining):
         measured: Mapping[str, torch.Tensor],
         noise: float = 0.0,
         scaling: Noise = "relative",
-        solver: SpectralSolver | None = None,
+        solver: AbstractFlameSolver | None = None,
         truth: FlameSolution | None = None,
         num_iterations: int = 30,
     ) -> None:
@@ -106,7 +105,7 @@ class FlameTraining(LeastSquaresTraining):
         self.last = found
 
         def residual(z: torch.Tensor) -> torch.Tensor:
-            return SpectralProblem(self.flame.replace(**parameters(z)), found.problem.mesh).residual(found.state)
+            return found.problem.of(self.flame.replace(**parameters(z))).residual(found.state)
 
         return found, found.tangents(columns(residual, parameters.z.detach()))
 
@@ -137,8 +136,8 @@ class FlameTraining(LeastSquaresTraining):
         """Continue from what `state_dict` returned."""
         super().load_state_dict(state)
         if "flame" in state:
-            mesh = SpectralMesh(state["edges"], self.solver.n, int(state["anchor"]))
-            problem = SpectralProblem(self.flame, mesh)
+            problem = self.solver.problem(self.flame, state["edges"], int(state["anchor"]))
+            problem = problem.near(*_fields(problem, state["flame"]))
             factors = problem.linearise(state["flame"])[1].factor()
             self.last = FlameSolution(self.flame, problem, state["flame"], factors)
 
@@ -190,6 +189,12 @@ class FlameTraining(LeastSquaresTraining):
         return summary
 
 
+def _fields(problem: AbstractFlameProblem, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fields and eigenvalues of a state."""
+    y, z = problem.unpack(state)
+    return y, z[:, 0, 0, 0]
+
+
 def columns(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -> torch.Tensor:
     """Derivatives of a function of a few numbers z (p,), shape (*shape, p).
 
@@ -204,5 +209,11 @@ def columns(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -
     return torch.stack(columns, dim=-1)
 
 
-UNITS = {"T": "T [K]", "u": "u [m/s]", "rho": "rho [kg/m^3]", "V": "V [1/s]", "omega": "omega [kg/(m^3 s)]"}
-UNITS["heat"] = "heat release [W/m^3]"
+UNITS = {
+    "T": "T [K]",
+    "u": "u [m/s]",
+    "rho": "rho [kg/m^3]",
+    "V": "V [1/s]",
+    "omega": "omega [kg/(m^3 s)]",
+    "heat": "heat release [W/m^3]",
+}

@@ -10,7 +10,6 @@ from simengine.fit.least_squares_training import LeastSquaresTraining
 from simengine.fit.parameters import ParameterSet
 from simengine.flame.free import FreeFlame
 from simengine.flame.solver import FlameSolution, SpectralSolver
-from simengine.flame.spectral import SpectralMesh, SpectralProblem
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -90,7 +89,7 @@ class FlameSpeedTraining(LeastSquaresTraining):
         z = parameters.z.detach()
 
         def residual(z: torch.Tensor) -> torch.Tensor:
-            return SpectralProblem(self._with(parameters(z)), found.problem.mesh).residual(found.state)
+            return found.problem.of(self._with(parameters(z))).residual(found.state)
 
         tangents = found.tangents(columns(residual, z))[:, 0, -1]  # of the mass flux, (b, p)
 
@@ -113,8 +112,7 @@ class FlameSpeedTraining(LeastSquaresTraining):
         """Continue from what `state_dict` returned."""
         super().load_state_dict(state)
         if "flame" in state:
-            mesh = SpectralMesh(state["edges"], self.solver.n, int(state["anchor"]))
-            problem = SpectralProblem(self.flame, mesh)
+            problem = self.solver.problem(self.flame, state["edges"], int(state["anchor"]))
             factors = problem.linearise(state["flame"])[1].factor()
             self.last = FlameSolution(self.flame, problem, state["flame"], factors)
 

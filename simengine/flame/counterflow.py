@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from simengine.flame import linearised
 from simengine.flame.detailed import AbstractDetailedFlame
 from simengine.flame.units import R
 
@@ -34,6 +35,7 @@ class CounterflowFlame(AbstractDetailedFlame):
     T_right: torch.Tensor = dataclasses.field(default_factory=lambda: torch.tensor(300.0, dtype=torch.float64))
     opposed: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"N2": 1.0})
 
+    pieces: int = dataclasses.field(default=6, init=False)
     anchor_end: Literal["left", "right", "origin"] = dataclasses.field(default="right", init=False)
 
     @staticmethod
@@ -77,6 +79,42 @@ class CounterflowFlame(AbstractDetailedFlame):
         rest = torch.stack((dy[..., 0] + 2 * rho * V, momentum, heat), dim=-1)
         return torch.cat((first, diffused, rest, species), dim=-1)
 
+    def local_jacobian(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Written out; see `linearised`."""
+        m, V, T, Y = y[..., 0], y[..., 1], y[..., 2], y[..., 3:]
+        dm, dV, K = dy[..., 0], dy[..., 1], Y.shape[-1]
+        F, S, dF, dS = linearised.energy_and_species(self, m, T, Y, dy[..., 2], dy[..., 3:])
+        with torch.enable_grad():
+            point = torch.cat((T.unsqueeze(-1), Y), dim=-1).detach().requires_grad_()
+            mu = self.gas.viscosity(point[..., 0], point[..., 1:])
+            (mu_y,) = torch.autograd.grad(mu.sum(), point)
+        mu, rho = mu.detach(), self.gas.density(self._pressure(), T, Y).detach()
+        rho_Y = -rho.unsqueeze(-1) * self.gas.mean_W(Y).unsqueeze(-1) / self.gas.W
+        rho_y = torch.cat((-(rho / T).unsqueeze(-1), rho_Y), dim=-1)  # in T and Y
+        fields = 3 + K
+        values = torch.cat(
+            (
+                torch.stack((torch.zeros_like(m), mu * dV), dim=-1),
+                F,
+                torch.stack((dm + 2 * rho * V, -m * dV - rho * V**2 - z[..., 0]), dim=-1),
+                S,
+            ),
+            dim=-1,
+        )
+        rows = y.new_zeros(*y.shape[:-1], 2 * fields, 2 * fields + 1)
+        state, slopes = slice(2, fields), slice(fields + 2, 2 * fields)
+        for start, block in ((2, dF), (fields + 2, dS)):
+            at = slice(start, start + 1 + K)
+            rows[..., at, state], rows[..., at, slopes] = block[..., : 1 + K], block[..., 1 + K : -1]
+            rows[..., at, 0] = block[..., -1]
+        rows[..., 1, state], rows[..., 1, fields + 1] = mu_y * dV.unsqueeze(-1), mu
+        continuity, momentum = rows[..., fields, :], rows[..., fields + 1, :]
+        continuity[..., fields], continuity[..., 1] = 1.0, 2 * rho
+        continuity[..., state] = 2 * V.unsqueeze(-1) * rho_y
+        momentum[..., 0], momentum[..., fields + 1], momentum[..., 1] = -dV, -m, -2 * rho * V
+        momentum[..., state], momentum[..., -1] = -((V**2).unsqueeze(-1)) * rho_y, -1.0
+        return values.detach(), rows
+
     def left(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """Mass flux, no V, temperature and composition of the fresh gas."""
         return y - self._end(self.mass_flux_left, self.T_in, self.Y_in)
@@ -103,6 +141,10 @@ class CounterflowFlame(AbstractDetailedFlame):
         mass[..., 3 + self.closing] = 0.0
         return mass
 
+    def drift(self, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Rho u cp/lam [1/m]."""
+        return self.convection(y[..., 0], y[..., 2], y[..., 3:])
+
     def edges(self) -> torch.Tensor:
         """Sixteen elements, finer in the middle, where flame and stagnation plane are."""
         s = torch.linspace(-1, 1, 17, dtype=torch.float64)
@@ -128,7 +170,7 @@ class CounterflowFlame(AbstractDetailedFlame):
         return torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T, Y), dim=-1), -self.rho_in.detach() * strain**2
 
     def limits(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Mass flux within 20 times the inlets', T in (200 K, T_burnt + 500 K), Y in (-0.05, 1.05), Lambda below 0."""
+        """Mass flux within 20 times the inlets', T in (200 K, T_burnt + 500 K), Y in (least, 1.05), Lambda below 0."""
         b, T_burnt = self.batch, self.burnt()[0][:, None]
         m = (self.mass_flux_left + self.mass_flux_right).detach().expand(b)[:, None]
         rho = self.rho_in.detach()[:, None]
@@ -136,7 +178,7 @@ class CounterflowFlame(AbstractDetailedFlame):
         curvature = rho * strain**2
         return (
             torch.cat((m, strain, T_burnt, 0.1 * ones, curvature), dim=1),
-            torch.cat((-20 * m, -1e4 * strain, 0 * m + 200.0, -0.05 * ones, -1e9 * curvature), dim=1),
+            torch.cat((-20 * m, -1e4 * strain, 0 * m + 200.0, self.least * ones, -1e9 * curvature), dim=1),
             torch.cat((20 * m, 1e4 * strain, T_burnt + 500.0, 1.05 * ones, 1e9 * curvature), dim=1),
         )
 

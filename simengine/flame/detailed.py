@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from simengine.flame.equations import AbstractFlame
+from simengine.flame.equilibrium import equilibrium
 from simengine.flame.gas import Gas, RateParameters
 from simengine.flame.mechanism import Mechanism, MechanismError
 from simengine.flame.units import R
@@ -193,11 +194,31 @@ class AbstractDetailedFlame(AbstractFlame):
         return self.gas.density(self.p.expand(self.batch), self.T_in.expand(self.batch), self.Y_in)
 
     def burnt(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """T (b,) [K] and Y (b, K) after complete adiabatic combustion, without gradients."""
-        with torch.no_grad():
-            Y = self.Y_in
-            products = completely_burnt(self.gas, Y)
-            return temperature_of(self.gas, self.gas.h(self.T_in.expand(self.batch), Y), products), products
+        """T (b,) [K] and Y (b, K) after adiabatic combustion, without gradients.
+
+        Chemical equilibrium where reactions are reversible; complete combustion where none is.
+        """
+        if "_burnt" not in self.__dict__:
+            with torch.no_grad():
+                object.__setattr__(self, "_burnt", self._burn(self.T_in.expand(self.batch), self.Y_in))
+        return self.__dict__["_burnt"]
+
+    def _burn(self, T: torch.Tensor, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = self.gas.h(T, Y)
+        if bool(self.gas.mechanism.reactions.reversible.any()):
+            return equilibrium(self.gas, h, self.p.expand(len(h)), Y)
+        products = completely_burnt(self.gas, Y)
+        return temperature_of(self.gas, h, products), products
+
+    @property
+    def held(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The temperature, while radicals form that no guess has."""
+        return (self.fields.index("T"),) if bool(self.gas.mechanism.reactions.reversible.any()) else ()
+
+    @property
+    def least(self) -> float:
+        """Least mass fraction Newton may pass through on its way; radicals do not bear much below 0."""
+        return -1e-3 if self.held else -0.05
 
     @property
     def closing(self) -> int:
@@ -217,6 +238,11 @@ class AbstractDetailedFlame(AbstractFlame):
         gradient = dY - Y * W * (dY / gas.W).sum(-1, keepdim=True)
         j = -gas.density(p, T, Y).unsqueeze(-1) * factors["D_factor"] * D * gradient
         return factors["lam_factor"] * lam, j - Y * j.sum(-1, keepdim=True)
+
+    def convection(self, mass_flux: torch.Tensor, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """Mass flux times cp/lam [1/m], the inverse of the length over which heat is carried against the flow."""
+        lam = self.parameters()["lam_factor"] * self.gas.conductivity(T, Y)
+        return mass_flux * self.gas.cp(T, Y) / lam
 
     def heat_release(self, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
         """-sum_k h_k W_k w_k [W/m^3] at q points, (b, q), of T (b, q) and Y (b, q, K)."""

@@ -9,9 +9,11 @@ discretisation serves every flame and every flame has exact local Jacobians.
 
 import abc
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
+
+from simengine.solve.newton import AbstractRootProblem
 
 Pointwise = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -26,11 +28,17 @@ class AbstractFlame(abc.ABC):
         fields: Names of the fields; m of them.
         order: Order of the equation of each field in x: 2, 1 (condition at the left end) or 0 (algebraic, S alone).
         anchor_end: Where the anchor condition holds: at the left or right end, or at x = 0 within the domain.
+        inflow: Fields whose condition at the left end is on their flux through it.
+        held: Fields that a cold start on a grid first holds at their guess, with the eigenvalue; the others settle.
+        pieces: Intervals of a first grid in each element of the first mesh.
     """
 
     fields: tuple[str, ...]
     order: tuple[Literal[0, 1, 2], ...]
     anchor_end: Literal["left", "right", "origin"]
+    inflow: tuple[int, ...] = ()
+    pieces: int = 3
+    held: tuple[int, ...] = ()
 
     @property
     @abc.abstractmethod
@@ -59,6 +67,10 @@ class AbstractFlame(abc.ABC):
         """F and S together, shape (b, K, n, 2 m); flames that share work between the two override it."""
         return torch.cat((self.flux(y, dy, z), self.source(y, dy, z)), dim=-1)
 
+    def local_jacobian(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`flux_and_source` and its derivatives in (y, y', z), (b, K, n, 2 m) and (b, K, n, 2 m, 2 m + 1)."""
+        return local_jacobian(self.flux_and_source, y, dy, z)
+
     @abc.abstractmethod
     def left(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """What vanishes at the left end, shape (b, 1, 1, m); entries of order 0 are not used."""
@@ -75,6 +87,14 @@ class AbstractFlame(abc.ABC):
     def inertia(self, y: torch.Tensor) -> torch.Tensor:
         """Coefficient of dy/dt in each equation, shape (b, K, n, m); 0 where it has none."""
 
+    def settled(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """A better guess of the eigenvalue (b,) from fields (b, N, m) at x (b, N) that settled with others held."""
+        return z
+
+    def drift(self, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Mass flux times specific heat over conductivity [1/m], signed, (b, K, n); what a grid is upwinded by."""
+        return torch.zeros_like(y[..., 0])
+
     @abc.abstractmethod
     def edges(self) -> torch.Tensor:
         """Edges of a first mesh [m], shape (b, K + 1); x = 0 is one of them where the anchor is there."""
@@ -83,9 +103,21 @@ class AbstractFlame(abc.ABC):
         """How far the domain must reach to the left of x = 0 [m], (b,), for eigenvalues z (b,); None: as it is."""
         return None
 
+    def obstacle(self) -> str | None:
+        """Why there can be no flame under these conditions; None where nothing forbids it."""
+        return None
+
+    def burning(self, y: torch.Tensor) -> torch.Tensor:
+        """Whether fields (b, N, m) are those of a flame, not of gas that mixes without burning; bool (b,)."""
+        return torch.ones(y.shape[0], dtype=torch.bool)
+
     def alternatives(self) -> list["AbstractFlame"]:
         """The same flame with other first guesses, for where Newton does not get on from its own."""
         return []
+
+    def tail(self, z: torch.Tensor) -> torch.Tensor | None:
+        """How far the domain must reach to the right of x = 0 [m], (b,); None: as it is. For grids."""
+        return None
 
     @abc.abstractmethod
     def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,6 +162,53 @@ class AbstractFlame(abc.ABC):
         Raises:
             ValueError: A name is none of `parameters()`.
         """
+
+
+class Mesh(Protocol):
+    """Where a discretised flame has its unknowns."""
+
+    @property
+    def edges(self) -> torch.Tensor:
+        """Ends of elements, or points [m], (b, ...)."""
+
+    @property
+    def anchor(self) -> int:
+        """Which of them holds the anchor."""
+
+    @property
+    def x(self) -> torch.Tensor:
+        """Points [m], shape (b, K, n)."""
+
+    def interpolate(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Fields y (b, K, n, m) at x (b, q); (b, q, m)."""
+
+
+class AbstractFlameProblem(AbstractRootProblem):
+    """A flame on a mesh; the last unknown of each block is a copy of the eigenvalue.
+
+    Attributes:
+        flame: The equations.
+        mesh: The mesh.
+    """
+
+    flame: AbstractFlame
+    mesh: Mesh
+
+    @abc.abstractmethod
+    def pack(self, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Unknowns of fields (b, K, n, m) and eigenvalue (b,)."""
+
+    @abc.abstractmethod
+    def unpack(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fields (b, K, n, m) and the eigenvalue (b, K, n, 1)."""
+
+    @abc.abstractmethod
+    def of(self, flame: AbstractFlame) -> "AbstractFlameProblem":
+        """Another flame on the same mesh."""
+
+    def near(self, y: torch.Tensor, z: torch.Tensor) -> "AbstractFlameProblem":
+        """The same, with what it takes from a first guess of fields (b, K, n, m) and eigenvalues (b,)."""
+        return self
 
 
 def local_jacobian(

@@ -4,23 +4,16 @@ Everything is a smooth function of temperature and composition, differentiable i
 units with the mole; mass fractions Y and concentrations C have shape (..., K), temperatures T shape (...).
 """
 
-import dataclasses
-
 import torch
 
 from simengine.flame.collision import transport_fits
 from simengine.flame.mechanism import Mechanism, MechanismError
 from simengine.flame.units import R
+from simengine.ops import gas as gas_op
+from simengine.ops import gas_reference
+from simengine.ops.gas_reference import Kinetics, Rates
 
-
-@dataclasses.dataclass(frozen=True)
-class RateParameters:
-    """What the rates of a mechanism depend on, each a possible leaf; shapes as in `Reactions`."""
-
-    A: torch.Tensor
-    b: torch.Tensor
-    Ea: torch.Tensor
-    orders: torch.Tensor
+RateParameters = Rates
 
 
 class Gas:
@@ -35,54 +28,44 @@ class Gas:
     def __init__(self, mechanism: Mechanism, *, smoothing: float = 0.0) -> None:
         self.mechanism, self.smoothing = mechanism, smoothing
         self.W = mechanism.W
-        ranges = mechanism.nasa  # (K, G, 9)
-        self._nasa = ranges.flatten(0, 1).T.contiguous()  # (9, K G)
-        self._groups = ranges.shape[1]
         self._fits: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         r = mechanism.reactions
-        self.rate_parameters = RateParameters(r.A, r.b, r.Ea, r.orders)
-        self._change = r.products - r.reactants
-        plain = (r.orders == r.reactants).all(1) & (r.orders == r.orders.round()).all(1)
-        plain &= (r.products == r.products.round()).all(1)
-        self._powers = torch.nonzero(~plain)[:, 0]
-        self._forward_slots = self._slots(torch.where(plain[:, None], r.orders, 0.0))
-        self._reverse_slots = self._slots(torch.where((plain & r.reversible)[:, None], r.products, 0.0))
-        if bool((r.reversible & ~plain).any()):
-            which = r.equations[int(torch.nonzero(r.reversible & ~plain)[0, 0])]
-            raise MechanismError(f"{mechanism.name}: reaction {which!r}: reversible with fractional coefficients")
-
-    def _slots(self, orders: torch.Tensor) -> torch.Tensor:
-        """Species of each factor of a product of concentrations; K stands for 1. Shape (R, most factors)."""
-        rows = [[k for k, n in enumerate(row) for _ in range(round(n))] for row in orders.tolist()]
-        most = max((len(row) for row in rows), default=0)
-        padded = [row + [len(self.W)] * (most - len(row)) for row in rows]
-        return torch.tensor(padded, dtype=torch.long).reshape(len(rows), most)
+        self.kinetics = Kinetics(
+            nasa=mechanism.nasa,
+            breaks=mechanism.breaks,
+            p_ref=mechanism.p_ref,
+            rates=Rates(r.A, r.b, r.Ea, r.orders),
+            reactants=r.reactants,
+            products=r.products,
+            reversible=r.reversible,
+            third_body=r.third_body,
+            falloff=r.falloff,
+            efficiencies=r.efficiencies,
+            low=torch.stack((r.A_low, r.b_low, r.Ea_low), dim=1),
+            troe=r.troe,
+            troe_parameters=r.troe_parameters,
+            smoothing=smoothing,
+        )
+        self.rate_parameters = self.kinetics.rates
+        for which in self.kinetics.fractional.tolist():
+            if bool(r.reversible[which]):
+                raise MechanismError(
+                    f"{mechanism.name}: reaction {r.equations[which]!r}: reversible with fractional coefficients"
+                )
 
     # Thermodynamics
 
-    def _select(self, values: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
-        """Of values in every range (..., K G) those of the range T (...) is in, (..., K)."""
-        values = values.unflatten(-1, (-1, self._groups))
-        chosen = values[..., 0]
-        for g in range(1, self._groups):
-            chosen = torch.where(T.unsqueeze(-1) >= self.mechanism.breaks[:, g - 1], values[..., g], chosen)
-        return chosen
-
     def cp_over_R(self, T: torch.Tensor) -> torch.Tensor:
         """Molar heat capacity of each species over R, (..., K)."""
-        powers = torch.stack([T**n for n in range(-2, 5)], dim=-1)
-        return self._select(powers @ self._nasa[:7], T)
+        return gas_reference.cp_over_R(self.kinetics, T)
 
     def h_over_RT(self, T: torch.Tensor) -> torch.Tensor:
         """Molar enthalpy over R T, (..., K)."""
-        terms = [-(T**-2), T.log() / T, *(T**n / (n + 1) for n in range(5)), 1 / T]
-        return self._select(torch.stack(terms, dim=-1) @ self._nasa[:8], T)
+        return gas_reference.h_over_RT(self.kinetics, T)
 
     def s_over_R(self, T: torch.Tensor) -> torch.Tensor:
         """Molar entropy over R at the reference pressure, (..., K)."""
-        terms = [-(T**-2) / 2, -1 / T, T.log(), *(T**n / n for n in range(1, 5)), torch.ones_like(T)]
-        rows = torch.cat((self._nasa[:7], self._nasa[8:]))
-        return self._select(torch.stack(terms, dim=-1) @ rows, T)
+        return gas_reference.s_over_R(self.kinetics, T)
 
     def mean_W(self, Y: torch.Tensor) -> torch.Tensor:
         """Mean molar mass [kg/mol], (...)."""
@@ -119,41 +102,7 @@ class Gas:
 
     # Kinetics
 
-    def rate_constants(
-        self, T: torch.Tensor, C: torch.Tensor, parameters: RateParameters | None = None
-    ) -> torch.Tensor:
-        """Forward rate constants with fall-off and colliders, (..., R)."""
-        r, q = self.mechanism.reactions, parameters or self.rate_parameters
-        log_T, inverse = T.log().unsqueeze(-1), 1 / (R * T).unsqueeze(-1)
-        k = q.A * torch.exp(q.b * log_T - q.Ea * inverse)
-        if not bool((r.third_body | r.falloff).any()):
-            return k
-        colliders = C @ r.efficiencies.T
-        k = torch.where(r.third_body, k * colliders, k)
-        if not bool(r.falloff.any()):
-            return k
-        some = torch.nonzero(r.falloff)[:, 0]
-        low = r.A_low[some] * torch.exp(r.b_low[some] * log_T - r.Ea_low[some] * inverse)
-        reduced = low * colliders[..., some].clamp_min(0.0) / k[..., some]
-        blend = self._troe(T, reduced, some)
-        return k.index_copy(-1, some, k[..., some] * reduced / (1 + reduced) * blend)
-
-    def _troe(self, T: torch.Tensor, reduced: torch.Tensor, some: torch.Tensor) -> torch.Tensor:
-        r = self.mechanism.reactions
-        a, T3, T1, T2 = r.troe_parameters[some].unbind(1)
-        T = T.unsqueeze(-1)
-        has_T2 = T2.isfinite()  # exp(-inf/T) is 0, but its derivative inf 0
-        last = torch.where(has_T2, torch.exp(-torch.where(has_T2, T2, 1.0) / T), 0.0)
-        center = (1 - a) * torch.exp(-T / T3) + a * torch.exp(-T / T1) + last
-        log_center = center.clamp_min(1e-300).log10()
-        log_reduced = reduced.clamp_min(1e-300).log10()
-        c, n = -0.4 - 0.67 * log_center, 0.75 - 1.27 * log_center
-        f = (log_reduced + c) / (n - 0.14 * (log_reduced + c))
-        return torch.where(r.troe[some], 10 ** (log_center / (1 + f * f)), 1.0)
-
-    def rates_of_progress(
-        self, T: torch.Tensor, C: torch.Tensor, parameters: RateParameters | None = None
-    ) -> torch.Tensor:
+    def rates_of_progress(self, T: torch.Tensor, C: torch.Tensor, parameters: Rates | None = None) -> torch.Tensor:
         """Net rates of progress [mol/(m^3 s)], (..., R).
 
         Args:
@@ -161,32 +110,25 @@ class Gas:
             C: Concentrations [mol/m^3], (..., K).
             parameters: Rate parameters; None for the mechanism's.
         """
-        r, q = self.mechanism.reactions, parameters or self.rate_parameters
-        k = self.rate_constants(T, C, q)
-        padded = torch.cat((C, torch.ones_like(C[..., :1])), dim=-1)
-        forward = k * padded[..., self._forward_slots].prod(-1)
-        if len(self._powers):
-            orders = q.orders[self._powers]  # (P, K)
-            base = (C.clamp_min(0.0) + self.smoothing).unsqueeze(-2)
-            involved = orders != 0
-            safe = torch.where(involved, base, 1.0)
-            factors = torch.where(involved, C.unsqueeze(-2) * safe ** (orders - 1), 1.0)
-            forward = forward.index_copy(-1, self._powers, forward[..., self._powers] * factors.prod(-1))
-        if not bool(r.reversible.any()):
-            return forward
-        g = self.h_over_RT(T) - self.s_over_R(T)
-        log_K = -(g @ self._change.T) + self._change.sum(1) * (self.mechanism.p_ref / (R * T)).log().unsqueeze(-1)
-        back = k * torch.exp(-log_K.clamp(-690.0, 690.0)) * padded[..., self._reverse_slots].prod(-1)
-        return forward - torch.where(r.reversible, back, 0.0)
+        return gas_reference.rates_of_progress(self.kinetics, T, C, parameters or self.rate_parameters)
 
-    def production(self, T: torch.Tensor, C: torch.Tensor, parameters: RateParameters | None = None) -> torch.Tensor:
+    def production(self, T: torch.Tensor, C: torch.Tensor, parameters: Rates | None = None) -> torch.Tensor:
         """Net molar production of each species [mol/(m^3 s)], (..., K)."""
-        return self.rates_of_progress(T, C, parameters) @ self._change
+        return gas_reference.production(self.kinetics, T, C, parameters or self.rate_parameters)
+
+    def production_jacobian(
+        self, T: torch.Tensor, C: torch.Tensor, parameters: Rates | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Production, its derivative in T at constant C, both (..., K), and in C, (..., K, K); without gradients."""
+        shape, count = T.shape, C.shape[-1]
+        w, of_T, of_C = gas_op.production_jacobian(self.kinetics, T.reshape(-1), C.reshape(-1, count), parameters)
+        return w.reshape(*shape, count), of_T.reshape(*shape, count), of_C.reshape(*shape, count, count)
 
     # Transport
 
-    def _polynomials(self, T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Viscosity and conductivity of species (..., K), p D_jk of pairs (..., K, K); SI units."""
+    @property
+    def fits(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Polynomials in ln T of sqrt(mu/sqrt(T)) (K, 5), lam/sqrt(T) (K, 5) and p D/T^1.5 (K, K, 5)."""
         if self._fits is None:
             missing = [s for s, t in zip(self.mechanism.species, self.mechanism.transport, strict=True) if t is None]
             if missing:
@@ -197,9 +139,13 @@ class Gas:
             fits = transport_fits(data, self.W.numpy(), self.cp_over_R(grid).numpy(), grid.numpy())
             self._fits = tuple(torch.as_tensor(fit) for fit in fits)  # type: ignore[assignment]
             assert self._fits is not None
+        return self._fits
+
+    def _polynomials(self, T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Viscosity and conductivity of species (..., K), p D_jk of pairs (..., K, K); SI units."""
         log_T, root = T.log(), T.sqrt().unsqueeze(-1)
         powers = torch.stack([log_T**n for n in range(5)], dim=-1)
-        viscosity, conductivity, diffusion = self._fits
+        viscosity, conductivity, diffusion = self.fits
         mu = (powers @ viscosity.T) ** 2 * root
         lam = powers @ conductivity.T * root
         pD = (powers @ diffusion.flatten(0, 1).T) * T.unsqueeze(-1) * root

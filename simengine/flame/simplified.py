@@ -140,6 +140,10 @@ class SimplifiedFlame(AbstractFlame):
         """Rho cp at the inlet."""
         return (self.rho_in * self.cp).reshape(-1, 1, 1, 1).expand_as(y)
 
+    def drift(self, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """rho_in sL cp/lam [1/m]."""
+        return (self.rho_in * self.cp / self.lam).reshape(-1, 1, 1) * z[..., 0]
+
     def figures(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """The flame speed [m/s]."""
         return {"flame_speed": z}

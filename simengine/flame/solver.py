@@ -1,15 +1,18 @@
-"""The reference solver: a flame on a mesh that adapts until the solution is resolved, with implicit gradients."""
+"""The reference solvers: a flame on a mesh that adapts until the solution is resolved, with implicit gradients."""
 
+import abc
 import dataclasses
 
 import torch
 
-from simengine.flame.equations import AbstractFlame
+from simengine.flame.equations import AbstractFlame, AbstractFlameProblem
+from simengine.flame.grid import GridMesh, GridProblem
+from simengine.flame.refine import RefineCriteria
 from simengine.flame.spectral import SpectralMesh, SpectralProblem
 from simengine.solve.block_tridiagonal import BlockFactors
 from simengine.solve.implicit import implicit_root
 from simengine.solve.newton import newton
-from simengine.solve.solution import Result, Solution
+from simengine.solve.solution import Result, Solution, SolveError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +22,13 @@ class FlameSolution:
     Attributes:
         flame: Its equations and parameters.
         problem: Its discretisation.
-        state: All unknowns, shape (b, K, n m + 1); differentiable in every parameter that requires a gradient.
+        state: All unknowns, shape (b, K, n m + 1) or (b, N, m + 1); differentiable in every parameter that requires a
+            gradient.
         factors: Of the Jacobian at the solution.
     """
 
     flame: AbstractFlame
-    problem: SpectralProblem
+    problem: AbstractFlameProblem
     state: torch.Tensor
     factors: BlockFactors
 
@@ -35,7 +39,7 @@ class FlameSolution:
 
     @property
     def x(self) -> torch.Tensor:
-        """Points [m], shape (b, N); ends of elements occur twice."""
+        """Points [m], shape (b, N); ends of spectral elements occur twice."""
         return self.problem.mesh.x.flatten(1)
 
     @property
@@ -72,21 +76,28 @@ class FlameSolution:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SpectralSolver:
-    """Chebyshev spectral elements, bisected until every tail of coefficients is below a tolerance.
+class AbstractFlameSolver(abc.ABC):
+    """Newton on meshes that adapt.
 
     Attributes:
-        n: Points in an element.
-        resolution: Largest tail of the Chebyshev coefficients over the scale of its field. The eigenvalue comes out two
-            to three digits better, since it averages over the flame.
-        max_elements: Where bisection stops.
         tolerance: Of Newton's scaled correction.
     """
 
-    n: int = 14
-    resolution: float = 1e-7
-    max_elements: int = 80
     tolerance: float = 1e-9
+
+    @abc.abstractmethod
+    def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> AbstractFlameProblem:
+        """A flame on a mesh given by its edges (b, ...) and the number of the one that holds the anchor."""
+
+    @abc.abstractmethod
+    def first_edges(self, flame: AbstractFlame) -> torch.Tensor:
+        """Of the first mesh [m], shape (b, ...)."""
+
+    @abc.abstractmethod
+    def adapted(
+        self, problem: AbstractFlameProblem, state: torch.Tensor
+    ) -> tuple[AbstractFlameProblem | None, torch.Tensor, bool]:
+        """A finer problem, None where this one is fine enough; the error estimate (b,); whether there is room left."""
 
     def solve(
         self, flame: AbstractFlame, *, start: FlameSolution | None = None, throw: bool = True
@@ -99,74 +110,224 @@ class SpectralSolver:
             throw: Raise where a flame is not found, instead of saying so in the result.
 
         Returns:
-            The flames. `stats`: `num_iterations` in all, `num_points`, `tail` (the largest scaled tail of coefficients,
-            an estimate of the error of the fields) and `converged` per condition.
+            The flames. `stats`: `num_iterations` in all, `num_points`, `error` (an estimate of the relative error),
+            `converged` and `burning` per condition, and `obstacle`, why there can be no flame, or None.
 
         Raises:
-            SolveError: With `throw`, where Newton fails or the mesh is not fine enough.
+            SolveError: With `throw`, where there can be no flame, Newton fails, the mesh is not fine enough, or what
+                was found does not burn.
         """
         fixed = flame.detached()
+        if obstacle := fixed.obstacle():
+            return self._none(fixed, obstacle, throw)
         if start is None:
-            mesh, problem, solved = self._cold(fixed)
+            problem, solved = self._cold(fixed)
         else:
-            mesh, problem = start.problem.mesh, SpectralProblem(fixed, start.problem.mesh)
+            problem = start.problem.of(fixed)
             solved = newton(problem, start.state.detach(), tolerance=self.tolerance)
         total = int(solved.stats["num_iterations"])
         while True:
             state, result = solved.value, solved.result
-            y, z = problem.unpack(state)
             with torch.no_grad():
-                tails = mesh.tails(y, fixed.limits()[0][:, None, :-1].expand(y.shape[0], 1, -1)[:, 0])
-            coarse = (tails > self.resolution).any(0)
-            reach = fixed.extent(z[:, 0, 0, 0])
-            short = reach is not None and bool((-mesh.edges[:, 0] < reach).any())
-            if result is not Result.SUCCESS or not (short or bool(coarse.any())):
+                finer, error, room = self.adapted(problem, state)
+            if result is not Result.SUCCESS or finer is None:
                 break
-            if tails.shape[1] + int(coarse.sum()) > self.max_elements:
+            if not room:
                 result = Result.MAX_ITERATIONS
                 break
-            finer = mesh.bisected(coarse)
-            if short and reach is not None:
-                finer = finer.extended(1.2 * reach)
-            fine_y = mesh.interpolate(y, finer.x.flatten(1)).reshape(y.shape[0], -1, self.n, y.shape[-1])
-            mesh, problem = finer, SpectralProblem(fixed, finer)
+            y, z = problem.unpack(state)
+            fine_y = problem.mesh.interpolate(y, finer.mesh.x.flatten(1)).reshape(*finer.mesh.x.shape, y.shape[-1])
+            problem = finer.near(fine_y, z[:, 0, 0, 0])
             solved = newton(problem, problem.pack(fine_y, z[:, 0, 0, 0]), tolerance=self.tolerance)
             total += int(solved.stats["num_iterations"])
         with torch.no_grad():
             factors = problem.linearise(state)[1].factor()
+            burning = fixed.burning(problem.unpack(state)[0].flatten(1, 2))
+        if result is Result.SUCCESS and not bool(burning.all()):
+            result = Result.WRONG_BRANCH
         if any(value.requires_grad for value in flame.parameters().values()) and torch.is_grad_enabled():
-            problem = SpectralProblem(flame, mesh)
+            problem = problem.of(flame)
             state = implicit_root(state, problem.residual(state), factors)
         stats = {
             "num_iterations": total,
-            "num_points": tails.shape[1] * self.n,
-            "tail": tails.amax(1),
-            "converged": solved.stats["converged"],
+            "num_points": problem.mesh.x.shape[1:].numel(),
+            "error": error,
+            "converged": solved.stats["converged"] & burning,
+            "burning": burning,
+            "obstacle": None,
         }
         solution = Solution(FlameSolution(flame, problem, state, factors), result, stats)
+        if throw and result is Result.WRONG_BRANCH:
+            raise SolveError(_went_out(flame, burning), solution)
         return solution.check(type(flame).__name__) if throw else solution
 
-    def _cold(self, flame: AbstractFlame) -> tuple[SpectralMesh, SpectralProblem, Solution[torch.Tensor]]:
+    def _none(self, flame: AbstractFlame, obstacle: str, throw: bool) -> Solution[FlameSolution]:
+        """The answer where there can be no flame: the first guess, marked as wrong."""
+        edges = self.first_edges(flame)
+        problem = self.problem(flame, edges, self.anchor(flame, edges))
+        state, b = problem.pack(*flame.guess(problem.mesh.x)), edges.shape[0]
+        factors = problem.linearise(state)[1].factor()
+        no = torch.zeros(b, dtype=torch.bool)
+        stats = {
+            "num_iterations": 0,
+            "num_points": problem.mesh.x.shape[1:].numel(),
+            "error": torch.full((b,), torch.inf, dtype=torch.float64),
+            "converged": no,
+            "burning": no,
+            "obstacle": obstacle,
+        }
+        solution = Solution(FlameSolution(flame, problem, state, factors), Result.WRONG_BRANCH, stats)
+        if throw:
+            raise SolveError(f"{type(flame).__name__}: no flame: {obstacle}", solution)
+        return solution
+
+    def _cold(self, flame: AbstractFlame) -> tuple[AbstractFlameProblem, Solution[torch.Tensor]]:
         """The first mesh and the flames on it; those not found from one guess are tried from the next."""
-        edges = flame.edges()
-        anchor = self._anchor(flame, edges)
-        mesh = SpectralMesh(edges, self.n, anchor)
-        problem = SpectralProblem(flame, mesh)
-        solved = newton(problem, problem.pack(*flame.guess(mesh.x)), tolerance=self.tolerance)
+        edges = self.first_edges(flame)
+        anchor = self.anchor(flame, edges)
+        problem, state = self._start(flame, self.problem(flame, edges, anchor))
+        solved = newton(problem, state, tolerance=self.tolerance)
         for other in flame.alternatives():
-            if solved.success:
+            found = solved.stats["converged"] & flame.burning(problem.unpack(solved.value)[0].flatten(1, 2))
+            if bool(found.all()):
                 break
-            keep = solved.stats["converged"][:, None]
-            mesh = SpectralMesh(torch.where(keep, mesh.edges, other.edges()), self.n, anchor)
-            problem = SpectralProblem(flame, mesh)
-            state = torch.where(keep[:, None], solved.value, problem.pack(*other.guess(mesh.x)))
+            edges = torch.where(found[:, None], edges, self.first_edges(other))
+            problem, fresh = self._start(other, self.problem(flame, edges, anchor))
+            state = torch.where(found[:, None, None], solved.value, fresh)
             before = solved.stats["num_iterations"]
             solved = newton(problem, state, tolerance=self.tolerance)
             solved.stats["num_iterations"] += before
-        return mesh, problem, solved
+        return problem, solved
 
     @staticmethod
-    def _anchor(flame: AbstractFlame, edges: torch.Tensor) -> int:
+    def _start(guesser: AbstractFlame, problem: AbstractFlameProblem) -> tuple[AbstractFlameProblem, torch.Tensor]:
+        """The problem near the first guess, and the guess; what forms only in the flame settles first."""
+        y, z = guesser.guess(problem.mesh.x)
+        problem = problem.near(y, z)
+        state = problem.pack(y, z)
+        if guesser.held and isinstance(problem, GridProblem):
+            state = newton(problem.holding(state), state, tolerance=1e-4, max_iterations=80).value
+            y = problem.unpack(state)[0]
+            z = problem.flame.settled(problem.mesh.x[:, 0], y[:, 0], z)
+            problem = problem.near(y, z)
+            state = problem.pack(y, z)
+        return problem, state
+
+    @staticmethod
+    def anchor(flame: AbstractFlame, edges: torch.Tensor) -> int:
+        """Number of the edge that holds the anchor."""
         if flame.anchor_end == "origin":
             return int(edges[0].abs().argmin())
         return 0 if flame.anchor_end == "left" else edges.shape[1] - 1
+
+
+def _went_out(flame: AbstractFlame, burning: torch.Tensor) -> str:
+    which = [k for k, burns in enumerate(burning.tolist()) if not burns]
+    return (
+        f"{type(flame).__name__}: conditions {which}: the only solution found does not burn (extinguished); lower the "
+        "strain (smaller mass fluxes, longer distance) or move the mixture towards stoichiometric"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpectralSolver(AbstractFlameSolver):
+    """Chebyshev spectral elements, bisected until every tail of coefficients is below a tolerance.
+
+    Attributes:
+        n: Points in an element.
+        resolution: Largest tail of the Chebyshev coefficients over the scale of its field. The eigenvalue comes out two
+            to three digits better, since it averages over the flame.
+        max_elements: Where bisection stops.
+    """
+
+    n: int = 14
+    resolution: float = 1e-7
+    max_elements: int = 80
+
+    def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> SpectralProblem:
+        """A flame on elements."""
+        return SpectralProblem(flame, SpectralMesh(edges, self.n, anchor))
+
+    def first_edges(self, flame: AbstractFlame) -> torch.Tensor:
+        """Those of the flame."""
+        return flame.edges()
+
+    def adapted(
+        self, problem: AbstractFlameProblem, state: torch.Tensor
+    ) -> tuple[AbstractFlameProblem | None, torch.Tensor, bool]:
+        """Elements whose coefficients have not decayed are cut in halves."""
+        assert isinstance(problem, SpectralProblem)
+        mesh, flame = problem.mesh, problem.flame
+        y, z = problem.unpack(state)
+        tails = mesh.tails(y, flame.limits()[0][:, None, :-1].expand(y.shape[0], 1, -1)[:, 0])
+        coarse = (tails > self.resolution).any(0)
+        reach = flame.extent(z[:, 0, 0, 0])
+        short = reach is not None and bool((-mesh.edges[:, 0] < reach).any())
+        if not (short or bool(coarse.any())):
+            return None, tails.amax(1), True
+        finer = mesh.bisected(coarse)
+        if short and reach is not None:
+            finer = finer.extended(1.2 * reach)
+        room = tails.shape[1] + int(coarse.sum()) <= self.max_elements
+        return SpectralProblem(flame, finer), tails.amax(1), room
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GridSolver(AbstractFlameSolver):
+    """Linear finite elements on a grid that refines itself where slope or curvature are large.
+
+        solution = GridSolver().set_refine_criteria(ratio=3, slope=0.05, curve=0.1).solve(flame)
+
+    For any mechanism, at an accuracy of the second order in the size of the intervals; for smooth flames of few species
+    `SpectralSolver` is more accurate.
+
+    Attributes:
+        criteria: Where the grid is refined.
+        max_points: Where refinement stops.
+        first: Intervals of the first grid in each piece of the flame's own first mesh; None for the flame's choice.
+    """
+
+    tolerance: float = 1e-7
+    criteria: RefineCriteria = dataclasses.field(default_factory=RefineCriteria)
+    max_points: int = 1000
+    first: int | None = None
+
+    def set_refine_criteria(
+        self, *, ratio: float = 3.0, slope: float = 0.05, curve: float = 0.1, prune: float = 0.0
+    ) -> "GridSolver":
+        """The same solver with other criteria; see `RefineCriteria`."""
+        return dataclasses.replace(self, criteria=RefineCriteria(ratio, slope, curve, prune))
+
+    def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> GridProblem:
+        """A flame on points."""
+        return GridProblem(flame, GridMesh(edges, anchor))
+
+    def first_edges(self, flame: AbstractFlame) -> torch.Tensor:
+        """Every piece of the flame's first mesh in `first` intervals."""
+        edges, pieces = flame.edges(), self.first or flame.pieces
+        share = torch.arange(pieces, dtype=edges.dtype) / pieces
+        inner = edges[:, :-1, None] + (edges[:, 1:] - edges[:, :-1]).unsqueeze(-1) * share
+        return torch.cat((inner.flatten(1), edges[:, -1:]), dim=1)
+
+    def adapted(
+        self, problem: AbstractFlameProblem, state: torch.Tensor
+    ) -> tuple[AbstractFlameProblem | None, torch.Tensor, bool]:
+        """Points are added and removed by the criteria, and on the left where the domain is too short."""
+        assert isinstance(problem, GridProblem)
+        mesh, flame = problem.mesh, problem.flame
+        y, z = problem.unpack(state)
+        scale = flame.limits()[0][:, None, :-1]
+        at_left = flame.anchor_end == "left"
+        edges, anchor, error = self.criteria.apply(mesh.edges, mesh.anchor, y[:, 0], scale, by_left_slope=at_left)
+        changed = edges.shape != mesh.edges.shape or not torch.equal(edges, mesh.edges)
+        reach, tail = flame.extent(z[:, 0, 0, 0]), flame.tail(z[:, 0, 0, 0])
+        if tail is not None and bool((edges[:, -1] < tail).any()):
+            changed = True
+            while bool((edges[:, -1] < tail).any()):
+                edges = torch.cat((edges, 3 * edges[:, -1:] - 2 * edges[:, -2:-1]), 1)  # twice the last interval
+        if reach is not None and bool((-edges[:, 0] < reach).any()):
+            step = 2 * edges[:, :1] - edges[:, 1:2]
+            edges, anchor, changed = torch.cat((torch.minimum(-1.2 * reach[:, None], step), edges), 1), anchor + 1, True
+        if not changed:
+            return None, error, True
+        return GridProblem(flame, GridMesh(edges, anchor)), error, edges.shape[1] <= self.max_points

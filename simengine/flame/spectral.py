@@ -13,9 +13,8 @@ from functools import cache
 
 import torch
 
-from simengine.flame.equations import AbstractFlame, local_jacobian
+from simengine.flame.equations import AbstractFlame, AbstractFlameProblem, local_jacobian
 from simengine.solve.block_tridiagonal import BlockTridiagonal
-from simengine.solve.newton import AbstractRootProblem
 
 
 @cache
@@ -107,7 +106,7 @@ class SpectralMesh:
         return torch.einsum("bqn,bqnm->bqm", weights, pieces)
 
 
-class SpectralProblem(AbstractRootProblem):
+class SpectralProblem(AbstractFlameProblem):
     """A flame on a spectral mesh. Unknowns of an element: fields at its points, then the eigenvalue; (b, K, n m + 1).
 
     Args:
@@ -115,12 +114,18 @@ class SpectralProblem(AbstractRootProblem):
         mesh: The elements.
     """
 
+    mesh: SpectralMesh
+
     def __init__(self, flame: AbstractFlame, mesh: SpectralMesh) -> None:
         self.flame, self.mesh = flame, mesh
         self.slope = mesh.slope
         self.second, self.first = ([a for a, o in enumerate(flame.order) if o == wanted] for wanted in (2, 1))
         self.bounded = [a for a, o in enumerate(flame.order) if o > 0]
         self.scale, self.lower, self.upper = (self._spread(limit.detach()) for limit in flame.limits())
+
+    def of(self, flame: AbstractFlame) -> "SpectralProblem":
+        """Another flame on the same elements."""
+        return SpectralProblem(flame, self.mesh)
 
     def _spread(self, value: torch.Tensor) -> torch.Tensor:
         fields, z = value[:, :-1], value[:, -1:]
@@ -170,7 +175,7 @@ class SpectralProblem(AbstractRootProblem):
         y, z = self.unpack(state)
         b, count, n, m = y.shape
         dy = self.slope @ y
-        _, local = local_jacobian(self.flame.flux_and_source, y, dy, z)
+        _, local = self.flame.local_jacobian(y, dy, z)
         flux_y, flux_z = self._element(local[..., :m, :])
         rows_y, rows_z = self._element(local[..., m:, :])
         rows_y += (self.slope @ flux_y.reshape(b, count, n, -1)).reshape(flux_y.shape)

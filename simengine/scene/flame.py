@@ -216,7 +216,7 @@ class FlameScene(AbstractScene):
             "T_max": float(profiles["T"].max()),
             "points": solved.stats["num_points"],
             "newton_iterations": solved.stats["num_iterations"],
-            "error_estimate": float(solved.stats["tail"].max()),
+            "error_estimate": float(solved.stats["error"].max()),
         }
         out.write("summary.json", summary)
         return summary

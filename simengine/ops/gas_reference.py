@@ -1,0 +1,195 @@
+"""Thermodynamics and mass-action kinetics of an ideal gas in plain torch; what `ops.gas` computes by kernels.
+
+Temperatures T have shape (...), concentrations C and species (..., K), reactions (..., R); SI units with the mole.
+"""
+
+import dataclasses
+
+import torch
+
+R = 8.31446261815324  # J/(mol K)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """What rates depend on, each a possible leaf.
+
+    Attributes:
+        A: Pre-exponential factors [SI], shape (R,).
+        b: Temperature exponents, shape (R,).
+        Ea: Activation energies [J/mol], shape (R,).
+        orders: Exponents of the concentrations in the forward rate, shape (R, K).
+    """
+
+    A: torch.Tensor
+    b: torch.Tensor
+    Ea: torch.Tensor
+    orders: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kinetics:
+    """A mechanism as tensors.
+
+    Attributes:
+        nasa: NASA-9 coefficients, shape (K, G, 9).
+        breaks: Temperatures between ranges [K], shape (K, G - 1).
+        p_ref: Reference pressure of the entropies [Pa].
+        rates: Rate parameters.
+        reactants: Stoichiometric coefficients, shape (R, K).
+        products: Likewise.
+        reversible: bool (R,).
+        third_body: Which are multiplied with the concentration of colliders; bool (R,).
+        falloff: Which fall off to a low-pressure limit; bool (R,).
+        efficiencies: Of the colliders, shape (R, K).
+        low: A, b, Ea of the low-pressure limits, shape (R, 3).
+        troe: Which fall-offs are Troe's; bool (R,).
+        troe_parameters: a, T3, T1, T2 [K], shape (R, 4); T2 = inf where there is none.
+        smoothing: Concentrations [mol/m^3] below which a power of fractional order goes to zero linearly.
+    """
+
+    nasa: torch.Tensor
+    breaks: torch.Tensor
+    p_ref: float
+    rates: Rates
+    reactants: torch.Tensor
+    products: torch.Tensor
+    reversible: torch.Tensor
+    third_body: torch.Tensor
+    falloff: torch.Tensor
+    efficiencies: torch.Tensor
+    low: torch.Tensor
+    troe: torch.Tensor
+    troe_parameters: torch.Tensor
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        orders = self.rates.orders
+        plain = (orders == self.reactants).all(1) & (orders == orders.round()).all(1)
+        plain &= (self.products == self.products.round()).all(1)
+        store = object.__setattr__
+        store(self, "fractional", torch.nonzero(~plain)[:, 0])
+        store(self, "change", self.products - self.reactants)
+        store(self, "forward_slots", self._slots(torch.where(plain[:, None], orders, 0.0)))
+        reverse = torch.where((plain & self.reversible)[:, None], self.products, 0.0)
+        store(self, "reverse_slots", self._slots(reverse))
+
+    fractional: torch.Tensor = dataclasses.field(init=False)
+    change: torch.Tensor = dataclasses.field(init=False)
+    forward_slots: torch.Tensor = dataclasses.field(init=False)
+    reverse_slots: torch.Tensor = dataclasses.field(init=False)
+
+    @staticmethod
+    def _slots(orders: torch.Tensor) -> torch.Tensor:
+        """Species of each factor of a product of concentrations; K stands for 1. Shape (R, most factors)."""
+        rows = [[k for k, n in enumerate(row) for _ in range(round(n))] for row in orders.tolist()]
+        most = max((len(row) for row in rows), default=0)
+        padded = [row + [orders.shape[1]] * (most - len(row)) for row in rows]
+        return torch.tensor(padded, dtype=torch.long).reshape(len(rows), most)
+
+
+def _select(kinetics: Kinetics, values: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
+    """Of values in every range (..., K G) those of the range T (...) is in, (..., K)."""
+    groups = kinetics.nasa.shape[1]
+    values = values.unflatten(-1, (-1, groups))
+    chosen = values[..., 0]
+    for g in range(1, groups):
+        chosen = torch.where(T.unsqueeze(-1) >= kinetics.breaks[:, g - 1], values[..., g], chosen)
+    return chosen
+
+
+def _coefficients(kinetics: Kinetics) -> torch.Tensor:
+    return kinetics.nasa.flatten(0, 1).T  # (9, K G)
+
+
+def cp_over_R(kinetics: Kinetics, T: torch.Tensor) -> torch.Tensor:
+    """Molar heat capacity of each species over R, (..., K)."""
+    powers = torch.stack([T**n for n in range(-2, 5)], dim=-1)
+    return _select(kinetics, powers @ _coefficients(kinetics)[:7], T)
+
+
+def cp_slope_over_R(kinetics: Kinetics, T: torch.Tensor) -> torch.Tensor:
+    """Its derivative in T [1/K], (..., K)."""
+    powers = torch.stack([n * T ** (n - 1) for n in range(-2, 5)], dim=-1)
+    return _select(kinetics, powers @ _coefficients(kinetics)[:7], T)
+
+
+def h_over_RT(kinetics: Kinetics, T: torch.Tensor) -> torch.Tensor:
+    """Molar enthalpy over R T, (..., K)."""
+    terms = [-(T**-2), T.log() / T, *(T**n / (n + 1) for n in range(5)), 1 / T]
+    return _select(kinetics, torch.stack(terms, dim=-1) @ _coefficients(kinetics)[:8], T)
+
+
+def s_over_R(kinetics: Kinetics, T: torch.Tensor) -> torch.Tensor:
+    """Molar entropy over R at the reference pressure, (..., K)."""
+    terms = [-(T**-2) / 2, -1 / T, T.log(), *(T**n / n for n in range(1, 5)), torch.ones_like(T)]
+    rows = _coefficients(kinetics)
+    return _select(kinetics, torch.stack(terms, dim=-1) @ torch.cat((rows[:7], rows[8:])), T)
+
+
+def rate_constants(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: Rates) -> torch.Tensor:
+    """Forward rate constants with fall-off and colliders, (..., R)."""
+    log_T, inverse = T.log().unsqueeze(-1), 1 / (R * T).unsqueeze(-1)
+    k = rates.A * torch.exp(rates.b * log_T - rates.Ea * inverse)
+    if not bool((kinetics.third_body | kinetics.falloff).any()):
+        return k
+    colliders = C @ kinetics.efficiencies.T
+    k = torch.where(kinetics.third_body, k * colliders, k)
+    if not bool(kinetics.falloff.any()):
+        return k
+    some = torch.nonzero(kinetics.falloff)[:, 0]
+    A, b, Ea = kinetics.low[some].unbind(1)
+    low = A * torch.exp(b * log_T - Ea * inverse)
+    reduced = low * colliders[..., some].clamp_min(0.0) / k[..., some]
+    return k.index_copy(-1, some, k[..., some] * reduced / (1 + reduced) * _troe(kinetics, T, reduced, some))
+
+
+def _troe(kinetics: Kinetics, T: torch.Tensor, reduced: torch.Tensor, some: torch.Tensor) -> torch.Tensor:
+    a, T3, T1, T2 = kinetics.troe_parameters[some].unbind(1)
+    T = T.unsqueeze(-1)
+    has_T2 = T2.isfinite()  # exp(-inf/T) is 0, but its derivative inf 0
+    last = torch.where(has_T2, torch.exp(-torch.where(has_T2, T2, 1.0) / T), 0.0)
+    center = (1 - a) * torch.exp(-T / T3) + a * torch.exp(-T / T1) + last
+    least = 1e-30 if T.dtype == torch.float32 else 1e-300
+    log_center, log_reduced = center.clamp_min(least).log10(), reduced.clamp_min(least).log10()
+    c, n = -0.4 - 0.67 * log_center, 0.75 - 1.27 * log_center
+    f = (log_reduced + c) / (n - 0.14 * (log_reduced + c))
+    return torch.where(kinetics.troe[some], 10 ** (log_center / (1 + f * f)), 1.0)
+
+
+def rates_of_progress(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: Rates) -> torch.Tensor:
+    """Net rates of progress [mol/(m^3 s)], (..., R)."""
+    k = rate_constants(kinetics, T, C, rates)
+    padded = torch.cat((C, torch.ones_like(C[..., :1])), dim=-1)
+    forward = k * padded[..., kinetics.forward_slots].prod(-1)
+    if len(kinetics.fractional):
+        orders = rates.orders[kinetics.fractional]  # (P, K)
+        base = (C.clamp_min(0.0) + kinetics.smoothing).unsqueeze(-2)
+        involved = orders != 0
+        safe = torch.where(involved, base, 1.0)
+        factors = torch.where(involved, C.unsqueeze(-2) * safe ** (orders - 1), 1.0)
+        forward = forward.index_copy(-1, kinetics.fractional, forward[..., kinetics.fractional] * factors.prod(-1))
+    if not bool(kinetics.reversible.any()):
+        return forward
+    g = h_over_RT(kinetics, T) - s_over_R(kinetics, T)
+    log_p = (kinetics.p_ref / (R * T)).log().unsqueeze(-1)
+    log_K = -(g @ kinetics.change.T) + kinetics.change.sum(1) * log_p
+    most = 80.0 if T.dtype == torch.float32 else 690.0
+    back = k * torch.exp(-log_K.clamp(-most, most)) * padded[..., kinetics.reverse_slots].prod(-1)
+    return forward - torch.where(kinetics.reversible, back, 0.0)
+
+
+def production(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: Rates) -> torch.Tensor:
+    """Net molar production of each species [mol/(m^3 s)], (..., K)."""
+    return rates_of_progress(kinetics, T, C, rates) @ kinetics.change
+
+
+def production_jacobian(
+    kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: Rates
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Production (..., K), its derivatives in T at constant C (..., K) and in C (..., K, K), a reverse sweep each."""
+    with torch.enable_grad():
+        T, C = T.detach().requires_grad_(), C.detach().requires_grad_()
+        w = production(kinetics, T, C, rates)
+        rows = [torch.autograd.grad(entry.sum(), (T, C), retain_graph=True) for entry in w.unbind(-1)]
+    return w.detach(), torch.stack([row[0] for row in rows], dim=-1), torch.stack([row[1] for row in rows], dim=-2)
