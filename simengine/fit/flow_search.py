@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import torch
 
-from simengine.fit.least_squares_training import Jacobian, LeastSquaresTraining, Residual
+from simengine.fit.least_squares_training import LeastSquaresTraining, Residual, difference_jacobian
 from simengine.fit.momentum_balance import Motion, follow, rounding_of_velocities
-from simengine.fit.nclaw_balance import laws_state, load_laws
+from simengine.fit.nclaw_balance import FLOAT32_STEP, laws_state, load_laws
 from simengine.fit.parameters import Parameter, ParameterSet
 from simengine.fit.training import AbstractTraining
 from simengine.materials.neural_energy import EnergyNetwork
@@ -24,7 +24,6 @@ from simengine.mpm import MPMModel, SimulationError
 
 TOLERANCE = 2e-2  # a step that ends the refinement on a part: the next one is far smaller
 _NAMES = ("mu", "kappa", "level", "slope", "cap")
-STEP = 1e-3  # of differences in float32: truncation 1e-3, rounding 1e-7 / 1e-3 of the residual
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +134,7 @@ class FlowSearch(AbstractTraining):
         self.search = LeastSquaresTraining(
             parameters,
             residual,
-            jacobian=difference_jacobian_float32(residual),
+            jacobian=difference_jacobian(residual, central=False, step=FLOAT32_STEP),
             num_iterations=self.num_iterations,
             tolerance=TOLERANCE,
         )
@@ -164,6 +163,7 @@ class FlowSearch(AbstractTraining):
                     self.search.last_step.zero_()
             else:
                 figures = self.search.step()
+        assert self.search is not None
         self._set(CANDIDATES[self.choice], self.search.parameters())
         self.iteration += 1
         return figures
@@ -196,16 +196,3 @@ class FlowSearch(AbstractTraining):
             self._begin(CANDIDATES[self.choice], steps, dict(zip(_NAMES, state["start"].tolist(), strict=True)))
             assert self.search is not None
             self.search.load_state_dict({k.removeprefix("search."): v for k, v in state.items() if "search." in k})
-
-
-def difference_jacobian_float32(residual: Residual) -> Jacobian:
-    """One-sided differences of a residual in float32."""
-
-    def evaluate(parameters: ParameterSet) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.no_grad():
-            z = parameters.z.detach()
-            here = residual(parameters(z))
-            units = torch.eye(len(z), dtype=z.dtype)
-            return here, torch.stack([(residual(parameters(z + STEP * u)) - here) / STEP for u in units], dim=1)
-
-    return evaluate

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.fit.flow_search import difference_jacobian_float32
-from simengine.fit.least_squares_training import LeastSquaresTraining
+from simengine.fit.least_squares_training import LeastSquaresTraining, difference_jacobian
 from simengine.fit.momentum_balance import Motion, follow
-from simengine.fit.nclaw_balance import with_material
+from simengine.fit.nclaw_balance import FLOAT32_STEP, with_material
 from simengine.fit.parameters import Parameter, ParameterSet
 from simengine.materials import Material
 from simengine.mpm import SimulationError
@@ -52,7 +51,8 @@ def identify(
         except SimulationError:
             return torch.full((steps * motion.x[0].numel(),), math.inf)
 
-    search = LeastSquaresTraining(parameters, residual, jacobian=difference_jacobian_float32(residual), tolerance=1e-3)
+    jacobian = difference_jacobian(residual, central=False, step=FLOAT32_STEP)
+    search = LeastSquaresTraining(parameters, residual, jacobian=jacobian, tolerance=1e-3)
     for _ in range(num_iterations):
         search.step()
         if search.converged:

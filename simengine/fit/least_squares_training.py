@@ -24,15 +24,17 @@ Jacobian = Callable[[ParameterSet], tuple[torch.Tensor, torch.Tensor]]
 IDENTIFIED_STD = 0.5
 
 
-def difference_jacobian(residual: Residual, *, central: bool = True) -> Jacobian:
-    """Residual and Jacobian by differences in the unconstrained coordinates, for residuals computed in float64.
+def difference_jacobian(residual: Residual, *, central: bool = True, step: float | None = None) -> Jacobian:
+    """Residual and Jacobian by differences in the unconstrained coordinates.
 
     Args:
         residual: Parameters by name -> residuals, shape (m,).
         central: Central differences, 2 p + 1 evaluations, relative error about 1e-8; else one-sided ones, p + 1
             evaluations, about 1e-5, which is enough to converge where the residual ends small.
+        step: Of the differences; None for one that suits residuals computed in float64.
     """
-    step = 1e-4 if central else 1e-5  # truncation step^2 or step against rounding 1e-14/step, with some room
+    if step is None:
+        step = 1e-4 if central else 1e-5  # truncation step^2 or step against rounding 1e-14/step, with some room
 
     def evaluate(parameters: ParameterSet) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():

@@ -11,7 +11,7 @@ from torch import nn
 from simengine.fit.flow_search import FlowSearch
 from simengine.fit.gradient import _flatten_optimiser, _restore_optimiser
 from simengine.fit.momentum_balance import Motion, record
-from simengine.fit.nclaw_balance import BalanceTraining, laws_state, load_laws, with_material
+from simengine.fit.nclaw_balance import FLUID_PARTS, BalanceTraining, laws_state, load_laws, with_material
 from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
 from simengine.materials import Identity, Material
@@ -183,8 +183,8 @@ def training(scene: NCLawScene, *, device: str | None = None) -> AbstractTrainin
         other = scene.experiment(velocity=velocity, angular_velocity=spin)
         motions.append(record(truth, other.build(device=device or "cpu")[1], scene.num_steps))
     model = with_material(truth, learner(scene)).to(device or "cpu")
-    rounds = spec.iterations if positions_only else 1
     flows = positions_only and scene.law.plastic
+    rounds = len(FLUID_PARTS) if flows else spec.iterations if positions_only else 1
     stages: list[AbstractTraining] = [FlowSearch(model, motions[0])] if flows else []
     stages.append(
         BalanceTraining(

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from simengine.fit.least_squares_training import LeastSquaresTraining, difference_jacobian
 from simengine.fit.momentum_balance import (
+    Balance,
     Motion,
     fit_energy,
     fit_yield,
@@ -17,17 +19,22 @@ from simengine.fit.momentum_balance import (
     rounding_of_velocities,
     trial_deformations,
 )
+from simengine.fit.parameters import Parameter, ParameterSet
 from simengine.fit.training import AbstractTraining
 from simengine.materials import Material
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork
-from simengine.mpm import MPMModel
+from simengine.mpm import MPMModel, SimulationError
 
 # Rounds of a training from positions: part of the motion, and regularisation. The hidden F is least certain late in the
 # motion and with a poor law, so both grow with the law's quality; the last entry repeats.
 ROUNDS = ((0.3, 1e-3), (0.3, 1e-4), (0.5, 1e-5), (0.7, 1e-6), (1.0, 1e-7))
-# A fluid never forgets an error of its volume, so the law must be good before the motion is followed further.
-FLUID_ROUNDS = tuple((0.3, 10.0**-k) for k in (3, 4, 5, 6, 7, 7)) + ((0.5, 1e-7), (0.7, 1e-7), (1.0, 1e-7), (1.0, 1e-8))
+# A fluid never forgets an error of its volume: its law must be good before the motion is followed further, and the
+# search must know how the volumes depend on it.
+FLUID_PARTS = (0.2, 0.2, 0.2, 0.3, 0.3, 0.5, 1.0)
+DIRECTIONS = 5  # of the coefficients, in which a fluid's law is refined together with the motion it gives
+FIRST_RIDGE, LARGEST_RIDGE = 1e-3, 1.0
+FLOAT32_STEP = 1e-3  # of differences of residuals in float32: truncation 1e-3, rounding 1e-7 / 1e-3
 STATES_RIDGE = 1e-9  # the states are known to rounding
 
 
@@ -52,8 +59,8 @@ class BalanceTraining(AbstractTraining):
         num_iterations: Rounds.
         frames: Steps of each motion whose balance is used in a round.
         laws_known: Whether the laws are good already (`FlowSearch`). A round then starts from them, is drawn to them,
-            and its result is kept only where it lowers the velocities missed on the whole motion. Of a fluid nothing
-            but the flow is known.
+            and its result is kept only where it lowers the velocities missed; by that the regularisation follows, as in
+            Levenberg-Marquardt. Of a fluid nothing but the flow is known.
     """
 
     def __init__(
@@ -69,7 +76,8 @@ class BalanceTraining(AbstractTraining):
         self.model, self.motions, self.positions_only = model, list(motions), positions_only
         self.num_iterations, self.frames, self.laws_known = num_iterations, frames, laws_known
         self.iteration, self.best = 0, math.inf
-        self._kept, self._followed = laws_state(model), list[Motion]()  # the best laws, and the motions they give
+        self.ridge = FIRST_RIDGE
+        self._followed = list[Motion]()  # the motions that the laws give
         energy, flow = model.materials[0].elasticity, model.materials[0].plasticity
         if not isinstance(energy, EnergyNetwork) or not isinstance(flow, nn.Module):
             raise TypeError(f"model: expected an EnergyNetwork to fit, got {type(energy).__name__}")
@@ -77,59 +85,110 @@ class BalanceTraining(AbstractTraining):
 
     @property
     def converged(self) -> bool:
-        """Whether laws that were known miss no more than the rounding of the positions."""
-        return self.best <= rounding_of_velocities(self.motions[0], self.model.grid.dt)
+        """Whether laws that were known miss no more than the rounding of the positions, or cannot be improved."""
+        floor = rounding_of_velocities(self.motions[0], self.model.grid.dt)
+        return self.best <= floor or (self.ridge >= LARGEST_RIDGE and not self.fluid)
 
     def step(self) -> dict[str, float]:
         """One round; `loss` is the part of the squared velocity changes that is left unexplained.
 
         Where the laws are known, it is the mean square of the velocity missed [m^2/s^2].
         """
-        fluid = isinstance(self.flow, YieldNetwork) and self.flow.fluid
-        rounds = FLUID_ROUNDS if fluid else ROUNDS
-        part, ridge = rounds[min(self.iteration, len(rounds) - 1)]
+        part, ridge = ROUNDS[min(self.iteration, len(ROUNDS) - 1)]
         if not self.positions_only:
+            part = 1.0
             if isinstance(self.flow, YieldNetwork):
                 self._fit_yield(self.flow)
             loss = self._balance(self.motions, ridge=STATES_RIDGE)
-        elif fluid or not self.laws_known:
+        elif self.laws_known:
+            part = FLUID_PARTS[min(self.iteration, len(FLUID_PARTS) - 1)] if self.fluid else 1.0
+            if self.fluid and self.iteration == 0:
+                still = with_material(self.model, Material(Stressless(), self.flow))
+                loss = self._balance(self._follow(still, part)[0], ridge=FIRST_RIDGE)
+            else:
+                loss = self._refine(part) if self.fluid else self._improve()
+        else:
             model = with_material(self.model, Material(Stressless(), self.flow)) if self.iteration == 0 else self.model
             loss = self._balance(self._follow(model, part)[0], ridge=ridge)
-        else:
-            if not self._followed:
-                self._followed, self.best = self._follow(self.model, 1.0)
-                if self.converged:
-                    return {"loss": self.best, "part": 1.0}
-            around = self.energy.linear()
-            self._balance(self._followed, ridge=ridge, around=around, part=part)
-            found, loss = self._follow(self.model, 1.0)
-            if loss < self.best:
-                self.best, self._followed, self._kept = loss, found, laws_state(self.model)
-            else:
-                load_laws(self.model, self._kept)
         self.iteration += 1
-        return {"loss": loss, "part": part if self.positions_only else 1.0}
+        return {"loss": loss, "part": part}
+
+    @property
+    def fluid(self) -> bool:
+        """Whether the flow leaves no shear."""
+        return isinstance(self.flow, YieldNetwork) and self.flow.fluid
+
+    def _improve(self) -> float:
+        """A round that is kept if it misses less of the velocities; what is missed then."""
+        around = self.energy.linear()
+        if not self._followed:
+            self._followed, self.best = self._follow(self.model, 1.0)
+            if self.converged:
+                return self.best
+        kept = laws_state(self.model)
+        self._balance(self._followed, ridge=self.ridge, around=around)
+        found, loss = self._follow(self.model, 1.0)
+        if loss < self.best:
+            self.best, self._followed, self.ridge = loss, found, self.ridge / 10
+        else:
+            load_laws(self.model, kept)
+            self.ridge = min(10 * self.ridge, LARGEST_RIDGE)
+        return self.best
+
+    def _refine(self, part: float) -> float:
+        """A step of Levenberg-Marquardt on the velocities missed, in the directions that the balance knows best."""
+        start = self.energy.linear()
+        balance = self._normal_equations(self._follow(self.model, part)[0])
+        scale = balance.matrix.diagonal().clamp_min(1e-300).sqrt()
+        values, vectors = torch.linalg.eigh(balance.matrix / scale[:, None] / scale)
+        # a unit along each changes the velocities as much as all of the stress does
+        directions = vectors[:, -DIRECTIONS:] / scale[:, None] * (balance.square / values[-DIRECTIONS:]).sqrt()
+        names = [f"direction {k}" for k in range(DIRECTIONS)]
+
+        def place(along: dict[str, torch.Tensor]) -> None:
+            moved = start + directions @ torch.stack([along[name] for name in names])
+            self.energy.set_linear(torch.maximum(moved, self.energy.lower_bounds()))
+
+        def residual(along: dict[str, torch.Tensor]) -> torch.Tensor:
+            place(along)
+            try:
+                lefts = [follow(self.model, m.x[: round(part * len(m)) + 1], m.v[0])[1] for m in self.motions]
+            except SimulationError:
+                return torch.full((sum(round(part * len(m)) * m.x[0].numel() for m in self.motions),), math.inf)
+            return torch.cat([left.flatten() for left in lefts]).double()
+
+        parameters = ParameterSet({name: Parameter(initial=0.0) for name in names})
+        search = LeastSquaresTraining(
+            parameters, residual, jacobian=difference_jacobian(residual, central=False, step=FLOAT32_STEP)
+        )
+        search.damping.fill_(self.ridge)
+        loss = search.step()["loss"]
+        self.ridge = float(search.damping)
+        place(parameters())
+        return loss
 
     def _follow(self, model: MPMModel, part: float) -> tuple[list[Motion], float]:
         """The hidden part of the first steps of the motions, and the mean square of the velocities missed."""
         seen, missed = [], 0.0
         for motion in self.motions:
             steps = max(2, round(part * len(motion)))
-            found, left = follow(model, motion.x[: steps + 1], motion.v[0])
+            try:
+                found, left = follow(model, motion.x[: steps + 1], motion.v[0])
+            except SimulationError:  # a law that no motion can bear
+                return [], math.inf
             seen.append(found)
             missed += float(left.double().square().mean()) / len(self.motions)
         return seen, missed
 
-    def _balance(
-        self, seen: Sequence[Motion], *, ridge: float, around: torch.Tensor | float = 0.0, part: float = 1.0
-    ) -> float:
+    def _normal_equations(self, seen: Sequence[Motion]) -> Balance:
         balances = []
         for motion in seen:
-            steps = max(2, round(part * len(motion)))
-            balances.append(
-                momentum_balance(self.model, self.energy, motion, range(0, steps, max(1, steps // self.frames)))
-            )
-        return fit_energy(self.energy, functools.reduce(operator.add, balances), ridge=ridge, around=around)
+            numbers = range(0, len(motion), max(1, len(motion) // self.frames))
+            balances.append(momentum_balance(self.model, self.energy, motion, numbers))
+        return functools.reduce(operator.add, balances)
+
+    def _balance(self, seen: Sequence[Motion], *, ridge: float, around: torch.Tensor | float = 0.0) -> float:
+        return fit_energy(self.energy, self._normal_equations(seen), ridge=ridge, around=around)
 
     def _fit_yield(self, flow: YieldNetwork) -> None:
         trials, settled = [], []
@@ -141,13 +200,14 @@ class BalanceTraining(AbstractTraining):
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The laws, those to return to, and the number of the round."""
-        return {**laws_state(self.model), "iteration": torch.tensor(self.iteration)}
+        place = torch.tensor([self.iteration, self.ridge], dtype=torch.float64)
+        return {**laws_state(self.model), "place": place}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
-        self.iteration = int(state["iteration"])
+        iteration, self.ridge = state["place"].tolist()
+        self.iteration, self._followed = int(iteration), []  # followed again by the next step
         load_laws(self.model, state)
-        self._kept, self._followed = laws_state(self.model), []  # followed again by the next step
 
 
 def laws_state(model: MPMModel) -> dict[str, torch.Tensor]:

@@ -2,7 +2,8 @@
 
 tau = M [alpha D + beta I + gamma D^2], H = v/3 I + D, q = tr D^2, j = tr D^3, s = q + a^2,
 z = (v/a, sqrt(s)/a - 1, j/(s a)), S = sum_k w_k f(A_k . z + c_k) A_k with the slope f of the units,
-theta = a S_3/s, gamma = 3 theta, alpha = 2 mu + a S_2/sqrt(s) - 2 (j/s) theta, beta = kappa v + a (S_1 - rest) - q theta.
+theta = a S_3/s, gamma = 3 theta, alpha = 2 mu + a S_2/sqrt(s) - 2 (j/s) theta,
+beta = kappa v + a (S_1 - rest) - q theta.
 
 Only H is kept for the backward pass: the rest is recomputed, so that a rollout holds no hidden units.
 """
