@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from simengine.fit.gradient import GradientTraining, _flatten_optimiser, _restore_optimiser
-from simengine.fit.pictures import comparison, contact_sheet, summary_rows
+from simengine.fit.pictures import comparison, contact_sheet, pyramid, summary_rows
 from simengine.io import checkpoint
 from simengine.render.pix2shape import (
     Critic,
@@ -32,6 +32,7 @@ SHOWN = 8
 PENALTY = 10.0  # of WGAN-GP
 CRITIC_EVERY = 4  # steps: the critic guides what no picture tells, the pictures tell the rest
 TEMPERATURE = 0.1  # of InfoNCE
+LEVELS = 3  # halvings at which pictures are compared as well: depth is found coarse to fine
 
 
 def random_scenes(spec: Pix2ShapeSpec, count: int) -> Solids:
@@ -138,7 +139,7 @@ class Pix2ShapeTraining(GradientTraining):
     def _critic_step(self) -> float:
         picture, poses, _, _ = self._draw()
         with torch.no_grad():
-            code = self.encoder(picture, poses)
+            code, _ = self.encoder(picture, poses)
             drawn = torch.randn_like(code)
             made = picture_of_depth(self.decoder(drawn, poses), self._camera)[0]
         gap = (self.critic(made, drawn, poses) - self.critic(picture, code, poses)).mean()
@@ -151,11 +152,12 @@ class Pix2ShapeTraining(GradientTraining):
     def _objective(self) -> Mapping[str, torch.Tensor]:
         spec = self.problem.spec
         first, poses, second, others = self._draw()
-        code = self.encoder(first, poses)
-        depth = self.decoder(torch.cat([code, code]), torch.cat([poses, others]))
+        code, details = self.encoder(first, poses)
+        depth = torch.cat([self.decoder(code, poses, details), self.decoder(code, others)])
         found, normals = picture_of_depth(depth, self._camera)
         seen = torch.cat([first, second])
-        square = (found - seen).square().mean((1, 2, 3))
+        levels = zip(pyramid(found, LEVELS), pyramid(seen, LEVELS), strict=True)
+        square = torch.stack([(a - b).square().mean((1, 2, 3)) for a, b in levels]).sum(0)
         terms = {
             "picture": 100 * square[: spec.batch].mean(),
             "novel": 100 * spec.novel_weight * square[spec.batch :].mean(),
@@ -163,7 +165,7 @@ class Pix2ShapeTraining(GradientTraining):
         weights = {"range": spec.range_weight, "normals": spec.normals_weight, "edges": spec.edges_weight}
         terms |= {name: weights[name] * value for name, value in regularisers(depth, normals, seen).items()}
         if spec.contrast_weight > 0:
-            likeness = cosines(code, self.encoder(second, others)) / TEMPERATURE
+            likeness = cosines(code, self.encoder(second, others)[0]) / TEMPERATURE
             own = torch.arange(spec.batch)
             both = nn.functional.cross_entropy(likeness, own) + nn.functional.cross_entropy(likeness.T, own)
             terms["contrast"] = spec.contrast_weight * both / 2
@@ -192,8 +194,8 @@ class Pix2ShapeTraining(GradientTraining):
         """Write `network/`, `pictures.png` and a report; the summary holds errors on unseen scenes."""
         problem = self.problem
         checkpoint.save(out.path / "network", self.module.state_dict(), {"size": problem.spec.size}, tag=0)
-        code = self.encoder(problem.observed, problem.poses)
-        depth = self.decoder(code, problem.poses)
+        code, details = self.encoder(problem.observed, problem.poses)
+        depth = self.decoder(code, problem.poses, details)
         found, normals = picture_of_depth(depth, self._camera)
         elsewhere_depth = self.decoder(code, problem.others)
         elsewhere = picture_of_depth(elsewhere_depth, self._camera)[0]
@@ -257,8 +259,8 @@ def mental_rotation(problem: Pix2ShapeProblem, encoder: Encoder) -> dict[str, fl
     n = spec.questions
     scenes = random_scenes(spec, 3 * n)
     reference_poses, poses = random_poses(spec, n), random_poses(spec, 3 * n)
-    reference = encoder(problem.pictured(scenes[:n], reference_poses)[0], reference_poses)
-    codes = encoder(problem.pictured(scenes, poses)[0], poses)
+    reference, _ = encoder(problem.pictured(scenes[:n], reference_poses)[0], reference_poses)
+    codes, _ = encoder(problem.pictured(scenes, poses)[0], poses)
     likeness = torch.stack([cosines(reference, part).diagonal() for part in codes.split(n)], dim=1)
     right = float((likeness.argmax(1) == 0).double().mean())
     return {"questions": float(n), "right": right, "chance": 1 / 3}

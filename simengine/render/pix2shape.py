@@ -25,13 +25,13 @@ ALBEDO = 0.9
 
 
 def lamps(dtype: torch.dtype = torch.float32) -> list[PointLight]:
-    """A red, a green and a blue lamp around the camera, in its coordinates; they fall off as in empty space."""
+    """A red, a green and a blue lamp before the camera, in its coordinates; near enough that their falloff tells depth."""
     lights = []
     for k in range(3):
         angle = 2 * math.pi * k / 3 + math.pi / 6
-        position = torch.tensor([2.4 * math.cos(angle), 2.4 * math.sin(angle), 0.5], dtype=dtype)
-        intensity = torch.full((3,), 4.0, dtype=dtype)
-        intensity[k] = 18.0
+        position = torch.tensor([1.5 * math.cos(angle), 1.5 * math.sin(angle), 1.5], dtype=dtype)
+        intensity = torch.full((3,), 1.6, dtype=dtype)
+        intensity[k] = 7.0
         lights.append(PointLight(position=position, intensity=intensity))
     return lights
 
@@ -112,8 +112,11 @@ def _pose_features(poses: torch.Tensor) -> torch.Tensor:
     return torch.cat([poses.sin(), poses.cos()], dim=-1)
 
 
+Details = list[torch.Tensor]
+
+
 class Encoder(nn.Module):
-    """Code of a picture seen from a pose.
+    """Code of a picture seen from a pose, and what only this view shows.
 
     Args:
         size: Pixels along each side, a power of two from 16 on.
@@ -123,25 +126,28 @@ class Encoder(nn.Module):
 
     def __init__(self, *, size: int, latent: int, width: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        channels, side = 3, size
-        while side > 4:
-            wider = min(width * 2 ** (len(layers) // 2), 4 * width)
-            layers += [nn.Conv2d(channels, wider, 4, stride=2, padding=1), nn.SiLU()]
-            channels, side = wider, side // 2
-        self.layers = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Linear(channels * 16 + 4, 8 * width), nn.SiLU(), nn.Linear(8 * width, latent))
+        channels = stage_channels(size, width)
+        self.layers = nn.ModuleList(
+            [nn.Conv2d(i, o, 4, stride=2, padding=1) for i, o in zip([3, *channels[:-1]], channels, strict=True)]
+        )
+        self.head = nn.Sequential(nn.Linear(channels[-1] * 16 + 4, 8 * width), nn.SiLU(), nn.Linear(8 * width, latent))
 
-    def forward(self, picture: torch.Tensor, poses: torch.Tensor) -> torch.Tensor:
-        """Codes (b, latent) of pictures (b, h, w, 3) seen from poses (b, 2)."""
-        maps = self.layers(picture.permute(0, 3, 1, 2) * 2 - 1)
+    def forward(self, picture: torch.Tensor, poses: torch.Tensor) -> tuple[torch.Tensor, Details]:
+        """Codes (b, latent) of pictures (b, h, w, 3) seen from poses (b, 2), and maps at every size from the full on."""
+        maps = picture.permute(0, 3, 1, 2) * 2 - 1
+        details = [maps]
+        for layer in self.layers:
+            maps = nn.functional.silu(layer(maps))
+            details.append(maps)
         code: torch.Tensor = self.head(torch.cat([maps.flatten(1), _pose_features(poses)], dim=1))
-        return code
+        return code, details
 
 
 class Decoder(nn.Module):
     """Depth seen from a pose, z = softplus(g) + the nearest depth, where the published z = relu(-g) + z_min.
 
+    Where the pose is that of the picture, the encoder's maps sharpen the depth; from elsewhere the code has to do.
+
     Args:
         size: Pixels along each side, a power of two from 16 on.
         latent: Length of the code.
@@ -150,23 +156,34 @@ class Decoder(nn.Module):
 
     def __init__(self, *, size: int, latent: int, width: int) -> None:
         super().__init__()
-        doublings = int(math.log2(size // 4))
+        self.channels = stage_channels(size, width)
+        coarsest = self.channels[-1]
         self.start = nn.Sequential(
-            nn.Linear(latent + 4, 8 * width), nn.SiLU(), nn.Linear(8 * width, 4 * width * 16), nn.SiLU()
+            nn.Linear(latent + 4, 8 * width), nn.SiLU(), nn.Linear(8 * width, coarsest * 16), nn.SiLU()
         )
-        layers: list[nn.Module] = []
-        channels = 4 * width
-        for k in range(doublings):
-            narrower = max(width // 2, min(4 * width, width * 2 ** (doublings - 2 - k)))
-            layers += [nn.Upsample(scale_factor=2.0), nn.Conv2d(channels, narrower, 3, padding=1), nn.SiLU()]
-            channels = narrower
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 1, 3, padding=1))
+        finer = [*reversed(self.channels[:-1]), max(8, width // 2)]
+        layers, inside = [], coarsest
+        for detail, outside in zip(reversed([3, *self.channels[:-1]]), finer, strict=True):
+            layers.append(nn.Conv2d(inside + detail, outside, 3, padding=1))
+            inside = outside
+        self.layers = nn.ModuleList(layers)
+        self.head = nn.Conv2d(inside, 1, 3, padding=1)
 
-    def forward(self, code: torch.Tensor, poses: torch.Tensor) -> torch.Tensor:
-        """Depths [m], shape (b, h, w), of codes (b, latent) seen from poses (b, 2)."""
-        maps = self.start(torch.cat([code, _pose_features(poses)], dim=1))
-        g = self.layers(maps.unflatten(1, (-1, 4, 4)))[:, 0]
+    def forward(self, code: torch.Tensor, poses: torch.Tensor, details: Details | None = None) -> torch.Tensor:
+        """Depths [m], shape (b, h, w), of codes (b, latent) seen from poses (b, 2), with the maps of the encoder."""
+        maps = self.start(torch.cat([code, _pose_features(poses)], dim=1)).unflatten(1, (-1, 4, 4))
+        wanted = [3, *self.channels[:-1]]
+        for level, layer in zip(reversed(range(len(wanted))), self.layers, strict=True):
+            maps = nn.functional.interpolate(maps, scale_factor=2.0, mode="bilinear")
+            more = maps.new_zeros(len(maps), wanted[level], *maps.shape[2:]) if details is None else details[level]
+            maps = nn.functional.silu(layer(torch.cat([maps, more], dim=1)))
+        g = self.head(maps)[:, 0]
         return NEAREST + nn.functional.softplus(g + DISTANCE - NEAREST)
+
+
+def stage_channels(size: int, width: int) -> list[int]:
+    """Channels at each halving of the size down to 4 x 4 pixels."""
+    return [min(width * 2**k, 4 * width) for k in range(int(math.log2(size // 4)))]
 
 
 class Critic(nn.Module):
@@ -179,7 +196,7 @@ class Critic(nn.Module):
 
     def forward(self, picture: torch.Tensor, code: torch.Tensor, poses: torch.Tensor) -> torch.Tensor:
         """Shape (b,)."""
-        value: torch.Tensor = self.head(torch.cat([self.maps(picture, poses), code], dim=1))[:, 0]
+        value: torch.Tensor = self.head(torch.cat([self.maps(picture, poses)[0], code], dim=1))[:, 0]
         return value
 
 

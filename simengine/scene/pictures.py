@@ -154,21 +154,21 @@ class Pix2ShapeSpec(AbstractPictureTask):
 
     type: Literal["pix2shape"] = "pix2shape"
     bodies: Literal["solids", "chain"] = "solids"
-    count: Annotated[int, Range(ge=1, le=12)] = 2
+    count: Annotated[int, Range(ge=1, le=12)] = 1
     size: Annotated[int, Range(ge=16, le=256)] = 32
     latent: Annotated[int, Range(ge=2, le=1024)] = 64
     width: Annotated[int, Range(ge=4, le=256)] = 24
-    iterations: Count = 1200
+    iterations: Count = 1500
     batch: Annotated[int, Range(ge=2, le=1024)] = 12
     learning_rate: Positive = 2e-3
-    azimuth: Annotated[float, Range(gt=0, le=180)] = 45.0
-    elevation: tuple[Elevation, Elevation] = (35.0, 60.0)
+    azimuth: Annotated[float, Range(gt=0, le=180)] = 35.0
+    elevation: tuple[Elevation, Elevation] = (50.0, 70.0)
     novel_weight: NonNegative = 0.5
     contrast_weight: NonNegative = 0.0
     critic_weight: NonNegative = 1e-4
     range_weight: NonNegative = 0.05
-    normals_weight: NonNegative = 1e-3
-    edges_weight: NonNegative = 2e-3
+    normals_weight: NonNegative = 2e-2
+    edges_weight: NonNegative = 2e-2
     test_scenes: Count = 48
     questions: Count = 300
 
