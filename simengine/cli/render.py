@@ -1,27 +1,51 @@
 """`simengine render`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 
 def render(
-    directory: Path,
+    source: Path,
     *,
-    out: Annotated[Path | None, Parameter(help="File to write; <directory>/render.mp4 if not given.")] = None,
+    out: Annotated[Path | None, Parameter(help="File to write, .png, .exr, .gif or .mp4; render.mp4 in a run.")] = None,
     fps: Annotated[float, Parameter(help="Frames per second of a video.")] = 30,
+    style: Annotated[
+        Literal["balls", "surface", "pyvista"], Parameter(help="How particles are drawn; pyvista needs a GL.")
+    ] = "balls",
+    field: Annotated[str | None, Parameter(help="Colour particles by speed, height or volume ratio.")] = None,
+    axes: Annotated[bool, Parameter(help="Draw the edges of the domain with ticks.", negative=())] = False,
 ) -> int:
-    """Picture the states of a run directory again with the scene's camera.
+    """Picture the states of a run directory again with the scene's camera, or a file of a mesh, particles or a grid.
 
     Args:
-        directory: A run directory with states.
+        source: A run directory with states; or a mesh, or an .npz with particles x or a grid density.
     """
+    if not fps > 0:
+        raise ValueError(f"--fps {fps}: expected a number above 0")
+    if not source.exists():
+        raise ValueError(f"{source}: not a run directory and not a file; there is nothing of that name")
+    if source.is_file():
+        if field is not None or axes:
+            raise ValueError("--field and --axes are of run directories; a file has neither")
+        from simengine.scene.showing import show_file
+
+        print(show_file(source, out or source.with_name(source.stem + "-render.png"), style=style, fps=fps))
+        return 0
     from simengine.scene.loader import load_scene
 
-    recorded = directory / "scene.toml"
+    recorded = source / "scene.toml"
     if not recorded.is_file():
-        raise ValueError(f"{directory}: not a run directory (no scene.toml)")
-    path = load_scene(recorded).render(directory, out or directory / "render.mp4", fps=fps)
-    print(path)
+        raise ValueError(f"{source}: not a run directory (no scene.toml)")
+    scene, file = load_scene(recorded), out or source / "render.mp4"
+    moving = scene.experiment() if scene.kind == "nclaw" else scene  # type: ignore[attr-defined]
+    if moving.kind == "mpm" and (style != "balls" or field is not None or axes or file.suffix not in (".mp4", ".gif")):
+        from simengine.scene.showing import show_states
+
+        print(show_states(moving, source, file, style=style, field=field, axes=axes, fps=fps))
+        return 0
+    if style != "balls" or field is not None or axes:
+        raise ValueError(f"--style, --field and --axes picture moving particles, not a run of kind {scene.kind!r}")
+    print(scene.render(source, file, fps=fps))
     return 0

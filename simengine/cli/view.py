@@ -2,7 +2,8 @@
 
 import http.server
 import webbrowser
-from functools import partial
+from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +18,20 @@ def view(
     port: Annotated[int, Parameter(help="Port; 0 for any free one.")] = 0,
     browser: Annotated[bool, Parameter(help="Open a browser.")] = True,
 ) -> int:
-    """Show a run directory in a browser, served on this machine's loopback address only.
+    """Show a run in a browser, served on this machine's loopback address only.
+
+    Moving particles get a page with a time slider and colours by speed, height or volume; other runs their report.
 
     Args:
-        directory: A run directory with a report.
+        directory: A run directory with states or a report.
     """
-    page = directory / "report.html"
-    if not page.is_file():
-        raise ValueError(f"{directory}: no report.html there; `simengine run` and `simengine fit` write one")
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(directory))
-    with http.server.ThreadingHTTPServer((LOOPBACK, port), handler) as server:
-        address = f"http://{LOOPBACK}:{server.server_port}/{page.name}"
+    pages = pages_of(directory)
+    try:
+        server = make_server(pages, port)
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"--port {port}: cannot be listened on ({error}); choose another, or 0 for any") from None
+    with server:
+        address = f"http://{LOOPBACK}:{server.server_port}/"
         print(f"{address}  (Ctrl-C stops)", flush=True)
         if browser:
             webbrowser.open(address)
@@ -36,3 +40,67 @@ def view(
         except KeyboardInterrupt:
             return 0
     return 0
+
+
+def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
+    """What is served of a run: path -> media type and content.
+
+    Raises:
+        ValueError: The directory holds nothing to show.
+    """
+    report, states = directory / "report.html", directory / "states.npz"
+    pages: dict[str, tuple[str, bytes]] = {}
+    if report.is_file():
+        pages["/report.html"] = ("text/html; charset=utf-8", report.read_bytes())
+        pages["/"] = pages["/report.html"]
+    if states.is_file():
+        from simengine.scene.loader import load_scene
+        from simengine.scene.showing import read_states, state_fields
+        from simengine.view.particle_page import particle_page
+
+        saved = read_states(directory)
+        scene = load_scene(directory / "scene.toml")
+        moving = scene.experiment() if scene.kind == "nclaw" else scene  # type: ignore[attr-defined]
+        page = particle_page(
+            directory.resolve().name,
+            saved.get("time", range(len(saved["x"]))),
+            saved["x"],
+            state_fields(saved),
+            size=moving.grid.length,
+            links={"report": "/report.html"} if report.is_file() else {},
+        )
+        pages["/"] = ("text/html; charset=utf-8", page.page)
+        pages |= {path: ("application/octet-stream", part) for path, part in page.parts.items()}
+    if not pages:
+        raise ValueError(
+            f"{directory}: no report.html or states.npz there; `simengine run` and `simengine fit` write them"
+        )
+    return pages
+
+
+def make_server(pages: Mapping[str, tuple[str, bytes]], port: int) -> http.server.ThreadingHTTPServer:
+    """A server of fixed pages on the loopback address.
+
+    Requests under other host names are refused: a page of another site that resolves its name to this machine must
+    not read a run.
+    """
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if (self.headers.get("Host") or "").rpartition(":")[0] not in (LOOPBACK, "localhost"):
+                self.send_error(HTTPStatus.FORBIDDEN, "served to this machine under its own name only")
+                return
+            kind, content = pages.get(self.path.partition("?")[0], ("", b""))
+            if not kind:
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silence; the address is what a user needs."""
+
+    return http.server.ThreadingHTTPServer((LOOPBACK, port), Handler)
