@@ -39,12 +39,13 @@ def render(
     if not recorded.is_file():
         raise ValueError(f"{source}: not a run directory (no scene.toml)")
     scene, file = load_scene(recorded), out or source / "render.mp4"
-    moving = scene.experiment() if scene.kind == "nclaw" else scene  # type: ignore[attr-defined]
-    if moving.kind == "mpm" and (style != "balls" or field is not None or axes or file.suffix not in (".mp4", ".gif")):
-        from simengine.scene.showing import show_states
+    if style != "balls" or field is not None or axes or file.suffix.lower() not in (".mp4", ".gif"):
+        from simengine.scene.showing import motion_of, show_states
 
-        print(show_states(moving, source, file, style=style, field=field, axes=axes, fps=fps))
-        return 0
+        moving = motion_of(scene)
+        if moving is not None:
+            print(show_states(moving, source, file, style=style, field=field, axes=axes, fps=fps))
+            return 0
     if style != "balls" or field is not None or axes:
         raise ValueError(f"--style, --field and --axes picture moving particles, not a run of kind {scene.kind!r}")
     print(scene.render(source, file, fps=fps))

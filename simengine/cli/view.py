@@ -55,18 +55,17 @@ def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
         pages["/"] = pages["/report.html"]
     if states.is_file():
         from simengine.scene.loader import load_scene
-        from simengine.scene.showing import read_states, state_fields
+        from simengine.scene.showing import motion_of, read_states, state_fields
         from simengine.view.particle_page import particle_page
 
         saved = read_states(directory)
-        scene = load_scene(directory / "scene.toml")
-        moving = scene.experiment() if scene.kind == "nclaw" else scene  # type: ignore[attr-defined]
+        moving = motion_of(load_scene(directory / "scene.toml"))
         page = particle_page(
             directory.resolve().name,
             saved.get("time", range(len(saved["x"]))),
             saved["x"],
             state_fields(saved),
-            size=moving.grid.length,
+            size=moving.grid.length if moving else float(saved["x"].max()),
             links={"report": "/report.html"} if report.is_file() else {},
         )
         pages["/"] = ("text/html; charset=utf-8", page.page)

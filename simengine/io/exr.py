@@ -19,7 +19,7 @@ from simengine.io.image import to_array
 
 MAGIC, VERSION = 20000630, 2
 LINES = {0: 1, 2: 1, 3: 16}  # of a block: none, ZIPS, ZIP
-TYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
+TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 LARGEST = 1 << 28  # numbers in an image that is read
 
 

@@ -3,7 +3,7 @@
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,18 +24,24 @@ from simengine.render import (
 )
 from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import neighbour_distance
-from simengine.scene.base import SceneError
+from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.mpm import MPMScene
+from simengine.scene.nclaw import NCLawScene
 from simengine.scene.strict import nearest
 from simengine.view.offscreen import missing_gl, pyvista_frames
 from simengine.view.overlay import field_colours, field_limits, with_axes, with_colour_bar
-
-if TYPE_CHECKING:
-    from simengine.scene.mpm import MPMScene
 
 STYLES = ("balls", "surface", "pyvista")
 LIGHT = (0.5, 0.9, 0.7)  # where the light of surfaces comes from
 BACKGROUND = Look().background
 MOVING = (".mp4", ".gif")
+
+
+def motion_of(scene: AbstractScene) -> MPMScene | None:
+    """The moving bodies that a run of a scene saved; None where nothing moves."""
+    if isinstance(scene, NCLawScene):
+        return scene.experiment()
+    return scene if isinstance(scene, MPMScene) else None
 
 
 def state_fields(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -65,7 +71,7 @@ def read_states(run: Path) -> dict[str, np.ndarray]:
 
 
 def show_states(
-    scene: "MPMScene", run: Path, file: Path, *, style: str, field: str | None, axes: bool, fps: float
+    scene: MPMScene, run: Path, file: Path, *, style: str, field: str | None, axes: bool, fps: float
 ) -> Path:
     """Picture the saved states of a run.
 
@@ -83,9 +89,14 @@ def show_states(
     states = read_states(run)
     chosen = slice(None) if file.suffix.lower() in MOVING else slice(-1, None)
     spec = scene.camera
-    view = {"target": spec.target, "up": spec.up}
-    size = {"width": spec.width, "height": spec.height}
-    camera = PinholeCamera.look_at(spec.eye, **view, fov_y=math.radians(spec.field_of_view), **size)
+    camera = PinholeCamera.look_at(
+        spec.eye,
+        spec.target,
+        up=spec.up,
+        fov_y=math.radians(spec.field_of_view),
+        width=spec.width,
+        height=spec.height,
+    )
     x = states["x"][chosen]
     limits, title = None, ""
     if field is None:
@@ -104,10 +115,11 @@ def show_states(
             to_srgb8(colours),
             radius=0.7 * neighbour_distance(torch.as_tensor(x[0])),
             eye=spec.eye,
-            **view,
+            target=spec.target,
+            up=spec.up,
             fov_y=spec.field_of_view,
             size=(spec.width, spec.height),
-            background=to_srgb8(np.array(BACKGROUND).reshape(1, 1, 3)).ravel() / 255,
+            background=(to_srgb8(np.array(BACKGROUND).reshape(1, 1, 3)).ravel() / 255).tolist(),
         )
     elif style == "surface":
         frames = np.stack([_surface(p, c, camera) for p, c in zip(x, colours, strict=True)])

@@ -46,13 +46,13 @@ def with_colour_bar(frames: Any, limits: tuple[float, float], title: str) -> NDA
     frames = np.asarray(frames)
     height = frames.shape[-3]
     figure = Figure(figsize=(0.9, height / 100), dpi=100)
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     axis = figure.add_axes((0.12, 0.08, 0.2, 0.84))
     bar = figure.colorbar(ScalarMappable(Normalize(*limits), COLOUR_MAP), cax=axis)
     bar.set_label(title, fontsize=8)
     axis.tick_params(labelsize=7)
-    figure.canvas.draw()
-    picture = np.asarray(figure.canvas.buffer_rgba())[:height, :, :3]
+    canvas.draw()
+    picture = np.asarray(canvas.buffer_rgba())[:height, :, :3]
     picture = np.broadcast_to(picture, (*frames.shape[:-3], *picture.shape))
     return np.concatenate([frames, picture], axis=-2)
 
