@@ -4,7 +4,8 @@
 
     jelly sand plasticine water    only these materials (all of them unless named)
     --only PARTS     of: laws (the 16 cells, from states and from positions), baselines, further (slope, contact, pool,
-                     melting), training (NCLaw's own first epochs), million; comma-separated; laws,further by default
+                     melting), training (NCLaw's own first epochs), million, speed; comma-separated; laws,further by
+                     default
     --meshes FOLDER  with blub.obj and spot.obj: the published bodies of the geometry test instead of a torus
     --weights FOLDER with nclaw_weights_<material>.npz: NCLaw's published networks, under baselines
     --load FOLDER    laws saved before instead of learning them
@@ -15,6 +16,7 @@ Position MSE [m^2], smaller is better; ratio = published / ours.
 """
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -28,9 +30,12 @@ from simengine.fit.momentum_balance import record
 from simengine.fit.nclaw import RolloutTraining, training
 from simengine.fit.nclaw_balance import with_material
 from simengine.fit.nclaw_tests import PUBLISHED, admissibility, further_tests, published_tests
-from simengine.materials import Material
+from simengine.materials import Identity, Material
 from simengine.materials.neural import nclaw
+from simengine.materials.neural_energy import EnergyNetwork
+from simengine.materials.neural_yield import YieldNetwork
 from simengine.materials.weights import load_material, save_material
+from simengine.mpm import MPMSolver, MPMState
 from simengine.scene import nclaw_protocol
 from simengine.scene.mpm_materials import Jelly, MaterialSpec, Plasticine, Sand, Water
 from simengine.scene.nclaw import LawSpec, LearningSpec, NCLawScene
@@ -157,6 +162,72 @@ def million(table: Table, options: argparse.Namespace) -> None:
     table.add("sand, one million particles", {key: float(value) for key, value in found.items()}, {})
 
 
+# Runs in a process of its own, so that its peak is that of one gradient: prints MB beyond what was loaded
+MEMORY = """
+import resource, sys, torch
+from simengine.materials import Material
+from simengine.materials.neural_energy import EnergyNetwork
+from simengine.materials.neural_yield import YieldNetwork
+from simengine.fit.nclaw_balance import with_material
+from simengine.mpm import MPMSolver
+from simengine.scene.mpm_materials import Jelly
+from simengine.scene.nclaw import NCLawScene
+from simengine.scene.shapes import Box
+from simengine.solve import CheckpointAdjoint, rollout
+torch.set_num_threads(1)
+side, steps, every, grids = map(int, sys.argv[1:])
+cube = Box(center=(0.5, 0.5, 0.5), size=(0.5, 0.5, 0.5), counts=(side,) * 3)
+model, state = NCLawScene(material=Jelly(E=1e5, nu=0.2)).experiment(shape=cube, num_grids=grids).build(device="cpu")
+model = with_material(model, Material(EnergyNetwork(convexity="full"), YieldNetwork(strain_scale=0.03)))
+def gradient(k):
+    end = rollout(MPMSolver(model), state, k, save_every=k, adjoint=CheckpointAdjoint(every or None))[-1]
+    end.x.square().mean().backward()
+gradient(1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+gradient(steps)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def _memory(*arguments: int) -> float:
+    command = [sys.executable, "-W", "ignore", "-c", MEMORY, *map(str, arguments)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def speed(table: Table) -> None:
+    """CPU time of a training step and memory of a gradient."""
+    import torch
+
+    made = scene("plasticine")
+    truth, state = made.experiment().build(device="cpu")
+    start = record(truth, state, 200)
+    state = MPMState(start.x[200], start.v[200], start.C[200], start.F[200], state.q)
+    flowing = Material(EnergyNetwork(convexity="full", modulus=3e5), YieldNetwork(strain_scale=0.03))
+    known = TRUE["plasticine"].make({"E": torch.nn.Parameter(torch.tensor(3e5))}, dt=5e-4)
+    kinds = {
+        "known form": known,
+        "energy": Material(EnergyNetwork(modulus=3e5), Identity()),
+        "energy and flow": flowing,
+        "NCLaw's networks": nclaw(),
+    }
+    for name, material in kinds.items():
+        solver, times = MPMSolver(with_material(truth, material)), []
+        for _ in range(12):
+            begin, now, loss = time.thread_time(), state, torch.zeros(())
+            for k in range(10):
+                now = solver.step(now, k)
+                loss = loss + now.x.square().mean()
+            loss.backward()
+            times.append((time.thread_time() - begin) / 10 * 1e3)
+        table.add(name, {"training step, 1000 particles, CPU ms (best of 12)": min(times)}, {})
+    table.add("energy and flow", {"gradient of 1000 x 1000, MB": _memory(10, 1000, 0, 20)}, {})
+    few, more = _memory(46, 6, 6, 64), _memory(46, 12, 12, 64)  # 97,336 particles
+    step = (more - few) / 6
+    per_state = 96 * 46**3 / 2**20
+    forecast = few + step * (32 - 6) + per_state * 32
+    table.add("energy and flow", {"gradient of 100k x 12, MB": more, "100k x 1000, MB, forecast": forecast}, {})
+
+
 def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(prog="bench nclaw", description=__doc__)
     parser.add_argument("materials", nargs="*", choices=[*TRUE, []])
@@ -177,6 +248,8 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
         first_epochs(table)
     if "million" in parts:
         million(table, options)
+    if "speed" in parts:
+        speed(table)
     return table.rows
 
 

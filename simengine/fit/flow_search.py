@@ -154,7 +154,7 @@ class FlowSearch(AbstractTraining):
             figures = {"loss": scores[self.choice], "candidate": float(self.choice)}
         else:
             assert self.search is not None
-            if not self.whole and (self.search.converged or self.iteration >= self.num_iterations - 2):
+            if not self.whole and (self._settled or self.iteration >= self.num_iterations - 2):
                 self.whole = True
                 self._begin(CANDIDATES[self.choice], len(self.motion), self.search.estimates())
                 loss = float(self.search.residual(self.search.parameters()).square().mean())
@@ -173,7 +173,12 @@ class FlowSearch(AbstractTraining):
         """Whether the refinement on the whole motion has come to rest; a fluid leaves nothing to refine."""
         if self.iteration and CANDIDATES[self.choice].fluid:
             return True
-        return self.whole and self.search is not None and self.search.converged
+        return self.whole and self._settled
+
+    @property
+    def _settled(self) -> bool:
+        """Whether the last step was so small that Levenberg-Marquardt's next one would not matter."""
+        return self.search is not None and float(self.search.last_step) < TOLERANCE
 
     def estimates(self) -> dict[str, float]:
         """Moduli in units of M, level, slope and cap in units of the strain scale."""

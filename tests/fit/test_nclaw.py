@@ -295,3 +295,25 @@ def test_what_cannot_be_learned_is_refused() -> None:
     truth, state = short().experiment().build(device="cpu")
     with pytest.raises(TypeError, match="EnergyNetwork"):
         BalanceTraining(truth, [record(truth, state, 1)], positions_only=False, num_iterations=1, frames=1)
+
+
+def test_several_motions_are_learned_from_together() -> None:
+    learning = LearningSpec(observe="states", frames=8, further_throws=(((0.5, -3.0, 1.0), (1.0, 2.0, 3.0)),))
+    scene = NCLawScene(material=JELLY, law=LawSpec(width=12), learning=learning, num_steps=220)
+    train = training(scene, device="cpu")
+    balance = train.stages[0]  # type: ignore[attr-defined]
+    assert len(balance.motions) == 2
+    assert float((balance.motions[0].x[0] - balance.motions[1].x[0]).abs().max()) == 0.0
+    assert train.step()["loss"] < 1e-2
+    # what the solve found is stationary for both balances together, not for each alone
+    law, model = balance.energy, balance.model
+    parts = [momentum_balance(model, law, m, range(0, 220, 27)) for m in balance.motions]
+    values = law.linear()
+    free = values > 2e-2  # away from the bounds of the moduli
+
+    def slope(of) -> float:
+        scale = of.matrix.diagonal().sqrt()
+        return float(((of.matrix @ values - of.vector) / scale)[free].abs().max() / of.square**0.5)
+
+    assert slope(parts[0] + parts[1]) < 1e-4  # float32 coefficients, and a ridge of 1e-9
+    assert max(slope(parts[0]), slope(parts[1])) > 1e-4
