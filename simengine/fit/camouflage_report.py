@@ -42,7 +42,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     if spec.hardening:
         textures["optimised anew"] = training.found("anew")
     paints: dict[str, Paint] = {"natural": natural_paint}
-    paints |= {name: worn(put_on, texture) for name, texture in textures.items()}
+    paints |= {name: wear(put_on, texture) for name, texture in textures.items()}
 
     summary: dict[str, Any] = {"views": len(unseen.views), "views_without": len(unseen.boxes) - len(unseen.views)}
     rows, tables = [], {}
@@ -97,7 +97,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     return summary
 
 
-def worn(put_on: TextureMap, texture: torch.Tensor) -> Paint:
+def wear(put_on: TextureMap, texture: torch.Tensor) -> Paint:
     """The paint of views with a texture on the object."""
     return lambda index: put_on[index](texture)
 

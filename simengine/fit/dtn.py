@@ -1,5 +1,6 @@
 """Training of differentiable transformation networks, and how accurate they and the closed forms are."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from torch import nn
 
 from simengine.dtn.camouflage import random_texture
 from simengine.dtn.metrics import object_psnr, ssim
-from simengine.dtn.network import TransformationNetwork, reference_of
+from simengine.dtn.network import TransformationNetwork, paint_share, reference_of
 from simengine.dtn.references import ReferencePredictor
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSampler, ViewSet, object_crops, render_views
@@ -122,7 +123,7 @@ class NetworkTraining(GradientTraining):
         """Figures on unseen views and paints, `network/`, and `report.html` with predicted beside rendered."""
         checkpoint.save(out.path / "network", self.network.state_dict(), {"head": self.spec.head}, tag=0)
         test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views)
-        summary = evaluate_network(self.network, test)
+        summary = {**evaluate_network(self.network, test), **evaluate_closed_forms(test)}
         pictures = _predicted_beside_rendered(self.network, test)
         out.write("predicted.png", pictures)
         blocks: list[Block] = [
@@ -140,41 +141,96 @@ def _predictions(network: TransformationNetwork, views: ViewSet) -> Callable[[to
     return lambda paint: network.apply_maps(maps, reference, paint)
 
 
+Predict = Callable[[torch.Tensor], torch.Tensor]  # paint that broadcasts to (n, 3, h, w) -> pictures
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnseenPaints:
+    """Paints that predictors are compared with: flat colours, and patterns put on triplanar.
+
+    Attributes:
+        views: The unseen views.
+        colours: Number of flat paints, uniform in encoded values.
+        patterns: Number of random mosaics of 16 x 16 texels.
+    """
+
+    views: ViewSet
+    colours: int = 8
+    patterns: int = 4
+
+    @functools.cached_property
+    def _drawn(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        generator = torch.Generator().manual_seed(11)
+
+        def draw(number: int, *shape: int) -> list[torch.Tensor]:
+            return [decode_srgb(torch.rand(*shape, generator=generator)) for _ in range(number)]
+
+        return draw(self.colours, 1, 3, 1, 1), draw(self.patterns, *PATTERN, 3)
+
+    @property
+    def flat(self) -> list[torch.Tensor]:
+        """Flat paints, each of shape (1, 3, 1, 1)."""
+        return self._drawn[0]
+
+    @property
+    def textures(self) -> list[torch.Tensor]:
+        """The patterns, each of shape (16, 16, 3)."""
+        return self._drawn[1]
+
+    @functools.cached_property
+    def put_on(self) -> TextureMap:
+        """Of the patterns."""
+        return texture_map(self.views, PATTERN, mapping="triplanar")
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """1 on the object's pixels."""
+        return (self.views.object >= 0.5).to(self.views.gain.dtype)
+
+    def psnr(self, predict: Predict) -> dict[str, float]:
+        """PSNR over the object's pixels of all views and paints together [dB]."""
+        paints = {"flat": self.flat, "pattern": [self.put_on(texture) for texture in self.textures]}
+        result = {}
+        for name, those in paints.items():
+            levels = [object_psnr(predict(paint), self.views.picture(paint), self.mask) for paint in those]
+            result[name] = float(-10 * torch.log10((10 ** (-torch.stack(levels) / 10)).mean()))
+        return result
+
+
 def evaluate_network(
     network: TransformationNetwork, views: ViewSet, *, colours: int = 8, patterns: int = 4
 ) -> dict[str, Any]:
-    """Accuracy on views and paints it was not trained on, beside the closed forms, and of the gradient to a texture.
+    """Accuracy on views and paints it was not trained on, and of the gradient to a texture.
 
     Returns:
-        Object PSNR of flat paints and of random patterns [dB], SSIM of whole pictures and of the object, cosine between
-        the network's and the renderer's gradient of a random linear functional to a 16 x 16 pattern.
+        Object PSNR of flat paints and of random patterns [dB], SSIM of whole pictures and its mean over the object's
+        pixels, cosine between the network's and the renderer's gradient of a random linear functional to a pattern.
     """
-    generator = torch.Generator().manual_seed(11)
-    mask = (views.object >= 0.5).to(views.gain.dtype)
-    flat = [decode_srgb(torch.rand(1, 3, 1, 1, generator=generator)) for _ in range(colours)]
-    put_on = texture_map(views, PATTERN, mapping="triplanar")
-    textures = [decode_srgb(torch.rand(*PATTERN, 3, generator=generator)) for _ in range(patterns)]
-    predict = _predictions(network, views)
-
-    def psnr(predictor: Callable[[torch.Tensor], torch.Tensor], paints: list[torch.Tensor]) -> float:
-        errors = [10 ** (-float(object_psnr(predictor(p), views.picture(p), mask)) / 10) for p in paints]
-        return float(-10 * torch.log10(torch.tensor(errors).mean()))
-
-    mosaics = [put_on(texture) for texture in textures]
-    few = flat[:3]
-    summary: dict[str, Any] = {
-        "object_psnr_flat": psnr(predict, flat),
-        "object_psnr_pattern": psnr(predict, mosaics),
-        "ssim_picture": sum(float(ssim(predict(p), views.picture(p))) for p in few) / len(few),
-        "ssim_object": sum(float(ssim(predict(p), views.picture(p), mask)) for p in few) / len(few),
-        "gradient_cosine": gradient_cosine(predict, views, put_on, textures[0]),
+    paints, predict = UnseenPaints(views, colours, patterns), _predictions(network, views)
+    psnr = paints.psnr(predict)
+    pairs = [(predict(paint), views.picture(paint)) for paint in paints.flat]
+    return {
+        "object_psnr_flat": psnr["flat"],
+        "object_psnr_pattern": psnr["pattern"],
+        "ssim_picture": sum(float(ssim(*pair)) for pair in pairs) / len(pairs),
+        "ssim_object": sum(float(ssim(*pair, paints.mask)) for pair in pairs) / len(pairs),
+        "gradient_cosine": gradient_cosine(predict, views, paints.put_on, paints.textures[0]),
     }
+
+
+def evaluate_closed_forms(views: ViewSet, *, colours: int = 8, patterns: int = 4) -> dict[str, dict[str, float]]:
+    """Object PSNR [dB] of what needs no training, by the number of references: one with its geometry, 2, 3, 4 greys."""
+    paints, reference = UnseenPaints(views, colours, patterns), reference_of(views)
+    share = paint_share(reference)[:, None]
+    start = TransformationNetwork("linear")
+    summary = {"references_1": paints.psnr(lambda paint: start.apply_maps(share, reference, paint))}
     for number in (2, 3, 4):
         levels = decode_srgb(torch.linspace(0, 1, number))
         pictures = torch.stack([views.picture(level.view(1, 1, 1, 1)) for level in levels], 1)
-        closed = ReferencePredictor(levels, pictures)
-        summary[f"references_{number}"] = {"flat": psnr(closed, flat), "pattern": psnr(closed, mosaics)}
-    return summary
+        summary[f"references_{number}"] = paints.psnr(ReferencePredictor(levels, pictures))
+    known = torch.stack([views.picture(torch.full((1, 3, 1, 1), level)) for level in (0.0, 1.0)], 1)
+    exact = ReferencePredictor(torch.tensor([0.0, 1.0]), known, tone=views.tone)
+    return {**summary, "references_2_tone_known": paints.psnr(exact)}
 
 
 def gradient_cosine(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from simengine.dtn.metrics import object_psnr
 from simengine.dtn.network import MAPS, TransformationNetwork, paint_share, reference_of
 from simengine.dtn.views import ViewSet
 from simengine.render.tone import decode_srgb, encode_srgb
@@ -41,7 +42,7 @@ def test_linear_head_with_the_true_share_is_exact(views: ViewSet) -> None:
 
 def test_where_linear_starts_is_nearer_than_coverage(views: ViewSet) -> None:
     # s = A c_ref/L. Coverage alone leaves out mirrored sky and haze; the guess has a constant for one, the darkest
-    # pixel for the other. Measured over the twelve views: 0.078 for coverage, 0.034 for the guess.
+    # pixel for the other. Measured over the twelve views: mean error 0.204 for coverage, 0.105 for the guess.
     reference = reference_of(views)
     share = views.gain * reference.grey / (views.gain * reference.grey + views.offset)
     guess, coverage = paint_share(reference), views.paint.expand_as(share)
@@ -49,6 +50,11 @@ def test_where_linear_starts_is_nearer_than_coverage(views: ViewSet) -> None:
     painted = views.paint.expand_as(share) > 0
     errors = [float((value - share)[painted].abs().mean()) for value in (guess, coverage)]
     assert errors[0] < 0.7 * errors[1], errors
+    # so that it predicts unseen flat paints at 30 dB before any training; measured 31.7 dB, 23.2 dB by coverage alone
+    network, mask = TransformationNetwork(width=8), (views.object >= 0.5).float()
+    paints = decode_srgb(torch.rand(8, 1, 3, 1, 1, generator=torch.Generator().manual_seed(1)))
+    levels = [object_psnr(network.apply_maps(guess[:, None], reference, p), views.picture(p), mask) for p in paints]
+    assert float(-10 * torch.log10((10 ** (-torch.stack(levels) / 10)).mean())) >= 30.0
     with pytest.raises(ValueError, match="geometry buffers are needed"):
         paint_share(type(reference)(picture=reference.picture, object=reference.object))
 
