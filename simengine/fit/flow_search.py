@@ -136,7 +136,6 @@ class FlowSearch(AbstractTraining):
             residual,
             jacobian=difference_jacobian(residual, central=False, step=FLOAT32_STEP),
             num_iterations=self.num_iterations,
-            tolerance=TOLERANCE,
         )
 
     def step(self) -> dict[str, float]:
