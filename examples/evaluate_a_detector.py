@@ -1,0 +1,61 @@
+"""How robust is a detector of one's own? Any module with `dense` and `predict` will do; here one that sees shadows."""
+
+import tempfile
+
+import torch
+from torch import nn
+
+from simengine.dtn.detector import Detections, suppress
+from simengine.fit.camouflage import CamouflageTraining
+from simengine.fit.loop import fit
+from simengine.io.run_directory import RunDirectory
+from simengine.scene import resolved
+from simengine.scene.dtn import CamouflageSpec, DetectorSpec, DTNScene
+
+
+class DarkSpots(nn.Module):
+    """One box of 24 x 16 pixels about each cell of 8 pixels, as sure as the cell is darker than the picture."""
+
+    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Boxes and scores of all cells."""
+        cells = nn.functional.avg_pool2d(images.mean(1, keepdim=True), 8)
+        darker = (images.mean((1, 2, 3)).view(-1, 1, 1, 1) - cells).flatten(1)
+        y, x = torch.meshgrid(*(8.0 * torch.arange(n) + 4.0 for n in cells.shape[2:]), indexing="ij")
+        boxes = torch.stack([x - 12, y - 8, x + 12, y + 8], -1).reshape(1, -1, 4).expand(len(images), -1, 4)
+        return boxes, torch.sigmoid(8 * darker)[..., None]
+
+    def predict(self, images: torch.Tensor) -> list[Detections]:
+        """Boxes, labels and scores after suppression."""
+        return [suppress(boxes, scores) for boxes, scores in zip(*self.dense(images), strict=True)]
+
+
+def main() -> dict:
+    """How sure the detector is of the object in grey and in the texture found against it, and AP before and after."""
+    task = CamouflageSpec(
+        detector=DetectorSpec(empty=0.5),
+        rows=16,
+        columns=16,
+        iterations=40,
+        batch=4,
+        overlap=0.2,
+        hardening=0,
+        rendered=4,
+    )
+    scene = DTNScene(size=48, train_views=12, test_views=12, sky_rays=1, task=task)
+    training = CamouflageTraining(scene, task, detector=DarkSpots())
+    before = training.visibility("texture_0")
+    with tempfile.TemporaryDirectory() as folder:
+        out = RunDirectory.create(f"{folder}/run", resolved(scene), overwrite=False, resume=False)
+        summary = fit(training, out, progress=False).summary
+    after = training.visibility("texture_0")
+    assert after < before, f"expected the texture to hide the object, got {after:.3f} from {before:.3f}"
+    return {
+        "visible_before": before,
+        "visible_after": after,
+        "AP50_natural": summary["detector/natural"]["AP50"],
+        "AP50_optimised": summary["detector/optimised"]["AP50"],
+    }
+
+
+if __name__ == "__main__":
+    print(main())
