@@ -13,7 +13,9 @@ from typing import Literal
 import torch
 
 from simengine.flame import linearised
-from simengine.flame.detailed import AbstractDetailedFlame
+from simengine.flame.detailed import AbstractDetailedFlame, completely_burnt, temperature_of
+from simengine.flame.equilibrium import equilibrium
+from simengine.flame.mechanism import MechanismError
 from simengine.flame.units import R
 
 
@@ -182,6 +184,13 @@ class CounterflowFlame(AbstractDetailedFlame):
             torch.cat((20 * m, 1e4 * strain, T_burnt + 500.0, 1.05 * ones, 1e9 * curvature), dim=1),
         )
 
+    def burning(self, y: torch.Tensor) -> torch.Tensor:
+        """A third at least of the way from the hotter stream to the adiabatic temperature."""
+        b = self.batch
+        hottest = torch.maximum(self.T_in.detach().expand(b), self.T_right.detach().expand(b))
+        T_burnt = self.burnt()[0]
+        return y[..., 2].amax(1) > hottest + (T_burnt - hottest).clamp_min(0.0) / 3
+
     def figures(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """The pressure curvature [Pa/m^2]."""
         return {"pressure_curvature": z}
@@ -192,3 +201,100 @@ class CounterflowFlame(AbstractDetailedFlame):
         rho = self.p.reshape(-1, 1) * self.gas.mean_W(Y) / (R * T)
         species = {name: Y[..., k] for k, name in enumerate(self.gas.mechanism.species)}
         return {"T": T, "u": y[..., 0] / rho, "V": y[..., 1], "rho": rho, "heat": self.heat_release(T, Y), **species}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffusionFlame(CounterflowFlame):
+    """Two opposed nozzles, fuel on the left and oxidiser on the right, which burn where they meet.
+
+    `mixture.fuel` is the fuel stream, mixed with `dilution`; `mixture.oxidiser` is the other; `phi` has no meaning and
+    stays 1. Fields and eigenvalue are those of `CounterflowFlame`.
+
+    Attributes:
+        dilution: Moles of further species in the fuel stream, by name, for the moles of `mixture.fuel`.
+    """
+
+    phi: torch.Tensor = dataclasses.field(default_factory=lambda: torch.ones((), dtype=torch.float64))
+    dilution: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def _stream(self, moles: Mapping[str, float]) -> torch.Tensor:
+        X = torch.zeros(len(self.gas.W), dtype=torch.float64)
+        for name, amount in moles.items():
+            X[self.gas.mechanism.index(name)] += amount
+        return self.gas.mass_fractions(X)
+
+    @property
+    def Y_in(self) -> torch.Tensor:
+        """Mass fractions of the fuel stream, (b, K)."""
+        moles = dict(self.mixture.fuel)
+        for name, amount in self.dilution.items():
+            moles[name] = moles.get(name, 0.0) + amount
+        return self._stream(moles).expand(self.batch, -1)
+
+    @property
+    def Y_right(self) -> torch.Tensor:
+        """Mass fractions of the oxidiser, (K,)."""
+        return self._stream(self.mixture.oxidiser)
+
+    @property
+    def stoichiometric(self) -> float:
+        """Mass fraction of the fuel stream in a mixture of both that burns completely."""
+        elements = self.gas.mechanism.elements
+        need = torch.tensor([{"C": 1.0, "H": 0.25, "O": -0.5}.get(e, 0.0) for e in elements], dtype=torch.float64)
+        demand = self.gas.mechanism.composition @ need / self.gas.W  # O2 molecules that a kg of each species takes up
+        fuel, oxidiser = float(self.Y_in[0] @ demand), float(-(self.Y_right @ demand))
+        if fuel <= 0 or oxidiser <= 0:
+            raise MechanismError(
+                f"fuel {dict(self.mixture.fuel)} and oxidiser {dict(self.mixture.oxidiser)}: expected one stream that "
+                "needs oxygen and one that brings it"
+            )
+        return oxidiser / (fuel + oxidiser)
+
+    def _mixed(self, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """T and Y of mixtures with these shares (n,) of the fuel stream, burnt; (n,) and (n, K)."""
+        Y = self.Y_right + (self.Y_in[:1] - self.Y_right) * share[:, None]
+        b = self.batch
+        h_left = self.gas.h(self.T_in.expand(b)[:1], self.Y_in[:1])
+        h_right = self.gas.h(self.T_right.expand(b)[:1], self.Y_right[None])
+        h = h_right + (h_left - h_right) * share
+        if self.held:
+            inner = share.clamp(1e-3, 1 - 1e-3)
+            Y = self.Y_right + (self.Y_in[:1] - self.Y_right) * inner[:, None]
+            return equilibrium(self.gas, h, self.p.expand(b)[:1].expand(len(h)), Y)
+        products = completely_burnt(self.gas, Y)
+        return temperature_of(self.gas, h, products), products
+
+    def burnt(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """T (b,) and Y (b, K) of the stoichiometric mixture of both streams, burnt; without gradients."""
+        if "_burnt" not in self.__dict__:
+            with torch.no_grad():
+                T, Y = self._mixed(torch.tensor([self.stoichiometric], dtype=torch.float64))
+            object.__setattr__(self, "_burnt", (T.expand(self.batch), Y.expand(self.batch, -1)))
+        return self.__dict__["_burnt"]
+
+    def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Burnt mixtures across a mixing layer at the stagnation plane; a potential flow."""
+        b, s = self.batch, x / self.length
+        left, right = self.mass_flux_left.detach().expand(b), self.mass_flux_right.detach().expand(b)
+        flux = left[:, None, None] - (left + right)[:, None, None] * s * s * (3 - 2 * s)
+        strain = (left + right) / self.rho_in.detach() / self.length
+        layer = (2e-4 / strain).sqrt() / self.length  # of hot gas, over the distance
+        share = torch.sigmoid(flux / (0.3 * (left + right) * layer)[:, None, None])
+        with torch.no_grad():
+            knots = torch.sort(torch.cat((torch.linspace(0, 1, 21), torch.tensor([self.stoichiometric])))).values
+            knots = knots.to(torch.float64)
+            T_knots, Y_knots = self._mixed(knots)
+            ends = torch.tensor([0, -1])
+            pure = (
+                torch.stack((self.Y_right, self.Y_in[0])),
+                torch.stack((self.T_right.expand(b)[0], self.T_in.expand(b)[0])),
+            )
+            Y_knots[ends], T_knots[ends] = pure
+        k = torch.searchsorted(knots, share.contiguous()).clamp(1, len(knots) - 1)
+        w = (share - knots[k - 1]) / (knots[k] - knots[k - 1])
+        T = T_knots[k - 1] + (T_knots[k] - T_knots[k - 1]) * w
+        Y = Y_knots[k - 1] + (Y_knots[k] - Y_knots[k - 1]) * w.unsqueeze(-1)
+        rho = self.gas.density(self._pressure().detach(), T, Y)
+        V = (left + right)[:, None, None] * 6 * s * (1 - s) / self.length / (2 * rho)
+        y = torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T.unsqueeze(-1), Y), dim=-1)
+        return y, -self.rho_in.detach() * strain**2

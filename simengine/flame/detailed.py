@@ -212,8 +212,8 @@ class AbstractDetailedFlame(AbstractFlame):
 
     @property
     def held(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The temperature, while radicals form that no guess has."""
-        return (self.fields.index("T"),) if bool(self.gas.mechanism.reactions.reversible.any()) else ()
+        """Temperature and flow, while radicals form that no guess has."""
+        return tuple(range(self.fields.index("T") + 1)) if bool(self.gas.mechanism.reactions.reversible.any()) else ()
 
     @property
     def least(self) -> float:

@@ -81,9 +81,11 @@ class AbstractFlameSolver(abc.ABC):
 
     Attributes:
         tolerance: Of Newton's scaled correction.
+        max_iterations: Newton and pseudo-time steps on a mesh.
     """
 
     tolerance: float = 1e-9
+    max_iterations: int = 200
 
     @abc.abstractmethod
     def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> AbstractFlameProblem:
@@ -124,7 +126,7 @@ class AbstractFlameSolver(abc.ABC):
             problem, solved = self._cold(fixed)
         else:
             problem = start.problem.of(fixed)
-            solved = newton(problem, start.state.detach(), tolerance=self.tolerance)
+            solved = newton(problem, start.state.detach(), tolerance=self.tolerance, max_iterations=self.max_iterations)
         total = int(solved.stats["num_iterations"])
         while True:
             state, result = solved.value, solved.result
@@ -138,12 +140,18 @@ class AbstractFlameSolver(abc.ABC):
             y, z = problem.unpack(state)
             fine_y = problem.mesh.interpolate(y, finer.mesh.x.flatten(1)).reshape(*finer.mesh.x.shape, y.shape[-1])
             problem = finer.near(fine_y, z[:, 0, 0, 0])
-            solved = newton(problem, problem.pack(fine_y, z[:, 0, 0, 0]), tolerance=self.tolerance)
+            solved = newton(
+                problem,
+                problem.pack(fine_y, z[:, 0, 0, 0]),
+                tolerance=self.tolerance,
+                max_iterations=self.max_iterations,
+            )
             total += int(solved.stats["num_iterations"])
         with torch.no_grad():
             factors = problem.linearise(state)[1].factor()
             burning = fixed.burning(problem.unpack(state)[0].flatten(1, 2))
-        if result is Result.SUCCESS and not bool(burning.all()):
+        lost = ~burning if result is Result.SUCCESS else ~burning & ~solved.stats["converged"]
+        if bool(lost.any()):
             result = Result.WRONG_BRANCH
         if any(value.requires_grad for value in flame.parameters().values()) and torch.is_grad_enabled():
             problem = problem.of(flame)
@@ -158,7 +166,7 @@ class AbstractFlameSolver(abc.ABC):
         }
         solution = Solution(FlameSolution(flame, problem, state, factors), result, stats)
         if throw and result is Result.WRONG_BRANCH:
-            raise SolveError(_went_out(flame, burning), solution)
+            raise SolveError(_went_out(flame, ~lost), solution)
         return solution.check(type(flame).__name__) if throw else solution
 
     def _none(self, flame: AbstractFlame, obstacle: str, throw: bool) -> Solution[FlameSolution]:
@@ -186,7 +194,7 @@ class AbstractFlameSolver(abc.ABC):
         edges = self.first_edges(flame)
         anchor = self.anchor(flame, edges)
         problem, state = self._start(flame, self.problem(flame, edges, anchor))
-        solved = newton(problem, state, tolerance=self.tolerance)
+        solved = newton(problem, state, tolerance=self.tolerance, max_iterations=self.max_iterations)
         for other in flame.alternatives():
             found = solved.stats["converged"] & flame.burning(problem.unpack(solved.value)[0].flatten(1, 2))
             if bool(found.all()):
@@ -195,7 +203,7 @@ class AbstractFlameSolver(abc.ABC):
             problem, fresh = self._start(other, self.problem(flame, edges, anchor))
             state = torch.where(found[:, None, None], solved.value, fresh)
             before = solved.stats["num_iterations"]
-            solved = newton(problem, state, tolerance=self.tolerance)
+            solved = newton(problem, state, tolerance=self.tolerance, max_iterations=self.max_iterations)
             solved.stats["num_iterations"] += before
         return problem, solved
 

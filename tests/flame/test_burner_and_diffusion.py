@@ -1,0 +1,123 @@
+"""Flames on a burner and between opposed nozzles; flames that cannot be are said not to be."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from simengine.flame.burner import BurnerFlame
+from simengine.flame.counterflow import CounterflowFlame, DiffusionFlame
+from simengine.flame.detailed import Mixture
+from simengine.flame.free import FreeFlame
+from simengine.flame.gas import Gas
+from simengine.flame.mechanism import MechanismError
+from simengine.flame.mechanism_yaml import load_mechanism
+from simengine.flame.solver import GridSolver, SpectralSolver
+from simengine.solve.solution import Result, SolveError
+
+METHANE = Mixture({"CH4": 1.0})
+
+
+def _t(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def gas() -> Gas:
+    return Gas(load_mechanism("methane_1step"), smoothing=1e-8)
+
+
+def _burner(gas: Gas, flux: float, fuel: str = "CH4") -> BurnerFlame:
+    mixture = Mixture({fuel: 1.0})
+    return BurnerFlame(gas=gas, mixture=mixture, phi=_t(1.0), p=_t(101325.0), T_in=_t(300.0), mass_flux=_t(flux))
+
+
+def _diffusion(gas: Gas, flux: float) -> DiffusionFlame:
+    return DiffusionFlame(
+        gas=gas,
+        mixture=METHANE,
+        p=_t(101325.0),
+        T_in=_t(300.0),
+        mass_flux_left=_t(0.5 * flux),
+        mass_flux_right=_t(flux),
+    )
+
+
+def test_burner_takes_heat_but_no_species(gas: Gas) -> None:
+    found = GridSolver().solve(_burner(gas, 0.2)).value
+    flame = found.flame
+    y, dy, z = found.problem._middle(found.state)
+    T, Y = y[..., 0], y[..., 1:]
+    lam, j = flame.diffusive_flux(T, Y, dy[..., 1:])
+    drop = 0.5 * found.problem.h * found.problem.lean * found.eigenvalue[:, None]
+    elements = (z * Y + j - drop[:, None, :, None] * dy[..., 1:]) @ (gas.mechanism.composition / gas.W[:, None])
+    # What the burner lets through is what flows everywhere; the condition is met in the middle of the first interval.
+    assert float((elements / elements[:, :, :1] - 1).abs().max()) < 2e-3
+    # The enthalpy that the burnt gas lacks was conducted into the burner.
+    lost = float((lam * dy[..., 0])[0, 0, 0])
+    h_in, h_out = gas.h(flame.T_in.expand(1), flame.Y_in), gas.h(found.y[:, -1, 0], found.y[:, -1, 1:])
+    assert float(0.2 * (h_in - h_out)) == pytest.approx(lost, rel=0.03)  # first order at the burner's surface
+    assert 1500 < float(found.field("T").max()) < float(flame.burnt()[0])
+
+
+@pytest.mark.slow
+def test_burner_with_hydrogen_is_canteras() -> None:
+    cantera = pytest.importorskip("cantera")
+    gas = Gas(load_mechanism(Path(cantera.__file__).parent / "data" / "h2o2.yaml"), smoothing=1e-8)
+    found = GridSolver().solve(_burner(gas, 0.2, "H2")).value
+    solution = cantera.Solution("h2o2.yaml")
+    solution.set_equivalence_ratio(1.0, "H2:1", "O2:1, N2:3.76")
+    solution.TP = 300.0, 101325.0
+    flame = cantera.BurnerFlame(solution, width=0.02)
+    flame.transport_model, flame.burner.mdot = "mixture-averaged", 0.2
+    flame.set_refine_criteria(ratio=3, slope=0.03, curve=0.06)
+    flame.solve(0, auto=True)
+    assert float(found.field("T").max()) == pytest.approx(max(flame.T), rel=2e-3)
+
+
+def test_diffusion_flame_burns_where_the_streams_are_stoichiometric(gas: Gas) -> None:
+    flame = _diffusion(gas, 1.0)
+    found = GridSolver().solve(flame).value
+    T, Y = found.field("T")[0], found.y[0, :, 3:]
+    assert float(T[0]) == 300.0 and float(T[-1]) == 300.0
+    assert 2000 < float(T.max()) < float(flame.burnt()[0])
+    # By the mixture fraction of carbon: the peak lies near the stoichiometric value (CH4 diffuses little faster).
+    carbon = Y / gas.W @ gas.mechanism.composition[:, gas.mechanism.elements.index("C")]
+    share = carbon / carbon[0]
+    assert float(share[T.argmax()]) == pytest.approx(flame.stoichiometric, abs=0.02)
+    assert flame.stoichiometric == pytest.approx(0.0552, rel=0.01)  # 1/(1 + 17.1)
+    assert float((Y.sum(-1) - 1).abs().max()) < 1e-9
+    both = Y[:, gas.mechanism.index("CH4")] * Y[:, gas.mechanism.index("O2")]
+    assert float(both.max()) < 1e-2  # fuel and oxygen hardly meet
+
+
+def test_too_much_strain_puts_a_flame_out(gas: Gas) -> None:
+    flame = CounterflowFlame(
+        gas=gas,
+        mixture=METHANE,
+        phi=_t(0.8),
+        p=_t(101325.0),
+        T_in=_t(300.0),
+        mass_flux_left=_t(30.0),
+        mass_flux_right=_t(30.0),
+    )
+    with pytest.raises(SolveError, match="does not burn"):
+        GridSolver().solve(flame)
+    solution = GridSolver().solve(flame, throw=False)
+    assert solution.result is Result.WRONG_BRANCH and not bool(solution.stats["burning"])
+
+
+def test_what_is_too_lean_has_no_flame(gas: Gas) -> None:
+    flame = FreeFlame(gas=gas, mixture=METHANE, phi=_t(0.1), p=_t(101325.0), T_in=_t(300.0))
+    for solver in (GridSolver(), SpectralSolver()):
+        with pytest.raises(SolveError, match=r"phi = 0.1 burns to \d+ K only"):
+            solver.solve(flame)
+        assert solver.solve(flame, throw=False).stats["obstacle"] is not None
+
+
+def test_streams_that_cannot_burn_are_refused(gas: Gas) -> None:
+    flame = DiffusionFlame(
+        gas=gas, mixture=Mixture({"N2": 1.0}), p=_t(101325.0), T_in=_t(300.0), mass_flux_left=_t(0.5)
+    )
+    with pytest.raises(MechanismError, match="one stream that needs oxygen"):
+        GridSolver().solve(flame)
