@@ -24,6 +24,7 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
 
     @func
     def combine(
+        owner: int,
         p: int,
         i: int,
         size: int,
@@ -31,10 +32,10 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
         index: wp.array(dtype=wp.int64, ndim=3),
         coefficient: wp.array(dtype=scalar, ndim=3),
     ):
-        # row i of problem p of J
+        # row i of problem p of J, whose entries are those of `owner`
         j = vec(zero)
         for a in range(size):
-            j += coefficient[p, i, a] * table[p, int(index[p, i, a])]
+            j += coefficient[p, i, a] * table[owner, int(index[p, i, a])]
         return j
 
     @kernel
@@ -44,6 +45,7 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
         columns: int,
         num_rows: int,
         size: int,
+        separate: int,  # 1: a table for each problem; 0: one for all
         # inputs, of any strides
         table: wp.array(dtype=vec, ndim=2),  # (problem, entry)
         index: wp.array(dtype=wp.int64, ndim=3),  # (problem, row, size)
@@ -57,7 +59,7 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
         p, s, group = wp.tid()
         gradient = vec(zero)
         for i in range(s * stretch, wp.min((s + 1) * stretch, num_rows)):
-            j = combine(p, i, size, table, index, coefficient)
+            j = combine(p * separate, p, i, size, table, index, coefficient)
             for b in range(group * columns, wp.min((group + 1) * columns, n)):
                 gram_out[p, s, b] += j[b] * j
             gradient += residual[p, i] * j
@@ -68,6 +70,7 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
     def accumulate_adjoint(
         # constants
         size: int,
+        separate: int,
         # inputs, of any strides
         table: wp.array(dtype=vec, ndim=2),
         index: wp.array(dtype=wp.int64, ndim=3),
@@ -82,14 +85,15 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
     ):
         """One row: its adjoint (G + G^T) j + r g, passed on to what it is made of."""
         p, i = wp.tid()
-        j = combine(p, i, size, table, index, coefficient)
+        owner = p * separate
+        j = combine(owner, p, i, size, table, index, coefficient)
         adj = residual[p, i] * adj_gradient[p]
         for b in range(n):
             adj += j[b] * adj_gram[p, b]
         residual_out[p, i] = wp.dot(j, adj_gradient[p])
         for a in range(size):
             entry = int(index[p, i, a])
-            coefficient_out[p, i, a] = wp.dot(table[p, entry], adj)
-            wp.atomic_add(table_out, p, entry, coefficient[p, i, a] * adj)
+            coefficient_out[p, i, a] = wp.dot(table[owner, entry], adj)
+            wp.atomic_add(table_out, owner, entry, coefficient[p, i, a] * adj)
 
     return SimpleNamespace(accumulate=accumulate, accumulate_adjoint=accumulate_adjoint)

@@ -151,7 +151,9 @@ def decompose(
     # entries of the global table that a block looks at
     lists = []
     for k in range(num):
-        parts = [everything.index[chosen[k]].flatten(), reached[k].nonzero().flatten()]
+        parts = [everything.index[chosen[k]].flatten()]
+        if pde.of_the_stitched_field:
+            parts.append(reached[k].nonzero().flatten())  # a block's part of the stitched field
         if len(conditions.index):
             parts.append(conditions.index[dealt[k]].flatten())
         parts += [touching[c] for c in range(len(pairs)) if k in pairs[c]]

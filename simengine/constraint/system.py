@@ -1,4 +1,4 @@
-"""The least-squares problems of the layer, as the iteration and the adjoint see them."""
+"""The least-squares problems of the layer, as the iteration and the adjoints see them."""
 
 import dataclasses
 from typing import Any
@@ -9,6 +9,7 @@ from simengine.constraint.blocks import Blocks
 from simengine.constraint.pde import AbstractPDE
 from simengine.constraint.rows import ExpertRows, Tensors
 from simengine.ops.normal_equations import normal_equations
+from simengine.ops.table_product import add_outer, table_sums
 from simengine.solve.conjugate_gradients import conjugate_gradients
 from simengine.solve.gram import AbstractGram, BlockBandedGram, DenseGram, Linearisation
 from simengine.solve.schur import SchurGram
@@ -21,18 +22,18 @@ class _Point:
 
     y: torch.Tensor
     which: torch.Tensor
-    tensors: Tensors
     fields: torch.Tensor
-    values: torch.Tensor
     r: torch.Tensor
+    by_values: torch.Tensor | None
     lin: Linearisation | None = None
 
 
 class ExpertSystem(ExpertRows, AbstractSystem):
     """Weights omega of K experts per problem, coupled or each a problem of its own.
 
-    y is omega, shape (problems, K n) if coupled, (samples K, n) if independent. The table is gathered per block once;
-    J is never stored. Rows of the own blocks only are held where the experts are dealt out to several processes.
+    y is omega, shape (problems, K n) if coupled, (samples K, n) if independent. Neither the Jacobian nor the table's
+    entries of a block are stored: rows are gathered where they are combined. Rows of the own blocks only are held where
+    the experts are dealt out to several processes.
 
     Args:
         pde: The equation.
@@ -40,11 +41,8 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         table: Functionals of the basis, shape (samples, entries, n), float64.
         base: Functionals of what is added to the combination of basis functions, shape (samples, entries); or None.
         parameters: Constants by name, each of shape (samples, ...).
-        coupled: Solve neighbours together, with interface rows.
-        condition_weight: Weight of initial and boundary conditions.
-        interface_weight: Weight of interface rows.
-        ridge: Weight of omega itself.
-        shard: The part of this process.
+        options: `coupled`, solve neighbours together, with interface rows; `condition_weight`, of initial and boundary
+            conditions; `interface_weight`; `ridge`, weight of omega itself; `shard`, the part of this process.
     """
 
     once_differentiable = "the hard-constraint layer is once differentiable: do without second derivatives"
@@ -59,24 +57,23 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         **options: Any,
     ) -> None:
         super().__init__(pde, blocks, table, base, parameters, **options)
-        self.gram: AbstractGram = (
-            DenseGram()
-            if self.experts == 1
-            else BlockBandedGram()
-            if self.chain
-            else SchurGram(self.experts, self._distinct)
-        )
-        self.solution = self.tensors[0].new_zeros(0)  # where the last solve ended
+        self._distinct = sorted({(min(pair), max(pair)) for pair in self.pairs})
+        self.gram: AbstractGram = DenseGram()
+        if self.experts > 1:
+            self.gram = BlockBandedGram() if self.chain else SchurGram(self.experts, self._distinct)
+        self.solution = table.new_zeros(0)  # where the last solve ended
         self._point: _Point | None = None
         self._gradient: tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]] | None = None
+        self._places = self._entries.gather(1, self._index.mT.flatten(1)).reshape(self._index.mT.shape).mT
+        fixed = self._conditions.index
+        self._fixed_places = self._entries.gather(1, fixed.mT.flatten(1)).reshape(fixed.mT.shape).mT
         with torch.no_grad():
             self._pair_grams, self._constant = self._constant_grams()
 
     # -- what the iteration asks for ----------------------------------------------------------------------------------
 
-    def _take(self, which: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        kept = self.tensors if len(which) == len(self.tensors[0]) else tuple(t[which] for t in self.tensors)
-        return tuple(t.detach() for t in kept)
+    def _held_tensors(self) -> tuple[torch.Tensor, ...]:
+        return tuple(t.detach() for t in self.tensors)
 
     def _at(self, y: torch.Tensor, which: torch.Tensor) -> _Point:
         """Residuals at y; those of the last call where nothing has changed."""
@@ -84,23 +81,18 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         if last is not None and torch.equal(last.which, which) and torch.equal(last.y, y):
             return last
         self._point = None  # two of them at a time would be the peak of memory
-        tensors = self._take(which)
+        tensors = self._held_tensors()
         with torch.no_grad():
-            fields = self._whole(self._own_fields(y, tensors))
-            rows = self._selected(self._rows, which)
-            values = self._look_up(fields, rows.index)
-        with torch.enable_grad():
-            values = values.detach().requires_grad_()
-            r = self._local(values, rows.data, tensors)
-        self._point = _Point(y, which, tensors, fields, values, r)
+            fields = self._whole(self._own_fields(y, tensors, which))
+            self._point = _Point(y, which, fields, *self._evaluated(None, fields, tensors, which))
         return self._point
 
     def cost(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         """1/2 |r|^2 of all rows."""
         point = self._at(y, which)
         with torch.no_grad():
-            conditions = self._condition_rows(point.fields, point.tensors, which)
-            squares = point.r.detach().square().sum(dim=-1) + conditions.square().sum(dim=-1)
+            conditions = self._condition_rows(point.fields, self._held_tensors(), which)
+            squares = point.r.square().sum(dim=-1) + conditions.square().sum(dim=-1)
             squares = squares + self.ridge**2 * self._omega(point.y).square().sum(dim=-1)
             total = self._shard.join(squares, self._sizes).sum(dim=1)
             omega = point.y.reshape(len(y), self.experts, self.size)
@@ -117,14 +109,15 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         """
         point = self._at(y, which)
         if point.lin is None:
-            coefficient = torch.autograd.grad(point.r, point.values, torch.ones_like(point.r))[0]
+            tensors = self._held_tensors()
             with torch.no_grad():
-                conditions = self._condition_rows(point.fields, point.tensors, which)
-                point.lin = self._assemble(point.y, point.r.detach(), coefficient, conditions, point.tensors, which)
-            point.r = point.r.detach()  # its graph has served
+                conditions = self._condition_rows(point.fields, tensors, which)
+                assert point.by_values is not None
+                point.lin = self._assemble(point.y, point.r, point.by_values, conditions, which)
+                point.by_values = None
             if self._stitched is not None:
-                by_fields = self._field_gradient(point.y, point.tensors, which)[1].detach()
-                own = self._to_weights(by_fields, point.tensors) + self.ridge**2 * self._omega(point.y)
+                by_fields = self._field_gradient(point.y, tensors, which)[1].detach()
+                own = self._to_weights(by_fields, tensors, which) + self.ridge**2 * self._omega(point.y)
                 point.lin["gradient"] = self._add_interfaces(own, point.y, which)
         return point.lin
 
@@ -132,17 +125,17 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         self,
         y: torch.Tensor,
         r: torch.Tensor,
-        coefficient: torch.Tensor,
+        by_values: torch.Tensor,
         conditions: torch.Tensor,
-        tensors: Tensors,
         which: torch.Tensor,
     ) -> Linearisation:
-        rows, fixed = self._selected(self._rows, which), self._selected(self._conditions, which)
-        weights = self._condition_weight_of(which).unsqueeze(-1) * fixed.data[0]
+        table, places = self.tensors[0].detach(), self._blocks(self._places, which)
+        fixed, weights = self._blocks(self._fixed_places, which), self._condition_coefficients(which)
         grams, gradients = [], []
-        for p in range(len(which)):
-            gram, gradient = normal_equations(tensors[0][p], rows.index[p], coefficient[p], r[p])
-            _, more = normal_equations(tensors[0][p], fixed.index[p], weights[p], conditions[p])
+        for p, sample in enumerate(self._sample(which).tolist()):
+            shared = table[sample : sample + 1]
+            gram, gradient = normal_equations(shared, places[p], by_values[p], r[p])
+            _, more = normal_equations(shared, fixed[p], weights[p], conditions[p])
             grams.append(gram)
             gradients.append(gradient + more)
         blocks = self._shard.join(torch.stack(grams), self._sizes) + self._constant["blocks"][which]
@@ -154,6 +147,10 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         if self.experts == 1:
             return {**lin, "gram": blocks[:, 0]}
         return {**lin, **{name: value[which] for name, value in self._constant.items()}, "blocks": blocks}
+
+    def _condition_coefficients(self, which: torch.Tensor) -> torch.Tensor:
+        weight = self._blocks(self._condition_weight, which).unsqueeze(-1)
+        return weight * self._blocks(self._conditions.data[0], which)
 
     def _add_interfaces(self, own: torch.Tensor, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         """J^T r, shape (p, K n), from that of the blocks held and the interface rows."""
@@ -169,22 +166,22 @@ class ExpertSystem(ExpertRows, AbstractSystem):
 
     def _constant_grams(self) -> tuple[torch.Tensor, Linearisation]:
         """Per pair w^2 T^T T of its interface rows, shape (p, c, n, n), and J^T J of all linear rows."""
-        tensors, n = [t.detach() for t in self.tensors], self.size
-        problems, which = len(tensors[0]), torch.arange(len(tensors[0]), device=tensors[0].device)
-        fixed, weight = self._selected(self._conditions, which), self._condition_weight_of(which)
-        none = torch.zeros_like(weight)
+        table, n = self.tensors[0].detach(), self.size
+        which = torch.arange(self.problems, device=table.device)
+        fixed, weights = self._blocks(self._fixed_places, which), self._condition_coefficients(which)
+        none = torch.zeros_like(weights[..., 0])
         grams = [
-            normal_equations(tensors[0][p], fixed.index[p], weight[p].unsqueeze(-1) * fixed.data[0][p], none[p])[0]
-            for p in range(problems)
+            normal_equations(table[sample : sample + 1], fixed[p], weights[p], none[p])[0]
+            for p, sample in enumerate(self._sample(which).tolist())
         ]
         eye = torch.eye(n, dtype=none.dtype, device=none.device)
         blocks = self._shard.join(torch.stack(grams), self._sizes) + self.ridge**2 * eye
-        pair_grams = none.new_zeros(problems, len(self.pairs), n, n)
-        for k, c in enumerate(self._mine):
-            weighted = self._touching_weight[k].unsqueeze(-1) * tensors[2 + k]
+        pair_grams = none.new_zeros(self.problems, len(self.pairs), n, n)
+        for c, place, weight in zip(self._mine, self._touching, self._touching_weight, strict=True):
+            weighted = weight.unsqueeze(-1) * table.index_select(1, place)
             pair_grams[:, c] = weighted.mT @ weighted
         pair_grams = self._shard.total(pair_grams)
-        off = none.new_zeros(problems, len(self._distinct), n, n)
+        off = none.new_zeros(self.problems, len(self._distinct), n, n)
         for c, (a, b) in enumerate(self.pairs):
             blocks[:, a] += pair_grams[:, c]
             blocks[:, b] += pair_grams[:, c]
@@ -198,20 +195,17 @@ class ExpertSystem(ExpertRows, AbstractSystem):
 
         It needs no start in omega: the rows are linearised about values, not about a combination of basis functions.
         """
-        which = torch.arange(len(self.tensors[0]), device=self.tensors[0].device)
-        tensors = self._take(which)
-        y = tensors[0].new_zeros(len(which), self.experts * self.size)
+        tensors = self._held_tensors()
+        which = torch.arange(self.problems, device=tensors[0].device)
+        y = tensors[0].new_zeros(self.problems, self.experts * self.size)
         rows = self._selected(self._rows, which)
-        with torch.enable_grad():
-            values = self.pde.reference_values(rows.data, self._parameters(tensors)).to(y)
-            values = values.detach().expand(rows.index.shape).clone().requires_grad_()
-            r = self._local(values, rows.data, tensors)
-            coefficient = torch.autograd.grad(r.sum(), values)[0]
         with torch.no_grad():
+            values = self.pde.reference_values(rows.data, self._parameters(tensors, which)).to(y)
+            r, by_values = self._evaluated(values, None, tensors, which)
             # r(u) = r(v) + r'(v) (u - v) with u = base + T omega, at omega = 0
-            base = self._whole(tensors[1])
-            r = r.detach() + (coefficient * (self._look_up(base, rows.index) - values)).sum(dim=-1)
-            lin = self._assemble(y, r, coefficient, self._condition_rows(base, tensors, which), tensors, which)
+            base = self._whole(self._base_fields(tensors, which))
+            r += (by_values * (self._look_up(base, rows.index) - values)).sum(dim=-1)
+            lin = self._assemble(y, r, by_values, self._condition_rows(base, tensors, which), which)
             step = self.gram.solve(lin, y.new_full((len(which),), 1e-12), -lin["gradient"])
         return torch.where(step.isfinite(), step, 0.0)
 
@@ -225,68 +219,86 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         z = y if y.requires_grad else y.detach().requires_grad_()
         return torch.autograd.grad(self._cost(z, tensors, which).sum(), z, create_graph=True)[0]
 
-    def _to_weights(self, by_fields: torch.Tensor, tensors: Tensors) -> torch.Tensor:
+    def _to_weights(self, by_fields: torch.Tensor, tensors: Tensors, which: torch.Tensor) -> torch.Tensor:
         """T^T a, shape (p, held, n)."""
-        return (tensors[0].mT @ by_fields.unsqueeze(-1)).squeeze(-1)
+        out = by_fields.new_empty(*by_fields.shape[:2], self.size)
+        for place, sample, entries in self._groups(which):
+            out[place] = table_sums(tensors[0], entries, by_fields[place], sample)
+        return out
 
     def _field_gradient(
         self, y: torch.Tensor, tensors: Tensors, which: torch.Tensor, *, create_graph: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
         """Own fields f, d(cost of equations and conditions)/df, and the parameters as leaves of its graph."""
+        held = [t.detach() for t in tensors]
+        with torch.no_grad():
+            fields = self._own_fields(y.detach(), held, which)
         with torch.enable_grad():
-            fields = self._own_fields(y.detach(), [t.detach() for t in tensors]).requires_grad_()
-            constants = [t.detach().requires_grad_(t.requires_grad) for t in tensors[self._first_parameter :]]
-            leaves = [*tensors[: self._first_parameter], *constants]
-            cost = self._field_costs(self._whole(fields), leaves, which).sum()
+            fields = fields.requires_grad_()
+            constants = [t.detach().requires_grad_(t.requires_grad) for t in tensors[2:]]
+            cost = self._field_costs(self._whole(fields), [*held[:2], *constants], which).sum()
             return fields, torch.autograd.grad(cost, fields, create_graph=create_graph)[0], constants
 
     def solve_hessian(self, y: torch.Tensor, b: torch.Tensor, tensors: Tensors, *, gauss_newton: bool) -> torch.Tensor:
         """Conjugate gradients on the exact Hessian, preconditioned by the factors of J^T J; once differentiable."""
         which = torch.arange(len(y), device=y.device)
-        lin = self.linearise(y.detach(), which)
-        none = torch.zeros(len(y), dtype=y.dtype, device=y.device)
-        b, held = b.detach(), [t.detach() for t in tensors]
-        self._gradient = None
-        if gauss_newton:
-            return self.gram.solve(lin, none, b)
-        self._gradient = fields, gradient, _ = self._field_gradient(y, tensors, which, create_graph=True)
+        with torch.no_grad():
+            lin = self.linearise(y.detach(), which)
+            none, b = torch.zeros(len(y), dtype=y.dtype, device=y.device), b.detach()
+            self._gradient = None
+            if gauss_newton:
+                return self.gram.solve(lin, none, b)
+            return conjugate_gradients(
+                lambda v: self.hessian_product(y, v, tensors), b, precondition=lambda v: self.gram.solve(lin, none, v)
+            )
 
-        def product(v: torch.Tensor) -> torch.Tensor:
-            with torch.no_grad():
-                along = self._own_fields(v, held, base=False)
-            bent = torch.autograd.grad(gradient, fields, along, retain_graph=True)[0]
-            with torch.no_grad():
-                own = self._to_weights(bent, held) + self.ridge**2 * self._omega(v)
-                return self._add_interfaces(own, v, which)
-
-        return conjugate_gradients(product, b, precondition=lambda v: self.gram.solve(lin, none, v))
+    def hessian_product(self, y: torch.Tensor, v: torch.Tensor, tensors: Tensors) -> torch.Tensor:
+        """H v, through the fields: T^T (d^2 cost/df^2) T v, and the linear rows."""
+        which, held = torch.arange(len(y), device=y.device), [t.detach() for t in tensors]
+        if self._gradient is None:
+            self._gradient = self._field_gradient(y, tensors, which, create_graph=True)
+        fields, gradient, _ = self._gradient
+        with torch.no_grad():
+            along = self._own_fields(v.detach(), held, which, base=False)
+        bent = torch.autograd.grad(gradient, fields, along, retain_graph=True)[0]
+        with torch.no_grad():
+            own = self._to_weights(bent, held, which) + self.ridge**2 * self._omega(v)
+            return self._add_interfaces(own, v, which)
 
     def pull_back(
         self, y: torch.Tensor, v: torch.Tensor, tensors: Tensors, *, differentiable: bool
     ) -> tuple[torch.Tensor | None, ...]:
         """-v . dF/dtheta from gradients by the fields alone: with a = d cost/d f, that by T is a v^T + a' omega^T."""
         which, y, v = torch.arange(len(y), device=y.device), y.detach(), v.detach()
-        made = self._gradient or self._field_gradient(y, tensors, which, create_graph=True)
-        fields, gradient, constants = made
+        fields, gradient, constants = self._gradient or self._field_gradient(y, tensors, which, create_graph=True)
         self._gradient, held = None, [t.detach() for t in tensors]
-        along = self._own_fields(v, held, base=False)
+        with torch.no_grad():
+            along = self._own_fields(v, held, which, base=False)
         wanted = [t for t in constants if t.requires_grad]
         bent, *by_constants = torch.autograd.grad(gradient, [fields, *wanted], along, allow_unused=True)
-        found: list[torch.Tensor | None] = [None] * len(tensors)
-        if tensors[0].requires_grad:
-            columns = torch.stack([gradient.detach(), bent], dim=-1)
-            found[0] = torch.matmul(columns, torch.stack([self._omega(-v), self._omega(-y)], dim=-2))
-        if tensors[1].requires_grad:
-            found[1] = -bent
-        omega, change = y.reshape(len(y), self.experts, self.size), v.reshape(len(v), self.experts, self.size)
-        for k, c in enumerate(self._mine):
-            if tensors[2 + k].requires_grad:
-                a, b = self.pairs[c]
-                sides = torch.stack([omega[:, a] - omega[:, b], change[:, a] - change[:, b]], dim=-1)  # (p, n, 2)
-                jumps = self._touching_weight[k].square().unsqueeze(-1) * (held[2 + k] @ sides)
-                found[2 + k] = -(jumps @ sides.flip(-1).mT)
-        for k, t in enumerate(constants):
-            if t.requires_grad:
-                value = by_constants.pop(0)
-                found[self._first_parameter + k] = None if value is None else -value
+        gradient, found = gradient.detach(), []
+        with torch.no_grad():
+            by_table = by_base = None
+            if tensors[0].requires_grad:
+                by_table = torch.zeros_like(held[0], memory_format=torch.contiguous_format)
+                for place, sample, entries in self._groups(which):
+                    add_outer(by_table, entries, gradient[place], self._omega(-v)[place], sample)
+                    add_outer(by_table, entries, bent[place], self._omega(-y)[place], sample)
+                self._add_interface_tables(by_table, y, v)
+            if tensors[1].requires_grad:
+                flat = self._blocks(self._entries, which).reshape(len(held[1]), -1)
+                by_base = torch.zeros_like(held[1]).scatter_add(1, flat, -bent.reshape(flat.shape))
+            found = [by_table, by_base]
+            for t in constants:
+                value = by_constants.pop(0) if t.requires_grad else None
+                found.append(None if value is None else -value)
         return tuple(found)
+
+    def _add_interface_tables(self, by_table: torch.Tensor, y: torch.Tensor, v: torch.Tensor) -> None:
+        """The part of interface rows, e = b . d with d = omega_a - omega_b: -w^2 (e dd^T + de d^T)."""
+        omega, change = (value.reshape(len(value), self.experts, self.size) for value in (y, v))
+        for c, place, weight in zip(self._mine, self._touching, self._touching_weight, strict=True):
+            a, b = self.pairs[c]
+            sides = torch.stack([omega[:, a] - omega[:, b], change[:, a] - change[:, b]], dim=-1)  # (p, n, 2)
+            jumps = weight.square().unsqueeze(-1) * (self.tensors[0].detach().index_select(1, place) @ sides)
+            by_table.index_add_(1, place, jumps @ sides.flip(-1).mT, alpha=-1)

@@ -21,7 +21,7 @@ class _NormalEquations(torch.autograd.Function):
     def forward(
         table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor, residual: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        (p, _, n), m = table.shape, index.shape[1]
+        p, m, n = *index.shape[:2], table.shape[2]
         stretch = _STRETCH[table.device.type]
         columns = 1 if table.is_cuda else n
         stretches = -(-m // stretch)
@@ -31,7 +31,7 @@ class _NormalEquations(torch.autograd.Function):
         bridge.launch(
             kernel_module.kernels(scalar, n).accumulate,
             (p, stretches, -(-n // columns)),
-            [stretch, columns, m, index.shape[2], *_arrays(table, index, coefficient, residual)],
+            [stretch, columns, m, *_arrays(table, index, coefficient, residual)],
             [bridge.array(grams, vec), bridge.array(gradients, vec)],
             on=table,
         )
@@ -45,7 +45,7 @@ class _NormalEquations(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, adj_gram: torch.Tensor, adj_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         table, index, coefficient, residual = ctx.saved_tensors
-        (p, _, n), m = table.shape, index.shape[1]
+        p, m, n = *index.shape[:2], table.shape[2]
         adj_table = torch.zeros_like(table, memory_format=torch.contiguous_format)
         adj_coefficient, adj_residual = torch.empty_like(coefficient), torch.empty_like(residual)
         scalar = bridge.scalar(table)
@@ -55,7 +55,6 @@ class _NormalEquations(torch.autograd.Function):
             kernel_module.kernels(scalar, n).accumulate_adjoint,
             (p, m),
             [
-                index.shape[2],
                 *_arrays(table, index, coefficient, residual),
                 bridge.array(both_sides, vec),
                 bridge.array(adj_gradient, vec),
@@ -76,10 +75,15 @@ class _NormalEquations(torch.autograd.Function):
 
 
 def _arrays(table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor, residual: torch.Tensor) -> list[Any]:
-    """Views; only an entry of the table has to lie in one piece."""
+    """Size of a row, whether each problem has a table, and views; only an entry of the table has to be in one piece."""
     vec = wp.types.vector(table.shape[2], bridge.scalar(table))
     table = table if table.stride(2) == 1 else table.contiguous()
-    return [bridge.array(table, vec), *(bridge.array(value) for value in (index, coefficient, residual))]
+    return [
+        index.shape[2],
+        int(len(table) > 1),
+        bridge.array(table, vec),
+        *(bridge.array(value) for value in (index, coefficient, residual)),
+    ]
 
 
 def _jacobian(table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor) -> torch.Tensor:
@@ -126,7 +130,7 @@ def normal_equations(
     differentiable. On a CPU the bits repeat.
 
     Args:
-        table: Linear functionals of the basis functions, float32 or float64, shape (p, q, n).
+        table: Linear functionals of the basis functions, float32 or float64, shape (p, q, n), or (1, q, n) for all.
         index: Entries of the table that a row combines, int64, shape (p, m, s).
         coefficient: Their weights, shape (p, m, s).
         residual: Shape (p, m).
@@ -137,9 +141,10 @@ def normal_equations(
     Raises:
         ValueError: Shapes or types do not fit one another, or an index lies outside the table.
     """
-    if table.ndim != 3 or index.ndim != 3 or index.dtype != torch.int64 or len(index) != len(table):
+    if table.ndim != 3 or index.ndim != 3 or index.dtype != torch.int64 or len(table) not in (1, len(index)):
         raise ValueError(
-            f"table (p, q, n), index (p, m, s) of int64: got {tuple(table.shape)}, {tuple(index.shape)}, {index.dtype}"
+            "table (p or 1, q, n), index (p, m, s) of int64: "
+            f"got {tuple(table.shape)}, {tuple(index.shape)}, {index.dtype}"
         )
     if coefficient.shape != index.shape or residual.shape != index.shape[:2]:
         raise ValueError(
@@ -152,11 +157,12 @@ def normal_equations(
             f"{residual.dtype}"
         )
     if index.numel() == 0:
-        return table.new_zeros(len(table), table.shape[2], table.shape[2]), table.new_zeros(len(table), table.shape[2])
+        return table.new_zeros(len(index), table.shape[2], table.shape[2]), table.new_zeros(len(index), table.shape[2])
     low, high = torch.aminmax(index)
     if int(low) < 0 or int(high) >= table.shape[1]:
         raise ValueError(f"index: expected entries from 0 to {table.shape[1] - 1}, got {int(low)} to {int(high)}")
     if bridge.backend("warp", on=table) == "reference":
         return reference(table, index, coefficient, residual)
-    function = _NormalEquations if table.shape[2] <= MAX_COLUMNS else _Gathered
-    return function.apply(table, index, coefficient, residual)
+    if table.shape[2] <= MAX_COLUMNS:
+        return _NormalEquations.apply(table, index, coefficient, residual)
+    return _Gathered.apply(table.expand(len(index), -1, -1), index, coefficient, residual)

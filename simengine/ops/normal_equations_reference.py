@@ -9,7 +9,7 @@ def normal_equations(
     """Normal matrix and right-hand side of problems whose Jacobian rows are J_i = sum_a coefficient_ia table[index_ia].
 
     Args:
-        table: Linear functionals of the basis functions, shape (p, q, n).
+        table: Linear functionals of the basis functions, shape (p, q, n), or (1, q, n) for all.
         index: Entries of the table that a row combines, int64, shape (p, m, s).
         coefficient: Their weights, shape (p, m, s).
         residual: Shape (p, m).
@@ -18,7 +18,7 @@ def normal_equations(
         J^T J, shape (p, n, n), and J^T r, shape (p, n).
     """
     grams, gradients = [], []
-    for rows, where, weight, r in zip(table, index, coefficient, residual, strict=True):
+    for rows, where, weight, r in zip(table.expand(len(index), -1, -1), index, coefficient, residual, strict=True):
         j = (weight.unsqueeze(-1) * rows[where]).sum(dim=1)
         grams.append(j.mT @ j)
         gradients.append(j.mT @ r)

@@ -89,9 +89,7 @@ class ImplicitAdjoint(AbstractAdjoint):
 
     @staticmethod
     def _warn(system: AbstractCondition, y: torch.Tensor, v: torch.Tensor, grad_y: torch.Tensor, tensors: Any) -> None:
-        with torch.enable_grad():
-            z = y.detach().requires_grad_()
-            product = torch.autograd.grad((v * system.optimality(z, [t.detach() for t in tensors])).sum(), z)[0]
+        product = system.hessian_product(y, v, tensors)
         off = (product - grad_y).norm(dim=1) / grad_y.norm(dim=1).clamp_min(torch.finfo(y.dtype).tiny)
         if bool((off > 1e-3).any()):
             warnings.warn(

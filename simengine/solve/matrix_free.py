@@ -68,7 +68,7 @@ class MatrixFreeSystem(FunctionSystem):
         everyone, y = torch.arange(self.batch, device=y.device), y.detach()
         with torch.no_grad():
             return conjugate_gradients(
-                lambda v: self.gram_product(y, v, everyone) if gauss_newton else self._hessian_product(y, v, tensors),
+                lambda v: self.gram_product(y, v, everyone) if gauss_newton else self._jvp_of_optimality(y, v, tensors),
                 b.detach().double(),
                 precondition=lambda v: v,
                 tolerance=self.options.tolerance,

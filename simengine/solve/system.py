@@ -51,6 +51,13 @@ class AbstractCondition(abc.ABC):
     ) -> torch.Tensor:
         """H^-1 b, shape (b, n), with H = J^T J + sum_i r_i Hess r_i, or J^T J alone; NaN where singular."""
 
+    def hessian_product(self, y: torch.Tensor, v: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """H v, shape (b, n)."""
+        with torch.enable_grad():
+            z = y.detach().requires_grad_()
+            total = (v.detach() * self.optimality(z, [t.detach() for t in tensors])).sum()
+            return torch.autograd.grad(total, z)[0]
+
     def pull_back(
         self, y: torch.Tensor, v: torch.Tensor, tensors: Sequence[torch.Tensor], *, differentiable: bool
     ) -> tuple[torch.Tensor | None, ...]:
@@ -271,13 +278,13 @@ class FunctionSystem(AbstractSystem):
             if gauss_newton:
                 return self.gram.solve(lin, none, b)
             return conjugate_gradients(
-                lambda v: self._hessian_product(y.detach(), v, tensors),
+                lambda v: self._jvp_of_optimality(y.detach(), v, tensors),
                 b,
                 precondition=lambda v: self.gram.solve(lin, none, v),
                 tolerance=max(1e-12, 10 * torch.finfo(y.dtype).eps),
             )
 
-    def _hessian_product(self, y: torch.Tensor, v: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    def _jvp_of_optimality(self, y: torch.Tensor, v: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         def one(y: torch.Tensor, v: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
             return torch.func.jvp(lambda z: self._optimality_one(z, *tensors), (y,), (v,))[1]
 

@@ -71,6 +71,20 @@ def test_bad_input() -> None:
         normal_equations(table.float(), index, coefficient, residual)
 
 
+@pytest.mark.parametrize("n", [5, MAX_COLUMNS + 1])
+def test_one_table_for_all_problems(n: int) -> None:
+    table, index, coefficient, residual = problem(30, n=n)
+    one = table[:1].clone().requires_grad_()
+    many = one.detach().expand(3, -1, -1).clone().requires_grad_()
+    found = [normal_equations(leaf, index, coefficient, residual) for leaf in (one, many)]
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+    gradients = [
+        torch.autograd.grad(out[0].sum() + out[1].sum(), leaf)[0] for out, leaf in zip(found, (one, many), strict=True)
+    ]
+    assert torch.allclose(gradients[0], gradients[1].sum(dim=0, keepdim=True), rtol=1e-12, atol=1e-12)
+
+
 def test_no_problems() -> None:
     table, index, coefficient, residual = problem(3)
     gram, gradient = normal_equations(table[:0], index[:0], coefficient[:0], residual[:0])

@@ -1,0 +1,67 @@
+"""Kernels for combinations of table entries by the weights of blocks: f = T omega, T^T a, and outer products.
+
+T has the rows t[entries_ke] of block k; it is read where it lies and never copied.
+"""
+
+import functools
+from types import SimpleNamespace
+
+import warp as wp
+
+
+@functools.cache
+def kernels(scalar: type, n: int) -> SimpleNamespace:
+    """The kernels for wp.float32 or wp.float64 and entries of n numbers."""
+    module = wp.get_module(f"simengine.kernels.table_product.{scalar.__name__}.{n}")
+    module.options.update(enable_backward=False, max_unroll=16)
+    kernel = functools.partial(wp.kernel, module=module, enable_backward=False)
+
+    vec = wp.types.vector(n, scalar)
+    zero = wp.constant(scalar(0.0))
+
+    @kernel
+    def products(
+        # inputs
+        table: wp.array(dtype=vec, ndim=2),  # (sample, entry)
+        entries: wp.array(dtype=wp.int64, ndim=2),  # (block, e)
+        sample: wp.array(dtype=wp.int64),  # (problem,)
+        omega: wp.array(dtype=vec, ndim=2),  # (problem, block)
+        # outputs
+        fields_out: wp.array(dtype=scalar, ndim=3),  # (problem, block, e)
+    ):
+        p, k, e = wp.tid()
+        fields_out[p, k, e] = wp.dot(table[int(sample[p]), int(entries[k, e])], omega[p, k])
+
+    @kernel
+    def sums(
+        # constants
+        stretch: int,
+        count: int,
+        # inputs
+        table: wp.array(dtype=vec, ndim=2),
+        entries: wp.array(dtype=wp.int64, ndim=2),
+        sample: wp.array(dtype=wp.int64),
+        fields: wp.array(dtype=scalar, ndim=3),
+        # outputs
+        omega_out: wp.array(dtype=vec, ndim=3),  # (problem, block, stretch)
+    ):
+        p, k, s = wp.tid()
+        total = vec(zero)
+        for e in range(s * stretch, wp.min((s + 1) * stretch, count)):
+            total += fields[p, k, e] * table[int(sample[p]), int(entries[k, e])]
+        omega_out[p, k, s] = total
+
+    @kernel
+    def outer(
+        # inputs
+        entries: wp.array(dtype=wp.int64, ndim=2),
+        sample: wp.array(dtype=wp.int64),
+        fields: wp.array(dtype=scalar, ndim=3),
+        omega: wp.array(dtype=vec, ndim=2),
+        # outputs
+        table_out: wp.array(dtype=vec, ndim=2),  # added to
+    ):
+        p, k, e = wp.tid()
+        wp.atomic_add(table_out, int(sample[p]), int(entries[k, e]), fields[p, k, e] * omega[p, k])
+
+    return SimpleNamespace(products=products, sums=sums, outer=outer)
