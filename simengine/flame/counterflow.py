@@ -285,11 +285,8 @@ class DiffusionFlame(CounterflowFlame):
             knots = knots.to(torch.float64)
             T_knots, Y_knots = self._mixed(knots)
             ends = torch.tensor([0, -1])
-            pure = (
-                torch.stack((self.Y_right, self.Y_in[0])),
-                torch.stack((self.T_right.expand(b)[0], self.T_in.expand(b)[0])),
-            )
-            Y_knots[ends], T_knots[ends] = pure
+            Y_knots[ends] = torch.stack((self.Y_right, self.Y_in[0]))
+            T_knots[ends] = torch.stack((self.T_right.expand(b)[0], self.T_in.expand(b)[0]))
         k = torch.searchsorted(knots, share.contiguous()).clamp(1, len(knots) - 1)
         w = (share - knots[k - 1]) / (knots[k] - knots[k - 1])
         T = T_knots[k - 1] + (T_knots[k] - T_knots[k - 1]) * w

@@ -126,7 +126,7 @@ class AbstractFlameSolver(abc.ABC):
             problem, solved = self._cold(fixed)
         else:
             problem = start.problem.of(fixed)
-            solved = newton(problem, start.state.detach(), tolerance=self.tolerance, max_iterations=self.max_iterations)
+            solved = self._newton(problem, start.state.detach())
         total = int(solved.stats["num_iterations"])
         while True:
             state, result = solved.value, solved.result
@@ -140,12 +140,7 @@ class AbstractFlameSolver(abc.ABC):
             y, z = problem.unpack(state)
             fine_y = problem.mesh.interpolate(y, finer.mesh.x.flatten(1)).reshape(*finer.mesh.x.shape, y.shape[-1])
             problem = finer.near(fine_y, z[:, 0, 0, 0])
-            solved = newton(
-                problem,
-                problem.pack(fine_y, z[:, 0, 0, 0]),
-                tolerance=self.tolerance,
-                max_iterations=self.max_iterations,
-            )
+            solved = self._newton(problem, problem.pack(fine_y, z[:, 0, 0, 0]))
             total += int(solved.stats["num_iterations"])
         with torch.no_grad():
             factors = problem.linearise(state)[1].factor()
@@ -168,6 +163,9 @@ class AbstractFlameSolver(abc.ABC):
         if throw and result is Result.WRONG_BRANCH:
             raise SolveError(_went_out(flame, ~lost), solution)
         return solution.check(type(flame).__name__) if throw else solution
+
+    def _newton(self, problem: AbstractFlameProblem, state: torch.Tensor) -> Solution[torch.Tensor]:
+        return newton(problem, state, tolerance=self.tolerance, max_iterations=self.max_iterations)
 
     def _none(self, flame: AbstractFlame, obstacle: str, throw: bool) -> Solution[FlameSolution]:
         """The answer where there can be no flame: the first guess, marked as wrong."""
@@ -194,7 +192,7 @@ class AbstractFlameSolver(abc.ABC):
         edges = self.first_edges(flame)
         anchor = self.anchor(flame, edges)
         problem, state = self._start(flame, self.problem(flame, edges, anchor))
-        solved = newton(problem, state, tolerance=self.tolerance, max_iterations=self.max_iterations)
+        solved = self._newton(problem, state)
         for other in flame.alternatives():
             found = solved.stats["converged"] & flame.burning(problem.unpack(solved.value)[0].flatten(1, 2))
             if bool(found.all()):
@@ -203,7 +201,7 @@ class AbstractFlameSolver(abc.ABC):
             problem, fresh = self._start(other, self.problem(flame, edges, anchor))
             state = torch.where(found[:, None, None], solved.value, fresh)
             before = solved.stats["num_iterations"]
-            solved = newton(problem, state, tolerance=self.tolerance, max_iterations=self.max_iterations)
+            solved = self._newton(problem, state)
             solved.stats["num_iterations"] += before
         return problem, solved
 
