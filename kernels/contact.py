@@ -227,6 +227,7 @@ def functions(real):
 
     @wp.func(module=module)
     def interior(ijk: wp.vec3i, size: wp.vec3i, thickness: int, kinds: wp.array2d(dtype=int)):
+        # a node that nothing touches: there is no body, and no face is near
         ok = bool(kinds.shape[0] == 0)
         for a in range(3):
             if ijk[a] < thickness or ijk[a] > size[a] - thickness:
@@ -246,11 +247,9 @@ def functions(real):
         field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
     ):
-        out = u
-        if not interior(ijk, size, thickness, kinds):
-            row = wp.min(step, table.shape[0] - 1)
-            out = boundary_stages(u, 6 + kinds.shape[0], ijk, size, dx, row, faces, thickness, kinds, field, table)
-        return out
+        # after all contacts of a node that is not interior
+        row = wp.min(step, table.shape[0] - 1)
+        return boundary_stages(u, 6 + kinds.shape[0], ijk, size, dx, row, faces, thickness, kinds, field, table)
 
     @wp.func(module=module, inline=False)
     def boundary_adjoint(
@@ -269,27 +268,27 @@ def functions(real):
     ):
         # cotangent of u; adds those of frictions and bodies to table_bar
         u_bar = out_bar
-        if not interior(ijk, size, thickness, kinds):
-            row = wp.min(step, table.shape[0] - 1)
-            x = vec3(real(ijk[0]), real(ijk[1]), real(ijk[2])) * dx
-            k = 5 + kinds.shape[0]
-            while k >= 0:
-                if k < 6:
-                    mode = face_mode(k, ijk, size, thickness, faces)
-                    if mode > 0:
-                        before = boundary_stages(u, k, ijk, size, dx, row, faces, thickness, kinds, field, table)
-                        u_bar, _n_bar, mu_bar = contact_adjoint(before, face_normal(k), mode, table[row, 0, k], u_bar)
-                        wp.atomic_add(table_bar, row, 0, k, wp.float64(mu_bar))
-                else:
+        row = wp.min(step, table.shape[0] - 1)
+        x = vec3(real(ijk[0]), real(ijk[1]), real(ijk[2])) * dx
+        k = 5 + kinds.shape[0]
+        while k >= 0:
+            if k < 6:
+                mode = face_mode(k, ijk, size, thickness, faces)
+                if mode > 0:
                     before = boundary_stages(u, k, ijk, size, dx, row, faces, thickness, kinds, field, table)
-                    u_bar = collide_adjoint(before, u_bar, x, row, k - 5, kinds, field, table, table_bar)
-                k -= 1
+                    u_bar, _n_bar, mu_bar = contact_adjoint(before, face_normal(k), mode, table[row, 0, k], u_bar)
+                    wp.atomic_add(table_bar, row, 0, k, wp.float64(mu_bar))
+            else:
+                before = boundary_stages(u, k, ijk, size, dx, row, faces, thickness, kinds, field, table)
+                u_bar = collide_adjoint(before, u_bar, x, row, k - 5, kinds, field, table, table_bar)
+            k -= 1
         return u_bar
 
     return SimpleNamespace(
         vec3=vec3,
         mat33=mat33,
         acceleration=acceleration,
+        interior=interior,
         boundary_velocity=boundary_velocity,
         boundary_adjoint=boundary_adjoint,
     )

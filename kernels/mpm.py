@@ -3,13 +3,18 @@
 Particle arrays that vary in time are two-dimensional, (slots, n): a kernel reads slot `clock[0]` and writes slot
 `clock[1]`, so that the same captured launches serve every step; `clock[2]` is the number of the step. Grid arrays are
 flat, one vec4 per node: momentum and mass, or velocity. Nodes live in blocks of 4x4x4, `active` marks the blocks that
-particles touch: only those are swept, and each pass leaves grid and marks zero for the next.
+particles touch: only those are swept, and each pass leaves the sums zero for the next.
+
+Where threads share the particles, each has sums and marks of its own, the rows of `grid` and `active`, since atomics of
+Warp's CPU kernels are not atomic across threads; the sweep adds them in their order, so that bits repeat.
 
 The adjoint of a scatter is a gather and the other way round, with the same weights:
 g2p' scatters (v_bar, C_bar) as p2g scatters (m v, A); p2g' gathers as g2p does.
 
 Source: Hu et al. 2018 (MLS-MPM); the semantics of walls follow Ma et al. 2023 (NCLaw), Sec. 3.
 """
+
+# ruff: noqa: UP018, RUF046 -- int(0) declares a variable of a kernel, 0 a constant
 
 import functools
 from types import SimpleNamespace
@@ -23,9 +28,9 @@ LEFT_GRID, BAD_STRESS, BAD_X, BAD_V, BAD_C, BAD_F = 1, 2, 3, 4, 5, 6  # codes in
 
 
 @functools.cache
-def kernels(real, wraps):
-    """The kernels for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without."""
-    f, c = stencil_functions(real, wraps), contact_functions(real)
+def kernels(real, wraps, packed=False):
+    """The kernels for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without; `packed` as there."""
+    f, c = stencil_functions(real, wraps, packed), contact_functions(real)
     module = f.module
     vec3, vec4, mat33, array2d = f.vec3, f.vec4, f.mat33, wp.array2d
     weights = f.weights
@@ -38,14 +43,23 @@ def kernels(real, wraps):
     affine = f.affine
     acceleration = c.acceleration
     boundary_velocity = c.boundary_velocity
+    interior = c.interior
+    element, vec12 = f.element, f.vec12
+    spread = f.spread
+    gathered = f.gathered
+    load = f.load
+    add = f.add
 
     @wp.kernel(module=module, enable_backward=False)
-    def tick(clock: wp.array(dtype=int), slots: int, by: int):
-        """Advance (by = 1) or turn back (by = -1) the clock."""
-        slot = (clock[0] + by + slots) % slots
-        clock[0] = slot
-        clock[1] = (slot + 1) % slots
-        clock[2] = clock[2] + by
+    def tick(clock: wp.array(dtype=int), slots: int, by: int, active: wp.array(dtype=int)):
+        """Advance (by = 1) or turn back (by = -1) the clock, and clear the marks."""
+        block = wp.tid()
+        active[block] = 0
+        if block == 0:
+            slot = (clock[0] + by + slots) % slots
+            clock[0] = slot
+            clock[1] = (slot + 1) % slots
+            clock[2] = clock[2] + by
 
     @wp.kernel(module=module, enable_backward=False)
     def validate(
@@ -94,7 +108,7 @@ def kernels(real, wraps):
         C: array2d(dtype=mat33),
         tau: wp.array(dtype=mat33),
         # outputs
-        grid_out: wp.array(dtype=vec4),
+        grid_out: wp.array(dtype=element),
         active_out: wp.array(dtype=int),
         flag_out: wp.array(dtype=int),
     ):
@@ -128,25 +142,31 @@ def kernels(real, wraps):
         ix = nodes(base[0], size[0], periodic[0])
         iy = nodes(base[1], size[1], periodic[1])
         iz = nodes(base[2], size[2], periodic[2])
-        mark(active_out, size, ix, iy, iz, 1)
+        mark(active_out, size, ix, iy, iz)
         m = mass[p]
         A = tau[p] * (-dt * volume[p] * real(4.0) / (dx * dx)) + Cp * m
         o, ax, ay, az = affine(A, vp * m, m, d, dx)
+        value = spread(o * wz[0], (o + az) * wz[1], (o + az * real(2.0)) * wz[2])
+        along_x = spread(ax * wz[0], ax * wz[1], ax * wz[2])
+        along_y = spread(ay * wz[0], ay * wz[1], ay * wz[2])
         for i in range(3):
-            for j in range(3):
-                w = wx[i] * wy[j]
-                row = (ix[i] * size[1] + iy[j]) * size[2]
-                a = (o + ax * real(i) + ay * real(j)) * w
-                b = az * w
-                grid_out[row + iz[0]] += a * wz[0]
-                grid_out[row + iz[1]] += (a + b) * wz[1]
-                grid_out[row + iz[2]] += (a + b * real(2.0)) * wz[2]
+            row = ix[i] * size[1]
+            u = value * wx[i]
+            du = along_y * wx[i]
+            add(grid_out, (row + iy[0]) * size[2], iz, u * wy[0])
+            u = u + du
+            add(grid_out, (row + iy[1]) * size[2], iz, u * wy[1])
+            u = u + du
+            add(grid_out, (row + iy[2]) * size[2], iz, u * wy[2])
+            value = value + along_x
 
     @wp.kernel(module=module, enable_backward=False)
     def grid_op(
         # constants
         size: wp.vec3i,
         lanes: int,
+        first: int,
+        stride: int,
         dx: real,
         dt: real,
         epsilon: real,
@@ -157,15 +177,22 @@ def kernels(real, wraps):
         kinds: array2d(dtype=int),
         field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
-        active: wp.array(dtype=int),
+        active: array2d(dtype=int),
         # inputs and outputs
-        grid: wp.array(dtype=vec4),
+        grid: array2d(dtype=vec4),
         # outputs
         velocity_out: wp.array(dtype=vec4),
     ):
-        """Velocity of each node [m/s] from momentum, gravity and boundaries; zeroes the momentum."""
-        block, lane = wp.tid()
-        if active[block] == 0:
+        """Velocity of each node [m/s] from momentum, gravity and boundaries; zeroes the momentum.
+
+        The blocks are every `stride`-th from `first`.
+        """
+        index, lane = wp.tid()
+        block = first + index * stride
+        touched = int(0)
+        for t in range(active.shape[0]):
+            touched += active[t, block]
+        if touched == 0:
             return
         ny = (size[1] + 3) >> 2
         nz = (size[2] + 3) >> 2
@@ -181,13 +208,17 @@ def kernels(real, wraps):
             k += lanes
             if i < size[0] and j < size[1] and l < size[2]:
                 node = (i * size[1] + j) * size[2] + l
-                g = grid[node]
+                g = vec4()
+                for t in range(grid.shape[0]):
+                    g += grid[t, node]
+                    grid[t, node] = vec4()
                 u = fall
                 if g[3] > real(0.0):
                     u += vec3(g[0], g[1], g[2]) / (g[3] + epsilon)
-                u = boundary_velocity(u, wp.vec3i(i, j, l), size, dx, clock[2], faces, thickness, kinds, field, table)
+                ijk = wp.vec3i(i, j, l)
+                if not interior(ijk, size, thickness, kinds):
+                    u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
                 velocity_out[node] = vec4(u[0], u[1], u[2], real(0.0))
-                grid[node] = vec4()
 
     @wp.kernel(module=module, enable_backward=False)
     def g2p(
@@ -201,13 +232,12 @@ def kernels(real, wraps):
         # inputs
         x: array2d(dtype=vec3),
         F: array2d(dtype=mat33),
-        velocity: wp.array(dtype=vec4),
+        velocity: wp.array(dtype=element),
         # outputs
         x_out: array2d(dtype=vec3),
         v_out: array2d(dtype=vec3),
         C_out: array2d(dtype=mat33),
         F_out: array2d(dtype=mat33),
-        active_out: wp.array(dtype=int),
     ):
         """Gather velocity and its gradient C [1/s], move particles, F_trial = (I + dt C) F.
 
@@ -216,7 +246,8 @@ def kernels(real, wraps):
         p = wp.tid()
         t = clock[0]
         t1 = clock[1]
-        s = x[t, p] / dx
+        xp = x[t, p]
+        s = xp / dx
         if not inside(s, size, periodic):
             x_out[t1, p] = x[t, p]
             v_out[t1, p] = vec3()
@@ -231,31 +262,32 @@ def kernels(real, wraps):
         ix = nodes(base[0], size[0], periodic[0])
         iy = nodes(base[1], size[1], periodic[1])
         iz = nodes(base[2], size[2], periodic[2])
-        v = vec4()
-        gx = vec4()
-        gy = vec4()
-        gz = vec4()
+        value = vec12()
+        along_x = vec12()
+        along_y = vec12()
         for i in range(3):
-            for j in range(3):
-                w = wx[i] * wy[j]
-                row = (ix[i] * size[1] + iy[j]) * size[2]
-                b = velocity[row + iz[1]] * wz[1]
-                c = velocity[row + iz[2]] * wz[2]
-                a = (velocity[row + iz[0]] * wz[0] + b + c) * w
-                v += a
-                gx += a * real(i)
-                gy += a * real(j)
-                gz += (b + c * real(2.0)) * w
+            row = ix[i] * size[1]
+            a = load(velocity, (row + iy[0]) * size[2], iz) * (wx[i] * wy[0])
+            b = load(velocity, (row + iy[1]) * size[2], iz) * (wx[i] * wy[1])
+            c = load(velocity, (row + iy[2]) * size[2], iz) * (wx[i] * wy[2])
+            along_y += b + c + c
+            a = a + b + c
+            value += a
+            if i > 0:
+                along_x += a
+            if i > 1:
+                along_x += a
+        v = gathered(value, wz[0], wz[1], wz[2])
         r = real(4.0) / dx
-        gx = (gx - v * d[0]) * r
-        gy = (gy - v * d[1]) * r
-        gz = (gz - v * d[2]) * r
+        gx = (gathered(along_x, wz[0], wz[1], wz[2]) - v * d[0]) * r
+        gy = (gathered(along_y, wz[0], wz[1], wz[2]) - v * d[1]) * r
+        gz = (gathered(value, real(0.0), wz[1], wz[2] * real(2.0)) - v * d[2]) * r
         C = mat33(gx[0], gy[0], gz[0], gx[1], gy[1], gz[1], gx[2], gy[2], gz[2])
         vp = vec3(v[0], v[1], v[2])
-        x_out[t1, p] = x[t, p] + vp * dt
+        x_out[t1, p] = xp + vp * dt
         v_out[t1, p] = vp
         C_out[t1, p] = C
-        F_out[t1 * direct, p] = F[t, p] + C * F[t, p] * dt
-        mark(active_out, size, ix, iy, iz, 0)
+        Fp = F[t, p]
+        F_out[t1 * direct, p] = Fp + C * Fp * dt
 
     return SimpleNamespace(tick=tick, validate=validate, p2g=p2g, grid_op=grid_op, g2p=g2p)

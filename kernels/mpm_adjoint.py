@@ -13,13 +13,14 @@ import warp as wp
 
 from .contact import functions as contact_functions
 from .mpm_stencil import functions as stencil_functions
+from .mpm_stencil import module_name
 
 
 @functools.cache
-def kernels(real, wraps):
-    """The kernels for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without."""
-    f, c = stencil_functions(real, wraps), contact_functions(real)
-    module = f"{f.module}_adjoint"
+def kernels(real, wraps, packed=False):
+    """The kernels for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without; `packed` as there."""
+    f, c = stencil_functions(real, wraps, packed), contact_functions(real)
+    module = module_name(real, wraps, packed, "_adjoint")
     vec3, vec4, mat33, array2d = f.vec3, f.vec4, f.mat33, wp.array2d
     weights = f.weights
     slopes = f.slopes
@@ -28,7 +29,13 @@ def kernels(real, wraps):
     inside = f.inside
     mark = f.mark
     affine = f.affine
+    element, vec12 = f.element, f.vec12
+    spread = f.spread
+    gathered = f.gathered
+    load = f.load
+    add = f.add
     acceleration = c.acceleration
+    interior = c.interior
     boundary_velocity = c.boundary_velocity
     boundary_adjoint = c.boundary_adjoint
 
@@ -70,8 +77,8 @@ def kernels(real, wraps):
         v_bar: wp.array(dtype=vec3),
         C_bar: wp.array(dtype=mat33),
         # outputs
-        grid_out: wp.array(dtype=vec4),
-        grid_bar_out: wp.array(dtype=vec4),
+        grid_out: wp.array(dtype=element),
+        grid_bar_out: wp.array(dtype=element),
         active_out: wp.array(dtype=int),
     ):
         """p2g again, and the adjoint of g2p with respect to the nodes' velocities, in one sweep."""
@@ -88,7 +95,7 @@ def kernels(real, wraps):
         ix = nodes(base[0], size[0], periodic[0])
         iy = nodes(base[1], size[1], periodic[1])
         iz = nodes(base[2], size[2], periodic[2])
-        mark(active_out, size, ix, iy, iz, 1)
+        mark(active_out, size, ix, iy, iz)
         m = mass[p]
         A = tau[p] * (-dt * volume[p] * real(4.0) / (dx * dx)) + C[t, p] * m
         o, ax, ay, az = affine(A, v[t, p] * m, m, d, dx)
@@ -97,21 +104,24 @@ def kernels(real, wraps):
         v_bar[p] = vb
         C_bar[p] = Cb
         ob, bx, by, bz = affine(Cb * (real(4.0) / (dx * dx)), vb, real(0.0), d, dx)
+        value = spread(o * wz[0], (o + az) * wz[1], (o + az * real(2.0)) * wz[2])
+        along_x = spread(ax * wz[0], ax * wz[1], ax * wz[2])
+        along_y = spread(ay * wz[0], ay * wz[1], ay * wz[2])
+        value_bar = spread(ob * wz[0], (ob + bz) * wz[1], (ob + bz * real(2.0)) * wz[2])
+        along_x_bar = spread(bx * wz[0], bx * wz[1], bx * wz[2])
+        along_y_bar = spread(by * wz[0], by * wz[1], by * wz[2])
         i = int(0)
         while i < 3:
+            u = value * wx[i]
+            u_bar = value_bar * wx[i]
             for j in range(3):
-                w = wx[i] * wy[j]
                 row = (ix[i] * size[1] + iy[j]) * size[2]
-                a = (o + ax * real(i) + ay * real(j)) * w
-                b = az * w
-                grid_out[row + iz[0]] += a * wz[0]
-                grid_out[row + iz[1]] += (a + b) * wz[1]
-                grid_out[row + iz[2]] += (a + b * real(2.0)) * wz[2]
-                a = (ob + bx * real(i) + by * real(j)) * w
-                b = bz * w
-                grid_bar_out[row + iz[0]] += a * wz[0]
-                grid_bar_out[row + iz[1]] += (a + b) * wz[1]
-                grid_bar_out[row + iz[2]] += (a + b * real(2.0)) * wz[2]
+                add(grid_out, row, iz, u * wy[j])
+                add(grid_bar_out, row, iz, u_bar * wy[j])
+                u = u + along_y * wx[i]
+                u_bar = u_bar + along_y_bar * wx[i]
+            value = value + along_x
+            value_bar = value_bar + along_x_bar
             i += 1
 
     @wp.kernel(module=module, enable_backward=False)
@@ -119,6 +129,8 @@ def kernels(real, wraps):
         # constants
         size: wp.vec3i,
         lanes: int,
+        first: int,
+        stride: int,
         dx: real,
         dt: real,
         epsilon: real,
@@ -129,18 +141,22 @@ def kernels(real, wraps):
         kinds: array2d(dtype=int),
         field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
-        active: wp.array(dtype=int),
+        active: array2d(dtype=int),
         # inputs and outputs
-        grid: wp.array(dtype=vec4),
-        grid_bar: wp.array(dtype=vec4),
+        grid: array2d(dtype=vec4),
+        grid_bar: array2d(dtype=vec4),
         # outputs
         velocity_out: wp.array(dtype=vec4),
         momentum_bar_out: wp.array(dtype=vec4),
         table_bar_out: wp.array3d(dtype=wp.float64),
     ):
         """Velocity of each node again, and the cotangents of its momentum and mass; zeroes both sums."""
-        block, lane = wp.tid()
-        if active[block] == 0:
+        index, lane = wp.tid()
+        block = first + index * stride
+        touched = int(0)
+        for t in range(active.shape[0]):
+            touched += active[t, block]
+        if touched == 0:
             return
         ny = (size[1] + 3) >> 2
         nz = (size[2] + 3) >> 2
@@ -158,34 +174,29 @@ def kernels(real, wraps):
             if i < size[0] and j < size[1] and l < size[2]:
                 node = (i * size[1] + j) * size[2] + l
                 ijk = wp.vec3i(i, j, l)
-                g = grid[node]
-                v_bar = grid_bar[node]
+                g = vec4()
+                v_bar = vec4()
+                for t in range(grid.shape[0]):
+                    g += grid[t, node]
+                    v_bar += grid_bar[t, node]
+                    grid[t, node] = vec4()
+                    grid_bar[t, node] = vec4()
                 free = vec3()
                 inverse = real(0.0)
                 if g[3] > real(0.0):
                     inverse = real(1.0) / (g[3] + epsilon)
                     free = vec3(g[0], g[1], g[2]) * inverse
-                u = boundary_velocity(free + fall, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
+                u = free + fall
+                u_bar = vec3(v_bar[0], v_bar[1], v_bar[2])
+                if not interior(ijk, size, thickness, kinds):
+                    u_bar = boundary_adjoint(
+                        u, u_bar, ijk, size, dx, clock[2], faces, thickness, kinds, field, table, table_bar_out
+                    )
+                    u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
                 velocity_out[node] = vec4(u[0], u[1], u[2], real(0.0))
-                u_bar = boundary_adjoint(
-                    free + fall,
-                    vec3(v_bar[0], v_bar[1], v_bar[2]),
-                    ijk,
-                    size,
-                    dx,
-                    clock[2],
-                    faces,
-                    thickness,
-                    kinds,
-                    field,
-                    table,
-                    table_bar_out,
-                )
                 fall_bar += u_bar
                 u_bar = u_bar * inverse
                 momentum_bar_out[node] = vec4(u_bar[0], u_bar[1], u_bar[2], -wp.dot(u_bar, free))
-                grid[node] = vec4()
-                grid_bar[node] = vec4()
         row = wp.min(clock[2], table.shape[0] - 1)
         for a in range(3):
             wp.atomic_add(table_bar_out, row, 0, 6 + a, wp.float64(fall_bar[a] * dt))
@@ -206,8 +217,8 @@ def kernels(real, wraps):
         C: array2d(dtype=mat33),
         C_next: array2d(dtype=mat33),
         tau: wp.array(dtype=mat33),
-        velocity: wp.array(dtype=vec4),
-        momentum_bar: wp.array(dtype=vec4),
+        velocity: wp.array(dtype=element),
+        momentum_bar: wp.array(dtype=element),
         # inputs and outputs: cotangents of the step's end, turned into those of its beginning
         x_bar: wp.array(dtype=vec3),
         v_bar: wp.array(dtype=vec3),
@@ -216,7 +227,6 @@ def kernels(real, wraps):
         # outputs
         tau_bar_out: wp.array(dtype=mat33),
         body_bar_out: array2d(dtype=wp.float64),
-        active_out: wp.array(dtype=int),
     ):
         """The adjoint of p2g, and that of the weights of both transfers; adds to body_bar (mass, volume)."""
         p = wp.tid()
@@ -243,50 +253,50 @@ def kernels(real, wraps):
         vb = v_bar[p]
         B = C_bar[p] * (real(4.0) / (dx * dx))
         ob, bx, by, bz = affine(B, vb, real(0.0), d, dx)
-        sum_v = vec4()  # sum w v_i
-        sum_g = vec4()  # sum w g_i, g_i the cotangent of (momentum, mass) of node i
-        gx = vec4()
-        gy = vec4()
-        gz = vec4()
-        px = vec4()  # cotangents of x through the weights, still to be summed over the components
-        py = vec4()
-        pz = vec4()
+        field_g = spread(o, o + az, o + az * real(2.0))  # what p2g scatters, before the weights; g2p' below
+        field_v = spread(ob, ob + bz, ob + bz * real(2.0))
+        step_gx = spread(ax, ax, ax)
+        step_gy = spread(ay, ay, ay)
+        step_vx = spread(bx, bx, bx)
+        step_vy = spread(by, by, by)
+        row_v = vec12()  # sums over the rows of w v_i, of w g_i (g_i: cotangent of momentum and mass of node i) ...
+        row_g = vec12()
+        row_gx = vec12()  # ... and of its first moments
+        row_gy = vec12()
+        row_x = vec12()  # cotangents of x through the weights, by component
+        row_y = vec12()
+        row_z = vec12()
         i = int(0)
         while i < 3:  # not unrolled: the code of nine rows at once compiles for seconds
+            now_g = field_g
+            now_v = field_v
             for j in range(3):
-                w = wx[i] * wy[j]
                 row = (ix[i] * size[1] + iy[j]) * size[2]
-                a = o + ax * real(i) + ay * real(j)
-                b = ob + bx * real(i) + by * real(j)
-                v0 = velocity[row + iz[0]]
-                v1 = velocity[row + iz[1]]
-                v2 = velocity[row + iz[2]]
-                g0 = momentum_bar[row + iz[0]]
-                g1 = momentum_bar[row + iz[1]]
-                g2 = momentum_bar[row + iz[2]]
-                e0 = wp.cw_mul(g0, a) + wp.cw_mul(v0, b)
-                a = a + az
-                b = b + bz
-                e1 = wp.cw_mul(g1, a) + wp.cw_mul(v1, b)
-                a = a + az
-                b = b + bz
-                e2 = wp.cw_mul(g2, a) + wp.cw_mul(v2, b)
-                along = e0 * wz[0] + e1 * wz[1] + e2 * wz[2]
-                px += along * (dwx[i] * wy[j])
-                py += along * (wx[i] * dwy[j])
-                pz += (e0 * dwz[0] + e1 * dwz[1] + e2 * dwz[2]) * w
-                sum_v += (v0 * wz[0] + v1 * wz[1] + v2 * wz[2]) * w
-                g1 = g1 * wz[1]
-                g2 = g2 * wz[2]
-                g0 = (g0 * wz[0] + g1 + g2) * w
-                sum_g += g0
-                gx += g0 * real(i)
-                gy += g0 * real(j)
-                gz += (g1 + g2 * real(2.0)) * w
+                v_i = load(velocity, row, iz)
+                g_i = load(momentum_bar, row, iz)
+                share = wp.cw_mul(g_i, now_g) + wp.cw_mul(v_i, now_v)
+                w = wx[i] * wy[j]
+                row_x += share * (dwx[i] * wy[j])
+                row_y += share * (wx[i] * dwy[j])
+                row_z += share * w
+                row_v += v_i * w
+                g_i = g_i * w
+                row_g += g_i
+                row_gx += g_i * real(i)
+                row_gy += g_i * real(j)
+                now_g = now_g + step_gy
+                now_v = now_v + step_vy
+            field_g = field_g + step_gx
+            field_v = field_v + step_vx
             i += 1
-        gx = (gx - sum_g * d[0]) * dx
-        gy = (gy - sum_g * d[1]) * dx
-        gz = (gz - sum_g * d[2]) * dx
+        sum_v = gathered(row_v, wz[0], wz[1], wz[2])
+        sum_g = gathered(row_g, wz[0], wz[1], wz[2])
+        gx = (gathered(row_gx, wz[0], wz[1], wz[2]) - sum_g * d[0]) * dx
+        gy = (gathered(row_gy, wz[0], wz[1], wz[2]) - sum_g * d[1]) * dx
+        gz = (gathered(row_g, real(0.0), wz[1], wz[2] * real(2.0)) - sum_g * d[2]) * dx
+        px = gathered(row_x, wz[0], wz[1], wz[2])
+        py = gathered(row_y, wz[0], wz[1], wz[2])
+        pz = gathered(row_z, dwz[0], dwz[1], dwz[2])
         A_bar = mat33(gx[0], gy[0], gz[0], gx[1], gy[1], gz[1], gx[2], gy[2], gz[2])
         g = vec3(sum_g[0], sum_g[1], sum_g[2])
         body_bar_out[p, 0] += wp.float64(wp.dot(g, v[t, p]) + sum_g[3] + wp.ddot(A_bar, C[t, p]))
@@ -299,7 +309,6 @@ def kernels(real, wraps):
         v_bar[p] = g * m
         C_bar[p] = A_bar * m
         F_bar[p] = F_bar[p] + wp.transpose(C_next[clock[1], p]) * F_bar[p] * dt
-        mark(active_out, size, ix, iy, iz, 0)
 
     return SimpleNamespace(
         trial=trial, scatter_adjoint=scatter_adjoint, grid_adjoint=grid_adjoint, gather_adjoint=gather_adjoint

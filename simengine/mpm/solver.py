@@ -1,5 +1,7 @@
 """One step of MPM, pure."""
 
+import torch
+
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
 from simengine.ops import bridge, mpm, mpm_rollout
@@ -11,10 +13,21 @@ class MPMSolver(AbstractSolver):
 
     Args:
         model: What is constant in time.
+        threads: CPU threads that share the particles of a rollout with the shipped laws. The bits repeat from run to
+            run, and depend on this number. None: one below `THREADED` particles, where more do not pay, otherwise as
+            many as torch has (`torch.set_num_threads`).
+
+    Raises:
+        ValueError: `threads` is less than 1.
     """
 
-    def __init__(self, model: MPMModel) -> None:
+    THREADED = 8192
+
+    def __init__(self, model: MPMModel, *, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}; None chooses by the number of particles")
         self.model = model
+        self.threads = threads
 
     def step(self, state: MPMState, number: int = 0) -> MPMState:
         """The state one time step later, differentiable in the state and in the model's parameters.
@@ -68,7 +81,11 @@ class MPMSolver(AbstractSolver):
                 coefficients=(elastic[1], plastic[1]),
                 grid=model.grid,
                 schedule=mpm_rollout.Schedule(
-                    saved=saved, every=adjoint.stretch(steps), first_step=first_step, history=model.uses_history
+                    saved=saved,
+                    every=adjoint.stretch(steps),
+                    first_step=first_step,
+                    history=model.uses_history,
+                    threads=self.threads or (torch.get_num_threads() if n >= self.THREADED else 1),
                 ),
             )
         )
