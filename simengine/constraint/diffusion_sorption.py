@@ -88,7 +88,8 @@ class DiffusionSorption(AbstractFamily):
 
     def theta(self, u: torch.Tensor, k: torch.Tensor | float) -> torch.Tensor:
         """Total concentration, dissolved and sorbed."""
-        power = u * (u.square() + self.smoothing**2) ** ((self.exponent - 1) / 2)
+        # exp(log) rather than a power: its derivatives need no further one
+        power = u * (((self.exponent - 1) / 2) * (u.square() + self.smoothing**2).log()).exp()
         return u + self.sorption_capacity * k * power
 
     def rows(self) -> Rows:
@@ -118,8 +119,10 @@ class DiffusionSorption(AbstractFamily):
         second, source, later, dt = data
         k = parameters.get("k", self.sorption)
         beta = parameters.get("D", self.diffusivity) * self.nx**2 * dt
-        change = self.theta(values[..., 4], k) - self.theta(values[..., 1], k)
-        before, after = (second * values[..., :3]).sum(dim=-1), (second * values[..., 3:]).sum(dim=-1)
+        a, b, c, d, e, f = values.unbind(dim=-1)
+        left, middle, right = second.unbind(dim=-1)
+        change = self.theta(e, k) - self.theta(b, k)
+        before, after = left * a + middle * b + right * c, left * d + middle * e + right * f
         return change - beta * ((1 - later) * before + later * after + source)
 
     def conditions(self) -> Rows:
