@@ -25,7 +25,7 @@ ALBEDO = 0.9
 
 
 def lamps(dtype: torch.dtype = torch.float32) -> list[PointLight]:
-    """A red, a green and a blue lamp before the camera, in its coordinates; near enough that their falloff tells depth."""
+    """A red, a green and a blue lamp before the camera, in its coordinates; so near that their falloff tells depth."""
     lights = []
     for k in range(3):
         angle = 2 * math.pi * k / 3 + math.pi / 6
@@ -133,7 +133,7 @@ class Encoder(nn.Module):
         self.head = nn.Sequential(nn.Linear(channels[-1] * 16 + 4, 8 * width), nn.SiLU(), nn.Linear(8 * width, latent))
 
     def forward(self, picture: torch.Tensor, poses: torch.Tensor) -> tuple[torch.Tensor, Details]:
-        """Codes (b, latent) of pictures (b, h, w, 3) seen from poses (b, 2), and maps at every size from the full on."""
+        """Codes (b, latent) of pictures (b, h, w, 3) seen from poses (b, 2), and maps of every size."""
         maps = picture.permute(0, 3, 1, 2) * 2 - 1
         details = [maps]
         for layer in self.layers:

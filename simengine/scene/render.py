@@ -125,6 +125,7 @@ class MaterialMapsSpec:
         iterations: Steps of Adam.
         learning_rate: Of Adam.
         smoothness: Weight of differences between neighbouring texels.
+        texel_iterations: Steps of Levenberg-Marquardt in the numbers of each texel afterwards.
     """
 
     type: Literal["material_maps"] = "material_maps"
@@ -135,6 +136,7 @@ class MaterialMapsSpec:
     iterations: Count = 300
     learning_rate: Positive = 0.05
     smoothness: NonNegative = 0.02
+    texel_iterations: Annotated[int, Range(ge=0)] = 40
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
