@@ -387,6 +387,29 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
             adj_opacity_out[k] = go
             adj_disc_features_out[k] = gf
 
+    @kernel
+    def add_pairs(
+        # inputs
+        disc: wp.array(dtype=wp.int32),
+        adj_transforms: wp.array(dtype=mat33),  # of each pair of a tile and a disc
+        adj_opacity: wp.array(dtype=scalar),
+        adj_features: wp.array(dtype=vecf),
+        # outputs
+        adj_transforms_out: wp.array(dtype=mat33),  # of each disc, start at 0
+        adj_opacity_out: wp.array(dtype=scalar),
+        adj_features_out: wp.array(dtype=vecf),
+    ):
+        # one thread, so that the order is fixed
+        for k in range(disc.shape[0]):
+            i = disc[k]
+            adj_transforms_out[i] = adj_transforms_out[i] + adj_transforms[k]
+            adj_opacity_out[i] = adj_opacity_out[i] + adj_opacity[k]
+            adj_features_out[i] = adj_features_out[i] + adj_features[k]
+
     return SimpleNamespace(
-        composite=composite, composite_adjoint=composite_adjoint, average=average, average_adjoint=average_adjoint
+        composite=composite,
+        composite_adjoint=composite_adjoint,
+        average=average,
+        average_adjoint=average_adjoint,
+        add_pairs=add_pairs,
     )

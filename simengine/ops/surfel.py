@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -136,11 +136,8 @@ class _CompositeSurfels(torch.autograd.Function):
             ],
             on=transforms,
         )
-        add = partial(_sum_pairs, disc=disc, n=len(transforms))
         return (
-            add(adj_pair[0]),  # transforms (n, 3, 3)
-            add(adj_pair[1]),  # opacity (n,)
-            add(adj_pair[2]),  # features (n, c)
+            *_sum_pairs(types, *adj_pair, disc=disc, n=len(transforms)),  # transforms, opacity, features
             None,  # width
             None,  # height
             None,  # least_width
@@ -213,15 +210,28 @@ def bin_discs(
     return start, order[owner[by_tile]].to(torch.int32)
 
 
-def _sum_pairs(values: torch.Tensor, *, disc: torch.Tensor, n: int) -> torch.Tensor:
-    """Sum over the tiles of each disc, in a fixed order."""
-    total = values.new_zeros(n, *values.shape[1:])
-    if not values.is_cuda:
-        return total.index_add_(0, disc, values)
-    by_disc = torch.argsort(disc, stable=True)
-    lengths = torch.bincount(disc, minlength=n)
-    flat = values.reshape(len(values), -1)[by_disc]
-    return torch.segment_reduce(flat, "sum", lengths=lengths, initial=0.0).reshape(total.shape)
+def _sum_pairs(
+    types: "_Types",
+    transforms: torch.Tensor,
+    opacity: torch.Tensor,
+    features: torch.Tensor,
+    *,
+    disc: torch.Tensor,
+    n: int,
+) -> tuple[torch.Tensor, ...]:
+    """Sums over the tiles of each disc of the gradients of pairs, in a fixed order."""
+    pairs = transforms, opacity, features
+    if transforms.is_cuda:
+        by_disc = torch.argsort(disc, stable=True)
+        lengths = torch.bincount(disc, minlength=n)
+        flat = torch.cat([value.reshape(len(value), -1) for value in pairs], dim=1)[by_disc]
+        total = torch.segment_reduce(flat, "sum", lengths=lengths, initial=0.0)
+        return total[:, :9].reshape(n, 3, 3), total[:, 9], total[:, 10:]
+    sums = tuple(value.new_zeros(n, *value.shape[1:]) for value in pairs)
+    element = (types.matrix, None, types.features)
+    arrays = [[bridge.array(value, kind) for value, kind in zip(side, element, strict=True)] for side in (pairs, sums)]
+    bridge.launch(types.kernels.add_pairs, 1, [bridge.array(disc), *arrays[0]], arrays[1], on=transforms)
+    return sums
 
 
 class _Types:

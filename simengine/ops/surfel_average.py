@@ -120,11 +120,9 @@ class _AverageSurfels(torch.autograd.Function):
             bridge.array(adj_features, types.features),
         ]
         _launch_tiles(types.kernels.average_adjoint, width, height, num_threads, arguments, on=transforms)
-        n = len(transforms)
+        sums = _sum_pairs(types, adj_transforms, adj_opacity, adj_features, disc=disc, n=len(transforms))
         return (
-            _sum_pairs(adj_transforms, disc=disc, n=n),  # transforms (n, 3, 3)
-            _sum_pairs(adj_opacity, disc=disc, n=n),  # opacity (n,)
-            _sum_pairs(adj_features, disc=disc, n=n),  # features (n, c)
+            *sums,  # transforms (n, 3, 3), opacity (n,), features (n, c)
             None,  # front
             None,  # constants
         )
