@@ -200,9 +200,10 @@ class Flight:
 
     def _replay(self, graphs: list[list[Any]]) -> None:
         """One phase after the other, the threads of each side by side."""
+        stream = wp.stream_from_torch(torch.cuda.current_stream(self.like.device)) if self.like.is_cuda else None
         for first, *others in graphs:
             waiting = [_pool(self.threads).submit(wp.capture_launch, graph) for graph in others]
-            wp.capture_launch(first)
+            wp.capture_launch(first, stream)
             for future in waiting:
                 future.result()
 
