@@ -7,6 +7,7 @@ from simengine.render.lights import DirectionalLight, HarmonicLight, PointLight
 from simengine.render.meshes import TexturedMesh, render_mesh
 from simengine.render.particles import Look, SurfelRenderer
 from simengine.render.shading import normals_of_depth, shade_depth
+from simengine.render.shadows import shadow_of
 from simengine.render.surfels import Surfels, render_surfels
 from simengine.render.transfer import TransferFunction
 from simengine.render.volumes import Volume, render_volume
@@ -33,5 +34,6 @@ __all__ = [
     "render_volume",
     "shade",
     "shade_depth",
+    "shadow_of",
     "soft_shadow",
 ]

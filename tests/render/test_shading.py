@@ -36,14 +36,18 @@ def test_normals_of_a_sphere_converge() -> None:
 def test_gradients() -> None:
     camera = PinholeCamera.look_at((0.0, 0.0, 4.0), width=5, height=4, dtype=torch.float64)
 
-    def picture(depth: torch.Tensor, albedo: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    def picture(
+        depth: torch.Tensor, albedo: torch.Tensor, position: torch.Tensor, intrinsics: torch.Tensor
+    ) -> torch.Tensor:
+        view = PinholeCamera(world_to_camera=camera.world_to_camera, intrinsics=intrinsics, width=5, height=4)
         lamp = PointLight(position=position, intensity=torch.tensor(5.0).double(), attenuation=(0.0, 0.0, 0.01))
-        return shade_depth(depth, camera, PhongMaterial(albedo=albedo), [lamp], ambient=0.1)
+        return shade_depth(depth, view, PhongMaterial(albedo=albedo), [lamp], ambient=0.1)
 
     inputs = [
         3 + 0.3 * torch.rand(4, 5, dtype=torch.float64),
         torch.rand(4, 5, 3, dtype=torch.float64),
         torch.tensor([0.5, -1.0, 0.2], dtype=torch.float64),
+        camera.intrinsics.clone(),
     ]
     assert torch.autograd.gradcheck(
         picture, [value.requires_grad_() for value in inputs], eps=1e-6, atol=1e-6, rtol=1e-5
