@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from simengine.io.image import to_srgb8
 
+CODEC = "libx264"
+
 
 def _frames(frames: Any) -> NDArray[np.uint8]:
     if isinstance(frames, Iterable) and not hasattr(frames, "shape"):
@@ -23,20 +25,38 @@ def _frames(frames: Any) -> NDArray[np.uint8]:
 
 
 def write_mp4(path: Path, frames: Any, *, fps: float = 30) -> None:
-    """Write frames (n, h, w, 3) as H.264; odd sizes are cropped by a pixel, since the codec needs even ones."""
-    import imageio.v3 as iio
+    """Write frames (n, h, w, 3) as H.264; odd sizes are cropped by a pixel, since the codec needs even ones.
 
+    Raises:
+        ValueError: The frames do not fit.
+        RuntimeError: The library or its codec is missing here.
+    """
+    if not fps > 0:
+        raise ValueError(f"fps: expected a number above 0, got {fps}")
     pixels = _frames(frames)
     height, width = pixels.shape[1] // 2 * 2, pixels.shape[2] // 2 * 2
     if height == 0 or width == 0:
         raise ValueError(f"an mp4 needs frames of at least 2 x 2 pixels, got {pixels.shape[1]} x {pixels.shape[2]}")
-    iio.imwrite(path, pixels[:, :height, :width], plugin="pyav", codec="libx264", fps=fps, out_pixel_format="yuv420p")
+    try:
+        import imageio.v3 as iio
+
+        iio.imwrite(path, pixels[:, :height, :width], plugin="pyav", codec=CODEC, fps=fps, out_pixel_format="yuv420p")
+    except ImportError as error:
+        raise RuntimeError(f"mp4 needs PyAV ({error}): pip install 'imageio[pyav]', or write a .gif") from error
+    except ValueError as error:  # also PyAV's UnknownCodecError
+        if CODEC not in str(error):
+            raise
+        raise RuntimeError(
+            f"the FFmpeg of PyAV here has no {CODEC}: pip install --upgrade av, or write a .gif"
+        ) from error
 
 
 def write_gif(path: Path, frames: Any, *, fps: float = 20) -> None:
     """Write frames (n, h, w, 3) as a looping GIF."""
     from PIL import Image
 
+    if not fps > 0:
+        raise ValueError(f"fps: expected a number above 0, got {fps}")
     pixels = _frames(frames)
     # FASTOCTREE is some 40 times faster than the default quantiser
     images = [Image.fromarray(frame).quantize(128, method=Image.Quantize.FASTOCTREE) for frame in pixels]

@@ -154,6 +154,20 @@ def test_particles() -> None:
         SurfelRenderer(camera)(x * float("nan"), colours=torch.rand(3))
 
 
+def test_camera_inside_a_cloud_and_an_empty_one() -> None:
+    # discs around the eye are pictured where they lie ahead of it, and nothing is pictured of nothing
+    x = 2 * torch.rand(500, 3) - 1
+    surfels = Surfels.oriented(x, x, scale=0.1, colours=torch.rand(500, 3))
+    inside = PinholeCamera.look_at((0.0, 0.0, 0.1), width=20, height=16)
+    image = render_surfels(surfels, inside)
+    for value in (image.rgb, image.alpha, image.depth):
+        assert torch.isfinite(value).all()
+    assert float(image.alpha.mean()) > 0.9 and (image.depth >= 0).all()
+    assert torch.isfinite(SurfelRenderer(inside)(x)).all()
+    nothing = Surfels.oriented(x[:0], x[:0], scale=0.1, colours=torch.rand(0, 3))
+    assert torch.equal(render_surfels(nothing, inside, background=0.4).rgb, torch.full((16, 20, 3), 0.4))
+
+
 def test_bad_input() -> None:
     good = facing_discs(3)
     with pytest.raises(ValueError, match="rotations: expected shape"):
