@@ -1,24 +1,20 @@
-"""Accuracy of predicted pictures, and robustness: every row is a `simengine fit` of its own, resumed where it stopped.
+"""Accuracy of predicted pictures: every network is a `simengine fit` of its own, resumed where it stopped.
 
 `simengine bench dtn_accuracy --write docs/results/dtn.md` renews the table; finished rows under `runs/dtn_accuracy` are
-kept, so that removing a row's folder measures it anew. Some half an hour of one core in all.
+kept, so that removing a row's folder measures it anew. Some eight minutes of one core in all.
 """
 
-import json
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from simengine.fit.dtn import evaluate_closed_forms, scene_views
-from simengine.fit.loop import fit
-from simengine.io.arrays import write_json
-from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_scene, resolved
+from simengine.fit.measured import measured_fit
+from simengine.scene import load_scene
 
 FOLDER = Path("runs/dtn_accuracy")
-PUBLISHED = ("task.geometry=false", "task.width=16", "task.depth=3", "task.iterations=400")
+PUBLISHED = ("task.geometry=false", "task.width=16", "task.depth=3", "task.iterations=400", "task.structure=0")
 NETWORKS = {
     "linear (ours)": (),
     **{
@@ -37,30 +33,12 @@ NETWORKS = {
 }
 
 
-def measured(name: str, scene: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Summary of a fit with its CPU seconds and command; from its folder where it is finished."""
-    folder = FOLDER / "".join(c if c.isalnum() else "_" for c in name)
-    file = folder / "measured.json"
-    if file.is_file():
-        return json.loads(file.read_text(encoding="utf-8"))
-    loaded = load_scene(scene, overrides)
-    start = time.process_time()
-    training = loaded.training()
-    out = RunDirectory.create(folder, resolved(loaded), overwrite=False, resume=True)
-    resumed = (folder / "checkpoint").exists()
-    result = fit(training, out, progress=False)
-    seconds = time.process_time() - start
-    command = " ".join([f"simengine fit {scene}", *(f"--set {override}" for override in overrides)])
-    summary = {**result.summary, "seconds": "resumed" if resumed else seconds, "command": command}
-    write_json(file, summary)
-    return summary
-
-
 def network_rows() -> list[dict[str, Any]]:
     """One row a network."""
     rows = []
     for name, overrides in NETWORKS.items():
-        summary = measured(name, "dtn_network", overrides)
+        folder = FOLDER / "".join(c if c.isalnum() else "_" for c in name)
+        summary = measured_fit(folder, "dtn_network", overrides)
         rows.append(
             {
                 "name": name,

@@ -109,15 +109,23 @@ class NetworkTraining(GradientTraining):
     def _objective(self) -> Mapping[str, torch.Tensor]:
         index = torch.randint(len(self.views), (self.spec.batch,))
         views = self.views[index]
+        reference, mask = self.reference[index], (views.object > 0).to(views.gain.dtype)
+        maps = self.network.maps(reference)
         paint = self._paint(views)
-        predicted, true = self.network(self.reference[index], paint), views.picture(paint)
+        predicted, true = self.network.apply_maps(maps, reference, paint), views.picture(paint)
+        terms: dict[str, torch.Tensor] = {}
         if self.spec.loss == "bce":
             value = nn.functional.binary_cross_entropy(predicted.clamp(1e-4, 1 - 1e-4), true)
             with torch.no_grad():  # less its smallest value, the entropy of the target
                 floor = nn.functional.binary_cross_entropy(true.clamp(1e-4, 1 - 1e-4), true)
-            return {"excess_cross_entropy": value - floor}
-        mask = (views.object > 0).to(true.dtype)
-        return {"squared_error": ((predicted - true).square() * mask).sum() / (3 * mask.sum())}
+            terms["excess_cross_entropy"] = value - floor
+        else:
+            terms["squared_error"] = ((predicted - true).square() * mask).sum() / (3 * mask.sum())
+        if self.spec.structure:  # of flat paints, since noise has a structure of its own
+            flat = random_colours(self.spec.batch)
+            index_of = ssim(self.network.apply_maps(maps, reference, flat), views.picture(flat), mask)
+            terms["structure"] = self.spec.structure * (1 - index_of)
+        return terms
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Figures on unseen views and paints, `network/`, and `report.html` with predicted beside rendered."""

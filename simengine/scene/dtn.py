@@ -72,6 +72,7 @@ class NetworkSpec:
         batch: Views a step.
         learning_rate: Of Adam; falls to 0 by a half cosine.
         loss: `"mse"` over the object, or `"bce"` over the picture as published.
+        structure: Weight of 1 - SSIM over the object in flat paints.
         paints: To train with: `"flat"` colours as published, or `"noise"`, a colour for each pixel.
         crop: Side of the part of the pictures about the object that is trained on [pixels]; 0 for whole pictures.
     """
@@ -88,6 +89,7 @@ class NetworkSpec:
     batch: Count = 4
     learning_rate: Positive = 4e-3
     loss: Literal["mse", "bce"] = "mse"
+    structure: NonNegative = 0.0
     paints: Literal["flat", "noise"] = "noise"
     crop: Annotated[int, Range(ge=0)] = 64
 
