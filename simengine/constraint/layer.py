@@ -12,8 +12,9 @@ from simengine.constraint.blocks import Blocks, decompose, uniform_cuts
 from simengine.constraint.pde import AbstractPDE
 from simengine.constraint.shard import Shard
 from simengine.constraint.system import ExpertSystem
+from simengine.ops.table_product import table_product
 from simengine.solve.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
-from simengine.solve.iteration import AbstractLeastSquaresSolver, LevenbergMarquardt, checked, solve_system
+from simengine.solve.iteration import AbstractLeastSquaresSolver, LevenbergMarquardt, checked, named_error, solve_system
 from simengine.solve.solution import Result, Solution
 
 
@@ -182,7 +183,11 @@ class HardConstraint(nn.Module):
     ) -> Constrained:
         num, sizes = self.blocks.num_blocks, self.shard.sizes(self.blocks.num_blocks)
         if start is None:
-            y0 = system.linear_start()
+            try:
+                y0 = system.linear_start()
+            except Exception as error:
+                which = torch.arange(system.problems)
+                raise named_error(error, 0, which, torch.empty(len(which), system.experts * system.size)) from error
         else:
             held = start if self.coupled else start[:, self.shard.own(num)]
             y0 = held.detach().reshape(-1, system.experts * system.size)
@@ -206,11 +211,14 @@ class HardConstraint(nn.Module):
     def _stitched(self, basis: torch.Tensor, weights: torch.Tensor, base: torch.Tensor | None) -> torch.Tensor:
         blocks, shard = self.blocks.to(basis.device), self.shard
         own, flat, weights = shard.own(blocks.num_blocks), basis.flatten(1, -2), shard.spread(weights)
-        parts = [
-            blocks.windows[k] * (flat.index_select(1, blocks.points[k]) @ weights[:, k].unsqueeze(-1)).squeeze(-1)
-            for k in range(own.start, own.stop)
-        ]
+        # lists of points of different length, padded with the first point
+        entries = torch.nn.utils.rnn.pad_sequence(list(blocks.points[own]), batch_first=True)
+        values = table_product(flat, entries, weights[:, own], torch.arange(len(flat), device=flat.device))
         bounds, lengths = shard.bounds(blocks.num_blocks), [len(points) for points in blocks.points]
+        parts = [
+            window * value[:, : len(window)]
+            for window, value in zip(blocks.windows[own], values.unbind(dim=1), strict=True)
+        ]
         joined = shard.join(torch.cat(parts, dim=1), [sum(lengths[a:b]) for a, b in itertools.pairwise(bounds)])
         field = joined.new_zeros(len(flat), flat.shape[1]).index_add(1, torch.cat(blocks.points), joined)
         field = field.reshape(len(basis), *self.pde.shape)

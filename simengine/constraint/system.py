@@ -278,20 +278,26 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         bent, *by_constants = torch.autograd.grad(gradient, [fields, *wanted], along, allow_unused=True)
         gradient, found = gradient.detach(), []
         with torch.no_grad():
+            # problems of which nothing is asked may be those that failed, with residuals that are not finite
+            asked = (v != 0).any(dim=1)
+            gradient, bent = (torch.where(asked[:, None, None], value, 0.0) for value in (gradient, bent))
+            needed = asked if self.coupled else asked.reshape(-1, self._num).any(dim=1)
             by_table = by_base = None
             if tensors[0].requires_grad:
                 by_table = torch.zeros_like(held[0], memory_format=torch.contiguous_format)
                 for place, sample, entries in self._groups(which):
                     add_outer(by_table, entries, gradient[place], self._omega(-v)[place], sample)
                     add_outer(by_table, entries, bent[place], self._omega(-y)[place], sample)
-                self._add_interface_tables(by_table, y, v)
+                self._add_interface_tables(by_table, torch.where(asked[:, None], y, 0.0), v)
             if tensors[1].requires_grad:
                 flat = self._blocks(self._entries, which).reshape(len(held[1]), -1)
                 by_base = torch.zeros_like(held[1]).scatter_add(1, flat, -bent.reshape(flat.shape))
             found = [by_table, by_base]
             for t in constants:
                 value = by_constants.pop(0) if t.requires_grad else None
-                found.append(None if value is None else -value)
+                if value is not None:
+                    value = torch.where(needed.reshape(-1, *[1] * (value.ndim - 1)), -value, 0.0)
+                found.append(value)
         return tuple(found)
 
     def _add_interface_tables(self, by_table: torch.Tensor, y: torch.Tensor, v: torch.Tensor) -> None:

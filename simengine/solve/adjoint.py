@@ -72,6 +72,8 @@ class ImplicitAdjoint(AbstractAdjoint):
             raise RuntimeError(f"{system.once_differentiable or reason}, or no create_graph")
         with torch.enable_grad():
             v = system.solve_hessian(y, grad_y, tensors, gauss_newton=self.gauss_newton).to(y.dtype)
+            if not differentiable:  # H^-1 0 is 0, also of a problem that failed where H is not finite
+                v = torch.where((grad_y != 0).any(dim=1, keepdim=True), v, 0.0)
             if not self.strict:
                 well = v.isfinite().all(dim=1, keepdim=True)
                 if not bool(well.all()):

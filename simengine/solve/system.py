@@ -255,6 +255,19 @@ class FunctionSystem(AbstractSystem):
         """J^T r by one reverse sweep."""
         return self._map(self._optimality_one, y, tensors)
 
+    def pull_back(
+        self, y: torch.Tensor, v: torch.Tensor, tensors: Sequence[torch.Tensor], *, differentiable: bool
+    ) -> tuple[torch.Tensor | None, ...]:
+        """As ever; zero where nothing is asked of a problem, which may have failed with a residual not finite."""
+        found = super().pull_back(y, v, tensors, differentiable=differentiable)
+        asked = (v != 0).any(dim=1)
+        if bool(asked.all()):
+            return found
+        return tuple(
+            value if value is None or d is None else torch.where(asked.reshape(-1, *[1] * (value.ndim - 1)), value, 0.0)
+            for value, d in zip(found, self._dims, strict=True)
+        )
+
     def solve_hessian(
         self, y: torch.Tensor, b: torch.Tensor, tensors: Sequence[torch.Tensor], *, gauss_newton: bool
     ) -> torch.Tensor:

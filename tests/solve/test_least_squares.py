@@ -182,6 +182,20 @@ def test_status_per_problem() -> None:
         least_squares(residual, y0, torch.tensor([1.0, -1.0], dtype=torch.float64), throw=True)
 
 
+def test_a_failed_problem_does_not_spoil_the_gradient_of_others() -> None:
+    def residual(y: torch.Tensor, a: Any) -> torch.Tensor:
+        return torch.stack([(a * y[0]).sqrt() - 2, y[0] - 1])
+
+    args = torch.tensor([1.0, -1.0], dtype=torch.float64, requires_grad=True)
+    found = least_squares(residual, torch.ones(2, 1, dtype=torch.float64), args)
+    assert found.stats["status"].tolist() == [Result.SUCCESS, Result.NONFINITE]
+    alone = least_squares(residual, torch.ones(1, dtype=torch.float64), args[0])
+    expected = torch.autograd.grad(alone.value.sum(), args)[0]
+    assert torch.allclose(torch.autograd.grad(found.value[0].sum(), args, retain_graph=True)[0], expected)
+    with pytest.raises(SolveError, match=r"problems \[1\]: NONFINITE"):
+        found.value.sum().backward()
+
+
 def test_limit_of_iterations() -> None:
     found = least_squares(
         rosenbrock, torch.tensor([-1.2, 1.0], dtype=torch.float64), solver=LevenbergMarquardt(max_iterations=3)
