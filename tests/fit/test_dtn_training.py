@@ -13,6 +13,7 @@ from simengine.fit.camouflage import CamouflageTraining
 from simengine.fit.detector import natural_paint, pictures
 from simengine.fit.dtn import NetworkTraining, evaluate_network, scene_views
 from simengine.fit.loop import fit
+from simengine.fit.measured import measured_fit
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.dtn import CamouflageSpec, DetectorSpec, DTNScene, NetworkSpec
 from simengine.scene.loader import load_scene, resolved
@@ -156,3 +157,14 @@ def test_runs_are_resumable_and_seeded(tmp_path: Path) -> None:
     assert again["gain"].shape == (8, 3, 48, 48) and len(shard) > 0
     views = scene_views(scene, scene.views, 40)
     assert torch.equal(torch.from_numpy(again["gain"][0]), views.gain[views.index == 32][0])
+
+
+def test_a_measured_fit_is_kept(tmp_path: Path) -> None:
+    overrides = ["size=32", "train_views=3", "test_views=2", "sky_rays=1", "task.iterations=2", "task.crop=32"]
+    overrides += ["task.depth=2"]
+    first = measured_fit(tmp_path / "run", "dtn_network", overrides)
+    assert first["seconds"] > 0 and first["command"].endswith("--set task.depth=2")
+    assert first["object_psnr_flat"] > 10 and first["references_1"]["flat"] > 20
+    assert measured_fit(tmp_path / "run", "dtn_network", overrides) == first  # read, not run again
+    with pytest.raises(ValueError, match="remove it to measure anew"):
+        measured_fit(tmp_path / "run", "dtn_network", overrides[:-1])
