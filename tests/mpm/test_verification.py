@@ -1,13 +1,15 @@
 """MPM against an independent simulator, conservation laws, and a closed form."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import torch
 
 from simengine import materials, mpm, solve
-from simengine.ops import constitutive_reference, mpm_reference
+from simengine.ops import bridge, constitutive_reference, mpm_reference
+from simengine.ops.constitutive import matrix, vector
 
 
 @pytest.mark.parametrize("name", ["jelly", "plasticine"])
@@ -85,30 +87,63 @@ def momenta(state: mpm.MPMState, mass: float, dx: float) -> tuple[torch.Tensor, 
     return mass * v.sum(0), mass * (torch.linalg.cross(x, v) + dx**2 / 4 * spin).sum(0)
 
 
-@pytest.mark.parametrize("name", ["jelly", "plasticine", "rubber"])
-def test_conservation(name: str, make_cube, make_model) -> None:
-    """Free flight of a spinning body for 1000 steps: momenta drift by <= 1e-6 and <= 2e-5 of their size, float32."""
-    state = make_cube(6, torch.float32)
+# float32: rounding of 1000 steps. A body that holds together stays below 1e-6 (measured 6.2e-7 to 9.3e-7), fluids that
+# fall apart reach 1.3e-6 and 1.9e-6; float64: 3e-15
+FREE = dict.fromkeys(("jelly", "plasticine", "rubber", "sand", "snow", "paste"), 1e-06) | {
+    "water": 3e-6,
+    "tait_water": 3e-6,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", list(FREE))
+def test_conservation(name: str, dtype: torch.dtype, make_cube, make_model) -> None:
+    """Free flight of a spinning body for 1000 steps: momenta drift by <= 1e-6 and <= 2e-5 of their size."""
+    state = make_cube(6, dtype)
     v = 0.1 * (state.v - state.v.mean(0))
-    v = v + torch.tensor([0.2, 0.1, -0.1])
+    v = v + torch.tensor([0.2, 0.1, -0.1], dtype=dtype)
     start = dataclasses.replace(state, v=v)
-    model = make_model(getattr(materials, name)(), gravity=(0.0, 0.0, 0.0), epsilon=0.0, boundaries=[mpm.Walls("open")])
+    kind = getattr(materials, name)(**({"dt": 5e-4} if name == "paste" else {}))
+    model = make_model(kind, gravity=(0.0, 0.0, 0.0), epsilon=0.0, boundaries=[mpm.Walls("open")])
     with torch.no_grad():
         trajectory = solve.rollout(mpm.MPMSolver(model), start, 1000, save_every=1000)
     p0, l0 = momenta(trajectory[0], 0.125, 0.05)
     p1, l1 = momenta(trajectory[-1], 0.125, 0.05)
-    assert float((p1 - p0).norm() / p0.norm()) <= 1e-6
+    exact = dtype == torch.float64
+    assert float((p1 - p0).norm() / p0.norm()) <= (1e-13 if exact else FREE[name])
     # the angular momentum of the second transfer: that of the particles after G2P lags by a step of the stress
-    assert float((l1 - l0).norm() / l0.norm()) <= 2e-5
+    assert float((l1 - l0).norm() / l0.norm()) <= (1e-13 if exact else 2e-5)
 
 
-def test_grid_holds_the_mass(make_cube) -> None:
-    """Weights sum to one: the mass on the grid is that of the particles, to rounding of float64 sums."""
-    from simengine.ops.mpm import Grid
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-7), (torch.float64, 5e-16)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_mass_is_conserved(threads: int, dtype: torch.dtype, tolerance: float, make_cube, make_model) -> None:
+    """The grid holds the particles' mass, along a run that hits a wall; masses of particles never change at all.
 
-    state = make_cube()
-    _, w, _ = mpm_reference._stencil(state.x, Grid(size=(20, 20, 20), dx=0.05, dt=1e-3))
-    assert float((w.sum(1) - 1).abs().max()) < 1e-15
+    Weights sum to 1 to the last bit per axis; what is left is the rounding of 27 products and of sums at a node, which
+    is random: half a unit in the last place over the square root of 1000 particles. In float64 the comparison itself
+    resolves 2.2e-16.
+    """
+    from simengine.ops.mpm_grid import Workspace
+
+    model = make_model(materials.jelly(), mass=torch.linspace(0.1, 0.2, 1000, dtype=torch.float64))
+    with torch.no_grad():
+        trajectory = solve.rollout(mpm.MPMSolver(model), make_cube(dtype=dtype), 600, save_every=100)
+    for k in range(len(trajectory)):
+        state = trajectory[k]
+        mass, volume = model.body(state.x)
+        space = Workspace(model.grid, state.x, threads)
+        bounds = [1000 * t // threads for t in range(threads + 1)]
+        for t, (a, b) in enumerate(itertools.pairwise(bounds)):
+            part = slice(a, b)
+            fields = [vector(state.x[None, part]), vector(state.v[None, part]), matrix(state.C[None, part])]
+            constants = [*space.transfer, bridge.array(torch.zeros(3, dtype=torch.int32))]
+            body = [bridge.array(mass.contiguous()[part]), bridge.array(volume.contiguous()[part])]
+            nodes = [space.momentum.parts[t].rows, space.active_parts[t], space.flags[t]]
+            stress = matrix(model.stress(state.F[part], state.q[part]))
+            bridge.launch(space.kernels.p2g, b - a, [*constants, *body, *fields, stress], nodes, on=state.x)
+        on_grid = sum(part.tensor[:, 3].double().sum() for part in space.momentum.parts)
+        assert abs(float(on_grid / mass.double().sum()) - 1) <= tolerance, k
 
 
 def test_elastic_wave_speed(make_model) -> None:
