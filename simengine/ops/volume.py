@@ -151,7 +151,10 @@ class _MarchRays(torch.autograd.Function):
         ray_outputs = [bridge.array(adj_rays[0], vec3), bridge.array(adj_rays[1], vec3)]
         ray_outputs += [bridge.array(adj_rays[2]), bridge.array(adj_rays[3])]
         with_rays = int(any(ctx.needs_input_grad[1:5]))
-        bounds = [len(near) * k // slices for k in range(slices + 1)]
+        # of the same length of rays, whatever part of the picture sees the box
+        way = (far - near).clamp_min(0).double().cumsum(0)
+        inner = [int(torch.searchsorted(way, way[-1] * k / slices)) for k in range(1, slices) if len(way)]
+        bounds = [0, *(inner or [0] * (slices - 1)), len(near)]
 
         def part(first: int, last: int) -> None:
             for k in range(first, last):
