@@ -127,14 +127,14 @@ def admissibility(scene: MPMScene, material: Material, *, every: int = 10) -> di
 
     Returns:
         particles, steps, CPU seconds; smallest det F; smallest and largest plastic work of a particle in a step,
-        tau_new : (H_trial - H_new) [J/m^3].
+        tau_new : (H_trial - H_new) [J/m^3], and what rounding of the strains alone can make of it.
     """
     start = time.process_time()
     built, state = scene.build(device="cpu")
     model = with_material(built, material)
     solver = MPMSolver(model)
     mass, volume = model.body(state.x)
-    volumes, works = [], []
+    volumes, works, stress = list[float](), list[tuple[float, float]](), 0.0
     with torch.no_grad():
         for k in range(scene.grid.num_steps):
             if (k + 1) % every:
@@ -155,7 +155,9 @@ def admissibility(scene: MPMScene, material: Material, *, every: int = 10) -> di
             F, q = model.return_map(trial, state.q)
             state = MPMState(x, v, C, F, q)
             flowed = hencky_strain(trial) - hencky_strain(F)
-            work = (model.stress(F, q) * flowed).sum((1, 2))
+            tau = model.stress(F, q)
+            work = (tau * flowed).sum((1, 2))
+            stress = max(stress, float(tau.flatten(1).norm(dim=1).max()))
             works.append((float(work.min()), float(work.max())))
             volumes.append(float(determinant(F).min()))
     return {
@@ -165,4 +167,6 @@ def admissibility(scene: MPMScene, material: Material, *, every: int = 10) -> di
         "smallest_det_F": min(volumes),
         "smallest_work": min(low for low, _ in works),
         "largest_work": max(high for _, high in works),
+        # two strains of size one, each rounded where it is made and where F is kept
+        "rounding_of_work": 4 * torch.finfo(torch.float32).eps * stress,
     }

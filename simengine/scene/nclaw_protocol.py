@@ -77,7 +77,7 @@ def pool(body: MaterialSpec, liquid: MaterialSpec, *, full: bool = False) -> MPM
 
 def melting(solid: MaterialSpec, molten: MaterialSpec, *, full: bool = False) -> MeltingScene:
     """A block that changes its law from below between steps 500 and 1500 of 2000."""
-    body = _box("block", solid, (0.5, 0.42, 0.5), (0.4, 0.6, 0.4), particles=2 if full else 1)
+    body = _box("block", solid, (0.5, 0.4, 0.5), (0.4, 0.6, 0.4), particles=2 if full else 1)
     spec = MeltingSpec(into=molten, first_step=500, last_step=1500)
     grid = _grid(64 if full else 32, 2000)
     return MeltingScene(grid=grid, bodies=(body,), melting=spec, output=OutputSpec(save_every=5))
