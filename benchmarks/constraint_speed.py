@@ -1,0 +1,188 @@
+"""CPU time of the hard-constraint layer: by rows, by experts, against row-by-row Jacobians, by processes."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from simengine.constraint import DiffusionSorption, HardConstraint
+from simengine.constraint.system import ExpertSystem
+from simengine.ops import table_product_reference
+from simengine.ops.normal_equations import _Gathered, normal_equations
+from simengine.ops.normal_equations_reference import normal_equations as reference
+from simengine.ops.table_product import table_product
+from simengine.solve.least_squares import LevenbergMarquardt, least_squares
+
+
+def _milliseconds(run: Callable[[], Any], repeats: int = 15) -> float:
+    """Process CPU time of a call, the least of many: others use the same caches."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return 1e3 * min(times)
+
+
+def _basis(pde: DiffusionSorption, size: int = 16) -> torch.Tensor:
+    """Smooth functions; times do not depend on which."""
+    t = torch.linspace(0, 1, pde.nt, dtype=torch.float64)[:, None, None]
+    x = ((torch.arange(pde.nx, dtype=torch.float64) + 0.5) / pde.nx)[None, :, None]
+    n = torch.arange(size)
+    return (torch.exp(-(n % 4) * 3 * x) * torch.cos(torch.div(n, 4, rounding_mode="floor") * 3 * t))[None].contiguous()
+
+
+def _system(layer: HardConstraint, basis: torch.Tensor) -> ExpertSystem:
+    u0 = {"u0": torch.full((len(basis),), 0.05, dtype=torch.float64)}
+    table = layer.pde.table(basis)
+    return ExpertSystem(layer.pde, layer.blocks, table, None, u0, coupled=layer.coupled, **layer.options)
+
+
+def _iteration(layer: HardConstraint, basis: torch.Tensor) -> Callable[[], None]:
+    """A trial that is taken: residuals at a new place, normal equations there, a step."""
+    system = _system(layer, basis)
+    state = {"y": system.linear_start()}
+    which, damping = torch.arange(len(basis)), torch.full((len(basis),), 1e-3, dtype=torch.float64)
+
+    def run() -> None:
+        state["y"] = state["y"] + 1e-12
+        system.cost(state["y"], which)
+        lin = system.linearise(state["y"], which)
+        system.gram.solve(lin, damping, -lin["gradient"])
+
+    return run
+
+
+def iterations() -> list[dict[str, Any]]:
+    """By experts at 80,000 rows in all, and by rows at four experts."""
+    pde, rows = DiffusionSorption(), []
+    basis = _basis(pde)
+    for experts, per_block in [
+        *((k, 80_000 // k) for k in (1, 2, 4, 8, 16, 32)),
+        *((4, m) for m in (2500, 5000, 10_000)),
+    ]:
+        layer = HardConstraint(pde, counts=(1, experts), rows_per_block=per_block)
+        row: dict[str, Any] = {
+            "name": f"iteration, {experts} experts x {per_block} rows, n = 16",
+            "ms": _milliseconds(_iteration(layer, basis)),
+        }
+        if experts in (1, 4, 16) and per_block * experts == 80_000:
+            leaf = basis.clone().requires_grad_()
+            total = layer(leaf, {"u0": torch.tensor([0.05], dtype=torch.float64)}).field.square().sum()
+            row["backward ms"] = _milliseconds(lambda total=total: total.backward(retain_graph=True), 5)
+        rows.append(row)
+    return rows
+
+
+def kernels() -> list[dict[str, Any]]:
+    """Each op at 4 x 20,000 rows of 6 entries, against gathered rows and plain indexing."""
+    rows = []
+    for n in (16, 32, 64):
+        generator = torch.Generator().manual_seed(0)
+        start = torch.randint(0, 27_000, (4, 20_000, 1), generator=generator).sort(dim=1).values
+        table = torch.randn(4, 27_006, n, generator=generator, dtype=torch.float64)
+        coefficient = torch.randn(4, 20_000, 6, generator=generator, dtype=torch.float64)
+        given = table, start + torch.arange(6), coefficient, coefficient[..., 0].contiguous()
+        rows.append(
+            {
+                "name": f"normal_equations, n = {n}",
+                "kernel ms": _milliseconds(lambda given=given: normal_equations(*given)),
+                "gathered ms": _milliseconds(lambda given=given: _Gathered.apply(*given)),
+                "reference ms": _milliseconds(lambda given=given: reference(*given), 5),
+            }
+        )
+    entries, omega = torch.arange(27_000).expand(4, -1).contiguous(), torch.randn(1, 4, 16, dtype=torch.float64)
+    one = table[:1, :, :16].contiguous(), entries, omega, torch.zeros(1, dtype=torch.int64)
+    rows.append(
+        {
+            "name": "table_product, 4 x 27,000 entries, n = 16",
+            "kernel ms": _milliseconds(lambda: table_product(*one)),
+            "reference ms": _milliseconds(lambda: table_product_reference.table_product(*one)),
+        }
+    )
+    return rows
+
+
+def row_by_row() -> list[dict[str, Any]]:
+    """An iteration at 1,000 rows and 16 unknowns, with the Jacobian by one backward pass per row as reference."""
+    pde = DiffusionSorption(nt=21, nx=64)
+    basis = _basis(pde)
+    layer = HardConstraint(pde, rows_per_block=1000)
+    flat, picked = basis[0].flatten(0, 1), layer.blocks.rows
+    index, data = layer.blocks.entries[0][picked.index[0]], tuple(d[0] for d in picked.data)
+
+    def residual(y: torch.Tensor, args: Any) -> torch.Tensor:
+        return pde.residual((flat @ y)[index], data, {})
+
+    y0 = torch.full((16,), 0.05, dtype=torch.float64)
+
+    def by_rows() -> torch.Tensor:
+        y = y0.clone().requires_grad_()
+        r = residual(y, None)
+        j = torch.stack([torch.autograd.grad(value, y, retain_graph=True)[0] for value in r])
+        return torch.linalg.solve(j.mT @ j + 1e-3 * torch.eye(16, dtype=j.dtype), -j.mT @ r.detach())
+
+    def solve(count: int) -> None:
+        with torch.no_grad():
+            least_squares(residual, y0, solver=LevenbergMarquardt(max_iterations=count, tolerance=1e-14))
+
+    reference_ms = _milliseconds(by_rows, 3)
+    general = (_milliseconds(lambda: solve(9), 5) - _milliseconds(lambda: solve(1), 5)) / 8
+    ours = _milliseconds(_iteration(layer, basis), 30)
+    return [
+        {
+            "name": "iteration, 1,000 rows, n = 16",
+            "row by row ms": reference_ms,
+            "least_squares ms": general,
+            "layer ms": ours,
+            "row by row / least_squares": reference_ms / general,
+            "row by row / layer": reference_ms / ours,
+        }
+    ]
+
+
+def _rank(folder: str) -> None:
+    """What torchrun starts in every process."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    pde = DiffusionSorption()
+    layer = HardConstraint(pde, counts=(1, 4), group=dist.group.WORLD, solver=LevenbergMarquardt(max_iterations=5))
+    basis, u0 = _basis(pde), torch.tensor([0.05], dtype=torch.float64)
+    with torch.no_grad():
+        own = _milliseconds(lambda: layer(basis, {"u0": u0}), 7)
+    torch.save(own, f"{folder}/{dist.get_world_size()}-{dist.get_rank()}.pt")
+    dist.destroy_process_group()
+
+
+def ranks() -> list[dict[str, Any]]:
+    """Forward with 4 x 20,000 rows, five iterations: CPU time of the slowest process."""
+    times = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for size in (1, 2, 4):
+            torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
+            subprocess.run([*torchrun, __file__, folder], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            times[size] = max(torch.load(Path(folder) / f"{size}-{rank}.pt") for rank in range(size))
+    return [
+        {"name": f"forward, 4 x 20,000 rows, {size} processes", "ms each": ms, "ratio": times[1] / ms}
+        for size, ms in times.items()
+    ]
+
+
+def main() -> list[dict[str, Any]]:
+    """Rows of the tables in docs/performance/constraint.md."""
+    torch.set_num_threads(1)
+    return [*iterations(), *kernels(), *row_by_row(), *ranks()]
+
+
+if __name__ == "__main__" and "LOCAL_RANK" in os.environ:
+    _rank(sys.argv[1])
+elif __name__ == "__main__":
+    for row in main():
+        print({key: round(value, 2) if isinstance(value, float) else value for key, value in row.items()})
