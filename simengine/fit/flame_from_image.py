@@ -1,7 +1,7 @@
 """Numbers of a flame from a picture of its light: the gradient goes through the picture and the whole flame.
 
-The flame is solved, its gas shines by temperature and heat release, the sheet is marched as a volume, and the pixels are
-compared. The derivative of the flame is implicit: one more solve with the factors of its last Newton step.
+The flame is solved, its gas shines by temperature and heat release, the sheet is marched as a volume, and the pixels
+are compared. The derivative of the flame is implicit: one more solve with the factors of its last Newton step.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from simengine.flame.solver import FlameSolution, SpectralSolver
 from simengine.render import Volume, render_volume
 from simengine.scene.base import SceneError
 from simengine.scene.pictures import FlameImageSpec
+from simengine.solve.solution import SolveError
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table, write_report
 
@@ -95,8 +96,13 @@ class FlameImage:
         return render_volume(volume, self._camera).rgb
 
     def residual(self, values: Values) -> torch.Tensor:
-        """Differences of the pixels, flat."""
-        return (self.picture(values) - self.observed[0]).flatten()
+        """Differences of the pixels, flat; infinite where there is no such flame and no gradient is asked for."""
+        try:
+            return (self.picture(values) - self.observed[0]).flatten()
+        except SolveError:
+            if torch.is_grad_enabled():
+                raise
+            return torch.full((self.observed.numel(),), torch.inf, dtype=torch.float64)
 
     def contact_sheet(self, images: torch.Tensor) -> NDArray[Any]:
         """The pictures side by side."""
@@ -128,7 +134,7 @@ class FlameImage:
                 lambda: {"pixels": self.residual(parameters()).square().sum()},
                 num_iterations=spec.iterations,
                 optimiser="lbfgs",
-                learning_rate=1.0,
+                learning_rate=0.1,
             )
         return StagedTraining([stage], finish=lambda last, out: _finish(self, parameters, last, out))
 

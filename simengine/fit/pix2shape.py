@@ -212,9 +212,9 @@ class Pix2ShapeTraining(GradientTraining):
             "mental_rotation": mental_rotation(problem, self.encoder),
         }
         torch.manual_seed(problem.seed)
-        dreamt = picture_of_depth(
-            self.decoder(torch.randn(SHOWN, problem.spec.latent), problem.poses[:SHOWN]), self._camera
-        )
+        count = min(SHOWN, len(depth))
+        random_codes, poses = torch.randn(count, problem.spec.latent), problem.poses[:count]
+        dreamt = picture_of_depth(self.decoder(random_codes, poses), self._camera)[0]
         rows = {
             "observed": problem.observed,
             "decoded": found,
@@ -223,9 +223,8 @@ class Pix2ShapeTraining(GradientTraining):
             "decoded normals": 0.5 - 0.5 * normals,
             "another view: true": problem.elsewhere,
             "another view: decoded": elsewhere,
-            "decoded from random codes": dreamt[0],
+            "decoded from random codes": dreamt,
         }
-        count = min(SHOWN, len(depth))
         sheet = comparison({name: images[:count] for name, images in rows.items()})
         out.write("pictures.png", sheet)
         out.write("fit.json", summary)
