@@ -81,37 +81,56 @@ class Estimate:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def detect(detector: Detector, batches: Iterable[torch.Tensor], boxes: torch.Tensor) -> DetectionTable:
+def checked_predict(
+    detector: Detector, images: torch.Tensor, kind: int | None = None
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Boxes and scores of `detector.predict(images)`, of one label unless `kind` is None.
+
+    Raises:
+        ValueError: Names what was expected and what came.
+    """
+    found = detector.predict(images)
+    if not isinstance(found, list) or len(found) != len(images):
+        raise ValueError(f"predict: expected a list of {len(images)} detections, got {type(found).__name__}")
+    result = []
+    for entry in found:
+        if not (isinstance(entry, Mapping) and {"boxes", "labels", "scores"} <= set(entry)):
+            raise ValueError(f"predict: expected dicts with boxes, labels and scores, got {entry!r:.80}")
+        boxes, labels, scores = (entry[name].detach().cpu() for name in ("boxes", "labels", "scores"))
+        if boxes.shape != (len(scores), 4) or not bool(torch.isfinite(boxes).all()):
+            raise ValueError(f"predict: expected finite boxes (k, 4), got {tuple(boxes.shape)}")
+        low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 0.0)
+        if not (low >= 0 and high <= 1):  # also refuses NaN
+            raise ValueError(f"predict: expected scores in [0, 1], got {low:g}..{high:g}")
+        if len(labels) != len(scores):
+            raise ValueError(f"predict: expected a label for each of {len(scores)} boxes, got {len(labels)}")
+        keep = torch.ones(len(scores), dtype=torch.bool) if kind is None else labels == kind
+        result.append((boxes[keep].float(), scores[keep].float()))
+    return result
+
+
+def detect(
+    detector: Detector, batches: Iterable[torch.Tensor], boxes: torch.Tensor, *, kind: int | None = None
+) -> DetectionTable:
     """Run a detector over pictures.
 
     Args:
-        detector: Its `predict` is used; labels are not looked at.
+        detector: Its `predict` is used.
         batches: Encoded pictures (b, 3, h, w), batch by batch.
         boxes: True boxes (x0, y0, x1, y1) [pixels] of all pictures, shape (n, 4); of no area where there is no object.
+        kind: Label of the object; detections of others are left out. None takes every detection for the object.
 
     Raises:
         ValueError: The detector returns what is no list of detections, or as many pictures as boxes do not come.
     """
     picture, score, iou, count = [], [], [], 0
     for images in batches:
-        found = detector.predict(images)
-        if not isinstance(found, list) or len(found) != len(images):
-            raise ValueError(f"predict: expected a list of {len(images)} detections, got {type(found).__name__}")
-        for entry in found:
-            if not (isinstance(entry, Mapping) and {"boxes", "scores"} <= set(entry)):
-                raise ValueError(f"predict: expected dicts with boxes, labels and scores, got {entry!r:.80}")
-            if entry["boxes"].shape != (len(entry["scores"]), 4) or not bool(torch.isfinite(entry["boxes"]).all()):
-                raise ValueError(f"predict: expected finite boxes (k, 4), got {tuple(entry['boxes'].shape)}")
-            sure = entry["scores"]
-            if len(sure) and not (float(sure.min()) >= 0 and float(sure.max()) <= 1):  # also refuses NaN
-                raise ValueError(
-                    f"predict: expected scores in [0, 1], got {float(sure.min()):g}..{float(sure.max()):g}"
-                )
+        for found, scores in checked_predict(detector, images, kind):
             if count == len(boxes):
                 raise ValueError(f"boxes: expected one for every picture, got {len(boxes)} for more pictures")
-            picture += [count] * len(entry["scores"])
-            score.append(entry["scores"].detach().float().cpu())
-            iou.append(box_iou(entry["boxes"].detach().float().cpu(), boxes[count]))
+            picture += [count] * len(scores)
+            score.append(scores)
+            iou.append(box_iou(found, boxes[count]))
             count += 1
     if count != len(boxes) or not count:
         raise ValueError(f"boxes: expected one for every picture, at least one, got {len(boxes)} for {count} pictures")

@@ -212,6 +212,7 @@ WRONG = {
     "expected dicts with boxes, labels and scores": [FOUND, {"boxes": torch.zeros(1, 4)}],
     r"expected finite boxes \(k, 4\), got \(1, 5\)": [FOUND, {**FOUND, "boxes": torch.zeros(1, 5)}],
     "expected finite boxes": [FOUND, {**FOUND, "boxes": torch.full((1, 4), float("inf"))}],
+    "expected a label for each of 1 boxes, got 2": [FOUND, {**FOUND, "labels": torch.zeros(2)}],
     r"expected scores in \[0, 1\], got 3..3": [FOUND, {**FOUND, "scores": torch.full((1,), 3.0)}],
     r"expected scores in \[0, 1\], got nan..nan": [FOUND, {**FOUND, "scores": torch.full((1,), float("nan"))}],
 }
@@ -223,6 +224,16 @@ def test_nonsense_of_predict_is_named(message: str) -> None:
     detector.predict = lambda images: WRONG[message]  # type: ignore[assignment,method-assign,return-value]
     with pytest.raises(ValueError, match=message):
         detect(detector, [torch.zeros(2, 3, 16, 16)], torch.zeros(2, 4))
+
+
+def test_other_labels_are_left_out() -> None:
+    boxes, scores = torch.tensor([[[0.0, 0, 8, 8], [0, 0, 8, 8]]]), torch.tensor([[[0.0, 0.9], [0.4, 0.0]]])
+    detector, truth = Fixed(boxes, scores), torch.tensor([[0.0, 0, 8, 8]])
+    images = [torch.zeros(1, 3, 16, 16)]
+    assert detect(detector, images, truth).score.tolist() == pytest.approx([0.9, 0.4])
+    assert detect(detector, images, truth, kind=0).score.tolist() == pytest.approx([0.4])
+    assert detect(detector, images, truth, kind=1).missed().tolist() == [False]
+    assert detect(detector, images, truth, kind=2).missed().tolist() == [True]
 
 
 def test_numbers_of_pictures_and_boxes_must_agree() -> None:
