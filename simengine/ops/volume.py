@@ -30,8 +30,8 @@ def march_rays(
 
     A ray is cut into equal steps of at most `step`, with density and source of the middle of each, trilinear between
     nodes; exact where both are constant. Memory is that of the rays and the grid, whatever the number of steps. On a
-    CPU the bits repeat; on CUDA and with Taichi the gradient of the grid is summed in no fixed order. Bricks of 8^3
-    cells that hold nothing are passed over, which leaves the picture as it is.
+    CPU the bits repeat; on GPUs the gradient of the grid is summed in no fixed order. Bricks of 8^3 cells that hold
+    nothing are passed over, which leaves the picture as it is.
 
     Args:
         field: Density [1/m] and 1 to 15 channels of source at the nodes, shape (n0, n1, n2, 1 + c).

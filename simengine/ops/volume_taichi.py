@@ -51,16 +51,19 @@ class _MarchRays(torch.autograd.Function):
         *inputs, blended, transmittance, busy = (value.detach().contiguous() for value in ctx.saved_tensors)
         field, *rays = inputs
         kernels, channels, options = _kernels(field), field.shape[-1], ctx.options
-        adj_field, adj_rays = torch.zeros_like(field), [torch.zeros_like(value) for value in rays]
+        parts = max(options.num_threads, torch.get_num_threads()) if _private(field) else 1
+        adj_fields = field.new_zeros(parts, field.numel() // channels, channels)
+        adj_rays = [torch.zeros_like(value) for value in rays]
+        bounds = torch.linspace(0, len(blended), parts + 1).round().int()
         if len(blended):
             kernels.march_adjoint(
                 *(options.step, options.emission, options.sparse, *field.shape[:3]),
                 *(field.reshape(-1, channels), *rays, busy, blended, transmittance),
                 *(adj_blended.detach().contiguous(), adj_transmittance.detach().contiguous()),
-                *(adj_field.reshape(-1, channels), *adj_rays),
+                *(bounds.to(field.device), adj_fields, *adj_rays),
             )
         return (
-            adj_field,  # field (n0, n1, n2, 1 + c)
+            adj_fields.sum(0).reshape(field.shape),  # field (n0, n1, n2, 1 + c)
             *adj_rays,  # origins (m, 3), directions (m, 3), near (m,), far (m,)
             None,  # options
         )
@@ -70,4 +73,10 @@ def _kernels(field: torch.Tensor) -> Any:
     scalar = taichi_bridge.scalar(field)  # starts Taichi before its kernels are imported
     from simengine.kernels import volume_taichi
 
-    return volume_taichi.kernels(scalar, field.shape[-1])
+    return volume_taichi.kernels(scalar, field.shape[-1], _private(field))
+
+
+def _private(field: torch.Tensor) -> bool:
+    """Whether each thread gets a gradient of the grid of its own: on CPUs, where atomic additions are slow."""
+    ti = taichi_bridge.start(field.device)
+    return ti.lang.impl.current_cfg().arch in (ti.x64, ti.arm64)
