@@ -7,19 +7,15 @@ from types import SimpleNamespace
 
 import warp as wp
 
+from .cpu import cpu_module
+
 BLOCK = 4  # nodes along a block's edge
-# Warp's own, but for deeper trees of vector instructions and fused multiply-adds: a third fewer instructions
-CPU_FLAGS = (
-    "-march=native -mllvm=-inline-threshold=9000 -mllvm=-inline-cold-callsite-threshold=3000"
-    " -mllvm=-slp-recursion-max-depth=6 -ffp-contract=fast"
-)
 
 
 def module_name(real, wraps, packed, suffix=""):
-    """The name of the module of kernels, whose options for CPUs are set."""
+    """The name of the module of kernels."""
     name = f"simengine_mpm_{real.__name__}{'_periodic' if wraps else ''}{'_packed' if packed else ''}{suffix}"
-    wp.get_module(name).options["cpu_compiler_flags"] = CPU_FLAGS
-    return name
+    return cpu_module(name, 6)
 
 
 @functools.cache
