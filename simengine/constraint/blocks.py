@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -76,13 +77,12 @@ class Blocks:
         """The same on a device; itself where it is there already."""
         if self.owner.device == device:
             return self
-        moved = {
-            field.name: getattr(self, field.name).to(device)
-            for field in dataclasses.fields(self)
-            if field.name not in ("points", "windows")
-        }
-        lists = {name: tuple(t.to(device) for t in getattr(self, name)) for name in ("points", "windows")}
-        return Blocks(**moved, **lists)
+        lists = ("points", "windows")
+        moved: dict[str, Any] = {name: tuple(t.to(device) for t in getattr(self, name)) for name in lists}
+        for field in dataclasses.fields(self):
+            if field.name not in lists:
+                moved[field.name] = getattr(self, field.name).to(device)
+        return Blocks(**moved)
 
 
 def uniform_cuts(size: int, count: int) -> list[int]:

@@ -46,7 +46,8 @@ class ExpertRows:
         own = shard.own(blocks.num_blocks)
         num = own.stop - own.start
         self.pde, self.ridge, self.size, self.coupled = pde, ridge, table.shape[2], coupled
-        self.experts, self.held = (blocks.num_blocks, num) if coupled else (1, 1)
+        self.experts: int = blocks.num_blocks if coupled else 1
+        self.held: int = num if coupled else 1
         self.problems = len(table) if coupled else len(table) * num
         self._own, self._num = own if coupled else slice(0, 1), num
         self._shard = shard if coupled else Shard()
@@ -63,9 +64,8 @@ class ExpertRows:
         self._mine = [c for c, (a, _) in enumerate(self.pairs) if own.start <= a < own.stop]
         self._touching = [blocks.entries[self.pairs[c][0]][blocks.interface[c, 0]] for c in self._mine]
         self._touching_weight = interface_weight * blocks.interface_weight[self._mine]
-        self._stitched = StitchedFunctionals(pde, blocks) if self.experts > 1 and pde.of_the_stitched_field else None
-        if self._stitched is not None and self._shard.size > 1:
-            raise ValueError(f"{type(pde).__name__} needs the stitched field, which no process holds: use one process")
+        needs_field = self.experts > 1 and len(pde.of_the_stitched_field) > 0
+        self._stitched = StitchedFunctionals(pde, blocks, self._shard) if needs_field else None
         self.chain = blocks.is_chain and self.experts > 1
 
     # -- what belongs to which problem ---------------------------------------------------------------------------------

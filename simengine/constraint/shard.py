@@ -96,7 +96,18 @@ class _Spread(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return ctx.shard.total(grad), None  # value
+        return _Total.apply(grad, ctx.shard), None  # value
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, part: torch.Tensor, shard: Shard) -> torch.Tensor:
+        ctx.shard = shard
+        return shard.total(part)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _Total.apply(grad, ctx.shard), None  # part
 
 
 class _Once(torch.autograd.Function):

@@ -1,9 +1,12 @@
 """Functionals that no block can compute alone: those of the field stitched together from all of them."""
 
+import itertools
+
 import torch
 
 from simengine.constraint.blocks import Blocks
 from simengine.constraint.pde import AbstractPDE
+from simengine.constraint.shard import Shard
 
 
 class StitchedFunctionals:
@@ -12,19 +15,28 @@ class StitchedFunctionals:
     Args:
         pde: Its `of_the_stitched_field` names the functionals.
         blocks: The decomposition.
+        shard: The part of this process; the others' parts of the field come from them.
     """
 
-    def __init__(self, pde: AbstractPDE, blocks: Blocks) -> None:
-        self._pde, self._entries = pde, blocks.entries
-        points = blocks.owner.numel()
-        own = [torch.searchsorted(entries, torch.arange(points)) for entries in blocks.entries]
-        local = torch.stack(own).gather(0, blocks.owner[None])[0]
-        self._home = blocks.owner * blocks.entries.shape[1] + local  # of every grid point, among all blocks' entries
-        wanted = torch.tensor(pde.of_the_stitched_field)
-        self._replace = torch.isin(torch.div(blocks.entries, points, rounding_mode="floor"), wanted)
+    def __init__(self, pde: AbstractPDE, blocks: Blocks, shard: Shard) -> None:
+        points, own = blocks.owner.numel(), shard.own(blocks.num_blocks)
+        self._pde, self._shard, self._entries = pde, shard, blocks.entries[own]
+        homes, self._lengths = [], []
+        order = blocks.owner.argsort(stable=True)  # grid points block by block
+        for k, mine in enumerate(order.split(blocks.owner.bincount(minlength=blocks.num_blocks).tolist())):
+            self._lengths.append(len(mine))
+            if own.start <= k < own.stop:
+                local = torch.searchsorted(blocks.entries[k], mine)
+                homes.append((k - own.start) * blocks.entries.shape[1] + local)
+        self._home, self._place = torch.cat(homes), order.argsort()
+        wanted = torch.tensor(pde.of_the_stitched_field, device=blocks.entries.device)
+        self._replace = torch.isin(torch.div(self._entries, points, rounding_mode="floor"), wanted)
 
     def __call__(self, fields: torch.Tensor) -> torch.Tensor:
-        """Fields of each block's own functions, shape (p, K, q), with the replaced functionals; differentiable."""
-        stitched = fields.flatten(1)[:, self._home].reshape(len(fields), *self._pde.shape, 1)
-        table = self._pde.table(stitched).squeeze(-1)
+        """Fields of each block's own functions, shape (p, held, q), with the replaced functionals; differentiable."""
+        mine = fields.flatten(1).index_select(1, self._home)
+        bounds = self._shard.bounds(len(self._lengths))
+        sizes = [sum(self._lengths[a:b]) for a, b in itertools.pairwise(bounds)]
+        everywhere = self._shard.spread(self._shard.join(mine, sizes)).index_select(1, self._place)
+        table = self._pde.table(everywhere.reshape(len(fields), *self._pde.shape, 1)).squeeze(-1)
         return torch.where(self._replace, table[:, self._entries], fields)

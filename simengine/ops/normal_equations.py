@@ -21,7 +21,7 @@ class _NormalEquations(torch.autograd.Function):
     def forward(
         table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor, residual: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        p, m, n = *index.shape[:2], table.shape[2]
+        (p, m), n = index.shape[:2], table.shape[2]
         stretch = _STRETCH[table.device.type]
         columns = 1 if table.is_cuda else n
         stretches = -(-m // stretch)
@@ -45,7 +45,7 @@ class _NormalEquations(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, adj_gram: torch.Tensor, adj_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         table, index, coefficient, residual = ctx.saved_tensors
-        p, m, n = *index.shape[:2], table.shape[2]
+        (p, m), n = index.shape[:2], table.shape[2]
         adj_table = torch.zeros_like(table, memory_format=torch.contiguous_format)
         adj_coefficient, adj_residual = torch.empty_like(coefficient), torch.empty_like(residual)
         scalar = bridge.scalar(table)

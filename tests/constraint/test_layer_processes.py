@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from simengine.constraint import DiffusionSorption, HardConstraint
+from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
 from simengine.constraint.shard import Shard
 from simengine.solve.least_squares import LevenbergMarquardt
 
@@ -26,15 +26,28 @@ def problem() -> tuple[DiffusionSorption, torch.Tensor, dict[str, torch.Tensor],
     return pde, basis, {k: torch.tensor(v, dtype=torch.float64) for k, v in parameters.items()}, base.clone()
 
 
-def solve(group: Any, *, coupled: bool, overlap: int) -> list[torch.Tensor]:
+def vorticity() -> tuple[NavierStokes, torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+    """A few waves, whose velocity comes from the stitched field."""
+    pde = NavierStokes(nt=4, size=8, duration=0.5, viscosity=1e-2)
+    t = torch.linspace(0, 1, 4, dtype=torch.float64)[:, None, None]
+    angle = 2 * torch.pi * torch.arange(8, dtype=torch.float64) / 8
+    x, y = angle[None, None], angle[None, :, None]
+    basis = torch.stack([t * torch.sin(x + y), t * torch.cos(x) + 0 * y, t**2 * torch.sin(2 * y - x)], dim=-1)[None]
+    w0 = (torch.sin(x) * torch.cos(y) + 0.5 * torch.cos(2 * x + y))[:, 0:8].reshape(1, 8, 8)
+    return pde, basis.clone(), {"w0": w0.clone()}, w0[:, None].expand(1, 4, 8, 8).clone()
+
+
+def solve(
+    group: Any, *, coupled: bool, overlap: int, flow: bool = False, counts: tuple[int, ...] = (1, 4)
+) -> list[torch.Tensor]:
     """Field, weights, status and gradients."""
-    pde, basis, parameters, base = problem()
+    pde, basis, parameters, base = vorticity() if flow else problem()
     leaves = [basis, base, *parameters.values()]
     for leaf in leaves:
         leaf.requires_grad_()
     layer = HardConstraint(
         pde,
-        counts=(1, 4),
+        counts=counts,
         coupled=coupled,
         overlap=overlap,
         group=group,
@@ -51,7 +64,11 @@ def solve(group: Any, *, coupled: bool, overlap: int) -> list[torch.Tensor]:
     return [t.detach() for t in (found.field, found.weights, status, *gradients, cost, *at_minimum)]
 
 
-CASES = {"coupled": {"coupled": True, "overlap": 0}, "independent": {"coupled": False, "overlap": 2}}
+CASES: dict[str, dict[str, Any]] = {
+    "coupled": {"coupled": True, "overlap": 0},
+    "independent": {"coupled": False, "overlap": 2},
+    "stitched velocity": {"coupled": True, "overlap": 0, "flow": True, "counts": (1, 2, 2)},
+}
 
 
 def _worker(rank: int, size: int, folder: str) -> None:
