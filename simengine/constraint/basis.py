@@ -86,9 +86,12 @@ class BranchTrunk(nn.Module):
 
 
 class OperatorBasis(nn.Module):
-    """Basis functions by a Fourier neural operator of the base (the initial field) and the coordinates.
+    """Basis functions by a Fourier neural operator of the base (the initial field), the hints and the coordinates.
+
+    The hints of the family are the last basis functions.
 
     Args:
+        hints: Their number.
         coordinates: Of a grid point.
         size: Number of basis functions n.
         modes: Frequencies kept per axis of the grid, time first.
@@ -96,16 +99,21 @@ class OperatorBasis(nn.Module):
         depth: Spectral layers.
     """
 
-    def __init__(self, *, coordinates: int, size: int, modes: Sequence[int], width: int = 32, depth: int = 4) -> None:
+    def __init__(
+        self, *, coordinates: int, size: int, modes: Sequence[int], width: int = 32, depth: int = 4, hints: int = 0
+    ) -> None:
         super().__init__()
-        self.operator = FNO(inputs=coordinates + 1, outputs=size, modes=modes, width=width, depth=depth)
+        own = max(size - hints, 1)
+        self.kept = size - own
+        self.operator = FNO(inputs=coordinates + 1 + hints, outputs=own, modes=modes, width=width, depth=depth)
 
     def forward(self, family: AbstractFamily, parameters: Parameters) -> torch.Tensor:
         """Shape (samples, *shape, n)."""
         base, _ = family.lifting(parameters)
         place = family.coordinates().expand(len(base), *[-1] * (base.ndim))
-        fields: torch.Tensor = self.operator(torch.cat([base.unsqueeze(-1), place], dim=-1))
-        return fields
+        hints = family.hints(parameters)
+        fields = self.operator(torch.cat([base.unsqueeze(-1), hints, place], dim=-1))
+        return torch.cat([fields, hints[..., : self.kept]], dim=-1)
 
 
 def _network(widths: Sequence[int]) -> nn.Sequential:

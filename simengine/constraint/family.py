@@ -31,6 +31,15 @@ class AbstractFamily(AbstractPDE):
     def coordinates(self) -> torch.Tensor:
         """Where a grid point lies, in numbers between -1 and 1 as the problem scales them; shape (*shape, f)."""
 
+    def hints(self, parameters: Parameters) -> torch.Tensor:
+        """What is known of the solution beforehand, for operator networks: inputs, and functions beside theirs.
+
+        Returns:
+            Shape (samples, *shape, h); h = 0 where nothing is known.
+        """
+        base, _ = self.lifting(parameters)
+        return base.new_zeros(*base.shape, 0)
+
     @abc.abstractmethod
     def lifting(self, parameters: Parameters) -> tuple[torch.Tensor, torch.Tensor]:
         """Base, shape (samples, *shape), that holds the initial values, and factor, shape (*shape), 0 at t = 0."""

@@ -102,6 +102,24 @@ class NavierStokes(AbstractFieldFamily):
         ]
         return torch.stack([torch.zeros_like(still[0]), *still, *still], dim=-1).reshape(*spot.shape, 9)
 
+    def hints(self, parameters: Parameters) -> torch.Tensor:
+        """The first two terms of the Taylor series of w in t, less the power of t that the lifting brings."""
+        w0 = parameters["w0"]
+        operators = spectral_operators(self.size)
+
+        def parts(w: torch.Tensor) -> dict[str, torch.Tensor]:
+            hat = torch.fft.rfft2(w)
+            return {name: torch.fft.irfft2(hat * op, s=w.shape[1:]) for name, op in operators.items()}
+
+        a = parts(w0)
+        first = self.viscosity * a["laplacian"] - a["u"] * a["x"] - a["v"] * a["y"]
+        b = parts(first)
+        crossed = a["u"] * b["x"] + a["v"] * b["y"] + b["u"] * a["x"] + b["v"] * a["y"]
+        second = 0.5 * (self.viscosity * b["laplacian"] - crossed)
+        time = torch.linspace(0, 1, self.nt, dtype=torch.float64)[:, None, None]
+        still = torch.ones_like(time)
+        return torch.stack([first.unsqueeze(1) * still, second.unsqueeze(1) * time], dim=-1)
+
     # -- data ---------------------------------------------------------------------------------------------------------
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:

@@ -1,6 +1,7 @@
 """Scenes of hard constraints: an equation, its experts, and what is trained or found through them."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -107,8 +108,8 @@ class OperatorSpec:
         if len(self.modes) != len(family.shape):
             raise SceneError(f"fit.backbone.modes: expected {len(family.shape)} numbers, time first, got {self.modes}")
         shape = {"width": self.width, "depth": self.depth}
-        channels = family.coordinates().shape[-1]
-        return Backbone(OperatorBasis(coordinates=channels, size=size, modes=self.modes, **shape))
+        channels, hints = family.coordinates().shape[-1], family.hints(members).shape[-1]
+        return Backbone(OperatorBasis(coordinates=channels, size=size, modes=self.modes, hints=hints, **shape))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,8 @@ class NetworkFit:
         constraint: `hard`, by the layer, or `soft`: the network is the solution, its residual the loss.
         on: The equation on the grid of the training, where not that of the scene; the test is on the scene's. A shorter
             duration leaves the rest of the time to a test beyond it.
-        experts: While it is trained and tested; those of the scene if absent.
+        experts: While it is trained; those of the scene if absent.
+        tested_with: Experts of the test, where not those of the training.
         through: Whether the loss is what the layer minimises (`minimum`), or that of the stitched field through the
             `solver`, as published.
         members: Members of the family per step.
@@ -136,6 +138,7 @@ class NetworkFit:
     constraint: Literal["hard", "soft"] = "hard"
     on: Problem | None = None
     experts: Experts | None = None
+    tested_with: Experts | None = None
     through: Literal["minimum", "solver"] = "minimum"
     members: Count = 3
     fresh: bool = True
@@ -290,6 +293,9 @@ class ConstraintScene(AbstractScene):
             # the first steps pass through bases that satisfy nothing, so a solve may fail there
             return experts.layer(problem, seed=self.seed, cuts=cuts, adjoint=ImplicitAdjoint(strict=False))
 
+        if fit.tested_with is not None and experts.cuts == "learned":
+            raise SceneError("fit.tested_with: learned cuts are those of the training")
+
         def draw() -> Members:
             if fit.fresh:
                 return family.draw(fit.members, torch.default_generator)
@@ -298,8 +304,8 @@ class ConstraintScene(AbstractScene):
         router = Router(experts.counts, seed=self.seed) if hard and experts.cuts == "learned" else None
 
         def finish(out: "RunDirectory") -> dict[str, Any]:
-            cuts = None if router is None else router.cuts
-            return self._test(out, fit, experts, backbone, layer, cuts)
+            tested = fit.tested_with or experts
+            return self._test(out, fit, tested, backbone, None if router is None else router.cuts)
 
         return NetworkTraining(
             backbone,
@@ -318,7 +324,12 @@ class ConstraintScene(AbstractScene):
         )
 
     def _test(
-        self, out: "RunDirectory", fit: NetworkFit, experts: Experts, backbone: Backbone, make: Any, cuts: Any
+        self,
+        out: "RunDirectory",
+        fit: NetworkFit,
+        experts: Experts,
+        backbone: Backbone,
+        cuts: Callable[[Sequence[int]], list[list[int]]] | None,
     ) -> dict[str, Any]:
         """Solve for the tested members on the grid of the training, over the whole time; compare on the scene's."""
         members = self.problem.solved_for(self.seed)
@@ -328,8 +339,7 @@ class ConstraintScene(AbstractScene):
             if fit.constraint == "soft":
                 return self._compare(out, base + basis[..., 0], members, torch.zeros(len(base), 0, 0))
             on = dataclasses.replace(fit.on or self.problem, duration=self.problem.duration)
-            placed = cuts(on.family().shape) if cuts else None
-            layer = make(on, placed)
+            layer = experts.layer(on, seed=self.seed, cuts=cuts(on.family().shape) if cuts else None)
             solved_basis, solved_base = backbone(on.family(), members)
             found = layer(solved_basis, members, solved_base)
             jumps = layer.interface_jumps(solved_basis, found.weights)
@@ -338,7 +348,8 @@ class ConstraintScene(AbstractScene):
             else:
                 if experts.counts[0] > 1:
                     raise SceneError("fit.experts.counts: blocks in time need the training on the grid of the scene")
-                onto = make(self.problem, cuts(target.shape) if cuts else None)
+                placed = cuts(target.shape) if cuts else None
+                onto = experts.layer(self.problem, seed=self.seed, cuts=placed)
                 field = onto.stitch(basis, found.weights, base)
         return {**self._compare(out, field, members, jumps), **_outcome(found)}
 

@@ -65,11 +65,11 @@ def test_initial_values_stay(family: AbstractFamily) -> None:
     coordinates = family.coordinates()
     assert coordinates.shape[:-1] == tuple(family.shape) and float(coordinates.abs().max()) <= 1 + 1e-12
     inputs = family.inputs(members).shape[1]
-    dimension = len(family.shape)
+    dimension, hints = len(family.shape), family.hints(members).shape[-1]
     networks = [
         BranchTrunk(inputs=inputs, coordinates=coordinates.shape[-1], size=4, modes=5, width=8, depth=2),
         BranchTrunk(inputs=0, coordinates=coordinates.shape[-1], size=4, width=8, depth=2),
-        OperatorBasis(coordinates=coordinates.shape[-1], size=4, modes=[2] * dimension, width=6, depth=2),
+        OperatorBasis(coordinates=coordinates.shape[-1], size=4, modes=[2] * dimension, width=6, depth=2, hints=hints),
     ]
     for network in networks:
         basis, base = Backbone(network)(family, members)

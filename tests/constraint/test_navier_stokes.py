@@ -141,6 +141,17 @@ def test_the_velocity_is_that_of_the_stitched_field() -> None:
     assert cost == pytest.approx(0.5 * float(total + start + touching + ridge), rel=1e-12)
 
 
+def test_hints_are_the_taylor_series() -> None:
+    remainders = []
+    for duration in (0.2, 0.1):
+        pde = NavierStokes(nt=2, size=32, duration=duration)
+        members = pde.draw(1, torch.Generator().manual_seed(2))
+        last = pde.solve(members["w0"], step=2.5e-3)[0, -1]
+        first, second = pde.hints(members)[0, -1].unbind(-1)
+        remainders.append(float((last - members["w0"][0] - duration * first - duration**2 * second).norm()))
+    assert np.log2(remainders[0] / remainders[1]) == pytest.approx(3.0, abs=0.2)
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="even size >= 4, got nt=8, size=7"):
         NavierStokes(nt=8, size=7)

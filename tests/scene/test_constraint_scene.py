@@ -36,29 +36,100 @@ def test_too_few_snapshots(tmp_path: Path) -> None:
         scene.run(directory(tmp_path, scene), device="cpu")
 
 
-def test_training_improves_and_resumes_bitwise(tmp_path: Path) -> None:
-    changes = [*SMALL, "basis_size=6", "fit.iterations=6", "fit.on.nt=21", "fit.on.nx=24", "fit.backbone.width=12"]
-    changes += ["fit.optimiser=adam", "fit.fresh=true", "fit.members=3", "fit.learning_rate=5e-3"]
+SMALL_FIT = ["problem.nt=16", "problem.nx=16", "basis_size=4", "problem.u0=[0.1]", "fit.on.nt=12", "fit.on.nx=16"]
+SMALL_FIT += ["fit.backbone.width=8", "fit.members=2"]
+TRAININGS = {
+    "lbfgs": ["fit.iterations=2"],
+    "adam": ["fit.optimiser=adam", "fit.iterations=6", "fit.learning_rate=5e-3"],
+    "solver": ["fit.optimiser=adam", "fit.iterations=4", "fit.learning_rate=5e-3", "fit.through=solver"],
+    "soft": ["fit.constraint=soft", "fit.backbone.branch=true", "fit.iterations=2"],
+    "independent": ["fit.experts.coupled=false", "fit.iterations=2"],
+    "beyond": ["fit.on.duration=400", "fit.iterations=2"],
+}
+
+
+SLOW = ("solver", "independent", "beyond")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in TRAININGS])
+def test_trainings_lower_their_loss(name: str, tmp_path: Path) -> None:
+    scene = load_scene("diffusion_sorption", [*SMALL_FIT, *TRAININGS[name]])
+    result = fit(scene.training(device="cpu"), directory(tmp_path, scene), progress=False)
+    assert result.history[-1]["loss"] < result.history[0]["loss"]  # of members that stay
+    assert len(result.summary["relative_error"]) == 1
+    assert ("relative_error_beyond_training" in result.summary) == (name == "beyond")
+    assert {"fields.png", "profiles.png", "solution.npz"} <= {file.name for file in tmp_path.iterdir()}
+
+
+def test_training_resumes_bitwise_with_learned_cuts(tmp_path: Path) -> None:
+    changes = [*SMALL_FIT, "fit.optimiser=adam", "fit.fresh=true", "fit.experts.counts=[1,3]"]
+    changes += ["fit.experts.cuts=learned", "fit.reroute=2", "fit.iterations=5"]
     scene = load_scene("diffusion_sorption", changes)
-    torch.manual_seed(5)
+    torch.manual_seed(6)
     whole = scene.training(device="cpu")
-    torch.manual_seed(6)
+    torch.manual_seed(7)
     result = fit(whole, directory(tmp_path / "whole", scene), progress=False)
-    assert result.history[-1]["loss"] < result.history[0]["loss"]
-    assert len(result.summary["relative_error"]) == 3
-    torch.manual_seed(6)
+    assert "router" in result.history[1] and "router" not in result.history[0]
+    assert whole.layer.blocks.owner.bincount().unique().numel() > 1  # blocks of different widths
     first = scene.training(device="cpu")
-    torch.manual_seed(6)
+    torch.manual_seed(7)
     for _ in range(3):
         first.step()
     state, random = first.state_dict(), torch.get_rng_state()
     second = scene.training(device="cpu")
     second.load_state_dict(state)
     torch.set_rng_state(random)
-    for _ in range(3):
+    for _ in range(2):
         second.step()
     ends = zip(whole.state_dict().items(), second.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for (name, a), b in ends if name.startswith("module."))
+    assert all(torch.equal(a, b) for (name, a), b in ends if name.startswith(("module.", "router.")))
+
+
+def test_run_with_learned_cuts(tmp_path: Path) -> None:
+    scene = load_scene("diffusion_sorption", [*SMALL, "experts.counts=[1,3]", "experts.cuts=learned", "rounds=1"])
+    summary = scene.run(directory(tmp_path, scene), device="cpu")
+    assert summary["result"] == "SUCCESS" and max(summary["relative_error"]) < 5e-3
+    widths = np.diff(summary["cuts"][1])
+    assert widths.sum() == 64 and widths[0] < widths[-1]  # the residual is at the inflow
+
+
+FIELDS = {
+    "navier_stokes": ["problem.nt=9", "problem.size=16", "problem.duration=0.5", "fit.backbone.modes=[3,3,3]"],
+    "burgers": ["problem.nt=21", "problem.nx=32", "problem.viscosity=0.05", "fit.backbone.modes=[4,4]"],
+    "allen_cahn": ["problem.nt=21", "problem.nx=32"],
+}
+
+
+@pytest.mark.parametrize("name", ["navier_stokes", *(pytest.param(n, marks=pytest.mark.slow) for n in [*FIELDS][1:])])
+def test_field_scenes(name: str, tmp_path: Path) -> None:
+    scene = load_scene(name, [*FIELDS[name], "basis_size=6", "snapshots=6", "problem.members=2"])
+    summary = scene.run(directory(tmp_path, scene), device="cpu")
+    assert summary["result"] == "SUCCESS" and max(summary["relative_error"]) < 1e-2
+    assert max(summary["relative_error"]) < 0.1 * min(summary["no_change_error"])
+    assert scene.render(tmp_path, tmp_path / "last.png", fps=5).is_file()
+    film = scene.render(tmp_path, tmp_path / "film.gif", fps=5)
+    import imageio.v3
+
+    assert len(imageio.v3.imread(film)) == scene.build().pde.shape[0]
+    few = [*FIELDS[name], "basis_size=3", "fit.iterations=2", "fit.backbone.width=4", "problem.members=1"]
+    scene = load_scene(name, few)
+    result = fit(scene.training(device="cpu"), directory(tmp_path / "fit", scene), progress=False)
+    assert len(result.history) == 2 and len(result.summary["relative_error"]) == 1
+
+
+def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"experts.counts: expected one number per axis of the grid \(64, 64, 64\)"):
+        load_scene("navier_stokes", ["problem.nt=64", "problem.size=64", "experts.counts=[1,4]"]).build()
+    with pytest.raises(SceneError, match="lbfgs needs members that stay"):
+        load_scene("diffusion_sorption", ["fit.fresh=true"])
+    with pytest.raises(SceneError, match=r"fit.backbone.modes: expected 2 numbers"):
+        load_scene("burgers", ["fit.backbone.modes=[4,4,4]"]).training()
+    with pytest.raises(SceneError, match=r"fit.on.type: expected that of the scene"):
+        load_scene("burgers", ["fit.on.type=allen_cahn"]).training()
+    with pytest.raises(SceneError, match=r"fit.type: constants are those of diffusion_sorption"):
+        load_scene("burgers", ["fit={type='constants'}"]).training()
+    with pytest.raises(SceneError, match=r"holds no solution.npz"):
+        load_scene("burgers").render(tmp_path, tmp_path / "x.png", fps=5)
 
 
 def test_constants_are_recovered(tmp_path: Path) -> None:

@@ -1,0 +1,215 @@
+"""The table of hard constraints: trained networks beside baselines and classical solvers, written into the docs.
+
+`python benchmarks/constraint_table.py` trains what is not yet in `out/constraint_table` (ten minutes of CPU time in
+all), measures the classical solvers, and rewrites the marked part of docs/results/constraint.md. `--fixed` does the same
+for Navier-Stokes with a fixed basis (4 minutes, 3 GiB).
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
+from simengine.constraint.basis import principal_basis
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "out" / "constraint_table"
+PAGE = ROOT / "docs" / "results" / "constraint.md"
+
+SOFT = (
+    "fit.constraint=soft fit.backbone.branch=true fit.fresh=true fit.optimiser=adam fit.iterations=1500"  # as published
+)
+FLOW = (
+    "problem.nt=13 problem.size=24 problem.duration=1.25 problem.members=4 fit.backbone.modes=[5,8,8] "
+    "fit.learning_rate=2e-3 fit.experts.iterations=8 fit.experts.tolerance=1e-3 fit.experts.counts=[1,1,1] "
+    "fit.tested_with.counts=[1,2,2] fit.tested_with.ridge=1e-4"
+)
+RUNS = {  # name of the run: (what it is, scene, changes)
+    "ds_soft": ("soft constraint", "diffusion_sorption", SOFT),
+    "ds_one": ("one constraint", "diffusion_sorption", "fit.experts.counts=[1,1] fit.iterations=8"),
+    "ds_independent": (
+        "4 independent experts",
+        "diffusion_sorption",
+        "fit.experts.coupled=false fit.iterations=4",
+    ),
+    "ds_coupled": ("4 coupled experts", "diffusion_sorption", ""),
+    "ds_untrained": (
+        "4 coupled experts, network not trained",
+        "diffusion_sorption",
+        "fit.optimiser=adam fit.learning_rate=1e-12 fit.iterations=1",
+    ),
+    "ds_beyond_coupled": (
+        "4 coupled experts, trained to t = 400 of 500",
+        "diffusion_sorption",
+        "fit.on.duration=400 fit.iterations=6",
+    ),
+    "ns_untrained": ("4 coupled experts, network not trained", "navier_stokes", f"{FLOW} fit.iterations=1"),
+    "ns_soft": ("soft constraint", "navier_stokes", f"{FLOW} fit.constraint=soft fit.iterations=300"),
+    "ns_coupled": ("4 coupled experts (trained with one)", "navier_stokes", f"{FLOW} fit.iterations=150"),
+}
+
+
+def command(name: str) -> str:
+    """What makes a run of the table."""
+    _, scene, changes = RUNS[name]
+    sets = " ".join(f"--set {change}" for change in changes.split())
+    return f"simengine fit {scene} {sets}".strip()
+
+
+def train(name: str) -> dict[str, Any]:
+    """The summary of a run, which is made where it is missing."""
+    folder = OUT / name
+    if not (folder / "summary.json").is_file():
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        program = str(Path(sys.executable).with_name("simengine"))
+        subprocess.run([program, *command(name).split()[1:], "--quiet", "--out", str(folder)], check=True)
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+        (folder / "cpu.json").write_text(json.dumps({"cpu_s": spent}))
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    timed = folder / "cpu.json"  # only where this script trained it
+    return {**summary, **(json.loads(timed.read_text()) if timed.is_file() else {})}
+
+
+def classical_sorption(most: float) -> dict[str, float]:
+    """The cheapest method of lines whose error against 1024 cells is at most this."""
+    fine = DiffusionSorption().solve(0.11)
+    for nx in (8, 16, 32, 64, 128):
+        pde = DiffusionSorption(nx=nx)
+        start = time.process_time()
+        coarse = pde.solve(0.11, rtol=1e-4)
+        seconds = time.process_time() - start
+        x, xs = (np.arange(1024) + 0.5) / 1024, (np.arange(nx) + 0.5) / nx
+        # the boundary value belongs to the solution
+        spread = np.stack([np.interp(x, np.r_[0.0, xs], np.r_[1.0 if n else u[0], u]) for n, u in enumerate(coarse)])
+        error = float(np.linalg.norm(spread - fine) / np.linalg.norm(fine))
+        if error <= most:
+            break
+    return {"cells": nx, "error": error, "seconds": seconds}
+
+
+def classical_flow(most: float) -> dict[str, float]:
+    """The longest step of the pseudo-spectral solver at 24^2 whose error against a short one is at most this."""
+    pde = NavierStokes(nt=13, size=24, duration=1.25)
+    w0 = pde.draw(1, torch.Generator().manual_seed(0))["w0"]
+    fine = pde.solve(w0)
+    for step in (0.11, 0.06, 0.03):
+        start = time.process_time()
+        found = pde.solve(w0, step=step)
+        seconds = time.process_time() - start
+        error = float((found - fine).norm() / fine.norm())
+        if error <= most:
+            break
+    return {"step": step, "error": error, "seconds": seconds}
+
+
+def fixed_flow() -> list[dict[str, Any]]:
+    """Navier-Stokes with 64 basis functions that contain the truth, 64 x 64 x 64 points."""
+    path = OUT / "ns_fixed.json"
+    if path.is_file():
+        done: list[dict[str, Any]] = json.loads(path.read_text())
+        return done
+    pde = NavierStokes(nt=64, size=64)
+    w0 = pde.draw(64, torch.Generator().manual_seed(0))["w0"]
+    truth = pde.solve(w0)
+    basis = principal_basis(truth, 64)
+    found_rows = []
+    for counts, coupled in (
+        ((1, 1, 1), True),
+        ((1, 1, 2), True),
+        ((1, 2, 2), True),
+        ((2, 2, 2), True),
+        ((1, 4, 4), True),
+        ((1, 2, 2), False),
+    ):
+        layer = HardConstraint(pde, counts=counts, coupled=coupled, periodic=(False, True, True))
+        start = time.process_time()
+        with torch.no_grad():
+            found = layer(basis, {"w0": w0[:1]})
+        spent = time.process_time() - start
+        jumps = layer.interface_jumps(basis, found.weights)
+        reach = float(truth[0].max() - truth[0].min())
+        found_rows.append(
+            {
+                "experts": f"{int(np.prod(counts))} ({' x '.join(map(str, counts))})",
+                "coupled": coupled,
+                "error %": 100 * float((found.field[0] - truth[0]).norm() / truth[0].norm()),
+                "jump": float(jumps.abs().max()) / reach if jumps.numel() else 0.0,
+                "iterations": int(found.solution.stats["num_iterations"].max()),
+                "cpu_s": spent,
+            }
+        )
+        print(found_rows[-1], flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found_rows, indent=1))
+    return found_rows
+
+
+def _percent(values: list[float]) -> str:
+    return ", ".join(f"{100 * value:.2f}" for value in values)
+
+
+def page(rows: list[dict[str, Any]], fixed: list[dict[str, Any]]) -> str:
+    """The marked part of the page."""
+    lines = []
+    if fixed:
+        lines += ["| experts (t x y x x) | error % | largest jump over the range | iterations |", "|---|---|---|---|"]
+        for row in fixed:
+            kind = "coupled" if row["coupled"] else "independent"
+            lines.append(
+                f"| {row['experts']} {kind} | {row['error %']:.4f} | {row['jump']:.0e} | {row['iterations']} |"
+            )
+        lines += ["", "64 x 64 x 64 points, 64 basis functions (`python benchmarks/constraint_table.py --fixed`).", ""]
+    lines += ["| equation | what | relative L2 error % | largest jump | CPU s | command |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {row['equation']} | {row['what']} | {row['error']} | {row['jump']} | {row['cpu']} | {row['command']} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def main() -> list[dict[str, Any]]:
+    """Rows of the table; rewrites the marked part of the page."""
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = []
+    for name, (what, scene, _) in RUNS.items():
+        summary = train(name)
+        error = _percent(summary["relative_error"])
+        if "relative_error_beyond_training" in summary:
+            error += f"; beyond t = 400: {_percent(summary['relative_error_beyond_training'])}"
+        jump, cpu = f"{summary['largest_interface_jump']:.0e}", f"{summary.get('cpu_s', float('nan')):.0f}"
+        row = {"equation": scene.replace("_", "-"), "what": what, "error": error, "cpu": cpu}
+        rows.append(
+            {**row, "jump": "-" if "soft" in what or "one" in what[:3] else jump, "command": f"`{command(name)}`"}
+        )
+    for prefix, scene in (("ds", "diffusion-sorption"), ("ns", "navier-stokes")):
+        summary = train(f"{prefix}_coupled")
+        still = {"equation": scene, "what": "no change", "error": _percent(summary["no_change_error"]), "cpu": "0"}
+        rows.append({**still, "jump": "-", "command": "-"})
+        most = max(summary["relative_error"])
+        if prefix == "ds":
+            solver = classical_sorption(most)
+            what = f"method of lines at equal error, {solver['cells']} cells"
+        else:
+            solver = classical_flow(most)
+            what = f"pseudo-spectral solver at equal error, steps of {solver['step']:g}"
+        timed = {"error": f"{100 * solver['error']:.2f}", "cpu": f"{solver['seconds']:.4f} a solution"}
+        rows.append({"equation": scene, "what": what, **timed, "jump": "-", "command": "this script"})
+    fixed = fixed_flow() if "--fixed" in sys.argv or (OUT / "ns_fixed.json").is_file() else []
+    begin, end = "<!-- table -->\n", "\n<!-- end of table -->"
+    text = PAGE.read_text()
+    if begin in text and end in text:
+        before, after = text.split(begin)[0], text.split(end)[1]
+        PAGE.write_text(before + begin + page(rows, fixed) + end + after)
+    return rows
+
+
+if __name__ == "__main__":
+    for entry in main():
+        print(entry)
