@@ -58,6 +58,7 @@ class ExpertSystem(ExpertRows, AbstractSystem):
     ) -> None:
         super().__init__(pde, blocks, table, base, parameters, **options)
         self._distinct = sorted({(min(pair), max(pair)) for pair in self.pairs})
+        self._sides = torch.tensor(self.pairs, device=table.device).reshape(-1, 2).T
         self.gram: AbstractGram = DenseGram()
         if self.experts > 1:
             self.gram = BlockBandedGram() if self.chain else SchurGram(self.experts, self._distinct)
@@ -95,11 +96,16 @@ class ExpertSystem(ExpertRows, AbstractSystem):
             squares = point.r.square().sum(dim=-1) + conditions.square().sum(dim=-1)
             squares = squares + self.ridge**2 * self._omega(point.y).square().sum(dim=-1)
             total = self._shard.join(squares, self._sizes).sum(dim=1)
-            omega = point.y.reshape(len(y), self.experts, self.size)
-            for c, (a, b) in enumerate(self.pairs):
-                jump = omega[:, a] - omega[:, b]
-                total = total + torch.einsum("pi,pij,pj->p", jump, self._pair_grams[which, c], jump)
+            if self.pairs:
+                jump, pull = self._pulls(point.y, which)
+                total = total + (jump * pull).sum(dim=(1, 2))
             return 0.5 * total
+
+    def _pulls(self, y: torch.Tensor, which: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Differences of neighbours' weights and what interface rows make of them, each (p, pairs, n)."""
+        omega = y.reshape(len(y), self.experts, self.size)
+        jump = omega[:, self._sides[0]] - omega[:, self._sides[1]]
+        return jump, (self._pair_grams[which] @ jump.unsqueeze(-1)).squeeze(-1)
 
     def linearise(self, y: torch.Tensor, which: torch.Tensor) -> Linearisation:
         """Normal equations of the sampled rows, plus those of the linear rows, whose J^T J is formed once.
@@ -156,12 +162,8 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         """J^T r, shape (p, K n), from that of the blocks held and the interface rows."""
         gradient = self._shard.join(own, self._sizes)
         if self.pairs:
-            gradient = gradient.clone()
-            omega = y.reshape(gradient.shape)
-            for c, (a, b) in enumerate(self.pairs):
-                pull = (self._pair_grams[which, c] @ (omega[:, a] - omega[:, b]).unsqueeze(-1)).squeeze(-1)
-                gradient[:, a] += pull
-                gradient[:, b] -= pull
+            _, pull = self._pulls(y, which)
+            gradient = gradient.index_add(1, self._sides[0], pull).index_add(1, self._sides[1], pull, alpha=-1)
         return gradient.flatten(1)
 
     def _constant_grams(self) -> tuple[torch.Tensor, Linearisation]:
