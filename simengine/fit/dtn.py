@@ -131,7 +131,7 @@ class NetworkTraining(GradientTraining):
         """Figures on unseen views and paints, `network/`, and `report.html` with predicted beside rendered."""
         checkpoint.save(out.path / "network", self.network.state_dict(), {"head": self.spec.head}, tag=0)
         test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views)
-        summary = {**evaluate_network(self.network, test), **evaluate_closed_forms(test)}
+        summary = evaluate_network(self.network, test)
         pictures = _predicted_beside_rendered(self.network, test)
         out.write("predicted.png", pictures)
         blocks: list[Block] = [

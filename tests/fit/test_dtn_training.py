@@ -164,7 +164,7 @@ def test_a_measured_fit_is_kept(tmp_path: Path) -> None:
     overrides += ["task.depth=2"]
     first = measured_fit(tmp_path / "run", "dtn_network", overrides)
     assert first["seconds"] > 0 and first["command"].endswith("--set task.depth=2")
-    assert first["object_psnr_flat"] > 10 and first["references_1"]["flat"] > 20
+    assert first["object_psnr_flat"] > 10
     assert measured_fit(tmp_path / "run", "dtn_network", overrides) == first  # read, not run again
     with pytest.raises(ValueError, match="remove it to measure anew"):
         measured_fit(tmp_path / "run", "dtn_network", overrides[:-1])
