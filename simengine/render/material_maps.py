@@ -52,11 +52,8 @@ def flash_pictures(maps: MaterialMaps, lights: torch.Tensor, *, intensity: float
     x = (2 * torch.arange(n, dtype=lights.dtype) + 1) / n - 1
     points = torch.stack([x.expand(n, n), -x[:, None].expand(n, n), torch.zeros(n, n, dtype=lights.dtype)], dim=-1)
     surface = DisneyMaterial(base_colour=maps.base_colour, metallic=maps.metallic, roughness=maps.roughness)
-    strength = torch.tensor(intensity, dtype=lights.dtype)
-    pictures = [
-        shade(points, maps.normal, eye, surface, [PointLight(position=light, intensity=strength)]) for light in lights
-    ]
-    return torch.stack(pictures)
+    lamps = PointLight(position=lights[:, None, None], intensity=torch.tensor(intensity, dtype=lights.dtype))
+    return shade(points.expand(len(lights), n, n, 3), maps.normal, eye, surface, [lamps])
 
 
 def procedural_maps(n: int, *, seed: int) -> MaterialMaps:

@@ -125,8 +125,23 @@ def test_flow_from_a_video(tmp_path: Path, name: str, key: str) -> None:
 def test_maps_from_flash_pictures(tmp_path: Path) -> None:
     summary = run_fit("material_from_flashes", tmp_path / "run")
     errors = summary["error_over_that_of_the_mean_map"]
-    # at most half the error of the mean map, and of its pictures under new lights; roughness is not asked for: the
-    # lights leave it nearly undetermined (measured 0.99)
-    assert {name: errors[name] < 0.5 for name in ("normal", "base_colour", "metallic", "new_lights")} == dict.fromkeys(
-        ("normal", "base_colour", "metallic", "new_lights"), True
+    # at most half the error of the mean map, and of its pictures under new lights (measured 0.01 to 0.05; roughness
+    # 0.32: a dielectric's highlight is weak, and few of the lights are near the mirror direction of a texel)
+    assert {name: value < 0.5 for name, value in errors.items()} == dict.fromkeys(errors, True)
+
+
+def test_texels_walk_to_the_truth_by_themselves(tmp_path: Path) -> None:
+    # without noise, from near it: squares fall by orders of magnitude, and the roughness is found
+    scene = load_scene(
+        "material_from_flashes", ["task.size=8", "task.noise=0.0", "task.iterations=60", "task.texel_iterations=16"]
     )
+    training = scene.training(device="cpu")
+    figures = [training.step() for _ in range(75)]
+    assert figures[-1]["loss"] < 1e-2 * figures[60]["loss"]
+    directory = RunDirectory.create(tmp_path / "run", resolved(scene), overwrite=False, resume=False)
+    errors = training.finish(directory)["error_over_that_of_the_mean_map"]
+    assert errors["roughness"] < 0.5 and errors["base_colour"] < 0.2
+    saved = training.state_dict()
+    again = scene.training(device="cpu")
+    again.load_state_dict(saved)
+    assert again.step() == training.step()
