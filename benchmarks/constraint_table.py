@@ -1,8 +1,8 @@
 """The table of hard constraints: trained networks beside baselines and classical solvers, written into the docs.
 
-`python benchmarks/constraint_table.py` trains what is not yet in `out/constraint_table` (ten minutes of CPU time in
-all), measures the classical solvers, and rewrites the marked part of docs/results/constraint.md. `--fixed` does the same
-for Navier-Stokes with a fixed basis (4 minutes, 3 GiB).
+`python benchmarks/constraint_table.py` trains what is not yet in `out/constraint_table` (ten CPU minutes in all),
+measures the classical solvers, and rewrites the marked part of docs/results/constraint.md. `--fixed` does the same for
+Navier-Stokes with a fixed basis (4 minutes, 3 GiB).
 """
 
 import json

@@ -38,7 +38,7 @@ def picture(
         jumps: Between experts, shape (samples, interfaces, points).
     """
     worst = int(relative_error(field, truth).argmax())
-    logarithm = residual[worst].clamp_min(1e-24).log10() / 2
+    logarithm = torch.where(residual[worst] > 0, residual[worst].log10() / 2, torch.nan)  # no rows: blank
     shown = {"found": field[worst], "error": (field - truth)[worst], "log10 |residual|": logarithm}
     plane = len(family.shape) == 3
     if plane:  # the last time of a film
