@@ -20,6 +20,8 @@ from simengine.mpm import MPMModel, MPMSolver, MPMState
 from simengine.ops import mpm
 from simengine.solve import rollout
 
+LEAST_COLUMN = 1e-5  # of the largest one: less is the rounding of float32
+
 
 class LinearLaw(Protocol):
     """An elastic law whose stress is linear in coefficients, or a family of them."""
@@ -262,7 +264,9 @@ def fit_energy(law: LinearLaw, balance: Balance, *, ridge: float = 1e-9, around:
     low = ((law.lower_bounds() - around) * scale).numpy()
     right = (vectors.T @ ((balance.vector - balance.matrix @ around) / scale)) / root
     found = lsq_linear((root[:, None] * vectors.T).numpy(), right.numpy(), (low, np.inf), method="bvls", tol=1e-14)
-    coefficients = torch.maximum(around + torch.from_numpy(found.x) / scale, law.lower_bounds())
+    seen = scale > LEAST_COLUMN * scale.max()  # what leaves no trace in the motion stays where it is
+    coefficients = torch.where(seen, around + torch.from_numpy(found.x) / scale, around)
+    coefficients = torch.maximum(coefficients, law.lower_bounds())
     law.set_linear(coefficients)
     return balance.unexplained(coefficients)
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from simengine.fit.least_squares_training import LeastSquaresTraining, difference_jacobian
 from simengine.fit.momentum_balance import (
+    LEAST_COLUMN,
     Balance,
     Motion,
     fit_energy,
@@ -85,7 +86,9 @@ class BalanceTraining(AbstractTraining):
 
     @property
     def converged(self) -> bool:
-        """Whether laws that were known miss no more than the rounding of the positions, or cannot be improved."""
+        """Whether its rounds are over, or laws that were known miss no more than the positions' rounding."""
+        if self.iteration >= self.num_iterations:
+            return True
         floor = rounding_of_velocities(self.motions[0], self.model.grid.dt)
         return self.best <= floor or (self.ridge >= LARGEST_RIDGE and not self.fluid)
 
@@ -143,6 +146,7 @@ class BalanceTraining(AbstractTraining):
         values, vectors = torch.linalg.eigh(balance.matrix / scale[:, None] / scale)
         # a unit along each changes the velocities as much as all of the stress does
         directions = vectors[:, -DIRECTIONS:] / scale[:, None] * (balance.square / values[-DIRECTIONS:]).sqrt()
+        directions[scale <= LEAST_COLUMN * scale.max()] = 0.0
         names = [f"direction {k}" for k in range(DIRECTIONS)]
 
         def place(along: dict[str, torch.Tensor]) -> None:
