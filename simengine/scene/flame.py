@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import torch
 
 from simengine.fit.flame import UNITS, FlameTraining
+from simengine.fit.flame_network import FlameNetworkTraining
 from simengine.fit.flame_speed import FlameSpeedTraining
 from simengine.fit.parameters import Parameter, ParameterSet
-from simengine.flame.counterflow import CounterflowFlame
+from simengine.flame.burner import BurnerFlame
+from simengine.flame.counterflow import CounterflowFlame, DiffusionFlame
 from simengine.flame.detailed import Mixture
 from simengine.flame.equations import AbstractFlame
 from simengine.flame.free import FreeFlame
 from simengine.flame.gas import Gas
 from simengine.flame.mechanism_yaml import load_mechanism
 from simengine.flame.simplified import SimplifiedFlame
-from simengine.flame.solver import FlameSolution, SpectralSolver
+from simengine.flame.solver import AbstractFlameSolver, FlameSolution, GridSolver, SpectralSolver
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.strict import Count, Positive, Range
 
@@ -109,6 +111,90 @@ class Counterflow(Free):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Burner(Free):
+    """A premixed flame on a porous burner.
+
+    Attributes:
+        mass_flux: rho u [kg/(m^2 s)], below that of the free flame.
+        length: End of the domain [m].
+    """
+
+    type: Literal["burner"] = "burner"  # type: ignore[assignment]
+    mass_flux: Positive = 0.2
+    length: Positive = 0.02
+
+    def flame(self) -> BurnerFlame:
+        """The equations."""
+        flux = torch.tensor(self.mass_flux, dtype=torch.float64)
+        return BurnerFlame(**self.conditions(), mass_flux=flux, length=self.length)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Diffusion(Free):
+    """Fuel on the left against oxidiser on the right; `phi` has no meaning here.
+
+    Attributes:
+        dilution: Moles of further species in the fuel stream.
+        length: Distance of the nozzles [m].
+        mass_flux_left: rho u of the fuel stream [kg/(m^2 s)].
+        mass_flux_right: Of the oxidiser, towards the left.
+        T_right: Temperature of the oxidiser [K].
+    """
+
+    type: Literal["diffusion"] = "diffusion"  # type: ignore[assignment]
+    dilution: dict[str, float] = dataclasses.field(default_factory=dict)
+    length: Positive = 0.02
+    mass_flux_left: Positive = 0.5
+    mass_flux_right: Positive = 1.0
+    T_right: Positive = 300.0
+
+    def flame(self) -> DiffusionFlame:  # type: ignore[override]
+        """The equations."""
+        data = self.conditions()
+        for name in ("mass_flux_left", "mass_flux_right", "T_right"):
+            data[name] = torch.tensor(getattr(self, name), dtype=torch.float64)
+        return DiffusionFlame(**data, length=self.length, dilution=self.dilution)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grid:
+    """An adaptive grid instead of spectral elements; what detailed mechanisms need.
+
+    Attributes:
+        ratio: Largest ratio of neighbouring intervals.
+        slope: Largest change of a field from point to point, over its range.
+        curve: Largest change of its slope, over the range of its slopes.
+        prune: Points below this share of the criteria are removed; 0 for none.
+        max_points: Where refinement stops.
+    """
+
+    ratio: Annotated[float, Range(ge=2)] = 3.0
+    slope: Annotated[float, Range(gt=0, le=1)] = 0.05
+    curve: Annotated[float, Range(gt=0, le=1)] = 0.1
+    prune: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    max_points: Count = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A physics-informed network instead of the solver, for flames of real gases.
+
+    Attributes:
+        members: Networks of an ensemble.
+        width: Of the two hidden layers.
+        cells: Over which the equations are taken.
+        optimiser: Levenberg-Marquardt, or a first-order method.
+        num_iterations: Steps.
+    """
+
+    members: Count = 1
+    width: Count = 28
+    cells: Count = 80
+    optimiser: Literal["lm", "adam", "lbfgs", "soap"] = "lm"
+    num_iterations: Count = 25
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Sought:
     """One parameter to find.
 
@@ -177,12 +263,17 @@ class FlameScene(AbstractScene):
     Attributes:
         flame: Which flame, under which conditions.
         resolution: Largest tail of the Chebyshev coefficients over the scale of each field.
+        grid: Solve on an adaptive grid instead of spectral elements.
+        network: What `fit` trains instead of solving: a network, on the equations alone without `fit`, else on the data
+            of `fit` as well.
         fit: What to find from measurements.
     """
 
     kind: ClassVar[str] = "flame"
-    flame: FreeSimple | Free | Counterflow = dataclasses.field(default_factory=FreeSimple)
+    flame: FreeSimple | Free | Counterflow | Burner | Diffusion = dataclasses.field(default_factory=FreeSimple)
     resolution: Annotated[float, Range(gt=0, lt=1)] = 1e-7
+    grid: Grid | None = None
+    network: NetworkSpec | None = None
     fit: ProfileFit | SpeedFit | None = None
 
     def build(self, *, device: str | None = None) -> AbstractFlame:
@@ -195,13 +286,32 @@ class FlameScene(AbstractScene):
         Raises:
             SolveError: None was found.
         """
-        return SpectralSolver(resolution=self.resolution).solve(self.build()).value
+        return self.solver().solve(self.build()).value
+
+    def solver(self) -> AbstractFlameSolver:
+        """Spectral elements, or the grid."""
+        if self.grid is None:
+            return SpectralSolver(resolution=self.resolution)
+        g = self.grid
+        solver = GridSolver(max_points=g.max_points)
+        return solver.set_refine_criteria(ratio=g.ratio, slope=g.slope, curve=g.curve, prune=g.prune)
+
+    def render(self, run: Path, file: Path, *, fps: float) -> Path:
+        """The flame in space: a cone of a free flame, a disc of the others; temperature beside light."""
+        from simengine.io.arrays import read_npz
+        from simengine.scene.flame_picture import picture_flame
+
+        profiles = run / "profiles.npz"
+        if not profiles.is_file():
+            raise SceneError(f"{run}: no profiles.npz; solve the flame with simengine run first")
+        shape: Literal["cone", "disc"] = "cone" if isinstance(self.build(), (FreeFlame, SimplifiedFlame)) else "disc"
+        return picture_flame(read_npz(profiles), file, shape=shape, fps=fps)
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
         """Solve the flame; write its profiles as `profiles.npz` and `profiles.png`."""
         from simengine.view.figures import curves
 
-        solved = SpectralSolver(resolution=self.resolution).solve(self.build())
+        solved = self.solver().solve(self.build())
         flame = solved.value
         x = flame.x[0]
         profiles = {name: value[0].numpy() for name, value in flame.profiles(x).items()}
@@ -221,11 +331,13 @@ class FlameScene(AbstractScene):
         out.write("summary.json", summary)
         return summary
 
-    def training(self, *, device: str | None = None) -> FlameTraining | FlameSpeedTraining:
-        """Least squares over the sought parameters."""
+    def training(self, *, device: str | None = None) -> FlameTraining | FlameSpeedTraining | FlameNetworkTraining:
+        """Least squares over the sought parameters; with a `network`, its training."""
+        if self.network is not None:
+            return self._network(self.network)
         if self.fit is None:
             raise SceneError("this flame has no [fit] table, so there is nothing to find; add one with parameters")
-        wanted, flame, truth = self.fit, self.build(), None
+        wanted, flame = self.fit, self.build()
         try:
             parameters = ParameterSet(
                 {
@@ -239,13 +351,7 @@ class FlameScene(AbstractScene):
             raise SceneError(f"fit.parameters: {error}") from error
         if isinstance(wanted, SpeedFit):
             return self._speeds(wanted, parameters)
-        if wanted.data is not None:
-            measured = _read(wanted.data, ("x", *wanted.profiles))
-            x = measured.pop("x")
-        else:
-            truth = self.solve()
-            x = torch.linspace(*wanted.span, wanted.points, dtype=torch.float64)
-            measured = self._synthetic(truth, x, wanted)
+        x, measured, truth = self._measured(wanted)
         return FlameTraining(
             flame,
             parameters,
@@ -253,9 +359,45 @@ class FlameScene(AbstractScene):
             measured=measured,
             noise=wanted.noise,
             scaling=wanted.scaling,
-            solver=SpectralSolver(resolution=self.resolution),
+            solver=self.solver(),
             truth=truth,
             num_iterations=wanted.num_iterations,
+        )
+
+    def _measured(self, wanted: ProfileFit) -> tuple[torch.Tensor, dict[str, torch.Tensor], FlameSolution | None]:
+        """Points, profiles, and the flame they were made from, if they were."""
+        if wanted.data is not None:
+            measured = _read(wanted.data, ("x", *wanted.profiles))
+            return measured.pop("x"), measured, None
+        truth = self.solve()
+        x = torch.linspace(*wanted.span, wanted.points, dtype=torch.float64)
+        return x, self._synthetic(truth, x, wanted), truth
+
+    def _network(self, spec: NetworkSpec) -> FlameNetworkTraining:
+        flame = self.build()
+        if not isinstance(flame, (FreeFlame, CounterflowFlame)) or isinstance(flame, BurnerFlame):
+            raise SceneError("network: trained for flame.type free, counterflow and diffusion")
+        data, sought, truth = None, {}, None
+        if isinstance(self.fit, ProfileFit):
+            x, measured, truth = self._measured(self.fit)
+            noise = self.fit.noise or 0.01
+            data = (x, measured, {name: noise * float(v.abs().max()) for name, v in measured.items()})
+            sought = {name: s.initial for name, s in self.fit.parameters.items()}
+        elif self.fit is not None:
+            raise SceneError("network: flame speeds are fitted by the solver; remove the network, or fit profiles")
+        else:
+            truth = self.solve()
+        return FlameNetworkTraining(
+            flame,
+            sought=sought,
+            data=data,
+            members=spec.members,
+            width=spec.width,
+            cells=spec.cells,
+            optimiser=spec.optimiser,
+            num_iterations=spec.num_iterations,
+            seed=self.seed,
+            truth=truth,
         )
 
     def _speeds(self, wanted: SpeedFit, parameters: ParameterSet) -> FlameSpeedTraining:
@@ -292,7 +434,7 @@ class FlameScene(AbstractScene):
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Whether the flame is found cold, and how well it is resolved."""
-        solved = SpectralSolver(resolution=self.resolution).solve(self.build(), throw=False)
+        solved = self.solver().solve(self.build(), throw=False)
         report: dict[str, Any] = {
             "ok": solved.success,
             "result": solved.result.name.lower(),
