@@ -140,9 +140,9 @@ class TexelTraining(AbstractTraining):
         """One step of every texel."""
         numbers = torch.cat([self.module.slopes, self.module.logits], dim=-1)
         units = torch.eye(numbers.shape[-1])
-        columns = [torch.func.jvp(self._residual, (numbers,), (u.expand_as(numbers),)) for u in units]
-        r = columns[0][0].permute(1, 2, 0, 3).flatten(2)
-        j = torch.stack([c.permute(1, 2, 0, 3).flatten(2) for _, c in columns], dim=-1)
+        r = self._residual(numbers).permute(1, 2, 0, 3).flatten(2)
+        columns = [torch.func.jvp(self._residual, (numbers,), (u.expand_as(numbers),))[1] for u in units]
+        j = torch.stack([column.permute(1, 2, 0, 3).flatten(2) for column in columns], dim=-1)
         gram, slope = j.mT @ j, (j.mT @ r[..., None])[..., 0]
         scale = gram.diagonal(dim1=-2, dim2=-1) + 1e-6
         damped = gram + torch.diag_embed(self._damping[..., None] * scale)
