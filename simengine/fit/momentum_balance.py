@@ -303,6 +303,9 @@ def fit_yield(law: YieldNetwork, trial: torch.Tensor, settled: torch.Tensor, *, 
         if int(flowed.sum()) == 0:
             law.bias.fill_(1e3)  # never reached
             return int(capped.sum())
+        if float(r1[flowed].max()) < noise:  # a fluid
+            law.set_line(0.0, 0.0, cap=float(law.cap) / a)
+            return int((flowed | capped).sum())
         features = torch.cat((law.features(v1[flowed]), torch.ones(int(flowed.sum()), 1, dtype=torch.float64)), dim=1)
         scale = features.square().mean(0).sqrt().clamp_min(1e-6)
         scaled = features / scale

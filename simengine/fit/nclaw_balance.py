@@ -98,10 +98,12 @@ class BalanceTraining(AbstractTraining):
         Where the laws are known, it is the mean square of the velocity missed [m^2/s^2].
         """
         part, ridge = ROUNDS[min(self.iteration, len(ROUNDS) - 1)]
+        if not self.positions_only and isinstance(self.flow, YieldNetwork):
+            self._fit_yield(self.flow)
+        if self.fluid:
+            self.energy.drop_shear()
         if not self.positions_only:
             part = 1.0
-            if isinstance(self.flow, YieldNetwork):
-                self._fit_yield(self.flow)
             loss = self._balance(self.motions, ridge=STATES_RIDGE)
         elif self.laws_known:
             part = FLUID_PARTS[min(self.iteration, len(FLUID_PARTS) - 1)] if self.fluid else 1.0

@@ -202,6 +202,12 @@ class EnergyNetwork(nn.Module):
         bounds = torch.where(self.free, -math.inf, 0.0).double()
         return torch.cat((torch.full((2,), LEAST_MODULUS, dtype=torch.float64), bounds.cpu()))
 
+    def drop_shear(self) -> None:
+        """Leave an energy of the volume only: a fluid never shows the rest, which would count in its speed of sound."""
+        with torch.no_grad():
+            self.directions[:, 1:] = 0.0
+            self.log_moduli[0] = math.log(LEAST_MODULUS)
+
     def linear(self) -> torch.Tensor:
         """(mu, kappa, w) [1], shape (2 + width,), float64."""
         with torch.no_grad():

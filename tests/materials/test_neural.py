@@ -175,3 +175,15 @@ def test_published_weights_are_loaded_in_place() -> None:
     np.testing.assert_allclose(
         material.plasticity.last.weight.detach(), weights["plasticity.final_layer.fc.weight"], 1e-6
     )
+
+
+def test_a_fluid_needs_no_shear_part_of_its_energy() -> None:
+    law, J = energy("shear"), torch.tensor([0.3, 0.9, 1.2], dtype=torch.float64)
+    F = J[:, None, None] ** (1 / 3) * EYE
+    before = law(F).detach()
+    law.drop_shear()
+    torch.testing.assert_close(law(F).detach(), before, rtol=1e-12, atol=1e-6)  # of 1e5 Pa
+    sheared = F @ (EYE + 0.1 * torch.eye(3).double().roll(1, 1).triu())
+    mu = 1e-2 * law.modulus  # the least that is left
+    D = hencky_strain(sheared) - J.log()[:, None, None] / 3 * EYE
+    torch.testing.assert_close(law(sheared).detach() - before, 2 * mu * D, rtol=1e-6, atol=1e-3)
