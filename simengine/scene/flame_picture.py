@@ -23,8 +23,8 @@ def flame_volume(
     """A flame in space: the light of its gas, and its temperature.
 
     A cone is the flame on a round burner whose gas flows at twice the flame speed, so that its side stands at 30
-    degrees to the axis; a disc is a flat flame. The profile is that across the flame; curvature is neglected, so the tip is
-    rounder and brighter in nature.
+    degrees to the axis; a disc is a flat flame. The profile is that across the flame; curvature is neglected, so
+    the tip is rounder and brighter in nature.
 
     Args:
         profiles: `x`, `T`, `heat`, each (q,), of a solution.
