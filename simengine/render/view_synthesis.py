@@ -28,6 +28,7 @@ FORMULATIONS: tuple[Formulation, ...] = ("shadow", "transmittance", "surfels", "
 NEAR, FAR = 2.6, 6.8  # depths of planes and samples [m]
 LEAST_SPREAD = 0.02  # [m]
 LEAST_VISIBILITY = 1e-3  # so that a point that nobody sees still has a colour
+BEYOND = 1e-6  # weight of pictures that a point falls out of: their border is better than black where no other has it
 SURFEL_OPACITY = 0.8
 
 
@@ -207,9 +208,9 @@ class ViewSynthesis(nn.Module):
         towards = nn.functional.normalize(flat - views.camera.position[:, None], dim=-1)
         mine = nn.functional.normalize(along.expand_as(points).reshape(-1, 3), dim=-1)
         cosine = (towards * mine).sum(-1)
-        weight = torch.exp(self.log_focus.exp() * (cosine - 1)) * inside(pixels, z, views.camera)
+        weight = torch.exp(self.log_focus.exp() * (cosine - 1)) * (inside(pixels, z, views.camera) + BEYOND)
         weight = weight * (self.visibility(views, pixels, z, formulation) + LEAST_VISIBILITY)
-        mixed = (weight[..., None] * seen).sum(0) / (weight.sum(0) + 1e-6)[..., None]
+        mixed = (weight[..., None] * seen).sum(0) / (weight.sum(0) + 1e-30)[..., None]
         return mixed.view(points.shape)
 
 
