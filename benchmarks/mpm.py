@@ -4,7 +4,9 @@ The Taichi program is the usual one (scatter with atomics, dense grid, `ti.svd` 
 laws and walls as ours. Its result is compared with ours before anything is measured.
 """
 
+import functools
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -134,6 +136,64 @@ def ours(model: mpm.MPMModel, state: mpm.MPMState, steps: int, adjoint: Any = No
     return solve.rollout(mpm.MPMSolver(model), state, steps, save_every=steps, adjoint=adjoint).states.x[-1]
 
 
+def alternating(functions: list[Callable[[], object]], repeat: int = 5) -> list[float]:
+    """Median wall seconds of each, called in turn: what else runs on the machine falls on all of them."""
+    times: list[list[float]] = [[] for _ in functions]
+    for function in functions:
+        function()
+    for _ in range(repeat):
+        for function, found in zip(functions, times, strict=True):
+            start = time.perf_counter()
+            function()
+            found.append(time.perf_counter() - start)
+    return [statistics.median(found) for found in times]
+
+
+def threads_rows(row: Callable[..., None]) -> None:
+    """Two threads against one, in wall time: only a machine with two idle cores shows what they are worth."""
+    edge, steps = 46, 20
+    volume = (0.5 / (edge - 1)) ** 3
+    state = body(edge, 0.25, 0.75)
+    modulus = torch.tensor(E, dtype=torch.float64, requires_grad=True)
+    scene, learn = model(64, 2e-4, volume), model(64, 2e-4, volume, modulus)
+
+    def run(which: mpm.MPMModel, threads: int, backward: bool) -> None:
+        solver = mpm.MPMSolver(which, threads=threads)
+        with torch.set_grad_enabled(backward):
+            last = solve.rollout(solver, state, steps, save_every=steps).states.x[-1]
+        if backward:
+            last.sum().backward()
+
+    for label, which, backward in (("forward", scene, False), ("forward + backward", learn, True)):
+        one, two = alternating([functools.partial(run, which, k, backward) for k in (1, 2)])
+        rates = [len(state.x) * steps / t / 1e6 for t in (two, one)]
+        name = f"jelly 97,336 on 64^3, {label}, 2 threads, wall time [M particle-steps/s]"
+        row(name, rates[0], "1 thread", rates[1], higher_is_better=True)
+
+
+def cuda_rows(row: Callable[..., None]) -> None:
+    """A million particles on a CUDA device, by the device's own clock."""
+    edge, steps = 100, 50
+    volume = (0.5 / (edge - 1)) ** 3
+    state = body(edge, 0.25, 0.75).to("cuda")
+    modulus = torch.tensor(E, dtype=torch.float64, device="cuda", requires_grad=True)
+    learn = model(128, 1e-4, volume, modulus).to("cuda")
+    for label, backward, goal in (("forward", False, 100.0), ("forward + backward", True, 20.0)):
+        best = float("inf")
+        for _ in range(4):  # the first compiles
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            with torch.set_grad_enabled(backward):
+                last = solve.rollout(mpm.MPMSolver(learn), state, steps, save_every=steps).states.x[-1]
+            if backward:
+                last.sum().backward()
+            end.record()
+            end.synchronize()
+            best = min(best, start.elapsed_time(end) / 1e3)
+        name = f"jelly 1,000,000 on 128^3, {torch.cuda.get_device_name()}, {label} [M particle-steps/s]"
+        row(name, len(state.x) * steps / best / 1e6, "goal", goal, higher_is_better=True)
+
+
 PEAK = """
 import sys, torch
 from pathlib import Path
@@ -219,6 +279,9 @@ def main() -> list[dict[str, Any]]:
     name = "jelly 32,768 on 64^3, forward [M particle-steps/s]"
     row(name, value, "Taichi", taichi, higher_is_better=True)
     row(name, value, "torch", eager, higher_is_better=True)
+    threads_rows(row)
+    if torch.cuda.is_available():
+        cuda_rows(row)
     checkpoints, direct = child(PEAK)
     row("1000 x 1000 steps, forward + backward, checkpoints [MB above start]", checkpoints, "limit", 200.0)
     row("1000 x 1000 steps, forward + backward, direct [MB above start]", direct, "limit", 200.0)
