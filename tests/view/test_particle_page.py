@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simengine.cli.view import make_server, pages_of
+from simengine.cli.view import make_server, pages_of, view
 from simengine.view.overlay import field_colours, field_limits, with_axes, with_colour_bar
 from simengine.view.particle_page import particle_page
 
@@ -87,6 +87,10 @@ def test_server_answers_this_machine_only() -> None:
 
 
 def test_nothing_to_show_is_told(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "report.html").write_text("<p>a report")
+    with pytest.raises(ValueError, match=r"--port 99999: cannot be listened on .*choose another, or 0"):
+        view(tmp_path / "own", port=99999, browser=False)
     with pytest.raises(ValueError, match=r"no report.html or states.npz there"):
         pages_of(tmp_path)
     (tmp_path / "report.html").write_text("<p>a report")
