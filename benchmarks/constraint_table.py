@@ -183,7 +183,8 @@ def main() -> list[dict[str, Any]]:
         error = _percent(summary["relative_error"])
         if "relative_error_beyond_training" in summary:
             error += f"; beyond t = 400: {_percent(summary['relative_error_beyond_training'])}"
-        jump, cpu = f"{summary['largest_interface_jump']:.0e}", f"{summary.get('cpu_s', float('nan')):.0f}"
+        jump = f"{summary['largest_interface_jump']:.0e}"
+        cpu = f"{summary['cpu_s']:.0f}" if "cpu_s" in summary else "not timed"
         row = {"equation": scene.replace("_", "-"), "what": what, "error": error, "cpu": cpu}
         rows.append(
             {**row, "jump": "-" if "soft" in what or "one" in what[:3] else jump, "command": f"`{command(name)}`"}
