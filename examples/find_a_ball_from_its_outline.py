@@ -10,9 +10,10 @@ def main() -> dict[str, float]:
     camera = PinholeCamera.look_at((0.0, 0.5, 4.0), width=64, height=64, dtype=torch.float64)
     vertices, faces = sphere_mesh(3, dtype=torch.float64)
 
+    ball = TexturedMesh(vertices=vertices, faces=faces, texture=torch.ones(len(vertices), 1).double())
+
     def outline(centre: torch.Tensor) -> torch.Tensor:
-        ball = TexturedMesh(vertices=vertices + centre, faces=faces, texture=torch.ones(len(vertices), 1).double())
-        return render_mesh(ball, camera).alpha
+        return render_mesh(ball.with_vertices(vertices + centre), camera).alpha
 
     truth = torch.tensor([0.1, -0.05, 0.08], dtype=torch.float64)
     seen = outline(truth)

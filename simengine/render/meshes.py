@@ -75,6 +75,12 @@ class TexturedMesh:
         second = torch.where(count == 2, owner[order[(first + 1).clamp_max(len(order) - 1)]], -1)
         return sides[order[first]], torch.stack([owner[order[first]], second], dim=1)
 
+    def with_vertices(self, vertices: torch.Tensor) -> "TexturedMesh":
+        """The same triangles elsewhere; keeps `edges`, a third of the time of a picture."""
+        mesh = dataclasses.replace(self, vertices=vertices)
+        mesh.__dict__["edges"] = self.edges
+        return mesh
+
     def vertex_normals(self) -> torch.Tensor:
         """Unit means of the normals of the triangles at each vertex, weighted by area, shape (v, 3)."""
         a, b, c = self.vertices[self.faces.long()].unbind(1)

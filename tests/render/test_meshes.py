@@ -106,8 +106,7 @@ def test_silhouette_finds_a_centre() -> None:
     truth = torch.tensor([0.02, -0.01, 0.03], dtype=torch.float64)
 
     def silhouette(centre: torch.Tensor) -> torch.Tensor:
-        moved = TexturedMesh(vertices=mesh.vertices + centre, faces=mesh.faces, texture=mesh.texture)
-        return render_mesh(moved, cameras).alpha
+        return render_mesh(mesh.with_vertices(mesh.vertices + centre), cameras).alpha
 
     observed = silhouette(truth)
     centre = (truth + torch.tensor([0.2, -0.2, 0.2]) / math.sqrt(3)).requires_grad_()
@@ -134,6 +133,17 @@ def test_outline_moves_the_picture() -> None:
     assert float(area.detach()) == pytest.approx((2 * 0.83 * pixels) ** 2, abs=1.0)
     (slope,) = torch.autograd.grad(area, size)
     assert float(slope) == pytest.approx(8 * 0.83 * pixels**2, rel=0.05)
+
+
+def test_moved_mesh_is_a_new_one_with_the_same_edges() -> None:
+    mesh = ball(torch.float32)
+    elsewhere = mesh.with_vertices(mesh.vertices + 0.1)
+    fresh = TexturedMesh(vertices=mesh.vertices + 0.1, faces=mesh.faces, texture=mesh.texture)
+    camera = PinholeCamera.look_at((0.0, 0.0, 4.0), width=20, height=20)
+    assert torch.equal(render_mesh(elsewhere, camera).rgb, render_mesh(fresh, camera).rgb)
+    assert not torch.equal(elsewhere.vertices, mesh.vertices) and elsewhere.edges is mesh.edges
+    with pytest.raises(ValueError, match=r"faces: expected indices in \[0, 3\)"):
+        mesh.with_vertices(mesh.vertices[:3])
 
 
 def test_batch_of_cameras_is_each_of_them() -> None:
