@@ -74,8 +74,8 @@ class ExpertRows:
         return which if self.coupled else torch.div(which, self._num, rounding_mode="floor")
 
     def _blocks(self, value: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-        """What blocks have, (K, ...), of the problems `which`, (p, blocks held, ...); a view where they are coupled."""
-        if self.coupled:
+        """What blocks have, (K, ...), of the problems `which`, (p, blocks held, ...); a view if all have the same."""
+        if self.coupled or self._num == 1:
             return value.expand(len(which), *value.shape)
         block = which % self._num
         return (value.mT[block].mT if value.ndim == 3 else value[block]).unsqueeze(1)

@@ -22,6 +22,7 @@ class _Point:
 
     y: torch.Tensor
     which: torch.Tensor
+    own: torch.Tensor
     fields: torch.Tensor
     r: torch.Tensor
     by_values: torch.Tensor | None
@@ -84,8 +85,9 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         self._point = None  # two of them at a time would be the peak of memory
         tensors = self._held_tensors()
         with torch.no_grad():
-            fields = self._whole(self._own_fields(y, tensors, which))
-            self._point = _Point(y, which, fields, *self._evaluated(None, fields, tensors, which))
+            own = self._own_fields(y, tensors, which)
+            fields = self._whole(own)
+            self._point = _Point(y, which, own, fields, *self._evaluated(None, fields, tensors, which))
         return self._point
 
     def cost(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
@@ -233,10 +235,8 @@ class ExpertSystem(ExpertRows, AbstractSystem):
     ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
         """Own fields f, d(cost of equations and conditions)/df, and the parameters as leaves of its graph."""
         held = [t.detach() for t in tensors]
-        with torch.no_grad():
-            fields = self._own_fields(y.detach(), held, which)
         with torch.enable_grad():
-            fields = fields.requires_grad_()
+            fields = self._at(y, which).own.detach().requires_grad_()
             constants = [t.detach().requires_grad_(t.requires_grad) for t in tensors[2:]]
             cost = self._field_costs(self._whole(fields), [*held[:2], *constants], which).sum()
             return fields, torch.autograd.grad(cost, fields, create_graph=create_graph)[0], constants
