@@ -47,6 +47,7 @@ def test_gradcheck_of_lit_surfels_in_a_shadow() -> None:
     # discs with a Disney material under two lights, one of them shadowed: material, normals, lights and camera at once
     n = 3
     camera = PinholeCamera.look_at((0.4, 0.3, 3.0), fov_y=0.5, width=6, height=5, dtype=torch.float64)
+    rows = torch.randn(5, 6 * 5 * 3, dtype=torch.float64)  # of the picture, as many numbers as suffice
     above = lamp_view(8)
     hidden = render_mesh(
         TexturedMesh(
@@ -86,7 +87,7 @@ def test_gradcheck_of_lit_surfels_in_a_shadow() -> None:
             opacities=opacities,
             colours=colours,
         )
-        return render_surfels(discs, view, normals=False).rgb
+        return rows @ render_surfels(discs, view, normals=False).rgb.flatten()
 
     inputs = [
         0.4 * torch.rand(n, 3, dtype=torch.float64) - 0.2,
