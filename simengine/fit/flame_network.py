@@ -9,7 +9,9 @@ import torch
 from simengine.fit.flame import UNITS
 from simengine.fit.training import AbstractTraining
 from simengine.flame.equations import AbstractFlame
-from simengine.flame.field_network import FieldNetwork, NetworkTrainer, spread_cells
+from simengine.flame.field_network import FieldNetwork, spread_cells
+from simengine.flame.integral_residual import IntegralResidual
+from simengine.flame.network_training import NetworkTrainer
 from simengine.flame.solver import FlameSolution, GridSolver
 
 if TYPE_CHECKING:
@@ -91,8 +93,6 @@ class FlameNetworkTraining(AbstractTraining):
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned; the moments of a first-order method start anew."""
-        from simengine.flame.field_network import IntegralResidual
-
         for k, member in enumerate(self.members):
             member.theta, member.edges = state[f"theta{k}"].clone(), state[f"edges{k}"]
             member.residual = IntegralResidual(self.network, member.edges, state[f"sizes{k}"])

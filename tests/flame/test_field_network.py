@@ -5,10 +5,12 @@ import torch
 
 from simengine.flame.counterflow import CounterflowFlame
 from simengine.flame.detailed import Mixture
-from simengine.flame.field_network import FieldNetwork, IntegralResidual, NetworkTrainer, spread_cells
+from simengine.flame.field_network import FieldNetwork, spread_cells
 from simengine.flame.free import FreeFlame
 from simengine.flame.gas import Gas
+from simengine.flame.integral_residual import IntegralResidual
 from simengine.flame.mechanism_yaml import load_mechanism
+from simengine.flame.network_training import NetworkTrainer
 from simengine.flame.published_network import PublishedNetwork
 from simengine.flame.solver import GridSolver, SpectralSolver
 
