@@ -14,11 +14,10 @@ from simengine.fit.measured import measured_fit
 from simengine.scene import load_scene
 
 FOLDER = Path("runs/dtn_accuracy")
-SMALL = ("task.geometry=false", "task.width=16", "task.depth=3", "task.structure=0")
+SMALL = ("task.geometry=false", "task.width=16", "task.depth=3")
 SHORT, LONG = (*SMALL, "task.iterations=250"), (*SMALL, "task.iterations=400")
 NETWORKS = {
     "linear (ours)": (),
-    "linear (ours), 1800 steps, no structure term": ("task.structure=0", "task.iterations=1800"),
     "dtn4, conv": ("task.head=dtn4", "task.extractor=conv", *LONG),
     "dtn4, residual": ("task.head=dtn4", "task.extractor=residual", *LONG),
     "dtn4, dense": ("task.head=dtn4", "task.extractor=dense", *SHORT),
