@@ -52,7 +52,7 @@ RUNS = {  # name of the run: (what it is, scene, changes)
     ),
     "ns_untrained": ("4 coupled experts, network not trained", "navier_stokes", f"{FLOW} fit.iterations=1"),
     "ns_soft": ("soft constraint", "navier_stokes", f"{FLOW} fit.constraint=soft fit.iterations=300"),
-    "ns_coupled": ("4 coupled experts (trained with one)", "navier_stokes", f"{FLOW} fit.iterations=150"),
+    "ns_coupled": ("4 coupled experts (trained with one)", "navier_stokes", f"{FLOW} fit.iterations=300"),
 }
 
 
