@@ -57,6 +57,10 @@ class MPMSolver(AbstractSolver):
         F, q = model.return_map(F_trial, state.q)
         return MPMState(x, v, C, F, q)
 
+    def num_threads(self, num_particles: int) -> int:
+        """CPU threads that share a rollout of so many particles."""
+        return self.threads or (torch.get_num_threads() if num_particles >= self.THREADED else 1)
+
     def run(
         self, state: MPMState, first_step: int, saved: tuple[int, ...], adjoint: AbstractAdjoint
     ) -> MPMState | None:
@@ -85,7 +89,7 @@ class MPMSolver(AbstractSolver):
                     every=adjoint.stretch(steps),
                     first_step=first_step,
                     history=model.uses_history,
-                    threads=self.threads or (torch.get_num_threads() if n >= self.THREADED else 1),
+                    threads=self.num_threads(n),
                 ),
             )
         )

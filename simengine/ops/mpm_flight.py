@@ -9,6 +9,7 @@ gather) has a graph per thread, replayed side by side; a thread has sums over th
 import dataclasses
 import functools
 import itertools
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -47,7 +48,8 @@ class Part:
     """The particles of one thread: views of a flight's buffers, and the launches of each phase of a step on them."""
 
     def __init__(self, flight: "Flight", thread: int, first: int, last: int) -> None:
-        self.flight, self.thread, self.n = flight, thread, last - first
+        self.flight: Flight = weakref.proxy(flight)  # no cycle: buffers go when the flight does
+        self.thread, self.n = thread, last - first
         self.particles = slice(first, last)
         self.clock = bridge.array(flight.clocks[thread])
         mass, volume, table, elastic, plastic = flight.constants

@@ -126,13 +126,19 @@ def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
     model, state = scene.build(device=device)
     sound, speed = cfl_numbers(model, state)
     cells = torch.unique((state.x / scene.grid.dx).long(), dim=0)
+    threads = MPMSolver(model).num_threads(len(state.x))
     report: dict[str, Any] = {
         "particles": len(state.x),
         "particles_per_cell": len(state.x) / len(cells),
         "cfl_sound": sound,
         "cfl_particle": speed,
         "forecast_run_bytes": forecast_memory(
-            model, len(state.x), scene.grid.num_steps, save_every=scene.output.save_every, gradient=False
+            model,
+            len(state.x),
+            scene.grid.num_steps,
+            save_every=scene.output.save_every,
+            gradient=False,
+            threads=threads,
         ),
         "forecast_gradient_bytes": forecast_memory(
             model,
@@ -140,6 +146,7 @@ def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
             scene.grid.num_steps,
             save_every=scene.output.save_every,
             adjoint=CheckpointAdjoint(),
+            threads=threads,
         ),
         "largest_stable_time_step": scene.grid.time_step / max(sound, speed, 1e-12),
         "ok": max(sound, speed) <= CFL_REFUSE,
