@@ -142,7 +142,7 @@ def test_gradients_of_overlapping_experts_against_finite_differences(counts: tup
         direction, h = torch.randn_like(leaf) * leaf.detach().abs().mean(), 1e-6
         with torch.no_grad():
             ends = [value(*(b + s * h * direction if i == k else b for i, b in enumerate(leaves))) for s in (1, -1)]
-        # the issue asks for 1e-4; rounding of the solution over h leaves 1e-6
+        # the aim is 1e-4; rounding of the solution over h leaves 1e-6
         assert float((gradient * direction).sum()) == pytest.approx(float(ends[0] - ends[1]) / (2 * h), rel=1e-5)
 
 

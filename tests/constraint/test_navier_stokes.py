@@ -114,7 +114,6 @@ def test_gradients_through_the_stitched_velocity() -> None:
         direction = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
             ends = [value(*(x + s * 1e-6 * direction if x is leaf else x for x in (basis, w0))) for s in (1, -1)]
-        # the bound is 1e-4
         assert float((gradients[k] * direction).sum()) == pytest.approx(float(ends[0] - ends[1]) / 2e-6, rel=1e-4)
 
 

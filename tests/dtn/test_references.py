@@ -20,7 +20,7 @@ def predictor(views: ViewSet, levels: torch.Tensor, *, tone: ToneCurve | None = 
 
 
 # K references equally spaced in sRGB. Measured on 12 views (flat, pattern): 2: 31.5, 31.4; 3: 39.6, 41.4; 4: 52, 54 dB.
-# The least asked for 3 and 4 are the 34 and 45 dB; for 2 the published 30 less the spread of 12 views.
+# The aims for 3 and 4 are 34 and 45 dB; for 2 the published 30 less the spread of 12 views.
 @pytest.mark.parametrize(("number", "least"), [(2, 29.0), (3, 34.0), (4, 45.0)])
 def test_polynomial_in_encoded_values(views: ViewSet, number: int, least: float) -> None:
     predict = predictor(views, greys(torch.linspace(0, 1, number).tolist()))

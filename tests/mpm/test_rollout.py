@@ -85,7 +85,7 @@ def test_checkpoints_give_the_direct_gradient(adjoint, num_steps, stepwise, make
     for a, b in zip(
         torch.autograd.grad(loss(other), leaves_other), torch.autograd.grad(loss(direct), leaves), strict=True
     ):
-        assert float((a - b).norm() / b.norm()) < 1e-12  # issue 2 asks 1e-6; the order of sums differs step by step
+        assert float((a - b).norm() / b.norm()) < 1e-12  # the aim is 1e-6; the order of sums differs step by step
 
 
 @pytest.mark.parametrize("adjoint", EVERY)

@@ -85,7 +85,7 @@ def test_parity(name: str, dtype: torch.dtype, size: float, forward: float, back
 @pytest.mark.parametrize("size", [0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
 @pytest.mark.parametrize("name", list(LAWS))
 def test_vector_jacobian_product_near_identity(name: str, size: float) -> None:
-    """VJP in float32 against float64 at F = I and |F - I| up to 1e-2: relative error <= 1e-5 (issue 2).
+    """VJP in float32 against float64 at F = I and |F - I| up to 1e-2: relative error <= 1e-5.
 
     The float64 kernel is itself held against finite differences and torch by the other tests here.
     """
@@ -295,6 +295,6 @@ def test_polar_svd_derivative() -> None:
             generator = torch.Generator().manual_seed(1)
             weight = torch.randn(R.shape, generator=generator, dtype=torch.float64)
             bars.append(torch.autograd.grad((R.double() * weight).sum(), F)[0].double())
-        assert error(bars[0], bars[1]) < 1e-5  # issue 2
+        assert error(bars[0], bars[1]) < 1e-5
     with pytest.raises(ValueError, match=r"shape \(n, 3, 3\)"):
         svd.polar_svd(torch.ones(3, 3))
