@@ -4,7 +4,7 @@ import abc
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from simengine.scene.flame import Free, FreeSimple
+from simengine.scene.flame_specs import Free, FreeSimple
 from simengine.scene.mpm import CameraSpec, MPMScene, ParameterSpec
 from simengine.scene.nclaw import LawSpec
 from simengine.scene.strict import Count, NonNegative, Positive, Range

@@ -174,8 +174,12 @@ class ConstrainedSystem(FunctionSystem):
         return z
 
     def _degenerate(self, z: torch.Tensor) -> torch.Tensor:
-        """Whether the derivative of the conditions is singular to rounding; shape (b,)."""
+        """Whether the derivative of the conditions is singular to rounding, or not finite; shape (b,)."""
         matrix = self._derivative(z, self.tensors)
+        finite = matrix.isfinite().all(dim=2).all(dim=1)
+        matrix = torch.where(
+            finite[:, None, None], matrix, torch.eye(matrix.shape[1]).to(matrix)
+        )  # others are told apart
         scale = matrix.abs().amax(dim=2).clamp_min(torch.finfo(matrix.dtype).tiny).rsqrt()
-        singular = torch.linalg.svdvals((scale[:, :, None] * matrix * scale[:, None, :]).nan_to_num(0.0))
-        return singular[:, -1] <= matrix.shape[1] * torch.finfo(matrix.dtype).eps * singular[:, 0]
+        singular = torch.linalg.svdvals(scale[:, :, None] * matrix * scale[:, None, :])
+        return ~finite | (singular[:, -1] <= matrix.shape[1] * torch.finfo(matrix.dtype).eps * singular[:, 0])

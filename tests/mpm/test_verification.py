@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -87,32 +88,51 @@ def momenta(state: mpm.MPMState, mass: float, dx: float) -> tuple[torch.Tensor, 
     return mass * v.sum(0), mass * (torch.linalg.cross(x, v) + dx**2 / 4 * spin).sum(0)
 
 
-# float32: rounding of 1000 steps, which differs with the processor (with and without fused multiply-adds). The aim is
-# 1e-6: measured 5.9e-7 to 8.7e-7, plasticine 1.03e-6, and fluids that fall apart 1.4e-6 and 1.8e-6; float64: 3e-15
-FREE = dict.fromkeys(("jelly", "plasticine", "rubber", "sand", "snow", "paste"), 1.5e-6) | {
-    "water": 3e-6,
-    "tait_water": 3e-6,
-}
+FREE = ("jelly", "plasticine", "rubber", "sand", "snow", "paste", "water", "tait_water")
+# Rounding of 1000 float32 steps; which side of the aim plasticine is on depends on the processor's multiply-adds
+MISSED = {"plasticine": "1.03e-6", "water": "1.4e-6", "tait_water": "1.8e-6"}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", list(FREE))
-def test_conservation(name: str, dtype: torch.dtype, make_cube, make_model) -> None:
-    """Free flight of a spinning body for 1000 steps: momenta drift by little of their size, see `FREE`, and <= 2e-5."""
-    state = make_cube(6, dtype)
-    v = 0.1 * (state.v - state.v.mean(0))
-    v = v + torch.tensor([0.2, 0.1, -0.1], dtype=dtype)
-    start = dataclasses.replace(state, v=v)
-    kind = getattr(materials, name)(**({"dt": 5e-4} if name == "paste" else {}))
-    model = make_model(kind, gravity=(0.0, 0.0, 0.0), epsilon=0.0, boundaries=[mpm.Walls("open")])
-    with torch.no_grad():
-        trajectory = solve.rollout(mpm.MPMSolver(model), start, 1000, save_every=1000)
-    p0, l0 = momenta(trajectory[0], 0.125, 0.05)
-    p1, l1 = momenta(trajectory[-1], 0.125, 0.05)
-    exact = dtype == torch.float64
-    assert float((p1 - p0).norm() / p0.norm()) <= (1e-13 if exact else FREE[name])
+@pytest.fixture
+def free_flight(make_cube, make_model) -> Callable[[str, torch.dtype], tuple[float, float]]:
+    """Relative drift of linear and angular momentum of a spinning body of a material in 1000 free steps."""
+
+    def drift(name: str, dtype: torch.dtype) -> tuple[float, float]:
+        state = make_cube(6, dtype)
+        v = 0.1 * (state.v - state.v.mean(0))
+        v = v + torch.tensor([0.2, 0.1, -0.1], dtype=dtype)
+        start = dataclasses.replace(state, v=v)
+        kind = getattr(materials, name)(**({"dt": 5e-4} if name == "paste" else {}))
+        model = make_model(kind, gravity=(0.0, 0.0, 0.0), epsilon=0.0, boundaries=[mpm.Walls("open")])
+        with torch.no_grad():
+            trajectory = solve.rollout(mpm.MPMSolver(model), start, 1000, save_every=1000)
+        p0, l0 = momenta(trajectory[0], 0.125, 0.05)
+        p1, l1 = momenta(trajectory[-1], 0.125, 0.05)
+        return float((p1 - p0).norm() / p0.norm()), float((l1 - l0).norm() / l0.norm())
+
+    return drift
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.xfail(reason=f"measured {MISSED[name]}")] if name in MISSED else [])
+        for name in FREE
+    ],
+)
+def test_linear_momentum_is_conserved(name: str, free_flight) -> None:
+    """Free flight for 1000 float32 steps: the drift is <= 1e-6 of the momentum (measured 5.9e-7 to 8.7e-7)."""
+    assert free_flight(name, torch.float32)[0] <= 1e-6
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_momenta_are_conserved(name: str, free_flight) -> None:
+    """Free flight for 1000 steps: to rounding in float64 (3e-15); in float32 angular momentum to 2e-5."""
+    assert max(free_flight(name, torch.float64)) <= 1e-13
+    linear, angular = free_flight(name, torch.float32)
     # the angular momentum of the second transfer: that of the particles after G2P lags by a step of the stress
-    assert float((l1 - l0).norm() / l0.norm()) <= (1e-13 if exact else 2e-5)
+    assert angular <= 2e-5
+    assert linear <= 3e-6  # where the aim of 1e-6 is missed, by no more than a factor of three
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-7), (torch.float64, 5e-16)])
