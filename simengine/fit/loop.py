@@ -51,7 +51,9 @@ def fit(
         torch.set_rng_state(tensors.pop(_RNG))
         training.load_state_dict(tensors)
         iteration = int(meta["iteration"])
-        history = [entry["figures"] for entry in out.events("iteration") if entry["iteration"] <= iteration][:iteration]
+        # An iteration logged after the last checkpoint of a killed run is logged again when it is done again.
+        logged = {entry["iteration"]: entry["figures"] for entry in out.events("iteration")}
+        history = [figures for number, figures in sorted(logged.items()) if number <= iteration]
         out.log("resume", iteration=iteration)
 
     def save() -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from simengine.fit import (
     forward_jacobian,
 )
 from simengine.fit.loop import NonFiniteLossError
+from simengine.fit.result import FitResult
 from simengine.fit.training import AbstractTraining
 from simengine.io import checkpoint
 from simengine.io.run_directory import RunDirectory
@@ -74,6 +76,38 @@ def test_resume_is_bitwise(optimiser: str, tmp_path: Path) -> None:
     assert resumed.iterations == uninterrupted.iterations > 5
     assert resumed.history == uninterrupted.history
     assert torch.equal(whole.module.p, second.module.p)
+
+
+def test_history_of_a_run_that_died_between_checkpoints(tmp_path: Path) -> None:
+    class Counts(AbstractTraining):
+        num_iterations = 12
+        n = 0
+        stop: tuple[int, type[Exception] | None] = (99, None)
+
+        def step(self) -> dict[str, float]:
+            self.n += 1
+            if self.n == self.stop[0]:
+                if self.stop[1]:
+                    raise self.stop[1]
+                os.kill(os.getpid(), signal.SIGINT)
+            return {"loss": float(self.n)}
+
+        def state_dict(self) -> dict[str, torch.Tensor]:
+            return {"n": torch.tensor(self.n)}
+
+        def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+            self.n = int(state["n"])
+
+    def run(iteration: int, error: type[Exception] | None = None) -> FitResult:
+        training = Counts()
+        training.stop = (iteration, error)
+        return fit(training, directory(tmp_path), progress=False)
+
+    run(4)  # interrupted and saved
+    with pytest.raises(OSError):
+        run(8, OSError)  # logged to 7, saved at 4
+    run(9)  # 5 to 7 are logged again
+    assert [figures["loss"] for figures in run(99).history] == list(range(1, 13))
 
 
 def test_lbfgs_finds_the_minimum(tmp_path: Path) -> None:
