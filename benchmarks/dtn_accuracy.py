@@ -1,7 +1,7 @@
 """Accuracy of predicted pictures: every network is a `simengine fit` of its own, resumed where it stopped.
 
 `simengine bench dtn_accuracy --write docs/results/dtn.md` renews the table; finished rows under `runs/dtn_accuracy` are
-kept, so that removing a row's folder measures it anew. Some eight minutes of one core in all.
+kept, so that removing a row's folder measures it anew. Some nine minutes of one core in all.
 """
 
 from pathlib import Path
@@ -14,19 +14,19 @@ from simengine.fit.measured import measured_fit
 from simengine.scene import load_scene
 
 FOLDER = Path("runs/dtn_accuracy")
-SMALL = ("task.geometry=false", "task.width=16", "task.depth=3")
-SHORT, LONG = (*SMALL, "task.iterations=250"), (*SMALL, "task.iterations=400")
+PUBLISHED = ("task.geometry=false", "task.width=16", "task.depth=3", "task.structure=0")
+SMALL = (*PUBLISHED, "task.paints=mosaic", "task.iterations=400")
 NETWORKS = {
     "linear (ours)": (),
-    "dtn4, conv": ("task.head=dtn4", "task.extractor=conv", *LONG),
-    "dtn4, residual": ("task.head=dtn4", "task.extractor=residual", *LONG),
-    "dtn4, dense": ("task.head=dtn4", "task.extractor=dense", *SHORT),
+    "dtn4, conv": ("task.head=dtn4", "task.extractor=conv", *SMALL),
+    "dtn4, residual": ("task.head=dtn4", "task.extractor=residual", *SMALL),
+    "dtn4, dense": ("task.head=dtn4", "task.extractor=dense", *SMALL),
     "dtn4, conv, published loss and paints": (
         *("task.head=dtn4", "task.extractor=conv", "task.loss=bce", "task.paints=flat"),
-        *SHORT,
+        *(*PUBLISHED, "task.iterations=250"),
     ),
-    "ntr2, conv": ("task.head=ntr2", "task.extractor=conv", *SHORT),
-    "efe, unet": ("task.head=efe", "task.extractor=unet", *SHORT),
+    "ntr2, conv": ("task.head=ntr2", "task.extractor=conv", *SMALL),
+    "efe, unet": ("task.head=efe", "task.extractor=unet", *SMALL),
 }
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from simengine.scene.dtn import CarSpec, DTNScene, MeshSpec, NetworkSpec
 
 PATTERN = (16, 16)  # texels of the patterns a network is tested with
+MIXED = 4  # texels in the mean that a pixel of a mosaic sees
 
 
 def scene_views(scene: "DTNScene", sampler: ViewSampler, number: int) -> ViewSet:
@@ -100,11 +101,16 @@ class NetworkTraining(GradientTraining):
         """Flat colours, or a colour for each pixel, on half of the views (as patterns are) only where there is paint.
 
         Heads act pixel by pixel, so that the expected loss of white noise is that of flat colours, with less variance.
+        Patterns also have means of texels, which the mips make: `"mosaic"` gives them to that half of the views.
         """
         if self.spec.paints == "flat":
             return random_colours(len(views))
-        everywhere = torch.rand(len(views), 1, 1, 1) < 0.5
-        return decode_srgb(torch.rand_like(views.gain)) * (everywhere | (views.paint > 0))
+        noise = decode_srgb(torch.rand_like(views.gain))
+        pattern = torch.rand(len(views), 1, 1, 1) < 0.5
+        if self.spec.paints == "mosaic":
+            others = decode_srgb(torch.rand(MIXED - 1, *views.gain.shape)).sum(0)
+            noise = torch.where(pattern, (noise + others) / MIXED, noise)
+        return noise * (~pattern | (views.paint > 0))
 
     def _objective(self) -> Mapping[str, torch.Tensor]:
         index = torch.randint(len(self.views), (self.spec.batch,))

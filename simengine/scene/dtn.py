@@ -73,7 +73,8 @@ class NetworkSpec:
         learning_rate: Of Adam; falls to 0 by a half cosine.
         loss: `"mse"` over the object, or `"bce"` over the picture as published.
         structure: Weight of 1 - SSIM over the object in flat paints.
-        paints: To train with: `"flat"` colours as published, or `"noise"`, a colour for each pixel.
+        paints: To train with: `"flat"` colours as published, `"noise"`, a colour for each pixel, or `"mosaic"`, on half
+            of the views the mean of several.
         crop: Side of the part of the pictures about the object that is trained on [pixels]; 0 for whole pictures.
     """
 
@@ -90,7 +91,7 @@ class NetworkSpec:
     learning_rate: Positive = 4e-3
     loss: Literal["mse", "bce"] = "mse"
     structure: NonNegative = 0.0
-    paints: Literal["flat", "noise"] = "noise"
+    paints: Literal["flat", "noise", "mosaic"] = "noise"
     crop: Annotated[int, Range(ge=0)] = 64
 
     def __post_init__(self) -> None:
