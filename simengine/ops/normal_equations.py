@@ -10,10 +10,10 @@ from simengine.kernels import normal_equations as kernel_module
 from simengine.ops import bridge
 from simengine.ops.normal_equations_reference import normal_equations as reference
 
-# More columns than this, and a matrix product of gathered rows is as fast (4 x 20k rows of 6 entries on one core:
-# n = 16: 7 ms against 17, n = 32: 15 against 21, n = 64: 48 against 49).
+# More columns than this, and kernels that unroll over them take long to compile.
 MAX_COLUMNS = 64
-_STRETCH = {"cpu": 1024, "cuda": 64}  # rows per thread
+_STRETCH = 64  # rows per thread of CUDA
+_CHUNK = 4096  # rows of J that exist at a time on a CPU
 
 
 class _NormalEquations(torch.autograd.Function):
@@ -21,21 +21,7 @@ class _NormalEquations(torch.autograd.Function):
     def forward(
         table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor, residual: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        (p, m), n = index.shape[:2], table.shape[2]
-        stretch = _STRETCH[table.device.type]
-        columns = 1 if table.is_cuda else n
-        stretches = -(-m // stretch)
-        grams, gradients = table.new_zeros(p, stretches, n, n), table.new_empty(p, stretches, n)
-        scalar = bridge.scalar(table)
-        vec = wp.types.vector(n, scalar)
-        bridge.launch(
-            kernel_module.kernels(scalar, n).accumulate,
-            (p, stretches, -(-n // columns)),
-            [stretch, columns, m, *_arrays(table, index, coefficient, residual)],
-            [bridge.array(grams, vec), bridge.array(gradients, vec)],
-            on=table,
-        )
-        return grams.sum(dim=1), gradients.sum(dim=1)
+        return (_accumulated if table.is_cuda else _multiplied)(table, index, coefficient, residual)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -86,6 +72,43 @@ def _arrays(table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor,
     ]
 
 
+def _accumulated(
+    table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor, residual: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """By a kernel that holds one row of J at a time."""
+    (p, m), n = index.shape[:2], table.shape[2]
+    stretches, scalar = -(-m // _STRETCH), bridge.scalar(table)
+    vec = wp.types.vector(n, scalar)
+    grams, gradients = table.new_zeros(p, stretches, n, n), table.new_empty(p, stretches, n)
+    bridge.launch(
+        kernel_module.kernels(scalar, n).accumulate,
+        (p, stretches, n),
+        [_STRETCH, m, *_arrays(table, index, coefficient, residual)],
+        [bridge.array(grams, vec), bridge.array(gradients, vec)],
+        on=table,
+    )
+    return grams.sum(dim=1), gradients.sum(dim=1)
+
+
+def _multiplied(
+    table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor, residual: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """By matrix products of a chunk of J at a time."""
+    (p, m), n, scalar = index.shape[:2], table.shape[2], bridge.scalar(table)
+    kernel, vec = kernel_module.kernels(scalar, n).rows, wp.types.vector(n, scalar)
+    size, separate, *arrays, _ = _arrays(table, index, coefficient, residual)
+    gram, gradient = table.new_zeros(p, n, n), table.new_zeros(p, n)
+    chunk = table.new_empty(min(_CHUNK, m), n)
+    for k in range(p):
+        for first in range(0, m, _CHUNK):
+            r = residual[k, first : first + _CHUNK]
+            j = chunk[: len(r)]
+            bridge.launch(kernel, len(r), [k, k * separate, first, size, *arrays], [bridge.array(j, vec)], on=table)
+            gram[k].addmm_(j.mT, j)
+            gradient[k].addmv_(j.mT, r)
+    return gram, gradient
+
+
 def _jacobian(table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.embedding_bag(index, table, per_sample_weights=coefficient, mode="sum")
 
@@ -126,8 +149,8 @@ def normal_equations(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Normal matrix and right-hand side of problems whose Jacobian rows are J_i = sum_a coefficient_ia table[index_ia].
 
-    Up to 64 columns by a kernel that holds a row at a time, beyond by gathering the rows of one problem at a time; once
-    differentiable. On a CPU the bits repeat.
+    Up to 64 columns kernels form the rows, one at a time on CUDA, a few thousand at a time on a CPU; beyond, the rows of
+    one problem at a time are gathered. Once differentiable. On a CPU the bits repeat.
 
     Args:
         table: Linear functionals of the basis functions, float32 or float64, shape (p, q, n), or (1, q, n) for all.

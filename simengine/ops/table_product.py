@@ -1,5 +1,6 @@
 """Combinations of table entries by the weights of blocks, and their transpose, without a copy of the entries."""
 
+import math
 from typing import Any
 
 import torch
@@ -15,12 +16,13 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def forward(table: torch.Tensor, entries: torch.Tensor, omega: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
         fields = omega.new_empty(*omega.shape[:2], entries.shape[1])
-        scalar, vec = _types(table)
-        inputs = [bridge.array(_rows(table), vec), bridge.array(entries), bridge.array(sample)]
-        kernel = kernel_module.kernels(scalar, table.shape[2]).products
-        bridge.launch(
-            kernel, fields.shape, [*inputs, bridge.array(omega.contiguous(), vec)], [bridge.array(fields)], on=table
-        )
+        n, scalar = table.shape[2], bridge.scalar(table)
+        lanes = math.gcd(n, kernel_module.LANES)
+        packed = [t.unflatten(2, (n // lanes, lanes)) for t in (_rows(table), omega.contiguous())]
+        rows, weights = (bridge.array(t, wp.types.vector(lanes, scalar)) for t in packed)
+        inputs = [rows, bridge.array(entries), bridge.array(sample), weights]
+        kernel = kernel_module.kernels(scalar, n).products
+        bridge.launch(kernel, fields.shape, inputs, [bridge.array(fields)], on=table)
         return fields
 
     @staticmethod

@@ -8,7 +8,7 @@ import torch
 import warp as wp
 from simengine.kernels import normal_equations as kernel_module
 
-from simengine.ops.normal_equations import MAX_COLUMNS, normal_equations
+from simengine.ops.normal_equations import MAX_COLUMNS, _accumulated, normal_equations
 from simengine.ops.normal_equations_reference import normal_equations as reference
 
 
@@ -21,7 +21,7 @@ def problem(m: int, dtype: torch.dtype = torch.float64, p: int = 3, n: int = 5) 
     return [table.to(dtype), index, coefficient.to(dtype), residual.to(dtype)]
 
 
-@pytest.mark.parametrize("m", [0, 1, 30, 1500])  # 1500: two stretches of rows
+@pytest.mark.parametrize("m", [0, 1, 30, 5000])  # 5000: two chunks of rows
 @pytest.mark.parametrize("n", [5, MAX_COLUMNS + 1])  # the kernel, and gathered rows
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 3e-6)])  # a few roundings
 def test_parity(m: int, n: int, dtype: torch.dtype, tolerance: float) -> None:
@@ -40,6 +40,13 @@ def test_parity(m: int, n: int, dtype: torch.dtype, tolerance: float) -> None:
         for a, b in pairs:
             assert float((a - b).norm() / b.norm()) < 10 * tolerance
             assert float(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)) > 1 - 10 * tolerance
+
+
+@pytest.mark.parametrize("m", [1, 30, 1500])
+def test_what_cuda_runs_gives_the_same(m: int) -> None:
+    given = problem(m)
+    for a, b in zip(_accumulated(*given), reference(*given), strict=True):
+        assert float((a - b).norm()) <= 1e-14 * float(b.norm())
 
 
 @pytest.mark.parametrize("n", [3, MAX_COLUMNS + 1])
