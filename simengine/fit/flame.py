@@ -138,8 +138,7 @@ class FlameTraining(LeastSquaresTraining):
         if "flame" in state:
             problem = self.solver.problem(self.flame, state["edges"], int(state["anchor"]))
             problem = problem.near(*_fields(problem, state["flame"]))
-            factors = problem.linearise(state["flame"])[1].factor()
-            self.last = FlameSolution(self.flame, problem, state["flame"], factors)
+            self.last = FlameSolution(self.flame, problem, state["flame"])
 
     def uncertainty(self) -> dict[str, Any]:
         """As for any least squares, and the eigenvalue with the standard deviation that the parameters leave it."""

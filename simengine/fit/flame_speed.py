@@ -113,8 +113,7 @@ class FlameSpeedTraining(LeastSquaresTraining):
         super().load_state_dict(state)
         if "flame" in state:
             problem = self.solver.problem(self.flame, state["edges"], int(state["anchor"]))
-            factors = problem.linearise(state["flame"])[1].factor()
-            self.last = FlameSolution(self.flame, problem, state["flame"], factors)
+            self.last = FlameSolution(self.flame, problem, state["flame"])
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write `fit.json`, `speeds.csv` and `speeds.png`: speeds over phi with data, before and after."""

@@ -25,6 +25,7 @@ class BurnerFlame(FreeFlame):
     length: float = 0.02
 
     anchor_end: Literal["left", "right", "origin"] = dataclasses.field(default="origin", init=False)
+    affine: bool = dataclasses.field(default=False, init=False)
 
     @staticmethod
     def _own() -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class AbstractFlame(abc.ABC):
         inflow: Fields whose condition at the left end is on their flux through it.
         held: Fields that a cold start on a grid first holds at their guess, with the eigenvalue; the others settle.
         pieces: Intervals of a first grid in each element of the first mesh.
+        affine: Whether the conditions at the ends and the anchor have constant derivatives.
     """
 
     fields: tuple[str, ...]
@@ -39,6 +40,7 @@ class AbstractFlame(abc.ABC):
     inflow: tuple[int, ...] = ()
     pieces: int = 3
     held: tuple[int, ...] = ()
+    affine: bool = True
 
     @property
     @abc.abstractmethod
@@ -205,6 +207,16 @@ class AbstractFlameProblem(AbstractRootProblem):
     @abc.abstractmethod
     def of(self, flame: AbstractFlame) -> "AbstractFlameProblem":
         """Another flame on the same mesh."""
+
+    def condition_jacobian(self, condition: Pointwise, at: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Derivatives of a condition of the flame at a point (y, y', z), (b, q, 2 m + 1); once where it is affine."""
+        known = self.__dict__.setdefault("_conditions", {})
+        if condition not in known:
+            jacobian = local_jacobian(condition, *at)[1][:, 0, 0]
+            if not self.flame.affine:
+                return jacobian
+            known[condition] = jacobian
+        return known[condition]
 
     def near(self, y: torch.Tensor, z: torch.Tensor) -> "AbstractFlameProblem":
         """The same, with what it takes from a first guess of fields (b, K, n, m) and eigenvalues (b,)."""

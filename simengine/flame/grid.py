@@ -16,8 +16,10 @@ import dataclasses
 
 import torch
 
-from simengine.flame.equations import AbstractFlame, AbstractFlameProblem, Pointwise, local_jacobian
+from simengine.flame.equations import AbstractFlame, AbstractFlameProblem, Pointwise
 from simengine.solve.block_tridiagonal import BlockTridiagonal
+
+Blocks = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,21 +74,25 @@ class GridProblem(AbstractFlameProblem):
         self.flame, self.mesh, self.held = flame, mesh, held
         self.lean = torch.zeros_like(mesh.edges[:, 1:]) if lean is None else lean
         self.h = mesh.edges.diff(dim=1)  # (b, N - 1)
+        self.width = 0.5 * (self.h[:, 1:] + self.h[:, :-1])
         self.second, self.first = ([a for a, o in enumerate(flame.order) if o in wanted] for wanted in ((2,), (0, 1)))
         self.scale, self.lower, self.upper = (limit.detach().unsqueeze(1) for limit in flame.limits())
 
     def of(self, flame: AbstractFlame) -> "GridProblem":
         """Another flame on the same points."""
-        return GridProblem(flame, self.mesh, self.lean)
+        return type(self)(flame, self.mesh, self.lean)
 
     def near(self, y: torch.Tensor, z: torch.Tensor) -> "GridProblem":
         """The same with the weights of fields y (b, 1, N, m) and eigenvalues z (b,)."""
-        mean = 0.5 * (y[:, :, 1:] + y[:, :, :-1])
         with torch.no_grad():
-            P = self.flame.drift(mean, z[:, None, None, None].expand(*mean.shape[:-1], 1))[:, 0] * self.h
+            return type(self)(self.flame, self.mesh, self._weights(y, z))
+
+    def _weights(self, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        mean = 0.5 * (y[:, :, 1:] + y[:, :, :-1])
+        P = self.flame.drift(mean, z[:, None, None, None].expand(*mean.shape[:-1], 1))[:, 0] * self.h
         small = P.abs() < 1e-2
         safe = torch.where(small, 1.0, P)
-        return GridProblem(self.flame, self.mesh, torch.where(small, P / 6, 1 / torch.tanh(safe / 2) - 2 / safe))
+        return torch.where(small, P / 6, 1 / torch.tanh(safe / 2) - 2 / safe)
 
     def pack(self, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """Unknowns of fields (b, 1, N, m) and eigenvalue (b,)."""
@@ -141,13 +147,40 @@ class GridProblem(AbstractFlameProblem):
 
     def residual(self, y: torch.Tensor) -> torch.Tensor:
         """The discrete equations, shape (b, N, m + 1)."""
-        state, m = y, y.shape[-1] - 1
-        values = self.flame.flux_and_source(*self._middle(state))[:, 0]
+        return self._joined(self.flame.flux_and_source(*self._middle(y))[:, 0], y)
+
+    def _balance(self, values: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        """The equations of second order at the points within, from F and S of the intervals; (b, N - 2, m)."""
+        m = state.shape[-1] - 1
         flux, half = values[..., :m], 0.5 * self.h.unsqueeze(-1) * values[..., m:]
         lean = self.lean.unsqueeze(-1)
+        total = (flux + (1 - lean) * half)[:, 1:] + ((1 + lean) * half - flux)[:, :-1]
+        return total / self.width.unsqueeze(-1)
+
+    def _balance_jacobian(self, left: torch.Tensor, right: torch.Tensor, state: torch.Tensor) -> Blocks:
+        """Its derivatives in the unknowns of the points before, at and behind, (b, N - 2, rows, m + 1) each.
+
+        Args:
+            left: Derivatives of F and S of the intervals in their left point, (b, N - 1, 2 m, m + 1).
+            right: In their right point.
+            state: The unknowns.
+        """
+        m, rows = state.shape[-1] - 1, torch.tensor(self.second)
+        half, width = 0.5 * self.h[..., None, None], self.width[..., None, None]
+        flux_l, flux_r = left[:, :, rows], right[:, :, rows]
+        half_l, half_r = half * left[:, :, m + rows], half * right[:, :, m + rows]
+        ahead, behind = 1 - self.lean[..., None, None], 1 + self.lean[..., None, None]
+        return (
+            (behind * half_l - flux_l)[:, :-1] / width,
+            ((behind * half_r - flux_r)[:, :-1] + (flux_l + ahead * half_l)[:, 1:]) / width,
+            (flux_r + ahead * half_r)[:, 1:] / width,
+        )
+
+    def _joined(self, values: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        """The residual from F and S of the intervals, (b, N - 1, 2 m), and the conditions."""
+        m = state.shape[-1] - 1
         r = torch.zeros_like(state[..., :m])
-        r[:, 1:-1] = (flux + (1 - lean) * half)[:, 1:] + ((1 + lean) * half - flux)[:, :-1]
-        r[:, 1:-1] = r[:, 1:-1] / (0.5 * (self.h[:, 1:] + self.h[:, :-1]).unsqueeze(-1))
+        r[:, 1:-1] = self._balance(values, state)
         r[:, 1:, self.first] = values[:, :, m:][..., self.first]
         for point, j, share, condition, held in self._ends(state):
             r[:, point, held] = condition(*self._near(state, j, share))[:, 0, 0][:, held]
@@ -163,27 +196,20 @@ class GridProblem(AbstractFlameProblem):
 
     def holding(self, state: torch.Tensor) -> "GridProblem":
         """The same with the flame's held fields and eigenvalue as in this state."""
-        return GridProblem(self.flame, self.mesh, self.lean, state)
+        return type(self)(self.flame, self.mesh, self.lean, state)
 
     def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonal]:
         """Residual and exact Jacobian."""
         state, m = y, y.shape[-1] - 1
         b, count, size = state.shape
-        _, local = self.flame.local_jacobian(*self._middle(state))
-        local = local[:, 0]  # (b, N - 1, 2 m, 2 m + 1)
+        values, local = (v[:, 0] for v in self.flame.local_jacobian(*self._middle(state)))  # (b, N - 1, 2 m, ...)
         mean, slope = 0.5 * local[..., :m], local[..., m : 2 * m] / self.h[..., None, None]
         z = 0.5 * local[..., -1:]
         left, right = torch.cat((mean - slope, z), dim=-1), torch.cat((mean + slope, z), dim=-1)
-        half, width = 0.5 * self.h[..., None, None], 0.5 * (self.h[:, 1:] + self.h[:, :-1])[..., None, None]
         blocks = state.new_zeros(3, b, count, size, size)
         lower, middle, upper = blocks
-        rows = torch.tensor(self.second)
-        flux_l, flux_r = left[:, :, rows], right[:, :, rows]
-        half_l, half_r = half * left[:, :, m + rows], half * right[:, :, m + rows]
-        ahead, behind = 1 - self.lean[..., None, None], 1 + self.lean[..., None, None]
-        lower[:, 1:-1, rows] = (behind * half_l - flux_l)[:, :-1] / width
-        middle[:, 1:-1, rows] = ((behind * half_r - flux_r)[:, :-1] + (flux_l + ahead * half_l)[:, 1:]) / width
-        upper[:, 1:-1, rows] = (flux_r + ahead * half_r)[:, 1:] / width
+        for block, entries in zip(blocks, self._balance_jacobian(left, right, state), strict=True):
+            block[:, 1:-1, self.second] = entries
         if self.first:
             rows = torch.tensor(self.first)
             lower[:, 1:, rows], middle[:, 1:, rows] = left[:, :, m + rows], right[:, :, m + rows]
@@ -194,7 +220,7 @@ class GridProblem(AbstractFlameProblem):
         e, j, share = self._anchor
         if self.flame.anchor_end == "left":
             at, weights = self._at_left(state)
-            row = local_jacobian(self.flame.anchor, *at)[1][:, 0, 0, 0]  # (b, 2 m + 1)
+            row = self.condition_jacobian(self.flame.anchor, at)[:, 0]  # (b, 2 m + 1)
             for column, block in zip(weights.unbind(1), (lower, middle, upper), strict=True):
                 block[:, e, -1, :m] = column[:, None] * row[:, m : 2 * m]
             lower[:, e, -1, :m] += row[:, :m]
@@ -211,15 +237,14 @@ class GridProblem(AbstractFlameProblem):
             for unknown in (*self.flame.held, m):
                 blocks[..., unknown, :] = 0.0
                 middle[..., unknown, unknown] = 1.0
-        return self.residual(state), BlockTridiagonal(lower, middle, upper)
+        return self._joined(values, state), BlockTridiagonal(lower, middle, upper)
 
     def _condition(
         self, condition: Pointwise, state: torch.Tensor, j: int, share: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Derivatives of a condition in the unknowns of both points of interval j, (b, q, m + 1) each."""
         m = state.shape[-1] - 1
-        _, local = local_jacobian(condition, *self._near(state, j, share))
-        local = local[:, 0, 0]
+        local = self.condition_jacobian(condition, self._near(state, j, share))
         slope = torch.cat((local[..., m : 2 * m], 0 * local[..., -1:]), dim=-1) / self.h[:, j, None, None]
         value = torch.cat((local[..., :m], local[..., -1:]), dim=-1)
         return (1 - share) * value - slope, share * value + slope

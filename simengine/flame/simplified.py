@@ -124,6 +124,30 @@ class SimplifiedFlame(AbstractFlame):
         convection = self.rho_in.reshape(-1, 1, 1) * sL * q["cp"] * dy[..., 0]
         return (self.rate(T, sL) * q["qF"] - convection).unsqueeze(-1)
 
+    def local_jacobian(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Written out."""
+        q, T, slope, sL = self._all(), y[..., 0], dy[..., 0], z[..., 0]
+        with torch.no_grad():
+            gas, rho = R / q["W"], self.rho_in.reshape(-1, 1, 1)
+            c = sL + gas * q["T_in"] / sL
+            root = (c * c - 4 * gas * T).sqrt()
+            u = 2 * gas * T / (c + root)
+            u_T, u_s = gas / root, -u * (1 - gas * q["T_in"] / (sL * sL)) / root
+            fuel = self.Y_in.reshape(-1, 1, 1) + q["cp"] * (q["T_in"] - T) / q["qF"]
+            density = rho * sL / u
+            partial = (density * fuel).clamp_min(0.0)
+            power = q["A"] * torch.exp(-q["Ea"] / (R * T)) * partial**0.6
+            rate = power * partial
+            # of partial = rho sL fuel/u; 0 with it where the fuel is used up
+            rate_T = rate * q["Ea"] / (R * T * T) - 1.6 * power * density * (q["cp"] / q["qF"] + fuel * u_T / u)
+            rate_s = 1.6 * power * density * fuel * (1 / sL - u_s / u)
+            carried = rho * q["cp"] * sL
+            zero, lam = torch.zeros_like(T), q["lam"].expand_as(T)
+            values = torch.stack((lam * slope, rate * q["qF"] - carried * slope), dim=-1)
+            flux = torch.stack((zero, lam, zero), dim=-1)
+            source = torch.stack((rate_T * q["qF"], -carried, rate_s * q["qF"] - rho * q["cp"] * slope), dim=-1)
+            return values, torch.stack((flux, source), dim=-2)
+
     def left(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """T = T_in."""
         return y - self.T_in.reshape(-1, 1, 1, 1)

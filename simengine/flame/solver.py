@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+from functools import cached_property
+from typing import Literal
 
 import torch
 
@@ -9,7 +11,8 @@ from simengine.flame.equations import AbstractFlame, AbstractFlameProblem
 from simengine.flame.grid import GridMesh, GridProblem
 from simengine.flame.refine import RefineCriteria
 from simengine.flame.spectral import SpectralMesh, SpectralProblem
-from simengine.solve.block_tridiagonal import BlockFactors
+from simengine.flame.upwind import UpwindProblem
+from simengine.solve.block_tridiagonal import Factors
 from simengine.solve.implicit import implicit_root
 from simengine.solve.newton import newton
 from simengine.solve.solution import Result, Solution, SolveError
@@ -24,13 +27,17 @@ class FlameSolution:
         problem: Its discretisation.
         state: All unknowns, shape (b, K, n m + 1) or (b, N, m + 1); differentiable in every parameter that requires a
             gradient.
-        factors: Of the Jacobian at the solution.
     """
 
     flame: AbstractFlame
     problem: AbstractFlameProblem
     state: torch.Tensor
-    factors: BlockFactors
+
+    @cached_property
+    def factors(self) -> Factors:
+        """Of the Jacobian at the solution."""
+        with torch.no_grad():
+            return self.problem.of(self.flame.detached()).linearise(self.state.detach())[1].factor()
 
     @property
     def eigenvalue(self) -> torch.Tensor:
@@ -143,13 +150,12 @@ class AbstractFlameSolver(abc.ABC):
             solved = self._newton(problem, problem.pack(fine_y, z[:, 0, 0, 0]))
             total += int(solved.stats["num_iterations"])
         with torch.no_grad():
-            factors = problem.linearise(state)[1].factor()
             burning = fixed.burning(problem.unpack(state)[0].flatten(1, 2))
         lost = ~burning if result is Result.SUCCESS else ~burning & ~solved.stats["converged"]
         if bool(lost.any()):
             result = Result.WRONG_BRANCH
         if any(value.requires_grad for value in flame.parameters().values()) and torch.is_grad_enabled():
-            problem = problem.of(flame)
+            factors, problem = FlameSolution(fixed, problem, state).factors, problem.of(flame)
             state = implicit_root(state, problem.residual(state), factors)
         stats = {
             "num_iterations": total,
@@ -159,7 +165,7 @@ class AbstractFlameSolver(abc.ABC):
             "burning": burning,
             "obstacle": None,
         }
-        solution = Solution(FlameSolution(flame, problem, state, factors), result, stats)
+        solution = Solution(FlameSolution(flame, problem, state), result, stats)
         if throw and result is Result.WRONG_BRANCH:
             raise SolveError(_went_out(flame, ~lost), solution)
         return solution.check(type(flame).__name__) if throw else solution
@@ -172,7 +178,6 @@ class AbstractFlameSolver(abc.ABC):
         edges = self.first_edges(flame)
         problem = self.problem(flame, edges, self.anchor(flame, edges))
         state, b = problem.pack(*flame.guess(problem.mesh.x)), edges.shape[0]
-        factors = problem.linearise(state)[1].factor()
         no = torch.zeros(b, dtype=torch.bool)
         stats = {
             "num_iterations": 0,
@@ -182,7 +187,7 @@ class AbstractFlameSolver(abc.ABC):
             "burning": no,
             "obstacle": obstacle,
         }
-        solution = Solution(FlameSolution(flame, problem, state, factors), Result.WRONG_BRANCH, stats)
+        solution = Solution(FlameSolution(flame, problem, state), Result.WRONG_BRANCH, stats)
         if throw:
             raise SolveError(f"{type(flame).__name__}: no flame: {obstacle}", solution)
         return solution
@@ -291,12 +296,14 @@ class GridSolver(AbstractFlameSolver):
         criteria: Where the grid is refined.
         max_points: Where refinement stops.
         first: Intervals of the first grid in each piece of the flame's own first mesh; None for the flame's choice.
+        convection: `"second_order"`, or `"upwind"` of first order, to compare with solvers that upwind.
     """
 
     tolerance: float = 1e-7
     criteria: RefineCriteria = dataclasses.field(default_factory=RefineCriteria)
     max_points: int = 1000
     first: int | None = None
+    convection: Literal["second_order", "upwind"] = "second_order"
 
     def set_refine_criteria(
         self, *, ratio: float = 3.0, slope: float = 0.05, curve: float = 0.1, prune: float = 0.0
@@ -306,7 +313,8 @@ class GridSolver(AbstractFlameSolver):
 
     def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> GridProblem:
         """A flame on points."""
-        return GridProblem(flame, GridMesh(edges, anchor))
+        kind = UpwindProblem if self.convection == "upwind" else GridProblem
+        return kind(flame, GridMesh(edges, anchor))
 
     def first_edges(self, flame: AbstractFlame) -> torch.Tensor:
         """Every piece of the flame's first mesh in `first` intervals."""
@@ -336,4 +344,4 @@ class GridSolver(AbstractFlameSolver):
             edges, anchor, changed = torch.cat((torch.minimum(-1.2 * reach[:, None], step), edges), 1), anchor + 1, True
         if not changed:
             return None, error, True
-        return GridProblem(flame, GridMesh(edges, anchor)), error, edges.shape[1] <= self.max_points
+        return self.problem(flame, edges, anchor), error, edges.shape[1] <= self.max_points

@@ -13,7 +13,7 @@ from functools import cache
 
 import torch
 
-from simengine.flame.equations import AbstractFlame, AbstractFlameProblem, local_jacobian
+from simengine.flame.equations import AbstractFlame, AbstractFlameProblem, Pointwise
 from simengine.solve.block_tridiagonal import BlockTridiagonal
 
 
@@ -148,13 +148,15 @@ class SpectralProblem(AbstractFlameProblem):
 
     def residual(self, y: torch.Tensor) -> torch.Tensor:
         """The collocated equations, shape (b, K, n m + 1)."""
-        state = y
-        y, z = self.unpack(state)
+        y, z = self.unpack(y)
         dy = self.slope @ y
+        return self._joined(self.flame.flux_and_source(y, dy, z), y, dy, z)
+
+    def _joined(self, values: torch.Tensor, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """The residual from fluxes and sources (b, K, n, 2 m): equations within, joints and conditions at the ends."""
         m = y.shape[-1]
-        values = self.flame.flux_and_source(y, dy, z)
         flux, source = values[..., :m], values[..., m:]
-        r = (self.slope @ flux + source).clone()
+        r = self.slope @ flux + source
         r[:, 1:, 0, self.second] = flux[:, 1:, 0, self.second] - flux[:, :-1, -1, self.second]
         r[:, :-1, -1, self.second] = y[:, :-1, -1, self.second] - y[:, 1:, 0, self.second]
         r[:, 1:, 0, self.first] = y[:, 1:, 0, self.first] - y[:, :-1, -1, self.first]
@@ -171,11 +173,10 @@ class SpectralProblem(AbstractFlameProblem):
 
     def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonal]:
         """Residual and exact Jacobian."""
-        state = y
-        y, z = self.unpack(state)
+        y, z = self.unpack(y)
         b, count, n, m = y.shape
         dy = self.slope @ y
-        _, local = self.flame.local_jacobian(y, dy, z)
+        values, local = self.flame.local_jacobian(y, dy, z)
         flux_y, flux_z = self._element(local[..., :m, :])
         rows_y, rows_z = self._element(local[..., m:, :])
         rows_y += (self.slope @ flux_y.reshape(b, count, n, -1)).reshape(flux_y.shape)
@@ -195,20 +196,20 @@ class SpectralProblem(AbstractFlameProblem):
         for a in self.first:
             middle_y[:, 1:, 0, a], middle_z[:, 1:, 0, a] = 0.0, 0.0
             middle_y[:, 1:, 0, a, 0, a], lower_y[:, 1:, 0, a, -1, a] = 1.0, -1.0
-        for a, element, point, condition in [
-            *((a, 0, 0, self.flame.left) for a in self.bounded),
-            *((a, count - 1, n - 1, self.flame.right) for a in self.second),
+        for element, point, condition, held in [
+            (0, 0, self.flame.left, self.bounded),
+            (count - 1, n - 1, self.flame.right, self.second),
         ]:
-            row_y, row_z = self._at(condition, a, y, dy, z, element, point)
-            middle_y[:, element, point, a], middle_z[:, element, point, a] = row_y, row_z
+            row_y, row_z = self._at(condition, y, dy, z, element, point)
+            middle_y[:, element, point, held], middle_z[:, element, point, held] = row_y[:, held], row_z[:, held]
         e, i = self._anchor
-        row_y, row_z = self._at(self.flame.anchor, 0, y, dy, z, e, i)
-        blocks[1, :, e, -1, :-1], blocks[1, :, e, -1, -1] = row_y.flatten(1), row_z
+        row_y, row_z = self._at(self.flame.anchor, y, dy, z, e, i)
+        blocks[1, :, e, -1, :-1], blocks[1, :, e, -1, -1] = row_y[:, 0].flatten(1), row_z[:, 0]
         others = [k for k in range(count) if k != e]
         blocks[1, :, others, -1, -1] = 1.0
         blocks[2, :, :e, -1, -1] = -1.0
         blocks[0, :, e + 1 :, -1, -1] = -1.0
-        return self.residual(state), BlockTridiagonal(blocks[0], blocks[1], blocks[2])
+        return self._joined(values, y, dy, z), BlockTridiagonal(blocks[0], blocks[1], blocks[2])
 
     def mass(self, y: torch.Tensor) -> torch.Tensor:
         """Inertia of the collocated rows; 0 for rows that join or bound."""
@@ -226,20 +227,11 @@ class SpectralProblem(AbstractFlameProblem):
         return full, of_z.clone()
 
     def _at(
-        self,
-        condition: object,
-        a: int,
-        y: torch.Tensor,
-        dy: torch.Tensor,
-        z: torch.Tensor,
-        element: int,
-        point: int,
+        self, condition: Pointwise, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor, element: int, point: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Derivatives of entry `a` of a condition in the unknowns of its element, (b, n, m) and (b,)."""
+        """Derivatives of a condition in the unknowns of its element, (b, q, n, m) and (b, q)."""
         at = (slice(None), slice(element, element + 1), slice(point, point + 1))
-        _, local = local_jacobian(condition, y[at], dy[at], z[at])  # type: ignore[arg-type]
-        m = y.shape[-1]
-        row = local[:, 0, 0, a]
-        full = row[:, None, m : 2 * m] * self.slope[:, element, point, :, None]
-        full[:, point] += row[:, :m]
-        return full, row[:, -1]
+        rows, m = self.condition_jacobian(condition, (y[at], dy[at], z[at])), y.shape[-1]
+        full = rows[:, :, None, m : 2 * m] * self.slope[:, element, point, None, :, None]
+        full[:, :, point] += rows[..., :m]
+        return full, rows[..., -1]

@@ -5,8 +5,23 @@ plain or transposed; the transposed solve is the one linear solve an implicit gr
 """
 
 import dataclasses
+from typing import Protocol
 
 import torch
+
+from simengine.solve.band import BandFactors
+
+BAND_UP_TO = 600  # b n^2; above, eliminating whole blocks of all matrices at once is faster than LAPACK's band
+
+
+class Factors(Protocol):
+    """A factored matrix."""
+
+    def solve(self, b: torch.Tensor) -> torch.Tensor:
+        """X of A x = b; b of shape (b, K, n) or, for several right-hand sides, (b, K, n, c)."""
+
+    def solve_transposed(self, b: torch.Tensor) -> torch.Tensor:
+        """X of A^T x = b, with shapes as in `solve`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +66,16 @@ class BlockTridiagonal:
         """A + diag(shift) for a shift of shape (b, K, n)."""
         return dataclasses.replace(self, diagonal=self.diagonal + torch.diag_embed(shift))
 
-    def factor(self) -> "BlockFactors":
-        """Block LU factors, O(b K n^3); singular blocks give non-finite solutions, which the caller sees."""
+    def factor(self) -> Factors:
+        """LU factors, O(b K n^3); singular matrices give non-finite solutions, which the caller sees."""
+        like = self.diagonal
+        b, _, n, _ = like.shape
+        if b * n * n <= BAND_UP_TO and like.dtype == torch.float64 and like.device.type == "cpu":
+            return BandFactors.of(self.lower.detach(), self.diagonal.detach(), self.upper.detach())
+        return self.block_factor()
+
+    def block_factor(self) -> "BlockFactors":
+        """LU factors by eliminating whole blocks."""
         count = self.diagonal.shape[1]
         sizes = self.diagonal.abs().amax(-1)
         sizes[:, 1:] = torch.maximum(sizes[:, 1:], self.lower[:, 1:].abs().amax(-1))

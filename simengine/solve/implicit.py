@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from simengine.solve.block_tridiagonal import BlockFactors
+from simengine.solve.block_tridiagonal import Factors
 
 
 class _ImplicitRoot(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, residual: torch.Tensor, root: torch.Tensor, factors: BlockFactors) -> torch.Tensor:
+    def forward(ctx: Any, residual: torch.Tensor, root: torch.Tensor, factors: Factors) -> torch.Tensor:
         ctx.factors = factors
         return root.clone()
 
@@ -25,7 +25,7 @@ class _ImplicitRoot(torch.autograd.Function):
         return -ctx.factors.solve_transposed(grad.contiguous()), None, None  # residual
 
 
-def implicit_root(root: torch.Tensor, residual: torch.Tensor, factors: BlockFactors) -> torch.Tensor:
+def implicit_root(root: torch.Tensor, residual: torch.Tensor, factors: Factors) -> torch.Tensor:
     """The root as a differentiable function of whatever the residual depends on.
 
     Args:

@@ -2,8 +2,10 @@
 
 Newton steps are damped by the natural monotonicity test (Deuflhard 2004, section 3.3): a step of length l is taken if
 the simplified Newton correction at its end is shorter than (1 - l/4) times the step, which does not depend on how the
-equations are scaled. Where no length passes, the problem becomes implicit in a pseudo-time for some steps of growing
-size (Kelley & Keyes 1998) before Newton is tried again. Each problem of a batch has its own step and its own time.
+equations are scaled. After a whole step the factors are used again as long as each correction they give is less than
+a tenth of the one before. Where no length passes, the problem becomes implicit in a pseudo-time for some steps of
+growing size (Kelley & Keyes 1998) before Newton is tried again. Each problem of a batch has its own step and its own
+time.
 """
 
 import abc
@@ -11,7 +13,7 @@ from typing import Any
 
 import torch
 
-from simengine.solve.block_tridiagonal import BlockFactors, BlockTridiagonal
+from simengine.solve.block_tridiagonal import BlockTridiagonal, Factors
 from simengine.solve.solution import Result, Solution
 
 
@@ -55,7 +57,7 @@ def newton(
     Args:
         problem: The equations.
         y: Start, shape (b, K, n); put inside the bounds where it is not.
-        tolerance: A problem is solved when no scaled Newton correction exceeds it.
+        tolerance: A problem is solved when no scaled Newton correction exceeds it; that correction is still made.
         max_iterations: Jacobians per solve; each costs one factorisation.
         time_step: First pseudo-time step [the unit of the problem's M/F].
         throw: Raise instead of returning a failed solution.
@@ -105,13 +107,16 @@ def _iterate(
         change = torch.zeros_like(length)
         if mass is not None:  # what has no inertia may jump, the rest changes by at most its scale
             change = _norm(problem, torch.where(mass > 0, step, 0.0))
-        accepted = _damp(problem, factors, y, step, length, longest, active=~(slow | done | lost) & finite)
+        accepted, further = _damp(problem, factors, y, step, length, longest, active=~(slow | done | lost) & finite)
         # A pseudo-time step is taken whole, or not at all where it changes too much or ends where F is not finite.
         taken = slow & finite & (change <= 1) & ~done
         whole = torch.where(taken, 1.0, accepted)
         ahead = _ahead(problem, y, torch.where(finite[:, None, None], step, 0.0), whole)
-        taken = taken & problem.residual(ahead).flatten(1).isfinite().all(1)
+        if bool(taken.any()):
+            taken = taken & problem.residual(ahead).flatten(1).isfinite().all(1)
         y = torch.where((taken | (accepted > 0))[:, None, None], ahead, y)
+        y, size, solved = _reuse(problem, factors, y, further, size, tolerance, active=accepted == 1)
+        done = done | solved
         # bookkeeping of pseudo-time
         time_steps += taken.long()
         dt = torch.where(slow, torch.where(taken, dt * torch.where(change < 0.5, 1.8, 1.0), dt / 4), dt)
@@ -157,26 +162,57 @@ def _ahead(problem: AbstractRootProblem, y: torch.Tensor, step: torch.Tensor, le
 
 def _damp(
     problem: AbstractRootProblem,
-    factors: BlockFactors,
+    factors: Factors,
     y: torch.Tensor,
     step: torch.Tensor,
     length: torch.Tensor,
     size: torch.Tensor,
     *,
     active: torch.Tensor,
-) -> torch.Tensor:
-    """The first of length, length/2, ... that passes the natural monotonicity test, shape (b,); 0 where none does."""
-    accepted = torch.zeros_like(length)
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first of length, length/2, ... that passes the natural monotonicity test, (b,), 0 where none does.
+
+    And the step that the same factors give from there, of the shape of y.
+    """
+    accepted, further = torch.zeros_like(length), torch.zeros_like(y)
     trial = torch.where(active, length, 0.0)
     for _ in range(7):
         open_ = active & (accepted == 0) & (trial > 1e-3)
         if not bool(open_.any()):
             break
         ahead = _ahead(problem, y, torch.where(open_[:, None, None], step, 0.0), torch.where(open_, trial, 0.0))
-        f = problem.residual(ahead)
-        after = _norm(problem, factors.solve(f))
+        after = -factors.solve(problem.residual(ahead))
+        shorter = _norm(problem, after)
         # Near the root rounding hides the decrease: a correction of rounding size is as good as shorter.
-        passed = open_ & after.isfinite() & ((after < (1 - trial / 4) * size) | (after < 1e-12))
+        passed = open_ & shorter.isfinite() & ((shorter < (1 - trial / 4) * size) | (shorter < 1e-12))
         accepted = torch.where(passed, trial, accepted)
+        further = torch.where(passed[:, None, None], after, further)
         trial = trial / 2
-    return accepted
+    return accepted, further
+
+
+def _reuse(
+    problem: AbstractRootProblem,
+    factors: Factors,
+    y: torch.Tensor,
+    step: torch.Tensor,
+    size: torch.Tensor,
+    tolerance: float,
+    *,
+    active: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Steps with the same factors while they shrink tenfold: y, the size of the last step and what is solved."""
+    solved, one = torch.zeros_like(active), torch.ones_like(size)
+    while True:
+        shorter = _norm(problem, step)
+        ratio = shorter / size
+        active = active & (ratio < 0.1)
+        if not bool(active.any()):
+            return y, size, solved
+        y = _ahead(problem, y, torch.where(active[:, None, None], step, 0.0), one)
+        size = torch.where(active, shorter, size)
+        # What is left after this step is less than ratio/(1 - ratio) times it.
+        solved = solved | (active & (shorter < tolerance) & (shorter * ratio < 1e-2 * tolerance))
+        active = active & ~solved
+        if bool(active.any()):
+            step = -factors.solve(problem.residual(y))

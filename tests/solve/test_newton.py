@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from simengine.solve.block_tridiagonal import BlockTridiagonal
+from simengine.solve.band import BandFactors
+from simengine.solve.block_tridiagonal import BlockFactors, BlockTridiagonal
 from simengine.solve.implicit import implicit_root
 from simengine.solve.newton import AbstractRootProblem, newton
 from simengine.solve.solution import Result, SolveError
@@ -15,9 +16,10 @@ def _system(b: int = 2, count: int = 5, n: int = 3) -> BlockTridiagonal:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_factors_solve_what_dense_algebra_solves(count: int) -> None:
+@pytest.mark.parametrize("how", ["factor", "block_factor"])
+def test_factors_solve_what_dense_algebra_solves(count: int, how: str) -> None:
     system = _system(count=count)
-    dense, factors = system.dense(), system.factor()
+    dense, factors = system.dense(), getattr(system, how)()
     x = torch.randn(2, count, 3, dtype=torch.float64)
     # float64 and a condition number below 1e3: 1e-12 is 1e4 roundings
     assert torch.allclose(system.matvec(x).flatten(1), (dense @ x.flatten(1).unsqueeze(2)).squeeze(2), atol=1e-12)
@@ -26,6 +28,12 @@ def test_factors_solve_what_dense_algebra_solves(count: int) -> None:
     assert torch.allclose(factors.solve_transposed(x), transposed, atol=1e-12)
     several = torch.randn(2, count, 3, 4, dtype=torch.float64)
     assert torch.allclose(factors.solve(several)[..., 2], factors.solve(several[..., 2].contiguous()), atol=1e-13)
+
+
+def test_small_blocks_are_a_band_and_a_singular_matrix_is_not_finite() -> None:
+    assert isinstance(_system().factor(), BandFactors) and isinstance(_system(n=25).factor(), BlockFactors)
+    singular = BlockTridiagonal(*torch.zeros(3, 1, 2, 2, 2, dtype=torch.float64))
+    assert not bool(singular.factor().solve(torch.ones(1, 2, 2, dtype=torch.float64)).isfinite().any())
 
 
 def test_rows_of_very_different_units_do_not_spoil_the_pivots() -> None:
