@@ -12,7 +12,7 @@ import torch
 from simengine.fit.measured import measured_fit
 
 FOLDER = Path("runs/dtn_robustness")
-OVERRIDES: tuple[str, ...] = ()
+OVERRIDES = ("task.transfer=true",)
 
 
 def main() -> list[dict]:

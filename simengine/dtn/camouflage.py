@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from simengine.dtn.detector import Detector, box_iou, checked_dense
+from simengine.dtn.texture import mip_levels
 
 # Linear albedos of common car paints: white, silver, grey, black, red, blue, green.
 NATURAL_PAINTS = (
@@ -27,13 +28,17 @@ NAIVE_PALETTE = ((0.10, 0.12, 0.05), (0.16, 0.10, 0.05), (0.03, 0.03, 0.025))
 
 
 class PaintTexture(nn.Module):
-    """A texture of linear albedo within what a paint can be.
+    """A texture of linear albedo within what a paint can be: the logistic function of a sum of levels.
+
+    Each level has half the rows and columns of the one before, so that an optimiser moves large patches, which distant
+    views see, as readily as single texels.
 
     Args:
         size: Rows and columns.
         albedo: Lowest and highest albedo.
         seed: Of the random start.
-        spread: Standard deviation of the start before the logistic function; 0 starts from mid grey.
+        spread: Standard deviation of the start of the finest level; 0 starts from mid grey.
+        levels: Their number at most; they end where a side is odd.
     """
 
     def __init__(
@@ -43,17 +48,29 @@ class PaintTexture(nn.Module):
         albedo: tuple[float, float] = (0.02, 0.85),
         seed: int = 0,
         spread: float = 0.5,
+        levels: int = 4,
     ) -> None:
         super().__init__()
         if not 0 <= albedo[0] < albedo[1] <= 1:
             raise ValueError(f"albedo: expected two bounds in order within [0, 1], got {albedo}")
         self.albedo = albedo
         start = torch.randn(*size, 3, generator=torch.Generator().manual_seed(seed)) * spread
-        self.logits = nn.Parameter(start)
+        coarser = [torch.zeros(rows, columns, 3) for rows, columns in mip_levels(size)[1:levels]]
+        self.levels = nn.ParameterList([start, *coarser])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns, _ = self.levels[0].shape
+        return rows, columns
 
     def forward(self) -> torch.Tensor:
         """The texture, shape (rows, columns, 3)."""
-        return self.albedo[0] + (self.albedo[1] - self.albedo[0]) * torch.sigmoid(self.logits)
+        total = self.levels[0]
+        for number, level in enumerate(self.levels):
+            if number:
+                total = total + level.repeat_interleave(1 << number, 0).repeat_interleave(1 << number, 1)
+        return self.albedo[0] + (self.albedo[1] - self.albedo[0]) * torch.sigmoid(total)
 
     @torch.no_grad()
     def set(self, texture: torch.Tensor) -> None:
@@ -63,13 +80,30 @@ class PaintTexture(nn.Module):
             ValueError: The size differs, or an albedo lies outside the bounds.
         """
         low, high = self.albedo
-        if texture.shape != self.logits.shape:
-            raise ValueError(f"texture: expected shape {tuple(self.logits.shape)}, got {tuple(texture.shape)}")
+        if texture.shape != (*self.size, 3):
+            raise ValueError(f"texture: expected shape {(*self.size, 3)}, got {tuple(texture.shape)}")
         share = (texture - low) / (high - low)
         if not bool(((share >= -1e-6) & (share <= 1 + 1e-6)).all()):
             expected = f"albedos in [{low:g}, {high:g}]"
             raise ValueError(f"texture: expected {expected}, got {float(texture.min()):g}..{float(texture.max()):g}")
-        self.logits.copy_(torch.logit(share, eps=0.01))
+        self._start(torch.logit(share, eps=0.01))
+
+    @torch.no_grad()
+    def scatter(self) -> None:
+        """Start anew at random, from torch's global generator."""
+        self._start(torch.randn_like(self.levels[0]))
+
+    def _start(self, finest: torch.Tensor) -> None:
+        for number, level in enumerate(self.levels):
+            level.copy_(torch.zeros_like(level) if number else finest)
+
+    @torch.no_grad()
+    def climb(self, step: float) -> None:
+        """Move every level by `step` along the sign of the gradient that lies in it, which is then taken away."""
+        for level in self.levels:
+            if level.grad is not None:
+                level.add_(level.grad.sign(), alpha=step)
+                level.grad = None
 
 
 def random_texture(

@@ -1,10 +1,12 @@
 """Robustness of a detector: how well it sees, the texture it sees worst, and the detector retrained against it.
 
-Stages of one training: the detector, the textures, the hardened detector, the same attack anew on the hardened one; a
-network as the pipeline of the attacks and a second detector, shown what fools the first, where the scene asks for them.
+Stages of one training: the detector, the textures, the hardened detector in rounds with a short attack before each but
+the first, the same attack anew on the hardened one; a network as the pipeline of the attacks and a second detector,
+shown what fools the first, where the scene asks for them.
 """
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -121,8 +123,13 @@ class CamouflageTraining(AbstractTraining):
             self._add("network", make_network(spec.network), spec.network.iterations)
         self._add_textures("texture", scene.seed)
         if spec.hardening:
-            self.modules["adversary"] = self._texture(scene.seed)
-            self._add("hardened", copy.deepcopy(own), spec.hardening)
+            self.modules["adversaries"] = nn.ModuleList(self._texture(scene.seed) for _ in range(spec.adversaries))
+            self.modules["hardened"] = copy.deepcopy(own)
+            lengths = [len(part) for part in torch.arange(spec.hardening).tensor_split(spec.rounds)]
+            for k, length in enumerate(lengths):
+                if k:
+                    self._add(f"sparring_{k}", self._texture(scene.seed + 1000 + k), spec.sparring)
+                self.stages.append((f"hardened_{k}", length))
             self._add_textures("anew", scene.seed + spec.restarts)
         if spec.transfer:
             architecture = {"centre": "anchor", "anchor": "centre"}[spec.detector.architecture]
@@ -159,10 +166,11 @@ class CamouflageTraining(AbstractTraining):
     def _target(self, name: str) -> Any:
         return self.modules["detector" if name.startswith("texture") else "hardened"]
 
-    def _attack(self, name: str) -> TextureTraining:
+    def _attack(self, name: str, length: int) -> TextureTraining:
         texture: Any = self.modules[name]
+        spec = dataclasses.replace(self.spec, iterations=length)
         predict = self.predictor(self.attacked)
-        return TextureTraining(texture, self._target(name), self.attacked, self.put_on, self.spec, predict=predict)
+        return TextureTraining(texture, self._target(name), self.attacked, self.put_on, spec, predict=predict)
 
     @torch.no_grad()
     def visibility(self, name: str) -> float:
@@ -184,24 +192,26 @@ class CamouflageTraining(AbstractTraining):
 
     def _start(self, position: int) -> GradientTraining:
         name, length = self.stages[position]
-        module: Any = self.modules[name]
+        hardening = name.startswith("hardened")
+        module: Any = self.modules["hardened" if hardening else name]
         self.modules.requires_grad_(False)
         module.requires_grad_(True)
-        if name.startswith(("texture", "anew")):
-            return self._attack(name)
+        if isinstance(module, PaintTexture):
+            return self._attack(name, length)
         if name == "network":
             return NetworkTraining(self.scene, self.spec.network, network=module, views=self.views)
         spec = self.spec.detector
-        if name == "hardened":
-            adversary: Any = self.modules["adversary"]
+        if hardening:
+            adversaries: Any = self.modules["adversaries"]
             with torch.no_grad():
-                found = [self.modules[f"texture_{k}"]() for k in range(self.spec.restarts)]
+                earlier = [self.modules[before] for before, _ in self.stages[:position] if before in self.modules]
+                found = [texture() for texture in earlier if isinstance(texture, PaintTexture)]
             return HardeningTraining(
                 module,
                 self.views,
                 self.map(self.views),
                 found,
-                adversary,
+                adversaries,
                 climb=self.spec.adversary,
                 iterations=length,
                 batch=spec.batch,
@@ -222,7 +232,7 @@ class CamouflageTraining(AbstractTraining):
         """One iteration of the current stage."""
         if self._done == self.stages[self._position][1]:
             self._position, self._done = self._position + 1, 0
-            if self.stages[self._position][0] == "hardened":
+            if self.stages[self._position][0] == "hardened_0":
                 self.modules["hardened"].load_state_dict(self.modules["detector"].state_dict())
             self._stage = self._start(self._position)
         self._done += 1

@@ -1,6 +1,6 @@
 """Training of small detectors on views in random paints, and the pictures they are tested with."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Paint = Callable[[torch.Tensor], torch.Tensor]  # indices of views (b,) -> paint that broadcasts to (b, 3, h, w)
 FIRST_EMPTY = 500_000  # index of the first view without the object in its sampler
+RENEWED = 60  # steps after which the next of the textures of a retraining starts again
 
 
 def empty_views(scene: "DTNScene", sampler: ViewSampler, number: int) -> ViewSet | None:
@@ -119,19 +120,19 @@ class DetectorTraining(GradientTraining):
 
 
 class HardeningTraining(DetectorTraining):
-    """Retraining on varied paints and on a texture that climbs the detector's loss meanwhile.
+    """Retraining on varied paints and, in half of the pictures, on textures that climb the detector's loss meanwhile.
 
-    The texture takes a step up by the sign of the gradient that the detector's own step leaves behind, so that it costs
-    nothing (universal adversarial training: Shafahi et al., AAAI 2020). Every 60 steps it starts again, from one of the
-    textures found before or at random.
+    A texture takes a step up by the sign of the gradient that the detector's own step leaves behind, so that it costs
+    nothing (universal adversarial training: Shafahi et al., AAAI 2020). One after the other they start again, from one
+    of the textures found before or at random.
 
     Args:
         detector: Trained in place.
         views: Each shows one object.
         put_on: Their texture map.
         found: Textures found before.
-        adversary: The texture that is trained against the detector, in place.
-        climb: Its step before the logistic function; 0 leaves it out.
+        adversaries: The textures that are trained against the detector, in place.
+        climb: Their step before the logistic function; 0 leaves them out.
         iterations: Steps of Adam.
         batch: Pictures a step.
         learning_rate: Of Adam.
@@ -144,7 +145,7 @@ class HardeningTraining(DetectorTraining):
         views: ViewSet,
         put_on: TextureMap,
         found: list[torch.Tensor],
-        adversary: PaintTexture,
+        adversaries: Sequence[PaintTexture],
         *,
         climb: float,
         iterations: int,
@@ -152,8 +153,9 @@ class HardeningTraining(DetectorTraining):
         learning_rate: float,
         empty: ViewSet | None = None,
     ) -> None:
-        self.put_on, self.found, self.adversary, self.climb = put_on, found, adversary, climb
-        adversary.requires_grad_(True)
+        self.put_on, self.found, self.adversaries, self.climb = put_on, found, adversaries, climb
+        for adversary in adversaries:
+            adversary.requires_grad_(True)
         self.varied = varied_paint(put_on, found)
         super().__init__(
             detector,
@@ -166,31 +168,28 @@ class HardeningTraining(DetectorTraining):
         )
 
     def _paint(self, index: torch.Tensor) -> torch.Tensor:
-        paint = self.varied(index)
         if not self.climb:
-            return paint
-        attacked = torch.rand(len(index), 1, 1, 1) < 0.3
-        return torch.where(attacked, self.put_on[index](self.adversary()), paint)
+            return self.varied(index)
+        half = len(index) // 2
+        parts = zip(index[:half].tensor_split(len(self.adversaries)), self.adversaries, strict=True)
+        attacked = [self.put_on[part](adversary()) for part, adversary in parts if len(part)]
+        return torch.cat([*attacked, self.varied(index[half:])])
 
     def step(self) -> dict[str, float]:
-        """One step of the detector down, and one of the texture up."""
-        if self.climb and self.iteration % 60 == 0:
-            self._renew()
+        """One step of the detector down, and one of the textures up."""
+        if self.climb and self.iteration % RENEWED == 0:
+            self._renew(self.adversaries[self.iteration // RENEWED % len(self.adversaries)])
         figures = super().step()
-        gradient = self.adversary.logits.grad
-        if gradient is not None:
-            with torch.no_grad():
-                self.adversary.logits.add_(gradient.sign(), alpha=self.climb)
-            self.adversary.logits.grad = None
+        for adversary in self.adversaries:
+            adversary.climb(self.climb)
         return figures
 
-    @torch.no_grad()
-    def _renew(self) -> None:
+    def _renew(self, adversary: PaintTexture) -> None:
         pick = int(torch.randint(len(self.found) + 1, ()))
         if pick < len(self.found):
-            self.adversary.set(self.found[pick])
+            adversary.set(self.found[pick])
         else:
-            self.adversary.logits.normal_()
+            adversary.scatter()
 
 
 class UnseenSet:

@@ -155,7 +155,10 @@ class CamouflageSpec:
         palette: Weight of the distance to the natural paints.
         overlap: Overlap (IoU) of the boxes whose score counts.
         hardening: Steps of Adam of the retraining; 0 for none.
-        adversary: Step of the texture that is trained against the detector during the retraining; 0 for none.
+        rounds: Of the retraining; before each but the first the detector is attacked as it then is.
+        sparring: Steps of these attacks.
+        adversaries: Textures that are trained against the detector during the retraining.
+        adversary: Their step before the logistic function; 0 for none.
         attack_views: Views that the texture is optimised over.
         transfer: Whether the other architecture is trained too and shown the found texture.
         rendered: Views of the test set rendered in full with the found texture.
@@ -179,10 +182,17 @@ class CamouflageSpec:
     palette: NonNegative = 0.0
     overlap: Annotated[float, Range(ge=0, lt=1)] = 0.5
     hardening: Annotated[int, Range(ge=0)] = 600
+    rounds: Count = 1
+    sparring: Count = 100
+    adversaries: Count = 4
     adversary: NonNegative = 0.1
     attack_views: Count = 200
     transfer: bool = False
     rendered: Count = 200
+
+    def __post_init__(self) -> None:
+        if 0 < self.hardening < self.rounds:
+            raise ValueError(f"rounds: expected at most hardening = {self.hardening}, got {self.rounds}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

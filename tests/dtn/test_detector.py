@@ -191,6 +191,29 @@ def test_textures_and_their_penalties() -> None:
     assert torch.equal(naive, naive_texture((32, 32), 3))
 
 
+def test_levels_of_a_texture() -> None:
+    texture = PaintTexture((8, 4), albedo=(0.2, 0.8), seed=1, levels=9)
+    assert [tuple(level.shape) for level in texture.levels] == [(8, 4, 3), (4, 2, 3), (2, 1, 3)]  # until a side is odd
+    start = torch.randn(8, 4, 3, generator=torch.Generator().manual_seed(1)) * 0.5  # coarser ones start at 0
+    assert torch.allclose(texture(), 0.2 + 0.6 * torch.sigmoid(start))
+    # one step of the sign: a texel moves by it once a level, with its whole patch
+    texture.set(torch.full((8, 4, 3), 0.5))
+    texture()[:4, :2].sum().backward()
+    texture.climb(0.1)
+    moved = torch.logit((texture().detach() - 0.2) / 0.6)
+    assert torch.allclose(moved[:4, :2], torch.tensor(0.3), atol=1e-5)
+    assert torch.allclose(moved[:4, 2:], torch.tensor(0.1), atol=1e-5)  # of the same patch on the coarsest level
+    assert torch.allclose(moved[4:], torch.zeros(4, 4, 3), atol=1e-5)
+    assert all(level.grad is None for level in texture.levels)
+    worn = random_texture((8, 4), 3, albedo=(0.25, 0.7))
+    texture.set(worn)  # leaves nothing on the coarser levels
+    assert torch.allclose(texture(), worn, atol=1e-5)
+    torch.manual_seed(0)
+    texture.scatter()
+    finest, *coarser = (level.detach() for level in texture.levels)
+    assert float(finest.std()) > 0.7 and not any(bool(level.any()) for level in coarser)
+
+
 NONSENSE = {
     "boxes of shape": (torch.zeros(1, 3), torch.zeros(1, 3, 1)),
     "scores of shape": (torch.zeros(1, 3, 4), torch.zeros(1, 2, 1)),

@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from simengine.dtn.camouflage import PaintTexture
+from simengine.dtn.detector import CentreDetector
 from simengine.dtn.evaluation import detect
+from simengine.dtn.texture import texture_map
 from simengine.fit.camouflage import CamouflageTraining
-from simengine.fit.detector import natural_paint, pictures
+from simengine.fit.detector import HardeningTraining, natural_paint, pictures
 from simengine.fit.dtn import NetworkTraining, evaluate_network, scene_views
 from simengine.fit.loop import fit
 from simengine.fit.measured import measured_fit
@@ -27,7 +30,9 @@ TINY = DTNScene(
         detector=DetectorSpec(iterations=3, batch=4, width=16),
         iterations=2,
         batch=2,
-        hardening=2,
+        hardening=3,
+        rounds=2,
+        sparring=2,
         rendered=2,
         transfer=True,
     ),
@@ -43,7 +48,14 @@ def test_camouflage_resumes_bitwise_in_every_stage(tmp_path: Path) -> None:
     torch.manual_seed(3)
     for _ in range(whole.num_iterations):
         whole.step()
-    for cut in (2, 4, 6, 8):  # inside the detector, the texture, the hardened detector, the attack anew
+    for cut in (
+        2,
+        4,
+        6,
+        8,
+        9,
+        11,
+    ):  # in the detector, a texture, hardening twice and between, the attack anew
         first, second = TINY.training(), TINY.training()
         torch.manual_seed(3)
         for _ in range(cut):
@@ -57,7 +69,7 @@ def test_camouflage_resumes_bitwise_in_every_stage(tmp_path: Path) -> None:
 
 def test_camouflage_report(tmp_path: Path) -> None:
     result = fit(TINY.training(), directory(tmp_path / "run", TINY), progress=False)
-    assert result.iterations == 3 + 2 + 2 + 2 + 3
+    assert result.iterations == 3 + 2 + (2 + 2 + 1) + 2 + 3
     assert {"detector/natural", "hardened/optimised anew", "other/optimised", "gap"} <= set(result.summary)
     for name in ("report.html", "rendered.png", "texture_optimised.png", "textures.npz", "models/checkpoint.json"):
         assert (tmp_path / "run" / name).is_file(), name
@@ -134,6 +146,54 @@ def test_detector_stage_sees_what_predict_sees() -> None:
     detector: Any = training.modules["detector"]
     table = detect(detector, pictures(training.views, natural_paint, batch=5), training.views.boxes())
     assert table.pictures == len(training.views)
+
+
+def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
+    views, size = scene_views(TINY, TINY.views, TINY.train_views), (16, 16)
+    adversaries = [PaintTexture(size, seed=k, spread=0.0) for k in range(2)]
+    torch.manual_seed(4)
+    training = HardeningTraining(
+        CentreDetector(width=16),
+        views,
+        texture_map(views, size),
+        [torch.full((*size, 3), 0.4)],
+        adversaries,
+        climb=0.2,
+        iterations=12,
+        batch=8,
+        learning_rate=1e-12,
+    )
+
+    def loss(texture: torch.Tensor) -> float:
+        with torch.no_grad():
+            return float(training.detector.loss(views.picture(training.put_on(texture)), training.boxes))
+
+    training.step()  # the first of them starts again here, from the texture found or at random
+    before = [adversary().detach() for adversary in adversaries]
+    for _ in range(11):
+        training.step()
+    for start, adversary in zip(before, adversaries, strict=True):
+        assert loss(adversary()) > loss(start)
+    torch.manual_seed(0)
+    index = torch.tensor([3, 1, 5, 0])
+    paint, textures = training._paint(index), [adversary() for adversary in adversaries]
+    for place, texture in enumerate(textures):  # the first half of a batch wears them in turn
+        assert torch.equal(paint[place], training.put_on[index[place : place + 1]](texture)[0])
+
+
+def test_paints_of_a_mosaic() -> None:
+    spec = NetworkSpec(paints="mosaic", crop=0, depth=2)
+    scene = dataclasses.replace(TINY, task=spec)
+    training = scene.training()
+    assert isinstance(training, NetworkTraining)
+    torch.manual_seed(0)
+    views = training.views[torch.arange(6).repeat(4)]
+    paint = training._paint(views)
+    bare = (views.paint == 0).expand_as(paint)
+    pattern = torch.tensor([not bool(p[b].any()) for p, b in zip(paint, bare, strict=True)])
+    assert 4 < int(pattern.sum()) < 20  # half of them
+    spread = [float(paint[chosen][~bare[chosen]].var()) for chosen in (pattern, ~pattern)]
+    assert spread[0] == pytest.approx(spread[1] / 4, rel=0.1)  # the mean of four independent colours
 
 
 def test_shipped_scenes_load_and_check() -> None:
