@@ -61,7 +61,10 @@ def march_rays(
         return volume_reference.march_rays(
             field, origins, directions, near, far, step=step, emission=emission, sparse=sparse
         )
-    bricks = tuple(max(-(-(n - 1) // kernel_module.BRICK), 1) for n in field.shape[:3])
+    for axis in range(3):  # a cell has two nodes along each axis
+        if field.shape[axis] == 1:
+            field = field.repeat_interleave(2, dim=axis)
+    bricks = tuple(-(-(n - 1) // kernel_module.BRICK) for n in field.shape[:3])
     options = Options(step=step, emission=int(emission), sparse=int(sparse), bricks=bricks, num_threads=num_threads)
     if language == "taichi":
         from simengine.ops.volume_taichi import march
@@ -163,8 +166,11 @@ class _MarchRays(torch.autograd.Function):
                 bridge.launch(kernel, bounds[k + 1] - bounds[k], [*constants, *arrays], outputs, on=field)
 
         slice_work(part, slices, 1 if field.is_cuda else min(options.num_threads, slices))
+        total = adj_fields[0]
+        for other in adj_fields[1:]:
+            total += other
         return (
-            adj_fields[0] if slices == 1 else adj_fields.sum(dim=0),  # field (n0, n1, n2, 1 + c)
+            total,  # field (n0, n1, n2, 1 + c)
             adj_rays[0],  # origins (m, 3)
             adj_rays[1],  # directions (m, 3)
             adj_rays[2],  # near (m,)

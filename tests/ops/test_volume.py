@@ -32,19 +32,23 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 # float64: the series of (1 - exp(-x))/x and rounding (measured 2e-15); float32 over some 30 steps (measured 5e-7)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("emission", [False, True])
-@pytest.mark.parametrize(("shape", "sparse"), [((5, 6, 7), False), ((1, 4, 2), False), ((20, 9, 30), True)])
+# 1 + 3 channels go through the processor's vectors of four, 1 + 2 do not
+@pytest.mark.parametrize(
+    ("shape", "channels", "sparse"), [((5, 6, 7), 2, False), ((1, 4, 2), 3, False), ((20, 9, 30), 3, True)]
+)
 @pytest.mark.parametrize("language", ["warp", "taichi"])
 def test_parity(
     dtype: torch.dtype,
     tolerance: float,
     emission: bool,
     shape: tuple[int, int, int],
+    channels: int,
     sparse: bool,
     language: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SIMENGINE_KERNELS", language)
-    inputs = setting(60, shape=shape, dtype=dtype)
+    inputs = setting(60, shape=shape, channels=channels, dtype=dtype)
     if sparse:  # two of the bricks of 8^3 cells hold something
         hollow(inputs[0])
         inputs[2] *= 5
