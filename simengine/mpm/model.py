@@ -14,6 +14,7 @@ from simengine.mpm.rigid_bodies import AbstractBody, MeshBody
 from simengine.ops import constitutive
 from simengine.ops.constitutive import elasticity, plasticity
 from simengine.ops.mpm import Grid
+from simengine.ops.mpm_laws import TorchLaw
 
 
 class MPMModel(nn.Module):
@@ -115,17 +116,9 @@ class MPMModel(nn.Module):
         return cast("list[Material]", list(self.materials))
 
     @property
-    def fused(self) -> bool:
-        """Whether every law is a shipped one, so that whole stretches of steps run as captured launches."""
-        return all(
-            isinstance(m.elasticity, AbstractLaw) and isinstance(m.plasticity, AbstractLaw) for m in self._pairs()
-        )
-
-    @property
-    def uses_history(self) -> bool:
-        """Whether a law reads or writes q."""
-        laws = [law for m in self._pairs() for law in (m.elasticity, m.plasticity)]
-        return any(getattr(law, "uses_history", False) for law in laws)
+    def keeps_history(self) -> bool:
+        """Whether a return map changes q."""
+        return any(getattr(m.plasticity, "uses_history", False) for m in self._pairs())
 
     def body(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mass [kg] and volume [m^3] per particle, shape (n,), in the dtype of `like`, shape (n, ...)."""
@@ -192,22 +185,22 @@ class MPMModel(nn.Module):
             coefficients = coefficients.index_copy(0, group, law.packed(len(group), columns).to(device))
         return numbers, coefficients
 
+    def torch_laws(self, n: int, attribute: str) -> list[TorchLaw]:
+        """The `"elasticity"` or `"plasticity"` laws that are not shipped ones, for n particles."""
+        plastic, laws = attribute == "plasticity", list[TorchLaw]()
+        for material, group in zip(self._pairs(), self.groups(n), strict=True):
+            law = getattr(material, attribute)
+            if not isinstance(law, AbstractLaw):
+                laws.append(TorchLaw(law, group, plastic=plastic))
+        return laws
+
     def stress(self, F: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         """Kirchhoff stress of all particles [Pa], shape (n, 3, 3), shipped laws in one launch, others in torch."""
         tau = F
         if any(isinstance(m.elasticity, AbstractLaw) for m in self._pairs()):
             tau = constitutive.stress(F, q, *self.packed(len(F), "elasticity"))
-        for material, group in zip(self._pairs(), self.groups(len(F)), strict=True):
-            law = material.elasticity
-            if isinstance(law, AbstractLaw):
-                continue
-            arguments = (F, q) if group is None else (F[group], q[group])
-            value = law(*arguments) if getattr(law, "uses_history", False) else law(arguments[0])
-            if value.shape != arguments[0].shape:
-                raise ValueError(
-                    f"{type(law).__name__} must return tau of shape {tuple(F.shape[1:])} each, got {tuple(value.shape)}"
-                )
-            tau = value if group is None else tau.index_copy(0, group, value.to(tau.dtype))
+        for law in self.torch_laws(len(F), "elasticity"):
+            tau = law.replaced(tau, law(*law.pick(F, q))[0])
         return tau
 
     def return_map(self, F: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -215,19 +208,9 @@ class MPMModel(nn.Module):
         F_new, q_new = F, q
         if any(isinstance(m.plasticity, AbstractLaw) and not isinstance(m.plasticity, Identity) for m in self._pairs()):
             F_new, q_new = constitutive.return_map(F, q, *self.packed(len(F), "plasticity"))
-        for material, group in zip(self._pairs(), self.groups(len(F)), strict=True):
-            law = material.plasticity
-            if isinstance(law, AbstractLaw):
-                continue
-            arguments = (F, q) if group is None else (F[group], q[group])
-            if getattr(law, "uses_history", False):
-                value, history = law(*arguments)
-                q_new = history if group is None else q_new.index_copy(0, group, history)
-            else:
-                value = law(arguments[0])
-            if value.shape != arguments[0].shape:
-                raise ValueError(
-                    f"{type(law).__name__} must return F of shape {tuple(F.shape[1:])} each, got {tuple(value.shape)}"
-                )
-            F_new = value if group is None else F_new.index_copy(0, group, value.to(F_new.dtype))
+        for law in self.torch_laws(len(F), "plasticity"):
+            value, *history = law(*law.pick(F, q))
+            F_new = law.replaced(F_new, value)
+            if history:
+                q_new = law.replaced(q_new, history[0])
         return F_new, q_new

@@ -13,7 +13,7 @@ class MPMSolver(AbstractSolver):
 
     Args:
         model: What is constant in time.
-        threads: CPU threads that share the particles of a rollout with the shipped laws. The bits repeat from run to
+        threads: CPU threads that share the particles of a rollout, but for laws in torch. The bits repeat from run to
             run, and depend on this number. None: one below `THREADED` particles, where more do not pay, otherwise as
             many as torch has (`torch.set_num_threads`).
 
@@ -66,11 +66,11 @@ class MPMSolver(AbstractSolver):
     ) -> MPMState | None:
         """The states after the steps `saved` in one autograd node, by replays of captured launches.
 
-        Returns None, so that the rollout goes step by step, where a law is not one of the shipped ones or Warp's
-        kernels are not those that run.
+        Laws that are not shipped ones are evaluated in torch between the replays. Returns None, so that the rollout
+        goes step by step, where Warp's kernels are not those that run.
         """
         model = self.model
-        if not model.fused or bridge.backend("warp", "taichi", on=state.x) != "warp":
+        if bridge.backend("warp", "taichi", on=state.x) != "warp":
             return None
         n, steps = len(state.x), saved[-1]
         mass, volume = model.body(state.x)
@@ -81,14 +81,16 @@ class MPMSolver(AbstractSolver):
                 mass=mass,
                 volume=volume,
                 table=model.table(state.x, first_step, max(steps, 1)),
-                laws=(elastic[0], plastic[0]),
+                laws=mpm_rollout.Laws(
+                    elastic[0], plastic[0], (*model.torch_laws(n, "elasticity"), *model.torch_laws(n, "plasticity"))
+                ),
                 coefficients=(elastic[1], plastic[1]),
                 grid=model.grid,
                 schedule=mpm_rollout.Schedule(
                     saved=saved,
                     every=adjoint.stretch(steps),
                     first_step=first_step,
-                    history=model.uses_history,
+                    history=model.keeps_history,
                     threads=self.num_threads(n),
                 ),
             )

@@ -77,7 +77,7 @@ def forecast_memory(
     """
     size = torch.empty((), dtype=dtype).element_size()
     n, adjoint = num_particles, adjoint or DirectAdjoint()
-    per_state = n * size * (24 + int(model.uses_history))
+    per_state = n * size * (24 + int(model.keeps_history))
     held = 2
     if gradient:
         every = min(adjoint.stretch(num_steps), max(num_steps, 1))

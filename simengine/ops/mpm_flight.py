@@ -4,6 +4,8 @@ The time-varying arrays have a slot per held state; the clock in device memory t
 
 A graph holds the launches of one thread. Where several share the particles, each phase of a step (scatter, sweep,
 gather) has a graph per thread, replayed side by side; a thread has sums over the grid of its own, and blocks to sweep.
+
+Laws in torch are evaluated before (stress) and after (return map) the replay of a step, for all particles at once.
 """
 
 import dataclasses
@@ -21,6 +23,7 @@ from simengine.kernels import elasticity, plasticity
 from simengine.ops import bridge
 from simengine.ops.constitutive import matrix, vector
 from simengine.ops.mpm_grid import Grid, Workspace
+from simengine.ops.mpm_laws import Laws, Record, TorchLaw
 
 State = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]  # x, v, C, F, q
 
@@ -56,8 +59,8 @@ class Part:
         self.table = bridge.array(table)
         self.body = [bridge.array(self._own(mass)), bridge.array(self._own(volume))]
         self.transfer = [*flight.space.transfer, self.clock]
-        self.stress = [self.clock, bridge.array(self._own(flight.laws[0])), bridge.array(self._own(elastic))]
-        self.flow = [self.clock, bridge.array(self._own(flight.laws[1])), bridge.array(self._own(plastic))]
+        self.stress = [self.clock, bridge.array(self._own(flight.laws.elastic)), bridge.array(self._own(elastic))]
+        self.flow = [self.clock, bridge.array(self._own(flight.laws.plastic)), bridge.array(self._own(plastic))]
         x, v, C, F, q = (tensor[:, self.particles] for tensor in flight.states)
         self.arrays = vector(x), vector(v), matrix(C), matrix(F), bridge.array(q)
         self.tau, trial = matrix(self._own(flight.tau)), flight.trial[:, self.particles]
@@ -73,7 +76,8 @@ class Part:
         """Stress, P2G."""
         f, s, i = self.flight, self.flight.space, self.thread
         x, v, C, F, q = self.arrays
-        self._launch(f.e.stress, self.n, [*self.stress, F, q], [self.tau])
+        if f.elastic:
+            self._launch(f.e.stress, self.n, [*self.stress, F, q], [self.tau])
         nodes = [s.momentum.parts[i].rows, s.active_parts[i], s.flags[i]]
         self._launch(f.k.p2g, self.n, [*self.transfer, *self.body, x, v, C, self.tau], nodes)
 
@@ -113,7 +117,8 @@ class Part:
         x, v, C, F, q = self.arrays
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
         self._tick(-1)
-        self._launch(f.e.stress, self.n, [*self.stress, F, q], [self.tau])
+        if f.elastic:
+            self._launch(f.e.stress, self.n, [*self.stress, F, q], [self.tau])
         if f.plastic:
             self._launch(s.adjoint.trial, self.n, [s.grid.dt, self.clock, C, F], [self.trial_row])
             inputs = [*self.flow, self.trial_row, q, F_bar, q_bar]
@@ -137,8 +142,9 @@ class Part:
         inputs = [*self.transfer, *self.body, x, v, C, C, self.tau, s.velocity.rows, s.bars[1].rows]
         inputs += [x_bar, v_bar, C_bar, F_bar]
         self._launch(s.adjoint.gather_adjoint, self.n, inputs, [self.tau_bar, self.body_bar])
-        inputs = [*self.stress, F, q, self.tau_bar]
-        self._launch(f.e.stress_adjoint, self.n, inputs, [F_bar, q_bar, self.elastic_bar])
+        if f.elastic:
+            inputs = [*self.stress, F, q, self.tau_bar]
+            self._launch(f.e.stress_adjoint, self.n, inputs, [F_bar, q_bar, self.elastic_bar])
 
 
 class Flight:
@@ -146,8 +152,9 @@ class Flight:
 
     Args:
         slots: States held at a time.
-        laws: Numbers of the elastic and plastic law per particle.
+        laws: The laws of the particles.
         constants: mass, volume, table, elastic and plastic coefficients.
+        recording: Whether a backward follows, for which each slot keeps its evaluations of laws in torch.
     """
 
     def __init__(
@@ -155,16 +162,20 @@ class Flight:
         grid: Grid,
         like: torch.Tensor,
         slots: int,
-        laws: tuple[torch.Tensor, torch.Tensor],
+        laws: Laws,
         constants: Sequence[torch.Tensor],
         schedule: Schedule,
+        *,
+        recording: bool,
     ) -> None:
         n, real = len(like), bridge.scalar(like)
         self.slots, self.like, self.schedule = slots, like, schedule
         self.threads = 1 if like.is_cuda else max(1, min(schedule.threads, n))
         self.space = Workspace(grid, like, self.threads)
         self.k, self.e, self.p = self.space.kernels, elasticity.kernels(real), plasticity.kernels(real)
-        self.plastic = bool((laws[1] != plasticity.IDENTITY).any())
+        shipped = laws.plastic[laws.plastic >= 0]
+        self.elastic = bool((laws.elastic >= 0).any())
+        self.plastic = bool((shipped != plasticity.IDENTITY).any()) or (schedule.history and len(shipped) > 0)
         self.slots_q = slots if schedule.history else 1
 
         def new(*shape: int) -> torch.Tensor:
@@ -176,7 +187,10 @@ class Flight:
         self.tau, self.trial = new(n, 3, 3), new(1, n, 3, 3)
         self.clocks = torch.zeros(self.threads, 3, dtype=torch.int32, device=like.device)
         self.constants = [t.contiguous() for t in constants]
-        self.laws = laws
+        self.laws, self.recording, self.slot = laws, recording, 0
+        self.records: dict[tuple[int, TorchLaw], Record] = {}
+        for law in laws.torch:
+            law.bind()
         self.bounds = [n * k // self.threads for k in range(self.threads + 1)]
         self.parts = [Part(self, k, *ends) for k, ends in enumerate(itertools.pairwise(self.bounds))]
         self._forward: list[list[Any]] = []
@@ -216,6 +230,7 @@ class Flight:
         self._set_clock(0, step)
 
     def _set_clock(self, slot: int, step: int) -> None:
+        self.slot = slot
         self.clocks.copy_(torch.tensor([slot, (slot + 1) % self.slots, step], dtype=torch.int32))
 
     def state(self, slot: int) -> State:
@@ -228,10 +243,50 @@ class Flight:
         """Run one step."""
         if not self._forward:
             self._forward = self._capture((Part.scatter, Part.sweep, Part.gather), (self.k.p2g, self.e.stress))
+        self._stress_in_torch()
         self._replay(self._forward)
+        self._flow_in_torch()
+        self.slot = (self.slot + 1) % self.slots
 
-    def start_backward(self, slot: int, step: int, bars: State, constant_bars: Sequence[torch.Tensor]) -> None:
+    def _evaluate(self, law: TorchLaw, *arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The outputs of a law at the slot, without a graph; the record stays."""
+        try:
+            record = law.evaluate(arguments, record=self.recording)
+        except Exception:
+            self.raise_flagged()  # what it stumbled over
+            raise
+        if self.recording:
+            self.records[self.slot, law] = record
+        return tuple(output.detach() for output in record.outputs)
+
+    def _stress_in_torch(self) -> None:
+        *_, F, q = self.state(self.slot)
+        for law in self.laws.torch:
+            if not law.plastic:
+                (tau,) = self._evaluate(law, *law.pick(F, q))
+                law.put(self.tau, tau)
+
+    def _flow_in_torch(self) -> None:
+        """The return maps in torch, from the trial deformation to the next slot."""
+        (*_, q), (*_, F_next, q_next) = self.state(self.slot), self.state(self.slot + 1)
+        for law in self.laws.torch:
+            if law.plastic:
+                trial, *history = law.pick(self.trial[0] if self.plastic else F_next, q)
+                F, *history = self._evaluate(law, trial.clone() if self.recording else trial, *history)
+                law.put(F_next, F)
+                if self.slots_q > 1:
+                    law.put(q_next, history[0] if history else law.own(q))
+
+    def start_backward(
+        self,
+        slot: int,
+        step: int,
+        bars: State,
+        constant_bars: Sequence[torch.Tensor],
+        source_bars: Sequence[torch.Tensor],
+    ) -> None:
         """Prepare to go back from the state in `slot`, that before step `step`, with its cotangents `bars`."""
+        self.source_bars = source_bars
         if not self._backward or self.bars is not bars:
             self.bars, self.constant_bars, self.tau_bar = bars, constant_bars, torch.empty_like(self.tau)
             for part in self.parts:
@@ -244,7 +299,38 @@ class Flight:
 
     def backward(self) -> None:
         """Turn the cotangents of a state into those of the state one step before; add those of the constants."""
+        self.slot = (self.slot - 1) % self.slots
+        self._flow_back_in_torch()
         self._replay(self._backward)
+        self._stress_back_in_torch()
+
+    def _pull_back(self, law: TorchLaw, *cotangents: torch.Tensor) -> Sequence[torch.Tensor | None]:
+        """The cotangents of a law's inputs at the slot; those of its sources are added."""
+        inputs, sources = law.pull_back(self.records[self.slot, law], cotangents)
+        for row, bar in zip(law.rows, sources, strict=True):
+            if bar is not None:
+                self.source_bars[row] += bar
+        return inputs
+
+    def _flow_back_in_torch(self) -> None:
+        """The return maps' adjoints; the stress again."""
+        assert self.bars is not None
+        *_, F_bar, q_bar = self.bars
+        for law in self.laws.torch:
+            if law.plastic:
+                for bar, value in zip((F_bar, q_bar), self._pull_back(law, F_bar, q_bar), strict=False):
+                    law.put(bar, torch.zeros_like(law.own(bar)) if value is None else value)
+            else:
+                law.put(self.tau, self.records[self.slot, law].outputs[0].detach())
+
+    def _stress_back_in_torch(self) -> None:
+        assert self.bars is not None
+        *_, F_bar, q_bar = self.bars
+        for law in self.laws.torch:
+            if not law.plastic:
+                for bar, value in zip((F_bar, q_bar), self._pull_back(law, self.tau_bar), strict=False):
+                    if value is not None:
+                        law.add(bar, value)
 
     def raise_flagged(self) -> None:
         """Raise what a step recorded, or what is wrong with the state now."""

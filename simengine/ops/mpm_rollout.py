@@ -1,4 +1,4 @@
-"""Many steps of MPM with the shipped laws as one autograd node, each step a replay of captured launches.
+"""Many steps of MPM as one autograd node, each step a replay of captured launches, with laws in torch between them.
 
 A flight (`simengine.ops.mpm_flight`) owns the buffers of one rollout and the graphs captured on them. With checkpoints
 the forward flight has two slots and keeps a copy of one state in `every`; the backward runs each stretch again on a
@@ -15,8 +15,9 @@ from torch.autograd.function import once_differentiable
 from simengine.kernels import elasticity, plasticity
 from simengine.ops.mpm_flight import Flight, Schedule, State
 from simengine.ops.mpm_grid import Grid
+from simengine.ops.mpm_laws import Laws, TorchLaw, find_sources
 
-__all__ = ["Schedule", "State", "rollout"]
+__all__ = ["Laws", "Schedule", "State", "TorchLaw", "rollout"]
 
 
 @contextlib.contextmanager
@@ -36,17 +37,17 @@ def _side_stream(like: torch.Tensor) -> Iterator[None]:
 class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[torch.Tensor, ...]:
-        with _side_stream(arguments[0]):
+        with _side_stream(arguments[4]):
             return _Rollout._forward(ctx, *arguments)
 
     @staticmethod
     def _forward(ctx: Any, *arguments: Any) -> tuple[torch.Tensor, ...]:
-        *tensors, laws, grid, schedule, wanted = arguments
+        laws, grid, schedule, wanted, *tensors = arguments
         state: State = tuple(tensors[:5])
-        constants = tensors[5:]
+        constants = tensors[5:10]
         num_steps, every = schedule.saved[-1], schedule.every
         direct = wanted and every >= num_steps
-        flight = Flight(grid, state[0], num_steps + 1 if direct else 2, laws, constants, schedule)
+        flight = Flight(grid, state[0], num_steps + 1 if direct else 2, laws, constants, schedule, recording=direct)
         flight.load(state, 0)
         held: list[tuple[torch.Tensor, ...]] = []
         outputs = tuple(t.new_empty(len(schedule.saved), *t.shape) for t in state)
@@ -76,17 +77,19 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     def _backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         tensors, schedule = ctx.saved_tensors, ctx.schedule
-        state, (mass, volume, table, elastic, plastic) = tensors[:5], tensors[5:]
+        state, (mass, volume, table, elastic, plastic), sources = tensors[:5], tensors[5:10], tensors[10:]
         num_steps, every = schedule.saved[-1], schedule.every
         bars: State = tuple(torch.zeros_like(t, memory_format=torch.contiguous_format) for t in state)  # type: ignore[assignment]
         body_bar = torch.zeros(len(mass), 2, dtype=torch.float64, device=mass.device)
         table_bar = torch.zeros(schedule.threads, *table.shape, dtype=torch.float64, device=table.device)
         elastic_bar, plastic_bar = (torch.zeros(t.shape, dtype=t.dtype, device=t.device) for t in (elastic, plastic))
         constant_bars = [body_bar, table_bar, elastic_bar, plastic_bar]
+        source_bars = [torch.zeros_like(t) for t in sources]
         flight = ctx.flight
         if flight is None:
             slots = min(every, num_steps) + 1
-            flight = Flight(ctx.grid, state[0], slots, ctx.laws, [mass, volume, table, elastic, plastic], schedule)
+            constants = [mass, volume, table, elastic, plastic]
+            flight = Flight(ctx.grid, state[0], slots, ctx.laws, constants, schedule, recording=True)
         row = len(schedule.saved) - 1
 
         def add_saved(step: int, row: int) -> int:
@@ -107,23 +110,24 @@ class _Rollout(torch.autograd.Function):
                 flight.load(ctx.held[start // every], start)
                 for _ in range(start, stop):
                     flight.forward()
-            flight.start_backward(stop - start, stop, bars, constant_bars)
+            flight.start_backward(stop - start, stop, bars, constant_bars, source_bars)
             for step in range(stop - 1, start - 1, -1):
                 flight.backward()
                 row = add_saved(step, row)
         if num_steps == 0:
             row = add_saved(0, row)
         return (
+            None,  # laws
+            None,  # grid
+            None,  # schedule
+            None,  # wanted
             *bars,  # x, v, C, F, q
             body_bar[:, 0].to(mass.dtype),  # mass
             body_bar[:, 1].to(volume.dtype),  # volume
             table_bar.sum(0).to(table.dtype),  # table
             elastic_bar,  # elastic coefficients
             plastic_bar,  # plastic coefficients
-            None,  # laws
-            None,  # grid
-            None,  # schedule
-            None,  # wanted
+            *source_bars,  # what laws in torch depend on
         )
 
 
@@ -133,7 +137,7 @@ def rollout(
     mass: torch.Tensor,
     volume: torch.Tensor,
     table: torch.Tensor,
-    laws: tuple[torch.Tensor, torch.Tensor],
+    laws: Laws,
     coefficients: tuple[torch.Tensor, torch.Tensor],
     grid: Grid,
     schedule: Schedule,
@@ -145,8 +149,8 @@ def rollout(
         mass: Masses [kg], shape (n,).
         volume: Volumes at rest [m^3], shape (n,).
         table: Frictions and poses of boundaries, shape (1 or steps, 1 + bodies, 23).
-        laws: Numbers of the elastic and of the plastic law per particle, shape (n,), int32.
-        coefficients: Of the elastic (n, 3) and the plastic (n, 5) law, float64.
+        laws: The laws of the particles.
+        coefficients: Of the shipped elastic (n, 3) and plastic (n, 5) laws, float64.
         grid: Grid, time step, gravity and boundaries.
         schedule: Which steps to return and to hold.
 
@@ -168,9 +172,10 @@ def rollout(
     if table.ndim != 3 or len(table) not in {1, max(steps, 1)} or table.shape[1:] != (1 + len(grid.kinds), 23):
         raise ValueError(f"table must have shape (1 or {steps}, {1 + len(grid.kinds)}, 23), got {tuple(table.shape)}")
     columns = (elasticity.NUM_COEFFICIENTS, plasticity.NUM_COEFFICIENTS)
-    for tensor, law, width in zip(coefficients, laws, columns, strict=True):
+    for tensor, law, width in zip(coefficients, (laws.elastic, laws.plastic), columns, strict=True):
         if tensor.shape != (n, width) or law.shape != (n,):
             raise ValueError(f"coefficients must be ({n}, {width}) and laws ({n},), got {tuple(tensor.shape)}")
-    tensors = [*state, mass, volume, table.to(dtype), *coefficients]
+    sources = find_sources(laws.torch, state[3], state[4]) if torch.is_grad_enabled() else []
+    tensors = [*state, mass, volume, table.to(dtype), *coefficients, *sources]
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    return _Rollout.apply(*tensors, laws, grid, schedule, wanted)
+    return _Rollout.apply(laws, grid, schedule, wanted, *tensors)

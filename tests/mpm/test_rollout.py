@@ -132,7 +132,6 @@ def test_own_law_follows_the_shipped_one(make_cube, make_model) -> None:
     for model in (own, shipped):
         trajectory = solve.rollout(mpm.MPMSolver(model), state, 30, save_every=30, adjoint=solve.CheckpointAdjoint())
         results.append(trajectory.states.x[-1])
-    assert not own.fused and shipped.fused
     assert torch.allclose(results[0], results[1], atol=1e-13)
     ours = torch.autograd.grad(results[0].square().sum(), (law.mu, law.lam))
     theirs = torch.autograd.grad(results[1].square().sum(), E)[0]
