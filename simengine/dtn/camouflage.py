@@ -174,8 +174,13 @@ def augment(
 
     Returns:
         Pictures of the same size, borders continued outwards, and the boxes where the objects now are, cut at the edge.
+
+    Raises:
+        ValueError: There is not one box a picture.
     """
     b, _, h, w = images.shape
+    if boxes.shape != (b, 4):
+        raise ValueError(f"boxes: expected shape {(b, 4)}, got {tuple(boxes.shape)}")
 
     def uniform(most: float, *shape: int) -> torch.Tensor:
         return most * (2 * torch.rand(b, *shape, dtype=images.dtype) - 1)

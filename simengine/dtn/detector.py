@@ -52,9 +52,9 @@ def checked_dense(detector: Detector, images: torch.Tensor) -> tuple[torch.Tenso
         raise ValueError(f"dense: expected a pair of tensors (boxes, scores), got {type(output).__name__}")
     boxes, scores = output
     b = len(images)
-    if boxes.dim() != 3 or boxes.shape[0] != b or boxes.shape[2] != 4:
-        raise ValueError(f"dense: expected boxes of shape ({b}, n, 4), got {tuple(boxes.shape)}")
-    if scores.dim() != 3 or scores.shape[:2] != boxes.shape[:2]:
+    if boxes.dim() != 3 or boxes.shape[0] != b or boxes.shape[1] == 0 or boxes.shape[2] != 4:
+        raise ValueError(f"dense: expected boxes of shape ({b}, n, 4), n at least 1, got {tuple(boxes.shape)}")
+    if scores.dim() != 3 or scores.shape[:2] != boxes.shape[:2] or scores.shape[2] == 0:
         raise ValueError(f"dense: expected scores of shape ({b}, {boxes.shape[1]}, classes), got {tuple(scores.shape)}")
     if not bool(torch.isfinite(boxes.detach()).all()):
         raise ValueError("dense: a box is not finite")

@@ -96,7 +96,10 @@ def checked_predict(
     for entry in found:
         if not (isinstance(entry, Mapping) and {"boxes", "labels", "scores"} <= set(entry)):
             raise ValueError(f"predict: expected dicts with boxes, labels and scores, got {entry!r:.80}")
-        boxes, labels, scores = (entry[name].detach().cpu() for name in ("boxes", "labels", "scores"))
+        values = [entry[name] for name in ("boxes", "labels", "scores")]
+        if not all(isinstance(value, torch.Tensor) for value in values):
+            raise ValueError(f"predict: expected tensors, got {', '.join(type(value).__name__ for value in values)}")
+        boxes, labels, scores = (value.detach().cpu() for value in values)
         if boxes.shape != (len(scores), 4) or not bool(torch.isfinite(boxes).all()):
             raise ValueError(f"predict: expected finite boxes (k, 4), got {tuple(boxes.shape)}")
         low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 0.0)

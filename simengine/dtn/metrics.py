@@ -3,6 +3,11 @@
 import torch
 
 
+def _check_mask(mask: torch.Tensor) -> None:
+    if not float(mask.sum()) > 0:
+        raise ValueError("mask: expected at least one pixel of the object, got an empty mask")
+
+
 def object_psnr(predicted: torch.Tensor, true: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Peak signal-to-noise ratio over the pixels of a mask, pooled over all pictures [dB].
 
@@ -14,10 +19,8 @@ def object_psnr(predicted: torch.Tensor, true: torch.Tensor, mask: torch.Tensor)
     Raises:
         ValueError: The mask is empty.
     """
-    total = mask.sum() * predicted.shape[1]
-    if not float(total) > 0:
-        raise ValueError("mask: expected at least one pixel of the object, got an empty mask")
-    mse = ((predicted - true).square() * mask).sum() / total
+    _check_mask(mask)
+    mse = ((predicted - true).square() * mask).sum() / (mask.sum() * predicted.shape[1])
     return -10 * torch.log10(mse)
 
 
@@ -28,7 +31,12 @@ def ssim(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> 
         a: Pictures in [0, 1], shape (n, c, h, w).
         b: Of the same shape.
         mask: Weights of the mean, shape (n, 1, h, w); None for all pixels.
+
+    Raises:
+        ValueError: The mask is empty.
     """
+    if mask is not None:
+        _check_mask(mask)
     x = torch.arange(-5, 6, dtype=a.dtype, device=a.device)
     line = torch.exp(-(x**2) / (2 * 1.5**2))
     line = line / line.sum()

@@ -110,6 +110,8 @@ class TextureMap:
         Raises:
             ValueError: The texture has not the size this map was made for, or values outside [0, 1].
         """
+        if not isinstance(texture, torch.Tensor):
+            raise ValueError(f"texture: expected a tensor, got {type(texture).__name__}; use torch.as_tensor")
         if tuple(texture.shape) != (*self.texture_size, 3):
             expected = (*self.texture_size, 3)
             raise ValueError(f"texture: expected shape {expected}, got {tuple(texture.shape)}; make a map of its size")

@@ -215,7 +215,13 @@ class ViewSet:
         return ViewSet(**{name: value[index] for name, value in self.tensors().items()}, tone=self.tone)
 
     def picture(self, paint: torch.Tensor) -> torch.Tensor:
-        """Encoded pictures for a paint in linear albedo that broadcasts to (n, 3, h, w): tone(A c + B)."""
+        """Encoded pictures for a paint in linear albedo that broadcasts to (n, 3, h, w): tone(A c + B).
+
+        Raises:
+            ValueError: It does not broadcast to this.
+        """
+        if any(p not in (1, g) and g != 1 for p, g in zip(paint.shape[::-1], self.gain.shape[::-1], strict=False)):
+            raise ValueError(f"paint: expected a shape like {tuple(self.gain.shape)}, or 1, got {tuple(paint.shape)}")
         return self.tone.encode(self.gain * paint + self.offset)
 
     def boxes(self, *, threshold: float = 0.5) -> torch.Tensor:

@@ -193,6 +193,8 @@ class CamouflageSpec:
     def __post_init__(self) -> None:
         if 0 < self.hardening < self.rounds:
             raise ValueError(f"rounds: expected at most hardening = {self.hardening}, got {self.rounds}")
+        if self.albedo[0] >= self.albedo[1]:
+            raise ValueError(f"albedo: expected a lower and an upper bound in order, got {self.albedo}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

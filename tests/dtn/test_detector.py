@@ -216,6 +216,7 @@ def test_levels_of_a_texture() -> None:
 
 NONSENSE = {
     "boxes of shape": (torch.zeros(1, 3), torch.zeros(1, 3, 1)),
+    "n at least 1": (torch.zeros(1, 0, 4), torch.zeros(1, 0, 1)),
     "scores of shape": (torch.zeros(1, 3, 4), torch.zeros(1, 2, 1)),
     "not finite": (torch.full((1, 3, 4), float("nan")), torch.zeros(1, 3, 1)),
     r"scores in \[0, 1\]": (torch.zeros(1, 3, 4), torch.full((1, 3, 1), 7.0)),
@@ -235,6 +236,7 @@ WRONG = {
     "expected dicts with boxes, labels and scores": [FOUND, {"boxes": torch.zeros(1, 4)}],
     r"expected finite boxes \(k, 4\), got \(1, 5\)": [FOUND, {**FOUND, "boxes": torch.zeros(1, 5)}],
     "expected finite boxes": [FOUND, {**FOUND, "boxes": torch.full((1, 4), float("inf"))}],
+    "expected tensors, got Tensor, Tensor, list": [FOUND, {**FOUND, "scores": [0.5]}],
     "expected a label for each of 1 boxes, got 2": [FOUND, {**FOUND, "labels": torch.zeros(2)}],
     r"expected scores in \[0, 1\], got 3..3": [FOUND, {**FOUND, "scores": torch.full((1,), 3.0)}],
     r"expected scores in \[0, 1\], got nan..nan": [FOUND, {**FOUND, "scores": torch.full((1,), float("nan"))}],
@@ -273,6 +275,8 @@ def test_bad_textures_and_pictures_are_named() -> None:
         PaintTexture((4, 4)).set(torch.zeros(2, 2, 3))
     with pytest.raises(ValueError, match=r"texture: expected albedos in \[0.02, 0.85\], got 1..1"):
         PaintTexture((4, 4)).set(torch.ones(4, 4, 3))
+    with pytest.raises(ValueError, match=r"boxes: expected shape \(2, 4\), got \(1, 4\)"):
+        augment(torch.zeros(2, 3, 8, 8), torch.zeros(1, 4))
     with pytest.raises(ValueError, match="block: expected a divisor"):
         random_texture((4, 4), 0, block=3)
     for kind in SMALL:

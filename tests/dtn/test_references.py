@@ -61,6 +61,8 @@ def test_bad_input_is_named(views: ViewSet) -> None:
         ReferencePredictor(torch.tensor([0.0, 0.5]), torch.zeros(1, 3, 3, 4, 4))
     with pytest.raises(ValueError, match="empty mask"):
         object_psnr(views.gain, views.gain, torch.zeros_like(views.paint))
+    with pytest.raises(ValueError, match="empty mask"):
+        ssim(views.gain, views.gain, torch.zeros_like(views.paint))
 
 
 def test_tone_curve_and_its_inverse() -> None:

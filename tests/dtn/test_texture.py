@@ -87,6 +87,8 @@ def test_bad_input_is_named(views: ViewSet) -> None:
     for value in (1.5, -0.1, float("nan")):
         with pytest.raises(ValueError, match=r"texture: expected linear albedo in \[0, 1\], got .*clamp it"):
             texture_map(views, (4, 4))(torch.full((4, 4, 3), value))
+    with pytest.raises(ValueError, match="texture: expected a tensor, got ndarray"):
+        texture_map(views, (4, 4))(torch.zeros(4, 4, 3).numpy())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="repetitions_per_metre: expected a number above 0"):
         texture_map(views, (4, 4), mapping="triplanar", repetitions_per_metre=0.0)
     with pytest.raises(ValueError, match="no pixel shows paint"):

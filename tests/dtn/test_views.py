@@ -82,3 +82,6 @@ def test_bad_input_is_named(views: ViewSet) -> None:
     bare["object"][1] = 0
     with pytest.raises(ValueError, match=r"object: views \[1\] show none"):
         ViewSet(**bare).boxes()
+    with pytest.raises(ValueError, match=r"paint: expected a shape like \(12, 3, 64, 64\), or 1, got \(5, 3, 1, 1\)"):
+        views.picture(torch.zeros(5, 3, 1, 1))
+    assert views[:1].picture(torch.zeros(5, 3, 1, 1)).shape == (5, 3, 64, 64)  # five paints of one view

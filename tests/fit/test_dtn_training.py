@@ -18,6 +18,7 @@ from simengine.fit.dtn import NetworkTraining, evaluate_network, scene_views
 from simengine.fit.loop import fit
 from simengine.fit.measured import measured_fit
 from simengine.io.run_directory import RunDirectory
+from simengine.scene.base import SceneError
 from simengine.scene.dtn import CamouflageSpec, DetectorSpec, DTNScene, NetworkSpec
 from simengine.scene.loader import load_scene, resolved
 
@@ -202,6 +203,16 @@ def test_shipped_scenes_load_and_check() -> None:
         assert isinstance(scene, DTNScene)
         figures = scene.check()
         assert figures["painted_triangles"] > 100 and 0.5 < figures["paint_share_of_object"] < 1
+
+
+def test_tasks_that_make_no_sense_are_named() -> None:
+    for override, message in {
+        "task.rounds=2000": "rounds: expected at most hardening = 1600, got 2000",
+        "task.albedo=[0.9, 0.1]": "albedo: expected a lower and an upper bound in order",
+        "size=40": "size: expected a multiple of 16, got 40",
+    }.items():
+        with pytest.raises(SceneError, match=message):
+            load_scene("camouflage", [override])
 
 
 def test_runs_are_resumable_and_seeded(tmp_path: Path) -> None:
