@@ -1,9 +1,9 @@
 """Kernels for J^T J and J^T r of rows that combine a few table entries, and their hand-written adjoint.
 
-A row is j_i = sum_a c_ia t[index_ia] with table entries t of n numbers. On CUDA a thread walks over a stretch of the rows
-of one problem, forms one row at a time and adds j_i[b] j_i and r_i j_i to sums of its own, so J is never stored, and the
-order of the sums does not depend on threads. On a CPU a matrix product of a few thousand rows at a time is faster:
-`rows` forms them. The adjoint forms the rows again.
+A row is j_i = sum_a c_ia t[index_ia] with table entries t of n numbers. On CUDA a thread walks over a stretch of the
+rows of one problem, forms one row at a time and adds j_i[b] j_i and r_i j_i to sums of its own, so J is never stored,
+and the order of the sums does not depend on threads. On a CPU matrix products of a few thousand rows at a time are
+faster: `rows` forms them. The adjoint forms the rows again.
 """
 
 import functools

@@ -108,7 +108,8 @@ def decompose(
     Args:
         pde: The equation.
         cuts: Per axis of the grid the boundaries of the intervals, from 0 to the size of the axis.
-        rows_per_block: Rows sampled in every block without replacement; fewer where the smallest block has fewer.
+        rows_per_block: Rows sampled in every block without replacement; fewer where the smallest block has fewer. Rows
+            of a group are sampled together.
         generator: Of the sample.
         reach: Cells on each side of an interface at which neighbours shall agree (two give value and flux).
         periodic: Per axis, whether its last block is a neighbour of its first.
@@ -139,7 +140,7 @@ def decompose(
     everything = pde.rows()
     per_block = [reached[k, everything.position].nonzero().flatten() for k in range(num)]
     m = min(rows_per_block, *(len(rows) for rows in per_block))
-    chosen = torch.stack([rows[torch.randperm(len(rows), generator=generator)[:m]].sort().values for rows in per_block])
+    chosen = torch.stack([_sampled(rows, everything.group, m, generator) for rows in per_block])
 
     conditions = pde.conditions()
     dealt = [reached[k, conditions.position].nonzero().flatten() for k in range(num)]
@@ -216,6 +217,15 @@ def _windows(boundaries: Sequence[int], overlap: int, wraps: bool) -> torch.Tens
 def _outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Windows of a grid from those of its axes: (K, points) and (count, size) -> (K count, points size)."""
     return torch.einsum("ki,cj->kcij", a, b).reshape(len(a) * len(b), -1)
+
+
+def _sampled(rows: torch.Tensor, group: torch.Tensor | None, count: int, generator: torch.Generator) -> torch.Tensor:
+    """So many of these rows at random, without replacement; whole groups, but for the last, one after the other."""
+    if group is None:
+        return rows[torch.randperm(len(rows), generator=generator)[:count]].sort().values
+    groups, number = group[rows].unique(return_inverse=True)
+    turn = torch.randperm(len(groups), generator=generator)[number]
+    return rows[turn.argsort(stable=True)[:count]]
 
 
 def _pad(lists: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

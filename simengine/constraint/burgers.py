@@ -11,6 +11,7 @@ import torch
 
 from simengine.constraint.family import AbstractFieldFamily
 from simengine.constraint.pde import Parameters, Rows
+from simengine.constraint.quadrature import integration_matrix, interval_rule
 
 # functionals of u in the table, in this order
 _U, _LINEAR, _UX = range(3)
@@ -18,9 +19,10 @@ _U, _LINEAR, _UX = range(3)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Burgers(AbstractFieldFamily):
-    """Crank-Nicolson residuals with spectral derivatives at (t_n, x_i) = (n dt, i/nx).
+    """Residuals of every interval with spectral derivatives at (t_n, x_i) = (n dt, i/nx).
 
-    r = u^n+1 - u^n - nu dt/2 (u_xx^n+1 + u_xx^n) + dt/2 ((u u_x)^n+1 + (u u_x)^n).
+    r = u^n+1 - u^n - integral of nu u_xx - u u_x over the interval, by the polynomial through 2 or 4 neighbouring times
+    (`interval_rule`).
 
     Parameters per problem: `"u0"`, initial field, shape (samples, nx).
 
@@ -29,17 +31,20 @@ class Burgers(AbstractFieldFamily):
         nx: Grid points.
         duration: Last time.
         viscosity: nu.
+        time_order: 2, Crank-Nicolson, or 4.
     """
 
     nt: int = 101
     nx: int = 128
     duration: float = 0.5
     viscosity: float = 0.01
+    time_order: int = 4
     functionals = 3
 
     def __post_init__(self) -> None:
         if self.nt < 2 or self.nx < 4 or self.nx % 2:
             raise ValueError(f"expected nt >= 2 and an even nx >= 4, got nt={self.nt}, nx={self.nx}")
+        interval_rule(self.nt, self.time_order)
 
     @property
     def shape(self) -> tuple[int, int]:  # type: ignore[override]
@@ -63,29 +68,42 @@ class Burgers(AbstractFieldFamily):
     def table(self, basis: torch.Tensor) -> torch.Tensor:
         """U, the change of u less diffusion over the interval that ends at a point, u_x."""
         slope, curvature = self._derivatives(basis, 2)
-        diffusion = 0.5 * self.dt * self.viscosity * curvature
-        linear = (basis - diffusion)[:, 1:] - (basis + diffusion)[:, :-1]
-        linear = torch.cat([torch.zeros_like(basis[:, :1]), linear], dim=1)
+        rule = (self.viscosity * self.dt * integration_matrix(self.nt, self.time_order)).to(basis)
+        change = torch.cat([torch.zeros_like(basis[:, :1]), basis[:, 1:] - basis[:, :-1]], dim=1)
+        linear = change - (rule @ curvature.flatten(2)).reshape(basis.shape)
         return torch.cat([field.flatten(1, -2) for field in (basis, linear, slope)], dim=1)
 
     def rows(self) -> Rows:
-        """One row per point and interval: s = 5 values, the linear part, and u, u_x at n and n + 1."""
+        """One row per point and interval: s = 5 or 9 values, the linear part, and u and u_x at 2 or 4 times."""
         points = self.nt * self.nx
-        after = torch.arange(self.nx, points)[:, None]
-        looked_at = torch.tensor([_U, _UX]) * points
-        index = torch.cat([_LINEAR * points + after, after - self.nx + looked_at, after + looked_at], dim=1)
-        return Rows(index=index, data=(after[:, 0] % self.nx,), position=after[:, 0])
+        after = torch.arange(self.nx, points)
+        first, weights = interval_rule(self.nt, self.time_order)
+        interval, place = torch.div(after, self.nx, rounding_mode="floor") - 1, after % self.nx
+        seen = (first[interval, None] + torch.arange(self.time_order)) * self.nx + place[:, None]
+        index = torch.cat([_LINEAR * points + after[:, None], _U * points + seen, _UX * points + seen], dim=1)
+        return Rows(index=index, data=(place, self.dt * weights[interval]), position=after)
 
     def residual(self, values: torch.Tensor, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
         """The change of u over an interval, less diffusion, plus advection."""
-        advection = values[..., 1] * values[..., 2] + values[..., 3] * values[..., 4]
-        return values[..., 0] + 0.5 * self.dt * advection
+        u, slope = values[..., 1:].split(self.time_order, dim=-1)
+        return values[..., 0] + (data[1] * u * slope).sum(dim=-1)
+
+    def linearised(
+        self, values: torch.Tensor, data: tuple[torch.Tensor, ...], parameters: Parameters
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of a product, by either factor."""
+        u, slope = values[..., 1:].split(self.time_order, dim=-1)
+        by_slope = data[1] * u
+        r = values[..., 0] + (by_slope * slope).sum(dim=-1)
+        return r, torch.cat([torch.ones_like(values[..., :1]), data[1] * slope, by_slope], dim=-1)
 
     def reference_values(self, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
         """Those of a field that stays what it was."""
         u0, spot = parameters["u0"].flatten(1), data[0]
         still = [f.gather(1, spot.flatten(1)) for f in (u0, self._derivatives(u0, 1)[0])]
-        return torch.stack([torch.zeros_like(still[0]), *still, *still], dim=-1).reshape(*spot.shape, 5)
+        return torch.stack(
+            [torch.zeros_like(still[0]), *(f for f in still for _ in range(self.time_order))], dim=-1
+        ).reshape(*spot.shape, 1 + 2 * self.time_order)
 
     # -- data ---------------------------------------------------------------------------------------------------------
 

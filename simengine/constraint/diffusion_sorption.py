@@ -88,9 +88,11 @@ class DiffusionSorption(AbstractFamily):
 
     def theta(self, u: torch.Tensor, k: torch.Tensor | float) -> torch.Tensor:
         """Total concentration, dissolved and sorbed."""
-        # exp(log) rather than a power: its derivatives need no further one
-        power = u * (((self.exponent - 1) / 2) * (u.square() + self.smoothing**2).log()).exp()
-        return u + self.sorption_capacity * k * power
+        return u * (1 + self.sorption_capacity * k * self._slackening(u.square() + self.smoothing**2))
+
+    def _slackening(self, square: torch.Tensor) -> torch.Tensor:
+        """u^(n_f - 1) from u^2; exp(log) rather than a power, whose derivatives need further ones."""
+        return (((self.exponent - 1) / 2) * square.log()).exp()
 
     def rows(self) -> Rows:
         """One row per cell and interval: s = 6 values, (i - 1, i, i + 1) at n and n + 1."""
@@ -106,24 +108,40 @@ class DiffusionSorption(AbstractFamily):
         intervals = self.nt - 1 - self.skip
         later = torch.full((intervals, self.nx), 0.5, dtype=torch.float64)  # weight of the flux at n + 1
         later[: self.implicit] = 1.0
-        position = index[..., 4].flatten()
-        steps = torch.tensor(np.diff(self.times)[self.skip :]).unsqueeze(1).expand(intervals, self.nx)
+        rate = self.nx**2 * torch.tensor(np.diff(self.times)[self.skip :]).unsqueeze(1)
+        flux = [(rate * w).unsqueeze(-1) * second for w in (1 - later, later)]
         return Rows(
             index=index.flatten(0, 1),
-            data=(second.repeat(intervals, 1), source.repeat(intervals), later.flatten(), steps.flatten()),
-            position=position,
+            data=(torch.cat(flux, dim=-1).flatten(0, 1), (rate * source).flatten()),
+            position=index[..., 4].flatten(),
         )
 
     def residual(self, values: torch.Tensor, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
         """Change of theta over an interval, less the mean divergence of the flux."""
-        second, source, later, dt = data
-        k = parameters.get("k", self.sorption)
-        beta = parameters.get("D", self.diffusivity) * self.nx**2 * dt
-        a, b, c, d, e, f = values.unbind(dim=-1)
-        left, middle, right = second.unbind(dim=-1)
-        change = self.theta(e, k) - self.theta(b, k)
-        before, after = left * a + middle * b + right * c, left * d + middle * e + right * f
-        return change - beta * ((1 - later) * before + later * after + source)
+        flux, source = data
+        k, diffusivity = parameters.get("k", self.sorption), parameters.get("D", self.diffusivity)
+        change = self.theta(values[..., 4], k) - self.theta(values[..., 1], k)
+        return change - diffusivity * ((flux * values).sum(dim=-1) + source)
+
+    def linearised(
+        self, values: torch.Tensor, data: tuple[torch.Tensor, ...], parameters: Parameters
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """With theta' = R; the one power of a concentration serves both."""
+        flux, source = data
+        k, diffusivity = parameters.get("k", self.sorption), parameters.get("D", self.diffusivity)
+        if isinstance(diffusivity, torch.Tensor):
+            slopes = -diffusivity.unsqueeze(-1) * flux
+        else:
+            slopes = -diffusivity * flux
+        r = (slopes * values).sum(dim=-1) - diffusivity * source
+        for place, sign in ((1, -1), (4, 1)):
+            u = values[..., place]
+            bent = u.square()
+            square = bent + self.smoothing**2
+            sorbed = (self.sorption_capacity * k) * self._slackening(square)
+            r += sign * u * (1 + sorbed)
+            slopes[..., place] += sign * (1 + sorbed * (1 + (self.exponent - 1) * bent / square))
+        return r, slopes
 
     def conditions(self) -> Rows:
         """U = u0 at t = 0."""

@@ -3,8 +3,11 @@
 import abc
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import torch
+
+from simengine.solve.system import ResidualError
 
 Parameters = Mapping[str, torch.Tensor]
 
@@ -17,11 +20,14 @@ class Rows:
         index: Entries of the table, int64, shape (m, s).
         data: What else the residual of a row needs, each of shape (m, ...).
         position: Grid point a row belongs to, as a flat index; shape (m,). Its block owns the row.
+        group: Rows of the same number look at entries in common and are sampled together, so that fewer entries are
+            looked at; shape (m,), or None where every row is drawn by itself.
     """
 
     index: torch.Tensor
     data: tuple[torch.Tensor, ...]
     position: torch.Tensor
+    group: torch.Tensor | None = None
 
 
 class AbstractPDE(abc.ABC):
@@ -40,6 +46,12 @@ class AbstractPDE(abc.ABC):
     shape: tuple[int, ...]
     functionals: int = 1
     of_the_stitched_field: tuple[int, ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class with a residual of its own does not inherit the derivatives of another."""
+        super().__init_subclass__(**options)
+        if "residual" in vars(cls) and "linearised" not in vars(cls):
+            cls.linearised = AbstractPDE.linearised  # type: ignore[method-assign]
 
     def table(self, basis: torch.Tensor) -> torch.Tensor:
         """The functionals of every basis function.
@@ -68,6 +80,36 @@ class AbstractPDE(abc.ABC):
         Returns:
             Shape (..., m).
         """
+
+    def linearised(
+        self, values: torch.Tensor, data: tuple[torch.Tensor, ...], parameters: Parameters
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The residual of rows, and its derivatives by their values; arguments as of `residual`, without gradients.
+
+        Reverse mode, unless an equation gives them in closed form, which takes fewer passes.
+
+        Returns:
+            Shapes (..., m) and (..., m, s).
+
+        Raises:
+            ResidualError: `residual` returns what is no residual.
+        """
+        with torch.enable_grad():
+            seen = values.detach().requires_grad_()
+            r = self._checked(self.residual(seen, data, parameters), seen)
+            return r.detach(), torch.autograd.grad(r, seen, torch.ones_like(r))[0]
+
+    def _checked(self, r: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        what = f"{type(self).__name__}.residual"
+        if not isinstance(r, torch.Tensor):
+            raise ResidualError(f"{what}: expected a tensor, got {type(r).__name__}")
+        if r.shape != values.shape[:-1]:
+            raise ResidualError(f"{what}: expected shape {tuple(values.shape[:-1])}, got {tuple(r.shape)}")
+        if r.dtype != values.dtype:
+            raise ResidualError(f"{what}: expected {values.dtype}, got {r.dtype}")
+        if not r.requires_grad:
+            raise ResidualError(f"{what}: does not depend on the values it is given by torch functions")
+        return r
 
     @abc.abstractmethod
     def conditions(self) -> Rows:

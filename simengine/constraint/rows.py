@@ -10,7 +10,6 @@ from simengine.constraint.pde import AbstractPDE
 from simengine.constraint.shard import Shard
 from simengine.constraint.stitching import StitchedFunctionals
 from simengine.ops.table_product import table_product
-from simengine.solve.system import ResidualError
 
 Tensors = Sequence[torch.Tensor]
 _PIECE = 16384  # rows evaluated at a time: their numbers stay in the cache, and few at a time in memory
@@ -160,18 +159,6 @@ class ExpertRows:
         """1/2 |r|^2 of all problems at weights that are held, differentiable in `tensors`; shape (problems,)."""
         return self._cost(y.detach(), self.tensors, torch.arange(len(y), device=y.device))
 
-    def _checked(self, r: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        what = f"{type(self.pde).__name__}.residual"
-        if not isinstance(r, torch.Tensor):
-            raise ResidualError(f"{what}: expected a tensor, got {type(r).__name__}")
-        if r.shape != values.shape[:-1]:
-            raise ResidualError(f"{what}: expected shape {tuple(values.shape[:-1])}, got {tuple(r.shape)}")
-        if r.dtype != values.dtype:
-            raise ResidualError(f"{what}: expected {values.dtype}, got {r.dtype}")
-        if not r.requires_grad:
-            raise ResidualError(f"{what}: does not depend on the values it is given by torch functions")
-        return r
-
     def _evaluated(
         self, values: torch.Tensor | None, fields: torch.Tensor | None, tensors: Tensors, which: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -192,15 +179,10 @@ class ExpertRows:
             for k in range(0, held, blocks):
                 for start, stop in itertools.pairwise(bounds):
                     part = slice(i, i + problems), slice(k, k + blocks), slice(start, stop)
-                    with torch.no_grad():
-                        if fields is not None:
-                            seen = self._look_up(fields[part[:2]], rows.index[part])
-                        else:
-                            assert values is not None
-                            seen = values.expand(rows.index.shape)[part].clone()
-                    with torch.enable_grad():
-                        seen = seen.detach().requires_grad_()
-                        out = self._checked(self.pde.residual(seen, tuple(d[part] for d in rows.data), mine), seen)
-                    r[part] = out.detach()
-                    by_values[part] = torch.autograd.grad(out, seen, torch.ones_like(out))[0]
+                    if fields is not None:
+                        seen = self._look_up(fields[part[:2]], rows.index[part])
+                    else:
+                        assert values is not None
+                        seen = values.expand(rows.index.shape)[part]
+                    r[part], by_values[part] = self.pde.linearised(seen, tuple(d[part] for d in rows.data), mine)
         return r, by_values

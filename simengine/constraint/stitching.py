@@ -40,3 +40,9 @@ class StitchedFunctionals:
         everywhere = self._shard.spread(self._shard.join(mine, sizes)).index_select(1, self._place)
         table = self._pde.table(everywhere.reshape(len(fields), *self._pde.shape, 1)).squeeze(-1)
         return torch.where(self._replace, table[:, self._entries], fields)
+
+    def transposed(self, by_fields: torch.Tensor) -> torch.Tensor:
+        """The transpose of this linear map, without a gradient."""
+        with torch.enable_grad():
+            fields = torch.zeros_like(by_fields).requires_grad_()
+            return torch.autograd.grad(self(fields), fields, by_fields)[0]

@@ -122,12 +122,28 @@ class ExpertSystem(ExpertRows, AbstractSystem):
                 conditions = self._condition_rows(point.fields, tensors, which)
                 assert point.by_values is not None
                 point.lin = self._assemble(point.y, point.r, point.by_values, conditions, which)
+                if self._stitched is not None:
+                    by_fields = self._stitched.transposed(self._by_fields(point.r, point.by_values, conditions, which))
+                    own = self._to_weights(by_fields, tensors, which) + self.ridge**2 * self._omega(point.y)
+                    point.lin["gradient"] = self._add_interfaces(own, point.y, which)
                 point.by_values = None
-            if self._stitched is not None:
-                by_fields = self._field_gradient(point.y, tensors, which)[1].detach()
-                own = self._to_weights(by_fields, tensors, which) + self.ridge**2 * self._omega(point.y)
-                point.lin["gradient"] = self._add_interfaces(own, point.y, which)
         return point.lin
+
+    def _by_fields(
+        self, r: torch.Tensor, by_values: torch.Tensor, conditions: torch.Tensor, which: torch.Tensor
+    ) -> torch.Tensor:
+        """Derivatives of the cost of equations and conditions by the functionals, shape (p, held, q)."""
+        out = r.new_zeros(len(which), *self._entries.shape)
+        parts = (
+            (self._selected(self._rows, which).index, r.unsqueeze(-1) * by_values),
+            (
+                self._selected(self._conditions, which).index,
+                conditions.unsqueeze(-1) * self._condition_coefficients(which),
+            ),
+        )
+        for index, value in parts:
+            out.scatter_add_(2, index.mT.flatten(2), value.mT.flatten(2))
+        return out
 
     def _assemble(
         self,

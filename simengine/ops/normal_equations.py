@@ -149,8 +149,8 @@ def normal_equations(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Normal matrix and right-hand side of problems whose Jacobian rows are J_i = sum_a coefficient_ia table[index_ia].
 
-    Up to 64 columns kernels form the rows, one at a time on CUDA, a few thousand at a time on a CPU; beyond, the rows of
-    one problem at a time are gathered. Once differentiable. On a CPU the bits repeat.
+    Up to 64 columns kernels form the rows, one at a time on CUDA, a few thousand at a time on a CPU; beyond, the rows
+    of one problem at a time are gathered. Once differentiable. On a CPU the bits repeat.
 
     Args:
         table: Linear functionals of the basis functions, float32 or float64, shape (p, q, n), or (1, q, n) for all.
