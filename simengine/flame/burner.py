@@ -1,7 +1,8 @@
 """Burner-stabilised premixed flames: a porous plug holds the flame, at a mass flux below that of the free flame."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 
@@ -87,6 +88,23 @@ class BurnerFlame(FreeFlame):
         """Half of the way to the burnt temperature at least."""
         T_in, T_burnt = self.T_in.detach().expand(self.batch), self.burnt()[0]
         return y[..., 0].amax(1) > T_in + 0.5 * (T_burnt - T_in)
+
+    def obstacle(self, solve: Callable[..., Any]) -> str | None:
+        """A mass flux above that of the free flame, which blows the flame off."""
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(FreeFlame) if f.init}
+        free = FreeFlame(**shared)
+        given = self.mass_flux.expand(self.batch)
+        if (obstacle := free.obstacle(solve)) or bool((given < 0.1 * free.first_flux()).all()):
+            return obstacle
+        found = solve(free, throw=False)
+        blown = [k for k in range(self.batch) if bool(given[k] > found.value.eigenvalue[k])]
+        if not found.success or not blown:
+            return None
+        k = blown[0]
+        return (
+            f"conditions {blown}: blown off: mass_flux = {float(given[k]):.4g} kg/(m^2 s) is above that of the free "
+            f"flame, {float(found.value.eigenvalue[k]):.4g}; lower mass_flux"
+        )
 
     def figures(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """The mass flux [kg/(m^2 s)]."""

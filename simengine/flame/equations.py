@@ -9,7 +9,7 @@ discretisation serves every flame and every flame has exact local Jacobians.
 
 import abc
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -105,8 +105,12 @@ class AbstractFlame(abc.ABC):
         """How far the domain must reach to the left of x = 0 [m], (b,), for eigenvalues z (b,); None: as it is."""
         return None
 
-    def obstacle(self) -> str | None:
-        """Why there can be no flame under these conditions; None where nothing forbids it."""
+    def obstacle(self, solve: Callable[..., Any]) -> str | None:
+        """Why there can be no flame under these conditions; None where nothing forbids it.
+
+        Args:
+            solve: The solver's own `solve`, for what another flame can tell.
+        """
         return None
 
     def burning(self, y: torch.Tensor) -> torch.Tensor:

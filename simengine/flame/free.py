@@ -1,7 +1,8 @@
 """Freely propagating premixed flames of real gases; the mass flux, and with it the flame speed, is the eigenvalue."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 
@@ -125,7 +126,7 @@ class FreeFlame(AbstractDetailedFlame):
         """Slower and faster guesses."""
         return [dataclasses.replace(self, hurry=self.hurry * f) for f in (0.6, 1.7, 0.3, 3.0)]
 
-    def obstacle(self) -> str | None:
+    def obstacle(self, solve: Callable[..., Any]) -> str | None:
         """Gas that does not get hot enough for a flame at T_fix."""
         T_burnt = self.burnt()[0]
         cold = [k for k, T in enumerate(T_burnt.tolist()) if self.T_fix + 50 > T]

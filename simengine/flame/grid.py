@@ -203,9 +203,9 @@ class GridProblem(AbstractFlameProblem):
         state, m = y, y.shape[-1] - 1
         b, count, size = state.shape
         values, local = (v[:, 0] for v in self.flame.local_jacobian(*self._middle(state)))  # (b, N - 1, 2 m, ...)
-        mean, slope = 0.5 * local[..., :m], local[..., m : 2 * m] / self.h[..., None, None]
-        z = 0.5 * local[..., -1:]
-        left, right = torch.cat((mean - slope, z), dim=-1), torch.cat((mean + slope, z), dim=-1)
+        value = torch.cat((local[..., :m], local[..., -1:]), dim=-1)
+        slope = torch.cat((local[..., m : 2 * m] / self.h[..., None, None], 0 * local[..., -1:]), dim=-1)
+        left, right = 0.5 * value - slope, 0.5 * value + slope
         blocks = state.new_zeros(3, b, count, size, size)
         lower, middle, upper = blocks
         for block, entries in zip(blocks, self._balance_jacobian(left, right, state), strict=True):

@@ -2,17 +2,24 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
 from simengine.flame.equations import AbstractFlame
-from simengine.flame.field_network import FieldNetwork, spread_cells
-from simengine.flame.free import FreeFlame
+from simengine.flame.field_network import FieldNetwork, spread, spread_cells
 from simengine.flame.integral_residual import IntegralResidual
+from simengine.flame.soap import Soap
+from simengine.flame.solver import FlameSolution
 
-DATA_WEIGHT = 1e-2  # of a standard deviation of the data, in units of what the equations turn over
+Optimiser = Literal["lm", "adam", "lbfgs", "soap"]
+Data = tuple[torch.Tensor, Mapping[str, torch.Tensor], Mapping[str, float]]
+# Of a standard deviation of the data, in units of what the equations turn over: at first data draw the flame to its
+# place, in the end the equations must hold far better than the data are known.
+DATA_WEIGHTS = (1e-2, 1e-4, 0.7)  # first, last, factor from step to step
+CERTIFIED = 1e-3  # largest imbalance over a fine mesh, of what the equation turns over; fields err by about as much
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +41,7 @@ class TrainedFields:
 
     @property
     def eigenvalue(self) -> torch.Tensor:
-        """Z, shape (1,)."""
+        """z, shape (1,)."""
         return self.network.eigenvalue(self.theta)
 
     def profiles(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -43,160 +50,179 @@ class TrainedFields:
         return self.flame.profiles(y[None], self.eigenvalue)
 
     def check(self, cells: int = 400) -> dict[str, Any]:
-        """Whether this is the flame: it burns to the right temperature, and the equations hold on a fine mesh."""
-        edges = spread_cells(self.network, self.theta, cells)
-        residual = IntegralResidual(self.network, edges)
-        r = residual(self.theta)[: cells * len(residual.rows)].reshape(cells, -1)
-        y, _ = self.network.fields(self.theta, self.network.at(edges))
-        T = y[:, self.network.flame.fields.index("T")]
-        burning = bool(self.network.flame.burning(y[None])[0])
-        if self.network.layer is not None and isinstance(self.network.flame, FreeFlame):
-            burning = abs(float(T[-1]) / float(self.network.flame.burnt()[0][0]) - 1) < 0.02
-        imbalance = float(r.abs().max())  # up to any x, of what the first guess turns over in all
-        return {"burning": burning, "imbalance": imbalance, "ok": burning and imbalance < 2e-2}
+        """Whether this is the flame: it burns, within the physical range, and the equations hold on a fine mesh.
+
+        `burning` refuses what was blown out or has not caught fire, `within` what flashed back through the inlet or
+        left the range, and `imbalance` (the largest residual up to any x, of what its equation turns over in all) what
+        merely has a small loss at the training points.
+        """
+        network, theta = self.network, self.theta
+        edges = spread_cells(network, theta, cells)
+        residual = IntegralResidual.of_turnover(network, theta, edges)
+        with torch.no_grad():
+            r = residual(theta)
+            y, dy = network.fields(theta, network.at(edges))
+        flame = network.flame
+        _, least, most = (limit[0, :-1] for limit in flame.limits())
+        inside = bool(((y > least) & (y < most)).all())
+        where = flame.fields.index("T")
+        T, slope = y[:, where], dy[:, where].abs()
+        burning = bool(flame.burning(y[None])[0])
+        if not network.held_right:  # burnt completely at the open end
+            burnt = flame.guess(edges[None, None, -1:])[0][0, 0, 0, where]
+            burning = burning and abs(float(T[-1] / burnt) - 1) < 0.02
+        within = inside and float(slope[0]) < 0.1 * float(slope.max())
+        imbalance = float(r.abs().max())
+        ok = burning and within and imbalance < CERTIFIED
+        return {"burning": burning, "within": within, "imbalance": imbalance, "ok": ok}
 
 
 @dataclasses.dataclass(kw_only=True)
 class NetworkTrainer:
     """Steps of a training, forward or inverse; one `step` is one Levenberg-Marquardt step or first-order update.
 
+    It begins at the flame's own first guess, or where `warm_start` puts it.
+
     Attributes:
         network: The fields.
         cells: Number of cells.
-        optimiser: Levenberg-Marquardt, or a first-order method (`soap` needs the package pytorch-optimizer).
+        optimiser: Levenberg-Marquardt, or a first-order method.
         seed: Of the first weights.
-        adapt: Steps between two spreadings of the cells; 0 for never.
+        adapt: Steps between two spreadings of the cells, and of the units where the flame has moved; 0 for never.
         data: x (q,), name of a profile -> values (q,), and their standard deviations; None for none.
     """
 
     network: FieldNetwork
     cells: int = 90
-    optimiser: Literal["lm", "adam", "lbfgs", "soap"] = "lm"
+    optimiser: Optimiser = "lm"
     seed: int = 0
-    adapt: int = 8
-    data: tuple[torch.Tensor, Mapping[str, torch.Tensor], Mapping[str, float]] | None = None
+    adapt: int = 4
+    data: Data | None = None
 
     def __post_init__(self) -> None:
-        self.theta = self.network.initial(self.seed)
-        self.damping, self.iteration, self.loss = 1e-6, 0, math.inf
-        self.edges = spread_cells(self.network, torch.zeros_like(self.theta), self.cells)
-        self.residual = IntegralResidual(self.network, self.edges)
-        self._first: Any = None
-        if self.data is not None:
-            self.points = self.network.at(self.data[0])
-
-    def warm_start(self, x: torch.Tensor, y: torch.Tensor, z: float, *, steps: int = 25) -> float:
-        """Fit the network to fields known roughly, a coarse solution or measurements; returns the mean square left.
-
-        Args:
-            x: Positions [m], shape (n,).
-            y: Fields there, shape (n, m).
-            z: Eigenvalue.
-            steps: Levenberg-Marquardt steps at most.
-        """
-        network, known = self.network, self.network.num_weights
-        points, damping = network.at(x), 1e-2
-        self.theta[known] = math.log(z / network.z0)
-        eye = torch.eye(known, dtype=x.dtype)
-
-        def misfit(theta: torch.Tensor) -> torch.Tensor:
-            return ((network.fields(theta, points)[0] - y) / network.scale)[:, network.free].flatten()
-
+        self.damping, self.iteration, self.loss, self.gain = 1e-6, 0, math.inf, math.inf
+        self.weight = DATA_WEIGHTS[0]
+        self._first: torch.optim.Optimizer | None = None
+        x = self.network.samples()
         with torch.no_grad():
-            r = misfit(self.theta)
-            for _ in range(steps):
-                tangents = network.tangents(self.theta, points)[0] / network.scale[:, None]
-                j = tangents[:, network.free].flatten(0, 1)
-                gram, right = j.T @ j, j.T @ r
-                for _ in range(8):
-                    trial = self.theta.clone()
-                    trial[:known] -= torch.linalg.solve(gram + damping * eye, right)
-                    after = misfit(trial)
-                    if bool(after.square().sum() < r.square().sum()):
-                        self.theta, r, damping = trial, after, max(damping / 4, 1e-12)
-                        break
-                    damping *= 4
-                else:
-                    break
-        self.edges = spread_cells(network, self.theta, self.cells)
-        self.residual = IntegralResidual(network, self.edges)
-        return float(r.square().mean())
+            self._begin(x, self.network.flame.guess(x[None, None])[0][0, 0])
+
+    def warm_start(self, solution: FlameSolution) -> None:
+        """Begin at a flame known roughly, such as a coarse solution on a grid, with units placed for it."""
+        network = self.network
+        x = network.samples()
+        y = solution.at(x.clamp(float(solution.x.min()), float(solution.x.max())))[0].detach()
+        self.network = FieldNetwork(network.flame, width=network.width, sought=network.sought, near=(x, y))
+        self.network.z0 = float(solution.eigenvalue[0])
+        self._begin(x, y)
+
+    def _begin(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        network = self.network
+        self.theta = network.fitted(network.initial(self.seed), x, y)
+        self.residual = IntegralResidual.of_turnover(network, self.theta, spread(x, y, network.scale, self.cells))
+        self.points = None if self.data is None else network.at(self.data[0])
 
     def _misfit(self, theta: torch.Tensor) -> torch.Tensor:
         """Data over their standard deviations, weighted against the physics; (rows,)."""
         if self.data is None:
             return theta.new_zeros(0)
-        y, _ = self.network.fields(theta, self.points)
-        profiles = self.network.physics(theta).profiles(y[None], self.network.eigenvalue(theta))
-        _, values, spread = self.data
-        return DATA_WEIGHT * torch.cat([(profiles[name][0] - v) / spread[name] for name, v in values.items()])
+        _, values, spread_of = self.data
+        found = TrainedFields(self.network, theta).profiles(self.data[0])
+        return self.weight * torch.cat([(found[name][0] - v) / spread_of[name] for name, v in values.items()])
 
     def all_residuals(self, theta: torch.Tensor) -> torch.Tensor:
         """Physics, then data."""
         return torch.cat((self.residual(theta), self._misfit(theta)))
 
-    def step(self) -> float:
-        """One step; returns the loss before it, the sum of squares."""
-        self.iteration += 1
-        if self.adapt and self.iteration % self.adapt == 0 and self.optimiser == "lm":
-            self.edges = spread_cells(self.network, self.theta, self.cells)
-            self.residual = IntegralResidual(self.network, self.edges, self.residual.sizes)
-        return self._second_order() if self.optimiser == "lm" else self._first_order()
-
-    def _second_order(self) -> float:
+    def linearise(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """All residuals and their Jacobian at the present unknowns, (rows,) and (rows, P)."""
         r, j = self.residual.linearise(self.theta)
         if self.data is not None:
             leaf = self.theta.clone().requires_grad_()
             with torch.enable_grad():
                 misfit = self._misfit(leaf)
-                (rows,) = torch.autograd.grad(
-                    misfit, leaf, torch.eye(len(misfit), dtype=leaf.dtype), is_grads_batched=True
-                )
+                eye = torch.eye(len(misfit), dtype=leaf.dtype)
+                (rows,) = torch.autograd.grad(misfit, leaf, eye, is_grads_batched=True)
             r, j = torch.cat((r, misfit.detach())), torch.cat((j, rows))
-        self.loss = float(r.square().sum())
-        gram = j @ j.T
-        eye = torch.eye(len(r), dtype=r.dtype)
-        for _ in range(10):
-            step = -(j.T @ torch.linalg.solve(gram + self.damping * eye, r))
-            with torch.no_grad():
-                after = float(self.all_residuals(self.theta + step).square().sum())
-            if after < self.loss:
-                self.theta = self.theta + step
-                self.damping = max(self.damping / 4, 1e-13)
-                break
+        return r, j
+
+    def step(self) -> float:
+        """One step; returns the loss before it, the sum of squares."""
+        self.iteration += 1
+        first, last, factor = DATA_WEIGHTS
+        self.weight = max(first * factor**self.iteration, last)
+        if self.adapt and self.iteration % self.adapt == 0 and self.optimiser == "lm":
+            self._adapt()
+        return self._second_order() if self.optimiser == "lm" else self._first_order()
+
+    def _adapt(self) -> None:
+        """New cells; where the flame has moved by more than the width of a unit, units placed anew and refitted."""
+        network, x = self.network, self.network.samples()
+        with torch.no_grad():
+            y, _ = network.fields(self.theta, network.at(x))
+        placed = FieldNetwork(network.flame, width=network.width, sought=network.sought, near=(x, y))
+        if bool(((placed.centres - network.centres).abs() > network.widths).any()):
+            placed.z0, self.network = network.z0, placed
+            theta = placed.fitted(placed.initial(self.seed), x, y, ridge=1e-6)
+            self.theta = torch.cat((theta[: placed.num_weights], self.theta[placed.num_weights :]))
+            self.points = None if self.data is None else placed.at(self.data[0])
+        edges = spread(x, y, network.scale, self.cells)
+        self.residual = IntegralResidual.of_turnover(self.network, self.theta, edges)
+
+    def _second_order(self) -> float:
+        r, j = self.linearise()
+        before = float(r.square().sum())
+        gram, right = j.T @ j, j.T @ r
+        eye = torch.eye(len(right), dtype=r.dtype)
+        self.loss, self.gain = before, 0.0
+        for _ in range(12):
+            factor, info = torch.linalg.cholesky_ex(gram + self.damping * eye)
+            if int(info) == 0:
+                trial = self.theta - torch.cholesky_solve(right[:, None], factor)[:, 0]
+                with torch.no_grad():
+                    after = float(self.all_residuals(trial).square().sum())
+                if after < before:
+                    self.theta, self.gain = trial, 1 - after / before
+                    self.damping = max(self.damping / 5, 1e-13)
+                    break
             self.damping = min(self.damping * 5, 1e6)
         return self.loss
 
+    @property
+    def converged(self) -> bool:
+        """Whether the last Levenberg-Marquardt step gained less than a thousandth."""
+        return self.optimiser == "lm" and self.gain < 1e-3
+
     def _first_order(self) -> float:
         if self._first is None:
-            self._leaf = torch.nn.Parameter(self.theta.clone())
-            if self.optimiser == "adam":
-                self._first = torch.optim.Adam([self._leaf], lr=1e-3)
-            elif self.optimiser == "lbfgs":
-                self._first = torch.optim.LBFGS([self._leaf], max_iter=20, line_search_fn="strong_wolfe")
-            else:
-                try:
-                    from pytorch_optimizer import SOAP  # type: ignore[import-not-found, unused-ignore]
-                except ImportError as error:
-                    raise ValueError("optimiser='soap' needs the package pytorch-optimizer; install it") from error
-                self._first = SOAP([self._leaf], lr=3e-3)
+            self._leaves = [leaf.requires_grad_() for leaf in self.network.split(self.theta.clone())]
+            self._first = _OPTIMISERS[self.optimiser](self._leaves)
 
         def closure() -> torch.Tensor:
-            loss, gradient = self.residual.gradient(self._leaf.detach())
+            theta = torch.cat([leaf.detach().flatten() for leaf in self._leaves])
+            loss, gradient = self.residual.gradient(theta)
             if self.data is not None:
                 with torch.enable_grad():
-                    leaf = self._leaf.detach().clone().requires_grad_()
-                    extra = self._misfit(leaf).square().mean()
-                    gradient = gradient + torch.autograd.grad(extra, leaf)[0]
+                    whole = theta.clone().requires_grad_()
+                    extra = self._misfit(whole).square().mean()
+                    gradient = gradient + torch.autograd.grad(extra, whole)[0]
                     loss = loss + extra.detach()
-            self._leaf.grad = gradient
+            for leaf, part in zip(self._leaves, self.network.split(gradient), strict=True):
+                leaf.grad = part.clone()
             return loss
 
         self.loss = float(self._first.step(closure))
-        self.theta = self._leaf.detach().clone()
+        self.theta = torch.cat([leaf.detach().flatten() for leaf in self._leaves])
         return self.loss
 
     @property
     def result(self) -> TrainedFields:
         """The network as it is now."""
         return TrainedFields(self.network, self.theta)
+
+
+_OPTIMISERS: dict[str, Callable[[list[torch.Tensor]], torch.optim.Optimizer]] = {
+    "adam": partial(torch.optim.Adam, lr=1e-3),
+    "lbfgs": partial(torch.optim.LBFGS, max_iter=20, line_search_fn="strong_wolfe"),
+    "soap": partial(Soap, lr=3e-3),
+}

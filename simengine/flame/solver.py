@@ -127,32 +127,37 @@ class AbstractFlameSolver(abc.ABC):
                 was found does not burn.
         """
         fixed = flame.detached()
-        if obstacle := fixed.obstacle():
+        if obstacle := fixed.obstacle(self.solve):
             return self._none(fixed, obstacle, throw)
+        final = start is not None  # on meshes on the way the square root of the tolerance will do
         if start is None:
             problem, solved = self._cold(fixed)
         else:
             problem = start.problem.of(fixed)
-            solved = self._newton(problem, start.state.detach())
+            solved = self._newton(problem, start.state.detach(), final)
         total = int(solved.stats["num_iterations"])
         while True:
             state, result = solved.value, solved.result
             with torch.no_grad():
                 finer, error, room = self.adapted(problem, state)
-            if result is not Result.SUCCESS or finer is None:
+            if result is not Result.SUCCESS or (finer is None and final):
                 break
-            if not room:
-                result = Result.MAX_ITERATIONS
-                break
-            y, z = problem.unpack(state)
-            fine_y = problem.mesh.interpolate(y, finer.mesh.x.flatten(1)).reshape(*finer.mesh.x.shape, y.shape[-1])
-            problem = finer.near(fine_y, z[:, 0, 0, 0])
-            solved = self._newton(problem, problem.pack(fine_y, z[:, 0, 0, 0]))
+            final = finer is None
+            if finer is not None:
+                if not room:
+                    result = Result.MAX_ITERATIONS
+                    break
+                y, z = problem.unpack(state)
+                fine_y = problem.mesh.interpolate(y, finer.mesh.x.flatten(1)).reshape(*finer.mesh.x.shape, y.shape[-1])
+                problem = finer.near(fine_y, z[:, 0, 0, 0])
+                state = problem.pack(fine_y, z[:, 0, 0, 0])
+            solved = self._newton(problem, state, final)
             total += int(solved.stats["num_iterations"])
         with torch.no_grad():
             burning = fixed.burning(problem.unpack(state)[0].flatten(1, 2))
         lost = ~burning if result is Result.SUCCESS else ~burning & ~solved.stats["converged"]
-        if bool(lost.any()):
+        obstacle = _went_out(lost) if bool(lost.any()) else None
+        if obstacle is not None:
             result = Result.WRONG_BRANCH
         if any(value.requires_grad for value in flame.parameters().values()) and torch.is_grad_enabled():
             factors, problem = FlameSolution(fixed, problem, state).factors, problem.of(flame)
@@ -163,15 +168,16 @@ class AbstractFlameSolver(abc.ABC):
             "error": error,
             "converged": solved.stats["converged"] & burning,
             "burning": burning,
-            "obstacle": None,
+            "obstacle": obstacle,
         }
         solution = Solution(FlameSolution(flame, problem, state), result, stats)
-        if throw and result is Result.WRONG_BRANCH:
-            raise SolveError(_went_out(flame, ~lost), solution)
+        if throw and obstacle is not None:
+            raise SolveError(f"{type(flame).__name__}: {obstacle}", solution)
         return solution.check(type(flame).__name__) if throw else solution
 
-    def _newton(self, problem: AbstractFlameProblem, state: torch.Tensor) -> Solution[torch.Tensor]:
-        return newton(problem, state, tolerance=self.tolerance, max_iterations=self.max_iterations)
+    def _newton(self, problem: AbstractFlameProblem, state: torch.Tensor, final: bool) -> Solution[torch.Tensor]:
+        tolerance = self.tolerance if final else self.tolerance**0.5
+        return newton(problem, state, tolerance=tolerance, max_iterations=self.max_iterations)
 
     def _none(self, flame: AbstractFlame, obstacle: str, throw: bool) -> Solution[FlameSolution]:
         """The answer where there can be no flame: the first guess, marked as wrong."""
@@ -197,7 +203,7 @@ class AbstractFlameSolver(abc.ABC):
         edges = self.first_edges(flame)
         anchor = self.anchor(flame, edges)
         problem, state = self._start(flame, self.problem(flame, edges, anchor))
-        solved = self._newton(problem, state)
+        solved = self._newton(problem, state, False)
         for other in flame.alternatives():
             found = solved.stats["converged"] & flame.burning(problem.unpack(solved.value)[0].flatten(1, 2))
             if bool(found.all()):
@@ -206,7 +212,7 @@ class AbstractFlameSolver(abc.ABC):
             problem, fresh = self._start(other, self.problem(flame, edges, anchor))
             state = torch.where(found[:, None, None], solved.value, fresh)
             before = solved.stats["num_iterations"]
-            solved = self._newton(problem, state)
+            solved = self._newton(problem, state, False)
             solved.stats["num_iterations"] += before
         return problem, solved
 
@@ -232,11 +238,11 @@ class AbstractFlameSolver(abc.ABC):
         return 0 if flame.anchor_end == "left" else edges.shape[1] - 1
 
 
-def _went_out(flame: AbstractFlame, burning: torch.Tensor) -> str:
-    which = [k for k, burns in enumerate(burning.tolist()) if not burns]
+def _went_out(lost: torch.Tensor) -> str:
+    which = [k for k, out in enumerate(lost.tolist()) if out]
     return (
-        f"{type(flame).__name__}: conditions {which}: the only solution found does not burn (extinguished); lower the "
-        "strain (smaller mass fluxes, longer distance) or move the mixture towards stoichiometric"
+        f"conditions {which}: the only solution found does not burn (extinguished); lower the strain (smaller mass "
+        "fluxes, longer distance) or move the mixture towards stoichiometric"
     )
 
 

@@ -38,7 +38,7 @@ class FreeSimple:
         return SimplifiedFlame(**{k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()})
 
 
-SMOOTHING = 1e-8  # mol/m^3, of powers of order under 1: moves flame speeds by less than 1e-8
+SMOOTHING = 1e-7  # mol/m^3, of powers of order under 1: moves flame speeds by 5e-8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

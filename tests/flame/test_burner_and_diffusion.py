@@ -24,7 +24,7 @@ def _t(value: float) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def gas() -> Gas:
-    return Gas(load_mechanism("methane_1step"), smoothing=1e-8)
+    return Gas(load_mechanism("methane_1step"), smoothing=1e-7)  # fuel and oxygen both run out at phi = 1
 
 
 def _burner(gas: Gas, flux: float, fuel: str = "CH4") -> BurnerFlame:
@@ -58,6 +58,16 @@ def test_burner_takes_heat_but_no_species(gas: Gas) -> None:
     h_in, h_out = gas.h(flame.T_in.expand(1), flame.Y_in), gas.h(found.y[:, -1, 0], found.y[:, -1, 1:])
     assert float(0.2 * (h_in - h_out)) == pytest.approx(lost, rel=0.03)  # first order at the burner's surface
     assert 1500 < float(found.field("T").max()) < float(flame.burnt()[0])
+
+
+def test_more_than_the_free_flames_mass_flux_blows_the_flame_off(gas: Gas) -> None:
+    near, above = 0.425, 0.44  # the free flame takes 0.4276
+    assert GridSolver().solve(_burner(gas, near)).success
+    for solver in (GridSolver(), SpectralSolver()):
+        with pytest.raises(SolveError, match=r"blown off: mass_flux = 0.44 .* above that of the free flame, 0.427"):
+            solver.solve(_burner(gas, above))
+    solution = GridSolver().solve(_burner(gas, above), throw=False)
+    assert solution.result is Result.WRONG_BRANCH and "blown off" in str(solution.stats["obstacle"])
 
 
 @pytest.mark.slow
