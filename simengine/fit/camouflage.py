@@ -7,7 +7,7 @@ shown what fools the first, where the scene asks for them.
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,11 +22,10 @@ from simengine.dtn.camouflage import (
     total_variation,
 )
 from simengine.dtn.detector import AbstractDetector, Detector
-from simengine.dtn.network import TransformationNetwork, reference_of
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSet
 from simengine.fit.detector import DetectorTraining, HardeningTraining, empty_views, make_detector, natural_paint
-from simengine.fit.dtn import NetworkTraining, make_network, scene_views
+from simengine.fit.dtn import NetworkTraining, Predictor, make_network, network_predictor, scene_views
 from simengine.fit.gradient import GradientTraining
 from simengine.fit.training import AbstractTraining
 from simengine.io import checkpoint
@@ -34,16 +33,6 @@ from simengine.io import checkpoint
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.scene.dtn import CamouflageSpec, DTNScene
-
-Predictor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # indices (b,), paint (b, 3, h, w) -> pictures
-
-
-def network_predictor(network: TransformationNetwork, views: ViewSet) -> Predictor:
-    """Pictures of views as a network predicts them from their grey references."""
-    with torch.no_grad():
-        reference = reference_of(views)
-        maps = torch.cat([network.maps(reference[k : k + 8]) for k in range(0, len(views), 8)])
-    return lambda index, paint: network.apply_maps(maps[index], reference[index], paint)
 
 
 def affine_predictor(views: ViewSet) -> Predictor:
@@ -201,6 +190,7 @@ class CamouflageTraining(AbstractTraining):
         if name == "network":
             return NetworkTraining(self.scene, self.spec.network, network=module, views=self.views)
         spec = self.spec.detector
+        common: Any = {"iterations": length, "batch": spec.batch, "empty": self.empty}
         if hardening:
             adversaries: Any = self.modules["adversaries"]
             with torch.no_grad():
@@ -213,20 +203,10 @@ class CamouflageTraining(AbstractTraining):
                 found,
                 adversaries,
                 climb=self.spec.adversary,
-                iterations=length,
-                batch=spec.batch,
                 learning_rate=spec.learning_rate / 2,
-                empty=self.empty,
+                **common,
             )
-        return DetectorTraining(
-            module,
-            self.views,
-            natural_paint,
-            iterations=length,
-            batch=spec.batch,
-            learning_rate=spec.learning_rate,
-            empty=self.empty,
-        )
+        return DetectorTraining(module, self.views, natural_paint, learning_rate=spec.learning_rate, **common)
 
     def step(self) -> dict[str, float]:
         """One iteration of the current stage."""

@@ -16,7 +16,8 @@ from simengine.render.tone import decode_srgb
 from simengine.view.report import Block, Picture, Table, write_report
 
 if TYPE_CHECKING:
-    from simengine.fit.camouflage import CamouflageTraining, Predictor
+    from simengine.fit.camouflage import CamouflageTraining
+    from simengine.fit.dtn import Predictor
     from simengine.io.run_directory import RunDirectory
 
 PARTS = {"distance": (4, 2), "pitch": (3, 2), "yaw": (4, 4)}  # intervals of a condition alone, and with the others

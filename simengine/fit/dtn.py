@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.scene.dtn import CarSpec, DTNScene, MeshSpec, NetworkSpec
 
+Predict = Callable[[torch.Tensor], torch.Tensor]  # paint that broadcasts to (n, 3, h, w) -> pictures of all n views
+Predictor = Callable[[torch.Tensor | slice, torch.Tensor], torch.Tensor]  # which views, their paint -> pictures
 PATTERN = (16, 16)  # texels of the patterns a network is tested with
 MIXED = 4  # texels in the mean that a pixel of a mosaic sees
 
@@ -148,14 +150,16 @@ class NetworkTraining(GradientTraining):
         return summary
 
 
-@torch.no_grad()
-def _predictions(network: TransformationNetwork, views: ViewSet) -> Callable[[torch.Tensor], torch.Tensor]:
-    reference = reference_of(views)
-    maps = torch.cat([network.maps(reference[k : k + 8]) for k in range(0, len(views), 8)])
-    return lambda paint: network.apply_maps(maps, reference, paint)
+def network_predictor(network: TransformationNetwork, views: ViewSet) -> Predictor:
+    """Pictures of views as a network predicts them from their grey references."""
+    with torch.no_grad():
+        reference = reference_of(views)
+        maps = torch.cat([network.maps(reference[k : k + 8]) for k in range(0, len(views), 8)])
+    return lambda index, paint: network.apply_maps(maps[index], reference[index], paint)
 
 
-Predict = Callable[[torch.Tensor], torch.Tensor]  # paint that broadcasts to (n, 3, h, w) -> pictures
+def _of_all(network: TransformationNetwork, views: ViewSet) -> Predict:
+    return functools.partial(network_predictor(network, views), slice(None))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -220,7 +224,7 @@ def evaluate_network(
         Object PSNR of flat paints and of random patterns [dB], SSIM of whole pictures and its mean over the object's
         pixels, cosine between the network's and the renderer's gradient of a random linear functional to a pattern.
     """
-    paints, predict = UnseenPaints(views, colours, patterns), _predictions(network, views)
+    paints, predict = UnseenPaints(views, colours, patterns), _of_all(network, views)
     psnr = paints.psnr(predict)
     pairs = [(predict(paint), views.picture(paint)) for paint in paints.flat]
     return {
@@ -247,9 +251,7 @@ def evaluate_closed_forms(views: ViewSet, *, colours: int = 8, patterns: int = 4
     return {**summary, "references_2_tone_known": paints.psnr(exact)}
 
 
-def gradient_cosine(
-    predict: Callable[[torch.Tensor], torch.Tensor], views: ViewSet, put_on: TextureMap, texture: torch.Tensor
-) -> float:
+def gradient_cosine(predict: Predict, views: ViewSet, put_on: TextureMap, texture: torch.Tensor) -> float:
     """Cosine of the gradients of sum(W picture) to a texture, W white noise: the predictor's against the renderer's."""
     weight = torch.randn(views.gain.shape, generator=torch.Generator().manual_seed(5))
     gradients = []
@@ -262,7 +264,7 @@ def gradient_cosine(
 def _predicted_beside_rendered(network: TransformationNetwork, views: ViewSet) -> Any:
     """Grey reference, predicted, rendered and the error times five for eight views with patterns."""
     few = views[: min(8, len(views))]
-    predict, put_on = _predictions(network, few), texture_map(few, PATTERN, mapping="triplanar")
+    predict, put_on = _of_all(network, few), texture_map(few, PATTERN, mapping="triplanar")
     paint = put_on(random_texture(PATTERN, 1))
     predicted, rendered = predict(paint), few.picture(paint)
     error = (5 * (predicted - rendered).abs()).clamp(0, 1)
