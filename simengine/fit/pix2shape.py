@@ -11,17 +11,19 @@ from torch import nn
 from simengine.fit.gradient import GradientTraining, _flatten_optimiser, _restore_optimiser
 from simengine.fit.pictures import comparison, contact_sheet, pyramid, summary_rows
 from simengine.io import checkpoint
+from simengine.render.chains import all_chains, chain_solids, mirror_images, quarter_turns
 from simengine.render.pix2shape import (
     Critic,
     Decoder,
     Encoder,
     gradient_penalty,
     hausdorff,
+    in_a_mirror,
     picture_of_depth,
     picture_of_solids,
     regularisers,
 )
-from simengine.render.solids import Solids, cameras, chain_solids, random_chain_cells, random_solids
+from simengine.render.solids import Solids, cameras, random_solids
 from simengine.scene.pictures import Pix2ShapeSpec
 from simengine.view.report import Picture, Table, write_report
 
@@ -35,11 +37,12 @@ TEMPERATURE = 0.1  # of InfoNCE
 LEVELS = 3  # halvings at which pictures are compared as well: depth is found coarse to fine
 
 
-def random_scenes(spec: Pix2ShapeSpec, count: int) -> Solids:
-    """New scenes, from torch's global generator."""
+def random_scenes(spec: Pix2ShapeSpec, count: int, *, unseen: bool = False) -> Solids:
+    """New scenes, from torch's global generator; chains are chiral, unseen ones of groups that no training draws."""
     if spec.bodies == "solids":
         return random_solids(count, bodies=spec.count)
-    return chain_solids(torch.stack([random_chain_cells(spec.count) for _ in range(count)]))
+    chains = all_chains(spec.count).part(held_out=unseen)
+    return chain_solids(chains.cells[chains.draw(count, chiral=True)])
 
 
 def random_poses(spec: Pix2ShapeSpec, count: int) -> torch.Tensor:
@@ -60,7 +63,7 @@ class Pix2ShapeProblem:
     def __init__(self, spec: Pix2ShapeSpec, *, seed: int) -> None:
         self.spec, self.seed = spec, seed
         torch.manual_seed(seed + 1_000_003)
-        self.scenes = random_scenes(spec, spec.test_scenes)
+        self.scenes = random_scenes(spec, spec.test_scenes, unseen=True)
         self.poses, self.others = (random_poses(spec, spec.test_scenes) for _ in range(2))
         self.observed, self.depth = self.pictured(self.scenes, self.poses)
         self.elsewhere, self.depth_elsewhere = self.pictured(self.scenes, self.others)
@@ -118,13 +121,8 @@ class Pix2ShapeTraining(GradientTraining):
         with torch.no_grad():
             scenes = random_scenes(spec, spec.batch)
             first, second = random_poses(spec, spec.batch), random_poses(spec, spec.batch)
-            pictures, _ = self.problem.pictured(
-                Solids(
-                    **{n: torch.cat([getattr(scenes, n)] * 2) for n in ("centres", "axes", "half", "ball")},
-                    floor=scenes.floor,
-                ),
-                torch.cat([first, second]),
-            )
+            twice = scenes[torch.arange(spec.batch).repeat(2)]
+            pictures, _ = self.problem.pictured(twice, torch.cat([first, second]))
         return pictures[: spec.batch], first, pictures[spec.batch :], second
 
     def step(self) -> dict[str, float]:
@@ -165,16 +163,23 @@ class Pix2ShapeTraining(GradientTraining):
         weights = {"range": spec.range_weight, "normals": spec.normals_weight, "edges": spec.edges_weight}
         terms |= {name: weights[name] * value for name, value in regularisers(depth, normals, seen).items()}
         if spec.contrast_weight > 0:
-            likeness = cosines(code, self.encoder(second, others)[0]) / TEMPERATURE
-            own = torch.arange(spec.batch)
-            both = nn.functional.cross_entropy(likeness, own) + nn.functional.cross_entropy(likeness.T, own)
-            terms["contrast"] = spec.contrast_weight * both / 2
+            terms["contrast"] = spec.contrast_weight * self._contrast(code, second, others)
         if self._adversarial:
             drawn = torch.randn_like(code)
             made = picture_of_depth(self.decoder(drawn, poses), self._camera)[0]
             gap = self.critic(first, code, poses).mean() - self.critic(made, drawn, poses).mean()
             terms["adversarial"] = spec.critic_weight * gap
         return terms
+
+    def _contrast(self, code: torch.Tensor, second: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """InfoNCE: each scene from the other side against the rest of the batch, of chains their mirror images too."""
+        likeness = cosines(code, self.encoder(second, others)[0]) / TEMPERATURE
+        own = torch.arange(len(code))
+        back = nn.functional.cross_entropy(likeness.T, own)
+        if self.problem.spec.bodies == "chain":
+            mirrored = self.encoder(*in_a_mirror(second, others))[0]
+            likeness = torch.cat([likeness, cosines(code, mirrored) / TEMPERATURE], dim=1)
+        return (nn.functional.cross_entropy(likeness, own) + back) / 2
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Networks and both optimisers."""
@@ -249,17 +254,36 @@ def shown_depth(depth: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def mental_rotation(problem: Pix2ShapeProblem, encoder: Encoder) -> dict[str, float]:
-    """The 3D-IQTT: the share of questions in which, of three candidates, the same scene from elsewhere is chosen.
+    """The 3D-IQTT: in which share of questions, of three candidates, the same scene from elsewhere is chosen.
 
     The answer is the candidate whose code has the largest cosine with that of the reference. Chance is 1/3.
+
+    Returns:
+        `others`: the wrong candidates are other random scenes; of chains also `mirror_images`: one is the mirror image,
+        the other one the mirror image turned by a quarter about the vertical.
     """
     spec = problem.spec
     torch.manual_seed(problem.seed + 2_000_003)
     n = spec.questions
-    scenes = random_scenes(spec, 3 * n)
-    reference_poses, poses = random_poses(spec, n), random_poses(spec, 3 * n)
-    reference, _ = encoder(problem.pictured(scenes[:n], reference_poses)[0], reference_poses)
-    codes, _ = encoder(problem.pictured(scenes, poses)[0], poses)
-    likeness = torch.stack([cosines(reference, part).diagonal() for part in codes.split(n)], dim=1)
-    right = float((likeness.argmax(1) == 0).double().mean())
-    return {"questions": float(n), "right": right, "chance": 1 / 3}
+    shares = {"questions": float(n), "chance": 1 / 3}
+    scenes = random_scenes(spec, 3 * n, unseen=True)
+    shares["others"] = _share_right(problem, encoder, [scenes[k * n : (k + 1) * n] for k in range(3)])
+    if spec.bodies == "chain":
+        chains = all_chains(spec.count).part(held_out=True)
+        cells = chains.cells[chains.draw(n, chiral=True)]
+        mirrored = mirror_images(cells)
+        candidates = [chain_solids(c) for c in (cells, mirrored, quarter_turns(mirrored))]
+        shares["mirror_images"] = _share_right(problem, encoder, candidates)
+    return shares
+
+
+def _share_right(problem: Pix2ShapeProblem, encoder: Encoder, candidates: list[Solids]) -> float:
+    """How often the first candidate, which the reference is, is chosen; everything is seen from a random pose."""
+
+    def codes(scenes: Solids) -> torch.Tensor:
+        poses = random_poses(problem.spec, len(scenes))
+        return encoder(problem.pictured(scenes, poses)[0], poses)[0]
+
+    reference = codes(candidates[0])
+    likeness = torch.stack([nn.functional.cosine_similarity(reference, codes(scenes)) for scenes in candidates])
+    return float((likeness.argmax(0) == 0).double().mean())

@@ -1,7 +1,5 @@
 """Training of the synthesis of new views on random scenes, and how well it does on unseen and on moving ones."""
 
-import dataclasses
-import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,126 +9,19 @@ from numpy.typing import NDArray
 from simengine.dtn.metrics import ssim
 from simengine.fit.gradient import GradientTraining
 from simengine.fit.pictures import comparison, contact_sheet, summary_rows
+from simengine.fit.view_examples import Example, moving_examples, random_example, random_particle_example
 from simengine.io import checkpoint
-from simengine.mpm import MPMSolver
-from simengine.render import PinholeCamera, Surfels, render_surfels
-from simengine.render.solids import FAR, Paint, Solids, cameras, cast, painted, random_paint, random_solids
 from simengine.render.view_synthesis import FORMULATIONS, Formulation, SourceViews, ViewSynthesis
-from simengine.render.visibility import inside
-from simengine.scene.mpm import MPMScene
 from simengine.scene.pictures import ViewSynthesisSpec
-from simengine.solve import rollout
 from simengine.view.report import Block, Picture, Table, write_report
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 SHOWN = 6
-HIDDEN = 0.15  # [m], how far behind the surface that a camera sees a point must be to count as hidden from it
+RAYS = 1024  # of the other view, in each step
 SPEED_SIZES = (64, 128, 256)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Example:
-    """A scene as the given cameras see it, and as another one does.
-
-    Attributes:
-        camera: The given cameras and, last, the other one: a batch of v + 1.
-        pictures: Linear RGB, shape (v + 1, h, w, 3).
-        depth: True depths [m], shape (v + 1, h, w).
-    """
-
-    camera: PinholeCamera
-    pictures: torch.Tensor
-    depth: torch.Tensor
-
-    @property
-    def given(self) -> tuple[torch.Tensor, PinholeCamera]:
-        """Pictures and cameras that are given."""
-        return self.pictures[:-1], _part(self.camera, slice(None, -1))
-
-    def hidden(self) -> torch.Tensor:
-        """Pixels of the other view whose surface some given camera does not see and another one does, (h, w), bool."""
-        target = self.camera[-1]
-        along = target.directions() @ target.rotation
-        points = (target.position + along * self.depth[-1][..., None]).view(-1, 3)
-        pictures, given = self.given
-        projected = given.project(points)
-        pixel, z = projected[..., :2], projected[..., 2]
-        known = inside(pixel, z, given)
-        h, w = pictures.shape[1:3]
-        column, row = pixel[..., 0].long().clamp(0, w - 1), pixel[..., 1].long().clamp(0, h - 1)
-        surface = self.depth[torch.arange(len(pictures))[:, None], row, column]
-        behind = known & (z > surface + HIDDEN)
-        seen = known & ~behind
-        return (behind.any(0) & seen.any(0)).view(target.height, target.width)
-
-
-def _part(camera: PinholeCamera, index: slice) -> PinholeCamera:
-    return dataclasses.replace(
-        camera, world_to_camera=camera.world_to_camera[index], intrinsics=camera.intrinsics[index]
-    )
-
-
-def random_views(spec: ViewSynthesisSpec) -> torch.Tensor:
-    """Poses [rad] of the given cameras and, last, of another one among them, shape (v + 1, 2)."""
-    low, high = spec.elevation
-    even = torch.linspace(-0.5, 0.5, spec.views)
-    azimuth = torch.cat([spec.spread * even, spec.spread * (torch.rand(1) - 0.5) * 0.8]) + 360 * torch.rand(1)
-    elevation = low + (high - low) * torch.rand(spec.views + 1)
-    return torch.stack([azimuth, elevation], dim=-1) * (math.pi / 180)
-
-
-def pictured(solids: Solids, paint: Paint, camera: PinholeCamera) -> Example:
-    """One scene seen by a batch of cameras."""
-    views = len(camera.world_to_camera)
-    hits = cast(solids.repeated(views), camera)
-    again = torch.zeros(views, dtype=torch.long)
-    return Example(camera=camera, pictures=painted(hits, paint[again]).clamp(0, 1), depth=hits.depth.clamp_max(FAR))
-
-
-def random_example(spec: ViewSynthesisSpec) -> Example:
-    """A new scene, from torch's global generator."""
-    solids = random_solids(1, bodies=spec.bodies)
-    return pictured(solids, random_paint(solids), cameras(random_views(spec), spec.size))
-
-
-def moving_examples(spec: ViewSynthesisSpec, motion: MPMScene, *, seed: int) -> list[Example]:
-    """Frames of a simulated motion on a painted floor; the unit cube of the simulation is 2.4 m wide in the scene."""
-    torch.manual_seed(seed)
-    poses = random_views(spec)
-    every = motion.grid.num_steps // spec.frames
-    model, state = motion.build(device="cpu")
-    with torch.no_grad():
-        x = rollout(MPMSolver(model), state, motion.grid.num_steps, save_every=every).states.x[1:]
-    scale = 2.4 / motion.grid.length
-    floor = motion.grid.dx * motion.walls.bound
-    x = (x - torch.tensor([0.5 * motion.grid.length, floor, 0.5 * motion.grid.length])) * scale
-    start = x[0]
-    sines = (13 * start @ torch.randn(3, 3)).sin()
-    colours = (torch.tensor([body.color for body in motion.bodies]).mean(0) + 0.25 + 0.25 * sines).clamp(0, 1)
-    nothing = Solids(  # a body under the floor
-        centres=torch.tensor([[[0.0, -9.0, 0.0]]]),
-        axes=torch.eye(3).view(1, 1, 3, 3),
-        half=torch.full((1, 1, 3), 0.1),
-        ball=torch.ones(1, 1, dtype=torch.bool),
-        floor=0.0,
-    )
-    camera = cameras(poses, spec.size)
-    empty = pictured(nothing, random_paint(nothing), camera)
-    radius = 0.6 * scale * motion.grid.dx / motion.bodies[0].particles_per_cell
-    examples = []
-    for frame in x:
-        pictures, depths = [], []
-        for k in range(len(poses)):
-            towards = camera[k].position - frame
-            discs = Surfels.oriented(frame, towards, scale=radius, colours=colours)
-            image = render_surfels(discs, camera[k])
-            solid = image.alpha
-            pictures.append(image.rgb + (1 - solid) * empty.pictures[k])
-            depths.append(torch.where(solid[..., 0] > 0.5, image.depth[..., 0], empty.depth[k]))
-        examples.append(Example(camera=camera, pictures=torch.stack(pictures).clamp(0, 1), depth=torch.stack(depths)))
-    return examples
+PARTICLE_SHARE = 0.4  # of the training scenes: bent bodies of particles
 
 
 class ViewSynthesisProblem:
@@ -178,13 +69,17 @@ class ViewSynthesisTraining(GradientTraining):
     def _objective(self) -> dict[str, torch.Tensor]:
         spec = self.problem.spec
         with torch.no_grad():
-            example = random_example(spec)
-        views = self.network.look(*example.given)
-        found, _ = self.network(views, example.camera[-1], formulation=spec.visibility)
-        error = (views.depth - example.depth[:-1]) / views.spread.detach().clamp_min(0.1)
+            draw = random_particle_example if torch.rand(()) < PARTICLE_SHARE else random_example
+            example = draw(spec)
+        looks = self.network.looks(*example.given)
+        camera = example.camera[-1]
+        rays = torch.randperm(spec.size**2)[:RAYS]
+        along = (camera.directions() @ camera.rotation).view(-1, 3)[rays]
+        found, _ = self.network.rays(looks[-1], camera.position, along, formulation=spec.visibility)
+        depth = torch.stack([surprise(views, example.depth[:-1]) for views in looks]).mean()
         return {
-            "picture": (found - example.pictures[-1]).abs().mean(),
-            "depth": spec.depth_weight * nn_huber(error),
+            "picture": (found - example.pictures[-1].view(-1, 3)[rays]).abs().mean(),
+            "depth": spec.depth_weight * depth,
         }
 
     @torch.no_grad()
@@ -208,9 +103,12 @@ class ViewSynthesisTraining(GradientTraining):
         return summary
 
 
-def nn_huber(error: torch.Tensor) -> torch.Tensor:
-    """Mean of Huber's function of an error."""
-    return torch.nn.functional.huber_loss(error, torch.zeros_like(error))
+def surprise(views: SourceViews, depth: torch.Tensor) -> torch.Tensor:
+    """Mean of -log p of true depths [m], shape (v, h, w), each shared by the two planes around it."""
+    z = 1 / views.planes
+    place = ((1 / depth - z[0]) / (z[-1] - z[0]) * (len(z) - 1)).clamp(0, len(z) - 1)
+    shares = (1 - (place[:, None] - torch.arange(len(z))[None, :, None, None]).abs()).clamp_min(0)
+    return -(shares * (views.probability + 1e-8).log()).sum(1).mean()
 
 
 def _decibels(square: torch.Tensor) -> float:

@@ -86,6 +86,18 @@ def picture_of_solids(solids: Solids, camera: PinholeCamera) -> tuple[torch.Tens
     return shade_points(points, normals), hits.depth
 
 
+def in_a_mirror(picture: torch.Tensor, poses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures and poses of the mirror images of scenes across x = 0, which need not be rendered.
+
+    Left and right change places, and with them the red and the green lamp.
+
+    Args:
+        picture: As of `picture_of_solids`, shape (b, h, w, 3).
+        poses: Azimuth and elevation [rad], shape (b, 2).
+    """
+    return picture.flip(2)[..., [1, 0, 2]], poses * poses.new_tensor([-1.0, 1.0])
+
+
 def regularisers(depth: torch.Tensor, normals: torch.Tensor, picture: torch.Tensor) -> dict[str, torch.Tensor]:
     """Terms to be made small, means over every pixel of every picture.
 

@@ -144,40 +144,6 @@ def random_solids(count: int, *, bodies: int = 2, spread: float = 0.6) -> Solids
     return Solids(centres=place, axes=_upright(2 * math.pi * torch.rand(shape)), half=half, ball=ball, floor=0.0)
 
 
-def random_chain_cells(length: int) -> torch.Tensor:
-    """Cells of a chain of cubes that does not touch itself except in a row, shape (length, 3), integers >= 0."""
-    steps = torch.cat([torch.eye(3, dtype=torch.long), -torch.eye(3, dtype=torch.long)])
-    while True:
-        cells = [torch.zeros(3, dtype=torch.long)]
-        for _ in range(length - 1):
-            cells.append(cells[-1] + steps[int(torch.randint(6, ()))])
-        chain = torch.stack(cells)
-        apart = (chain[:, None] - chain[None]).abs().sum(-1)
-        order = (torch.arange(length)[:, None] - torch.arange(length)[None]).abs()
-        if bool((apart[order >= 2] >= 2).all()):
-            return chain - chain.amin(0)
-
-
-def chain_solids(cells: torch.Tensor, *, edge: float = 0.36) -> Solids:
-    """Chains of cubes that stand on the floor y = 0 about the vertical axis.
-
-    Args:
-        cells: Shape (b, length, 3).
-        edge: Of a cube [m].
-    """
-    low, high = cells.amin(1, keepdim=True), cells.amax(1, keepdim=True) + 1
-    centres = edge * (cells + 0.5 - (low + high) / 2)
-    centres[..., 1] += edge * (high - low)[..., 1] / 2
-    shape = cells.shape[:2]
-    return Solids(
-        centres=centres,
-        axes=torch.eye(3).expand(*shape, 3, 3),
-        half=torch.full((*shape, 3), edge / 2),
-        ball=torch.zeros(shape, dtype=torch.bool),
-        floor=0.0,
-    )
-
-
 def _upright(angle: torch.Tensor) -> torch.Tensor:
     """Axes turned about y by angles of any shape."""
     c, s, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)

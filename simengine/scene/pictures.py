@@ -133,7 +133,7 @@ class Pix2ShapeSpec(AbstractPictureTask):
     Attributes:
         type: Tells the tasks apart.
         bodies: What stands on the floor: boxes and balls, or a chain of cubes.
-        count: Boxes and balls in a scene, or cubes in a chain.
+        count: Boxes and balls in a scene, or cubes in a chain, then 4 to 8.
         size: Pixels along each side, a power of two.
         latent: Length of the code of a scene.
         width: Channels of the networks at half the size.
@@ -143,13 +143,14 @@ class Pix2ShapeSpec(AbstractPictureTask):
         azimuth: Cameras stand at most this far around the vertical to either side [degrees].
         elevation: Lowest and highest elevation of the cameras [degrees].
         novel_weight: Weight of the second picture of a scene, decoded from the code of the first.
-        contrast_weight: Weight of telling which code belongs to the same scene (InfoNCE).
+        contrast_weight: Weight of telling which code belongs to the same scene (InfoNCE), and not to the mirror image of
+            a chain.
         critic_weight: Of the adversarial term; 0 for no critic.
         range_weight: Of depths beyond what is possible.
         normals_weight: Of turns between neighbouring normals.
         edges_weight: Of steps of depth where the picture is even.
         test_scenes: Unseen scenes that depth is measured on.
-        questions: Of the mental rotation test (3D-IQTT): which of three is the reference from another side.
+        questions: Of each mental rotation test (3D-IQTT): which of three is the reference from another side.
     """
 
     type: Literal["pix2shape"] = "pix2shape"
@@ -175,6 +176,8 @@ class Pix2ShapeSpec(AbstractPictureTask):
     def __post_init__(self) -> None:
         if self.size & (self.size - 1):
             raise ValueError(f"size: expected a power of two, got {self.size}")
+        if self.bodies == "chain" and not 4 <= self.count <= 8:
+            raise ValueError(f"count: expected 4 to 8 cubes in a chain, got {self.count}")
         if not self.elevation[0] <= self.elevation[1]:
             raise ValueError(f"elevation: expected the lowest first, got {list(self.elevation)}")
 
@@ -203,7 +206,7 @@ class ViewSynthesisSpec(AbstractPictureTask):
         elevation: Lowest and highest elevation of the cameras [degrees].
         iterations: Steps of Adam, each on a new scene.
         learning_rate: Of Adam; falls to 0 by a half cosine.
-        depth_weight: Weight of the error of the depths of the given pictures [1/m], which are known as we render them.
+        depth_weight: Weight of how surprising the true depths of the given pictures are, known as we render them.
         test_scenes: Unseen scenes that the pictures are measured on.
         motion: A moving body, a scene of kind mpm, whose frames are seen from elsewhere afterwards; None for none.
         frames: Of it.

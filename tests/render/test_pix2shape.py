@@ -6,18 +6,20 @@ import pytest
 import torch
 
 from simengine.render import PinholeCamera
+from simengine.render.chains import all_chains, chain_solids, mirror_images, quarter_turns
 from simengine.render.pix2shape import (
     Critic,
     Decoder,
     Encoder,
     gradient_penalty,
     hausdorff,
+    in_a_mirror,
     picture_of_depth,
     picture_of_solids,
     plane_normals,
     regularisers,
 )
-from simengine.render.solids import Solids, cameras, cast, chain_solids, random_chain_cells, random_solids
+from simengine.render.solids import Solids, cameras, cast, random_solids
 
 POSES = torch.tensor([[0.3, 0.8], [-0.5, 0.7]])
 
@@ -62,11 +64,42 @@ def test_cast_needs_a_camera_for_each_scene() -> None:
 
 
 def test_chains_touch_in_a_row_only() -> None:
-    cells = random_chain_cells(6)
-    steps = cells.diff(dim=0).abs().sum(-1)
-    assert cells.shape == (6, 3) and bool((steps == 1).all()) and len({tuple(c) for c in cells.tolist()}) == 6
-    solids = chain_solids(cells[None])
-    assert float((solids.centres - solids.half)[..., 1].min()) == pytest.approx(0.0, abs=1e-6)
+    chains = all_chains(5)
+    apart = (chains.cells[:, :, None] - chains.cells[:, None]).abs().sum(-1)
+    order = (torch.arange(5)[:, None] - torch.arange(5)[None]).abs()
+    assert bool((apart[:, order == 1] == 1).all()) and bool((apart[:, order >= 2] >= 2).all())
+    assert len({frozenset(map(tuple, cells)) for cells in chains.cells.tolist()}) == len(chains.cells) == 267
+    solids = chain_solids(chains.cells)
+    assert float((solids.centres - solids.half)[..., 1].amin(1).abs().max()) < 1e-6
+
+
+def test_chains_of_four_cubes_are_known() -> None:
+    # a rod (3 ways to lie), an L (24), an S (12), and the two screws (12 each), which are each other's mirror images
+    chains = all_chains(4)
+    sizes = torch.bincount(chains.group)
+    assert sorted(sizes.tolist()) == [3, 12, 24, 24]
+    assert chains.chiral.sum() == 24 and len(chains.group[chains.chiral].unique()) == 1
+    with pytest.raises(ValueError, match="4 to 8"):
+        all_chains(3)
+
+
+def test_what_is_asked_about_is_not_learned_from() -> None:
+    chains = all_chains(6)
+    asked, learned = chains.part(held_out=True), chains.part(held_out=False)
+    assert not set(asked.group.tolist()) & set(learned.group.tolist())
+    assert len(asked.cells) + len(learned.cells) == len(chains.cells)
+    bodies = {frozenset(map(tuple, cells)) for cells in learned.cells.tolist()}
+    for moved in (mirror_images(asked.cells), quarter_turns(asked.cells)):
+        assert not bodies & {frozenset(map(tuple, cells)) for cells in moved.tolist()}
+    assert bool(asked.chiral[asked.draw(50, chiral=True)].all())
+
+
+def test_mirror_images_need_not_be_rendered() -> None:
+    cells = all_chains(5).cells[[10, 100]]
+    straight, _ = picture_of_solids(chain_solids(cells), cameras(POSES, 16))
+    mirrored, poses = in_a_mirror(straight, POSES)
+    expected, _ = picture_of_solids(chain_solids(mirror_images(cells)), cameras(poses, 16))
+    assert float((mirrored - expected).abs().median()) < 1e-6 and float((mirrored - straight).abs().max()) > 0.1
 
 
 def test_normals_of_a_plane_and_their_gradient() -> None:

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from simengine.fit.view_synthesis import measure, pictured, random_views
+from simengine.fit.view_examples import pictured, random_views
+from simengine.fit.view_synthesis import measure
 from simengine.render import PinholeCamera
 from simengine.render.solids import cameras, random_paint, random_solids
 from simengine.render.view_synthesis import ViewSynthesis, plane_sweep
