@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from simengine.kernels import surfel_average as kernel_module
 from simengine.ops import bridge, surfel_reference
 from simengine.ops.surfel import _check, _inputs, _launch_tiles, _sum_pairs, _types, bin_discs, pixel_boxes
 
@@ -88,7 +89,7 @@ class _AverageSurfels(torch.autograd.Function):
             bridge.array(weight),
             bridge.array(depth),
         ]
-        _launch_tiles(types.kernels.average, width, height, num_threads, arguments, on=transforms)
+        _launch_tiles(_kernels(features).average, width, height, num_threads, arguments, on=transforms)
         return sums, weight, depth, boxes, start, disc
 
     @staticmethod
@@ -119,10 +120,14 @@ class _AverageSurfels(torch.autograd.Function):
             bridge.array(adj_opacity),
             bridge.array(adj_features, types.features),
         ]
-        _launch_tiles(types.kernels.average_adjoint, width, height, num_threads, arguments, on=transforms)
+        _launch_tiles(_kernels(features).average_adjoint, width, height, num_threads, arguments, on=transforms)
         sums = _sum_pairs(types, adj_transforms, adj_opacity, adj_features, disc=disc, n=len(transforms))
         return (
             *sums,  # transforms (n, 3, 3), opacity (n,), features (n, c)
             None,  # front
             None,  # constants
         )
+
+
+def _kernels(features: torch.Tensor) -> Any:
+    return kernel_module.kernels(bridge.scalar(features), features.shape[1])

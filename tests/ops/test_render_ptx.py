@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 import warp as wp
-from simengine.kernels import mesh_raster, surfel, volume
+from simengine.kernels import mesh_raster, surfel, surfel_average, volume
 
 
-@pytest.mark.parametrize("family", ["mesh_raster", "surfel", "volume"])
+@pytest.mark.parametrize("family", ["mesh_raster", "surfel", "surfel_average", "volume"])
 @pytest.mark.parametrize("scalar", [wp.float32, pytest.param(wp.float64, marks=pytest.mark.slow)])
 def test_ptx(family: str, scalar: type, tmp_path: Path) -> None:
     kernels = {
         "mesh_raster": lambda: mesh_raster.kernels(scalar),
         "surfel": lambda: surfel.kernels(scalar, 4),
+        "surfel_average": lambda: surfel_average.kernels(scalar, 4),
         "volume": lambda: volume.kernels(scalar, 4),
     }[family]()
     entries: list[str] = []
