@@ -168,7 +168,10 @@ def texture_map(
 
     footprint = at(views.footprint)
     if mapping == "uv":
-        indices, weights = taps(at(views.uv), footprint[:, 1], texture_size)
+        uv = at(views.uv)
+        if len(uv) > 1 and bool((uv == uv[0]).all()):
+            raise ValueError("views: the paint has no texture coordinates; use mapping='triplanar', or a mesh with uv")
+        indices, weights = taps(uv, footprint[:, 1], texture_size)
     else:
         position = at(views.position) * repetitions_per_metre
         spread = footprint[:, 0] * repetitions_per_metre

@@ -1,5 +1,7 @@
 """A texture onto the object: closed forms of the sampling, the renderer as an oracle, the gradient."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -95,5 +97,7 @@ def test_bad_input_is_named(views: ViewSet) -> None:
         bare = {name: value.clone() for name, value in views.tensors().items()}
         bare["paint"].zero_()
         texture_map(ViewSet(**bare), (8, 8))
+    with pytest.raises(ValueError, match="no texture coordinates; use mapping='triplanar'"):
+        texture_map(dataclasses.replace(views, uv=torch.zeros_like(views.uv)), (8, 8))
     with pytest.raises(ValueError, match="mapping='cube'"):
         texture_map(views, (8, 8), mapping="cube")  # type: ignore[arg-type]
