@@ -6,6 +6,7 @@ MLS-MPM with its B-splines as test functions is that statement. It is linear in 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -68,6 +69,12 @@ class Transfers:
     Args:
         model: Grid, masses and volumes; walls are not felt.
         x: Positions [m], shape (n, 3), all of them clear of the edge of the grid.
+
+    Attributes:
+        nodes: Indices of the nodes that are touched, shape (nodes, 3).
+        gather: Weights, from nodes to particles, shape (n, nodes).
+        spread_arms: Weights times each component of the way from particle to node [m], from particles to nodes.
+        nodal_mass: [kg], shape (nodes, 1).
     """
 
     def __init__(self, model: MPMModel, x: torch.Tensor) -> None:
@@ -84,12 +91,15 @@ class Transfers:
         arms = (offsets - f[:, None]) * grid.dx  # from particle to node
         index = base.long()[:, None] + offsets
         _, ny, nz = grid.size
-        flat = ((index[..., 0] * ny + index[..., 1]) * nz + index[..., 2]).flatten()
-        nodes, column = torch.unique(flat, return_inverse=True)
-        rows = np.arange(0, 27 * n + 1, 27)
+        flat = ((index[..., 0] * ny + index[..., 1]) * nz + index[..., 2]).flatten().cpu().numpy()
+        touched = np.zeros(math.prod(grid.size), dtype=bool)
+        touched[flat] = True
+        numbers = np.flatnonzero(touched)
+        self.nodes = np.stack(np.unravel_index(numbers, grid.size), axis=1)
+        column, rows = (np.cumsum(touched) - 1)[flat], np.arange(0, 27 * n + 1, 27)
 
         def sparse(values: torch.Tensor) -> csr_array:
-            return csr_array((values.flatten().cpu().numpy(), column.cpu().numpy(), rows), (n, len(nodes)))
+            return csr_array((values.flatten().cpu().numpy(), column, rows), (n, len(numbers)))
 
         self.gather = sparse(w)
         self.spread_arms = [sparse(w * arms[..., a]).T.tocsr() for a in range(3)]
@@ -243,7 +253,14 @@ def momentum_balance(model: MPMModel, law: EnergyNetwork, motion: Motion, steps:
     return balance_of(frames(model, motion, steps), lambda frame: law.stress_columns(motion.F[frame.number]))
 
 
-def fit_energy(law: LinearLaw, balance: Balance, *, ridge: float = 1e-9, around: torch.Tensor | float = 0.0) -> float:
+def fit_energy(
+    law: LinearLaw,
+    balance: Balance,
+    *,
+    ridge: float = 1e-9,
+    around: torch.Tensor | float = 0.0,
+    least_column: float = LEAST_COLUMN,
+) -> float:
     """Set moduli and last weights of a law from a balance; returns the part of the motion left unexplained.
 
     Bounded linear least squares: positive moduli, and weights not negative where the law asks for convexity.
@@ -253,6 +270,7 @@ def fit_energy(law: LinearLaw, balance: Balance, *, ridge: float = 1e-9, around:
         balance: Of the same law.
         ridge: Regularisation relative to the norm of each column.
         around: Coefficients that the regularisation draws to.
+        least_column: Relative to the largest one; what leaves less of a trace in the motion stays as in `around`.
     """
     from scipy.optimize import lsq_linear
 
@@ -264,7 +282,7 @@ def fit_energy(law: LinearLaw, balance: Balance, *, ridge: float = 1e-9, around:
     low = ((law.lower_bounds() - around) * scale).numpy()
     right = (vectors.T @ ((balance.vector - balance.matrix @ around) / scale)) / root
     found = lsq_linear((root[:, None] * vectors.T).numpy(), right.numpy(), (low, np.inf), method="bvls", tol=1e-14)
-    seen = scale > LEAST_COLUMN * scale.max()  # what leaves no trace in the motion stays where it is
+    seen = scale > least_column * scale.max()
     coefficients = torch.where(seen, around + torch.from_numpy(found.x) / scale, around)
     coefficients = torch.maximum(coefficients, law.lower_bounds())
     law.set_linear(coefficients)

@@ -11,7 +11,8 @@ from torch import nn
 from simengine.fit.flow_search import FlowSearch
 from simengine.fit.gradient import _flatten_optimiser, _restore_optimiser
 from simengine.fit.momentum_balance import Motion, record
-from simengine.fit.nclaw_balance import FLUID_PARTS, BalanceTraining, laws_state, load_laws, with_material
+from simengine.fit.nclaw_balance import BalanceTraining, laws_state, load_laws, with_material
+from simengine.fit.pressure import PressureTraining
 from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
 from simengine.materials import Identity, Material
@@ -26,6 +27,8 @@ from simengine.solve.rollout import AbstractSolver
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
+
+IMPROVEMENTS = 7  # rounds of the balance, at most, once the moduli and the flow are found
 
 
 def restart_interval(epoch: int, num_epochs: int, *, first: int = 25, last: int = 200) -> int:
@@ -184,8 +187,8 @@ def training(scene: NCLawScene, *, device: str | None = None) -> AbstractTrainin
         motions.append(record(truth, other.build(device=device or "cpu")[1], scene.num_steps))
     model = with_material(truth, learner(scene)).to(device or "cpu")
     flows = positions_only and scene.law.plastic
-    rounds = len(FLUID_PARTS) if flows else spec.iterations if positions_only else 1
-    stages: list[AbstractTraining] = [FlowSearch(model, motions[0])] if flows else []
+    rounds = IMPROVEMENTS if flows else spec.iterations if positions_only else 1
+    stages: list[AbstractTraining] = [FlowSearch(model, motions[0]), PressureTraining(model, motions)] if flows else []
     stages.append(
         BalanceTraining(
             model,

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from simengine.fit.least_squares_training import LeastSquaresTraining, difference_jacobian
 from simengine.fit.momentum_balance import (
-    LEAST_COLUMN,
     Balance,
     Motion,
     fit_energy,
@@ -20,7 +18,7 @@ from simengine.fit.momentum_balance import (
     rounding_of_velocities,
     trial_deformations,
 )
-from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.pressure import LEAST_COLUMN, SMOOTH_RIDGE, expected_smoothness, spread_over_volumes
 from simengine.fit.training import AbstractTraining
 from simengine.materials import Material
 from simengine.materials.neural_energy import EnergyNetwork
@@ -30,10 +28,6 @@ from simengine.mpm import MPMModel, SimulationError
 # Rounds of a training from positions: part of the motion, and regularisation. The hidden F is least certain late in the
 # motion and with a poor law, so both grow with the law's quality; the last entry repeats.
 ROUNDS = ((0.3, 1e-3), (0.3, 1e-4), (0.5, 1e-5), (0.7, 1e-6), (1.0, 1e-7))
-# A fluid never forgets an error of its volume: its law must be good before the motion is followed further, and the
-# search must know how the volumes depend on it.
-FLUID_PARTS = (0.2, 0.2, 0.2, 0.3, 0.3, 0.5, 1.0)
-DIRECTIONS = 5  # of the coefficients, in which a fluid's law is refined together with the motion it gives
 FIRST_RIDGE, LARGEST_RIDGE = 1e-3, 1.0
 FLOAT32_STEP = 1e-3  # of differences of residuals in float32: truncation 1e-3, rounding 1e-7 / 1e-3
 STATES_RIDGE = 1e-9  # the states are known to rounding
@@ -61,7 +55,7 @@ class BalanceTraining(AbstractTraining):
         frames: Steps of each motion whose balance is used in a round.
         laws_known: Whether the laws are good already (`FlowSearch`). A round then starts from them, is drawn to them,
             and its result is kept only where it lowers the velocities missed; by that the regularisation follows, as in
-            Levenberg-Marquardt. Of a fluid nothing but the flow is known.
+            Levenberg-Marquardt. A fluid's law leaves nothing to do (`PressureTraining`).
     """
 
     def __init__(
@@ -90,7 +84,7 @@ class BalanceTraining(AbstractTraining):
         if self.iteration >= self.num_iterations:
             return True
         floor = rounding_of_velocities(self.motions[0], self.model.grid.dt)
-        return self.best <= floor or (self.ridge >= LARGEST_RIDGE and not self.fluid)
+        return self.best <= floor or self.ridge >= LARGEST_RIDGE or (self.laws_known and self._fluid)
 
     def step(self) -> dict[str, float]:
         """One round; `loss` is the part of the squared velocity changes that is left unexplained.
@@ -100,26 +94,27 @@ class BalanceTraining(AbstractTraining):
         part, ridge = ROUNDS[min(self.iteration, len(ROUNDS) - 1)]
         if not self.positions_only and isinstance(self.flow, YieldNetwork):
             self._fit_yield(self.flow)
-        if self.fluid:
-            self.energy.drop_shear()
         if not self.positions_only:
-            part = 1.0
-            loss = self._balance(self.motions, ridge=STATES_RIDGE)
+            part, loss = 1.0, self._balance_states()
         elif self.laws_known:
-            part = FLUID_PARTS[min(self.iteration, len(FLUID_PARTS) - 1)] if self.fluid else 1.0
-            if self.fluid and self.iteration == 0:
-                still = with_material(self.model, Material(Stressless(), self.flow))
-                loss = self._balance(self._follow(still, part)[0], ridge=FIRST_RIDGE)
-            else:
-                loss = self._refine(part) if self.fluid else self._improve()
+            part, loss = 1.0, self._improve()
         else:
             model = with_material(self.model, Material(Stressless(), self.flow)) if self.iteration == 0 else self.model
             loss = self._balance(self._follow(model, part)[0], ridge=ridge)
         self.iteration += 1
         return {"loss": loss, "part": part}
 
+    def _balance_states(self) -> float:
+        if not self._fluid:
+            return self._balance(self.motions, ridge=STATES_RIDGE)
+        spread_over_volumes(self.energy)
+        v = self.motions[0].v
+        rounding = float(v.double().square().mean()) * torch.finfo(v.dtype).eps ** 2
+        balance = self._normal_equations(self.motions) + expected_smoothness(self.energy, rounding)
+        return fit_energy(self.energy, balance, ridge=SMOOTH_RIDGE, least_column=LEAST_COLUMN)
+
     @property
-    def fluid(self) -> bool:
+    def _fluid(self) -> bool:
         """Whether the flow leaves no shear."""
         return isinstance(self.flow, YieldNetwork) and self.flow.fluid
 
@@ -139,39 +134,6 @@ class BalanceTraining(AbstractTraining):
             load_laws(self.model, kept)
             self.ridge = min(10 * self.ridge, LARGEST_RIDGE)
         return self.best
-
-    def _refine(self, part: float) -> float:
-        """A step of Levenberg-Marquardt on the velocities missed, in the directions that the balance knows best."""
-        start = self.energy.linear()
-        balance = self._normal_equations(self._follow(self.model, part)[0])
-        scale = balance.matrix.diagonal().clamp_min(1e-300).sqrt()
-        values, vectors = torch.linalg.eigh(balance.matrix / scale[:, None] / scale)
-        # a unit along each changes the velocities as much as all of the stress does
-        directions = vectors[:, -DIRECTIONS:] / scale[:, None] * (balance.square / values[-DIRECTIONS:]).sqrt()
-        directions[scale <= LEAST_COLUMN * scale.max()] = 0.0
-        names = [f"direction {k}" for k in range(DIRECTIONS)]
-
-        def place(along: dict[str, torch.Tensor]) -> None:
-            moved = start + directions @ torch.stack([along[name] for name in names])
-            self.energy.set_linear(torch.maximum(moved, self.energy.lower_bounds()))
-
-        def residual(along: dict[str, torch.Tensor]) -> torch.Tensor:
-            place(along)
-            try:
-                lefts = [follow(self.model, m.x[: round(part * len(m)) + 1], m.v[0])[1] for m in self.motions]
-            except SimulationError:
-                return torch.full((sum(round(part * len(m)) * m.x[0].numel() for m in self.motions),), math.inf)
-            return torch.cat([left.flatten() for left in lefts]).double()
-
-        parameters = ParameterSet({name: Parameter(initial=0.0) for name in names})
-        search = LeastSquaresTraining(
-            parameters, residual, jacobian=difference_jacobian(residual, central=False, step=FLOAT32_STEP)
-        )
-        search.damping.fill_(self.ridge)
-        loss = search.step()["loss"]
-        self.ridge = float(search.damping)
-        place(parameters())
-        return loss
 
     def _follow(self, model: MPMModel, part: float) -> tuple[list[Motion], float]:
         """The hidden part of the first steps of the motions, and the mean square of the velocities missed."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class StagedTraining(AbstractTraining):
     """Drives several trainings of the same parameters in turn; each starts where the one before converged.
 
+    A stage that has nothing to do, since it has converged when its turn comes, is passed over.
+
     Args:
         stages: At least one; they share the module whose parameters they change.
         finish: Writes results; called with the last stage at the end. None for that of the last stage.
@@ -48,8 +50,9 @@ class StagedTraining(AbstractTraining):
         figures = {**self.stage.step(), "stage": float(self._current)}
         self._done += 1
         over = self.stage.converged or self._done >= self.stage.num_iterations
-        if over and self._current < len(self.stages) - 1:
+        while over and self._current < len(self.stages) - 1:
             self._current, self._done = self._current + 1, 0
+            over = self.stage.converged
         return figures
 
     def state_dict(self) -> dict[str, torch.Tensor]:
