@@ -273,13 +273,23 @@ class DiffusionFlame(CounterflowFlame):
         return self.__dict__["_burnt"]
 
     def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Burnt mixtures across a mixing layer at the stagnation plane; a potential flow."""
-        b, s = self.batch, x / self.length
-        left, right = self.mass_flux_left.detach().expand(b), self.mass_flux_right.detach().expand(b)
-        flux = left[:, None, None] - (left + right)[:, None, None] * s * s * (3 - 2 * s)
-        strain = (left + right) / self.rho_in.detach() / self.length
-        layer = (2e-4 / strain).sqrt() / self.length  # of hot gas, over the distance
-        share = torch.sigmoid(flux / (0.3 * (left + right) * layer)[:, None, None])
+        """Burnt mixtures across a mixing layer between two inviscid streams.
+
+        On either side rho u falls as 1 - (distance/that of the stagnation plane)^2 (K. Seshadri & F. A. Williams,
+        Int. J. Heat Mass Transfer 21, 1978), and the pressure curvature is common to both.
+        """
+        b = self.batch
+        left, right = (v.detach().expand(b)[:, None, None] for v in (self.mass_flux_left, self.mass_flux_right))
+        p, T_right = self._pressure().detach(), self.T_right.detach().expand(b)[:, None, None]
+        rho_left = self.rho_in.detach()[:, None, None]
+        rho_right = self.gas.density(p, T_right, self.Y_right)
+        push_left, push_right = left / rho_left.sqrt(), right / rho_right.sqrt()
+        plane = self.length * push_left / (push_left + push_right)  # where both streams stop
+        before, behind = x / plane, (self.length - x) / (self.length - plane)
+        flux = torch.where(x < plane, left * (1 - before**2), -right * (1 - behind**2))
+        curvature = (push_left / plane) ** 2
+        strain = 2 * (curvature / rho_right).sqrt()
+        share = torch.sigmoid((plane - x) / (0.25 * (4e-4 / strain).sqrt()))
         with torch.no_grad():
             knots = torch.sort(torch.cat((torch.linspace(0, 1, 21), torch.tensor([self.stoichiometric])))).values
             knots = knots.to(torch.float64)
@@ -291,7 +301,6 @@ class DiffusionFlame(CounterflowFlame):
         w = (share - knots[k - 1]) / (knots[k] - knots[k - 1])
         T = T_knots[k - 1] + (T_knots[k] - T_knots[k - 1]) * w
         Y = Y_knots[k - 1] + (Y_knots[k] - Y_knots[k - 1]) * w.unsqueeze(-1)
-        rho = self.gas.density(self._pressure().detach(), T, Y)
-        V = (left + right)[:, None, None] * 6 * s * (1 - s) / self.length / (2 * rho)
+        V = (curvature / self.gas.density(p, T, Y)).sqrt() * torch.minimum(before, behind)
         y = torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T.unsqueeze(-1), Y), dim=-1)
-        return y, -self.rho_in.detach() * strain**2
+        return y, -curvature[:, 0, 0]

@@ -216,6 +216,12 @@ class AbstractDetailedFlame(AbstractFlame):
         return tuple(range(self.fields.index("T") + 1)) if bool(self.gas.mechanism.reactions.reversible.any()) else ()
 
     @property
+    def positive(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The species."""
+        first = self.fields.index("T") + 1
+        return tuple(range(first, first + len(self.gas.W)))
+
+    @property
     def least(self) -> float:
         """Least mass fraction Newton may pass through on its way; radicals do not bear much below 0."""
         return -1e-3 if self.held else -0.05

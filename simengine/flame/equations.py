@@ -31,6 +31,7 @@ class AbstractFlame(abc.ABC):
         inflow: Fields whose condition at the left end is on their flux through it.
         held: Fields that a cold start on a grid first holds at their guess, with the eigenvalue; the others settle.
         pieces: Intervals of a first grid in each element of the first mesh.
+        positive: Fields that no step of pseudo-time takes below 0.
         affine: Whether the conditions at the ends and the anchor have constant derivatives.
     """
 
@@ -40,6 +41,7 @@ class AbstractFlame(abc.ABC):
     inflow: tuple[int, ...] = ()
     pieces: int = 3
     held: tuple[int, ...] = ()
+    positive: tuple[int, ...] = ()
     affine: bool = True
 
     @property

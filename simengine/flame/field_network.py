@@ -11,6 +11,7 @@ counterflow flame, 60 thicknesses long with two layers, to 1e-3 only, in half a 
 placed units fit it to 3e-5 at once.) Derivatives in x come in the same sweep as the values.
 """
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 
@@ -48,8 +49,6 @@ class FieldNetwork:
         flame: A single condition, without gradients.
         width: Units of the hidden layer.
         sought: Parameters of the flame that are unknown, name -> first value; sought in their logarithms.
-        near: Positions (n,) [m] in rising order and fields (n, m) there, roughly known, that tell where to place the
-            units; None for the flame's own first guess.
 
     Raises:
         ValueError: More than one condition, or a name that is no parameter of the flame.
@@ -61,7 +60,6 @@ class FieldNetwork:
         *,
         width: int = 60,
         sought: Mapping[str, float] | None = None,
-        near: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
         if flame.batch != 1:
             raise ValueError(f"flame: expected a single condition, got a batch of {flame.batch}")
@@ -77,13 +75,29 @@ class FieldNetwork:
         x = self.samples()
         guess, z = flame.guess(x[None, None])
         self.z0 = float(z[0])
-        faces = spread(*((x, guess[0, 0]) if near is None else near), self.scale, width)
-        self.centres, self.widths = 0.5 * (faces[1:] + faces[:-1]), OVERLAP * faces.diff()
-        self.layer = float(self.widths.median())
+        self._place(*self._places(x, guess[0, 0]))
         nothing = torch.zeros_like(guess[:, :, :1])
         ends = -flame.left(nothing, nothing, z), -flame.right(nothing, nothing, z)
         self._ends = tuple(end.detach()[0, 0, 0] for end in ends)
         self.num_weights = 2 * width + len(self.free) * (width + 1)
+
+    def _places(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        faces = spread(x, y, self.scale, self.width)
+        return 0.5 * (faces[1:] + faces[:-1]), OVERLAP * faces.diff()
+
+    def _place(self, centres: torch.Tensor, widths: torch.Tensor) -> None:
+        self.centres, self.widths, self.layer = centres, widths, float(widths.median())
+
+    def with_units(self, centres: torch.Tensor, widths: torch.Tensor, z0: float) -> "FieldNetwork":
+        """The same with units elsewhere [m], (width,) each, and another first eigenvalue."""
+        other = copy.copy(self)
+        other._place(centres, widths)
+        other.z0 = z0
+        return other
+
+    def placed(self, x: torch.Tensor, y: torch.Tensor) -> "FieldNetwork":
+        """The same with its units where fields y (n, m), roughly known at x (n,) in rising order [m], need them."""
+        return self.with_units(*self._places(x, y), self.z0)
 
     def samples(self) -> torch.Tensor:
         """Positions over the whole domain, closer where the flame's first mesh is, about `SAMPLES` of them [m]."""
@@ -223,7 +237,7 @@ def spread(x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor, count: int) ->
     curvature = torch.cat((bend, bend[-1:])).sqrt()
     density = change / change.sum() + curvature / curvature.sum() + 1 / len(h)
     reach = max(len(h) // 40, 1)
-    kernel = torch.exp(-torch.linspace(-3, 3, 2 * reach + 1, dtype=x.dtype) ** 2)
+    kernel = torch.exp(-(torch.linspace(-3, 3, 2 * reach + 1, dtype=x.dtype) ** 2))
     padded = torch.nn.functional.pad(density[None, None], (reach, reach), mode="replicate")
     density = torch.nn.functional.conv1d(padded, (kernel / kernel.sum())[None, None])[0, 0]
     total = torch.cat((density.new_zeros(1), density.cumsum(0)))

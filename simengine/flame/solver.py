@@ -223,7 +223,7 @@ class AbstractFlameSolver(abc.ABC):
         problem = problem.near(y, z)
         state = problem.pack(y, z)
         if guesser.held and isinstance(problem, GridProblem):
-            state = newton(problem.holding(state), state, tolerance=1e-4, max_iterations=80).value
+            state = newton(problem.holding(state), state, tolerance=1e-2, max_iterations=80).value
             y = problem.unpack(state)[0]
             z = problem.flame.settled(problem.mesh.x[:, 0], y[:, 0], z)
             problem = problem.near(y, z)

@@ -24,11 +24,14 @@ class AbstractRootProblem(abc.ABC):
         scale: Size of a noticeable change of each unknown, broadcastable to (b, K, n).
         lower: Smallest admissible values, broadcastable likewise.
         upper: Largest admissible values.
+        floor: Where steps of pseudo-time are cut off below, at or above `lower`; None for there. Newton may pass through
+            slightly negative concentrations, which discrete equations can have, but as a state in time they run away.
     """
 
     scale: torch.Tensor
     lower: torch.Tensor
     upper: torch.Tensor
+    floor: torch.Tensor | None = None
 
     @abc.abstractmethod
     def residual(self, y: torch.Tensor) -> torch.Tensor:
@@ -113,6 +116,8 @@ def _iterate(
         whole = torch.where(taken, 1.0, accepted)
         ahead = _ahead(problem, y, torch.where(finite[:, None, None], step, 0.0), whole)
         if bool(taken.any()):
+            if problem.floor is not None:
+                ahead = torch.where(taken[:, None, None], torch.maximum(ahead, problem.floor), ahead)
             taken = taken & problem.residual(ahead).flatten(1).isfinite().all(1)
         y = torch.where((taken | (accepted > 0))[:, None, None], ahead, y)
         y, size, solved = _reuse(problem, factors, y, further, size, tolerance, active=accepted == 1)
