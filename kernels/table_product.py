@@ -26,6 +26,9 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
 
     @kernel
     def products(
+        # constants
+        stretch: int,
+        count: int,
         # inputs
         table: wp.array(dtype=pack, ndim=3),  # (sample, entry, pack)
         entries: wp.array(dtype=wp.int64, ndim=2),  # (block, e)
@@ -34,12 +37,14 @@ def kernels(scalar: type, n: int) -> SimpleNamespace:
         # outputs
         fields_out: wp.array(dtype=scalar, ndim=3),  # (problem, block, e)
     ):
-        p, k, e = wp.tid()
-        owner, entry = int(sample[p]), int(entries[k, e])
-        products = pack(zero)
-        for i in range(packs):
-            products += wp.cw_mul(table[owner, entry, i], omega[p, k, i])
-        fields_out[p, k, e] = wp.dot(products, pack(one))
+        p, k, s = wp.tid()
+        owner = int(sample[p])
+        for e in range(s * stretch, wp.min((s + 1) * stretch, count)):
+            entry = int(entries[k, e])
+            products = pack(zero)
+            for i in range(packs):
+                products += wp.cw_mul(table[owner, entry, i], omega[p, k, i])
+            fields_out[p, k, e] = wp.dot(products, pack(one))
 
     @kernel
     def sums(

@@ -92,7 +92,7 @@ class DiffusionSorption(AbstractFamily):
 
     def _slackening(self, square: torch.Tensor) -> torch.Tensor:
         """u^(n_f - 1) from u^2; exp(log) rather than a power, whose derivatives need further ones."""
-        return (((self.exponent - 1) / 2) * square.log()).exp()
+        return square.log().mul((self.exponent - 1) / 2).exp()
 
     def rows(self) -> Rows:
         """One row per cell and interval: s = 6 values, (i - 1, i, i + 1) at n and n + 1."""
@@ -129,18 +129,18 @@ class DiffusionSorption(AbstractFamily):
         """With theta' = R; the one power of a concentration serves both."""
         flux, source = data
         k, diffusivity = parameters.get("k", self.sorption), parameters.get("D", self.diffusivity)
-        if isinstance(diffusivity, torch.Tensor):
-            slopes = -diffusivity.unsqueeze(-1) * flux
-        else:
-            slopes = -diffusivity * flux
-        r = (slopes * values).sum(dim=-1) - diffusivity * source
-        for place, sign in ((1, -1), (4, 1)):
-            u = values[..., place]
-            bent = u.square()
-            square = bent + self.smoothing**2
-            sorbed = (self.sorption_capacity * k) * self._slackening(square)
-            r += sign * u * (1 + sorbed)
-            slopes[..., place] += sign * (1 + sorbed * (1 + (self.exponent - 1) * bent / square))
+        scale = diffusivity.unsqueeze(-1) if isinstance(diffusivity, torch.Tensor) else diffusivity
+        slopes = flux * -scale
+        r = source * -diffusivity
+        for place in range(6):
+            r.addcmul_(slopes[..., place], values[..., place])
+        for place, sign in ((1, -1), (4, 1)):  # theta = u + sorbed u, theta' = 1 + sorbed (n - (n - 1) smoothing^2/square)
+            u, slope = values[..., place], slopes[..., place]
+            square = u.square().add_(self.smoothing**2)
+            sorbed = self._slackening(square).mul_(self.sorption_capacity * k)
+            bent = square.reciprocal_().mul_((1 - self.exponent) * self.smoothing**2).add_(self.exponent)
+            r.addcmul_(u, sorbed, value=sign).add_(u, alpha=sign)
+            slope.addcmul_(sorbed, bent, value=sign).add_(sign)
         return r, slopes
 
     def conditions(self) -> Rows:

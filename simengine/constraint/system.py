@@ -67,9 +67,8 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         self._point: _Point | None = None
         self._gradient: tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]] | None = None
         self._places = self._entries.gather(1, self._index.mT.flatten(1)).reshape(self._index.mT.shape).mT
-        fixed = self._conditions.index
-        self._fixed_places = self._entries.gather(1, fixed.mT.flatten(1)).reshape(fixed.mT.shape).mT
         with torch.no_grad():
+            self._fixed = self._fixed_rows()
             self._pair_grams, self._constant = self._constant_grams()
 
     # -- what the iteration asks for ----------------------------------------------------------------------------------
@@ -119,10 +118,10 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         if point.lin is None:
             tensors = self._held_tensors()
             with torch.no_grad():
-                conditions = self._condition_rows(point.fields, tensors, which)
                 assert point.by_values is not None
-                point.lin = self._assemble(point.y, point.r, point.by_values, conditions, which)
+                point.lin = self._assemble(point.y, point.r, point.by_values, which)
                 if self._stitched is not None:
+                    conditions = self._condition_rows(point.fields, tensors, which)
                     by_fields = self._stitched.transposed(self._by_fields(point.r, point.by_values, conditions, which))
                     own = self._to_weights(by_fields, tensors, which) + self.ridge**2 * self._omega(point.y)
                     point.lin["gradient"] = self._add_interfaces(own, point.y, which)
@@ -146,24 +145,17 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         return out
 
     def _assemble(
-        self,
-        y: torch.Tensor,
-        r: torch.Tensor,
-        by_values: torch.Tensor,
-        conditions: torch.Tensor,
-        which: torch.Tensor,
+        self, y: torch.Tensor, r: torch.Tensor, by_values: torch.Tensor, which: torch.Tensor
     ) -> Linearisation:
         table, places = self.tensors[0].detach(), self._blocks(self._places, which)
-        fixed, weights = self._blocks(self._fixed_places, which), self._condition_coefficients(which)
         grams, gradients = [], []
         for p, sample in enumerate(self._sample(which).tolist()):
-            shared = table[sample : sample + 1]
-            gram, gradient = normal_equations(shared, places[p], by_values[p], r[p])
-            _, more = normal_equations(shared, fixed[p], weights[p], conditions[p])
+            gram, gradient = normal_equations(table[sample : sample + 1], places[p], by_values[p], r[p], trusted=True)
             grams.append(gram)
-            gradients.append(gradient + more)
+            gradients.append(gradient)
         blocks = self._shard.join(torch.stack(grams), self._sizes) + self._constant["blocks"][which]
-        own = torch.stack(gradients) + self.ridge**2 * self._omega(y)
+        fixed_gram, fixed_gradient = (value[which] for value in self._fixed)
+        own = torch.stack(gradients) + (fixed_gram @ self._omega(y).unsqueeze(-1)).squeeze(-1) + fixed_gradient
         lin = {
             "gradient": self._add_interfaces(own, y, which),
             "diagonal": blocks.diagonal(dim1=2, dim2=3).reshape(len(which), -1),
@@ -184,24 +176,33 @@ class ExpertSystem(ExpertRows, AbstractSystem):
             gradient = gradient.index_add(1, self._sides[0], pull).index_add(1, self._sides[1], pull, alpha=-1)
         return gradient.flatten(1)
 
+    def _fixed_rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """J^T J and J^T r at 0 of conditions and the ridge, of the blocks held: (p, held, n, n) and (p, held, n)."""
+        tensors = self._held_tensors()
+        which = torch.arange(self.problems, device=tensors[0].device)
+        fixed = self._conditions.index
+        places = self._entries.gather(1, fixed.mT.flatten(1)).reshape(fixed.mT.shape).mT
+        places, weights = self._blocks(places, which), self._condition_coefficients(which)
+        r = self._condition_rows(self._whole(self._base_fields(tensors, which)), tensors, which)
+        found = [
+            normal_equations(tensors[0][sample : sample + 1], places[p], weights[p], r[p])
+            for p, sample in enumerate(self._sample(which).tolist())
+        ]
+        gram, gradient = (torch.stack(values) for values in zip(*found, strict=True))
+        return gram + self.ridge**2 * torch.eye(self.size, dtype=gram.dtype, device=gram.device), gradient
+
     def _constant_grams(self) -> tuple[torch.Tensor, Linearisation]:
         """Per pair w^2 T^T T of its interface rows, shape (p, c, n, n), and J^T J of all linear rows."""
         table, n = self.tensors[0].detach(), self.size
-        which = torch.arange(self.problems, device=table.device)
-        fixed, weights = self._blocks(self._fixed_places, which), self._condition_coefficients(which)
-        none = torch.zeros_like(weights[..., 0])
-        grams = [
-            normal_equations(table[sample : sample + 1], fixed[p], weights[p], none[p])[0]
-            for p, sample in enumerate(self._sample(which).tolist())
-        ]
-        eye = torch.eye(n, dtype=none.dtype, device=none.device)
-        blocks = self._shard.join(torch.stack(grams), self._sizes) + self.ridge**2 * eye
-        pair_grams = none.new_zeros(self.problems, len(self.pairs), n, n)
+        blocks = self._shard.join(self._fixed[0], self._sizes)
+        if self._shard.size == 1:
+            blocks = blocks.clone()
+        pair_grams = table.new_zeros(self.problems, len(self.pairs), n, n)
         for c, place, weight in zip(self._mine, self._touching, self._touching_weight, strict=True):
             weighted = weight.unsqueeze(-1) * table.index_select(1, place)
             pair_grams[:, c] = weighted.mT @ weighted
         pair_grams = self._shard.total(pair_grams)
-        off = none.new_zeros(self.problems, len(self._distinct), n, n)
+        off = table.new_zeros(self.problems, len(self._distinct), n, n)
         for c, (a, b) in enumerate(self.pairs):
             blocks[:, a] += pair_grams[:, c]
             blocks[:, b] += pair_grams[:, c]
@@ -225,7 +226,7 @@ class ExpertSystem(ExpertRows, AbstractSystem):
             # r(u) = r(v) + r'(v) (u - v) with u = base + T omega, at omega = 0
             base = self._whole(self._base_fields(tensors, which))
             r += (by_values * (self._look_up(base, rows.index) - values)).sum(dim=-1)
-            lin = self._assemble(y, r, by_values, self._condition_rows(base, tensors, which), which)
+            lin = self._assemble(y, r, by_values, which)
             step = self.gram.solve(lin, y.new_full((len(which),), 1e-12), -lin["gradient"])
         return torch.where(step.isfinite(), step, 0.0)
 

@@ -6,6 +6,7 @@ A bridge is a `torch.autograd.Function` whose forward and backward launch kernel
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -89,3 +90,38 @@ def launch(
     device = wp.device_from_torch(on.device)
     stream = wp.stream_from_torch(torch.cuda.current_stream(on.device)) if on.is_cuda else None
     wp.launch(kernel, dim=dim, inputs=list(inputs), outputs=list(outputs), device=device, stream=stream)
+
+
+_commands: dict[tuple[Any, ...], wp.Launch] = {}
+
+
+def call(kernel: Any, dim: int, *arguments: torch.Tensor | float) -> None:
+    """As `launch`, at a tenth of the cost: recorded once for numbers and shapes, then pointed at other tensors.
+
+    Not for captures: a graph would keep the tensors' addresses.
+
+    Args:
+        kernel: The kernel.
+        dim: Number of threads; for 0 nothing is done.
+        arguments: All of the kernel's: contiguous tensors, whose trailing dimensions are taken up by the vectors and
+            matrices of its signature, and numbers. One tensor at least.
+    """
+    if not dim:
+        return
+    tensors = [(k, a) for k, a in enumerate(arguments) if isinstance(a, torch.Tensor)]
+    on = tensors[0][1].device
+    numbers = tuple(a.shape if isinstance(a, torch.Tensor) else a for a in arguments)
+    key = (kernel, dim, on, threading.get_ident(), numbers)
+    command = _commands.get(key)
+    if command is None:
+        types, device = [arg.type for arg in kernel.adj.args], wp.device_from_torch(on)
+        inputs = list(arguments)
+        for k, a in tensors:  # the address alone: a command holds no memory
+            shape = a.shape[: types[k].ndim]
+            inputs[k] = wp.array(ptr=a.data_ptr(), dtype=types[k].dtype, shape=shape, device=device, copy=False)
+        while len(_commands) >= 256:
+            _commands.pop(next(iter(_commands)))
+        command = _commands[key] = wp.launch(kernel, dim=dim, inputs=inputs, device=device, record_cmd=True)
+    for k, a in tensors:
+        command.params[k + 1].data = a.data_ptr()
+    command.launch(wp.stream_from_torch(torch.cuda.current_stream(on)) if on.type == "cuda" else None)

@@ -23,7 +23,6 @@ class _Lists:
     """Non-zeros of a mechanism as compressed rows, on one device and in one dtype."""
 
     kind: torch.Tensor
-    low: torch.Tensor
     troe: torch.Tensor
     nasa: torch.Tensor
     breaks: torch.Tensor
@@ -57,13 +56,12 @@ def _lists(kinetics: Kinetics, like: torch.Tensor) -> _Lists:
         def move(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
             return tuple(t.to(like.device, like.dtype if t.is_floating_point() else t.dtype) for t in rows)
 
-        dense = move((k.low, k.troe_parameters.clamp_max(1e35), k.nasa.contiguous(), k.breaks.clamp_max(1e35)))
+        dense = move((k.troe_parameters.clamp_max(1e35), k.nasa.contiguous(), k.breaks.clamp_max(1e35)))
         stored[key] = _Lists(
             kind.to(torch.int32).to(like.device),
             dense[0],
             dense[1],
             dense[2],
-            dense[3],
             move(_rows(torch.where(needs, k.efficiencies, 0.0))),
             move(_rows(k.rates.orders.detach())),
             move(_rows(torch.where(backwards, k.products, 0.0))),
@@ -111,14 +109,20 @@ def thermo(kinetics: Kinetics, T: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 
 def _progress(
-    kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, A: torch.Tensor, b: torch.Tensor, Ea: torch.Tensor
+    kinetics: Kinetics,
+    T: torch.Tensor,
+    C: torch.Tensor,
+    A: torch.Tensor,
+    b: torch.Tensor,
+    Ea: torch.Tensor,
+    low: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
     """Rates of progress and their derivatives; see the kernel."""
     lists, count = _lists(kinetics, T), len(A)
     _, h, s, _ = thermo(kinetics, T)
     shapes = [count, count, count, count, len(lists.forward[1]), len(lists.reverse[1])]
     out = tuple(T.new_empty(len(T), width) for width in shapes)
-    tensors = [T, C, h, s, A, b, Ea, lists.kind, lists.low, lists.troe, *lists.colliders, *lists.forward]
+    tensors = [T, C, h, s, A, b, Ea, lists.kind, low, lists.troe, *lists.colliders, *lists.forward]
     tensors += [*lists.reverse, *lists.change]
     inputs = [kinetics.smoothing, kinetics.p_ref, *(bridge.array(t.contiguous()) for t in tensors)]
     kernel = kernel_module.kernels(bridge.scalar(T)).progress
@@ -138,9 +142,15 @@ def _gather(kinetics: Kinetics, q: torch.Tensor) -> torch.Tensor:
 class _Production(torch.autograd.Function):
     @staticmethod
     def forward(
-        T: torch.Tensor, C: torch.Tensor, A: torch.Tensor, b: torch.Tensor, Ea: torch.Tensor, kinetics: Kinetics
+        T: torch.Tensor,
+        C: torch.Tensor,
+        A: torch.Tensor,
+        b: torch.Tensor,
+        Ea: torch.Tensor,
+        low: torch.Tensor,
+        kinetics: Kinetics,
     ) -> torch.Tensor:
-        return _gather(kinetics, _progress(kinetics, T, C, A, b, Ea)[0])
+        return _gather(kinetics, _progress(kinetics, T, C, A, b, Ea, low)[0])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -150,27 +160,33 @@ class _Production(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, w_bar: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        T, C, A, b, Ea = ctx.saved_tensors
+        T, C, A, b, Ea, low = ctx.saved_tensors
         lists = _lists(ctx.kinetics, T)
-        _, T_slope, k_slope, *slopes = _progress(ctx.kinetics, T, C, A, b, Ea)
+        q, T_slope, k_slope, *slopes = _progress(ctx.kinetics, T, C, A, b, Ea, low)
         q_bar, T_bar, C_bar = torch.empty_like(T_slope), torch.empty_like(T), torch.zeros_like(C)
         tensors = [w_bar.contiguous(), T_slope, *slopes, *lists.change, *lists.colliders]
         tensors += [*lists.forward[:2], *lists.reverse[:2]]
         kernel = kernel_module.kernels(bridge.scalar(T)).pull
         outputs = [bridge.array(t) for t in (q_bar, T_bar, C_bar)]
         bridge.launch(kernel, len(T), [bridge.array(t) for t in tensors], outputs, on=T)
-        of_k = (q_bar * k_slope).double()  # in ln k, per point, summed in float64
-        A_bar = of_k.sum(0) / A
-        b_bar = (of_k * T.log()[:, None]).sum(0)
-        Ea_bar = -(of_k / (gas_reference.R * T)[:, None]).sum(0)
+        of_high = _arrhenius(q_bar * k_slope, T, A)
+        of_low = _arrhenius(q_bar * (q - k_slope), T, low[:, 0])  # doubling both limits doubles q
         return (
             T_bar,  # T
             C_bar,  # C
-            A_bar.to(A.dtype),  # A
-            b_bar.to(b.dtype),  # b
-            Ea_bar.to(Ea.dtype),  # Ea
+            of_high[0].to(A.dtype),  # A
+            of_high[1].to(b.dtype),  # b
+            of_high[2].to(Ea.dtype),  # Ea
+            torch.stack(of_low, dim=1).to(low.dtype),  # low
             None,  # kinetics
         )
+
+
+def _arrhenius(of_log_k: torch.Tensor, T: torch.Tensor, A: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Derivatives in A, b and Ea, (R,) each, from those in ln k at every point, (n, R); summed in float64."""
+    of_log_k = of_log_k.double()
+    of_b, of_Ea = (of_log_k * T.log()[:, None]).sum(0), -(of_log_k / (gas_reference.R * T)[:, None]).sum(0)
+    return of_log_k.sum(0) / A, of_b, of_Ea
 
 
 def production(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: Rates | None = None) -> torch.Tensor:
@@ -180,7 +196,7 @@ def production(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: Rate
         kinetics: The mechanism.
         T: Temperatures [K], shape (n,), float32 or float64.
         C: Concentrations [mol/m^3], shape (n, K).
-        rates: A, b, Ea with gradients; None for the mechanism's.
+        rates: Rate parameters, all but the orders with gradients; None for the mechanism's.
 
     Raises:
         ValueError: A shape does not fit, T is not positive, or the orders are not the mechanism's.
@@ -190,7 +206,7 @@ def production(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: Rate
     _check(kinetics, T, C, rates)
     if bridge.backend("warp") == "reference":
         return gas_reference.production(kinetics, T, C, rates)
-    parameters = (t.to(T.device, T.dtype) for t in (rates.A, rates.b, rates.Ea))
+    parameters = (t.to(T.device, T.dtype) for t in (rates.A, rates.b, rates.Ea, rates.low))
     return _Production.apply(T, C, *parameters, kinetics)
 
 
@@ -201,14 +217,13 @@ def production_jacobian(
 
     Arguments and errors as for `production`.
     """
-    rates = rates or kinetics.rates
-    rates = Rates(*(value.detach() for value in (rates.A, rates.b, rates.Ea, rates.orders)))
+    rates = (rates or kinetics.rates).detached()
     T, C = T.detach(), C.detach()
     _check(kinetics, T, C, None)
     fixed = torch.equal(rates.orders, kinetics.rates.orders)
     if bridge.backend("warp") == "reference" or not fixed:
         return gas_reference.production_jacobian(kinetics, T, C, rates)
-    parameters = (t.to(T.device, T.dtype) for t in (rates.A, rates.b, rates.Ea))
+    parameters = (t.to(T.device, T.dtype) for t in (rates.A, rates.b, rates.Ea, rates.low))
     q, T_slope, _, *slopes = _progress(kinetics, T, C, *parameters)
     lists, count = _lists(kinetics, T), kinetics.nasa.shape[0]
     of_T, of_C = T.new_empty(len(T), count), T.new_zeros(len(T), count, count)

@@ -19,12 +19,27 @@ class Rates:
         b: Temperature exponents, shape (R,).
         Ea: Activation energies [J/mol], shape (R,).
         orders: Exponents of the concentrations in the forward rate, shape (R, K).
+        A_low: Pre-exponential factors of the low-pressure limits (1 where there is none), shape (R,).
+        b_low: Their temperature exponents, shape (R,).
+        Ea_low: Their activation energies [J/mol], shape (R,).
     """
 
     A: torch.Tensor
     b: torch.Tensor
     Ea: torch.Tensor
     orders: torch.Tensor
+    A_low: torch.Tensor
+    b_low: torch.Tensor
+    Ea_low: torch.Tensor
+
+    @property
+    def low(self) -> torch.Tensor:
+        """A, b, Ea of the low-pressure limits, shape (R, 3)."""
+        return torch.stack((self.A_low, self.b_low, self.Ea_low), dim=1)
+
+    def detached(self) -> "Rates":
+        """The same without gradients."""
+        return Rates(*(getattr(self, field.name).detach() for field in dataclasses.fields(self)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,7 +57,6 @@ class Kinetics:
         third_body: Which are multiplied with the concentration of colliders; bool (R,).
         falloff: Which fall off to a low-pressure limit; bool (R,).
         efficiencies: Of the colliders, shape (R, K).
-        low: A, b, Ea of the low-pressure limits, shape (R, 3).
         troe: Which fall-offs are Troe's; bool (R,).
         troe_parameters: a, T3, T1, T2 [K], shape (R, 4); T2 = inf where there is none.
         smoothing: Concentrations [mol/m^3] below which a power of fractional order goes to zero linearly.
@@ -58,7 +72,6 @@ class Kinetics:
     third_body: torch.Tensor
     falloff: torch.Tensor
     efficiencies: torch.Tensor
-    low: torch.Tensor
     troe: torch.Tensor
     troe_parameters: torch.Tensor
     smoothing: float = 0.0
@@ -138,7 +151,7 @@ def rate_constants(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: 
     if not bool(kinetics.falloff.any()):
         return k
     some = torch.nonzero(kinetics.falloff)[:, 0]
-    A, b, Ea = kinetics.low[some].unbind(1)
+    A, b, Ea = rates.low[some].unbind(1)
     low = A * torch.exp(b * log_T - Ea * inverse)
     reduced = low * colliders[..., some].clamp_min(0.0) / k[..., some]
     return k.index_copy(-1, some, k[..., some] * reduced / (1 + reduced) * _troe(kinetics, T, reduced, some))

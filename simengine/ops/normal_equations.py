@@ -13,7 +13,7 @@ from simengine.ops.normal_equations_reference import normal_equations as referen
 # More columns than this, and kernels that unroll over them take long to compile.
 MAX_COLUMNS = 64
 _STRETCH = 64  # rows per thread of CUDA
-_CHUNK = 4096  # rows of J that exist at a time on a CPU
+_CHUNK = 2**17  # numbers of J that exist at a time on a CPU
 
 
 class _NormalEquations(torch.autograd.Function):
@@ -98,10 +98,11 @@ def _multiplied(
     kernel, vec = kernel_module.kernels(scalar, n).rows, wp.types.vector(n, scalar)
     size, separate, *arrays, _ = _arrays(table, index, coefficient, residual)
     gram, gradient = table.new_zeros(p, n, n), table.new_zeros(p, n)
-    chunk = table.new_empty(min(_CHUNK, m), n)
+    most = min(_CHUNK // n, m)
+    chunk = table.new_empty(most, n)
     for k in range(p):
-        for first in range(0, m, _CHUNK):
-            r = residual[k, first : first + _CHUNK]
+        for first in range(0, m, most):
+            r = residual[k, first : first + most]
             j = chunk[: len(r)]
             bridge.launch(kernel, len(r), [k, k * separate, first, size, *arrays], [bridge.array(j, vec)], on=table)
             gram[k].addmm_(j.mT, j)
@@ -145,7 +146,12 @@ class _Gathered(torch.autograd.Function):
 
 
 def normal_equations(
-    table: torch.Tensor, index: torch.Tensor, coefficient: torch.Tensor, residual: torch.Tensor
+    table: torch.Tensor,
+    index: torch.Tensor,
+    coefficient: torch.Tensor,
+    residual: torch.Tensor,
+    *,
+    trusted: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Normal matrix and right-hand side of problems whose Jacobian rows are J_i = sum_a coefficient_ia table[index_ia].
 
@@ -157,6 +163,7 @@ def normal_equations(
         index: Entries of the table that a row combines, int64, shape (p, m, s).
         coefficient: Their weights, shape (p, m, s).
         residual: Shape (p, m).
+        trusted: The index is known to lie within the table, and is not looked through again.
 
     Returns:
         J^T J, shape (p, n, n), and J^T r, shape (p, n).
@@ -181,9 +188,10 @@ def normal_equations(
         )
     if index.numel() == 0:
         return table.new_zeros(len(index), table.shape[2], table.shape[2]), table.new_zeros(len(index), table.shape[2])
-    low, high = torch.aminmax(index)
-    if int(low) < 0 or int(high) >= table.shape[1]:
-        raise ValueError(f"index: expected entries from 0 to {table.shape[1] - 1}, got {int(low)} to {int(high)}")
+    if not trusted:
+        low, high = torch.aminmax(index)
+        if int(low) < 0 or int(high) >= table.shape[1]:
+            raise ValueError(f"index: expected entries from 0 to {table.shape[1] - 1}, got {int(low)} to {int(high)}")
     if bridge.backend("warp", on=table) == "reference":
         return reference(table, index, coefficient, residual)
     if table.shape[2] <= MAX_COLUMNS:

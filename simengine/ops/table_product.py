@@ -9,7 +9,7 @@ import warp as wp
 from simengine.kernels import table_product as kernel_module
 from simengine.ops import bridge, table_product_reference
 
-_STRETCH = 4096  # entries summed per thread
+_STRETCH = 4096  # entries per thread
 
 
 class _Products(torch.autograd.Function):
@@ -20,9 +20,10 @@ class _Products(torch.autograd.Function):
         lanes = math.gcd(n, kernel_module.LANES)
         packed = [t.unflatten(2, (n // lanes, lanes)) for t in (_rows(table), omega.contiguous())]
         rows, weights = (bridge.array(t, wp.types.vector(lanes, scalar)) for t in packed)
-        inputs = [rows, bridge.array(entries), bridge.array(sample), weights]
+        count, stretch = entries.shape[1], 1 if table.is_cuda else _STRETCH
+        inputs = [stretch, count, rows, bridge.array(entries), bridge.array(sample), weights]
         kernel = kernel_module.kernels(scalar, n).products
-        bridge.launch(kernel, fields.shape, inputs, [bridge.array(fields)], on=table)
+        bridge.launch(kernel, (*fields.shape[:2], -(-count // stretch)), inputs, [bridge.array(fields)], on=table)
         return fields
 
     @staticmethod
