@@ -22,7 +22,7 @@ from simengine.flame.mechanism import Mechanism, MechanismError
 from simengine.flame.units import R
 
 AIR = {"O2": 1.0, "N2": 3.76}
-RATES = ("A", "b", "Ea", "orders")
+RATES = tuple(field.name for field in dataclasses.fields(RateParameters))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +100,13 @@ class AbstractDetailedFlame(AbstractFlame):
         phi: Its equivalence ratio, () or (b,).
         p: Pressure [Pa], () or (b,).
         T_in: Temperature of the fresh gas [K], () or (b,).
-        A: Pre-exponential factors, (R,) as in `Reactions`; None for the mechanism's, as the next three.
+        A: Pre-exponential factors, (R,) as in `Reactions`; None for the mechanism's, as the next six.
         b: Temperature exponents.
         Ea: Activation energies [J/mol].
         orders: Exponents of the concentrations, (R, K).
+        A_low: Pre-exponential factors of the low-pressure limits, (R,), as the next two.
+        b_low: Their temperature exponents.
+        Ea_low: Their activation energies [J/mol].
         lam_factor: Multiplies the conductivity; ().
         D_factor: Multiplies the diffusivity of each species; (K,).
     """
@@ -117,6 +120,9 @@ class AbstractDetailedFlame(AbstractFlame):
     b: torch.Tensor | None = None
     Ea: torch.Tensor | None = None
     orders: torch.Tensor | None = None
+    A_low: torch.Tensor | None = None
+    b_low: torch.Tensor | None = None
+    Ea_low: torch.Tensor | None = None
     lam_factor: torch.Tensor | None = None
     D_factor: torch.Tensor | None = None
 

@@ -196,7 +196,7 @@ class FieldNetwork:
         return theta[start:end].reshape(f, self.width), theta[end : end + f]
 
     def fields(self, theta: torch.Tensor, p: Points) -> tuple[torch.Tensor, torch.Tensor]:
-        """y and y' at points, (n, m) each."""
+        """Y and y' at points, (n, m) each."""
         (t, dt, v), (A, b) = self._units(theta, p.x), self._outer(theta)
         y, dy = self._complete(t @ A.T + b, (dt * v) @ A.T, p)
         return p.base[0] + y, p.base[1] + dy

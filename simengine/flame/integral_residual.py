@@ -2,9 +2,9 @@
 
     0 = F(x) - F(x_0) + int S dx  up to every face x,
 
-with three Gauss points a cell. This needs first derivatives only, conserves what flows, and measures an error by the flux
-it makes: by cells or by points the same training stalls at errors of 1 % and more. The Jacobian is that of the flame's
-own local Jacobians and the network's tangents, so no derivative is nested.
+with three Gauss points a cell. This needs first derivatives only, conserves what flows, and measures an error by the
+flux it makes: by cells or by points the same training stalls at errors of 1 % and more. The Jacobian is that of the
+flame's own local Jacobians and the network's tangents, so no derivative is nested.
 """
 
 import math

@@ -190,12 +190,20 @@ class AbstractTrainer(abc.ABC):
         return self.gain < 0.02 and (self.data is None or self.weight == LAST_WEIGHT)
 
     def covariance(self) -> torch.Tensor:
-        """Of zeta and the logarithms of the sought parameters, given the noise of the data; (1 + p, 1 + p)."""
-        _, j = self.linearise()
+        """Of zeta and the logarithms of the sought parameters, given the noise of the data; (1 + p, 1 + p).
+
+        The equations count as exact beside the data: what the weights can take up is taken from the columns of the
+        Jacobian, and what is left is what the data say.
+        """
+        if self.data is None:
+            raise ValueError("data: there are none, so they have no noise; train with data")
+        exact = 1e-5
+        _, j = self.linearised_physics()
+        j = torch.cat((j, exact * by_autograd(self.misfit, self.theta)[1]))
         weights, rest = j[:, : self.num_weights], j[:, self.num_weights :]
-        explained = torch.linalg.lstsq(weights, rest, rcond=1e-10, driver="gelsd").solution
+        explained = torch.linalg.lstsq(weights, rest, rcond=1e-12, driver="gelsd").solution
         left = rest - weights @ explained
-        return self.weight**2 * torch.linalg.pinv(left.T @ left, hermitian=True)
+        return exact**2 * torch.linalg.pinv(left.T @ left, hermitian=True)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything the next step depends on."""
