@@ -1,5 +1,7 @@
 """Flames on adaptive grids: exact Jacobians, second-order accuracy, criteria, detailed mechanisms, gradients."""
 
+import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,13 @@ from simengine.flame.equations import AbstractFlame, local_jacobian
 from simengine.flame.equilibrium import equilibrium
 from simengine.flame.free import FreeFlame
 from simengine.flame.gas import Gas
+from simengine.flame.grid import GridMesh, GridProblem
 from simengine.flame.mechanism_yaml import load_mechanism
 from simengine.flame.refine import RefineCriteria
 from simengine.flame.simplified import SimplifiedFlame
-from simengine.flame.solver import GridSolver
+from simengine.flame.solver import FlameSolution, GridSolver
+from simengine.flame.upwind import UpwindProblem
+from simengine.solve.newton import newton
 
 METHANE = Mixture({"CH4": 1.0})
 
@@ -136,6 +141,81 @@ def test_implicit_gradients_against_differences(gas: Gas) -> None:
         slope = (leaves[key].grad * leaves[key].detach()).reshape(-1)
         index = gas.mechanism.index(entry) if entry and not entry.isdigit() else 0
         assert float(slope[index]) == pytest.approx((logs[0] - logs[1]) / 2e-4, abs=2e-6), name
+
+
+def test_speed_and_fields_have_gradients_to_every_rate_constant() -> None:
+    gas = _cantera_gas("h2o2")
+    base = _free(gas, 1.0, "H2")
+    solver = dataclasses.replace(GridSolver(tolerance=1e-10).set_refine_criteria(slope=0.3, curve=0.6), first=2)
+    start = solver.solve(base).value
+    at = _t([-1e-4, 1e-4, 4e-4])
+
+    def figures(found: FlameSolution) -> torch.Tensor:
+        fields = found.at(at)[0]
+        hydrogen, hydroxyl = (1 + gas.mechanism.index(name) for name in ("H", "OH"))
+        return torch.cat((found.eigenvalue.log(), fields[:, 0].log(), fields[:, [hydrogen, hydroxyl]].flatten() * 100))
+
+    names = ("A", "b", "Ea", "A_low", "b_low", "Ea_low")
+    leaves = {name: base.parameter(name).clone().requires_grad_() for name in names}
+    values = figures(solver.solve(base.replace(**leaves), start=start).value)
+    rows = [torch.autograd.grad(value, list(leaves.values()), retain_graph=True) for value in values]
+    falloff = gas.kinetics.falloff.nonzero()[:, 0].tolist()
+    wanted = [("A", r) for r in range(len(base.A))] + [(name, r) for name in names for r in (3, *falloff)]
+    for name, r in wanted:
+        if name.endswith("_low") and r not in falloff:
+            continue
+        # relative steps of 1e-4 of the rate constant at 1500 K in any of its three parameters
+        h = {"A": float(base.parameter(name)[r]), "b": 1 / math.log(1500.0), "E": 8.3145 * 1500.0}[name[0]] * 1e-4
+        moved = []
+        for sign in (1, -1):
+            changed = base.parameter(name).clone()
+            changed[r] += sign * h
+            found = solver.solve(base.replace(**{name: changed}), start=start).value
+            assert found.state.shape == start.state.shape
+            moved.append(figures(found))
+        slopes = torch.stack([row[names.index(name)][r] for row in rows]) * h / 1e-4
+        # central differences: h^2 times third derivatives of order 10 to 100
+        assert torch.allclose(slopes, (moved[0] - moved[1]) / 2e-4, rtol=1e-6, atol=1e-6), (name, r)
+
+
+def test_upwind_convection_is_canteras() -> None:
+    cantera = pytest.importorskip("cantera")
+    solution = cantera.Solution("h2o2.yaml")
+    solution.set_equivalence_ratio(1.0, "H2:1", "O2:1, N2:3.76")
+    solution.TP = 300.0, 101325.0
+    other = cantera.FreeFlame(solution, width=0.03)
+    other.transport_model = "mixture-averaged"
+    other.set_refine_criteria(ratio=3, slope=0.06, curve=0.12)
+    other.solve(0, auto=True)
+    flame = _free(_cantera_gas("h2o2"), 1.0, "H2")
+    same = GridSolver(convection="upwind").set_refine_criteria(slope=0.06, curve=0.12).solve(flame).value
+    assert float(flame.flame_speed(same.eigenvalue)) == pytest.approx(float(other.velocity[0]), rel=5e-4)
+    # On its very points, and with the default scheme below it by its error of first order.
+    k = int(np.argmin(np.abs(other.T - flame.T_fix)))
+    flame = dataclasses.replace(flame, T_fix=float(other.T[k]))
+    mesh = GridMesh(torch.tensor(other.grid - other.grid[k])[None], k)
+    y = torch.cat((torch.tensor(other.T)[:, None], torch.tensor(other.Y.T.copy())), dim=1)[None, None]
+    speeds, z = [], float(other.velocity[0]) * flame.rho_in
+    for kind in (UpwindProblem, GridProblem):
+        problem = kind(flame, mesh).near(y, z)
+        found = newton(problem, problem.pack(y, z), throw=True).value
+        speeds.append(float(flame.flame_speed(found[:, 0, -1])) / float(other.velocity[0]))
+    assert speeds[0] == pytest.approx(1.0, abs=1e-3) and 0.995 < speeds[1] < 0.998
+
+
+def test_upwind_jacobian_is_the_derivative_of_the_residual(gas: Gas) -> None:
+    for flame in (_free(gas, 1.0), _counterflow(gas, 0.8)):
+        solver = GridSolver(first=1, convection="upwind")
+        edges = solver.first_edges(flame)
+        problem = solver.problem(flame, edges, solver.anchor(flame, edges))
+        guess = flame.guess(problem.mesh.x)
+        problem = problem.near(*guess)
+        assert isinstance(problem, UpwindProblem)
+        state = problem.pack(*guess)
+        full = torch.autograd.functional.jacobian(problem.residual, state)[0, :, :, 0]
+        blocks = problem.linearise(state)[1].dense()[0]
+        full = full.reshape(blocks.shape)
+        assert float(((full - blocks).abs() / full.abs().amax(1, keepdim=True)).max()) < 1e-11
 
 
 def test_criteria_add_keep_and_remove_points() -> None:
