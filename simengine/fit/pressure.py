@@ -154,8 +154,9 @@ class PressureTraining(AbstractTraining):
         motion = self.motions[number]
         if start == 0:
             n, size = motion.x.shape[1], len(pressure)
-            shapes = {"C": (n, 3, 3), "v": (n,), "dC": (n, 3, 3, size), "dv": (n, size)}
-            self._state |= {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+            # each a value, then its derivatives in the coefficients
+            self._state["C"] = torch.zeros(n, 3, 3, 1 + size, dtype=torch.float64)
+            self._state["v"] = torch.zeros(n, 1 + size, dtype=torch.float64)
         end = min(start + self.stretch, len(motion))
         total = sum(self._follow(pressure, motion, k) for k in range(start, end))
         self.missed += total / (end - start)
@@ -170,38 +171,34 @@ class PressureTraining(AbstractTraining):
         moves = (places[1:] - places[:-1]) / dt
         before, after = (motion.v[0].cpu().double() if k == 0 else moves[0]), moves[-1]
         at = Transfers(self.model, motion.x[k].cpu().double())
-        columns, bends = pressure.columns(s["v"])
+        columns, bends = pressure.columns(s["v"][:, 0])
         coefficients = pressure.coefficients()
-        tau = columns @ coefficients
         n, size = columns.shape
-        # to the grid and back
-        eye = torch.eye(3, dtype=torch.float64)
-        spread = at.mass[..., None] * s["C"] - dt * scale * at.volume[..., None] * tau[:, None, None] * eye
-        momentum = at.gather.T @ (at.mass * before).numpy()
-        momentum += sum(arms @ spread[:, :, a].numpy() for a, arms in enumerate(at.spread_arms))
-        nodal = momentum / at.nodal_mass + np.array(grid.gravity) * dt
+        # value and derivatives together: to the grid,
+        tau = (bends @ coefficients)[:, None] * s["v"]
+        tau[:, 0] = columns @ coefficients
+        tau[:, 1:] += columns
+        spread = at.mass[..., None, None] * s["C"]
+        spread.diagonal(dim1=1, dim2=2).sub_((dt * scale * at.volume * tau)[..., None])
+        sides = [spread[:, :, a].reshape(n, -1).numpy() for a in range(3)]
+        nodal = sum(arms @ side for arms, side in zip(at.spread_arms, sides, strict=True)) / at.nodal_mass
+        nodal = nodal.reshape(len(at.nodes), 3, 1 + size)
+        nodal[..., 0] += at.gather.T @ (at.mass * before).numpy() / at.nodal_mass + np.array(grid.gravity) * dt
+        # against the walls,
         low, high = grid.thickness, np.array(grid.size) - grid.thickness
-        free = ~(((at.nodes < low) & (nodal < 0)) | ((at.nodes > high) & (nodal > 0)))
-        nodal *= free
-        left = after - torch.from_numpy(at.gather @ nodal)
-        C = scale * torch.from_numpy(np.stack([arms.T @ nodal for arms in at.spread_arms], axis=2))
-        growth = eye + dt * C
-        # the same for the derivatives
-        spread_of = at.mass[:, :, None, None] * s["dC"]
-        pushed = -dt * scale * at.volume * (columns + (bends @ coefficients)[:, None] * s["dv"])
-        for a in range(3):
-            spread_of[:, a, a] += pushed
-        flat = sum(
-            arms @ spread_of[:, :, a].reshape(n, 3 * size).numpy() for a, arms in enumerate(at.spread_arms)
-        )  # (nodes, 3 k)
-        nodal_of = ((flat / at.nodal_mass).reshape(-1, 3, size) * free[:, :, None]).reshape(-1, 3 * size)
-        rows = torch.from_numpy(at.gather @ nodal_of).view(3 * n, size)
-        parts = [torch.from_numpy(arms.T @ nodal_of).view(n, 3, size) for arms in at.spread_arms]
-        s["C"], s["dC"] = C, scale * torch.stack(parts, dim=2)
-        s["v"] = s["v"] + torch.linalg.det(growth).log()
-        s["dv"] = s["dv"] + dt * torch.einsum("nab,nbak->nk", torch.linalg.inv(growth), s["dC"])
-        s["G"] = s["G"] + rows.T @ rows
-        s["g"] = s["g"] + rows.T @ left.flatten()
+        stopped = ((at.nodes < low) & (nodal[..., 0] < 0)) | ((at.nodes > high) & (nodal[..., 0] > 0))
+        nodal[stopped] = 0.0
+        # and back
+        nodal = nodal.reshape(len(at.nodes), -1)
+        u = torch.from_numpy(at.gather @ nodal).view(n, 3, 1 + size)
+        C = [torch.from_numpy(arms.T @ nodal).view(n, 3, 1 + size) for arms in at.spread_arms]
+        s["C"] = scale * torch.stack(C, dim=2)
+        growth = torch.eye(3, dtype=torch.float64) + dt * s["C"][..., 0]
+        rates = dt * torch.einsum("nab,nbak->nk", torch.linalg.inv(growth), s["C"])
+        rates[:, 0] = torch.linalg.det(growth).log()
+        s["v"] = s["v"] + rates
+        left, rows = (after - u[..., 0]).flatten(), u[..., 1:].reshape(3 * n, size)
+        s["G"], s["g"] = s["G"] + rows.T @ rows, s["g"] + rows.T @ left
         if (k + 1) % self.every == 0 or k + 1 == len(motion):
             self._correct(pressure, coefficients)
         return float(left.square().mean())
@@ -220,15 +217,15 @@ class PressureTraining(AbstractTraining):
         )
         change = pressure.coefficients() - coefficients
         s["g"] = s["g"] - s["G"] @ change
-        s["v"] = s["v"] + s["dv"] @ change
-        s["C"] = s["C"] + s["dC"] @ change
+        for name in ("C", "v"):
+            s[name][..., 0] += s[name][..., 1:] @ change
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The law, what has been seen, and the hidden state with its derivatives."""
         laws = {f"energy.{name}": value.clone() for name, value in self.energy.state_dict().items()}
         flow = {f"flow.{name}": value.clone() for name, value in self.flow.state_dict().items()}
         place = torch.tensor([self.iteration, self.missed], dtype=torch.float64)
-        return {**laws, **flow, **self._state, "place": place}
+        return {**laws, **flow, **{k: v.clone() for k, v in self._state.items()}, "place": place}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
@@ -236,4 +233,4 @@ class PressureTraining(AbstractTraining):
         self.iteration = int(iteration)
         for prefix, law in (("energy.", self.energy), ("flow.", self.flow)):
             law.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._state = {name: state[name] for name in ("G", "g", "C", "v", "dC", "dv") if name in state}
+        self._state = {name: state[name] for name in ("G", "g", "C", "v") if name in state}
