@@ -30,7 +30,7 @@ def kernels(real):
     f = matrix_functions(real)
     module, vec3, mat33 = cpu_module(f"simengine_laws_{real.__name__}", 4), f.vec3, f.mat33
     svd, rotation, rotation_adjoint, cofactor = f.svd, f.rotation, f.rotation_adjoint, f.cofactor
-    log_difference, ratio = f.log_difference, f.ratio
+    strain_adjoint = f.strain_adjoint
     one, two, half = real(1.0), real(2.0), real(0.5)
     s_min, J_min = real(0.01), real(0.1)
 
@@ -41,14 +41,6 @@ def kernels(real):
     @wp.func(module=module)
     def symmetric(a: mat33):
         return (a + wp.transpose(a)) * half
-
-    @wp.func(module=module)
-    def difference(a: real, b: real, ca: real, cb: real):
-        # (log ca - log cb) / (a^2 - b^2), where c is s but for the limit s_min
-        out = log_difference(ca, cb) / (ca + cb)
-        if ca != a or cb != b:
-            out = ratio(wp.log(ca) - wp.log(cb), a * a - b * b)
-        return out
 
     @wp.kernel(module=module, enable_backward=False)
     def stress(
@@ -129,20 +121,7 @@ def kernels(real):
             G = wp.transpose(U) * T * U
             mu_bar = two * (e[0] * G[0, 0] + e[1] * G[1, 1] + e[2] * G[2, 2])
             lam_bar = (e[0] + e[1] + e[2]) * trace
-            d = vec3()
-            for j in range(3):
-                if s[j] > s_min:
-                    d[j] = (two * mu * G[j, j] + lam * trace) / s[j]
-            # d tau_ij = k_ij (dF_ij s_j + s_i dF_ji) in the frames of U, V; k = (t_i - t_j) / (s_i^2 - s_j^2)
-            k01 = two * difference(s[0], s[1], c[0], c[1]) * two * mu * G[0, 1]
-            k02 = two * difference(s[0], s[2], c[0], c[2]) * two * mu * G[0, 2]
-            k12 = two * difference(s[1], s[2], c[1], c[2]) * two * mu * G[1, 2]
-            hat = mat33(
-                d[0], k01 * s[1], k02 * s[2],
-                k01 * s[0], d[1], k12 * s[2],
-                k02 * s[0], k12 * s[1], d[2],
-            )  # fmt: skip
-            F_bar = U * hat * wp.transpose(V)
+            F_bar = strain_adjoint(U, s, V, G * (two * mu) + spherical(lam * trace), s_min)
         else:
             J = wp.determinant(Fp)
             J_bar = real(0.0)

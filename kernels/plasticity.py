@@ -36,7 +36,7 @@ def kernels(real):
     f = matrix_functions(real)
     module, vec3, mat33 = cpu_module(f"simengine_laws_{real.__name__}", 4), f.vec3, f.mat33
     svd, cofactor = f.svd, f.cofactor
-    log_difference, exp_difference, ratio = f.log_difference, f.exp_difference, f.ratio
+    exp_apart, map_adjoint, ratio = f.exp_apart, f.map_adjoint, f.ratio
     zero, one, two, third = real(0.0), real(1.0), real(2.0), real(1.0 / 3.0)
     s_min, J_min, tiny = real(0.05), real(1e-6), real(1e-12)
     settled = real(1e-14) if real == wp.float64 else real(1e-7)
@@ -322,27 +322,8 @@ def kernels(real):
                     if s[j] > s_min:
                         value = (across[j] + mean_bar * third) / s[j]
                     diagonal[j] = value
-                for k in range(3):
-                    i = (k + 1) % 3
-                    j = (k + 2) % 3
-                    value = exp_difference(new_e[i], new_e[j]) * r
-                    if s[i] > s_min and s[j] > s_min:
-                        value = value * log_difference(s[i], s[j])
-                    else:
-                        value = value * ratio(e[i] - e[j], s[i] - s[j])
-                    apart[k] = value
+                apart = exp_apart(s, e, new_e, r, s_min)
         if changed:
-            hat = wp.diag(diagonal)
-            for k in range(3):
-                i = (k + 1) % 3
-                j = (k + 2) % 3
-                plus = real(0.5) * apart[k] * (G[i, j] + G[j, i])
-                minus = zero
-                together = s[i] + s[j]
-                if wp.abs(together) > real(1e-6):
-                    minus = real(0.5) * (g[i] + g[j]) / together * (G[i, j] - G[j, i])
-                hat[i, j] = plus + minus
-                hat[j, i] = plus - minus
-            F_bar[p] = U * hat * wp.transpose(V)
+            F_bar[p] = map_adjoint(U, s, V, G, g, diagonal, apart)
 
     return SimpleNamespace(return_map=return_map, return_map_adjoint=return_map_adjoint)

@@ -204,12 +204,70 @@ def functions(real):
         return (wp.exp(a) - wp.exp(b)) / (a - b)
 
     @wp.func(module=module)
+    def map_adjoint(U: mat33, s: vec3, V: mat33, G: mat33, g: vec3, diagonal: vec3, apart: vec3):
+        # F_bar of U diag(g(s)) V^T from G = U^T bar V, the cotangent of s and (g_i - g_j) / (s_i - s_j), at the third k
+        hat = wp.diag(diagonal)
+        for k in range(3):
+            i = (k + 1) % 3
+            j = (k + 2) % 3
+            plus = real(0.5) * apart[k] * (G[i, j] + G[j, i])
+            minus = real(0.0)
+            together = s[i] + s[j]
+            if wp.abs(together) > real(1e-6):
+                minus = real(0.5) * (g[i] + g[j]) / together * (G[i, j] - G[j, i])
+            hat[i, j] = plus + minus
+            hat[j, i] = plus - minus
+        return U * hat * wp.transpose(V)
+
+    @wp.func(module=module)
     def ratio(a: real, b: real):
         # a / b, 0 where b vanishes
         c = real(0.0)
         if wp.abs(b) > real(tiny):
             c = a / b
         return c
+
+    @wp.func(module=module)
+    def log_over_squares(a: real, b: real, ca: real, cb: real):
+        # (log ca - log cb) / (a^2 - b^2), where c is a or b but for a lower limit
+        out = log_difference(ca, cb) / (ca + cb)
+        if ca != a or cb != b:
+            out = ratio(wp.log(ca) - wp.log(cb), a * a - b * b)
+        return out
+
+    @wp.func(module=module)
+    def exp_apart(s: vec3, e: vec3, h: vec3, r: real, low: real):
+        # (exp h_i - exp h_j) / (s_i - s_j) for (1, 2), (0, 2), (0, 1), h = r e + constant, e = log max(s, low)
+        apart = vec3()
+        for k in range(3):
+            i = (k + 1) % 3
+            j = (k + 2) % 3
+            value = exp_difference(h[i], h[j]) * r
+            if s[i] > low and s[j] > low:
+                value = value * log_difference(s[i], s[j])
+            else:
+                value = value * ratio(e[i] - e[j], s[i] - s[j])
+            apart[k] = value
+        return apart
+
+    @wp.func(module=module)
+    def strain_adjoint(U: mat33, s: vec3, V: mat33, G: mat33, low: real):
+        # F_bar of H = U diag(log max(s, low)) U^T from G = U^T H_bar U, symmetric
+        c = vec3(wp.max(s[0], low), wp.max(s[1], low), wp.max(s[2], low))
+        d = vec3()
+        for j in range(3):
+            if s[j] > low:
+                d[j] = G[j, j] / s[j]
+        # dH_ij = k_ij (dF_ij s_j + s_i dF_ji) in the frames of U, V; k = (log s_i - log s_j) / (s_i^2 - s_j^2)
+        k01 = real(2.0) * log_over_squares(s[0], s[1], c[0], c[1]) * G[0, 1]
+        k02 = real(2.0) * log_over_squares(s[0], s[2], c[0], c[2]) * G[0, 2]
+        k12 = real(2.0) * log_over_squares(s[1], s[2], c[1], c[2]) * G[1, 2]
+        hat = mat33(
+            d[0], k01 * s[1], k02 * s[2],
+            k01 * s[0], d[1], k12 * s[2],
+            k02 * s[0], k12 * s[1], d[2],
+        )  # fmt: skip
+        return U * hat * wp.transpose(V)
 
     return SimpleNamespace(**{k: v for k, v in locals().items() if k not in ("tiny", "eps", "settled", "real")})
 

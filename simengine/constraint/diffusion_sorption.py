@@ -134,7 +134,11 @@ class DiffusionSorption(AbstractFamily):
         r = source * -diffusivity
         for place in range(6):
             r.addcmul_(slopes[..., place], values[..., place])
-        for place, sign in ((1, -1), (4, 1)):  # theta = u + sorbed u, theta' = 1 + sorbed (n - (n - 1) smoothing^2/square)
+        for place, sign in (
+            (1, -1),
+            (4, 1),
+        ):
+            # theta = u + sorbed u, and theta' = 1 + sorbed (n - (n - 1) smoothing^2/square)
             u, slope = values[..., place], slopes[..., place]
             square = u.square().add_(self.smoothing**2)
             sorbed = self._slackening(square).mul_(self.sorption_capacity * k)

@@ -87,21 +87,20 @@ class HardConstraint(nn.Module):
                 raise ValueError(f"counts: expected one number per axis of the grid {pde.shape}, got {list(counts)}")
             cuts = [uniform_cuts(size, count) for size, count in zip(pde.shape, counts, strict=True)]
         self.pde = pde
-        self.blocks: Blocks = decompose(
-            pde,
-            cuts,
-            rows_per_block=rows_per_block,
-            generator=torch.Generator().manual_seed(seed),
-            periodic=periodic,
-            overlap=overlap,
-            blend=blend,
-        )
+
+        def dealt(cuts: Sequence[Sequence[int]], **options: Any) -> Blocks:
+            generator = torch.Generator().manual_seed(seed)
+            return decompose(pde, cuts, rows_per_block=rows_per_block, generator=generator, **options)
+
+        self.blocks: Blocks = dealt(cuts, periodic=periodic, overlap=overlap, blend=blend)
         self.shard = Shard(group)
         if self.shard.size > self.blocks.num_blocks:
             raise ValueError(
                 f"group: {self.shard.size} processes for {self.blocks.num_blocks} experts; use as many at most"
             )
         self.coupled = coupled and self.blocks.num_blocks > 1
+        needs_field = self.coupled and len(pde.of_the_stitched_field) > 0
+        self._whole: Blocks | None = dealt([(0, size) for size in pde.shape]) if needs_field else None
         self.options = {"condition_weight": condition_weight, "interface_weight": interface_weight, "ridge": ridge}
         self.solver = solver or LevenbergMarquardt(tolerance=1e-8, max_iterations=50)
         self.adjoint = adjoint or ImplicitAdjoint()
@@ -121,7 +120,8 @@ class HardConstraint(nn.Module):
             basis: Basis functions on the grid, float64, shape (samples, *shape, n), from any backbone.
             parameters: What `pde` calls parameters, each of shape (samples, ...).
             base: What is added to the combination, shape (samples, *shape), such as the initial field; 0 if None.
-            start: Weights to start from, shape (samples, K, n); None for one linear step.
+            start: Weights to start from, shape (samples, K, n); None for one linear step, or, where coupled experts see
+                the stitched field, for the weights that they would share.
 
         Raises:
             ValueError: Shapes or dtype do not fit.
@@ -184,7 +184,7 @@ class HardConstraint(nn.Module):
         num, sizes = self.blocks.num_blocks, self.shard.sizes(self.blocks.num_blocks)
         if start is None:
             try:
-                y0 = system.linear_start()
+                y0 = system.linear_start() if self._whole is None else self._shared_start(self._whole, system)
             except Exception as error:
                 which = torch.arange(system.problems)
                 raise named_error(error, 0, which, torch.empty(len(which), system.experts * system.size)) from error
@@ -203,6 +203,16 @@ class HardConstraint(nn.Module):
             solution = Solution(weights.reshape(-1, system.size), Result(int(stats["status"].max())), stats)
         checked(solution, self.throw)
         return Constrained(self._stitched(basis, weights, base), weights, solution)
+
+    def _shared_start(self, whole: Blocks, system: ExpertSystem) -> torch.Tensor:
+        """Weights of one expert for the whole domain, to a few digits: its Jacobian is complete, that of many not."""
+        table, base, *constants = (t.detach() for t in system.tensors)
+        parameters = dict(zip(system.names, constants, strict=True))
+        one = ExpertSystem(self.pde, whole, table, base, parameters, coupled=False, **self.options)
+        solver = dataclasses.replace(self.solver, tolerance=max(self.solver.tolerance, 1e-4), max_iterations=10)
+        with torch.no_grad():
+            shared = solve_system(one, one.linear_start(), solver=solver).value
+        return torch.where(shared.isfinite(), shared, 0.0).repeat(1, system.experts)
 
     def stitch(self, basis: torch.Tensor, weights: torch.Tensor, base: torch.Tensor | None = None) -> torch.Tensor:
         """The field that takes every point from the experts of its blocks, shape (samples, *shape)."""

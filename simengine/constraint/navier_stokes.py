@@ -18,6 +18,7 @@ from simengine.constraint.quadrature import integration_matrix, interval_rule
 # functionals of w in the table, in this order
 _W, _LINEAR, _WX, _WY, _U, _V = range(6)
 _CACHED = 2**18  # numbers of a field that are worked on at a time
+_RUN = 8  # points along x whose rows, at all times, are sampled together: what they look at lies together in memory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ class NavierStokes(AbstractFieldFamily):
         seen = (first[interval, None] + torch.arange(self.time_order)) * plane + place[:, None]
         nonlinear = torch.tensor([_WX, _WY, _U, _V]) * points
         index = torch.cat([_LINEAR * points + after[:, None], *(seen + offset for offset in nonlinear)], dim=1)
-        return Rows(index=index, data=(place, self.dt * weights[interval]), position=after, group=place)
+        return Rows(index=index, data=(place, self.dt * weights[interval]), position=after, group=place // _RUN)
 
     def residual(self, values: torch.Tensor, data: tuple[torch.Tensor, ...], parameters: Parameters) -> torch.Tensor:
         """The change of w over an interval, less diffusion, plus advection."""

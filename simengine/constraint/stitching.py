@@ -39,7 +39,8 @@ class StitchedFunctionals:
         sizes = [sum(self._lengths[a:b]) for a, b in itertools.pairwise(bounds)]
         everywhere = self._shard.spread(self._shard.join(mine, sizes)).index_select(1, self._place)
         table = self._pde.table(everywhere.reshape(len(fields), *self._pde.shape, 1)).squeeze(-1)
-        return torch.where(self._replace, table[:, self._entries], fields)
+        seen = table.gather(1, self._entries.flatten().expand(len(table), -1)).reshape(fields.shape)
+        return torch.where(self._replace, seen, fields)
 
     def transposed(self, by_fields: torch.Tensor) -> torch.Tensor:
         """The transpose of this linear map, without a gradient."""

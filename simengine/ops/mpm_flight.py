@@ -259,8 +259,13 @@ class Flight:
             self.records[self.slot, law] = record
         return tuple(output.detach() for output in record.outputs)
 
+    def _deformation(self, ahead: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Views of F and q so many slots ahead."""
+        slot = (self.slot + ahead) % self.slots
+        return self.states[3][slot], self.states[4][slot % self.slots_q]
+
     def _stress_in_torch(self) -> None:
-        *_, F, q = self.state(self.slot)
+        F, q = self._deformation(0)
         for law in self.laws.torch:
             if not law.plastic:
                 (tau,) = self._evaluate(law, *law.pick(F, q))
@@ -268,7 +273,7 @@ class Flight:
 
     def _flow_in_torch(self) -> None:
         """The return maps in torch, from the trial deformation to the next slot."""
-        (*_, q), (*_, F_next, q_next) = self.state(self.slot), self.state(self.slot + 1)
+        (_, q), (F_next, q_next) = self._deformation(0), self._deformation(1)
         for law in self.laws.torch:
             if law.plastic:
                 trial, *history = law.pick(self.trial[0] if self.plastic else F_next, q)
@@ -332,12 +337,13 @@ class Flight:
                     if value is not None:
                         law.add(bar, value)
 
-    def raise_flagged(self) -> None:
-        """Raise what a step recorded, or what is wrong with the state now."""
-        x, v, C, F, _ = self.states
+    def raise_flagged(self, *, end: bool = True) -> None:
+        """Raise what a step recorded; at the end, where none follows, also what is wrong with the state now."""
         s = self.space
-        inputs = [s.size, s.periodic, s.grid.dx, self.parts[0].clock, vector(x), vector(v), matrix(C), matrix(F)]
-        bridge.launch(self.k.validate, len(self.like), inputs, [s.flags[0]], on=self.like)
+        if end:
+            x, v, C, F, _ = self.states
+            inputs = [s.size, s.periodic, s.grid.dx, self.parts[0].clock, vector(x), vector(v), matrix(C), matrix(F)]
+            bridge.launch(self.k.validate, len(self.like), inputs, [s.flags[0]], on=self.like)
         s.raise_flagged(self.schedule.first_step, self.bounds[:-1])
 
 

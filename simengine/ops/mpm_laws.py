@@ -1,7 +1,6 @@
 """Constitutive laws in torch, between the captured launches of a rollout: their values and their gradients."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -41,6 +40,9 @@ class Laws:
 class TorchLaw:
     """A law that torch evaluates on the particles of one material.
 
+    A module may split its `forward` into `prepared(F)`, tensors that depend on parameters alone, in the dtype of F, and
+    `evaluate(F, *prepared)`: then the first is done once for a rollout.
+
     Args:
         module: Takes F (n, 3, 3), and q (n,) where it has `uses_history`; returns tau (n, 3, 3), or, of a return map, F
             (n, 3, 3), with q (n,) where it has `uses_history`.
@@ -65,9 +67,10 @@ class TorchLaw:
 
     def bind(self) -> None:
         """Go on with the tensors of the time this was made, also where `functional_call` has taken them back."""
-        now = self._now()
-        same = all(now.get(name) is tensor for name, tensor in self._tensors.items())
-        self._call = self.module if same else functools.partial(functional_call, self.module, self._tensors)
+        if self._call is self.module:
+            now = self._now()
+            if any(now.get(name) is not tensor for name, tensor in self._tensors.items()):
+                self._call = lambda *arguments: functional_call(self.module, self._tensors, arguments)
 
     def __call__(self, *arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Evaluate on the material's own F, and q where the law takes it.
@@ -75,8 +78,7 @@ class TorchLaw:
         Raises:
             ValueError: The law returned another shape.
         """
-        F = arguments[0]
-        found = self._call(*arguments) if self._call is self.module else self._call(arguments)
+        F, found = arguments[0], self._call(*arguments)
         outputs = found if isinstance(found, tuple) else (found,)
         if outputs[0].shape != F.shape:
             raise ValueError(
@@ -139,10 +141,16 @@ class TorchLaw:
         return found[:count], found[count:]
 
     def find(self, F: torch.Tensor, q: torch.Tensor) -> None:
-        """Set `sources`: parameters, buffers, and whatever else the graph of one evaluation leads to."""
+        """Set `sources`: prepared tensors, or parameters, buffers, and what else an evaluation's graph leads to."""
+        if hasattr(self.module, "prepared"):
+            prepared = self.module.prepared(F)
+            self._call = lambda *arguments: self.module.evaluate(*arguments, *prepared)
+            self.sources = [tensor for tensor in prepared if tensor.requires_grad]
+            return
+        if not torch.is_grad_enabled():
+            return
         self.sources = [tensor for tensor in self._tensors.values() if tensor.requires_grad]
-        with torch.enable_grad():
-            outputs = self(*(tensor.detach() for tensor in self.pick(F, q)))
+        outputs = self(*(tensor.detach() for tensor in self.pick(F, q)))
         seen = {get_gradient_edge(tensor).node for tensor in self.sources}
         nodes = [output.grad_fn for output in outputs]
         while nodes:
@@ -156,7 +164,7 @@ class TorchLaw:
 
 
 def find_sources(laws: Sequence[TorchLaw], F: torch.Tensor, q: torch.Tensor) -> list[torch.Tensor]:
-    """Tensors that laws depend on and that want a gradient, each once.
+    """Prepare laws for a rollout; tensors that they depend on and that want a gradient, each once.
 
     Args:
         laws: Of which `sources` and `rows` are set.

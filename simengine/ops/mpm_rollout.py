@@ -54,7 +54,7 @@ class _Rollout(torch.autograd.Function):
         row = 0
         for step in range(num_steps + 1):
             if step == schedule.saved[row]:
-                flight.raise_flagged()
+                flight.raise_flagged(end=step == num_steps)
                 for output, tensor in zip(outputs, flight.state(step), strict=True):
                     output[row] = tensor
                 row += 1
@@ -175,7 +175,7 @@ def rollout(
     for tensor, law, width in zip(coefficients, (laws.elastic, laws.plastic), columns, strict=True):
         if tensor.shape != (n, width) or law.shape != (n,):
             raise ValueError(f"coefficients must be ({n}, {width}) and laws ({n},), got {tuple(tensor.shape)}")
-    sources = find_sources(laws.torch, state[3], state[4]) if torch.is_grad_enabled() else []
+    sources = find_sources(laws.torch, state[3], state[4])
     tensors = [*state, mass, volume, table.to(dtype), *coefficients, *sources]
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     return _Rollout.apply(laws, grid, schedule, wanted, *tensors)
