@@ -1,4 +1,4 @@
-"""Training of the network that tells the maps of a material from one flash picture."""
+"""Training of the network that tells the maps of a material from one flash picture, whose answer is then refined."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from simengine.fit.gradient import GradientTraining
 from simengine.fit.pictures import comparison, contact_sheet, summary_rows
 from simengine.io import checkpoint
+from simengine.render.few_materials import refined
 from simengine.render.material_maps import MaterialMaps
 from simengine.render.svbrdf import (
     MapsNetwork,
@@ -111,15 +112,21 @@ class SVBRDFTraining(GradientTraining):
         }
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """Write `network/`, pictures and a report; the summary holds the errors on unseen samples."""
+        """Write `network/`, pictures and a report; the summary holds the errors on unseen samples.
+
+        Its keys: `estimate`, the network's answer, and `refined`, that answer made to agree with the picture.
+        """
         problem = self.problem
         checkpoint.save(out.path / "network", self.network.state_dict(), {"width": problem.spec.width}, tag=0)
         with torch.no_grad():
-            found = self.network(problem.observed)
-            summary: dict[str, Any] = problem.errors(found)
-            sheet = comparison({"flash picture": problem.observed[:SHOWN].clamp(0, 1), **_rows(problem.truth, found)})
+            found = {"estimate": self.network(problem.observed)}
+            if problem.spec.refine:
+                found["refined"] = refined(found["estimate"], problem.observed, steps=problem.spec.refine)[0]
+            summary: dict[str, Any] = {name: problem.errors(maps) for name, maps in found.items()}
+            found = {"true": problem.truth, **found}
+            sheet = comparison({"flash picture": problem.observed[:SHOWN].clamp(0, 1), **_rows(found)})
             light, eye = problem.places[0]
-            lit = {name: relit(m, light, eye)[:SHOWN] for name, m in (("true", problem.truth), ("found", found))}
+            lit = {name: relit(maps, light, eye)[:SHOWN] for name, maps in found.items()}
         again = comparison({f"new light and place: {name}": value.clamp(0, 1) for name, value in lit.items()})
         out.write("maps.png", sheet)
         out.write("new_lights.png", again)
@@ -132,11 +139,11 @@ class SVBRDFTraining(GradientTraining):
         return summary
 
 
-def _rows(truth: MaterialMaps, found: MaterialMaps) -> dict[str, torch.Tensor]:
-    """Rows of pictures: each map, true above found."""
+def _rows(found: dict[str, MaterialMaps]) -> dict[str, torch.Tensor]:
+    """Rows of pictures: each map, what was found below what is true."""
     rows = {}
-    for name in truth.as_dict():
-        for which, maps in (("true", truth), ("found", found)):
+    for name in ("normal", "base_colour", "metallic", "roughness"):
+        for which, maps in found.items():
             value = getattr(maps, name)[:SHOWN]
             rows[f"{name.replace('_', ' ')}, {which}"] = (
                 0.5 + 0.5 * value if name == "normal" else value.expand(*value.shape[:-1], 3)

@@ -1,9 +1,13 @@
 """Materials from one flash picture: random materials to learn from, and a network that estimates their maps.
 
-The eye is above the middle of a flat sample, the square [-1, 1]^2 of the plane z = 0, and the flash beside it, so that
-slopes show as light and dark. What can be told of a texel from one picture is little; what makes it possible is that a
-sample consists of few materials, so that the highlight somewhere tells how rough they are elsewhere.
+The eye is above the middle of a flat sample, the square [-1, 1]^2 of the plane z = 0, and the flash is held aside, so
+that slopes show as light and dark. Three numbers of a texel cannot tell its seven unknowns. What makes it possible is
+that a sample consists of few materials, so that the highlight somewhere tells how rough they are elsewhere; and that
+bumps are wider than texels: light and dark tell only the slope towards the flash, but of a smooth surface, whose lines
+towards the flash all meet at its foot, that tells the height and so the other slope too.
 """
+
+import functools
 
 import torch
 from torch import nn
@@ -13,9 +17,10 @@ from simengine.render.lights import PointLight
 from simengine.render.material_maps import MaterialMaps
 from simengine.render.unet import UNet
 
-EYE = (0.0, 0.0, 3.0)  # [m]
-FLASH = (0.9, 0.9, 3.0)  # [m]
-INTENSITY = 24.0  # [W/sr]
+EYE = (0.0, 0.0, 2.0)  # [m]
+FLASH = (1.2, 1.2, 1.6)  # [m]
+INTENSITY = 16.0  # [W/sr]
+BUMPS = 8  # of the finest kind along a side
 FLOOR = 0.01  # added before logarithms of radiance are taken
 LEAST_ROUGHNESS = 0.1
 
@@ -58,10 +63,28 @@ def random_places(count: int) -> torch.Tensor:
     return directions * (1.6 + 1.2 * torch.rand(count, 1))
 
 
+@functools.cache
+def smooth_basis(n: int, cells: int) -> torch.Tensor:
+    """Values at n texels of the curves that bicubic interpolation puts through cells + 3 numbers, (n, cells + 3)."""
+    unit = torch.eye(cells + 3)[:, None, None].expand(-1, 1, 2, -1)
+    return nn.functional.interpolate(unit, size=(2, n), mode="bicubic", align_corners=True)[:, 0, 0].T.contiguous()
+
+
+def smooth_map(coarse: torch.Tensor, n: int) -> torch.Tensor:
+    """Maps (..., n, n) through coarse numbers (..., cells + 3, cells + 3)."""
+    basis = smooth_basis(n, coarse.shape[-1] - 3).to(coarse)
+    return basis @ coarse @ basis.T
+
+
 def _noise(count: int, n: int, cells: int) -> torch.Tensor:
     """Smooth noise in about [-1, 1], shape (count, n, n)."""
-    coarse = torch.rand(count, 1, cells + 3, cells + 3) * 2 - 1
-    return nn.functional.interpolate(coarse, size=(n, n), mode="bicubic", align_corners=True)[:, 0]
+    return smooth_map(torch.rand(count, cells + 3, cells + 3) * 2 - 1, n)
+
+
+def normals_of_height(height: torch.Tensor) -> torch.Tensor:
+    """Unit normals (b, n, n, 3) of heights over the sample [m], shape (b, n, n)."""
+    down, across = torch.gradient(height, spacing=2 / height.shape[-1], dim=(-2, -1))
+    return nn.functional.normalize(torch.stack([-across, down, torch.ones_like(height)], dim=-1), dim=-1)
 
 
 def layered_materials(count: int, n: int) -> MaterialMaps:
@@ -87,12 +110,10 @@ def layered_materials(count: int, n: int) -> MaterialMaps:
     colours = torch.where(metal > 0, 0.4 + 0.6 * colours, colours)  # metals reflect much
     rough = 0.2 + 0.65 * torch.rand(2, count, 1)
     mottled = 1 + 0.05 * _noise(count, n, 12)[..., None]
-    height = 0.08 * _noise(count, n, 4) + 0.04 * _noise(count, n, 8)
+    height = 0.08 * _noise(count, n, BUMPS // 2) + 0.04 * _noise(count, n, BUMPS)
     height = (0.3 + 1.2 * torch.rand(count, 1, 1)) * height + 0.03 * (2 * torch.rand(count, 1, 1) - 1) * mask[..., 0]
-    down, across = torch.gradient(height, spacing=2 / n, dim=(1, 2))
-    normal = torch.stack([-across, down, torch.ones_like(height)], dim=-1)
     return MaterialMaps(
-        normal=nn.functional.normalize(normal, dim=-1),
+        normal=normals_of_height(height),
         base_colour=(blend(colours[0], colours[1]) * mottled).clamp(0.02, 0.98),
         metallic=blend(metal[0], metal[1]),
         roughness=(blend(rough[0], rough[1]) + 0.04 * _noise(count, n, 6)[..., None]).clamp(LEAST_ROUGHNESS, 1.0),
@@ -102,10 +123,10 @@ def layered_materials(count: int, n: int) -> MaterialMaps:
 class MapsNetwork(nn.Module):
     """A U-net from one flash picture to maps, with the mean over the whole picture at its bottom.
 
-    It is convolutional: pictures may be of any size divisible by 2^depth.
+    Normals are those of a height: a smooth one, as bumps are, and one that may have steps, as patches have.
 
     Args:
-        width: Channels at full size, divisible by 4; doubled at each halving, up to four times.
+        width: Channels at full size; doubled at each halving, up to four times.
         depth: Halvings.
     """
 
@@ -126,11 +147,14 @@ class MapsNetwork(nn.Module):
                 f"got {tuple(pictures.shape)}"
             )
         place = sample_points(n, dtype=pictures.dtype)[..., :2].expand(b, n, n, 2)
-        maps = self.net(torch.cat([(pictures + FLOOR).log(), place], dim=-1).permute(0, 3, 1, 2))
-        slopes, logits = maps.permute(0, 2, 3, 1).split([2, 5], dim=-1)
-        values = torch.sigmoid(logits)
+        seen = torch.cat([0.5 * (pictures + FLOOR).log() + 1, place], dim=-1).permute(0, 3, 1, 2)
+        bumps, steps, *others = self.net(seen).unbind(1)
+        basis = smooth_basis(n, BUMPS).to(pictures)
+        smooth = basis @ torch.linalg.pinv(basis)
+        height = 0.1 * smooth @ bumps @ smooth.T + 0.02 * steps.tanh()
+        values = torch.sigmoid(torch.stack(others, dim=-1))
         return MaterialMaps(
-            normal=nn.functional.normalize(torch.cat([slopes, torch.ones_like(slopes[..., :1])], dim=-1), dim=-1),
+            normal=normals_of_height(height),
             base_colour=values[..., :3],
             metallic=values[..., 3:4],
             roughness=LEAST_ROUGHNESS + (1 - LEAST_ROUGHNESS) * values[..., 4:],

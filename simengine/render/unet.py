@@ -4,15 +4,17 @@ import torch
 from torch import nn
 
 
-class _Block(nn.Sequential):
+class _Block(nn.Module):
+    """Two convolutions, the second one beside a short cut. Nothing is normalised: how bright a picture is matters."""
+
     def __init__(self, inside: int, outside: int) -> None:
-        super().__init__(
-            nn.Conv2d(inside, outside, 3, padding=1),
-            nn.GroupNorm(4, outside),
-            nn.SiLU(),
-            nn.Conv2d(outside, outside, 3, padding=1),
-            nn.SiLU(),
-        )
+        super().__init__()
+        self.first = nn.Conv2d(inside, outside, 3, padding=1)
+        self.second = nn.Conv2d(outside, outside, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.silu(self.first(x))
+        return x + nn.functional.silu(self.second(x))
 
 
 class UNet(nn.Module):
@@ -21,7 +23,7 @@ class UNet(nn.Module):
     Args:
         inputs: Channels that come in.
         outputs: Channels that go out.
-        width: Channels at full size, divisible by 4; doubled at each halving, up to four times.
+        width: Channels at full size; doubled at each halving, up to four times.
         depth: Halvings; sides are divisible by 2^depth.
         overall: Whether mean and maximum over the whole picture are added at the bottom.
     """

@@ -79,7 +79,9 @@ class LawVideoSpec(AbstractPictureTask):
         motion: The true motion, a scene of kind mpm of one elastic body; its material is hidden from the learner.
         cameras: Who sees it.
         law: The network that learns.
-        ridge: Weight of the squares of the network's last weights.
+        combinations: Combinations of the network's last weights that are sought.
+        ridge: Weight of the squares of these combinations, in their usual size: the variance of the noise over the
+            number of pixels of the video.
         frames: Pictures of the video, evenly over the motion, the start left out.
         blur: Halvings of the resolution at which the pictures are compared as well.
         noise: Standard deviation of the noise of the pictures.
@@ -90,8 +92,9 @@ class LawVideoSpec(AbstractPictureTask):
     type: Literal["law_video"] = "law_video"
     motion: MPMScene
     cameras: tuple[CameraSpec, ...]
-    law: LawSpec = dataclasses.field(default_factory=lambda: LawSpec(width=10))
-    ridge: NonNegative = 1e-7
+    law: LawSpec = dataclasses.field(default_factory=LawSpec)
+    combinations: Annotated[int, Range(ge=1, le=64)] = 8
+    ridge: NonNegative = 1e-9
     frames: Count = 10
     blur: Annotated[int, Range(ge=0, le=6)] = 2
     noise: NonNegative = 0.02
@@ -103,6 +106,8 @@ class LawVideoSpec(AbstractPictureTask):
             raise ValueError(f"motion.bodies: expected one body, whose law is sought, got {len(self.motion.bodies)}")
         if self.law.plastic:
             raise ValueError("law.plastic: flow is not learned from videos; leave it out")
+        if self.combinations > self.law.width:
+            raise ValueError(f"combinations: {self.combinations} are more than the {self.law.width} hidden units")
         self.video()
 
     def video(self) -> VideoSpec:
@@ -143,8 +148,7 @@ class Pix2ShapeSpec(AbstractPictureTask):
         azimuth: Cameras stand at most this far around the vertical to either side [degrees].
         elevation: Lowest and highest elevation of the cameras [degrees].
         novel_weight: Weight of the second picture of a scene, decoded from the code of the first.
-        contrast_weight: Weight of telling which code belongs to the same scene (InfoNCE), and not to the mirror image of
-            a chain.
+        contrast_weight: Of telling which code belongs to the same scene (InfoNCE), not to a chain's mirror image.
         critic_weight: Of the adversarial term; 0 for no critic.
         range_weight: Of depths beyond what is possible.
         normals_weight: Of turns between neighbouring normals.
@@ -256,10 +260,11 @@ class SVBRDFSpec(AbstractPictureTask):
         type: Tells the tasks apart.
         size: Texels along each side, divisible by 8.
         width: Channels of the network at full size.
-        iterations: Steps of Adam.
+        iterations: Steps of Adam that train it.
         batch: Materials a step, each new.
         learning_rate: Of Adam; falls to 0 by a half cosine.
         maps_weight: Weight of the squared error of the maps over their variances, beside the rendering loss.
+        refine: Steps of Adam that make the answer of the network agree with the picture, from each start; 0 for none.
         test_samples: Unseen materials that the errors are measured on.
     """
 
@@ -267,16 +272,15 @@ class SVBRDFSpec(AbstractPictureTask):
     size: Annotated[int, Range(ge=16, le=512)] = 32
     width: Annotated[int, Range(ge=4, le=256)] = 16
     iterations: Count = 3000
-    batch: Count = 16
+    batch: Count = 8
     learning_rate: Positive = 3e-3
     maps_weight: NonNegative = 1.5
+    refine: Annotated[int, Range(ge=0, le=100_000)] = 150
     test_samples: Count = 64
 
     def __post_init__(self) -> None:
         if self.size % 8:
             raise ValueError(f"size: expected a multiple of 8, got {self.size}")
-        if self.width % 4:
-            raise ValueError(f"width: expected a multiple of 4, got {self.width}")
 
     def problem(self, *, seed: int) -> Any:
         """Unseen materials and the training."""
