@@ -11,8 +11,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from simengine.materials.isotropic_stress import Units, isotropic_stress
-from simengine.ops import constitutive
+from simengine.ops import constitutive, isotropic
 from simengine.ops.constitutive import elasticity
 
 Convexity = Literal["none", "shear", "full"]
@@ -134,18 +133,23 @@ class EnergyNetwork(nn.Module):
 
     def forward(self, F: torch.Tensor) -> torch.Tensor:
         """Kirchhoff stress [Pa] from F [1], both (n, 3, 3)."""
-        if len(F) > CHUNK and not torch.is_grad_enabled():
-            return torch.cat([self.forward(part) for part in F.split(CHUNK)])
+        return self.evaluate(F, *self.prepared(F))
+
+    def prepared(self, F: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What depends on parameters alone, in the dtype and on the device of F: once for many evaluations."""
         layer, offsets, weights = self._layer().to(F), self.offsets.to(F), self.weights.to(F)
-        return isotropic_stress(
-            Units(self.unit_slope, self.unit_curvature, *self._scales()),
-            hencky_strain(F),
-            moduli=self.log_moduli.to(F).exp(),
-            layer=layer,
-            offsets=offsets,
-            weights=weights,
-            rest=(self.unit_slope(offsets) * weights) @ layer[:, 0],
-        )
+        rest = (self.unit_slope(offsets) * weights) @ layer[:, 0]
+        if layer.shape[1] == 2:
+            layer = nn.functional.pad(layer, (0, 1))
+        return torch.cat((self.log_moduli.to(F).exp(), rest[None])), layer, offsets, weights[:, None] * layer
+
+    def evaluate(self, F: torch.Tensor, *prepared: torch.Tensor) -> torch.Tensor:
+        """As `forward`, of what `prepared` returned."""
+        if len(F) > CHUNK and not torch.is_grad_enabled():
+            return torch.cat([self.evaluate(part, *prepared) for part in F.split(CHUNK)])
+        moduli, layer, offsets, weighted = prepared
+        units = isotropic.Units(self.unit_slope, self.unit_curvature, *self._scales())
+        return isotropic.stress(units, F, moduli=moduli, layer=layer, offsets=offsets, weighted=weighted)
 
     def _scales(self) -> tuple[float, float]:
         """The numbers a and M, read once for each version of them (on CUDA reading waits for the device)."""

@@ -5,12 +5,10 @@ import math
 import torch
 from torch import nn
 
-from simengine.materials.neural import determinant
-from simengine.materials.neural_energy import CHUNK, hencky_strain
-from simengine.ops import constitutive
+from simengine.materials.neural_energy import CHUNK
+from simengine.ops import isotropic
 
 _NEVER = 1e3  # Y/a that no deformation reaches
-_J_MIN = 1e-4  # the return map keeps stretches above 0.05, so that J is above 1.25e-4
 
 
 class YieldNetwork(nn.Module):
@@ -63,11 +61,13 @@ class YieldNetwork(nn.Module):
 
     def radius(self, v: torch.Tensor) -> torch.Tensor:
         """Y [1], the largest elastic |D| at volume strains v [1], both (n,)."""
-        return self._radius(v[None], self.coefficients()[None].to(v))[0]
+        return self._radius(v, *self.prepared(v)[:-1])
 
-    def _radius(self, v: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-        weights, bias = coefficients[:, :-2, None], coefficients[:, -2, None]
-        return self.strain_scale.to(v) * torch.relu((self.features(v) @ weights)[..., 0] + bias)
+    @staticmethod
+    def _radius(
+        v: torch.Tensor, rises: torch.Tensor, starts: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        return torch.relu(torch.relu(torch.addcmul(starts, v[:, None], rises)) @ weights + bias)
 
     def coefficients(self) -> torch.Tensor:
         """Weights, bias and cap in units of a [1], shape (width + 2,): all that a search varies."""
@@ -93,40 +93,18 @@ class YieldNetwork(nn.Module):
 
     def forward(self, F: torch.Tensor) -> torch.Tensor:
         """F [1] after plastic flow from the trial F, both (n, 3, 3)."""
-        return self.flow(F[None], self.coefficients()[None])[0]
+        return self.evaluate(F, *self.prepared(F))
 
-    def flow(self, F: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-        """F [1] after plastic flow by several laws at once.
+    def prepared(self, F: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What depends on parameters alone, in the dtype and on the device of F: once for many evaluations."""
+        a, slopes, cap = self.strain_scale.to(F), self.slopes.to(F), self.cap.to(F).clamp_min(0)
+        return slopes / a, -slopes * self.kinks.to(F), a * self.weights.to(F), a * self.bias.to(F)[None], cap
 
-        Args:
-            F: Trial deformations [1], shape (laws, n, 3, 3).
-            coefficients: As of `coefficients`, shape (laws, width + 2).
-
-        Returns:
-            Shape (laws, n, 3, 3).
-        """
-        if F.shape[1] > CHUNK and not torch.is_grad_enabled():
-            return torch.cat([self.flow(part, coefficients) for part in F.split(CHUNK, dim=1)], dim=1)
-        shape, coefficients = F.shape, coefficients.to(F)
-        F = F.flatten(0, 1)
-        v = determinant(F).clamp_min(_J_MIN).log()
-        cap = coefficients[:, -1:].clamp_min(0) * self.strain_scale.to(F)
-        excess = torch.relu(v.view(shape[:2]) - cap).flatten()
-        limit = self._radius((v - excess).view(shape[:2]), coefficients).flatten()
-        if F.is_cuda or bool(torch.isfinite(cap.detach()).any()):  # no question to a device within a step
-            H = hencky_strain(F)
-            D = H - (v / 3)[:, None, None] * torch.eye(3, dtype=F.dtype, device=F.device)
-            norm = ((D * D).sum((1, 2)) + torch.finfo(F.dtype).tiny ** 0.5).sqrt()
-            kept = 1 - excess / torch.where(excess > 0, v, 1.0)
-            limit = torch.minimum(limit, kept * norm)
-        F = _radial_return(F, limit)
-        return (F * torch.exp(-excess / 3)[:, None, None]).view(shape)
-
-
-def _radial_return(F: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
-    """F with the deviator of its Hencky strain brought back to a norm of at most `radius` (n,) [1]."""
-    # the von Mises kernel with 2 mu = 1, where the yield stress is a strain
-    n = len(F)
-    coefficients = torch.cat((radius.new_tensor([[0.5]]).expand(n, 1), radius[:, None], F.new_zeros(n, 3)), dim=1)
-    law = torch.full((n,), constitutive.plasticity.VON_MISES, dtype=torch.int32, device=F.device)
-    return constitutive.return_map(F, F.new_zeros(n), law, coefficients.double())[0]
+    def evaluate(self, F: torch.Tensor, *prepared: torch.Tensor) -> torch.Tensor:
+        """As `forward`, of what `prepared` returned."""
+        if len(F) > CHUNK and not torch.is_grad_enabled():
+            return torch.cat([self.evaluate(part, *prepared) for part in F.split(CHUNK)])
+        *line, cap = prepared
+        v = isotropic.volume(F)
+        excess = torch.relu(v - cap)
+        return isotropic.flow(F, v, excess, self._radius(v - excess, *line))
