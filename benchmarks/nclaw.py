@@ -4,8 +4,8 @@
 
     jelly sand plasticine water    only these materials (all of them unless named)
     --only PARTS     of: laws (the 16 cells, from states and from positions), baselines, further (slope, contact, pool,
-                     melting), training (NCLaw's own first epochs), million, speed; comma-separated; laws,further by
-                     default
+                     melting), training (NCLaw's own first epochs), momentum (1000 free steps), million, speed;
+                     comma-separated; laws,further by default
     --meshes FOLDER  with blub.obj and spot.obj: the published bodies of the geometry test beside a torus
     --weights FOLDER with nclaw_weights_<material>.npz: NCLaw's published networks, under baselines
     --load FOLDER    laws saved before instead of learning them
@@ -29,7 +29,7 @@ from simengine.fit.known_form import identify
 from simengine.fit.momentum_balance import record
 from simengine.fit.nclaw import RolloutTraining, training
 from simengine.fit.nclaw_balance import with_material
-from simengine.fit.nclaw_tests import PUBLISHED, admissibility, further_tests, published_tests
+from simengine.fit.nclaw_tests import PUBLISHED, admissibility, angular_momentum_drift, further_tests, published_tests
 from simengine.materials import Identity, Material
 from simengine.materials.neural import nclaw
 from simengine.materials.neural_energy import EnergyNetwork
@@ -164,6 +164,13 @@ def first_epochs(table: Table) -> None:
         )
 
 
+def momentum(table: Table, names: list[str], learned: Laws) -> None:
+    """Drift of the angular momentum over 1000 free steps."""
+    for name in names:
+        drift = angular_momentum_drift(learned(name, "positions")[0])
+        table.add(f"{name}, from positions", {"drift of angular momentum": drift, "published": 1.65e-4})
+
+
 def million(table: Table, learned: Laws) -> None:
     """One million particles of learned sand."""
     made = scene("sand", "positions")
@@ -255,6 +262,8 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
         further(table, learned, full=options.full)
     if "training" in parts:
         first_epochs(table)
+    if "momentum" in parts:
+        momentum(table, names, learned)
     if "million" in parts:
         million(table, learned)
     if "speed" in parts:
