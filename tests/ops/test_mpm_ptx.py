@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 import warp as wp
-from simengine.kernels import elasticity, mpm, mpm_adjoint, plasticity, svd
+from simengine.kernels import elasticity, isotropic, mpm, mpm_adjoint, plasticity, svd
 
 CASES = [
     ("transfers", wp.float32, False),
     ("laws", wp.float32, False),
     ("polar", wp.float32, False),
+    ("isotropic", wp.float32, False),
     pytest.param("transfers", wp.float64, False, marks=pytest.mark.slow),
     pytest.param("transfers", wp.float64, True, marks=pytest.mark.slow),
     pytest.param("transfers", wp.float32, True, marks=pytest.mark.slow),
     pytest.param("laws", wp.float64, False, marks=pytest.mark.slow),
     pytest.param("polar", wp.float64, False, marks=pytest.mark.slow),
+    pytest.param("isotropic", wp.float64, False, marks=pytest.mark.slow),
 ]
 
 
@@ -25,6 +27,7 @@ def test_ptx(family: str, real: type, wraps: bool, tmp_path: Path) -> None:
         "transfers": lambda: {**vars(mpm.kernels(real, wraps)), **vars(mpm_adjoint.kernels(real, wraps))},
         "laws": lambda: {**vars(elasticity.kernels(real)), **vars(plasticity.kernels(real))},
         "polar": lambda: vars(svd.kernels(real)),
+        "isotropic": lambda: vars(isotropic.kernels(real)),
     }[family]()
     entries: list[str] = []
     for module in {kernel.module for kernel in namespaces.values()}:
