@@ -80,10 +80,11 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     sections["AP@.5 by cells of one condition"] = [Table(header, single)]
     sections["AP@.5 by cells of all conditions"] = [Table(header, cell_rows(chosen, unseen.conditions, together))]
 
-    rendered = rendered_in_full(training, unseen, textures["optimised"])
-    gap, compared, sheet = _gap(training, unseen, predict, paints["optimised"], rendered)
-    summary |= compared
-    caption = f"AP@.5 in full renders less AP@.5 in the pipeline: {gap}; {compared['rendered']} views with the object"
+    more = spec.rendered > scene.test_views
+    compared = UnseenSet(scene, spec.detector.empty, spec.rendered) if more else unseen
+    gap, beside, sheet = gap_to_renders(training, compared, textures["optimised"])
+    summary |= beside
+    caption = f"AP@.5 in full renders less AP@.5 in the pipeline: {gap}; {beside['rendered']} views with the object"
     sections["Predicted beside rendered in full"] = [caption, Picture(sheet)]
     few = unseen.views[: min(16, len(unseen.views))]
     for name, detector in detectors.items():
@@ -151,11 +152,13 @@ def _pictures(unseen: UnseenSet, predict: "Predictor", paint: Paint) -> Iterator
     yield from unseen.empty_pictures()
 
 
-def _gap(
-    training: "CamouflageTraining", unseen: UnseenSet, predict: "Predictor", paint: Paint, rendered: torch.Tensor
+def gap_to_renders(
+    training: "CamouflageTraining", unseen: UnseenSet, texture: torch.Tensor
 ) -> tuple[Any, dict[str, Any], Any]:
     """The gap in AP between the pipeline and full renders, figures of it, and a sheet of both and their difference."""
+    rendered = rendered_in_full(training, unseen, texture)
     number, views, detector = len(rendered), unseen.views, training.modules["detector"]
+    predict, paint = training.predictor(views), wear(training.map(views), texture)
     index = torch.arange(number)
     boxes = torch.cat([unseen.boxes[:number], unseen.boxes[len(views) :]])
     predicted = torch.cat([predict(some, paint(some)) for some in index.split(32)])

@@ -198,11 +198,13 @@ class UnseenSet:
     Args:
         scene: Where they come from.
         empty: Number of views without the object as a share of those with it.
+        number: Of the views with it; the scene's if None.
     """
 
-    def __init__(self, scene: "DTNScene", empty: float) -> None:
-        self.views = scene_views(scene, scene.test_sampler, scene.test_views)
-        self.empty = empty_views(scene, scene.test_sampler, round(empty * scene.test_views))
+    def __init__(self, scene: "DTNScene", empty: float, number: int | None = None) -> None:
+        number = number or scene.test_views
+        self.views = scene_views(scene, scene.test_sampler, number)
+        self.empty = empty_views(scene, scene.test_sampler, round(empty * number))
         self.boxes, self.conditions = self.views.boxes(), self.views.conditions
         if self.empty is not None:
             self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(len(self.empty), 4)])

@@ -161,7 +161,7 @@ class CamouflageSpec:
         adversary: Their step before the logistic function; 0 for none.
         attack_views: Views that the texture is optimised over.
         transfer: Whether the other architecture is trained too and shown the found texture.
-        rendered: Views of the test set rendered in full with the found texture.
+        rendered: Unseen views rendered in full with the found texture; may be more than the scene's `test_views`.
     """
 
     type: Literal["camouflage"] = "camouflage"

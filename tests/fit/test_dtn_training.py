@@ -34,7 +34,7 @@ TINY = DTNScene(
         hardening=3,
         rounds=2,
         sparring=2,
-        rendered=2,
+        rendered=9,
         transfer=True,
     ),
 )
@@ -72,6 +72,7 @@ def test_camouflage_report(tmp_path: Path) -> None:
     result = fit(TINY.training(), directory(tmp_path / "run", TINY), progress=False)
     assert result.iterations == 3 + 2 + (2 + 2 + 1) + 2 + 3
     assert {"detector/natural", "hardened/optimised anew", "other/optimised", "gap"} <= set(result.summary)
+    assert result.summary["rendered"] == 9 and result.summary["views"] == 8  # more than the scene's test views
     for name in ("report.html", "rendered.png", "texture_optimised.png", "textures.npz", "models/checkpoint.json"):
         assert (tmp_path / "run" / name).is_file(), name
     assert "Predicted beside rendered in full" in (tmp_path / "run" / "report.html").read_text()
