@@ -99,7 +99,7 @@ def surfels_and_volume() -> tuple[tuple[str, Callable[..., tuple[torch.Tensor, .
 
 def thread_rows() -> list[dict[str, object]]:
     """Wall time of one thread and of two, taken in turn; means something on two free cores only."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, function, inputs, wanted in surfels_and_volume():
         least = [float("inf")] * 2
         for _ in range(5):

@@ -25,7 +25,10 @@ def render(
     if not fps > 0:
         raise ValueError(f"--fps {fps}: expected a number above 0")
     if not source.exists():
-        raise ValueError(f"{source}: not a run directory and not a file; there is nothing of that name")
+        raise ValueError(
+            f"{source}: not a run directory and not a file; there is nothing of that name "
+            f"(a scene has to run first: simengine run {source} --out DIRECTORY)"
+        )
     if source.is_file():
         if field is not None or axes:
             raise ValueError("--field and --axes are of run directories; a file has neither")

@@ -78,6 +78,9 @@ class VideoMisfit:
         self._colours = _colours(spec, x, ids)
         with torch.no_grad():
             exact = self.pictures({})
+        for number, video in enumerate(exact):
+            if bool((video == 1.0).all()):
+                raise SceneError(f"task.cameras.{number}: it sees nothing but background; turn it to the motion")
         noise = torch.randn(exact.shape, generator=torch.Generator().manual_seed(seed), dtype=exact.dtype)
         self.observed = exact + spec.noise * noise
 

@@ -1,8 +1,9 @@
 """A law nobody wrote down from a video: the coefficients of an energy network, with the loss on pixels alone.
 
-The network's directions and offsets are random features and stay; its moduli and last weights, in which the stress is
-linear, are few enough for Levenberg-Marquardt over whole motions. Beside it, for comparison, the law that is learned
-from the positions of all particles (`simengine.fit.nclaw`).
+The network's directions and offsets are random features and stay; the stress is linear in its moduli and last weights.
+Sought are the moduli and the few combinations of weights that change the stress of such a motion most, beyond what moduli
+do: few enough for Levenberg-Marquardt over whole motions, though the network is wide. Beside it, for comparison, the law
+that is learned from the positions of all particles (`simengine.fit.nclaw`).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 MODULI = ("mu", "kappa")
+START = 0.5  # of both, in units of `modulus`
+WEIGHT = 5.0  # what weights come to; coordinates are in units of it
+EVERY = 20  # steps of the motion of the law at the start between those whose strains tell the combinations
 ROUNDS = 5  # of the law that is learned from positions
 POSITIONS_WIDTH = 48  # its hidden units
 
@@ -40,20 +44,42 @@ class LawMisfit(VideoMisfit):
     def __init__(self, spec: LawVideoSpec, *, seed: int) -> None:
         self.law_spec, self.seed = spec, seed
         super().__init__(spec.video(), seed=seed)
+        self.combinations = self._combinations()  # (width, spec.combinations)
 
-    def law(self, values: Values, *, width: int | None = None) -> EnergyNetwork:
-        """The network with these coefficients, float64; with those of its start where there are none."""
+    def _network(self, coefficients: torch.Tensor) -> EnergyNetwork:
         spec = self.law_spec.law
         network = EnergyNetwork(
-            width=width or spec.width,
+            width=spec.width,
             modulus=spec.modulus,
             strain_scale=spec.strain_scale,
             convexity=spec.convexity,
             seed=self.seed,
         ).double()
-        if values:
-            network.set_linear(torch.stack(list(values.values())).detach())
+        network.set_linear(coefficients.double())
         return network.requires_grad_(False)
+
+    def law(self, values: Values) -> EnergyNetwork:
+        """The network with these coefficients, float64."""
+        moduli = torch.stack([values[name] for name in MODULI]).detach()
+        sought = torch.stack([value for name, value in values.items() if name not in MODULI]).detach()
+        return self._network(torch.cat((moduli, self.combinations @ sought)))
+
+    def _combinations(self) -> torch.Tensor:
+        """Weights that change the stress most where the strains are those of the law at the start.
+
+        Leading eigenvectors of the Gram matrix of the stress columns of the weights, without the part that the moduli
+        explain, shape (width, spec.combinations).
+        """
+        start = torch.zeros(2 + self.law_spec.law.width, dtype=torch.float64)
+        start[: len(MODULI)] = START
+        network = self._network(start)
+        model, state = self.spec.motion.build(device="cpu", double=True)
+        motion = record(with_material(model, Material(network, Identity())), state, self.spec.motion.grid.num_steps)
+        columns = network.stress_columns(motion.F[::EVERY].flatten(0, 1)).flatten(1) / self.law_spec.law.modulus
+        gram = columns @ columns.T / columns.shape[1]
+        among, across, weights = gram[:2, :2], gram[:2, 2:], gram[2:, 2:]
+        _, vectors = torch.linalg.eigh(weights - across.T @ torch.linalg.pinv(among, hermitian=True) @ across)
+        return WEIGHT * vectors.flip(1)[:, : self.law_spec.combinations]
 
     def build(self, values: Values) -> tuple[MPMModel, MPMState]:
         """Model and start of the motion with the law of these coefficients; with the true one where there are none."""
@@ -61,14 +87,14 @@ class LawMisfit(VideoMisfit):
         return (with_material(model, Material(self.law(values), Identity())) if values else model), state
 
     def residual(self, values: Values, *, frames: int | None = None) -> torch.Tensor:
-        """Differences of the pictures, and the weights as far as the pictures say nothing of them, flat."""
+        """Differences of the pictures, and the weights, which stay small where the pictures say nothing, flat."""
         weights = torch.stack([value for name, value in values.items() if name not in MODULI])
         return torch.cat([super().residual(values, frames=frames), self.law_spec.ridge**0.5 * weights])
 
     def parameters(self) -> ParameterSet:
-        """Moduli in units of `modulus`, positive, and the weights of the hidden units."""
-        entries = {name: Parameter(initial=0.5, lower=0.0) for name in MODULI}
-        entries |= {f"w{k}": Parameter(initial=0.0) for k in range(self.law_spec.law.width)}
+        """Moduli in units of `modulus`, positive, and the combinations of the weights of the hidden units."""
+        entries = {name: Parameter(initial=START, lower=0.0) for name in MODULI}
+        entries |= {f"w{k}": Parameter(initial=0.0) for k in range(self.law_spec.combinations)}
         return ParameterSet(entries)
 
     def training(self) -> AbstractTraining:

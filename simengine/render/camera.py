@@ -76,7 +76,14 @@ class PinholeCamera:
         right = torch.linalg.cross(forward, upward)
         sine = right.norm(dim=-1) / (forward.norm(dim=-1) * upward.norm(dim=-1)).clamp_min(1e-30)
         if not bool((sine > 1e-6).all()):
-            raise ValueError("look_at: eye must differ from target, and up must not be parallel to the line of sight")
+            k = int((sine.reshape(-1) > 1e-6).int().argmin())
+            seen = ", ".join(
+                f"{name} {value.detach().reshape(-1, 3)[k].tolist()}"
+                for name, value in (("eye", centre), ("target", aim), ("up", upward))
+            )
+            raise ValueError(
+                f"camera: eye must differ from target, and up must not be parallel to the line of sight; got {seen}"
+            )
         forward = torch.nn.functional.normalize(forward, dim=-1)
         right = torch.nn.functional.normalize(right, dim=-1)
         rotation = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=-2)

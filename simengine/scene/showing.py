@@ -152,10 +152,17 @@ def show_file(source: Path, file: Path, *, style: str, fps: float) -> Path:
     if "density" in arrays:
         return _write(file, _cloud(arrays["density"], views, source), fps=fps)
     x = arrays.get("x")
-    if x is None or x.ndim not in (2, 3) or x.shape[-1] != 3 or 0 in x.shape or not np.isfinite(x).all():
+    if x is None:
         raise SceneError(
-            f"{source}: expected finite particles x of shape (n, 3) or (frames, n, 3), or a grid density (nx, ny, nz)"
+            f"{source}: expected particles x of shape (n, 3) or (frames, n, 3), or a grid density (nx, ny, nz); "
+            f"it holds {', '.join(arrays) or 'nothing'}"
         )
+    if x.ndim not in (2, 3) or x.shape[-1] != 3:
+        raise SceneError(f"{source}: x: expected shape (n, 3) or (frames, n, 3), got {x.shape}")
+    if 0 in x.shape:
+        raise SceneError(f"{source}: x of shape {x.shape} holds no particles, so there is nothing to picture")
+    if not np.isfinite(x).all():
+        raise SceneError(f"{source}: x: {int((~np.isfinite(x)).any(-1).sum())} positions are not finite")
     frames = torch.as_tensor(x).float().reshape(-1, *x.shape[-2:])
     frames = frames if views > 1 else frames[-1:]
     if style == "surface":
@@ -216,14 +223,15 @@ def _cloud(density: np.ndarray, views: int, source: Path) -> np.ndarray:
         limits = field_limits(density)
     except ValueError as error:
         raise SceneError(f"{source}: density: {error}") from None
-    values = np.linspace(*limits, 33)
+    shares = np.linspace(0, 1, 33)
     function = TransferFunction(
-        values=torch.tensor(values).float(),
+        values=torch.tensor(shares).float(),
         density=6 * torch.linspace(0, 1, 33),
-        source=torch.tensor(field_colours(values, limits)).float(),
+        source=torch.tensor(field_colours(shares, (0.0, 1.0))).float(),
     )
+    field = torch.as_tensor((density.astype(float) - limits[0]) / (limits[1] - limits[0])).float()
     half = torch.tensor(density.shape).float() / max(density.shape)
-    volume = function(torch.as_tensor(density).float(), lower=-half, upper=half)
+    volume = function(field, lower=-half, upper=half)
     cameras = _cameras(-half, half, views)
     with torch.no_grad():
         frames = [render_volume(volume, cameras[k], background=torch.tensor(BACKGROUND)).rgb for k in range(views)]

@@ -18,7 +18,8 @@ def field_limits(values: Any) -> tuple[float, float]:
     if not values.size or not np.isfinite(values).all():
         raise ValueError("the field has no values, or some that are not finite, which have no colour")
     low, high = float(values.min()), float(values.max())
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    apart = max(0.5, 1e-3 * abs(low))
+    return (low, high) if high > low else (low - apart, high + apart)
 
 
 def field_colours(values: Any, limits: tuple[float, float], *, srgb: bool = False) -> NDArray[np.float64]:

@@ -99,6 +99,9 @@ def test_stiffness_from_a_video(tmp_path: Path) -> None:
 def test_video_errors() -> None:
     with pytest.raises(ValueError, match="no number of the motion"):
         load_scene("jelly_from_video", ["task.parameters.stiffness={initial=1.0}"]).build()
+    away = ["task.cameras.0.target=[0.5,0.5,5.0]", "task.motion.grid.num_steps=10"]
+    with pytest.raises(ValueError, match=r"task.cameras.0: it sees nothing but background"):
+        load_scene("jelly_from_video", away).build()
 
 
 def test_velocity_from_two_cameras(tmp_path: Path) -> None:

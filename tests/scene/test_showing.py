@@ -132,6 +132,7 @@ def test_bad_input_is_told_and_leaves_no_file(run: Path, tmp_path: Path, capsys:
     write(tmp_path / "shape.npz", {"x": np.zeros((4, 2))})
     write(tmp_path / "endless.npz", {"x": np.full((4, 3), np.inf)})
     write(tmp_path / "dense.npz", {"density": np.full((4, 4, 4), np.inf)})
+    write(tmp_path / "empty.npz", {"x": np.zeros((0, 3))})
     write(tmp_path / "other.npz", {"y": np.zeros(3)})
     (tmp_path / "broken.obj").write_text("f 1 2 3\n")
     (tmp_path / "not.npz").write_bytes(b"PK\3\4 but no more")
@@ -139,10 +140,11 @@ def test_bad_input_is_told_and_leaves_no_file(run: Path, tmp_path: Path, capsys:
         ([str(run), "--field", "temperature"], "field: 'temperature' is none of this run"),
         ([str(run), "--out", str(out / "a.xyz")], "no writer for suffix"),
         ([str(run), "--fps", "0"], "--fps 0"),
-        ([str(tmp_path / "shape.npz")], "expected finite particles x"),
-        ([str(tmp_path / "endless.npz")], "expected finite particles x"),
+        ([str(tmp_path / "shape.npz")], "x: expected shape (n, 3) or (frames, n, 3), got (4, 2)"),
+        ([str(tmp_path / "endless.npz")], "x: 4 positions are not finite"),
+        ([str(tmp_path / "empty.npz")], "no particles, so there is nothing to picture"),
         ([str(tmp_path / "dense.npz")], "density: the field has no values, or some that are not finite"),
-        ([str(tmp_path / "other.npz")], "expected finite particles x"),
+        ([str(tmp_path / "other.npz")], "or a grid density (nx, ny, nz); it holds y"),
         ([str(tmp_path / "not.npz")], "not a readable .npz file"),
         ([str(tmp_path / "broken.obj")], "broken.obj"),
         ([str(tmp_path / "none.obj")], "nothing of that name"),
