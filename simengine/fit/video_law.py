@@ -1,9 +1,9 @@
 """A law nobody wrote down from a video: the coefficients of an energy network, with the loss on pixels alone.
 
 The network's directions and offsets are random features and stay; the stress is linear in its moduli and last weights.
-Sought are the moduli and the few combinations of weights that change the stress of such a motion most, beyond what moduli
-do: few enough for Levenberg-Marquardt over whole motions, though the network is wide. Beside it, for comparison, the law
-that is learned from the positions of all particles (`simengine.fit.nclaw`).
+Sought are the moduli and the few combinations of weights that change the stress of such a motion most, beyond what
+moduli do: few enough for Levenberg-Marquardt over whole motions, though the network is wide. Beside it, for comparison,
+the law that is learned from the positions of all particles (`simengine.fit.nclaw`).
 """
 
 from typing import TYPE_CHECKING, Any
