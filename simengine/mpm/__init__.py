@@ -1,10 +1,11 @@
 """Explicit MLS-MPM with APIC and quadratic B-splines, differentiable end to end; docs/mpm.md is the page for users."""
 
 from simengine.mpm.boundaries import Walls
+from simengine.mpm.memory import forecast_memory
 from simengine.mpm.model import MPMModel
 from simengine.mpm.rigid_bodies import Box, Capsule, MeshBody, Plane, Sphere
 from simengine.mpm.solver import MPMSolver
-from simengine.mpm.stability import cfl_numbers, forecast_memory, recommended_dt
+from simengine.mpm.stability import cfl_numbers, recommended_dt
 from simengine.mpm.state import MPMState
 from simengine.ops.mpm import SimulationError
 

@@ -51,13 +51,15 @@ class TorchLaw:
 
     Attributes:
         sources: Tensors that the law depends on and that want a gradient, set by `find_sources`.
-        rows: Their places among those of all laws.
+        leaves: What stands for each in the graphs of evaluations, where none may depend on another.
+        rows: Their places among the sources of all laws.
     """
 
     def __init__(self, module: nn.Module, particles: torch.Tensor | None, *, plastic: bool) -> None:
         self.module, self.particles, self.plastic = module, particles, plastic
         self.history = bool(getattr(module, "uses_history", False))
         self.sources: list[torch.Tensor] = []
+        self.leaves: list[torch.Tensor] = []
         self.rows: list[int] = []
         self._tensors = self._now()
         self._call: Callable[..., Any] = module
@@ -70,7 +72,10 @@ class TorchLaw:
         if self._call is self.module:
             now = self._now()
             if any(now.get(name) is not tensor for name, tensor in self._tensors.items()):
-                self._call = lambda *arguments: functional_call(self.module, self._tensors, arguments)
+                self._call = self._with_tensors
+
+    def _with_tensors(self, *arguments: torch.Tensor) -> Any:
+        return functional_call(self.module, self._tensors, arguments)
 
     def __call__(self, *arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Evaluate on the material's own F, and q where the law takes it.
@@ -127,14 +132,14 @@ class TorchLaw:
         self, record: Record, cotangents: Sequence[torch.Tensor]
     ) -> tuple[Sequence[torch.Tensor | None], Sequence[torch.Tensor | None]]:
         """The cotangents of a record's inputs and of the sources from those of all particles' outputs."""
-        inputs, count = (*record.inputs, *self.sources), len(record.inputs)
+        inputs, count = (*record.inputs, *self.leaves), len(record.inputs)
         pairs = [
             (output, self.own(bar))
             for output, bar in zip(record.outputs, cotangents, strict=False)
             if output.requires_grad
         ]
         if not pairs:
-            return [None] * count, [None] * len(self.sources)
+            return [None] * count, [None] * len(self.leaves)
         outputs, bars = zip(*pairs, strict=True)
         # a graph may go on into one of the caller's, which is not ours to free
         found = torch.autograd.grad(outputs, inputs, bars, retain_graph=True, allow_unused=True)
@@ -144,14 +149,20 @@ class TorchLaw:
         """Set `sources`: prepared tensors, or parameters, buffers, and what else an evaluation's graph leads to."""
         if hasattr(self.module, "prepared"):
             prepared = self.module.prepared(F)
-            self._call = lambda *arguments: self.module.evaluate(*arguments, *prepared)
+            inner = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in prepared]
+            self._call = lambda *arguments: self.module.evaluate(*arguments, *inner)
             self.sources = [tensor for tensor in prepared if tensor.requires_grad]
+            self.leaves = [tensor for tensor in inner if tensor.requires_grad]
             return
         if not torch.is_grad_enabled():
             return
         self.sources = [tensor for tensor in self._tensors.values() if tensor.requires_grad]
+        if not all(tensor.is_leaf for tensor in self.sources):  # put in by `functional_call`
+            self._tensors = {k: t.detach().requires_grad_(t.requires_grad) for k, t in self._tensors.items()}
+            self._call = self._with_tensors
+        self.leaves = [tensor for tensor in self._tensors.values() if tensor.requires_grad]
         outputs = self(*(tensor.detach() for tensor in self.pick(F, q)))
-        seen = {get_gradient_edge(tensor).node for tensor in self.sources}
+        seen = {get_gradient_edge(tensor).node for tensor in self.leaves}
         nodes = [output.grad_fn for output in outputs]
         while nodes:
             node = nodes.pop()
@@ -160,6 +171,7 @@ class TorchLaw:
             seen.add(node)
             if hasattr(node, "variable"):
                 self.sources.append(node.variable)
+                self.leaves.append(node.variable)
             nodes += [following for following, _ in node.next_functions]
 
 

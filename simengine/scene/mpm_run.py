@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
-from simengine.mpm.stability import cfl_numbers, forecast_memory
+from simengine.mpm.memory import forecast_memory
+from simengine.mpm.stability import cfl_numbers
 from simengine.scene.base import SceneError
 from simengine.scene.mpm import CFL_REFUSE, CFL_WARN, MPMScene
 from simengine.solve import CheckpointAdjoint, rollout
