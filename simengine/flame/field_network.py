@@ -235,7 +235,7 @@ def spread(x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor, count: int) ->
     change = slope.abs().amax(1) * h
     bend = slope.diff(dim=0).abs().amax(1) * 0.5 * (h[1:] + h[:-1])
     curvature = torch.cat((bend, bend[-1:])).sqrt()
-    density = change / change.sum() + curvature / curvature.sum() + 1 / len(h)
+    density = change / change.sum() + curvature / curvature.sum().clamp_min(0.1) + 1 / len(h)
     reach = max(len(h) // 40, 1)
     kernel = torch.exp(-(torch.linspace(-3, 3, 2 * reach + 1, dtype=x.dtype) ** 2))
     padded = torch.nn.functional.pad(density[None, None], (reach, reach), mode="replicate")

@@ -16,7 +16,7 @@ from simengine.flame.soap import Soap
 from simengine.flame.solver import FlameSolution
 
 Optimiser = Literal["lm", "adam", "lbfgs", "soap"]
-Data = tuple[torch.Tensor, Mapping[str, torch.Tensor], Mapping[str, float]]
+Data = tuple[torch.Tensor, Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]]
 # Of a standard deviation of the data, in units of what the equations turn over. At first data draw the flame to its
 # place; in the end the equations hold far better than the data are known.
 FIRST_WEIGHT, LAST_WEIGHT, LIGHTER = 0.1, 3e-4, 0.4
@@ -112,7 +112,7 @@ class AbstractTrainer(abc.ABC):
     Attributes:
         theta: Unknowns, (P,): weights, the logarithm of the eigenvalue, and those of the sought parameters.
         num_weights: Of the unknowns.
-        data: x (q,), name of a profile -> values (q,), and their standard deviations; None for none.
+        data: x (q,), name of a profile -> values (q,), and their standard deviations () or (q,); None for none.
         loss: Sum of squares before the last step.
         gain: Share of it that the last step removed.
     """
@@ -135,6 +135,14 @@ class AbstractTrainer(abc.ABC):
     @abc.abstractmethod
     def linearised_physics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """`physics` at the present unknowns and its Jacobian, (rows,) and (rows, P)."""
+
+    @abc.abstractmethod
+    def step(self) -> float:
+        """One step; returns the loss before it."""
+
+    @abc.abstractmethod
+    def domain(self) -> torch.Tensor:
+        """Positions over the whole domain in rising order [m], (n,)."""
 
     @property
     def result(self) -> Trained:
@@ -192,18 +200,18 @@ class AbstractTrainer(abc.ABC):
     def covariance(self) -> torch.Tensor:
         """Of zeta and the logarithms of the sought parameters, given the noise of the data; (1 + p, 1 + p).
 
-        The equations count as exact beside the data: what the weights can take up is taken from the columns of the
-        Jacobian, and what is left is what the data say.
+        That of the least squares the training ends with: what the weights can take up is taken from the columns of the
+        Jacobian, and what is left is what the data say. The equations are then a little soft, which widens what only
+        they determine (the pressure curvature) and hardly what the data do.
         """
         if self.data is None:
             raise ValueError("data: there are none, so they have no noise; train with data")
-        exact = 1e-5
         _, j = self.linearised_physics()
-        j = torch.cat((j, exact * by_autograd(self.misfit, self.theta)[1]))
+        j = torch.cat((j, LAST_WEIGHT * by_autograd(self.misfit, self.theta)[1]))
         weights, rest = j[:, : self.num_weights], j[:, self.num_weights :]
         explained = torch.linalg.lstsq(weights, rest, rcond=1e-12, driver="gelsd").solution
         left = rest - weights @ explained
-        return exact**2 * torch.linalg.pinv(left.T @ left, hermitian=True)
+        return LAST_WEIGHT**2 * torch.linalg.pinv(left.T @ left, hermitian=True)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything the next step depends on."""
@@ -264,6 +272,10 @@ class NetworkTrainer(AbstractTrainer):
         edges = spread(x, y, self.network.scale, self.cells)
         self.residual = IntegralResidual.of_turnover(self.network, self.theta, edges)
 
+    def domain(self) -> torch.Tensor:
+        """Positions over the whole domain in rising order [m], (n,)."""
+        return self.network.samples()
+
     def found(self, theta: torch.Tensor) -> TrainedFields:
         """The network with these unknowns."""
         return TrainedFields(self.network, theta)
@@ -302,7 +314,7 @@ class NetworkTrainer(AbstractTrainer):
             self._leaves = [leaf.clone().requires_grad_() for leaf in self.network.split(self.theta)]
             self._first = _OPTIMISERS[self.optimiser](self._leaves)
 
-        def closure() -> torch.Tensor:
+        def closure() -> float:
             theta = torch.cat([leaf.detach().flatten() for leaf in self._leaves])
             loss, gradient = self.residual.gradient(theta)
             if self.data is not None:
@@ -311,7 +323,7 @@ class NetworkTrainer(AbstractTrainer):
                 loss, gradient = loss + share * misfit.square().sum(), gradient + 2 * share * (misfit @ rows)
             for leaf, part in zip(self._leaves, self.network.split(gradient), strict=True):
                 leaf.grad = part.clone()
-            return loss
+            return float(loss)
 
         self.loss = float(self._first.step(closure))
         self.theta = torch.cat([leaf.detach().flatten() for leaf in self._leaves])
@@ -325,7 +337,11 @@ class NetworkTrainer(AbstractTrainer):
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Unknowns, units and cells; not the moments of a first-order method, which start anew."""
         network = self.network
-        places = {"centres": network.centres, "widths": network.widths, "z0": torch.tensor(network.z0)}
+        places = {
+            "centres": network.centres,
+            "widths": network.widths,
+            "z0": torch.tensor(network.z0, dtype=torch.float64),
+        }
         return {**super().state_dict(), **places, "edges": self.residual.edges, "sizes": self.residual.sizes}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -350,5 +366,5 @@ def by_autograd(
 _OPTIMISERS: dict[str, Callable[[list[torch.Tensor]], torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, lr=1e-3),
     "lbfgs": partial(torch.optim.LBFGS, max_iter=20, line_search_fn="strong_wolfe"),
-    "soap": partial(Soap, lr=3e-3),
+    "soap": partial(Soap, lr=1e-3),
 }

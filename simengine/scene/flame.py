@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import torch
 
 from simengine.fit.flame import UNITS, FlameTraining
-from simengine.fit.flame_network import FlameNetworkTraining
+from simengine.fit.flame_network import FlameNetworkTraining, trainers
 from simengine.fit.flame_speed import FlameSpeedTraining
 from simengine.fit.parameters import Parameter, ParameterSet
 from simengine.flame.burner import BurnerFlame
-from simengine.flame.counterflow import CounterflowFlame
 from simengine.flame.equations import AbstractFlame
 from simengine.flame.free import FreeFlame
 from simengine.flame.simplified import SimplifiedFlame
@@ -153,19 +152,20 @@ class FlameScene(AbstractScene):
 
     def _network(self, spec: NetworkSpec) -> FlameNetworkTraining:
         flame = self.build()
-        if not isinstance(flame, (FreeFlame, CounterflowFlame)) or isinstance(flame, BurnerFlame):
-            raise SceneError("network: trained for flame.type free, counterflow and diffusion")
+        if isinstance(flame, BurnerFlame):
+            raise SceneError("network: trained for flame.type free_simple, free, counterflow and diffusion")
         data, sought, truth = None, {}, None
         if isinstance(self.fit, ProfileFit):
             x, measured, truth = self._measured(self.fit)
             noise = self.fit.noise or 0.01
-            data = (x, measured, {name: noise * float(v.abs().max()) for name, v in measured.items()})
+            relative = self.fit.scaling == "relative"
+            data = (x, measured, {name: noise * (v if relative else v.abs().max()) for name, v in measured.items()})
             sought = {name: s.initial for name, s in self.fit.parameters.items()}
         elif self.fit is not None:
             raise SceneError("network: flame speeds are fitted by the solver; remove the network, or fit profiles")
         else:
             truth = self.solve()
-        return FlameNetworkTraining(
+        members = trainers(
             flame,
             sought=sought,
             data=data,
@@ -173,10 +173,9 @@ class FlameScene(AbstractScene):
             width=spec.width,
             cells=spec.cells,
             optimiser=spec.optimiser,
-            num_iterations=spec.num_iterations,
             seed=self.seed,
-            truth=truth,
         )
+        return FlameNetworkTraining(members, num_iterations=spec.num_iterations, truth=truth)
 
     def _speeds(self, wanted: SpeedFit, parameters: ParameterSet) -> FlameSpeedTraining:
         data = _read(wanted.data, ("phi", "flame_speed"))

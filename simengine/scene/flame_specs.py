@@ -167,21 +167,21 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """A physics-informed network instead of the solver, for flames of real gases.
+    """A physics-informed network instead of the solver.
 
     Attributes:
         members: Networks of an ensemble.
-        width: Of the two hidden layers.
-        cells: Over which the equations are taken.
+        width: Units of each; None for 60, or 36 of a simplified flame.
+        cells: Over which the equations are taken; None for 110, or 181 of a simplified flame.
         optimiser: Levenberg-Marquardt, or a first-order method.
-        num_iterations: Steps.
+        num_iterations: Steps at most.
     """
 
     members: Count = 1
-    width: Count = 28
-    cells: Count = 80
+    width: Count | None = None
+    cells: Count | None = None
     optimiser: Literal["lm", "adam", "lbfgs", "soap"] = "lm"
-    num_iterations: Count = 25
+    num_iterations: Count = 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

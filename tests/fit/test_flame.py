@@ -141,17 +141,3 @@ def test_a_diffusion_flame_on_a_grid_is_run_and_pictured(tmp_path: Path) -> None
     assert light[: len(light) // 5].max() < 30 < light[len(light) // 3 : -len(light) // 3].max()
     with pytest.raises(SceneError, match="no profiles"):
         scene.render(tmp_path, tmp_path / "x.png", fps=10)
-
-
-def test_a_network_is_trained_from_a_scene(tmp_path: Path) -> None:
-    small = ["network.width=6", "network.cells=15", "network.members=2", "network.num_iterations=2", "resolution=1e-3"]
-    training = load_scene("free_flame_network", small).training()
-    losses = [training.step()["loss"] for _ in range(2)]
-    other = load_scene("free_flame_network", small).training()
-    other.load_state_dict(training.state_dict())
-    assert training.step() == other.step() and losses[1] < losses[0]
-    summary = training.finish(RunDirectory.create(tmp_path / "run", {}, overwrite=False, resume=False))
-    assert {"flame_speed", "spread", "checks", "ok", "relative_l2"} <= set(summary)
-    assert (tmp_path / "run" / "profiles.png").is_file()
-    with pytest.raises(SceneError, match="network: trained for"):
-        load_scene("free_flame_simple", ["network.width=6"]).training()
