@@ -96,6 +96,14 @@ def test_stiffness_from_a_video(tmp_path: Path) -> None:
     assert {"pictures.png", "comparison.mp4", "report.html"} <= {file.name for file in (tmp_path / "run").iterdir()}
 
 
+@pytest.mark.slow
+def test_elasticity_from_a_video(tmp_path: Path) -> None:
+    summary = run_fit("elasticity_from_video", tmp_path / "run")
+    errors = summary["relative_error"]
+    assert errors["bodies.0.material.E"] < 0.01 and errors["bodies.0.material.nu"] < 0.01
+    assert all(summary["identified"].values())
+
+
 def test_video_errors() -> None:
     with pytest.raises(ValueError, match="no number of the motion"):
         load_scene("jelly_from_video", ["task.parameters.stiffness={initial=1.0}"]).build()
