@@ -1,18 +1,23 @@
-"""CPU time of the hard-constraint layer: by rows, by experts, against row-by-row Jacobians, by processes."""
+"""CPU time of the hard-constraint layer: by rows, by experts, against row-by-row Jacobians, by processes.
 
+`python benchmarks/constraint_speed.py [iterations] [kernels] [row_by_row] [flow] [ranks]`: these parts, or all.
+"""
+
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from simengine.constraint import DiffusionSorption, HardConstraint
+from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
+from simengine.constraint.basis import principal_basis
 from simengine.constraint.system import ExpertSystem
 from simengine.ops import table_product_reference
 from simengine.ops.normal_equations import _Gathered, normal_equations
@@ -148,6 +153,31 @@ def row_by_row() -> list[dict[str, Any]]:
     ]
 
 
+def flow() -> list[dict[str, Any]]:
+    """Navier-Stokes on 64^3 points with 64 functions that hold the solution: the table, and a whole forward."""
+    pde = NavierStokes()
+    w0 = pde.draw(64, torch.Generator().manual_seed(0))["w0"]
+    basis = principal_basis(pde.solve(w0), 64)
+    start = time.process_time()
+    pde.table(basis)
+    rows: list[dict[str, Any]] = [{"name": "navier-stokes, functionals", "s": time.process_time() - start}]
+    for counts in ((1, 1, 1), (1, 2, 2)):
+        for tolerance in (1e-8, 1e-6):
+            solver = LevenbergMarquardt(tolerance=tolerance, max_iterations=50)
+            layer = HardConstraint(pde, counts=counts, periodic=(False, True, True), solver=solver)
+            start = time.process_time()
+            with torch.no_grad():
+                found = layer(basis, {"w0": w0[:1]})
+            rows.append(
+                {
+                    "name": f"navier-stokes, {math.prod(counts)} x 20,000 rows, n = 64, to {tolerance:g}",
+                    "s": time.process_time() - start,
+                    "iterations": int(found.solution.stats["num_iterations"].max()),
+                }
+            )
+    return rows
+
+
 def _rank(folder: str) -> None:
     """What torchrun starts in every process."""
     torch.set_num_threads(1)
@@ -156,16 +186,16 @@ def _rank(folder: str) -> None:
     layer = HardConstraint(pde, counts=(1, 4), group=dist.group.WORLD, solver=LevenbergMarquardt(max_iterations=5))
     basis, u0 = _basis(pde), torch.tensor([0.05], dtype=torch.float64)
     with torch.no_grad():
-        own = _milliseconds(lambda: layer(basis, {"u0": u0}), 7)
+        own = _milliseconds(lambda: layer(basis, {"u0": u0}), 15)
     torch.save(own, f"{folder}/{dist.get_world_size()}-{dist.get_rank()}.pt")
     dist.destroy_process_group()
 
 
-def ranks() -> list[dict[str, Any]]:
+def ranks(sizes: Sequence[int] = (1, 2, 4)) -> list[dict[str, Any]]:
     """Forward with 4 x 20,000 rows, five iterations: CPU time of the slowest process."""
     times = {}
     with tempfile.TemporaryDirectory() as folder:
-        for size in (1, 2, 4):
+        for size in sizes:
             torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
             subprocess.run([*torchrun, __file__, folder], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
             times[size] = max(torch.load(Path(folder) / f"{size}-{rank}.pt") for rank in range(size))
@@ -178,7 +208,9 @@ def ranks() -> list[dict[str, Any]]:
 def main() -> list[dict[str, Any]]:
     """Rows of the tables in docs/performance/constraint.md."""
     torch.set_num_threads(1)
-    return [*iterations(), *kernels(), *row_by_row(), *ranks()]
+    parts = {"iterations": iterations, "kernels": kernels, "row_by_row": row_by_row, "flow": flow, "ranks": ranks}
+    wanted = [name for name in sys.argv[1:] if name in parts] if __name__ == "__main__" else []
+    return [row for name in wanted or parts for row in parts[name]()]
 
 
 if __name__ == "__main__" and "LOCAL_RANK" in os.environ:

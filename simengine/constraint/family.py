@@ -31,6 +31,14 @@ class AbstractFamily(AbstractPDE):
     def coordinates(self) -> torch.Tensor:
         """Where a grid point lies, in numbers between -1 and 1 as the problem scales them; shape (*shape, f)."""
 
+    def continued(self, end: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Parameters of the members that start from the fields `end`, shape (samples, *shape[1:]).
+
+        Raises:
+            ValueError: The family has no initial fields.
+        """
+        raise ValueError(f"{type(self).__name__}: its members do not start from fields, so none continues another")
+
     def hints(self, parameters: Parameters) -> torch.Tensor:
         """What is known of the solution beforehand, for operator networks: inputs, and functions beside theirs.
 
@@ -59,6 +67,10 @@ class AbstractFieldFamily(AbstractFamily):
     field: str = "u0"
     period: tuple[bool, ...] = (True,)
     sensors: int = 16
+
+    def continued(self, end: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Those with these initial fields."""
+        return {self.field: end}
 
     def conditions(self) -> Rows:
         """The field at t = 0 is the initial one."""

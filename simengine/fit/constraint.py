@@ -34,8 +34,9 @@ class NetworkTraining(GradientTraining):
         family: The equation on the grid of the training.
         layer: The constraint on that grid; None for the soft constraint.
         draw: Gives the parameters of the members of a step.
-        fresh: Whether every step draws anew; otherwise the members of the first serve throughout, and the layer starts
+        fresh: Whether members are drawn anew; otherwise those of the first step serve throughout, and the layer starts
             from its last weights.
+        windows: Fresh members are followed for so many steps: each starts from the field with which the last one ended.
         num_iterations: Steps.
         optimiser: `"adam"` with a cosine schedule, or `"lbfgs"`, for members that stay.
         learning_rate: The first one of Adam.
@@ -54,6 +55,7 @@ class NetworkTraining(GradientTraining):
         *,
         draw: Callable[[], dict[str, torch.Tensor]],
         fresh: bool,
+        windows: int = 1,
         num_iterations: int,
         optimiser: str = "adam",
         learning_rate: float = 2e-3,
@@ -67,6 +69,8 @@ class NetworkTraining(GradientTraining):
         self.router, self._reroute, self._relayer = router, reroute, relayer
         self._draw, self._fresh, self._through, self._finish = draw, fresh, through, finish
         self._members = None if fresh else draw()
+        self._windows = windows
+        self._end: torch.Tensor | None = None
         self._weights: torch.Tensor | None = None
         self._rows = family.rows()
         if router is not None and (layer is None or relayer is None or optimiser != "adam"):
@@ -89,10 +93,14 @@ class NetworkTraining(GradientTraining):
 
     def _terms(self) -> Mapping[str, torch.Tensor]:
         members = self._draw() if self._members is None else self._members
+        if self._end is not None and self.iteration % self._windows:
+            members = {**members, **self.family.continued(self._end)}
         self._last = members
         basis, base = self.backbone(self.family, members)
         if self.layer is None:
-            return {"residual": _SCALE * self.residual(base + basis[..., 0], members).square().mean()}
+            field = base + basis[..., 0]
+            self._ended(field)
+            return {"residual": _SCALE * self.residual(field, members).square().mean()}
         start = None if self._fresh else self._weights
         if self._through == "solver":
             found = self.layer(basis, members, base, start=start)
@@ -102,8 +110,13 @@ class NetworkTraining(GradientTraining):
             loss = _SCALE * 2 * cost.mean() / len(self._rows.position)
         weights = found.weights.detach()
         self._weights = weights if bool(weights.isfinite().all()) else None
-        self._field = found.field.detach()
+        self._ended(found.field)
         return {"residual": loss}
+
+    def _ended(self, field: torch.Tensor) -> None:
+        self._field = field.detach()
+        if self._windows > 1:
+            self._end = self._field[:, -1].clone()
 
     def step(self) -> dict[str, float]:
         """One step of the optimiser; now and then the router learns, and the layer is cut anew."""
@@ -124,6 +137,8 @@ class NetworkTraining(GradientTraining):
         state = super().state_dict()
         if self._weights is not None:
             state["weights"] = self._weights.clone()
+        if self._end is not None:
+            state["end"] = self._end.clone()
         if self.router is not None:
             state.update({f"router.{name}": value.clone() for name, value in self.router.state_dict().items()})
         return state
@@ -136,7 +151,7 @@ class NetworkTraining(GradientTraining):
             self.router.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
             if self.iteration >= self._reroute:
                 self._recut()
-        self._weights = state.get("weights")
+        self._weights, self._end = state.get("weights"), state.get("end")
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write what the scene makes of the trained network."""

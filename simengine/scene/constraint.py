@@ -126,7 +126,7 @@ class ConstraintScene(AbstractScene):
     def _network(self, fit: NetworkFit) -> AbstractTraining:
         from simengine.solve.adjoint import ImplicitAdjoint
 
-        on, hard = fit.on or self.problem, fit.constraint == "hard"
+        on, hard = fit.on or self._window(fit.windows), fit.constraint == "hard"
         experts = fit.experts or self.experts
         if type(on) is not type(self.problem):
             raise SceneError(f"fit.on.type: expected that of the scene, {self.problem.type!r}, got {on.type!r}")
@@ -140,8 +140,8 @@ class ConstraintScene(AbstractScene):
             # the first steps pass through bases that satisfy nothing, so a solve may fail there
             return experts.layer(problem, seed=self.seed, cuts=cuts, adjoint=ImplicitAdjoint(strict=False))
 
-        if fit.tested_with is not None and experts.cuts == "learned":
-            raise SceneError("fit.tested_with: learned cuts are those of the training")
+        if (fit.tested_with is not None or fit.windows > 1) and experts.cuts == "learned":
+            raise SceneError("fit.tested_with, fit.windows: learned cuts are those of the training")
 
         def draw() -> Members:
             if fit.fresh:
@@ -152,6 +152,8 @@ class ConstraintScene(AbstractScene):
 
         def finish(out: "RunDirectory") -> dict[str, Any]:
             tested = fit.tested_with or experts
+            if fit.windows > 1:
+                return self._test_windows(out, fit, tested, backbone)
             return self._test(out, fit, tested, backbone, None if router is None else router.cuts)
 
         return NetworkTraining(
@@ -160,6 +162,7 @@ class ConstraintScene(AbstractScene):
             layer(on) if hard else None,
             draw=draw,
             fresh=fit.fresh,
+            windows=fit.windows,
             num_iterations=fit.iterations,
             optimiser=fit.optimiser,
             learning_rate=fit.learning_rate,
@@ -169,6 +172,44 @@ class ConstraintScene(AbstractScene):
             relayer=lambda cuts: layer(on, cuts),
             finish=finish,
         )
+
+    def _window(self, count: int) -> Problem:
+        """The problem on the first of so many equal windows in time."""
+        problem = self.problem
+        if count == 1:
+            return problem
+        if isinstance(problem, SorptionProblem) or (problem.nt - 1) % count:
+            raise SceneError(
+                f"fit.windows: need an initial field, and intervals that {count} divides; got {problem.type} with "
+                f"nt = {problem.nt}"
+            )
+        return dataclasses.replace(problem, nt=(problem.nt - 1) // count + 1, duration=problem.duration / count)
+
+    def _test_windows(
+        self, out: "RunDirectory", fit: NetworkFit, experts: Experts, backbone: Backbone
+    ) -> dict[str, Any]:
+        """Take one window after another, each from the field with which the one before it ended."""
+        window, tested = self._window(fit.windows), self.problem.solved_for(self.seed)
+        family, members = window.family(), tested
+        layer = experts.layer(window, seed=self.seed) if fit.constraint == "hard" else None
+        fields: list[torch.Tensor] = []
+        jumps = [torch.zeros(len(next(iter(tested.values()))), 0, 0)]
+        outcomes: list[dict[str, Any]] = [{}]
+        with torch.no_grad():
+            for _ in range(fit.windows):
+                basis, base = backbone(family, members)
+                if layer is None:
+                    field = base + basis[..., 0]
+                else:
+                    found = layer(basis, members, base)
+                    field = found.field
+                    jumps.append(layer.interface_jumps(basis, found.weights))
+                    outcomes.append(_outcome(found))
+                fields.append(field[:, bool(fields) :])
+                members = family.continued(field[:, -1])
+        worst = max(outcomes, key=lambda outcome: outcome.get("iterations", 0))
+        largest = max(jumps, key=lambda jump: float(jump.abs().max()) if jump.numel() else 0.0)
+        return {**self._compare(out, torch.cat(fields, dim=1), tested, largest), **worst}
 
     def _test(
         self,

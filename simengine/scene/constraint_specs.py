@@ -113,6 +113,8 @@ class NetworkFit:
         members: Members of the family per step.
         fresh: Draw them anew each step; otherwise the same throughout.
         optimiser: lbfgs needs members that stay.
+        windows: Windows in time of equal length. The network is trained on one; the test takes one after another, each
+            from the field with which the one before it ended, and fresh members are followed through as many.
         iterations: Steps; of lbfgs up to 20 evaluations each.
         learning_rate: Of Adam.
         reroute: Steps between two moves of learned cuts.
@@ -127,6 +129,7 @@ class NetworkFit:
     through: Literal["minimum", "solver"] = "minimum"
     members: Count = 3
     fresh: bool = True
+    windows: Count = 1
     optimiser: Literal["adam", "lbfgs"] = "adam"
     iterations: Count = 500
     learning_rate: Positive = 2e-3
@@ -135,6 +138,8 @@ class NetworkFit:
     def __post_init__(self) -> None:
         if self.optimiser == "lbfgs" and self.fresh:
             raise ValueError("optimiser: lbfgs needs members that stay; set fresh = false")
+        if self.windows > 1 and self.on is not None:
+            raise ValueError("windows: cut the problem of the scene; leave out `on`")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

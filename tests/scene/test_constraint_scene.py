@@ -117,6 +117,39 @@ def test_field_scenes(name: str, tmp_path: Path) -> None:
     assert len(result.history) == 2 and len(result.summary["relative_error"]) == 1
 
 
+WINDOWS = ["problem.nt=13", "problem.size=8", "problem.duration=1.0", "problem.members=1", "fit.windows=3"]
+WINDOWS += ["basis_size=4", "fit.backbone.modes=[2,3,3]", "fit.backbone.width=4", "fit.iterations=4"]
+
+
+@pytest.mark.parametrize("constraint", ["hard", pytest.param("soft", marks=pytest.mark.slow)])
+def test_windows_follow_one_another(constraint: str, tmp_path: Path) -> None:
+    scene = load_scene("navier_stokes", [*WINDOWS, f"fit.constraint={constraint}"])
+    training = scene.training(device="cpu")
+    training.step()
+    first = training.state_dict()
+    random = torch.get_rng_state()
+    training.step()  # from where the first ended
+    again = scene.training(device="cpu")
+    again.load_state_dict(first)
+    torch.set_rng_state(random)
+    again.step()
+    assert torch.equal(training.state_dict()["end"], again.state_dict()["end"])
+    start = training._last["w0"]
+    assert torch.equal(start, first["end"]) and not torch.equal(start, training.state_dict()["end"])
+    result = fit(scene.training(device="cpu"), directory(tmp_path, scene), progress=False)
+    with np.load(tmp_path / "solution.npz") as file:
+        assert file["u"].shape == (1, 13, 8, 8) and np.isfinite(file["u"]).all()
+    if constraint == "hard":  # even where hardly trained: its first functions are those of the Taylor series
+        assert result.summary["relative_error"][0] < 0.2 * result.summary["no_change_error"][0]
+
+
+def test_windows_that_do_not_fit() -> None:
+    with pytest.raises(SceneError, match=r"fit.windows: .* intervals that 5 divides; got navier_stokes with nt = 13"):
+        load_scene("navier_stokes", [*WINDOWS, "fit.windows=5"]).training()
+    with pytest.raises(SceneError, match=r"fit.windows: need an initial field"):
+        load_scene("diffusion_sorption", ["fit={type='network',windows=2}"]).training()
+
+
 def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"experts.counts: expected one number per axis of the grid \(64, 64, 64\)"):
         load_scene("navier_stokes", ["problem.nt=64", "problem.size=64", "experts.counts=[1,4]"]).build()
