@@ -16,7 +16,6 @@ from simengine.ops.constitutive import elasticity
 
 Convexity = Literal["none", "shear", "full"]
 LEAST_MODULUS = 1e-2  # of mu and kappa in units of M: keeps the growth of the energy
-CHUNK = 1 << 15  # particles at a time where no gradient is wanted: hidden units stay in the cache
 
 
 def hencky_strain(F: torch.Tensor) -> torch.Tensor:
@@ -145,8 +144,6 @@ class EnergyNetwork(nn.Module):
 
     def evaluate(self, F: torch.Tensor, *prepared: torch.Tensor) -> torch.Tensor:
         """As `forward`, of what `prepared` returned."""
-        if len(F) > CHUNK and not torch.is_grad_enabled():
-            return torch.cat([self.evaluate(part, *prepared) for part in F.split(CHUNK)])
         moduli, layer, offsets, weighted = prepared
         units = isotropic.Units(self.unit_slope, self.unit_curvature, *self._scales())
         return isotropic.stress(units, F, moduli=moduli, layer=layer, offsets=offsets, weighted=weighted)

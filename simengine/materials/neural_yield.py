@@ -5,9 +5,9 @@ import math
 import torch
 from torch import nn
 
-from simengine.materials.neural_energy import CHUNK
 from simengine.ops import isotropic
 
+_CHUNK = 1 << 15  # particles at a time where no gradient is wanted: hidden units stay in the cache
 _NEVER = 1e3  # Y/a that no deformation reaches
 
 
@@ -102,8 +102,8 @@ class YieldNetwork(nn.Module):
 
     def evaluate(self, F: torch.Tensor, *prepared: torch.Tensor) -> torch.Tensor:
         """As `forward`, of what `prepared` returned."""
-        if len(F) > CHUNK and not torch.is_grad_enabled():
-            return torch.cat([self.evaluate(part, *prepared) for part in F.split(CHUNK)])
+        if len(F) > _CHUNK and not torch.is_grad_enabled():
+            return torch.cat([self.evaluate(part, *prepared) for part in F.split(_CHUNK)])
         *line, cap = prepared
         v = isotropic.volume(F)
         excess = torch.relu(v - cap)

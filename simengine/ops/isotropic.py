@@ -2,8 +2,9 @@
 
 The function f(z) = sum_k w_k g(A_k . z + c_k) in the energy of `simengine.kernels.isotropic` enters by its derivative
 S = B^T g'(A z + c) with B_k = w_k A_k.
-What is done per particle is done by its kernels, the hidden layer by torch's products. Hidden units are not kept for
-the backward pass: a rollout holds 18 numbers of the stress and 15 of the flow, a particle and step, beside F.
+What is done per particle is done by its kernels, the hidden layer by torch's products, in blocks of particles that stay
+in the cache. Hidden units are not kept for the backward pass: a rollout holds 18 numbers of the stress and 15 of the
+flow, a particle and step, beside F.
 """
 
 import dataclasses
@@ -15,6 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from simengine.kernels import isotropic as kernels
 from simengine.ops import bridge
+
+BLOCK = 4096  # particles whose hidden units are computed at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,10 @@ class Units:
     modulus: float
 
 
+def _blocks(n: int) -> list[slice]:
+    return [slice(first, first + BLOCK) for first in range(0, n, BLOCK)]
+
+
 class _Stress(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -48,7 +55,9 @@ class _Stress(torch.autograd.Function):
         k, n, a, modulus = kernels.kernels(bridge.scalar(F)), len(F), units.strain_scale, units.modulus
         U, tau, s, z = torch.empty_like(F), torch.empty_like(F), F.new_empty(n, 3), F.new_empty(n, 3)
         bridge.call(k.strain, n, a, F, U, s, z)
-        S = units.slope(torch.addmm(offsets, z, layer.T)) @ weighted
+        S = torch.empty_like(z)
+        for block in _blocks(n):
+            torch.mm(units.slope(torch.addmm(offsets, z[block], layer.T)), weighted, out=S[block])
         bridge.call(k.stress, n, a, modulus, moduli, U, s, S, tau)
         ctx.units = units
         ctx.save_for_backward(F, U, s, z, S, moduli, layer, offsets, weighted)
@@ -63,18 +72,25 @@ class _Stress(torch.autograd.Function):
         tau_bar = tau_bar.contiguous()
         S_bar, F_bar = torch.empty_like(S), torch.empty_like(F)
         bridge.call(k.slope_adjoint, n, a, modulus, U, s, tau_bar, S_bar)
-        t = torch.addmm(offsets, z, layer.T)
-        t_bar = (S_bar @ weighted.T).mul_(units.curvature(t))
-        bridge.call(k.strain_adjoint, n, a, modulus, moduli, F, U, s, S, tau_bar, S_bar, t_bar @ layer, F_bar)
+        z_bar = torch.empty_like(z)
+        layer_bar, offsets_bar, weighted_bar = (torch.zeros_like(t) for t in (layer, offsets, weighted))
+        for block in _blocks(n):
+            t = torch.addmm(offsets, z[block], layer.T)
+            t_bar = (S_bar[block] @ weighted.T).mul_(units.curvature(t))
+            torch.mm(t_bar, layer, out=z_bar[block])
+            layer_bar.addmm_(t_bar.T, z[block])
+            offsets_bar += t_bar.sum(0)
+            weighted_bar.addmm_(units.slope(t).T, S_bar[block])
+        bridge.call(k.strain_adjoint, n, a, modulus, moduli, F, U, s, S, tau_bar, S_bar, z_bar, F_bar)
         direct = z.T @ S_bar  # v = a z_1 and S_bar_1 = a tr; r = a (z_2 + 1) and S_bar_2 = a alpha_bar / r
         total = S_bar.sum(0)
         return (
             None,  # units
             F_bar,  # F
             torch.stack((2 * (direct[1, 1] + total[1]), direct[0, 0], -total[0])),  # moduli
-            t_bar.T @ z,  # layer
-            t_bar.sum(0),  # offsets
-            units.slope(t).T @ S_bar,  # weighted
+            layer_bar,  # layer
+            offsets_bar,  # offsets
+            weighted_bar,  # weighted
         )
 
 

@@ -11,7 +11,10 @@ SCRIPT = """
 import sys
 import torch
 from simengine import mpm
-from simengine.materials import jelly, plasticine
+from simengine.materials import Material, jelly, plasticine
+from simengine.materials.neural import nclaw
+from simengine.materials.neural_energy import EnergyNetwork
+from simengine.materials.neural_yield import YieldNetwork
 from simengine.solve import CheckpointAdjoint, DirectAdjoint, rollout
 
 def status(key):
@@ -27,7 +30,8 @@ def go(count, steps, save_every):
     options, solver = {"save_every": save_every, "adjoint": adjoint}, mpm.MPMSolver(model, threads=threads)
     shared = solver.num_threads(len(x))
     forecast = mpm.forecast_memory(model, len(x), steps, gradient=gradient, dtype=dtype, threads=shared, **options)
-    trajectory = rollout(solver, state, steps, **options)
+    with torch.set_grad_enabled(gradient):
+        trajectory = rollout(solver, state, steps, **options)
     if gradient:
         trajectory.states.x.square().sum().backward()
     return forecast
@@ -46,6 +50,13 @@ CASES = {
     "direct": "gradient, adjoint, dtype, material, size = True, DirectAdjoint(), torch.float32, jelly(), (24, 60, 60)",
     "checkpoints": "gradient, adjoint, dtype, material, size = "
     "True, CheckpointAdjoint(), torch.float64, plasticine(), (24, 60, 10)",
+    "learned": "gradient, adjoint, dtype, material, size = "
+    "True, CheckpointAdjoint(), torch.float32, Material(EnergyNetwork(), YieldNetwork()), (24, 60, 60)",
+    "learned direct": "gradient, adjoint, dtype, material, size = "
+    "True, DirectAdjoint(), torch.float32, Material(EnergyNetwork(), YieldNetwork()), (20, 40, 40)",
+    "learned run": "gradient, adjoint, dtype, material, size = "
+    "False, DirectAdjoint(), torch.float32, Material(EnergyNetwork(), YieldNetwork()), (36, 4, 4)",
+    "NCLaw": "gradient, adjoint, dtype, material, size = True, DirectAdjoint(), torch.float32, nclaw(), (16, 8, 8)",
     "threads": "gradient, adjoint, dtype, material, size, threads = "
     "True, CheckpointAdjoint(), torch.float64, jelly(), (24, 60, 10), 2",
 }
