@@ -14,9 +14,12 @@ import torch
 
 from simengine.flame import linearised
 from simengine.flame.detailed import AbstractDetailedFlame, completely_burnt, temperature_of
+from simengine.flame.equations import AbstractFlame
 from simengine.flame.equilibrium import equilibrium
 from simengine.flame.mechanism import MechanismError
 from simengine.flame.units import R
+
+EASED = 1e-4  # mol/m^3, smoothing of the flame to start from
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,7 @@ class CounterflowFlame(AbstractDetailedFlame):
         mass_flux_right: -rho u of the opposed gas, () or (b,).
         T_right: Temperature of the opposed gas [K], () or (b,).
         opposed: Mole fractions of the opposed gas.
+        place: Where the first guess has the flame, over the length.
     """
 
     length: float = 0.02
@@ -36,9 +40,12 @@ class CounterflowFlame(AbstractDetailedFlame):
     mass_flux_right: torch.Tensor = dataclasses.field(default_factory=lambda: torch.ones((), dtype=torch.float64))
     T_right: torch.Tensor = dataclasses.field(default_factory=lambda: torch.tensor(300.0, dtype=torch.float64))
     opposed: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"N2": 1.0})
+    place: float = 0.3
 
     pieces: int = dataclasses.field(default=6, init=False)
     anchor_end: Literal["left", "right", "origin"] = dataclasses.field(default="right", init=False)
+    folds: bool = dataclasses.field(default=True, init=False)
+    start_on_grid: bool = dataclasses.field(default=True, init=False)
 
     @staticmethod
     def _own() -> tuple[str, ...]:
@@ -153,11 +160,10 @@ class CounterflowFlame(AbstractDetailedFlame):
         return ((s + 0.35 * s**3) / 1.35 * 0.5 + 0.5)[None].expand(self.batch, -1) * self.length
 
     def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Burnt gas between a flame at 0.3 and a mixing layer at 0.65 of the length; a potential flow."""
+        """Burnt gas between a flame at `place` and a mixing layer at 0.65 of the length; a potential flow."""
         b, s = self.batch, (x / self.length)
         T_burnt, Y_burnt = self.burnt()
-        left, right = self.mass_flux_left.detach().expand(b), self.mass_flux_right.detach().expand(b)
-        into, out = torch.sigmoid((s - 0.3) / 0.03).unsqueeze(-1), torch.sigmoid((s - 0.65) / 0.03).unsqueeze(-1)
+        into, out = torch.sigmoid((s - self.place) / 0.03).unsqueeze(-1), torch.sigmoid((s - 0.65) / 0.03).unsqueeze(-1)
 
         def blend(fresh: torch.Tensor, hot: torch.Tensor, opposed: torch.Tensor) -> torch.Tensor:
             fresh, hot, opposed = (v[:, None, None] for v in (fresh, hot, opposed))
@@ -165,11 +171,22 @@ class CounterflowFlame(AbstractDetailedFlame):
 
         T = blend(self.T_in.detach().expand(b)[:, None], T_burnt[:, None], self.T_right.detach().expand(b)[:, None])
         Y = blend(self.Y_in.detach(), Y_burnt, self.Y_right.expand(b, -1))
+        left, right = self.mass_flux_left.detach().expand(b), self.mass_flux_right.detach().expand(b)
         flux = left[:, None, None] - (left + right)[:, None, None] * s * s * (3 - 2 * s)
         rho = self.gas.density(self._pressure().detach(), T[..., 0], Y)
         V = (left + right)[:, None, None] * 6 * s * (1 - s) / self.length / (2 * rho)
         strain = (left + right) / self.rho_in.detach() / self.length
         return torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T, Y), dim=-1), -self.rho_in.detach() * strain**2
+
+    def alternatives(self) -> list[AbstractFlame]:
+        """Flames nearer to the burner, with more hot gas."""
+        return [dataclasses.replace(self, place=place) for place in (0.2, 0.4)]
+
+    def eased(self) -> "CounterflowFlame | None":
+        """With orders below 1 smoothed further, where a reactant that is used up leaves kinks."""
+        if not len(self.gas.kinetics.fractional) or self.gas.smoothing >= EASED:
+            return None
+        return dataclasses.replace(self, gas=self.gas.smoothed(EASED))
 
     def limits(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Mass flux within 20 times the inlets', T in (200 K, T_burnt + 500 K), Y in (least, 1.05), Lambda below 0."""
@@ -272,23 +289,41 @@ class DiffusionFlame(CounterflowFlame):
             object.__setattr__(self, "_burnt", (T.expand(self.batch), Y.expand(self.batch, -1)))
         return self.__dict__["_burnt"]
 
-    def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Burnt mixtures across a mixing layer between two inviscid streams.
+    def _streams(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where two cold inviscid streams stop [m], and sqrt(-Lambda) of theirs; (b, 1, 1) each."""
+        b = self.batch
+        left, right = (v.detach().expand(b)[:, None, None] for v in (self.mass_flux_left, self.mass_flux_right))
+        T_right = self.T_right.detach().expand(b)[:, None, None]
+        push_left = left / self.rho_in.detach()[:, None, None].sqrt()
+        push_right = right / self.gas.density(self._pressure().detach(), T_right, self.Y_right).sqrt()
+        plane = self.length * push_left / (push_left + push_right)
+        return plane, push_left / plane
 
-        On either side rho u falls as 1 - (distance/that of the stagnation plane)^2 (K. Seshadri & F. A. Williams,
-        Int. J. Heat Mass Transfer 21, 1978), and the pressure curvature is common to both.
+    def _with_flow(self, x: torch.Tensor, T: torch.Tensor, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fields and pressure curvature of two uniform inviscid streams, with V that of the density of T and Y.
+
+        At a distance s from a nozzle, over that of the plane where the streams stop, rho u falls as 1 - s^2 and
+        rho V^2 = -Lambda s^2 (K. Seshadri & F. A. Williams, Int. J. Heat Mass Transfer 21, 1978).
         """
         b = self.batch
         left, right = (v.detach().expand(b)[:, None, None] for v in (self.mass_flux_left, self.mass_flux_right))
-        p, T_right = self._pressure().detach(), self.T_right.detach().expand(b)[:, None, None]
-        rho_left = self.rho_in.detach()[:, None, None]
-        rho_right = self.gas.density(p, T_right, self.Y_right)
-        push_left, push_right = left / rho_left.sqrt(), right / rho_right.sqrt()
-        plane = self.length * push_left / (push_left + push_right)  # where both streams stop
+        plane, push = self._streams()
         before, behind = x / plane, (self.length - x) / (self.length - plane)
         flux = torch.where(x < plane, left * (1 - before**2), -right * (1 - behind**2))
-        curvature = (push_left / plane) ** 2
-        strain = 2 * (curvature / rho_right).sqrt()
+        rho = self.gas.density(self._pressure().detach(), T[..., 0], Y)
+        V = push / rho.sqrt() * torch.minimum(before, behind)
+        return torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T, Y), dim=-1), -push[:, 0, 0].square()
+
+    def alternatives(self) -> list[AbstractFlame]:
+        """None: where fuel and oxidiser meet there is no choice."""
+        return []
+
+    def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Burnt mixtures across a mixing layer where two cold streams would stop, and their flow."""
+        b = self.batch
+        plane, push = self._streams()
+        T_right = self.T_right.detach().expand(b)[:, None, None]
+        strain = 2 * push / self.gas.density(self._pressure().detach(), T_right, self.Y_right).sqrt()
         share = torch.sigmoid((plane - x) / (0.25 * (4e-4 / strain).sqrt()))
         with torch.no_grad():
             knots = torch.sort(torch.cat((torch.linspace(0, 1, 21), torch.tensor([self.stoichiometric])))).values
@@ -301,6 +336,4 @@ class DiffusionFlame(CounterflowFlame):
         w = (share - knots[k - 1]) / (knots[k] - knots[k - 1])
         T = T_knots[k - 1] + (T_knots[k] - T_knots[k - 1]) * w
         Y = Y_knots[k - 1] + (Y_knots[k] - Y_knots[k - 1]) * w.unsqueeze(-1)
-        V = (curvature / self.gas.density(p, T, Y)).sqrt() * torch.minimum(before, behind)
-        y = torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T.unsqueeze(-1), Y), dim=-1)
-        return y, -curvature[:, 0, 0]
+        return self._with_flow(x, T.unsqueeze(-1), Y)

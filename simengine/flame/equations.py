@@ -31,6 +31,8 @@ class AbstractFlame(abc.ABC):
         inflow: Fields whose condition at the left end is on their flux through it.
         held: Fields that a cold start on a grid first holds at their guess, with the eigenvalue; the others settle.
         pieces: Intervals of a first grid in each element of the first mesh.
+        folds: Whether there can be an unstable solution between burning and extinguished ones.
+        start_on_grid: Whether a coarse solution on a grid is the way to one on spectral elements.
         positive: Fields that no step of pseudo-time takes below 0.
         affine: Whether the conditions at the ends and the anchor have constant derivatives.
     """
@@ -41,6 +43,8 @@ class AbstractFlame(abc.ABC):
     inflow: tuple[int, ...] = ()
     pieces: int = 3
     held: tuple[int, ...] = ()
+    folds: bool = False
+    start_on_grid: bool = False
     positive: tuple[int, ...] = ()
     affine: bool = True
 
@@ -122,6 +126,10 @@ class AbstractFlame(abc.ABC):
     def alternatives(self) -> list["AbstractFlame"]:
         """The same flame with other first guesses, for where Newton does not get on from its own."""
         return []
+
+    def eased(self) -> "AbstractFlame | None":
+        """A flame close to this one that Newton finds more easily, to start from; None where it needs none."""
+        return None
 
     def tail(self, z: torch.Tensor) -> torch.Tensor | None:
         """How far the domain must reach to the right of x = 0 [m], (b,); None: as it is. For grids."""

@@ -4,6 +4,9 @@ Everything is a smooth function of temperature and composition, differentiable i
 units with the mole; mass fractions Y and concentrations C have shape (..., K), temperatures T shape (...).
 """
 
+import copy
+import dataclasses
+
 import torch
 
 from simengine.flame.collision import transport_fits
@@ -51,6 +54,12 @@ class Gas:
                 raise MechanismError(
                     f"{mechanism.name}: reaction {r.equations[which]!r}: reversible with fractional coefficients"
                 )
+
+    def smoothed(self, smoothing: float) -> "Gas":
+        """The same gas with another smoothing."""
+        other = copy.copy(self)
+        other.smoothing, other.kinetics = smoothing, dataclasses.replace(self.kinetics, smoothing=smoothing)
+        return other
 
     # Thermodynamics
 

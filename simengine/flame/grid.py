@@ -13,6 +13,7 @@ unknown of each point.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 
@@ -59,7 +60,7 @@ class GridProblem(AbstractFlameProblem):
         flame: The equations.
         mesh: The points.
         lean: Weights w of the intervals, shape (b, N - 1); None for 0.
-        held: A state (b, N, m + 1) whose fields `flame.held` and eigenvalue stay as they are; None for none.
+        held: A state (b, N, m + 1) of which some unknowns stay as they are, and their numbers; None for none.
     """
 
     mesh: GridMesh
@@ -69,7 +70,7 @@ class GridProblem(AbstractFlameProblem):
         flame: AbstractFlame,
         mesh: GridMesh,
         lean: torch.Tensor | None = None,
-        held: torch.Tensor | None = None,
+        held: tuple[torch.Tensor, Sequence[int]] | None = None,
     ) -> None:
         self.flame, self.mesh, self.held = flame, mesh, held
         self.lean = torch.zeros_like(mesh.edges[:, 1:]) if lean is None else lean
@@ -192,13 +193,13 @@ class GridProblem(AbstractFlameProblem):
         chain = torch.cat((z[:, :e] - z[:, 1 : e + 1], anchor, z[:, e + 1 :] - z[:, e:-1]), dim=1)
         r = torch.cat((r, chain.unsqueeze(2)), dim=2)
         if self.held is not None:
-            which = [*self.flame.held, m]
-            r[..., which] = (state - self.held)[..., which]
+            kept, which = self.held
+            r[..., which] = (state - kept)[..., which]
         return r
 
-    def holding(self, state: torch.Tensor) -> "GridProblem":
-        """The same with the flame's held fields and eigenvalue as in this state."""
-        return type(self)(self.flame, self.mesh, self.lean, state)
+    def holding(self, state: torch.Tensor, unknowns: Sequence[int]) -> "GridProblem":
+        """The same with some unknowns, fields by number and the eigenvalue as m, as in this state."""
+        return type(self)(self.flame, self.mesh, self.lean, (state, unknowns))
 
     def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonal]:
         """Residual and exact Jacobian."""
@@ -236,7 +237,7 @@ class GridProblem(AbstractFlameProblem):
         upper[:, :e, -1, -1] = -1.0
         lower[:, e + 1 :, -1, -1] = -1.0
         if self.held is not None:
-            for unknown in (*self.flame.held, m):
+            for unknown in self.held[1]:
                 blocks[..., unknown, :] = 0.0
                 middle[..., unknown, unknown] = 1.0
         return self._joined(values, state), BlockTridiagonal(lower, middle, upper)
@@ -257,5 +258,5 @@ class GridProblem(AbstractFlameProblem):
         inertia = self.flame.inertia(fields)[:, 0].clone()
         inertia[:, 0], inertia[:, -1], inertia[..., self.first] = 0.0, 0.0, 0.0
         if self.held is not None:
-            inertia[..., list(self.flame.held)] = 0.0
+            inertia[..., [a for a in self.held[1] if a < inertia.shape[-1]]] = 0.0
         return torch.cat((inertia, torch.zeros_like(z[:, 0])), dim=2)

@@ -184,14 +184,21 @@ class SimplifiedFlame(AbstractFlame):
         return {name: value[:, 0] for name, value in named.items()}
 
     def _first_speed(self) -> torch.Tensor:
-        return torch.full((self.batch,), 0.4, dtype=torch.float64)
+        """First guess of sL [m/s], (b,): twice that of Zeldovich and Frank-Kamenetskii, as thin flames grow easily."""
+        with torch.no_grad():
+            rise = self.T_max - self.T_in
+            share = torch.linspace(0, 1, 101, dtype=torch.float64)
+            T = self.T_in.reshape(-1, 1, 1) + rise.reshape(-1, 1, 1) * share
+            heat = torch.trapezoid(self.rate(T, torch.full_like(T[..., :1], 0.4)), T)[:, 0] * self.qF
+            speed = 2 * (2 * self.lam * heat).sqrt() / (self.rho_in * self.cp * rise)
+            return speed.clamp(1e-2, 10.0).expand(self.batch)
 
     def _thickness(self) -> torch.Tensor:
         return (self.lam / (self.rho_in * self._first_speed() * self.cp)).detach()
 
     def edges(self) -> torch.Tensor:
-        """The inlet, the flame, and a tail: 0 to 80 thicknesses of a flame of the first guess."""
-        unit = torch.tensor([0, 2.5, 5, 7, 9, 11, 13, 15, 18, 22, 28, 40, 60], dtype=torch.float64)
+        """The inlet, the flame, and its slow tail: 0 to 133 thicknesses of a flame of the first guess."""
+        unit = torch.tensor([0, 2.5, 3.75, 5, 6, 7, 9, 11, 14, 19, 29, 50, 100], dtype=torch.float64)
         unit = unit * 4 / 3
         return unit * self._thickness().expand(self.batch)[:, None]
 

@@ -120,7 +120,7 @@ class AbstractFlameSolver(abc.ABC):
 
         Returns:
             The flames. `stats`: `num_iterations` in all, `num_points`, `error` (an estimate of the relative error),
-            `converged` and `burning` per condition, and `obstacle`, why there can be no flame, or None.
+            `converged`, `burning` and `stable` per condition, and `obstacle`, why there can be no flame, or None.
 
         Raises:
             SolveError: With `throw`, where there can be no flame, Newton fails, the mesh is not fine enough, or what
@@ -155,8 +155,11 @@ class AbstractFlameSolver(abc.ABC):
             total += int(solved.stats["num_iterations"])
         with torch.no_grad():
             burning = fixed.burning(problem.unpack(state)[0].flatten(1, 2))
+            stable = _stable(problem, state)
         lost = ~burning if result is Result.SUCCESS else ~burning & ~solved.stats["converged"]
         obstacle = _went_out(lost) if bool(lost.any()) else None
+        if obstacle is None and result is Result.SUCCESS and not bool(stable.all()):
+            obstacle = _unstable(stable)
         if obstacle is not None:
             result = Result.WRONG_BRANCH
         if any(value.requires_grad for value in flame.parameters().values()) and torch.is_grad_enabled():
@@ -166,8 +169,9 @@ class AbstractFlameSolver(abc.ABC):
             "num_iterations": total,
             "num_points": problem.mesh.x.shape[1:].numel(),
             "error": error,
-            "converged": solved.stats["converged"] & burning,
+            "converged": solved.stats["converged"] & burning & stable,
             "burning": burning,
+            "stable": stable,
             "obstacle": obstacle,
         }
         solution = Solution(FlameSolution(flame, problem, state), result, stats)
@@ -191,6 +195,7 @@ class AbstractFlameSolver(abc.ABC):
             "error": torch.full((b,), torch.inf, dtype=torch.float64),
             "converged": no,
             "burning": no,
+            "stable": no,
             "obstacle": obstacle,
         }
         solution = Solution(FlameSolution(flame, problem, state), Result.WRONG_BRANCH, stats)
@@ -205,16 +210,28 @@ class AbstractFlameSolver(abc.ABC):
         problem, state = self._start(flame, self.problem(flame, edges, anchor))
         solved = self._newton(problem, state, False)
         for other in flame.alternatives():
-            found = solved.stats["converged"] & flame.burning(problem.unpack(solved.value)[0].flatten(1, 2))
+            found = self._found(problem, solved)
             if bool(found.all()):
                 break
             edges = torch.where(found[:, None], edges, self.first_edges(other))
             problem, fresh = self._start(other, self.problem(flame, edges, anchor))
-            state = torch.where(found[:, None, None], solved.value, fresh)
-            before = solved.stats["num_iterations"]
-            solved = self._newton(problem, state, False)
-            solved.stats["num_iterations"] += before
+            solved = self._again(problem, solved, found, fresh)
         return problem, solved
+
+    @staticmethod
+    def _found(problem: AbstractFlameProblem, solved: Solution[torch.Tensor]) -> torch.Tensor:
+        """Which conditions need no other guess, (b,): those with a flame, or gone out where flames can."""
+        burning = problem.flame.burning(problem.unpack(solved.value)[0].flatten(1, 2))
+        return solved.stats["converged"] & (burning | problem.flame.folds) & _stable(problem, solved.value)
+
+    def _again(
+        self, problem: AbstractFlameProblem, solved: Solution[torch.Tensor], found: torch.Tensor, fresh: torch.Tensor
+    ) -> Solution[torch.Tensor]:
+        """Newton from `fresh` where no flame is found yet."""
+        before = solved.stats["num_iterations"]
+        solved = self._newton(problem, torch.where(found[:, None, None], solved.value, fresh), False)
+        solved.stats["num_iterations"] += before
+        return solved
 
     @staticmethod
     def _start(guesser: AbstractFlame, problem: AbstractFlameProblem) -> tuple[AbstractFlameProblem, torch.Tensor]:
@@ -223,11 +240,15 @@ class AbstractFlameSolver(abc.ABC):
         problem = problem.near(y, z)
         state = problem.pack(y, z)
         if guesser.held and isinstance(problem, GridProblem):
-            state = newton(problem.holding(state), state, tolerance=1e-2, max_iterations=80).value
+            state = newton(
+                problem.holding(state, [*guesser.held, len(guesser.order)]), state, tolerance=1e-2, max_iterations=80
+            ).value
             y = problem.unpack(state)[0]
             z = problem.flame.settled(problem.mesh.x[:, 0], y[:, 0], z)
             problem = problem.near(y, z)
             state = problem.pack(y, z)
+        if easier := guesser.eased():
+            state = newton(problem.of(easier), state, tolerance=1e-3, max_iterations=80).value
         return problem, state
 
     @staticmethod
@@ -236,6 +257,27 @@ class AbstractFlameSolver(abc.ABC):
         if flame.anchor_end == "origin":
             return int(edges[0].abs().argmin())
         return 0 if flame.anchor_end == "left" else edges.shape[1] - 1
+
+
+def _stable(problem: AbstractFlameProblem, state: torch.Tensor) -> torch.Tensor:
+    """Whether a state (b, K, n) does not run away from itself in time, (b,); where flames fold, else taken as given.
+
+    det(J - s M) changes its sign between s = 0 and infinity when an odd number of modes grows, of which the unstable
+    flame between the burning and the extinguished one has exactly one.
+    """
+    if not problem.flame.folds:
+        return torch.ones(state.shape[0], dtype=torch.bool)
+    jacobian = problem.linearise(state)[1]
+    fastest = 1e8  # 1/s, faster than anything grows
+    return jacobian.factor().sign == jacobian.shifted(-fastest * problem.mass(state)).factor().sign
+
+
+def _unstable(stable: torch.Tensor) -> str:
+    which = [k for k, kept in enumerate(stable.tolist()) if not kept]
+    return (
+        f"conditions {which}: the solution found is the unstable one between a burning and an extinguished flame; "
+        "start from a solution at lower strain"
+    )
 
 
 def _went_out(lost: torch.Tensor) -> str:
@@ -260,6 +302,24 @@ class SpectralSolver(AbstractFlameSolver):
     n: int = 14
     resolution: float = 1e-7
     max_elements: int = 80
+
+    def _cold(self, flame: AbstractFlame) -> tuple[AbstractFlameProblem, Solution[torch.Tensor]]:
+        """From the guess where that takes few steps, else from a coarse solution on a grid."""
+        edges = self.first_edges(flame)
+        problem = self.problem(flame, edges, self.anchor(flame, edges))
+        few = 0 if flame.start_on_grid else min(20, self.max_iterations)
+        quick = dataclasses.replace(self, max_iterations=few)
+        solved = quick._newton(problem, problem.pack(*flame.guess(problem.mesh.x)), False)
+        found = self._found(problem, solved)
+        if bool(found.all()):
+            return problem, solved
+        coarse = GridSolver().set_refine_criteria(slope=0.15, curve=0.3).solve(flame, throw=False)
+        if coarse.result not in (Result.SUCCESS, Result.WRONG_BRANCH):
+            return super()._cold(flame)
+        x = problem.mesh.x
+        y = coarse.value.problem.mesh.interpolate(coarse.value.problem.unpack(coarse.value.state)[0], x.flatten(1))
+        fresh = problem.pack(y.reshape(*x.shape, -1), coarse.value.eigenvalue)
+        return problem, self._again(problem, solved, found, fresh)
 
     def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> SpectralProblem:
         """A flame on elements."""

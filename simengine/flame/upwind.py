@@ -8,6 +8,8 @@ Cantera's flames are discretised so. The error is of first order in the interval
 on grids on which `GridProblem` is within 0.1 %.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from simengine.flame.equations import AbstractFlame
@@ -25,7 +27,7 @@ class UpwindProblem(GridProblem):
         flame: AbstractFlame,
         mesh: GridMesh,
         lean: torch.Tensor | None = None,
-        held: torch.Tensor | None = None,
+        held: tuple[torch.Tensor, Sequence[int]] | None = None,
     ) -> None:
         super().__init__(flame, mesh, torch.ones_like(mesh.edges[:, 2:]) if lean is None else lean, held)
 

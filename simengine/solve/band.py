@@ -63,6 +63,16 @@ class BandFactors:
         """X of A^T x = b, with shapes as in `solve`."""
         return self._solve(b, transposed=True) * (self.rows if b.dim() == 3 else self.rows.unsqueeze(-1))
 
+    @property
+    def sign(self) -> torch.Tensor:
+        """Sign of the determinant of each matrix, (b,)."""
+        width = 2 * self.rows.shape[2] - 1
+        signs = [
+            np.sign(lu[2 * width]).prod() * (-1.0) ** np.count_nonzero(pivots != np.arange(len(pivots)))
+            for lu, pivots in self.factors
+        ]
+        return torch.tensor(signs, dtype=self.rows.dtype)
+
     def _solve(self, right: torch.Tensor, *, transposed: bool) -> torch.Tensor:
         width = 2 * right.shape[2] - 1
         columns = right.detach().flatten(1, 2).numpy()

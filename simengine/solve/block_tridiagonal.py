@@ -17,6 +17,10 @@ BAND_UP_TO = 600  # b n^2; above, eliminating whole blocks of all matrices at on
 class Factors(Protocol):
     """A factored matrix."""
 
+    @property
+    def sign(self) -> torch.Tensor:
+        """Sign of the determinant of each matrix, (b,)."""
+
     def solve(self, b: torch.Tensor) -> torch.Tensor:
         """X of A x = b; b of shape (b, K, n) or, for several right-hand sides, (b, K, n, c)."""
 
@@ -106,6 +110,13 @@ class BlockFactors:
     lu: tuple[torch.Tensor, ...]
     pivots: tuple[torch.Tensor, ...]
     carried: tuple[torch.Tensor, ...]
+
+    @property
+    def sign(self) -> torch.Tensor:
+        """Sign of the determinant of each matrix, (b,)."""
+        lu, pivots = torch.stack(self.lu, dim=1), torch.stack(self.pivots, dim=1)
+        swaps = (pivots != torch.arange(1, pivots.shape[-1] + 1, device=pivots.device)).sum((1, 2))
+        return lu.diagonal(dim1=-2, dim2=-1).sign().flatten(1).prod(1) * (1 - 2 * (swaps % 2))
 
     def solve(self, b: torch.Tensor) -> torch.Tensor:
         """X of A x = b; b of shape (b, K, n) or, for several right-hand sides, (b, K, n, c)."""

@@ -24,8 +24,8 @@ class AbstractRootProblem(abc.ABC):
         scale: Size of a noticeable change of each unknown, broadcastable to (b, K, n).
         lower: Smallest admissible values, broadcastable likewise.
         upper: Largest admissible values.
-        floor: Where steps of pseudo-time are cut off below, at or above `lower`; None for there. Newton may pass through
-            slightly negative concentrations, which discrete equations can have, but as a state in time they run away.
+        floor: Where steps of pseudo-time are cut off below; None for `lower`. Discrete equations can have slightly
+            negative concentrations, but as a state in time these run away.
     """
 
     scale: torch.Tensor

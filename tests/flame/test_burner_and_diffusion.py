@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from simengine.flame.burner import BurnerFlame
@@ -12,7 +14,7 @@ from simengine.flame.free import FreeFlame
 from simengine.flame.gas import Gas
 from simengine.flame.mechanism import MechanismError
 from simengine.flame.mechanism_yaml import load_mechanism
-from simengine.flame.solver import GridSolver, SpectralSolver
+from simengine.flame.solver import FlameSolution, GridSolver, SpectralSolver
 from simengine.solve.solution import Result, SolveError
 
 METHANE = Mixture({"CH4": 1.0})
@@ -143,6 +145,30 @@ def test_too_much_strain_puts_a_flame_out(gas: Gas) -> None:
         GridSolver().solve(flame)
     solution = GridSolver().solve(flame, throw=False)
     assert solution.result is Result.WRONG_BRANCH and not bool(solution.stats["burning"])
+
+
+def test_the_unstable_flame_is_known_from_the_burning_one(gas: Gas) -> None:
+    flame = CounterflowFlame(gas=gas, mixture=METHANE, phi=_t(0.6), p=_t(101325.0), T_in=_t(300.0))
+    burning = GridSolver().solve(flame)
+    assert bool(burning.stats["stable"]) and float(burning.value.field("T").max()) > 1550
+    # Half way to the gas that only mixes, Newton finds the solution in between: 1342 K at most.
+    found, state = burning.value, burning.value.state.clone()
+    nitrogen = found.field("N2")
+    share = ((nitrogen - nitrogen[:, :1]) / (nitrogen[:, -1:] - nitrogen[:, :1])).unsqueeze(-1)
+    mixed = flame.Y_in[:, None] * (1 - share) + flame.Y_right * share
+    state[..., 2] = 300.0 + 0.5 * (state[..., 2] - 300.0)
+    state[..., 3:-1] = 0.5 * (state[..., 3:-1] + mixed)
+    half = FlameSolution(flame, found.problem, state)
+    with pytest.raises(SolveError, match="unstable one between a burning and an extinguished flame"):
+        GridSolver().solve(flame, start=half)
+    solution = GridSolver().solve(flame, start=half, throw=False)
+    assert solution.result is Result.WRONG_BRANCH and not bool(solution.stats["stable"])
+    # The modes say the same: one of them grows.
+    problem = solution.value.problem
+    jacobian = problem.linearise(solution.value.state)[1].dense()[0].numpy()
+    rates = scipy.linalg.eigvals(jacobian, np.diag(problem.mass(solution.value.state)[0].flatten().numpy()))
+    growing = rates[np.isfinite(rates) & (np.abs(rates) < 1e6) & (rates.real > 0)]
+    assert len(growing) == 1 and 10 < growing[0].real < 1000
 
 
 def test_what_is_too_lean_has_no_flame(gas: Gas) -> None:

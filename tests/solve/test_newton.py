@@ -19,6 +19,7 @@ def _system(b: int = 2, count: int = 5, n: int = 3) -> BlockTridiagonal:
 @pytest.mark.parametrize("how", ["factor", "block_factor"])
 def test_factors_solve_what_dense_algebra_solves(count: int, how: str) -> None:
     system = _system(count=count)
+    system.diagonal[1, 0, 0] *= -1  # another sign of the determinant
     dense, factors = system.dense(), getattr(system, how)()
     x = torch.randn(2, count, 3, dtype=torch.float64)
     # float64 and a condition number below 1e3: 1e-12 is 1e4 roundings
@@ -26,6 +27,7 @@ def test_factors_solve_what_dense_algebra_solves(count: int, how: str) -> None:
     assert torch.allclose(factors.solve(system.matvec(x)), x, atol=1e-12)
     transposed = torch.linalg.solve(dense.mT, x.flatten(1)).reshape(x.shape)
     assert torch.allclose(factors.solve_transposed(x), transposed, atol=1e-12)
+    assert torch.equal(factors.sign, torch.linalg.slogdet(dense).sign)
     several = torch.randn(2, count, 3, 4, dtype=torch.float64)
     assert torch.allclose(factors.solve(several)[..., 2], factors.solve(several[..., 2].contiguous()), atol=1e-13)
 
