@@ -14,19 +14,21 @@ from simengine.fit.measured import measured_fit
 from simengine.scene import load_scene
 
 FOLDER = Path("runs/dtn_accuracy")
-PUBLISHED = ("task.geometry=false", "task.width=16", "task.depth=3", "task.structure=0")
-SMALL = (*PUBLISHED, "task.paints=mosaic", "task.iterations=400")
+SMALL = ("task.geometry=false", "task.width=16", "task.depth=3")
+SHORT, LONG = (*SMALL, "task.iterations=250"), (*SMALL, "task.iterations=400")
 NETWORKS = {
     "linear (ours)": (),
-    "dtn4, conv": ("task.head=dtn4", "task.extractor=conv", *SMALL),
-    "dtn4, residual": ("task.head=dtn4", "task.extractor=residual", *SMALL),
-    "dtn4, dense": ("task.head=dtn4", "task.extractor=dense", *SMALL),
+    "dtn4, conv": ("task.head=dtn4", "task.extractor=conv", *LONG),
+    "dtn4, conv, mosaics": ("task.head=dtn4", "task.extractor=conv", "task.paints=mosaic", *LONG),
+    "dtn4, residual": ("task.head=dtn4", "task.extractor=residual", *LONG),
+    "dtn4, dense": ("task.head=dtn4", "task.extractor=dense", *LONG),
     "dtn4, conv, published loss and paints": (
         *("task.head=dtn4", "task.extractor=conv", "task.loss=bce", "task.paints=flat"),
-        *(*PUBLISHED, "task.iterations=250"),
+        *SHORT,
     ),
-    "ntr2, conv": ("task.head=ntr2", "task.extractor=conv", *SMALL),
-    "efe, unet": ("task.head=efe", "task.extractor=unet", *SMALL),
+    "ntr2, conv": ("task.head=ntr2", "task.extractor=conv", *SHORT),
+    "efe, unet": ("task.head=efe", "task.extractor=unet", *SHORT),
+    "efe, unet, mosaics": ("task.head=efe", "task.extractor=unet", "task.paints=mosaic", *LONG),
 }
 
 

@@ -22,10 +22,26 @@ from simengine.dtn.camouflage import (
     total_variation,
 )
 from simengine.dtn.detector import AbstractDetector, Detector
+from simengine.dtn.evaluation import detect
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSet
-from simengine.fit.detector import DetectorTraining, HardeningTraining, empty_views, make_detector, natural_paint
-from simengine.fit.dtn import NetworkTraining, Predictor, make_network, network_predictor, scene_views
+from simengine.fit.detector import (
+    DetectorTraining,
+    HardeningTraining,
+    PictureSet,
+    empty_views,
+    make_detector,
+    natural_paint,
+    wear,
+)
+from simengine.fit.dtn import (
+    NetworkTraining,
+    Predictor,
+    affine_predictor,
+    make_network,
+    network_predictor,
+    scene_views,
+)
 from simengine.fit.gradient import GradientTraining
 from simengine.fit.training import AbstractTraining
 from simengine.io import checkpoint
@@ -33,11 +49,6 @@ from simengine.io import checkpoint
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.scene.dtn import CamouflageSpec, DTNScene
-
-
-def affine_predictor(views: ViewSet) -> Predictor:
-    """Pictures of views by their affine law."""
-    return lambda index, paint: views[index].picture(paint)
 
 
 class TextureTraining(GradientTraining):
@@ -163,17 +174,13 @@ class CamouflageTraining(AbstractTraining):
 
     @torch.no_grad()
     def visibility(self, name: str) -> float:
-        """How well the detector it was made against sees the attacked views with a texture: the published loss."""
-        predict = self.predictor(self.attacked)
-        texture, boxes, total = self.modules[name](), self.attacked.boxes(), 0.0
-        for index in torch.arange(len(self.attacked)).split(32):
-            images = predict(index, self.put_on[index](texture))
-            loss = evasion_loss(self._target(name), images, boxes[index], overlap=self.spec.overlap)
-            total += float(loss) * len(index)
-        return total / len(self.attacked)
+        """AP@.5 of the detector that a texture was made against, over the attacked views that wear it."""
+        attacked, paint = PictureSet(self.attacked, self.empty), wear(self.put_on, self.modules[name]())
+        images = attacked.pictures(paint, self.predictor(self.attacked))
+        return float(detect(self._target(name), images, attacked.boxes).average_precision())
 
     def found(self, prefix: str) -> torch.Tensor:
-        """The texture of a prefix, `"texture"` or `"anew"`, that the attacked views show least of the object with."""
+        """The texture of a prefix, `"texture"` or `"anew"`, with which the attacked views leave the lowest AP."""
         names = [f"{prefix}_{k}" for k in range(self.spec.restarts)]
         best = min(names, key=self.visibility) if len(names) > 1 else names[0]
         with torch.no_grad():

@@ -1,6 +1,6 @@
 """What a robustness evaluation reports: AP before and after hardening, cells, transfer, and the gap to full renders."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,16 +8,14 @@ import torch
 from simengine.dtn.camouflage import naive_texture, random_texture
 from simengine.dtn.evaluation import DetectionTable, average_precision, cells, detect, precision_gap
 from simengine.dtn.metrics import object_psnr
-from simengine.dtn.texture import TextureMap
 from simengine.dtn.views import CONDITIONS, ViewSampler
-from simengine.fit.detector import Paint, UnseenSet, detection_sheet, natural_paint
+from simengine.fit.detector import Paint, PictureSet, detection_sheet, natural_paint, unseen_set, wear
 from simengine.fit.pictures import comparison
 from simengine.render.tone import decode_srgb
 from simengine.view.report import Block, Picture, Table, write_report
 
 if TYPE_CHECKING:
     from simengine.fit.camouflage import CamouflageTraining
-    from simengine.fit.dtn import Predictor
     from simengine.io.run_directory import RunDirectory
 
 PARTS = {"distance": (4, 2), "pitch": (3, 2), "yaw": (4, 4)}  # intervals of a condition alone, and with the others
@@ -31,7 +29,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
         By detector/paint: AP@.5, AP@.75 and the share of objects missed; the gap to full renders.
     """
     scene, spec = training.scene, training.spec
-    unseen = UnseenSet(scene, spec.detector.empty)
+    unseen = unseen_set(scene, spec.detector.empty)
     put_on, predict = training.map(unseen.views), training.predictor(unseen.views)
     size = (spec.rows, spec.columns)
     block = max(b for b in (1, 2, 4) if size[0] % b == 0 and size[1] % b == 0)
@@ -51,7 +49,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     for name, detector in detectors.items():
         for worn, paint in paints.items():
             torch.manual_seed(scene.seed + 1)
-            table = detect(detector, _pictures(unseen, predict, paint), unseen.boxes)
+            table = detect(detector, unseen.pictures(paint, predict), unseen.boxes)
             tables[name, worn] = table
             figures = [average_precision(table), average_precision(table, 0.75)]
             missed = float(table.missed().float().mean())
@@ -81,7 +79,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     sections["AP@.5 by cells of all conditions"] = [Table(header, cell_rows(chosen, unseen.conditions, together))]
 
     more = spec.rendered > scene.test_views
-    compared = UnseenSet(scene, spec.detector.empty, spec.rendered) if more else unseen
+    compared = unseen_set(scene, spec.detector.empty, spec.rendered) if more else unseen
     gap, beside, sheet = gap_to_renders(training, compared, textures["optimised"])
     summary |= beside
     caption = f"AP@.5 in full renders less AP@.5 in the pipeline: {gap}; {beside['rendered']} views with the object"
@@ -97,11 +95,6 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     out.write("rendered.png", sheet)
     write_report(out.path / "report.html", "Robustness of a detector", sections)
     return summary
-
-
-def wear(put_on: TextureMap, texture: torch.Tensor) -> Paint:
-    """The paint of views with a texture on the object."""
-    return lambda index: put_on[index](texture)
 
 
 def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]:
@@ -129,7 +122,7 @@ def cell_rows(
     return [(row[0][0], str(row[0][1]), *(str(c[2]) for c in row)) for row in zip(*columns, strict=True)]
 
 
-def rendered_in_full(training: "CamouflageTraining", unseen: UnseenSet, texture: torch.Tensor) -> torch.Tensor:
+def rendered_in_full(training: "CamouflageTraining", unseen: PictureSet, texture: torch.Tensor) -> torch.Tensor:
     """Encoded pictures of the first `spec.rendered` views, each traced with the texture on the object."""
     scene, spec, views = training.scene, training.spec, unseen.views
     surface, images = scene.surface(), []
@@ -146,14 +139,8 @@ def rendered_in_full(training: "CamouflageTraining", unseen: UnseenSet, texture:
     return torch.stack(images)
 
 
-def _pictures(unseen: UnseenSet, predict: "Predictor", paint: Paint) -> Iterator[torch.Tensor]:
-    for index in torch.arange(len(unseen.views)).split(32):
-        yield predict(index, paint(index))
-    yield from unseen.empty_pictures()
-
-
 def gap_to_renders(
-    training: "CamouflageTraining", unseen: UnseenSet, texture: torch.Tensor
+    training: "CamouflageTraining", unseen: PictureSet, texture: torch.Tensor
 ) -> tuple[Any, dict[str, Any], Any]:
     """The gap in AP between the pipeline and full renders, figures of it, and a sheet of both and their difference."""
     rendered = rendered_in_full(training, unseen, texture)

@@ -10,7 +10,7 @@ from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetec
 from simengine.dtn.evaluation import average_precision, detect
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSampler, ViewSet, render_views
-from simengine.fit.dtn import PATTERN, random_colours, scene_views
+from simengine.fit.dtn import PATTERN, Predictor, affine_predictor, random_colours, scene_views
 from simengine.fit.gradient import GradientTraining
 from simengine.fit.pictures import contact_sheet
 from simengine.io import checkpoint
@@ -38,6 +38,11 @@ def natural_paint(index: torch.Tensor) -> torch.Tensor:
     paints = torch.tensor(NATURAL_PAINTS)
     chosen = paints[torch.randint(len(paints), (len(index),))]
     return (chosen * (0.9 + 0.2 * torch.rand(len(index), 1)))[..., None, None]
+
+
+def wear(put_on: TextureMap, texture: torch.Tensor) -> Paint:
+    """The paint of views with a texture on the object."""
+    return lambda index: put_on[index](texture)
 
 
 def varied_paint(put_on: TextureMap, found: list[torch.Tensor]) -> Paint:
@@ -192,33 +197,51 @@ class HardeningTraining(DetectorTraining):
             adversary.scatter()
 
 
-class UnseenSet:
-    """Unseen views with the object, and others without it.
+class PictureSet:
+    """Views with the object, and others without it.
 
     Args:
-        scene: Where they come from.
-        empty: Number of views without the object as a share of those with it.
-        number: Of the views with it; the scene's if None.
+        views: With the object.
+        empty: Without it; None for none.
     """
 
-    def __init__(self, scene: "DTNScene", empty: float, number: int | None = None) -> None:
-        number = number or scene.test_views
-        self.views = scene_views(scene, scene.test_sampler, number)
-        self.empty = empty_views(scene, scene.test_sampler, round(empty * number))
-        self.boxes, self.conditions = self.views.boxes(), self.views.conditions
-        if self.empty is not None:
-            self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(len(self.empty), 4)])
-            self.conditions = torch.cat([self.conditions, self.empty.conditions])
+    def __init__(self, views: ViewSet, empty: ViewSet | None) -> None:
+        self.views, self.empty = views, empty
+        self.boxes, self.conditions = views.boxes(), views.conditions
+        if empty is not None:
+            self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(len(empty), 4)])
+            self.conditions = torch.cat([self.conditions, empty.conditions])
 
-    def pictures(self, paint: Paint, *, batch: int = 32) -> Iterator[torch.Tensor]:
-        """Batches of pictures of all views, those with the object in the given paint first."""
-        yield from pictures(self.views, paint, batch=batch)
+    def pictures(self, paint: Paint, predict: Predictor | None = None, *, batch: int = 32) -> Iterator[torch.Tensor]:
+        """Batches of pictures of all views, those with the object in the given paint first.
+
+        Args:
+            paint: Of the views.
+            predict: What makes the pictures; the affine law of the views if None.
+            batch: Pictures in a batch.
+        """
+        predict = predict or affine_predictor(self.views)
+        for index in torch.arange(len(self.views)).split(batch):
+            yield predict(index, paint(index))
         yield from self.empty_pictures(batch=batch)
 
     def empty_pictures(self, *, batch: int = 32) -> Iterator[torch.Tensor]:
         """Batches of the pictures without the object."""
         if self.empty is not None:
             yield from self.empty.tone.encode(self.empty.offset).split(batch)
+
+
+def unseen_set(scene: "DTNScene", empty: float, number: int | None = None) -> PictureSet:
+    """Unseen views of a scene.
+
+    Args:
+        scene: Where they come from.
+        empty: Number of views without the object as a share of those with it.
+        number: Of the views with it; the scene's if None.
+    """
+    number = number or scene.test_views
+    without = empty_views(scene, scene.test_sampler, round(empty * number))
+    return PictureSet(scene_views(scene, scene.test_sampler, number), without)
 
 
 class DetectorScene(DetectorTraining):
@@ -244,7 +267,7 @@ class DetectorScene(DetectorTraining):
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """AP on unseen views in natural paints, `detector/`, and `detections.png`."""
         checkpoint.save(out.path / "detector", self.detector.state_dict(), {}, tag=0)
-        test = UnseenSet(self.scene, self.spec.empty)
+        test = unseen_set(self.scene, self.spec.empty)
         torch.manual_seed(self.scene.seed + 1)
         table = detect(self.detector, test.pictures(natural_paint), test.boxes)
         few = test.views[: min(16, len(test.views))]
@@ -254,13 +277,6 @@ class DetectorScene(DetectorTraining):
             "AP75": str(average_precision(table, 0.75)),
             "missed": float(table.missed().float().mean()),
         }
-
-
-def pictures(views: ViewSet, paint: Paint, *, batch: int = 32) -> Iterator[torch.Tensor]:
-    """Batches of pictures of all views in the given paint."""
-    for start in range(0, len(views), batch):
-        index = torch.arange(start, min(start + batch, len(views)))
-        yield views[index].picture(paint(index))
 
 
 def detection_sheet(detector: Any, views: ViewSet, paint: Paint) -> Any:

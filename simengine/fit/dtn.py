@@ -150,6 +150,11 @@ class NetworkTraining(GradientTraining):
         return summary
 
 
+def affine_predictor(views: ViewSet) -> Predictor:
+    """Pictures of views by their affine law."""
+    return lambda index, paint: views[index].picture(paint)
+
+
 def network_predictor(network: TransformationNetwork, views: ViewSet) -> Predictor:
     """Pictures of views as a network predicts them from their grey references."""
     with torch.no_grad():
