@@ -20,7 +20,7 @@ from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
 from simengine.constraint.basis import principal_basis
 from simengine.constraint.system import ExpertSystem
 from simengine.ops import table_product_reference
-from simengine.ops.normal_equations import _Gathered, normal_equations
+from simengine.ops.normal_equations import _accumulated, _Gathered, normal_equations
 from simengine.ops.normal_equations_reference import normal_equations as reference
 from simengine.ops.table_product import table_product
 from simengine.solve.least_squares import LevenbergMarquardt, least_squares
@@ -99,6 +99,7 @@ def kernels() -> list[dict[str, Any]]:
             {
                 "name": f"normal_equations, n = {n}",
                 "kernel ms": _milliseconds(lambda given=given: normal_equations(*given)),
+                "one row at a time ms": _milliseconds(lambda given=given: _accumulated(*given)),
                 "gathered ms": _milliseconds(lambda given=given: _Gathered.apply(*given)),
                 "reference ms": _milliseconds(lambda given=given: reference(*given), 5),
             }

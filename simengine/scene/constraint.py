@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from simengine.constraint.basis import Backbone, principal_basis
+from simengine.constraint.blocks import uniform_cuts
 from simengine.constraint.diffusion_sorption import DiffusionSorption
 from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import Constrained, HardConstraint
@@ -36,7 +37,7 @@ class ConstraintScene(AbstractScene):
         experts: Decomposition.
         basis_size: Basis functions n.
         snapshots: Solutions whose principal components are the basis of `run`.
-        rounds: Solves of `run` with learned cuts, after one with uniform ones.
+        rounds: Solves of `run` with learned cuts, after one with uniform ones; kept where they lower the residual.
         fit: What is trained or found.
     """
 
@@ -77,16 +78,34 @@ class ConstraintScene(AbstractScene):
             found = layer(basis, members)
         cuts: list[list[int]] | None = None
         if self.experts.cuts == "learned":
-            router = Router(self.experts.counts, seed=self.seed)
-            for _ in range(self.rounds):
-                router.update(_squares(family, found.field, members))
-                cuts = router.cuts(family.shape)
-                layer = self.experts.layer(self.problem, seed=self.seed, cuts=cuts)
-                with torch.no_grad():
-                    found = layer(basis, members)
+            layer, found, cuts = self._moved(layer, found, basis, members)
         jumps = layer.interface_jumps(basis, found.weights)
         summary = self._compare(out, found.field, members, jumps)
         return {**summary, **_outcome(found), **({"cuts": cuts} if cuts else {})}
+
+    def _moved(
+        self, layer: HardConstraint, found: Constrained, basis: torch.Tensor, members: Members
+    ) -> tuple[HardConstraint, Constrained, list[list[int]]]:
+        """Solves with learned cuts, kept where they leave a smaller residual; else half as far from those before."""
+        family, router = self.problem.family(), Router(self.experts.counts, seed=self.seed)
+        cuts = [uniform_cuts(size, count) for size, count in zip(family.shape, self.experts.counts, strict=True)]
+        squares, share = _squares(family, found.field, members), 1.0
+        for _ in range(self.rounds):
+            router.update(squares)
+            aims = router.cuts(family.shape)
+            tried = [
+                [round(a + share * (b - a)) for a, b in zip(*axis, strict=True)]
+                for axis in zip(cuts, aims, strict=True)
+            ]
+            other = self.experts.layer(self.problem, seed=self.seed, cuts=tried)
+            with torch.no_grad():
+                again = other(basis, members)
+            fresh = _squares(family, again.field, members)
+            if float(fresh.sum()) < float(squares.sum()):
+                layer, found, cuts, squares = other, again, tried, fresh
+            else:
+                share /= 2
+        return layer, found, cuts
 
     def render(self, run: "Path", file: "Path", *, fps: float) -> "Path":
         """A film of what a run or a fit found beside the classical solver."""
