@@ -70,7 +70,7 @@ class FlameScene(AbstractScene):
         if self.grid is None:
             return SpectralSolver(resolution=self.resolution)
         g = self.grid
-        solver = GridSolver(max_points=g.max_points)
+        solver = GridSolver(max_points=g.max_points, convection=g.convection)
         return solver.set_refine_criteria(ratio=g.ratio, slope=g.slope, curve=g.curve, prune=g.prune)
 
     def render(self, run: Path, file: Path, *, fps: float) -> Path:
@@ -148,7 +148,7 @@ class FlameScene(AbstractScene):
             return measured.pop("x"), measured, None
         truth = self.solve()
         x = torch.linspace(*wanted.span, wanted.points, dtype=torch.float64)
-        return x, self._synthetic(truth, x, wanted), truth
+        return x, self.synthetic(truth, x, wanted), truth
 
     def _network(self, spec: NetworkSpec) -> FlameNetworkTraining:
         flame = self.build()
@@ -198,7 +198,8 @@ class FlameScene(AbstractScene):
             num_iterations=wanted.num_iterations,
         )
 
-    def _synthetic(self, truth: FlameSolution, x: torch.Tensor, wanted: ProfileFit) -> dict[str, torch.Tensor]:
+    def synthetic(self, truth: FlameSolution, x: torch.Tensor, wanted: ProfileFit) -> dict[str, torch.Tensor]:
+        """Profiles of a flame at x (q,) with the noise of `wanted`, drawn with the scene's seed."""
         generator = torch.Generator().manual_seed(self.seed)
         profiles, measured = truth.profiles(x), {}
         for name in wanted.profiles:

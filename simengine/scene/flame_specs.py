@@ -156,6 +156,7 @@ class Grid:
         curve: Largest change of its slope, over the range of its slopes.
         prune: Points below this share of the criteria are removed; 0 for none.
         max_points: Where refinement stops.
+        convection: Of the second order, or upwind of the first, to compare with solvers that upwind.
     """
 
     ratio: Annotated[float, Range(ge=2)] = 3.0
@@ -163,6 +164,7 @@ class Grid:
     curve: Annotated[float, Range(gt=0, le=1)] = 0.1
     prune: Annotated[float, Range(ge=0, lt=1)] = 0.0
     max_points: Count = 1000
+    convection: Literal["second_order", "upwind"] = "second_order"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
