@@ -321,6 +321,6 @@ def _check(
             f"{transforms.dtype}, {opacity.dtype}, {features.dtype}"
         )
     for name, value in (("transforms", transforms), ("opacity", opacity), ("features", features)):
-        if not bool(torch.isfinite(value).all()):
+        if not bridge.all_finite(value):
             row = int((~torch.isfinite(value.reshape(n, -1))).any(dim=1).nonzero()[0])
             raise ValueError(f"{name}: not finite at surfel {row}")

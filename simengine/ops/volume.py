@@ -138,7 +138,7 @@ class _MarchRays(torch.autograd.Function):
         field, origins, directions, near, far = inputs
         cotangents = adj_blended.contiguous(), adj_transmittance.contiguous()
         slices = 1 if field.is_cuda else SLICES
-        adj_fields = field.new_zeros(slices, *field.shape)
+        adj_fields = field.new_empty(slices, *field.shape)
         adj_rays = [torch.empty_like(value) for value in (origins, directions, near, far)]
         scalar = bridge.scalar(field)
         vector, vec3 = wp.types.vector(field.shape[-1], scalar), wp.types.vector(3, scalar)
@@ -161,7 +161,8 @@ class _MarchRays(torch.autograd.Function):
 
         def part(first: int, last: int) -> None:
             for k in range(first, last):
-                outputs = [bridge.array(adj_fields[k].reshape(-1, field.shape[-1]), vector), *ray_outputs]
+                own = adj_fields[k].zero_()  # here, so that threads share this too
+                outputs = [bridge.array(own.reshape(-1, field.shape[-1]), vector), *ray_outputs]
                 constants = [bounds[k], options.step, options.emission, options.sparse, with_rays]
                 bridge.launch(kernel, bounds[k + 1] - bounds[k], [*constants, *arrays], outputs, on=field)
 
@@ -214,10 +215,10 @@ def _check(
             raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
         if value.dtype != field.dtype:
             raise TypeError(f"{name}: expected the dtype of field, {field.dtype}, got {value.dtype}")
-        if not bool(torch.isfinite(value).all()):
+        if not bridge.all_finite(value):
             raise ValueError(f"{name}: {int((~torch.isfinite(value)).sum())} values are not finite")
     bridge.scalar(field)
-    if not bool(torch.isfinite(field).all()):
+    if not bridge.all_finite(field):
         node = (~torch.isfinite(field).all(dim=-1)).nonzero()[0].tolist()
         raise ValueError(f"field: density or source is not finite at node {tuple(node)}")
     if not step > 0:

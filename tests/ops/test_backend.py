@@ -66,3 +66,11 @@ def test_taichi_starts_without_a_banner() -> None:
     code = "from simengine.ops import taichi_bridge; taichi_bridge.start()"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
+
+
+def test_finite_values_whose_sum_overflows_are_finite() -> None:
+    large = torch.full((4,), 3e38)
+    assert bridge.all_finite(large) and bridge.all_finite(torch.zeros(0))
+    for value in (float("inf"), float("nan")):
+        assert not bridge.all_finite(torch.tensor([1.0, value]))
+    assert not bridge.all_finite(torch.tensor([float("inf"), -float("inf")]))
