@@ -28,7 +28,6 @@ NETWORKS = {
     ),
     "ntr2, conv": ("task.head=ntr2", "task.extractor=conv", *SHORT),
     "efe, unet": ("task.head=efe", "task.extractor=unet", *SHORT),
-    "efe, unet, mosaics": ("task.head=efe", "task.extractor=unet", "task.paints=mosaic", *LONG),
 }
 
 
