@@ -23,7 +23,7 @@ from simengine.mpm import MPMModel, MPMSolver, MPMState
 from simengine.mpm.captured import CapturedSolver
 from simengine.scene.base import SceneError
 from simengine.scene.nclaw import NCLawScene
-from simengine.solve.rollout import AbstractSolver
+from simengine.solve.rollout import AbstractSolver, rollout
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -80,7 +80,7 @@ class RolloutTraining(AbstractTraining):
     def _solver(self) -> AbstractSolver:
         """Steps: captured in one graph where the device has such."""
         solver, motion = MPMSolver(self.model), self.motions[0]
-        if not motion.x.is_cuda or len(self.model.materials) > 1 or any(b.moving for b in self.model.bodies):
+        if not motion.x.is_cuda or any(b.moving for b in self.model.bodies):
             return solver
         if self._captured is None:
             start = MPMState(motion.x[0], motion.v[0], motion.C[0], motion.F[0], _still(motion.x))
@@ -106,10 +106,10 @@ class RolloutTraining(AbstractTraining):
                 if number % world != rank:
                     continue
                 state = MPMState(motion.x[start], motion.v[start], motion.C[start], motion.F[start], _still(motion.x))
-                loss = torch.zeros((), dtype=torch.float64, device=device)
-                for k in range(start, min(start + interval, steps)):
-                    state = solver.step(state, k)
-                    loss = loss + scale * (state.x - motion.x[k + 1]).square().mean().double()
+                count = min(interval, steps - start)
+                x = rollout(solver, state, count, first_step=start).states.x
+                off = (x[1:] - motion.x[start + 1 : start + count + 1]).square().mean((1, 2))
+                loss = scale * off.double().sum()
                 loss.backward()
                 total += loss.detach()
         if world > 1:

@@ -18,13 +18,13 @@ from simengine.solve.rollout import AbstractSolver
 class _Step(nn.Module):
     """A step as a module of tensors, whose parameters are those of the laws."""
 
-    def __init__(self, solver: MPMSolver) -> None:
+    def __init__(self, solver: MPMSolver, constants: tuple[torch.Tensor, ...]) -> None:
         super().__init__()
-        self.model = solver.model
-        self._solver = solver
+        self.laws = solver.model.materials
+        self._solver, self._constants = solver, constants
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        after = self._solver.step(MPMState(*tensors))
+        after = self._solver.advance(MPMState(*tensors), 0, *self._constants)
         return after.x, after.v, after.C, after.F, after.q
 
 
@@ -32,24 +32,28 @@ class CapturedSolver(AbstractSolver):
     """Steps of an MPM model, forward and backward replayed from CUDA graphs.
 
     Args:
-        solver: Of a model of one material whose boundaries do not move: what is captured does not know the time.
+        solver: Of a model whose boundaries do not move, since what is captured does not know the time, and whose
+            boundaries, mass, volume and gravity want no gradient.
         state: A state of the shape, dtype and device to be used.
 
     Raises:
-        ValueError: The state is not on a CUDA device, a body moves, or there are several materials.
+        ValueError: The state is not on a CUDA device, a body moves, or something besides the laws wants a gradient.
     """
 
     def __init__(self, solver: MPMSolver, state: MPMState) -> None:
         model = solver.model
         if not state.x.is_cuda:
             raise ValueError(f"state: on {state.x.device}; a step is captured on a CUDA device only")
-        if len(model.materials) > 1 or any(body.moving for body in model.bodies):
-            raise ValueError("solver: captured steps need one material and boundaries that stand still")
+        if any(body.moving for body in model.bodies):
+            raise ValueError("solver: captured steps need boundaries that stand still")
+        constants = solver.constants(state.x)
+        if any(tensor.requires_grad for tensor in constants):
+            raise ValueError("solver: captured steps give gradients of laws only, not of boundaries, mass or volume")
         self._grid = model.grid
         self._names = [field.name for field in dataclasses.fields(state)]
         sample = tuple(getattr(state, name).detach().clone().requires_grad_() for name in self._names)
-        step = _Step(solver)
-        solver.step(MPMState(*(t.detach() for t in sample)))  # loads kernels and makes the workspace before the capture
+        step = _Step(solver, constants)
+        step(*(t.detach() for t in sample))  # loads kernels and makes the workspace before the capture
         self._replay = torch.cuda.make_graphed_callables(step, sample, allow_unused_input=True)
 
     def step(self, state: MPMState, number: int = 0) -> MPMState:

@@ -101,6 +101,7 @@ class MPMModel(nn.Module):
                 )
             material_ids = material_ids.to(torch.int64)
         self.register_buffer("material_ids", material_ids)
+        self._groups: tuple[torch.Tensor, int, list[torch.Tensor | None]] | None = None
 
     def _body(self, name: str, value: float | torch.Tensor) -> None:
         tensor = value if isinstance(value, torch.Tensor) else torch.tensor(float(value), dtype=torch.float64)
@@ -164,7 +165,10 @@ class MPMModel(nn.Module):
             raise ValueError(f"material_ids has {len(ids)} values, the state {n} particles")
         if len(self.materials) == 1:
             return [None]
-        return [(ids == k).nonzero()[:, 0] for k in range(len(self.materials))]
+        if self._groups is None or self._groups[0] is not ids or self._groups[1] != ids._version:
+            found: list[torch.Tensor | None] = [(ids == k).nonzero()[:, 0] for k in range(len(self.materials))]
+            self._groups = (ids, ids._version, found)
+        return self._groups[2]
 
     def packed(self, n: int, attribute: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Law numbers (n,), int32, and coefficients (n, columns), float64, of `"elasticity"` or `"plasticity"`.
@@ -181,7 +185,7 @@ class MPMModel(nn.Module):
                 continue
             if group is None:
                 return torch.full_like(numbers, law.kind), law.packed(n, columns).to(device)
-            numbers[group] = law.kind
+            numbers = numbers.index_fill(0, group, law.kind)
             coefficients = coefficients.index_copy(0, group, law.packed(len(group), columns).to(device))
         return numbers, coefficients
 

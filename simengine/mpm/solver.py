@@ -39,8 +39,18 @@ class MPMSolver(AbstractSolver):
         Raises:
             SimulationError: A particle left the grid or a field is not finite.
         """
+        return self.advance(state, number, *self.constants(state.x, number))
+
+    def constants(self, like: torch.Tensor, number: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mass [kg] and volume [m^3] per particle, shape (n,), and boundaries at a step, for x `like`."""
+        mass, volume = self.model.body(like)
+        return mass.contiguous(), volume.contiguous(), self.model.table(like, number)
+
+    def advance(
+        self, state: MPMState, number: int, mass: torch.Tensor, volume: torch.Tensor, table: torch.Tensor
+    ) -> MPMState:
+        """As `step`, of what `constants` returned: on a CUDA device without a word to the host."""
         model = self.model
-        mass, volume = model.body(state.x)
         tau = model.stress(state.F, state.q)
         x, v, C, F_trial = mpm.step(
             state.x,
@@ -50,7 +60,7 @@ class MPMSolver(AbstractSolver):
             tau,
             mass=mass,
             volume=volume,
-            table=model.table(state.x, number),
+            table=table,
             grid=model.grid,
             number=number,
         )

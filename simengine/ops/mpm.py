@@ -39,7 +39,7 @@ class _Step(torch.autograd.Function):
         n, space = len(x), workspace(grid, x)
         k = space.kernels
         clock = still(x)
-        clock[2] = step
+        clock[2:].fill_(step)
         x1, v1, C1, F1 = torch.empty_like(x), torch.empty_like(v), torch.empty_like(C), torch.empty_like(F)
         constants = [*space.transfer, bridge.array(clock)]
         particles = [vector(x[None]), vector(v[None]), matrix(C[None]), matrix(tau)]

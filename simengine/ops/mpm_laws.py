@@ -147,10 +147,11 @@ class TorchLaw:
 
     def find(self, F: torch.Tensor, q: torch.Tensor) -> None:
         """Set `sources`: prepared tensors, or parameters, buffers, and what else an evaluation's graph leads to."""
-        if hasattr(self.module, "prepared"):
-            prepared = self.module.prepared(F)
+        module: Any = self.module
+        if hasattr(module, "prepared"):
+            prepared = module.prepared(F)
             inner = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in prepared]
-            self._call = lambda *arguments: self.module.evaluate(*arguments, *inner)
+            self._call = lambda *arguments: module.evaluate(*arguments, *inner)
             self.sources = [tensor for tensor in prepared if tensor.requires_grad]
             self.leaves = [tensor for tensor in inner if tensor.requires_grad]
             return
