@@ -39,6 +39,7 @@ from simengine.mpm import MPMSolver, MPMState
 from simengine.scene import nclaw_protocol
 from simengine.scene.mpm_materials import Jelly, MaterialSpec, Plasticine, Sand, Water
 from simengine.scene.nclaw import LawSpec, LearningSpec, NCLawScene
+from simengine.solve import rollout
 
 TRUE: dict[str, MaterialSpec] = {
     "jelly": Jelly(E=1e5, nu=0.2),
@@ -178,36 +179,45 @@ def million(table: Table, learned: Laws) -> None:
     table.add("sand, one million particles", {key: float(value) for key, value in found.items()})
 
 
-# Runs in a process of its own, so that its peak is that of one gradient: prints MB beyond what was loaded
+# Runs in a process of its own, so that its peak is that of one gradient: prints MB beyond what was loaded, what was
+# forecast, and the forecast for 1000 steps
 MEMORY = """
-import resource, sys, torch
+import sys, torch
 from simengine.materials import Material
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork
 from simengine.fit.nclaw_balance import with_material
-from simengine.mpm import MPMSolver
+from simengine.mpm import MPMSolver, forecast_memory
 from simengine.scene.mpm_materials import Jelly
 from simengine.scene.nclaw import NCLawScene
 from simengine.scene.shapes import Box
 from simengine.solve import CheckpointAdjoint, rollout
 torch.set_num_threads(1)
 side, steps, every, grids = map(int, sys.argv[1:])
-cube = Box(center=(0.5, 0.5, 0.5), size=(0.5, 0.5, 0.5), counts=(side,) * 3)
-model, state = NCLawScene(material=Jelly(E=1e5, nu=0.2)).experiment(shape=cube, num_grids=grids).build(device="cpu")
-model = with_material(model, Material(EnergyNetwork(convexity="full"), YieldNetwork(strain_scale=0.03)))
-def gradient(k):
-    end = rollout(MPMSolver(model), state, k, save_every=k, adjoint=CheckpointAdjoint(every or None))[-1]
+def status(key):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
+def gradient(side, steps):
+    cube = Box(center=(0.5, 0.5, 0.5), size=(0.5, 0.5, 0.5), counts=(side,) * 3)
+    scene = NCLawScene(material=Jelly(E=1e5, nu=0.2)).experiment(shape=cube, num_grids=grids)
+    model, state = scene.build(device="cpu")
+    model = with_material(model, Material(EnergyNetwork(convexity="full"), YieldNetwork(strain_scale=0.03)))
+    adjoint = CheckpointAdjoint(every or None)
+    end = rollout(MPMSolver(model), state, steps, save_every=steps, adjoint=adjoint)[-1]
     end.x.square().mean().backward()
-gradient(1)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-gradient(steps)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    return [forecast_memory(model, len(state.x), k, save_every=k, adjoint=a) / 2**20
+            for k, a in ((steps, adjoint), (1000, CheckpointAdjoint()))]
+gradient(4, 1)
+open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew (Linux)
+before = status("VmRSS")
+forecast = gradient(side, steps)
+print(status("VmHWM") - before, *forecast)
 """
 
 
-def _memory(*arguments: int) -> float:
+def _memory(*arguments: int) -> list[float]:
     command = [sys.executable, "-W", "ignore", "-c", MEMORY, *map(str, arguments)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
 
 
 def speed(table: Table) -> None:
@@ -216,7 +226,7 @@ def speed(table: Table) -> None:
 
     made = scene("plasticine")
     truth, state = made.experiment().build(device="cpu")
-    start = record(truth, state, 200)
+    start = record(truth, state, 225)
     state = MPMState(start.x[200], start.v[200], start.C[200], start.F[200], state.q)
     flowing = Material(EnergyNetwork(convexity="full", modulus=3e5), YieldNetwork(strain_scale=0.03))
     known = TRUE["plasticine"].make({"E": torch.nn.Parameter(torch.tensor(3e5))}, dt=5e-4)
@@ -229,19 +239,16 @@ def speed(table: Table) -> None:
     for name, material in kinds.items():
         solver, times = MPMSolver(with_material(truth, material)), []
         for _ in range(12):
-            begin, now, loss = time.thread_time(), state, torch.zeros(())
-            for k in range(10):
-                now = solver.step(now, k)
-                loss = loss + now.x.square().mean()
-            loss.backward()
-            times.append((time.thread_time() - begin) / 10 * 1e3)
-        table.add(name, {"training step, 1000 particles, CPU ms (best of 12)": min(times)})
-    table.add("energy and flow", {"gradient of 1000 x 1000, MB": _memory(10, 1000, 0, 20)})
-    few, more = _memory(46, 6, 6, 64), _memory(46, 12, 12, 64)  # 97,336 particles
-    step = (more - few) / 6
-    per_state = 96 * 46**3 / 2**20
-    forecast = few + step * (32 - 6) + per_state * 32
-    table.add("energy and flow", {"gradient of 100k x 12, MB": more, "100k x 1000, MB, forecast": forecast})
+            begin = time.thread_time()
+            x = rollout(solver, state, 25).states.x
+            (x[1:] - start.x[201:226]).square().mean().backward()
+            times.append((time.thread_time() - begin) / 25 * 1e3)
+        table.add(name, {"training step, 1000 particles, CPU ms (best of 12 x 25)": min(times)})
+    measured, forecast, _ = _memory(10, 1000, 0, 20)
+    table.add("energy and flow", {"gradient of 1000 x 1000, MB": measured, "forecast": forecast})
+    measured, forecast, long = _memory(46, 12, 12, 64)  # 97,336 particles
+    table.add("energy and flow", {"gradient of 100k x 12, MB": measured, "forecast": forecast})
+    table.add("energy and flow", {"gradient of 100k x 1000, MB, forecast": long})
 
 
 def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
