@@ -252,9 +252,8 @@ def _optimisers(seconds: float = 5.0) -> list[Row]:
     rows = [_row("network, counterflow: relative L2 of T after 5 s of lm, at the start", errors["lm"][0], first)]
     for name in names[1:]:
         for what, k in (("relative L2 of T", 0), ("rms residual", 1)):
-            rows.append(
-                _row(f"network, counterflow: {what} after 5 s of {name}, of lm", errors[name][k], errors["lm"][k])
-            )
+            row = _row(f"network, counterflow: {what} after 5 s of lm, {name}", errors["lm"][k], errors[name][k])
+            rows.append(row)
     return rows
 
 
