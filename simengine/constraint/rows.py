@@ -55,7 +55,7 @@ class ExpertRows:
         self.names = list(parameters)
         self.tensors = (table, base, *parameters.values())
 
-        self._entries, self._index = blocks.entries[own], blocks.rows.index[own]
+        self._entries = blocks.entries[own]
         self._rows, self._conditions = blocks.rows.part(own), blocks.conditions.part(own)
         self._condition_weight = condition_weight * blocks.condition_weight[own]
         # interface rows say that neighbours agree at grid points: u_a - u_b = b . (omega_a - omega_b)

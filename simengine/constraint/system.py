@@ -66,12 +66,16 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         self.solution = table.new_zeros(0)  # where the last solve ended
         self._point: _Point | None = None
         self._gradient: tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]] | None = None
-        self._places = self._entries.gather(1, self._index.mT.flatten(1)).reshape(self._index.mT.shape).mT
+        self._places = self._in_table(self._rows.index)
         with torch.no_grad():
             self._fixed = self._fixed_rows()
             self._pair_grams, self._constant = self._constant_grams()
 
     # -- what the iteration asks for ----------------------------------------------------------------------------------
+
+    def _in_table(self, index: torch.Tensor) -> torch.Tensor:
+        """Entries of the whole table from those of the blocks, in the memory order of the index."""
+        return self._entries.gather(1, index.mT.flatten(1)).reshape(index.mT.shape).mT
 
     def _held_tensors(self) -> tuple[torch.Tensor, ...]:
         return tuple(t.detach() for t in self.tensors)
@@ -133,15 +137,9 @@ class ExpertSystem(ExpertRows, AbstractSystem):
     ) -> torch.Tensor:
         """Derivatives of the cost of equations and conditions by the functionals, shape (p, held, q)."""
         out = r.new_zeros(len(which), *self._entries.shape)
-        parts = (
-            (self._selected(self._rows, which).index, r.unsqueeze(-1) * by_values),
-            (
-                self._selected(self._conditions, which).index,
-                conditions.unsqueeze(-1) * self._condition_coefficients(which),
-            ),
-        )
-        for index, value in parts:
-            out.scatter_add_(2, index.mT.flatten(2), value.mT.flatten(2))
+        fixed = conditions.unsqueeze(-1) * self._condition_coefficients(which)
+        for rows, value in ((self._rows, r.unsqueeze(-1) * by_values), (self._conditions, fixed)):
+            out.scatter_add_(2, self._selected(rows, which).index.mT.flatten(2), value.mT.flatten(2))
         return out
 
     def _assemble(
@@ -180,9 +178,8 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         """J^T J and J^T r at 0 of conditions and the ridge, of the blocks held: (p, held, n, n) and (p, held, n)."""
         tensors = self._held_tensors()
         which = torch.arange(self.problems, device=tensors[0].device)
-        fixed = self._conditions.index
-        places = self._entries.gather(1, fixed.mT.flatten(1)).reshape(fixed.mT.shape).mT
-        places, weights = self._blocks(places, which), self._condition_coefficients(which)
+        places = self._blocks(self._in_table(self._conditions.index), which)
+        weights = self._condition_coefficients(which)
         r = self._condition_rows(self._whole(self._base_fields(tensors, which)), tensors, which)
         found = [
             normal_equations(tensors[0][sample : sample + 1], places[p], weights[p], r[p])
