@@ -42,7 +42,8 @@ def write_results(scene: NCLawScene, material: Material, motion: "Motion", out: 
     movie = out.write("comparison.mp4", frames, fps=25)
     out.write("comparison.png", frames[len(frames) // 2])
     history = [entry["figures"]["loss"] for entry in out.events("iteration")]
-    name = "unexplained part of the velocity changes [1]"
+    missed = scene.learning.observe == "positions" and scene.law.plastic
+    name = "mean square velocity missed [m^2/s^2]" if missed else "unexplained part of the velocity changes [1]"
     figure = curves({name: {"loss": (np.arange(1, len(history) + 1), np.array(history))}}, xlabel="round", log=[name])
     header = ["test", "position MSE [m^2]", "NCLaw, as published"]
     table = [[test, f"{value:.3g}", published.get(test.split()[0], "")] for test, value in errors.items()]
