@@ -9,7 +9,8 @@ import torch
 from simengine.fit.least_squares_training import LeastSquaresTraining
 from simengine.fit.parameters import ParameterSet
 from simengine.flame.equations import AbstractFlame, AbstractFlameProblem
-from simengine.flame.solver import AbstractFlameSolver, FlameSolution, SpectralSolver
+from simengine.flame.solution import FlameSolution
+from simengine.flame.solver import AbstractFlameSolver, SpectralSolver
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

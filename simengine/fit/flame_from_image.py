@@ -18,7 +18,8 @@ from simengine.fit.scene_parameters import scene_parameters
 from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
 from simengine.flame.emission import Emission
-from simengine.flame.solver import FlameSolution, SpectralSolver
+from simengine.flame.solution import FlameSolution
+from simengine.flame.solver import SpectralSolver
 from simengine.render import Volume, render_volume
 from simengine.scene.base import SceneError
 from simengine.scene.pictures import FlameImageSpec

@@ -9,7 +9,8 @@ from simengine.fit.flame import columns
 from simengine.fit.least_squares_training import LeastSquaresTraining
 from simengine.fit.parameters import ParameterSet
 from simengine.flame.free import FreeFlame
-from simengine.flame.solver import FlameSolution, SpectralSolver
+from simengine.flame.solution import FlameSolution
+from simengine.flame.solver import SpectralSolver
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

@@ -2,6 +2,7 @@
 
 from simengine.flame.emission import Emission
 from simengine.flame.simplified import SimplifiedFlame
-from simengine.flame.solver import FlameSolution, SpectralSolver
+from simengine.flame.solution import FlameSolution
+from simengine.flame.solver import SpectralSolver
 
 __all__ = ["Emission", "FlameSolution", "SimplifiedFlame", "SpectralSolver"]

@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-from functools import cached_property
 from typing import Literal
 
 import torch
@@ -10,76 +9,12 @@ import torch
 from simengine.flame.equations import AbstractFlame, AbstractFlameProblem
 from simengine.flame.grid import GridMesh, GridProblem
 from simengine.flame.refine import RefineCriteria
+from simengine.flame.solution import FlameSolution
 from simengine.flame.spectral import SpectralMesh, SpectralProblem
 from simengine.flame.upwind import UpwindProblem
-from simengine.solve.block_tridiagonal import Factors
 from simengine.solve.implicit import implicit_root
 from simengine.solve.newton import newton
 from simengine.solve.solution import Result, Solution, SolveError
-
-
-@dataclasses.dataclass(frozen=True)
-class FlameSolution:
-    """A flame resolved on its mesh.
-
-    Attributes:
-        flame: Its equations and parameters.
-        problem: Its discretisation.
-        state: All unknowns, shape (b, K, n m + 1) or (b, N, m + 1); differentiable in every parameter that requires a
-            gradient.
-    """
-
-    flame: AbstractFlame
-    problem: AbstractFlameProblem
-    state: torch.Tensor
-
-    @cached_property
-    def factors(self) -> Factors:
-        """Of the Jacobian at the solution."""
-        with torch.no_grad():
-            return self.problem.of(self.flame.detached()).linearise(self.state.detach())[1].factor()
-
-    @property
-    def eigenvalue(self) -> torch.Tensor:
-        """Flame speed, mass flux or pressure curvature of each condition, shape (b,)."""
-        return self.state[:, 0, -1]
-
-    @property
-    def x(self) -> torch.Tensor:
-        """Points [m], shape (b, N); ends of spectral elements occur twice."""
-        return self.problem.mesh.x.flatten(1)
-
-    @property
-    def y(self) -> torch.Tensor:
-        """Fields at the points, shape (b, N, m)."""
-        return self.problem.unpack(self.state)[0].flatten(1, 2)
-
-    def field(self, name: str) -> torch.Tensor:
-        """One field at the points, shape (b, N)."""
-        return self.y[..., self._index(name)]
-
-    def at(self, x: torch.Tensor) -> torch.Tensor:
-        """Fields at any x [m] of the domain, (q,) or (b, q), by the solution's own polynomials; (b, q, m)."""
-        x = torch.as_tensor(x, dtype=self.state.dtype).expand(self.state.shape[0], -1)
-        edges = self.problem.mesh.edges
-        if bool((x < edges[:, :1] - 1e-12).any() or (x > edges[:, -1:] + 1e-12).any()):
-            raise ValueError(
-                f"x: expected points within {edges[0, 0]:g} to {edges[0, -1]:g} m, got {x.min():g}, {x.max():g}"
-            )
-        return self.problem.mesh.interpolate(self.problem.unpack(self.state)[0], x)
-
-    def profiles(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What can be observed of the flame at x [m], (q,) or (b, q), by name; (b, q) each."""
-        return self.flame.profiles(self.at(x), self.eigenvalue)
-
-    def tangents(self, residuals: torch.Tensor) -> torch.Tensor:
-        """dy/dtheta of all unknowns from dF/dtheta of c parameters, both (b, K, n m + 1, c): one solve."""
-        return -self.factors.solve(residuals)
-
-    def _index(self, name: str) -> int:
-        if name not in self.flame.fields:
-            raise ValueError(f"name={name!r}: no field of this flame; fields: {', '.join(self.flame.fields)}")
-        return self.flame.fields.index(name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,8 +54,9 @@ class AbstractFlameSolver(abc.ABC):
             throw: Raise where a flame is not found, instead of saying so in the result.
 
         Returns:
-            The flames. `stats`: `num_iterations` in all, `num_points`, `error` (an estimate of the relative error),
-            `converged`, `burning` and `stable` per condition, and `obstacle`, why there can be no flame, or None.
+            The flames. `stats`: `num_iterations` (Jacobians, after a first guess has settled), `num_points`, `error`
+            (an estimate of the relative error), `converged`, `burning` and `stable` per condition, and `obstacle`, why
+            there can be no flame, or None.
 
         Raises:
             SolveError: With `throw`, where there can be no flame, Newton fails, the mesh is not fine enough, or what
@@ -153,28 +89,29 @@ class AbstractFlameSolver(abc.ABC):
                 state = problem.pack(fine_y, z[:, 0, 0, 0])
             solved = self._newton(problem, state, final)
             total += int(solved.stats["num_iterations"])
-        with torch.no_grad():
-            burning = fixed.burning(problem.unpack(state)[0].flatten(1, 2))
-            stable = _stable(problem, state)
-        lost = ~burning if result is Result.SUCCESS else ~burning & ~solved.stats["converged"]
-        obstacle = _went_out(lost) if bool(lost.any()) else None
-        if obstacle is None and result is Result.SUCCESS and not bool(stable.all()):
+        found = FlameSolution(flame, problem, state)
+        burning, stable, converged = found.burning, found.stable, solved.stats["converged"]
+        lost = ~burning if result is Result.SUCCESS else ~burning & ~converged
+        obstacle = None
+        if bool(lost.any()):
+            obstacle = _went_out(lost)
+        elif result is Result.SUCCESS and not bool(stable.all()):
             obstacle = _unstable(stable)
         if obstacle is not None:
             result = Result.WRONG_BRANCH
         if any(value.requires_grad for value in flame.parameters().values()) and torch.is_grad_enabled():
-            factors, problem = FlameSolution(fixed, problem, state).factors, problem.of(flame)
-            state = implicit_root(state, problem.residual(state), factors)
+            problem = problem.of(flame)
+            found = FlameSolution(flame, problem, implicit_root(state, problem.residual(state), found.factors))
         stats = {
             "num_iterations": total,
             "num_points": problem.mesh.x.shape[1:].numel(),
             "error": error,
-            "converged": solved.stats["converged"] & burning & stable,
+            "converged": converged & burning & stable,
             "burning": burning,
             "stable": stable,
             "obstacle": obstacle,
         }
-        solution = Solution(FlameSolution(flame, problem, state), result, stats)
+        solution = Solution(found, result, stats)
         if throw and obstacle is not None:
             raise SolveError(f"{type(flame).__name__}: {obstacle}", solution)
         return solution.check(type(flame).__name__) if throw else solution
@@ -221,8 +158,8 @@ class AbstractFlameSolver(abc.ABC):
     @staticmethod
     def _found(problem: AbstractFlameProblem, solved: Solution[torch.Tensor]) -> torch.Tensor:
         """Which conditions need no other guess, (b,): those with a flame, or gone out where flames can."""
-        burning = problem.flame.burning(problem.unpack(solved.value)[0].flatten(1, 2))
-        return solved.stats["converged"] & (burning | problem.flame.folds) & _stable(problem, solved.value)
+        found = FlameSolution(problem.flame, problem, solved.value)
+        return solved.stats["converged"] & (found.burning | problem.flame.folds) & found.stable
 
     def _again(
         self, problem: AbstractFlameProblem, solved: Solution[torch.Tensor], found: torch.Tensor, fresh: torch.Tensor
@@ -240,9 +177,8 @@ class AbstractFlameSolver(abc.ABC):
         problem = problem.near(y, z)
         state = problem.pack(y, z)
         if guesser.held and isinstance(problem, GridProblem):
-            state = newton(
-                problem.holding(state, [*guesser.held, len(guesser.order)]), state, tolerance=1e-2, max_iterations=80
-            ).value
+            holding = problem.holding(state, [*guesser.held, len(guesser.order)])
+            state = newton(holding, state, tolerance=1e-2, max_iterations=80).value
             y = problem.unpack(state)[0]
             z = problem.flame.settled(problem.mesh.x[:, 0], y[:, 0], z)
             problem = problem.near(y, z)
@@ -257,19 +193,6 @@ class AbstractFlameSolver(abc.ABC):
         if flame.anchor_end == "origin":
             return int(edges[0].abs().argmin())
         return 0 if flame.anchor_end == "left" else edges.shape[1] - 1
-
-
-def _stable(problem: AbstractFlameProblem, state: torch.Tensor) -> torch.Tensor:
-    """Whether a state (b, K, n) does not run away from itself in time, (b,); where flames fold, else taken as given.
-
-    det(J - s M) changes its sign between s = 0 and infinity when an odd number of modes grows, of which the unstable
-    flame between the burning and the extinguished one has exactly one.
-    """
-    if not problem.flame.folds:
-        return torch.ones(state.shape[0], dtype=torch.bool)
-    jacobian = problem.linearise(state)[1]
-    fastest = 1e8  # 1/s, faster than anything grows
-    return jacobian.factor().sign == jacobian.shifted(-fastest * problem.mass(state)).factor().sign
 
 
 def _unstable(stable: torch.Tensor) -> str:

@@ -14,7 +14,8 @@ from simengine.flame.burner import BurnerFlame
 from simengine.flame.equations import AbstractFlame
 from simengine.flame.free import FreeFlame
 from simengine.flame.simplified import SimplifiedFlame
-from simengine.flame.solver import AbstractFlameSolver, FlameSolution, GridSolver, SpectralSolver
+from simengine.flame.solution import FlameSolution
+from simengine.flame.solver import AbstractFlameSolver, GridSolver, SpectralSolver
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.flame_specs import (
     Burner,

@@ -12,7 +12,8 @@ from simengine.flame.free import FreeFlame
 from simengine.flame.gas import Gas
 from simengine.flame.mechanism import MechanismError
 from simengine.flame.mechanism_yaml import load_mechanism
-from simengine.flame.solver import FlameSolution, SpectralSolver
+from simengine.flame.solution import FlameSolution
+from simengine.flame.solver import SpectralSolver
 from simengine.flame.spectral import SpectralMesh, SpectralProblem
 from simengine.solve.solution import SolveError
 
