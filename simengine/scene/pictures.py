@@ -80,8 +80,8 @@ class LawVideoSpec(AbstractPictureTask):
         cameras: Who sees it.
         law: The network that learns.
         combinations: Combinations of the network's last weights that are sought.
-        ridge: Weight of the squares of these combinations, in their usual size: the variance of the noise over the
-            number of pixels of the video.
+        ridge: Weight of the squares of these combinations in their usual size, beside the mean square of the pixels;
+            the variance of the noise over the number of pixels would be the least.
         frames: Pictures of the video, evenly over the motion, the start left out.
         blur: Halvings of the resolution at which the pictures are compared as well.
         noise: Standard deviation of the noise of the pictures.
@@ -94,7 +94,7 @@ class LawVideoSpec(AbstractPictureTask):
     cameras: tuple[CameraSpec, ...]
     law: LawSpec = dataclasses.field(default_factory=LawSpec)
     combinations: Annotated[int, Range(ge=1, le=64)] = 8
-    ridge: NonNegative = 1e-9
+    ridge: NonNegative = 1e-8
     frames: Count = 10
     blur: Annotated[int, Range(ge=0, le=6)] = 2
     noise: NonNegative = 0.02
