@@ -1,15 +1,18 @@
 """Scenes of hard constraints, run and fitted on small grids."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from simengine.constraint import HardConstraint
 from simengine.fit import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import load_scene, resolved
 from simengine.scene.base import SceneError
+from simengine.scene.constraint_specs import Experts
 
 SMALL = ["problem.nt=41", "problem.nx=64", "experts.rows_per_block=2000"]
 
@@ -85,12 +88,29 @@ def test_training_resumes_bitwise_with_learned_cuts(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for (name, a), b in ends if name.startswith(("module.", "router.")))
 
 
-def test_run_with_learned_cuts(tmp_path: Path) -> None:
-    scene = load_scene("diffusion_sorption", [*SMALL, "experts.counts=[1,3]", "experts.cuts=learned", "rounds=1"])
-    summary = scene.run(directory(tmp_path, scene), device="cpu")
-    assert summary["result"] == "SUCCESS" and max(summary["relative_error"]) < 5e-3
-    widths = np.diff(summary["cuts"][1])
+def test_learned_cuts_are_kept_where_they_lower_the_residual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[list[int]] = []
+    plain = Experts.layer
+
+    def layer(self: Experts, *given: Any, **options: Any) -> HardConstraint:
+        tried.extend([options["cuts"][1]] if options.get("cuts") else [])
+        return plain(self, *given, **options)
+
+    monkeypatch.setattr(Experts, "layer", layer)
+    residuals = []
+    for cuts in ("uniform", "learned"):
+        scene = load_scene("diffusion_sorption", [*SMALL, "experts.counts=[1,3]", f"experts.cuts={cuts}", "rounds=2"])
+        summary = scene.run(directory(tmp_path / cuts, scene), device="cpu")
+        assert summary["result"] == "SUCCESS" and max(summary["relative_error"]) < 5e-3
+        with np.load(tmp_path / cuts / "solution.npz") as file:
+            field = torch.tensor(file["u"])
+        family = scene.problem.family()
+        rows, table = family.rows(), family.table(field.unsqueeze(-1)).squeeze(-1)
+        residuals.append(float(family.residual(table[:, rows.index], rows.data, {}).square().sum()))
+    assert residuals[1] <= residuals[0] * (1 + 1e-9)
+    widths = np.diff(tried[0])
     assert widths.sum() == 64 and widths[0] < widths[-1]  # the residual is at the inflow
+    assert summary["cuts"][1] in [[0, 21, 43, 64], *tried]
 
 
 FIELDS = {
