@@ -51,7 +51,7 @@ class FieldNetwork:
         sought: Parameters of the flame that are unknown, name -> first value; sought in their logarithms.
 
     Raises:
-        ValueError: More than one condition, or a name that is no parameter of the flame.
+        ValueError: More than one condition, or a name that is no parameter of the flame or one of its ends.
     """
 
     def __init__(
@@ -64,8 +64,6 @@ class FieldNetwork:
         if flame.batch != 1:
             raise ValueError(f"flame: expected a single condition, got a batch of {flame.batch}")
         self.flame, self.width, self.sought = flame, width, dict(sought or {})
-        for name in self.sought:
-            flame.parameter(name)
         self.edges = flame.edges()[0]
         self.scale = flame.limits()[0][0, :-1]
         order = flame.order
@@ -76,9 +74,11 @@ class FieldNetwork:
         guess, z = flame.guess(x[None, None])
         self.z0 = float(z[0])
         self._place(*self._places(x, guess[0, 0]))
-        nothing = torch.zeros_like(guess[:, :, :1])
-        ends = -flame.left(nothing, nothing, z), -flame.right(nothing, nothing, z)
-        self._ends = tuple(end.detach()[0, 0, 0] for end in ends)
+        self._ends = _ends(flame, z)
+        for name in self.sought:
+            other = flame.replace(**{name: 1.01 * flame.parameter(name)})
+            if any(not torch.equal(*pair) for pair in zip(self._ends, _ends(other, z), strict=True)):
+                raise ValueError(f"{name}: changes what the ends prescribe, which a network holds; fit by the solver")
         self.num_weights = 2 * width + len(self.free) * (width + 1)
 
     def _places(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -126,10 +126,7 @@ class FieldNetwork:
         weights = []
         for a in self.free:
             rows = features * (p.bound[0][:, a] / self.scale[a])[:, None]
-            right = (y[:, a] - p.base[0][:, a]) / self.scale[a]
-            rows = torch.cat((rows, ridge * torch.eye(self.width + 1, dtype=x.dtype)))
-            right = torch.cat((right, right.new_zeros(self.width + 1)))
-            weights.append(torch.linalg.lstsq(rows, right[:, None]).solution[:, 0])
+            weights.append(least_squares(rows, (y[:, a] - p.base[0][:, a]) / self.scale[a], ridge=ridge))
         outer = torch.stack(weights)
         start = 2 * self.width
         theta = theta.clone()
@@ -219,6 +216,19 @@ class FieldNetwork:
         dN[..., 2 * w : end] = (one[:, :, None] * slope[:, None, None]).flatten(2)
         N[..., end:] = one
         return self._complete(N, dN, p)
+
+
+def _ends(flame: AbstractFlame, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fields that the conditions at the left and right end prescribe, (m,) each; 0 where they prescribe slopes."""
+    zero = torch.zeros(1, 1, 1, len(flame.fields), dtype=torch.float64)
+    return -flame.left(zero, zero, z).detach()[0, 0, 0], -flame.right(zero, zero, z).detach()[0, 0, 0]
+
+
+def least_squares(rows: torch.Tensor, right: torch.Tensor, *, ridge: float) -> torch.Tensor:
+    """Weights (k,) with the least |rows @ weights - right|^2 + ridge^2 |weights|^2, of rows (n, k)."""
+    count = rows.shape[1]
+    rows = torch.cat((rows, ridge * torch.eye(count, dtype=rows.dtype)))
+    return torch.linalg.lstsq(rows, torch.cat((right, right.new_zeros(count)))[:, None]).solution[:, 0]
 
 
 def spread(x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor, count: int) -> torch.Tensor:

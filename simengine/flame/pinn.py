@@ -22,13 +22,13 @@ from typing import Any
 
 import torch
 
-from simengine.flame.field_network import OVERLAP, spread
+from simengine.flame.field_network import OVERLAP, least_squares, spread
+from simengine.flame.integral_residual import GAUSS
 from simengine.flame.network_training import AbstractTrainer, Data, by_autograd
 from simengine.flame.simplified import SimplifiedFlame
 from simengine.solve.solution import Result, Solution
 
 Taylor = tuple[torch.Tensor, torch.Tensor]  # value and first derivative
-GAUSS = ((0.5 - 0.5 * math.sqrt(0.6), 5 / 18), (0.5, 8 / 18), (0.5 + 0.5 * math.sqrt(0.6), 5 / 18))
 FIRST_SPEED = 0.35  # m/s
 CERTIFIED = 1e-3  # root mean square of the scaled energy between the points; 1e-4 goes with errors of T of 1e-5
 
@@ -126,10 +126,7 @@ class SimplifiedNetwork:
         outside = torch.cat((theta.new_zeros(2 * self.width), theta[2 * self.width :]))
         units, _ = other._units(outside, xi)
         envelope = (xi**2 / (1 + xi))[:, None]
-        ridge = 1e-6 * torch.eye(self.width + 1, dtype=xi.dtype)
-        right = torch.cat((s - xi, theta.new_zeros(self.width + 1)))
-        outer = torch.linalg.lstsq(torch.cat((envelope * units, ridge)), right[:, None]).solution[:, 0]
-        outside[2 * self.width : self.num_weights] = outer
+        outside[2 * self.width : self.num_weights] = least_squares(envelope * units, s - xi, ridge=1e-6)
         return other, outside
 
     def temperature(self, theta: torch.Tensor, x: torch.Tensor) -> Taylor:
@@ -146,9 +143,9 @@ class SimplifiedNetwork:
         flame, sL, h = self.physics(theta), self.speed(theta), x.diff()
         capacity, rise = flame.rho_in * sL * flame.cp, flame.T_max - flame.T_in
         T, slope = self.temperature(theta, x)
-        heat = torch.zeros_like(h)
+        heat, middle = torch.zeros_like(h), 0.5 * (x[1:] + x[:-1])
         for place, weight in GAUSS:
-            inner, _ = self.temperature(theta, x[:-1] + place * h)
+            inner, _ = self.temperature(theta, middle + place * h)
             heat = heat + weight * h * flame.rate(inner[None, None], sL)[0, 0] * flame.qF
         gained = flame.lam * (slope[1:] - flame.gradient) + heat.cumsum(0)
         carried = T[1:] - flame.T_in

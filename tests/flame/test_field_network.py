@@ -177,6 +177,8 @@ def test_what_is_not_possible_is_said(gas: Gas) -> None:
     flame = _flame(gas, FreeFlame)
     with pytest.raises(ValueError, match="no parameter of this flame"):
         FieldNetwork(flame, sought={"viscosity": 1.0})
+    with pytest.raises(ValueError, match="phi: changes what the ends prescribe"):
+        FieldNetwork(flame, sought={"phi": 0.9})
     with pytest.raises(ValueError, match="a batch of 2"):
         FieldNetwork(flame.replace(phi=torch.tensor([0.8, 1.0], dtype=torch.float64)))
     with pytest.raises(ValueError, match="data: there are none"):
