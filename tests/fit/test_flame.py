@@ -104,6 +104,13 @@ def test_scenes_are_read(name: str) -> None:
         scene.build().parameter(parameter)
 
 
+def test_a_scene_chooses_the_convection_of_its_grid() -> None:
+    assert load_scene("diffusion_flame_methane").solver().convection == "second_order"
+    assert load_scene("diffusion_flame_methane", ["grid.convection=upwind"]).solver().convection == "upwind"
+    with pytest.raises(SceneError, match="convection"):
+        load_scene("diffusion_flame_methane", ["grid.convection=central"])
+
+
 @pytest.mark.slow
 def test_intervals_cover_the_truth() -> None:
     covered, found, spread = dict.fromkeys(("lam", "Ea", "flame_speed"), 0), [], []
