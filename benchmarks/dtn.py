@@ -53,12 +53,12 @@ def main() -> list[dict]:
 
     ours = cpu(data) * 100 / VIEWS
     one = cpu(lambda: sampler.render(body, 3, (128, 128), paint=torch.full((1, 1, 3), 0.3)))
-    row("50 colours x 100 views at 128 px [s] (reference: each rendered)", ours, one * 100 * COLOURS)
+    row("50 colours x 100 views at 128 px, seconds (reference: each rendered)", ours, one * 100 * COLOURS)
 
     camera, env = sampler.camera(2, (24, 24)), sampler.environment(2)
     arguments = (body, env, camera.world_to_camera, camera.intrinsics, (24, 24))
     kernel = min(cpu(lambda: raycast(*arguments)) for _ in range(3))
-    row("ray casting at 24 px [s] (reference: plain torch)", kernel, cpu(lambda: raycast_reference(*arguments)))
+    row("ray casting at 24 px, seconds (reference: plain torch)", kernel, cpu(lambda: raycast_reference(*arguments)))
 
     views = kept[0]
     texture = torch.rand(64, 64, 3, requires_grad=True)
@@ -76,14 +76,18 @@ def main() -> list[dict]:
         (seen * (views.paint > 0) * weight).sum().backward()
 
     both = [min(cpu(action) for _ in range(3)) for action in (sparse, plain)]
-    row("texture onto 20 views, forward and backward [s] (reference: grid_sample, no mips, seams)", *both)
+    row("texture onto 20 views, forward and backward, seconds (reference: grid_sample, no mips, seams)", *both)
 
     few = render_views(body, sampler, range(40), (96, 96), sky_rays=2)
     spec = load_scene("camouflage").task
     attack = TextureTraining(PaintTexture((64, 64)), CentreDetector(), few, texture_map(few, (64, 64)), spec)
     attack.step()
     steps = cpu(lambda: [attack.step() for _ in range(40)]) * 10
-    row(f"400 attack steps of {spec.batch} views at 96 px [s] (reference: published, GPU, wall time)", steps, 49 * 60.0)
+    row(
+        f"400 attack steps of {spec.batch} views at 96 px, seconds (reference: published, GPU, wall time)",
+        steps,
+        49 * 60.0,
+    )
     return rows
 
 

@@ -41,12 +41,12 @@ def network_rows() -> list[dict[str, Any]]:
             {
                 "name": name,
                 "references": 1,
-                "flat [dB]": summary["object_psnr_flat"],
-                "pattern [dB]": summary["object_psnr_pattern"],
+                "flat, dB": summary["object_psnr_flat"],
+                "pattern, dB": summary["object_psnr_pattern"],
                 "SSIM picture": summary["ssim_picture"],
                 "SSIM object": summary["ssim_object"],
                 "gradient cosine": summary["gradient_cosine"],
-                "CPU [s]": summary["seconds"],
+                "CPU, s": summary["seconds"],
                 "command": f"`{summary['command']}`",
             }
         )
@@ -68,8 +68,8 @@ def closed_form_rows() -> list[dict[str, Any]]:
         {
             "name": name,
             "references": number,
-            "flat [dB]": closed[key]["flat"],
-            "pattern [dB]": closed[key]["pattern"],
+            "flat, dB": closed[key]["flat"],
+            "pattern, dB": closed[key]["pattern"],
             "command": "`simengine bench dtn_accuracy`",
         }
         for key, (name, number) in names.items()
