@@ -28,7 +28,7 @@ NUM_COEFFICIENTS = 3
 def kernels(real):
     """Kernels `stress` and `stress_adjoint` for wp.float32 or wp.float64."""
     f = matrix_functions(real)
-    module, vec3, mat33 = cpu_module(f"simengine_laws_{real.__name__}", 4), f.vec3, f.mat33
+    module, vec3, mat33 = cpu_module(f"simengine_elastic_{real.__name__}"), f.vec3, f.mat33
     svd, rotation, rotation_adjoint, cofactor = f.svd, f.rotation, f.rotation_adjoint, f.cofactor
     strain_adjoint = f.strain_adjoint
     one, two, half = real(1.0), real(2.0), real(0.5)
@@ -86,7 +86,7 @@ def kernels(real):
                 tau = spherical(mu / lam * (Jc - wp.pow(Jc, one - lam)))
         tau_out[p] = symmetric(tau)
 
-    @wp.kernel(module=cpu_module(module + "_adjoint", 4), enable_backward=False)
+    @wp.kernel(module=cpu_module(module + "_adjoint"), enable_backward=False)
     def stress_adjoint(
         # constants
         clock: wp.array(dtype=int),

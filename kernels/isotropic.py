@@ -29,7 +29,7 @@ from .svd import functions as matrix_functions
 def kernels(real):
     """The kernels for wp.float32 or wp.float64."""
     f = matrix_functions(real)
-    module, vec3, mat33 = cpu_module(f"simengine_isotropic_{real.__name__}", 4), f.vec3, f.mat33
+    module, vec3, mat33 = cpu_module(f"simengine_isotropic_{real.__name__}"), f.vec3, f.mat33
     svd, log_adjoint, exp_apart, map_adjoint, cofactor = f.svd, f.strain_adjoint, f.exp_apart, f.map_adjoint, f.cofactor
     zero, half, one, two, three, third = real(0.0), real(0.5), real(1.0), real(2.0), real(3.0), real(1.0 / 3.0)
     s_min, flow_min, flat = real(0.01), real(0.05), real(1e-2)

@@ -15,7 +15,7 @@ BLOCK = 4  # nodes along a block's edge
 def module_name(real, wraps, packed, suffix=""):
     """The name of the module of kernels."""
     name = f"simengine_mpm_{real.__name__}{'_periodic' if wraps else ''}{'_packed' if packed else ''}{suffix}"
-    return cpu_module(name, 6)
+    return cpu_module(name)
 
 
 @functools.cache

@@ -34,7 +34,7 @@ NUM_COEFFICIENTS = 5
 def kernels(real):
     """Kernels `return_map` and `return_map_adjoint` for wp.float32 or wp.float64."""
     f = matrix_functions(real)
-    module, vec3, mat33 = cpu_module(f"simengine_laws_{real.__name__}", 4), f.vec3, f.mat33
+    module, vec3, mat33 = cpu_module(f"simengine_plastic_{real.__name__}"), f.vec3, f.mat33
     svd, cofactor = f.svd, f.cofactor
     exp_apart, map_adjoint, ratio = f.exp_apart, f.map_adjoint, f.ratio
     zero, one, two, third = real(0.0), real(1.0), real(2.0), real(1.0 / 3.0)
@@ -146,7 +146,7 @@ def kernels(real):
         F_out[t1, p] = F
         q_out[wp.min(t1, q_out.shape[0] - 1), p] = q1
 
-    @wp.kernel(module=cpu_module(module + "_adjoint", 4), enable_backward=False)
+    @wp.kernel(module=cpu_module(module + "_adjoint"), enable_backward=False)
     def return_map_adjoint(
         # constants
         clock: wp.array(dtype=int),

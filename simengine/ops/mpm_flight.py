@@ -242,7 +242,8 @@ class Flight:
     def forward(self) -> None:
         """Run one step."""
         if not self._forward:
-            self._forward = self._capture((Part.scatter, Part.sweep, Part.gather), (self.k.p2g, self.e.stress))
+            laws = [self.e.stress] * self.elastic + [self.p.return_map] * self.plastic
+            self._forward = self._capture((Part.scatter, Part.sweep, Part.gather), [self.k.p2g, *laws])
         self._stress_in_torch()
         self._replay(self._forward)
         self._flow_in_torch()
@@ -296,10 +297,9 @@ class Flight:
             self.bars, self.constant_bars, self.tau_bar = bars, constant_bars, torch.empty_like(self.tau)
             for part in self.parts:
                 part.start_backward(bars, constant_bars, self.tau_bar)
-            self._backward = self._capture(
-                (Part.scatter_back, Part.sweep_back, Part.gather_back),
-                (self.k.p2g, self.space.adjoint.gather_adjoint, self.e.stress, self.e.stress_adjoint),
-            )
+            laws = [self.e.stress, self.e.stress_adjoint] * self.elastic + [self.p.return_map_adjoint] * self.plastic
+            phases = (Part.scatter_back, Part.sweep_back, Part.gather_back)
+            self._backward = self._capture(phases, [self.k.p2g, self.space.adjoint.gather_adjoint, *laws])
         self._set_clock(slot % self.slots, step)
 
     def backward(self) -> None:
