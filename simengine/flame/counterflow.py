@@ -179,7 +179,7 @@ class CounterflowFlame(AbstractDetailedFlame):
         return torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T, Y), dim=-1), -self.rho_in.detach() * strain**2
 
     def alternatives(self) -> list[AbstractFlame]:
-        """Flames nearer to the burner, with more hot gas."""
+        """Flames nearer to the burner and farther from it."""
         return [dataclasses.replace(self, place=place) for place in (0.2, 0.4)]
 
     def eased(self) -> "CounterflowFlame | None":
