@@ -148,7 +148,7 @@ class TorchLaw:
     def find(self, F: torch.Tensor, q: torch.Tensor) -> None:
         """Set `sources`: prepared tensors, or parameters, buffers, and what else an evaluation's graph leads to."""
         module: Any = self.module
-        if hasattr(module, "prepared"):
+        if _splits(module):
             prepared = module.prepared(F)
             inner = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in prepared]
             self._call = lambda *arguments: module.evaluate(*arguments, *inner)
@@ -174,6 +174,19 @@ class TorchLaw:
                 self.sources.append(node.variable)
                 self.leaves.append(node.variable)
             nodes += [following for following, _ in node.next_functions]
+
+
+def _splits(module: nn.Module) -> bool:
+    """Whether `evaluate(F, *prepared(F))` is what the module's call does: `forward` is not overridden beyond them."""
+    if (
+        not hasattr(module, "prepared")
+        or "forward" in vars(module)
+        or module._forward_hooks
+        or module._forward_pre_hooks
+    ):
+        return False
+    owners = [next(c for c in type(module).__mro__ if name in vars(c)) for name in ("forward", "prepared", "evaluate")]
+    return all(issubclass(owner, owners[0]) for owner in owners)
 
 
 def find_sources(laws: Sequence[TorchLaw], F: torch.Tensor, q: torch.Tensor) -> list[torch.Tensor]:

@@ -192,3 +192,15 @@ def test_history_that_no_return_map_changes_stays(make_cube, make_model) -> None
     steps = solve.rollout(StepByStep(model), state, 7)
     assert torch.equal(ours.states.x, steps.states.x)
     assert bool((ours.states.q == -0.1).all())
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_called(make_cube, make_model) -> None:
+    class Doubled(EnergyNetwork):
+        def forward(self, F: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(F)
+
+    ends = []
+    for law in (EnergyNetwork(width=6, modulus=2e5), Doubled(width=6, modulus=1e5)):
+        model = make_model(materials.Material(law, materials.Identity()))
+        ends.append(solve.rollout(mpm.MPMSolver(model), make_cube(3), 10)[-1].x)
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-9)  # moduli are read as float32
