@@ -61,6 +61,11 @@ RUNS = {  # name of the run: (what it is, scene, changes)
     "ns_untrained": ("4 coupled experts, network not trained", "navier_stokes", f"{FLOW} {FOUR} fit.iterations=1"),
     "ns_soft": ("soft constraint", "navier_stokes", f"{FLOW} {FOUR} fit.constraint=soft fit.iterations=200"),
     "ns_coupled": ("4 coupled experts (trained with one)", "navier_stokes", f"{FLOW} {FOUR} fit.iterations=200"),
+    "ns_converged": (
+        "4 coupled experts (trained with one), solved to 1e-5",
+        "navier_stokes",
+        f"{FLOW} {FOUR} fit.tested_with.tolerance=1e-5 fit.tested_with.iterations=20 fit.iterations=200",
+    ),
     "ns_one": ("one constraint", "navier_stokes", f"{FLOW} fit.tested_with.counts=[1,1,1] fit.iterations=200"),
     "ns_independent": (
         "4 independent experts (trained with one)",
@@ -68,7 +73,10 @@ RUNS = {  # name of the run: (what it is, scene, changes)
         f"{FLOW} {FOUR} fit.tested_with.coupled=false fit.iterations=200",
     ),
 }
-SAME_NETWORK = {"ns_one": "ns_coupled", "ns_independent": "ns_coupled"}  # the commands differ in the test alone
+# the commands differ in the test alone
+SAME_NETWORK = dict.fromkeys(("ns_converged", "ns_one", "ns_independent"), "ns_coupled")
+    ("ns_converged", "ns_one", "ns_independent"), "ns_coupled"
+)  # the commands differ in the test alone
 
 
 def command(name: str) -> str:
