@@ -75,8 +75,6 @@ RUNS = {  # name of the run: (what it is, scene, changes)
 }
 # the commands differ in the test alone
 SAME_NETWORK = dict.fromkeys(("ns_converged", "ns_one", "ns_independent"), "ns_coupled")
-    ("ns_converged", "ns_one", "ns_independent"), "ns_coupled"
-)  # the commands differ in the test alone
 
 
 def command(name: str) -> str:
