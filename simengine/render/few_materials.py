@@ -31,6 +31,8 @@ RELIEF = 0.02  # of a patch [m]
 TRUST = 0.2  # deviation of the colours and roughnesses that an estimate tells
 WEIGHT = 0.1  # of what it tells of a material, against what a texel tells
 STEPS = 150
+BORDER = 2.0  # of a texel's side between two materials
+DOUBT = 4.0  # nats a texel; a fit that has come near the truth leaves about 2
 GLOSSY = (0.2, 0.3)  # where the roughness of dielectrics starts anew, as a share of its range
 RATES = {"patch": 0.15, "bumps": 1e-3, "relief": 1e-3, "mottle": 5e-3}  # of Adam
 RATES |= dict.fromkeys(("colour", "metallic", "roughness"), 0.05)
@@ -77,7 +79,7 @@ def surprise(numbers: Numbers, pictures: torch.Tensor, told: Numbers) -> torch.T
     error = ((rendered + FLOOR) / (pictures + FLOOR)).log() / NOISE
     fit = 4 * ((1 + error.square() / 4).sqrt() - 1).sum(-1).mean((1, 2))  # few large errors, at borders, count less
     share = numbers["patch"].softmax(-1)
-    borders = 0.75 * (share.diff(dim=1).abs().sum(-1).mean((1, 2)) + share.diff(dim=2).abs().sum(-1).mean((1, 2)))
+    borders = BORDER * (share.diff(dim=1).abs().sum(-1).mean((1, 2)) + share.diff(dim=2).abs().sum(-1).mean((1, 2)))
     mixing = 2 * (share * (1 - share)).sum(-1).mean((1, 2))
     texels = share[..., 0].numel() / len(share)
     bumps = (numbers["bumps"] / HEIGHT).square().sum((1, 2)) + (numbers["relief"] / RELIEF).square().sum(1)
@@ -102,7 +104,8 @@ def refined(estimate: MaterialMaps, pictures: torch.Tensor, *, steps: int = STEP
         steps: Of Adam, from each start.
 
     Returns:
-        Maps of the same shape, and how surprising they are, shape (b,).
+        Maps of the same shape, and how surprising the fit is, shape (b,). Where that is more than `DOUBT`, it has not
+        come near, and the materials are those of the estimate, under the bumps that were found.
     """
     share = _patches(estimate, pictures)
     told = {name: _means(share, getattr(estimate, name)) for name in ("base_colour", "metallic", "roughness")}
@@ -113,7 +116,11 @@ def refined(estimate: MaterialMaps, pictures: torch.Tensor, *, steps: int = STEP
     for gloss in GLOSSY:
         glossy = torch.where(numbers["metallic"] < 0, torch.tensor(gloss).logit(), numbers["roughness"])
         numbers, surprises = _best([numbers, {**numbers, "roughness": glossy}], pictures, told, steps)
-    return maps_of(numbers), surprises
+    with torch.no_grad():
+        maps = maps_of(numbers).as_dict()
+    doubtful = (surprises > DOUBT)[:, None, None, None]
+    kept = {name: torch.where(doubtful, getattr(estimate, name), maps[name]) for name in told}
+    return MaterialMaps(**{**maps, **kept}), surprises
 
 
 def _best(
@@ -201,9 +208,9 @@ def _means(share: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 def _patches(estimate: MaterialMaps, pictures: torch.Tensor) -> torch.Tensor:
     """Which of two materials each texel is, shape (b, n, n, 2), by k-means from a cut across the widest direction."""
-    shade = (pictures + FLOOR).log()
-    hue = shade - shade.mean(-1, keepdim=True)
-    known = torch.cat([2 * hue, 2 * estimate.base_colour, estimate.metallic, 2 * estimate.roughness], dim=-1).flatten(
+    around = nn.functional.avg_pool2d(pictures.permute(0, 3, 1, 2), 3, 1, 1).permute(0, 2, 3, 1)  # few are black then
+    hue = (around + 1e-3) / (around + 1e-3).sum(-1, keepdim=True)
+    known = torch.cat([3 * hue, 2 * estimate.base_colour, estimate.metallic, 2 * estimate.roughness], dim=-1).flatten(
         1, 2
     )
     centred = known - known.mean(1, keepdim=True)

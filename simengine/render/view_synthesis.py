@@ -165,7 +165,7 @@ class ViewSynthesis(nn.Module):
         for _ in range(2):
             sweep = plane_sweep(pictures, camera, self.planes, looks[-1] if looks else None)
             known = torch.cat([6 * sweep, 0.2 * logits.detach(), pictures.permute(0, 3, 1, 2)], dim=1)
-            logits = self.net(known) - 60 * sweep[:, :d]
+            logits = self.net(known) - 10 * sweep[:, :d]
             looks.append(SourceViews.likely(camera, pictures, self.planes, logits.softmax(dim=1)))
         return looks
 

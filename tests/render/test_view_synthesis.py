@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from simengine.fit.view_examples import pictured, random_views
-from simengine.fit.view_synthesis import measure
+from simengine.fit.view_examples import Example, pictured, random_particle_example, random_views
+from simengine.fit.view_synthesis import measure, surprise
 from simengine.render import PinholeCamera
 from simengine.render.solids import cameras, random_paint, random_solids
-from simengine.render.view_synthesis import ViewSynthesis, plane_sweep
+from simengine.render.view_synthesis import SourceViews, ViewSynthesis, plane_sweep
 from simengine.render.visibility import (
     density_of_probability,
     inverse_planes,
@@ -98,6 +98,46 @@ def test_planes_agree_at_the_true_depth() -> None:
     cost = plane_sweep(pictures, given, planes)[:, :16]
     nearest = (1 / example.depth[:-1, None] - 1 / planes[None, :, None, None]).abs().argmin(1, keepdim=True)
     assert float(cost.gather(1, nearest).median()) < 0.5 * float(cost.median())
+
+
+def looked_at(planes: torch.Tensor, example: Example) -> SourceViews:
+    """What a perfect first look would know: all probability on the plane nearest to the true depth."""
+    pictures, given = example.given
+    place = (1 / example.depth[:-1, None] - 1 / planes[None, :, None, None]).abs().argmin(1, keepdim=True)
+    probability = torch.zeros(len(pictures), len(planes), *pictures.shape[1:3]).scatter(1, place, 1.0)
+    return SourceViews.likely(given, pictures, planes, probability)
+
+
+def test_second_look_knows_who_sees_a_plane() -> None:
+    task = spec(spread=40.0)
+    torch.manual_seed(0)
+    example = random_particle_example(task)
+    planes = inverse_planes(2.6, 6.8, 32)
+    views = looked_at(planes, example)
+    pictures, given = example.given
+    first, second = plane_sweep(pictures, given, planes), plane_sweep(pictures, given, planes, views)
+    assert first.shape == second.shape == (4, 128, 32, 32) and float(first[:, 64:].abs().max()) == 0.0
+    nearest = views.probability.argmax(1, keepdim=True)
+
+    def at_surface(part: torch.Tensor) -> float:
+        return float(part.gather(1, nearest).mean())
+
+    # colours of those that see the surface agree better, they have found it there, and none looks through it
+    assert at_surface(second[:, 32:64]) < 0.8 * at_surface(first[:, 32:64])
+    assert at_surface(second[:, 64:96]) > 2 * float(second[:, 64:96].mean())
+    assert at_surface(second[:, 96:]) < 0.5 * float(second[:, 96:].mean())
+
+
+def test_surprise_is_least_for_the_truth() -> None:
+    task = spec()
+    torch.manual_seed(0)
+    example = random_particle_example(task)
+    views = looked_at(inverse_planes(2.6, 6.8, 32), example)
+    exact = views.depth  # on planes
+    # rounding moves a depth by 1e-6 of the way to the next plane, which costs -log(1e-8) times that
+    assert float(surprise(views, exact)) < 1e-4 < 1 < float(surprise(views, exact + 0.5))
+    assert float(example.pictures.min()) >= 0 and float(example.pictures.max()) <= 1
+    assert float((views.depth - example.depth[:-1]).abs().median()) < 0.1
 
 
 def test_views_of_true_depth_need_visibility() -> None:
