@@ -138,7 +138,7 @@ def _apply(data: dict[str, Any], override: str) -> str:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word is a string
-    *parents, last = key.split(".")
+    *parents, last = _key_parts(key, override)
     target: Any = data
     for part in parents:
         target = _child(target, part, override, create=True)
@@ -148,8 +148,21 @@ def _apply(data: dict[str, Any], override: str) -> str:
     elif isinstance(target, dict):
         target[last] = value
     else:
-        raise SceneError(f"--set {override}: {key.rpartition('.')[0]} is {target!r}, which has no keys")
-    return key
+        raise SceneError(f"--set {override}: {'.'.join(parents)} is {target!r}, which has no keys")
+    return ".".join([*parents, last])
+
+
+def _key_parts(key: str, override: str) -> list[str]:
+    """The parts of a dotted TOML key, of which any may be quoted."""
+    try:
+        table: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        raise SceneError(f"--set {override}: {key!r} is no key; quote parts that hold dots or spaces") from None
+    parts = []
+    while isinstance(table, dict):
+        ((part, table),) = table.items()
+        parts.append(part)
+    return parts
 
 
 def _child(target: Any, part: str, override: str, *, create: bool = False) -> Any:

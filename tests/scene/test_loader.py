@@ -101,8 +101,10 @@ def test_overrides() -> None:
     assert _apply(data, "bodies.0.E=2e5") == "bodies.0.E"
     _apply(data, "fit.method=adam")
     _apply(data, "size=[1, 2]")
+    _apply(data, 'sought."bodies.0.E".initial=3')
+    assert data.pop("sought") == {"bodies.0.E": {"initial": 3}}
     assert data == {"bodies": [{"E": 2e5}], "fit": {"method": "adam"}, "size": [1, 2]}
-    for wrong in ("x", "bodies.3.E=1", "bodies.0.E.y=1", "=3"):
+    for wrong in ("x", "a b=1", "a..b=1", "bodies.3.E=1", "bodies.0.E.y=1", "=3"):
         with pytest.raises(SceneError, match="--set"):
             _apply(data, wrong)
 
