@@ -110,6 +110,8 @@ class AbstractTrainer(abc.ABC):
     they are fitted to their noise and the training has settled.
 
     Attributes:
+        light: Weight of the data at which the covariance is taken: the equations count as exact, as far as the cells
+            (more rows than weights) let the weights follow.
         theta: Unknowns, (P,): weights, the logarithm of the eigenvalue, and those of the sought parameters.
         num_weights: Of the unknowns.
         data: x (q,), name of a profile -> values (q,), and their standard deviations () or (q,); None for none.
@@ -117,6 +119,7 @@ class AbstractTrainer(abc.ABC):
         gain: Share of it that the last step removed.
     """
 
+    light: float = LAST_WEIGHT
     theta: torch.Tensor
     num_weights: int
     data: Data | None
@@ -200,18 +203,18 @@ class AbstractTrainer(abc.ABC):
     def covariance(self) -> torch.Tensor:
         """Of zeta and the logarithms of the sought parameters, given the noise of the data; (1 + p, 1 + p).
 
-        That of the least squares the training ends with: what the weights can take up is taken from the columns of the
-        Jacobian, and what is left is what the data say. The equations are then a little soft, which widens what only
-        they determine (the pressure curvature) and hardly what the data do.
+        What the weights can take up is taken from the columns of the Jacobian, and what is left is what the data say.
+        Over cells the equations are a little soft, which widens what only they determine (the pressure curvature) and
+        hardly what the data do.
         """
         if self.data is None:
             raise ValueError("data: there are none, so they have no noise; train with data")
         _, j = self.linearised_physics()
-        j = torch.cat((j, LAST_WEIGHT * by_autograd(self.misfit, self.theta)[1]))
+        j = torch.cat((j, self.light * by_autograd(self.misfit, self.theta)[1]))
         weights, rest = j[:, : self.num_weights], j[:, self.num_weights :]
         explained = torch.linalg.lstsq(weights, rest, rcond=1e-12, driver="gelsd").solution
         left = rest - weights @ explained
-        return LAST_WEIGHT**2 * torch.linalg.pinv(left.T @ left, hermitian=True)
+        return self.light**2 * torch.linalg.pinv(left.T @ left, hermitian=True)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything the next step depends on."""

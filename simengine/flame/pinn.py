@@ -220,6 +220,8 @@ class SimplifiedTrainer(AbstractTrainer):
         data: x (q,), name of a profile -> values (q,), and their standard deviations; None for none.
     """
 
+    light = 1e-5
+
     def __init__(
         self,
         network: SimplifiedNetwork,
