@@ -30,7 +30,7 @@ class DarkSpots(nn.Module):
 
 
 def main() -> dict:
-    """How sure the detector is of the object in grey and in the texture found against it, and AP before and after."""
+    """AP over the attacked views in the random texture at the start and in the one found, and over unseen views."""
     task = CamouflageSpec(
         detector=DetectorSpec(empty=0.5),
         rows=16,
@@ -50,8 +50,8 @@ def main() -> dict:
     after = training.visibility("texture_0")
     assert after < before, f"expected the texture to hide the object, got {after:.3f} from {before:.3f}"
     return {
-        "visible_before": before,
-        "visible_after": after,
+        "AP50_start": before,
+        "AP50_found": after,
         "AP50_natural": summary["detector/natural"]["AP50"],
         "AP50_optimised": summary["detector/optimised"]["AP50"],
     }
