@@ -215,4 +215,5 @@ def test_law_misfit_vanishes_without_noise_for_its_own_law() -> None:
 @pytest.mark.slow
 def test_mental_rotation(tmp_path: Path) -> None:
     summary = run(load_scene("mental_rotation"), tmp_path / "run")
-    assert summary["mental_rotation"]["right"] >= 0.6  # chance is a third
+    shares = summary["mental_rotation"]
+    assert shares["mirror_images"] >= 0.6 and shares["others"] >= 0.8  # chance is a third; measured 0.68 and 0.93
