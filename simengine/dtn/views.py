@@ -57,6 +57,10 @@ class ViewSampler:
                 raise ValueError(f"{name}: expected a lower and an upper bound in order, got {(low, high)}")
         if self.distance[0] <= 3.0:
             raise ValueError(f"distance: expected more than 3 m, outside the object, got {self.distance[0]:g}")
+        if not 0.0 < self.fov < 180.0:
+            raise ValueError(f"fov: expected an angle between 0 and 180 degrees, got {self.fov:g}")
+        if self.boxes < 0:
+            raise ValueError(f"boxes: expected a number of other bodies, 0 or more, got {self.boxes}")
 
     def _generator(self, index: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.seed << 32) + index)

@@ -76,6 +76,10 @@ def test_crops_hold_the_object(views: ViewSet) -> None:
 def test_bad_input_is_named(views: ViewSet) -> None:
     with pytest.raises(ValueError, match="distance: expected more than 3 m"):
         ViewSampler(distance=(1.0, 4.0))
+    with pytest.raises(ValueError, match="boxes: expected a number of other bodies, 0 or more, got -1"):
+        ViewSampler(boxes=-1)
+    with pytest.raises(ValueError, match="fov: expected an angle"):
+        ViewSampler(fov=180.0)
     with pytest.raises(ValueError, match="yaw"):
         ViewSampler(yaw=(10.0, 5.0))
     bare = {name: value.clone() for name, value in views.tensors().items()}
