@@ -43,7 +43,10 @@ def bench(area: str = "all", *arguments: Arguments, write: Write = None, as_json
                     renewed(write.read_text() if write.exists() else "", shlex.join([name, *arguments]), rows),
                     encoding="utf-8",
                 )
-            emit({row.pop("name"): row for row in rows}, as_json=as_json, title=f"bench {name}")
+            table: dict[str, dict[str, Any]] = {}
+            for row in rows:
+                table.setdefault(row["name"], {}).update({key: value for key, value in row.items() if key != "name"})
+            emit(table, as_json=as_json, title=f"bench {name}")
     return 0
 
 
