@@ -111,6 +111,7 @@ def _laws(model: MPMModel, n: int, dtype: torch.dtype, *, gradient: bool) -> tup
 
 def _measured(law: TorchLaw, n: int, dtype: torch.dtype, *, gradient: bool) -> tuple[int, int]:
     """Bytes held after one evaluation on n particles, and at most, the gradient's among them; from fewer particles."""
+    law = TorchLaw(law.module, None, plastic=law.plastic)  # takes the sample for all of the particles
     few = SAMPLE if gradient else 64 * SAMPLE  # without a gradient laws may go through many particles in parts
     own = any(len(t) == n for t in [*law.module.parameters(), *law.module.buffers()] if t.ndim)
     sizes = [n] if own or n <= 2 * few else [few, 2 * few]

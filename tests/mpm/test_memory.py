@@ -25,7 +25,10 @@ def go(count, steps, save_every):
     axis = torch.linspace(0.3, 0.7, count, dtype=dtype)
     x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     volume = (0.4 / count) ** 3
-    model = mpm.MPMModel(num_grids=32, dt=1e-4, materials=[material], volume=volume, mass=400 * volume)
+    ids = torch.arange(len(x)) % 2 if other else None
+    model = mpm.MPMModel(
+        num_grids=32, dt=1e-4, materials=[material, *other], volume=volume, mass=400 * volume, material_ids=ids
+    )
     state = mpm.MPMState.at_rest(x, torch.zeros_like(x).requires_grad_(gradient))
     options, solver = {"save_every": save_every, "adjoint": adjoint}, mpm.MPMSolver(model, threads=threads)
     shared = solver.num_threads(len(x))
@@ -37,7 +40,7 @@ def go(count, steps, save_every):
     return forecast
 
 torch.set_num_threads(1)
-threads = None
+threads, other = None, []
 CASE
 go(6, 3, 1)  # loads kernels
 open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
@@ -56,6 +59,8 @@ CASES = {
     "True, DirectAdjoint(), torch.float32, Material(EnergyNetwork(), YieldNetwork()), (20, 40, 40)",
     "learned run": "gradient, adjoint, dtype, material, size = "
     "False, DirectAdjoint(), torch.float32, Material(EnergyNetwork(), YieldNetwork()), (36, 4, 4)",
+    "learned beside known": "gradient, adjoint, dtype, material, other, size = "
+    "True, DirectAdjoint(), torch.float32, jelly(), [Material(EnergyNetwork(), YieldNetwork())], (20, 40, 40)",
     "NCLaw": "gradient, adjoint, dtype, material, size = True, DirectAdjoint(), torch.float32, nclaw(), (16, 8, 8)",
     "threads": "gradient, adjoint, dtype, material, size, threads = "
     "True, CheckpointAdjoint(), torch.float64, jelly(), (24, 60, 10), 2",
