@@ -14,7 +14,7 @@ from simengine.fit.measured import measured_fit
 from simengine.scene import load_scene
 
 FOLDER = Path("runs/dtn_accuracy")
-SMALL = ("task.geometry=false", "task.width=16", "task.depth=3")
+SMALL = ("task.structure=0", "task.geometry=false", "task.width=16", "task.depth=3")
 SHORT, LONG = (*SMALL, "task.iterations=250"), (*SMALL, "task.iterations=400")
 NETWORKS = {
     "linear (ours)": (),

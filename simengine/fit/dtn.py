@@ -129,7 +129,8 @@ class NetworkTraining(GradientTraining):
             terms["excess_cross_entropy"] = value - floor
         else:
             terms["squared_error"] = ((predicted - true).square() * mask).sum() / (3 * mask.sum())
-        if self.spec.structure:  # of flat paints, since noise has a structure of its own
+        if self.spec.structure and 2 * self.iteration >= self.num_iterations:
+            # of flat paints, since noise has a structure of its own; earlier it holds up what comes first
             flat = random_colours(self.spec.batch)
             index_of = ssim(self.network.apply_maps(maps, reference, flat), views.picture(flat), mask)
             terms["structure"] = self.spec.structure * (1 - index_of)

@@ -72,7 +72,7 @@ class NetworkSpec:
         batch: Views a step.
         learning_rate: Of Adam; falls to 0 by a half cosine.
         loss: `"mse"` over the object, or `"bce"` over the picture as published.
-        structure: Weight of 1 - SSIM over the object in flat paints.
+        structure: Weight of 1 - SSIM over the object in flat paints, in the second half of the steps.
         paints: To train with: `"flat"` colours as published, `"noise"`, a colour for each pixel, or `"mosaic"`, on half
             of the views the mean of several.
         crop: Side of the part of the pictures about the object that is trained on [pixels]; 0 for whole pictures.

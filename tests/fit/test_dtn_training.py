@@ -140,6 +140,15 @@ def test_network_training_beats_where_it_starts(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "predicted.png").is_file() and (tmp_path / "run" / "report.html").is_file()
 
 
+def test_structure_counts_in_the_second_half() -> None:
+    scene = dataclasses.replace(TINY, task=NetworkSpec(head="linear", iterations=4, crop=0, structure=0.5))
+    training = scene.training()
+    assert isinstance(training, NetworkTraining)
+    figures = [training.step() for _ in range(4)]
+    assert ["structure" in entry for entry in figures] == [False, False, True, True]
+    assert all(0.0 < entry["structure"] < 0.5 for entry in figures[2:])  # 0.5 (1 - SSIM), which is between 0 and 1
+
+
 def test_detector_stage_sees_what_predict_sees() -> None:
     training = TINY.training()
     assert isinstance(training, CamouflageTraining)
