@@ -52,16 +52,18 @@ def test_allen_cahn_against_the_travelling_front() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pde", "order"),
+    ("pde", "order", "times"),
     [
-        (Burgers(nx=128, viscosity=0.03, time_order=2), 2),
-        (Burgers(nx=128, viscosity=0.03, time_order=4), 4),
-        (AllenCahn(nx=64), 2),
+        (Burgers(nx=128, viscosity=0.03, time_order=2), 2, (51, 101, 201)),
+        (Burgers(nx=128, viscosity=0.03, time_order=4), 4, (51, 101)),  # then the reference's own error shows
+        (AllenCahn(nx=64), 2, (51, 101, 201)),
     ],
 )
-def test_residual_of_the_truth_falls_with_the_order_of_the_rule(pde: AbstractFamily, order: int) -> None:
+def test_residual_of_the_truth_falls_with_the_order_of_the_rule(
+    pde: AbstractFamily, order: int, times: tuple[int, ...]
+) -> None:
     norms = []
-    for nt in (51, 101, 201):
+    for nt in times:
         pde = dataclasses.replace(pde, nt=nt)  # type: ignore[type-var]
         u = pde.reference(pde.draw(1, torch.Generator().manual_seed(0)))
         rows, table = pde.rows(), pde.table(u.unsqueeze(-1))[..., 0]
@@ -69,7 +71,7 @@ def test_residual_of_the_truth_falls_with_the_order_of_the_rule(pde: AbstractFam
         r = pde.residual(table[:, rows.index], rows.data, {})[0, late]
         norms.append(float(r.square().mean().sqrt()) * (nt - 1))
     slopes = [np.log2(a / b) for a, b in itertools.pairwise(norms)]
-    assert slopes == pytest.approx([order] * 2, abs=0.125 * order)
+    assert slopes == pytest.approx([order] * len(slopes), abs=0.15)
 
 
 @pytest.mark.parametrize("experts", [1, 4])
