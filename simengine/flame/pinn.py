@@ -136,7 +136,7 @@ class SimplifiedNetwork:
         rise = flame.T_max - flame.T_in
         size = flame.gradient * delta / rise
         q, dq = size * torch.expm1(s), size * s.exp() * ds
-        return flame.T_in + rise * q / (1 + q), rise * dq / (1 + q) ** 2 / delta
+        return flame.T_in + rise * (q / (1 + q)), rise * dq / (1 + q) ** 2 / delta
 
     def residual(self, theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Energy up to each but the first of x (n,), which begins at 0, and the slow manifold at the last, scaled."""
