@@ -1,4 +1,4 @@
-"""The layer rule of docs/architecture.md, read off the imports."""
+"""The house of docs/architecture.md, read off the imports: layers go down, no circle between files, no crowded folder."""
 
 import ast
 from pathlib import Path
@@ -11,54 +11,125 @@ LEVEL = {
     "ops": 1,
     "solve": 2,
     **dict.fromkeys(("materials", "mpm", "flame", "constraint", "render", "dtn"), 3),
-    **dict.fromkeys(("scene", "fit"), 4),
-    "cli": 5,
+    **dict.fromkeys(("scene", "fit", "observe"), 4),
+    "worlds": 5,
+    "cli": 6,
 }
 AREAS = {name for name, level in LEVEL.items() if level == 3}
 ALLOWED_BETWEEN_AREAS = {("mpm", "materials"), ("dtn", "render")}
 DATA_ONLY = {"io", "view"}  # take arrays and dicts, never models
+MAX_MODULES = 20  # in a folder
 
 
-def _imports(path: Path) -> set[str]:
-    """The packages of simengine that a file imports, type-checking blocks left out."""
-    found: set[str] = set()
+def _modules() -> dict[str, Path]:
+    """Every module by its dotted name."""
+    files = {path: "simengine" for path in sorted((ROOT / "simengine").rglob("*.py"))}
+    files |= {path: "simengine.kernels" for path in sorted((ROOT / "kernels").rglob("*.py"))}
+    return {
+        ".".join((top, *path.relative_to(ROOT).with_suffix("").parts[1:])).removesuffix(".__init__"): path
+        for path, top in files.items()
+    }
+
+
+MODULES = _modules()
+
+
+def _room(module: str) -> str:
+    """The package of simengine that a module lies in; its own name for `simengine` itself and `simengine.__main__`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def _imports(module: str) -> set[str]:
+    """The modules of simengine that a file imports, type-checking blocks left out, relative imports made absolute."""
+    path, found = MODULES[module], set()
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             return
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            start = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            source = ".".join(filter(None, (start, node.module)))
+            for alias in node.names:
+                full = f"{source}.{alias.name}"
+                names.append(full if full in MODULES else source)
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        found.update(name.split(".")[1] for name in names if name.startswith("simengine."))
+        found.update(name for name in names if name in MODULES)
         for child in ast.iter_child_nodes(node):
             visit(child)
 
     visit(ast.parse(path.read_text(encoding="utf-8")))
-    return found & (set(LEVEL) | DATA_ONLY)
+    return found - {module}
 
 
-def _modules() -> list[tuple[str, Path]]:
-    modules = [(path.parent.name, path) for path in sorted((ROOT / "simengine").glob("*/*.py"))]
-    return modules + [("kernels", path) for path in sorted((ROOT / "kernels").glob("*.py"))]
+GRAPH = {module: _imports(module) for module in MODULES}
 
 
-@pytest.mark.parametrize(("package", "path"), _modules(), ids=lambda value: getattr(value, "stem", value))
-def test_imports_go_down(package: str, path: Path) -> None:
-    for other in _imports(path) - {package}:
+def test_every_module_was_read() -> None:
+    """A rule that sees no file holds of all of them."""
+    assert len(MODULES) >= 260
+    assert sum(len(targets) for targets in GRAPH.values()) >= 900
+    assert {_room(module) for module in MODULES} >= set(LEVEL) - {"worlds", "observe"} | DATA_ONLY
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if _room(m) in LEVEL or _room(m) in DATA_ONLY])
+def test_imports_go_down(module: str) -> None:
+    package = _room(module)
+    for target in GRAPH[module]:
+        other = _room(target)
+        if other == package or other not in LEVEL and other not in DATA_ONLY:
+            continue
         if package in DATA_ONLY:
-            assert other in DATA_ONLY, f"{path.name}: {package} takes arrays, and must not import {other}"
+            assert other in DATA_ONLY, f"{module}: {package} takes arrays, and must not import {target}"
         elif other in DATA_ONLY:
-            assert LEVEL[package] >= 4, f"{path.name}: {package} must not write files or draw ({other})"
+            assert LEVEL[package] >= 4, f"{module}: {package} must not write files or draw ({target})"
         elif {package, other} <= AREAS:
-            assert (package, other) in ALLOWED_BETWEEN_AREAS, f"{path.name}: {package} must not import {other}"
+            assert (package, other) in ALLOWED_BETWEEN_AREAS, f"{module}: {package} must not import {target}"
         else:
-            assert LEVEL[other] <= LEVEL[package], f"{path.name}: {package} must not import {other}, a layer above"
+            assert LEVEL[other] <= LEVEL[package], f"{module}: {package} must not import {target}, a layer above"
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one file (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            component = [stack.pop()]
+            while component[-1] != node:
+                component.append(stack.pop())
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
 
 
 def test_kernels_import_only_kernel_languages() -> None:
-    for path in (ROOT / "kernels").glob("*.py"):
+    paths = [path for module, path in MODULES.items() if module.startswith("simengine.kernels")]
+    assert len(paths) >= 25
+    for path in paths:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]

@@ -24,12 +24,19 @@ def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_package_list_is_the_tree() -> None:
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    inside = {f"simengine.{p.parent.name}" for p in (ROOT / "simengine").glob("*/__init__.py")}
-    assert set(setuptools["packages"]) == {"simengine", *inside, *setuptools["package-dir"]}
+    inside = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "simengine").rglob("__init__.py")}
+    inside |= {".".join(("simengine", *p.parent.relative_to(ROOT).parts)) for p in (ROOT / "kernels").rglob("__init__.py")}
+    assert len(inside) >= 15
+    assert set(setuptools["packages"]) == inside | set(setuptools["package-dir"])
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    folders = {p.parent for top in ("simengine", "kernels") for p in (ROOT / top).rglob("*.py")}
+    assert all((folder / "__init__.py").is_file() for folder in folders)
 
 
 def test_data_folders_are_flat() -> None:
-    for folder in ("kernels", "scenes", "assets"):
+    for folder in ("scenes", "assets"):
         deeper = [p for p in (ROOT / folder).iterdir() if p.is_dir() and p.name != "__pycache__"]
         assert not deeper, f"{folder}/ must be flat to be installed whole"
 
@@ -83,9 +90,9 @@ def test_wheel_holds_kernels_scenes_and_assets(tmp_path: Path) -> None:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "installed")
     for folder in ("kernels", "scenes", "assets"):
-        for file in (ROOT / folder).iterdir():
-            if file.is_file():
-                assert f"simengine/{folder}/{file.name}" in names
+        for file in (ROOT / folder).rglob("*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                assert f"simengine/{file.relative_to(ROOT)}" in names
     assert "simengine/py.typed" in names and not any(name.startswith(("tests/", "kernels/")) for name in names)
     code = f"""
 import sys
