@@ -19,10 +19,10 @@ import torch.distributed as dist
 from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
 from simengine.constraint.basis import principal_basis
 from simengine.constraint.system import ExpertSystem
-from simengine.ops import table_product_reference
-from simengine.ops.normal_equations import _accumulated, _Gathered, normal_equations
-from simengine.ops.normal_equations_reference import normal_equations as reference
-from simengine.ops.table_product import table_product
+from simengine.ops.fields import table_product_reference
+from simengine.ops.fields.normal_equations import _accumulated, _Gathered, normal_equations
+from simengine.ops.fields.normal_equations_reference import normal_equations as reference
+from simengine.ops.fields.table_product import table_product
 from simengine.solve.least_squares import LevenbergMarquardt, least_squares
 
 

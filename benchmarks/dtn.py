@@ -15,10 +15,10 @@ from simengine.dtn.car import car
 from simengine.dtn.detector import CentreDetector
 from simengine.dtn.texture import texture_map
 from simengine.dtn.views import ViewSampler, render_views
-from simengine.fit.camouflage import TextureTraining
-from simengine.ops.raycast import raycast
-from simengine.ops.raycast_reference import raycast_reference
+from simengine.ops.light.raycast import raycast
+from simengine.ops.light.raycast_reference import raycast_reference
 from simengine.scene import load_scene
+from simengine.worlds.detectors.camouflage import TextureTraining
 
 VIEWS, COLOURS = 20, 50
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from simengine.fit.dtn import evaluate_closed_forms, scene_views
-from simengine.fit.measured import measured_fit
 from simengine.scene import load_scene
+from simengine.worlds.detectors.network import evaluate_closed_forms, scene_views
+from simengine.worlds.laws.measured import measured_fit
 
 FOLDER = Path("runs/dtn_accuracy")
 SMALL = ("task.structure=0", "task.geometry=false", "task.width=16", "task.depth=3")

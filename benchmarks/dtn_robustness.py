@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from simengine.fit.measured import measured_fit
+from simengine.worlds.laws.measured import measured_fit
 
 FOLDER = Path("runs/dtn_robustness")
 ANCHOR = Path("runs/dtn_detectors/anchor")

@@ -15,24 +15,24 @@ from typing import Any
 
 import torch
 
-from simengine.fit.flame import FlameTraining
 from simengine.fit.parameters import Parameter, ParameterSet
-from simengine.flame.counterflow import CounterflowFlame
-from simengine.flame.detailed import Mixture
-from simengine.flame.field_network import FieldNetwork
-from simengine.flame.free import FreeFlame
-from simengine.flame.gas import Gas
-from simengine.flame.mechanism_yaml import load_mechanism
-from simengine.flame.network_training import NetworkTrainer, Optimiser
-from simengine.flame.pinn import train_flame
-from simengine.flame.published_network import PublishedNetwork
-from simengine.flame.simplified import SimplifiedFlame
-from simengine.flame.solver import AbstractFlameSolver, GridSolver, SpectralSolver
-from simengine.ops import gas as gas_op
-from simengine.ops import gas_reference
+from simengine.flame.equations.counterflow import CounterflowFlame
+from simengine.flame.equations.detailed import Mixture
+from simengine.flame.equations.free import FreeFlame
+from simengine.flame.equations.simplified import SimplifiedFlame
+from simengine.flame.gas.mechanism_yaml import load_mechanism
+from simengine.flame.gas.thermochemistry import Gas
+from simengine.flame.network.field_network import FieldNetwork
+from simengine.flame.network.pinn import train_flame
+from simengine.flame.network.published import PublishedNetwork
+from simengine.flame.network.training import NetworkTrainer, Optimiser
+from simengine.flame.solver.solve import AbstractFlameSolver, GridSolver, SpectralSolver
+from simengine.ops.fields import gas as gas_op
+from simengine.ops.fields import gas_reference
 from simengine.scene import load_scene
-from simengine.scene.flame import FlameScene
-from simengine.scene.flame_specs import ProfileFit
+from simengine.worlds.flames.specs import ProfileFit
+from simengine.worlds.flames.training import FlameTraining
+from simengine.worlds.flames.world import FlameScene
 
 Row = dict[str, Any]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results" / "flame.md"

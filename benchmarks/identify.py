@@ -15,8 +15,8 @@ from simengine.fit import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.mpm import MPMSolver
 from simengine.scene import load_scene, resolved
-from simengine.scene.mpm import MPMScene
 from simengine.solve import rollout
+from simengine.worlds.motion.world import MPMScene
 
 # material table of the scene, true values, starting values
 PROBLEMS = {

@@ -17,7 +17,7 @@ import taichi as ti
 import torch
 
 from simengine import materials, mpm, solve
-from simengine.ops import constitutive_reference, mpm_reference
+from simengine.ops.matter import constitutive_reference, mpm_reference
 
 E, NU, RHO = 1e5, 0.2, 1000.0
 MU, LAM = E / (2 * (1 + NU)), E * NU / ((1 + NU) * (1 - 2 * NU))

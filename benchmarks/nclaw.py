@@ -25,21 +25,27 @@ from typing import Any
 
 import numpy as np
 
-from simengine.fit.known_form import identify
-from simengine.fit.momentum_balance import record
-from simengine.fit.nclaw import RolloutTraining, training
-from simengine.fit.nclaw_balance import with_material
-from simengine.fit.nclaw_tests import PUBLISHED, admissibility, angular_momentum_drift, further_tests, published_tests
 from simengine.materials import Identity, Material
 from simengine.materials.neural import nclaw
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork
 from simengine.materials.weights import load_material, save_material
 from simengine.mpm import MPMSolver, MPMState
-from simengine.scene import nclaw_protocol
-from simengine.scene.mpm_materials import Jelly, MaterialSpec, Plasticine, Sand, Water
-from simengine.scene.nclaw import LawSpec, LearningSpec, NCLawScene
 from simengine.solve import rollout
+from simengine.worlds.laws import protocol as nclaw_protocol
+from simengine.worlds.laws.balance import with_material
+from simengine.worlds.laws.known_form import identify
+from simengine.worlds.laws.published import (
+    PUBLISHED,
+    admissibility,
+    angular_momentum_drift,
+    further_tests,
+    published_tests,
+)
+from simengine.worlds.laws.training import RolloutTraining, training
+from simengine.worlds.laws.world import LawSpec, LearningSpec, NCLawScene
+from simengine.worlds.motion.materials import Jelly, MaterialSpec, Plasticine, Sand, Water
+from simengine.worlds.motion.momentum_balance import record
 
 TRUE: dict[str, MaterialSpec] = {
     "jelly": Jelly(E=1e5, nu=0.2),
@@ -186,11 +192,11 @@ import sys, torch
 from simengine.materials import Material
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork
-from simengine.fit.nclaw_balance import with_material
+from simengine.worlds.laws.balance import with_material
 from simengine.mpm import MPMSolver, forecast_memory
-from simengine.scene.mpm_materials import Jelly
-from simengine.scene.nclaw import NCLawScene
-from simengine.scene.shapes import Box
+from simengine.worlds.motion.materials import Jelly
+from simengine.worlds.laws.world import NCLawScene
+from simengine.worlds.motion.shapes import Box
 from simengine.solve import CheckpointAdjoint, rollout
 torch.set_num_threads(1)
 side, steps, every, grids = map(int, sys.argv[1:])

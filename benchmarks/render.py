@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 
-from simengine.ops import surfel, surfel_reference, volume, volume_reference
+from simengine.ops.light import surfel, surfel_reference, volume, volume_reference
 from simengine.render import PhongMaterial, PinholeCamera, PointLight, TexturedMesh, render_mesh, shade_depth
 from simengine.render.bodies import sphere_mesh
 from simengine.render.surfels import intrinsic_matrix

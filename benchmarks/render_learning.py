@@ -7,8 +7,8 @@ import time
 
 import torch
 
-from simengine.fit.view_synthesis import SPEED_SIZES, frames_per_second
 from simengine.scene import load_scene
+from simengine.worlds.learned.views_from_few.training import SPEED_SIZES, frames_per_second
 
 TRAININGS = {
     "shape_from_pictures": ("test_scenes=4",),

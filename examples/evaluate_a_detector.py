@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from simengine.dtn.detector import Detections, suppress
-from simengine.fit.camouflage import CamouflageTraining
 from simengine.fit.loop import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import resolved
-from simengine.scene.dtn import CamouflageSpec, DetectorSpec, DTNScene
+from simengine.worlds.detectors.camouflage import CamouflageTraining
+from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNScene
 
 
 class DarkSpots(nn.Module):

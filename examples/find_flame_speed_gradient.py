@@ -2,11 +2,11 @@
 
 import torch
 
-from simengine.flame.detailed import Mixture
-from simengine.flame.free import FreeFlame
-from simengine.flame.gas import Gas
-from simengine.flame.mechanism_yaml import load_mechanism
-from simengine.flame.solver import SpectralSolver
+from simengine.flame.equations.detailed import Mixture
+from simengine.flame.equations.free import FreeFlame
+from simengine.flame.gas.mechanism_yaml import load_mechanism
+from simengine.flame.gas.thermochemistry import Gas
+from simengine.flame.solver.solve import SpectralSolver
 
 
 def main() -> dict[str, float]:

@@ -3,8 +3,8 @@
 import torch
 
 from simengine.flame.emission import Emission
-from simengine.flame.simplified import SimplifiedFlame
-from simengine.flame.solver import SpectralSolver
+from simengine.flame.equations.simplified import SimplifiedFlame
+from simengine.flame.solver.solve import SpectralSolver
 from simengine.render import PinholeCamera, Volume, render_volume
 
 WIDTH = 1.4e-3  # [m], of what is pictured

@@ -1,4 +1,4 @@
-"""The house of docs/architecture.md, read off the imports: layers go down, no circle between files, no crowded folder."""
+"""The house of docs/architecture.md, read off the imports: layers go down, no circles, no crowded folder."""
 
 import ast
 from pathlib import Path
@@ -23,8 +23,8 @@ MAX_MODULES = 20  # in a folder
 
 def _modules() -> dict[str, Path]:
     """Every module by its dotted name."""
-    files = {path: "simengine" for path in sorted((ROOT / "simengine").rglob("*.py"))}
-    files |= {path: "simengine.kernels" for path in sorted((ROOT / "kernels").rglob("*.py"))}
+    files = dict.fromkeys(sorted((ROOT / "simengine").rglob("*.py")), "simengine")
+    files |= dict.fromkeys(sorted((ROOT / "kernels").rglob("*.py")), "simengine.kernels")
     return {
         ".".join((top, *path.relative_to(ROOT).with_suffix("").parts[1:])).removesuffix(".__init__"): path
         for path, top in files.items()
@@ -71,7 +71,7 @@ GRAPH = {module: _imports(module) for module in MODULES}
 def test_every_module_was_read() -> None:
     """A rule that sees no file holds of all of them."""
     assert len(MODULES) >= 260
-    assert sum(len(targets) for targets in GRAPH.values()) >= 900
+    assert sum(len(targets) for targets in GRAPH.values()) >= 800
     assert {_room(module) for module in MODULES} >= set(LEVEL) - {"worlds", "observe"} | DATA_ONLY
 
 
@@ -80,7 +80,7 @@ def test_imports_go_down(module: str) -> None:
     package = _room(module)
     for target in GRAPH[module]:
         other = _room(target)
-        if other == package or other not in LEVEL and other not in DATA_ONLY:
+        if other == package or (other not in LEVEL and other not in DATA_ONLY):
             continue
         if package in DATA_ONLY:
             assert other in DATA_ONLY, f"{module}: {package} takes arrays, and must not import {target}"

@@ -25,7 +25,9 @@ def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_package_list_is_the_tree() -> None:
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     inside = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "simengine").rglob("__init__.py")}
-    inside |= {".".join(("simengine", *p.parent.relative_to(ROOT).parts)) for p in (ROOT / "kernels").rglob("__init__.py")}
+    inside |= {
+        ".".join(("simengine", *p.parent.relative_to(ROOT).parts)) for p in (ROOT / "kernels").rglob("__init__.py")
+    }
     assert len(inside) >= 15
     assert set(setuptools["packages"]) == inside | set(setuptools["package-dir"])
 
@@ -98,7 +100,7 @@ def test_wheel_holds_kernels_scenes_and_assets(tmp_path: Path) -> None:
 import sys
 sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]
 sys.path.insert(0, {str(tmp_path / "installed")!r})
-import simengine.kernels.mpm, simengine
+import simengine.kernels.matter.mpm, simengine
 assert simengine.load_scene('jelly_drop').bodies
 print(simengine.__file__)"""
     done = _python(code)

@@ -32,7 +32,7 @@ def render(
     if source.is_file():
         if field is not None or axes:
             raise ValueError("--field and --axes are of run directories; a file has neither")
-        from simengine.scene.showing import show_file
+        from simengine.worlds.motion.showing import show_file
 
         print(show_file(source, out or source.with_name(source.stem + "-render.png"), style=style, fps=fps))
         return 0
@@ -43,7 +43,7 @@ def render(
         raise ValueError(f"{source}: not a run directory (no scene.toml)")
     scene, file = load_scene(recorded), out or source / "render.mp4"
     if style != "balls" or field is not None or axes or file.suffix.lower() not in (".mp4", ".gif"):
-        from simengine.scene.showing import motion_of, show_states
+        from simengine.worlds.motion.showing import motion_of, show_states
 
         moving = motion_of(scene)
         if moving is not None:

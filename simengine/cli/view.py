@@ -55,8 +55,8 @@ def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
         pages["/"] = pages["/report.html"]
     if states.is_file():
         from simengine.scene.loader import load_scene
-        from simengine.scene.showing import motion_of, read_states, state_fields
         from simengine.view.particle_page import particle_page
+        from simengine.worlds.motion.showing import motion_of, read_states, state_fields
 
         saved = read_states(directory)
         moving = motion_of(load_scene(directory / "scene.toml"))

@@ -9,7 +9,7 @@ from simengine.constraint.blocks import BlockRows, Blocks
 from simengine.constraint.pde import AbstractPDE
 from simengine.constraint.shard import Shard
 from simengine.constraint.stitching import StitchedFunctionals
-from simengine.ops.table_product import table_product
+from simengine.ops.fields.table_product import table_product
 
 Tensors = Sequence[torch.Tensor]
 _PIECE = 16384  # rows evaluated at a time: their numbers stay in the cache, and few at a time in memory

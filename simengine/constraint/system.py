@@ -8,8 +8,8 @@ import torch
 from simengine.constraint.blocks import Blocks
 from simengine.constraint.pde import AbstractPDE
 from simengine.constraint.rows import ExpertRows, Tensors
-from simengine.ops.normal_equations import normal_equations
-from simengine.ops.table_product import add_outer, table_sums
+from simengine.ops.fields.normal_equations import normal_equations
+from simengine.ops.fields.table_product import add_outer, table_sums
 from simengine.solve.conjugate_gradients import conjugate_gradients
 from simengine.solve.gram import AbstractGram, BlockBandedGram, DenseGram, Linearisation
 from simengine.solve.schur import SchurGram

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from simengine.ops.raycast import RaySurface
+from simengine.ops.light.raycast import RaySurface
 
 ATLAS = 6.4  # [m] that the unit square of texture coordinates spans
 #         name: albedo, roughness, reflectance

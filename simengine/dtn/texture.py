@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from simengine.dtn.views import ViewSet
-from simengine.ops.raycast import check_texture
+from simengine.ops.light.raycast import check_texture
 
 Mapping = Literal["uv", "triplanar", "planar"]
 PLANES = {"triplanar": ((1, 2), (0, 2), (0, 1)), "planar": ((0, 2),)}  # coordinates across each axis

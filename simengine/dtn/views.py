@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from simengine.dtn.car import surroundings
-from simengine.ops.raycast import Environment, RayBuffers, RaySurface, raycast
+from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, raycast
 from simengine.render.camera import PinholeCamera
 from simengine.render.tone import ToneCurve
 
@@ -135,7 +135,7 @@ class ViewSampler:
         paint: torch.Tensor | None = None,
         repetitions_per_metre: float = 0.0,
     ) -> RayBuffers:
-        """Cast view `index` of an object; the options are those of `simengine.ops.raycast.raycast`.
+        """Cast view `index` of an object; the options are those of `simengine.ops.light.raycast.raycast`.
 
         Args:
             surface: The object; None shows its surroundings alone.

@@ -1,9 +1,9 @@
-"""The shipped elastic laws, F -> Kirchhoff stress; their formulas and sources are in `simengine.kernels.elasticity`."""
+"""The shipped elastic laws, F -> Kirchhoff stress; formulas and sources: `simengine.kernels.matter.elasticity`."""
 
 import torch
 
 from simengine.materials.law import AbstractElasticity, Coefficient, lame
-from simengine.ops.constitutive import elasticity as kernel
+from simengine.ops.matter.constitutive import elasticity as kernel
 
 
 class _Solid(AbstractElasticity):

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from simengine.ops import constitutive
+from simengine.ops.matter import constitutive
 
 Coefficient = float | torch.Tensor
 """A number, a tensor or an `nn.Parameter`: 0-d for the whole material or (n,), one value per particle of it."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from simengine.materials.law import Material
-from simengine.ops.svd import polar_svd
+from simengine.ops.matter.svd import polar_svd
 
 WIDTH = 64
 PLASTIC_SCALE = 1e-3

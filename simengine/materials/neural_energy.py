@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from simengine.ops import constitutive, isotropic
-from simengine.ops.constitutive import elasticity
+from simengine.ops.matter import constitutive, isotropic
+from simengine.ops.matter.constitutive import elasticity
 
 Convexity = Literal["none", "shear", "full"]
 LEAST_MODULUS = 1e-2  # of mu and kappa in units of M: keeps the growth of the energy

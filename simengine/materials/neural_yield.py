@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from simengine.ops import isotropic
+from simengine.ops.matter import isotropic
 
 _CHUNK = 1 << 15  # particles at a time where no gradient is wanted: hidden units stay in the cache
 _NEVER = 1e3  # Y/a that no deformation reaches

@@ -1,11 +1,11 @@
-"""The shipped return maps F -> F; their formulas and sources are in `simengine.kernels.plasticity`."""
+"""The shipped return maps F -> F; their formulas and sources are in `simengine.kernels.matter.plasticity`."""
 
 import math
 
 import torch
 
 from simengine.materials.law import AbstractPlasticity, Coefficient, lame
-from simengine.ops.constitutive import plasticity as kernel
+from simengine.ops.matter.constitutive import plasticity as kernel
 
 
 class Identity(AbstractPlasticity):

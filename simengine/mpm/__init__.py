@@ -7,7 +7,7 @@ from simengine.mpm.rigid_bodies import Box, Capsule, MeshBody, Plane, Sphere
 from simengine.mpm.solver import MPMSolver
 from simengine.mpm.stability import cfl_numbers, recommended_dt
 from simengine.mpm.state import MPMState
-from simengine.ops.mpm import SimulationError
+from simengine.ops.matter.mpm import SimulationError
 
 __all__ = [
     "Box",

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from simengine.kernels import contact
+from simengine.kernels.matter import contact
 
 FaceKind = Literal["slip", "sticky", "friction", "periodic", "open"]
 Vector = Sequence[float] | torch.Tensor

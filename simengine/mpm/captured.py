@@ -11,7 +11,7 @@ from torch import nn
 
 from simengine.mpm.solver import MPMSolver
 from simengine.mpm.state import MPMState
-from simengine.ops import mpm
+from simengine.ops.matter import mpm
 from simengine.solve.rollout import AbstractSolver
 
 

@@ -11,10 +11,10 @@ from simengine.materials import Identity, Material
 from simengine.materials.law import AbstractLaw
 from simengine.mpm.boundaries import Walls, keep
 from simengine.mpm.rigid_bodies import AbstractBody, MeshBody
-from simengine.ops import constitutive
-from simengine.ops.constitutive import elasticity, plasticity
-from simengine.ops.mpm import Grid
-from simengine.ops.mpm_laws import TorchLaw
+from simengine.ops.matter import constitutive
+from simengine.ops.matter.constitutive import elasticity, plasticity
+from simengine.ops.matter.mpm import Grid
+from simengine.ops.matter.mpm_laws import TorchLaw
 
 
 class MPMModel(nn.Module):

@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from simengine.kernels import signed_distance as shapes
+from simengine.kernels.matter import signed_distance as shapes
 from simengine.mpm.boundaries import MODES, Vector, keep
-from simengine.ops.mesh import signed_distance
-from simengine.ops.mpm import SignedDistance
+from simengine.ops.light.mesh import signed_distance
+from simengine.ops.matter.mpm import SignedDistance
 
 Kind = Literal["slip", "sticky", "friction"]
 MARGIN = 0.25  # of the longest edge, sampled around a mesh
@@ -82,7 +82,7 @@ class AbstractBody(nn.Module):
         return any(t.requires_grad or bool(t.detach().abs().max() > 0) for t in (self.velocity, self.angular_velocity))
 
     def rows(self, times: torch.Tensor, dx: float) -> torch.Tensor:
-        """Poses at the given times [s], shape (len(times), 23), see `simengine.kernels.contact`."""
+        """Poses at the given times [s], shape (len(times), 23), see `simengine.kernels.matter.contact`."""
         position, quaternion, friction, velocity, spin = (
             t.to(times) for t in (self.position, self.orientation, self.friction, self.velocity, self.angular_velocity)
         )

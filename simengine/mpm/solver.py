@@ -4,7 +4,8 @@ import torch
 
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
-from simengine.ops import bridge, mpm, mpm_rollout
+from simengine.ops import bridge
+from simengine.ops.matter import mpm, mpm_rollout
 from simengine.solve.rollout import AbstractAdjoint, AbstractSolver
 
 

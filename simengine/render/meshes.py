@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from simengine.ops.mesh_raster import draw_outlines, draw_triangles
-from simengine.ops.mesh_raster_reference import barycentric, pixel_centres
+from simengine.ops.light.mesh_raster import draw_outlines, draw_triangles
+from simengine.ops.light.mesh_raster_reference import barycentric, pixel_centres
 from simengine.render.brdf import DisneyMaterial, PhongMaterial, shade
 from simengine.render.camera import PinholeCamera
 from simengine.render.image import Image

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from simengine.ops.surfel import composite_surfels
+from simengine.ops.light.surfel import composite_surfels
 from simengine.render.camera import PinholeCamera
 from simengine.render.shading import normals_of_depth
 from simengine.render.surfels import finish_image, intrinsic_matrix

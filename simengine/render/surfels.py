@@ -4,8 +4,8 @@ import dataclasses
 
 import torch
 
-from simengine.ops.surfel import composite_surfels
-from simengine.ops.surfel_average import average_surfels
+from simengine.ops.light.surfel import composite_surfels
+from simengine.ops.light.surfel_average import average_surfels
 from simengine.render.camera import PinholeCamera
 from simengine.render.image import Image
 

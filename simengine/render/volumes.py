@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from simengine.ops.volume import march_rays
+from simengine.ops.light.volume import march_rays
 from simengine.render.camera import PinholeCamera
 from simengine.render.image import Image
 

@@ -16,13 +16,13 @@ from simengine.scene.strict import Locate, from_plain, nearest, to_plain
 
 # kind -> "module:class"; imported on first use, so that a flame does not load the renderer
 KINDS = {
-    "mpm": "simengine.scene.mpm:MPMScene",
-    "flame": "simengine.scene.flame:FlameScene",
-    "constraint": "simengine.scene.constraint:ConstraintScene",
-    "render": "simengine.scene.render:RenderScene",
-    "nclaw": "simengine.scene.nclaw:NCLawScene",
-    "melting": "simengine.scene.melting:MeltingScene",
-    "dtn": "simengine.scene.dtn:DTNScene",
+    "mpm": "simengine.worlds.motion.world:MPMScene",
+    "flame": "simengine.worlds.flames.world:FlameScene",
+    "constraint": "simengine.worlds.fields.world:ConstraintScene",
+    "render": "simengine.worlds.objects.world:RenderScene",
+    "nclaw": "simengine.worlds.laws.world:NCLawScene",
+    "melting": "simengine.worlds.motion.melting:MeltingScene",
+    "dtn": "simengine.worlds.detectors.world:DTNScene",
 }
 MAX_BYTES = 4 << 20
 

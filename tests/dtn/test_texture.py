@@ -8,7 +8,7 @@ import torch
 from simengine.dtn.car import car
 from simengine.dtn.texture import mip_pyramid, taps, texture_map
 from simengine.dtn.views import ViewSampler, ViewSet, stack_views
-from simengine.ops.raycast import Environment, raycast
+from simengine.ops.light.raycast import Environment, raycast
 from simengine.render.tone import ToneCurve
 
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from simengine.fit.momentum_balance import fit_energy, momentum_balance, record
 from simengine.materials import jelly
 from simengine.materials.energy_family import EnergyFamily
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.spline_energy import SplineEnergy
-from simengine.scene.mpm_materials import Jelly
-from simengine.scene.nclaw import NCLawScene
+from simengine.worlds.laws.world import NCLawScene
+from simengine.worlds.motion.materials import Jelly
+from simengine.worlds.motion.momentum_balance import fit_energy, momentum_balance, record
 
 
 def deformations(n: int) -> torch.Tensor:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from simengine import materials, mpm, solve
-from simengine.ops import mpm as op
-from simengine.ops.mpm_flight import Flight, Schedule
+from simengine.ops.matter import mpm as op
+from simengine.ops.matter.mpm_flight import Flight, Schedule
 
 pytestmark = pytest.mark.gpu
 

@@ -5,7 +5,7 @@ import torch
 
 from simengine import mpm
 from simengine.materials import jelly
-from simengine.ops.mesh import signed_distance
+from simengine.ops.light.mesh import signed_distance
 from simengine.solve import rollout
 
 

@@ -29,7 +29,7 @@ class OwnJelly(torch.nn.Module):
         self.lam = torch.nn.Parameter(torch.tensor(lam, dtype=torch.float64))
 
     def forward(self, F: torch.Tensor) -> torch.Tensor:
-        from simengine.ops.svd import polar_svd
+        from simengine.ops.matter.svd import polar_svd
 
         R, _ = polar_svd(F)
         J = torch.linalg.det(F)[:, None, None]

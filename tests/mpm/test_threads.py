@@ -51,7 +51,7 @@ def test_the_bits_repeat(make_cube, make_model) -> None:
 
 def test_the_number_follows_the_body_and_torch(make_cube, make_model, monkeypatch) -> None:
     """Without a number, one thread for few particles and torch's own number for many."""
-    from simengine.ops import mpm_rollout
+    from simengine.ops.matter import mpm_rollout
 
     seen: list[int] = []
     kept = mpm_rollout.rollout

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from simengine import materials, mpm, solve
-from simengine.ops import bridge, constitutive_reference, mpm_reference
-from simengine.ops.constitutive import matrix, vector
+from simengine.ops import bridge
+from simengine.ops.matter import constitutive_reference, mpm_reference
+from simengine.ops.matter.constitutive import matrix, vector
 
 
 @pytest.mark.parametrize("name", ["jelly", "plasticine"])
@@ -144,7 +145,7 @@ def test_mass_is_conserved(threads: int, dtype: torch.dtype, tolerance: float, m
     is random: half a unit in the last place over the square root of 1000 particles. In float64 the comparison itself
     resolves 2.2e-16.
     """
-    from simengine.ops.mpm_grid import Workspace
+    from simengine.ops.matter.mpm_grid import Workspace
 
     model = make_model(materials.jelly(), mass=torch.linspace(0.1, 0.2, 1000, dtype=torch.float64))
     with torch.no_grad():

@@ -13,9 +13,9 @@ import pytest
 import tomli_w
 
 from simengine.cli import main
+from simengine.io.mesh_file import read_mesh
 from simengine.scene import named_scenes
 from simengine.scene.base import SceneError
-from simengine.scene.mesh_file import read_mesh
 
 SCENES = [path for path in named_scenes().values() if 'kind = "mpm"' in path.read_text(encoding="utf-8")]
 STRANGE: list[Any] = [
@@ -66,7 +66,7 @@ def test_500_spoilt_scenes(
     block: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # what `check` finds before it simulates; its gradient check has its own tests and would take an hour here
-    monkeypatch.setattr("simengine.scene.mpm_run.gradient_error", lambda *args, **kwargs: 0.0)
+    monkeypatch.setattr("simengine.worlds.motion.run.gradient_error", lambda *args, **kwargs: 0.0)
     file = tmp_path / "scene.toml"
     for number in range(50 * block, 50 * block + 50):
         file.write_text(drawn(number), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Kernels of fields: normal equations, table products, gas kinetics."""

@@ -1,0 +1,1 @@
+"""Kernels of light: surfels, meshes, rays, volumes."""

@@ -1,0 +1,1 @@
+"""Kernels of matter: MPM transfers and their adjoints, laws, contact."""

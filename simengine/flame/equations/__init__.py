@@ -1,0 +1,1 @@
+"""Equations of one-dimensional flames: free, burner-stabilised, counterflow, simplified."""

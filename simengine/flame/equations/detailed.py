@@ -1,0 +1,281 @@
+"""Flames of real gases: mixture-averaged transport with a correction flux, detailed kinetics, ideal gas.
+
+Energy and species, with the mass flux rho u (M of a free flame, m(x) of a counterflow):
+
+    0 = (lam T')' - (rho u cp + sum_k j_k cp_k) T' - sum_k h_k W_k w_k
+    0 = -j_k' - rho u Y_k' + W_k w_k,    j_k = -rho (W_k/W) D_k X_k' - Y_k sum_l (the first term of l)
+
+(R. J. Kee, M. E. Coltrin, P. Glarborg, "Chemically Reacting Flow", Wiley 2003, chapters 6, 12 and 16). The species of
+the inlet's diluent closes the system: sum_k Y_k = 1.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from simengine.flame.equations.base import AbstractFlame
+from simengine.flame.gas.equilibrium import equilibrium
+from simengine.flame.gas.mechanism import Mechanism, MechanismError
+from simengine.flame.gas.thermochemistry import Gas, RateParameters
+from simengine.flame.gas.units import R
+
+AIR = {"O2": 1.0, "N2": 3.76}
+RATES = tuple(field.name for field in dataclasses.fields(RateParameters))
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Fuel and oxidiser, mixed by equivalence ratio.
+
+    Attributes:
+        fuel: Moles of each fuel species.
+        oxidiser: Moles of each species of the oxidiser, O2 among them.
+    """
+
+    fuel: Mapping[str, float]
+    oxidiser: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(AIR))
+
+    def moles(self, mechanism: Mechanism) -> tuple[torch.Tensor, torch.Tensor]:
+        """Moles of fuel, and of oxidiser that burns them completely, (K,) each.
+
+        Raises:
+            MechanismError: A species is not in the mechanism, or the fuel does not burn.
+        """
+        fuel, oxidiser = torch.zeros(2, len(mechanism.species), dtype=torch.float64)
+        for name, amount in self.fuel.items():
+            fuel[mechanism.index(name)] = amount
+        for name, amount in self.oxidiser.items():
+            oxidiser[mechanism.index(name)] = amount
+        need = torch.tensor(
+            [{"C": 1.0, "H": 0.25, "O": -0.5}.get(e, 0.0) for e in mechanism.elements], dtype=fuel.dtype
+        )
+        demand, supply = fuel @ mechanism.composition @ need, oxidiser[mechanism.index("O2")]
+        if not bool(demand > 0) or not bool(supply > 0):
+            raise MechanismError(f"fuel {dict(self.fuel)} and oxidiser {dict(self.oxidiser)}: expected a fuel and O2")
+        return fuel, oxidiser * demand / supply
+
+    def mass_fractions(self, gas: Gas, phi: torch.Tensor) -> torch.Tensor:
+        """Y of the mixture at equivalence ratios phi (b,), shape (b, K)."""
+        fuel, oxidiser = self.moles(gas.mechanism)
+        return gas.mass_fractions(phi[:, None] * fuel + oxidiser)
+
+
+def completely_burnt(gas: Gas, Y: torch.Tensor) -> torch.Tensor:
+    """Y after C has become CO2 and H has become H2O as far as O2 lasts; the rest of the fuel stays. Shape (b, K)."""
+    mechanism = gas.mechanism
+    o2, co2, h2o = (mechanism.index(name) for name in ("O2", "CO2", "H2O"))
+    atoms = {e: mechanism.composition[:, k] for k, e in enumerate(mechanism.elements)}
+    zero = torch.zeros(len(mechanism.species), dtype=Y.dtype)
+    carbon, hydrogen, oxygen = (atoms.get(e, zero).clone() for e in "CHO")
+    for k in (o2, co2, h2o):
+        carbon[k] = hydrogen[k] = oxygen[k] = 0.0
+    moles = Y / gas.W
+    demand = moles @ (carbon + hydrogen / 4 - oxygen / 2)
+    share = (moles[:, o2] / demand.clamp_min(1e-30)).clamp_max(1.0)[:, None]
+    burns = ((carbon + hydrogen) > 0).to(Y.dtype)
+    change = -share * moles * burns
+    change[:, co2] += share[:, 0] * (moles @ carbon)
+    change[:, h2o] += share[:, 0] * (moles @ hydrogen) / 2
+    change[:, o2] -= share[:, 0] * demand
+    return (moles + change) * gas.W
+
+
+def temperature_of(gas: Gas, h: torch.Tensor, Y: torch.Tensor, *, first: float = 2000.0) -> torch.Tensor:
+    """T [K] at which mixtures Y (b, K) have the enthalpies h (b,) [J/kg], by Newton."""
+    T = torch.full_like(h, first)
+    for _ in range(30):
+        T = (T - (gas.h(T, Y) - h) / gas.cp(T, Y)).clamp(200.0, 6000.0)
+    return T
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractDetailedFlame(AbstractFlame):
+    """What flames of real gases share. Every tensor may require a gradient.
+
+    Attributes:
+        gas: Mechanism and properties.
+        mixture: Of the fresh gas.
+        phi: Its equivalence ratio, () or (b,).
+        p: Pressure [Pa], () or (b,).
+        T_in: Temperature of the fresh gas [K], () or (b,).
+        A: Pre-exponential factors, (R,) as in `Reactions`; None for the mechanism's, as the next six.
+        b: Temperature exponents.
+        Ea: Activation energies [J/mol].
+        orders: Exponents of the concentrations, (R, K).
+        A_low: Pre-exponential factors of the low-pressure limits, (R,), as the next two.
+        b_low: Their temperature exponents.
+        Ea_low: Their activation energies [J/mol].
+        lam_factor: Multiplies the conductivity; ().
+        D_factor: Multiplies the diffusivity of each species; (K,).
+    """
+
+    gas: Gas
+    mixture: Mixture
+    phi: torch.Tensor
+    p: torch.Tensor
+    T_in: torch.Tensor
+    A: torch.Tensor | None = None
+    b: torch.Tensor | None = None
+    Ea: torch.Tensor | None = None
+    orders: torch.Tensor | None = None
+    A_low: torch.Tensor | None = None
+    b_low: torch.Tensor | None = None
+    Ea_low: torch.Tensor | None = None
+    lam_factor: torch.Tensor | None = None
+    D_factor: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        stored = self.gas.rate_parameters
+        for name in RATES:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(stored, name))
+        if self.lam_factor is None:
+            object.__setattr__(self, "lam_factor", torch.ones((), dtype=torch.float64))
+        if self.D_factor is None:
+            object.__setattr__(self, "D_factor", torch.ones(len(self.gas.W), dtype=torch.float64))
+        for name in ("phi", "p", "T_in"):
+            value = torch.as_tensor(getattr(self, name), dtype=torch.float64)
+            object.__setattr__(self, name, value)
+            if value.dim() > 1 or not bool((value.detach() > 0).all()):
+                raise ValueError(f"{name}: expected positive numbers of shape () or (b,), got {value.tolist()}")
+        sizes = {getattr(self, name).numel() for name in ("phi", "p", "T_in")} - {1}
+        if len(sizes) > 1:
+            raise ValueError(f"phi, p, T_in of shape (b,) must agree in b, got sizes {sorted(sizes)}")
+
+    @property
+    def batch(self) -> int:
+        """Number of conditions b."""
+        return max(getattr(self, name).numel() for name in ("phi", "p", "T_in"))
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """Conditions, rates and transport factors, by name."""
+        names = ("phi", "p", "T_in", *RATES, "lam_factor", "D_factor", *self._own())
+        return {name: getattr(self, name) for name in names}
+
+    @staticmethod
+    def _own() -> tuple[str, ...]:
+        """Further parameters of a kind of flame."""
+        return ()
+
+    def replace(self, **parameters: torch.Tensor) -> "AbstractDetailedFlame":
+        """The same flame with some parameters replaced; `Ea-3` is entry 3 of `Ea`, `D_factor-CH4` that of CH4."""
+        known, changed = self.parameters(), dict[str, Any]()
+        for name, value in parameters.items():
+            base, _, entry = name.partition("-")
+            if base not in known:
+                raise ValueError(f"{name}: no parameter of this flame; known: {', '.join(known)}")
+            current = changed.get(base, known[base])
+            if not entry:
+                changed[base] = value.reshape(current.shape) if value.numel() == current.numel() else value
+                continue
+            k = int(entry) if entry.isdigit() else self.gas.mechanism.index(entry)
+            mask = torch.zeros(current.shape[-1], dtype=torch.bool)
+            mask[k] = True
+            changed[base] = torch.where(mask, value, current)
+        return dataclasses.replace(self, **changed)
+
+    def parameter(self, name: str) -> torch.Tensor:
+        """One parameter, or one of its entries, by the names that `replace` takes."""
+        base, _, entry = name.partition("-")
+        if base not in self.parameters():
+            raise ValueError(f"{name}: no parameter of this flame; known: {', '.join(self.parameters())}")
+        value = self.parameters()[base]
+        return value if not entry else value[int(entry) if entry.isdigit() else self.gas.mechanism.index(entry)]
+
+    @property
+    def rates(self) -> RateParameters:
+        """The rate parameters of this flame."""
+        return RateParameters(*(self.parameters()[name] for name in RATES))
+
+    @property
+    def Y_in(self) -> torch.Tensor:
+        """Mass fractions of the fresh gas, (b, K)."""
+        return self.mixture.mass_fractions(self.gas, self.phi.expand(self.batch))
+
+    @property
+    def rho_in(self) -> torch.Tensor:
+        """Density of the fresh gas [kg/m^3], (b,)."""
+        return self.gas.density(self.p.expand(self.batch), self.T_in.expand(self.batch), self.Y_in)
+
+    def burnt(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """T (b,) [K] and Y (b, K) after adiabatic combustion, without gradients.
+
+        Chemical equilibrium where reactions are reversible; complete combustion where none is.
+        """
+        if "_burnt" not in self.__dict__:
+            with torch.no_grad():
+                object.__setattr__(self, "_burnt", self._burn(self.T_in.expand(self.batch), self.Y_in))
+        return self.__dict__["_burnt"]
+
+    def _burn(self, T: torch.Tensor, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = self.gas.h(T, Y)
+        if bool(self.gas.mechanism.reactions.reversible.any()):
+            return equilibrium(self.gas, h, self.p.expand(len(h)), Y)
+        products = completely_burnt(self.gas, Y)
+        return temperature_of(self.gas, h, products), products
+
+    @property
+    def held(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Temperature and flow, while radicals form that no guess has."""
+        return tuple(range(self.fields.index("T") + 1)) if bool(self.gas.mechanism.reactions.reversible.any()) else ()
+
+    @property
+    def positive(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The species."""
+        first = self.fields.index("T") + 1
+        return tuple(range(first, first + len(self.gas.W)))
+
+    @property
+    def least(self) -> float:
+        """Least mass fraction Newton may pass through on its way; radicals do not bear much below 0."""
+        return -1e-3 if self.held else -0.05
+
+    @property
+    def closing(self) -> int:
+        """The species whose equation is replaced by sum Y = 1: the most abundant of the oxidiser other than O2."""
+        others = {name: n for name, n in self.mixture.oxidiser.items() if name != "O2"}
+        return self.gas.mechanism.index(max(others, key=lambda name: others[name]) if others else "O2")
+
+    def _pressure(self) -> torch.Tensor:
+        return self.p.reshape(-1, 1, 1)
+
+    def diffusive_flux(self, T: torch.Tensor, Y: torch.Tensor, dY: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lam [W/(m K)], (...), and j_k [kg/(m^2 s)], (..., K)."""
+        gas, p, factors = self.gas, self._pressure(), self.parameters()
+        lam, D = gas.transport(p, T, Y)
+        W = gas.mean_W(Y).unsqueeze(-1)
+        # rho (W_k/W) X_k' = rho (Y_k' - Y_k W sum_l Y_l'/W_l)
+        gradient = dY - Y * W * (dY / gas.W).sum(-1, keepdim=True)
+        j = -gas.density(p, T, Y).unsqueeze(-1) * factors["D_factor"] * D * gradient
+        return factors["lam_factor"] * lam, j - Y * j.sum(-1, keepdim=True)
+
+    def convection(self, mass_flux: torch.Tensor, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """Mass flux times cp/lam [1/m], the inverse of the length over which heat is carried against the flow."""
+        lam = self.parameters()["lam_factor"] * self.gas.conductivity(T, Y)
+        return mass_flux * self.gas.cp(T, Y) / lam
+
+    def heat_release(self, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """-sum_k h_k W_k w_k [W/m^3] at q points, (b, q), of T (b, q) and Y (b, q, K)."""
+        T, Y = T.unsqueeze(1), Y.unsqueeze(1)
+        C = (self._pressure() / (R * T) * self.gas.mean_W(Y)).unsqueeze(-1) * Y / self.gas.W
+        made = self.gas.production(T, C, self.rates) * self.gas.W
+        return -(self.gas.h_species(T) * made).sum(-1)[:, 0]
+
+    def energy_and_species(
+        self, mass_flux: torch.Tensor, T: torch.Tensor, Y: torch.Tensor, dT: torch.Tensor, dY: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Fluxes lam T' and -j_k, and sources of T and of Y_k, with sum Y = 1 in place of the closing species."""
+        gas = self.gas
+        lam, j = self.diffusive_flux(T, Y, dY)
+        C = (self._pressure() / (R * T) * gas.mean_W(Y)).unsqueeze(-1) * Y / gas.W
+        made = gas.production(T, C, self.rates) * gas.W
+        cp = gas.cp_species(T)
+        convection = (mass_flux * (cp * Y).sum(-1) + (cp * j).sum(-1)) * dT
+        heat = (gas.h_species(T) * made).sum(-1)
+        species = made - mass_flux.unsqueeze(-1) * dY
+        closed = torch.zeros(len(gas.W), dtype=torch.bool)
+        closed[self.closing] = True
+        species = torch.where(closed, Y.sum(-1, keepdim=True) - 1, species)
+        return lam * dT, torch.where(closed, 0.0, -j), -convection - heat, species

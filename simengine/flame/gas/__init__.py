@@ -1,0 +1,1 @@
+"""Mechanisms, thermochemistry and transport of gas mixtures."""

@@ -1,0 +1,1 @@
+"""Physics-informed networks for flames, and the optimisers that train them."""

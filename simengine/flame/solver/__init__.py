@@ -1,0 +1,1 @@
+"""Newton's method for flames on spectral bases and adaptive grids."""

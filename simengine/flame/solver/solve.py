@@ -1,0 +1,336 @@
+"""The reference solvers: a flame on a mesh that adapts until the solution is resolved, with implicit gradients."""
+
+import abc
+import dataclasses
+from typing import Literal
+
+import torch
+
+from simengine.flame.equations.base import AbstractFlame, AbstractFlameProblem
+from simengine.flame.solver.grid import GridMesh, GridProblem
+from simengine.flame.solver.refine import RefineCriteria
+from simengine.flame.solver.solution import FlameSolution
+from simengine.flame.solver.spectral import SpectralMesh, SpectralProblem
+from simengine.flame.solver.upwind import UpwindProblem
+from simengine.solve.implicit import implicit_root
+from simengine.solve.newton import newton
+from simengine.solve.solution import Result, Solution, SolveError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractFlameSolver(abc.ABC):
+    """Newton on meshes that adapt.
+
+    Attributes:
+        tolerance: Of Newton's scaled correction.
+        max_iterations: Newton and pseudo-time steps on a mesh.
+    """
+
+    tolerance: float = 1e-9
+    max_iterations: int = 200
+
+    @abc.abstractmethod
+    def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> AbstractFlameProblem:
+        """A flame on a mesh given by its edges (b, ...) and the number of the one that holds the anchor."""
+
+    @abc.abstractmethod
+    def first_edges(self, flame: AbstractFlame) -> torch.Tensor:
+        """Of the first mesh [m], shape (b, ...)."""
+
+    @abc.abstractmethod
+    def adapted(
+        self, problem: AbstractFlameProblem, state: torch.Tensor
+    ) -> tuple[AbstractFlameProblem | None, torch.Tensor, bool]:
+        """A finer problem, None where this one is fine enough; the error estimate (b,); whether there is room left."""
+
+    def solve(
+        self, flame: AbstractFlame, *, start: FlameSolution | None = None, throw: bool = True
+    ) -> Solution[FlameSolution]:
+        """Solve a batch of flames.
+
+        Args:
+            flame: Equations with parameters; those that require a gradient get one through the solution.
+            start: A solution of a flame of the same kind to start from, on its mesh; None for a cold start.
+            throw: Raise where a flame is not found, instead of saying so in the result.
+
+        Returns:
+            The flames. `stats`: `num_iterations` (Jacobians, after a first guess has settled), `num_points`, `error`
+            (an estimate of the relative error), `converged`, `burning` and `stable` per condition, and `obstacle`, why
+            there can be no flame, or None.
+
+        Raises:
+            SolveError: With `throw`, where there can be no flame, Newton fails, the mesh is not fine enough, or what
+                was found does not burn.
+        """
+        fixed = flame.detached()
+        if obstacle := fixed.obstacle(self.solve):
+            return self._none(fixed, obstacle, throw)
+        final = start is not None  # on meshes on the way the square root of the tolerance will do
+        if start is None:
+            problem, solved = self._cold(fixed)
+        else:
+            problem = start.problem.of(fixed)
+            solved = self._newton(problem, start.state.detach(), final)
+        total = int(solved.stats["num_iterations"])
+        while True:
+            state, result = solved.value, solved.result
+            with torch.no_grad():
+                finer, error, room = self.adapted(problem, state)
+            if result is not Result.SUCCESS or (finer is None and final):
+                break
+            final = finer is None
+            if finer is not None:
+                if not room:
+                    result = Result.MAX_ITERATIONS
+                    break
+                y, z = problem.unpack(state)
+                fine_y = problem.mesh.interpolate(y, finer.mesh.x.flatten(1)).reshape(*finer.mesh.x.shape, y.shape[-1])
+                problem = finer.near(fine_y, z[:, 0, 0, 0])
+                state = problem.pack(fine_y, z[:, 0, 0, 0])
+            solved = self._newton(problem, state, final)
+            total += int(solved.stats["num_iterations"])
+        found = FlameSolution(flame, problem, state)
+        burning, stable, converged = found.burning, found.stable, solved.stats["converged"]
+        lost = ~burning if result is Result.SUCCESS else ~burning & ~converged
+        obstacle = None
+        if bool(lost.any()):
+            obstacle = _went_out(lost)
+        elif result is Result.SUCCESS and not bool(stable.all()):
+            obstacle = _unstable(stable)
+        if obstacle is not None:
+            result = Result.WRONG_BRANCH
+        if any(value.requires_grad for value in flame.parameters().values()) and torch.is_grad_enabled():
+            problem = problem.of(flame)
+            found = FlameSolution(flame, problem, implicit_root(state, problem.residual(state), found.factors))
+        stats = {
+            "num_iterations": total,
+            "num_points": problem.mesh.x.shape[1:].numel(),
+            "error": error,
+            "converged": converged & burning & stable,
+            "burning": burning,
+            "stable": stable,
+            "obstacle": obstacle,
+        }
+        solution = Solution(found, result, stats)
+        if throw and obstacle is not None:
+            raise SolveError(f"{type(flame).__name__}: {obstacle}", solution)
+        return solution.check(type(flame).__name__) if throw else solution
+
+    def _newton(self, problem: AbstractFlameProblem, state: torch.Tensor, final: bool) -> Solution[torch.Tensor]:
+        tolerance = self.tolerance if final else self.tolerance**0.5
+        return newton(problem, state, tolerance=tolerance, max_iterations=self.max_iterations)
+
+    def _none(self, flame: AbstractFlame, obstacle: str, throw: bool) -> Solution[FlameSolution]:
+        """The answer where there can be no flame: the first guess, marked as wrong."""
+        edges = self.first_edges(flame)
+        problem = self.problem(flame, edges, self.anchor(flame, edges))
+        state, b = problem.pack(*flame.guess(problem.mesh.x)), edges.shape[0]
+        no = torch.zeros(b, dtype=torch.bool)
+        stats = {
+            "num_iterations": 0,
+            "num_points": problem.mesh.x.shape[1:].numel(),
+            "error": torch.full((b,), torch.inf, dtype=torch.float64),
+            "converged": no,
+            "burning": no,
+            "stable": no,
+            "obstacle": obstacle,
+        }
+        solution = Solution(FlameSolution(flame, problem, state), Result.WRONG_BRANCH, stats)
+        if throw:
+            raise SolveError(f"{type(flame).__name__}: no flame: {obstacle}", solution)
+        return solution
+
+    def _cold(self, flame: AbstractFlame) -> tuple[AbstractFlameProblem, Solution[torch.Tensor]]:
+        """The first mesh and the flames on it; those not found from one guess are tried from the next."""
+        edges = self.first_edges(flame)
+        anchor = self.anchor(flame, edges)
+        problem, state = self._start(flame, self.problem(flame, edges, anchor))
+        solved = self._newton(problem, state, False)
+        for other in flame.alternatives():
+            found = self._found(problem, solved)
+            if bool(found.all()):
+                break
+            edges = torch.where(found[:, None], edges, self.first_edges(other))
+            problem, fresh = self._start(other, self.problem(flame, edges, anchor))
+            solved = self._again(problem, solved, found, fresh)
+        return problem, solved
+
+    @staticmethod
+    def _found(problem: AbstractFlameProblem, solved: Solution[torch.Tensor]) -> torch.Tensor:
+        """Which conditions need no other guess, (b,): those with a flame, or gone out where flames can."""
+        found = FlameSolution(problem.flame, problem, solved.value)
+        return solved.stats["converged"] & (found.burning | problem.flame.folds) & found.stable
+
+    def _again(
+        self, problem: AbstractFlameProblem, solved: Solution[torch.Tensor], found: torch.Tensor, fresh: torch.Tensor
+    ) -> Solution[torch.Tensor]:
+        """Newton from `fresh` where no flame is found yet."""
+        before = solved.stats["num_iterations"]
+        solved = self._newton(problem, torch.where(found[:, None, None], solved.value, fresh), False)
+        solved.stats["num_iterations"] += before
+        return solved
+
+    @staticmethod
+    def _start(guesser: AbstractFlame, problem: AbstractFlameProblem) -> tuple[AbstractFlameProblem, torch.Tensor]:
+        """The problem near the first guess, and the guess; what forms only in the flame settles first."""
+        y, z = guesser.guess(problem.mesh.x)
+        problem = problem.near(y, z)
+        state = problem.pack(y, z)
+        if guesser.held and isinstance(problem, GridProblem):
+            holding = problem.holding(state, [*guesser.held, len(guesser.order)])
+            state = newton(holding, state, tolerance=1e-2, max_iterations=80).value
+            y = problem.unpack(state)[0]
+            z = problem.flame.settled(problem.mesh.x[:, 0], y[:, 0], z)
+            problem = problem.near(y, z)
+            state = problem.pack(y, z)
+        if easier := guesser.eased():
+            state = newton(problem.of(easier), state, tolerance=1e-3, max_iterations=80).value
+        return problem, state
+
+    @staticmethod
+    def anchor(flame: AbstractFlame, edges: torch.Tensor) -> int:
+        """Number of the edge that holds the anchor."""
+        if flame.anchor_end == "origin":
+            return int(edges[0].abs().argmin())
+        return 0 if flame.anchor_end == "left" else edges.shape[1] - 1
+
+
+def _unstable(stable: torch.Tensor) -> str:
+    which = [k for k, kept in enumerate(stable.tolist()) if not kept]
+    return (
+        f"conditions {which}: the solution found is the unstable one between a burning and an extinguished flame; "
+        "start from a solution at lower strain"
+    )
+
+
+def _went_out(lost: torch.Tensor) -> str:
+    which = [k for k, out in enumerate(lost.tolist()) if out]
+    return (
+        f"conditions {which}: the only solution found does not burn (extinguished); lower the strain (smaller mass "
+        "fluxes, longer distance) or move the mixture towards stoichiometric"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpectralSolver(AbstractFlameSolver):
+    """Chebyshev spectral elements, bisected until every tail of coefficients is below a tolerance.
+
+    Attributes:
+        n: Points in an element.
+        resolution: Largest tail of the Chebyshev coefficients over the scale of its field. The eigenvalue comes out two
+            to three digits better, since it averages over the flame.
+        max_elements: Where bisection stops.
+    """
+
+    n: int = 14
+    resolution: float = 1e-7
+    max_elements: int = 80
+
+    def _cold(self, flame: AbstractFlame) -> tuple[AbstractFlameProblem, Solution[torch.Tensor]]:
+        """From the guess where that takes few steps, else from a coarse solution on a grid."""
+        edges = self.first_edges(flame)
+        problem = self.problem(flame, edges, self.anchor(flame, edges))
+        few = 0 if flame.start_on_grid else min(20, self.max_iterations)
+        quick = dataclasses.replace(self, max_iterations=few)
+        solved = quick._newton(problem, problem.pack(*flame.guess(problem.mesh.x)), False)
+        found = self._found(problem, solved)
+        if bool(found.all()):
+            return problem, solved
+        coarse = GridSolver().set_refine_criteria(slope=0.15, curve=0.3).solve(flame, throw=False)
+        if coarse.result not in (Result.SUCCESS, Result.WRONG_BRANCH):
+            return super()._cold(flame)
+        x = problem.mesh.x
+        y = coarse.value.problem.mesh.interpolate(coarse.value.problem.unpack(coarse.value.state)[0], x.flatten(1))
+        fresh = problem.pack(y.reshape(*x.shape, -1), coarse.value.eigenvalue)
+        return problem, self._again(problem, solved, found, fresh)
+
+    def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> SpectralProblem:
+        """A flame on elements."""
+        return SpectralProblem(flame, SpectralMesh(edges, self.n, anchor))
+
+    def first_edges(self, flame: AbstractFlame) -> torch.Tensor:
+        """Those of the flame."""
+        return flame.edges()
+
+    def adapted(
+        self, problem: AbstractFlameProblem, state: torch.Tensor
+    ) -> tuple[AbstractFlameProblem | None, torch.Tensor, bool]:
+        """Elements whose coefficients have not decayed are cut in halves."""
+        assert isinstance(problem, SpectralProblem)
+        mesh, flame = problem.mesh, problem.flame
+        y, z = problem.unpack(state)
+        tails = mesh.tails(y, flame.limits()[0][:, None, :-1].expand(y.shape[0], 1, -1)[:, 0])
+        coarse = (tails > self.resolution).any(0)
+        reach = flame.extent(z[:, 0, 0, 0])
+        short = reach is not None and bool((-mesh.edges[:, 0] < reach).any())
+        if not (short or bool(coarse.any())):
+            return None, tails.amax(1), True
+        finer = mesh.bisected(coarse)
+        if short and reach is not None:
+            finer = finer.extended(1.2 * reach)
+        room = tails.shape[1] + int(coarse.sum()) <= self.max_elements
+        return SpectralProblem(flame, finer), tails.amax(1), room
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GridSolver(AbstractFlameSolver):
+    """Linear finite elements on a grid that refines itself where slope or curvature are large.
+
+        solution = GridSolver().set_refine_criteria(ratio=3, slope=0.05, curve=0.1).solve(flame)
+
+    For any mechanism, at an accuracy of the second order in the size of the intervals; for smooth flames of few species
+    `SpectralSolver` is more accurate.
+
+    Attributes:
+        criteria: Where the grid is refined.
+        max_points: Where refinement stops.
+        first: Intervals of the first grid in each piece of the flame's own first mesh; None for the flame's choice.
+        convection: `"second_order"`, or `"upwind"` of first order, to compare with solvers that upwind.
+    """
+
+    tolerance: float = 1e-7
+    criteria: RefineCriteria = dataclasses.field(default_factory=RefineCriteria)
+    max_points: int = 1000
+    first: int | None = None
+    convection: Literal["second_order", "upwind"] = "second_order"
+
+    def set_refine_criteria(
+        self, *, ratio: float = 3.0, slope: float = 0.05, curve: float = 0.1, prune: float = 0.0
+    ) -> "GridSolver":
+        """The same solver with other criteria; see `RefineCriteria`."""
+        return dataclasses.replace(self, criteria=RefineCriteria(ratio, slope, curve, prune))
+
+    def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> GridProblem:
+        """A flame on points."""
+        kind = UpwindProblem if self.convection == "upwind" else GridProblem
+        return kind(flame, GridMesh(edges, anchor))
+
+    def first_edges(self, flame: AbstractFlame) -> torch.Tensor:
+        """Every piece of the flame's first mesh in `first` intervals."""
+        edges, pieces = flame.edges(), self.first or flame.pieces
+        share = torch.arange(pieces, dtype=edges.dtype) / pieces
+        inner = edges[:, :-1, None] + (edges[:, 1:] - edges[:, :-1]).unsqueeze(-1) * share
+        return torch.cat((inner.flatten(1), edges[:, -1:]), dim=1)
+
+    def adapted(
+        self, problem: AbstractFlameProblem, state: torch.Tensor
+    ) -> tuple[AbstractFlameProblem | None, torch.Tensor, bool]:
+        """Points are added and removed by the criteria, and on the left where the domain is too short."""
+        assert isinstance(problem, GridProblem)
+        mesh, flame = problem.mesh, problem.flame
+        y, z = problem.unpack(state)
+        scale = flame.limits()[0][:, None, :-1]
+        at_left = flame.anchor_end == "left"
+        edges, anchor, error = self.criteria.apply(mesh.edges, mesh.anchor, y[:, 0], scale, by_left_slope=at_left)
+        changed = edges.shape != mesh.edges.shape or not torch.equal(edges, mesh.edges)
+        reach, tail = flame.extent(z[:, 0, 0, 0]), flame.tail(z[:, 0, 0, 0])
+        if tail is not None and bool((edges[:, -1] < tail).any()):
+            changed = True
+            while bool((edges[:, -1] < tail).any()):
+                edges = torch.cat((edges, 3 * edges[:, -1:] - 2 * edges[:, -2:-1]), 1)  # twice the last interval
+        if reach is not None and bool((-edges[:, 0] < reach).any()):
+            step = 2 * edges[:, :1] - edges[:, 1:2]
+            edges, anchor, changed = torch.cat((torch.minimum(-1.2 * reach[:, None], step), edges), 1), anchor + 1, True
+        if not changed:
+            return None, error, True
+        return self.problem(flame, edges, anchor), error, edges.shape[1] <= self.max_points

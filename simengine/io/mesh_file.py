@@ -1,0 +1,114 @@
+"""Reading a user's mesh: by trimesh, in a process of its own with limits on time, memory and size."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import textwrap
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUFFIXES = (".obj", ".ply", ".stl", ".glb", ".gltf", ".off")
+MAX_BYTES = 64 << 20
+MAX_RATIO = 20  # of an archive's content to its size
+MAX_FACES = 2_000_000
+SECONDS = 60
+MEMORY = 4 << 30
+
+# Runs in the child; the body reads `source` with trimesh into `arrays`, and puts further answers into `answer`
+_CHILD = """
+import json, resource, sys
+source, target, memory, most = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+try:
+    import numpy as np, trimesh
+    arrays, answer = {{}}, {{}}
+{body}
+    np.savez(target, **arrays)
+    print(json.dumps({{"ok": True, **answer}}))
+except BaseException as error:
+    print(json.dumps({{"ok": False, "reason": f"{{type(error).__name__}}: {{error}}"[:300]}}))
+"""
+
+_TRIANGLES = """
+mesh = trimesh.load(source, force="mesh", process=True, skip_materials=True)
+if not len(getattr(mesh, "faces", ())):
+    raise ValueError("it holds no triangles")
+if len(mesh.faces) > most:
+    raise ValueError(f"it has {len(mesh.faces)} triangles; at most {most} are read")
+vertices = np.asarray(mesh.vertices, dtype=np.float64)
+if not np.isfinite(vertices).all():
+    raise ValueError("a vertex is not finite")
+arrays.update(vertices=vertices, faces=np.asarray(mesh.faces, dtype=np.int64))
+"""
+
+
+def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Vertices (v, 3) and triangles (f, 3) of a mesh file (OBJ, PLY, STL, glTF, OFF).
+
+    Raises:
+        ValueError: The file is missing, too large, of another format, or damaged.
+    """
+    arrays, _ = read_limited(path, _TRIANGLES, suffixes=SUFFIXES, most=MAX_FACES)
+    return arrays["vertices"], arrays["faces"]
+
+
+def read_limited(
+    path: Path, body: str, *, suffixes: tuple[str, ...], most: int
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Run a reader on a user's file in a process of its own.
+
+    Args:
+        path: The file.
+        body: Python that reads `source` with `trimesh` and numpy (`np`), fills the dicts `arrays` and `answer`, and
+            raises what is wrong; `most` is at hand.
+        suffixes: Formats allowed.
+        most: Largest number of triangles.
+
+    Returns:
+        The arrays and the answers.
+
+    Raises:
+        ValueError: The file is missing, too large, of another format, or damaged.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path}: not a mesh format that is read here; use one of {', '.join(suffixes)}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{path}: {size} bytes; at most {MAX_BYTES} are read; simplify the mesh")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            content = sum(entry.file_size for entry in archive.infolist())
+        if content > MAX_RATIO * size:
+            raise ValueError(
+                f"{path}: an archive that grows {content / size:.0f} times; at most {MAX_RATIO} is allowed"
+            )
+    return _read_in_child(path, path.stat().st_mtime_ns, body, most)
+
+
+@lru_cache(maxsize=8)
+def _read_in_child(path: Path, changed: int, body: str, most: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The file, read once until it changes."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "mesh.npz"
+        code = _CHILD.format(body=textwrap.indent(body, "    "))
+        command = [sys.executable, "-c", code, str(path), str(target), str(MEMORY), str(most)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"{path}: reading took longer than {SECONDS} s; simplify the mesh") from None
+        lines = done.stdout.strip().splitlines()
+        answer: dict[str, Any] = {"ok": False, "reason": f"the reader died ({done.returncode})"}
+        if lines:
+            answer = json.loads(lines[-1])
+        if not answer["ok"]:
+            raise ValueError(f"{path}: not a readable mesh: {' '.join(answer['reason'].split())}")
+        with np.load(target) as data:
+            return {name: data[name] for name in data.files}, answer

@@ -1,0 +1,1 @@
+"""Bridges of fields: normal equations, products with tables, gas kinetics."""

@@ -1,0 +1,1 @@
+"""Bridges of light: surfels, meshes, rays, volumes."""

@@ -1,0 +1,320 @@
+"""Ray casting of a painted triangle mesh: per view the pair (A, B) that any colour of the paint enters affinely.
+
+For a fixed camera and light the linear radiance of a flat paint c is A c + B per pixel and channel, so that every
+further colour or pattern of that view costs one multiply-add. Light that the paint throws on the paint and on other
+surfaces is that of `paint`, a mid grey unless given. Geometry carries no gradient; A c + B carries that of c.
+"""
+
+import dataclasses
+import math
+from functools import cached_property
+from typing import Any
+
+import torch
+import warp as wp
+
+from simengine.kernels.light import raycast as kernels
+from simengine.ops import bridge
+
+Vector = tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class RaySurface:
+    """A triangle mesh with its materials.
+
+    Attributes:
+        vertices: Positions [m], z up, shape (v, 3).
+        faces: Vertices of the triangles, shape (f, 3), integers.
+        material: Of each face, shape (f,), integers below m.
+        albedo: Linear RGB in [0, 1], shape (m, 3); of no effect on painted materials.
+        roughness: GGX alpha is its square, in [0.02, 1], shape (m,).
+        reflectance: Fresnel reflectance at normal incidence in [0, 1), shape (m,); 0 for a matt surface.
+        painted: Which materials are the paint, shape (m,), bool.
+        part: Which materials belong to the object, shape (m,), bool.
+        corner_uv: Texture coordinates, period 1, shape (f, 3, 2); zeros if None.
+        corner_normals: Unit normals, shape (f, 3, 3); of the triangles if None.
+
+    Raises:
+        ValueError: A shape or an index is out of range.
+    """
+
+    vertices: torch.Tensor
+    faces: torch.Tensor
+    material: torch.Tensor
+    albedo: torch.Tensor
+    roughness: torch.Tensor
+    reflectance: torch.Tensor
+    painted: torch.Tensor
+    part: torch.Tensor
+    corner_uv: torch.Tensor | None = None
+    corner_normals: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        f, m = len(self.faces), len(self.albedo)
+        shapes = {"vertices": (len(self.vertices), 3), "faces": (f, 3), "material": (f,), "albedo": (m, 3)}
+        shapes |= dict.fromkeys(("roughness", "reflectance", "painted", "part"), (m,))
+        shapes |= {"corner_uv": (f, 3, 2), "corner_normals": (f, 3, 3)}
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != shape:
+                raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
+        if f == 0:
+            raise ValueError("faces: a surface needs at least one triangle, got none")
+        for name, limit in (("faces", len(self.vertices)), ("material", m)):
+            value = getattr(self, name)
+            if int(value.min()) < 0 or int(value.max()) >= limit:
+                raise ValueError(
+                    f"{name}: expected indices in [0, {limit}), got {int(value.min())}..{int(value.max())}"
+                )
+        if not torch.isfinite(self.vertices).all():
+            raise ValueError("vertices: a coordinate is not finite")
+
+    @property
+    def triangles(self) -> torch.Tensor:
+        """Corners of the triangles [m], shape (f, 3, 3)."""
+        return self.vertices[self.faces.long()]
+
+    @cached_property
+    def normals(self) -> torch.Tensor:
+        """Unit normals at the corners, shape (f, 3, 3)."""
+        if self.corner_normals is not None:
+            return self.corner_normals
+        a, b, c = self.triangles.unbind(1)
+        n = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+        return n[:, None].expand(-1, 3, -1)
+
+    @cached_property
+    def uv(self) -> torch.Tensor:
+        """Texture coordinates at the corners, shape (f, 3, 2)."""
+        return self.corner_uv if self.corner_uv is not None else self.vertices.new_zeros(len(self.faces), 3, 2)
+
+    @cached_property
+    def uv_scale(self) -> torch.Tensor:
+        """Square root of the ratio of the areas in uv and in space [1/m], shape (f,)."""
+        a, b, c = self.triangles.unbind(1)
+        area = torch.linalg.cross(b - a, c - a).norm(dim=-1)
+        p, q = (self.uv[:, 1] - self.uv[:, 0]), (self.uv[:, 2] - self.uv[:, 0])
+        return ((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).abs() / area.clamp(min=1e-12)).sqrt()
+
+    def joined(self, other: "RaySurface") -> "RaySurface":
+        """Both surfaces as one; materials of `other` come after those here."""
+
+        def cat(a: torch.Tensor, b: torch.Tensor, shift: int = 0) -> torch.Tensor:
+            return torch.cat([a, b + shift if shift else b])
+
+        names = ("vertices", "albedo", "roughness", "reflectance", "painted", "part")
+        return RaySurface(
+            **{name: cat(getattr(self, name), getattr(other, name)) for name in names},
+            faces=cat(self.faces, other.faces, len(self.vertices)),
+            material=cat(self.material, other.material, len(self.albedo)),
+            corner_uv=cat(self.uv, other.uv),
+            corner_normals=cat(self.normals, other.normals),
+        )
+
+    @cached_property
+    def _handle(self) -> tuple[wp.Mesh, Any]:
+        def floats(value: torch.Tensor, dtype: Any = None) -> wp.array:
+            return bridge.array(value.float().contiguous(), dtype)
+
+        def integers(value: torch.Tensor) -> wp.array:
+            return bridge.array(value.to(torch.int32).contiguous())
+
+        mesh = wp.Mesh(points=floats(self.vertices, wp.vec3), indices=integers(self.faces.reshape(-1)))
+        surface = kernels.Surface()
+        surface.mesh = mesh.id
+        surface.corner_normals = floats(self.normals, wp.vec3)
+        surface.corner_uv = floats(self.uv, wp.vec2)
+        surface.uv_scale = floats(self.uv_scale)
+        surface.material = integers(self.material)
+        surface.albedo = floats(self.albedo, wp.vec3)
+        surface.roughness = floats(self.roughness)
+        surface.reflectance = floats(self.reflectance)
+        surface.painted = integers(self.painted)
+        surface.part = integers(self.part)
+        return mesh, surface
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Sun, sky, haze and ground; radiances up to one common scale.
+
+    Attributes:
+        sun_direction: To the sun; z up; normalised here.
+        sun_irradiance: On a plane that faces the sun [W/m^2].
+        sky_zenith: Radiance overhead [W/(m^2 sr)].
+        sky_horizon: Radiance at the horizon.
+        haze: Extinction coefficient of the air [1/m].
+        airlight: Radiance of an infinitely long way through the haze.
+        ground: Whether the plane z = 0 is there.
+        ground_dark: Albedo in the dark parts of its pattern.
+        ground_light: Albedo in the light parts.
+        ground_frequency: Of the pattern [rad/m].
+    """
+
+    sun_direction: Vector = (0.4, 0.3, 0.85)
+    sun_irradiance: Vector = (3.0, 2.9, 2.7)
+    sky_zenith: Vector = (0.25, 0.4, 0.7)
+    sky_horizon: Vector = (0.6, 0.65, 0.7)
+    haze: float = 0.0
+    airlight: Vector = (0.7, 0.75, 0.8)
+    ground: bool = True
+    ground_dark: Vector = (0.15, 0.15, 0.15)
+    ground_light: Vector = (0.3, 0.29, 0.27)
+    ground_frequency: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.hypot(*self.sun_direction) > 0:
+            raise ValueError(f"sun_direction: expected a vector that is not zero, got {self.sun_direction}")
+        if not (self.haze >= 0 and math.isfinite(self.haze)):
+            raise ValueError(f"haze: expected an extinction of at least 0 [1/m], got {self.haze}")
+
+    @property
+    def to_sun(self) -> Vector:
+        """Unit vector to the sun."""
+        x, y, z = self.sun_direction
+        r = math.hypot(x, y, z)
+        return (x / r, y / r, z / r)
+
+    def _struct(self) -> Any:
+        env = kernels.Environment()
+        env.sun_direction = wp.vec3(*self.to_sun)
+        names = ("sun_irradiance", "sky_zenith", "sky_horizon", "airlight", "ground_dark", "ground_light")
+        for name in names:
+            setattr(env, name, wp.vec3(*getattr(self, name)))
+        env.haze = self.haze
+        env.ground = int(self.ground)
+        env.ground_frequency = self.ground_frequency
+        return env
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class RayBuffers:
+    """What a view shows, float32.
+
+    Attributes:
+        gain: A: linear radiance per unit of paint, shape (h, w, 3).
+        offset: B: linear radiance with black paint, shape (h, w, 3).
+        radiance: Linear radiance with the given paint, traced in full, shape (h, w, 3).
+        paint: Share of the pixel covered by paint, shape (h, w).
+        object: Share of the pixel covered by the object, shape (h, w).
+        normal: Unit normal to the viewer of the first sample of the foremost kind (paint, object, other), zero where
+            nothing is hit, shape (h, w, 3).
+        position: Its position [m], shape (h, w, 3).
+        uv: Its texture coordinates, shape (h, w, 2).
+        footprint: Side of the pixel on the surface [m], shape (h, w).
+        uv_footprint: The same in texture coordinates, shape (h, w).
+        depth: Along the optical axis [m], 0 where nothing is hit, shape (h, w).
+    """
+
+    gain: torch.Tensor
+    offset: torch.Tensor
+    radiance: torch.Tensor
+    paint: torch.Tensor
+    object: torch.Tensor
+    normal: torch.Tensor
+    position: torch.Tensor
+    uv: torch.Tensor
+    footprint: torch.Tensor
+    uv_footprint: torch.Tensor
+    depth: torch.Tensor
+
+
+def check_arguments(
+    world_to_camera: torch.Tensor, intrinsics: torch.Tensor, size: tuple[int, int], samples: int, sky_rays: int
+) -> None:
+    """Raise ValueError for arguments no view can be cast from."""
+    if tuple(world_to_camera.shape) != (4, 4):
+        raise ValueError(f"world_to_camera: expected shape (4, 4), got {tuple(world_to_camera.shape)}")
+    if tuple(intrinsics.shape) != (4,):
+        raise ValueError(f"intrinsics: expected shape (4,) for (fx, fy, cx, cy), got {tuple(intrinsics.shape)}")
+    r = world_to_camera[:3, :3].double()
+    if not torch.allclose(r @ r.T, torch.eye(3, dtype=r.dtype, device=r.device), atol=1e-4):
+        raise ValueError("world_to_camera: its upper left 3 x 3 block is not a rotation; remove its scale")
+    if min(size) < 0 or samples < 1 or sky_rays < 0:
+        raise ValueError(f"expected size >= 0, samples >= 1, sky_rays >= 0, got {size}, {samples}, {sky_rays}")
+
+
+def sky_jitter(size: tuple[int, int], seed: int) -> torch.Tensor:
+    """The offsets of the sky rays, in [0, 1), shape (h, w, 2)."""
+    return torch.rand((*size, 2), generator=torch.Generator().manual_seed(seed))
+
+
+def raycast(
+    surface: RaySurface,
+    environment: Environment,
+    world_to_camera: torch.Tensor,
+    intrinsics: torch.Tensor,
+    size: tuple[int, int],
+    *,
+    samples: int = 2,
+    sky_rays: int = 4,
+    paint: torch.Tensor | None = None,
+    repetitions_per_metre: float = 0.0,
+    seed: int = 0,
+) -> RayBuffers:
+    """Cast the rays of one view.
+
+    Args:
+        surface: What is seen besides ground and sky.
+        environment: The light.
+        world_to_camera: Rigid transform into an OpenCV camera (x right, y down, z forward), shape (4, 4).
+        intrinsics: (fx, fy, cx, cy) [pixels], shape (4,); pixel centres at (j + 1/2, i + 1/2).
+        size: Height and width [pixels].
+        samples: Per pixel and axis.
+        sky_rays: Per sample; noise falls with their number.
+        paint: Linear albedo of the paint in [0, 1], a texture (rows, columns, 3); None for a mid grey of 0.5.
+        repetitions_per_metre: 0 puts `paint` on by uv; above 0 triplanar, with this many repetitions [1/m].
+        seed: Of the directions of the sky rays.
+
+    Raises:
+        ValueError: Shapes or ranges are wrong.
+
+    About 0.1 s of CPU at 128 x 128 with 2 x 2 samples and 4 sky rays.
+    """
+    check_arguments(world_to_camera, intrinsics, size, samples, sky_rays)
+    device = surface.vertices.device
+    texture = torch.full((1, 1, 3), 0.5) if paint is None else paint
+    check_texture(texture)
+    texture = texture.detach().to(device, torch.float32).contiguous()
+    h, w = size
+    jitter = sky_jitter(size, seed).to(device).contiguous()
+    channels = {"gain": 3, "offset": 3, "radiance": 3, "coverage": 2, "normal": 3, "position": 3}
+    channels |= {"uv": 2, "size": 2, "depth": 1}
+    out = {name: torch.zeros((h, w, c) if c > 1 else (h, w), device=device) for name, c in channels.items()}
+    if h and w:
+        pose = world_to_camera.detach().double().cpu()
+        rotation = pose[:3, :3].T
+        _, handle = surface._handle
+        inputs = [
+            handle,
+            environment._struct(),
+            wp.vec3(*(-rotation @ pose[:3, 3]).tolist()),
+            wp.mat33(*rotation.reshape(-1).tolist()),
+            wp.vec4(*intrinsics.detach().double().cpu().tolist()),
+            samples,
+            sky_rays,
+            float(repetitions_per_metre),
+            bridge.array(texture),
+            bridge.array(jitter, wp.vec2),
+        ]
+        types: dict[int | None, Any] = {1: None, 2: wp.vec2, 3: wp.vec3}
+        outputs = [bridge.array(value, types[value.shape[2] if value.dim() == 3 else 1]) for value in out.values()]
+        bridge.launch(kernels.raycast, (h, w), inputs, outputs, on=jitter)
+    coverage, footprint = out.pop("coverage"), out.pop("size")
+    return RayBuffers(
+        **out,
+        paint=coverage[..., 0],
+        object=coverage[..., 1],
+        footprint=footprint[..., 0],
+        uv_footprint=footprint[..., 1],
+    )
+
+
+def check_texture(texture: torch.Tensor) -> None:
+    """Raise ValueError unless `texture` is of shape (rows, columns, 3) with values in [0, 1]."""
+    if texture.dim() != 3 or texture.shape[2] != 3 or 0 in texture.shape:
+        raise ValueError(f"texture: expected shape (rows, columns, 3), got {tuple(texture.shape)}")
+    low, high = float(texture.detach().min()), float(texture.detach().max())
+    if not (low >= 0.0 and high <= 1.0):  # also refuses NaN
+        raise ValueError(f"texture: expected linear albedo in [0, 1], got {low:g}..{high:g}; clamp it or divide by 255")

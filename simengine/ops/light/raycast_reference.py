@@ -1,0 +1,206 @@
+"""The ray caster in plain torch, float64, every ray against every triangle. Same signature as `ops.raycast.raycast`."""
+
+import math
+
+import torch
+
+from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, check_arguments, sky_jitter
+
+OFFSET = 1e-3
+GOLDEN = 0.61803398875
+
+
+class _Hits:
+    """First intersections of rays (n, 3): t (n,), material (n,), ground (n,), positions, normals, uv."""
+
+    def __init__(self, surface: RaySurface, env: Environment, o: torch.Tensor, d: torch.Tensor) -> None:
+        # Moeller and Trumbore (1997): solve o + t d = a + u (b - a) + v (c - a)
+        a, b, c = surface.triangles.double().unbind(1)
+        e, f = b - a, c - a
+        p = torch.linalg.cross(d[:, None], f[None])
+        det = (p * e).sum(-1)
+        det = torch.where(det.abs() < 1e-14, torch.full_like(det, 1e-300), det)
+        s = o[:, None] - a[None]
+        u = (s * p).sum(-1) / det
+        q = torch.linalg.cross(s, e[None].expand_as(s))
+        v = (d[:, None] * q).sum(-1) / det
+        t = (f * q).sum(-1) / det
+        inside = (u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0)
+        self.t, self.face = torch.where(inside, t, math.inf).min(1)
+        self.surface = torch.isfinite(self.t)
+        pick = self.face[:, None]
+        u, v = u.gather(1, pick), v.gather(1, pick)
+        weights = torch.cat([1 - u - v, u, v], 1)[..., None]
+        self.uv = (surface.uv.double()[self.face] * weights).sum(1)
+        g = torch.nn.functional.normalize(torch.linalg.cross(e, f), dim=-1)[self.face]
+        n = torch.nn.functional.normalize((surface.normals.double()[self.face] * weights).sum(1), dim=-1)
+        flip = torch.where((g * d).sum(-1, keepdim=True) > 0, -1.0, 1.0)
+        g, n = g * flip, n * flip
+        n = torch.where((n * d).sum(-1, keepdim=True) > 0, g, n)
+        t_ground = torch.where(d[:, 2] < 0, -o[:, 2] / d[:, 2], torch.full_like(self.t, math.inf))
+        self.ground = (t_ground > 0) & (t_ground < self.t) if env.ground else torch.zeros_like(self.surface)
+        self.t = torch.where(self.ground, t_ground, self.t)
+        self.surface &= ~self.ground
+        up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand_as(g)
+        self.geometric = torch.where(self.ground[:, None], up, g)
+        self.normal = torch.where(self.ground[:, None], up, n)
+        self.hit = self.surface | self.ground
+        self.position = o + d * torch.where(self.hit, self.t, torch.zeros_like(self.t))[:, None]
+        self.material = surface.material.long()[self.face]
+
+
+def raycast_reference(
+    surface: RaySurface,
+    environment: Environment,
+    world_to_camera: torch.Tensor,
+    intrinsics: torch.Tensor,
+    size: tuple[int, int],
+    *,
+    samples: int = 2,
+    sky_rays: int = 4,
+    paint: torch.Tensor | None = None,
+    repetitions_per_metre: float = 0.0,
+    seed: int = 0,
+) -> RayBuffers:
+    """See `simengine.ops.light.raycast.raycast`. Memory grows with rays times triangles: for small pictures."""
+    check_arguments(world_to_camera, intrinsics, size, samples, sky_rays)
+    env, (h, w) = environment, size
+    texture = (torch.full((1, 1, 3), 0.5) if paint is None else paint).double()
+    rotation = world_to_camera[:3, :3].double().T
+    eye = -rotation @ world_to_camera[:3, 3].double()
+    fx, fy, cx, cy = intrinsics.double()
+
+    def vector(value: tuple[float, float, float]) -> torch.Tensor:
+        return torch.tensor(value, dtype=torch.float64)
+
+    sun, irradiance, zenith, horizon = map(vector, (env.to_sun, env.sun_irradiance, env.sky_zenith, env.sky_horizon))
+
+    def sky(d: torch.Tensor) -> torch.Tensor:
+        return horizon + (zenith - horizon) * d[:, 2:].clamp(min=0).sqrt()
+
+    def albedo(hits: _Hits) -> torch.Tensor:
+        x, y = hits.position[:, 0], hits.position[:, 1]
+        f = env.ground_frequency
+        pattern = torch.sin(f * x + 1.7 * torch.sin(0.7 * f * y)) + torch.sin(
+            1.3 * f * y + 1.3 * torch.sin(0.9 * f * x)
+        )
+        dark, light = vector(env.ground_dark), vector(env.ground_light)
+        ground = dark + (light - dark) * (0.5 + 0.25 * pattern)[:, None]
+        painted = surface.painted.bool()[hits.material][:, None]
+        own = torch.where(painted, _paint(texture, repetitions_per_metre, hits), surface.albedo.double()[hits.material])
+        return torch.where(hits.ground[:, None], ground, own)
+
+    def sun_on(p: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+        blocked = _Hits(surface, Environment(ground=False), p, sun.expand_as(p)).surface
+        return irradiance * ((n @ sun).clamp(min=0) * ~blocked)[:, None]
+
+    def arriving(o: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        hits = _Hits(surface, env, o, d)
+        light = sun_on(hits.position + hits.geometric * OFFSET, hits.normal) / math.pi
+        light = light + 0.5 * (zenith + horizon) * (0.5 + 0.5 * hits.normal[:, 2:])
+        return torch.where(hits.hit[:, None], albedo(hits) * light, sky(d))
+
+    def fresnel(f0: torch.Tensor, cosine: torch.Tensor) -> torch.Tensor:
+        return f0 + ((50 * f0).clamp(max=1) - f0) * (1 - cosine) ** 5
+
+    i, j = torch.meshgrid(torch.arange(h).double(), torch.arange(w).double(), indexing="ij")
+    jitter = sky_jitter(size, seed).double().reshape(-1, 2)
+    n_pixels = h * w
+    totals = {name: torch.zeros(n_pixels, 3, dtype=torch.float64) for name in ("gain", "offset", "radiance")}
+    coverage = torch.zeros(n_pixels, 2, dtype=torch.float64)
+    rank = torch.full((n_pixels,), -1)
+    shown = torch.zeros(n_pixels, 11, dtype=torch.float64)  # normal, position, uv, footprints, depth
+    share = 1 / samples**2
+    for s in range(samples**2):
+        px = j + (s % samples + 0.5) / samples
+        py = i + (s // samples + 0.5) / samples
+        d = torch.stack([(px - cx) / fx, (py - cy) / fy, torch.ones_like(px)], -1).reshape(-1, 3)
+        stretch = d.norm(dim=-1)
+        d = (d / stretch[:, None]) @ rotation.T
+        hits = _Hits(surface, env, eye.expand_as(d), d)
+        n, v, g = hits.normal, -d, hits.geometric
+        start = hits.position + g * OFFSET
+        f0 = torch.where(hits.surface, surface.reflectance.double()[hits.material], 0.0)[:, None]
+        roughness = torch.where(hits.surface, surface.roughness.double()[hits.material], 1.0)
+        from_sun = sun_on(start, n)
+        diffuse = from_sun / math.pi
+        axis = torch.where(n[:, 1:2].abs() > 0.9, vector((1.0, 0.0, 0.0)), vector((0.0, 1.0, 0.0)))
+        tangent = torch.nn.functional.normalize(torch.linalg.cross(n, axis), dim=-1)
+        bitangent = torch.linalg.cross(n, tangent)
+        for ray in range(sky_rays):
+            u = ((ray + torch.frac(jitter[:, 1] + s * share)) / sky_rays)[:, None]
+            angle = (2 * math.pi * (ray * GOLDEN + jitter[:, 0] + s * GOLDEN))[:, None]
+            to_sky = u.sqrt() * (tangent * angle.cos() + bitangent * angle.sin()) + n * (1 - u).sqrt()
+            above = ((to_sky * g).sum(-1) > 0)[:, None]
+            diffuse = diffuse + arriving(start, to_sky) * above / sky_rays
+        diffuse = diffuse * (1 - f0)
+        nl, nv = (n @ sun).clamp(min=1e-4), (n * v).sum(-1).clamp(min=1e-4)
+        half = torch.nn.functional.normalize(v + sun, dim=-1)
+        a2 = roughness**4
+        distribution = a2 / (math.pi * ((n * half).sum(-1) ** 2 * (a2 - 1) + 1) ** 2)
+        smith = 2 * nl / (nl + (a2 + (1 - a2) * nl**2).sqrt()) * 2 * nv / (nv + (a2 + (1 - a2) * nv**2).sqrt())
+        facet = fresnel(f0, (half @ sun).clamp(min=0)[:, None])
+        mirror = d - n * (2 * (d * n).sum(-1, keepdim=True))
+        above = ((mirror * g).sum(-1) > 0)[:, None]
+        gloss = from_sun * (distribution * smith / (4 * nl * nv))[:, None] * facet
+        gloss = gloss + arriving(start, mirror) * fresnel(f0, (n * v).sum(-1, keepdim=True).clamp(min=0)) * above
+        t = torch.where(hits.hit, hits.t, torch.zeros_like(hits.t))
+        through = torch.exp(-env.haze * t)[:, None]
+        air = vector(env.airlight) * (1 - through)
+        painted = (hits.surface & surface.painted.bool()[hits.material])[:, None]
+        part = hits.surface & surface.part.bool()[hits.material]
+        own = albedo(hits) * diffuse
+        nothing = (~hits.hit)[:, None]
+        miss = vector(env.airlight).expand_as(d) if env.haze > 0 else sky(d)
+        totals["gain"] += torch.where(painted, diffuse * through, 0.0) * share
+        bare = (torch.where(painted, 0.0, own) + gloss) * through + air
+        totals["offset"] += torch.where(nothing, miss, bare) * share
+        totals["radiance"] += torch.where(nothing, miss, (own + gloss) * through + air) * share
+        coverage += torch.stack([painted[:, 0], part], -1) * share
+        this = torch.where(hits.surface, 1 + part.long() + (part & painted[:, 0]).long(), 0)
+        better = hits.hit & (this > rank)
+        rank = torch.where(better, this, rank)
+        cosine = (g * v).sum(-1).clamp(min=0.05)
+        side = t / (fx * fy * stretch**3 * cosine).sqrt()
+        uv_side = side * torch.where(hits.surface, surface.uv_scale.double()[hits.face], 0.0)
+        uv = torch.where(hits.ground[:, None], 0.0, hits.uv)
+        values = torch.cat([n, hits.position, uv, torch.stack([side, uv_side, t / stretch], -1)], -1)
+        shown = torch.where(better[:, None], values, shown)
+
+    def image(value: torch.Tensor) -> torch.Tensor:
+        return value.reshape(h, w, *value.shape[1:])
+
+    return RayBuffers(
+        **{name: image(value) for name, value in totals.items()},
+        paint=image(coverage[:, 0]),
+        object=image(coverage[:, 1]),
+        normal=image(shown[:, :3]),
+        position=image(shown[:, 3:6]),
+        uv=image(shown[:, 6:8]),
+        footprint=image(shown[:, 8]),
+        uv_footprint=image(shown[:, 9]),
+        depth=image(shown[:, 10]),
+    )
+
+
+def _paint(texture: torch.Tensor, repetitions_per_metre: float, hits: _Hits) -> torch.Tensor:
+    if repetitions_per_metre == 0.0:
+        return _bilinear(texture, hits.uv)
+    weights = hits.normal**4 / (hits.normal**4).sum(-1, keepdim=True)
+    p = hits.position * repetitions_per_metre
+    planes = torch.stack([_bilinear(texture, p[:, axes]) for axes in ([1, 2], [0, 2], [0, 1])], 1)
+    return (planes * weights[..., None]).sum(1)
+
+
+def _bilinear(texture: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
+    rows, columns = texture.shape[:2]
+    x, y = torch.frac(torch.frac(uv) + 1).unbind(-1)
+    x, y = x * columns - 0.5, y * rows - 0.5
+    x0, y0 = x.floor().long(), y.floor().long()
+    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+
+    def texel(row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+        return texture[row % rows, column % columns]
+
+    top = texel(y0, x0) * (1 - fx) + texel(y0, x0 + 1) * fx
+    return top * (1 - fy) + (texel(y0 + 1, x0) * (1 - fx) + texel(y0 + 1, x0 + 1) * fx) * fy

@@ -1,0 +1,1 @@
+"""Bridges of matter: MPM transfers, constitutive laws, singular values, contact."""

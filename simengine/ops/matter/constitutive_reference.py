@@ -1,0 +1,105 @@
+"""The shipped laws in plain torch, the same signatures as `simengine.ops.matter.constitutive`; formulas there.
+
+Through `torch.linalg.svd`, so its derivatives hold for distinct singular values only; its values hold everywhere.
+"""
+
+import torch
+
+from simengine.kernels.matter import elasticity, plasticity
+
+
+def rotation_svd(F: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """F = U diag(s) V^T with rotations U, V; the last singular value has the sign of det F."""
+    U, s, Vh = torch.linalg.svd(F)
+    du, dv = torch.linalg.det(U).detach().sign(), torch.linalg.det(Vh).detach().sign()
+    one = torch.ones_like(du)
+    flip_u, flip_v = torch.stack((one, one, du), -1), torch.stack((one, one, dv), -1)
+    return U * flip_u[:, None], s * flip_u * flip_v, Vh * flip_v[:, :, None]
+
+
+def stress(F: torch.Tensor, q: torch.Tensor, law: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+    """As `simengine.ops.matter.constitutive.stress`."""
+    eye = torch.eye(3, dtype=F.dtype)
+    tau = torch.zeros_like(F)
+    for kind in law.unique().tolist():
+        index = (law == kind).nonzero()[:, 0]
+        G, c = F[index], coefficients[index].to(F.dtype)
+        a, b = c[:, 0, None, None], c[:, 1, None, None]
+        J = torch.linalg.det(G)[:, None, None]
+        U, s, Vh = rotation_svd(G)
+        if kind in (elasticity.FIXED_COROTATED, elasticity.SNOW):
+            value = 2 * a * (G - U @ Vh) @ G.mT + b * J * (J - 1) * eye
+            if kind == elasticity.SNOW:
+                value = value * torch.exp(c[:, 2] * (1 - q[index].exp()))[:, None, None]
+        elif kind == elasticity.HENCKY:
+            e = torch.log(s.clamp(min=0.01))
+            t = 2 * a[:, 0] * e + b[:, 0] * e.sum(1, keepdim=True)
+            value = U @ torch.diag_embed(t) @ U.mT
+        elif kind == elasticity.NEO_HOOKEAN:
+            value = a * (G @ G.mT - eye) + b / 2 * (J * J - 1) * eye
+        elif kind == elasticity.FLUID:
+            value = a * J * (J - 1) * eye
+        elif kind == elasticity.TAIT:
+            Jc = J.clamp(min=0.1)
+            value = a / b * (Jc - Jc ** (1 - b)) * eye
+        else:
+            continue
+        tau = tau.index_copy(0, index, value)
+    return tau
+
+
+def _overstress_rate(excess: torch.Tensor, stiffness: torch.Tensor, k: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+    """The root g of stiffness g + k g^n = excess, by bisection, then one Newton step that carries the derivative."""
+    low, high = torch.zeros_like(excess), excess / stiffness
+    with torch.no_grad():
+        for _ in range(200):
+            g = 0.5 * (low + high)
+            above = stiffness * g + k * g**n > excess
+            low, high = torch.where(above, low, g), torch.where(above, g, high)
+    g = (0.5 * (low + high)).detach()
+    slope = (stiffness + k * n * g ** (n - 1)).detach()
+    return g - (stiffness * g + k * g**n - excess) / slope
+
+
+def return_map(
+    F: torch.Tensor, q: torch.Tensor, law: torch.Tensor, coefficients: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `simengine.ops.matter.constitutive.return_map`."""
+    F_new, q_new = F, q
+    for kind in law.unique().tolist():
+        index = (law == kind).nonzero()[:, 0]
+        G, h, c = F[index], q[index], coefficients[index].to(F.dtype)
+        if kind in (plasticity.IDENTITY, -1):
+            continue
+        if kind == plasticity.FLUID:
+            J = torch.linalg.det(G).clamp(min=1e-6)
+            F_new = F_new.index_copy(0, index, J[:, None, None] ** (1 / 3) * torch.eye(3, dtype=F.dtype))
+            continue
+        U, s, Vh = rotation_svd(G)
+        if kind == plasticity.SNOW:
+            g = torch.minimum(torch.maximum(s, 1 - c[:, :1]), 1 + c[:, 1:2])
+            h = h + torch.log(s.prod(1).clamp(min=1e-6) / g.prod(1))
+        else:
+            e = torch.log(s.clamp(min=0.05))
+            mean, mu = e.mean(1), c[:, 0]
+            d = e - mean[:, None]
+            norm = d.norm(dim=1)
+            if kind == plasticity.VON_MISES:
+                move = ((2 * mu * norm - c[:, 1] - c[:, 2] * h) / (2 * mu + c[:, 2])).clamp(min=0)
+                h = h + move
+            elif kind == plasticity.HERSCHEL_BULKLEY:
+                excess = (2 * mu * norm - c[:, 1]).clamp(min=0)
+                move = c[:, 4] * torch.where(
+                    excess > 0, _overstress_rate(excess, 2 * mu * c[:, 4], c[:, 2], c[:, 3]), 0.0
+                )
+                h = h + move
+            else:
+                trace = 3 * (mean - c[:, 3])
+                move = (norm + (3 * c[:, 1] + 2 * mu) / (2 * mu) * c[:, 2] * trace).clamp(min=0)
+                move = torch.where(trace >= 0, norm, move)
+                mean = torch.where(trace >= 0, c[:, 3], mean)
+            e = mean[:, None] + d * torch.where(move > 0, 1 - move / torch.where(norm > 0, norm, 1.0), 1.0)[:, None]
+            g = e.exp()
+        F_new = F_new.index_copy(0, index, U @ torch.diag_embed(g) @ Vh)
+        q_new = q_new.index_copy(0, index, h)
+    return F_new, q_new

@@ -1,0 +1,1 @@
+"""Painted objects before detectors."""

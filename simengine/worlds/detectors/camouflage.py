@@ -1,0 +1,253 @@
+"""Robustness of a detector: how well it sees, the texture it sees worst, and the detector retrained against it.
+
+Stages of one training: the detector, the textures, the hardened detector in rounds with a short attack before each but
+the first, the same attack anew on the hardened one; a network as the pipeline of the attacks and a second detector,
+shown what fools the first, where the scene asks for them.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from simengine.dtn.camouflage import (
+    NATURAL_PAINTS,
+    PaintTexture,
+    augment,
+    evasion_loss,
+    palette_distance,
+    total_variation,
+)
+from simengine.dtn.detector import AbstractDetector, Detector
+from simengine.dtn.evaluation import detect
+from simengine.dtn.texture import TextureMap, texture_map
+from simengine.dtn.views import ViewSet
+from simengine.fit.gradient import GradientTraining
+from simengine.fit.training import AbstractTraining
+from simengine.io import checkpoint
+from simengine.worlds.detectors.detector import (
+    DetectorTraining,
+    HardeningTraining,
+    PictureSet,
+    empty_views,
+    make_detector,
+    natural_paint,
+    wear,
+)
+from simengine.worlds.detectors.network import (
+    NetworkTraining,
+    Predictor,
+    affine_predictor,
+    make_network,
+    network_predictor,
+    scene_views,
+)
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+    from simengine.worlds.detectors.world import CamouflageSpec, DTNScene
+
+
+class TextureTraining(GradientTraining):
+    """Adam on the texels: expectation over views and augmentations of the evasion loss, smoothness and palette.
+
+    Args:
+        texture: What is optimised.
+        detector: The detector attacked; its parameters stay as they are.
+        views: The views.
+        put_on: Their texture map.
+        spec: Weights and lengths.
+        predict: What predicts the pictures; the affine law of the views if None.
+    """
+
+    def __init__(
+        self,
+        texture: PaintTexture,
+        detector: Detector,
+        views: ViewSet,
+        put_on: TextureMap,
+        spec: "CamouflageSpec",
+        *,
+        predict: Predictor | None = None,
+    ) -> None:
+        self.texture, self.detector, self.views, self.put_on, self.spec = texture, detector, views, put_on, spec
+        self.predict = predict or affine_predictor(views)
+        self.boxes = views.boxes()
+        super().__init__(
+            texture, self._objective, num_iterations=spec.iterations, learning_rate=spec.learning_rate, cosine=True
+        )
+
+    def _objective(self) -> Mapping[str, torch.Tensor]:
+        spec, texture = self.spec, self.texture()
+        index = torch.randint(len(self.views), (spec.batch,))
+        images, boxes = augment(self.predict(index, self.put_on[index](texture)), self.boxes[index])
+        terms = {"evasion": evasion_loss(self.detector, images, boxes, overlap=spec.overlap, over=spec.evasion)}
+        if spec.smoothness:
+            terms["smoothness"] = spec.smoothness * total_variation(texture)
+        if spec.palette:
+            terms["palette"] = spec.palette * palette_distance(texture, NATURAL_PAINTS)
+        return terms
+
+
+class CamouflageTraining(AbstractTraining):
+    """The stages one after another; all modules are part of the state.
+
+    Args:
+        scene: Object and views.
+        spec: Lengths and weights.
+        detector: A detector of one's own to evaluate instead of the scene's, as it is: an `nn.Module` of the protocol
+            `Detector`. With `spec.hardening` it must be an `AbstractDetector`, which has a training loss.
+
+    Raises:
+        ValueError: The detector does not fit the protocol, or cannot be hardened.
+    """
+
+    def __init__(self, scene: "DTNScene", spec: "CamouflageSpec", *, detector: nn.Module | None = None) -> None:
+        torch.manual_seed(scene.seed)
+        self.scene, self.spec = scene, spec
+        if detector is not None and not isinstance(detector, Detector):
+            raise ValueError(f"detector: expected the methods dense and predict, which {type(detector).__name__} lacks")
+        if detector is not None and spec.hardening and not isinstance(detector, AbstractDetector):
+            raise ValueError("detector: hardening needs an AbstractDetector, which has a loss; or set hardening = 0")
+        self.views = scene_views(scene, scene.views, scene.train_views)
+        self.empty = empty_views(scene, scene.views, round(spec.detector.empty * scene.train_views))
+        self.attacked = self.views[torch.arange(min(spec.attack_views, len(self.views)))]
+        self.put_on = self.map(self.attacked)
+        own = make_detector(spec.detector) if detector is None else detector
+        self.modules = nn.ModuleDict({"detector": own})
+        self.stages = [] if detector is not None else [("detector", spec.detector.iterations)]
+        if spec.pipeline == "network":
+            self._add("network", make_network(spec.network), spec.network.iterations)
+        self._add_textures("texture", scene.seed)
+        if spec.hardening:
+            self.modules["adversaries"] = nn.ModuleList(self._texture(scene.seed) for _ in range(spec.adversaries))
+            self.modules["hardened"] = copy.deepcopy(own)
+            lengths = [len(part) for part in torch.arange(spec.hardening).tensor_split(spec.rounds)]
+            for k, length in enumerate(lengths):
+                if k:
+                    self._add(f"sparring_{k}", self._texture(scene.seed + 1000 + k), spec.sparring)
+                self.stages.append((f"hardened_{k}", length))
+            self._add_textures("anew", scene.seed + spec.restarts)
+        if spec.transfer:
+            architecture = {"centre": "anchor", "anchor": "centre"}[spec.detector.architecture]
+            other = type(spec.detector)(**{**vars(spec.detector), "architecture": architecture})
+            self._add("other", make_detector(other), spec.detector.iterations)
+        self.num_iterations = sum(length for _, length in self.stages)
+        self._position = 0
+        self._done = 0
+        self._stage = self._start(0)
+
+    def _add(self, name: str, module: nn.Module, length: int) -> None:
+        self.modules[name] = module
+        self.stages.append((name, length))
+
+    def _texture(self, seed: int) -> PaintTexture:
+        return PaintTexture((self.spec.rows, self.spec.columns), albedo=self.spec.albedo, seed=seed)
+
+    def _add_textures(self, prefix: str, seed: int) -> None:
+        for k in range(self.spec.restarts):
+            self._add(f"{prefix}_{k}", self._texture(seed + k), self.spec.iterations)
+
+    def map(self, views: ViewSet) -> TextureMap:
+        """The texture map of views, as the scene puts textures on."""
+        size = (self.spec.rows, self.spec.columns)
+        return texture_map(views, size, mapping=self.spec.mapping, repetitions_per_metre=self.spec.repetitions)
+
+    def predictor(self, views: ViewSet) -> Predictor:
+        """What predicts pictures of the views inside the pipeline."""
+        if "network" not in self.modules:
+            return affine_predictor(views)
+        network: Any = self.modules["network"]
+        return network_predictor(network, views)
+
+    def _target(self, name: str) -> Any:
+        return self.modules["detector" if name.startswith("texture") else "hardened"]
+
+    def _attack(self, name: str, length: int) -> TextureTraining:
+        texture: Any = self.modules[name]
+        spec = dataclasses.replace(self.spec, iterations=length)
+        predict = self.predictor(self.attacked)
+        return TextureTraining(texture, self._target(name), self.attacked, self.put_on, spec, predict=predict)
+
+    @torch.no_grad()
+    def visibility(self, name: str) -> float:
+        """AP@.5 of the detector that a texture was made against, over the attacked views that wear it."""
+        attacked, paint = PictureSet(self.attacked, self.empty), wear(self.put_on, self.modules[name]())
+        images = attacked.pictures(paint, self.predictor(self.attacked))
+        return float(detect(self._target(name), images, attacked.boxes).average_precision())
+
+    def found(self, prefix: str) -> torch.Tensor:
+        """The texture of a prefix, `"texture"` or `"anew"`, with which the attacked views leave the lowest AP."""
+        names = [f"{prefix}_{k}" for k in range(self.spec.restarts)]
+        best = min(names, key=self.visibility) if len(names) > 1 else names[0]
+        with torch.no_grad():
+            return self.modules[best]()
+
+    def _start(self, position: int) -> GradientTraining:
+        name, length = self.stages[position]
+        hardening = name.startswith("hardened")
+        module: Any = self.modules["hardened" if hardening else name]
+        self.modules.requires_grad_(False)
+        module.requires_grad_(True)
+        if isinstance(module, PaintTexture):
+            return self._attack(name, length)
+        if name == "network":
+            return NetworkTraining(self.scene, self.spec.network, network=module, views=self.views)
+        spec = self.spec.detector
+        common: Any = {"iterations": length, "batch": spec.batch, "empty": self.empty}
+        if hardening:
+            adversaries: Any = self.modules["adversaries"]
+            with torch.no_grad():
+                earlier = [self.modules[before] for before, _ in self.stages[:position] if before in self.modules]
+                found = [texture() for texture in earlier if isinstance(texture, PaintTexture)]
+            return HardeningTraining(
+                module,
+                self.views,
+                self.map(self.views),
+                found,
+                adversaries,
+                climb=self.spec.adversary,
+                learning_rate=spec.learning_rate / 2,
+                **common,
+            )
+        return DetectorTraining(module, self.views, natural_paint, learning_rate=spec.learning_rate, **common)
+
+    def step(self) -> dict[str, float]:
+        """One iteration of the current stage."""
+        if self._done == self.stages[self._position][1]:
+            self._position, self._done = self._position + 1, 0
+            if self.stages[self._position][0] == "hardened_0":
+                self.modules["hardened"].load_state_dict(self.modules["detector"].state_dict())
+            self._stage = self._start(self._position)
+        self._done += 1
+        return {**self._stage.step(), "stage": float(self._position)}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """All modules, and the optimiser of the current stage."""
+        state = {f"modules.{name}": value.clone() for name, value in self.modules.state_dict().items()}
+        state |= {f"stage.{name}": value for name, value in self._stage.state_dict().items()}
+        return {**state, "position": torch.tensor([self._position, self._done])}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from what `state_dict` returned."""
+
+        def under(prefix: str) -> dict[str, torch.Tensor]:
+            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+        self.modules.load_state_dict(under("modules."))
+        self._position, self._done = state["position"].tolist()
+        self._stage = self._start(self._position)
+        self._stage.load_state_dict(under("stage."))
+
+    def finish(self, out: "RunDirectory") -> dict[str, Any]:
+        """AP of every detector for every paint, cells, gap to full renders; `report.html`, textures, weights."""
+        from simengine.worlds.detectors.report import write_camouflage_report
+
+        self.modules.requires_grad_(False)
+        checkpoint.save(
+            out.path / "models", self.modules.state_dict(), {"architecture": self.spec.detector.architecture}, tag=0
+        )
+        return write_camouflage_report(self, out)

@@ -1,0 +1,301 @@
+"""Training of small detectors on views in random paints, and the pictures they are tested with."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from simengine.dtn.camouflage import NATURAL_PAINTS, PaintTexture, random_texture
+from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
+from simengine.dtn.evaluation import average_precision, detect
+from simengine.dtn.texture import TextureMap, texture_map
+from simengine.dtn.views import ViewSampler, ViewSet, render_views
+from simengine.fit.gradient import GradientTraining
+from simengine.io import checkpoint
+from simengine.render.tone import decode_srgb
+from simengine.view.sheets import contact_sheet
+from simengine.worlds.detectors.network import PATTERN, Predictor, affine_predictor, random_colours, scene_views
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+    from simengine.worlds.detectors.world import DetectorSpec, DTNScene
+
+Paint = Callable[[torch.Tensor], torch.Tensor]  # indices of views (b,) -> paint that broadcasts to (b, 3, h, w)
+FIRST_EMPTY = 500_000  # index of the first view without the object in its sampler
+RENEWED = 60  # steps after which the next of the textures of a retraining starts again
+
+
+def empty_views(scene: "DTNScene", sampler: ViewSampler, number: int) -> ViewSet | None:
+    """Views of the surroundings alone, to tell the object from; None for a number of 0."""
+    if number == 0:
+        return None
+    indices = range(FIRST_EMPTY, FIRST_EMPTY + number)
+    return render_views(None, sampler, indices, (scene.size, scene.size), sky_rays=scene.sky_rays)
+
+
+def natural_paint(index: torch.Tensor) -> torch.Tensor:
+    """One of the seven natural paints for each view, with 10 % of variation in brightness, shape (b, 3, 1, 1)."""
+    paints = torch.tensor(NATURAL_PAINTS)
+    chosen = paints[torch.randint(len(paints), (len(index),))]
+    return (chosen * (0.9 + 0.2 * torch.rand(len(index), 1)))[..., None, None]
+
+
+def wear(put_on: TextureMap, texture: torch.Tensor) -> Paint:
+    """The paint of views with a texture on the object."""
+    return lambda index: put_on[index](texture)
+
+
+def varied_paint(put_on: TextureMap, found: list[torch.Tensor]) -> Paint:
+    """A third each of natural paints, of random flat colours, and of patterns: random ones and those found to fool."""
+    size = put_on.texture_size
+    blocks = [block for block in (1, 2, 4, 8, 16) if size[0] % block == 0 and size[1] % block == 0]
+
+    def paint(index: torch.Tensor) -> torch.Tensor:
+        b = len(index)
+        kind = torch.rand(b, 1, 1, 1)
+        seed = int(torch.randint(1 << 30, ()))
+        pattern = random_texture(size, seed, block=blocks[seed % len(blocks)])
+        if found and float(torch.rand(())) < 0.5:
+            pattern = found[int(torch.randint(len(found), ()))]
+        if float(torch.rand(())) < 0.5:
+            pattern = pattern.roll(torch.randint(max(size), (2,)).tolist(), (0, 1))
+        flat = torch.where(kind < 1 / 3, natural_paint(index), random_colours(b))
+        return torch.where(kind > 2 / 3, put_on[index](pattern), flat)
+
+    return paint
+
+
+def make_detector(spec: "DetectorSpec") -> AbstractDetector:
+    """The detector of a spec, untrained."""
+    return (CentreDetector if spec.architecture == "centre" else AnchorDetector)(width=spec.width)
+
+
+class DetectorTraining(GradientTraining):
+    """Pictures of random views in random paints, flipped at random; augmented in brightness, contrast and noise.
+
+    Args:
+        detector: Trained in place.
+        views: Each shows one object.
+        paint: Draws the paints.
+        empty: Views without the object; a quarter of the pictures of a step are of these. None for none.
+        iterations: Steps of Adam.
+        batch: Pictures a step.
+        learning_rate: Of Adam.
+    """
+
+    def __init__(
+        self,
+        detector: AbstractDetector,
+        views: ViewSet,
+        paint: Paint,
+        *,
+        iterations: int,
+        batch: int,
+        learning_rate: float,
+        empty: ViewSet | None = None,
+    ) -> None:
+        self.views, self.paint, self.batch, self.empty = views, paint, batch, empty
+        self.detector, self.boxes = detector, views.boxes()
+        super().__init__(
+            detector,
+            self._objective,
+            num_iterations=iterations,
+            learning_rate=learning_rate,
+            cosine=True,
+            clip_norm=5.0,
+        )
+
+    def _objective(self) -> Mapping[str, torch.Tensor]:
+        without = self.batch // 4 if self.empty is not None else 0
+        index = torch.randint(len(self.views), (self.batch - without,))
+        images, boxes = self.views[index].picture(self.paint(index)), self.boxes[index]
+        if self.empty is not None:
+            other = self.empty.offset[torch.randint(len(self.empty), (without,))]
+            images = torch.cat([images, self.empty.tone.encode(other)])
+            boxes = torch.cat([boxes, boxes.new_zeros(without, 4)])
+        gain = 0.8 + 0.4 * torch.rand(self.batch, 1, 1, 1)
+        images = (images * gain + 0.2 * torch.rand(self.batch, 1, 1, 1) - 0.1).clamp(0, 1)
+        images = images + 0.01 * torch.randn_like(images)
+        flip = torch.rand(self.batch) < 0.5
+        images = torch.where(flip[:, None, None, None], images.flip(3), images)
+        width = images.shape[3]
+        mirrored = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
+        boxes = torch.where(flip[:, None], mirrored, boxes)
+        return {"detection": self.detector.loss(images, boxes)}
+
+
+class HardeningTraining(DetectorTraining):
+    """Retraining on varied paints and, in half of the pictures, on textures that climb the detector's loss meanwhile.
+
+    A texture takes a step up by the sign of the gradient that the detector's own step leaves behind, so that it costs
+    nothing (universal adversarial training: Shafahi et al., AAAI 2020). One after the other they start again, from one
+    of the textures found before or at random.
+
+    Args:
+        detector: Trained in place.
+        views: Each shows one object.
+        put_on: Their texture map.
+        found: Textures found before.
+        adversaries: The textures that are trained against the detector, in place.
+        climb: Their step before the logistic function; 0 leaves them out.
+        iterations: Steps of Adam.
+        batch: Pictures a step.
+        learning_rate: Of Adam.
+        empty: Views without the object.
+    """
+
+    def __init__(
+        self,
+        detector: AbstractDetector,
+        views: ViewSet,
+        put_on: TextureMap,
+        found: list[torch.Tensor],
+        adversaries: Sequence[PaintTexture],
+        *,
+        climb: float,
+        iterations: int,
+        batch: int,
+        learning_rate: float,
+        empty: ViewSet | None = None,
+    ) -> None:
+        self.put_on, self.found, self.adversaries, self.climb = put_on, found, adversaries, climb
+        for adversary in adversaries:
+            adversary.requires_grad_(True)
+        self.varied = varied_paint(put_on, found)
+        super().__init__(
+            detector,
+            views,
+            self._paint,
+            iterations=iterations,
+            batch=batch,
+            learning_rate=learning_rate,
+            empty=empty,
+        )
+
+    def _paint(self, index: torch.Tensor) -> torch.Tensor:
+        if not self.climb:
+            return self.varied(index)
+        half = len(index) // 2
+        parts = zip(index[:half].tensor_split(len(self.adversaries)), self.adversaries, strict=True)
+        attacked = [self.put_on[part](adversary()) for part, adversary in parts if len(part)]
+        return torch.cat([*attacked, self.varied(index[half:])])
+
+    def step(self) -> dict[str, float]:
+        """One step of the detector down, and one of the textures up."""
+        if self.climb and self.iteration % RENEWED == 0:
+            self._renew(self.adversaries[self.iteration // RENEWED % len(self.adversaries)])
+        figures = super().step()
+        for adversary in self.adversaries:
+            adversary.climb(self.climb)
+        return figures
+
+    def _renew(self, adversary: PaintTexture) -> None:
+        pick = int(torch.randint(len(self.found) + 1, ()))
+        if pick < len(self.found):
+            adversary.set(self.found[pick])
+        else:
+            adversary.scatter()
+
+
+class PictureSet:
+    """Views with the object, and others without it.
+
+    Args:
+        views: With the object.
+        empty: Without it; None for none.
+    """
+
+    def __init__(self, views: ViewSet, empty: ViewSet | None) -> None:
+        self.views, self.empty = views, empty
+        self.boxes, self.conditions = views.boxes(), views.conditions
+        if empty is not None:
+            self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(len(empty), 4)])
+            self.conditions = torch.cat([self.conditions, empty.conditions])
+
+    def pictures(self, paint: Paint, predict: Predictor | None = None, *, batch: int = 32) -> Iterator[torch.Tensor]:
+        """Batches of pictures of all views, those with the object in the given paint first.
+
+        Args:
+            paint: Of the views.
+            predict: What makes the pictures; the affine law of the views if None.
+            batch: Pictures in a batch.
+        """
+        predict = predict or affine_predictor(self.views)
+        for index in torch.arange(len(self.views)).split(batch):
+            yield predict(index, paint(index))
+        yield from self.empty_pictures(batch=batch)
+
+    def empty_pictures(self, *, batch: int = 32) -> Iterator[torch.Tensor]:
+        """Batches of the pictures without the object."""
+        if self.empty is not None:
+            yield from self.empty.tone.encode(self.empty.offset).split(batch)
+
+
+def unseen_set(scene: "DTNScene", empty: float, number: int | None = None) -> PictureSet:
+    """Unseen views of a scene.
+
+    Args:
+        scene: Where they come from.
+        empty: Number of views without the object as a share of those with it.
+        number: Of the views with it; the scene's if None.
+    """
+    number = number or scene.test_views
+    without = empty_views(scene, scene.test_sampler, round(empty * number))
+    return PictureSet(scene_views(scene, scene.test_sampler, number), without)
+
+
+class DetectorScene(DetectorTraining):
+    """The training of a detector as a scene of its own."""
+
+    def __init__(self, scene: "DTNScene", spec: "DetectorSpec") -> None:
+        torch.manual_seed(scene.seed)
+        self.scene, self.spec = scene, spec
+        views = scene_views(scene, scene.views, scene.train_views)
+        paint: Paint = natural_paint
+        if spec.paints == "all":
+            paint = varied_paint(texture_map(views, PATTERN, mapping="triplanar"), [])
+        super().__init__(
+            make_detector(spec),
+            views,
+            paint,
+            iterations=spec.iterations,
+            batch=spec.batch,
+            learning_rate=spec.learning_rate,
+            empty=empty_views(scene, scene.views, round(spec.empty * scene.train_views)),
+        )
+
+    def finish(self, out: "RunDirectory") -> dict[str, Any]:
+        """AP on unseen views in natural paints, `detector/`, and `detections.png`."""
+        checkpoint.save(out.path / "detector", self.detector.state_dict(), {}, tag=0)
+        test = unseen_set(self.scene, self.spec.empty)
+        torch.manual_seed(self.scene.seed + 1)
+        table = detect(self.detector, test.pictures(natural_paint), test.boxes)
+        few = test.views[: min(16, len(test.views))]
+        out.write("detections.png", detection_sheet(self.detector, few, natural_paint))
+        return {
+            "AP50": str(average_precision(table)),
+            "AP75": str(average_precision(table, 0.75)),
+            "missed": float(table.missed().float().mean()),
+        }
+
+
+def detection_sheet(detector: Any, views: ViewSet, paint: Paint) -> Any:
+    """Pictures with the true box in green and the best detection in red, as bright as its score."""
+    images = views.picture(paint(torch.arange(len(views)))).clone()
+    detections = detector.predict(images)
+    for image, box, found in zip(images, views.boxes(), detections, strict=True):
+        _outline(image, box, (0.0, 1.0, 0.0))
+        if len(found["scores"]):
+            _outline(image, found["boxes"][0], (float(found["scores"][0]), 0.0, 0.0))
+    return contact_sheet(decode_srgb(images).permute(0, 2, 3, 1), columns=8)
+
+
+def _outline(image: torch.Tensor, box: torch.Tensor, colour: tuple[float, float, float]) -> None:
+    h, w = image.shape[1:]
+    x0, x1 = (int(v) for v in box[[0, 2]].round().clamp(0, w - 1))
+    y0, y1 = (int(v) for v in box[[1, 3]].round().clamp(0, h - 1))
+    value = image.new_tensor(colour)[:, None]
+    for row in (y0, y1):
+        image[:, row, x0 : x1 + 1] = value
+    for column in (x0, x1):
+        image[:, y0 : y1 + 1, column] = value

@@ -1,0 +1,166 @@
+"""What a robustness evaluation reports: AP before and after hardening, cells, transfer, and the gap to full renders."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from simengine.dtn.camouflage import naive_texture, random_texture
+from simengine.dtn.evaluation import DetectionTable, average_precision, cells, detect, precision_gap
+from simengine.dtn.metrics import object_psnr
+from simengine.dtn.views import CONDITIONS, ViewSampler
+from simengine.render.tone import decode_srgb
+from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.sheets import comparison
+from simengine.worlds.detectors.detector import Paint, PictureSet, detection_sheet, natural_paint, unseen_set, wear
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+    from simengine.worlds.detectors.camouflage import CamouflageTraining
+
+PARTS = {"distance": (4, 2), "pitch": (3, 2), "yaw": (4, 4)}  # intervals of a condition alone, and with the others
+DETECTORS = ("detector", "hardened", "other")
+
+
+def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory") -> dict[str, Any]:
+    """Evaluate all detectors in all paints on unseen views; writes `report.html`, pictures and textures.
+
+    Returns:
+        By detector/paint: AP@.5, AP@.75 and the share of objects missed; the gap to full renders.
+    """
+    scene, spec = training.scene, training.spec
+    unseen = unseen_set(scene, spec.detector.empty)
+    put_on, predict = training.map(unseen.views), training.predictor(unseen.views)
+    size = (spec.rows, spec.columns)
+    block = max(b for b in (1, 2, 4) if size[0] % b == 0 and size[1] % b == 0)
+    textures = {
+        "random": random_texture(size, 101, block=block),
+        "naive": naive_texture(size, 7),
+        "optimised": training.found("texture"),
+    }
+    if spec.hardening:
+        textures["optimised anew"] = training.found("anew")
+    paints: dict[str, Paint] = {"natural": natural_paint}
+    paints |= {name: wear(put_on, texture) for name, texture in textures.items()}
+
+    summary: dict[str, Any] = {"views": len(unseen.views), "views_without": len(unseen.boxes) - len(unseen.views)}
+    rows, tables = [], {}
+    detectors: dict[str, Any] = {name: training.modules[name] for name in DETECTORS if name in training.modules}
+    for name, detector in detectors.items():
+        for worn, paint in paints.items():
+            torch.manual_seed(scene.seed + 1)
+            table = detect(detector, unseen.pictures(paint, predict), unseen.boxes)
+            tables[name, worn] = table
+            figures = [average_precision(table), average_precision(table, 0.75)]
+            missed = float(table.missed().float().mean())
+            rows.append((name, worn, str(figures[0]), str(figures[1]), f"{missed:.3f}"))
+            summary[f"{name}/{worn}"] = {
+                "AP50": figures[0].value,
+                "AP50_low": figures[0].low,
+                "AP50_high": figures[0].high,
+                "AP75": figures[1].value,
+                "missed": missed,
+            }
+    sections: dict[str, list[Block]] = {
+        "Average precision": [
+            f"{summary['views']} unseen views and {summary['views_without']} without the object; brackets: 95 % "
+            "bootstrap interval; missed: objects without a detection above 0.5",
+            Table(("detector", "paint", "AP@.5", "AP@.75", "missed"), rows),
+        ]
+    }
+    shown = [("detector", "natural"), ("detector", "optimised")]
+    if spec.hardening:
+        shown += [("hardened", "natural"), ("hardened", "optimised anew")]
+    header = ("cell", "objects", *(f"{name}, {worn}" for name, worn in shown))
+    chosen = [tables[key] for key in shown]
+    alone, together = (cell_edges(scene.views, place) for place in (0, 1))
+    single = [row for name, edges in alone.items() for row in cell_rows(chosen, unseen.conditions, {name: edges})]
+    sections["AP@.5 by cells of one condition"] = [Table(header, single)]
+    sections["AP@.5 by cells of all conditions"] = [Table(header, cell_rows(chosen, unseen.conditions, together))]
+
+    more = spec.rendered > scene.test_views
+    compared = unseen_set(scene, spec.detector.empty, spec.rendered) if more else unseen
+    gap, beside, sheet = gap_to_renders(training, compared, textures["optimised"])
+    summary |= beside
+    caption = f"AP@.5 in full renders less AP@.5 in the pipeline: {gap}; {beside['rendered']} views with the object"
+    sections["Predicted beside rendered in full"] = [caption, Picture(sheet)]
+    few = unseen.views[: min(16, len(unseen.views))]
+    for name, detector in detectors.items():
+        picture = detection_sheet(detector, few, paints["optimised"])
+        sections[f"Detections: {name}, optimised"] = [Picture(picture, "green: truth; red: best detection, by score")]
+        out.write(f"detections_{name}.png", picture)
+    for name, texture in textures.items():
+        out.write(f"texture_{name.replace(' ', '_')}.png", texture.repeat_interleave(8, 0).repeat_interleave(8, 1))
+    out.write("textures.npz", textures)
+    out.write("rendered.png", sheet)
+    write_report(out.path / "report.html", "Robustness of a detector", sections)
+    return summary
+
+
+def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]:
+    """Bounds of equal cells over the ranges of a sampler, and of haze none or some; `place` as in `PARTS`."""
+    edges = {}
+    for name, parts in PARTS.items():
+        low, high = getattr(sampler, name)
+        step = (high - low) / parts[place]
+        edges[name] = (*(low + k * step for k in range(parts[place])), high + 1e-6)
+    return {**edges, "haze": (0.0, 1e-9, 100.0)}
+
+
+def cell_rows(
+    tables: list[DetectionTable], conditions: torch.Tensor, edges: Mapping[str, Sequence[float]]
+) -> list[tuple[str, ...]]:
+    """Rows of a table: cell, objects, AP@.5 of each table.
+
+    Args:
+        tables: Of the same pictures.
+        conditions: Shape (n, 8), by the names of `CONDITIONS`.
+        edges: Bounds of the cells of each condition.
+    """
+    where = {name: (conditions[:, CONDITIONS.index(name)], bounds) for name, bounds in edges.items()}
+    columns = [cells(table, where) for table in tables]
+    return [(row[0][0], str(row[0][1]), *(str(c[2]) for c in row)) for row in zip(*columns, strict=True)]
+
+
+def rendered_in_full(training: "CamouflageTraining", unseen: PictureSet, texture: torch.Tensor) -> torch.Tensor:
+    """Encoded pictures of the first `spec.rendered` views, each traced with the texture on the object."""
+    scene, spec, views = training.scene, training.spec, unseen.views
+    surface, images = scene.surface(), []
+    for k in views.index[: spec.rendered].tolist():
+        view = scene.test_sampler.render(
+            surface,
+            k,
+            views.size,
+            sky_rays=scene.sky_rays,
+            paint=texture,
+            repetitions_per_metre=0.0 if spec.mapping == "uv" else spec.repetitions,
+        )
+        images.append(views.tone.encode(view.radiance.permute(2, 0, 1)))
+    return torch.stack(images)
+
+
+def gap_to_renders(
+    training: "CamouflageTraining", unseen: PictureSet, texture: torch.Tensor
+) -> tuple[Any, dict[str, Any], Any]:
+    """The gap in AP between the pipeline and full renders, figures of it, and a sheet of both and their difference."""
+    rendered = rendered_in_full(training, unseen, texture)
+    number, views, detector = len(rendered), unseen.views, training.modules["detector"]
+    predict, paint = training.predictor(views), wear(training.map(views), texture)
+    index = torch.arange(number)
+    boxes = torch.cat([unseen.boxes[:number], unseen.boxes[len(views) :]])
+    predicted = torch.cat([predict(some, paint(some)) for some in index.split(32)])
+    without = list(unseen.empty_pictures())
+    detected: Any = detector
+    tables = [detect(detected, [*images.split(32), *without], boxes) for images in (predicted, rendered)]
+    gap = precision_gap(tables[0], tables[1])
+    mask = (views.object[:number] >= 0.5).to(rendered.dtype)
+    figures = {
+        "rendered": number,
+        "AP50_pipeline": float(tables[0].average_precision()),
+        "AP50_rendered": float(tables[1].average_precision()),
+        "object_psnr_rendered": float(object_psnr(predicted, rendered, mask)),
+        "gap": {"value": gap.value, "low": gap.low, "high": gap.high},
+    }
+    error = (5 * (predicted[:8] - rendered[:8]).abs()).clamp(0, 1)
+    strips = {"predicted": predicted[:8], "rendered in full": rendered[:8], "5 x error": error}
+    return gap, figures, comparison({name: decode_srgb(strip).permute(0, 2, 3, 1) for name, strip in strips.items()})

@@ -1,0 +1,297 @@
+"""Scenes of an object seen through many cameras, lights and weathers, and what is trained on its views."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from simengine.dtn.views import ViewSampler
+from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.strict import Count, NonNegative, Positive, Range
+
+if TYPE_CHECKING:
+    from simengine.fit.training import AbstractTraining
+    from simengine.io.run_directory import RunDirectory
+    from simengine.ops.light.raycast import RaySurface
+
+Albedo = Annotated[float, Range(ge=0, le=1)]
+SHARD = 32  # views in a file of a run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CarSpec:
+    """The car that ships with simengine."""
+
+    type: Literal["car"] = "car"
+
+    def surface(self) -> "RaySurface":
+        """The car."""
+        from simengine.dtn.car import car
+
+        return car()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshSpec:
+    """A mesh file with materials; it is scaled, turned and put onto the ground z = 0.
+
+    Attributes:
+        type: Tells the objects apart.
+        file: OBJ or glTF.
+        paint: Name of the material that is painted.
+        length: Largest horizontal extent after scaling [m].
+        up: Axis of the file that points up.
+    """
+
+    type: Literal["mesh"] = "mesh"
+    file: Path
+    paint: str
+    length: Positive = 4.4
+    up: Literal["y", "z"] = "y"
+
+    def surface(self) -> "RaySurface":
+        """The mesh, read from its file."""
+        from simengine.worlds.detectors.painted_mesh import read_painted_mesh
+
+        return read_painted_mesh(self.file, paint=self.paint, length=self.length, up=self.up)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """Train a network that predicts any texture from one grey reference.
+
+    Attributes:
+        type: Tells the tasks apart.
+        head: How its maps act on a texture; see `simengine.dtn.network`.
+        extractor: What makes the maps.
+        geometry: Whether it sees the renderer's geometry buffers.
+        width: Channels at full size.
+        depth: How often the picture is halved.
+        skips: Whether the extractor hands its finer features across, encoder to decoder.
+        normalise: Whether the extractor normalises groups of channels.
+        iterations: Steps of Adam.
+        batch: Views a step.
+        learning_rate: Of Adam; falls to 0 by a half cosine.
+        loss: `"mse"` over the object, or `"bce"` over the picture as published.
+        structure: Weight of 1 - SSIM over the object in flat paints, in the second half of the steps.
+        paints: To train with: `"flat"` colours as published, `"noise"`, a colour for each pixel, or `"mosaic"`, on half
+            of the views the mean of several.
+        crop: Side of the part of the pictures about the object that is trained on [pixels]; 0 for whole pictures.
+    """
+
+    type: Literal["network"] = "network"
+    head: Literal["dtn4", "ntr2", "efe", "linear"] = "linear"
+    extractor: Literal["conv", "residual", "dense", "unet"] = "unet"
+    geometry: bool = True
+    width: Annotated[int, Range(ge=4)] = 8
+    depth: Annotated[int, Range(ge=1, le=6)] = 4
+    skips: bool = True
+    normalise: bool = False
+    iterations: Count = 1800
+    batch: Count = 4
+    learning_rate: Positive = 4e-3
+    loss: Literal["mse", "bce"] = "mse"
+    structure: NonNegative = 0.0
+    paints: Literal["flat", "noise", "mosaic"] = "noise"
+    crop: Annotated[int, Range(ge=0)] = 64
+
+    def __post_init__(self) -> None:
+        if self.width % 4 or (self.width > 32 and self.width % 8):
+            raise ValueError(f"width: expected a multiple of 4, of 8 above 32, got {self.width}")
+        unit = 2**self.depth
+        if self.crop % unit:
+            raise ValueError(f"crop: expected a multiple of {unit}, for a depth of {self.depth}, got {self.crop}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectorSpec:
+    """Train a small detector.
+
+    Attributes:
+        type: Tells the tasks apart.
+        architecture: Anchor-free (`"centre"`) or anchor-based (`"anchor"`).
+        width: Channels at stride 4.
+        paints: `"natural"`: seven usual car paints; `"all"`: any colour and random patterns as well.
+        empty: Views without the object, as a share of those with it, to train and to test with.
+        iterations: Steps of Adam.
+        batch: Pictures a step.
+        learning_rate: Of Adam; falls to 0 by a half cosine.
+    """
+
+    type: Literal["detector"] = "detector"
+    architecture: Literal["centre", "anchor"] = "centre"
+    width: Annotated[int, Range(ge=16)] = 32
+    paints: Literal["natural", "all"] = "natural"
+    empty: NonNegative = 0.5
+    iterations: Count = 900
+    batch: Count = 16
+    learning_rate: Positive = 2e-3
+
+    def __post_init__(self) -> None:
+        if self.width % 16:
+            raise ValueError(f"width: expected a multiple of 16, got {self.width}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CamouflageSpec:
+    """Evaluate and harden a detector: train it, find the texture it sees worst, retrain against that, attack it anew.
+
+    Attributes:
+        type: Tells the tasks apart.
+        detector: The detector attacked.
+        rows: Of the texture.
+        columns: Of the texture.
+        mapping: How the texture is put on. `"planar"`, the published baseline, is a projection along y in the pipeline,
+            where a full render puts the same pattern on triplanar.
+        repetitions: Of the pattern [1/m]; without effect for `"uv"`.
+        albedo: Lowest and highest albedo of the texture.
+        pipeline: What predicts the pictures an attack sees: the `"affine"` law, or a `"network"` trained before.
+        network: The network of the pipeline.
+        restarts: Attacks from different starts; the strongest on the attacked views is reported.
+        iterations: Steps of Adam on the texture.
+        batch: Views a step.
+        learning_rate: Of Adam.
+        evasion: Whose scores are pushed down; see `simengine.dtn.camouflage.evasion_loss`.
+        smoothness: Weight of the total variation.
+        palette: Weight of the distance to the natural paints.
+        overlap: Overlap (IoU) of the boxes whose score counts.
+        hardening: Steps of Adam of the retraining; 0 for none.
+        rounds: Of the retraining; before each but the first the detector is attacked as it then is.
+        sparring: Steps of these attacks.
+        adversaries: Textures that are trained against the detector during the retraining.
+        adversary: Their step before the logistic function; 0 for none.
+        attack_views: Views that the texture is optimised over.
+        transfer: Whether the other architecture is trained too and shown the found texture.
+        rendered: Unseen views rendered in full with the found texture; may be more than the scene's `test_views`.
+    """
+
+    type: Literal["camouflage"] = "camouflage"
+    detector: DetectorSpec = DetectorSpec()
+    rows: Annotated[int, Range(ge=2)] = 64
+    columns: Annotated[int, Range(ge=2)] = 64
+    mapping: Literal["uv", "triplanar", "planar"] = "uv"
+    repetitions: Positive = 0.5
+    albedo: tuple[Albedo, Albedo] = (0.02, 0.85)
+    pipeline: Literal["affine", "network"] = "affine"
+    network: NetworkSpec = NetworkSpec(iterations=600)
+    restarts: Count = 1
+    iterations: Count = 300
+    batch: Count = 8
+    learning_rate: Positive = 0.15
+    evasion: Literal["best", "all", "soft"] = "all"
+    smoothness: NonNegative = 0.02
+    palette: NonNegative = 0.0
+    overlap: Annotated[float, Range(ge=0, lt=1)] = 0.5
+    hardening: Annotated[int, Range(ge=0)] = 600
+    rounds: Count = 1
+    sparring: Count = 100
+    adversaries: Count = 4
+    adversary: NonNegative = 0.1
+    attack_views: Count = 200
+    transfer: bool = False
+    rendered: Count = 200
+
+    def __post_init__(self) -> None:
+        if 0 < self.hardening < self.rounds:
+            raise ValueError(f"rounds: expected at most hardening = {self.hardening}, got {self.rounds}")
+        if self.albedo[0] >= self.albedo[1]:
+            raise ValueError(f"albedo: expected a lower and an upper bound in order, got {self.albedo}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DTNScene(AbstractScene):
+    """An object, the views of it, and what is trained on them.
+
+    Attributes:
+        object: The painted object.
+        views: Distribution of cameras, lights and weathers; test views are drawn with the next seed.
+        size: Sides of the pictures [pixels], a multiple of 16.
+        train_views: Number of views to train on.
+        test_views: Number of unseen views.
+        sky_rays: Rays to the sky of each of the 2 x 2 samples of a pixel.
+        task: What is trained.
+    """
+
+    kind: ClassVar[str] = "dtn"
+    object: CarSpec | MeshSpec = CarSpec()
+    views: ViewSampler = dataclasses.field(default_factory=ViewSampler)
+    size: Annotated[int, Range(ge=32, le=1024)] = 96
+    train_views: Count = 120
+    test_views: Count = 40
+    sky_rays: Count = 4
+    task: NetworkSpec | DetectorSpec | CamouflageSpec = NetworkSpec()
+
+    def __post_init__(self) -> None:
+        if self.size % 16:
+            raise ValueError(f"size: expected a multiple of 16, got {self.size}")
+
+    @property
+    def test_sampler(self) -> ViewSampler:
+        """Distribution of the unseen views."""
+        return dataclasses.replace(self.views, seed=self.views.seed + 1)
+
+    def surface(self) -> "RaySurface":
+        """The object."""
+        return self.object.surface()
+
+    def build(self, *, device: str | None = None) -> Any:
+        """The object, and the sampler of its views."""
+        if device not in (None, "cpu"):
+            raise SceneError(f"scenes of kind {self.kind!r} run on the CPU, got --device {device}")
+        return self.surface(), self.views
+
+    def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
+        """Render the training views into `views-00000.npz`, ...; files that are there already are kept.
+
+        Also writes `views.png`, the first views with three paints.
+        """
+        import torch
+
+        from simengine.dtn.views import render_views
+        from simengine.view.sheets import contact_sheet
+
+        surface, sampler = self.build(device=device)
+        made = 0
+        for start in range(0, self.train_views, SHARD):
+            name = f"views-{start:05d}.npz"
+            if (out.path / name).is_file():
+                continue
+            indices = range(start, min(start + SHARD, self.train_views))
+            views = render_views(surface, sampler, indices, (self.size, self.size), sky_rays=self.sky_rays)
+            out.write(name, views.tensors())
+            made += len(indices)
+            out.log("views", first=start, number=len(indices))
+        first = render_views(surface, sampler, range(min(8, self.train_views)), (self.size, self.size))
+        paints = torch.tensor([[0.45, 0.46, 0.47], [0.40, 0.03, 0.03], [0.03, 0.06, 0.25]])
+        rows = torch.cat([first.picture(paint.view(1, 3, 1, 1)) for paint in paints])
+        from simengine.render.tone import decode_srgb
+
+        out.write("views.png", contact_sheet(decode_srgb(rows).permute(0, 2, 3, 1), columns=len(first)))
+        return {"views": self.train_views, "rendered": made, "size": self.size, "triangles": len(surface.faces)}
+
+    def check(self, *, device: str | None = None) -> dict[str, Any]:
+        """Triangles, share of the paint, and whether the first views show the object."""
+        from simengine.dtn.views import render_views
+
+        surface, sampler = self.build(device=device)
+        views = render_views(surface, sampler, range(4), (self.size, self.size), sky_rays=1)
+        return {
+            "triangles": len(surface.faces),
+            "painted_triangles": int(surface.painted[surface.material].sum()),
+            "object_share_of_picture": float(views.object.mean()),
+            "paint_share_of_object": float(views.paint.sum() / views.object.sum().clamp(min=1e-9)),
+        }
+
+    def training(self, *, device: str | None = None) -> "AbstractTraining":
+        """Train what the task names."""
+        self.build(device=device)
+        if isinstance(self.task, NetworkSpec):
+            from simengine.worlds.detectors.network import NetworkTraining
+
+            return NetworkTraining(self, self.task)
+        if isinstance(self.task, DetectorSpec):
+            from simengine.worlds.detectors.detector import DetectorScene
+
+            return DetectorScene(self, self.task)
+        from simengine.worlds.detectors.camouflage import CamouflageTraining
+
+        return CamouflageTraining(self, self.task)

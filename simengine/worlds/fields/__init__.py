@@ -1,0 +1,1 @@
+"""Fields that satisfy a partial differential equation."""

@@ -1,0 +1,170 @@
+"""What scenes of hard constraints say of experts, networks and fits."""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from simengine.constraint.basis import Backbone, BranchTrunk, OperatorBasis
+from simengine.constraint.family import AbstractFamily
+from simengine.constraint.layer import HardConstraint
+from simengine.scene.base import SceneError
+from simengine.scene.strict import Count, NonNegative, Positive, Range
+from simengine.worlds.fields.problems import Members, Problem
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experts:
+    """Decomposition.
+
+    Attributes:
+        counts: Blocks along each axis of the grid, time first.
+        cuts: `uniform`, or `learned`: by a router that gives each block the same share of the residual.
+        coupled: Solve them together; false as published, each on its own.
+        rows_per_block: Equations sampled in each.
+        ridge: Weight of the weights of the basis functions.
+        tolerance: Of the iteration.
+        iterations: At most so many.
+    """
+
+    counts: tuple[Count, ...] = (1, 4)
+    cuts: Literal["uniform", "learned"] = "uniform"
+    coupled: bool = True
+    rows_per_block: Count = 20_000
+    ridge: NonNegative = 1e-8
+    tolerance: Positive = 1e-8
+    iterations: Count = 50
+
+    def layer(
+        self, problem: Problem, *, seed: int, cuts: list[list[int]] | None = None, adjoint: Any = None
+    ) -> HardConstraint:
+        """The layer, with uniform cuts or with these.
+
+        Raises:
+            SceneError: The number of axes does not fit.
+        """
+        from simengine.solve.least_squares import LevenbergMarquardt
+
+        family = problem.family()
+        if len(self.counts) != len(family.shape):
+            raise SceneError(
+                f"experts.counts: expected one number per axis of the grid {tuple(family.shape)}, got {self.counts}"
+            )
+        return HardConstraint(
+            family,
+            counts=None if cuts else self.counts,
+            cuts=cuts,
+            coupled=self.coupled,
+            rows_per_block=self.rows_per_block,
+            periodic=problem.periodic,
+            ridge=self.ridge,
+            solver=LevenbergMarquardt(tolerance=self.tolerance, max_iterations=self.iterations),
+            adjoint=adjoint,
+            seed=seed,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BranchTrunkSpec:
+    """A network of the coordinates, and one of the member unless `branch` is false; see `BranchTrunk`."""
+
+    type: Literal["branch_trunk"] = "branch_trunk"
+    branch: bool = True
+    modes: Count = 48
+    width: Count = 64
+    depth: Count = 3
+
+    def build(self, family: AbstractFamily, members: Members, size: int) -> Backbone:
+        """The backbone for basis functions of this number."""
+        inputs = family.inputs(members).shape[1] if self.branch else 0
+        shape = {"modes": self.modes, "width": self.width, "depth": self.depth}
+        return Backbone(BranchTrunk(inputs=inputs, coordinates=family.coordinates().shape[-1], size=size, **shape))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OperatorSpec:
+    """A Fourier neural operator over the grid; see `FNO`."""
+
+    type: Literal["fno"] = "fno"
+    modes: tuple[Count, ...] = (4, 6, 6)
+    width: Count = 16
+    depth: Count = 4
+
+    def build(self, family: AbstractFamily, members: Members, size: int) -> Backbone:
+        """The backbone for basis functions of this number."""
+        if len(self.modes) != len(family.shape):
+            raise SceneError(f"fit.backbone.modes: expected {len(family.shape)} numbers, time first, got {self.modes}")
+        shape = {"width": self.width, "depth": self.depth}
+        channels, hints = family.coordinates().shape[-1], family.hints(members).shape[-1]
+        return Backbone(OperatorBasis(coordinates=channels, size=size, modes=self.modes, hints=hints, **shape))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkFit:
+    """Train a network of basis functions without solution data.
+
+    Attributes:
+        backbone: The network.
+        constraint: `hard`, by the layer, or `soft`: the network is the solution, its residual the loss.
+        on: The equation on the grid of the training, where not that of the scene; the test is on the scene's. A shorter
+            duration leaves the rest of the time to a test beyond it.
+        experts: While it is trained; those of the scene if absent.
+        tested_with: Experts of the test, where not those of the training.
+        through: Whether the loss is what the layer minimises (`minimum`), or that of the stitched field through the
+            `solver`, as published.
+        members: Members of the family per step.
+        fresh: Draw them anew each step; otherwise the same throughout.
+        optimiser: lbfgs needs members that stay.
+        windows: Windows in time of equal length. The network is trained on one; the test takes one after another, each
+            from the field with which the one before it ended, and fresh members are followed through as many.
+        iterations: Steps; of lbfgs up to 20 evaluations each.
+        learning_rate: Of Adam.
+        reroute: Steps between two moves of learned cuts.
+    """
+
+    type: Literal["network"] = "network"
+    backbone: BranchTrunkSpec | OperatorSpec = dataclasses.field(default_factory=BranchTrunkSpec)
+    constraint: Literal["hard", "soft"] = "hard"
+    on: Problem | None = None
+    experts: Experts | None = None
+    tested_with: Experts | None = None
+    through: Literal["minimum", "solver"] = "minimum"
+    members: Count = 3
+    fresh: bool = True
+    windows: Count = 1
+    optimiser: Literal["adam", "lbfgs"] = "adam"
+    iterations: Count = 500
+    learning_rate: Positive = 2e-3
+    reroute: Count = 50
+
+    def __post_init__(self) -> None:
+        if self.optimiser == "lbfgs" and self.fresh:
+            raise ValueError("optimiser: lbfgs needs members that stay; set fresh = false")
+        if self.windows > 1 and self.on is not None:
+            raise ValueError("windows: cut the problem of the scene; leave out `on`")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConstantsFit:
+    """Find D and k of diffusion-sorption from sparse noisy observations made by the method of lines.
+
+    Attributes:
+        u0: Initial value.
+        diffusivity: The true D, which made the observations.
+        sorption: The true k.
+        guess_diffusivity: Where the search for D starts.
+        guess_sorption: Where the search for k starts.
+        factor: The basis holds solutions for D and k within this factor of the guesses.
+        observations: Number of random places and times observed.
+        noise: Standard deviation of their noise.
+        iterations: At most so many steps.
+    """
+
+    type: Literal["constants"] = "constants"
+    u0: Annotated[float, Range(gt=0, lt=1)] = 0.1
+    diffusivity: Positive = 5e-4
+    sorption: Positive = 3.5e-4
+    guess_diffusivity: Positive = 6e-4
+    guess_sorption: Positive = 3e-4
+    factor: Annotated[float, Range(gt=1)] = 2.0
+    observations: Annotated[int, Range(ge=3)] = 40
+    noise: Positive = 0.01
+    iterations: Count = 20

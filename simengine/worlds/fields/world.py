@@ -1,0 +1,306 @@
+"""Scenes of hard constraints: an equation, its experts, and what is trained or found through them."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from simengine.constraint.basis import Backbone, principal_basis
+from simengine.constraint.blocks import uniform_cuts
+from simengine.constraint.diffusion_sorption import DiffusionSorption
+from simengine.constraint.family import AbstractFamily
+from simengine.constraint.layer import Constrained, HardConstraint
+from simengine.constraint.router import Router, squared_residuals
+from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.training import AbstractTraining
+from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.strict import Count
+from simengine.worlds.fields.problems import Members, Problem, SorptionProblem
+from simengine.worlds.fields.report import film, picture, relative_error
+from simengine.worlds.fields.specs import ConstantsFit, Experts, NetworkFit
+from simengine.worlds.fields.training import NetworkTraining, SorptionInverse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simengine.io.run_directory import RunDirectory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConstraintScene(AbstractScene):
+    """An equation solved by the hard-constraint layer.
+
+    Attributes:
+        problem: The equation and its grid.
+        experts: Decomposition.
+        basis_size: Basis functions n.
+        snapshots: Solutions whose principal components are the basis of `run`.
+        rounds: Solves of `run` with learned cuts, after one with uniform ones; kept where they lower the residual.
+        fit: What is trained or found.
+    """
+
+    kind: ClassVar[str] = "constraint"
+    problem: Problem = dataclasses.field(default_factory=SorptionProblem)
+    experts: Experts = dataclasses.field(default_factory=Experts)
+    basis_size: Count = 16
+    snapshots: Count = 32
+    rounds: Count = 2
+    fit: NetworkFit | ConstantsFit | None = None
+
+    def build(self, *, device: str | None = None) -> HardConstraint:
+        """The layer, with uniform cuts; it computes on the CPU."""
+        return self.experts.layer(self.problem, seed=self.seed)
+
+    def check(self, *, device: str | None = None) -> dict[str, Any]:
+        """Size of the problem."""
+        layer = self.build()
+        rows = layer.blocks.rows.index.shape
+        return {
+            "experts": rows[0],
+            "rows": rows[0] * rows[1],
+            "unknowns": rows[0] * self.basis_size,
+            "table_MiB": layer.blocks.entries.numel() * self.basis_size * 8 / 2**20,
+        }
+
+    def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
+        """Solve with a basis of principal components, and compare with the classical solver."""
+        if self.snapshots < self.basis_size:
+            raise SceneError(
+                f"snapshots: {self.snapshots} solutions do not give basis_size = {self.basis_size} functions"
+            )
+        family, members = self.problem.family(), self.problem.solved_for(self.seed)
+        basis = principal_basis(family.reference(self.problem.snapshots(self.snapshots, self.seed)), self.basis_size)
+        basis = basis.expand(len(next(iter(members.values()))), *[-1] * (basis.ndim - 1))
+        layer = self.build()
+        with torch.no_grad():
+            found = layer(basis, members)
+        cuts: list[list[int]] | None = None
+        if self.experts.cuts == "learned":
+            layer, found, cuts = self._moved(layer, found, basis, members)
+        jumps = layer.interface_jumps(basis, found.weights)
+        summary = self._compare(out, found.field, members, jumps)
+        return {**summary, **_outcome(found), **({"cuts": cuts} if cuts else {})}
+
+    def _moved(
+        self, layer: HardConstraint, found: Constrained, basis: torch.Tensor, members: Members
+    ) -> tuple[HardConstraint, Constrained, list[list[int]]]:
+        """Solves with learned cuts, kept where they leave a smaller residual; else half as far from those before."""
+        family, router = self.problem.family(), Router(self.experts.counts, seed=self.seed)
+        cuts = [uniform_cuts(size, count) for size, count in zip(family.shape, self.experts.counts, strict=True)]
+        squares, share = _squares(family, found.field, members), 1.0
+        for _ in range(self.rounds):
+            router.update(squares)
+            aims = router.cuts(family.shape)
+            tried = [
+                [round(a + share * (b - a)) for a, b in zip(*axis, strict=True)]
+                for axis in zip(cuts, aims, strict=True)
+            ]
+            other = self.experts.layer(self.problem, seed=self.seed, cuts=tried)
+            with torch.no_grad():
+                again = other(basis, members)
+            fresh = _squares(family, again.field, members)
+            if float(fresh.sum()) < float(squares.sum()):
+                layer, found, cuts, squares = other, again, tried, fresh
+            else:
+                share /= 2
+        return layer, found, cuts
+
+    def render(self, run: "Path", file: "Path", *, fps: float) -> "Path":
+        """A film of what a run or a fit found beside the classical solver."""
+        if not (run / "solution.npz").is_file():
+            raise SceneError(f"{run}: holds no solution.npz to picture")
+        return film(run, file, fps=fps)
+
+    def _compare(
+        self, out: "RunDirectory", field: torch.Tensor, members: Members, jumps: torch.Tensor
+    ) -> dict[str, Any]:
+        """Figures and errors against the classical solver, on the grid of the scene."""
+        family = self.problem.family()
+        truth = family.reference(members)
+        times = getattr(family, "times", np.linspace(0.0, self.problem.duration, family.shape[0]))
+        squares = _squares(family, field, members)
+        picture(out, family, np.asarray(times), field, truth, squares, jumps)
+        still = truth[:, :1].expand_as(truth)
+        summary = {
+            "relative_error": relative_error(field, truth).tolist(),
+            "no_change_error": relative_error(still, truth).tolist(),
+            "largest_interface_jump": float(jumps.abs().max()) if jumps.numel() else 0.0,
+        }
+        trained = self.fit.on.duration if isinstance(self.fit, NetworkFit) and self.fit.on else self.problem.duration
+        if trained < self.problem.duration:
+            beyond = torch.tensor(np.asarray(times) > trained)
+            summary["relative_error_beyond_training"] = relative_error(field[:, beyond], truth[:, beyond]).tolist()
+        return summary
+
+    def training(self, *, device: str | None = None) -> AbstractTraining:
+        """Training of the network, or the search for the constants."""
+        if isinstance(self.fit, NetworkFit):
+            return self._network(self.fit)
+        if isinstance(self.fit, ConstantsFit):
+            return self._constants(self.fit)
+        return super().training(device=device)
+
+    def _network(self, fit: NetworkFit) -> AbstractTraining:
+        from simengine.solve.adjoint import ImplicitAdjoint
+
+        on, hard = fit.on or self._window(fit.windows), fit.constraint == "hard"
+        experts = fit.experts or self.experts
+        if type(on) is not type(self.problem):
+            raise SceneError(f"fit.on.type: expected that of the scene, {self.problem.type!r}, got {on.type!r}")
+        if tuple(on.family().shape[1:]) != tuple(self.problem.family().shape[1:]) and "u0" not in vars(self.problem):
+            raise SceneError("fit.on: an initial field asks for the same grid in space")
+        family = on.family()
+        torch.manual_seed(self.seed)
+        backbone = fit.backbone.build(family, on.solved_for(self.seed), self.basis_size if hard else 1)
+
+        def layer(problem: Problem, cuts: list[list[int]] | None = None) -> HardConstraint:
+            # the first steps pass through bases that satisfy nothing, so a solve may fail there
+            return experts.layer(problem, seed=self.seed, cuts=cuts, adjoint=ImplicitAdjoint(strict=False))
+
+        if (fit.tested_with is not None or fit.windows > 1) and experts.cuts == "learned":
+            raise SceneError("fit.tested_with, fit.windows: learned cuts are those of the training")
+
+        def draw() -> Members:
+            if fit.fresh:
+                return family.draw(fit.members, torch.default_generator)
+            return on.trained_on(fit.members, self.seed)
+
+        router = Router(experts.counts, seed=self.seed) if hard and experts.cuts == "learned" else None
+
+        def finish(out: "RunDirectory") -> dict[str, Any]:
+            tested = fit.tested_with or experts
+            if fit.windows > 1:
+                return self._test_windows(out, fit, tested, backbone)
+            return self._test(out, fit, tested, backbone, None if router is None else router.cuts)
+
+        return NetworkTraining(
+            backbone,
+            family,
+            layer(on) if hard else None,
+            draw=draw,
+            fresh=fit.fresh,
+            windows=fit.windows,
+            num_iterations=fit.iterations,
+            optimiser=fit.optimiser,
+            learning_rate=fit.learning_rate,
+            through=fit.through,
+            router=router,
+            reroute=fit.reroute,
+            relayer=lambda cuts: layer(on, cuts),
+            finish=finish,
+        )
+
+    def _window(self, count: int) -> Problem:
+        """The problem on the first of so many equal windows in time."""
+        problem = self.problem
+        if count == 1:
+            return problem
+        if isinstance(problem, SorptionProblem) or (problem.nt - 1) % count:
+            raise SceneError(
+                f"fit.windows: need an initial field, and intervals that {count} divides; got {problem.type} with "
+                f"nt = {problem.nt}"
+            )
+        return dataclasses.replace(problem, nt=(problem.nt - 1) // count + 1, duration=problem.duration / count)
+
+    def _test_windows(
+        self, out: "RunDirectory", fit: NetworkFit, experts: Experts, backbone: Backbone
+    ) -> dict[str, Any]:
+        """Take one window after another, each from the field with which the one before it ended."""
+        window, tested = self._window(fit.windows), self.problem.solved_for(self.seed)
+        family, members = window.family(), tested
+        layer = experts.layer(window, seed=self.seed) if fit.constraint == "hard" else None
+        fields: list[torch.Tensor] = []
+        jumps = [torch.zeros(len(next(iter(tested.values()))), 0, 0)]
+        outcomes: list[dict[str, Any]] = [{}]
+        with torch.no_grad():
+            for _ in range(fit.windows):
+                basis, base = backbone(family, members)
+                if layer is None:
+                    field = base + basis[..., 0]
+                else:
+                    found = layer(basis, members, base)
+                    field = found.field
+                    jumps.append(layer.interface_jumps(basis, found.weights))
+                    outcomes.append(_outcome(found))
+                fields.append(field[:, bool(fields) :])
+                members = family.continued(field[:, -1])
+        worst = max(outcomes, key=lambda outcome: outcome.get("iterations", 0))
+        largest = max(jumps, key=lambda jump: float(jump.abs().max()) if jump.numel() else 0.0)
+        return {**self._compare(out, torch.cat(fields, dim=1), tested, largest), **worst}
+
+    def _test(
+        self,
+        out: "RunDirectory",
+        fit: NetworkFit,
+        experts: Experts,
+        backbone: Backbone,
+        cuts: Callable[[Sequence[int]], list[list[int]]] | None,
+    ) -> dict[str, Any]:
+        """Solve for the tested members on the grid of the training, over the whole time; compare on the scene's."""
+        members = self.problem.solved_for(self.seed)
+        target = self.problem.family()
+        with torch.no_grad():
+            basis, base = backbone(target, members)
+            if fit.constraint == "soft":
+                return self._compare(out, base + basis[..., 0], members, torch.zeros(len(base), 0, 0))
+            on = dataclasses.replace(fit.on or self.problem, duration=self.problem.duration)
+            layer = experts.layer(on, seed=self.seed, cuts=cuts(on.family().shape) if cuts else None)
+            solved_basis, solved_base = backbone(on.family(), members)
+            found = layer(solved_basis, members, solved_base)
+            jumps = layer.interface_jumps(solved_basis, found.weights)
+            if tuple(on.family().shape) == tuple(target.shape) and on == self.problem:
+                field = found.field
+            else:
+                if experts.counts[0] > 1:
+                    raise SceneError("fit.experts.counts: blocks in time need the training on the grid of the scene")
+                placed = cuts(target.shape) if cuts else None
+                onto = experts.layer(self.problem, seed=self.seed, cuts=placed)
+                field = onto.stitch(basis, found.weights, base)
+        return {**self._compare(out, field, members, jumps), **_outcome(found)}
+
+    def _constants(self, fit: ConstantsFit) -> AbstractTraining:
+        pde, generator = self.problem.family(), np.random.default_rng(self.seed)
+        if not isinstance(pde, DiffusionSorption):
+            raise SceneError(f"fit.type: constants are those of diffusion_sorption, not of {self.problem.type}")
+        exponents = generator.uniform(-1, 1, (self.snapshots, 2))
+        family = [
+            pde.solve(fit.u0, D=fit.guess_diffusivity * fit.factor**a, k=fit.guess_sorption * fit.factor**b)
+            for a, b in exponents
+        ]
+        basis = principal_basis(torch.tensor(np.stack(family)), self.basis_size)
+        fine = dataclasses.replace(pde, nx=4 * pde.nx)  # not the grid of the layer, nor in its basis
+        truth = fine.solve(fit.u0, D=fit.diffusivity, k=fit.sorption).reshape(pde.nt, pde.nx, 4).mean(axis=2)
+        later = np.arange(pde.nt * pde.nx)[pde.nx * (pde.nt // 20) :]
+        points = torch.tensor(np.sort(generator.choice(later, fit.observations, replace=False)))
+        noise = fit.noise * torch.tensor(generator.standard_normal(fit.observations))
+        observations = torch.tensor(truth).flatten()[points] + noise
+        sought = {
+            name: Parameter(initial=guess, lower=0.0)
+            for name, guess in (("D", fit.guess_diffusivity), ("k", fit.guess_sorption))
+        }
+        return SorptionInverse(
+            ParameterSet(sought),
+            self.build(),
+            basis,
+            u0=fit.u0,
+            points=points,
+            observations=observations,
+            sigma=fit.noise,
+            num_iterations=fit.iterations,
+        )
+
+
+def _squares(family: AbstractFamily, field: torch.Tensor, members: Members) -> torch.Tensor:
+    """Squared residuals of a field, per grid point."""
+    rows, table = family.rows(), family.table(field.unsqueeze(-1)).squeeze(-1)
+    residual = family.residual(table[:, rows.index], rows.data, members)
+    return squared_residuals(family.shape, rows.position, residual)
+
+
+def _outcome(found: Constrained) -> dict[str, Any]:
+    return {
+        "result": found.solution.result.name,
+        "iterations": int(found.solution.stats["num_iterations"].max()),
+    }

@@ -1,0 +1,1 @@
+"""Laws of materials learned from motions."""

@@ -1,0 +1,172 @@
+"""A law nobody wrote down from a video: the coefficients of an energy network, with the loss on pixels alone.
+
+The network's directions and offsets are random features and stay; the stress is linear in its moduli and last weights.
+Sought are the moduli and the few combinations of weights that change the stress of such a motion most, beyond what
+moduli do: few enough for Levenberg-Marquardt over whole motions, though the network is wide. Beside it, for comparison,
+the law that is learned from the positions of all particles (`simengine.worlds.laws.training`).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from simengine.fit.least_squares_training import LeastSquaresTraining
+from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.staged import StagedTraining
+from simengine.fit.training import AbstractTraining
+from simengine.materials import Identity, Material
+from simengine.materials.neural_energy import EnergyNetwork
+from simengine.materials.weights import save_material
+from simengine.mpm import MPMModel, MPMSolver, MPMState
+from simengine.solve import rollout
+from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.sheets import comparison, summary_rows
+from simengine.worlds.laws.training import BalanceTraining, with_material
+from simengine.worlds.motion.momentum_balance import record
+from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.objects.tasks import LawVideoSpec
+from simengine.worlds.objects.video import Values, VideoMisfit
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+
+MODULI = ("mu", "kappa")
+START = 0.5  # of both, in units of `modulus`
+WEIGHT = 5.0  # what weights come to; coordinates are in units of it
+EVERY = 20  # steps of the motion of the law at the start between those whose strains tell the combinations
+ROUNDS = 5  # of the law that is learned from positions
+POSITIONS_WIDTH = 48  # its hidden units
+
+
+class LawMisfit(VideoMisfit):
+    """A video of a body whose law is hidden, and how those of other laws differ from it."""
+
+    def __init__(self, spec: LawVideoSpec, *, seed: int) -> None:
+        self.law_spec, self.seed = spec, seed
+        super().__init__(spec.video(), seed=seed)
+        self.combinations = self._combinations()  # (width, spec.combinations)
+
+    def _network(self, coefficients: torch.Tensor) -> EnergyNetwork:
+        spec = self.law_spec.law
+        network = EnergyNetwork(
+            width=spec.width,
+            modulus=spec.modulus,
+            strain_scale=spec.strain_scale,
+            convexity=spec.convexity,
+            seed=self.seed,
+        ).double()
+        network.set_linear(coefficients.double())
+        return network.requires_grad_(False)
+
+    def law(self, values: Values) -> EnergyNetwork:
+        """The network with these coefficients, float64."""
+        moduli = torch.stack([values[name] for name in MODULI]).detach()
+        sought = torch.stack([value for name, value in values.items() if name not in MODULI]).detach()
+        return self._network(torch.cat((moduli, self.combinations @ sought)))
+
+    def _combinations(self) -> torch.Tensor:
+        """Weights that change the stress most where the strains are those of the law at the start.
+
+        Leading eigenvectors of the Gram matrix of the stress columns of the weights, without the part that the moduli
+        explain, shape (width, spec.combinations).
+        """
+        start = torch.zeros(2 + self.law_spec.law.width, dtype=torch.float64)
+        start[: len(MODULI)] = START
+        network = self._network(start)
+        model, state = self.spec.motion.build(device="cpu", double=True)
+        motion = record(with_material(model, Material(network, Identity())), state, self.spec.motion.grid.num_steps)
+        columns = network.stress_columns(motion.F[::EVERY].flatten(0, 1)).flatten(1) / self.law_spec.law.modulus
+        gram = columns @ columns.T / columns.shape[1]
+        among, across, weights = gram[:2, :2], gram[:2, 2:], gram[2:, 2:]
+        _, vectors = torch.linalg.eigh(weights - across.T @ torch.linalg.pinv(among, hermitian=True) @ across)
+        return WEIGHT * vectors.flip(1)[:, : self.law_spec.combinations]
+
+    def build(self, values: Values) -> tuple[MPMModel, MPMState]:
+        """Model and start of the motion with the law of these coefficients; with the true one where there are none."""
+        model, state = self.spec.motion.build(device="cpu", double=True)
+        return (with_material(model, Material(self.law(values), Identity())) if values else model), state
+
+    def residual(self, values: Values, *, frames: int | None = None) -> torch.Tensor:
+        """Differences of the pictures, and the weights, which stay small where the pictures say nothing, flat."""
+        weights = torch.stack([value for name, value in values.items() if name not in MODULI])
+        return torch.cat([super().residual(values, frames=frames), self.law_spec.ridge**0.5 * weights])
+
+    def parameters(self) -> ParameterSet:
+        """Moduli in units of `modulus`, positive, and the combinations of the weights of the hidden units."""
+        entries = {name: Parameter(initial=START, lower=0.0) for name in MODULI}
+        entries |= {f"w{k}": Parameter(initial=0.0) for k in range(self.law_spec.combinations)}
+        return ParameterSet(entries)
+
+    def training(self) -> AbstractTraining:
+        """The search, over growing parts of the video."""
+        spec, parameters = self.law_spec, self.parameters()
+        stages = [self._part(parameters, max(1, round(part * spec.frames))) for part in spec.stages]
+        return StagedTraining(stages, finish=lambda last, out: _finish(self, parameters, out))
+
+    def _part(self, parameters: ParameterSet, frames: int) -> AbstractTraining:
+        return LeastSquaresTraining(
+            parameters,
+            lambda values: self.residual(values, frames=frames),
+            num_iterations=self.law_spec.iterations,
+            tolerance=1e-3,
+        )
+
+    def from_positions(self) -> EnergyNetwork:
+        """The law learned from the positions of all particles at every step of the same motion."""
+        model, state = self.spec.motion.build(device="cpu")
+        motion = record(model, state, self.spec.motion.grid.num_steps)
+        network = EnergyNetwork(
+            width=POSITIONS_WIDTH,
+            modulus=self.law_spec.law.modulus,
+            strain_scale=self.law_spec.law.strain_scale,
+            convexity=self.law_spec.law.convexity,
+            seed=self.seed,
+        )
+        learner = with_material(model, Material(network, Identity()))
+        training = BalanceTraining(learner, [motion], positions_only=True, num_iterations=ROUNDS, frames=40)
+        for _ in range(ROUNDS):
+            training.step()
+        return network
+
+    def position_error(self, law: EnergyNetwork, motion: MPMScene) -> float:
+        """Mean squared position error [m^2] of a law against the true material, over the frames of a motion."""
+        every = motion.grid.num_steps // self.spec.frames
+        model, state = motion.build(device="cpu", double=True)
+        learned = with_material(model, Material(law.double(), Identity()))
+        with torch.no_grad():
+            paths = [rollout(MPMSolver(m), state, motion.grid.num_steps, save_every=every) for m in (model, learned)]
+        return float((paths[0].states.x - paths[1].states.x).square().mean())
+
+
+def _finish(misfit: LawMisfit, parameters: ParameterSet, out: "RunDirectory") -> dict[str, Any]:
+    """Write weights, pictures and a report; return position errors beside those of the law learned from positions."""
+    spec = misfit.law_spec
+    start = {name: torch.tensor(entry.initial, dtype=torch.float64) for name, entry in parameters.entries.items()}
+    with torch.no_grad():
+        initial, fitted = misfit.pictures(start), misfit.pictures(parameters())
+    seen, filmed = misfit.law(parameters()), misfit.from_positions()
+    motions = {"filmed motion": spec.motion, "another throw": spec.other_throw()}
+    errors = {
+        name: {"video": misfit.position_error(seen, motion), "positions": misfit.position_error(filmed, motion)}
+        for name, motion in motions.items()
+    }
+    summary: dict[str, Any] = {
+        "position_mse": errors,
+        "video_over_positions": {name: value["video"] / value["positions"] for name, value in errors.items()},
+        "start_position_mse": misfit.position_error(misfit.law(start), spec.motion),
+        "longitudinal_modulus": seen.longitudinal_modulus(),
+        "pixel_rmse": float((fitted - misfit.observed).square().mean().sqrt()),
+        "initial_pixel_rmse": float((initial - misfit.observed).square().mean().sqrt()),
+    }
+    save_material(out.path / "weights.safetensors", Material(seen.float(), Identity()))
+    rows = {"observed": misfit.observed[0], "initial guess": initial[0], "fitted": fitted[0]}
+    sheet = comparison(rows)
+    out.write("pictures.png", sheet)
+    out.write("fit.json", summary)
+    out.write("comparison.mp4", torch.cat(list(rows.values()), dim=2), fps=10)
+    blocks: dict[str, list[Block]] = {
+        "Figures": [Table(("figure", "value"), summary_rows(summary))],
+        "Pictures of the first camera": [Picture(sheet, "observed, initial, fitted")],
+    }
+    write_report(out.path / "report.html", "A law from a video", blocks)
+    return summary

@@ -1,0 +1,151 @@
+"""Scenes that learn the law of a material from one motion, after the protocol of NCLaw (Ma et al., ICML 2023)."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+
+from simengine.scene.base import AbstractScene
+from simengine.scene.strict import Count, Positive, Range, Vector
+from simengine.worlds.motion.materials import MaterialSpec
+from simengine.worlds.motion.shapes import Box, Shape
+from simengine.worlds.motion.world import BodySpec, CameraSpec, GridSpec, MPMScene, OutputSpec
+
+if TYPE_CHECKING:
+    from simengine.fit.training import AbstractTraining
+    from simengine.io.run_directory import RunDirectory
+    from simengine.mpm import MPMModel, MPMState
+
+CENTER = (0.5, 0.5, 0.5)
+VELOCITY_SEEDS = (1, 7, 8)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LawSpec:
+    """The law that learns.
+
+    Attributes:
+        modulus: Physical scale of the stress [Pa].
+        strain_scale: Strains at which nonlinearity is resolved [1].
+        width: Hidden units of the energy.
+        convexity: See `simengine.materials.neural_energy.EnergyNetwork`.
+        plastic: Whether the material may flow.
+        form: Of the energy: a network, or the splines it is compared with.
+    """
+
+    modulus: Positive = 1e5
+    strain_scale: Positive = 0.3
+    width: Annotated[int, Range(ge=1, le=1024)] = 48
+    convexity: Literal["none", "shear", "full"] = "none"
+    plastic: bool = False
+    form: Literal["network", "spline"] = "network"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearningSpec:
+    """How it learns.
+
+    Attributes:
+        observe: "positions" at every step only, or "states" (x, v, C and the hidden F, from which NCLaw restarts).
+        iterations: Rounds of following the positions and balancing momentum; one suffices where states are known.
+        frames: Steps whose balance is used in a round.
+        further_throws: Other motions to learn from, each a velocity [m/s] and an angular velocity [rad/s].
+        epochs: Epochs of rollouts from restarts afterwards (NCLaw's schedule).
+        learning_rate: Of these.
+    """
+
+    observe: Literal["positions", "states"] = "positions"
+    iterations: Count = 6
+    frames: Count = 40
+    further_throws: tuple[tuple[Vector, Vector], ...] = ()
+    epochs: Annotated[int, Range(ge=0)] = 0
+    learning_rate: Positive = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NCLawScene(AbstractScene):
+    """A thrown cube of a material whose law is to be learned from its motion.
+
+    Attributes:
+        material: The true material; it makes the motion and is hidden from the learner.
+        law: What learns.
+        learning: From what and how long.
+        num_steps: Steps of the observed motion.
+        camera: Of the pictures.
+    """
+
+    kind: ClassVar[str] = "nclaw"
+    material: MaterialSpec
+    law: LawSpec = dataclasses.field(default_factory=LawSpec)
+    learning: LearningSpec = dataclasses.field(default_factory=LearningSpec)
+    num_steps: Count = 1000
+    camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
+
+    def experiment(
+        self,
+        *,
+        velocity: Vector = (1.0, -1.5, -2.0),
+        angular_velocity: Vector = (4.0, 4.0, 4.0),
+        shape: Shape | None = None,
+        num_grids: int = 20,
+        epsilon: float = 1e-7,
+        num_steps: int | None = None,
+    ) -> MPMScene:
+        """The published throw, or a variation of it.
+
+        Args:
+            velocity: Of the centre [m/s].
+            angular_velocity: About it [rad/s].
+            shape: None for the published cube of 1000 particles.
+            num_grids: Nodes per axis.
+            epsilon: Added to nodal masses [kg].
+            num_steps: None for that of the observed motion.
+        """
+        cube = Box(center=CENTER, size=(0.5, 0.5, 0.5), counts=(10, 10, 10))
+        body = BodySpec(
+            name="body",
+            shape=shape or cube,
+            material=self.material,
+            velocity=velocity,
+            angular_velocity=angular_velocity,
+        )
+        steps = num_steps or self.num_steps
+        grid = GridSpec(num_grids=num_grids, time_step=5e-4, num_steps=steps, epsilon=epsilon)
+        every = next(k for k in (10, 5, 4, 2, 1) if steps % k == 0)
+        return MPMScene(grid=grid, bodies=(body,), output=OutputSpec(save_every=every), camera=self.camera)
+
+    def thrown(self, seed: int, **options: Any) -> MPMScene:
+        """The published test of generalisation over velocities, for one of `VELOCITY_SEEDS`."""
+        random = np.random.Generator(np.random.PCG64(seed))
+        direction = random.uniform(-1, 1, 3)
+        direction[1] = -abs(direction[1])
+        velocity = direction / np.linalg.norm(direction) * random.uniform(0, 3)
+        spin = random.uniform(0, 3, 3)
+        return self.experiment(velocity=_vector(velocity), angular_velocity=_vector(spin), **options)
+
+    def build(self, *, device: str | None = None) -> "tuple[MPMModel, MPMState]":
+        """Model and start of the observed motion, with the true material."""
+        return self.experiment().build(device=device)
+
+    def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
+        """Simulate the motion with the true material; write states, video and summary."""
+        return self.experiment().run(out, device=device, force=force)
+
+    def check(self, *, device: str | None = None) -> dict[str, Any]:
+        """Pre-flight figures of the motion."""
+        return self.experiment().check(device=device)
+
+    def render(self, run: Path, file: Path, *, fps: float) -> Path:
+        """Picture the saved states of a run."""
+        return self.experiment().render(run, file, fps=fps)
+
+    def training(self, *, device: str | None = None) -> "AbstractTraining":
+        """Learn the law from the motion."""
+        from simengine.worlds.laws.training import training
+
+        return training(self, device=device)
+
+
+def _vector(values: np.ndarray) -> Vector:
+    return (float(values[0]), float(values[1]), float(values[2]))

@@ -1,0 +1,1 @@
+"""Reproductions of papers: networks trained on populations of objects."""

@@ -1,0 +1,1 @@
+"""Pix2Shape: shape from pictures, without supervision."""

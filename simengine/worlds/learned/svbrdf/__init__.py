@@ -1,0 +1,1 @@
+"""Materials from one flash picture."""

@@ -1,0 +1,1 @@
+"""New views from few, with explicit visibility."""

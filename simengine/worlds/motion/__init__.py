@@ -1,0 +1,1 @@
+"""Bodies that move, deform, flow and touch."""

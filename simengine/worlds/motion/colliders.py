@@ -1,0 +1,135 @@
+"""Rigid bodies that particles bounce off, slide along or stick to; see `simengine.mpm.rigid_bodies`."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from simengine.scene.strict import NonNegative, Positive, Range, Vector
+from simengine.worlds.motion.shapes import MeshShape
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Collider:
+    """What all have.
+
+    Attributes:
+        kind: slip (approach only), sticky or friction.
+        friction: Coulomb coefficient [1] of kind friction.
+        velocity: [m/s].
+    """
+
+    kind: Literal["slip", "sticky", "friction"] = "slip"
+    friction: NonNegative = 0.0
+    velocity: Vector = (0.0, 0.0, 0.0)
+
+    def make(self, values: "Mapping[str, torch.Tensor]") -> Any:
+        """The boundary, with tensors in place of some of its numbers."""
+        from simengine import mpm
+
+        arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "type"}
+        names = {"plane": "Plane", "sphere": "Sphere", "box": "Box", "capsule": "Capsule"}
+        kind: Any = getattr(mpm, names[self.type])  # type: ignore[attr-defined]
+        return kind(**{**arguments, **self.tensors(values)})
+
+    def variables(self) -> dict[str, float]:
+        """The numbers that `make` can take as tensors, by dotted key: friction, pose and velocities."""
+        found = {"friction": self.friction}
+        for name in ("point", "normal", "center", "orientation", "velocity", "angular_velocity"):
+            found.update({f"{name}.{k}": value for k, value in enumerate(getattr(self, name, ()))})
+        return found
+
+    def tensors(self, values: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+        """Whole arguments from values of some of their numbers."""
+        import torch
+
+        found = {}
+        for name in {key.partition(".")[0] for key in values}:
+            start = getattr(self, name)
+            if isinstance(start, float):
+                found[name] = values[name]
+            else:
+                rest = torch.tensor(start, dtype=torch.float64)
+                found[name] = torch.stack([values.get(f"{name}.{k}", rest[k]).double().cpu() for k in range(len(rest))])
+        return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlaneCollider(_Collider):
+    """A half space; `point` [m] on it, `normal` into the free side."""
+
+    type: Literal["plane"] = "plane"
+    point: Vector
+    normal: Vector
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SphereCollider(_Collider):
+    """A ball; `center`, `radius` [m], `angular_velocity` [rad/s]."""
+
+    type: Literal["sphere"] = "sphere"
+    center: Vector
+    radius: Positive
+    angular_velocity: Vector = (0.0, 0.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BoxCollider(_Collider):
+    """A box; `center`, `half_size` [m], `orientation` (quaternion wxyz), `angular_velocity` [rad/s]."""
+
+    type: Literal["box"] = "box"
+    center: Vector
+    half_size: Annotated[Vector, Range(gt=0)]
+    orientation: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+    angular_velocity: Vector = (0.0, 0.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CapsuleCollider(_Collider):
+    """A cylinder with round ends along the third axis of its frame; `center`, `radius`, `half_length` [m]."""
+
+    type: Literal["capsule"] = "capsule"
+    center: Vector
+    radius: Positive
+    half_length: Positive
+    orientation: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+    angular_velocity: Vector = (0.0, 0.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshCollider(_Collider):
+    """A closed mesh from a file.
+
+    Attributes:
+        file: OBJ, PLY, STL, glTF or OFF.
+        center: Where the middle of its bounding box comes to lie [m].
+        size: Longest edge of its bounding box [m].
+        orientation: Quaternion wxyz of a turn about its centre.
+        angular_velocity: [rad/s].
+        resolution: Samples of the signed distance along the longest edge.
+    """
+
+    type: Literal["mesh"] = "mesh"
+    file: Path
+    center: Vector
+    size: Positive
+    orientation: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+    angular_velocity: Vector = (0.0, 0.0, 0.0)
+    resolution: Annotated[int, Range(ge=8, le=256)] = 48
+
+    def make(self, values: "Mapping[str, torch.Tensor]") -> Any:
+        """As of every collider."""
+        import torch
+
+        from simengine.mpm import MeshBody
+
+        vertices, faces = MeshShape(file=self.file, center=(0.0, 0.0, 0.0), size=self.size).triangles()
+        names = ("center", "orientation", "kind", "friction", "velocity", "angular_velocity", "resolution")
+        arguments: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return MeshBody(torch.tensor(vertices), torch.tensor(faces), **{**arguments, **self.tensors(values)})
+
+
+ColliderSpec = PlaneCollider | SphereCollider | BoxCollider | CapsuleCollider | MeshCollider

@@ -1,0 +1,187 @@
+"""Running MPM scenes: stability before and on the way, states, pictures."""
+
+import dataclasses
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
+from simengine.mpm.memory import forecast_memory
+from simengine.mpm.stability import cfl_numbers
+from simengine.scene.base import SceneError
+from simengine.solve import CheckpointAdjoint, rollout
+from simengine.view.figures import curves
+from simengine.view.report import Block, Movie, Picture, Table, write_report
+from simengine.worlds.motion.world import CFL_REFUSE, CFL_WARN, MPMScene
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+
+
+def check_stability(model: MPMModel, state: MPMState, *, where: str, force: bool, told: float = 0.0) -> float:
+    """Warn from 0.8 and refuse above 1 cell a step, of sound or of the fastest particle.
+
+    Args:
+        model: The model.
+        state: The state that counts.
+        where: What the message begins with.
+        force: Warn instead of refusing.
+        told: The number last warned of; the next warning comes when it has grown by a fifth.
+
+    Returns:
+        The number last warned of.
+
+    Raises:
+        SceneError: A number is above 1 and `force` is not set; tells the time step that would do.
+    """
+    sound, speed = cfl_numbers(model, state)
+    worst = max(sound, speed)
+    if worst <= max(CFL_WARN, 1.2 * told) or not math.isfinite(worst):
+        return told
+    what = f"sound crosses {sound:.2f} and the fastest particle {speed:.2f} cells a step"
+    advice = f"grid.time_step = {model.grid.dt * CFL_WARN / worst:.2g} would do"
+    if worst > CFL_REFUSE and not force:
+        raise SceneError(f"{where}: unstable: {what}; {advice}, or --force")
+    print(f"warning: {where}: {what}; {advice}", file=sys.stderr)
+    return worst
+
+
+def pictures(scene: MPMScene, positions: Any) -> Any:
+    """Frames (k, h, w, 3), linear RGB, of positions (k, n, 3) [m] seen by the scene's camera."""
+    from simengine.render import PinholeCamera, SurfelRenderer
+
+    spec = scene.camera
+    camera = PinholeCamera.look_at(
+        spec.eye,
+        spec.target,
+        up=spec.up,
+        fov_y=math.radians(spec.field_of_view),
+        width=spec.width,
+        height=spec.height,
+    )
+    _, _, ids = scene.particles()
+    colors = torch.tensor([body.color for body in scene.bodies], dtype=torch.float32)[torch.as_tensor(ids)]
+    x = torch.as_tensor(np.asarray(positions), dtype=torch.float32)
+    with torch.no_grad():
+        return SurfelRenderer(camera)(x, colours=colors)
+
+
+def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force: bool) -> dict[str, Any]:
+    """Run a scene into a run directory; see `MPMScene.run`."""
+    from rich.console import Console
+    from rich.progress import track
+
+    model, state = scene.build(device=device)
+    told = check_stability(model, state, where="grid.time_step", force=force)
+    spec, grid = scene.output, scene.grid
+    saved, last = [state], time.perf_counter()
+    solver = MPMSolver(model)
+    with torch.no_grad():
+        steps = range(0, grid.num_steps, spec.save_every)
+        for step in track(steps, description="run", console=Console(stderr=True), transient=True):
+            scene.before(model, state, step)
+            try:
+                state = rollout(solver, state, spec.save_every, save_every=spec.save_every, first_step=step)[-1]
+            except SimulationError as error:
+                out.write("last_good_state.npz", vars(saved[-1]))
+                raise RuntimeError(f"{error} (after step {step}; last good state in {out.path})") from error
+            told = check_stability(model, state, where=f"step {step + spec.save_every}", force=True, told=told)
+            saved.append(state)
+    seconds = time.perf_counter() - last
+    times = np.arange(len(saved)) * spec.save_every * grid.time_step
+    arrays = {name: torch.stack([getattr(s, name) for s in saved]).cpu().numpy() for name in ("x", "v", "F")}
+    out.write("states.npz", {"time": times, **arrays})
+    for suffix in spec.formats:
+        for k, s in enumerate(saved):
+            out.write(f"states/{k:04d}.{suffix}", {"x": s.x, "v": s.v, "J": torch.linalg.det(s.F)})
+    if "vtp" in spec.formats:
+        out.write("states.pvd", [(float(t), f"states/{k:04d}.vtp") for k, t in enumerate(times)])
+    mass = model.mass.cpu().expand(len(state.x))
+    summary = {
+        "particles": len(state.x),
+        "steps": grid.num_steps,
+        "seconds": seconds,
+        "particle_steps_per_second": len(state.x) * grid.num_steps / seconds,
+        "mass": float(mass.sum()),
+        "center_of_mass": ((mass[:, None] * state.x.double().cpu()).sum(0) / mass.sum()).tolist(),
+        "kinetic_energy": float(0.5 * (mass * state.v.double().cpu().square().sum(1)).sum()),
+        "smallest_J": float(torch.linalg.det(state.F).min()),
+    }
+    blocks: list[Block] = []
+    if spec.video:
+        blocks.append(Movie(out.write("video.mp4", pictures(scene, arrays["x"]), fps=spec.fps), "the bodies"))
+    kinetic = 0.5 * (mass.numpy()[:, None] * arrays["v"].astype(float) ** 2).sum((1, 2))
+    figure = curves({"kinetic energy [J]": {"all bodies": (times, kinetic)}}, xlabel="time [s]")
+    table = Table(["", "value"], [[name, value] for name, value in summary.items()])
+    sections: dict[str, list[Block]] = {"Motion": [*blocks, Picture(figure, "kinetic energy")], "Summary": [table]}
+    write_report(out.path / "report.html", "simengine run", sections)
+    return summary
+
+
+def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
+    """See `MPMScene.check`."""
+    model, state = scene.build(device=device)
+    sound, speed = cfl_numbers(model, state)
+    cells = torch.unique((state.x / scene.grid.dx).long(), dim=0)
+    threads = MPMSolver(model).num_threads(len(state.x))
+    report: dict[str, Any] = {
+        "particles": len(state.x),
+        "particles_per_cell": len(state.x) / len(cells),
+        "cfl_sound": sound,
+        "cfl_particle": speed,
+        "forecast_run_bytes": forecast_memory(
+            model,
+            len(state.x),
+            scene.grid.num_steps,
+            save_every=scene.output.save_every,
+            gradient=False,
+            threads=threads,
+        ),
+        "forecast_gradient_bytes": forecast_memory(
+            model,
+            len(state.x),
+            scene.grid.num_steps,
+            save_every=scene.output.save_every,
+            adjoint=CheckpointAdjoint(),
+            threads=threads,
+        ),
+        "largest_stable_time_step": scene.grid.time_step / max(sound, speed, 1e-12),
+        "ok": max(sound, speed) <= CFL_REFUSE,
+    }
+    report["gradient_error"] = gradient_error(scene, num_steps=min(20, scene.grid.num_steps))
+    return report
+
+
+def gradient_error(scene: MPMScene, *, num_steps: int, directions: int = 3) -> float:
+    """Largest relative error of the adjoint against central differences, along random directions, in float64.
+
+    Of a random linear function of the final positions, with respect to the initial velocities; these are disturbed by
+    0.1 m/s first, since laws with a yield surface have no derivative at a state of rest that lies on it.
+    """
+    model, state = scene.build(device="cpu", double=True)
+    solver, generator = MPMSolver(model), torch.Generator().manual_seed(scene.seed)
+
+    def random() -> torch.Tensor:
+        return torch.randn(state.x.shape, generator=generator, dtype=torch.float64)
+
+    probe = random()
+    state = dataclasses.replace(state, v=state.v + 0.1 * random())
+
+    def value(v: torch.Tensor) -> torch.Tensor:
+        start = dataclasses.replace(state, v=v)
+        return (probe * rollout(solver, start, num_steps, save_every=num_steps)[-1].x).sum()
+
+    v = state.v.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(value(v), v)
+    worst, h = 0.0, 1e-6
+    with torch.no_grad():
+        for _ in range(directions):
+            d = random()
+            difference = (value(state.v + h * d) - value(state.v - h * d)) / (2 * h)
+            exact = (gradient * d).sum()
+            worst = max(worst, float((difference - exact).abs() / exact.abs().clamp_min(1e-30)))
+    return worst

@@ -1,0 +1,192 @@
+"""Shapes of bodies and the particles that fill them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simengine.io.mesh_file import read_mesh
+from simengine.scene.strict import Count, Positive, Range, Vector
+
+Points = NDArray[np.float64]
+MAX_PARTICLES = 20_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Box:
+    """An axis-aligned box.
+
+    Attributes:
+        center: Centre [m].
+        size: Edges [m].
+        counts: Particles per axis, the outermost on the faces, each with an equal share of the volume; None to fill
+            the box with a lattice like any other shape.
+    """
+
+    type: Literal["box"] = "box"
+    center: Vector
+    size: Annotated[Vector, Range(gt=0)]
+    counts: tuple[Count, Count, Count] | None = None
+
+    def bounds(self) -> tuple[Points, Points]:
+        """Lower and upper corner [m]."""
+        half = np.array(self.size) / 2
+        return np.array(self.center) - half, np.array(self.center) + half
+
+    def contains(self, x: Points) -> NDArray[np.bool_]:
+        """Which points (n, 3) lie inside."""
+        lower, upper = self.bounds()
+        return np.asarray(((x >= lower) & (x <= upper)).all(axis=1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sphere:
+    """A ball.
+
+    Attributes:
+        center: Centre [m].
+        radius: Radius [m].
+    """
+
+    type: Literal["sphere"] = "sphere"
+    center: Vector
+    radius: Positive
+
+    def bounds(self) -> tuple[Points, Points]:
+        """Lower and upper corner [m]."""
+        return np.array(self.center) - self.radius, np.array(self.center) + self.radius
+
+    def contains(self, x: Points) -> NDArray[np.bool_]:
+        """Which points (n, 3) lie inside."""
+        return np.linalg.norm(x - self.center, axis=1) <= self.radius
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cylinder:
+    """An upright cylinder, its axis along y.
+
+    Attributes:
+        center: Centre [m].
+        radius: Radius [m].
+        height: Extent along y [m].
+    """
+
+    type: Literal["cylinder"] = "cylinder"
+    center: Vector
+    radius: Positive
+    height: Positive
+
+    def bounds(self) -> tuple[Points, Points]:
+        """Lower and upper corner [m]."""
+        half = np.array([self.radius, self.height / 2, self.radius])
+        return np.array(self.center) - half, np.array(self.center) + half
+
+    def contains(self, x: Points) -> NDArray[np.bool_]:
+        """Which points (n, 3) lie inside."""
+        d = x - self.center
+        return (np.hypot(d[:, 0], d[:, 2]) <= self.radius) & (np.abs(d[:, 1]) <= self.height / 2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Torus:
+    """A ring in a horizontal plane, its axis along y.
+
+    Attributes:
+        center: Centre [m].
+        major_radius: From the axis to the middle of the tube [m].
+        minor_radius: Of the tube [m].
+    """
+
+    type: Literal["torus"] = "torus"
+    center: Vector
+    major_radius: Positive
+    minor_radius: Positive
+
+    def bounds(self) -> tuple[Points, Points]:
+        """Lower and upper corner [m]."""
+        outer = self.major_radius + self.minor_radius
+        half = np.array([outer, self.minor_radius, outer])
+        return np.array(self.center) - half, np.array(self.center) + half
+
+    def contains(self, x: Points) -> NDArray[np.bool_]:
+        """Which points (n, 3) lie inside."""
+        d = x - self.center
+        return np.hypot(np.hypot(d[:, 0], d[:, 2]) - self.major_radius, d[:, 1]) <= self.minor_radius
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshShape:
+    """A closed mesh from a file, scaled and moved.
+
+    Attributes:
+        file: OBJ, PLY, STL, glTF or OFF.
+        center: Where the middle of its bounding box comes to lie [m].
+        size: Longest edge of its bounding box [m].
+    """
+
+    type: Literal["mesh"] = "mesh"
+    file: Path
+    center: Vector
+    size: Positive
+
+    def triangles(self) -> tuple[Points, NDArray[np.int64]]:
+        """Placed vertices (v, 3) [m] and triangles (f, 3)."""
+        vertices, faces = read_mesh(self.file)
+        lower, upper = vertices.min(0), vertices.max(0)
+        extent = float((upper - lower).max())
+        if extent == 0:
+            raise ValueError(f"{self.file}: all its vertices coincide")
+        return (vertices - (lower + upper) / 2) * (self.size / extent) + np.array(self.center), faces
+
+    def bounds(self) -> tuple[Points, Points]:
+        """Lower and upper corner [m]."""
+        vertices, _ = self.triangles()
+        return vertices.min(0), vertices.max(0)
+
+    def contains(self, x: Points) -> NDArray[np.bool_]:
+        """Which points (n, 3) lie inside."""
+        import torch
+
+        from simengine.ops.light.mesh import inside_mesh
+
+        vertices, faces = self.triangles()
+        inside = inside_mesh(torch.from_numpy(x), torch.from_numpy(vertices), torch.from_numpy(faces))
+        return inside.numpy()
+
+
+Shape = Box | Sphere | Cylinder | Torus | MeshShape
+
+
+def fill(shape: Shape, spacing: float) -> tuple[Points, Points]:
+    """Particles that fill a shape.
+
+    Args:
+        shape: The shape.
+        spacing: Of the lattice [m].
+
+    Returns:
+        Positions [m], shape (n, 3), x slowest, and volumes [m^3], shape (n,).
+
+    Raises:
+        ValueError: There would be none, or too many.
+    """
+    lower, upper = shape.bounds()
+    if isinstance(shape, Box) and shape.counts is not None:
+        axes = [
+            np.linspace(a, b, k) if k > 1 else np.array([(a + b) / 2])
+            for a, b, k in zip(lower, upper, shape.counts, strict=True)
+        ]
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        return points, np.full(len(points), float(np.prod(shape.size)) / len(points))
+    counts = np.maximum(np.round((upper - lower) / spacing).astype(int), 1)
+    if np.prod(counts.astype(float)) > MAX_PARTICLES:
+        raise ValueError(f"{np.prod(counts.astype(float)):.3g} lattice points in a {shape.type}; enlarge the spacing")
+    start = (lower + upper) / 2 - (counts - 1) * spacing / 2
+    axes = [s + spacing * np.arange(k) for s, k in zip(start, counts, strict=True)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = points[shape.contains(points)]
+    if len(points) == 0:
+        raise ValueError(f"no particle fits into a {shape.type} at a spacing of {spacing:g} m; refine the grid")
+    return points, np.full(len(points), spacing**3)

@@ -1,0 +1,1 @@
+"""What stands still and is seen: clouds, surfaces, pictures of them."""

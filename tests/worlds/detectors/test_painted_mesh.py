@@ -1,0 +1,73 @@
+"""A user's mesh with a named paint material, and files that cannot be read."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from simengine.dtn.views import ViewSampler, render_views
+from simengine.scene.base import SceneError
+from simengine.worlds.detectors.painted_mesh import read_painted_mesh
+
+OBJ = """mtllib box.mtl
+v -1 0 -0.5
+v 1 0 -0.5
+v 1 0 0.5
+v -1 0 0.5
+v -1 1 -0.5
+v 1 1 -0.5
+v 1 1 0.5
+v -1 1 0.5
+vt 0 0
+vt 1 0
+vt 1 1
+vt 0 1
+usemtl coat
+f 5/1 8/2 7/3 6/4
+f 1/1 5/2 6/3 2/4
+f 3/1 7/2 8/3 4/4
+usemtl dark
+f 2/1 6/2 7/3 3/4
+f 4/1 8/2 5/3 1/4
+"""
+MTL = "newmtl coat\nKd 0.5 0.5 0.5\nnewmtl dark\nKd 0.1 0.1 0.1\n"
+
+
+def write_box(folder: Path) -> Path:
+    (folder / "box.obj").write_text(OBJ)
+    (folder / "box.mtl").write_text(MTL)
+    return folder / "box.obj"
+
+
+def test_a_box_with_a_painted_material(tmp_path: Path) -> None:
+    surface = read_painted_mesh(write_box(tmp_path), paint="coat", length=4.0, up="y")
+    low, high = surface.vertices.min(0).values, surface.vertices.max(0).values
+    assert torch.allclose(low, torch.tensor([-2.0, -1.0, 0.0])) and torch.allclose(high, torch.tensor([2.0, 1.0, 2.0]))
+    assert len(surface.faces) == 10
+    assert int(surface.painted[surface.material].sum()) == 6
+    assert float(surface.uv.max()) == 1.0
+    views = render_views(surface, ViewSampler(seed=1), range(2), (32, 32), sky_rays=1)
+    assert float(views.paint.sum()) > 20 and bool((views.paint <= views.object + 1e-6).all())
+
+
+def test_glb_keeps_its_material(tmp_path: Path) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    material = trimesh.visual.material.PBRMaterial(name="coat", baseColorFactor=[200, 40, 40, 255])
+    box = trimesh.creation.box((2.0, 1.0, 1.0))
+    box.visual = trimesh.visual.TextureVisuals(uv=box.vertices[:, :2], material=material)
+    (tmp_path / "box.glb").write_bytes(trimesh.Scene(box).export(file_type="glb"))
+    surface = read_painted_mesh(tmp_path / "box.glb", paint="coat", length=4.0, up="y")
+    assert bool(surface.painted.all()) and len(surface.faces) == 12
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = write_box(tmp_path)
+    with pytest.raises(SceneError, match="no material is named 'body'; its materials: coat, dark"):
+        read_painted_mesh(path, paint="body", length=4.0, up="y")
+    with pytest.raises(SceneError, match="no such file"):
+        read_painted_mesh(tmp_path / "none.obj", paint="coat", length=4.0, up="y")
+    with pytest.raises(SceneError, match=r"not a mesh format that is read here; use one of \.obj"):
+        read_painted_mesh(tmp_path / "box.stl", paint="coat", length=4.0, up="y")
+    (tmp_path / "torn.glb").write_bytes(b"glTF\x02\x00\x00\x00\x00")
+    with pytest.raises(SceneError, match="not a readable mesh"):
+        read_painted_mesh(tmp_path / "torn.glb", paint="coat", length=4.0, up="y")

@@ -1,0 +1,251 @@
+"""Trainings of networks, detectors and textures through the loop: learning, resume, reports."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from simengine.dtn.camouflage import PaintTexture
+from simengine.dtn.detector import CentreDetector
+from simengine.dtn.evaluation import detect
+from simengine.dtn.texture import texture_map
+from simengine.fit.loop import fit
+from simengine.io.run_directory import RunDirectory
+from simengine.scene.base import SceneError
+from simengine.scene.loader import load_scene, resolved
+from simengine.worlds.detectors.camouflage import CamouflageTraining
+from simengine.worlds.detectors.detector import HardeningTraining, PictureSet, natural_paint
+from simengine.worlds.detectors.network import NetworkTraining, evaluate_network, scene_views
+from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNScene, NetworkSpec
+from simengine.worlds.laws.measured import measured_fit
+
+TINY = DTNScene(
+    size=48,
+    train_views=12,
+    test_views=8,
+    sky_rays=1,
+    task=CamouflageSpec(
+        detector=DetectorSpec(iterations=3, batch=4, width=16),
+        iterations=2,
+        batch=2,
+        hardening=3,
+        rounds=2,
+        sparring=2,
+        rendered=9,
+        transfer=True,
+    ),
+)
+
+
+def directory(path: Path, scene: DTNScene) -> RunDirectory:
+    return RunDirectory.create(path, resolved(scene), overwrite=False, resume=True)
+
+
+def test_camouflage_resumes_bitwise_in_every_stage(tmp_path: Path) -> None:
+    whole = TINY.training()
+    torch.manual_seed(3)
+    for _ in range(whole.num_iterations):
+        whole.step()
+    for cut in (
+        2,
+        4,
+        6,
+        8,
+        9,
+        11,
+    ):  # in the detector, a texture, hardening twice and between, the attack anew
+        first, second = TINY.training(), TINY.training()
+        torch.manual_seed(3)
+        for _ in range(cut):
+            first.step()
+        second.load_state_dict(first.state_dict())
+        for _ in range(whole.num_iterations - cut):
+            second.step()
+        for name, value in whole.state_dict().items():
+            assert torch.equal(value, second.state_dict()[name]), f"{name} after a cut at {cut}"
+
+
+def test_camouflage_report(tmp_path: Path) -> None:
+    result = fit(TINY.training(), directory(tmp_path / "run", TINY), progress=False)
+    assert result.iterations == 3 + 2 + (2 + 2 + 1) + 2 + 3
+    assert {"detector/natural", "hardened/optimised anew", "other/optimised", "gap"} <= set(result.summary)
+    assert result.summary["rendered"] == 9 and result.summary["views"] == 8  # more than the scene's test views
+    for name in ("report.html", "rendered.png", "texture_optimised.png", "textures.npz", "models/checkpoint.json"):
+        assert (tmp_path / "run" / name).is_file(), name
+    assert "Predicted beside rendered in full" in (tmp_path / "run" / "report.html").read_text()
+
+
+def task(**changes: Any) -> DTNScene:
+    return dataclasses.replace(TINY, task=dataclasses.replace(TINY.task, transfer=False, **changes))  # type: ignore[type-var]
+
+
+def test_a_network_as_the_pipeline_and_restarts(tmp_path: Path) -> None:
+    network = NetworkSpec(iterations=3, depth=2, crop=32)
+    scene = task(pipeline="network", network=network, restarts=2, hardening=0, mapping="planar")
+    training = scene.training()
+    assert isinstance(training, CamouflageTraining)
+    assert [name for name, _ in training.stages] == ["detector", "network", "texture_0", "texture_1"]
+    result = fit(training, directory(tmp_path / "run", scene), progress=False)
+    seen = [training.visibility(f"texture_{k}") for k in (0, 1)]
+    best: Any = training.modules[f"texture_{seen.index(min(seen))}"]
+    assert torch.equal(training.found("texture"), best())
+    # the network starts as the alpha blend in linear light, 25 dB for any paint
+    assert result.summary["object_psnr_rendered"] > 20
+    first, white = torch.arange(2), torch.ones(1, 3, 1, 1)
+    gap = training.predictor(training.attacked)(first, white) - training.attacked[first].picture(white)
+    assert float(gap.abs().max()) > 0.02  # and not the affine law
+
+
+class Users(nn.Module):
+    """A detector of a user's own: one box in the middle, as sure as the picture is bright."""
+
+    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.tensor([[12.0, 16.0, 36.0, 32.0]]).expand(len(images), 1, 4), images.mean((1, 2, 3)).view(-1, 1, 1)
+
+    def predict(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        pairs = zip(*self.dense(images), strict=True)
+        return [{"boxes": b, "labels": torch.zeros(1), "scores": s[:, 0]} for b, s in pairs]
+
+
+def test_a_detector_of_ones_own_is_evaluated_as_it_is(tmp_path: Path) -> None:
+    scene = task(hardening=0, overlap=0.0, iterations=12, learning_rate=0.5)
+    spec: Any = scene.task
+    training = CamouflageTraining(scene, spec, detector=Users())
+    assert [name for name, _ in training.stages] == ["texture_0"]
+    result = fit(training, directory(tmp_path / "run", scene), progress=False)
+    worn = training.put_on(training.found("texture"))
+    painted = (training.attacked.paint > 0).expand_as(worn)
+    assert float(worn[painted].mean()) < 0.2  # from 0.43: dark pictures are what it does not see
+    assert {"detector/natural", "detector/optimised"} <= set(result.summary)
+    with pytest.raises(ValueError, match="methods dense and predict, which Linear lacks"):
+        CamouflageTraining(scene, spec, detector=nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="hardening needs an AbstractDetector"):
+        CamouflageTraining(scene, dataclasses.replace(spec, hardening=3), detector=Users())
+
+
+def test_network_training_beats_where_it_starts(tmp_path: Path) -> None:
+    spec = NetworkSpec(iterations=40, depth=3, learning_rate=5e-3)
+    scene = DTNScene(size=48, train_views=16, test_views=6, sky_rays=2, task=spec)
+    training = scene.training()
+    assert isinstance(training, NetworkTraining)
+    test = scene_views(scene, scene.test_sampler, scene.test_views)
+    before = evaluate_network(training.network, test, colours=4, patterns=1)
+    result = fit(training, directory(tmp_path / "run", scene), progress=False)
+    # measured from 25 to 27 dB; the paint's coverage alone, where it starts, is the exact alpha blend in linear light
+    assert result.summary["object_psnr_flat"] > before["object_psnr_flat"] + 0.5
+    assert result.summary["gradient_cosine"] > 0.9
+    assert (tmp_path / "run" / "predicted.png").is_file() and (tmp_path / "run" / "report.html").is_file()
+
+
+def test_structure_counts_in_the_second_half() -> None:
+    scene = dataclasses.replace(TINY, task=NetworkSpec(head="linear", iterations=4, crop=0, structure=0.5))
+    training = scene.training()
+    assert isinstance(training, NetworkTraining)
+    figures = [training.step() for _ in range(4)]
+    assert ["structure" in entry for entry in figures] == [False, False, True, True]
+    assert all(0.0 < entry["structure"] < 0.5 for entry in figures[2:])  # 0.5 (1 - SSIM), which is between 0 and 1
+
+
+def test_detector_stage_sees_what_predict_sees() -> None:
+    training = TINY.training()
+    assert isinstance(training, CamouflageTraining)
+    detector: Any = training.modules["detector"]
+    shown = PictureSet(training.views, training.empty)
+    table = detect(detector, shown.pictures(natural_paint, batch=5), shown.boxes)
+    assert table.pictures == len(training.views) + len(training.empty or ())
+    assert int(table.objects.sum()) == len(training.views)
+
+
+def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
+    views, size = scene_views(TINY, TINY.views, TINY.train_views), (16, 16)
+    adversaries = [PaintTexture(size, seed=k, spread=0.0) for k in range(2)]
+    torch.manual_seed(4)
+    training = HardeningTraining(
+        CentreDetector(width=16),
+        views,
+        texture_map(views, size),
+        [torch.full((*size, 3), 0.4)],
+        adversaries,
+        climb=0.2,
+        iterations=12,
+        batch=8,
+        learning_rate=1e-12,
+    )
+
+    def loss(texture: torch.Tensor) -> float:
+        with torch.no_grad():
+            return float(training.detector.loss(views.picture(training.put_on(texture)), training.boxes))
+
+    training.step()  # the first of them starts again here, from the texture found or at random
+    before = [adversary().detach() for adversary in adversaries]
+    for _ in range(11):
+        training.step()
+    for start, adversary in zip(before, adversaries, strict=True):
+        assert loss(adversary()) > loss(start)
+    torch.manual_seed(0)
+    index = torch.tensor([3, 1, 5, 0])
+    paint, textures = training._paint(index), [adversary() for adversary in adversaries]
+    for place, texture in enumerate(textures):  # the first half of a batch wears them in turn
+        assert torch.equal(paint[place], training.put_on[index[place : place + 1]](texture)[0])
+
+
+def test_paints_of_a_mosaic() -> None:
+    spec = NetworkSpec(paints="mosaic", crop=0, depth=2)
+    scene = dataclasses.replace(TINY, task=spec)
+    training = scene.training()
+    assert isinstance(training, NetworkTraining)
+    torch.manual_seed(0)
+    views = training.views[torch.arange(6).repeat(4)]
+    paint = training._paint(views)
+    bare = (views.paint == 0).expand_as(paint)
+    pattern = torch.tensor([not bool(p[b].any()) for p, b in zip(paint, bare, strict=True)])
+    assert 4 < int(pattern.sum()) < 20  # half of them
+    spread = [float(paint[chosen][~bare[chosen]].var()) for chosen in (pattern, ~pattern)]
+    assert spread[0] == pytest.approx(spread[1] / 4, rel=0.1)  # the mean of four independent colours
+
+
+def test_shipped_scenes_load_and_check() -> None:
+    for name in ("dtn_network", "camouflage", "car_detector"):
+        scene = load_scene(name)
+        assert isinstance(scene, DTNScene)
+        figures = scene.check()
+        assert figures["painted_triangles"] > 100 and 0.5 < figures["paint_share_of_object"] < 1
+
+
+def test_tasks_that_make_no_sense_are_named() -> None:
+    for override, message in {
+        "task.rounds=2000": "rounds: expected at most hardening = 1600, got 2000",
+        "task.albedo=[0.9, 0.1]": "albedo: expected a lower and an upper bound in order",
+        "size=40": "size: expected a multiple of 16, got 40",
+    }.items():
+        with pytest.raises(SceneError, match=message):
+            load_scene("camouflage", [override])
+
+
+def test_runs_are_resumable_and_seeded(tmp_path: Path) -> None:
+    scene = dataclasses.replace(TINY, train_views=40)
+    out = directory(tmp_path / "run", scene)
+    assert scene.run(out)["rendered"] == 40
+    shard = (tmp_path / "run" / "views-00032.npz").read_bytes()
+    (tmp_path / "run" / "views-00032.npz").unlink()
+    assert scene.run(out)["rendered"] == 8
+    from simengine.io.arrays import read_npz
+
+    again = read_npz(tmp_path / "run" / "views-00032.npz")
+    assert again["gain"].shape == (8, 3, 48, 48) and len(shard) > 0
+    views = scene_views(scene, scene.views, 40)
+    assert torch.equal(torch.from_numpy(again["gain"][0]), views.gain[views.index == 32][0])
+
+
+def test_a_measured_fit_is_kept(tmp_path: Path) -> None:
+    overrides = ["size=32", "train_views=3", "test_views=2", "sky_rays=1", "task.iterations=2", "task.crop=32"]
+    overrides += ["task.depth=2"]
+    first = measured_fit(tmp_path / "run", "dtn_network", overrides)
+    assert first["seconds"] > 0 and first["command"].endswith("--set task.depth=2")
+    assert first["object_psnr_flat"] > 10
+    assert measured_fit(tmp_path / "run", "dtn_network", overrides) == first  # read, not run again
+    with pytest.raises(ValueError, match="remove it to measure anew"):
+        measured_fit(tmp_path / "run", "dtn_network", overrides[:-1])

@@ -1,0 +1,158 @@
+"""`simengine render`: styles, fields and axes of a run, files of meshes, particles and grids; surfaces of particles."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simengine.cli import main
+from simengine.io import write
+from simengine.io.run_directory import RunDirectory
+from simengine.render.particle_surface import particle_surface
+from simengine.scene import load_scene, resolved
+from simengine.view import offscreen
+from simengine.worlds.motion import showing
+
+BACKGROUND = showing.to_srgb8(np.array(showing.BACKGROUND).reshape(1, 1, 3)).ravel()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory with two saved states of a small cube, the second with speeds that grow upwards."""
+    overrides = ["bodies.0.shape.counts=[6,6,6]", "camera.width=96", "camera.height=80"]
+    scene = load_scene("jelly_drop", overrides)
+    path = tmp_path_factory.mktemp("run") / "jelly"
+    out = RunDirectory.create(path, resolved(scene), overwrite=False, resume=False)
+    x = scene.particles()[0].astype(np.float32)
+    v = np.zeros_like(x)
+    v[:, 0] = x[:, 1]
+    states = {"time": [0.0, 0.1], "x": np.stack([x, x - [0, 0.1, 0]]), "v": np.stack([v, 2 * v])}
+    out.write("states.npz", {**states, "F": np.broadcast_to(np.eye(3, dtype=np.float32), (2, len(x), 3, 3))})
+    return path
+
+
+def picture(file: Path) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(file).convert("RGB")).astype(int)
+
+
+def test_surface_of_a_ball_is_a_closed_ball() -> None:
+    grid = torch.cartesian_prod(*[torch.linspace(-1, 1, 17)] * 3)
+    ball = grid[grid.norm(dim=1) < 1]
+    mesh = particle_surface(ball, colours=torch.ones(len(ball), 1))
+    corners, triangles = mesh.edges
+    assert len(corners) > 500 and bool((triangles >= 0).all())  # each edge has two triangles
+    distance = mesh.vertices.norm(dim=1)
+    # the outermost particles lie up to a spacing of 0.125 inside, and the surface a radius of 0.125 beyond them
+    assert float(distance.min()) > 0.93 and float(distance.max()) < 1.13
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    volume = float((a * torch.linalg.cross(b, c)).sum() / 6)
+    assert volume == pytest.approx(4 / 3 * math.pi * 1.05**3, rel=0.05)  # measured 4.82, turned outwards
+    assert not len(particle_surface(ball[:0], colours=torch.ones(0, 3)).faces)
+    assert len(particle_surface(ball[:1], colours=torch.ones(1, 3), radius=0.1).faces) > 20
+    with pytest.raises(ValueError, match="positions: not finite at particle 3"):
+        particle_surface(torch.where(torch.arange(9)[:, None] == 3, torch.nan, ball[:9]), colours=torch.ones(9, 1))
+    with pytest.raises(ValueError, match="cuts the body into"):
+        particle_surface(ball, colours=torch.ones(len(ball), 1), radius=1e-3)
+
+
+@pytest.mark.parametrize("style", ["balls", "surface"])
+def test_styles_fields_and_axes(style: str, run: Path, tmp_path: Path) -> None:
+    assert main(["render", str(run), "--style", style, "--out", str(tmp_path / "plain.png")]) == 0
+    plain = picture(tmp_path / "plain.png")
+    assert plain.shape == (80, 96, 3)
+    covered = np.abs(plain - BACKGROUND).sum(-1) > 60
+    assert 0.05 < covered.mean() < 0.6  # the cube, seen by the camera of the scene
+    arguments = ["--style", style, "--field", "speed", "--axes", "--out", str(tmp_path / "field.png")]
+    assert main(["render", str(run), *arguments]) == 0
+    field = picture(tmp_path / "field.png")
+    assert field.shape[0] == 80 and field.shape[1] > 150  # with its bar
+    rows, columns = np.nonzero(covered)
+    upper, lower = (field[rows[pick], columns[pick]].mean(0) for pick in (rows < 30, rows > rows.max() - 6))
+    assert upper[0] - lower[0] > 30  # fast on top is yellow, slow below is blue
+    edges = np.abs(field[:, :96] - BACKGROUND).sum(-1) > 60
+    assert (edges & ~covered).sum() > 40
+
+
+def test_videos_and_radiance(run: Path, tmp_path: Path) -> None:
+    from simengine.io.exr import read_exr, rgb_of
+
+    assert main(["render", str(run), "--field", "volume", "--out", str(tmp_path / "a.gif")]) == 0
+    assert main(["render", str(run), "--style", "surface", "--out", str(tmp_path / "a.exr")]) == 0
+    assert rgb_of(read_exr(tmp_path / "a.exr")).shape == (80, 96, 3)
+
+
+def test_pyvista_draws_or_says_why_not(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["render", str(run), "--style", "pyvista", "--out", str(tmp_path / "a.png")]
+    assert main(arguments) == 0
+    told = "pyvista cannot draw here" in capsys.readouterr().err
+    assert told == (offscreen.missing_gl() is not None)
+    assert (np.abs(picture(tmp_path / "a.png") - BACKGROUND).sum(-1) > 60).mean() > 0.05
+
+
+def test_without_gl_balls_are_drawn_with_a_notice(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(showing, "missing_gl", lambda: "no EGL")
+    assert main(["render", str(run), "--style", "pyvista", "--out", str(tmp_path / "a.png")]) == 0
+    assert "pyvista cannot draw here (no EGL); drawing balls" in capsys.readouterr().err
+    monkeypatch.setattr(offscreen, "missing_gl", lambda: "no EGL")
+    with pytest.raises(RuntimeError, match="no EGL"):
+        offscreen.pyvista_frames(
+            *[None] * 2,
+            radius=1,
+            eye=(0, 0, 1),
+            target=(0, 0, 0),
+            up=(0, 1, 0),
+            fov_y=40,
+            size=(8, 8),
+            background=(1, 1, 1),
+        )
+
+
+def test_files(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((300, 3))
+    cloud = np.exp(-4 * np.square(np.stack(np.meshgrid(*[np.linspace(-1, 1, 12)] * 3))).sum(0))
+    (tmp_path / "cube.obj").write_text(
+        "".join(f"v {i} {j} {k}\n" for i in (0, 1) for j in (0, 1) for k in (0, 1))
+        + "f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4\n"
+    )
+    for name, data in (("points.npz", {"x": x}), ("cloud.npz", {"density": cloud}), ("cube.obj", None)):
+        if data:
+            write(tmp_path / name, data)
+        file = tmp_path / (name + ".png")
+        assert main(["render", str(tmp_path / name), "--out", str(file)]) == 0
+        assert (np.abs(picture(file)[:, :470] - BACKGROUND).sum(-1) > 60).mean() > 0.03, name
+
+
+def test_bad_input_is_told_and_leaves_no_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    write(tmp_path / "shape.npz", {"x": np.zeros((4, 2))})
+    write(tmp_path / "endless.npz", {"x": np.full((4, 3), np.inf)})
+    write(tmp_path / "dense.npz", {"density": np.full((4, 4, 4), np.inf)})
+    write(tmp_path / "empty.npz", {"x": np.zeros((0, 3))})
+    write(tmp_path / "other.npz", {"y": np.zeros(3)})
+    (tmp_path / "broken.obj").write_text("f 1 2 3\n")
+    (tmp_path / "not.npz").write_bytes(b"PK\3\4 but no more")
+    cases = [
+        ([str(run), "--field", "temperature"], "field: 'temperature' is none of this run"),
+        ([str(run), "--out", str(out / "a.xyz")], "no writer for suffix"),
+        ([str(run), "--fps", "0"], "--fps 0"),
+        ([str(tmp_path / "shape.npz")], "x: expected shape (n, 3) or (frames, n, 3), got (4, 2)"),
+        ([str(tmp_path / "endless.npz")], "x: 4 positions are not finite"),
+        ([str(tmp_path / "empty.npz")], "no particles, so there is nothing to picture"),
+        ([str(tmp_path / "dense.npz")], "density: the field has no values, or some that are not finite"),
+        ([str(tmp_path / "other.npz")], "or a grid density (nx, ny, nz); it holds y"),
+        ([str(tmp_path / "not.npz")], "not a readable .npz file"),
+        ([str(tmp_path / "broken.obj")], "broken.obj"),
+        ([str(tmp_path / "none.obj")], "nothing of that name"),
+        ([str(tmp_path / "shape.npz"), "--axes"], "of run directories"),
+    ]
+    for arguments, message in cases:
+        out_option = [] if "--out" in arguments else ["--out", str(out / "a.png")]
+        assert main(["render", *arguments, *out_option]) == 2, arguments
+        assert message in capsys.readouterr().err
+    assert not out.exists() or not list(out.iterdir())
