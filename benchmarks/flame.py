@@ -261,7 +261,7 @@ def intervals(seeds: int = 40) -> list[Row]:
     """Case 3 inverse: how often 95 % intervals hold the truth, and scatter over the Cramer-Rao bound."""
     base = load_scene("counterflow_methane")
     assert isinstance(base, FlameScene) and isinstance(base.fit, ProfileFit)
-    wanted, truth = base.fit, base.solve()
+    wanted, truth = base.fit, base.solution()
     x = torch.linspace(*wanted.span, wanted.points, dtype=torch.float64)
     true = {"Ea-0": 83680.0, "D_factor-CH4": 1.0, "pressure_curvature": float(truth.eigenvalue)}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in true}

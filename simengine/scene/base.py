@@ -1,18 +1,51 @@
-"""The base of every scene: plain, frozen data that knows how to become a model, a run and an inverse problem."""
+"""The contract: worlds, what they answer, and scenes, which put a world beside its observations and unknowns.
+
+A world is plain, frozen data: what is believed. Instruments say what they ask (`scene/asks.py`); the world is solved
+once for all of them; its run answers; the instrument responds in plain torch. Numbers stand in the tree:
+`scene/address.py` names them and puts others, or tensors, in their place, and no values travel beside a world.
+"""
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from simengine.scene.asks import Ask
+
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
 
 
 class SceneError(ValueError):
     """A scene cannot be read or built. The one-line message names file, line, key, value and remedy."""
+
+
+class Refused(RuntimeError):
+    """A world has no run with these numbers: a bad trial in a fit, an error at its start."""
+
+
+class AbstractRun(abc.ABC):
+    """A solved world. Its tensors depend on the numbers of the world, on nothing of an instrument."""
+
+    @abc.abstractmethod
+    def sample(self, ask: Ask) -> "Tensor":
+        """The answer, in the shape that the ask names; differentiable in the ask and, if solved so, in the numbers.
+
+        Raises:
+            SceneError: It names a body, scalar or field that the world does not have.
+        """
+
+    def holds(self, ask: Ask) -> bool:
+        """Whether `sample` needs no other solve, as for a clock moved beyond the saved steps."""
+        return True
+
+    def state_dict(self) -> "dict[str, Tensor]":
+        """What the next solve starts near; part of a fit's checkpoint."""
+        return {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +55,7 @@ class AbstractScene(abc.ABC):
     Attributes:
         kind: The value of the key `kind` in a scene file.
         devices: Kinds of torch device that scenes of this kind run on, the fallback first.
+        answers: The asks that its runs answer.
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
         functions: Of the Python script that the scene comes from, by name; set by the loader.
@@ -29,11 +63,63 @@ class AbstractScene(abc.ABC):
 
     kind: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    answers: ClassVar[frozenset[type[Ask]]] = frozenset()
     seed: int = 0
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
     functions: Mapping[str, Callable[..., Any]] = dataclasses.field(
         default_factory=dict, metadata={"internal": True}, compare=False
     )
+
+    def prepare(self, asks: Sequence[Ask]) -> "AbstractScene":
+        """The world with its discretisation frozen for a stage of a fit, long enough for the asks.
+
+        Particles, meshes and rows are made once, from these numbers; unknowns move and scale them and never fill anew.
+
+        Raises:
+            SceneError: An ask lies beyond the run, or names what the world does not have.
+        """
+        return self
+
+    def solve(
+        self,
+        asks: Sequence[Ask],
+        *,
+        gradient: bool = False,
+        near: AbstractRun | None = None,
+        device: str | None = None,
+    ) -> AbstractRun:
+        """One run that holds the asks.
+
+        Args:
+            asks: What will be asked.
+            gradient: Keep what gradients to the tensors in the tree need.
+            near: A run of about the same numbers to start from; warm starts are an argument, never hidden state.
+            device: Torch device; None for the CPU.
+
+        Raises:
+            Refused: There is no run with these numbers.
+        """
+        raise SceneError(f"a world of kind {self.kind!r} answers no instrument yet")
+
+    def traced(self) -> frozenset[str]:
+        """Keys that may hold tensors when `gradient` is wanted; the others are differentiated by differences."""
+        return frozenset()
+
+    def sizes(self) -> Mapping[str, float]:
+        """Typical sizes by unit, as {"m": 0.5, "s": 0.8}: scales of unknowns that start at 0."""
+        return {}
+
+    def scalars(self) -> Mapping[str, str]:
+        """Every scalar and field that the world answers by name -> its unit, for `simengine list scalars`."""
+        return {}
+
+    def refined(self, factor: float) -> "AbstractScene":
+        """The same world at `factor` times the resolution: twin data, and the bar that discretisation adds.
+
+        Raises:
+            SceneError: A world of this kind has no resolution to change.
+        """
+        raise SceneError(f"a world of kind {self.kind!r} cannot be refined")
 
     @abc.abstractmethod
     def build(self, *, device: str | None = None) -> Any:

@@ -40,6 +40,13 @@ class Range:
         return f"expected a number {' and '.join(filter(None, (lower, upper)))}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """The unit of a number in a scene, as in `Annotated[float, Unit("Pa")]`; SI, "1" for a pure number."""
+
+    name: str
+
+
 Positive = Annotated[float, Range(gt=0)]
 NonNegative = Annotated[float, Range(ge=0)]
 Count = Annotated[int, Range(ge=1)]
@@ -47,8 +54,15 @@ Vector = tuple[float, float, float]
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def hints(cls: type) -> dict[str, Any]:
+    """The type hints of a class, annotations included."""
     return typing.get_type_hints(cls, include_extras=True)
+
+
+def shown(value: Any, length: int = 120) -> str:
+    """A value as a message prints it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 20]}... ({len(text)} characters)"
 
 
 def scene_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
@@ -85,7 +99,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
 
     def table(kind: type, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
-            raise fail(where, f"expected a table, got {value!r}")
+            raise fail(where, f"expected a table, got {shown(value)}")
         fields = scene_fields(kind)
         for name in value:
             if name not in fields:
@@ -93,7 +107,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
         arguments: dict[str, Any] = {}
         for name, field in fields.items():
             if name in value:
-                arguments[name] = convert(_hints(kind)[name], value[name], join(name, where))
+                arguments[name] = convert(hints(kind)[name], value[name], join(name, where))
             elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 raise fail(where, f"key {name!r} is missing")
         if "directory" in {f.name for f in dataclasses.fields(kind) if f.metadata.get("internal")}:
@@ -118,19 +132,21 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
         if origin is Literal:
             if value not in args:
                 known = [str(a) for a in args]
-                raise fail(where, f"expected one of {', '.join(known)}, got {value!r}; {nearest(str(value), known)}")
+                raise fail(
+                    where, f"expected one of {', '.join(known)}, got {shown(value)}; {nearest(str(value), known)}"
+                )
             return value
         if origin is tuple:
             if not isinstance(value, list | tuple):
-                raise fail(where, f"expected a list, got {value!r}")
+                raise fail(where, f"expected a list, got {shown(value)}")
             if len(args) == 2 and args[1] is Ellipsis:
                 return tuple(convert(args[0], item, join(i, where)) for i, item in enumerate(value))
             if len(value) != len(args):
-                raise fail(where, f"expected {len(args)} values, got {len(value)}: {value!r}")
+                raise fail(where, f"expected {len(args)} values, got {len(value)}: {shown(value)}")
             return tuple(convert(a, item, join(i, where)) for i, (a, item) in enumerate(zip(args, value, strict=True)))
         if origin is dict:
             if not isinstance(value, Mapping):
-                raise fail(where, f"expected a table, got {value!r}")
+                raise fail(where, f"expected a table, got {shown(value)}")
             return {name: convert(args[1], item, join(name, where)) for name, item in value.items()}
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             return table(hint, value, where)
@@ -143,15 +159,21 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
         if len(rest) == 1:
             return convert(rest[0], value, where)
         tables: dict[str, type] = {}
+        untagged: list[type] = []
         for a in rest:
             if isinstance(a, type) and dataclasses.is_dataclass(a):
-                tables[typing.get_args(_hints(a)["type"])[0]] = a
+                if "type" in hints(a):
+                    tables[typing.get_args(hints(a)["type"])[0]] = a
+                else:
+                    untagged.append(a)
         if tables and isinstance(value, Mapping):
             name = value.get("type")
             if not isinstance(name, str) or name not in tables:
                 told = f"type {name!r} is unknown" if "type" in value else "key 'type' is missing"
                 raise fail(where, f"{told}; {nearest(str(name), tables)}")
             return table(tables[name], value, where)
+        if len(untagged) == 1 and isinstance(value, Mapping):
+            return table(untagged[0], value, where)
         plain = [a for a in rest if not dataclasses.is_dataclass(a)]
         for position, hint in enumerate(plain):
             try:
@@ -159,12 +181,14 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
             except SceneError:
                 if position == len(plain) - 1:
                     raise
-        raise fail(where, f"expected a table with a key 'type' ({', '.join(tables)}), got {value!r}")
+        raise fail(where, f"expected a table with a key 'type' ({', '.join(tables)}), got {shown(value)}")
 
     def leaf(hint: Any, value: Any, where: str) -> Any:
+        if hint is Any:
+            return value
         if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(value):
-                raise fail(where, f"expected a finite number, got {value!r}")
+                raise fail(where, f"expected a finite number, got {shown(value)}")
             return float(value)
         if hint is int and isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -175,7 +199,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
         if hint is Path and isinstance(value, str | Path):
             return resolve_path(value, directory)
         names = {float: "a number", int: "an integer", bool: "true or false", str: "a string", Path: "a path"}
-        raise fail(where, f"expected {names.get(hint, hint)}, got {value!r}")
+        raise fail(where, f"expected {names.get(hint, hint)}, got {shown(value)}")
 
     return table(cls, data, key)
 

@@ -58,7 +58,7 @@ class FlameScene(AbstractScene):
         """The equations of the flame. They are solved on the CPU, where small factorisations are fastest."""
         return self.flame.flame()
 
-    def solve(self) -> FlameSolution:
+    def solution(self) -> FlameSolution:
         """The flame.
 
         Raises:
@@ -147,7 +147,7 @@ class FlameScene(AbstractScene):
         if wanted.data is not None:
             measured = _read(wanted.data, ("x", *wanted.profiles))
             return measured.pop("x"), measured, None
-        truth = self.solve()
+        truth = self.solution()
         x = torch.linspace(*wanted.span, wanted.points, dtype=torch.float64)
         return x, self.synthetic(truth, x, wanted), truth
 
@@ -165,7 +165,7 @@ class FlameScene(AbstractScene):
         elif self.fit is not None:
             raise SceneError("network: flame speeds are fitted by the solver; remove the network, or fit profiles")
         else:
-            truth = self.solve()
+            truth = self.solution()
         members = trainers(
             flame,
             sought=sought,

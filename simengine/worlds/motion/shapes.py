@@ -190,3 +190,40 @@ def fill(shape: Shape, spacing: float) -> tuple[Points, Points]:
     if len(points) == 0:
         raise ValueError(f"no particle fits into a {shape.type} at a spacing of {spacing:g} m; refine the grid")
     return points, np.full(len(points), spacing**3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lattice:
+    """Particles made once, for a stage of a fit: where a shape moves or stretches they go with it.
+
+    Attributes:
+        positions: (n, 3) [m].
+        volumes: (n,) [m^3].
+        ids: Body of each, (n,).
+        shapes: Of the bodies, as they were filled.
+    """
+
+    positions: Points
+    volumes: Points
+    ids: NDArray[np.int64]
+    shapes: tuple[Shape, ...]
+
+    def moved(self, shapes: tuple[Shape, ...]) -> tuple[Points, Points, NDArray[np.int64]]:
+        """Positions, volumes and bodies for shapes of the same kinds, moved and stretched."""
+        positions, volumes = self.positions.copy(), self.volumes.copy()
+        for index, (old, new) in enumerate(zip(self.shapes, shapes, strict=True)):
+            if old == new:
+                continue
+            (low, high), (new_low, new_high) = old.bounds(), new.bounds()
+            stretch, own = (new_high - new_low) / (high - low), self.ids == index
+            positions[own] = new_low + (positions[own] - low) * stretch
+            volumes[own] *= float(np.prod(stretch))
+        return positions, volumes, self.ids
+
+
+def finer(shape: Shape, factor: float) -> Shape:
+    """The shape with `factor` times the particles along each axis, where it counts them itself."""
+    if isinstance(shape, Box) and shape.counts is not None:
+        a, b, c = (max(1, round(count * factor)) for count in shape.counts)
+        return dataclasses.replace(shape, counts=(a, b, c))
+    return shape

@@ -1,17 +1,18 @@
 """Scenes of moving bodies: grid, walls, bodies of particles, camera, and what to fit."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.asks import Ask, Cloud, Series, Tracks
+from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.materials import MaterialSpec
-from simengine.worlds.motion.shapes import Shape, fill
+from simengine.worlds.motion.shapes import Lattice, Shape, fill, finer
 
 if TYPE_CHECKING:
     import torch
@@ -193,6 +194,7 @@ class MPMScene(AbstractScene):
 
     kind: ClassVar[str] = "mpm"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    answers: ClassVar[frozenset[type[Ask]]] = frozenset((Tracks, Cloud, Series))
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
@@ -201,6 +203,7 @@ class MPMScene(AbstractScene):
     output: OutputSpec = dataclasses.field(default_factory=OutputSpec)
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
     fit: MPMFitSpec | None = None
+    lattice: Lattice | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.bodies:
@@ -216,6 +219,8 @@ class MPMScene(AbstractScene):
         Raises:
             SceneError: A body holds no particle or reaches into a wall.
         """
+        if self.lattice is not None:
+            return self.lattice.moved(tuple(body.shape for body in self.bodies))
         positions, volumes, ids = [], [], []
         low = (self.walls.bound - 1) * self.grid.dx
         high = self.grid.length - low
@@ -320,6 +325,58 @@ class MPMScene(AbstractScene):
         from simengine.scene.strict import nearest
 
         return nearest(sorted(unknown)[0], self.variables())
+
+    def prepare(self, asks: Sequence[Ask]) -> "MPMScene":
+        """The world with its particles made once; shapes that change move and stretch them."""
+        from simengine.worlds.motion.answers import last_step
+
+        last_step(self, asks)
+        if self.lattice is not None:
+            return self
+        lattice = Lattice(*self.particles(), tuple(body.shape for body in self.bodies))
+        return dataclasses.replace(self, lattice=lattice)
+
+    def solve(
+        self,
+        asks: Sequence[Ask],
+        *,
+        gradient: bool = False,
+        near: AbstractRun | None = None,
+        device: str | None = None,
+    ) -> AbstractRun:
+        """Simulate in float64 and save the steps that the asks need."""
+        from simengine.worlds.motion.answers import solve
+
+        return solve(self, asks, gradient=gradient, device=device)
+
+    def traced(self) -> frozenset[str]:
+        """What `build` takes as tensors."""
+        return frozenset(self.variables())
+
+    def scalars(self) -> Mapping[str, str]:
+        """Centres, extents and velocities of the bodies, and the kinetic energy."""
+        from simengine.worlds.motion.answers import scalars
+
+        return scalars(self)
+
+    def sizes(self) -> Mapping[str, float]:
+        """Of the bodies and the run."""
+        from simengine.worlds.motion.answers import sizes
+
+        return sizes(self)
+
+    def refined(self, factor: float) -> "MPMScene":
+        """Cells, particles per axis and steps in a second, each times `factor`."""
+        grid = dataclasses.replace(
+            self.grid,
+            num_grids=round(self.grid.num_grids * factor),
+            time_step=self.grid.time_step / factor,
+            num_steps=round(self.grid.num_steps * factor),
+        )
+        walls = dataclasses.replace(self.walls, bound=max(2, round((self.walls.bound - 1) * factor) + 1))
+        bodies = tuple(dataclasses.replace(body, shape=finer(body.shape, factor)) for body in self.bodies)
+        output = dataclasses.replace(self.output, save_every=round(self.output.save_every * factor))
+        return dataclasses.replace(self, grid=grid, walls=walls, bodies=bodies, output=output, lattice=None)
 
     def before(self, model: "MPMModel", state: "MPMState", step: int) -> None:
         """Called before the steps from one saved state to the next: where a kind of scene changes its model."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simengine.io.mesh_file import read_mesh
-from simengine.scene.base import SceneError
+from simengine.scene.base import ValueError
 from simengine.worlds.motion.shapes import Box, Cylinder, MeshShape, Sphere, Torus, fill
 
 CENTER = (0.5, 0.4, 0.6)
@@ -80,11 +80,11 @@ def test_mesh_of_others(shared: Path) -> None:
 )
 def test_bad_meshes_are_told_in_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(SceneError, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         read_mesh(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_mesh(tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match="no such file"):
+    with pytest.raises(ValueError, match="no such file"):
         read_mesh(tmp_path / "none.obj")

@@ -1,0 +1,249 @@
+"""How sure a fit is: the covariance at the best fit, what the data tell and what they do not, in words.
+
+The covariance is that of Laplace's approximation with Gauss-Newton's matrix, each observation's rows counted by what
+they are worth: rows whose residuals are correlated count as fewer, and where the misfit exceeds the noise, the noise is
+taken as large as the misfit. So an error of the model, which makes residuals large and smooth, widens the bars.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from simengine.fit.prediction import Prediction, correlation_time
+from simengine.fit.problem import Problem
+from simengine.fit.unknowns import Coordinate
+
+IDENTIFIED = 0.5  # of a coordinate's unit, or of its prior's width: more is left open than told
+TOGETHER = 0.98  # a correlation above which only a combination is told
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One number found.
+
+    Attributes:
+        value: SI.
+        std: Standard deviation.
+        low: 2.5 % quantile.
+        high: 97.5 % quantile.
+        unit: SI.
+        identified: Whether the data tell it, rather than the prior or nothing.
+        why: Where they do not, why.
+        prior_std: Standard deviation of the prior in the value; None without one.
+    """
+
+    value: float
+    std: float | None
+    low: float | None
+    high: float | None
+    unit: str = ""
+    identified: bool = True
+    why: str = ""
+    prior_std: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Worth:
+    """What the rows of an observation are worth.
+
+    Attributes:
+        chi_square: Of the rows compared.
+        rows: Their number.
+        reduced: chi_square over the rows less their share of the unknowns.
+        correlation: Rows that count as one.
+        estimated: Whether its sigma was estimated, so that chi-square judges nothing.
+        factor: By which its variance is taken larger.
+    """
+
+    chi_square: float
+    rows: int
+    reduced: float
+    correlation: float
+    estimated: bool
+    factor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior:
+    """The answer of a least-squares fit.
+
+    Attributes:
+        estimates: By name, those that the scene asks for.
+        covariance: Of all coordinates z, (p, p).
+        worth: By observation.
+        directions: What is told only together, and what is not told, in words.
+    """
+
+    estimates: Mapping[str, Estimate]
+    covariance: torch.Tensor
+    worth: Mapping[str, Worth]
+    directions: tuple[str, ...]
+
+
+def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Prediction]) -> Posterior:
+    """The posterior at the best fit z (p,)."""
+    names = [name for name in problem.instruments if bool(problem.rows(name).any())]
+    p = len(z)
+    r, j = problem.linearise(z, central=True)
+    lengths = {name: int(problem.rows(name).sum()) for name in names}
+    total = sum(lengths.values())
+    worth: dict[str, Worth] = {}
+    information = torch.zeros(p, p, dtype=torch.float64)
+    offset = 0
+    effective = p - int(sum(1 for c in problem.coordinates if not c.chosen))
+    for name in names:
+        own = slice(offset, offset + lengths[name])
+        offset += lengths[name]
+        share = effective * lengths[name] / max(total, 1)
+        square = float(r[own].square().sum())
+        reduced = square / max(lengths[name] - share, 1.0)
+        series = torch.where(problem.rows(name), predictions[name].residual, torch.nan)
+        labels = len(predictions[name].measured.labels) or 1
+        if len(series) % labels == 0:
+            series = series.reshape(-1, labels * series.shape[1])
+        correlation = correlation_time(series)
+        stated = problem.instruments[name].correlation
+        if stated is not None:
+            correlation = max(correlation, _rows_within(predictions[name], stated))
+        estimated = name in problem.sigmas
+        factor = max(reduced, 1.0) * correlation
+        worth[name] = Worth(
+            chi_square=square,
+            rows=lengths[name],
+            reduced=reduced,
+            correlation=correlation,
+            estimated=estimated,
+            factor=factor,
+        )
+        information += j[own].T @ j[own] / factor
+    priors = j[offset:].T @ j[offset:]
+    covariance = _inverse(information + priors)
+    estimates = _estimates(problem, z, covariance, information)
+    return Posterior(estimates, covariance, worth, _directions(problem, covariance, information, estimates))
+
+
+def _rows_within(prediction: Prediction, length: float) -> float:
+    abscissa = next(iter(prediction.measured.at.values()), None)
+    if abscissa is None or len(abscissa) < 2:
+        return 1.0
+    ordered = abscissa.sort().values
+    return max(1.0, length / max(float(ordered.diff().median()), 1e-300))
+
+
+def _inverse(matrix: torch.Tensor) -> torch.Tensor:
+    """The inverse in unit-diagonal scaling; directions without information get a variance of 1e12 of their unit."""
+    scale = matrix.diagonal().clamp_min(1e-300).sqrt()
+    unit = matrix / torch.outer(scale, scale)
+    values, vectors = torch.linalg.eigh(unit)
+    return (vectors / values.clamp_min(1e-12)) @ vectors.T / torch.outer(scale, scale)
+
+
+def _slope(c: Coordinate, z: torch.Tensor) -> tuple[float, float]:
+    with torch.enable_grad():
+        own = z.detach().requires_grad_()
+        value = c.value(own)
+        return float(value.detach()), float(torch.autograd.grad(value, own)[0])
+
+
+def _estimates(
+    problem: Problem, z: torch.Tensor, covariance: torch.Tensor, information: torch.Tensor
+) -> dict[str, Estimate]:
+    found: dict[str, Estimate] = {}
+    for index, c in enumerate(problem.coordinates):
+        if not c.chosen:
+            continue
+        value, slope = _slope(c, z[index])
+        if index in problem._sought_sigmas:
+            found[c.name] = Estimate(value=value, std=None, low=None, high=None, unit=c.unit)
+            continue
+        z_std = float(covariance[index, index].clamp_min(0).sqrt())
+        low, high = sorted(float(c.value(z[index] + s * 1.96 * z_std)) for s in (-1.0, 1.0))
+        prior = None
+        if not math.isnan(c.sd):
+            prior = c.sd * value if c.logarithmic else c.sd
+        blind = not float(information[index, index]) > 0
+        std = abs(slope) * z_std
+        limit = IDENTIFIED * prior if prior is not None else IDENTIFIED * abs(slope)
+        known = not blind and std < limit and math.isfinite(std)
+        why = (
+            ""
+            if known
+            else "the observations do not depend on it"
+            if blind
+            else ("what is known of it comes from its prior" if prior is not None else "the data leave it open")
+        )
+        spread = math.isfinite(std) and not (blind and prior is None)
+        found[c.name] = Estimate(
+            value=value,
+            std=std if spread else None,
+            low=low if spread else None,
+            high=high if spread else None,
+            unit=c.unit,
+            identified=known,
+            why=why,
+            prior_std=prior,
+        )
+    return found
+
+
+def _directions(
+    problem: Problem, covariance: torch.Tensor, information: torch.Tensor, estimates: dict[str, Estimate]
+) -> tuple[str, ...]:
+    """Combinations that the data tell where they do not tell the numbers; marks the estimates that they concern."""
+    chosen = [
+        k
+        for k, c in enumerate(problem.coordinates)
+        if c.chosen and k not in problem._sought_sigmas and float(information[k, k]) > 0
+    ]
+    said: list[str] = []
+    std = covariance.diagonal().clamp_min(1e-300).sqrt()
+    for a_position, a in enumerate(chosen):
+        for b in chosen[a_position + 1 :]:
+            correlation = float(covariance[a, b] / (std[a] * std[b]))
+            # alone, if the other were known
+            alone = std[a] * math.sqrt(max(1 - correlation**2, 0.0))
+            if abs(correlation) > TOGETHER and float(std[a]) > 5 * float(alone):
+                first, second = problem.coordinates[a].name, problem.coordinates[b].name
+                power = float(std[a] / std[b])
+                sign = "/" if correlation > 0 else "*"
+                exponent = "" if abs(power - 1) < 0.1 else f"^{power:.2g}"
+                said.append(
+                    f"{first} and {second} are told only together (correlation {correlation:+.4f}): "
+                    f"{first} {sign} {second}{exponent}, not each alone"
+                )
+                for name in (first, second):
+                    e = estimates[name]
+                    estimates[name] = dataclasses.replace(
+                        e,
+                        identified=False,
+                        why=e.why or f"told only together with {second if name == first else first}",
+                    )
+    said += [f"{name}: {e.why}" for name, e in estimates.items() if e.why and "together" not in e.why]
+    return tuple(dict.fromkeys(said))
+
+
+def sampled(problem: Problem, z: torch.Tensor, covariance: torch.Tensor, count: int, seed: int) -> list[torch.Tensor]:
+    """Draws from the posterior in z, (p,) each."""
+    generator = torch.Generator().manual_seed(seed)
+    values, vectors = torch.linalg.eigh(covariance)
+    root = vectors * values.clamp_min(0).sqrt()
+    return [z + root @ torch.randn(len(z), generator=generator, dtype=torch.float64) for _ in range(count)]
+
+
+def bands(problem: Problem, z: torch.Tensor, covariance: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Standard deviation of each prediction from what is uncertain, to first order, (rows, columns)."""
+    here = problem.predict(z, names)
+    out = {name: torch.zeros_like(p.values) for name, p in here.items()}
+    values, vectors = torch.linalg.eigh(covariance)
+    for k in range(len(z)):
+        direction = vectors[:, k] * values[k].clamp_min(0).sqrt()
+        size = float(direction.abs().max())
+        if size < 1e-12:
+            continue
+        step = min(1.0, 1e-3 / size)
+        ahead = problem.predict(z + step * direction, names)
+        for name in names:
+            out[name] += ((ahead[name].values - here[name].values) / step).square()
+    return {name: value.sqrt() for name, value in out.items()}

@@ -1,0 +1,319 @@
+"""The unknowns of a scene as coordinates that an optimiser may move freely, each with its prior.
+
+A positive number moves in its logarithm, one with two bounds on a logistic, any other in units of its scale. The bounds
+are those of the key (`Range`), which the scene may narrow; the scale is the prior's width, else the number itself, else
+the typical size of the world in that unit.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from simengine.scene.address import Number, joined, named, numbers, parts_of, resolve
+from simengine.scene.base import SceneError
+from simengine.scene.grammar import BASE, Scene
+from simengine.scene.instrument import AbstractInstrument
+from simengine.scene.sought import Prior, Unknown
+from simengine.scene.strict import nearest
+
+Target = tuple[str, str, str]  # "run" or "observation", its name, key of the number in its tree
+_NARROW = 1e-9  # of a prior's width: an entry that stays
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Coordinate:
+    """One scalar sought.
+
+    Attributes:
+        name: As reports call it.
+        targets: Where its value goes.
+        start: Value at z = 0.
+        lower: Least value, exclusive.
+        upper: Greatest value, exclusive.
+        scale: Change of the value per z, where it has at most one finite bound and is not positive.
+        mean: Of the prior, in the value or its logarithm; NaN without a prior.
+        sd: Of the prior.
+        logarithmic: Whether mean and sd are of the logarithm.
+        unit: SI.
+        sentence: What it is.
+        chosen: Whether the scene asks for it; a nuisance that the instrument brings along is not reported singly.
+    """
+
+    name: str
+    targets: tuple[Target, ...]
+    start: float
+    lower: float = -math.inf
+    upper: float = math.inf
+    scale: float = 1.0
+    mean: float = math.nan
+    sd: float = math.nan
+    logarithmic: bool = False
+    unit: str = ""
+    sentence: str = ""
+    chosen: bool = True
+
+    @property
+    def of_world(self) -> bool:
+        """Whether a change costs a solve."""
+        return any(place == "run" for place, _, _ in self.targets)
+
+    def value(self, z: torch.Tensor) -> torch.Tensor:
+        """The value of a coordinate."""
+        if math.isfinite(self.lower) and math.isfinite(self.upper):
+            share = (self.start - self.lower) / (self.upper - self.lower)
+            return self.lower + (self.upper - self.lower) * torch.sigmoid(z + math.log(share / (1 - share)))
+        if math.isfinite(self.lower):
+            return self.lower + (self.start - self.lower) * torch.exp(z)
+        if math.isfinite(self.upper):
+            return self.upper - (self.upper - self.start) * torch.exp(z)
+        return self.start + self.scale * z
+
+    def coordinate(self, value: float) -> float:
+        """The coordinate of a value."""
+        if math.isfinite(self.lower) and math.isfinite(self.upper):
+            share, own = ((v - self.lower) / (self.upper - self.lower) for v in (value, self.start))
+            return math.log(share / (1 - share)) - math.log(own / (1 - own))
+        if math.isfinite(self.lower):
+            return math.log((value - self.lower) / (self.start - self.lower))
+        if math.isfinite(self.upper):
+            return math.log((self.upper - value) / (self.upper - self.start))
+        return (value - self.start) / self.scale
+
+    def prior_residual(self, value: torch.Tensor) -> torch.Tensor | None:
+        """(value - mean)/sd, or None without a prior."""
+        if math.isnan(self.sd):
+            return None
+        return ((value.log() if self.logarithmic else value) - self.mean) / self.sd
+
+    def drawn(self, generator: torch.Generator) -> float:
+        """A start from the prior, inside the bounds; from a factor of three about the start where there is none."""
+        noise = float(torch.randn((), generator=generator, dtype=torch.float64))
+        if math.isnan(self.sd):
+            return float(self.value(torch.tensor(noise, dtype=torch.float64)))
+        value = self.mean + self.sd * noise
+        value = math.exp(value) if self.logarithmic else value
+        width = self.upper - self.lower
+        edge = 1e-3 * width if math.isfinite(width) else 0.0
+        low = self.lower + edge if math.isfinite(self.lower) else value
+        high = self.upper - edge if math.isfinite(self.upper) else value
+        inside = min(max(value, low), high)
+        return inside if self.lower < inside < self.upper else self.start
+
+
+def coordinates(scene: Scene, instruments: Mapping[str, AbstractInstrument]) -> list[Coordinate]:
+    """What a scene seeks, scalar by scalar.
+
+    Args:
+        scene: The scene.
+        instruments: Its observations, prepared.
+
+    Raises:
+        SceneError: A key names nothing, a start lies beyond its bounds, or a scale is missing.
+    """
+    taken: set[Target] = set()
+    found: list[Coordinate] = []
+    # the more special key wins over the star; then in the order of the file
+    order = sorted(scene.unknowns.items(), key=lambda item: _stars(item[0], item[1]))
+    for key, unknown in order:
+        for name, groups in _groups(scene, instruments, key, unknown):
+            free = [[target for target in group if target not in taken] for group in groups]
+            own = _vector(scene, instruments, name, unknown, [group for group in free if group])
+            taken.update(target for group in free for target in group)
+            found += own
+    position = {key: index for index, key in enumerate(scene.unknowns)}
+    return sorted(found, key=lambda c: position.get(c.name.partition(" ")[0], len(position)))
+
+
+def _stars(key: str, unknown: Unknown) -> int:
+    return sum("*" in part for sought in (unknown.sets or (key,)) for part in parts_of(sought))
+
+
+def _groups(
+    scene: Scene, instruments: Mapping[str, AbstractInstrument], key: str, unknown: Unknown
+) -> Iterator[tuple[str, list[list[Target]]]]:
+    """Name and, for each entry of the unknown, the places where its value goes."""
+    if unknown.sets:
+        groups = [
+            group for sought in unknown.sets for _, own in _named_groups(scene, instruments, sought) for group in own
+        ]
+        yield key, [[target for group in groups for target in group]]
+        return
+    yield from _named_groups(scene, instruments, key)
+
+
+def _named_groups(
+    scene: Scene, instruments: Mapping[str, AbstractInstrument], key: str
+) -> Iterator[tuple[str, list[list[Target]]]]:
+    first, *rest = parts_of(key)
+    if first == "observations":
+        names = _picked(rest, instruments, key)
+        for name, inner in names:
+            keys = _resolved(instruments[name], inner, key)
+            for base, own in _by_vector(instruments[name], keys, inner):
+                yield f"observations.{name}.{base}", [[("observation", name, k)] for k in own]
+    elif first == "instruments":
+        shared = [name for name, instrument in scene.instrument_of.items() if rest and instrument == rest[0]]
+        if not shared:
+            raise SceneError(f"unknowns.{key}: no observation uses the instrument {rest[0] if rest else ''!r}")
+        inner = joined(rest[1:])
+        keys = _resolved(instruments[shared[0]], inner, key)
+        for base, own in _by_vector(instruments[shared[0]], keys, inner):
+            yield f"instruments.{rest[0]}.{base}", [[("observation", name, k) for name in shared] for k in own]
+    elif first == "runs":
+        for name, inner in _picked(rest, {n: w for n, w in scene.runs.items() if n != BASE}, key):
+            keys = _resolved(scene.runs[name], inner, key)
+            for base, own in _by_vector(scene.runs[name], keys, inner):
+                yield f"runs.{name}.{named(scene.runs[name], base)}", [[("run", name, k)] for k in own]
+    else:
+        keys = _resolved(scene.world, key, key)
+        for base, own in _by_vector(scene.world, keys, key):
+            yield named(scene.world, base), [_in_runs(scene, k) for k in own]
+
+
+def _in_runs(scene: Scene, key: str) -> list[Target]:
+    """The runs that share a number of the world: those that do not set it themselves."""
+    spelled = {key, named(scene.world, key)}
+    above = {joined(parts_of(name)[:k]) for name in spelled for k in range(1, len(parts_of(name)) + 1)}
+    found: list[Target] = []
+    for name, world in scene.runs.items():
+        if not above & scene.set_by_run.get(name, frozenset()) and key in numbers(world):
+            found.append(("run", name, key))
+    return found
+
+
+def _picked(rest: Sequence[str], table: Mapping[str, object], key: str) -> list[tuple[str, str]]:
+    """Names of a table that the first part (or, as in `round.0`, the first parts) picks, with the rest of the key."""
+    if rest and rest[0] == "*":
+        return [(name, joined(rest[1:])) for name in table]
+    for count in (1, 2):
+        name = ".".join(rest[:count])
+        if name in table:
+            return [(name, joined(rest[count:]))]
+    several = [name for name in table if rest and name.startswith(f"{rest[0]}.")]
+    if several:
+        return [(name, joined(rest[1:])) for name in several]
+    raise SceneError(f"unknowns.{key}: {rest[0] if rest else ''!r} is not defined; {nearest(rest[0], table)}")
+
+
+def _resolved(tree: object, inner: str, key: str) -> list[str]:
+    try:
+        return resolve(tree, inner)
+    except SceneError as error:
+        raise SceneError(f"unknowns.{key}: {error}") from None
+
+
+def _by_vector(tree: object, keys: Sequence[str], asked: str) -> Iterator[tuple[str, list[str]]]:
+    """The keys grouped by the number or vector that they belong to."""
+    depth = len(parts_of(asked))
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        groups.setdefault(joined(parts_of(key)[:depth]), []).append(key)
+    yield from groups.items()
+
+
+def _vector(
+    scene: Scene,
+    instruments: Mapping[str, AbstractInstrument],
+    name: str,
+    unknown: Unknown,
+    groups: Sequence[Sequence[Target]],
+) -> list[Coordinate]:
+    """The coordinates of one unknown: a number, or the entries of a vector."""
+    size, found = len(groups), []
+    for entry, group in enumerate(groups):
+        number = _number(scene, instruments, group[0])
+        start = _entry(unknown.initial, entry, size, name)
+        start = float(number.value) if start is None else start
+        mean, sd, logarithmic = _prior(unknown.prior, start, entry, size, name)
+        if sd == 0:
+            continue  # stays where it is
+        lower, upper = _bounds(unknown, number)
+        if logarithmic:
+            lower = max(lower, 0.0)
+        if not lower < start < upper and not math.isnan(mean):
+            start = math.exp(mean) if logarithmic else mean
+        label = name if size == 1 else f"{name} {entry}"
+        if not lower < start < upper:
+            raise SceneError(
+                f"unknowns.{name}: the search starts at {start:g}, and must start above {lower:g} and below {upper:g}; "
+                f"give initial"
+            )
+        scale = unknown.scale or (sd if math.isfinite(sd) and not logarithmic else abs(start))
+        if not scale and not (math.isfinite(lower) or math.isfinite(upper)):
+            sizes = scene.world.sizes()
+            scale = sizes.get(number.unit, 0.0)
+            if not scale:
+                raise SceneError(
+                    f"unknowns.{name}: it starts at 0, and nothing tells how far it may move; give `scale` or a prior"
+                )
+        found.append(
+            Coordinate(
+                name=label,
+                targets=tuple(group),
+                start=start,
+                lower=lower,
+                upper=upper,
+                scale=scale or 1.0,
+                mean=mean,
+                sd=sd,
+                logarithmic=logarithmic,
+                unit=number.unit,
+                sentence=number.sentence,
+            )
+        )
+    return found
+
+
+def _number(scene: Scene, instruments: Mapping[str, AbstractInstrument], target: Target) -> Number:
+    place, name, key = target
+    return numbers(scene.runs[name] if place == "run" else instruments[name])[key]
+
+
+def _entry(value: object, entry: int, size: int, name: str) -> float | None:
+    if isinstance(value, tuple):
+        if len(value) != size:
+            raise SceneError(f"unknowns.{name}.initial: {len(value)} numbers for {size} entries")
+        return float(value[entry])
+    return None if value is None else float(value)  # type: ignore[arg-type]
+
+
+def _bounds(unknown: Unknown, number: Number) -> tuple[float, float]:
+    bounds = number.range
+    lower, upper = max(bounds.gt, bounds.ge), min(bounds.lt, bounds.le)
+    if unknown.prior is not None and unknown.prior.uniform is not None:
+        lower, upper = max(lower, unknown.prior.uniform[0]), min(upper, unknown.prior.uniform[1])
+    lower = lower if unknown.lower is None else max(lower, unknown.lower)
+    return lower, upper if unknown.upper is None else min(upper, unknown.upper)
+
+
+def _prior(prior: Prior | None, start: float, entry: int, size: int, name: str) -> tuple[float, float, bool]:
+    """Mean, standard deviation, and whether they are of the logarithm; NaN without a prior."""
+    if prior is None or prior.uniform is not None:
+        return math.nan, math.nan, False
+    if prior.uncertainty_factor is not None:
+        return _log(start, name), math.log(prior.uncertainty_factor) / prior.level, True
+    logarithmic = prior.lognormal is not None
+    widths = prior.lognormal if logarithmic else prior.normal
+    center: float | None = None
+    if isinstance(widths, tuple):
+        if size == 1:
+            if len(widths) != 2:
+                raise SceneError(f"unknowns.{name}.prior: expected a width, or [centre, width], got {list(widths)}")
+            center, width = widths
+        elif len(widths) != size:
+            raise SceneError(f"unknowns.{name}.prior: {len(widths)} widths for {size} entries")
+        else:
+            width = widths[entry]
+    else:
+        assert widths is not None
+        width = widths
+    center = start if center is None else center
+    return (_log(center, name) if logarithmic else center), width, logarithmic
+
+
+def _log(value: float, name: str) -> float:
+    if not value > 0:
+        raise SceneError(f"unknowns.{name}.prior: a lognormal prior needs a centre above 0, got {value:g}")
+    return math.log(value)

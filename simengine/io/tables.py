@@ -1,0 +1,159 @@
+"""Tables of numbers: csv with any separator, npz, HDF5; columns by header, as they stand in the file."""
+
+import csv
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_BYTES = 512 << 20
+_COMMENT = "#"
+_GAPS = ("", "nan", "na", "n/a", "none", "null", "-", "--")
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as it stands in a file.
+
+    Attributes:
+        file: Where it was read.
+        columns: Header -> cells; strings where a column is no column of numbers, else float64 with NaN for a gap.
+        sha256: Of the file.
+    """
+
+    file: Path
+    columns: dict[str, NDArray[Any]]
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_table(path: str | Path) -> RawTable:
+    """Read a table of columns.
+
+    Args:
+        path: A csv, tsv or txt file with a line of headers (comma, semicolon, tab or blanks; a byte-order mark, lines
+            that begin with `#` and a decimal comma beside semicolons are understood), an .npz of arrays of one length,
+            or an HDF5 file of such datasets.
+
+    Raises:
+        ValueError: The file is missing, too large, or no table; the message names the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        from simengine.io.arrays import read_npz
+
+        columns = _of_one_length(path, read_npz(path))
+    elif suffix in (".h5", ".hdf5"):
+        columns = _of_one_length(path, _read_hdf5(path))
+    elif suffix in (".csv", ".tsv", ".txt", ".dat"):
+        columns = _read_text(path)
+    else:
+        raise ValueError(f"{path}: a table is a .csv, .tsv, .txt, .npz or .h5 file")
+    return RawTable(path, columns, file_hash(path))
+
+
+def _of_one_length(path: Path, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    flat = {name: np.asarray(array) for name, array in arrays.items() if np.asarray(array).ndim == 1}
+    lengths = {len(array) for array in flat.values()}
+    if len(lengths) != 1:
+        raise ValueError(f"{path}: expected arrays of one length, (n,); got lengths {sorted(lengths)}")
+    return {name: array.astype(np.float64) if array.dtype.kind in "fiub" else array for name, array in flat.items()}
+
+
+def _read_hdf5(path: Path) -> dict[str, NDArray[Any]]:
+    import h5py
+
+    found: dict[str, NDArray[Any]] = {}
+
+    def take(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub" and item.nbytes <= MAX_BYTES:
+            found[name] = item[()]
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(take)
+    except OSError as error:
+        raise ValueError(f"{path}: not a readable HDF5 file ({error})") from None
+    return found
+
+
+def _read_text(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        text = path.read_text(encoding="latin-1")
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and line.lstrip()[0] != _COMMENT]
+    if len(lines) < 2:
+        raise ValueError(f"{path}: expected a line of headers and at least one row")
+    separator = _separator(lines[0][1])
+    try:
+        rows = [(n, _cells(line, separator)) for n, line in lines]
+    except csv.Error as error:
+        raise ValueError(f"{path}: {error}") from None
+    headers = [cell.strip() for cell in rows[0][1]]
+    if len(set(headers)) != len(headers):
+        twice = next(h for h in headers if headers.count(h) > 1)
+        raise ValueError(f"{path}:{rows[0][0]}: two columns are named {twice!r}")
+    if all(_number(cell, decimal_comma=False) is not None for cell in headers):
+        raise ValueError(
+            f"{path}:{rows[0][0]}: expected a line of column headers, got numbers; write the headers above"
+        )
+    for number, cells in rows[1:]:
+        if len(cells) != len(headers):
+            raise ValueError(f"{path}:{number}: {len(cells)} cells under {len(headers)} headers")
+    body = list(zip(*(cells for _, cells in rows[1:]), strict=True))
+    return {header: _column(cells, decimal_comma=separator == ";") for header, cells in zip(headers, body, strict=True)}
+
+
+def _separator(header: str) -> str:
+    for candidate in ("\t", ";", ","):
+        if candidate in header:
+            return candidate
+    return " "
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    if separator == " ":
+        return line.split()
+    return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+
+
+def _column(cells: Sequence[str], *, decimal_comma: bool) -> NDArray[Any]:
+    values = [_number(cell, decimal_comma=decimal_comma) for cell in cells]
+    if any(value is None for value in values):
+        return np.array([cell.strip() for cell in cells])
+    return np.array(values, dtype=np.float64)
+
+
+def _number(cell: str, *, decimal_comma: bool) -> float | None:
+    text = cell.strip()
+    if text.lower() in _GAPS:
+        return math.nan
+    if decimal_comma and re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", text):
+        text = text.replace(",", ".")
+    try:
+        return float(text)
+    except ValueError:
+        return None

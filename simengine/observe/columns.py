@@ -1,0 +1,124 @@
+"""Columns of a file, in SI units: how a scene names them, and what a header tells."""
+
+import dataclasses
+import fnmatch
+
+import numpy as np
+import torch
+
+from simengine.io.tables import RawTable
+from simengine.io.units import ending, split_header, to_si
+from simengine.scene.strict import Positive, nearest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a file.
+
+    Attributes:
+        column: Its header, with or without a unit in brackets.
+        unit: Of its numbers: text as in "cm/s", or a number, which is the unit in SI.
+        sigma: Column of its standard deviations, in the same unit; or a number, SI.
+        gain: Multiplies the column before anything else [1].
+        offset: Added after the unit, SI.
+    """
+
+    column: str
+    unit: str | Positive | None = None
+    sigma: str | Positive | None = None
+    gain: float = 1.0
+    offset: float = 0.0
+
+
+ColumnSpec = str | Column
+
+
+def column_of(spec: ColumnSpec) -> Column:
+    """A column from its header alone, `"load [N]"`, or as it is."""
+    return Column(column=spec) if isinstance(spec, str) else spec
+
+
+def find_header(raw: RawTable, wanted: str) -> tuple[str, str]:
+    """Header in the file and unit of a column named as in a scene.
+
+    Raises:
+        ValueError: No header is like it.
+    """
+    if wanted in raw.columns:
+        return wanted, split_header(wanted)[1]
+    name, unit = split_header(wanted)
+    for header in raw.columns:
+        base, own = split_header(header)
+        if name in (header, base):
+            return header, unit or own
+    raise ValueError(f"{raw.file.name} has no column {name!r}; {nearest(name, raw.columns)}")
+
+
+def matching_headers(raw: RawTable, wanted: str) -> list[str]:
+    """The columns that a name with a star picks, as specs with the unit of the name; else the name alone."""
+    name, unit = split_header(wanted)
+    if "*" not in name:
+        return [wanted]
+    found = [header for header in raw.columns if fnmatch.fnmatchcase(split_header(header)[0], name)]
+    if not found:
+        raise ValueError(f"{raw.file.name} has no column like {name!r}; {nearest(name, raw.columns)}")
+    return [f"{split_header(h)[0]} [{unit}]" if unit else h for h in found]
+
+
+def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values (n,) and standard deviations (n,) of a column in SI units; NaN where there is none.
+
+    Args:
+        raw: The table.
+        spec: The column.
+        key: Where it stands in the scene, for messages.
+
+    Raises:
+        ValueError: There is no such column, it holds words, or its header ends with a unit that nobody declared.
+    """
+    entry = column_of(spec)
+    header, unit = find_header(raw, entry.column)
+    told = entry.unit if entry.unit is not None else unit
+    if isinstance(told, str):
+        if not told and (hidden := ending(header)) and to_si(hidden) != (1.0, 0.0):
+            raise ValueError(
+                f'{key}: {header!r} looks like {hidden}; write "{header} [{hidden}]" (or "[1]" if it is not)'
+            )
+        factor, shift = to_si(told)
+    else:
+        factor, shift = told, 0.0
+    values = numbers_of(raw, header, key=key) * entry.gain * factor + shift + entry.offset
+    sigma = torch.full_like(values, torch.nan)
+    if isinstance(entry.sigma, str):
+        own_header, own_unit = find_header(raw, entry.sigma)
+        own_factor = to_si(own_unit)[0] if own_unit else factor
+        sigma = (numbers_of(raw, own_header, key=f"{key}.sigma") * entry.gain * own_factor).abs()
+        if not bool((sigma[~sigma.isnan()] > 0).all()):
+            raise ValueError(f"{key}.sigma: {own_header!r} holds a value that is not above 0")
+    elif entry.sigma is not None:
+        sigma = torch.full_like(values, entry.sigma)
+    return values, sigma
+
+
+def numbers_of(raw: RawTable, header: str, *, key: str) -> torch.Tensor:
+    """A column as float64, (n,).
+
+    Raises:
+        ValueError: It holds words or an infinity; the message names the first and its row.
+    """
+    cells = raw.columns[header]
+    if cells.dtype.kind not in "fiub":
+        for row, cell in enumerate(cells):
+            try:
+                float(cell)
+            except ValueError:
+                raise ValueError(
+                    f"{key}: {raw.file.name}: column {header!r}, row {row}: {cell!r} is no number"
+                ) from None
+    values = np.asarray(cells, dtype=np.float64)
+    if np.isinf(values).any():
+        row = int(np.isinf(values).argmax())
+        raise ValueError(
+            f"{key}: {raw.file.name}: column {header!r}, row {row} is infinite; leave the cell empty for a gap"
+        )
+    return torch.from_numpy(values.copy())

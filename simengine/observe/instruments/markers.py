@@ -1,0 +1,255 @@
+"""Marks on a body whose positions were tracked: motion capture, digital image correlation, particles of a twin."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from simengine.observe.motion_files import Motion, read_motion
+from simengine.observe.place import Place
+from simengine.scene.asks import Ask, Tracks
+from simengine.scene.base import AbstractRun, SceneError
+from simengine.scene.instrument import AbstractInstrument, Measured
+from simengine.scene.strict import Vector, nearest
+from simengine.solve.rotation import nearest_rigid_motion
+
+_AXES = ("x", "y", "z")
+MANY = 100  # marks: of so many it does not matter where each one sits
+_FRESH = 1e-9  # of the span of the times: the first frame is the start
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Marker:
+    """One mark.
+
+    Attributes:
+        on: Name of its body; None for that of the instrument.
+        at: Where it nominally sits on the body at t = 0, in the world [m]; None where it is seen at the start.
+    """
+
+    on: str | None = None
+    at: Vector | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Markers(AbstractInstrument):
+    """Tracked points.
+
+    Attributes:
+        on: Name of the body that carries them; None for the only one.
+        columns: time, name, x, y, z -> column of the file; `pattern` for files with a column for each mark and axis, as
+            in "{name}_{axis}_px".
+        unit: Of positions in a file whose columns do not say.
+        markers: Marks that count, by their name in the file; all of them where none is named.
+        place: How the file's coordinates lie in the world.
+        within: { time = [from, to] } that is compared, in the file's time [s].
+        seats: Where each mark sits on the body, beside what was seen or told [m]; set by the loader.
+        seat_sigma: How well that is known [m]; None for the sigma of one frame.
+    """
+
+    type: Literal["markers"] = "markers"
+    on: str | None = None
+    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    unit: str = ""
+    markers: dict[str, Marker] = dataclasses.field(default_factory=dict)
+    place: Place = dataclasses.field(default_factory=Place)
+    within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+    seat_sigma: float | None = None
+    seats: tuple[float, ...] = dataclasses.field(default=(), metadata={"addressed": True})
+    seen: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
+
+    def read(self, *, before: float = 0.0) -> Measured:
+        """Rows are frame by frame, within a frame mark by mark."""
+        try:
+            motion = read_motion(self.path, columns=self.columns, unit=self.unit, names=tuple(self.markers))
+        except SceneError:
+            raise
+        except ValueError as error:
+            raise SceneError(f"observations.{self.name}.file: {error}") from None
+        if unknown := set(self.markers) - set(motion.names):
+            name = sorted(unknown)[0]
+            raise SceneError(
+                f"observations.{self.name}.markers: {name!r} is not in the file; {nearest(name, motion.names)}"
+            )
+        frames, count, axes = motion.positions.shape
+        times = motion.times[:, None].expand(frames, count).reshape(-1)
+        values = motion.positions.reshape(frames * count, axes)
+        keep = (times - self.start) * self.clock_rate >= -before
+        notes = [f"{int((~keep).sum()) // count} frames before the start are left out"] if bool((~keep).any()) else []
+        if "time" in self.within:
+            low, high = self.within["time"]
+            keep &= (times >= float(low)) & (times <= float(high))
+        keep &= ~self._seat_rows(motion, keep)
+        mask, out = self._masked(values, motion.axes, times, keep)
+        return Measured(
+            values=values,
+            names=motion.axes,
+            units=("m",) * axes,
+            at={"time": times},
+            mask=mask,
+            held_out=out,
+            sigma=torch.full_like(values, torch.nan),
+            labels=motion.names,
+            files={self.path.name: motion.sha256},
+            notes=tuple(notes),
+        )
+
+    def _seat_rows(self, motion: Motion, keep: torch.Tensor) -> torch.Tensor:
+        """Rows that tell where a mark sits, and so are no row of the fit."""
+        frames, count, _ = motion.positions.shape
+        used = torch.zeros(frames, count, dtype=torch.bool)
+        for k, name in enumerate(motion.names):
+            if self.markers.get(name, Marker()).at is None or self.place.register:
+                rows = (keep.reshape(frames, count)[:, k] & ~motion.positions[:, k].isnan().any(1)).nonzero()[:, 0]
+                used[rows[:1], k] = True
+        return used.reshape(-1)
+
+    def prepared(self, measured: Measured) -> "Markers":
+        """Registered, where asked, and with the place in the world where each mark is seen first."""
+        first, when = self._first(measured)
+        place = self.place
+        nominal = [self.markers.get(name, Marker()).at for name in measured.labels]
+        if place.register:
+            told = [k for k, at in enumerate(nominal) if at is not None and not bool(first[k].isnan().any())]
+            if len(told) < 3:
+                raise SceneError(
+                    f"observations.{self.name}.place.register: needs three marks with `at` that are seen at the start"
+                )
+            target = torch.tensor([nominal[k] for k in told], dtype=torch.float64)
+            turn, shift = nearest_rigid_motion(place.base_to_world(first[told]), target)
+            place = place.with_registration(turn, shift)
+            here = place.to_world(first)
+        else:
+            here = place.to_world(first)
+            for k, at in enumerate(nominal):
+                if at is not None:
+                    here[k] = torch.tensor(at, dtype=torch.float64)
+        if bool(here.isnan().any()):
+            name = measured.labels[int(here.isnan().any(1).nonzero()[0])]
+            raise SceneError(f"observations.{self.name}.markers: where is {name!r}? It is not seen; give it an `at`")
+        zero = (0.0,) * here.numel()
+        late = [0.0 if w is None or (nominal[k] is not None and not place.register) else w for k, w in enumerate(when)]
+        seen = Seats(here, torch.tensor(late, dtype=torch.float64))
+        return dataclasses.replace(self, place=place, seats=self.seats or zero, seen=seen)
+
+    def settled(self, run: AbstractRun, measured: Measured) -> "Markers":
+        """Marks first seen after the start sit where, by this run, they must have sat to be seen there then."""
+        assert self.seen is not None
+        times = self.scene_time(self.seen.times)
+        if not bool((times > 0).any()):
+            return self
+        seen, points, bodies = self.seen.positions, self.seen.places, self.bodies(measured)
+        for body in dict.fromkeys(bodies):
+            own = torch.tensor([k for k, other in enumerate(bodies) if other == body])
+            place = points[own]
+            for _ in range(6):
+                ask = Tracks(points=place, times=times[own], body=body)
+                if not run.holds(ask):
+                    return self
+                now = run.sample(ask).diagonal(dim1=0, dim2=1).T
+                place = place + torch.where(times[own, None] > 0, seen[own] - now, 0.0)
+            points = points.index_copy(0, own, place.detach())
+        return dataclasses.replace(self, seen=dataclasses.replace(self.seen, places=points))
+
+    def _first(self, measured: Measured) -> tuple[torch.Tensor, list[float | None]]:
+        """Position of each mark in its first frame from the start on (k, 3), axes not measured at 0, and its time."""
+        count = len(measured.labels)
+        table = measured.values.reshape(-1, count, len(measured.names))
+        times = measured.at["time"].reshape(-1, count)[:, 0]
+        from_start = times >= self.start - _FRESH * float((times.max() - times.min()).clamp_min(1e-30))
+        first = torch.full((count, 3), torch.nan, dtype=torch.float64)
+        when: list[float | None] = [None] * count
+        columns = [_AXES.index(axis) for axis in measured.names]
+        for k in range(count):
+            rows = (from_start & ~table[:, k].isnan().any(1)).nonzero()[:, 0]
+            if len(rows):
+                first[k] = 0.0
+                first[k, columns] = table[rows[0], k]
+                when[k] = float(times[rows[0]])
+        return first, when
+
+    def bodies(self, measured: Measured) -> list[str | None]:
+        """The body of each mark."""
+        return [self.markers.get(name, Marker()).on or self.on for name in measured.labels]
+
+    def asks(self, measured: Measured) -> tuple[Ask, ...]:
+        """Tracks of the marks of each body."""
+        seats = self._seats()
+        count = len(measured.labels)
+        times = self.scene_time(measured.at["time"].reshape(-1, count)[:, 0])
+        bodies = self.bodies(measured)
+        found: list[Ask] = []
+        for body in dict.fromkeys(bodies):
+            own = [k for k, other in enumerate(bodies) if other == body]
+            found.append(Tracks(points=seats[own], times=times, body=body))
+        return tuple(found)
+
+    def _seats(self) -> torch.Tensor:
+        assert self.seen is not None, "prepared() comes before asks()"
+        moved = torch.stack([torch.as_tensor(s, dtype=torch.float64) for s in self.seats]).reshape(-1, 3)
+        return torch.as_tensor(self.seen.places + moved)
+
+    def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
+        """Positions in the file's coordinates, the axes that were measured."""
+        bodies, count = self.bodies(measured), len(measured.labels)
+        order = [k for body in dict.fromkeys(bodies) for k, other in enumerate(bodies) if other == body]
+        together = torch.cat(list(answers), 1)[:, torch.argsort(torch.tensor(order))]
+        seen = self.place.to_file(together.reshape(-1, 3))
+        columns = [_AXES.index(axis) for axis in measured.names]
+        return self.gain * seen[:, columns].reshape(-1, len(columns)) + self.offset if count else seen
+
+    def nuisances(self, measured: Measured) -> dict[str, float]:
+        """The seats: a mark sits where one noisy frame shows it, or where it was told to be."""
+        spread = self.seat_sigma if self.seat_sigma is not None else self.sigma
+        few = len(measured.labels) <= MANY
+        return {"seats": float(spread)} if few and isinstance(spread, float | int) and spread > 0 else {}
+
+    def groups(self, key: str, measured: Measured) -> torch.Tensor | None:
+        """A seat moves the rows of its own mark."""
+        if key != "seats":
+            return None
+        count = len(measured.labels)
+        return torch.arange(count).expand(len(measured.values) // count, count).reshape(-1)
+
+    def doubts(self, measured: Measured, sizes: Mapping[str, float]) -> list[str]:
+        """Marks a thousand times farther apart than the world is wide, or times in milliseconds."""
+        found, values = [], measured.values[measured.mask.all(1)]
+        if "m" in sizes and len(values):
+            span = float((values.max(0).values - values.min(0).values).max()) * float(self.place.scale)
+            if span > 30 * sizes["m"]:
+                found.append(f'marks spread over {span:.3g} m in a world of {sizes["m"]:.3g} m; in mm? say unit = "mm"')
+            elif 0 < span < 1e-2 * sizes["m"] and len(measured.labels) > 3:
+                found.append(f"marks spread over {span:.3g} m in a world of {sizes['m']:.3g} m; is the unit right?")
+        longest = float(measured.at["time"].abs().max())
+        if "s" in sizes and longest > 100 * sizes["s"]:
+            found.append(f"time goes to {longest:.3g} s in a run of {sizes['s']:.3g} s; is the file in ms?")
+        return found
+
+    def write(self, file: Path, measured: Measured) -> None:
+        """A long csv: time, name, x, y, z; a gap is an empty field."""
+        lines = [",".join(("time", "name", *measured.names))]
+        names = measured.labels * (len(measured.values) // len(measured.labels))
+        for time, name, row in zip(measured.at["time"].tolist(), names, measured.values.tolist(), strict=True):
+            lines.append(",".join([f"{time:.9g}", name, *("" if cell != cell else f"{cell:.9g}" for cell in row)]))
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Seats:
+    """Where marks are seen first, in the world.
+
+    Attributes:
+        positions: Where each is seen first, (k, 3) [m].
+        times: When, in the file's time, (k,) [s]; 0 for those that sit where they were told to.
+        places: Where on the body at rest that is, (k, 3) [m]; None until a run has told, and then as `positions`.
+    """
+
+    positions: torch.Tensor
+    times: torch.Tensor
+    places: Any = None
+
+    def __post_init__(self) -> None:
+        if self.places is None:
+            object.__setattr__(self, "places", self.positions)

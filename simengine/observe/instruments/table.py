@@ -1,0 +1,274 @@
+"""Tables of numbers: curves against time or a load, profiles over a place, samples of a field, whole experiments."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from simengine.io.tables import RawTable, read_table
+from simengine.observe.columns import ColumnSpec, matching_headers, take
+from simengine.scene.asks import Ask, Fields, Series, Table
+from simengine.scene.base import SceneError
+from simengine.scene.instrument import AbstractInstrument, Measured
+
+_TIMES = ("time", "t")
+_RATES = ("angular_frequency", "shear_rate", "strain_rate")  # what a faster clock makes smaller
+_PLACES = ("x", "y", "z")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractTable(AbstractInstrument):
+    """A table with a column for each quantity.
+
+    Attributes:
+        columns: Scalar or field of the world -> column of the file: `"load [N]"`, or { column, unit, sigma, gain,
+            offset }.
+        within: Column of the scene -> [least, most] that is compared, SI.
+        where: Column of the file -> the text or number of the rows that count.
+    """
+
+    columns: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
+    within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+    where: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def coordinates(self) -> tuple[str, ...]:
+        """The columns that are no measurement."""
+        raise NotImplementedError
+
+    def raw(self) -> RawTable:
+        """The file as it stands."""
+        try:
+            return read_table(self.path)
+        except SceneError:
+            raise
+        except ValueError as error:
+            raise SceneError(f"observations.{self.name}.file: {error}") from None
+
+    def read(self, *, before: float = 0.0) -> Measured:
+        """Read the columns named, in SI units."""
+        raw = self.raw()
+        key = f"observations.{self.name}.columns"
+        at: dict[str, torch.Tensor] = {}
+        names: list[str] = []
+        values, sigmas = [], []
+        try:
+            for name, spec in self.columns.items():
+                headers = matching_headers(raw, spec) if isinstance(spec, str) else [spec]
+                for header in headers:
+                    column, sigma = take(raw, header, key=f"{key}.{name}")
+                    if name in self.coordinates():
+                        at[name] = column
+                    else:
+                        names.append(name)
+                        values.append(column)
+                        sigmas.append(sigma)
+            if isinstance(self.sigma, str) and self.sigma != "estimate":
+                if len(names) != 1:
+                    raise ValueError(f"observations.{self.name}.sigma: a column for each value goes into `columns`")
+                sigmas = [take(raw, self.sigma, key=f"observations.{self.name}.sigma")[0]]
+            keep = self._rows(raw)
+        except ValueError as error:
+            raise error if isinstance(error, SceneError) else SceneError(str(error)) from None
+        if missing := [name for name in self.required() if name not in at]:
+            raise SceneError(f'{key}: the column {missing[0]!r} is missing, as in {missing[0]} = "..."')
+        if not names:
+            raise SceneError(f"{key}: name what was measured beside {', '.join(at) or 'the coordinates'}")
+        table = torch.stack(values, 1)
+        notes = []
+        for name, (low, high) in self.within.items():
+            if name not in at and name not in names:
+                raise SceneError(f"observations.{self.name}.within: {name!r} is no column of `columns`")
+            column = at[name] if name in at else table[:, names.index(name)]
+            keep &= (column >= float(low)) & (column <= float(high))
+        for name, column in at.items():
+            keep &= ~column.isnan()
+            if name in _TIMES:
+                early = (column - self.start) * self.clock_rate < -before
+                if bool((early & keep).any()):
+                    notes.append(f"{int((early & keep).sum())} rows before the start are left out")
+                keep &= ~early
+        abscissa = next(iter(at.values()), None)
+        mask, out = self._masked(table, tuple(names), abscissa, keep)
+        return Measured(
+            values=table,
+            names=tuple(names),
+            units=("",) * len(names),
+            at=at,
+            mask=mask,
+            held_out=out,
+            sigma=torch.stack(sigmas, 1),
+            files={self.path.name: raw.sha256},
+            notes=tuple(notes),
+        )
+
+    def required(self) -> tuple[str, ...]:
+        """Coordinates without which nothing can be asked."""
+        return ()
+
+    def _rows(self, raw: RawTable) -> torch.Tensor:
+        keep = torch.ones(len(raw), dtype=torch.bool)
+        for header, wanted in self.where.items():
+            if header not in raw.columns:
+                raise ValueError(f"observations.{self.name}.where: {raw.file.name} has no column {header!r}")
+            keep &= torch.tensor([str(cell) == str(wanted) or cell == wanted for cell in raw.columns[header]])
+        return keep
+
+    def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
+        """The answers, by gain and offset."""
+        return self.gain * answers[0] + self.offset
+
+    def write(self, file: Path, measured: Measured) -> None:
+        """A csv with the columns in SI units."""
+        columns = {**measured.at, **{name: measured.values[:, k] for k, name in enumerate(measured.names)}}
+        lines = [",".join(columns)]
+        for row in zip(*columns.values(), strict=True):
+            lines.append(",".join("" if torch.isnan(cell) else f"{float(cell):.9g}" for cell in row))
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def abscissa(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        """An abscissa in the scene's clock."""
+        if name in _TIMES:
+            return self.scene_time(values)
+        return values / self.clock_rate if name in _RATES else values
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve(AbstractTable):
+    """Scalars against time, or against what drives the world.
+
+    Attributes:
+        against: The abscissa: `time`, or a scalar through whose values of the file the world is driven.
+    """
+
+    type: Literal["curve"] = "curve"
+    against: str = "time"
+
+    def coordinates(self) -> tuple[str, ...]:
+        """The abscissa."""
+        return (self.against,)
+
+    def required(self) -> tuple[str, ...]:
+        """The abscissa."""
+        return (self.against,)
+
+    def asks(self, measured: Measured) -> tuple[Ask, ...]:
+        """One series of all that was measured."""
+        return (
+            Series(
+                names=measured.names,
+                against=self.against,
+                values=self.abscissa(self.against, measured.at[self.against].nan_to_num()),
+            ),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Profiles(AbstractTable):
+    """Fields over a place, or over a field that takes its part (a mixture fraction).
+
+    Attributes:
+        against: Coordinate of the world: `x`, or a scalar field that grows along it.
+        shift: What the file's coordinate reads where the world's is 0, SI.
+    """
+
+    type: Literal["profiles"] = "profiles"
+    against: str = "x"
+    shift: float = 0.0
+
+    def coordinates(self) -> tuple[str, ...]:
+        """The coordinate."""
+        return (self.against,)
+
+    def required(self) -> tuple[str, ...]:
+        """The coordinate."""
+        return (self.against,)
+
+    def asks(self, measured: Measured) -> tuple[Ask, ...]:
+        """One series over the coordinate."""
+        place = measured.at[self.against].nan_to_num() - self.shift
+        return (Series(names=measured.names, against=self.against, values=place),)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples(AbstractTable):
+    """Values of fields at places and times; columns t, x, y, z are coordinates.
+
+    Attributes:
+        at: Place of each measured column [m], where sensors stand still and the file has a column for each.
+    """
+
+    type: Literal["samples"] = "samples"
+    at: tuple[tuple[float, ...], ...] = ()
+
+    def coordinates(self) -> tuple[str, ...]:
+        """Time and place."""
+        return (*_TIMES, *_PLACES)
+
+    def asks(self, measured: Measured) -> tuple[Ask, ...]:
+        """The fields: at each row's place, or one ask for each sensor."""
+        time = next((measured.at[name] for name in _TIMES if name in measured.at), None)
+        times = None if time is None else self.scene_time(time.nan_to_num())
+        rows = len(measured.values)
+        if self.at:
+            if len(self.at) != len(measured.names):
+                raise SceneError(
+                    f"observations.{self.name}.at: {len(self.at)} places for {len(measured.names)} measured columns"
+                )
+            return tuple(
+                Fields(names=(name,), x=torch.tensor([place], dtype=torch.float64).expand(rows, -1), times=times)
+                for name, place in zip(measured.names, self.at, strict=True)
+            )
+        axes = [measured.at[name].nan_to_num() for name in _PLACES if name in measured.at]
+        x = torch.stack(axes, 1) if axes else torch.zeros(rows, 0, dtype=torch.float64)
+        return (Fields(names=measured.names, x=x, times=times),)
+
+    def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
+        """The answers side by side, by gain and offset."""
+        return self.gain * torch.cat(list(answers), 1) + self.offset
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiments(AbstractTable):
+    """A row for each experiment: the conditions that it sets, and what was answered.
+
+    Attributes:
+        conditions: Number of the world -> column of the file.
+        measured: Scalar of the world -> column of the file.
+    """
+
+    type: Literal["experiments"] = "experiments"
+    conditions: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
+    measured: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.columns:
+            raise ValueError("columns: a table of experiments names `conditions` and `measured`")
+        object.__setattr__(self, "columns", {**self.conditions, **self.measured})
+
+    def coordinates(self) -> tuple[str, ...]:
+        """The conditions."""
+        return tuple(self.conditions)
+
+    def asks(self, measured: Measured) -> tuple[Ask, ...]:
+        """One table of all rows that count."""
+        keep = measured.mask.any(1)
+        conditions = {name: column[keep] for name, column in measured.at.items()}
+        return (Table(names=measured.names, conditions=conditions),)
+
+    def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
+        """The answers at their rows, by gain and offset."""
+        keep = measured.mask.any(1)
+        out = torch.zeros_like(measured.values)
+        return out.index_copy(0, keep.nonzero()[:, 0], self.gain * answers[0] + self.offset)
+
+
+def doubts_of_magnitude(measured: Measured, sizes: Mapping[str, float]) -> list[str]:
+    """A time of a file that is a thousand times the scene's, or the other way round."""
+    found = []
+    if "time" in measured.at and (span := sizes.get("s")):
+        longest = float(measured.at["time"].nan_to_num().abs().max())
+        if longest > 300 * span:
+            found.append(f"time goes to {longest:.3g} s, the scene to {span:.3g} s; is the file in ms?")
+    return found

@@ -1,0 +1,178 @@
+"""Files of tracked points, whatever wrote them, as one array of positions."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from simengine.io.arrays import read_npz
+from simengine.io.tables import RawTable, file_hash, read_table
+from simengine.io.units import to_si
+from simengine.observe.columns import find_header, take
+from simengine.scene.strict import nearest
+
+_AXES = ("x", "y", "z")
+
+
+@dataclasses.dataclass(frozen=True)
+class Motion:
+    """Tracked points.
+
+    Attributes:
+        times: (f,) [s], growing.
+        positions: (f, k, axes) [m]; NaN where a point was not seen.
+        names: Of the points.
+        axes: Of x, y, z (u, v for pixels), those that were measured.
+        sha256: Of the file.
+    """
+
+    times: torch.Tensor
+    positions: torch.Tensor
+    names: tuple[str, ...]
+    axes: tuple[str, ...]
+    sha256: str
+
+
+def read_motion(path: Path, *, columns: Mapping[str, str], unit: str = "", names: tuple[str, ...] = ()) -> Motion:
+    """Read tracked points.
+
+    Args:
+        path: A csv (time, name, x, y, z; or with `pattern` a column for each point and axis; or one point), a .c3d or
+            .trc file of motion capture, or an .npz with x (f, k, 3) [m] and time (f,) [s].
+        columns: time, name, x, y, z, pattern -> header.
+        unit: Of positions where the file does not say; "" for metres.
+        names: Points that count; all where none is named.
+
+    Raises:
+        ValueError: The file is no such file; one line that names it, the column and the remedy.
+    """
+    suffix = path.suffix.lower()
+    readers = {".c3d": _c3d, ".trc": _trc, ".npz": _npz}
+    if suffix in readers:
+        motion = readers[suffix](path, unit)
+    else:
+        motion = _csv(path, dict(columns), unit)
+    if not bool((motion.times.diff() > 0).all()):
+        raise ValueError(f"{path.name}: times must grow from frame to frame")
+    if names:
+        known = [name for name in names if name in motion.names]
+        picked = [motion.names.index(name) for name in known]
+        motion = dataclasses.replace(motion, positions=motion.positions[:, picked], names=tuple(known))
+    return motion
+
+
+def _npz(path: Path, unit: str) -> Motion:
+    data = read_npz(path)
+    for name, dim in (("x", 3), ("time", 1)):
+        if name not in data or data[name].ndim != dim:
+            raise ValueError(f"{path.name}: expected x (frames, points, 3) and time (frames,); it holds {sorted(data)}")
+    x = torch.from_numpy(data["x"].astype(np.float64)) * to_si(unit)[0]
+    time = torch.from_numpy(data["time"].astype(np.float64))
+    if len(x) != len(time) or x.shape[2] != 3:
+        raise ValueError(f"{path.name}: x {tuple(x.shape)} does not go with time {tuple(time.shape)}")
+    names = tuple(str(n) for n in data["names"]) if "names" in data else tuple(str(k) for k in range(x.shape[1]))
+    return Motion(time, x, names, _AXES, file_hash(path))
+
+
+def _c3d(path: Path, unit: str) -> Motion:
+    import ezc3d
+
+    try:
+        file = ezc3d.c3d(str(path))
+    except Exception as error:  # the library raises what its C++ code does
+        raise ValueError(f"{path.name}: not a readable .c3d file ({' '.join(str(error).split())[:80]})") from None
+    point = file["parameters"]["POINT"]
+    labels = tuple(str(label).strip() for label in point["LABELS"]["value"])
+    stated = (point["UNITS"]["value"] or ["mm"])[0].strip() if "UNITS" in point else "mm"
+    factor = to_si(unit or stated)[0]
+    data = np.asarray(file["data"]["points"], dtype=np.float64)[:3]  # (3, points, frames)
+    missing = ~np.isfinite(data).all(0) | (data == 0).all(0)
+    data[:, missing] = np.nan
+    rate = float(point["RATE"]["value"][0])
+    if not rate > 0:
+        raise ValueError(f"{path.name}: its frame rate is {rate:g}")
+    times = torch.arange(data.shape[2], dtype=torch.float64) / rate
+    positions = torch.from_numpy(data.transpose(2, 1, 0).copy()) * factor
+    return Motion(times, positions[:, : len(labels)], labels[: positions.shape[1]], _AXES, file_hash(path))
+
+
+def _trc(path: Path, unit: str) -> Motion:
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    if len(lines) < 6 or not lines[0].startswith("PathFileType"):
+        raise ValueError(f"{path.name}: not a .trc file (its first line begins with PathFileType)")
+    header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=False))
+    labels = tuple(name for name in (cell.strip() for cell in lines[3].split("\t")[2:]) if name)
+    rows = [line.split("\t") for line in lines[5:] if line.strip()]
+    times, frames = [], []
+    for number, row in enumerate(rows):
+        cells = [float(cell) if cell.strip() else np.nan for cell in row[1 : 2 + 3 * len(labels)]]
+        cells += [np.nan] * (1 + 3 * len(labels) - len(cells))
+        if np.isnan(cells[0]):
+            raise ValueError(f"{path.name}: frame {number} has no time")
+        times.append(cells[0])
+        frames.append(np.reshape(cells[1:], (len(labels), 3)))
+    positions = torch.from_numpy(np.array(frames)) * to_si(unit or header.get("Units", "mm").strip())[0]
+    return Motion(torch.tensor(times, dtype=torch.float64), positions, labels, _AXES, file_hash(path))
+
+
+def _csv(path: Path, columns: dict[str, str], unit: str) -> Motion:
+    raw = read_table(path)
+    pattern = columns.pop("pattern", "")
+    time, _ = take(raw, columns.pop("time", "time"), key="columns.time")
+    factor = to_si(unit)[0]
+    if pattern:
+        return _wide(path, raw, time, pattern, factor)
+    axes = [axis for axis in (*_AXES, "u", "v") if axis in columns]
+    if not axes:
+        axes = [axis for axis in _AXES if _has(raw, axis)]
+    if not axes:
+        raise ValueError(
+            f'{path.name}: name the columns of the positions, as in columns = {{ x = "X [mm]" }}; '
+            f"{nearest('x', raw.columns)}"
+        )
+    cells = torch.stack([take(raw, columns.get(axis, axis), key=f"columns.{axis}")[0] for axis in axes], 1) * factor
+    name_column = columns.get("name", "name")
+    if not _has(raw, name_column):
+        if "name" in columns:
+            find_header(raw, name_column)  # raises, naming the nearest
+        return Motion(time, cells[:, None], (path.stem,), tuple(axes), raw.sha256)
+    labels = [_label(cell) for cell in raw.columns[find_header(raw, name_column)[0]]]
+    names = tuple(dict.fromkeys(labels))
+    moments, frame = torch.unique(time, return_inverse=True)
+    positions = torch.full((len(moments), len(names), len(axes)), torch.nan, dtype=torch.float64)
+    index = torch.tensor([names.index(label) for label in labels])
+    positions[frame, index] = cells
+    return Motion(moments, positions, names, tuple(axes), raw.sha256)
+
+
+def _wide(path: Path, raw: RawTable, time: torch.Tensor, pattern: str, factor: float) -> Motion:
+    text = re.escape(pattern).replace(r"\{name\}", "(?P<name>.+?)").replace(r"\{axis\}", "(?P<axis>[xyzuv])")
+    found: dict[str, dict[str, str]] = {}
+    for header in raw.columns:
+        if hit := re.fullmatch(text, header):
+            found.setdefault(hit["name"], {})[hit["axis"]] = header
+    if not found:
+        raise ValueError(f"{path.name}: no column is like {pattern!r}; {nearest(pattern, raw.columns)}")
+    axes = tuple(axis for axis in (*_AXES, "u", "v") if all(axis in own for own in found.values()))
+    table = [
+        torch.stack([take(raw, own[axis], key="columns.pattern")[0] for axis in axes], 1) for own in found.values()
+    ]
+    return Motion(time, torch.stack(table, 1) * factor, tuple(found), axes, raw.sha256)
+
+
+def _has(raw: RawTable, name: str) -> bool:
+    try:
+        find_header(raw, name)
+    except ValueError:
+        return False
+    return True
+
+
+def _label(cell: object) -> str:
+    """A name; numbers that are whole are written without a point."""
+    if isinstance(cell, float) and cell == int(cell):
+        return str(int(cell))
+    return str(cell)

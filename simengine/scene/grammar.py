@@ -1,0 +1,234 @@
+"""From the flat top level of a scene file to a `Scene`: a world, its runs, what was observed, what is sought.
+
+What is shared has a name at the top: `[instruments.NAME]`, `[cameras.NAME]`. A run is a partial scene laid over the
+world: `[runs.NAME]`, or inside an observation `run.KEY = value`.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from simengine.scene.address import joined
+from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.instrument import AbstractInstrument
+from simengine.scene.kinds import named_class
+from simengine.scene.sought import Inference, Unknown
+from simengine.scene.strict import Locate, from_plain, nearest, shown, to_plain
+
+_TABLES = ("observations", "instruments", "cameras", "lights", "runs", "unknowns", "inference", "reference")
+BASE = ""  # name of the run that is the world as it stands
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A world beside what was observed of it and what is sought.
+
+    Attributes:
+        world: What is believed.
+        runs: Name -> the world of that run; "" is the world as it stands.
+        set_by_run: Name -> the keys that this run sets itself, as the file writes them.
+        observations: Name -> instrument, its file named and not yet read.
+        instrument_of: Name of an observation -> name of the shared instrument that it comes from, "" for none.
+        unknowns: Key -> what is sought.
+        inference: How.
+        reference: Key -> a published or hidden value; only reports read it.
+    """
+
+    world: AbstractScene
+    runs: Mapping[str, AbstractScene] = dataclasses.field(default_factory=dict)
+    set_by_run: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    observations: Mapping[str, AbstractInstrument] = dataclasses.field(default_factory=dict)
+    instrument_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unknowns: Mapping[str, Unknown] = dataclasses.field(default_factory=dict)
+    inference: Inference = dataclasses.field(default_factory=Inference)
+    reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """Of the world."""
+        return self.world.kind
+
+
+def is_instrumental(data: Mapping[str, Any]) -> bool:
+    """Whether plain data of a scene has observations, runs or unknowns."""
+    return any(name in data for name in _TABLES)
+
+
+def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> AbstractScene:
+    """A world of plain data, whose key `kind` (default mpm) names the class."""
+    try:
+        cls = named_class("kind", data.get("kind", "mpm"))
+    except SceneError as error:
+        raise SceneError(f"{locate('kind')}: {error}") from None
+    rest = {key: value for key, value in data.items() if key != "kind"}
+    world: AbstractScene = from_plain(cls, rest, locate=locate, directory=directory)
+    return world
+
+
+def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> Scene:
+    """A scene of plain data.
+
+    Args:
+        data: As `tomllib` gives it.
+        directory: Where relative paths start.
+        locate: Tells where a dotted key stands, for messages.
+
+    Raises:
+        SceneError: In one line with place, key, value and remedy.
+    """
+    tables = {name: _table(data.get(name, {}), name, locate) for name in _TABLES}
+    world_data = {key: value for key, value in data.items() if key not in _TABLES}
+    world = make_world(world_data, directory=directory, locate=locate)
+    overlays: dict[str, Mapping[str, Any]] = {BASE: {}}
+    overlays |= {name: _table(own, f"runs.{name}", locate) for name, own in tables["runs"].items()}
+    observations: dict[str, AbstractInstrument] = {}
+    instrument_of: dict[str, str] = {}
+    used: list[str] = []
+    for name, entry in _named(tables["observations"], "observations", locate):
+        key = f"observations.{name}"
+        own = dict(_table(entry, key, locate))
+        shared = own.pop("instrument", "")
+        if shared:
+            if shared not in tables["instruments"]:
+                raise SceneError(f"{locate(key)}: {key}.instrument: {nearest_of(shared, tables['instruments'])}")
+            own = overlaid(tables["instruments"][shared], own, key)
+        run = own.pop("run", BASE)
+        if isinstance(run, Mapping):
+            overlays[name], run = run, name
+        elif run not in overlays:
+            raise SceneError(f"{locate(key)}: {key}.run: {nearest_of(run, tables['runs'])}")
+        used.append(run)
+        for part in ("camera", "light"):
+            if isinstance(own.get(part), str) and own[part] in tables[f"{part}s"]:
+                own[part] = tables[f"{part}s"][own[part]]
+        for full, file in _files(name, own.get("file", ""), directory, f"{locate(key)}: {key}"):
+            observations[full] = _instrument({**own, "file": file}, full, run, directory, locate, key)
+            instrument_of[full] = shared
+    named_runs = [name for name in overlays if name != BASE]
+    runs = {}
+    for name in [BASE, *named_runs]:
+        merged = overlaid(world_data, overlays[name], f"runs.{name}")
+        runs[name] = world if name == BASE else make_world(merged, directory=directory, locate=_within(locate, name))
+    if BASE not in used and named_runs:
+        del runs[BASE]
+    unknowns = {
+        name: from_plain(
+            Unknown,
+            _table(own, f"unknowns.{name}", locate),
+            locate=locate,
+            directory=directory,
+            key=f"unknowns.{joined([name])}",
+        )
+        for name, own in tables["unknowns"].items()
+    }
+    return Scene(
+        world=world,
+        runs=runs,
+        set_by_run={name: frozenset(joined(path) for path in _leaves(own, ())) for name, own in overlays.items()},
+        observations=observations,
+        instrument_of=instrument_of,
+        unknowns=unknowns,
+        inference=from_plain(Inference, tables["inference"], locate=locate, directory=directory, key="inference"),
+        reference=tables["reference"],
+    )
+
+
+def nearest_of(name: Any, table: Mapping[str, Any]) -> str:
+    """`'x' is not defined; did you mean 'y'?`."""
+    known = nearest(str(name), table) if table else "nothing of that kind is defined in this scene"
+    return f"{shown(name)} is not defined; {known}"
+
+
+def _instrument(
+    own: dict[str, Any], name: str, run: str, directory: Path, locate: Locate, key: str
+) -> AbstractInstrument:
+    kind = own.get("type")
+    if kind is None:
+        raise SceneError(
+            f"{locate(key)}: {key}: the key 'type' is missing; name an instrument, as in type = \"markers\""
+        )
+    try:
+        cls = named_class("type", kind)
+    except SceneError as error:
+        raise SceneError(f"{locate(key)}: {key}.{error}") from None
+    made: AbstractInstrument = from_plain(cls, own, locate=locate, directory=directory, key=key)
+    return dataclasses.replace(made, name=name, run=run, directory=directory)
+
+
+def _files(name: str, file: Any, directory: Path, where: str) -> Iterator[tuple[str, Any]]:
+    """An observation for each file that a star names: name.0, name.1, ...; series of pictures stay one."""
+    suffixes = (".csv", ".tsv", ".txt", ".c3d", ".trc", ".npz", ".h5", ".hdf5")
+    if isinstance(file, str) and "*" in file and file.lower().endswith(suffixes):
+        found = sorted(directory.glob(file))
+        if not found:
+            raise SceneError(f"{where}.file: no file is like {file} in {directory}")
+        for index, path in enumerate(found):
+            yield f"{name}.{index}", str(path.relative_to(directory))
+    else:
+        yield name, file
+
+
+def _table(value: Any, key: str, locate: Locate) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) and not (key in ("observations", "runs") and isinstance(value, list)):
+        raise SceneError(f"{locate(key)}: {key}: expected a table, got {shown(value)}")
+    if isinstance(value, list):
+        return dict(_named(value, key, locate))
+    return value
+
+
+def _named(value: Any, key: str, locate: Locate) -> Iterator[tuple[str, Any]]:
+    """Entries of a table by name; a list of tables with a key `name` is taken too."""
+    if isinstance(value, Mapping):
+        yield from value.items()
+        return
+    for index, entry in enumerate(value):
+        if not isinstance(entry, Mapping):
+            raise SceneError(f"{locate(f'{key}.{index}')}: {key}.{index}: expected a table, got {shown(entry)}")
+        rest = dict(entry)
+        yield str(rest.pop("name", index)), rest
+
+
+def _within(locate: Locate, run: str) -> Locate:
+    return lambda key: f"{locate(f'runs.{run}.{key}')}: runs.{run}" if run else locate(key)
+
+
+def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    if isinstance(node, Mapping):
+        for name, item in node.items():
+            yield from _leaves(item, (*path, str(name)))
+    else:
+        yield path
+
+
+def overlaid(base: Any, over: Any, key: str) -> Any:
+    """Plain data laid over other plain data: tables are merged, elements of lists picked by name or number.
+
+    Raises:
+        SceneError: A list has no such element.
+    """
+    if isinstance(base, Mapping) and isinstance(over, Mapping):
+        if "type" in over and over["type"] != base.get("type", over["type"]):
+            return copy.deepcopy(dict(over))  # another type has other keys
+        merged = {**base}
+        for name, value in over.items():
+            merged[name] = overlaid(base[name], value, f"{key}.{name}") if name in base else copy.deepcopy(value)
+        return merged
+    if isinstance(base, list) and isinstance(over, Mapping):
+        items = list(base)
+        for name, value in over.items():
+            names = [item.get("name") if isinstance(item, Mapping) else None for item in items]
+            index = names.index(name) if name in names else int(name) if str(name).isdigit() else -1
+            if not 0 <= index < len(items):
+                known = [n for n in names if n]
+                raise SceneError(f"{key}: {shown(name)} names no element; {nearest(str(name), known or ['0'])}")
+            items[index] = overlaid(items[index], value, f"{key}.{name}")
+        return items
+    return copy.deepcopy(over)
+
+
+def plain_scene(scene: Scene, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The scene as plain data: the world with every default written out, the other tables as the file has them."""
+    rest = {name: data[name] for name in _TABLES if name in data}
+    return {"kind": scene.kind, **to_plain(scene.world), **rest}

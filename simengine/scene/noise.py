@@ -1,0 +1,119 @@
+"""What is said of the errors of a measurement: their size, their tails, what is kept out of the fit."""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+import torch
+
+from simengine.scene.strict import NonNegative, Positive, Range
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Noise:
+    """A standard deviation made of parts: sqrt(absolute^2 + (relative |value|)^2), at least `floor`.
+
+    Attributes:
+        relative: Share of the measured value [1].
+        absolute: In the unit of the value, SI.
+        floor: The least it can be, SI.
+    """
+
+    relative: NonNegative = 0.0
+    absolute: NonNegative = 0.0
+    floor: NonNegative = 0.0
+
+    def __post_init__(self) -> None:
+        parts = (self.relative, self.absolute, self.floor)
+        if all(isinstance(part, float) for part in parts) and not any(parts):
+            raise ValueError("expected relative, absolute or floor above 0")
+
+    def of(self, values: torch.Tensor) -> torch.Tensor:
+        """The standard deviation of each measured value (SI)."""
+        return (self.absolute**2 + (self.relative * values.abs()).square()).sqrt().clamp_min(self.floor)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A loss with tails: exactly one of the two.
+
+    Attributes:
+        huber: Standard deviations beyond which the misfit grows linearly.
+        student: Degrees of freedom of Student's t.
+    """
+
+    huber: Positive | None = None
+    student: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if (self.huber is None) == (self.student is None):
+            raise ValueError("expected one of huber and student, as in { huber = 2.0 }")
+
+    def shaped(self, residual: torch.Tensor) -> torch.Tensor:
+        """Residuals over sigma whose squares sum to the loss: near zero the residuals themselves."""
+        square = residual.square()
+        if self.huber is not None:
+            far = 2 * self.huber * residual.abs() - self.huber**2
+            loss = torch.where(square > self.huber**2, far, square)
+        else:
+            nu = float(self.student or 1.0)
+            loss = (nu + 1) * torch.log1p(square / nu) * nu / (nu + 1)
+        # sqrt has no slope at zero, where the loss is the square itself
+        small = square < 1e-12
+        root = torch.where(small, torch.ones_like(square), loss).sqrt() * residual.sign()
+        return torch.where(small, residual, root)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HoldOut:
+    """What is predicted and not fitted; the union of what is said.
+
+    Attributes:
+        rows: Numbers of rows, from 0.
+        after: Rows whose abscissa lies beyond this, in the file's own unit turned to SI.
+        last: Share of the end of the abscissa [1].
+        values: Names of measured scalars.
+    """
+
+    rows: tuple[int, ...] = ()
+    after: float | None = None
+    last: Annotated[float, Range(gt=0, lt=1)] | None = None
+    values: tuple[str, ...] = ()
+
+
+NoiseSpec = float | str | Noise
+LossSpec = Literal["square", "huber", "student"] | Loss
+HoldOutSpec = bool | Annotated[float, Range(gt=0, lt=1)] | HoldOut
+
+
+def loss_of(spec: LossSpec) -> Loss | None:
+    """The loss with its usual number: 1.345 standard deviations, 4 degrees of freedom; None for squares."""
+    if isinstance(spec, Loss):
+        return spec
+    return {"square": None, "huber": Loss(huber=1.345), "student": Loss(student=4.0)}[spec]
+
+
+def held_out(spec: HoldOutSpec, names: tuple[str, ...], abscissa: torch.Tensor | None, shape: Any) -> torch.Tensor:
+    """Which values are held out, bool (rows, columns).
+
+    Raises:
+        ValueError: A row or a name does not exist, or there is no abscissa to cut.
+    """
+    out = torch.zeros(shape, dtype=torch.bool)
+    if isinstance(spec, bool):
+        return out | spec
+    parts = spec if isinstance(spec, HoldOut) else HoldOut(last=spec)
+    for row in parts.rows:
+        if not -len(out) <= row < len(out):
+            raise ValueError(f"hold_out.rows: there is no row {row} among {len(out)}")
+        out[row] = True
+    for name in parts.values:
+        if name not in names:
+            raise ValueError(f"hold_out.values: {name!r} is not measured; known: {', '.join(names)}")
+        out[:, names.index(name)] = True
+    if parts.after is not None or parts.last is not None:
+        if abscissa is None:
+            raise ValueError("hold_out: there is no abscissa to cut; name rows")
+        low, high = float(abscissa.min()), float(abscissa.max())
+        cut = parts.after if parts.after is not None else high - (parts.last or 0.0) * (high - low)
+        out |= (abscissa > cut)[:, None]
+    return out

@@ -1,0 +1,102 @@
+"""What is sought, with what is believed of it beforehand, and how: the tables `[unknowns]` and `[inference]`."""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from simengine.scene.strict import Count, Positive, Range
+
+Widths = float | tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prior:
+    """What is believed of an unknown beforehand; exactly one of normal, lognormal, uniform and uncertainty_factor.
+
+    A single number is a width about the start. For one number two numbers are a centre and a width; for a vector a list
+    holds a width for each entry, and an entry of width 0 stays where it is.
+
+    Attributes:
+        normal: Standard deviation, or [mean, standard deviation].
+        lognormal: Standard deviation of the logarithm, or [median, standard deviation of the logarithm].
+        uniform: [least, most]; equally likely in between.
+        uncertainty_factor: Factor f: ln f is `level` standard deviations of the logarithm.
+        level: Of `uncertainty_factor` [1].
+        length: Over which neighbouring entries of a vector, or of a field, are alike; entries or metres.
+    """
+
+    normal: Widths | None = None
+    lognormal: Widths | None = None
+    uniform: tuple[float, float] | None = None
+    uncertainty_factor: Annotated[float, Range(gt=1)] | None = None
+    level: Positive = 2.0
+    length: Positive | None = None
+
+    def __post_init__(self) -> None:
+        told = [n for n in ("normal", "lognormal", "uniform", "uncertainty_factor") if getattr(self, n) is not None]
+        if len(told) != 1:
+            raise ValueError(f"expected one of normal, lognormal, uniform and uncertainty_factor, got {told or 'none'}")
+        if self.uniform is not None and not self.uniform[0] < self.uniform[1]:
+            raise ValueError(f"uniform: expected [least, most], got {list(self.uniform)}")
+        widths = self.normal if self.normal is not None else self.lognormal
+        for width in (widths,) if isinstance(widths, float) else (widths or ())[1:]:
+            if width is not None and width < 0:
+                raise ValueError(f"a width must not be negative, got {width}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unknown:
+    """One number, vector or field that is sought.
+
+    Attributes:
+        initial: Where the search starts; the scene's own number where it is left out.
+        prior: What is believed beforehand.
+        lower: Least value; only narrows the bounds of the key.
+        upper: Greatest value; only narrows the bounds of the key.
+        scale: A typical change, where neither a prior nor the value tells one.
+        sets: Keys that this one unknown sets, where the name of the unknown is no key.
+        per: `row`, `column` or a header: one for each inside a file.
+        over: `body`: a field over the body instead of a number.
+    """
+
+    initial: float | tuple[float, ...] | None = None
+    prior: Prior | None = None
+    lower: float | None = None
+    upper: float | None = None
+    scale: Positive | None = None
+    sets: tuple[str, ...] = ()
+    per: str | None = None
+    over: Literal["body"] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How the answer is found.
+
+    Attributes:
+        method: least_squares (default), adam, lbfgs, or a method that the kind of world registers.
+        iterations: At most so many trials in a stage.
+        stages: Growing parts of the time to fit one after another, as fractions that end with 1; by default a short
+            part, then all of it, where the world has time.
+        starts: Number of starts drawn from the priors; several minima are told as several answers.
+        hold_out: Observations that are predicted and not fitted, by name or dotted key; or a share of the end of each.
+        learning_rate: Of adam and lbfgs.
+        tolerance: Predicted drop of chi-square below which a stage has converged.
+        report: Scalars of the world whose uncertainty the report tells.
+        pyramid: Halvings of the resolution of pictures to begin with.
+        posterior: What the bars rest on.
+    """
+
+    method: str = "least_squares"
+    iterations: Count = 40
+    stages: tuple[Annotated[float, Range(gt=0, le=1)], ...] = ()
+    starts: Count = 1
+    hold_out: Any = None
+    learning_rate: Positive = 0.1
+    tolerance: Positive = 1e-2
+    report: tuple[str, ...] = ()
+    pyramid: Annotated[int, Range(ge=0, le=8)] = 0
+    posterior: Literal["laplace", "low_rank"] = "laplace"
+
+    def __post_init__(self) -> None:
+        if self.stages and (self.stages[-1] != 1.0 or list(self.stages) != sorted(set(self.stages))):
+            raise ValueError(f"stages: expected growing fractions that end with 1.0, got {list(self.stages)}")

@@ -1,0 +1,251 @@
+"""What a moving world answers: where material points and clouds are, and scalars of its bodies over time.
+
+Between two steps a particle moves exactly linearly, x(t) = x' - (t' - t) v' with x', v' after the next step t', so any
+time is answered, with its gradient, from the row of the next step. A material point follows the particles around it:
+sum of w_i (x_i + F_i (X - X_i)) over the twelve nearest at rest, w a Gaussian of 0.6 spacings made exact for affine
+motion.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from simengine.mpm import MPMSolver, SimulationError
+from simengine.scene.address import floats_in, tensors_in
+from simengine.scene.asks import Ask, Cloud, Series, Tracks
+from simengine.scene.base import AbstractRun, Refused, SceneError
+from simengine.scene.strict import nearest
+from simengine.solve import CheckpointAdjoint
+
+if TYPE_CHECKING:
+    from simengine.worlds.motion.world import MPMScene
+
+NEIGHBOURS, WIDTH = 12, 0.6  # of the interpolation; width in spacings of the particles
+BUDGET = 400e6  # bytes of saved rows up to which every step is kept, so that a clock never asks for another solve
+_ROW = 24 * 8  # bytes of x, v, C, F of a particle in float64
+_ROUNDING = 1e-9  # of a step: a time that is meant to be a multiple of it
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionRun(AbstractRun):
+    """Saved steps of a motion.
+
+    Attributes:
+        world: Whose motion it is, with floats.
+        rest: Particles at t = 0 (n, 3) [m].
+        ids: Body of each, (n,).
+        mass: Of each, (n,) [kg].
+        spacing: Of the particles of each body [m].
+        steps: Those saved, growing, (rows,).
+        x: Positions (rows, n, 3) [m].
+        v: Velocities (rows, n, 3) [m/s].
+        C: Affine velocities (rows, n, 3, 3) [1/s].
+        F: Deformation gradients (rows, n, 3, 3).
+    """
+
+    world: "MPMScene"
+    rest: torch.Tensor
+    ids: torch.Tensor
+    mass: torch.Tensor
+    spacing: tuple[float, ...]
+    steps: torch.Tensor
+    x: torch.Tensor
+    v: torch.Tensor
+    C: torch.Tensor
+    F: torch.Tensor
+
+    def holds(self, ask: Ask) -> bool:
+        """Whether the steps that the ask needs were saved."""
+        times = times_of(ask)
+        if times is None:
+            return True
+        step, _ = self._step(times.detach())
+        row = torch.searchsorted(self.steps, step)
+        return bool((row < len(self.steps)).all()) and bool(
+            (self.steps[row.clamp_max(len(self.steps) - 1)] == step).all()
+        )
+
+    def sample(self, ask: Ask) -> torch.Tensor:
+        """Tracks, clouds and series."""
+        if isinstance(ask, Tracks):
+            return self._tracks(ask)
+        if isinstance(ask, Cloud):
+            row, back = self._rows(ask.times)
+            own = self._particles(ask.body)
+            return self.x[row][:, own] - back[:, None, None] * self.v[row][:, own]
+        if isinstance(ask, Series):
+            return self._series(ask)
+        raise SceneError(f"a motion does not answer {type(ask).__name__}")
+
+    def _step(self, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The step at or after each time, and how far it lies ahead [s], with the gradient of the time."""
+        dt = self.world.grid.time_step
+        step = torch.ceil(times.detach() / dt - _ROUNDING).clamp_min(0).to(torch.int64)
+        return step, step * dt - times
+
+    def _rows(self, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        step, back = self._step(times)
+        return torch.searchsorted(self.steps, step), torch.where(step > 0, back, 0.0)
+
+    def _particles(self, body: str | None) -> torch.Tensor:
+        if body is None:
+            return torch.arange(len(self.ids))
+        names = [b.name for b in self.world.bodies]
+        if body not in names:
+            raise SceneError(f"{body!r} is no body of this world; {nearest(body, names)}")
+        return (self.ids == names.index(body)).nonzero()[:, 0]
+
+    def _tracks(self, ask: Tracks) -> torch.Tensor:
+        own = self._particles(ask.body)
+        rest = self.rest[own]
+        row, back = self._rows(ask.times)
+        back = back[:, None, None]
+        distance = torch.cdist(ask.points.detach(), rest)
+        spacing = self.spacing[int(self.ids[own[0]])]
+        if bool((distance.min(1).values < 1e-6 * spacing).all()) and not ask.points.requires_grad:
+            p = own[distance.argmin(1)]  # the points are particles
+            return self.x[row][:, p] - back * self.v[row][:, p]
+        near = distance.topk(min(NEIGHBOURS, len(own)), largest=False).indices  # (k, 12)
+        away = rest[near] - ask.points[:, None]
+        basis = torch.cat([torch.ones_like(away[..., :1]), away / spacing], -1)
+        w = torch.exp(-(away / (WIDTH * spacing)).square().sum(-1))
+        gram = torch.einsum("kna,kn,knb->kab", basis, w, basis)
+        gram = gram + 1e-12 * torch.eye(4, dtype=gram.dtype)  # a flat or thin neighbourhood
+        first = torch.zeros(len(w), 4, 1, dtype=w.dtype)
+        first[:, 0] = 1.0
+        w = w * torch.einsum("kna,ka->kn", basis, torch.linalg.solve(gram, first)[..., 0])
+        p = own[near]
+        total: torch.Tensor | None = None
+        for q in range(p.shape[1]):  # one neighbour at a time, for memory
+            i = p[:, q]
+            arm = self.F[row][:, i] @ -away[:, q, :, None]
+            x = self.x[row][:, i] + arm[..., 0] - back * (self.v[row][:, i] + (self.C[row][:, i] @ arm)[..., 0])
+            term = w[:, q, None] * x
+            total = term if total is None else total + term
+        assert total is not None
+        return total
+
+    def _series(self, ask: Series) -> torch.Tensor:
+        if ask.against != "time":
+            raise SceneError(f"a motion is solved in time; it cannot be driven through {ask.against!r}")
+        row, back = self._rows(ask.values)
+        known = self.world.scalars()
+        columns = []
+        for name in ask.names:
+            if name not in known:
+                raise SceneError(f"{name!r} is no scalar of this world; {nearest(name, known)}")
+            columns.append(self._scalar(name, row, back))
+        return torch.stack(columns, -1)
+
+    def _scalar(self, name: str, row: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+        if name == "energy.kinetic":
+            return 0.5 * (self.mass[:, None] * self.v[row].square()).sum((1, 2))
+        _, body, what, axis = name.split(".")
+        own, k = self._particles(body), int(axis)
+        x = self.x[row][:, own, k] - back[:, None] * self.v[row][:, own, k]
+        mass = self.mass[own]
+        if what == "center":
+            return (x * mass).sum(1) / mass.sum()
+        if what == "velocity":
+            return (self.v[row][:, own, k] * mass).sum(1) / mass.sum()
+        half = 0.5 * self.spacing[int(self.ids[own[0]])]  # matter reaches half a spacing beyond the outermost particle
+        return x.max(1).values + half if what == "upper" else x.min(1).values - half
+
+
+def times_of(ask: Ask) -> torch.Tensor | None:
+    """The times that an ask names."""
+    if isinstance(ask, Tracks | Cloud):
+        return ask.times
+    return ask.values if isinstance(ask, Series) and ask.against == "time" else None
+
+
+def last_step(world: "MPMScene", asks: Sequence[Ask]) -> int:
+    """The last step that the asks need.
+
+    Raises:
+        SceneError: A time lies beyond the run.
+    """
+    dt, latest = world.grid.time_step, 0.0
+    for ask in asks:
+        times = times_of(ask)
+        if times is not None and len(times):
+            latest = max(latest, float(times.detach().max()))
+    steps = math.ceil(latest / dt - _ROUNDING)
+    if steps > world.grid.num_steps:
+        raise SceneError(
+            f"grid.num_steps: the run ends at {world.grid.num_steps * dt:.4g} s, and {latest:.4g} s is asked for; "
+            f"raise num_steps to {steps}, or cut the observation by `within`"
+        )
+    return max(steps, 1)
+
+
+def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str | None) -> MotionRun:
+    """Simulate and save what the asks need.
+
+    Raises:
+        Refused: The motion ends in a particle off the grid or a field that is not finite.
+    """
+    steps = last_step(world, asks)
+    plain, held = floats_in(world), tensors_in(world)
+    rest, volume, ids = (torch.as_tensor(array) for array in plain.particles())
+    saved = _saved_steps(world, asks, steps, len(rest), gradient=gradient)
+    try:
+        model, state = plain.build(device=device or "cpu", double=True, values=held)
+        states = MPMSolver(model).run(state, 0, saved, CheckpointAdjoint())
+    except (SimulationError, SceneError) as error:
+        raise Refused(str(error)) from None
+    if states is None:
+        raise SceneError("this world needs Warp's kernels; unset SIMENGINE_BACKEND")
+    spacing = tuple(
+        float(volume[ids == k].mean()) ** (1 / 3) if bool((ids == k).any()) else plain.grid.dx
+        for k in range(len(plain.bodies))
+    )
+    density = torch.tensor([body.material.density for body in plain.bodies], dtype=torch.float64)
+    return MotionRun(
+        world=plain,
+        rest=rest.double(),
+        ids=ids,
+        mass=volume.double() * density[ids],
+        spacing=spacing,
+        steps=torch.tensor(saved),
+        x=states.x,
+        v=states.v,
+        C=states.C,
+        F=states.F,
+    )
+
+
+def _saved_steps(world: "MPMScene", asks: Sequence[Ask], steps: int, n: int, *, gradient: bool) -> tuple[int, ...]:
+    if not gradient and (steps + 1) * n * _ROW <= BUDGET:
+        return tuple(range(steps + 1))
+    dt, needed = world.grid.time_step, {0, steps}
+    for ask in asks:
+        times = times_of(ask)
+        if times is not None:
+            at = torch.ceil(times.detach() / dt - _ROUNDING).to(torch.int64)
+            for offset in (-1, 0, 1):  # the steps beside it: a difference in the clock costs no solve
+                needed.update((at + offset).clamp(0, steps).tolist())
+    return tuple(sorted(needed))
+
+
+def scalars(world: "MPMScene") -> Mapping[str, str]:
+    """Scalars of a motion and their units."""
+    found = {"energy.kinetic": "J"}
+    for body in world.bodies:
+        for axis in range(3):
+            for what, unit in (("center", "m"), ("velocity", "m/s"), ("upper", "m"), ("lower", "m")):
+                found[f"bodies.{body.name}.{what}.{axis}"] = unit
+    return found
+
+
+def sizes(world: "MPMScene") -> Mapping[str, float]:
+    """Typical sizes of a motion."""
+    x = world.particles()[0]
+    length = float((x.max(0) - x.min(0)).max())
+    duration = world.grid.num_steps * world.grid.time_step
+    fall = math.sqrt(sum(g * g for g in world.gravity) * length)
+    speed = max([fall, *(math.sqrt(sum(v * v for v in body.velocity)) for body in world.bodies)]) or length / duration
+    return {"m": length, "s": duration, "m/s": speed, "rad/s": speed / length, "m/s^2": 9.8, "rad": 0.1, "1": 1.0}
