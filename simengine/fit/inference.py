@@ -1,8 +1,8 @@
 """Levenberg-Marquardt on a `Problem`, trial by trial, in stages: what `simengine fit` drives.
 
 Growing parts of the time come first, with the instruments' numbers held - freed from the start, a clock and a place
-swallow the misfit of a wrong modulus -, then everything at once. Standard deviations that are estimated, and where marks sit,
-change between stages only.
+swallow the misfit of a wrong modulus -, then everything at once. Standard deviations that are estimated, and where marks
+sit, change between stages only.
 """
 
 import math

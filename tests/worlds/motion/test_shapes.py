@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from simengine.io.mesh_file import read_mesh
-from simengine.scene.base import ValueError
 from simengine.worlds.motion.shapes import Box, Cylinder, MeshShape, Sphere, Torus, fill
 
 CENTER = (0.5, 0.4, 0.6)
