@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 import warp as wp
 
+from simengine.ops.kernel_cache import is_writable, temporary_cache
+
 Backend = Literal["warp", "taichi", "reference"]
 
 
@@ -22,12 +24,17 @@ def _init() -> None:
     The remark is written by native code straight to standard error, where a command's one line of message goes.
     """
     wp.config.log_level = wp.LOG_ERROR
-    sys.stderr.flush()
-    stderr = os.dup(2)
+    try:
+        stderr = os.dup(2)
+    except OSError:  # standard error is closed: there is nothing to keep clean
+        _start()
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
     with tempfile.TemporaryFile() as capture:
         os.dup2(capture.fileno(), 2)
         try:
-            wp.init()
+            _start()
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
@@ -35,6 +42,17 @@ def _init() -> None:
         for line in capture.read().decode(errors="replace").splitlines():
             if "Could not find or load the NVIDIA CUDA driver" not in line:
                 print(line, file=sys.stderr)
+
+
+def _start() -> None:
+    """`wp.init`, with the cache of compiled kernels elsewhere where its folder cannot be written."""
+    try:
+        wp.init()
+    except OSError:  # a read-only home, as containers and clusters have
+        wp.config.kernel_cache_dir = str(temporary_cache("warp"))
+        wp.init()
+    if not is_writable(wp.config.kernel_cache_dir):
+        wp.config.kernel_cache_dir = str(temporary_cache("warp"))
 
 
 _init()  # before the first from_torch: a CPU tensor raises AttributeError otherwise

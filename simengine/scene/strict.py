@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from simengine.scene.base import SceneError
+from simengine.shown import MOST, cut, shown
 
 T = TypeVar("T")
 Locate = Callable[[str], str]  # dotted key -> "file:line"
@@ -40,6 +41,7 @@ class Range:
         return f"expected a number {' and '.join(filter(None, (lower, upper)))}"
 
 
+NAMED = 20  # words of a list in a message
 Positive = Annotated[float, Range(gt=0)]
 NonNegative = Annotated[float, Range(ge=0)]
 Count = Annotated[int, Range(ge=1)]
@@ -59,8 +61,9 @@ def scene_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
 def nearest(word: str, words: typing.Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `words`, else the list of them."""
     words = sorted(words)
-    close = difflib.get_close_matches(word, words, 1, 0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(words)}"
+    close = difflib.get_close_matches(word[:MOST], words, 1, 0.5)
+    some = ", ".join(words[:NAMED]) + (f" and {len(words) - NAMED} more" if len(words) > NAMED else "")
+    return f"did you mean {close[0]!r}?" if close else f"known: {some}"
 
 
 def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key: str = "") -> T:
@@ -85,11 +88,11 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
 
     def table(kind: type, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
-            raise fail(where, f"expected a table, got {value!r}")
+            raise fail(where, f"expected a table, got {shown(value)}")
         fields = scene_fields(kind)
         for name in value:
             if name not in fields:
-                raise fail(join(name, where), f"unknown key; {nearest(name, fields)}")
+                raise fail(join(cut(str(name), MOST), where), f"unknown key; {nearest(str(name), fields)}")
         arguments: dict[str, Any] = {}
         for name, field in fields.items():
             if name in value:
@@ -111,26 +114,28 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
                 values = result if isinstance(result, tuple) else (result,)
                 for entry in values:
                     if entry is not None and isinstance(bound, Range) and (message := bound.check(entry)):
-                        raise fail(where, f"{message}, got {entry!r}")
+                        raise fail(where, f"{message}, got {shown(entry)}")
             return result
         if origin in (typing.Union, types.UnionType):
             return union(args, value, where)
         if origin is Literal:
             if value not in args:
                 known = [str(a) for a in args]
-                raise fail(where, f"expected one of {', '.join(known)}, got {value!r}; {nearest(str(value), known)}")
+                raise fail(
+                    where, f"expected one of {', '.join(known)}, got {shown(value)}; {nearest(shown(value), known)}"
+                )
             return value
         if origin is tuple:
             if not isinstance(value, list | tuple):
-                raise fail(where, f"expected a list, got {value!r}")
+                raise fail(where, f"expected a list, got {shown(value)}")
             if len(args) == 2 and args[1] is Ellipsis:
                 return tuple(convert(args[0], item, join(i, where)) for i, item in enumerate(value))
             if len(value) != len(args):
-                raise fail(where, f"expected {len(args)} values, got {len(value)}: {value!r}")
+                raise fail(where, f"expected {len(args)} values, got {len(value)}: {shown(value)}")
             return tuple(convert(a, item, join(i, where)) for i, (a, item) in enumerate(zip(args, value, strict=True)))
         if origin is dict:
             if not isinstance(value, Mapping):
-                raise fail(where, f"expected a table, got {value!r}")
+                raise fail(where, f"expected a table, got {shown(value)}")
             return {name: convert(args[1], item, join(name, where)) for name, item in value.items()}
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             return table(hint, value, where)
@@ -149,8 +154,8 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
         if tables and isinstance(value, Mapping):
             name = value.get("type")
             if not isinstance(name, str) or name not in tables:
-                told = f"type {name!r} is unknown" if "type" in value else "key 'type' is missing"
-                raise fail(where, f"{told}; {nearest(str(name), tables)}")
+                told = f"type {shown(name)} is unknown" if "type" in value else "key 'type' is missing"
+                raise fail(where, f"{told}; {nearest(shown(name), tables)}")
             return table(tables[name], value, where)
         plain = [a for a in rest if not dataclasses.is_dataclass(a)]
         for position, hint in enumerate(plain):
@@ -159,12 +164,12 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
             except SceneError:
                 if position == len(plain) - 1:
                     raise
-        raise fail(where, f"expected a table with a key 'type' ({', '.join(tables)}), got {value!r}")
+        raise fail(where, f"expected a table with a key 'type' ({', '.join(tables)}), got {shown(value)}")
 
     def leaf(hint: Any, value: Any, where: str) -> Any:
         if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(value):
-                raise fail(where, f"expected a finite number, got {value!r}")
+                raise fail(where, f"expected a finite number, got {shown(value)}")
             return float(value)
         if hint is int and isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -175,7 +180,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
         if hint is Path and isinstance(value, str | Path):
             return resolve_path(value, directory)
         names = {float: "a number", int: "an integer", bool: "true or false", str: "a string", Path: "a path"}
-        raise fail(where, f"expected {names.get(hint, hint)}, got {value!r}")
+        raise fail(where, f"expected {names.get(hint, hint)}, got {shown(value)}")
 
     return table(cls, data, key)
 
