@@ -3,11 +3,12 @@
 A bridge is a `torch.autograd.Function` whose forward and backward launch kernels. Kernel arrays exist nowhere else.
 """
 
+import contextlib
 import os
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -56,6 +57,53 @@ def _start() -> None:
 
 
 _init()  # before the first from_torch: a CPU tensor raises AttributeError otherwise
+
+
+class _Gate:
+    """Launches side by side, captures alone.
+
+    Warp has one capture for the whole process: a second one at the same time fails, and a launch from another thread
+    would be recorded into the first one's graph.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._launching = 0
+        self._owner: int | None = None  # the thread that captures
+
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[None]:
+        """Around a launch."""
+        if self._owner == threading.get_ident():
+            yield
+            return
+        with self._changed:
+            while self._owner is not None:
+                self._changed.wait()
+            self._launching += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._launching -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Around a capture, whose launches come from this thread."""
+        with self._changed:
+            while self._owner is not None or self._launching:
+                self._changed.wait()
+            self._owner = threading.get_ident()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._owner = None
+                self._changed.notify_all()
+
+
+gate = _Gate()
 
 
 def backend(*available: Backend, on: torch.Tensor | None = None) -> Backend:
@@ -112,7 +160,8 @@ def launch(
     """Launch a kernel on the device of `on`; on CUDA on torch's current stream, so no synchronisation is needed."""
     device = wp.device_from_torch(on.device)
     stream = wp.stream_from_torch(torch.cuda.current_stream(on.device)) if on.is_cuda else None
-    wp.launch(kernel, dim=dim, inputs=list(inputs), outputs=list(outputs), device=device, stream=stream)
+    with gate.shared():
+        wp.launch(kernel, dim=dim, inputs=list(inputs), outputs=list(outputs), device=device, stream=stream)
 
 
 _commands: dict[tuple[Any, ...], wp.Launch] = {}
@@ -143,8 +192,11 @@ def call(kernel: Any, dim: int, *arguments: torch.Tensor | float) -> None:
             shape = a.shape[: types[k].ndim]
             inputs[k] = wp.array(ptr=a.data_ptr(), dtype=types[k].dtype, shape=shape, device=device, copy=False)
         while len(_commands) >= 256:
-            _commands.pop(next(iter(_commands)))
-        command = _commands[key] = wp.launch(kernel, dim=dim, inputs=inputs, device=device, record_cmd=True)
+            _commands.pop(next(iter(_commands)), None)  # another thread may have been faster
+        with gate.shared():
+            command = _commands[key] = wp.launch(kernel, dim=dim, inputs=inputs, device=device, record_cmd=True)
     for k, a in tensors:
         command.params[k + 1].data = a.data_ptr()
-    command.launch(wp.stream_from_torch(torch.cuda.current_stream(on)) if on.type == "cuda" else None)
+    stream = wp.stream_from_torch(torch.cuda.current_stream(on)) if on.type == "cuda" else None
+    with gate.shared():
+        command.launch(stream)

@@ -15,7 +15,7 @@ from simengine.scene.base import SceneError
 from simengine.shown import MESSAGE, cut, shown
 
 TOML = 'kind = "mpm"\n[[bodies]]\nshape = {type = "box", center = [0.5, 0.5, 0.5], size = [0.2, 0.2, 0.2]}\n'
-TOML += 'material = {type = "jelly"}\n'
+TOML += 'material = {type = "jelly", E = 1e5, nu = 0.3, density = 1e3}\n'
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
