@@ -67,38 +67,42 @@ class _Gate:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._launching = 0
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._launching = self._waiting = 0
         self._owner: int | None = None  # the thread that captures
 
-    @contextlib.contextmanager
-    def shared(self) -> Iterator[None]:
-        """Around a launch."""
+    def __enter__(self) -> None:
+        """Before a launch."""
         if self._owner == threading.get_ident():
-            yield
             return
-        with self._changed:
+        with self._lock:
             while self._owner is not None:
                 self._changed.wait()
             self._launching += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._launching -= 1
+
+    def __exit__(self, *error: object) -> None:
+        """After a launch."""
+        if self._owner == threading.get_ident():
+            return
+        with self._lock:
+            self._launching -= 1
+            if self._waiting:
                 self._changed.notify_all()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Around a capture, whose launches come from this thread."""
-        with self._changed:
+        with self._lock:
+            self._waiting += 1
             while self._owner is not None or self._launching:
                 self._changed.wait()
+            self._waiting -= 1
             self._owner = threading.get_ident()
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._owner = None
                 self._changed.notify_all()
 
@@ -160,7 +164,7 @@ def launch(
     """Launch a kernel on the device of `on`; on CUDA on torch's current stream, so no synchronisation is needed."""
     device = wp.device_from_torch(on.device)
     stream = wp.stream_from_torch(torch.cuda.current_stream(on.device)) if on.is_cuda else None
-    with gate.shared():
+    with gate:
         wp.launch(kernel, dim=dim, inputs=list(inputs), outputs=list(outputs), device=device, stream=stream)
 
 
@@ -193,10 +197,10 @@ def call(kernel: Any, dim: int, *arguments: torch.Tensor | float) -> None:
             inputs[k] = wp.array(ptr=a.data_ptr(), dtype=types[k].dtype, shape=shape, device=device, copy=False)
         while len(_commands) >= 256:
             _commands.pop(next(iter(_commands)), None)  # another thread may have been faster
-        with gate.shared():
+        with gate:
             command = _commands[key] = wp.launch(kernel, dim=dim, inputs=inputs, device=device, record_cmd=True)
     for k, a in tensors:
         command.params[k + 1].data = a.data_ptr()
     stream = wp.stream_from_torch(torch.cuda.current_stream(on)) if on.type == "cuda" else None
-    with gate.shared():
+    with gate:
         command.launch(stream)

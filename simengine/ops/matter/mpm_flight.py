@@ -29,7 +29,7 @@ State = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tens
 
 
 def _replay(graph: Any, stream: Any = None) -> None:
-    with bridge.gate.shared():
+    with bridge.gate:
         wp.capture_launch(graph, stream)
 
 
