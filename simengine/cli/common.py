@@ -3,9 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+    from simengine.scene import AbstractScene
 
 Overrides = Annotated[
     list[str] | None,
@@ -46,6 +50,22 @@ def pick_device(device: str | None, supported: tuple[str, ...] = ("cpu", "cuda")
 def default_out(scene: str) -> Path:
     """The run directory of a scene where none is named."""
     return Path("runs") / Path(scene).stem
+
+
+def open_run(folder: Path, scene: "AbstractScene", *, overwrite: bool, resume: bool) -> "RunDirectory":
+    """The run directory of a scene, with all that the scene reads; see `RunDirectory.create`."""
+    from simengine.io.run_directory import RunDirectory
+    from simengine.scene.record import record
+
+    kept = record(scene)
+    return RunDirectory.create(
+        folder,
+        kept.data,
+        overwrite=overwrite,
+        resume=resume,
+        inputs=kept.inputs,
+        protected=(scene.directory, *kept.sources),
+    )
 
 
 def emit(result: dict[str, Any], *, as_json: bool, title: str) -> None:

@@ -2,7 +2,18 @@
 
 import sys
 
-from simengine.cli.common import AsJson, Device, Out, Overrides, Overwrite, Quiet, default_out, emit, pick_device
+from simengine.cli.common import (
+    AsJson,
+    Device,
+    Out,
+    Overrides,
+    Overwrite,
+    Quiet,
+    default_out,
+    emit,
+    open_run,
+    pick_device,
+)
 
 
 def fit(
@@ -23,14 +34,13 @@ def fit(
         scene: A .toml or .py file with a [fit] table, or the name of a shipped scene.
     """
     from simengine.fit.loop import fit as drive
-    from simengine.io.run_directory import RunDirectory
-    from simengine.scene import load_scene, resolved
+    from simengine.scene import load_scene
 
     loaded = load_scene(scene, overrides or ())
     chosen = pick_device(device, loaded.devices)
     training = loaded.training(device=chosen)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")
-    directory = RunDirectory.create(folder, resolved(loaded), overwrite=overwrite, resume=True)
+    directory = open_run(folder, loaded, overwrite=overwrite, resume=True)
     result = drive(training, directory, progress=not quiet and not as_json)
     outcome = {
         "parameters": result.parameters,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from simengine.cli.common import AsJson, Device, Out, Overrides, Overwrite, default_out, emit, pick_device
+from simengine.cli.common import AsJson, Device, Out, Overrides, Overwrite, default_out, emit, open_run, pick_device
 
 
 def run(
@@ -22,13 +22,12 @@ def run(
     Args:
         scene: A .toml or .py file, or the name of a shipped scene.
     """
-    from simengine.io.run_directory import RunDirectory
-    from simengine.scene import load_scene, resolved
+    from simengine.scene import load_scene
 
     loaded = load_scene(scene, overrides or ())
     chosen = pick_device(device, loaded.devices)
     folder = out or default_out(scene)
-    directory = RunDirectory.create(folder, resolved(loaded), overwrite=overwrite, resume=False)
+    directory = open_run(folder, loaded, overwrite=overwrite, resume=False)
     summary = {**loaded.run(directory, device=chosen, force=force), "directory": str(folder)}
     directory.write("summary.json", summary)
     emit(summary, as_json=as_json, title=f"run {scene}")

@@ -43,7 +43,7 @@ class RunDirectory:
         *,
         overwrite: bool,
         resume: bool,
-        inputs: Mapping[str, Path] | None = None,
+        inputs: Mapping[str, Path | bytes] | None = None,
         protected: Iterable[Path] = (),
     ) -> "RunDirectory":
         """Make or re-enter the folder of a run; other processes are kept out of it as long as the object lives.
@@ -53,7 +53,7 @@ class RunDirectory:
             scene: The resolved scene as plain data, written as `scene.toml`.
             overwrite: Remove what an earlier run wrote there, and nothing else.
             resume: Re-enter a folder that holds a run of exactly this scene.
-            inputs: Files to copy there, by their name within the folder.
+            inputs: Files to copy there, or their content, by their name within the folder.
             protected: Folders that are never overwritten, as that of the scene; the working folder and its parents
                 are not either.
 
@@ -84,7 +84,10 @@ class RunDirectory:
             return run
         for name, file in (inputs or {}).items():
             (run.path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, run.path / name)
+            if isinstance(file, bytes):
+                (run.path / name).write_bytes(file)
+            else:
+                shutil.copyfile(file, run.path / name)
             run.claim(name)
         write_json(run.path / "versions.json", versions)
         recorded.write_text(text, encoding="utf-8")  # last: it makes the folder a run's

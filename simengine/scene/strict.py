@@ -192,13 +192,18 @@ def resolve_path(text: str | Path, directory: Path) -> Path:
     return (directory / Path(text).expanduser()).resolve()
 
 
-def to_plain(value: Any) -> Any:
-    """Nested dicts and lists of a scene, without fields that are None; `from_plain` reads them back."""
+def to_plain(value: Any, *, path: Callable[[Path], str] = str) -> Any:
+    """Nested dicts and lists of a scene, without fields that are None; `from_plain` reads them back.
+
+    Args:
+        value: The scene or a part of it.
+        path: What is written for a path.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = ((name, getattr(value, name)) for name in scene_fields(type(value)))
-        return {name: to_plain(item) for name, item in items if item is not None}
+        return {name: to_plain(item, path=path) for name, item in items if item is not None}
     if isinstance(value, Mapping):
-        return {key: to_plain(item) for key, item in value.items()}
+        return {key: to_plain(item, path=path) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [to_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+        return [to_plain(item, path=path) for item in value]
+    return path(value) if isinstance(value, Path) else value

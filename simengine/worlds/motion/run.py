@@ -114,12 +114,21 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
     blocks: list[Block] = []
     if spec.video:
         blocks.append(Movie(out.write("video.mp4", pictures(scene, arrays["x"]), fps=spec.fps), "the bodies"))
-    kinetic = 0.5 * (mass.numpy()[:, None] * arrays["v"].astype(float) ** 2).sum((1, 2))
+    kinetic = [0.5 * float((mass * s.v.double().cpu().square().sum(1)).sum()) for s in saved]
     figure = curves({"kinetic energy [J]": {"all bodies": (times, kinetic)}}, xlabel="time [s]")
     table = Table(["", "value"], [[name, value] for name, value in summary.items()])
     sections: dict[str, list[Block]] = {"Motion": [*blocks, Picture(figure, "kinetic energy")], "Summary": [table]}
     write_report(out.path / "report.html", "simengine run", sections)
     return summary
+
+
+def output_bytes(scene: MPMScene, num_particles: int) -> int:
+    """Bytes that `simulate` holds beside the rollout: saved states stacked for the file, and the film's frames."""
+    frames = scene.grid.num_steps // scene.output.save_every + 1
+    arrays = frames * num_particles * 4 * (3 + 3 + 9)
+    pixels = frames * scene.camera.width * scene.camera.height * 3
+    film = pixels * (4 + 4 + 8 + 8 + 1) if scene.output.video else 0  # linear, clipped, encoded twice over, 8-bit
+    return arrays + film
 
 
 def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
@@ -133,7 +142,8 @@ def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
         "particles_per_cell": len(state.x) / len(cells),
         "cfl_sound": sound,
         "cfl_particle": speed,
-        "forecast_run_bytes": forecast_memory(
+        "forecast_run_bytes": output_bytes(scene, len(state.x))
+        + forecast_memory(
             model,
             len(state.x),
             scene.grid.num_steps,

@@ -1,0 +1,105 @@
+"""What repeats a run anywhere: the scene without absolute paths, and every file that it names."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from simengine.scene.base import AbstractScene
+from simengine.scene.strict import to_plain
+
+FOLDER = "inputs"
+MOST = 1 << 30  # bytes of a file that is copied; a larger one stays where it is, and its hash tells whether it changed
+
+_SCRIPT = '''"""The scene of this run with the functions of the script it came from: `simengine run` takes this file."""
+
+import runpy
+from pathlib import Path
+
+from simengine.scene import load_scene
+
+for _name in {names!r}:
+    globals().update({{n: f for n, f in runpy.run_path(str(Path(__file__).parent / _name)).items() if callable(f)}})
+scene = load_scene(Path(__file__).with_name("scene.toml"))
+'''
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A scene as a run directory keeps it.
+
+    Attributes:
+        data: The resolved scene as plain data; its paths are `asset:name` or lie within the run directory.
+        inputs: What to copy or write there, by name.
+        sources: Folders that the inputs come from.
+    """
+
+    data: dict[str, Any]
+    inputs: dict[str, Path | bytes]
+    sources: frozenset[Path]
+
+
+def record(scene: AbstractScene) -> Record:
+    """The record of a scene. Files are named by their content, so that the same scene gives the same record.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    assets = Path(str(files("simengine.assets"))).resolve()
+    inputs: dict[str, Path | bytes] = {}
+    hashes: dict[str, str] = {}
+    sources = set()
+
+    def keep(path: Path) -> str:
+        path = path.resolve()
+        if path.is_relative_to(assets):
+            return "asset:" + path.relative_to(assets).as_posix()
+        if not path.is_file():  # what needs it will say so
+            inside = path.is_relative_to(scene.directory.resolve())
+            return path.relative_to(scene.directory.resolve()).as_posix() if inside else str(path)
+        together = sorted({path, *_companions(path)})
+        digest = hashlib.sha256()
+        for file in together:
+            with file.open("rb") as stream:
+                own = hashlib.file_digest(stream, "sha256")
+            digest.update(own.digest())
+            hashes[file.relative_to(path.parent).as_posix()] = own.hexdigest()
+        sources.add(path.parent)
+        if sum(file.stat().st_size for file in together) > MOST:
+            return str(path)
+        folder = f"{FOLDER}/{digest.hexdigest()[:12]}"
+        for file in together:
+            inputs[f"{folder}/{file.relative_to(path.parent).as_posix()}"] = file
+        return f"{folder}/{path.name}"
+
+    data = {"kind": scene.kind, **to_plain(scene, path=keep)}
+    own = (f for f in scene.functions.values() if f.__module__ == "<run_path>")  # the script's, not what it imports
+    scripts = sorted({f.__code__.co_filename for f in own})
+    if scripts:
+        names = [keep(Path(script)) for script in scripts]
+        inputs["scene.py"] = _SCRIPT.format(names=names).encode()
+    if hashes:
+        inputs[f"{FOLDER}/sha256.json"] = (json.dumps(hashes, indent=2, sort_keys=True) + "\n").encode()
+    return Record(data, inputs, frozenset(sources))
+
+
+def _companions(path: Path) -> Iterator[Path]:
+    """Files beside a mesh that it names and that a reader looks at: materials, pictures and buffers."""
+    if path.suffix.lower() == ".obj":
+        pattern = r"^\s*mtllib\s+(.+?)\s*$"
+    elif path.suffix.lower() == ".mtl":
+        pattern = r"^\s*(?:map_\w+|bump|disp|norm)\s+(?:.*\s)?(\S+)\s*$"
+    elif path.suffix.lower() == ".gltf":
+        pattern = r'"uri"\s*:\s*"((?!data:)[^"]+)"'
+    else:
+        return
+    found = re.findall(pattern, path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    for name in found:
+        file = (path.parent / name).resolve()
+        if file.is_file() and file.is_relative_to(path.parent):
+            yield file
+            yield from _companions(file)
