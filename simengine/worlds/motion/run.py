@@ -85,7 +85,9 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
         for step in track(steps, description="run", console=Console(stderr=True), transient=True):
             scene.before(model, state, step)
             try:
-                state = rollout(solver, state, spec.save_every, save_every=spec.save_every, first_step=step)[-1]
+                last_state = rollout(solver, state, spec.save_every, save_every=spec.save_every, first_step=step)[-1]
+                # a state of its own: a view would hold the first state of the stretch too, twice the memory
+                state = MPMState(**{name: tensor.clone() for name, tensor in vars(last_state).items()})
             except SimulationError as error:
                 out.write("last_good_state.npz", vars(saved[-1]))
                 raise RuntimeError(f"{error} (after step {step}; last good state in {out.path})") from error
