@@ -146,6 +146,10 @@ def picture(scene: AbstractScene) -> str:
     return digest(pictures(scene, scene.particles()[0][None]))  # type: ignore[arg-type,attr-defined]
 
 
+def members(scene: AbstractScene) -> str:
+    return digest(scene.problem.solved_for(scene.seed))  # type: ignore[attr-defined]
+
+
 def check(scene: AbstractScene) -> str:
     return digest(scene.check(device="cpu"))
 
@@ -335,6 +339,71 @@ CASES: dict[str, Case] = {
     "fit of motions by least squares": Case(
         mpm(fit=FIT), (training, steps), {**TOLD, "learning_rate": "least squares has none"}, below=("fit",)
     ),
+    "tomography": Case(
+        {
+            "kind": "render",
+            "task": {
+                "type": "tomography",
+                "blobs": [{"center": [0.1, 0.2, 0.3]}],
+                "orbit": {"views": 2, "size": 8},
+                "resolution": 6,
+                "noise": 0.01,
+                "iterations": 3,
+            },
+        },
+        (build, training, steps),
+    ),
+    "camera pose": Case(
+        {
+            "kind": "render",
+            "task": {
+                "type": "camera_pose",
+                "camera": {"width": 24, "height": 16, "up": [0.1, 1.0, 0.2], "eye": [1.3, 1.0, 2.5]},
+                "num_points": 200,
+                "iterations": 3,
+            },
+        },
+        (build, training, steps),
+        idle={"seed": "nothing is random: the points are spread evenly, and there is no noise"},
+    ),
+    "material maps": Case(
+        {
+            "kind": "render",
+            "task": {"type": "material_maps", "size": 8, "lights": 2, "iterations": 3, "texel_iterations": 2},
+        },
+        (build, training, steps),
+    ),
+    "simplified flame": Case(
+        {"kind": "flame", "flame": {"type": "free_simple"}},
+        (build,),
+        below=("flame",),
+    ),
+    **{
+        f"flame {name}": Case(
+            {"kind": "flame", "flame": {"type": name, "mechanism": "asset:methane_1step.yaml", **more}},
+            (build,),
+            below=("flame",),
+        )
+        for name, more in {
+            "free": {},
+            "counterflow": {"opposed": {"N2": 1.0, "O2": 0.1}},
+            "burner": {},
+            "diffusion": {"dilution": {"N2": 1.0}},
+        }.items()
+    },
+    **{
+        f"constraint {name}": Case(
+            {"kind": "constraint", "problem": {"type": name, **more}, "experts": {"counts": counts}},
+            (build, members),
+            below=("problem",),
+        )
+        for name, more, counts in (
+            ("diffusion_sorption", {"nt": 9, "nx": 16}, [1, 2]),
+            ("navier_stokes", {"nt": 6, "size": 8}, [1, 1, 1]),
+            ("burgers", {"nt": 9, "nx": 16}, [1, 2]),
+            ("allen_cahn", {"nt": 9, "nx": 16}, [1, 2]),
+        )
+    },
     "melting": Case(
         {
             **mpm(),
@@ -357,6 +426,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scene.run(RunDirectory.create(out, resolved(scene), overwrite=False, resume=False), device="cpu", force=True)
         (path / "observed.npz").write_bytes((Path(out) / "states.npz").read_bytes())
     return path
+
+
+# What no case above holds, and why
+UNJUDGED = {
+    "Grid NetworkSpec ProfileFit Sought SpeedFit FlameScene": "show in solved flames and their fits only: minutes each",
+    "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstantsFit ConstraintScene": "show in trainings only: minutes",
+    "VideoSpec FlameImageSpec LawVideoSpec LawSpec": "films and pictures of solved problems: minutes each",
+    "Pix2ShapeSpec ViewSynthesisSpec SVBRDFSpec": "networks that are trained: minutes each",
+    "NCLawScene LearningSpec": "laws that are learned: minutes each",
+    "DTNScene CarSpec MeshSpec ViewSampler DetectorSpec CamouflageSpec": "networks that are trained: minutes each",
+}
+
+
+def test_every_table_is_judged_or_listed(folder: Path) -> None:
+    judged = {type(scene_of(case.data, folder)).__name__ for case in CASES.values() if "" in case.below}
+    for case in CASES.values():
+        scene = scene_of(case.data, folder)
+        judged |= {owner.__name__ for key, _, _, (owner, _) in leaves(scene, type(scene)) if key.startswith(case.below)}
+    listed = {name for names in UNJUDGED for name in names.split()}
+    kinds = {target.rpartition(":")[2] for target in KINDS.values()}
+    assert {cls.__name__ for cls in SCHEMA if SCHEMA[cls]} - kinds <= judged | listed
+    assert not (judged & listed) - {"NetworkSpec"}, "judged, so no longer to be listed"  # two classes have that name
 
 
 @pytest.mark.parametrize("name", CASES)
