@@ -3,7 +3,17 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from simengine.cli.common import AsJson, Device, Out, Overrides, Overwrite, Quiet, default_out, emit, pick_device
+from simengine.cli.common import (
+    AsJson,
+    Device,
+    Out,
+    Overrides,
+    Overwrite,
+    Quiet,
+    default_out,
+    emit,
+    pick_device,
+)
 
 if TYPE_CHECKING:
     from simengine.fit.training import AbstractTraining
@@ -27,8 +37,8 @@ def fit(
         scene: A .toml or .py file with [observations] and [unknowns], or the name of a shipped scene.
     """
     from simengine.fit.loop import fit as drive
-    from simengine.io.run_directory import RunDirectory
-    from simengine.scene import load_scene, resolved
+    from simengine.scene import load_scene
+    from simengine.scene.record import open_run
 
     loaded = load_scene(scene, overrides or ())
     chosen = pick_device(device, loaded.world.devices)
@@ -44,7 +54,7 @@ def fit(
     else:
         training = loaded.world.training(device=chosen)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")
-    directory = RunDirectory.create(folder, resolved(loaded), overwrite=overwrite, resume=True)
+    directory = open_run(folder, loaded, overwrite=overwrite, resume=True)
     result = drive(training, directory, progress=not quiet and not as_json)
     outcome = {
         "parameters": result.parameters,

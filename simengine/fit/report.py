@@ -77,7 +77,7 @@ def misfit_report(problem: Problem, out: "RunDirectory") -> dict[str, Any]:
 
 
 def _write_page(out: "RunDirectory", title: str, sections: Mapping[str, Sequence[Block]]) -> None:
-    write_report(out.path / "report.html", title, sections)
+    write_report(out.claim("report.html"), title, sections)
 
 
 def estimate_summary(e: Estimate) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], o
             lines.append(
                 ",".join(cell if isinstance(cell, str) else "" if cell != cell else f"{cell:.9g}" for cell in row)
             )
-        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        out.claim(f"predictions/{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _widths(

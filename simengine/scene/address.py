@@ -16,7 +16,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from simengine.scene.base import SceneError
-from simengine.scene.strict import Range, Unit, hints, nearest, scene_fields, shown
+from simengine.scene.strict import Range, Unit, hints, nearest, scene_fields
+from simengine.shown import shown
 
 if TYPE_CHECKING:
     import torch

@@ -1,12 +1,14 @@
 """The loop: convergence, interruption, bitwise resume, a killed process, a loss that is not finite."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,8 +53,11 @@ def rosenbrock(optimiser: str, num_iterations: int) -> GradientTraining:
     )
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
-def test_resume_is_bitwise(optimiser: str, tmp_path: Path) -> None:
+STOPS = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize(("optimiser", "stop"), [*(("adam", stop) for stop in STOPS), ("lbfgs", "SIGINT")])
+def test_resume_is_bitwise(optimiser: str, stop: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     whole = rosenbrock(optimiser, 12)
     uninterrupted = fit(whole, directory(tmp_path / "whole"), progress=False)
@@ -64,7 +69,7 @@ def test_resume_is_bitwise(optimiser: str, tmp_path: Path) -> None:
     def five_then_interrupt() -> dict[str, float]:
         calls.append(1)
         if len(calls) == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), getattr(signal, stop))
         return step()
 
     first.step = five_then_interrupt  # type: ignore[method-assign]
@@ -76,6 +81,93 @@ def test_resume_is_bitwise(optimiser: str, tmp_path: Path) -> None:
     assert resumed.iterations == uninterrupted.iterations > 5
     assert resumed.history == uninterrupted.history
     assert torch.equal(whole.module.p, second.module.p)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        training = rosenbrock("adam", 3)
+        step = training.step
+
+        def closed_terminal() -> dict[str, float]:
+            os.kill(os.getpid(), signal.SIGHUP)
+            return step()
+
+        training.step = closed_terminal  # type: ignore[method-assign]
+        assert not fit(training, directory(tmp_path), progress=False).interrupted
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_was_found_survives_a_report_that_fails(tmp_path: Path) -> None:
+    training = rosenbrock("adam", 3)
+
+    def finish(out: RunDirectory) -> dict[str, object]:
+        raise ImportError("no module named matplotlib")
+
+    training.finish = finish  # type: ignore[method-assign]
+    with pytest.raises(ImportError):
+        fit(training, directory(tmp_path), progress=False)
+    kept = json.loads((tmp_path / "summary.json").read_text())
+    assert kept["iterations"] == 3 and kept["loss"] > 0 and kept["complete"] is False
+
+
+def saved(folder: Path) -> tuple[Path, dict[str, Any]]:
+    fit(rosenbrock("adam", 3), directory(folder), progress=False)
+    manifest = folder / "checkpoint" / "checkpoint.json"
+    return manifest, json.loads(manifest.read_text())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda m: m.pop("sha256"),
+        lambda m: m.pop("meta"),
+        lambda m: m.pop("file"),
+        lambda m: m.update(file=5),
+        lambda m: m.update(file="../../../etc/passwd"),
+        lambda m: m.update(sha256=None),
+        lambda m: m.update(meta=[1]),
+        lambda m: m["meta"].pop("iteration"),
+        lambda m: m["meta"].update(iteration=-5),
+        lambda m: m["meta"].update(iteration=10**9),
+        lambda m: m["meta"].update(iteration="2"),
+    ],
+)
+def test_a_damaged_manifest_is_refused_with_its_path(
+    damage: Callable[[dict[str, Any]], object], tmp_path: Path
+) -> None:
+    manifest, content = saved(tmp_path)
+    damage(content)
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="start anew with --overwrite") as error:
+        fit(rosenbrock("adam", 3), directory(tmp_path), progress=False)
+    assert str(manifest.parent) in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("text", ["5", "[1, 2]", "{", "", "null", "[" * 100000])
+def test_a_manifest_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    manifest, _ = saved(tmp_path)
+    manifest.write_text(text)
+    with pytest.raises(ValueError, match="no readable checkpoint"):
+        fit(rosenbrock("adam", 3), directory(tmp_path), progress=False)
+
+
+@pytest.mark.parametrize(
+    "missing", ["rng_state", "optimiser.state.0.exp_avg", "module.p", "iteration", "optimiser.lr.0"]
+)
+def test_a_missing_tensor_is_refused(missing: str, tmp_path: Path) -> None:
+    """Also with the right sum: nothing starts silently from zero."""
+    saved(tmp_path)
+    folder = tmp_path / "checkpoint"
+    tensors, meta = checkpoint.load(folder)
+    del tensors[missing]
+    checkpoint.save(folder, tensors, meta, tag=3)
+    with pytest.raises(ValueError, match="checkpoint") as error:
+        fit(rosenbrock("adam", 3), directory(tmp_path), progress=False)
+    assert str(folder) in str(error.value)
 
 
 def test_history_of_a_run_that_died_between_checkpoints(tmp_path: Path) -> None:

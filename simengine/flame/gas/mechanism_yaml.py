@@ -9,6 +9,8 @@ import torch
 
 from simengine.flame.gas.mechanism import LennardJones, Mechanism, MechanismError, Reactions
 from simengine.flame.gas.units import UnitError, Units, number
+from simengine.shown import shown
+from simengine.text import read_text
 
 # Standard atomic weights [g/mol] (IUPAC 2018, abridged), of the elements in combustion mechanisms.
 ATOMIC_WEIGHTS = {
@@ -17,6 +19,7 @@ ATOMIC_WEIGHTS = {
     "Cl": 35.45, "Ar": 39.95, "K": 39.0983, "Ca": 40.078, "Fe": 55.845, "Br": 79.904, "Kr": 83.798, "Xe": 131.293,
     "I": 126.90447, "E": 0.000548579909065,
 }  # fmt: skip
+MAX_ENTRIES = 10_000_000  # of a file with its aliases written out; the largest published mechanisms have a tenth
 DEBYE = 1e-21 / 299792458  # C m
 BOLTZMANN = 1.380649e-23  # J/K
 
@@ -37,17 +40,34 @@ def load_mechanism(source: str | Path, *, phase: str | None = None) -> Mechanism
     if not path.suffix:
         path = Path(str(files("simengine.assets"))) / f"{source}.yaml"
     try:
-        with path.open(encoding="utf-8") as file:
-            data = yaml.load(file, Loader=_loader())
+        data = yaml.load(read_text(path), Loader=_loader())
+        _refuse_bomb(data, {})
     except OSError as error:
         raise MechanismError(
             f"{path}: {error.strerror}; give a .yaml file or the name of a shipped mechanism"
         ) from error
     except yaml.YAMLError as error:
         raise MechanismError(f"{path}: not valid YAML: {re.sub(chr(92) + 's+', ' ', str(error))}") from error
+    except RecursionError:
+        raise MechanismError(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        raise MechanismError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
     if not isinstance(data, dict) or "phases" not in data or "species" not in data:
         raise MechanismError(f"{path}: expected a table with `phases` and `species`")
     return _Reader(data, path.name).mechanism(phase)
+
+
+def _refuse_bomb(data: Any, sizes: dict[int, int]) -> int:
+    """The number of entries of nested data, aliases counted each time; raises where aliases make it explode."""
+    if not isinstance(data, dict | list):
+        return 1
+    if id(data) not in sizes:
+        sizes[id(data)] = MAX_ENTRIES  # for what holds itself
+        inside = data.values() if isinstance(data, dict) else data
+        sizes[id(data)] = 1 + sum(_refuse_bomb(item, sizes) for item in inside)
+    if sizes[id(data)] > MAX_ENTRIES:
+        raise ValueError(f"aliases (*name) blow it up to more than {MAX_ENTRIES} entries; write them out")
+    return sizes[id(data)]
 
 
 def _loader() -> Any:
@@ -76,10 +96,12 @@ class _Reader:
     def mechanism(self, phase_name: str | None) -> Mechanism:
         phases = {entry["name"]: entry for entry in self.data["phases"]}
         if phase_name is not None and phase_name not in phases:
-            raise self.fail("phases", f"no phase {phase_name!r}; phases: {', '.join(phases)}")
+            raise self.fail("phases", f"no phase {shown(phase_name)}; phases: {', '.join(phases)}")
         phase = phases[phase_name] if phase_name is not None else self.data["phases"][0]
         if phase.get("thermo") != "ideal-gas":
-            raise self.fail(f"phase {phase['name']}", f"thermo is {phase.get('thermo')!r}; only ideal-gas is supported")
+            raise self.fail(
+                f"phase {phase['name']}", f"thermo is {shown(phase.get('thermo'))}; only ideal-gas is supported"
+            )
         defined = {entry["name"]: entry for entry in self.data["species"]}
         wanted = phase.get("species", "all")
         names = tuple(defined) if wanted == "all" else tuple(str(name) for name in wanted)
@@ -123,7 +145,7 @@ class _Reader:
             what, thermo = f"species {entry['name']}", entry.get("thermo", {})
             model = thermo.get("model")
             if model not in ("NASA7", "NASA9"):
-                raise self.fail(what, f"thermo model {model!r} is not supported; use NASA7 or NASA9")
+                raise self.fail(what, f"thermo model {shown(model)} is not supported; use NASA7 or NASA9")
             pressures.add(self.units.convert(thermo.get("reference-pressure", "1 atm"), self.units.names["pressure"]))
             temperatures = [number(T) for T in thermo["temperature-ranges"]]
             rows = [[number(a) for a in row] for row in thermo["data"]]
@@ -176,7 +198,7 @@ class _Reader:
             try:
                 rows.append(self._reaction(entry, equation, sides, names, elements, composition))
             except UnitError as error:
-                raise self.fail(f"reaction {equation!r}", str(error)) from error
+                raise self.fail(f"reaction {shown(equation)}", str(error)) from error
 
         def column(key: str, dtype: torch.dtype = torch.float64, width: int = 0) -> torch.Tensor:
             if not rows:
@@ -208,7 +230,7 @@ class _Reader:
         match = re.fullmatch(r"(.+?)\s+(<=>|=>|=)\s+(.+)", equation)
         if match is None:
             raise self.fail(
-                f"reaction {equation!r}", "expected two sides joined by =>, <=> or =, with blanks around it"
+                f"reaction {shown(equation)}", "expected two sides joined by =>, <=> or =, with blanks around it"
             )
         found: dict[str, Any] = {"reversible": match[2] != "=>", "collider": None}
         for side, text in (("reactants", match[1]), ("products", match[3])):
@@ -225,7 +247,7 @@ class _Reader:
                 elif name not in names:
                     if skip:
                         return None
-                    raise self.fail(f"reaction {equation!r}", f"species {name!r} is not in the phase")
+                    raise self.fail(f"reaction {shown(equation)}", f"species {shown(name)} is not in the phase")
                 else:
                     coefficients[name] += count
             found[side] = coefficients
@@ -240,10 +262,10 @@ class _Reader:
         elements: tuple[str, ...],
         composition: torch.Tensor,
     ) -> dict[str, Any]:
-        what = f"reaction {equation!r}"
+        what = f"reaction {shown(equation)}"
         kind = entry.get("type", "elementary")
         if kind not in ("elementary", "three-body", "falloff", "Arrhenius", "three-body-Arrhenius"):
-            raise self.fail(what, f"type {kind!r} is not supported; supported: elementary, three-body, falloff")
+            raise self.fail(what, f"type {shown(kind)} is not supported; supported: elementary, three-body, falloff")
         reactants, products = ([sides[s][n] for n in names] for s in ("reactants", "products"))
         change = torch.tensor(products, dtype=torch.float64) - torch.tensor(reactants, dtype=torch.float64)
         surplus = change @ composition
@@ -253,7 +275,7 @@ class _Reader:
         orders = dict(zip(names, reactants, strict=True))
         for name, order in (entry.get("orders") or {}).items():
             if name not in orders:
-                raise self.fail(what, f"an order is given for {name!r}, which is not in the phase")
+                raise self.fail(what, f"an order is given for {shown(name)}, which is not in the phase")
             if sides["reversible"]:
                 raise self.fail(what, "explicit orders need an irreversible reaction; write it with =>")
             orders[name] = number(order)
@@ -269,7 +291,7 @@ class _Reader:
             given, default = {collider: 1.0}, 0.0
         for name in given:
             if name not in names:
-                raise self.fail(what, f"efficiency of {name!r}, which is not in the phase")
+                raise self.fail(what, f"efficiency of {shown(name)}, which is not in the phase")
         high = entry.get("high-P-rate-constant" if falloff else "rate-constant")
         low = entry.get("low-P-rate-constant") if falloff else {"A": 1.0}
         if high is None or low is None:

@@ -2,6 +2,8 @@
 
 import re
 
+from simengine.shown import shown
+
 _SI = {
     "m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "angstrom": 1e-10, "km": 1e3,
     "s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "hr": 3600.0,
@@ -33,7 +35,7 @@ def factor(text: str) -> float:
         if name == "1" and not power:
             continue
         if name not in _SI:
-            raise UnitError(f"unit {name!r} in {text!r} is not known; known: {', '.join(_SI)}")
+            raise UnitError(f"unit {shown(name)} in {shown(text)} is not known; known: {', '.join(_SI)}")
         value *= _SI[name] ** (sign * float(power or 1))
     return value
 
@@ -47,7 +49,7 @@ def number(value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise UnitError(f"expected a number, got {value!r}") from None
+        raise UnitError(f"expected a number, got {shown(value)}") from None
 
 
 class Units:

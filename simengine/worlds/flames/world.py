@@ -235,14 +235,10 @@ def _interesting(x: torch.Tensor, T: torch.Tensor) -> Any:
 
 def _read(file: Path, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """Columns of a CSV file with a header."""
-    import csv
+    from simengine.io.table import read_table
 
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        columns = {name: torch.tensor([float(row[name]) for row in rows], dtype=torch.float64) for name in names}
-    except OSError as error:
-        raise SceneError(f"fit.data: {file}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise SceneError(f"fit.data: {file}: expected columns of numbers {', '.join(names)}: {error}") from error
-    return columns
+        table = read_table(file, names)
+    except ValueError as error:
+        raise SceneError(f"fit.data: {error}") from error
+    return {name: torch.tensor(table[name], dtype=torch.float64) for name in names}
