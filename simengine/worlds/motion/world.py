@@ -34,7 +34,7 @@ class GridSpec:
         length: Edge of the cubic domain [m].
         time_step: dt [s].
         num_steps: Steps of a run.
-        epsilon: Added to nodal masses [kg].
+        epsilon: Added to nodal masses [kg], to repeat programs that do so; at most 1e-5 of the lightest particle.
     """
 
     num_grids: Annotated[int, Range(ge=8, le=1024)] = 20
@@ -289,18 +289,21 @@ class MPMScene(AbstractScene):
                 boundaries.append(collider.make(own_values))
             except ValueError as error:
                 raise SceneError(f"colliders.{index}: {error}") from error
-        model = MPMModel(
-            num_grids=self.grid.num_grids,
-            dt=self.grid.time_step,
-            materials=materials,
-            volume=volume,
-            mass=mass,
-            material_ids=ids,
-            length=self.grid.length,
-            gravity=self.gravity,
-            boundaries=boundaries,
-            epsilon=self.grid.epsilon,
-        ).to(device)
+        try:
+            model = MPMModel(
+                num_grids=self.grid.num_grids,
+                dt=self.grid.time_step,
+                materials=materials,
+                volume=volume,
+                mass=mass,
+                material_ids=ids,
+                length=self.grid.length,
+                gravity=self.gravity,
+                boundaries=boundaries,
+                epsilon=self.grid.epsilon,
+            ).to(device)
+        except ValueError as error:
+            raise SceneError(f"grid: {error}") from error
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
         return model, MPMState.at_rest(x.to(like), velocities.to(like))
 
