@@ -27,7 +27,7 @@ def fit(
     from simengine.scene import load_scene, resolved
 
     loaded = load_scene(scene, overrides or ())
-    chosen = pick_device(device, loaded.devices)
+    chosen = pick_device(device, loaded.fit_devices)
     training = loaded.training(device=chosen)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")
     directory = RunDirectory.create(folder, resolved(loaded), overwrite=overwrite, resume=True)

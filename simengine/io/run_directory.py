@@ -15,6 +15,13 @@ from simengine.io.registry import write
 _PACKAGES = ("torch", "warp-lang", "taichi", "numpy", "scipy")
 
 
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # one that this Python does without
+        return None
+
+
 class RunDirectory:
     """A folder that holds all of one run, enough to repeat it.
 
@@ -56,7 +63,7 @@ class RunDirectory:
         if not recorded.is_file():
             run.path.mkdir(parents=True, exist_ok=True)
             recorded.write_text(text, encoding="utf-8")
-            versions = {name: metadata.version(name) for name in ("simengine", *_PACKAGES)}
+            versions = {name: _version(name) for name in ("simengine", *_PACKAGES)}
             write_json(run.path / "versions.json", {"python": platform.python_version(), **versions})
         return run
 

@@ -16,7 +16,6 @@ from simengine.ops.matter.constitutive import elasticity, plasticity
 from simengine.ops.matter.mpm import Grid
 from simengine.ops.matter.mpm_laws import TorchLaw
 
-
 LARGEST_EPSILON = 1e-5  # of the lightest particle: a body in free flight keeps 99 % of its speed over 1000 steps
 
 
@@ -99,8 +98,8 @@ class MPMModel(nn.Module):
         lightest = float(self.mass.detach().min())
         if not 0 <= epsilon <= LARGEST_EPSILON * lightest:
             raise ValueError(
-                f"epsilon must lie between 0 and {LARGEST_EPSILON * lightest:.2g} kg, {LARGEST_EPSILON:g} of the lightest "
-                f"particle, got {epsilon:g}; 0 brakes nothing"
+                f"epsilon must lie between 0 and {LARGEST_EPSILON * lightest:.2g} kg, {LARGEST_EPSILON:g} of the "
+                f"lightest particle, got {epsilon:g}; 0 brakes nothing"
             )
         if material_ids is not None:
             low, high = int(material_ids.min()), int(material_ids.max())

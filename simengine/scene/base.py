@@ -22,6 +22,7 @@ class AbstractScene(abc.ABC):
     Attributes:
         kind: The value of the key `kind` in a scene file.
         devices: Kinds of torch device that scenes of this kind run on, the fallback first.
+        fit_devices: Those that a fit of such a scene runs on.
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
         functions: Of the Python script that the scene comes from, by name; set by the loader.
@@ -29,6 +30,7 @@ class AbstractScene(abc.ABC):
 
     kind: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     seed: int = 0
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
     functions: Mapping[str, Callable[..., Any]] = dataclasses.field(

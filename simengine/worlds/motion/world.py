@@ -127,11 +127,12 @@ class CameraSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParameterSpec:
-    """A parameter sought; see `simengine.fit.Parameter`."""
+    """A parameter sought; see `simengine.fit.Parameter`. Bounds are those of the scene's key, or narrower ones."""
 
     initial: float
     lower: float | None = None
     upper: float | None = None
+    scale: Positive | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,9 +155,11 @@ class MPMFitSpec:
     Attributes:
         observations: An .npz with `x` (frames, n, 3) [m] and `time` (frames,) [s].
         parameters: Dotted key of a number in this scene -> where its search starts.
-        objective: What is compared: `positions` particle by particle, the `center_of_mass`, or the `distribution` of
-            positions where the particles of the observation are not those of the scene. In a scene that is a Python
-            script also the name of a function there: of positions (frames, n, 3) [m], what is to agree, a tensor.
+        objective: What is compared: `positions` particle by particle, the `center_of_mass` of all of them, or the
+            `distribution` of positions where the particles of the observation are not those of the scene, but as many,
+            or a random sample of the whole body, inside and out: not markers, nor the scan of a surface. In a scene
+            that is a Python script also the name of a function there: of positions (frames, n, 3) [m], what is to
+            agree, a tensor with one row per frame.
         method: least_squares (few parameters, with uncertainty), adam or lbfgs (through the adjoint).
         iterations: At most so many.
         learning_rate: Of adam and lbfgs.
@@ -193,6 +196,7 @@ class MPMScene(AbstractScene):
 
     kind: ClassVar[str] = "mpm"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
