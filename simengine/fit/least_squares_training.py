@@ -150,7 +150,7 @@ class LeastSquaresTraining(AbstractTraining):
         for _ in range(12 if bool((scale > 0).all()) else 0):
             move = torch.linalg.solve(gram + torch.diag(self.damping * scale), -gradient)
             if float(move.abs().max()) < self.tolerance:
-                size, refused = float(move.abs().max()), None
+                size = float(move.abs().max())
                 break
             trial = start + move.clamp(-2.0, 2.0)
             try:
@@ -221,8 +221,8 @@ class LeastSquaresTraining(AbstractTraining):
             if lag >= LARGEST_LAG_CORRELATION:
                 remarks.append(
                     f"what the fit leaves is correlated in time ({lag:.2f} from one observed moment to the next): an "
-                    "error of the model or of rounding, not noise; the standard deviations allow for its spread over time, not for a "
-                    "part of it that a parameter imitates"
+                    "error of the model or of rounding, not noise; the standard deviations allow for its spread over "
+                    "time, not for a part of it that a parameter imitates"
                 )
         std = covariance.diagonal().clamp_min(0).sqrt()
         correlation = covariance / torch.outer(std, std).clamp_min(1e-300)

@@ -220,6 +220,7 @@ def test_what_the_data_do_not_tell_is_said() -> None:
     uncertainty = training.uncertainty()
     assert uncertainty["conditioning"] > 1e6 and not any(uncertainty["identified"].values())
     blind = LeastSquaresTraining(parameters, lambda p: p["a"] * t - 3 * t)
+    found(blind)
     assert blind.uncertainty()["identified"] == {"a": True, "b": False}
 
 
@@ -244,7 +245,9 @@ def test_bijections(parameter: Parameter) -> None:
 
 
 def found(training: LeastSquaresTraining) -> dict[str, float]:
-    while not training.converged:
+    for _ in range(100):
+        if training.converged:
+            break
         training.step()
     return training.estimates()
 
@@ -302,10 +305,10 @@ def test_what_is_known_only_in_combination_is_not_identified() -> None:
     t = torch.linspace(0, 1, 50, dtype=torch.float64)
 
     def residual(p: dict[str, torch.Tensor]) -> torch.Tensor:
-        return p["a"] * p["b"] * t + 1e-2 * p["a"] * t**2 - 1.01 * t
+        return p["a"] * p["b"] * t + 1e-2 * p["a"] * t**2 - t - 1e-2 * t**2
 
     parameters = ParameterSet({"a": Parameter(initial=1.1, lower=0.0), "b": Parameter(initial=1.0, lower=0.0)})
-    training = LeastSquaresTraining(parameters, residual, sigma=1e-4)
+    training = LeastSquaresTraining(parameters, residual, jacobian=forward_jacobian(residual), sigma=1e-4)
     found(training)
     report = training.uncertainty()
     a = training.estimates()["a"]
@@ -351,16 +354,16 @@ def test_a_trial_that_is_refused_counts_as_a_bad_one() -> None:
 
 @pytest.mark.parametrize("lasting", [False, True])
 def test_standard_deviations_hold_where_errors_last(lasting: bool) -> None:
-    """Errors that all values at a moment share and that fade slowly: z-scores of 60 draws have the right size.
+    """Errors that all values at a moment share and that fade slowly: z-scores of 40 draws have the right size.
 
     Blocks of time are few, so bars of errors that last are rough: the rms z-score is asked to be below 1.6 where bars
-    for independent noise give 8; for independent noise it stays within 1 +- 0.25 (60 draws: 9 %).
+    for independent noise give 8; for independent noise it stays within 1 +- 0.25 (40 draws: 11 %).
     """
     moments, values = 80, 20
     t = torch.linspace(0, 1, moments, dtype=torch.float64)[:, None]
     generator = torch.Generator().manual_seed(5)
     scores, plain = [], []
-    for _ in range(60):
+    for _ in range(40):
         noise = torch.randn(moments, values, generator=generator, dtype=torch.float64)
         if lasting:
             steps, rows = torch.randn(moments, generator=generator, dtype=torch.float64), [torch.zeros(())]

@@ -30,6 +30,8 @@ Values = dict[str, torch.Tensor]
 FEWEST_POINTS = 200  # of a distribution: the means of fewer scatter by more than 2 % of the body's size
 CERTAIN = 2.5  # KS statistic of 17 comparisons beyond which samples of one body differ, at a level of 1e-4
 
+LATTICES = 0.15  # by which the statistic of two lattices of one body may differ: the share of their outer layers
+
 
 def misfits_start(observed: np.ndarray, start: np.ndarray, objective: str) -> str | None:
     """Why an objective cannot compare observed points with a scene of another number of particles, or None.
@@ -59,8 +61,8 @@ def misfits_start(observed: np.ndarray, start: np.ndarray, objective: str) -> st
         views.append(tuple(np.abs((x - middle) / start.std(0)).max(1) for x in (observed, start)))
         scatter = np.sqrt(1 / len(observed) + 1 / len(start))
         worst = max(float(ks_2samp(a, b, method="asymp").statistic) for a, b in views)
-        if worst > CERTAIN * scatter:
-            return "at the start they are no random sample of the whole body, inside and out, as a scan of its skin is none"
+        if worst > max(CERTAIN * scatter, LATTICES):
+            return "at the start they are no random sample of all of the body (as the scan of a surface is none)"
     return None
 
 
@@ -101,7 +103,7 @@ class ObservedMotion:
         if x.shape[1] != len(start) and (wrong := misfits_start(x[0], start, spec.objective)):
             raise SceneError(
                 f"fit.observations: {path}: {x.shape[1]} points, the scene has {len(start)} particles: {wrong}; make "
-                "the scene a Python script and name a function there that compares what was observed, as docs/mpm.md shows"
+                "the scene a Python script and name a function there that picks what was observed, as docs/mpm.md shows"
             )
         self.x = torch.from_numpy(x)
         self.steps = steps
