@@ -318,7 +318,7 @@ def test_what_is_known_only_in_combination_is_not_identified() -> None:
 
 
 def test_the_variance_of_the_noise_is_over_degrees_of_freedom() -> None:
-    """A line through 5 points, against numpy's polyfit; and the mean of its estimate over draws is that of the noise."""
+    """A line through 5 points, against numpy's polyfit."""
     t, generator = torch.linspace(0, 1, 5, dtype=torch.float64), torch.Generator().manual_seed(3)
     y = 1 + 2 * t + 0.1 * torch.randn(5, generator=generator, dtype=torch.float64)
     parameters = ParameterSet({"slope": Parameter(initial=1.0), "offset": Parameter(initial=1.0)})

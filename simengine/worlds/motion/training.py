@@ -57,10 +57,12 @@ def misfits_start(observed: np.ndarray, start: np.ndarray, objective: str) -> st
             return f"a distribution wants at least {FEWEST_POINTS}, all over the body"
         directions = np.random.default_rng(0).standard_normal((3, 16))
         views = [(observed @ d, start @ d) for d in (directions / np.linalg.norm(directions, axis=0)).T]
-        # how deep inside: a scan of the surface has nothing near the middle
-        views.append(tuple(np.abs((x - middle) / start.std(0)).max(1) for x in (observed, start)))
         scatter = np.sqrt(1 / len(observed) + 1 / len(start))
         worst = max(float(ks_2samp(a, b, method="asymp").statistic) for a, b in views)
+        # and the share of those near the middle, where the scan of a surface has none
+        deep = [np.abs((x - middle) / start.std(0)).max(1) for x in (observed, start)]
+        near = float(np.quantile(deep[1], 0.3)) * (1 + 1e-9)
+        worst = max(worst, abs(float((deep[0] <= near).mean() - (deep[1] <= near).mean())))
         if worst > max(CERTAIN * scatter, LATTICES):
             return "at the start they are no random sample of all of the body (as the scan of a surface is none)"
     return None
