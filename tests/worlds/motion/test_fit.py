@@ -362,3 +362,35 @@ def test_friction_of_the_walls_is_found(tmp_path: Path) -> None:
             break
         training.step()
     assert training.estimates()["walls.friction"] == pytest.approx(0.25, rel=1e-5)
+
+
+def test_markers_are_fitted_by_a_function_of_the_script(tmp_path: Path) -> None:
+    """As docs/mpm.md shows: 30 markers a little beside particles; at the true values nothing is left."""
+    file = prepare(tmp_path)
+    data = dict(np.load(tmp_path / "observed.npz"))
+    chosen = np.random.default_rng(0).choice(216, 30, replace=False)
+    data["x"] = data["x"][:, chosen] + 1e-3
+    np.savez(tmp_path / "observed.npz", **data)
+    file.write_text(file.read_text().replace("[fit]\n", '[fit]\nobjective = "markers"\n'))
+    (tmp_path / "markers.py").write_text(
+        f"""
+import numpy as np
+import torch
+import simengine as se
+
+scene = se.load_scene({str(file)!r})
+particles = torch.as_tensor(scene.particles()[0])
+seen = torch.as_tensor(np.load({str(tmp_path / "observed.npz")!r})["x"][0])
+nearest = torch.cdist(seen, particles).argmin(1)
+
+
+def markers(x):
+    return x if x.shape[1] == len(seen) else x[:, nearest] + (seen - particles[nearest])
+"""
+    )
+    training = load_scene(tmp_path / "markers.py").training()
+    assert isinstance(training, StagedTraining)
+    truth = {"bodies.0.material.E": 5e4, "bodies.0.material.nu": 0.3}
+    values = {name: torch.tensor(value, dtype=torch.float64) for name, value in truth.items()}
+    residual = training.stages[-1].residual(values)  # type: ignore[attr-defined]
+    assert residual.shape == (6 * 30 * 3,) and float(residual.abs().max()) < 1e-12

@@ -90,7 +90,7 @@ def test_a_mesh_collides_and_its_pose_can_be_sought(tmp_path: Path) -> None:
 
 
 def test_a_body_spins_about_its_own_centre() -> None:
-    """Two bodies, one of them spinning: each has the mean velocity it was given, and the spin is w x r about its own."""
+    """Two spinning bodies: each has the mean velocity it was given, and the spin is w x r about its own centre."""
     scene = load_scene("mixture")
     assert isinstance(scene, MPMScene)
     spins = [(1.0, -2.0, 3.0), (0.0, 4.0, 0.0)]
