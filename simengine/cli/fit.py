@@ -41,7 +41,7 @@ def fit(
     from simengine.scene.record import open_run
 
     loaded = load_scene(scene, overrides or ())
-    chosen = pick_device(device, loaded.world.devices)
+    chosen = pick_device(device, loaded.world.fit_devices)
     training: AbstractTraining
     if loaded.observations or loaded.unknowns:
         from simengine.fit.inference import training_of

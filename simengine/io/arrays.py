@@ -37,9 +37,31 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def finite(value: Any) -> Any:
+    """Plain data with null in place of every number that JSON has no word for.
+
+    Where there is one, a mapping gets a key `not_finite` with what stood there, by dotted key: `infinite`, `-infinite`
+    or `not a number`.
+    """
+    odd: dict[str, str] = {}
+
+    def convert(item: Any, key: str) -> Any:
+        if isinstance(item, dict):
+            return {name: convert(entry, f"{key}.{name}" if key else name) for name, entry in item.items()}
+        if isinstance(item, list):
+            return [convert(entry, f"{key}.{k}" if key else str(k)) for k, entry in enumerate(item)]
+        if isinstance(item, float) and not math.isfinite(item):
+            odd[key] = "not a number" if math.isnan(item) else "infinite" if item > 0 else "-infinite"
+            return None
+        return item
+
+    converted = convert(value, "")
+    return {**converted, "not_finite": odd} if odd and isinstance(converted, dict) else converted
+
+
 def write_json(path: Path, data: Any) -> None:
-    """Write plain data, indented."""
-    path.write_text(json.dumps(plain(data), indent=2) + "\n", encoding="utf-8")
+    """Write plain data, indented; what is not finite as `finite` does."""
+    path.write_text(json.dumps(finite(plain(data)), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -65,6 +87,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: The file is missing, damaged, or holds objects or too much.
     """
+    if path.suffix.lower() != ".npz" and path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: not an .npz file; write the arrays there by numpy.savez")
     try:
         _refuse_bomb(path)
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:

@@ -24,6 +24,13 @@ _KNOWN = (
 )
 
 
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # one that this Python does without
+        return None
+
+
 class RunDirectory:
     """A folder that holds all of one run, enough to repeat it.
 

@@ -8,6 +8,7 @@ class that declares it: `Annotated[float, Range(...), Unit(...)]`, and the `Attr
 import dataclasses
 import fnmatch
 import inspect
+import math
 import re
 import types
 import typing
@@ -47,6 +48,14 @@ class Number:
     unit: str = ""
     sentence: str = ""
     default: float | None = None
+
+
+def bounds(tree: Any, key: str) -> tuple[float, float]:
+    """Between what the number at a key of `numbers(tree)` must lie; infinite where nothing is said, or nothing is there."""
+    number = numbers(tree).get(key)
+    if number is None:
+        return -math.inf, math.inf
+    return max(number.range.gt, number.range.ge), min(number.range.lt, number.range.le)
 
 
 def parts_of(key: str) -> list[str]:

@@ -46,7 +46,7 @@ class Record:
 
 
 def record(scene: AbstractScene | Scene) -> Record:
-    """The record of a scene, or of a world alone. Files are named by their content, so the same scene gives the same one.
+    """The record of a scene, or of a world alone. Files are named by their content.
 
     Raises:
         OSError: A file cannot be read.

@@ -167,6 +167,32 @@ def test_mass_is_conserved(threads: int, dtype: torch.dtype, tolerance: float, m
         assert abs(float(on_grid / mass.double().sum()) - 1) <= tolerance, k
 
 
+@pytest.mark.parametrize("length", [1.0, 1e-2])
+def test_a_small_body_flies_on(length: float, make_cube) -> None:
+    """Free flight at constant speed, whatever the size of the body: 200 steps of a cube of a quarter of the domain."""
+    state = make_cube(6, torch.float64)
+    v = torch.zeros_like(state.x)
+    v[:, 0] = 0.2 * length
+    start = mpm.MPMState.at_rest(state.x * length, v)
+    volume = (length / 18) ** 3
+    options = {
+        "num_grids": 20,
+        "dt": 1e-3 * length,  # the same fraction of the time that sound takes through a cell
+        "materials": [materials.jelly()],
+        "volume": volume,
+        "mass": 1000 * volume,
+        "length": length,
+        "gravity": (0.0, 0.0, 0.0),
+    }
+    with torch.no_grad():
+        end = solve.rollout(mpm.MPMSolver(mpm.MPMModel(**options)), start, 200, save_every=200)[-1]
+    assert float(end.v[:, 0].mean()) == pytest.approx(0.2 * length, rel=1e-12)
+    lightest = 1000 * volume
+    mpm.MPMModel(**options, epsilon=1e-5 * lightest)
+    with pytest.raises(ValueError, match="epsilon must lie between 0 and"):
+        mpm.MPMModel(**options, epsilon=1e-4 * lightest)
+
+
 def test_elastic_wave_speed(make_model) -> None:
     """A long bar between slip walls oscillates in its first mode with period 2 L / c, c^2 = (lam + 2 mu) / rho.
 

@@ -257,3 +257,18 @@ def test_covariance_of_a_line() -> None:
     assert torch.isinf(covariance(torch.cat([j, j[:, :1]], dim=1), T, sigma=1.0)).all()
     with pytest.raises(ValueError, match="give sigma"):
         covariance(j[:2], T[:2])
+
+
+def test_covariance_of_a_weighted_line_with_unknown_noise() -> None:
+    """Against numpy's polyfit, whose weights multiply residuals: sqrt(w) here; sigma^2 = |r|^2 / (m - n)."""
+    w = torch.linspace(0.2, 3.0, 12, dtype=torch.float64)
+    J = torch.stack((torch.ones_like(T), T), 1)
+    for weights in (None, w):
+        root = torch.ones_like(T) if weights is None else weights.sqrt()
+        y, theirs = np.polyfit(T.numpy(), DATA.numpy(), 1, w=root.numpy(), cov=True)
+        r = line(torch.tensor([y[1], y[0]]), None)
+        ours = covariance(J, r, weights=weights)
+        np.testing.assert_allclose(ours.numpy(), theirs[::-1, ::-1], rtol=1e-10)
+        known = covariance(J, r, sigma=0.1, weights=weights)
+        exact = 0.01 * torch.linalg.inv((root[:, None] * J).T @ (root[:, None] * J))
+        torch.testing.assert_close(known, exact, rtol=1e-10, atol=0)

@@ -135,6 +135,10 @@ def output_bytes(scene: MPMScene, num_particles: int) -> int:
 
 def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
     """See `MPMScene.check`."""
+    if scene.fit is not None:
+        from simengine.worlds.motion.training import problem
+
+        problem(scene)  # raises where observations or parameters do not fit
     model, state = scene.build(device=device)
     sound, speed = cfl_numbers(model, state)
     cells = torch.unique((state.x / scene.grid.dx).long(), dim=0)
@@ -164,7 +168,14 @@ def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
         "largest_stable_time_step": scene.grid.time_step / max(sound, speed, 1e-12),
         "ok": max(sound, speed) <= CFL_REFUSE,
     }
-    report["gradient_error"] = gradient_error(scene, num_steps=min(20, scene.grid.num_steps))
+    report["gradient_error"] = None
+    if not report["ok"]:
+        report["gradient_test"] = "not made: the time step is unstable"
+        return report
+    try:
+        report["gradient_error"] = gradient_error(scene, num_steps=min(20, scene.grid.num_steps))
+    except SimulationError as error:
+        report |= {"ok": False, "gradient_test": f"failed: {error}"}
     return report
 
 

@@ -126,7 +126,7 @@ class VideoMisfit:
         Raises:
             SceneError: A start lies beyond the bounds of its parameter.
         """
-        return scene_parameters(self.spec.parameters, key="task.parameters")
+        return scene_parameters(self.spec.parameters, key="task.parameters", scene=self.spec.motion)
 
     def training(self) -> AbstractTraining:
         """The search for the parameters, over growing parts of the video."""
