@@ -55,6 +55,7 @@ def read_document(path: Path) -> Table:
 
     try:
         data = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_loader())
+        size = _size(data)
     except OSError as error:
         raise MechanismError(f"{path}: {error.strerror}; give a .yaml file or the name of a shipped one") from error
     except UnicodeDecodeError as error:
@@ -70,7 +71,7 @@ def read_document(path: Path) -> Table:
         raise MechanismError(f"{path}: not valid YAML: {told[:200]}{hint}") from error
     if not isinstance(data, Table):
         raise MechanismError(f"{path}: expected a table with `phases` and `species`{_chemkin(path)}")
-    if _size(data) > MOST_VALUES:
+    if size > MOST_VALUES:
         raise MechanismError(f"{path}: anchors and aliases make more than {MOST_VALUES} values of it; write them out")
     return data
 

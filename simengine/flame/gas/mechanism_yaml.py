@@ -29,7 +29,7 @@ def load_mechanism(source: str | Path, *, phase: str | None = None) -> Mechanism
     Args:
         source: A file, looked for in Cantera's data folder too; or the name of a mechanism that ships with simengine
             (`methane_1step`) or with Cantera (`gri30`).
-        phase: Name of the phase; None for the first.
+        phase: Name of the phase; None for the first ideal gas.
 
     Raises:
         MechanismError: The file does not exist, is broken, or holds what is not supported.
@@ -69,7 +69,8 @@ class _Reader:
             raise self.root.fail("phases: the list is empty")
         if phase_name is not None and phase_name not in phases:
             raise self.root.fail(f"phases: no phase {phase_name!r}; phases: {listed(phases)}")
-        phase = phases[phase_name] if phase_name is not None else next(iter(phases.values()))
+        gases = [node for node in phases.values() if node.get("thermo", None) == "ideal-gas"]
+        phase = phases[phase_name] if phase_name is not None else (gases or list(phases.values()))[0]
         if (thermo := phase.get("thermo", None)) != "ideal-gas":
             raise phase.fail(f"thermo is {short(thermo)}; only ideal-gas is supported")
         entries = self._species(phase)

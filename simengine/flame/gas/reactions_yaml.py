@@ -186,6 +186,8 @@ class ReactionReader:
             value = type(entry.data)(zip(("A", "b", "Ea"), value, strict=True))
             value.line = entry.data.line
         table = Node.of(value, file=entry.file, what=f"{entry.what}: {what}", units=entry.units, line=entry.data.line)
+        if "units" in table:
+            raise table.fail("units: give them in the reaction, or with the number as in '26.2 kJ/mol'")
         table.only(("A", "b", "Ea", "P"))
         try:
             found = (
