@@ -206,7 +206,8 @@ class ProfileFit:
     """What to find from profiles measured in the flame.
 
     Attributes:
-        parameters: Parameter of the flame -> where to look for it.
+        parameters: Parameter of the flame -> where to look for it; `offset` [m], by which measured x are too large, is
+            one of the measurement, with bounds of both signs.
         profiles: Measured profiles, by name.
         data: CSV file with a header, a column `x` [m] and one for each profile [SI]; None to make data from the scene's
             own flame with the scene's seed.

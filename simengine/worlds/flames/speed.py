@@ -10,13 +10,18 @@ from simengine.fit.parameters import ParameterSet
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.solver.solution import FlameSolution
 from simengine.flame.solver.solve import AbstractFlameSolver, SpectralSolver
-from simengine.worlds.flames.training import columns
+from simengine.worlds.flames.training import columns, widened
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 
 IMPLAUSIBLE = 20.0  # times faster or slower than computed at the start: a mistake of units
+
+
+_REMEDY = (
+    "look at speeds.png: are fuel, oxidiser, T_in, p and sigma those of the measurements, and may the rate follow them?"
+)
 
 
 class FlameSpeedTraining(LeastSquaresTraining):
@@ -134,6 +139,11 @@ class FlameSpeedTraining(LeastSquaresTraining):
             y, z = problem.unpack(state["flame"])
             problem = problem.near(y, z[:, 0, 0, 0])
             self.last = FlameSolution(self.flame, problem, state["flame"])
+
+    def uncertainty(self) -> dict[str, Any]:
+        """As for any least squares; a misfit beyond the noise widens what is found."""
+        r, _ = self.jacobian(self.parameters)
+        return widened(super().uncertainty(), r, given=self.sigma is not None, remedy=_REMEDY)
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write `fit.json`, `speeds.npz` and `speeds.png`: speeds over phi with data, before and after."""
