@@ -404,8 +404,8 @@ def _chebyshev_table(rows: list[_Row]) -> Chebyshev | None:
     )
     for k, (_, _, table) in enumerate(tables):
         data[k, : len(table), : len(table[0])] = torch.tensor(table, dtype=torch.float64)
-    spans = (torch.tensor([t[i] for t in tables], dtype=torch.float64) for i in (0, 1))
-    return Chebyshev(torch.tensor(which), *spans, data)
+    T, p = (torch.tensor([t[i] for t in tables], dtype=torch.float64) for i in (0, 1))
+    return Chebyshev(torch.tensor(which), T, p, data)
 
 
 def _duplicates(rows: list[_Row], count: int) -> None:
