@@ -51,7 +51,7 @@ class Number:
 
 
 def bounds(tree: Any, key: str) -> tuple[float, float]:
-    """Between what the number at a key of `numbers(tree)` must lie; infinite where nothing is said, or nothing is there."""
+    """Between what the number at a key of `numbers(tree)` must lie; infinite where nothing is said or there."""
     number = numbers(tree).get(key)
     if number is None:
         return -math.inf, math.inf

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simengine.cli import main
-from simengine.io.table import read_table
+from simengine.io.tables import read_table
 from simengine.ops import kernel_cache
 from simengine.scene import load_world
 from simengine.scene.base import SceneError
@@ -73,36 +73,11 @@ def test_files_with_a_byte_order_mark(tmp_path: Path) -> None:
         load_world(tmp_path / "l.toml")
 
 
-@pytest.mark.parametrize(
-    "text", ["\ufeffphi,v\n0.5,1\n1,2.5\n", "phi;v\n0,5;1\n1;2,5\n", "x\tphi\tv\na\t0.5\t1\nb\t1\t2.5\n\n"]
-)
-def test_tables_of_spreadsheets(text: str, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
-    assert read_table(tmp_path / "t.csv", ("phi", "v")) == {"phi": [0.5, 1.0], "v": [1.0, 2.5]}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("phi,v\n1,2\n1,inf\n", "t.csv:3: v: expected a finite number, got 'inf'"),
-        ("phi,v\n1,2\n1\n", "t.csv:3: v: expected a finite number, got ''"),
-        ("phi,speed\n1,2\n", "no column 'v'; needed: phi, v; found: phi, speed"),
-        ("phi,v\n", "a header without rows"),
-        ("", "no column 'phi'; needed: phi, v; found: none"),
-        (f"phi,v\n1,{'9' * 200000}\n", "not a CSV file: field larger than field limit"),
-    ],
-)
-def test_tables_that_cannot_be(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_table(tmp_path / "t.csv", ("phi", "v"))
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
 def test_a_pipe_is_not_waited_on(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.csv")
     with pytest.raises(ValueError, match="not a regular file"):
-        read_table(tmp_path / "t.csv", ("phi",))
+        read_table(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(

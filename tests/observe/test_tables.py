@@ -39,6 +39,8 @@ def test_any_separator_is_read(tmp_path: Path, text: str) -> None:
         ("t,x\n0,1,2\n", "data.csv:2: 3 cells under 2 headers"),
         ("t,t\n0,1\n", "two columns are named 't'"),
         ("t,x\n", "at least one row"),
+        ("", "at least one row"),
+        (f"t,x\n1,{'9' * 200000}\n", "field larger than field limit"),
     ],
 )
 def test_what_is_no_table_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -202,3 +202,47 @@ def test_temperature_of_an_enthalpy(gas: Gas) -> None:
     burnt = completely_burnt(gas, Y)
     before, after = (v / gas.W @ gas.mechanism.composition for v in (Y, burnt))
     assert torch.allclose(before, after, rtol=1e-12) and bool((burnt >= -1e-15).all())
+
+
+@pytest.mark.parametrize("fuel", [{"H2": 1.0}, {"NH3": 1.0, "H2": 0.5}, {"CH4": 1.0, "NO": 0.2}, {"CH3OH": 1.0}])
+def test_complete_combustion_keeps_every_element(fuel: dict[str, float]) -> None:
+    pytest.importorskip("cantera")
+    gas = Gas(load_mechanism("gri30"))
+    phi = _t([0.5, 1.0, 1.6])
+    Y = Mixture(fuel).mass_fractions(gas, phi)
+    burnt = completely_burnt(gas, Y)
+    assert float(burnt.min()) > -1e-15
+    atoms = gas.mechanism.composition
+    assert torch.allclose((burnt / gas.W) @ atoms, (Y / gas.W) @ atoms, rtol=1e-12, atol=1e-15)
+    left = sum(burnt[0, gas.mechanism.index(name)] for name in fuel if name != "NO")
+    assert float(left) < 1e-15  # lean
+
+
+def test_a_mechanism_without_carbon_burns(tmp_path: Path) -> None:
+    cantera = pytest.importorskip("cantera")
+    file = tmp_path / "hydrogen.yaml"
+    file.write_text("""units: {length: cm, quantity: mol, activation-energy: cal/mol}
+phases:
+- name: gas
+  thermo: ideal-gas
+  species: [{h2o2.yaml/species: [H2, O2, H2O, N2]}]
+  kinetics: gas
+reactions:
+- equation: 2 H2 + O2 => 2 H2O
+  rate-constant: {A: 1.8e+16, b: 0, Ea: 30000}
+  orders: {H2: 1, O2: 1}
+""")
+    flame = FreeFlame(
+        gas=Gas(load_mechanism(file), smoothing=1e-8),
+        mixture=Mixture({"H2": 1.0}),
+        phi=_t(0.8),
+        p=_t(101325.0),
+        T_in=_t(300.0),
+    )
+    solution = cantera.Solution(file)
+    solution.TP = 300.0, 101325.0
+    solution.set_equivalence_ratio(0.8, "H2", "O2:1, N2:3.76")
+    solution.equilibrate("HP")  # of H2, O2, H2O and N2, in which a lean mixture is burnt but for 1 %
+    found = SpectralSolver(resolution=1e-4).solve(flame).value
+    assert float(flame.burnt()[0]) == pytest.approx(solution.T, rel=5e-3)
+    assert float(found.profiles(found.x[0])["T"].max()) == pytest.approx(float(flame.burnt()[0]), rel=1e-4)
