@@ -257,3 +257,29 @@ def test_covariance_of_a_line() -> None:
     assert torch.isinf(covariance(torch.cat([j, j[:, :1]], dim=1), T, sigma=1.0)).all()
     with pytest.raises(ValueError, match="give sigma"):
         covariance(j[:2], T[:2])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_covariance_with_estimated_noise_is_scipys(weighted: bool) -> None:
+    # seven points and two parameters: |r|^2/m instead of /(m - n) would be off by 7/5
+    t, data = np.linspace(0.0, 1.0, 7), np.array([2.0, 1.3, 1.1, 0.6, 0.55, 0.2, 0.3])
+    w = np.array([1.0, 4.0, 0.25, 1.0, 9.0, 1.0, 2.0]) if weighted else np.ones(7)
+    found, expected = scipy.optimize.curve_fit(lambda t, a, b: a + b * t, t, data, sigma=w**-0.5)
+    j = torch.tensor(np.stack([np.ones(7), t], axis=1))
+    weights = torch.tensor(w) if weighted else None
+    spread = covariance(j, torch.tensor(found[0] + found[1] * t - data), weights=weights)
+    assert spread.numpy() == pytest.approx(expected, rel=1e-6)
+
+
+def test_damping_grows_ever_faster_and_falls_by_the_gain() -> None:
+    solver, growth = LevenbergMarquardt(), torch.tensor([2.0], dtype=torch.float64)
+    damping, bad = torch.tensor([1e-3], dtype=torch.float64), torch.tensor([-1.0], dtype=torch.float64)
+    seen = []
+    for _ in range(4):
+        damping, growth = solver.next_damping(damping, growth, bad)
+        seen.append(float(damping))
+    assert seen == pytest.approx([1e-3 * factor for factor in (2, 2 * 4, 2 * 4 * 8, 2 * 4 * 8 * 16)])
+    # Nielsen: 1 - (2 gain - 1)^3, here 1 - (1/2)^3, and the growth starts from 2 again
+    damping, growth = solver.next_damping(damping, growth, torch.tensor([0.75], dtype=torch.float64))
+    assert float(damping) == pytest.approx(1.024 * 0.875) and float(growth) == 2.0
+    assert float(solver.next_damping(damping, growth, torch.tensor([1.0]))[0]) == pytest.approx(0.0896)  # a tenth
