@@ -196,6 +196,25 @@ def test_a_failed_problem_does_not_spoil_the_gradient_of_others() -> None:
         found.value.sum().backward()
 
 
+def test_a_dead_branch_raises_instead_of_giving_nan() -> None:
+    # the value of where is right, its derivative by what the dead branch holds is 0 times infinity
+    def hidden(y: torch.Tensor, args: Any) -> torch.Tensor:
+        return y - torch.where(args["a"] > 0, args["a"].sqrt(), 0.0)
+
+    def open_(y: torch.Tensor, args: Any) -> torch.Tensor:
+        used = args["a"] > 0
+        return y - torch.where(used, torch.where(used, args["a"], 1.0).sqrt(), 0.0)
+
+    a = torch.tensor([[4.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    start = torch.zeros(1, 2, dtype=torch.float64)
+    solution = least_squares(hidden, start, {"a": a})
+    assert solution.success
+    with pytest.raises(RuntimeError, match=r"tensor 0 of args, shape \(1, 2\): 1 entries are not finite, .* its domain"):
+        solution.value.sum().backward()
+    least_squares(open_, start, {"a": a}).value.sum().backward()
+    assert torch.allclose(a.grad, torch.tensor([[0.25, 0.0]], dtype=torch.float64))  # type: ignore[arg-type]
+
+
 def test_limit_of_iterations() -> None:
     found = least_squares(
         rosenbrock, torch.tensor([-1.2, 1.0], dtype=torch.float64), solver=LevenbergMarquardt(max_iterations=3)
