@@ -198,7 +198,7 @@ def decompose(
 
 def _extent(k: int, cuts: Sequence[Sequence[int]], counts: Sequence[int]) -> str:
     """Block k in words: the intervals between its cuts, per axis of the grid."""
-    place = []
+    place: list[str] = []
     for boundaries, count in zip(reversed(cuts), reversed(counts), strict=True):
         k, j = divmod(k, count)
         place.insert(0, f"{boundaries[j]} to {boundaries[j + 1]}")

@@ -76,9 +76,11 @@ class AbstractSystem(AbstractCondition):
 
     Attributes:
         gram: How the normal matrix is stored and solved.
+        polished: Whether Newton steps with `solve_hessian` may end an iteration whose cost drowns in rounding.
     """
 
     gram: AbstractGram
+    polished: bool = True
 
     @abc.abstractmethod
     def cost(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:

@@ -209,7 +209,7 @@ def test_a_dead_branch_raises_instead_of_giving_nan() -> None:
     start = torch.zeros(1, 2, dtype=torch.float64)
     solution = least_squares(hidden, start, {"a": a})
     assert solution.success
-    with pytest.raises(RuntimeError, match=r"tensor 0 of args, shape \(1, 2\): 1 entries are not finite, .* its domain"):
+    with pytest.raises(RuntimeError, match=r"tensor 0 of args, shape \(1, 2\): 1 entries are not finite, .* domain"):
         solution.value.sum().backward()
     least_squares(open_, start, {"a": a}).value.sum().backward()
     assert torch.allclose(a.grad, torch.tensor([[0.25, 0.0]], dtype=torch.float64))  # type: ignore[arg-type]
