@@ -241,6 +241,9 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
     status, iterations = state.status.clone(), state.iterations.index_add(0, which, torch.ones_like(which))
     here = {name: value[which] for name, value in lin.items()}
     g, c, d, damping = here["gradient"], cost[which], scale[which], state.damping[which]
+    sharp = "root" in here  # J itself is factorised: no damping is needed to tell high condition from none
+    if sharp:
+        damping = torch.where(damping <= _SMALLEST_DAMPING, 0.0, damping)
     step = system.gram.solve({**here, "diagonal": d}, damping, -g)
     solvable = step.isfinite().all(dim=1)
     # reduction of the linear model: 1/2 step . (damping D step - g)
@@ -254,11 +257,15 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
     near, calm = offset <= limit, offset.square() < solver.drop
     rough = state.rough.clone()
     if bool((near | calm).any()):  # the damping may have made the step small: the undamped one decides
-        undamped = system.gram.solve(here, torch.full_like(c, 1e-13), -g)
+        undamped = system.gram.solve(here, torch.full_like(c, 0.0 if sharp else 1e-13), -g)
         offset = (-g * undamped).sum(dim=1).clamp_min(0).sqrt().detach()
         near &= (offset <= limit) | ~offset.isfinite()
         calm &= (offset.square() < solver.drop) | ~offset.isfinite()
         rough[which] = near & (offset > precise)
+        if sharp:  # the last step is not damped, so that directions which hardly change J y arrive too
+            last = near & undamped.isfinite().all(dim=1)
+            step = torch.where(last[:, None], undamped, step)
+            predicted = torch.where(last, -0.5 * (g * undamped).sum(dim=1), predicted)
     if solver.bounded:
         step = solver.shortened(step)
         predicted = -(step * (g + 0.5 * system.gram.product(here, step))).sum(dim=1)
@@ -275,7 +282,7 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
         lin = {name: value.index_copy(0, moved, fresh[name]) for name, value in lin.items()}
         scale = scale.index_copy(0, moved, solver.scaled(scale[moved], fresh["diagonal"]))
         status[moved[~_finite(cost[moved], fresh)]] = Result.NONFINITE
-    damping, growth = solver.next_damping(damping, state.growth[which], gain)
+    damping, growth = solver.next_damping(state.damping[which], state.growth[which], gain)
     status[which[solver.failed(solvable)]] = Result.SINGULAR
     status[which[solver.failed(trial_cost.isfinite() | ~solvable)]] = Result.NONFINITE
     calms = state.calm.index_copy(0, which, torch.where(calm, state.calm[which] + 1, 0))
