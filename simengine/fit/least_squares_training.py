@@ -70,6 +70,10 @@ class _Remembered:
             self._key, self._value = key, self._residual(values)
         return self._value
 
+    def forget(self) -> None:
+        """The next value is computed anew."""
+        self._key = None
+
 
 def forward_jacobian(residual: Residual) -> Jacobian:
     """Residual and Jacobian by forward-mode differentiation, for residuals made of torch functions that have it."""
@@ -170,6 +174,11 @@ class LeastSquaresTraining(AbstractTraining):
         self.last_step = torch.tensor(size, dtype=torch.float64)
         mean_square = float(before) / len(r)
         return {"loss": mean_square, "step": size, "damping": float(self.damping)}
+
+    def forget(self) -> None:
+        """Compute the residual anew where it depends on more than the parameters, which has changed."""
+        if isinstance(self.residual, _Remembered):
+            self.residual.forget()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Coordinates, their scales, and damping."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from torch import nn
 
@@ -288,6 +289,28 @@ def test_least_squares_recovers_with_the_right_spread(tmp_path: Path) -> None:
             assert result.summary["identified"] == {"rate": True, "height": True}
     spread = torch.tensor(errors).square().mean().sqrt() / torch.tensor(stds).mean()
     assert 0.79 < float(spread) < 1.21
+
+
+def test_estimated_noise_is_that_of_scipy() -> None:
+    # six points and two parameters, so that degrees of freedom matter
+    t = torch.linspace(0, 2, 6, dtype=torch.float64)
+    data = 2 * torch.exp(-1.3 * t) + 0.05 * torch.tensor([1.0, -1, 0.5, 1, -0.5, -1], dtype=torch.float64)
+    training = LeastSquaresTraining(decay(t), lambda p: p["height"] * torch.exp(-p["rate"] * t) - data)
+    while not training.converged:
+        training.step()
+    found = training.uncertainty()
+    values, expected = scipy.optimize.curve_fit(
+        lambda t, rate, height: height * np.exp(-rate * t), t.numpy(), data.numpy(), p0=(1.0, 1.0)
+    )
+    for k, name in enumerate(("rate", "height")):
+        assert training.estimates()[name] == pytest.approx(values[k], rel=1e-5)
+        assert found["std"][name] == pytest.approx(expected[k, k] ** 0.5, rel=1e-4)
+
+
+def test_a_step_is_at_most_two_units_of_a_coordinate() -> None:
+    parameters = ParameterSet({"a": Parameter(initial=1.0, lower=0.0)})
+    training = LeastSquaresTraining(parameters, lambda p: p["a"].reshape(1) - 1e6)
+    assert training.step()["step"] == pytest.approx(2.0)
 
 
 def test_parity_of_jacobians() -> None:
