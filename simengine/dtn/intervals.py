@@ -3,9 +3,9 @@
 A resample of pictures repeats the variance of an average precision, but not where it can go: with few objects no
 resample misses what no picture of the set missed, and the interpolated curve lies above the true one the more, the
 fewer pictures there are. The interval of a figure in [0, 1] is therefore that of a Beta distribution whose mean is the
-figure less its bootstrap bias, and whose variance is that of the bootstrap, with Student's factor, beside half an object
-found and half an object missed, Jeffreys's prior of a rate. Where every object is found and there is no false alarm it
-is Jeffreys's interval of a rate.
+figure less its bias, and whose variance is that of the bootstrap, with Student's factor, beside half an object found
+and half an object missed, Jeffreys's prior of a rate. Where every object is found and there is no false alarm it is
+Jeffreys's interval of a rate.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from scipy.special import betaincinv, stdtrit
 RESAMPLES = 300
 TAILS = (0.025, 0.975)
 NORMAL = 1.959964
+HALF = 2.0  # see `spread`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Spread:
 def spread(statistic: Statistic, objects: torch.Tensor, *, resamples: int = RESAMPLES, seed: int = 0) -> Spread:
     """Bootstrap over pictures; resamples without an object, which have no average precision, are left out.
 
+    The bias is that of half of the pictures, drawn without repetition, against all of them, times `HALF`: the largest
+    values that make up an interpolated curve lie too high by the pictures' number to the power -1/2 where the precision
+    hangs little on the score, else -2/3, and 1/(2^(1/2) - 1) = 2.4 and 1/(2^(2/3) - 1) = 1.7 lead from half to none.
+
     Args:
         statistic: From how often each picture counts, shape (r, n), to (r,).
         objects: Number of objects in each picture, shape (n,).
@@ -59,13 +64,18 @@ def spread(statistic: Statistic, objects: torch.Tensor, *, resamples: int = RESA
     n = len(objects)
     if not bool((objects > 0).any()):
         raise ValueError("boxes: no picture shows an object, so that there is no average precision")
-    draws = torch.randint(n, (resamples, n), generator=torch.Generator().manual_seed(seed))
-    weight = torch.zeros(resamples, n).scatter_add(1, draws, torch.ones(draws.shape))
-    weight = weight[(weight * objects.to(weight)).sum(1) > 0]
-    value = float(statistic(torch.ones(1, n))[0])
-    drawn = statistic(weight).double()
-    deviation = float(drawn.std(correction=1)) * math.sqrt(n / max(n - 1, 1)) if len(drawn) > 1 else 0.0
-    return Spread(value, float(drawn.mean()) - value if len(drawn) else 0.0, deviation)
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randint(n, (resamples, n), generator=generator)
+    again = torch.zeros(resamples, n).scatter_add(1, draws, torch.ones(draws.shape))
+    half = torch.rand(resamples, n, generator=generator).argsort(1)[:, : max(n // 2, 1)]
+    halves = torch.zeros(resamples, n).scatter(1, half, 1.0)
+
+    def drawn(weight: torch.Tensor) -> torch.Tensor:
+        return statistic(weight[(weight * objects.to(weight)).sum(1) > 0]).double()
+
+    value, whole, part = float(statistic(torch.ones(1, n))[0]), drawn(again), drawn(halves)
+    deviation = float(whole.std()) * math.sqrt(n / max(n - 1, 1)) if len(whole) > 1 else 0.0
+    return Spread(value, HALF * (float(part.mean()) - value) if n > 1 and len(part) else 0.0, deviation)
 
 
 def _student(objects: float) -> float:
@@ -89,14 +99,30 @@ def share_interval(found: Spread, objects: float) -> Estimate:
 
 
 def difference_interval(found: Spread, objects: float) -> Estimate:
-    """The interval of a difference of two figures of the same pictures: Student's, about the difference less its bias.
+    """The interval of a difference of two figures in [0, 1] of the same pictures: the score interval of paired rates.
+
+    The variance is not that found but that of the difference tried: fewer objects are lost in a sample than in truth
+    about as often as more, and then both the difference and its standard deviation come out too small (Tango,
+    Statistics in Medicine 17, 1998, with as many objects of unequal fate as give the bootstrap's variance).
 
     Args:
         found: The difference.
         objects: Number of objects that it is of.
     """
-    middle, reach = found.value - found.bias, NORMAL * _student(objects) * found.deviation
-    return Estimate(found.value, min(middle - reach, found.value), max(middle + reach, found.value))
+    middle = min(max(found.value - found.bias, -1.0), 1.0)
+    unequal = max(objects * found.deviation**2 + middle**2, abs(middle)) - abs(middle)  # share, beyond the difference
+    bound = NORMAL * _student(objects)
+
+    def end(side: float) -> float:
+        inside, outside = 0.0, 1 - side * middle
+        for _ in range(60):
+            reach = (inside + outside) / 2
+            tried = middle + side * reach
+            variance = max(unequal + abs(tried) - tried**2, 0.0) / objects
+            inside, outside = (reach, outside) if reach**2 <= bound**2 * variance else (inside, reach)
+        return middle + side * inside
+
+    return Estimate(found.value, min(end(-1.0), found.value), max(end(1.0), found.value))
 
 
 def rate_interval(count: int, number: int) -> Estimate:

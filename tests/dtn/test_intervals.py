@@ -104,4 +104,4 @@ def test_gap_of_pairs_holds() -> None:
     for number in range(100):
         found = precision_gap(*pair(60, torch.Generator().manual_seed(number)))
         held += found.low <= truth <= found.high
-    assert truth < -0.05 and held >= 89  # 95, less three standard deviations of 2.2
+    assert truth < -0.05 and held >= 89  # 95, less three standard deviations of 2.2; a bootstrap's would hold 82
