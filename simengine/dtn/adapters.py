@@ -177,7 +177,8 @@ class UltralyticsDetector(AbstractAdapter):
             came = tuple(raw.shape) if isinstance(raw, torch.Tensor) else type(raw).__name__
             raise ValueError(f"model: expected raw output of shape ({len(images)}, 4 + classes, n), got {came}")
         values = raw.transpose(1, 2)
-        head = list(self.model.model)[-1] if isinstance(getattr(self.model, "model", None), nn.Sequential) else None
+        parts = getattr(self.model, "model", None)
+        head = parts[-1] if isinstance(parts, nn.Sequential) else None
         if hasattr(head, "ne"):
             raise ValueError("model: it finds turned boxes (OBB), which have no place here; use one that detects")
         classes = len(getattr(self.model, "names", ())) or values.shape[2] - 4

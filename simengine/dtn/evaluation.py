@@ -135,7 +135,7 @@ def detect(
     if count != len(boxes) or not count:
         raise ValueError(f"boxes: expected one for every picture, at least one, got {len(boxes)} for {count} pictures")
     if best:
-        check_convention(*torch.stack(best, 1), size)
+        check_convention(torch.stack([b[0] for b in best]), torch.stack([b[1] for b in best]), size)
     scores = torch.cat(score)
     order = scores.argsort(descending=True, stable=True)
     index = torch.tensor(picture, dtype=torch.long)[order]
