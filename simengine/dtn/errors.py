@@ -1,6 +1,7 @@
 """What kind of error a detection is, and what each kind costs (TIDE: Bolya et al., ECCV 2020)."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -120,7 +121,7 @@ def error_table(
     whole = precision(lambda f, o, _: (f, o))
     count = {name: sum(int((e.kind == name).sum()) for e in errors) for name in KINDS[:-1]}
     count["missed"] = sum(int(e.missed.sum()) for e in errors)
-    cost = {name: precision(lambda f, o, e, name=name: _mended(f, o, e, name)) - whole for name in KINDS}
+    cost = {name: precision(functools.partial(_mended, name=name)) - whole for name in KINDS}
     return ErrorTable(count, cost, whole)
 
 
