@@ -45,6 +45,10 @@ def test_particles_read_back(tmp_path: Path) -> None:
 
     x, v = np.random.default_rng(0).random((2, 10, 3)).astype(np.float32)
     assert np.allclose(trimesh.load(write(tmp_path / "a.ply", {"x": x, "v": v})).vertices, x)
+    header, table = (tmp_path / "a.ply").read_bytes().split(b"end_header\n", 1)
+    names = [line.split()[-1] for line in header.decode().splitlines() if line.startswith("property float")]
+    assert names == ["x", "y", "z", "v_0", "v_1", "v_2"]
+    assert (np.frombuffer(table, "<f4").reshape(10, 6) == np.concatenate([x, v], axis=1)).all()
     cloud = pyvista.read(write(tmp_path / "a.vtp", {"x": x, "v": v, "J": np.ones(10)}))
     assert np.allclose(cloud.points, x) and np.allclose(cloud.point_data["v"], v)
     write(tmp_path / "a.pvd", [(0.0, "a.vtp"), (0.5, "a.vtp")])

@@ -231,3 +231,16 @@ def test_bad_input() -> None:
         PinholeCamera.look_at((0.0, 3.0, 0.0))
     with pytest.raises(ValueError, match="world_to_camera: expected shape"):
         PinholeCamera(world_to_camera=torch.eye(3), intrinsics=torch.ones(4), width=2, height=2)
+
+
+def test_camera_of_another_dtype_and_opacities_out_of_range() -> None:
+    # numpy's float64 poses with a network's float32 surfels
+    good = {name: value.float() for name, value in facing_discs(3).items()}
+    camera = PinholeCamera.look_at((0.0, 0.0, 2.0), width=8, height=8, dtype=torch.float64)
+    image = render_surfels(Surfels(**good), camera)
+    torch.testing.assert_close(image.rgb, render_surfels(Surfels(**good), camera.to(torch.float32)).rgb)
+    for wrong in (-1.0, 1.01):
+        opacities = good["opacities"].clone()
+        opacities[2] = wrong
+        with pytest.raises(ValueError, match=r"opacities: expected values in \[0, 1\], got .* at surfel 2"):
+            Surfels(**{**good, "opacities": opacities})
