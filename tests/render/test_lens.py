@@ -85,7 +85,7 @@ def test_beyond_what_the_lens_sees() -> None:
     assert bool(torch.isfinite(folded.undistort(torch.tensor([[0.69, 0.0]], dtype=torch.float64))).all())
     with pytest.raises(ValueError, match=r"lens: nothing is seen at \(0.72, 0\) focal lengths"):
         folded.undistort(torch.tensor([[0.1, 0.0], [0.72, 0.0]], dtype=torch.float64))
-    # a moustache falls from r = 0.81 to 1.11 and rises again: what only the far branch sees is refused as well
+    # a moustache falls from r = 0.82 to 1.07 and rises again: what only the far branch sees is refused as well
     moustache = brown([-0.6, 0.0, 0.0, 0.0, 0.1])
     with pytest.raises(ValueError, match="lens: nothing is seen at"):
         moustache.undistort(torch.tensor([[1.2, 0.0]], dtype=torch.float64))

@@ -14,7 +14,9 @@ from simengine.worlds.objects.video_spec import VideoSpec
 
 def spec(**changes: Any) -> VideoSpec:
     """The task of a shipped scene with small pictures."""
-    task = load_scene("jelly_from_video").task
+    scene = load_scene("jelly_from_video")
+    task = getattr(scene, "task", None)
+    assert isinstance(task, VideoSpec)
     cameras = tuple(dataclasses.replace(camera, width=12, height=10) for camera in task.cameras)
     motion = dataclasses.replace(task.motion, grid=dataclasses.replace(task.motion.grid, num_steps=4 * task.frames))
     return dataclasses.replace(task, cameras=cameras, motion=motion, **changes)
