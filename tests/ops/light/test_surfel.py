@@ -129,7 +129,7 @@ def test_boxes_of_cut_discs_are_no_larger_than_the_disc() -> None:
             seen = pixel[ahead].clamp(0, size)
             assert float(seen.min()) >= float(low) - 1 and float(seen.max()) <= float(high) + 1
             tight += int(float(seen.min()) - float(low) < 10) + int(float(high) - float(seen.max()) < 10)
-    assert tight > 0.85 * 4 * len(boxes)
+    assert tight > 0.95 * 4 * len(boxes)  # measured 0.98: the dense points miss some that run to infinity
 
 
 def test_behind_and_edge_on_discs_leave_no_trace_or_a_finite_one() -> None:
