@@ -168,6 +168,54 @@ def test_camera_inside_a_cloud_and_an_empty_one() -> None:
     assert torch.equal(render_surfels(nothing, inside, background=0.4).rgb, torch.full((16, 20, 3), 0.4))
 
 
+CUTS = [
+    ((0.0, 0.0, -3.0), (0.0, 1.0, 0.0)),  # a floor whose middle is ahead
+    ((0.5, 0.0, 0.7), (0.0, 1.0, 0.0)),  # behind the camera
+    ((0.0, 0.0, 0.0), (0.0, 1.0, 0.0)),  # below it
+    ((0.8, 1.0, -1.5), (1.0, 0.1, 0.3)),  # a wall beside it
+]
+
+
+@pytest.mark.parametrize("scale", [1.1, 3.0])
+@pytest.mark.parametrize(("centre", "normal"), CUTS)
+def test_floors_and_walls_through_the_plane_of_the_eye(
+    centre: tuple[float, ...], normal: tuple[float, ...], scale: float
+) -> None:
+    # alpha = (exp(-r^2/(2 s^2)) - c)/(1 - c) where the ray meets the plane, ahead of the eye, at a distance r
+    camera = PinholeCamera.look_at(
+        torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64), (0.0, 0.5, -3.0), width=64, height=48, fov_y=1.0
+    )
+    origin, direction = camera.rays()
+    n = torch.nn.functional.normalize(torch.tensor(normal, dtype=torch.float64), dim=0)
+    c = torch.tensor([centre], dtype=torch.float64, requires_grad=True)
+
+    def closed_form(c: torch.Tensor) -> torch.Tensor:
+        t = ((c - origin) @ n) / (direction @ n)
+        r2 = (origin + t[..., None] * direction - c).square().sum(-1)
+        edge = math.exp(-4.5)
+        bell = ((torch.exp(-r2 / (2 * scale**2)) - edge) / (1 - edge)).clamp(0, 0.999)
+        return torch.where(t > 0, bell, torch.zeros_like(bell))
+
+    disc = Surfels.oriented(c, n[None], scale=scale, colours=torch.ones(1, dtype=torch.float64))
+    alpha, expected = render_surfels(disc, camera, least_width=1e-3).alpha[..., 0], closed_form(c)
+    assert float(expected.detach().mean()) > 0.01
+    torch.testing.assert_close(alpha, expected, rtol=0, atol=1e-12)
+    weight = torch.randn(48, 64, dtype=torch.float64)
+    (ours,), (right,) = (torch.autograd.grad((weight * value).sum(), c) for value in (alpha, expected))
+    torch.testing.assert_close(ours, right, rtol=1e-9, atol=1e-12)
+
+
+def test_what_stands_on_a_floor_is_before_it() -> None:
+    camera = PinholeCamera.look_at((0.0, 1.0, 0.0), (0.0, 0.5, -3.0), width=48, height=32, fov_y=1.0)
+    ball = sphere_points(800).float() * 0.3 + torch.tensor([0.0, 0.3, -3.0])
+    x = torch.cat([torch.tensor([[0.0, 0.0, -0.5]]), ball])
+    normals = torch.cat([torch.tensor([[0.0, 1.0, 0.0]]), sphere_points(800).float()])
+    colours = torch.cat([torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]).expand(800, 2)])
+    scale = torch.cat([torch.tensor([4.0]), torch.full((800,), 0.03)])
+    red, green = render_surfels(Surfels.oriented(x, normals, scale=scale, colours=colours), camera).rgb[18, 24]
+    assert float(red) > 0.95 and float(green) < 0.05
+
+
 def test_bad_input() -> None:
     good = facing_discs(3)
     with pytest.raises(ValueError, match="rotations: expected shape"):
@@ -183,3 +231,16 @@ def test_bad_input() -> None:
         PinholeCamera.look_at((0.0, 3.0, 0.0))
     with pytest.raises(ValueError, match="world_to_camera: expected shape"):
         PinholeCamera(world_to_camera=torch.eye(3), intrinsics=torch.ones(4), width=2, height=2)
+
+
+def test_camera_of_another_dtype_and_opacities_out_of_range() -> None:
+    # numpy's float64 poses with a network's float32 surfels
+    good = {name: value.float() for name, value in facing_discs(3).items()}
+    camera = PinholeCamera.look_at((0.0, 0.0, 2.0), width=8, height=8, dtype=torch.float64)
+    image = render_surfels(Surfels(**good), camera)
+    torch.testing.assert_close(image.rgb, render_surfels(Surfels(**good), camera.to(torch.float32)).rgb)
+    for wrong in (-1.0, 1.01):
+        opacities = good["opacities"].clone()
+        opacities[2] = wrong
+        with pytest.raises(ValueError, match=r"opacities: expected values in \[0, 1\], got .* at surfel 2"):
+            Surfels(**{**good, "opacities": opacities})

@@ -59,6 +59,21 @@ def test_gradients_to_camera_and_background() -> None:
     )
 
 
+def test_depth_is_along_the_axis_not_along_the_ray() -> None:
+    # a wall across the view is equally deep in every pixel of a wide picture; on the mean light is absorbed at most
+    # 1/s behind its face
+    wall = Volume(
+        density=torch.full((2, 2, 2), 400.0, dtype=torch.float64),
+        source=torch.zeros(2, 2, 2, 1, dtype=torch.float64),
+        lower=(-9.0, -9.0, -2.0),
+        upper=(9.0, 9.0, 0.0),
+    )
+    camera = PinholeCamera.look_at((0.0, 0.0, 3.0), fov_y=1.8, width=15, height=11, dtype=torch.float64)
+    depth = render_volume(wall, camera, step=1e-3).depth
+    torch.testing.assert_close(depth, torch.full_like(depth, 3.0), rtol=0, atol=5e-3)
+    assert float(camera.directions().norm(dim=-1).max()) > 1.9  # along the ray the corner is at 6 m
+
+
 def test_batch_of_cameras_is_each_of_them() -> None:
     cameras = orbit(3, radius=4.0, width=16, height=12)
     medium = Volume(density=torch.rand(5, 5, 5) * 3, source=torch.rand(5, 5, 5, 3))
