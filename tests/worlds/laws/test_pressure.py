@@ -46,6 +46,7 @@ def learn(train: PressureTraining) -> float:
     return loss
 
 
+@pytest.mark.numeric
 def test_pressure_is_learned_from_positions() -> None:
     model, motion = splash(200)
     train = PressureTraining(model, [motion])
@@ -56,6 +57,7 @@ def test_pressure_is_learned_from_positions() -> None:
     assert pressure_error(model, motion) < 1e-3  # velocities are differences of rounded positions
 
 
+@pytest.mark.numeric
 def test_several_motions_are_learned_from() -> None:
     """The deep motion teaches the volumes it reaches, whether it comes first or last; the gentle one alone does not.
 
