@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from simengine.cli import app
+from simengine.cli import app, main
 from simengine.scene import load_scene
 from simengine.scene.loader import named_scenes
 
@@ -148,6 +148,16 @@ def test_commands_are_understood(place: str, line: str) -> None:
     scene = bound.arguments.get("scene")
     if scene in named_scenes():
         load_scene(scene, bound.arguments.get("overrides") or ())
+
+
+def test_ctrl_c_is_answered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    for place in ("simengine.scene", "simengine.scene.loader"):
+        monkeypatch.setattr(f"{place}.load_scene", stopped)
+    assert main(["check", "jelly_drop"]) == 1
+    assert "interrupted; the same command resumes" in capsys.readouterr().err
 
 
 def finished(line: str, folder: Path, environment: Mapping[str, str]) -> str:

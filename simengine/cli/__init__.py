@@ -10,7 +10,8 @@ from simengine import __version__
 
 HELP = "Find the parameters behind observations of something physical, and show what they do."
 
-app = App(name="simengine", help=HELP, version=__version__)
+# ctrl-C is left to `main`, which says what it means; cyclopts would end with 130 and without a word
+app = App(name="simengine", help=HELP, version=__version__, suppress_keyboard_interrupt=False)
 app.command("simengine.cli.run:run", name="run", help="Simulate or solve a scene; write states, pictures and a log.")
 app.command("simengine.cli.fit:fit", name="fit", help="Find parameters of a scene from observations; resumable.")
 app.command("simengine.cli.render:render", name="render", help="Picture a run directory again, as PNG, GIF or mp4.")
