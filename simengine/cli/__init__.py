@@ -23,7 +23,8 @@ _MACHINE = {
     **({errno.EDQUOT: "free some space, or choose another --out"} if hasattr(errno, "EDQUOT") else {}),
 }
 
-app = App(name="simengine", help=HELP, version=__version__)
+# ctrl-C is left to `main`, which says what it means; cyclopts would end with 130 and without a word
+app = App(name="simengine", help=HELP, version=__version__, suppress_keyboard_interrupt=False)
 app.command("simengine.cli.run:run", name="run", help="Simulate or solve a scene; write states, pictures and a log.")
 app.command("simengine.cli.fit:fit", name="fit", help="Find parameters of a scene from observations; resumable.")
 app.command("simengine.cli.predict:predict", name="predict", help="Predict what was observed; report the misfits.")

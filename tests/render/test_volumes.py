@@ -1,21 +1,26 @@
 """Verification of volumes against closed forms, and of their gradients against finite differences."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy import special
 
 from simengine.render import PinholeCamera, Volume, orbit, render_volume
 
 CAMERA = PinholeCamera.look_at((0.0, 0.0, 4.0))
 
 
-def test_emission_absorption_cube(shared: Path) -> None:
+def test_emission_absorption_cube(closed_form, cube) -> None:
     # L = b exp(-s l) + q/s (1 - exp(-s l)) with the length l of the ray in [-1, 1]^3, 16 x 16 samples a pixel; the
     # mean's derivatives from the same closed form. 6 x 6 samples leave 4e-5 at the edges of the cube.
-    reference = torch.from_numpy(np.load(shared / "render" / "emit_absorb_cube_analytic.npy"))
+    def light(d: np.ndarray) -> np.ndarray:
+        near, far = cube(d)
+        sigma, through = np.array([0.5, 1.0, 2.0]), np.exp(-np.array([0.5, 1.0, 2.0]) * (far - near)[..., None])
+        return 0.25 * through + np.array([0.3, 0.6, 0.9]) / sigma * (1 - through)
+
+    reference = torch.from_numpy(closed_form(light))
     expected = {0.5: (0.3, -0.260547, 0.703077), 1.0: (0.6, -0.229776, 0.515070), 2.0: (0.9, -0.130585, 0.324094)}
     for channel, (sigma, (q, slope_sigma, slope_q)) in enumerate(expected.items()):
         s, e = torch.tensor(sigma, requires_grad=True), torch.tensor(q, requires_grad=True)
@@ -27,10 +32,20 @@ def test_emission_absorption_cube(shared: Path) -> None:
         assert float(slopes[1]) == pytest.approx(slope_q, rel=1e-3)
 
 
-def test_gaussian_blob(shared: Path) -> None:
+def test_gaussian_blob(closed_form, cube) -> None:
     # density 4 exp(-r^2/(2 0.35^2)) on a grid of 64^3; trilinear interpolation of it leaves 2.1e-4
-    reference = torch.from_numpy(np.load(shared / "render" / "gauss_blob_analytic.npy"))
-    grid = torch.from_numpy(np.load(shared / "render" / "gauss_blob_grid64.npy")).float()
+    def light(d: np.ndarray) -> np.ndarray:
+        near, far = cube(d)
+        middle = -4.0 * d[..., 2]  # the nearest point to the centre, where the ray's density is largest
+        width = 0.35 * math.sqrt(2)
+        depth = special.erf((far - middle) / width) - special.erf((near - middle) / width)
+        depth = 4 * np.exp(-(16.0 - middle**2) / width**2) * width * math.sqrt(math.pi) / 2 * depth
+        return np.exp(-depth)[..., None].repeat(3, -1)
+
+    reference = torch.from_numpy(closed_form(light, 4))  # smooth within a pixel
+    line = (torch.arange(64, dtype=torch.float64) - 31.5) / 32  # centres of cells
+    square = line[:, None, None] ** 2 + line[:, None] ** 2 + line**2
+    grid = (4 * torch.exp(-square / (2 * 0.35**2))).float()
     image = render_volume(Volume(density=grid, source=torch.zeros(64, 64, 64, 1)), CAMERA, background=1.0, step=0.03)
     assert float((image.rgb - reference).square().mean().sqrt()) <= 3e-4
 
