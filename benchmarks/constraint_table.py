@@ -24,7 +24,7 @@ from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
 from simengine.constraint.basis import principal_basis
 from simengine.io import checkpoint
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_scene, resolved
+from simengine.scene import load_world, resolved
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "out" / "constraint_table"
@@ -91,7 +91,7 @@ def train(name: str) -> None:
         return
     if name in SAME_NETWORK:
         train(SAME_NETWORK[name])
-        scene = load_scene(RUNS[name][1], RUNS[name][2].split())
+        scene = load_world(RUNS[name][1], RUNS[name][2].split())
         training = scene.training(device="cpu")
         training.load_state_dict(checkpoint.load(OUT / SAME_NETWORK[name] / "checkpoint")[0])
         out = RunDirectory.create(folder, resolved(scene), overwrite=True, resume=False)

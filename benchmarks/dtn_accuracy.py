@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from simengine.scene import load_scene
+from simengine.scene import load_world
 from simengine.worlds.detectors.network import evaluate_closed_forms, scene_views
 from simengine.worlds.laws.measured import measured_fit
 
@@ -55,7 +55,7 @@ def network_rows() -> list[dict[str, Any]]:
 
 def closed_form_rows() -> list[dict[str, Any]]:
     """One row a closed form."""
-    scene = load_scene("dtn_network")
+    scene = load_world("dtn_network")
     closed = evaluate_closed_forms(scene_views(scene, scene.test_sampler, scene.test_views))
     names = {
         "references_1": ("where linear starts: coat and dark channel, no training", 1),

@@ -29,7 +29,7 @@ from simengine.flame.network.training import NetworkTrainer, Optimiser
 from simengine.flame.solver.solve import AbstractFlameSolver, GridSolver, SpectralSolver
 from simengine.ops.fields import gas as gas_op
 from simengine.ops.fields import gas_reference
-from simengine.scene import load_scene
+from simengine.scene import load_world
 from simengine.worlds.flames.specs import ProfileFit
 from simengine.worlds.flames.training import FlameTraining
 from simengine.worlds.flames.world import FlameScene
@@ -259,7 +259,7 @@ def _optimisers(seconds: float = 5.0) -> list[Row]:
 
 def intervals(seeds: int = 40) -> list[Row]:
     """Case 3 inverse: how often 95 % intervals hold the truth, and scatter over the Cramer-Rao bound."""
-    base = load_scene("counterflow_methane")
+    base = load_world("counterflow_methane")
     assert isinstance(base, FlameScene) and isinstance(base.fit, ProfileFit)
     wanted, truth = base.fit, base.solution()
     x = torch.linspace(*wanted.span, wanted.points, dtype=torch.float64)

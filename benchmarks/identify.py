@@ -14,7 +14,7 @@ import torch
 from simengine.fit import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.mpm import MPMSolver
-from simengine.scene import load_scene, resolved
+from simengine.scene import load_world, resolved
 from simengine.solve import rollout
 from simengine.worlds.motion.world import MPMScene
 
@@ -43,7 +43,7 @@ def problem(name: str, folder: Path) -> MPMScene:
         entries = ", ".join(f"{key}={value}" for key, value in values.items())
         return ["--", f"bodies.0.material={{{table}, {entries}}}"][1:]
 
-    observed = load_scene("jelly_drop", material(truth))
+    observed = load_world("jelly_drop", material(truth))
     assert isinstance(observed, MPMScene)
     model, state = observed.build(device="cpu", double=True)
     with torch.no_grad():
@@ -56,7 +56,7 @@ def problem(name: str, folder: Path) -> MPMScene:
     fit_table = (
         f"fit={{observations='{file}', stages=[0.1, 0.3, 1.0], parameters={{{parameters}}}, truth={{{truths}}}}}"
     )
-    scene = load_scene("jelly_drop", [*material(start), fit_table])
+    scene = load_world("jelly_drop", [*material(start), fit_table])
     assert isinstance(scene, MPMScene)
     return scene
 

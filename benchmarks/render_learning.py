@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from simengine.scene import load_scene
+from simengine.scene import load_world
 from simengine.worlds.learned.views_from_few.training import SPEED_SIZES, frames_per_second
 
 TRAININGS = {
@@ -22,7 +22,7 @@ def main() -> list[dict[str, object]]:
     torch.set_num_threads(1)
     rows: list[dict[str, object]] = []
     for name, changes in TRAININGS.items():
-        training = load_scene(name, [f"task.{change}" for change in changes]).training(device="cpu")
+        training = load_world(name, [f"task.{change}" for change in changes]).training(device="cpu")
         training.step()
         start = time.process_time()
         for _ in range(4):

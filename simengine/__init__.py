@@ -15,11 +15,16 @@ if not (_root / "simengine" / "kernels").exists() and (_root / "kernels" / "__in
 
 _SUBPACKAGES = frozenset(
     (
-        *("cli", "constraint", "dtn", "fit", "flame", "io", "kernels", "materials"),
-        *("mpm", "ops", "render", "scene", "solve", "view"),
+        *("cli", "constraint", "dtn", "fit", "flame", "io", "kernels", "materials", "mpm"),
+        *("observe", "ops", "render", "scene", "solve", "view", "worlds"),
     )
 )
-_SHORTCUTS = {"load_scene": "scene", "rollout": "solve", "DirectAdjoint": "solve", "CheckpointAdjoint": "solve"}
+_SHORTCUTS = {
+    **dict.fromkeys(("Inference", "OwnMotion", "OwnNumber", "OwnWorld", "Prior", "Scene", "Unknown"), "scene"),
+    **dict.fromkeys(("load_scene", "load_world"), "scene"),
+    **dict.fromkeys(("Problem", "identify"), "fit"),
+    **dict.fromkeys(("rollout", "DirectAdjoint", "CheckpointAdjoint"), "solve"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -101,7 +101,7 @@ import sys
 sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]
 sys.path.insert(0, {str(tmp_path / "installed")!r})
 import simengine.kernels.matter.mpm, simengine
-assert simengine.load_scene('jelly_drop').bodies
+assert simengine.load_world('jelly_drop').bodies
 print(simengine.__file__)"""
     done = _python(code)
     assert done.returncode == 0, done.stderr

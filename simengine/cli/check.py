@@ -12,6 +12,10 @@ def check(scene: str, *, overrides: Overrides = None, device: Device = None, as_
     from simengine.scene import load_scene
 
     loaded = load_scene(scene, overrides or ())
-    report = {"kind": loaded.kind, **loaded.check(device=pick_device(device, loaded.devices))}
+    report = {"kind": loaded.kind, **loaded.world.check(device=pick_device(device, loaded.world.devices))}
+    if loaded.observations:
+        from simengine.fit.preflight import check_observations
+
+        report |= check_observations(loaded)
     emit(report, as_json=as_json, title=f"check {scene}")
     return 0 if report.get("ok", True) else 2

@@ -36,12 +36,12 @@ def render(
 
         print(show_file(source, out or source.with_name(source.stem + "-render.png"), style=style, fps=fps))
         return 0
-    from simengine.scene.loader import load_scene
+    from simengine.scene.loader import load_world
 
     recorded = source / "scene.toml"
     if not recorded.is_file():
         raise ValueError(f"{source}: not a run directory (no scene.toml)")
-    scene, file = load_scene(recorded), out or source / "render.mp4"
+    scene, file = load_world(recorded), out or source / "render.mp4"
     if style != "balls" or field is not None or axes or file.suffix.lower() not in (".mp4", ".gif"):
         from simengine.worlds.motion.showing import motion_of, show_states
 

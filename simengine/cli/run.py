@@ -23,9 +23,9 @@ def run(
         scene: A .toml or .py file, or the name of a shipped scene.
     """
     from simengine.io.run_directory import RunDirectory
-    from simengine.scene import load_scene, resolved
+    from simengine.scene import load_world, resolved
 
-    loaded = load_scene(scene, overrides or ())
+    loaded = load_world(scene, overrides or ())
     chosen = pick_device(device, loaded.devices)
     folder = out or default_out(scene)
     directory = RunDirectory.create(folder, resolved(loaded), overwrite=overwrite, resume=False)

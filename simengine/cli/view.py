@@ -54,12 +54,12 @@ def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
         pages["/report.html"] = ("text/html; charset=utf-8", report.read_bytes())
         pages["/"] = pages["/report.html"]
     if states.is_file():
-        from simengine.scene.loader import load_scene
+        from simengine.scene.loader import load_world
         from simengine.view.particle_page import particle_page
         from simengine.worlds.motion.showing import motion_of, read_states, state_fields
 
         saved = read_states(directory)
-        moving = motion_of(load_scene(directory / "scene.toml"))
+        moving = motion_of(load_world(directory / "scene.toml"))
         page = particle_page(
             directory.resolve().name,
             saved.get("time", range(len(saved["x"]))),

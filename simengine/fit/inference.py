@@ -1,8 +1,8 @@
 """Levenberg-Marquardt on a `Problem`, trial by trial, in stages: what `simengine fit` drives.
 
 Growing parts of the time come first, with the instruments' numbers held - freed from the start, a clock and a place
-swallow the misfit of a wrong modulus -, then everything at once. Standard deviations that are estimated, and where marks
-sit, change between stages only.
+swallow the misfit of a wrong modulus -, then everything at once. Standard deviations that are estimated, and where
+marks sit, change between stages only.
 """
 
 import math
@@ -177,6 +177,22 @@ class LeastSquaresFit(AbstractTraining):
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write the answer."""
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())
+
+
+def training_of(problem: Problem) -> LeastSquaresFit:
+    """The fit of a problem by the method that its scene names, with the one report at its end.
+
+    Raises:
+        SceneError: There is no such method.
+    """
+    from simengine.fit.report import answer
+
+    method = problem.scene.inference.method
+    if method != "least_squares":
+        raise SceneError(
+            f"inference.method: {method!r} is not one that a scene with observations has; use least_squares"
+        )
+    return LeastSquaresFit(problem, finish=answer)
 
 
 def stages_of(problem: Problem) -> list[Stage]:

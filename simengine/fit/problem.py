@@ -14,9 +14,9 @@ from simengine.fit.unknowns import Coordinate, coordinates
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
-from simengine.scene.grammar import Scene
+from simengine.scene.grammar import Scene, scene_of
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.sought import Inference
+from simengine.scene.sought import Inference, Unknown
 
 STEP = 1e-5  # of a one-sided difference in z: truncation and the rounding of a solve in float64 balance
 CENTRAL = 1e-4
@@ -43,7 +43,7 @@ class Problem:
     """Observations against predictions.
 
     Args:
-        scene: The scene.
+        scene: The scene, or a world alone.
         observations: Instruments instead of the scene's own, by name; read already, or not.
         unknowns: Unknowns instead of the scene's own.
         inference: How, instead of the scene's own.
@@ -61,12 +61,13 @@ class Problem:
 
     def __init__(
         self,
-        scene: Scene,
+        scene: Scene | AbstractScene,
         *,
         observations: Mapping[str, AbstractInstrument] | None = None,
-        unknowns: Mapping[str, object] | None = None,
+        unknowns: Mapping[str, Unknown] | None = None,
         inference: Inference | None = None,
     ) -> None:
+        scene = scene_of(scene) if isinstance(scene, AbstractScene) else scene
         changes: dict[str, object] = {}
         if observations is not None:
             named = {name: dataclasses.replace(own, name=name) for name, own in observations.items()}

@@ -1,7 +1,15 @@
 """What a fit found, and how sure it is."""
 
 import dataclasses
-from typing import Any
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from simengine.fit.posterior import Estimate
+    from simengine.fit.prediction import Prediction
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,9 +21,13 @@ class FitResult:
         iterations: Iterations done in all, over every resume.
         loss: Last loss.
         converged: Whether the training says further steps would change nothing that matters.
-        interrupted: Whether Ctrl-C ended it; the same call resumes.
+        interrupted: Whether a signal ended it; the same call resumes.
         summary: What `finish` of the training reported: uncertainty, identifiability, files.
         history: Logged figures per iteration.
+        estimates: What was found by name, with intervals, units and whether the data tell it.
+        covariance: Of the coordinates of the problem, (p, p); None where there is none.
+        directions: What is told only together, and what is not told, in words.
+        predictions: Of each observation, by name.
     """
 
     parameters: dict[str, float]
@@ -25,3 +37,24 @@ class FitResult:
     interrupted: bool
     summary: dict[str, Any]
     history: list[dict[str, float]]
+    estimates: "Mapping[str, Estimate]" = dataclasses.field(default_factory=dict)
+    covariance: "torch.Tensor | None" = None
+    directions: tuple[str, ...] = ()
+    predictions: "Mapping[str, Prediction]" = dataclasses.field(default_factory=dict, repr=False)
+
+    def to_json(self) -> str:
+        """The answer as strict JSON: null where there is no number, never Infinity."""
+        from simengine.io.arrays import plain
+
+        keep = ("parameters", "iterations", "loss", "converged", "interrupted", "summary")
+        data = {name: getattr(self, name) for name in keep}
+        data["estimates"] = {name: dataclasses.asdict(e) for name, e in self.estimates.items()}
+        return json.dumps(plain(data), allow_nan=False)
+
+    def __str__(self) -> str:
+        rows = [
+            f"{name} = {e.value:.6g}{'' if e.std is None else f' +- {e.std:.2g}'} {e.unit}".rstrip()
+            + ("" if e.identified else f"  ({e.why})")
+            for name, e in self.estimates.items()
+        ] or [f"{name} = {value:.6g}" for name, value in self.parameters.items()]
+        return "\n".join(rows)

@@ -1,1 +1,24 @@
 """What was measured, and with what: files in, arrays in SI units out, and what a run should have shown."""
+
+from simengine.observe.columns import Column
+from simengine.observe.instruments.markers import Marker, Markers
+from simengine.observe.instruments.table import Curve, Experiments, Profiles, Samples
+from simengine.observe.place import Place
+from simengine.scene.instrument import AbstractInstrument, Measured
+from simengine.scene.noise import HoldOut, Loss, Noise
+
+__all__ = [
+    "AbstractInstrument",
+    "Column",
+    "Curve",
+    "Experiments",
+    "HoldOut",
+    "Loss",
+    "Marker",
+    "Markers",
+    "Measured",
+    "Noise",
+    "Place",
+    "Profiles",
+    "Samples",
+]

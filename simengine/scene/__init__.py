@@ -1,6 +1,24 @@
-"""Scenes: plain, frozen data, from a TOML file, a script or the name of a shipped one."""
+"""Scenes: worlds, what was observed of them, and what is sought, read strictly from TOML files or Python scripts."""
 
-from simengine.scene.base import AbstractScene, SceneError
-from simengine.scene.loader import load_scene, named_scenes, resolved
+from simengine.scene.base import AbstractScene, Refused, SceneError
+from simengine.scene.grammar import Scene
+from simengine.scene.loader import load_scene, load_world, named_scenes, resolved
+from simengine.scene.own import OwnMotion, OwnNumber, OwnWorld
+from simengine.scene.sought import Inference, Prior, Unknown
 
-__all__ = ["AbstractScene", "SceneError", "load_scene", "named_scenes", "resolved"]
+__all__ = [
+    "AbstractScene",
+    "Inference",
+    "OwnMotion",
+    "OwnNumber",
+    "OwnWorld",
+    "Prior",
+    "Refused",
+    "Scene",
+    "SceneError",
+    "Unknown",
+    "load_scene",
+    "load_world",
+    "named_scenes",
+    "resolved",
+]

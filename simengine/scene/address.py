@@ -173,8 +173,7 @@ def named(tree: Any, key: str) -> str:
         if isinstance(node, tuple | list):
             node = node[int(part)]
             own = getattr(node, "name", None)
-            unique = isinstance(own, str) and bool(own)
-            out.append(own if unique else part)
+            out.append(own if isinstance(own, str) and own else part)
         else:
             node = node[part] if isinstance(node, Mapping) else getattr(node, part)
             out.append(part)

@@ -15,7 +15,7 @@ from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument
 from simengine.scene.kinds import named_class
 from simengine.scene.sought import Inference, Unknown
-from simengine.scene.strict import Locate, from_plain, nearest, shown, to_plain
+from simengine.scene.strict import Locate, from_plain, nearest, shown
 
 _TABLES = ("observations", "instruments", "cameras", "lights", "runs", "unknowns", "inference", "reference")
 BASE = ""  # name of the run that is the world as it stands
@@ -34,6 +34,7 @@ class Scene:
         unknowns: Key -> what is sought.
         inference: How.
         reference: Key -> a published or hidden value; only reports read it.
+        tables: The tables beside the world, as the file has them.
     """
 
     world: AbstractScene
@@ -44,6 +45,7 @@ class Scene:
     unknowns: Mapping[str, Unknown] = dataclasses.field(default_factory=dict)
     inference: Inference = dataclasses.field(default_factory=Inference)
     reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tables: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def kind(self) -> str:
@@ -51,9 +53,9 @@ class Scene:
         return self.world.kind
 
 
-def is_instrumental(data: Mapping[str, Any]) -> bool:
-    """Whether plain data of a scene has observations, runs or unknowns."""
-    return any(name in data for name in _TABLES)
+def scene_of(world: AbstractScene) -> Scene:
+    """A scene of a world alone, to which Python adds observations and unknowns."""
+    return Scene(world=world, runs={BASE: world}, set_by_run={BASE: frozenset()})
 
 
 def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> AbstractScene:
@@ -132,6 +134,7 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         unknowns=unknowns,
         inference=from_plain(Inference, tables["inference"], locate=locate, directory=directory, key="inference"),
         reference=tables["reference"],
+        tables={name: data[name] for name in _TABLES if name in data},
     )
 
 
@@ -226,9 +229,3 @@ def overlaid(base: Any, over: Any, key: str) -> Any:
             items[index] = overlaid(items[index], value, f"{key}.{name}")
         return items
     return copy.deepcopy(over)
-
-
-def plain_scene(scene: Scene, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The scene as plain data: the world with every default written out, the other tables as the file has them."""
-    rest = {name: data[name] for name in _TABLES if name in data}
-    return {"kind": scene.kind, **to_plain(scene.world), **rest}

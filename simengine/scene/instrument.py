@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from simengine.scene.asks import Ask
-from simengine.scene.base import AbstractRun, SceneError
+from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.noise import HoldOutSpec, Loss, LossSpec, Noise, NoiseSpec, held_out, loss_of
 from simengine.scene.strict import Positive
 
@@ -129,6 +129,16 @@ class AbstractInstrument(abc.ABC):
     @abc.abstractmethod
     def write(self, file: Path, measured: Measured) -> None:
         """Write such a file, as `simengine observe` does; `read` reads it back."""
+
+    def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, AbstractInstrument]":
+        """What this instrument would measure of a world, values left empty, and the instrument prepared for it.
+
+        `simengine observe` uses an observation the other way round: `file` is what is written.
+
+        Raises:
+            SceneError: The observation does not say where and when it looks.
+        """
+        raise SceneError(f"observations.{self.name}: an instrument of this type cannot be used to observe a world yet")
 
     def nuisances(self, measured: Measured) -> dict[str, float]:
         """Numbers of this instrument that are sought without being asked: key -> prior standard deviation, SI."""

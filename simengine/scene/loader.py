@@ -1,7 +1,6 @@
 """Scene files: TOML (data, never imports anything) and Python scripts (code, run as such)."""
 
 import dataclasses
-import importlib
 import inspect
 import re
 import runpy
@@ -12,18 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from simengine.scene.base import AbstractScene, SceneError
-from simengine.scene.strict import Locate, from_plain, nearest, to_plain
+from simengine.scene.grammar import Scene, build_scene, make_world
+from simengine.scene.strict import Locate, nearest, to_plain
 
-# kind -> "module:class"; imported on first use, so that a flame does not load the renderer
-KINDS = {
-    "mpm": "simengine.worlds.motion.world:MPMScene",
-    "flame": "simengine.worlds.flames.world:FlameScene",
-    "constraint": "simengine.worlds.fields.world:ConstraintScene",
-    "render": "simengine.worlds.objects.world:RenderScene",
-    "nclaw": "simengine.worlds.laws.world:NCLawScene",
-    "melting": "simengine.worlds.motion.melting:MeltingScene",
-    "dtn": "simengine.worlds.detectors.world:DTNScene",
-}
 MAX_BYTES = 4 << 20
 
 
@@ -33,13 +23,18 @@ def named_scenes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ".toml"}
 
 
-def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> AbstractScene:
-    """Load a scene.
+def load_world(source: str | Path, overrides: Sequence[str] = ()) -> AbstractScene:
+    """The world of a scene, without what was observed of it; see `load_scene`."""
+    return load_scene(source, overrides).world
+
+
+def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> Scene:
+    """Load a scene: a world, what was observed of it, what is sought.
 
     Args:
         source: Path of a `.toml` or `.py` file, or the name of a shipped scene. A script defines `scene`, or a function
             `scene()`, and is run: load only scripts you trust.
-        overrides: `key=value` with a dotted key and a TOML value, as in `bodies.0.material.E=2e5`.
+        overrides: `key=value` with a dotted key and a TOML value, as in `bodies.jelly.material.E=2e5`.
 
     Raises:
         SceneError: With file, line, key, value and remedy.
@@ -60,22 +55,21 @@ def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> AbstractSce
                 return f"--set {override}"
         return locate(key)
 
-    return dataclasses.replace(make_scene(data, directory=path.parent, locate=where), functions=functions)
+    scene = build_scene(data, directory=path.parent, locate=where)
+    return (
+        dataclasses.replace(scene, world=dataclasses.replace(scene.world, functions=functions)) if functions else scene
+    )
 
 
 def make_scene(data: dict[str, Any], *, directory: Path, locate: Locate) -> AbstractScene:
-    """A scene of plain data, whose key `kind` (default mpm) names the class."""
-    kind = data.get("kind", "mpm")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise SceneError(f"{locate('kind')}: kind: {kind!r} is no kind of scene; {nearest(str(kind), KINDS)}")
-    module, name = KINDS[kind].split(":")
-    cls: type[AbstractScene] = getattr(importlib.import_module(module), name)
-    rest = {key: value for key, value in data.items() if key != "kind"}
-    return from_plain(cls, rest, locate=locate, directory=directory)
+    """A world of plain data, whose key `kind` (default mpm) names the class."""
+    return make_world(data, directory=directory, locate=locate)
 
 
-def resolved(scene: AbstractScene) -> dict[str, Any]:
-    """A scene as plain data with every default written out; `make_scene` reads it back."""
+def resolved(scene: AbstractScene | Scene) -> dict[str, Any]:
+    """A scene as plain data with every default of its world written out; `load_scene` reads it back."""
+    if isinstance(scene, Scene):
+        return {**resolved(scene.world), **scene.tables}
     return {"kind": scene.kind, **to_plain(scene)}
 
 
@@ -123,7 +117,7 @@ def _from_script(path: Path) -> tuple[dict[str, Any], dict[str, Callable[..., An
     names = runpy.run_path(str(path))
     found = names.get("scene")
     scene = found() if callable(found) else found
-    if not isinstance(scene, AbstractScene):
+    if not isinstance(scene, AbstractScene | Scene):
         raise SceneError(f"{path}: expected a Scene named `scene`, or a function `scene()` that returns one")
     functions: dict[str, Callable[..., Any]] = {name: f for name, f in names.items() if inspect.isfunction(f)}
     return resolved(scene), functions
@@ -167,6 +161,9 @@ def _key_parts(key: str, override: str) -> list[str]:
 
 def _child(target: Any, part: str, override: str, *, create: bool = False) -> Any:
     if isinstance(target, list):
+        names = [item.get("name") if isinstance(item, dict) else None for item in target]
+        if part in names:
+            return target[names.index(part)]
         if not part.isdigit() or int(part) >= len(target):
             raise SceneError(f"--set {override}: {part!r} is no index of a list of {len(target)}")
         return target[int(part)]

@@ -11,10 +11,15 @@ from typing import Any
 from simengine.io.image import to_srgb8
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:.5em 0}td,th{border-bottom:1px solid #ddd;padding:.25em .9em;text-align:left}
-img,video{max-width:100%;border:1px solid #eee}pre{background:#f6f6f6;padding:1em;overflow:auto}
-.good{color:#17692b}.bad{color:#a11}
+:root{color-scheme:light dark;--ink:#222;--paper:#fff;--line:#ddd;--soft:#f6f6f6;--good:#17692b;--bad:#a11}
+@media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#16181b;--line:#3a3d42;--soft:#22252a;--good:#6c9;--bad:#f88}}
+body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:var(--ink);
+background:var(--paper)}
+.scroll{overflow-x:auto}table{border-collapse:collapse;margin:.5em 0}
+td,th{border-bottom:1px solid var(--line);padding:.25em .9em;text-align:left;vertical-align:top}
+img,video{max-width:100%;border:1px solid var(--line);background:#fff}figure{margin:1em 0}
+figcaption{font-size:.9em;opacity:.8}pre{background:var(--soft);padding:1em;overflow:auto}
+.good{color:var(--good)}.bad{color:var(--bad)}
 """
 
 
@@ -58,7 +63,8 @@ def write_report(path: Path, title: str, sections: Mapping[str, Sequence[Block]]
         body.append(f"<h2>{html.escape(heading)}</h2>")
         body += [_block(block) for block in blocks]
     page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
     )
     partial = path.with_name(path.name + ".partial")
@@ -72,13 +78,15 @@ def _block(block: Block) -> str:
     if isinstance(block, Table):
         head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in block.header)
         rows = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
-        return f"<table><tr>{head}</tr>{rows}</table>"
+        return f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
     if isinstance(block, Picture):
         return _figure(f'<img alt="{html.escape(block.caption)}" src="{_png(block.pixels)}">', block.caption)
     data = base64.b64encode(block.file.read_bytes()).decode()
     if block.file.suffix == ".gif":
         return _figure(f'<img alt="{html.escape(block.caption)}" src="data:image/gif;base64,{data}">', block.caption)
-    video = f'<video controls autoplay loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
+    name = html.escape(block.caption or block.file.stem)
+    options = f'controls autoplay loop muted playsinline aria-label="{name}"'
+    video = f'<video {options} src="data:video/mp4;base64,{data}"></video>'
     return _figure(video, block.caption)
 
 

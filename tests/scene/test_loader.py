@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 
 from simengine.scene.base import AbstractScene, SceneError
-from simengine.scene.loader import _apply, key_lines, load_scene, make_scene, named_scenes, resolved
+from simengine.scene.loader import _apply, key_lines, load_world, make_scene, named_scenes, resolved
 from simengine.scene.strict import Count, Positive, Range, Vector, from_plain, to_plain
 
 
@@ -113,25 +113,25 @@ def test_unknown_kind_and_missing_file(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="did you mean 'mpm'"):
         make_scene({"kind": "mpn"}, directory=tmp_path, locate=lambda key: "x.toml:1")
     with pytest.raises(SceneError, match="no such file"):
-        load_scene(tmp_path / "none.toml")
+        load_world(tmp_path / "none.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("a = [")
     with pytest.raises(SceneError, match="not valid TOML"):
-        load_scene(broken)
+        load_world(broken)
     broken.write_bytes(b"\xff\xfe")
     with pytest.raises(SceneError, match="not valid TOML"):
-        load_scene(broken)
+        load_world(broken)
 
 
 def test_error_names_file_and_line(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text('kind = "mpm"\n\nnonsense = 3\n')
     with pytest.raises(SceneError, match=r"s\.toml:3: nonsense: unknown key"):
-        load_scene(file)
+        load_world(file)
 
 
 @pytest.mark.parametrize("name", named_scenes())
 def test_shipped_scenes_load_and_resolve(name: str) -> None:
-    scene = load_scene(name)
+    scene = load_world(name)
     again = make_scene(resolved(scene), directory=Path("/"), locate=lambda key: name)
     assert resolved(again) == resolved(scene)

@@ -3,16 +3,16 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
 from simengine.observe.motion_files import Motion, read_motion
 from simengine.observe.place import Place
-from simengine.scene.asks import Ask, Tracks
-from simengine.scene.base import AbstractRun, SceneError
+from simengine.scene.asks import Ask, Cloud, Tracks
+from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.strict import Vector, nearest
+from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector, nearest
 from simengine.solve.rotation import nearest_rigid_motion
 
 _AXES = ("x", "y", "z")
@@ -34,6 +34,34 @@ class Marker:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Points:
+    """Which points `simengine observe` marks.
+
+    Attributes:
+        count: How many, drawn from the particles.
+        surface: Whether they lie on the surface.
+    """
+
+    count: Count = 30
+    surface: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Times:
+    """When `simengine observe` looks.
+
+    Attributes:
+        rate: Frames a second [1/s].
+        jitter: Standard deviation of the moment of a frame [s].
+        last: Of the last frame [s]; None for the end of the run.
+    """
+
+    rate: Positive = 60.0
+    jitter: NonNegative = 0.0
+    last: Positive | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Markers(AbstractInstrument):
     """Tracked points.
 
@@ -47,6 +75,9 @@ class Markers(AbstractInstrument):
         within: { time = [from, to] } that is compared, in the file's time [s].
         seats: Where each mark sits on the body, beside what was seen or told [m]; set by the loader.
         seat_sigma: How well that is known [m]; None for the sigma of one frame.
+        points: Which points `simengine observe` marks.
+        times: When it looks.
+        gaps: Share of the values that it leaves out, in runs of some frames [1].
     """
 
     type: Literal["markers"] = "markers"
@@ -57,6 +88,9 @@ class Markers(AbstractInstrument):
     place: Place = dataclasses.field(default_factory=Place)
     within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     seat_sigma: float | None = None
+    points: Points = dataclasses.field(default_factory=Points)
+    times: Times = dataclasses.field(default_factory=Times)
+    gaps: Annotated[float, Range(ge=0, lt=1)] = 0.0
     seats: tuple[float, ...] = dataclasses.field(default=(), metadata={"addressed": True})
     seen: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
 
@@ -227,6 +261,35 @@ class Markers(AbstractInstrument):
             found.append(f"time goes to {longest:.3g} s in a run of {sizes['s']:.3g} s; is the file in ms?")
         return found
 
+    def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, Markers]":
+        """Marks on particles of the body, frames by `times`, gaps in runs of some frames."""
+        last = self.times.last or world.sizes()["s"]
+        frames = torch.arange(int(last * self.times.rate + 1e-9) + 1, dtype=torch.float64) / self.times.rate
+        jitter = self.times.jitter * torch.randn(len(frames), generator=generator, dtype=torch.float64)
+        frames = (frames + jitter).clamp(0.0, last).sort().values
+        frames[0] = 0.0
+        ask = Cloud(times=torch.zeros(1, dtype=torch.float64), body=self.on)
+        places = _marks(world.prepare([ask]).solve([ask]).sample(ask)[0], self.points, generator)
+        count, rows = len(places), len(frames)
+        mask = torch.ones(rows, count, dtype=torch.bool)
+        while float((~mask).sum()) < self.gaps * mask.numel():
+            mark = int(torch.randint(count, (1,), generator=generator))
+            start, length = (int(torch.randint(1, n, (1,), generator=generator)) for n in (max(rows, 2), 8))
+            mask[start : start + length, mark] = False
+        shape = (rows * count, 3)
+        measured = Measured(
+            values=torch.zeros(shape, dtype=torch.float64),
+            names=_AXES,
+            units=("m",) * 3,
+            at={"time": (frames / self.clock_rate + self.start)[:, None].expand(rows, count).reshape(-1)},
+            mask=mask.reshape(-1, 1).expand(shape),
+            held_out=torch.zeros(shape, dtype=torch.bool),
+            sigma=torch.full(shape, torch.nan, dtype=torch.float64),
+            labels=tuple(f"m{k}" for k in range(count)),
+        )
+        seen = Seats(places, torch.zeros(count, dtype=torch.float64))
+        return measured, dataclasses.replace(self, seats=(0.0,) * (3 * count), seen=seen)
+
     def write(self, file: Path, measured: Measured) -> None:
         """A long csv: time, name, x, y, z; a gap is an empty field."""
         lines = [",".join(("time", "name", *measured.names))]
@@ -253,3 +316,12 @@ class Seats:
     def __post_init__(self) -> None:
         if self.places is None:
             object.__setattr__(self, "places", self.positions)
+
+
+def _marks(places: torch.Tensor, spec: Points, generator: torch.Generator) -> torch.Tensor:
+    """Some of the particles (n, 3), those of the surface told by the side on which their neighbours lie."""
+    if spec.surface and len(places) > 12:
+        near = torch.cdist(places, places).topk(12, largest=False).indices
+        lean = (places[near].mean(1) - places).norm(dim=1)
+        places = places[lean > 0.5 * lean.max()]
+    return places[torch.randperm(len(places), generator=generator)[: spec.count]]

@@ -10,7 +10,7 @@ import torch
 from simengine.io.tables import RawTable, read_table
 from simengine.observe.columns import ColumnSpec, matching_headers, take
 from simengine.scene.asks import Ask, Fields, Series, Table
-from simengine.scene.base import SceneError
+from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 
 _TIMES = ("time", "t")
@@ -27,11 +27,13 @@ class AbstractTable(AbstractInstrument):
             offset }.
         within: Column of the scene -> [least, most] that is compared, SI.
         where: Column of the file -> the text or number of the rows that count.
+        along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written, SI.
     """
 
     columns: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
     within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     where: dict[str, Any] = dataclasses.field(default_factory=dict)
+    along: dict[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
 
     def coordinates(self) -> tuple[str, ...]:
         """The columns that are no measurement."""
@@ -118,6 +120,29 @@ class AbstractTable(AbstractInstrument):
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers, by gain and offset."""
         return self.gain * answers[0] + self.offset
+
+    def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, AbstractTable]":
+        """The rows that `along` names, or those of the file where there is one."""
+        names = tuple(name for name in self.columns if name not in self.coordinates())
+        if self.along:
+            (name, grid), *more = self.along.items()
+            if more or name not in self.coordinates():
+                raise SceneError(f"observations.{self.name}.along: expected one of {', '.join(self.coordinates())}")
+            at = {name: torch.linspace(grid[0], grid[1], int(grid[2]), dtype=torch.float64)}
+            shape = (int(grid[2]), len(names))
+        else:
+            read = self.read()
+            at, shape = dict(read.at), tuple(read.values.shape)  # type: ignore[assignment]
+        measured = Measured(
+            values=torch.zeros(shape, dtype=torch.float64),
+            names=names,
+            units=("",) * len(names),
+            at=at,
+            mask=torch.ones(shape, dtype=torch.bool),
+            held_out=torch.zeros(shape, dtype=torch.bool),
+            sigma=torch.full(shape, torch.nan, dtype=torch.float64),
+        )
+        return measured, self
 
     def write(self, file: Path, measured: Measured) -> None:
         """A csv with the columns in SI units."""

@@ -9,7 +9,7 @@ from typing import Any
 from simengine.fit.loop import fit
 from simengine.io.arrays import write_json
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_scene, resolved
+from simengine.scene import load_world, resolved
 
 
 def measured_fit(folder: Path, scene: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def measured_fit(folder: Path, scene: str, overrides: Sequence[str] = ()) -> dic
             raise ValueError(f"{folder}: holds {kept['command']!r}, not {command!r}; remove it to measure anew")
         return kept
     start = time.process_time()
-    loaded = load_scene(scene, overrides)
+    loaded = load_world(scene, overrides)
     out = RunDirectory.create(folder, resolved(loaded), overwrite=False, resume=True)
     result = fit(loaded.training(), out, progress=False)
     if result.interrupted:

@@ -15,7 +15,7 @@ from simengine.dtn.texture import texture_map
 from simengine.fit.loop import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.base import SceneError
-from simengine.scene.loader import load_scene, resolved
+from simengine.scene.loader import load_world, resolved
 from simengine.worlds.detectors.camouflage import CamouflageTraining
 from simengine.worlds.detectors.detector import HardeningTraining, PictureSet, natural_paint
 from simengine.worlds.detectors.network import NetworkTraining, evaluate_network, scene_views
@@ -209,7 +209,7 @@ def test_paints_of_a_mosaic() -> None:
 
 def test_shipped_scenes_load_and_check() -> None:
     for name in ("dtn_network", "camouflage", "car_detector"):
-        scene = load_scene(name)
+        scene = load_world(name)
         assert isinstance(scene, DTNScene)
         figures = scene.check()
         assert figures["painted_triangles"] > 100 and 0.5 < figures["paint_share_of_object"] < 1
@@ -222,7 +222,7 @@ def test_tasks_that_make_no_sense_are_named() -> None:
         "size=40": "size: expected a multiple of 16, got 40",
     }.items():
         with pytest.raises(SceneError, match=message):
-            load_scene("camouflage", [override])
+            load_world("camouflage", [override])
 
 
 def test_runs_are_resumable_and_seeded(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from simengine.constraint import HardConstraint
 from simengine.fit import fit
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_scene, resolved
+from simengine.scene import load_world, resolved
 from simengine.scene.base import SceneError
 from simengine.worlds.fields.specs import Experts
 
@@ -22,7 +22,7 @@ def directory(path: Path, scene: object) -> RunDirectory:
 
 
 def test_run(tmp_path: Path) -> None:
-    scene = load_scene("diffusion_sorption", [*SMALL, "experts.counts=[1,3]"])
+    scene = load_world("diffusion_sorption", [*SMALL, "experts.counts=[1,3]"])
     summary = scene.run(directory(tmp_path, scene), device="cpu")
     assert summary["result"] == "SUCCESS" and summary["largest_interface_jump"] < 1e-3
     assert max(summary["relative_error"]) < 5e-3  # dt is 2.5 times that of the scene: 6 times 0.05 %, and some room
@@ -34,7 +34,7 @@ def test_run(tmp_path: Path) -> None:
 
 
 def test_too_few_snapshots(tmp_path: Path) -> None:
-    scene = load_scene("diffusion_sorption", [*SMALL, "snapshots=4"])
+    scene = load_world("diffusion_sorption", [*SMALL, "snapshots=4"])
     with pytest.raises(SceneError, match="4 solutions do not give"):
         scene.run(directory(tmp_path, scene), device="cpu")
 
@@ -56,7 +56,7 @@ SLOW = ("solver", "independent", "beyond")
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in TRAININGS])
 def test_trainings_lower_their_loss(name: str, tmp_path: Path) -> None:
-    scene = load_scene("diffusion_sorption", [*SMALL_FIT, *TRAININGS[name]])
+    scene = load_world("diffusion_sorption", [*SMALL_FIT, *TRAININGS[name]])
     result = fit(scene.training(device="cpu"), directory(tmp_path, scene), progress=False)
     assert result.history[-1]["loss"] < result.history[0]["loss"]  # of members that stay
     assert len(result.summary["relative_error"]) == 1
@@ -67,7 +67,7 @@ def test_trainings_lower_their_loss(name: str, tmp_path: Path) -> None:
 def test_training_resumes_bitwise_with_learned_cuts(tmp_path: Path) -> None:
     changes = [*SMALL_FIT, "fit.optimiser=adam", "fit.fresh=true", "fit.experts.counts=[1,3]"]
     changes += ["fit.experts.cuts=learned", "fit.reroute=2", "fit.iterations=5"]
-    scene = load_scene("diffusion_sorption", changes)
+    scene = load_world("diffusion_sorption", changes)
     torch.manual_seed(6)
     whole = scene.training(device="cpu")
     torch.manual_seed(7)
@@ -99,7 +99,7 @@ def test_learned_cuts_are_kept_where_they_lower_the_residual(tmp_path: Path, mon
     monkeypatch.setattr(Experts, "layer", layer)
     residuals = []
     for cuts in ("uniform", "learned"):
-        scene = load_scene("diffusion_sorption", [*SMALL, "experts.counts=[1,3]", f"experts.cuts={cuts}", "rounds=2"])
+        scene = load_world("diffusion_sorption", [*SMALL, "experts.counts=[1,3]", f"experts.cuts={cuts}", "rounds=2"])
         summary = scene.run(directory(tmp_path / cuts, scene), device="cpu")
         assert summary["result"] == "SUCCESS" and max(summary["relative_error"]) < 5e-3
         with np.load(tmp_path / cuts / "solution.npz") as file:
@@ -122,7 +122,7 @@ FIELDS = {
 
 @pytest.mark.parametrize("name", ["navier_stokes", *(pytest.param(n, marks=pytest.mark.slow) for n in [*FIELDS][1:])])
 def test_field_scenes(name: str, tmp_path: Path) -> None:
-    scene = load_scene(name, [*FIELDS[name], "basis_size=6", "snapshots=6", "problem.members=2"])
+    scene = load_world(name, [*FIELDS[name], "basis_size=6", "snapshots=6", "problem.members=2"])
     summary = scene.run(directory(tmp_path, scene), device="cpu")
     assert summary["result"] == "SUCCESS" and max(summary["relative_error"]) < 1e-2
     assert max(summary["relative_error"]) < 0.1 * min(summary["no_change_error"])
@@ -132,7 +132,7 @@ def test_field_scenes(name: str, tmp_path: Path) -> None:
 
     assert len(imageio.v3.imread(film)) == scene.build().pde.shape[0]
     few = [*FIELDS[name], "basis_size=3", "fit.iterations=2", "fit.backbone.width=4", "problem.members=1"]
-    scene = load_scene(name, few)
+    scene = load_world(name, few)
     result = fit(scene.training(device="cpu"), directory(tmp_path / "fit", scene), progress=False)
     assert len(result.history) == 2 and len(result.summary["relative_error"]) == 1
 
@@ -143,7 +143,7 @@ WINDOWS += ["basis_size=4", "fit.backbone.modes=[2,3,3]", "fit.backbone.width=4"
 
 @pytest.mark.parametrize("constraint", ["hard", pytest.param("soft", marks=pytest.mark.slow)])
 def test_windows_follow_one_another(constraint: str, tmp_path: Path) -> None:
-    scene = load_scene("navier_stokes", [*WINDOWS, f"fit.constraint={constraint}"])
+    scene = load_world("navier_stokes", [*WINDOWS, f"fit.constraint={constraint}"])
     training = scene.training(device="cpu")
     training.step()
     first = training.state_dict()
@@ -165,29 +165,29 @@ def test_windows_follow_one_another(constraint: str, tmp_path: Path) -> None:
 
 def test_windows_that_do_not_fit() -> None:
     with pytest.raises(SceneError, match=r"fit.windows: .* intervals that 5 divides; got navier_stokes with nt = 13"):
-        load_scene("navier_stokes", [*WINDOWS, "fit.windows=5"]).training()
+        load_world("navier_stokes", [*WINDOWS, "fit.windows=5"]).training()
     with pytest.raises(SceneError, match=r"fit.windows: need an initial field"):
-        load_scene("diffusion_sorption", ["fit={type='network',windows=2}"]).training()
+        load_world("diffusion_sorption", ["fit={type='network',windows=2}"]).training()
 
 
 def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"experts.counts: expected one number per axis of the grid \(64, 64, 64\)"):
-        load_scene("navier_stokes", ["problem.nt=64", "problem.size=64", "experts.counts=[1,4]"]).build()
+        load_world("navier_stokes", ["problem.nt=64", "problem.size=64", "experts.counts=[1,4]"]).build()
     with pytest.raises(SceneError, match="lbfgs needs members that stay"):
-        load_scene("diffusion_sorption", ["fit.fresh=true"])
+        load_world("diffusion_sorption", ["fit.fresh=true"])
     with pytest.raises(SceneError, match=r"fit.backbone.modes: expected 2 numbers"):
-        load_scene("burgers", ["fit.backbone.modes=[4,4,4]"]).training()
+        load_world("burgers", ["fit.backbone.modes=[4,4,4]"]).training()
     with pytest.raises(SceneError, match=r"fit.on.type: expected that of the scene"):
-        load_scene("burgers", ["fit.on.type=allen_cahn"]).training()
+        load_world("burgers", ["fit.on.type=allen_cahn"]).training()
     with pytest.raises(SceneError, match=r"fit.type: constants are those of diffusion_sorption"):
-        load_scene("burgers", ["fit={type='constants'}"]).training()
+        load_world("burgers", ["fit={type='constants'}"]).training()
     with pytest.raises(SceneError, match=r"holds no solution.npz"):
-        load_scene("burgers").render(tmp_path, tmp_path / "x.png", fps=5)
+        load_world("burgers").render(tmp_path, tmp_path / "x.png", fps=5)
 
 
 def test_constants_are_recovered(tmp_path: Path) -> None:
     changes = ["problem.nt=41", "problem.nx=64", "problem.skip=3", "experts.rows_per_block=2000"]
-    scene = load_scene("diffusion_sorption_inverse", changes)
+    scene = load_world("diffusion_sorption_inverse", changes)
     result = fit(scene.training(device="cpu"), directory(tmp_path, scene), progress=False)
     assert result.converged and (tmp_path / "observations.png").is_file()
     summary = result.summary

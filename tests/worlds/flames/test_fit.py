@@ -7,12 +7,12 @@ import torch
 
 from simengine.fit import fit
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_scene
+from simengine.scene import load_world
 from simengine.scene.base import SceneError
 
 
 def test_without_noise_the_truth_comes_back(tmp_path: Path) -> None:
-    scene = load_scene("free_flame_simple", ["fit.noise=0.0"])
+    scene = load_world("free_flame_simple", ["fit.noise=0.0"])
     result = fit(
         scene.training(), RunDirectory.create(tmp_path / "run", {}, overwrite=False, resume=False), progress=False
     )
@@ -25,7 +25,7 @@ def test_without_noise_the_truth_comes_back(tmp_path: Path) -> None:
 def test_jacobian_of_the_data_is_that_of_differences() -> None:
     from simengine.fit.least_squares_training import difference_jacobian
 
-    training = load_scene("free_flame_simple").training()
+    training = load_world("free_flame_simple").training()
     training.step()
     r, j = training.jacobian(training.parameters)
     r_by_differences, j_by_differences = difference_jacobian(training.residual)(training.parameters)
@@ -35,7 +35,7 @@ def test_jacobian_of_the_data_is_that_of_differences() -> None:
 
 
 def test_an_interrupted_fit_resumes_bitwise() -> None:
-    whole, first, second = (load_scene("free_flame_simple").training() for _ in range(3))
+    whole, first, second = (load_world("free_flame_simple").training() for _ in range(3))
     for _ in range(4):
         whole.step()
     for _ in range(2):
@@ -47,10 +47,10 @@ def test_an_interrupted_fit_resumes_bitwise() -> None:
 
 
 def test_data_from_a_file(tmp_path: Path) -> None:
-    training = load_scene("free_flame_simple", ["fit.noise=0.0"]).training()
+    training = load_world("free_flame_simple", ["fit.noise=0.0"]).training()
     rows = zip(training.x.tolist(), training.measured["T"].tolist(), strict=True)
     (tmp_path / "data.csv").write_text("x,T\n" + "".join(f"{x!r},{T!r}\n" for x, T in rows))
-    scene = load_scene("free_flame_simple", [f'fit.data="{tmp_path / "data.csv"}"', 'fit.profiles=["T"]'])
+    scene = load_world("free_flame_simple", [f'fit.data="{tmp_path / "data.csv"}"', 'fit.profiles=["T"]'])
     other = scene.training()
     assert torch.equal(other.measured["T"], training.measured["T"]) and other.truth is None
     (tmp_path / "data.csv").write_text("x,T\n0.0,hot\n")
@@ -59,20 +59,20 @@ def test_data_from_a_file(tmp_path: Path) -> None:
 
 
 def test_unknown_parameter_is_named() -> None:
-    scene = load_scene("free_flame_simple", ["fit.parameters.viscosity={ initial = 1.0 }"])
+    scene = load_world("free_flame_simple", ["fit.parameters.viscosity={ initial = 1.0 }"])
     with pytest.raises(ValueError, match="viscosity"):
         scene.training()
 
 
 def test_flame_speeds_made_by_the_mechanism_give_it_back(tmp_path: Path) -> None:
-    scene = load_scene("calibrate_methane", ["resolution=1e-4"])
+    scene = load_world("calibrate_methane", ["resolution=1e-4"])
     flame = scene.build().replace(phi=torch.tensor([0.7, 0.8, 0.9, 1.0], dtype=torch.float64))
     from simengine.flame.solver.solve import SpectralSolver
 
     found = SpectralSolver(resolution=1e-4).solve(flame).value
     rows = zip(flame.phi.tolist(), flame.flame_speed(found.eigenvalue).tolist(), strict=True)
     (tmp_path / "speeds.csv").write_text("phi,flame_speed\n" + "".join(f"{phi!r},{s!r}\n" for phi, s in rows))
-    scene = load_scene(
+    scene = load_world(
         "calibrate_methane",
         [f'fit.data="{tmp_path / "speeds.csv"}"', "resolution=1e-4", "fit.parameters.Ea-0.initial=9e4"],
     )
@@ -87,7 +87,7 @@ def test_flame_speeds_made_by_the_mechanism_give_it_back(tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["free_flame_methane", "counterflow_methane"])
 def test_kinetics_and_transport_from_noisy_profiles(name: str) -> None:
-    training = load_scene(name).training()
+    training = load_world(name).training()
     while not training.converged:
         training.step()
     known, values = training.uncertainty(), training.parameters.values()
@@ -98,24 +98,24 @@ def test_kinetics_and_transport_from_noisy_profiles(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["calibrate_methane", "counterflow_methane", "free_flame_methane"])
 def test_scenes_are_read(name: str) -> None:
-    scene = load_scene(name)
+    scene = load_world(name)
     assert set(scene.fit.parameters) <= {"A-0", "Ea-0", "D_factor-CH4"}
     for parameter in scene.fit.parameters:
         scene.build().parameter(parameter)
 
 
 def test_a_scene_chooses_the_convection_of_its_grid() -> None:
-    assert load_scene("diffusion_flame_methane").solver().convection == "second_order"
-    assert load_scene("diffusion_flame_methane", ["grid.convection=upwind"]).solver().convection == "upwind"
+    assert load_world("diffusion_flame_methane").solver().convection == "second_order"
+    assert load_world("diffusion_flame_methane", ["grid.convection=upwind"]).solver().convection == "upwind"
     with pytest.raises(SceneError, match="convection"):
-        load_scene("diffusion_flame_methane", ["grid.convection=central"])
+        load_world("diffusion_flame_methane", ["grid.convection=central"])
 
 
 @pytest.mark.slow
 def test_intervals_cover_the_truth() -> None:
     covered, found, spread = dict.fromkeys(("lam", "Ea", "flame_speed"), 0), [], []
     for seed in range(100):
-        training = load_scene("free_flame_simple", [f"seed={seed}", "resolution=1e-6"]).training()
+        training = load_world("free_flame_simple", [f"seed={seed}", "resolution=1e-6"]).training()
         while not training.converged:
             training.step()
         known, values = training.uncertainty(), training.parameters.values()
@@ -133,7 +133,7 @@ def test_intervals_cover_the_truth() -> None:
 def test_a_diffusion_flame_on_a_grid_is_run_and_pictured(tmp_path: Path) -> None:
     import numpy as np
 
-    scene = load_scene("diffusion_flame_methane", ["grid.slope=0.2", "grid.curve=0.4"])
+    scene = load_world("diffusion_flame_methane", ["grid.slope=0.2", "grid.curve=0.4"])
     run = RunDirectory.create(tmp_path / "run", {}, overwrite=False, resume=False)
     summary = scene.run(run)
     assert summary["T_max"] > 2000

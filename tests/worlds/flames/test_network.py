@@ -7,7 +7,7 @@ import torch
 
 from simengine.fit import fit
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_scene
+from simengine.scene import load_world
 from simengine.scene.base import SceneError
 
 
@@ -17,7 +17,7 @@ def _directory(tmp_path: Path) -> RunDirectory:
 
 def test_an_ensemble_is_trained_from_a_scene_and_resumed_bitwise(tmp_path: Path) -> None:
     small = ["network.width=10", "network.cells=24", "network.members=2", "resolution=1e-3"]
-    training, other = (load_scene("free_flame_network", small).training() for _ in range(2))
+    training, other = (load_world("free_flame_network", small).training() for _ in range(2))
     for _ in range(5):  # units and cells are placed anew at the fourth
         training.step()
     other.load_state_dict(training.state_dict())
@@ -30,7 +30,7 @@ def test_an_ensemble_is_trained_from_a_scene_and_resumed_bitwise(tmp_path: Path)
 
 
 def test_simplified_flame_without_noise_comes_back(tmp_path: Path) -> None:
-    scene = load_scene("free_flame_simple_network", ["fit.noise=0.0", "network.num_iterations=24"])
+    scene = load_world("free_flame_simple_network", ["fit.noise=0.0", "network.num_iterations=24"])
     summary = fit(scene.training(), _directory(tmp_path), progress=False).summary
     for name, value in {"lam": 2.6e-2, "Ea": 1.214172e5, "flame_speed": 0.29278611206}.items():
         assert summary[name] == pytest.approx(value, rel=1e-4), name
@@ -38,8 +38,8 @@ def test_simplified_flame_without_noise_comes_back(tmp_path: Path) -> None:
 
 
 def test_simplified_flame_with_noise_is_found_as_by_the_solver(tmp_path: Path) -> None:
-    summary = fit(load_scene("free_flame_simple_network").training(), _directory(tmp_path), progress=False).summary
-    solver = load_scene("free_flame_simple").training()
+    summary = fit(load_world("free_flame_simple_network").training(), _directory(tmp_path), progress=False).summary
+    solver = load_world("free_flame_simple").training()
     while not solver.converged:
         solver.step()
     known = solver.uncertainty()["std"]
@@ -55,8 +55,8 @@ def test_simplified_flame_with_noise_is_found_as_by_the_solver(tmp_path: Path) -
 def test_kinetics_and_transport_are_found_as_by_the_solver(name: str, tmp_path: Path) -> None:
     plain = "counterflow_methane" if name == "counterflow_network" else name
     extra = [] if name == "counterflow_network" else ["network.num_iterations=40"]
-    summary = fit(load_scene(name, extra).training(), _directory(tmp_path), progress=False).summary
-    solver = load_scene(plain, ["resolution=1e-5"]).training()
+    summary = fit(load_world(name, extra).training(), _directory(tmp_path), progress=False).summary
+    solver = load_world(plain, ["resolution=1e-5"]).training()
     while not solver.converged:
         solver.step()
     known = solver.uncertainty()["std"]
@@ -77,4 +77,4 @@ def test_kinetics_and_transport_are_found_as_by_the_solver(name: str, tmp_path: 
 )
 def test_what_a_network_cannot_do_is_said(scene: str, changes: list[str], message: str) -> None:
     with pytest.raises((SceneError, ValueError), match=message):
-        load_scene(scene, changes).training()
+        load_world(scene, changes).training()

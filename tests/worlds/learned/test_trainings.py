@@ -9,7 +9,7 @@ from simengine.fit.loop import fit
 from simengine.fit.parameters import ParameterSet
 from simengine.io.run_directory import RunDirectory
 from simengine.mpm import MPMState
-from simengine.scene import load_scene, resolved
+from simengine.scene import load_world, resolved
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.loader import make_scene
 from simengine.worlds.learned.svbrdf.network import MapsNetwork, flash_picture, layered_materials, rendering_loss
@@ -24,7 +24,7 @@ TINY = {
 
 
 def tiny(name: str, *changes: str) -> AbstractScene:
-    return load_scene(name, [f"task.{change}" for change in (*TINY.get(name, ()), *changes)])
+    return load_world(name, [f"task.{change}" for change in (*TINY.get(name, ()), *changes)])
 
 
 def run(scene: AbstractScene, folder: Path) -> dict[str, object]:
@@ -86,7 +86,7 @@ def test_flame_errors() -> None:
 
 @pytest.mark.slow
 def test_methane_flame_from_a_picture(tmp_path: Path) -> None:
-    summary = run(load_scene("flame_from_image"), tmp_path / "run")
+    summary = run(load_world("flame_from_image"), tmp_path / "run")
     assert summary["relative_error"]["phi"] < 0.01 and summary["relative_error"]["lam_factor"] < 0.05
     assert summary["gradient_check"]["relative_error"] < 0.01
 
@@ -133,7 +133,7 @@ def test_pictures_of_tasks(name: str, tmp_path: Path) -> None:
 )
 def test_scene_errors(name: str, change: str, message: str) -> None:
     with pytest.raises(SceneError, match=message):
-        load_scene(name, [f"task.{change}"])
+        load_world(name, [f"task.{change}"])
 
 
 def test_material_losses_are_zero_for_the_truth() -> None:
@@ -179,7 +179,7 @@ def test_pose_turns_about_the_middle() -> None:
 def test_pose_from_a_video(tmp_path: Path) -> None:
     changes = ["task.cameras.0.width=32", "task.cameras.0.height=32", "task.cameras.1.width=32"]
     changes += ["task.cameras.1.height=32", "task.motion.grid.num_steps=60", "task.stages=[1.0]"]
-    summary = run(load_scene("pose_from_video", changes), tmp_path / "run")
+    summary = run(load_world("pose_from_video", changes), tmp_path / "run")
     error = summary["absolute_error"]
     # from 9 to 11 degrees and 4 cm off, seen with noise of 2 % on 32 x 32 pixels: within half a degree and 2 mm
     assert max(error[name] for name in POSE[:3]) < 0.009 and max(error[name] for name in POSE[3:]) < 2e-3
@@ -188,7 +188,7 @@ def test_pose_from_a_video(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_law_from_a_video(tmp_path: Path) -> None:
-    summary = run(load_scene("law_from_video"), tmp_path / "run")
+    summary = run(load_world("law_from_video"), tmp_path / "run")
     assert max(summary["video_over_positions"].values()) < 3
     assert summary["position_mse"]["filmed motion"]["video"] < 0.01 * summary["start_position_mse"]
 
@@ -202,7 +202,7 @@ def test_law_misfit_vanishes_without_noise_for_its_own_law() -> None:
         "law.width=3",
         "combinations=2",
     ]
-    misfit = load_scene("law_from_video", [f"task.{change}" for change in changes]).build()
+    misfit = load_world("law_from_video", [f"task.{change}" for change in changes]).build()
     start: ParameterSet = misfit.parameters()
     with torch.no_grad():
         values = start()
@@ -214,6 +214,6 @@ def test_law_misfit_vanishes_without_noise_for_its_own_law() -> None:
 
 @pytest.mark.slow
 def test_mental_rotation(tmp_path: Path) -> None:
-    summary = run(load_scene("mental_rotation"), tmp_path / "run")
+    summary = run(load_world("mental_rotation"), tmp_path / "run")
     shares = summary["mental_rotation"]
     assert shares["mirror_images"] >= 0.6 and shares["others"] >= 0.8  # chance is a third; measured 0.68 and 0.93

@@ -9,7 +9,7 @@ import torch
 
 from simengine.cli import main
 from simengine.mpm import MPMSolver
-from simengine.scene import SceneError, load_scene
+from simengine.scene import SceneError, load_world
 from simengine.solve import rollout
 from simengine.worlds.motion.training import MotionMisfit, ObservedMotion
 from simengine.worlds.motion.world import MPMScene
@@ -54,7 +54,7 @@ def prepare(folder: Path, method: str = "", noise: float = 0.0) -> Path:
     """A scene and its observations, made by the scene itself at the true values."""
     file = folder / "scene.toml"
     file.write_text(SCENE.replace("METHOD", method))
-    scene = load_scene(file)
+    scene = load_world(file)
     assert isinstance(scene, MPMScene)
     model, state = scene.build(device="cpu", double=True)
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_recovery_by_least_squares_with_report(
 def test_noise_is_reflected_in_the_uncertainty(tmp_path: Path) -> None:
     sigma = 1e-3
     file = prepare(tmp_path, noise=sigma)
-    training = load_scene(file).training()
+    training = load_world(file).training()
     while not training.converged:
         training.step()
     report = training.stage.uncertainty()  # type: ignore[attr-defined]
@@ -96,14 +96,14 @@ def test_noise_is_reflected_in_the_uncertainty(tmp_path: Path) -> None:
 
 
 def test_descent_through_the_adjoint_lowers_the_misfit(tmp_path: Path) -> None:
-    training = load_scene(prepare(tmp_path, 'method = "adam"\niterations = 12\nlearning_rate = 0.1')).training()
+    training = load_world(prepare(tmp_path, 'method = "adam"\niterations = 12\nlearning_rate = 0.1')).training()
     losses = [training.step()["loss"] for _ in range(12)]
     assert losses[-1] < 0.2 * losses[0]
 
 
 def test_two_motions_tell_more_than_one(tmp_path: Path) -> None:
     file = prepare(tmp_path, noise=1e-3)
-    faster = load_scene(file, ["bodies.0.velocity=[2.0, -4.0, 0.0]"])
+    faster = load_world(file, ["bodies.0.velocity=[2.0, -4.0, 0.0]"])
     assert isinstance(faster, MPMScene)
     model, state = faster.build(device="cpu", double=True)
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_two_motions_tell_more_than_one(tmp_path: Path) -> None:
     values = '{"bodies.0.velocity.0"=2.0, "bodies.0.velocity.1"=-4.0}'
     stds = []
     for others in ("[]", f'[{{observations="faster.npz", values={values}}}]'):
-        training = load_scene(file, [f"fit.others={others}"]).training()
+        training = load_world(file, [f"fit.others={others}"]).training()
         while not training.converged:
             training.step()
         report = training.stage.uncertainty()  # type: ignore[attr-defined]
@@ -128,7 +128,7 @@ def test_objectives_without_correspondence(objective: str, tmp_path: Path) -> No
     data = dict(np.load(tmp_path / "observed.npz"))
     data["x"] = data["x"][:, np.random.default_rng(0).permutation(216)]
     np.savez(tmp_path / "observed.npz", **data)
-    scene = load_scene(file)
+    scene = load_world(file)
     assert isinstance(scene, MPMScene) and scene.fit is not None
     misfit = MotionMisfit(scene, ObservedMotion(scene, scene.fit, tmp_path / "observed.npz"), 7, objective)
     right = misfit.residual({})
@@ -153,7 +153,7 @@ def test_bad_observations(change: dict[str, np.ndarray], message: str, tmp_path:
     file.write_text(SCENE.replace("METHOD", ""))
     np.savez(tmp_path / "observed.npz", **{"x": np.zeros((7, 216, 3)), "time": np.arange(7) * 1e-2, **change})
     with pytest.raises(SceneError, match=message):
-        load_scene(file).training()
+        load_world(file).training()
 
 
 @pytest.mark.parametrize(

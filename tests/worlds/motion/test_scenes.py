@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_scene, named_scenes, resolved
+from simengine.scene import load_world, named_scenes, resolved
 from simengine.worlds.motion.world import MPMScene
 
 SCENES = [name for name, path in named_scenes().items() if 'kind = "mpm"' in path.read_text(encoding="utf-8")]
@@ -15,7 +15,7 @@ SCENES = [name for name, path in named_scenes().items() if 'kind = "mpm"' in pat
 @pytest.mark.parametrize("name", SCENES)
 def test_verification_short_run(name: str, tmp_path: Path) -> None:
     short = ["grid.num_steps=20", "output.save_every=10", "output.video=false"]
-    scene = load_scene(name, short)
+    scene = load_world(name, short)
     assert isinstance(scene, MPMScene)
     out = RunDirectory.create(tmp_path / name, resolved(scene), overwrite=False, resume=False)
     summary = scene.run(out, device="cpu")
@@ -56,7 +56,7 @@ def test_six_scenes_ship() -> None:
 )
 def test_every_material_can_be_named(material: str, tmp_path: Path) -> None:
     short = ["grid.num_steps=20", "output.save_every=20", "output.video=false", f"bodies.0.material={material}"]
-    scene = load_scene("jelly_drop", short)
+    scene = load_world("jelly_drop", short)
     out = RunDirectory.create(tmp_path / "run", resolved(scene), overwrite=False, resume=False)
     assert 0.8 < scene.run(out, device="cpu")["smallest_J"] < 1.2
 
@@ -72,7 +72,7 @@ def test_a_mesh_collides_and_its_pose_can_be_sought(tmp_path: Path) -> None:
     anvil = 'colliders=[{type="mesh", file="anvil.stl", center=[0.5, 0.12, 0.5], size=0.5, kind="sticky"}]'
     text = named_scenes()["jelly_drop"].read_text(encoding="utf-8")
     (tmp_path / "scene.toml").write_text(text, encoding="utf-8")
-    scene = load_scene(tmp_path / "scene.toml", [anvil, "grid.num_steps=300"])
+    scene = load_world(tmp_path / "scene.toml", [anvil, "grid.num_steps=300"])
     assert isinstance(scene, MPMScene)
     assert scene.variables()["colliders.0.center.1"] == 0.12
 

@@ -11,7 +11,7 @@ from simengine.cli import main
 from simengine.io import write
 from simengine.io.run_directory import RunDirectory
 from simengine.render.particle_surface import particle_surface
-from simengine.scene import load_scene, resolved
+from simengine.scene import load_world, resolved
 from simengine.view import offscreen
 from simengine.worlds.motion import showing
 
@@ -22,7 +22,7 @@ BACKGROUND = showing.to_srgb8(np.array(showing.BACKGROUND).reshape(1, 1, 3)).rav
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run directory with two saved states of a small cube, the second with speeds that grow upwards."""
     overrides = ["bodies.0.shape.counts=[6,6,6]", "camera.width=96", "camera.height=80"]
-    scene = load_scene("jelly_drop", overrides)
+    scene = load_world("jelly_drop", overrides)
     path = tmp_path_factory.mktemp("run") / "jelly"
     out = RunDirectory.create(path, resolved(scene), overwrite=False, resume=False)
     x = scene.particles()[0].astype(np.float32)

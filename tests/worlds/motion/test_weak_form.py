@@ -8,7 +8,7 @@ import torch
 
 from simengine.cli import main
 from simengine.mpm import MPMSolver
-from simengine.scene import SceneError, load_scene, resolved
+from simengine.scene import SceneError, load_world, resolved
 from simengine.solve import rollout
 from simengine.worlds.motion.training import MotionMisfit, ObservedMotion
 from simengine.worlds.motion.world import MPMScene
@@ -50,7 +50,7 @@ def prepare(folder: Path, name: str) -> Path:
     values = "\n".join(f"{key} = {value}" for key, value in truth.items())
     search = "".join(f'[fit.parameters."bodies.0.material.{k}"]\ninitial = {v}\n' for k, v in start.items())
     file.write_text(SCENE.replace("MATERIAL", f"{head}\n{values}") + search)
-    scene = load_scene(file)
+    scene = load_world(file)
     assert isinstance(scene, MPMScene)
     model, state = scene.build(device="cpu", double=True)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def prepare(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", list(MATERIALS))
 def test_recovery_from_ten_times_off(name: str, tmp_path: Path) -> None:
-    training = load_scene(prepare(tmp_path, name)).training()
+    training = load_world(prepare(tmp_path, name)).training()
     truth = MATERIALS[name][1]
     losses = []
     while not training.converged and len(losses) < 60:
@@ -78,18 +78,18 @@ def test_a_script_brings_its_own_objective(tmp_path: Path, capsys: pytest.Captur
     file = prepare(tmp_path, "jelly")
     script = tmp_path / "scene.py"
     script.write_text(
-        "from simengine.scene import load_scene\n\n\n"
+        "from simengine.scene import load_world\n\n\n"
         "def height(x):\n    return x[..., 1].amax(1) - x[..., 1].amin(1)\n\n\n"
-        f"scene = load_scene({str(file)!r}, ['fit.objective=height', 'fit.start=given'])\n"
+        f"scene = load_world({str(file)!r}, ['fit.objective=height', 'fit.start=given'])\n"
     )
-    scene = load_scene(script)
+    scene = load_world(script)
     assert isinstance(scene, MPMScene) and scene.fit is not None
     misfit = MotionMisfit(scene, ObservedMotion(scene, scene.fit, tmp_path / "observed.npz"), 16, "height")
     assert misfit.residual({}).shape == (15,) and float(misfit.residual({}).abs().max()) < 1e-12
     stiff = {"bodies.0.material.E": torch.tensor(2e5, dtype=torch.float64)}
     assert float(misfit.residual(stiff).abs().max()) > 1e-4
     with pytest.raises(SceneError, match=r"'height' is none; known: .*, or make the scene a Python"):
-        load_scene(file, ["fit.objective=height", "fit.start=given"]).training()
+        load_world(file, ["fit.objective=height", "fit.start=given"]).training()
     assert main(["fit", str(file), "--set", "fit.objective=center_of_mass", "--out", str(tmp_path / "run")]) == 2
     message = capsys.readouterr().err
     assert 'needs objective = "positions"' in message and len(message.strip().splitlines()) == 1

@@ -9,14 +9,14 @@ import torch
 from simengine.fit.loop import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.render import PinholeCamera, Volume, orbit, render_volume
-from simengine.scene import load_scene, resolved
+from simengine.scene import load_world, resolved
 from simengine.view.sheets import comparison, contact_sheet, pyramid
 from simengine.worlds.objects.tomography import sum_of_blobs, transmitted
 from simengine.worlds.objects.world import BlobSpec
 
 
 def run_fit(name: str, folder: Path, *overrides: str) -> dict[str, object]:
-    scene = load_scene(name, overrides)
+    scene = load_world(name, overrides)
     directory = RunDirectory.create(folder, resolved(scene), overwrite=False, resume=True)
     return fit(scene.training(device="cpu"), directory, progress=False).summary
 
@@ -63,7 +63,7 @@ def test_sheets() -> None:
 
 
 def test_pictures_of_a_run(tmp_path: Path) -> None:
-    scene = load_scene("tomography_blob", ["task.orbit.size=16", "task.orbit.views=3"])
+    scene = load_world("tomography_blob", ["task.orbit.size=16", "task.orbit.views=3"])
     directory = RunDirectory.create(tmp_path / "run", resolved(scene), overwrite=False, resume=False)
     assert scene.run(directory) == {"pictures": 3, "size": [16, 16]}
     assert (tmp_path / "run" / "observed.png").is_file()
@@ -72,9 +72,9 @@ def test_pictures_of_a_run(tmp_path: Path) -> None:
 
 def test_scene_errors() -> None:
     with pytest.raises(ValueError, match="run on the CPU"):
-        load_scene("tomography_blob").build(device="cuda")
+        load_world("tomography_blob").build(device="cuda")
     with pytest.raises(ValueError, match=r"task.orbit.size.*at least 8"):
-        load_scene("tomography_blob", ["task.orbit.size=2"])
+        load_world("tomography_blob", ["task.orbit.size=2"])
 
 
 def test_moved_camera_turns_by_the_angle() -> None:
@@ -106,10 +106,10 @@ def test_elasticity_from_a_video(tmp_path: Path) -> None:
 
 def test_video_errors() -> None:
     with pytest.raises(ValueError, match="no number of the motion"):
-        load_scene("jelly_from_video", ["task.parameters.stiffness={initial=1.0}"]).build()
+        load_world("jelly_from_video", ["task.parameters.stiffness={initial=1.0}"]).build()
     away = ["task.cameras.0.target=[0.5,0.5,5.0]", "task.motion.grid.num_steps=10"]
     with pytest.raises(ValueError, match=r"task.cameras.0: it sees nothing but background"):
-        load_scene("jelly_from_video", away).build()
+        load_world("jelly_from_video", away).build()
 
 
 def test_velocity_from_two_cameras(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_maps_from_flash_pictures(tmp_path: Path) -> None:
 
 def test_texels_walk_to_the_truth_by_themselves(tmp_path: Path) -> None:
     # without noise, from near it: squares fall by orders of magnitude, and the roughness is found
-    scene = load_scene(
+    scene = load_world(
         "material_from_flashes", ["task.size=8", "task.noise=0.0", "task.iterations=60", "task.texel_iterations=16"]
     )
     training = scene.training(device="cpu")

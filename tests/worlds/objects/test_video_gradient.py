@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from simengine.scene import load_scene
+from simengine.scene import load_world
 from simengine.worlds.objects.video import check_gradient
 
 
 @pytest.mark.slow
 def test_sand() -> None:
-    misfit = load_scene("sand_from_video").build()
+    misfit = load_world("sand_from_video").build()
     parameters = misfit.parameters()
     z = parameters.z.detach() + 0.05
     truth = {name: torch.tensor(misfit.truth[name], dtype=torch.float64) for name in parameters.entries}

@@ -1,0 +1,32 @@
+"""`simengine observe`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from simengine.cli.common import AsJson, Overrides, emit
+
+
+def observe(
+    scene: str,
+    *,
+    overrides: Overrides = None,
+    out: Annotated[Path, Parameter(help="Folder for the files.")] = Path("obs"),
+    refine: Annotated[float, Parameter(help="Times the resolution of the scene at which the world is solved.")] = 2.0,
+    seed: Annotated[int, Parameter(help="Of the noise and the gaps.")] = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Write the files that the instruments of a scene would have written: a twin experiment.
+
+    What `--set` changes is hidden: it goes beside the files as reference.toml, which only reports read.
+
+    Args:
+        scene: A .toml or .py file with [observations], or the name of a shipped scene.
+    """
+    from simengine.fit.twin import write_twin
+    from simengine.scene import load_scene
+
+    plain, hidden = load_scene(scene), load_scene(scene, overrides or ())
+    emit(write_twin(plain, hidden, out, refine=refine, seed=seed), as_json=as_json, title=f"observe {scene}")
+    return 0

@@ -1,0 +1,57 @@
+"""A problem in, its answer out: what `simengine fit` does, in Python."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from simengine.fit.inference import LeastSquaresFit, training_of
+from simengine.fit.loop import fit
+from simengine.fit.posterior import posterior
+from simengine.fit.problem import Problem
+from simengine.fit.result import FitResult
+from simengine.io.run_directory import RunDirectory
+from simengine.scene.base import AbstractScene
+from simengine.scene.grammar import Scene
+from simengine.scene.loader import resolved
+
+
+def identify(
+    problem: Problem | Scene | AbstractScene,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """Find the unknowns of a problem.
+
+    Args:
+        problem: The problem, or a scene with observations and unknowns.
+        out: Run directory, for the report, and to go on after an interruption; None for none that stays.
+        overwrite: Remove what an earlier run left there.
+        progress: Whether to show a progress line.
+
+    Raises:
+        SceneError: Nothing is observed or sought, or a file does not fit.
+    """
+    problem = problem if isinstance(problem, Problem) else Problem(problem)
+    training = training_of(problem)
+    if out is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return _driven(problem, training, Path(folder) / "run", overwrite=False, progress=progress)
+    return _driven(problem, training, Path(out), overwrite=overwrite, progress=progress)
+
+
+def _driven(problem: Problem, training: LeastSquaresFit, folder: Path, *, overwrite: bool, progress: bool) -> FitResult:
+    directory = RunDirectory.create(folder, resolved(problem.scene), overwrite=overwrite, resume=True)
+    result = fit(training, directory, progress=progress)
+    if result.interrupted:
+        return result
+    predictions = problem.predict(training.z)
+    found = posterior(problem, training.z, predictions)
+    return dataclasses.replace(
+        result,
+        estimates=found.estimates,
+        covariance=found.covariance,
+        directions=found.directions,
+        predictions=predictions,
+    )

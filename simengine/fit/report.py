@@ -1,0 +1,343 @@
+"""The one report of a fit, whatever the world: what was found, measured beside predicted, what is left over."""
+
+import math
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from simengine.fit.posterior import Estimate, Posterior, Worth, bands, posterior
+from simengine.fit.prediction import Prediction
+from simengine.fit.problem import Problem
+from simengine.scene.base import Refused
+from simengine.view.figures import curves
+from simengine.view.report import Block, Picture, Table, write_report
+
+if TYPE_CHECKING:
+    from simengine.fit.inference import LeastSquaresFit
+    from simengine.io.run_directory import RunDirectory
+
+EXPLAINED = 1.5  # chi-square per degree of freedom up to which a model explains its data
+PANELS = 4  # of a figure
+MAX_BANDS = 40  # unknowns up to which the bands of predictions are drawn
+
+
+def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
+    """Write fit.json, report.html and a csv per observation; return what `simengine fit` prints."""
+    problem, z = fit.problem, fit.z
+    predictions = problem.predict(z)
+    found = posterior(problem, z, predictions)
+    summary: dict[str, Any] = {
+        "estimates": {name: estimate_summary(e) for name, e in found.estimates.items()},
+        **misfit_summary(problem, predictions, found.worth),
+        "directions": list(found.directions),
+        "solves": problem.solves,
+    }
+    reference = reference_rows(problem, found.estimates)
+    if reference:
+        summary["reference"] = {name: values for name, *values in reference}
+    provenance = provenance_of(problem)
+    out.write("fit.json", {**summary, "covariance": found.covariance, "provenance": provenance})
+    write_predictions(problem, predictions, out)
+    widths = _widths(problem, z, found, predictions)
+    sections: dict[str, Sequence[Block]] = {
+        "What was found": _found(found, reference),
+        "How well the data are explained": _explained(summary, problem),
+    }
+    for name, prediction in predictions.items():
+        sections[f"Observation {name}"] = _observation(problem, prediction, widths.get(name))
+    history = out.events("iteration")
+    sections["Convergence"] = _convergence(history)
+    sections["Provenance"] = _provenance(provenance, problem)
+    _write_page(out, f"{out.path.name}: {problem.scene.kind}", sections)
+    return summary
+
+
+def misfit_report(problem: Problem, out: "RunDirectory") -> dict[str, Any]:
+    """The report of a prediction: nothing is moved, the misfits are told."""
+    z = problem.start()
+    problem.settle(z)
+    problem.estimate_sigmas(z)
+    predictions = problem.predict(z)
+    summary = misfit_summary(problem, predictions, None)
+    provenance = provenance_of(problem)
+    out.write("predict.json", {**summary, "provenance": provenance})
+    write_predictions(problem, predictions, out)
+    sections: dict[str, Sequence[Block]] = {"How well the data are predicted": _explained(summary, problem)}
+    for name, prediction in predictions.items():
+        sections[f"Observation {name}"] = _observation(problem, prediction, None)
+    sections["Provenance"] = _provenance(provenance, problem)
+    _write_page(out, f"{out.path.name}: {problem.scene.kind}", sections)
+    return summary
+
+
+def _write_page(out: "RunDirectory", title: str, sections: Mapping[str, Sequence[Block]]) -> None:
+    write_report(out.path / "report.html", title, sections)
+
+
+def estimate_summary(e: Estimate) -> dict[str, Any]:
+    """An estimate as JSON: null where there is no number, with the reason beside it."""
+    return {
+        "value": e.value,
+        "std": e.std,
+        "interval": [e.low, e.high],
+        "unit": e.unit,
+        "identified": e.identified,
+        **({"why": e.why} if e.why else {}),
+    }
+
+
+def misfit_summary(
+    problem: Problem, predictions: Mapping[str, Prediction], worth: Mapping[str, Worth] | None
+) -> dict[str, Any]:
+    """Chi-square, root mean square and held-out prediction of each observation."""
+    each: dict[str, Any] = {}
+    for name, p in predictions.items():
+        fitted, out = problem.rows(name), p.measured.mask & p.measured.held_out
+        chi, rows = p.chi_square(fitted)
+        entry: dict[str, Any] = {"rows": rows}
+        estimated = name in problem.sigmas
+        if rows:
+            entry["rms"] = dict(zip(p.measured.names, map(_finite, p.rms(fitted)), strict=True))
+            entry["sigma"] = "estimated" if estimated else "given"
+            entry["chi_square_per_row"] = chi / rows
+            if worth and name in worth:
+                entry["chi_square_per_degree"] = worth[name].reduced
+                entry["rows_that_count_as_one"] = worth[name].correlation
+        if bool(out.any()):
+            held, count = p.chi_square(out)
+            entry["held_out"] = {
+                "rows": count,
+                "chi_square_per_row": held / count,
+                "rms": dict(zip(p.measured.names, map(_finite, p.rms(out)), strict=True)),
+            }
+        if p.measured.notes:
+            entry["notes"] = list(p.measured.notes)
+        each[name] = entry
+    told = [e["chi_square_per_row"] for e in each.values() if e.get("sigma") == "given" and "chi_square_per_row" in e]
+    explained = all(value <= EXPLAINED for value in told)
+    return {
+        "observations": each,
+        "explained": explained if told else None,
+        **({"doubts": problem.doubts} if problem.doubts else {}),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def reference_rows(problem: Problem, estimates: Mapping[str, Estimate]) -> list[tuple[str, float, float | None]]:
+    """Name, published or hidden value, and how many standard deviations the estimate lies off."""
+    rows: list[tuple[str, float, float | None]] = []
+    for name, estimate in estimates.items():
+        value = problem.scene.reference.get(name)
+        if isinstance(value, dict):
+            value = value.get("value")
+        if isinstance(value, int | float):
+            off = (estimate.value - value) / estimate.std if estimate.std else None
+            rows.append((name, float(value), off))
+    return rows
+
+
+def provenance_of(problem: Problem) -> dict[str, Any]:
+    """Command, versions, files with hashes, seed and time."""
+    versions = {name: metadata.version(name) for name in ("simengine", "torch", "warp-lang", "numpy")}
+    files = {f"{name}: {file}": digest for name, m in problem.measured.items() for file, digest in m.files.items()}
+    return {
+        "command": shlex.join(["simengine", *sys.argv[1:]]),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "versions": versions,
+        "files": files,
+        "seed": problem.scene.world.seed,
+    }
+
+
+def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], out: "RunDirectory") -> None:
+    """A csv per observation: coordinates, then measured, predicted and sigma of each column, SI units."""
+    folder = out.path / "predictions"
+    folder.mkdir(exist_ok=True)
+    for name, p in predictions.items():
+        m = p.measured
+        columns: dict[str, Sequence[Any]] = {key: values.tolist() for key, values in m.at.items()}
+        if m.labels:
+            columns["name"] = m.labels * (len(m.values) // len(m.labels))
+        for k, column in enumerate(m.names):
+            columns[f"{column} measured"] = m.values[:, k].tolist()
+            columns[f"{column} predicted"] = p.values[:, k].tolist()
+            columns[f"{column} sigma"] = p.sigma[:, k].tolist()
+        lines = [",".join(columns)]
+        for row in zip(*columns.values(), strict=True):
+            lines.append(
+                ",".join(cell if isinstance(cell, str) else "" if cell != cell else f"{cell:.9g}" for cell in row)
+            )
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _widths(
+    problem: Problem, z: torch.Tensor, found: Posterior, predictions: Mapping[str, Prediction]
+) -> dict[str, torch.Tensor]:
+    if sum(c.chosen for c in problem.coordinates) > MAX_BANDS or len(z) > MAX_BANDS:
+        return {}
+    try:
+        return bands(problem, z, found.covariance, list(predictions))
+    except Refused:  # a band reaches beyond what has a run; the report goes without
+        return {}
+
+
+def number(value: float | None, std: float | None = None) -> str:
+    """A number with the digits that its standard deviation leaves."""
+    if value is None:
+        return "-"
+    if std is None or not std > 0 or not math.isfinite(std):
+        return f"{value:.6g}"
+    digits = max(1, min(10, math.floor(math.log10(max(abs(value), std))) - math.floor(math.log10(std)) + 2))
+    return f"{value:.{digits}g}"
+
+
+def _found(found: Posterior, reference: Sequence[tuple[str, float, float | None]]) -> list[Block]:
+    published = {name: (value, off) for name, value, off in reference}
+    header = ["unknown", "value", "standard deviation", "95 % interval", "unit", "prior s.d.", "told by the data"]
+    rows = []
+    for name, e in found.estimates.items():
+        interval = "-" if e.low is None else f"{number(e.low, e.std)} to {number(e.high, e.std)}"
+        row: list[Any] = [
+            name,
+            number(e.value, e.std),
+            "-" if e.std is None else f"{e.std:.2g}",
+            interval,
+            e.unit,
+            "-" if e.prior_std is None else f"{e.prior_std:.3g}",
+            e.identified,
+        ]
+        if published:
+            value, off = published.get(name, (None, None))
+            row += ["-" if value is None else f"{value:.6g}", "-" if off is None else f"{off:+.1f}"]
+        rows.append(row)
+    if published:
+        header += ["reference", "off by [s.d.]"]
+    blocks: list[Block] = [Table(header, rows)]
+    return blocks + [f"{text}." for text in found.directions]
+
+
+def _explained(summary: Mapping[str, Any], problem: Problem) -> list[Block]:
+    rows = []
+    for name, entry in summary["observations"].items():
+        held = entry.get("held_out", {})
+        rms = ", ".join(f"{key} {value:.3g}" for key, value in entry.get("rms", {}).items() if value is not None)
+        out = ", ".join(f"{key} {value:.3g}" for key, value in held.get("rms", {}).items() if value is not None)
+        rows.append(
+            [
+                name,
+                entry["rows"],
+                entry.get("sigma", "-"),
+                _short(entry.get("chi_square_per_degree", entry.get("chi_square_per_row"))),
+                _short(entry.get("rows_that_count_as_one")),
+                rms,
+                out,
+                _short(held.get("chi_square_per_row")),
+            ]
+        )
+    header = [
+        "observation",
+        "values",
+        "sigma",
+        "chi-square per degree",
+        "values that count as one",
+        "rms, SI",
+        "held out: rms, SI",
+        "held out: chi-square per value",
+    ]
+    blocks: list[Block] = [Table(header, rows)]
+    if summary["explained"] is False:
+        blocks.append(
+            "The model does not explain the data within their noise: chi-square per value is above "
+            f"{EXPLAINED:g} where sigma was given. The bars are widened by the misfit; look at the residuals below for "
+            "where the model fails, and free what may be wrong (a start, a place, a law)."
+        )
+    elif summary["explained"] is None:
+        blocks.append(
+            "The noise was estimated from the residuals, so chi-square judges nothing; the residuals below do."
+        )
+    blocks += [f"Doubt: {text}." for text in problem.doubts]
+    blocks += [f"{name}: {note}." for name, m in problem.measured.items() for note in m.notes]
+    return blocks
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) -> list[Block]:
+    m = p.measured
+    key = next(iter(m.at), "row")
+    x = m.at[key] if m.at else torch.arange(len(m.values), dtype=torch.float64)
+    if m.labels and len(m.labels) > 1:
+        count = len(m.labels)
+        seen = m.mask.all(1).reshape(-1, count).sum(0)
+        mark = int(seen.argmax())
+        pick = torch.arange(mark, len(m.values), count)
+        title = f"mark {m.labels[mark]}, "
+    else:
+        pick, title = torch.arange(len(m.values)), ""
+    order = pick[x[pick].argsort()]
+    panels: dict[str, dict[str, Any]] = {}
+    residuals: dict[str, dict[str, Any]] = {}
+    for k, name in list(enumerate(m.names))[:PANELS]:
+        shown = order[m.mask[order, k]]
+        if not len(shown):
+            continue
+        unit = m.units[k] or problem._world(p.name).scalars().get(name, "")
+        label = f"{title}{name} [{unit}]" if unit else f"{title}{name}"
+        fit = {"measured": (x[shown], m.values[shown, k]), "predicted": (x[shown], p.values[shown, k])}
+        if width is not None and float(width[shown, k].max()) > 0:
+            fit["95 %"] = (x[shown], p.values[shown, k] - 1.96 * width[shown, k])
+            fit["95 % "] = (x[shown], p.values[shown, k] + 1.96 * width[shown, k])
+        panels[label] = fit
+        used = p.measured.mask[:, k] & ~m.held_out[:, k]
+        entry = {"fitted": (x[used], p.residual[used, k])}
+        held = m.mask[:, k] & m.held_out[:, k]
+        if bool(held.any()):
+            entry["held out"] = (x[held], p.residual[held, k])
+        residuals[f"{name}: (predicted - measured)/sigma"] = entry
+    if not panels:
+        return ["Nothing of it is compared."]
+    points = ("measured", "fitted", "held out")
+    return [
+        Picture(curves(panels, xlabel=key, points=points), f"{p.name}: measured and predicted"),
+        Picture(curves(residuals, xlabel=key, points=points), f"{p.name}: residuals over sigma"),
+    ]
+
+
+def _convergence(history: Sequence[Mapping[str, Any]]) -> list[Block]:
+    if not history:
+        return []
+    loss = [entry["figures"]["loss"] for entry in history]
+    stage = [entry["figures"].get("stage", 0.0) for entry in history]
+    curve: dict[str, Any] = {}
+    for value in sorted(set(stage)):
+        own = [k for k, s in enumerate(stage) if s == value]
+        curve[f"stage {int(value) + 1}"] = ([k + 1 for k in own], [loss[k] for k in own])
+    label = "chi-square per row"
+    return [
+        Picture(curves({label: curve}, xlabel="trial", log=(label,) if min(loss) > 0 else ()), "Convergence by stage")
+    ]
+
+
+def _provenance(provenance: Mapping[str, Any], problem: Problem) -> list[Block]:
+    rows: list[tuple[str, Any]] = [
+        ("command", provenance["command"]),
+        ("time", provenance["time"]),
+        ("seed", provenance["seed"]),
+        ("versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())),
+    ]
+    rows += [(file, f"sha256 {digest[:16]}...") for file, digest in provenance["files"].items()]
+    rows.append(("solves of the world", problem.solves))
+    return [Table(("", ""), rows)]

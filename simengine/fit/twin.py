@@ -1,0 +1,61 @@
+"""Twin experiments as files: what the instruments of a scene would have written of a world whose numbers are hidden.
+
+The world is solved at another resolution than the one that will be fitted, and what was hidden goes beside the files.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simengine.scene.address import named, numbers
+from simengine.scene.base import SceneError
+from simengine.scene.grammar import Scene
+
+
+def write_twin(scene: Scene, hidden: Scene, out: Path, *, refine: float = 2.0, seed: int = 0) -> dict[str, Any]:
+    """Write a file for each observation, and reference.toml with what was hidden.
+
+    Args:
+        scene: The scene as a user will fit it.
+        hidden: The same with the true numbers.
+        out: Folder; the files take the names that the observations have in the scene.
+        refine: Times the resolution of the scene.
+        seed: Of noise and gaps.
+
+    Raises:
+        SceneError: Nothing is observed, or an instrument cannot be read the other way round.
+    """
+    import tomli_w
+
+    if not hidden.observations:
+        raise SceneError("observations: there is nothing to observe; add [observations.NAME]")
+    generator = torch.Generator().manual_seed(seed)
+    out.mkdir(parents=True, exist_ok=True)
+    written: dict[str, Any] = {}
+    for name, instrument in hidden.observations.items():
+        world = hidden.runs.get(instrument.run, hidden.world)
+        template, prepared = instrument.planned(world, generator)
+        finer = world if refine == 1 else world.refined(refine)
+        asks = prepared.asks(template)
+        run = finer.prepare(asks).solve(asks)
+        with torch.no_grad():
+            values = prepared.predict(run, template)
+            sigma = prepared.noise(dataclasses.replace(template, values=values)).nan_to_num(nan=0.0)
+            noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
+            values = torch.where(template.mask, values + sigma * noise, math.nan)
+        file = out / Path(instrument.file).name
+        prepared.write(file, dataclasses.replace(template, values=values))
+        written[name] = str(file)
+    reference = _differences(scene, hidden)
+    path = out / "reference.toml"
+    path.write_text(tomli_w.dumps({"reference": reference, "made": {"refine": refine, "seed": seed}}), encoding="utf-8")
+    return {"files": written, "reference": str(path), "hidden": reference}
+
+
+def _differences(scene: Scene, hidden: Scene) -> dict[str, float]:
+    """The numbers that differ, by the name that reports use."""
+    was, now = numbers(scene.world), numbers(hidden.world)
+    return {named(hidden.world, key): n.value for key, n in now.items() if key in was and was[key].value != n.value}
