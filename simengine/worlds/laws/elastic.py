@@ -51,7 +51,7 @@ class _Rubbery(Elastic):
     @property
     def incompressible(self) -> bool:
         """Whether nu is 0.5."""
-        return float(self.nu) == 0.5
+        return float(tensor(self.nu).detach()) == 0.5
 
     def shear_modulus(self) -> torch.Tensor:
         """At rest [Pa]."""

@@ -99,7 +99,7 @@ class Flowing:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _VonMises(Flowing):
+class Yielding(Flowing):
     """Hencky's elasticity, and plastic flow along the deviator once the von Mises stress reaches the flow stress.
 
     Attributes:
@@ -152,7 +152,7 @@ class _VonMises(Flowing):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Metal(_VonMises):
+class Metal(Yielding):
     """A metal: flow stress yield_stress (1 + C ln(rate/reference)) + hardening.
 
     Attributes:
@@ -175,7 +175,7 @@ class Metal(_VonMises):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Paste(_VonMises):
+class Paste(Yielding):
     """A yield-stress fluid; in shear: stress = yield_stress + consistency rate^exponent (Herschel, Bulkley 1926).
 
     Attributes:
@@ -312,7 +312,7 @@ class Point:
         self._total = np.eye(3) * math.exp(y)
 
 
-def pulled(law: _VonMises, values: list[float], dts: list[float], step: float = 0.002) -> np.ndarray:
+def pulled(law: Yielding, values: list[float], dts: list[float], step: float = 0.002) -> np.ndarray:
     """As `Point.drive` of a uniaxial test, by its own scalar equation; the stress has one component, so J follows."""
     rows, at, p, plastic = [], 0.0, 0.0, 0.0
     for value, dt in zip(values, dts, strict=True):

@@ -27,8 +27,8 @@ from simengine.worlds.laws.elastic import (
     sheared,
     tensor,
 )
-from simengine.worlds.laws.flowing import Flowing, Metal, Paste, Point, ShippedFlow, _VonMises, pulled
-from simengine.worlds.laws.specimen_tests import TestSpec, Triaxial, _Extension
+from simengine.worlds.laws.flowing import Flowing, Metal, Paste, Point, ShippedFlow, Yielding, pulled
+from simengine.worlds.laws.specimen_tests import Extension, TestSpec, Triaxial
 from simengine.worlds.laws.spectrum import Maxwell
 from simengine.worlds.motion.materials import Jelly, Plasticine, Rubber, Sand, TaitWater, Water
 
@@ -248,7 +248,7 @@ def _flowing(law: Flowing, test: TestSpec, driven: torch.Tensor) -> dict[str, to
     if not shear and not bool((driven > 0).all()):
         raise SceneError(f"against: a stretch must be above 0, got {float(driven.min()):.4g}")
     values = driven if shear else driven.log()
-    if isinstance(law, _VonMises) and test.type == "uniaxial":
+    if isinstance(law, Yielding) and test.type == "uniaxial":
         rows = pulled(law, values.tolist(), times)
     else:
         pressure = test.pressure if isinstance(test, Triaxial) else 0.0
@@ -276,7 +276,7 @@ def _viscoelastic(law: Maxwell, test: TestSpec, against: str, values: torch.Tens
             "complex_viscosity": size / values,
         }
     if test.type == "steady_shear":
-        if float(law.equilibrium) > 0:
+        if float(tensor(law.equilibrium).detach()) > 0:
             raise SceneError("material.equilibrium: what never relaxes has no steady flow; set it to 0")
         viscosity = (tensor(law.moduli) * tensor(law.times)).sum().expand_as(values)
         return {"shear_stress": viscosity * values, "viscosity": viscosity}
@@ -286,6 +286,6 @@ def _viscoelastic(law: Maxwell, test: TestSpec, against: str, values: torch.Tens
     stress = test.rate * law.startup(strain.abs() / test.rate) * strain.sign()
     if test.type == "simple_shear":
         return {"shear_stress": stress, "normal_stress_difference": torch.zeros_like(stress)}
-    assert isinstance(test, _Extension)
+    assert isinstance(test, Extension)
     nu = law.nu
     return _along(strain, 2 * (1 + nu) * stress, -nu * strain, (1 - 2 * nu) * strain)

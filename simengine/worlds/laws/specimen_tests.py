@@ -21,7 +21,7 @@ class _Test:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Extension(_Test):
+class Extension(_Test):
     """Tests along the axes of the specimen.
 
     Attributes:
@@ -34,28 +34,28 @@ class _Extension(_Test):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Uniaxial(_Extension):
+class Uniaxial(Extension):
     """Pulled or pressed along one axis, free on its sides."""
 
     type: Literal["uniaxial"] = "uniaxial"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Equibiaxial(_Extension):
+class Equibiaxial(Extension):
     """Stretched alike along two axes, free along the third."""
 
     type: Literal["equibiaxial"] = "equibiaxial"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Planar(_Extension):
+class Planar(Extension):
     """Stretched along one axis, held along the second, free along the third: pure shear."""
 
     type: Literal["planar"] = "planar"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Triaxial(_Extension):
+class Triaxial(Extension):
     """Pressed along one axis under a pressure on its sides, from the state under that pressure all round.
 
     Attributes:
