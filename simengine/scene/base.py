@@ -113,6 +113,10 @@ class AbstractScene(abc.ABC):
         """Every scalar and field that the world answers by name -> its unit, for `simengine list scalars`."""
         return {}
 
+    def has_center(self, body: str | None) -> bool:
+        """Whether marks on a body that nobody placed follow its centre (a ball), asked as a point of NaN."""
+        return False
+
     def refined(self, factor: float) -> "AbstractScene":
         """The same world at `factor` times the resolution: twin data, and the bar that discretisation adds.
 

@@ -273,7 +273,7 @@ class Shipped(Elastic):
         """Principal Kirchhoff stresses [Pa]."""
         names = {name: tensor(value) for name, value in self.law.coefficients().items()}
         material = self.law.make(names, dt=1.0)
-        return material.elasticity(torch.diag_embed(logs.exp())).diagonal(dim1=-2, dim2=-1)  # type: ignore[no-any-return]
+        return material.elasticity(torch.diag_embed(logs.exp())).diagonal(dim1=-2, dim2=-1)
 
 
 def extended(law: Elastic, held: Elastic, test: str, driven: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

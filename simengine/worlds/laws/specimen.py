@@ -94,7 +94,8 @@ class SpecimenWorld(AbstractScene):
         """
         if self.test is None:
             raise SceneError('test: say what is done to the specimen, as in test.type = "uniaxial"')
-        law, known = self.law(), _FLOWING_TESTS
+        law = self.law()
+        known: tuple[str, ...] = _FLOWING_TESTS
         if isinstance(law, Elastic):
             known = _ELASTIC_TESTS
         elif isinstance(law, Maxwell):
