@@ -139,6 +139,7 @@ class Mover:
                 if (contact := world.between(body.name, name)) is not None:
                     self.contacts[i, j, plane] = contact
         self.on: set[tuple[int, int]] = set()  # body and plane that stay together
+        self.ways: dict[tuple[int, int], Array] = {}  # of those that slide
         self.events: list[tuple[float, str]] = []
 
     def contact(self, a: int, b: int, plane: bool) -> "Contact":
@@ -186,15 +187,25 @@ class Mover:
             hold = self.contact(i, p, True).friction * press
             slip, need = self.slip(s, i, p), a[i] - (a[i] @ n) * n
             k = self.k[i]
-            if np.linalg.norm(slip) <= STILL:
+            way = self.ways.get((i, p))
+            if way is None:
                 rub = -need * k / (1 + k)
                 size = np.linalg.norm(rub)
                 rub = rub * min(1.0, hold / size) if size > 0 else rub
             else:
-                rub = -hold * slip / np.linalg.norm(slip)
+                # past the end of its slip, which ends the piece, friction goes on as before: a piece is smooth
+                rub = -hold * (slip / np.linalg.norm(slip) if slip @ way > 0 else way)
             a[i] = a[i] + rub
             spin[i] = spin[i] - np.cross(n, rub) / (k * self.r[i])
         return _State(s.v, a, spin)
+
+    def begin(self, s: _State) -> None:
+        """Which balls slide in the piece that starts here, and which way."""
+        self.ways = {}
+        for i, p in self.on:
+            slip = self.slip(s, i, p)
+            if (size := float(np.linalg.norm(slip))) > STILL:
+                self.ways[i, p] = slip / size
 
     def step(self, s: _State, h: float) -> _State:
         """Runge-Kutta's rule of fourth order."""
@@ -218,9 +229,8 @@ class Mover:
                 if (i, p) not in self.on:
                     found.append(("meets", i, p, lambda q, i=i, p=p: self.plane_gap(q, i, p)))  # type: ignore[misc]
                     continue
-                slip = self.slip(s, i, p)
-                if (size := float(np.linalg.norm(slip))) > STILL and self.contact(i, p, True).friction > 0:
-                    way = slip / size
+                if (i, p) in self.ways and self.contact(i, p, True).friction > 0:
+                    way = self.ways[i, p]
                     found.append(("rolls on", i, p, lambda q, i=i, p=p, way=way: float(self.slip(q, i, p) @ way)))  # type: ignore[misc]
             for j in range(i + 1, count):
                 if (i, j, False) in self.contacts:
@@ -310,6 +320,7 @@ def move(world: "RigidWorld", duration: float) -> RigidRun:
     knots = [(t, s)]
     while t < duration - 1e-12:
         h = min(world.step, duration - t)
+        mover.begin(s)
         after = mover.step(s, h)
         first, happened = h, None
         for what, i, j, value in mover.watched(s):
