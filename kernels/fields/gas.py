@@ -122,6 +122,8 @@ def kernels(scalar: type) -> SimpleNamespace:
         kind: ints,  # bits: 1 reversible, 2 third body, 4 fall-off, 8 Troe
         low: matrix,  # A, b, Ea of the low-pressure limit (R, 3)
         troe: matrix,  # a, T3, T1, T2 (R, 4)
+        tabled: ints,  # place in `table` of those whose limits or pressures are computed elsewhere, else -1
+        table: cube,  # by what k is multiplied, d ln/dT of it, d/d[M], d ln(effective k)/d ln k; (n, S, 4)
         collider_start: ints,  # of the efficiencies that are not 0
         collider: ints,
         efficiency: array,
@@ -151,7 +153,13 @@ def kernels(scalar: type) -> SimpleNamespace:
         k_k = scalar(1.0)  # d ln(effective k)/d ln k
         k_M = scalar(0.0)  # dk/d[M]
         flags = kind[r]
-        if (flags & 6) != 0:
+        place = tabled[r]
+        if place >= 0:
+            k_M = k * table[i, place, 2]
+            k = k * table[i, place, 0]
+            k_T += table[i, place, 1]
+            k_k = table[i, place, 3]
+        elif (flags & 6) != 0:
             M = scalar(0.0)
             for e in range(collider_start[r], collider_start[r + 1]):
                 M += efficiency[e] * C[i, collider[e]]

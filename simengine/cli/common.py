@@ -35,7 +35,7 @@ def pick_device(device: str | None, supported: tuple[str, ...] = ("cpu", "cuda")
         print(f"device: {chosen}", file=sys.stderr)
         return chosen
     if device.partition(":")[0] not in supported:
-        raise ValueError(f"--device {device}: this scene runs on {' or '.join(supported)}")
+        raise ValueError(f"--device {device}: this runs on {' or '.join(supported)} only")
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -50,10 +50,10 @@ def default_out(scene: str) -> Path:
 
 def emit(result: dict[str, Any], *, as_json: bool, title: str) -> None:
     """Print a result, as a table for people or as one JSON object for programs."""
-    from simengine.io.arrays import plain
+    from simengine.io.arrays import finite, plain
 
     if as_json:
-        print(json.dumps(plain(result)))
+        print(json.dumps(finite(plain(result)), allow_nan=False))
         return
     from rich.console import Console
     from rich.table import Table

@@ -1,9 +1,19 @@
 """`simengine fit`."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from simengine.cli.common import AsJson, Device, Out, Overrides, Overwrite, Quiet, default_out, emit, pick_device
+from simengine.cli.common import (
+    AsJson,
+    Device,
+    Out,
+    Overrides,
+    Overwrite,
+    Quiet,
+    default_out,
+    emit,
+    pick_device,
+)
 
 if TYPE_CHECKING:
     from simengine.fit.training import AbstractTraining
@@ -27,11 +37,11 @@ def fit(
         scene: A .toml or .py file with [observations] and [unknowns], or the name of a shipped scene.
     """
     from simengine.fit.loop import fit as drive
-    from simengine.io.run_directory import RunDirectory
-    from simengine.scene import load_scene, resolved
+    from simengine.scene import load_scene
+    from simengine.scene.record import open_run
 
     loaded = load_scene(scene, overrides or ())
-    chosen = pick_device(device, loaded.world.devices)
+    chosen = pick_device(device, loaded.world.fit_devices)
     training: AbstractTraining
     if loaded.observations or loaded.unknowns:
         from simengine.fit.inference import training_of
@@ -44,7 +54,7 @@ def fit(
     else:
         training = loaded.world.training(device=chosen)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")
-    directory = RunDirectory.create(folder, resolved(loaded), overwrite=overwrite, resume=True)
+    directory = open_run(folder, loaded, overwrite=overwrite, resume=True)
     result = drive(training, directory, progress=not quiet and not as_json)
     outcome = {
         "parameters": result.parameters,
@@ -58,5 +68,34 @@ def fit(
         print(f"interrupted after iteration {result.iterations}; the same command resumes", file=sys.stderr)
         return 1
     directory.write("summary.json", outcome)
-    emit(outcome, as_json=as_json, title=f"fit {scene}")
+    if "estimates" in outcome and not as_json:
+        _print_answer(outcome)
+    else:
+        emit(outcome, as_json=as_json, title=f"fit {scene}")
     return 0
+
+
+def _print_answer(outcome: dict[str, Any]) -> None:
+    """A table that fits 80 columns: what was found, and how well the data are explained."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from simengine.fit.report import number
+
+    found = Table("unknown", "value", "+-", "unit", "told", title_justify="left")
+    for name, e in outcome["estimates"].items():
+        spread = "-" if e["std"] is None else f"{e['std']:.2g}"
+        found.add_row(name, number(e["value"], e["std"]), spread, e["unit"], "yes" if e["identified"] else e["why"])
+    fit = Table("observation", "values", "chi-square", "held out", title_justify="left")
+    for name, entry in outcome["observations"].items():
+        chi = "sigma estimated" if entry.get("sigma") == "estimated" else f"{entry.get('chi_square_per_row', 0):.3g}"
+        held = entry.get("held_out", {}).get("chi_square_per_row")
+        fit.add_row(name, str(entry["rows"]), chi, "-" if held is None else f"{held:.3g}")
+    console = Console()
+    console.print(found)
+    console.print(fit)
+    if outcome.get("explained") is False:
+        console.print("The model does not explain the data within their noise; the report shows where.")
+    for text in outcome.get("directions", ()):
+        console.print(text)
+    console.print(f"report: {outcome['directory']}/report.html", soft_wrap=True)

@@ -1,9 +1,21 @@
 """`simengine new`."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+
+
+def without_truth(text: str) -> str:
+    """The text of a scene without its tables `truth`: the answers of an example are none of a scene made from it."""
+    kept, skip = [], False
+    for line in text.splitlines(keepends=True):
+        if header := re.match(r"\s*\[+([^\[\]]+)\]", line):
+            skip = "truth" in [part.strip() for part in header[1].split(".")]
+        if not skip:
+            kept.append(line)
+    return "".join(kept).rstrip("\n") + "\n"
 
 
 def new(
@@ -25,6 +37,6 @@ def new(
     if path.suffix != ".toml":
         raise ValueError(f"{path}: a scene file ends in .toml")
     with path.open("x", encoding="utf-8") as file:
-        file.write(known[like].read_text(encoding="utf-8"))
+        file.write(without_truth(known[like].read_text(encoding="utf-8")))
     print(f"wrote {path}, a copy of {like}; next: simengine check {path}")
     return 0

@@ -15,15 +15,15 @@ def predict(
     """
     from simengine.fit.problem import Problem
     from simengine.fit.report import misfit_report
-    from simengine.io.run_directory import RunDirectory
-    from simengine.scene import load_scene, resolved
+    from simengine.scene import load_scene
+    from simengine.scene.record import open_run
 
     loaded = load_scene(scene, overrides or ())
     problem = Problem(loaded)
     for doubt in problem.doubts:
         print(f"doubt: {doubt}", file=sys.stderr)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-predict")
-    directory = RunDirectory.create(folder, resolved(loaded), overwrite=overwrite, resume=False)
+    directory = open_run(folder, loaded, overwrite=overwrite, resume=False)
     summary = {**misfit_report(problem, directory), "directory": str(folder)}
     directory.write("summary.json", summary)
     emit(summary, as_json=as_json, title=f"predict {scene}")

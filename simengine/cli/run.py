@@ -22,13 +22,13 @@ def run(
     Args:
         scene: A .toml or .py file, or the name of a shipped scene.
     """
-    from simengine.io.run_directory import RunDirectory
-    from simengine.scene import load_world, resolved
+    from simengine.scene import load_world
+    from simengine.scene.record import open_run
 
     loaded = load_world(scene, overrides or ())
     chosen = pick_device(device, loaded.devices)
     folder = out or default_out(scene)
-    directory = RunDirectory.create(folder, resolved(loaded), overwrite=overwrite, resume=False)
+    directory = open_run(folder, loaded, overwrite=overwrite, resume=False)
     summary = {**loaded.run(directory, device=chosen, force=force), "directory": str(folder)}
     directory.write("summary.json", summary)
     emit(summary, as_json=as_json, title=f"run {scene}")

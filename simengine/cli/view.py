@@ -1,6 +1,7 @@
 """`simengine view`."""
 
 import http.server
+import sys
 import webbrowser
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -10,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 LOOPBACK = "127.0.0.1"
+SECONDS = 30.0
 
 
 def view(
@@ -85,8 +87,13 @@ def make_server(pages: Mapping[str, tuple[str, bytes]], port: int) -> http.serve
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        timeout = SECONDS  # of silence, after which a half-open connection is closed and its thread ends
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
-            if (self.headers.get("Host") or "").rpartition(":")[0] not in (LOOPBACK, "localhost"):
+            if (self.headers.get("Host") or "").rpartition(":")[0].lower() not in (LOOPBACK, "localhost"):
                 self.send_error(HTTPStatus.FORBIDDEN, "served to this machine under its own name only")
                 return
             kind, content = pages.get(self.path.partition("?")[0], ("", b""))
@@ -97,9 +104,17 @@ def make_server(pages: Mapping[str, tuple[str, bytes]], port: int) -> http.serve
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
             """Silence; the address is what a user needs."""
 
-    return http.server.ThreadingHTTPServer((LOOPBACK, port), Handler)
+    return _Server((LOOPBACK, port), Handler)
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Silence where a browser closed a connection, as it does with a tab; anything else is told as usual."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]

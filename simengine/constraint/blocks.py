@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,25 +14,31 @@ from simengine.constraint.pde import AbstractPDE, Rows
 
 @dataclasses.dataclass(frozen=True)
 class BlockRows:
-    """Rows dealt out to blocks, the same number to each, entries renumbered within the block.
+    """Rows dealt out to blocks, entries renumbered within the block; m is the number in the block that has most.
 
     Attributes:
         index: Shape (K, m, s), into the table of the block; in memory the entries of all rows stand together.
         data: Each of shape (K, m, ...).
         position: Shape (K, m), grid points.
+        weight: Of every row, shape (K, m), 0 where padded; None where all are 1.
     """
 
     index: torch.Tensor
     data: tuple[torch.Tensor, ...]
     position: torch.Tensor
+    weight: torch.Tensor | None = None
 
     def part(self, own: slice) -> "BlockRows":
         """The rows of some of the blocks."""
-        return BlockRows(self.index[own], tuple(d[own] for d in self.data), self.position[own])
+        return self._each(lambda value: value[own])
 
     def to(self, device: torch.device) -> "BlockRows":
         """The same on a device."""
-        return BlockRows(self.index.to(device), tuple(d.to(device) for d in self.data), self.position.to(device))
+        return self._each(lambda value: value.to(device))
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "BlockRows":
+        weight = None if self.weight is None else change(self.weight)
+        return BlockRows(change(self.index), tuple(change(d) for d in self.data), change(self.position), weight)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +51,7 @@ class Blocks:
         windows: Their weights; over all blocks they sum to 1 at every point.
         entries: Entries of the global table that each block holds, shape (K, q).
         rows: Sampled equations.
-        conditions: Initial and boundary conditions, weight 0 where padded.
-        condition_weight: Shape (K, l): 1, or 0 where padded.
+        conditions: Initial and boundary conditions.
         pairs: Neighbouring blocks, shape (c, 2).
         interface: Entries of both blocks of a pair that hold the same grid points, shape (c, 2, i).
         interface_weight: Shape (c, i): 1, or 0 where padded.
@@ -58,7 +63,6 @@ class Blocks:
     entries: torch.Tensor
     rows: BlockRows
     conditions: BlockRows
-    condition_weight: torch.Tensor
     pairs: torch.Tensor
     interface: torch.Tensor
     interface_weight: torch.Tensor
@@ -108,8 +112,9 @@ def decompose(
     Args:
         pde: The equation.
         cuts: Per axis of the grid the boundaries of the intervals, from 0 to the size of the axis.
-        rows_per_block: Rows sampled in every block without replacement; fewer where the smallest block has fewer. Rows
-            of a group are sampled together.
+        rows_per_block: Rows sampled in every block without replacement; all of them where a block has fewer. Rows of a
+            group are sampled together. Rows have weights, so that each stands for as many of the grid's as any other:
+            blocks of which all rows, or the same share, are taken have weight 1.
         generator: Of the sample.
         reach: Cells on each side of an interface at which neighbours shall agree (two give value and flux).
         periodic: Per axis, whether its last block is a neighbour of its first.
@@ -118,7 +123,7 @@ def decompose(
             False takes each point from the block between whose cuts it lies.
 
     Raises:
-        ValueError: The cuts do not cover the grid, or the overlap is more than half a block.
+        ValueError: The cuts do not cover the grid, a block holds no row, or the overlap is more than half a block.
     """
     shape = pde.shape
     if len(cuts) != len(shape) or any(c[0] != 0 or c[-1] != n for c, n in zip(cuts, shape, strict=True)):
@@ -139,8 +144,14 @@ def decompose(
 
     everything = pde.rows()
     per_block = [reached[k, everything.position].nonzero().flatten() for k in range(num)]
-    m = min(rows_per_block, *(len(rows) for rows in per_block))
-    chosen = torch.stack([_sampled(rows, everything.group, m, generator) for rows in per_block])
+    for k, rows in enumerate(per_block):
+        if len(rows) == 0:
+            raise ValueError(f"cuts: no equation lies in {_extent(k, cuts, counts)}; move or leave out a cut beside it")
+    sampled = [_sampled(rows, everything.group, rows_per_block, generator) for rows in per_block]
+    chosen, row_weight = _pad(sampled)
+    share = sum(len(rows) for rows in per_block) / sum(len(rows) for rows in sampled)
+    for k in range(num):
+        row_weight[k] *= math.sqrt(len(per_block[k]) / len(sampled[k]) / share)
 
     conditions = pde.conditions()
     dealt = [reached[k, conditions.position].nonzero().flatten() for k in range(num)]
@@ -164,12 +175,12 @@ def decompose(
     def local(k: int, index: torch.Tensor) -> torch.Tensor:
         return torch.searchsorted(lists[k], index).clamp_max(len(lists[k]) - 1)
 
-    def deal(rows: Rows, chosen: torch.Tensor) -> BlockRows:
+    def deal(rows: Rows, chosen: torch.Tensor, weight: torch.Tensor | None) -> BlockRows:
         index = torch.stack([local(k, rows.index[chosen[k]]) for k in range(num)])
         data = [d[chosen] for d in rows.data]
         # in memory one entry of all rows after the other, as residuals read them
         columns = [t.mT.contiguous().mT if t.ndim == 3 else t for t in (index, *data)]
-        return BlockRows(columns[0], tuple(columns[1:]), rows.position[chosen])
+        return BlockRows(columns[0], tuple(columns[1:]), rows.position[chosen], weight)
 
     interface = [torch.stack([local(int(k), touching[c]) for k in pair]) for c, pair in enumerate(pairs)]
     return Blocks(
@@ -177,13 +188,21 @@ def decompose(
         points=tuple((window > 0).nonzero().flatten() for window in windows),
         windows=tuple(window[window > 0] for window in windows),
         entries=entries,
-        rows=deal(everything, chosen),
-        conditions=deal(conditions, chosen_conditions),
-        condition_weight=condition_weight,
+        rows=deal(everything, chosen, None if bool((row_weight == 1).all()) else row_weight),
+        conditions=deal(conditions, chosen_conditions, condition_weight),
         pairs=torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
         interface=torch.stack(interface) if interface else torch.zeros(0, 2, 0, dtype=torch.long),
         interface_weight=interface_weight,
     )
+
+
+def _extent(k: int, cuts: Sequence[Sequence[int]], counts: Sequence[int]) -> str:
+    """Block k in words: the intervals between its cuts, per axis of the grid."""
+    place: list[str] = []
+    for boundaries, count in zip(reversed(cuts), reversed(counts), strict=True):
+        k, j = divmod(k, count)
+        place.insert(0, f"{boundaries[j]} to {boundaries[j + 1]}")
+    return f"the block of points ({', '.join(place)})"
 
 
 def _windows(boundaries: Sequence[int], overlap: int, wraps: bool) -> torch.Tensor:

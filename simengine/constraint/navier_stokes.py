@@ -147,7 +147,10 @@ class NavierStokes(AbstractFieldFamily):
         ).reshape(*spot.shape, 1 + 4 * self.time_order)
 
     def hints(self, parameters: Parameters) -> torch.Tensor:
-        """The first two terms of the Taylor series of w in t, less the power of t that the lifting brings."""
+        """The first two terms of the Taylor series of w in t, less the power of t that the lifting brings.
+
+        Products are formed at the points, as those of the residual are; `series` forms them without aliasing.
+        """
         w0 = parameters["w0"]
         operators = spectral_operators(self.size)
 
@@ -163,6 +166,26 @@ class NavierStokes(AbstractFieldFamily):
         time = torch.linspace(0, 1, self.nt, dtype=torch.float64)[:, None, None]
         still = torch.ones_like(time)
         return torch.stack([first.unsqueeze(1) * still, second.unsqueeze(1) * time], dim=-1)
+
+    def series(self, w0: torch.Tensor, order: int) -> torch.Tensor:
+        """Coefficients of the Taylor series of w in t, from the equation alone.
+
+        Args:
+            w0: Initial vorticity, shape (samples, size, size).
+            order: Highest power of t.
+
+        Returns:
+            Those of t, t^2, ..., t^order, shape (order, samples, size, size).
+        """
+        laplacian, hats = spectral_operators(self.size)["laplacian"], [torch.fft.rfft2(w0)]
+        fields: list[torch.Tensor] = []
+        for q in range(order):
+            fields.append(_on_wide_grid(hats[q]))
+            advection = torch.zeros_like(fields[0][:, 0])
+            for a, b in zip(fields, reversed(fields), strict=True):
+                advection = advection + a[:, 0] * b[:, 2] + a[:, 1] * b[:, 3]
+            hats.append((self.viscosity * laplacian * hats[q] - _from_wide_grid(advection, self.size)) / (q + 1))
+        return torch.fft.irfft2(torch.stack(hats[1:]), s=w0.shape[1:])
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
@@ -201,21 +224,10 @@ class NavierStokes(AbstractFieldFamily):
         n, steps = self.size, math.ceil(self.dt / step)
         h, operators = self.dt / steps, spectral_operators(n)
         half = torch.exp(0.5 * h * self.viscosity * operators["laplacian"].real)
-        to_space = torch.stack([operators[name] for name in ("u", "v", "x", "y")])
-        wide = 3 * n // 2 + 3 * n // 2 % 2  # even
-        low, columns = n // 2, n // 2  # frequencies kept: below the Nyquist frequency
 
         def slope(hat: torch.Tensor) -> torch.Tensor:
-            padded = hat.new_zeros(len(hat), 4, wide, wide // 2 + 1)
-            fields = hat.unsqueeze(1) * to_space
-            padded[:, :, :low, :columns] = fields[:, :, :low, :columns]
-            padded[:, :, 1 - low :, :columns] = fields[:, :, 1 - low :, :columns]
-            u, v, wx, wy = torch.fft.irfft2(padded, s=(wide, wide)).unbind(1)
-            product = torch.fft.rfft2(u * wx + v * wy)
-            out = torch.zeros_like(hat)
-            out[:, :low, :columns] = product[:, :low, :columns]
-            out[:, 1 - low :, :columns] = product[:, 1 - low :, :columns]
-            return out * -((wide / n) ** 2)
+            u, v, wx, wy = _on_wide_grid(hat).unbind(1)
+            return -_from_wide_grid(u * wx + v * wy, n)
 
         hat = torch.fft.rfft2(w0.double())
         hat[:, 0, 0] = 0.0
@@ -234,6 +246,7 @@ class NavierStokes(AbstractFieldFamily):
         return result
 
 
+@functools.cache
 def spectral_operators(size: int) -> dict[str, torch.Tensor]:
     """Multipliers of `rfft2` on the periodic unit square: d/dx, d/dy, Laplacian, and the velocity of a vorticity.
 
@@ -256,6 +269,31 @@ def spectral_operators(size: int) -> dict[str, torch.Tensor]:
         "u": 1j * odd_y * inverse,
         "v": -1j * odd_x * inverse,
     }
+
+
+def _on_wide_grid(hat: torch.Tensor) -> torch.Tensor:
+    """Velocity and slopes (u, v, dw/dx, dw/dy) of a vorticity (samples, n, n/2 + 1) on 3/2 as many points per axis.
+
+    Frequencies below the Nyquist frequency of n; shape (samples, 4, wide, wide). Products of two are not aliased there.
+    """
+    n = hat.shape[1]
+    low, wide, operators = n // 2, _wide(n), spectral_operators(n)
+    fields = hat.unsqueeze(1) * torch.stack([operators[name] for name in ("u", "v", "x", "y")])
+    padded = hat.new_zeros(len(hat), 4, wide, wide // 2 + 1)
+    padded[:, :, :low, :low], padded[:, :, 1 - low :, :low] = fields[:, :, :low, :low], fields[:, :, 1 - low :, :low]
+    return torch.fft.irfft2(padded, s=(wide, wide)) * (wide / n) ** 2
+
+
+def _from_wide_grid(product: torch.Tensor, n: int) -> torch.Tensor:
+    """Frequencies (samples, n, n/2 + 1) below the Nyquist frequency of what stands on the wide grid."""
+    hat, low = torch.fft.rfft2(product), n // 2
+    out = hat.new_zeros(len(hat), n, low + 1)
+    out[:, :low, :low], out[:, 1 - low :, :low] = hat[:, :low, :low], hat[:, 1 - low :, :low]
+    return out / (_wide(n) / n) ** 2
+
+
+def _wide(n: int) -> int:
+    return 3 * n // 2 + 3 * n // 2 % 2  # even
 
 
 @functools.cache

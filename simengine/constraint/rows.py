@@ -57,7 +57,8 @@ class ExpertRows:
 
         self._entries = blocks.entries[own]
         self._rows, self._conditions = blocks.rows.part(own), blocks.conditions.part(own)
-        self._condition_weight = condition_weight * blocks.condition_weight[own]
+        assert self._conditions.weight is not None
+        self._condition_weight = condition_weight * self._conditions.weight
         # interface rows say that neighbours agree at grid points: u_a - u_b = b . (omega_a - omega_b)
         self.pairs: list[tuple[int, int]] = blocks.pairs.tolist() if coupled else []
         self._mine = [c for c, (a, _) in enumerate(self.pairs) if own.start <= a < own.stop]
@@ -82,7 +83,8 @@ class ExpertRows:
     def _selected(self, rows: BlockRows, which: torch.Tensor) -> BlockRows:
         """Rows of the problems `which`, each of shape (p, blocks held, ...)."""
         pick = [self._blocks(value, which) for value in (rows.index, rows.position, *rows.data)]
-        return BlockRows(pick[0], tuple(pick[2:]), pick[1])
+        weight = None if rows.weight is None else self._blocks(rows.weight, which)
+        return BlockRows(pick[0], tuple(pick[2:]), pick[1], weight)
 
     def _groups(self, which: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Problems that hold the same blocks: their numbers within `which`, their samples, the blocks' entries."""
@@ -140,6 +142,7 @@ class ExpertRows:
         """1/2 |r|^2 of equations and conditions per block held, shape (p, held)."""
         rows = self._selected(self._rows, which)
         r = self.pde.residual(self._look_up(fields, rows.index), rows.data, self._parameters(tensors, which))
+        r = r if rows.weight is None else rows.weight * r
         return 0.5 * (r.square().sum(dim=-1) + self._condition_rows(fields, tensors, which).square().sum(dim=-1))
 
     def _cost(self, y: torch.Tensor, tensors: Tensors, which: torch.Tensor) -> torch.Tensor:
@@ -162,7 +165,7 @@ class ExpertRows:
     def _evaluated(
         self, values: torch.Tensor | None, fields: torch.Tensor | None, tensors: Tensors, which: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Residuals (p, held, m) and their derivatives by what rows see (p, held, m, s), a few rows at a time.
+        """Weighted residuals (p, held, m) and their derivatives by what rows see (p, held, m, s), a few rows at a time.
 
         What rows see is looked up in the fields, or given as `values` that broadcast to it.
         """
@@ -185,4 +188,7 @@ class ExpertRows:
                         assert values is not None
                         seen = values.expand(rows.index.shape)[part]
                     r[part], by_values[part] = self.pde.linearised(seen, tuple(d[part] for d in rows.data), mine)
+                    if rows.weight is not None:
+                        r[part] *= rows.weight[part]
+                        by_values[part] *= rows.weight[part].unsqueeze(-1)
         return r, by_values

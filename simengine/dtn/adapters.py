@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from simengine.dtn.checks import evaluation_mode
 from simengine.dtn.detector import Detections, suppress
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -21,6 +22,11 @@ def _normalised(images: torch.Tensor, mean: Any, std: Any) -> torch.Tensor:
     return (images - images.new_tensor(mean).view(1, 3, 1, 1)) / images.new_tensor(std).view(1, 3, 1, 1)
 
 
+def _without_background(scores: torch.Tensor) -> torch.Tensor:
+    """Class 0 stands for no object: its score is 0, and the labels stay the model's own."""
+    return torch.cat([torch.zeros_like(scores[..., :1]), scores[..., 1:]], -1)
+
+
 def _corners(boxes: torch.Tensor) -> torch.Tensor:
     """From centre and size (..., 4) to corners."""
     half = boxes[..., 2:] / 2
@@ -28,34 +34,53 @@ def _corners(boxes: torch.Tensor) -> torch.Tensor:
 
 
 class AbstractAdapter(nn.Module, abc.ABC):
-    """Keeps the model in evaluation mode; suppresses overlapping boxes itself."""
+    """Calls the model in evaluation mode and leaves its mode as it was; suppresses overlapping boxes itself.
+
+    Labels are the model's own: column k of the scores is label k. Boxes are cut at the edge of the picture.
+
+    Attributes:
+        threshold: Lower scores are dropped.
+        overlap: Boxes that overlap a better one of their class by more (IoU) are dropped.
+        most: Largest number of boxes kept in a picture.
+        candidates: Best boxes of a picture among which is suppressed.
+    """
+
+    threshold: float = 0.05
+    overlap: float = 0.5
+    most: int = 100
+    candidates: int = 1000
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model.eval()
-
-    def train(self, mode: bool = True) -> "AbstractAdapter":
-        """Evaluation mode is kept: batch statistics must not change under an evaluation."""
-        return super().train(False)
+        self.model = model
 
     @abc.abstractmethod
+    def _raw(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Boxes (b, n, 4), which may reach beyond the picture, and scores (b, n, classes)."""
+
     def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Detector.dense`."""
+        with evaluation_mode(self.model):
+            boxes, scores = self._raw(images)
+        h, w = images.shape[2:]
+        return torch.minimum(boxes.clamp(min=0), boxes.new_tensor([w, h, w, h])), scores
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> list[Detections]:
         """See `Detector.predict`."""
-        return [suppress(boxes, scores) for boxes, scores in zip(*self.dense(images), strict=True)]
+        options: Any = {name: getattr(self, name) for name in ("threshold", "overlap", "most", "candidates")}
+        return [suppress(boxes, scores, **options) for boxes, scores in zip(*self.dense(images), strict=True)]
 
 
 class TorchvisionDetector(AbstractAdapter):
-    """One-stage detectors of torchvision (RetinaNet, SSD): backbone, head, anchors, box coder.
+    """One-stage detectors of torchvision (RetinaNet, FCOS, SSD): backbone, head, anchors, box coder.
 
     Pictures keep their size: the model's own resizing is left out, its normalisation is kept.
 
     Args:
         model: With `transform.image_mean`, `transform.image_std`, `backbone`, `head`, `anchor_generator`, `box_coder`.
-        activation: Of the class logits: `"sigmoid"` (RetinaNet) or `"softmax"` (SSD; class 0, the background, is cut).
+        activation: Of the class logits: `"sigmoid"` (RetinaNet, FCOS) or `"softmax"` (SSD; the score of class 0, the
+            background, is set to 0).
     """
 
     def __init__(self, model: nn.Module, *, activation: Literal["sigmoid", "softmax"] = "sigmoid") -> None:
@@ -65,8 +90,7 @@ class TorchvisionDetector(AbstractAdapter):
         super().__init__(model)
         self.activation = activation
 
-    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Detector.dense`; the label of column k is k for sigmoid and k + 1 for softmax."""
+    def _raw(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         model: Any = self.model
         inputs = _normalised(images, model.transform.image_mean, model.transform.image_std)
         features = model.backbone(inputs)
@@ -77,9 +101,15 @@ class TorchvisionDetector(AbstractAdapter):
         sizes = [(int(images.shape[2]), int(images.shape[3]))] * len(images)
         anchors = model.anchor_generator(SimpleNamespace(tensors=inputs, image_sizes=sizes), features)
         pairs = zip(output["bbox_regression"], anchors, strict=True)
-        boxes = torch.stack([model.box_coder.decode_single(shift, anchor) for shift, anchor in pairs])
-        logits = output["cls_logits"]
-        return boxes, torch.sigmoid(logits) if self.activation == "sigmoid" else torch.softmax(logits, -1)[..., 1:]
+        coder = model.box_coder  # the linear one of FCOS has no decode_single
+        decode = coder.decode_single if hasattr(coder, "decode_single") else coder.decode
+        boxes = torch.stack([decode(shift, anchor) for shift, anchor in pairs])
+        if self.activation == "softmax":
+            return boxes, _without_background(torch.softmax(output["cls_logits"], -1))
+        scores = torch.sigmoid(output["cls_logits"])
+        if "bbox_ctrness" in output:  # FCOS: the geometric mean of class and centre-ness
+            scores = (scores * torch.sigmoid(output["bbox_ctrness"])).sqrt()
+        return boxes, scores
 
 
 class TwoStageDetector(AbstractAdapter):
@@ -98,11 +128,8 @@ class TwoStageDetector(AbstractAdapter):
                 raise TypeError(f"model: expected a two-stage torchvision detector, but it has no attribute {name!r}")
         super().__init__(model)
 
-    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Detector.dense`; the box of each proposal's best class; label k is column k + 1 of the model.
-
-        Pictures with fewer proposals are filled up with boxes of no area and no score.
-        """
+    def _raw(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The box of each proposal's best class; pictures with fewer proposals are filled up with empty boxes."""
         model: Any = self.model
         inputs = _normalised(images, model.transform.image_mean, model.transform.image_std)
         features = model.backbone(inputs)
@@ -118,8 +145,8 @@ class TwoStageDetector(AbstractAdapter):
                 f"model.roi_heads: expected boxes ({sum(counts)}, classes, 4) and as many logits, got "
                 f"{tuple(every.shape)} and {tuple(logits.shape)}"
             )
-        scores = torch.softmax(logits, -1)[:, 1:]
-        best = scores.argmax(-1)[:, None, None].expand(-1, 1, 4) + 1
+        scores = _without_background(torch.softmax(logits, -1))
+        best = scores.argmax(-1)[:, None, None].expand(-1, 1, 4)
         boxes = every.gather(1, best)[:, 0]
         pad = nn.utils.rnn.pad_sequence
         return pad(boxes.split(counts), batch_first=True), pad(scores.split(counts), batch_first=True)
@@ -129,18 +156,33 @@ class UltralyticsDetector(AbstractAdapter):
     """Models of ultralytics in evaluation mode, whose raw output is (b, 4 + classes, n), boxes as centre and size.
 
     Args:
-        model: The inner `nn.Module` (`YOLO(...).model`), not the command object around it.
+        model: The inner `nn.Module` (`YOLO(...).model`); of the command object around it that module is taken. Of a
+            model for segmentation the boxes are used; the number of classes is that of its `names`, if it has any.
     """
 
-    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Detector.dense`."""
+    def __init__(self, model: nn.Module) -> None:
+        inner = getattr(model, "model", None)
+        command = hasattr(model, "predictor") and hasattr(model, "overrides")
+        super().__init__(inner if command and isinstance(inner, nn.Module) else model)
+
+    def _raw(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        stride = int(torch.as_tensor(getattr(self.model, "stride", 1)).max())
+        if images.shape[2] % stride or images.shape[3] % stride:
+            h, w = images.shape[2:]
+            raise ValueError(f"images: expected sides that divide by {stride} for this model, got {h} x {w}; pad them")
         raw = self.model(images)
-        raw = raw[0] if isinstance(raw, list | tuple) else raw
+        while isinstance(raw, list | tuple) and raw:  # with its feature maps or masks, in one tuple or two
+            raw = raw[0]
         if not isinstance(raw, torch.Tensor) or raw.dim() != 3 or raw.shape[0] != len(images) or raw.shape[1] < 5:
             came = tuple(raw.shape) if isinstance(raw, torch.Tensor) else type(raw).__name__
             raise ValueError(f"model: expected raw output of shape ({len(images)}, 4 + classes, n), got {came}")
         values = raw.transpose(1, 2)
-        return _corners(values[..., :4]), values[..., 4:]
+        parts = getattr(self.model, "model", None)
+        head = parts[-1] if isinstance(parts, nn.Sequential) else None
+        if hasattr(head, "ne"):
+            raise ValueError("model: it finds turned boxes (OBB), which have no place here; use one that detects")
+        classes = len(getattr(self.model, "names", ())) or values.shape[2] - 4
+        return _corners(values[..., :4]), values[..., 4 : 4 + classes]
 
 
 class DETRDetector(AbstractAdapter):
@@ -164,8 +206,8 @@ class DETRDetector(AbstractAdapter):
         super().__init__(model)
         self.activation, self.mean, self.std = activation, mean, std
 
-    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Detector.dense`; one box a query."""
+    def _raw(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One box a query."""
         output = self.model(pixel_values=_normalised(images, self.mean, self.std))
         logits, boxes = getattr(output, "logits", None), getattr(output, "pred_boxes", None)
         if logits is None or boxes is None:

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from simengine.dtn.checks import check_gradient
 from simengine.dtn.detector import Detector, box_iou, checked_dense
 from simengine.dtn.texture import mip_levels
 
@@ -223,6 +224,8 @@ def evasion_loss(
             by a logistic function of their IoU, 0.1 wide, so that pushing a box off the object is a way too.
     """
     found, scores = checked_dense(detector, images)
+    if images.requires_grad:
+        check_gradient(scores)
     score = scores.amax(-1) if kind is None else scores[..., kind]
     iou = box_iou(found, boxes[:, None])
     if over == "soft":

@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from simengine.dtn.checks import check_corners, check_pictures, evaluation_mode
+
 Detections = dict[str, torch.Tensor]  # boxes (k, 4), labels (k,), scores (k,), best first
 
 
@@ -42,12 +44,14 @@ def box_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def checked_dense(detector: Detector, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`detector.dense(images)`, refused where it is not what the protocol says.
+    """`detector.dense(images)` in evaluation mode, refused where it is not what the protocol says.
 
     Raises:
         ValueError: Names what was expected and what came.
     """
-    output = detector.dense(images)
+    check_pictures(images)
+    with evaluation_mode(detector):
+        output = detector.dense(images)
     if not (isinstance(output, tuple) and len(output) == 2 and all(isinstance(v, torch.Tensor) for v in output)):
         raise ValueError(f"dense: expected a pair of tensors (boxes, scores), got {type(output).__name__}")
     boxes, scores = output
@@ -58,6 +62,7 @@ def checked_dense(detector: Detector, images: torch.Tensor) -> tuple[torch.Tenso
         raise ValueError(f"dense: expected scores of shape ({b}, {boxes.shape[1]}, classes), got {tuple(scores.shape)}")
     if not bool(torch.isfinite(boxes.detach()).all()):
         raise ValueError("dense: a box is not finite")
+    check_corners("dense", boxes, (images.shape[2], images.shape[3]))
     low, high = float(scores.detach().min()), float(scores.detach().max())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"dense: expected scores in [0, 1], got {low:g}..{high:g}; apply a sigmoid or softmax to them")
@@ -65,7 +70,13 @@ def checked_dense(detector: Detector, images: torch.Tensor) -> tuple[torch.Tenso
 
 
 def suppress(
-    boxes: torch.Tensor, scores: torch.Tensor, *, threshold: float = 0.05, overlap: float = 0.5, most: int = 20
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    *,
+    threshold: float = 0.05,
+    overlap: float = 0.5,
+    most: int = 20,
+    candidates: int = 300,
 ) -> Detections:
     """Greedy non-maximum suppression of one picture, by class.
 
@@ -75,10 +86,11 @@ def suppress(
         threshold: Lower scores are dropped.
         overlap: Boxes that overlap a better one of their class by more (IoU) are dropped.
         most: Largest number kept.
+        candidates: Number of the best among which is suppressed.
     """
     index, label = (scores > threshold).nonzero(as_tuple=True)
     value = scores[index, label]
-    order = value.argsort(descending=True)[:300]
+    order = value.argsort(descending=True, stable=True)[:candidates]
     box, label, value = boxes[index][order], label[order], value[order]
     overlaps = (box_iou(box[:, None], box[None]) > overlap) & (label[:, None] == label[None])
     kept: list[int] = []

@@ -1,12 +1,14 @@
-"""Average precision by cells of camera and weather, with bootstrap intervals; at most one object in a picture."""
+"""Average precision by cells of camera and weather, with their intervals; at most one object in a picture."""
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
+from simengine.dtn.checks import check_convention, check_corners, check_pictures, check_truth, evaluation_mode
 from simengine.dtn.detector import Detector, box_iou, shown
+from simengine.dtn.intervals import Estimate, difference_interval, rate_interval, share_interval, spread
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,27 +71,17 @@ class DetectionTable:
         return ~found[self.objects > 0]
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A figure with the bounds of its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
 def checked_predict(
     detector: Detector, images: torch.Tensor, kind: int | None = None
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Boxes and scores of `detector.predict(images)`, of one label unless `kind` is None.
+    """Boxes and scores of `detector.predict(images)` in evaluation mode, of one label unless `kind` is None.
 
     Raises:
         ValueError: Names what was expected and what came.
     """
-    found = detector.predict(images)
+    check_pictures(images)
+    with evaluation_mode(detector):
+        found = detector.predict(images)
     if not isinstance(found, list) or len(found) != len(images):
         raise ValueError(f"predict: expected a list of {len(images)} detections, got {type(found).__name__}")
     result = []
@@ -109,6 +101,7 @@ def checked_predict(
             raise ValueError(f"predict: expected a label for each of {len(scores)} boxes, got {len(labels)}")
         keep = torch.ones(len(scores), dtype=torch.bool) if kind is None else labels == kind
         result.append((boxes[keep].float(), scores[keep].float()))
+    check_corners("predict", torch.cat([boxes for boxes, _ in result]), (images.shape[2], images.shape[3]))
     return result
 
 
@@ -126,54 +119,53 @@ def detect(
     Raises:
         ValueError: The detector returns what is no list of detections, or as many pictures as boxes do not come.
     """
-    picture, score, iou, count = [], [], [], 0
+    check_truth(boxes)
+    picture, score, iou, best, count, size = [], [], [], [], 0, (0, 0)
     for images in batches:
+        size = images.shape[2], images.shape[3]
         for found, scores in checked_predict(detector, images, kind):
             if count == len(boxes):
                 raise ValueError(f"boxes: expected one for every picture, got {len(boxes)} for more pictures")
             picture += [count] * len(scores)
             score.append(scores)
             iou.append(box_iou(found, boxes[count]))
+            if len(scores) and bool(shown(boxes[count])):
+                best.append(torch.stack([found[scores.argmax()], boxes[count].float()]))
             count += 1
     if count != len(boxes) or not count:
         raise ValueError(f"boxes: expected one for every picture, at least one, got {len(boxes)} for {count} pictures")
+    if best:
+        check_convention(torch.stack([b[0] for b in best]), torch.stack([b[1] for b in best]), size)
     scores = torch.cat(score)
     order = scores.argsort(descending=True, stable=True)
     index = torch.tensor(picture, dtype=torch.long)[order]
     return DetectionTable(index, scores[order], torch.cat(iou)[order], count, shown(boxes))
 
 
-def bootstrap(
-    statistic: Callable[[torch.Tensor], torch.Tensor], pictures: int, *, resamples: int = 300, seed: int = 0
-) -> Estimate:
-    """A statistic of pictures and its percentile interval over resampled pictures.
-
-    Args:
-        statistic: From how often each picture counts, shape (r, n), to (r,).
-        pictures: n.
-        resamples: Number of resamples.
-        seed: Of the resamples; the same seed pairs the resamples of two tables.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.randint(pictures, (resamples, pictures), generator=generator)
-    weight = torch.zeros(resamples, pictures).scatter_add(1, draws, torch.ones(draws.shape))
-    low, high = statistic(weight).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Estimate(float(statistic(torch.ones(1, pictures))[0]), low, high)
-
-
 def average_precision(table: DetectionTable, threshold: float = 0.5) -> Estimate:
-    """AP with its interval."""
-    return bootstrap(lambda weight: table.average_precision(threshold, weight=weight), table.pictures)
+    """AP with its interval.
+
+    Raises:
+        ValueError: No picture shows the object.
+    """
+    found = spread(lambda weight: table.average_precision(threshold, weight=weight), table.objects)
+    return share_interval(found, float(table.objects.sum()))
+
+
+def miss_rate(table: DetectionTable, *, score: float = 0.5, threshold: float = 0.5) -> Estimate:
+    """Share of the objects without a detection above `score` that overlaps them by `threshold`, with its interval."""
+    missed = table.missed(score=score, threshold=threshold)
+    return rate_interval(int(missed.sum()), len(missed))
 
 
 def precision_gap(predicted: DetectionTable, rendered: DetectionTable, threshold: float = 0.5) -> Estimate:
     """AP in full renders less AP in predicted pictures of the same views; the interval is of the paired difference."""
-    return bootstrap(
-        lambda weight: (
-            rendered.average_precision(threshold, weight=weight) - predicted.average_precision(threshold, weight=weight)
-        ),
-        predicted.pictures,
-    )
+
+    def gap(weight: torch.Tensor) -> torch.Tensor:
+        both = (table.average_precision(threshold, weight=weight) for table in (rendered, predicted))
+        return next(both) - next(both)
+
+    return difference_interval(spread(gap, predicted.objects), float(predicted.objects.sum()))
 
 
 def cells(
@@ -197,6 +189,11 @@ def cells(
         number = int((table.objects * inside).sum())
         if not number:
             continue
-        name = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in zip(conditions, bounds, strict=True))
+        name = ", ".join(_cell(name, low, high) for name, (low, high) in zip(conditions, bounds, strict=True))
         rows.append((name, number, average_precision(table.part(inside.nonzero().flatten()), threshold)))
     return rows
+
+
+def _cell(name: str, low: float, high: float) -> str:
+    low, high = round(low, 5), round(high, 5)
+    return f"{name} {low:g}" if low == high else f"{name} {low:g} to {high:g}"

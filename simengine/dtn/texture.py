@@ -16,6 +16,19 @@ Mapping = Literal["uv", "triplanar", "planar"]
 PLANES = {"triplanar": ((1, 2), (0, 2), (0, 1)), "planar": ((0, 2),)}  # coordinates across each axis
 
 
+def texture_picture(texture: torch.Tensor, *, enlarge: int = 8) -> torch.Tensor:
+    """A texture as an image file holds it, for other renderers: the first row of the image is the top, v = 1.
+
+    Args:
+        texture: Shape (rows, columns, 3); row 0 is at v = 0, column 0 at u = 0.
+        enlarge: Pixels along the side of a texel.
+
+    Returns:
+        Shape (enlarge rows, enlarge columns, 3).
+    """
+    return texture.flip(0).repeat_interleave(enlarge, 0).repeat_interleave(enlarge, 1)
+
+
 def mip_levels(size: tuple[int, int]) -> list[tuple[int, int]]:
     """Sizes of the mip levels: halved while both sides are even.
 

@@ -132,6 +132,7 @@ def _flatten_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tens
                 flat[key + ".int"] = torch.tensor(value)
             elif isinstance(value, float):
                 flat[key + ".float"] = torch.tensor(value, dtype=torch.float64)
+    flat["optimiser.count"] = torch.tensor(sum(key.startswith("optimiser.state.") for key in flat))
     return flat
 
 
@@ -150,6 +151,9 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, flat: Mapping[str, torc
         elif form == ["list"]:
             length, present = flat[key.removesuffix("list") + "length"].tolist()
             entry[name] = [*value.unbind(), *[None] * (length - present)] if present else [None] * length
+    found, expected = sum(key.startswith("optimiser.state.") for key in flat), int(flat["optimiser.count"])
+    if found != expected:  # an optimiser would silently start from zero moments
+        raise ValueError(f"{found} of the {expected} tensors of the optimiser")
     state["state"] = entries
     for group, values in enumerate(state["param_groups"]):
         values["lr"] = float(flat[f"optimiser.lr.{group}"])

@@ -9,10 +9,9 @@ from simengine.fit.loop import fit
 from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
 from simengine.fit.result import FitResult
-from simengine.io.run_directory import RunDirectory
 from simengine.scene.base import AbstractScene
 from simengine.scene.grammar import Scene
-from simengine.scene.loader import resolved
+from simengine.scene.record import open_run
 
 
 def identify(
@@ -42,7 +41,7 @@ def identify(
 
 
 def _driven(problem: Problem, training: LeastSquaresFit, folder: Path, *, overwrite: bool, progress: bool) -> FitResult:
-    directory = RunDirectory.create(folder, resolved(problem.scene), overwrite=overwrite, resume=True)
+    directory = open_run(folder, problem.scene, overwrite=overwrite, resume=True)
     result = fit(training, directory, progress=progress)
     if result.interrupted:
         return result

@@ -4,11 +4,12 @@ Each iteration is one accepted step, so that a fit can be shown, interrupted and
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from simengine.fit.correlated import block_covariance, lag_correlation
 from simengine.fit.parameters import ParameterSet
 from simengine.fit.training import AbstractTraining
 from simengine.solve.system import load_forward_mode
@@ -20,8 +21,13 @@ Residual = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 Jacobian = Callable[[ParameterSet], tuple[torch.Tensor, torch.Tensor]]
 
 # A parameter counts as identified if the data leave less than this fraction of a coordinate's unit: a factor e of a
-# positive parameter.
+# positive parameter. And if the others do not stand in for it: its standard deviation is at most this many times what
+# it would be were all others known. Beyond, the data tell a combination; an error of the model, however small, is
+# passed on to the parameter so many times as strongly.
 IDENTIFIED_STD = 0.5
+LARGEST_INFLATION = 30.0
+LARGEST_CONDITIONING = 1e8
+LARGEST_LAG_CORRELATION = 0.2  # of residuals that count as noise, from one moment to the next
 
 
 def difference_jacobian(residual: Residual, *, central: bool = True, step: float | None = None) -> Jacobian:
@@ -64,6 +70,10 @@ class _Remembered:
             self._key, self._value = key, self._residual(values)
         return self._value
 
+    def forget(self) -> None:
+        """The next value is computed anew."""
+        self._key = None
+
 
 def forward_jacobian(residual: Residual) -> Jacobian:
     """Residual and Jacobian by forward-mode differentiation, for residuals made of torch functions that have it."""
@@ -90,6 +100,12 @@ class LeastSquaresTraining(AbstractTraining):
         num_iterations: At most so many steps.
         tolerance: Converged when a step moves every coordinate by less.
         sigma: Standard deviation of the noise in the observations; None to estimate it from the residual.
+        series: Where the residuals are, one after another, values at moments in time: the shapes (moments, values) of
+            these series. The uncertainty is then also taken from blocks of time, which errors that last make no
+            smaller; see `simengine.fit.correlated`.
+
+    A trial step to where the residual cannot be had (a law or a scene refuses the values, the simulation fails) counts
+    as a bad one; an error is raised only if every trial of a step ends so.
     """
 
     def __init__(
@@ -101,8 +117,10 @@ class LeastSquaresTraining(AbstractTraining):
         num_iterations: int = 30,
         tolerance: float = 1e-7,
         sigma: float | None = None,
+        series: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.parameters = parameters
+        self.series = series
         self.residual = residual if jacobian else _Remembered(residual)
         self.jacobian = jacobian or difference_jacobian(self.residual, central=False)
         self._final_jacobian = jacobian or difference_jacobian(residual)
@@ -120,37 +138,60 @@ class LeastSquaresTraining(AbstractTraining):
     def step(self) -> dict[str, float]:
         """One Jacobian, and trials with growing damping until one lowers the sum of squares.
 
-        Where none does, the point is a minimum to rounding: the step counts as zero.
+        Where none does, the point is a minimum to rounding: the step counts as zero. It does too where no parameter has
+        any effect; `uncertainty` then says so.
+
+        Raises:
+            ValueError, RuntimeError: That of the last trial, if the residual could be had at none.
         """
         r, j = self.jacobian(self.parameters)
+        while self.parameters.settle(r, j):
+            r, j = self.jacobian(self.parameters)
         gram, gradient = j.T @ j, j.T @ r
         scale = gram.diagonal().clamp_min(1e-30 * gram.diagonal().max().clamp_min(1e-300))
         start, before = self.parameters.z.detach().clone(), r.square().sum()
-        size = 0.0
-        for _ in range(12):
+        size, refused = 0.0, None
+        for _ in range(12 if bool((scale > 0).all()) else 0):
             move = torch.linalg.solve(gram + torch.diag(self.damping * scale), -gradient)
             if float(move.abs().max()) < self.tolerance:
                 size = float(move.abs().max())
                 break
             trial = start + move.clamp(-2.0, 2.0)
-            with torch.no_grad():
-                after = self.residual(self.parameters(trial)).double().square().sum()
+            try:
+                with torch.no_grad():
+                    after = self.residual(self.parameters(trial)).double().square().sum()
+                refused = None
+            except (ValueError, RuntimeError) as error:
+                after, refused = before + math.inf, error
             if bool(after < before):
                 self.parameters.z.data.copy_(trial)
                 self.damping = (self.damping / 10).clamp_min(1e-12)
                 size = float((trial - start).abs().max())
                 break
             self.damping = self.damping * 10
+        if refused is not None:
+            raise refused
         self.last_step = torch.tensor(size, dtype=torch.float64)
         mean_square = float(before) / len(r)
         return {"loss": mean_square, "step": size, "damping": float(self.damping)}
 
+    def forget(self) -> None:
+        """Compute the residual anew where it depends on more than the parameters, which has changed."""
+        if isinstance(self.residual, _Remembered):
+            self.residual.forget()
+
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Coordinates and damping."""
-        return {"z": self.parameters.z.detach().clone(), "damping": self.damping, "last_step": self.last_step}
+        """Coordinates, their scales, and damping."""
+        return {
+            "z": self.parameters.z.detach().clone(),
+            "scales": self.parameters.scales(),
+            "damping": self.damping,
+            "last_step": self.last_step,
+        }
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
+        self.parameters.set_scales(state["scales"])
         self.parameters.z.data.copy_(state["z"])
         self.damping, self.last_step = state["damping"], state["last_step"]
 
@@ -162,36 +203,62 @@ class LeastSquaresTraining(AbstractTraining):
         """Standard deviations, correlations and identifiability at the current point.
 
         The covariance is sigma^2 (J^T J)^-1 in the unconstrained coordinates, taken to the parameters by their slopes;
-        sigma^2 is given or |r|^2/(m - p). `conditioning` is that of J with columns of unit length: what the data leave
-        undetermined even if each parameter alone is well determined.
+        sigma^2 is given or |r|^2/(m - p). With `series` a variance is the larger one of this and of that from blocks of
+        time. `conditioning` is that of J with columns of unit length: what the data leave undetermined even if each
+        parameter alone is well determined. A parameter on which no residual depends is left out of all this: its
+        standard deviation and its correlations are None, and the conditioning too, since a number would be infinite;
+        `remarks` says why.
         """
         r, j = self._final_jacobian(self.parameters)
         m, p = j.shape
         variance = self.sigma**2 if self.sigma is not None else float(r.square().sum()) / max(m - p, 1)
-        lengths = j.norm(dim=0)
-        names = self.parameters.names
-        if not bool((lengths > 0).all()):
-            blind = [name for name, length in zip(names, lengths, strict=True) if float(length) == 0]
-            return {
-                "sigma": math.sqrt(variance),
-                "conditioning": math.inf,
-                "identified": {n: n not in blind for n in names},
-            }
-        unit = j / lengths
+        lengths, names = j.norm(dim=0), self.parameters.names
+        seen = (lengths > 0).nonzero()[:, 0]
+        blind = [name for name, length in zip(names, lengths, strict=True) if float(length) == 0]
+        unit = j[:, seen] / lengths[seen]
+        remarks = [f"the observations do not depend on {name}" for name in blind]
+        report: dict[str, Any] = {"sigma": math.sqrt(variance)}
+        inverse = torch.linalg.pinv(unit.T @ unit, hermitian=True)
+        covariance = variance * inverse
+        if self.series is not None:
+            left = r - unit @ (inverse @ (unit.T @ r))  # but for what a further step would still take away
+            lag = lag_correlation(left, self.series)
+            blocks = block_covariance(unit, left, self.series)
+            growth = (blocks.diagonal() / covariance.diagonal().clamp_min(1e-300)).clamp_min(1).sqrt()
+            covariance = covariance * torch.outer(growth, growth)
+            report |= {"residual_correlation": lag, "residual_is_noise": lag < LARGEST_LAG_CORRELATION}
+            if lag >= LARGEST_LAG_CORRELATION:
+                remarks.append(
+                    f"what the fit leaves is correlated in time ({lag:.2f} from one observed moment to the next): an "
+                    "error of the model or of rounding, not noise; the standard deviations allow for its spread over "
+                    "time, not for a part of it that a parameter imitates"
+                )
+        std = covariance.diagonal().clamp_min(0).sqrt()
+        correlation = covariance / torch.outer(std, std).clamp_min(1e-300)
+        inflation = inverse.diagonal().clamp_min(0).sqrt()  # of unit columns: 1 were all others known
         singular = torch.linalg.svdvals(unit)
-        covariance = variance * torch.linalg.pinv(unit.T @ unit, hermitian=True) / torch.outer(lengths, lengths)
-        z_std = covariance.diagonal().clamp_min(0).sqrt()
+        conditioning = float(singular.max() / singular.min().clamp_min(1e-300)) if len(seen) else math.inf
         slopes = self.parameters.slopes()
-        conditioning = float(singular.max() / singular.min().clamp_min(1e-300))
-        correlation = covariance / torch.outer(z_std, z_std).clamp_min(1e-300)
-        return {
-            "sigma": math.sqrt(variance),
-            "std": {name: float(s * g.abs()) for name, s, g in zip(names, z_std, slopes, strict=True)},
-            "correlation": correlation.tolist(),
-            "conditioning": conditioning,
-            "identified": {
-                name: bool(s < IDENTIFIED_STD) and conditioning < 1e8 for name, s in zip(names, z_std, strict=True)
-            },
+        full: list[list[float | None]] = [[None] * p for _ in range(p)]
+        for a, row in zip(seen.tolist(), correlation.tolist(), strict=True):
+            for b, value in zip(seen.tolist(), row, strict=True):
+                full[a][b] = value
+        stds: dict[str, float | None] = dict.fromkeys(names)
+        identified = dict.fromkeys(names, False)
+        for k, z_std, swollen in zip(seen.tolist(), (std / lengths[seen]).tolist(), inflation.tolist(), strict=True):
+            stds[names[k]] = z_std * float(slopes[k].abs())
+            together = swollen > LARGEST_INFLATION or conditioning > LARGEST_CONDITIONING
+            identified[names[k]] = z_std < IDENTIFIED_STD and not together
+            if together:
+                remarks.append(
+                    f"{names[k]} is known only in combination with others: {swollen:.3g} times less sharply than alone"
+                )
+        return report | {
+            "std": stds,
+            "correlation": full,
+            "conditioning": None if blind else conditioning,
+            "identified": identified,
+            "remarks": remarks,
         }
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:

@@ -3,8 +3,10 @@
 import contextlib
 import math
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -14,6 +16,7 @@ from simengine.fit.result import FitResult
 from simengine.fit.training import AbstractTraining
 from simengine.io import checkpoint
 from simengine.io.run_directory import RunDirectory
+from simengine.shown import cut
 
 _RNG = "rng_state"
 
@@ -32,7 +35,8 @@ def fit(
     """Drive a training to its end, from its checkpoint in `out` if there is one.
 
     The random state is saved with the training's own, so on a CPU a resumed run ends bitwise where an uninterrupted one
-    does. Ctrl-C ends the current iteration, saves and returns; a second one stops at once and loses that iteration.
+    does. Ctrl-C, SIGTERM (schedulers, containers) and SIGHUP (a closed terminal) end the current iteration, save and
+    return; a second one stops at once and loses that iteration.
 
     Args:
         training: What to drive.
@@ -48,11 +52,12 @@ def fit(
     iteration, history = 0, []
     if checkpoint.exists(folder):
         tensors, meta = checkpoint.load(folder)
-        torch.set_rng_state(tensors.pop(_RNG))
-        training.load_state_dict(tensors)
-        iteration = int(meta["iteration"])
+        iteration = _restore(training, tensors, meta, folder)
         # An iteration logged after the last checkpoint of a killed run is logged again when it is done again.
-        logged = {entry["iteration"]: entry["figures"] for entry in out.events("iteration")}
+        entries = out.events("iteration")
+        logged = {
+            e["iteration"]: e["figures"] for e in entries if isinstance(e.get("iteration"), int) and "figures" in e
+        }
         history = [figures for number, figures in sorted(logged.items()) if number <= iteration]
         out.log("resume", iteration=iteration)
 
@@ -79,7 +84,12 @@ def fit(
                 last_save = time.monotonic()
         save()
     done = training.converged or iteration >= training.num_iterations
-    summary = training.finish(out) if done else {}
+    try:
+        summary = training.finish(out) if done else {}
+    except Exception:  # whatever a report dies of, what was found is kept
+        found = {"parameters": training.estimates(), "iterations": iteration, "loss": history[-1]["loss"]}
+        out.write("summary.json", {**found, "converged": training.converged, "complete": False})
+        raise
     out.log("end" if done else "interrupted", iteration=iteration, summary=summary)
     return FitResult(
         parameters=training.estimates(),
@@ -92,13 +102,33 @@ def fit(
     )
 
 
+def _restore(training: AbstractTraining, tensors: dict[str, torch.Tensor], meta: dict[str, Any], folder: Path) -> int:
+    """Put a checkpoint into a training and the generator; returns its iteration."""
+    iteration = meta.get("iteration")
+    if not isinstance(iteration, int) or iteration < 0 or _RNG not in tensors:
+        raise ValueError(f"{folder}: not the checkpoint of a fit; start anew with --overwrite")
+    state = tensors.pop(_RNG)
+    try:
+        training.load_state_dict(tensors)
+        torch.set_rng_state(state)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = cut(f"{type(error).__name__}: {error}")
+        raise ValueError(
+            f"{folder}: the checkpoint does not fit this training ({reason}); start anew with --overwrite"
+        ) from error
+    return iteration
+
+
 class _Interrupt:
     pending = False
 
 
 @contextlib.contextmanager
 def _deferred_interrupt() -> Iterator[_Interrupt]:
-    """Turn the first Ctrl-C into a flag; the second one raises KeyboardInterrupt as usual."""
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a flag; the second one raises KeyboardInterrupt.
+
+    A signal that the process was told to ignore, as SIGHUP under `nohup`, stays ignored.
+    """
     state = _Interrupt()
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -106,15 +136,17 @@ def _deferred_interrupt() -> Iterator[_Interrupt]:
             raise KeyboardInterrupt
         state.pending = True
 
-    try:
-        previous = signal.signal(signal.SIGINT, handler)
-    except ValueError:  # not the main thread, so no Ctrl-C arrives here
-        yield state
-        return
+    previous: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no signal arrives in another
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, handler)
     try:
         yield state
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 @contextlib.contextmanager

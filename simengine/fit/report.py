@@ -14,6 +14,7 @@ import torch
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands, posterior
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
+from simengine.scene.asks import Ask
 from simengine.scene.base import Refused
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table, write_report
@@ -51,6 +52,12 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     }
     for name, prediction in predictions.items():
         sections[f"Observation {name}"] = _observation(problem, prediction, widths.get(name))
+    shown: list[Block] = []
+    for run, world in problem.worlds.items():
+        blocks = world.show(problem.run_at(z, run, _asks(problem, run, z)), out)
+        shown += [*([run] if run and blocks else []), *blocks]
+    if shown:
+        sections["The world"] = shown
     history = out.events("iteration")
     sections["Convergence"] = _convergence(history)
     sections["Provenance"] = _provenance(provenance, problem)
@@ -76,8 +83,13 @@ def misfit_report(problem: Problem, out: "RunDirectory") -> dict[str, Any]:
     return summary
 
 
+def _asks(problem: Problem, run: str, z: torch.Tensor) -> list[Ask]:
+    instruments = problem.instruments_at(z)
+    return [a for n, own in instruments.items() if own.run == run for a in own.asks(problem.measured[n])]
+
+
 def _write_page(out: "RunDirectory", title: str, sections: Mapping[str, Sequence[Block]]) -> None:
-    write_report(out.path / "report.html", title, sections)
+    write_report(out.claim("report.html"), title, sections)
 
 
 def estimate_summary(e: Estimate) -> dict[str, Any]:
@@ -178,7 +190,7 @@ def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], o
             lines.append(
                 ",".join(cell if isinstance(cell, str) else "" if cell != cell else f"{cell:.9g}" for cell in row)
             )
-        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        out.claim(f"predictions/{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _widths(

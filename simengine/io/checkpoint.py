@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+from simengine.io.arrays import read_json
+from simengine.shown import cut
+
 _MANIFEST = "checkpoint.json"
 
 
@@ -36,7 +39,7 @@ def save(folder: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, A
     data = serialise({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     name = f"checkpoint-{tag:06d}.safetensors"
     _write_through(folder / name, data)
-    manifest = {"file": name, "sha256": hashlib.sha256(data).hexdigest(), "meta": dict(meta)}
+    manifest = {"file": name, "sha256": _digest(data, meta), "meta": dict(meta)}
     _write_through(folder / _MANIFEST, json.dumps(manifest, indent=2).encode())
     for old in folder.glob("checkpoint-*.safetensors"):
         if old.name != name:
@@ -49,16 +52,27 @@ def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     Raises:
         ValueError: There is none, or it is damaged.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load as deserialise
 
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        data = (folder / Path(manifest["file"]).name).read_bytes()
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{folder}: no readable checkpoint ({error}); start anew with --overwrite") from error
-    if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-        raise ValueError(f"{folder / manifest['file']}: damaged (its SHA-256 differs); start anew with --overwrite")
-    return deserialise(data), manifest["meta"]
+        manifest = read_json(folder / _MANIFEST)
+        name, digest, meta = manifest.get("file"), manifest.get("sha256"), manifest.get("meta")
+        if not (isinstance(name, str) and isinstance(digest, str) and isinstance(meta, dict)):
+            raise ValueError("the manifest lacks file, sha256 or meta")
+        data = (folder / Path(name).name).read_bytes()
+        if _digest(data, meta) != digest:
+            raise ValueError(f"{Path(name).name} or the manifest is damaged: the SHA-256 differs")
+        return deserialise(data), meta
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(
+            f"{folder}: no readable checkpoint ({cut(str(error))}); start anew with --overwrite"
+        ) from error
+
+
+def _digest(data: bytes, meta: Mapping[str, Any]) -> str:
+    """Of the tensors and of what is told beside them: a changed iteration is damage too."""
+    return hashlib.sha256(data + json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _write_through(path: Path, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 import textwrap
 import zipfile
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simengine.io.child import run_python
+
 SUFFIXES = (".obj", ".ply", ".stl", ".glb", ".gltf", ".off")
 MAX_BYTES = 64 << 20
 MAX_RATIO = 20  # of an archive's content to its size
@@ -22,12 +23,21 @@ MEMORY = 4 << 30
 
 # Runs in the child; the body reads `source` with trimesh into `arrays`, and puts further answers into `answer`
 _CHILD = """
-import json, resource, sys
+import json, sys
 source, target, memory, most = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+except ImportError:  # Windows, where only the limits on time and size hold
+    pass
 try:
     import numpy as np, trimesh
     arrays, answer = {{}}, {{}}
+    if source.lower().endswith(".obj"):
+        for number, line in enumerate(open(source, encoding="utf-8", errors="replace"), 1):
+            words = line.split()
+            if words[:1] == ["f"] and any(word.split("/")[0] in ("0", "-0") for word in words[1:]):
+                raise ValueError(f"line {{number}}: a face names vertex 0, but OBJ counts from 1")
 {body}
     np.savez(target, **arrays)
     print(json.dumps({{"ok": True, **answer}}))
@@ -36,7 +46,8 @@ except BaseException as error:
 """
 
 _TRIANGLES = """
-mesh = trimesh.load(source, force="mesh", process=True, skip_materials=True)
+# unprocessed first: processing drops vertices that are not finite, and the faces on them, without a word
+mesh = trimesh.load(source, force="mesh", process=False, skip_materials=True)
 if not len(getattr(mesh, "faces", ())):
     raise ValueError("it holds no triangles")
 if len(mesh.faces) > most:
@@ -44,6 +55,8 @@ if len(mesh.faces) > most:
 vertices = np.asarray(mesh.vertices, dtype=np.float64)
 if not np.isfinite(vertices).all():
     raise ValueError("a vertex is not finite")
+mesh.process()
+vertices = np.asarray(mesh.vertices, dtype=np.float64)
 arrays.update(vertices=vertices, faces=np.asarray(mesh.faces, dtype=np.int64))
 """
 
@@ -90,7 +103,7 @@ def read_limited(
             raise ValueError(
                 f"{path}: an archive that grows {content / size:.0f} times; at most {MAX_RATIO} is allowed"
             )
-    return _read_in_child(path, path.stat().st_mtime_ns, body, most)
+    return _read_in_child(path.resolve(), path.stat().st_mtime_ns, body, most)
 
 
 @lru_cache(maxsize=8)
@@ -99,9 +112,8 @@ def _read_in_child(path: Path, changed: int, body: str, most: int) -> tuple[dict
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "mesh.npz"
         code = _CHILD.format(body=textwrap.indent(body, "    "))
-        command = [sys.executable, "-c", code, str(path), str(target), str(MEMORY), str(most)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+            done = run_python(code, str(path), str(target), str(MEMORY), str(most), seconds=SECONDS)
         except subprocess.TimeoutExpired:
             raise ValueError(f"{path}: reading took longer than {SECONDS} s; simplify the mesh") from None
         lines = done.stdout.strip().splitlines()

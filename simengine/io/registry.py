@@ -7,6 +7,11 @@ from typing import Any
 
 Writer = Callable[..., None]
 
+
+class MissingWriterError(RuntimeError):
+    """A codec or a library that a format needs is not installed; the message says what installs it."""
+
+
 # suffix -> "module:function"; imported on first use, since the libraries behind them are heavy
 _writers: dict[str, str | Writer] = {
     ".png": "simengine.io.image:write_png",

@@ -56,8 +56,10 @@ def read_table(path: str | Path) -> RawTable:
         ValueError: The file is missing, too large, or no table; the message names the line.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"{path}: no such file")
+    if not path.is_file():
+        raise ValueError(f"{path}: not a regular file")
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path}: {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
     suffix = path.suffix.lower()

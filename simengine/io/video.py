@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simengine.io.image import to_srgb8
+from simengine.io.registry import MissingWriterError
 
 CODEC = "libx264"
 
@@ -29,7 +30,7 @@ def write_mp4(path: Path, frames: Any, *, fps: float = 30) -> None:
 
     Raises:
         ValueError: The frames do not fit.
-        RuntimeError: The library or its codec is missing here.
+        MissingWriterError: The library or its codec is missing here.
     """
     if not fps > 0:
         raise ValueError(f"fps: expected a number above 0, got {fps}")
@@ -42,11 +43,11 @@ def write_mp4(path: Path, frames: Any, *, fps: float = 30) -> None:
 
         iio.imwrite(path, pixels[:, :height, :width], plugin="pyav", codec=CODEC, fps=fps, out_pixel_format="yuv420p")
     except ImportError as error:
-        raise RuntimeError(f"mp4 needs PyAV ({error}): pip install 'imageio[pyav]', or write a .gif") from error
+        raise MissingWriterError(f"mp4 needs PyAV ({error}): pip install 'imageio[pyav]', or write a .gif") from error
     except ValueError as error:  # also PyAV's UnknownCodecError
         if CODEC not in str(error):
             raise
-        raise RuntimeError(
+        raise MissingWriterError(
             f"the FFmpeg of PyAV here has no {CODEC}: pip install --upgrade av, or write a .gif"
         ) from error
 

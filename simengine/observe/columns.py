@@ -115,7 +115,7 @@ def numbers_of(raw: RawTable, header: str, *, key: str) -> torch.Tensor:
                 float(cell)
             except ValueError:
                 raise ValueError(
-                    f"{key}: {raw.file.name}: column {header!r}, row {row}: {cell!r} is no number"
+                    f"{key}: {raw.file.name}: column {header!r}, row {row}: {str(cell)!r} is no number"
                 ) from None
     values = np.asarray(cells, dtype=np.float64)
     if np.isinf(values).any():

@@ -3,15 +3,18 @@
 A bridge is a `torch.autograd.Function` whose forward and backward launch kernels. Kernel arrays exist nowhere else.
 """
 
+import contextlib
 import os
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 import warp as wp
+
+from simengine.ops.kernel_cache import is_writable, temporary_cache
 
 Backend = Literal["warp", "taichi", "reference"]
 
@@ -22,12 +25,17 @@ def _init() -> None:
     The remark is written by native code straight to standard error, where a command's one line of message goes.
     """
     wp.config.log_level = wp.LOG_ERROR
-    sys.stderr.flush()
-    stderr = os.dup(2)
+    try:
+        stderr = os.dup(2)
+    except OSError:  # standard error is closed: there is nothing to keep clean
+        _start()
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
     with tempfile.TemporaryFile() as capture:
         os.dup2(capture.fileno(), 2)
         try:
-            wp.init()
+            _start()
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
@@ -37,7 +45,69 @@ def _init() -> None:
                 print(line, file=sys.stderr)
 
 
+def _start() -> None:
+    """`wp.init`, with the cache of compiled kernels elsewhere where its folder cannot be written."""
+    try:
+        wp.init()
+    except OSError:  # a read-only home, as containers and clusters have
+        wp.config.kernel_cache_dir = str(temporary_cache("warp"))
+        wp.init()
+    if not is_writable(wp.config.kernel_cache_dir):
+        wp.config.kernel_cache_dir = str(temporary_cache("warp"))
+
+
 _init()  # before the first from_torch: a CPU tensor raises AttributeError otherwise
+
+
+class _Gate:
+    """Launches side by side, captures alone.
+
+    Warp has one capture for the whole process: a second one at the same time fails, and a launch from another thread
+    would be recorded into the first one's graph.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._launching = self._waiting = 0
+        self._owner: int | None = None  # the thread that captures
+
+    def __enter__(self) -> None:
+        """Before a launch."""
+        if self._owner == threading.get_ident():
+            return
+        with self._lock:
+            while self._owner is not None:
+                self._changed.wait()
+            self._launching += 1
+
+    def __exit__(self, *error: object) -> None:
+        """After a launch."""
+        if self._owner == threading.get_ident():
+            return
+        with self._lock:
+            self._launching -= 1
+            if self._waiting:
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Around a capture, whose launches come from this thread."""
+        with self._lock:
+            self._waiting += 1
+            while self._owner is not None or self._launching:
+                self._changed.wait()
+            self._waiting -= 1
+            self._owner = threading.get_ident()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._owner = None
+                self._changed.notify_all()
+
+
+gate = _Gate()
 
 
 def backend(*available: Backend, on: torch.Tensor | None = None) -> Backend:
@@ -94,7 +164,8 @@ def launch(
     """Launch a kernel on the device of `on`; on CUDA on torch's current stream, so no synchronisation is needed."""
     device = wp.device_from_torch(on.device)
     stream = wp.stream_from_torch(torch.cuda.current_stream(on.device)) if on.is_cuda else None
-    wp.launch(kernel, dim=dim, inputs=list(inputs), outputs=list(outputs), device=device, stream=stream)
+    with gate:
+        wp.launch(kernel, dim=dim, inputs=list(inputs), outputs=list(outputs), device=device, stream=stream)
 
 
 _commands: dict[tuple[Any, ...], wp.Launch] = {}
@@ -125,8 +196,11 @@ def call(kernel: Any, dim: int, *arguments: torch.Tensor | float) -> None:
             shape = a.shape[: types[k].ndim]
             inputs[k] = wp.array(ptr=a.data_ptr(), dtype=types[k].dtype, shape=shape, device=device, copy=False)
         while len(_commands) >= 256:
-            _commands.pop(next(iter(_commands)))
-        command = _commands[key] = wp.launch(kernel, dim=dim, inputs=inputs, device=device, record_cmd=True)
+            _commands.pop(next(iter(_commands)), None)  # another thread may have been faster
+        with gate:
+            command = _commands[key] = wp.launch(kernel, dim=dim, inputs=inputs, device=device, record_cmd=True)
     for k, a in tensors:
         command.params[k + 1].data = a.data_ptr()
-    command.launch(wp.stream_from_torch(torch.cuda.current_stream(on)) if on.type == "cuda" else None)
+    stream = wp.stream_from_torch(torch.cuda.current_stream(on)) if on.type == "cuda" else None
+    with gate:
+        command.launch(stream)

@@ -8,6 +8,7 @@ class that declares it: `Annotated[float, Range(...), Unit(...)]`, and the `Attr
 import dataclasses
 import fnmatch
 import inspect
+import math
 import re
 import types
 import typing
@@ -16,7 +17,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from simengine.scene.base import SceneError
-from simengine.scene.strict import Range, Unit, hints, nearest, scene_fields, shown
+from simengine.scene.strict import Range, Unit, hints, nearest, scene_fields
+from simengine.shown import shown
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +48,14 @@ class Number:
     unit: str = ""
     sentence: str = ""
     default: float | None = None
+
+
+def bounds(tree: Any, key: str) -> tuple[float, float]:
+    """Between what the number at a key of `numbers(tree)` must lie; infinite where nothing is said or there."""
+    number = numbers(tree).get(key)
+    if number is None:
+        return -math.inf, math.inf
+    return max(number.range.gt, number.range.ge), min(number.range.lt, number.range.le)
 
 
 def parts_of(key: str) -> list[str]:

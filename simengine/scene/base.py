@@ -56,6 +56,7 @@ class AbstractScene(abc.ABC):
         kind: The value of the key `kind` in a scene file.
         devices: Kinds of torch device that scenes of this kind run on, the fallback first.
         answers: The asks that its runs answer.
+        fit_devices: Those that a fit of such a scene runs on.
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
         functions: Of the Python script that the scene comes from, by name; set by the loader.
@@ -64,6 +65,7 @@ class AbstractScene(abc.ABC):
     kind: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     answers: ClassVar[frozenset[type[Ask]]] = frozenset()
+    fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     seed: int = 0
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
     functions: Mapping[str, Callable[..., Any]] = dataclasses.field(
@@ -116,6 +118,10 @@ class AbstractScene(abc.ABC):
     def has_center(self, body: str | None) -> bool:
         """Whether marks on a body that nobody placed follow its centre (a ball), asked as a point of NaN."""
         return False
+
+    def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
+        """Pictures of a run for the report, written to `out`: blocks of `simengine.view.report`."""
+        return []
 
     def refined(self, factor: float) -> "AbstractScene":
         """The same world at `factor` times the resolution: twin data, and the bar that discretisation adds.

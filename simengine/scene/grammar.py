@@ -15,7 +15,8 @@ from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument
 from simengine.scene.kinds import named_class
 from simengine.scene.sought import Inference, Unknown
-from simengine.scene.strict import Locate, from_plain, nearest, shown
+from simengine.scene.strict import Locate, from_plain, nearest
+from simengine.shown import shown
 
 _TABLES = ("observations", "instruments", "cameras", "lights", "runs", "unknowns", "inference", "reference")
 BASE = ""  # name of the run that is the world as it stands

@@ -9,7 +9,8 @@ from importlib import metadata
 from typing import Any
 
 from simengine.scene.base import SceneError
-from simengine.scene.strict import nearest, shown
+from simengine.scene.strict import nearest
+from simengine.shown import shown
 
 KINDS = {
     "mpm": "simengine.worlds.motion.world:MPMScene",

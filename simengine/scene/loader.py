@@ -5,6 +5,7 @@ import inspect
 import re
 import runpy
 import tomllib
+import traceback
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.grammar import Scene, build_scene, make_world
 from simengine.scene.strict import Locate, nearest, to_plain
+from simengine.shown import cut, shown
+from simengine.text import read_text
 
 MAX_BYTES = 4 << 20
 
@@ -95,13 +98,16 @@ def _find(source: str | Path) -> Path:
 
 def _read_toml(path: Path) -> tuple[dict[str, Any], Locate]:
     try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = re.sub(r"\s+", " ", str(error)) or "nested too deeply"
-        raise SceneError(f"{path}: not valid TOML: {reason}") from error
+        text = read_text(path)
     except OSError as error:
         raise SceneError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SceneError(str(error)) from error
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError alone: an integer of more digits than Python reads
+        reason = re.sub(r"\s+", " ", cut(str(error))) if isinstance(error, ValueError) else "nested too deeply"
+        raise SceneError(f"{path}: not valid TOML: {reason}") from error
     lines = key_lines(text)
 
     def locate(key: str) -> str:
@@ -114,13 +120,27 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], Locate]:
 
 def _from_script(path: Path) -> tuple[dict[str, Any], dict[str, Callable[..., Any]]]:
     """A script's scene as plain data, and its functions."""
-    names = runpy.run_path(str(path))
-    found = names.get("scene")
-    scene = found() if callable(found) else found
+    try:
+        names = runpy.run_path(str(path))
+        found = names.get("scene")
+        scene = found() if callable(found) else found
+    except (KeyboardInterrupt, SceneError):
+        raise
+    except BaseException as error:  # SystemExit too: a script's mistake is told as one of a scene file is
+        raise SceneError(f"{_place(path, error)}: {type(error).__name__}: {cut(str(error))}") from error
     if not isinstance(scene, AbstractScene | Scene):
         raise SceneError(f"{path}: expected a Scene named `scene`, or a function `scene()` that returns one")
     functions: dict[str, Callable[..., Any]] = {name: f for name, f in names.items() if inspect.isfunction(f)}
     return resolved(scene), functions
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """`file:line` of the last line of the script that an error went through."""
+    line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == str(path):
+            line = frame.lineno
+    return f"{path}:{line}" if line else str(path)
 
 
 def _apply(data: dict[str, Any], override: str) -> str:
@@ -142,7 +162,7 @@ def _apply(data: dict[str, Any], override: str) -> str:
     elif isinstance(target, dict):
         target[last] = value
     else:
-        raise SceneError(f"--set {override}: {'.'.join(parents)} is {target!r}, which has no keys")
+        raise SceneError(f"--set {override}: {'.'.join(parents)} is {shown(target)}, which has no keys")
     return ".".join([*parents, last])
 
 
@@ -151,7 +171,7 @@ def _key_parts(key: str, override: str) -> list[str]:
     try:
         table: Any = tomllib.loads(f"{key} = 0")
     except tomllib.TOMLDecodeError:
-        raise SceneError(f"--set {override}: {key!r} is no key; quote parts that hold dots or spaces") from None
+        raise SceneError(f"--set {override}: {shown(key)} is no key; quote parts that hold dots or spaces") from None
     parts = []
     while isinstance(table, dict):
         ((part, table),) = table.items()
@@ -169,7 +189,7 @@ def _child(target: Any, part: str, override: str, *, create: bool = False) -> An
         return target[int(part)]
     if isinstance(target, dict):
         return target.setdefault(part, {}) if create else target.get(part)
-    raise SceneError(f"--set {override}: {part!r} is looked up in {target!r}, which has no keys")
+    raise SceneError(f"--set {override}: {part!r} is looked up in {shown(target)}, which has no keys")
 
 
 def key_lines(text: str) -> dict[str, int]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from simengine.scene.base import SceneError
+from simengine.shown import MOST, cut, shown
 
 T = TypeVar("T")
 Locate = Callable[[str], str]  # dotted key -> "file:line"
@@ -47,6 +48,7 @@ class Unit:
     name: str
 
 
+NAMED = 20  # words of a list in a message
 Positive = Annotated[float, Range(gt=0)]
 NonNegative = Annotated[float, Range(ge=0)]
 Count = Annotated[int, Range(ge=1)]
@@ -59,12 +61,6 @@ def hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
 
-def shown(value: Any, length: int = 120) -> str:
-    """A value as a message prints it, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= length else f"{text[: length - 20]}... ({len(text)} characters)"
-
-
 def scene_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
     """The fields of a dataclass that a scene file may set, by name."""
     return {field.name: field for field in dataclasses.fields(cls) if not field.metadata.get("internal")}
@@ -73,8 +69,9 @@ def scene_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
 def nearest(word: str, words: typing.Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `words`, else the list of them."""
     words = sorted(words)
-    close = difflib.get_close_matches(word, words, 1, 0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(words)}"
+    close = difflib.get_close_matches(word[:MOST], words, 1, 0.5)
+    some = ", ".join(words[:NAMED]) + (f" and {len(words) - NAMED} more" if len(words) > NAMED else "")
+    return f"did you mean {close[0]!r}?" if close else f"known: {some}"
 
 
 def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key: str = "") -> T:
@@ -103,7 +100,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
         fields = scene_fields(kind)
         for name in value:
             if name not in fields:
-                raise fail(join(name, where), f"unknown key; {nearest(name, fields)}")
+                raise fail(join(cut(str(name), MOST), where), f"unknown key; {nearest(str(name), fields)}")
         arguments: dict[str, Any] = {}
         for name, field in fields.items():
             if name in value:
@@ -125,7 +122,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
                 values = result if isinstance(result, tuple) else (result,)
                 for entry in values:
                     if entry is not None and isinstance(bound, Range) and (message := bound.check(entry)):
-                        raise fail(where, f"{message}, got {entry!r}")
+                        raise fail(where, f"{message}, got {shown(entry)}")
             return result
         if origin in (typing.Union, types.UnionType):
             return union(args, value, where)
@@ -133,7 +130,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
             if value not in args:
                 known = [str(a) for a in args]
                 raise fail(
-                    where, f"expected one of {', '.join(known)}, got {shown(value)}; {nearest(str(value), known)}"
+                    where, f"expected one of {', '.join(known)}, got {shown(value)}; {nearest(shown(value), known)}"
                 )
             return value
         if origin is tuple:
@@ -169,8 +166,8 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
         if tables and isinstance(value, Mapping):
             name = value.get("type")
             if not isinstance(name, str) or name not in tables:
-                told = f"type {name!r} is unknown" if "type" in value else "key 'type' is missing"
-                raise fail(where, f"{told}; {nearest(str(name), tables)}")
+                told = f"type {shown(name)} is unknown" if "type" in value else "key 'type' is missing"
+                raise fail(where, f"{told}; {nearest(shown(name), tables)}")
             return table(tables[name], value, where)
         if len(untagged) == 1 and isinstance(value, Mapping):
             return table(untagged[0], value, where)
@@ -211,13 +208,18 @@ def resolve_path(text: str | Path, directory: Path) -> Path:
     return (directory / Path(text).expanduser()).resolve()
 
 
-def to_plain(value: Any) -> Any:
-    """Nested dicts and lists of a scene, without fields that are None; `from_plain` reads them back."""
+def to_plain(value: Any, *, path: Callable[[Path], str] = str) -> Any:
+    """Nested dicts and lists of a scene, without fields that are None; `from_plain` reads them back.
+
+    Args:
+        value: The scene or a part of it.
+        path: What is written for a path.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = ((name, getattr(value, name)) for name in scene_fields(type(value)))
-        return {name: to_plain(item) for name, item in items if item is not None}
+        return {name: to_plain(item, path=path) for name, item in items if item is not None}
     if isinstance(value, Mapping):
-        return {key: to_plain(item) for key, item in value.items()}
+        return {key: to_plain(item, path=path) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [to_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+        return [to_plain(item, path=path) for item in value]
+    return path(value) if isinstance(value, Path) else value

@@ -81,10 +81,18 @@ class ImplicitAdjoint(AbstractAdjoint):
             if not bool(v.isfinite().all()):
                 bad = (~v.isfinite().all(dim=1)).nonzero().flatten().tolist()
                 raise RuntimeError(
-                    f"implicit gradient of problems {bad[:8]}: the Hessian is singular or not positive definite there, "
-                    "so the solution is no strict minimum; add rows or a regularising one, or tighten the tolerance"
+                    f"implicit gradient of problems {bad[:8]}: the Hessian is singular, not positive definite or not "
+                    "finite there, so the solution is no strict minimum; add rows or a regularising one, or tighten "
+                    "the tolerance"
                 )
             found = system.pull_back(y, v, tensors, differentiable=differentiable)
+        for k, value in enumerate(found):
+            if value is not None and not bool(value.isfinite().all()):
+                raise RuntimeError(
+                    f"implicit gradient by tensor {k} of args, shape {tuple(value.shape)}: "
+                    f"{int((~value.isfinite()).sum())} entries are not finite, as where torch.where hides a branch "
+                    "whose own derivative is infinite; give that branch an argument inside its domain"
+                )
         if self.gauss_newton:
             self._warn(system, y, v, grad_y, tensors)
         return found

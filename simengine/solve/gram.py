@@ -42,24 +42,47 @@ def damping_diagonal(diagonal: torch.Tensor) -> torch.Tensor:
 
 
 class DenseGram(AbstractGram):
-    """G as a dense matrix `"gram"` (b, n, n), factorised by Cholesky."""
+    """G as a dense matrix `"gram"` (b, n, n), factorised by Cholesky; or by `"root"` R (b, k, n) with G = R^T R."""
 
     def solve(self, lin: Linearisation, damping: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Cholesky of the system scaled to a unit diagonal."""
+        """Cholesky of the system scaled to a unit diagonal; with a root, QR of it above the root of the damping."""
         scale = damping_diagonal(lin["diagonal"]).rsqrt()
+        if "root" in lin:
+            return scale * self._by_root(lin["root"] * scale[:, None, :], damping, scale * b)
         matrix = scale[:, :, None] * lin["gram"] * scale[:, None, :]
         eye = torch.eye(b.shape[1], dtype=b.dtype, device=b.device)
         factor, info = torch.linalg.cholesky_ex(matrix + damping[:, None, None] * eye)
         x = scale * torch.cholesky_solve((scale * b).unsqueeze(-1), factor).squeeze(-1)
         return torch.where((info == 0)[:, None], x, torch.nan)
 
+    @staticmethod
+    def _by_root(root: torch.Tensor, damping: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """(R^T R + damping) x = b by the triangle of [R, sqrt(damping) I], refined once with R itself (Björck 1987)."""
+        eye = torch.eye(b.shape[1], dtype=b.dtype, device=b.device)
+        triangle = torch.linalg.qr(torch.cat([root, damping.sqrt()[:, None, None] * eye], dim=1), mode="r").R
+        small = triangle.diagonal(dim1=1, dim2=2).abs()
+        singular = (small <= torch.finfo(b.dtype).eps * small.amax(dim=1, keepdim=True)).any(dim=1)
+
+        def solved(right: torch.Tensor) -> torch.Tensor:
+            half = torch.linalg.solve_triangular(triangle.mT, right, upper=False)
+            return torch.linalg.solve_triangular(triangle, half, upper=True)
+
+        right = b.unsqueeze(-1)
+        x = solved(right)
+        x = x + solved(right - root.mT @ (root @ x) - damping[:, None, None] * x)
+        return torch.where(singular[:, None], torch.nan, x.squeeze(-1))
+
     def product(self, lin: Linearisation, v: torch.Tensor) -> torch.Tensor:
         """A dense product."""
         return (lin["gram"] @ v.unsqueeze(-1)).squeeze(-1)
 
     def rank_deficient(self, lin: Linearisation) -> torch.Tensor:
-        """Smallest eigenvalue of the scaled G against n times the rounding."""
+        """Smallest eigenvalue of the scaled G, or singular value of the scaled root, against n times the rounding."""
         scale = damping_diagonal(lin["diagonal"]).rsqrt()
+        if "root" in lin:
+            values = torch.linalg.svdvals(lin["root"] * scale[:, None, :])
+            few = values.shape[1] < scale.shape[1]
+            return (values[:, -1] <= scale.shape[1] * torch.finfo(scale.dtype).eps * values[:, 0]) | few
         eigenvalues = torch.linalg.eigvalsh(scale[:, :, None] * lin["gram"] * scale[:, None, :])
         return eigenvalues[:, 0] <= eigenvalues.shape[1] * torch.finfo(scale.dtype).eps * eigenvalues[:, -1]
 

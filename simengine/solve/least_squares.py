@@ -71,8 +71,9 @@ def least_squares(
             first dimension of every tensor runs over the problems.
         jacobian: `jacobian(y, args)`: y (n,) -> J, shape (m, n) or as `structure` lays it out; None for forward-mode
             differentiation.
-        structure: `Dense()` if None; `BlockDiagonal(K)`, `BlockTridiagonal(K)`, `Sparse(rows, columns)` where J is
-            known to be, or `MatrixFree()` where it is not to be formed. A residual that breaks its promise raises.
+        structure: `Dense()` if None, `Dense(qr=True)` for a J of high condition; `BlockDiagonal(K)`,
+            `BlockTridiagonal(K)`, `Sparse(rows, columns)` where J is known to be, or `MatrixFree()` where it is not to
+            be formed. A residual that breaks its promise raises.
         linear: `linear(args)` -> A (p, n), b (p,): further residuals A y - b, whose A^T A is computed once.
         equality: `equality(y, args)`: y (n,) -> c (p,), constraints c = 0.
         inequality: `inequality(y, args)`: y (n,) -> h (q,), constraints h <= 0. The gradient of the solution is that of
@@ -152,7 +153,7 @@ def _solve_constrained(
 def _refuse_with_constraints(
     jacobian: Residual | None, structure: AbstractStructure | MatrixFree | None, adjoint: AbstractAdjoint | None
 ) -> None:
-    if jacobian is not None or not isinstance(structure, Dense | None):
+    if jacobian is not None or structure not in (None, Dense()):
         raise ValueError("equality, inequality: constrained problems take a dense Jacobian by forward mode; leave out")
     if isinstance(adjoint, UnrolledAdjoint) or (isinstance(adjoint, ImplicitAdjoint) and adjoint.gauss_newton):
         raise ValueError(f"adjoint: constrained problems take ImplicitAdjoint() with the exact Hessian, got {adjoint}")

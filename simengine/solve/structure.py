@@ -40,8 +40,14 @@ class AbstractStructure(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Dense(AbstractStructure):
-    """Every residual may depend on every unknown: J (m, n)."""
+    """Every residual may depend on every unknown: J (m, n).
 
+    Attributes:
+        qr: Factorise J itself instead of J^T J: dearer, and right at conditions of 1e10 where J^T J ends at 1e7. Once
+            differentiable, and not for `UnrolledAdjoint`.
+    """
+
+    qr: bool = False
     gram = DenseGram()
 
     def shape(self, m: int, n: int) -> tuple[int, ...]:
@@ -63,11 +69,16 @@ class Dense(AbstractStructure):
     def normal_equations(self, jacobian: torch.Tensor, r: torch.Tensor) -> Linearisation:
         """Dense."""
         gram = jacobian.mT @ jacobian
-        return {
+        lin = {
             "gradient": (jacobian.mT @ r.unsqueeze(-1)).squeeze(-1),
             "diagonal": gram.diagonal(dim1=1, dim2=2).clone(),
             "gram": gram,
         }
+        if self.qr:
+            if torch.is_grad_enabled() and jacobian.requires_grad:
+                raise RuntimeError("Dense(qr=True) has no gradient through its iterations; use ImplicitAdjoint")
+            lin["root"] = torch.linalg.qr(jacobian, mode="r").R
+        return lin
 
 
 def _split(m: int, n: int, num: int) -> tuple[int, int]:

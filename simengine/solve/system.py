@@ -76,9 +76,11 @@ class AbstractSystem(AbstractCondition):
 
     Attributes:
         gram: How the normal matrix is stored and solved.
+        polished: Whether Newton steps with `solve_hessian` may end an iteration whose cost drowns in rounding.
     """
 
     gram: AbstractGram
+    polished: bool = True
 
     @abc.abstractmethod
     def cost(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
@@ -122,9 +124,10 @@ class FunctionSystem(AbstractSystem):
         self.batch = batch
         self.structure = structure or Dense()
         self.gram = self.structure.gram
-        if linear is not None and not isinstance(self.structure, Dense):
-            raise ValueError(f"linear: rows of their own need a dense Jacobian, got {self.structure}")
-        if not isinstance(self.structure, Dense):
+        self._direct = self.structure == Dense()  # the exact Hessian is formed and factorised
+        if linear is not None and not self._direct:
+            raise ValueError(f"linear: rows of their own need a dense Jacobian, without qr, got {self.structure}")
+        if not self._direct:
             self.once_differentiable = (
                 f"least_squares with structure {self.structure} is once differentiable: use Dense()"
             )
@@ -272,7 +275,7 @@ class FunctionSystem(AbstractSystem):
         self, y: torch.Tensor, b: torch.Tensor, tensors: Sequence[torch.Tensor], *, gauss_newton: bool
     ) -> torch.Tensor:
         """Dense LU of the exact Hessian (forward over reverse); conjugate gradients for other structures."""
-        if not isinstance(self.structure, Dense):
+        if not self._direct:
             return self._iterative_solve(y, b, tensors, gauss_newton=gauss_newton)
         if gauss_newton:
             hessian = self.linearise(y, torch.arange(self.batch, device=y.device))["gram"]

@@ -1,12 +1,32 @@
 """Figures as arrays: curves and fields with axes, units and colour bars. Drawn by matplotlib without a display."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Curve = tuple[Any, Any]  # abscissae and ordinates
+F = TypeVar("F", bound=Callable[..., NDArray[np.uint8]])
+
+
+def costs_the_figure_only(draw: F) -> F:
+    """A drawing function that gives an empty picture, with a remark on standard error, where it cannot draw here.
+
+    For want of matplotlib, Pillow or a font: the results that the figure would show are worth more than it.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*args: Any, **kwargs: Any) -> NDArray[np.uint8]:
+        try:
+            return draw(*args, **kwargs)
+        except (ImportError, OSError) as error:
+            print(f"warning: a figure is left empty: {error}", file=sys.stderr)
+            return np.full((16, 16, 3), 255, np.uint8)
+
+    return drawn  # type: ignore[return-value]
 
 
 def _canvas(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
@@ -23,6 +43,7 @@ def _pixels(figure: Any) -> NDArray[np.uint8]:
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
+@costs_the_figure_only
 def curves(
     panels: Mapping[str, Mapping[str, Curve]],
     *,
@@ -55,6 +76,7 @@ def curves(
     return _pixels(figure)
 
 
+@costs_the_figure_only
 def fields(
     panels: Mapping[str, Any],
     *,
@@ -92,8 +114,10 @@ def fields(
 
 def label(image: Any, text: str) -> NDArray[np.uint8]:
     """An 8-bit image (h, w, 3) with a line of text in its upper left corner."""
-    from PIL import Image, ImageDraw
-
+    try:
+        from PIL import Image, ImageDraw
+    except ImportError:
+        return np.asarray(image)
     picture = Image.fromarray(np.asarray(image))
     ImageDraw.Draw(picture).text((6, 4), text, fill=(20, 20, 20), font_size=max(10, picture.height // 16))
     return np.asarray(picture)

@@ -3,12 +3,13 @@
 import functools
 import os
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from simengine.io.child import run_python
 
 _PROBE = (
     "import pyvista; p = pyvista.Plotter(off_screen=True, window_size=(8, 8)); p.add_mesh(pyvista.Sphere()); p.show()"
@@ -20,7 +21,7 @@ def missing_gl() -> str | None:
     """Why pyvista cannot draw here, None where it can. Asked in a process of its own: without a usable GL VTK dies."""
     environment = {**os.environ, "VTK_DEFAULT_OPENGL_WINDOW": "vtkEGLRenderWindow"}
     try:
-        done = subprocess.run([sys.executable, "-c", _PROBE], env=environment, capture_output=True, timeout=120)
+        done = run_python(_PROBE, seconds=120, environment=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{type(error).__name__} while it was tried"
     if done.returncode == 0:

@@ -80,7 +80,13 @@ def _block(block: Block) -> str:
         rows = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
         return f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
     if isinstance(block, Picture):
-        return _figure(f'<img alt="{html.escape(block.caption)}" src="{_png(block.pixels)}">', block.caption)
+        try:
+            source = _png(block.pixels)
+        except ImportError as error:
+            return f"<p>{html.escape(block.caption)}: not drawn ({html.escape(str(error))})</p>"
+        return _figure(f'<img alt="{html.escape(block.caption)}" src="{source}">', block.caption)
+    if not block.file.is_file():
+        return f"<p>{html.escape(block.caption)}: {html.escape(block.file.name)} was not written</p>"
     data = base64.b64encode(block.file.read_bytes()).decode()
     if block.file.suffix == ".gif":
         return _figure(f'<img alt="{html.escape(block.caption)}" src="data:image/gif;base64,{data}">', block.caption)

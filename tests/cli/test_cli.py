@@ -1,11 +1,18 @@
 """The command line as a user meets it: exit codes, one line per mistake, JSON."""
 
 import json
+import math
+import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from simengine.cli import main
+from simengine.cli.common import emit
+from simengine.cli.new import without_truth
+from simengine.io.arrays import write_json
+from simengine.scene import named_scenes
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,3 +66,33 @@ def test_a_page_keeps_its_words_and_gets_the_new_table() -> None:
     second = renewed(first + "\nWords after.\n", "mpm", [{"name": "c", "ours": 3.0}, {"name": "d", "theirs": 4.0}])
     assert "a\\|b" not in second and "| d |  | 4 |" in second and second.endswith("\nWords after.\n")
     assert second.count("<!-- bench mpm -->") == 1
+
+
+def test_a_new_scene_has_no_answers(tmp_path: Path) -> None:
+    """`new --from identify_jelly` leaves out [fit.truth] and nothing else."""
+    assert main(["new", str(tmp_path / "mine.toml"), "--from", "identify_jelly"]) == 0
+    ours = tomllib.loads((tmp_path / "mine.toml").read_text())
+    shipped = tomllib.loads(named_scenes()["identify_jelly"].read_text())
+    assert shipped["fit"].pop("truth") and ours == shipped
+    text = '[a]\nx = 1\n[fit.truth]\n"y" = 2\n[truth.b]\nz = 1\n[[c]]\nd = 3\n'
+    assert tomllib.loads(without_truth(text)) == {"a": {"x": 1}, "c": [{"d": 3}]}
+
+
+def test_json_of_what_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Strict JSON: null, and what stood there by its dotted key; on the screen and in files."""
+    result = {"a": math.inf, "b": [1.0, {"c": math.nan}], "d": torch.tensor([-math.inf, 2.0]), "e": 1}
+    emit(result, as_json=True, title="")
+    wanted = {
+        "a": None,
+        "b": [1.0, {"c": None}],
+        "d": [None, 2.0],
+        "e": 1,
+        "not_finite": {"a": "infinite", "b.1.c": "not a number", "d.0": "-infinite"},
+    }
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    assert json.loads(capsys.readouterr().out, parse_constant=refuse) == wanted
+    write_json(tmp_path / "x.json", result)
+    assert json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse) == wanted

@@ -66,6 +66,8 @@ def test_windows_are_smooth() -> None:
     slope = window[:19].diff(dim=1).abs()  # times at which no other cut is near
     assert float(slope.max()) < 1.6 / 12  # 3/2 of the mean slope of a cubic over 12 cells
     assert float(window[:19, :18].max()) == 0 and float(window[:19, 30:42].min()) == 1
+    s = (torch.arange(12, dtype=torch.float64) + 0.5) / 12
+    torch.testing.assert_close(window[:19, 18:30], (3 * s**2 - 2 * s**3).expand(19, 12))
 
 
 def test_overlap_samples_rows_beyond_the_cuts() -> None:
@@ -120,6 +122,50 @@ def test_splits_in_time_and_space(basis: torch.Tensor, truth: torch.Tensor) -> N
     )
 
 
+UNEQUAL = [[0, 51], [0, 3, 31, 96]]
+
+
+@pytest.mark.parametrize("coupled", [True, False])
+def test_blocks_of_unequal_size_see_all_their_rows(coupled: bool, basis: torch.Tensor) -> None:
+    # weights that all experts share make one field, whose residuals are known without any blocks
+    layer = HardConstraint(PDE, cuts=UNEQUAL, coupled=coupled)
+    options = {**layer.options, "ridge": 0.0, "condition_weight": 0.0}
+    u0 = {"u0": torch.tensor([U0], dtype=torch.float64)}
+    system = ExpertSystem(PDE, layer.blocks, PDE.table(basis), None, u0, coupled=coupled, **options)
+    omega = torch.randn(8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = omega.repeat(3)[None] if coupled else omega.expand(3, 8)
+    rows, table = PDE.rows(), PDE.table(basis)[0] @ omega
+    squares = PDE.residual(table[rows.index], rows.data, u0).square()
+    column = rows.position % 96
+    expected = torch.stack([squares[(column >= a) & (column < b)].sum() for a, b in ((0, 3), (3, 31), (31, 96))])
+    found = 2 * system.cost(y, torch.arange(len(y)))
+    assert torch.allclose(found, expected.sum()[None] if coupled else expected, rtol=1e-12)
+    lin = system.linearise(y, torch.arange(len(y)))
+    gradient = system.optimality(y, system.tensors).detach()
+    assert torch.allclose(lin["gradient"], gradient, rtol=1e-9, atol=1e-9 * float(gradient.abs().max()))
+
+
+def test_rows_of_a_sample_stand_for_as_many_as_any_other() -> None:
+    generator = torch.Generator().manual_seed(0)
+    made = decompose(PDE, UNEQUAL, rows_per_block=400, generator=generator)
+    assert made.rows.weight is not None
+    available = torch.tensor([3.0, 28.0, 65.0], dtype=torch.float64) * 48  # cells times intervals after the skipped
+    taken = (made.rows.weight > 0).sum(dim=1)
+    assert taken.tolist() == [144, 400, 400]
+    share = made.rows.weight.square().sum(dim=1)
+    assert torch.allclose(share / share.sum(), available / available.sum(), rtol=1e-12)
+    assert float(share.sum()) == pytest.approx(944)  # beside conditions the equations weigh as much as ever
+    for k, (low, high) in enumerate(((0, 3), (3, 31), (31, 96))):
+        held = made.rows.position[k, : taken[k]]
+        assert len(held.unique()) == taken[k] and bool(((held % 96 >= low) & (held % 96 < high)).all())
+    assert decompose(PDE, [[0, 51], [0, 48, 96]], rows_per_block=400, generator=generator).rows.weight is None
+
+
+def test_a_block_without_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cuts: no equation lies in the block of points \(0 to 2, 0 to 30\)"):
+        HardConstraint(PDE, cuts=[[0, 2, 51], [0, 30, 96]])  # the first two times are given, not solved for
+
+
 @pytest.mark.parametrize("counts", [(2, 2), (1, 3)])
 def test_gradients_of_overlapping_experts_against_finite_differences(counts: tuple[int, int]) -> None:
     pde = DiffusionSorption(nt=10, nx=18)
@@ -128,7 +174,10 @@ def test_gradients_of_overlapping_experts_against_finite_differences(counts: tup
     basis = torch.stack([x**0 + 0 * t, x + 0 * t, torch.exp(-6 * x) + 0 * t, t * x], dim=-1)[None].clone()
     base, u0 = (0.05 * t * (1 - x))[None].clone(), torch.tensor([0.1], dtype=torch.float64)
     solver = LevenbergMarquardt(tolerance=1e-13, max_iterations=200)
-    layer = HardConstraint(pde, counts=counts, overlap=2, solver=solver, throw=True)
+    uneven = {"cuts": [[0, 10], [0, 4, 11, 18]], "rows_per_block": 30}  # rows have weights of their own
+    layer = HardConstraint(
+        pde, **(uneven if counts == (1, 3) else {"counts": counts}), overlap=2, solver=solver, throw=True
+    )
     cotangent = torch.randn(1, 10, 18, dtype=torch.float64)
 
     def value(basis: torch.Tensor, base: torch.Tensor, u0: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Formats of other libraries' detectors, by stand-ins that return them; none of the libraries is needed."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -106,8 +107,8 @@ EXPECTED = {
     # logits ((0.5 - mean)/std averaged, 0 and 0 for no object): the softmax of three without the last
     "detr": (DETRDetector(Detr(), mean=(0.5,) * 3, std=(1.0,) * 3), [16.0, 8.0, 24.0, 12.0], [1 / 3, 1 / 3]),
     "torchvision": (TorchvisionDetector(Retina()), [2.0, 2.0, 10.0, 10.0], [0.5, 0.5]),
-    # logits 0, 0, log 2 -> softmax 1/4, 1/4, 1/2 without the first
-    "two-stage": (TwoStageDetector(FasterRCNN()), [4.0, 0.0, 12.0, 8.0], [0.25, 0.5]),
+    # logits 0, 0, log 2 -> softmax 1/4, 1/4, 1/2; the first is the background, whose label stays in its place
+    "two-stage": (TwoStageDetector(FasterRCNN()), [4.0, 0.0, 12.0, 8.0], [0.0, 0.25, 0.5]),
 }
 
 
@@ -126,15 +127,10 @@ def test_format(name: str) -> None:
 def test_levels_and_pictures_with_few_proposals() -> None:
     boxes, scores = checked_dense(EXPECTED["torchvision"][0], IMAGES)
     assert boxes.shape == (2, 5 * 10 + 2, 4) and scores.shape == (2, 52, 2)
-    assert boxes[0, 50].tolist() == [
-        10.0,
-        10.0,
-        50.0,
-        50.0,
-    ]  # a quarter of 40 further on
+    assert boxes[0, 50].tolist() == [10.0, 10.0, 50.0, 40.0]  # a quarter of 40 further on, cut at the lower edge
     boxes, scores = checked_dense(EXPECTED["two-stage"][0], IMAGES)
     assert boxes[0, 1].tolist() == [20.0, 8.0, 28.0, 16.0]
-    assert boxes[1, 1].tolist() == [0.0] * 4 and scores[1, 1].tolist() == [0.0, 0.0]
+    assert boxes[1, 1].tolist() == [0.0] * 4 and scores[1, 1].tolist() == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -161,7 +157,94 @@ def test_wrong_models_are_named() -> None:
         DETRDetector(Wrong()).dense(IMAGES)
 
 
-def test_evaluation_mode_is_kept() -> None:
-    detector = UltralyticsDetector(nn.BatchNorm2d(3))
-    detector.train()
-    assert not detector.model.training
+class Normed(nn.Module):
+    """A box as sure as a batch norm of the picture says, of a model that is still in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        score = torch.sigmoid(self.norm(images).mean((1, 2, 3)))
+        return torch.stack([torch.full_like(score, v) for v in (20.0, 10.0, 8.0, 4.0)] + [score], 1)[..., None]
+
+
+def test_evaluation_leaves_the_model_as_it_was() -> None:
+    model = Normed().train()
+    detector = UltralyticsDetector(model)
+    score = detector.predict(IMAGES)[0]["scores"][0]
+    # statistics of a fresh norm are mean 0 and variance 1, not those of the batch, which would give 0.5
+    assert float(score) == pytest.approx(float(torch.sigmoid(torch.tensor(0.5))), abs=1e-5)
+    assert float(model.norm.running_mean.abs().max()) == 0.0
+    assert model.training and model.norm.training and model.norm.weight.requires_grad
+
+
+class FCOS(Retina):
+    """A linear coder without `decode_single`, and centre-ness."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # distances from the middle to the four sides, in units of the anchor
+        self.box_coder = SimpleNamespace(
+            decode=lambda d, a: torch.cat([(a[:, :2] + a[:, 2:]) / 2] * 2, 1) + d * 8 * torch.tensor([-1, -1, 1, 1])
+        )
+
+    def head(self, features: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        output = super().head(features)
+        return {**output, "bbox_ctrness": torch.full_like(output["cls_logits"][..., :1], math.log(1 / 3))}
+
+
+def test_fcos_counts_its_centre_ness() -> None:
+    boxes, scores = checked_dense(TorchvisionDetector(FCOS()), IMAGES)
+    assert boxes[0, 0].tolist() == [2.0, 2.0, 4.0, 4.0]  # a quarter of 8 to the left and above; none on the other sides
+    assert float(scores[0, 0, 0]) == pytest.approx(math.sqrt(0.5 * 0.25))
+
+
+def test_boxes_end_at_the_edge_of_the_picture() -> None:
+    class Wide(Yolo):
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+            raw, rest = super().forward(images)
+            return raw * torch.tensor([1.0, 1.0, 100.0, 2.0, 1.0, 1.0]).view(1, 6, 1), rest
+
+    assert UltralyticsDetector(Wide()).predict(IMAGES)[0]["boxes"][0].tolist() == [0.0, 6.0, 80.0, 14.0]
+
+
+def test_options_of_suppression() -> None:
+    detector = UltralyticsDetector(Yolo())
+    assert len(detector.predict(IMAGES)[0]["scores"]) == 2
+    detector.threshold = 0.4
+    assert len(detector.predict(IMAGES)[0]["scores"]) == 1
+    detector.threshold, detector.most = 0.05, 1
+    assert detector.predict(IMAGES)[0]["labels"].tolist() == [0]
+
+
+def test_models_of_ultralytics_as_they_come() -> None:
+    class Segment(Yolo):
+        names = ("a", "b")
+
+        def forward(self, images: torch.Tensor) -> object:  # type: ignore[override]
+            raw, rest = super().forward(images)
+            return ((torch.cat([raw, torch.full_like(raw[:, :3], 9.0)], 1), torch.zeros(2, 3, 4, 4)), rest)
+
+    class Command(nn.Module):
+        predictor, overrides = None, {"task": "detect"}
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = Yolo()
+
+    class Turned(Yolo):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Sequential(nn.Identity())
+            self.model[0].ne = 1  # type: ignore[assignment]
+
+    for model in (Segment(), Command()):
+        _, scores = checked_dense(UltralyticsDetector(model), IMAGES)
+        assert scores[0, 0].tolist() == [0.5, 0.25]
+    with pytest.raises(ValueError, match="turned boxes"):
+        UltralyticsDetector(Turned()).dense(IMAGES)
+    model = Yolo()
+    model.stride = torch.tensor([8.0, 32.0])
+    with pytest.raises(ValueError, match="sides that divide by 32 for this model, got 40 x 80"):
+        UltralyticsDetector(model).dense(IMAGES)

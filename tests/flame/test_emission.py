@@ -16,6 +16,17 @@ def test_thermal_part_is_plancks_law() -> None:
     assert bool(e.planck(T.float()).isfinite().all())
 
 
+def test_light_of_reaction_goes_all_ways_alike() -> None:
+    """Over the whole sphere a volume gives off its share of the heat it releases, divided over three colours."""
+    e = Emission(kappa=0.0, efficiency=1e-5, shares=(0.2, 0.3, 0.5))
+    heat = torch.tensor([0.0, 2e9], dtype=torch.float64)
+    radiance = e(torch.full_like(heat, 1800.0), heat)  # W/(m^3 sr), the same in every direction
+    polar = torch.linspace(0, torch.pi, 20001, dtype=torch.float64)
+    sphere = 2 * torch.pi * float(torch.trapezoid(polar.sin(), polar))
+    assert torch.allclose(sphere * radiance.sum(-1), 1e-5 * heat, rtol=1e-7)
+    assert torch.allclose(radiance[1] / radiance[1].sum(), torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64))
+
+
 def test_light_has_the_gradient_of_the_flame() -> None:
     x = torch.tensor([3e-4, 5e-4, 7e-4], dtype=torch.float64)
 

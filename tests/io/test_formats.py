@@ -44,7 +44,13 @@ def test_particles_read_back(tmp_path: Path) -> None:
     import trimesh
 
     x, v = np.random.default_rng(0).random((2, 10, 3)).astype(np.float32)
-    assert np.allclose(trimesh.load(write(tmp_path / "a.ply", {"x": x, "v": v})).vertices, x)
+    file = write(tmp_path / "a.ply", {"x": x, "v": v, "J": v[:, 0] + 1})
+    assert np.allclose(trimesh.load(file).vertices, x)
+    header, _, body = file.read_bytes().partition(b"end_header\n")
+    names = [line.split()[-1].decode() for line in header.split(b"\n") if line.startswith(b"property float")]
+    assert names == ["x", "y", "z", "v_0", "v_1", "v_2", "J"]
+    table = np.frombuffer(body, "<f4").reshape(10, 7)  # each component in a column of its own
+    assert (table == np.column_stack([x, v, v[:, 0] + 1])).all()
     cloud = pyvista.read(write(tmp_path / "a.vtp", {"x": x, "v": v, "J": np.ones(10)}))
     assert np.allclose(cloud.points, x) and np.allclose(cloud.point_data["v"], v)
     write(tmp_path / "a.pvd", [(0.0, "a.vtp"), (0.5, "a.vtp")])
@@ -76,6 +82,28 @@ def test_npz(tmp_path: Path) -> None:
     for name, message in (("b.npz", "not a readable"), ("c.npz", "no such file")):
         with pytest.raises(ValueError, match=message):
             read_npz(tmp_path / name)
+
+
+def test_npz_that_would_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simengine.io.arrays.ANY_RATIO", 16 << 20)  # of 1 GiB, which takes its time to pack
+    import zipfile
+
+    def archive(name: str, header: bytes, zeros: int) -> Path:
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as file, file.open("x.npy", "w") as entry:
+            entry.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+            for _ in range(zeros // (1 << 20)):
+                entry.write(bytes(1 << 20))
+        return tmp_path / name
+
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }"
+    bomb = archive("bomb.npz", header % (20 << 20), 20 << 20)
+    with pytest.raises(ValueError, match=r"bomb\.npz: .*its arrays take 20971\d+ bytes"):
+        read_npz(bomb)
+    liar = archive("liar.npz", header % 10**15, 1 << 20)
+    with pytest.raises(ValueError, match=r"liar\.npz: .*is more than it holds"):
+        read_npz(liar)
+    zeros = write(tmp_path / "zeros.npz", {"x": np.zeros((1000, 1000)), "n": np.array(3)})  # well compressed, and good
+    assert read_npz(zeros)["x"].shape == (1000, 1000) and read_npz(zeros)["n"] == 3
 
 
 def test_run_directory_is_never_lost_by_mistake(tmp_path: Path) -> None:

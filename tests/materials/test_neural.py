@@ -187,3 +187,10 @@ def test_a_fluid_needs_no_shear_part_of_its_energy() -> None:
     mu = 1e-2 * law.modulus  # the least that is left
     D = hencky_strain(sheared) - J.log()[:, None, None] / 3 * EYE
     torch.testing.assert_close(law(sheared).detach() - before, 2 * mu * D, rtol=1e-6, atol=1e-3)
+
+
+def test_the_longitudinal_modulus_is_that_of_the_moduli() -> None:
+    """Without hidden units the energy is Hencky's, whose stiffness in uniaxial strain is kappa + 4/3 mu."""
+    law = EnergyNetwork(width=4, modulus=2e5).double()
+    law.set_linear(torch.tensor([0.3, 0.7, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
+    assert law.longitudinal_modulus() == pytest.approx(2e5 * (0.7 + 4 / 3 * 0.3), rel=1e-6)

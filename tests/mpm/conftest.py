@@ -22,7 +22,7 @@ def cube(n: int = 10, dtype: torch.dtype = torch.float64) -> mpm.MPMState:
 
 def model(*kinds: materials.Material, **options) -> mpm.MPMModel:
     """NCLaw's low preset."""
-    settings = {"num_grids": 20, "dt": 5e-4, "volume": 1.25e-4, "mass": 0.125, **options}
+    settings = {"num_grids": 20, "dt": 5e-4, "volume": 1.25e-4, "mass": 0.125, "epsilon": 1e-7, **options}
     return mpm.MPMModel(materials=list(kinds), **settings)
 
 

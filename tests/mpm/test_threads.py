@@ -1,6 +1,7 @@
 """Threads that share the particles of a rollout: the same motion, and the same bits each run."""
 
 import dataclasses
+import threading
 
 import pytest
 import torch
@@ -91,3 +92,24 @@ def test_more_threads_than_particles(make_cube, make_model) -> None:
     state = make_cube(1)
     ours = solve.rollout(mpm.MPMSolver(make_model(materials.jelly()), threads=4), state, 3)[-1]
     assert torch.equal(ours.x, solve.rollout(mpm.MPMSolver(make_model(materials.jelly())), state, 3)[-1].x)
+
+
+def test_several_python_threads_each_with_its_own_model(make_cube, make_model) -> None:
+    """Captures are one at a time in a process, and take up no launch of another thread: same bits, no error."""
+    _, expected = run(1, make_cube, make_model)
+    found, errors = [], []
+
+    def work() -> None:
+        for _ in range(4):
+            try:
+                found.append(run(1, make_cube, make_model)[1])
+            except Exception as error:
+                errors.append(error)
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not errors and len(found) == 12
+    assert all(torch.equal(a, b) for gradients in found for a, b in zip(gradients, expected, strict=True))

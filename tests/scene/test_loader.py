@@ -119,7 +119,7 @@ def test_unknown_kind_and_missing_file(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="not valid TOML"):
         load_world(broken)
     broken.write_bytes(b"\xff\xfe")
-    with pytest.raises(SceneError, match="not valid TOML"):
+    with pytest.raises(SceneError, match="save it as UTF-8"):
         load_world(broken)
 
 

@@ -196,6 +196,25 @@ def test_a_failed_problem_does_not_spoil_the_gradient_of_others() -> None:
         found.value.sum().backward()
 
 
+def test_a_dead_branch_raises_instead_of_giving_nan() -> None:
+    # the value of where is right, its derivative by what the dead branch holds is 0 times infinity
+    def hidden(y: torch.Tensor, args: Any) -> torch.Tensor:
+        return y - torch.where(args["a"] > 0, args["a"].sqrt(), 0.0)
+
+    def open_(y: torch.Tensor, args: Any) -> torch.Tensor:
+        used = args["a"] > 0
+        return y - torch.where(used, torch.where(used, args["a"], 1.0).sqrt(), 0.0)
+
+    a = torch.tensor([[4.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    start = torch.zeros(1, 2, dtype=torch.float64)
+    solution = least_squares(hidden, start, {"a": a})
+    assert solution.success
+    with pytest.raises(RuntimeError, match=r"tensor 0 of args, shape \(1, 2\): 1 entries are not finite, .* domain"):
+        solution.value.sum().backward()
+    least_squares(open_, start, {"a": a}).value.sum().backward()
+    assert torch.allclose(a.grad, torch.tensor([[0.25, 0.0]], dtype=torch.float64))  # type: ignore[arg-type]
+
+
 def test_limit_of_iterations() -> None:
     found = least_squares(
         rosenbrock, torch.tensor([-1.2, 1.0], dtype=torch.float64), solver=LevenbergMarquardt(max_iterations=3)
@@ -257,3 +276,32 @@ def test_covariance_of_a_line() -> None:
     assert torch.isinf(covariance(torch.cat([j, j[:, :1]], dim=1), T, sigma=1.0)).all()
     with pytest.raises(ValueError, match="give sigma"):
         covariance(j[:2], T[:2])
+
+
+def test_covariance_of_a_weighted_line_with_unknown_noise() -> None:
+    """Against numpy's polyfit, whose weights multiply residuals: sqrt(w) here; sigma^2 = |r|^2 / (m - n)."""
+    w = torch.linspace(0.2, 3.0, 12, dtype=torch.float64)
+    J = torch.stack((torch.ones_like(T), T), 1)
+    for weights in (None, w):
+        root = torch.ones_like(T) if weights is None else weights.sqrt()
+        y, theirs = np.polyfit(T.numpy(), DATA.numpy(), 1, w=root.numpy(), cov=True)
+        r = line(torch.tensor([y[1], y[0]]), None)
+        ours = covariance(J, r, weights=weights)
+        np.testing.assert_allclose(ours.numpy(), theirs[::-1, ::-1], rtol=1e-10)
+        known = covariance(J, r, sigma=0.1, weights=weights)
+        exact = 0.01 * torch.linalg.inv((root[:, None] * J).T @ (root[:, None] * J))
+        torch.testing.assert_close(known, exact, rtol=1e-10, atol=0)
+
+
+def test_damping_grows_ever_faster_and_falls_by_the_gain() -> None:
+    solver, growth = LevenbergMarquardt(), torch.tensor([2.0], dtype=torch.float64)
+    damping, bad = torch.tensor([1e-3], dtype=torch.float64), torch.tensor([-1.0], dtype=torch.float64)
+    seen = []
+    for _ in range(4):
+        damping, growth = solver.next_damping(damping, growth, bad)
+        seen.append(float(damping))
+    assert seen == pytest.approx([1e-3 * factor for factor in (2, 2 * 4, 2 * 4 * 8, 2 * 4 * 8 * 16)])
+    # Nielsen: 1 - (2 gain - 1)^3, here 1 - (1/2)^3, and the growth starts from 2 again
+    damping, growth = solver.next_damping(damping, growth, torch.tensor([0.75], dtype=torch.float64))
+    assert float(damping) == pytest.approx(1.024 * 0.875) and float(growth) == 2.0
+    assert float(solver.next_damping(damping, growth, torch.tensor([1.0]))[0]) == pytest.approx(0.0896)  # a tenth

@@ -1,5 +1,6 @@
 """Every structure of the Jacobian finds what the dense one finds, forward and backward, or says why not."""
 
+import math
 from typing import Any
 
 import pytest
@@ -265,3 +266,24 @@ def test_many_unknowns_without_a_jacobian() -> None:
     free = least_squares(residual, y0, target, structure=MatrixFree(), solver=GaussNewton(tolerance=1e-8), throw=True)
     sparse = least_squares(residual, y0, target, structure=Sparse(rows, columns), throw=True)
     assert torch.allclose(free.value, sparse.value, atol=1e-7)
+
+
+@pytest.mark.parametrize("condition", [1e4, 1e9, 1e10])
+def test_linear_problems_of_high_condition_by_qr(condition: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    u, _ = torch.linalg.qr(torch.randn(40, 8, generator=generator, dtype=torch.float64))
+    v, _ = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64))
+    j = u * torch.logspace(0, -math.log10(condition), 8, dtype=torch.float64) @ v.T
+    truth = torch.randn(8, generator=generator, dtype=torch.float64)
+    data = (j @ truth).requires_grad_()
+    start = torch.zeros(8, dtype=torch.float64)
+    found = least_squares(lambda y, a: j @ y - a, start, data, structure=Dense(qr=True))
+    assert found.success
+    assert float((found.value.detach() - truth).norm() / truth.norm()) < 1e-6
+    # the closed form: dy/da is the pseudo-inverse
+    cotangent = torch.randn(8, generator=generator, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((found.value * cotangent).sum(), data)
+    expected = torch.linalg.pinv(j, rtol=1e-14).T @ cotangent
+    assert float((gradient - expected).norm() / expected.norm()) < 1e-5
+    if condition > 1e8:  # what J^T J cannot do, and says so
+        assert not least_squares(lambda y, a: j @ y - a, start, data.detach()).success

@@ -3,8 +3,11 @@
 import http.client
 import json
 import shutil
+import socket
+import struct
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +85,35 @@ def test_server_answers_this_machine_only() -> None:
     assert status("/", f"elsewhere.example:{server.server_port}") == 403  # a name that was made to resolve to us
     with pytest.raises(OSError):
         make_server({}, server.server_port)
+    server.shutdown()
+    server.server_close()
+
+
+def test_server_bears_closed_tabs_and_half_open_connections(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("simengine.cli.view.SECONDS", 0.2)
+    before = threading.active_count()
+    server = serve({"/": ("text/html", b"x" * 20_000_000)})
+    own = f"Host: LOCALHOST:{server.server_port}"
+    for _ in range(5):  # a tab that closes with a reset amid the page
+        with socket.create_connection(server.server_address[:2]) as tab:
+            tab.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            tab.sendall(f"GET / HTTP/1.1\r\n{own}\r\n\r\n".encode())
+            tab.recv(1)
+    silent = [socket.create_connection(server.server_address[:2]) for _ in range(10)]
+    with socket.create_connection(server.server_address[:2]) as head:
+        head.sendall(f"HEAD / HTTP/1.1\r\n{own}\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: head.recv(4096), b""))
+    assert b" 200 " in answer and b"Content-Length: 20000000" in answer and answer.endswith(b"\r\n\r\n")
+    deadline = time.monotonic() + 30
+    while threading.active_count() > before + 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() <= before + 1  # the server's own: none waits for the silent ones
+    for connection in silent:
+        assert connection.recv(1) == b""
+        connection.close()
+    assert not capsys.readouterr().err
     server.shutdown()
     server.server_close()
 

@@ -4,6 +4,8 @@ import dataclasses
 
 import torch
 
+from simengine.ops.fields.pressure_rates import Chebyshev, PressureTable
+
 
 class MechanismError(ValueError):
     """A mechanism that cannot be read or used. The message names the file, the species or reaction, and the remedy."""
@@ -30,6 +32,13 @@ class Reactions:
         Ea_low: Its activation energies [J/mol].
         troe: Which of the fall-offs are Troe's; bool (R,).
         troe_parameters: A, T3, T1, T2 [K]; T2 = inf where there is none; shape (R, 4).
+        activated: Which of the fall-offs are chemically activated, k = k_low/(1 + Pr) F; bool (R,).
+        sri: Which of the fall-offs are SRI's; bool (R,).
+        sri_parameters: a, b [K], c [K], d, e; shape (R, 5).
+        tsang: Which of the fall-offs are Tsang's; bool (R,).
+        tsang_parameters: A and B [1/K] of the centre A + B T; shape (R, 2).
+        pressures: Rate constants at several pressures, by which `A T^b exp(-Ea/(R T))`, here 1, is multiplied.
+        chebyshev: Chebyshev rate constants, likewise.
     """
 
     equations: tuple[str, ...]
@@ -48,6 +57,13 @@ class Reactions:
     Ea_low: torch.Tensor
     troe: torch.Tensor
     troe_parameters: torch.Tensor
+    activated: torch.Tensor
+    sri: torch.Tensor
+    sri_parameters: torch.Tensor
+    tsang: torch.Tensor
+    tsang_parameters: torch.Tensor
+    pressures: PressureTable | None = None
+    chebyshev: Chebyshev | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,5 +125,6 @@ class Mechanism:
             MechanismError: The mechanism does not have it.
         """
         if species not in self.species:
-            raise MechanismError(f"{self.name}: no species {species!r}; species: {', '.join(self.species)}")
+            few = ", ".join(self.species[:30]) + (" ..." if len(self.species) > 30 else "")
+            raise MechanismError(f"{self.name}: no species {species[:40]!r}; species: {few}")
         return self.species.index(species)

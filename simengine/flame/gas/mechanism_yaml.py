@@ -1,14 +1,18 @@
-"""Reads mechanisms in Cantera's YAML format: ideal gases with NASA polynomials and mass-action kinetics."""
+"""Reads mechanisms in Cantera's YAML format: ideal gases and mass-action kinetics."""
 
-import re
+import dataclasses
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from simengine.flame.gas.mechanism import LennardJones, Mechanism, MechanismError, Reactions
-from simengine.flame.gas.units import UnitError, Units, number
+from simengine.flame.gas.document import Node, Table, find, listed, read_document, short
+from simengine.flame.gas.mechanism import Mechanism, MechanismError
+from simengine.flame.gas.reactions_yaml import ReactionReader
+from simengine.flame.gas.species_yaml import Thermo, read_composition, read_thermo, read_transport
+from simengine.flame.gas.units import Units
 
 # Standard atomic weights [g/mol] (IUPAC 2018, abridged), of the elements in combustion mechanisms.
 ATOMIC_WEIGHTS = {
@@ -17,286 +21,178 @@ ATOMIC_WEIGHTS = {
     "Cl": 35.45, "Ar": 39.95, "K": 39.0983, "Ca": 40.078, "Fe": 55.845, "Br": 79.904, "Kr": 83.798, "Xe": 131.293,
     "I": 126.90447, "E": 0.000548579909065,
 }  # fmt: skip
-DEBYE = 1e-21 / 299792458  # C m
-BOLTZMANN = 1.380649e-23  # J/K
 
 
 def load_mechanism(source: str | Path, *, phase: str | None = None) -> Mechanism:
     """Read a mechanism.
 
     Args:
-        source: A file, or the name of a mechanism that ships with simengine (`methane_1step`).
-        phase: Name of the phase; None for the first.
+        source: A file, looked for in Cantera's data folder too; or the name of a mechanism that ships with simengine
+            (`methane_1step`) or with Cantera (`gri30`).
+        phase: Name of the phase; None for the first ideal gas.
 
     Raises:
         MechanismError: The file does not exist, is broken, or holds what is not supported.
     """
-    import yaml
-
     path = Path(source)
     if not path.suffix:
-        path = Path(str(files("simengine.assets"))) / f"{source}.yaml"
-    try:
-        with path.open(encoding="utf-8") as file:
-            data = yaml.load(file, Loader=_loader())
-    except OSError as error:
-        raise MechanismError(
-            f"{path}: {error.strerror}; give a .yaml file or the name of a shipped mechanism"
-        ) from error
-    except yaml.YAMLError as error:
-        raise MechanismError(f"{path}: not valid YAML: {re.sub(chr(92) + 's+', ' ', str(error))}") from error
-    if not isinstance(data, dict) or "phases" not in data or "species" not in data:
-        raise MechanismError(f"{path}: expected a table with `phases` and `species`")
-    return _Reader(data, path.name).mechanism(phase)
+        shipped = Path(str(files("simengine.assets"))) / f"{source}.yaml"
+        path = shipped if shipped.is_file() else find(f"{source}.yaml")
+    return _Reader(find(path)).mechanism(phase)
 
 
-def _loader() -> Any:
-    """YAML's safe loader without the words of YAML 1.1 for booleans, of which NO and N are species."""
-    import yaml
+@dataclasses.dataclass(frozen=True)
+class _Section:
+    """Entries of a section, and which of them a phase takes: names, `all` or `declared-species`."""
 
-    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    boolean = "tag:yaml.org,2002:bool"
-    kept = {
-        letter: [entry for entry in entries if entry[0] != boolean]
-        for letter, entries in base.yaml_implicit_resolvers.items()
-    }
-    loader: Any = type("MechanismLoader", (base,), {"yaml_implicit_resolvers": kept})
-    loader.add_implicit_resolver(boolean, re.compile("^(?:true|false)$"), list("tf"))
-    return loader
+    entries: list[Node]
+    wanted: Any
 
 
 class _Reader:
-    def __init__(self, data: dict[str, Any], name: str) -> None:
-        self.data, self.name = data, name
-        self.units = Units(data.get("units"))
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.roots: dict[Path, Node] = {}
+        self.root = self._document(path)
+        for key in ("phases", "species"):
+            if key not in self.root and not (key == "species" and "phases" in self.root):
+                raise self.root.fail("expected a table with `phases` and `species`")
 
-    def fail(self, what: str, message: str) -> MechanismError:
-        return MechanismError(f"{self.name}: {what}: {message}")
+    def _document(self, path: Path) -> Node:
+        if path not in self.roots:
+            self.roots[path] = Node.of(read_document(path), file=path.name, what="file", units=Units())
+        return self.roots[path]
 
     def mechanism(self, phase_name: str | None) -> Mechanism:
-        phases = {entry["name"]: entry for entry in self.data["phases"]}
+        phases = {node.text("name"): node for node in self.root.rows("phases", "phase", named="name")}
+        if not phases:
+            raise self.root.fail("phases: the list is empty")
         if phase_name is not None and phase_name not in phases:
-            raise self.fail("phases", f"no phase {phase_name!r}; phases: {', '.join(phases)}")
-        phase = phases[phase_name] if phase_name is not None else self.data["phases"][0]
-        if phase.get("thermo") != "ideal-gas":
-            raise self.fail(f"phase {phase['name']}", f"thermo is {phase.get('thermo')!r}; only ideal-gas is supported")
-        defined = {entry["name"]: entry for entry in self.data["species"]}
-        wanted = phase.get("species", "all")
-        names = tuple(defined) if wanted == "all" else tuple(str(name) for name in wanted)
-        for name in names:
-            if name not in defined:
-                raise self.fail(f"species {name}", "listed in the phase but not defined; define it or remove it")
-        entries = [defined[name] for name in names]
-        elements = tuple(dict.fromkeys(e for entry in entries for e in entry["composition"]))
-        weights = self._weights(elements)
-        composition = torch.tensor(
-            [[number(entry["composition"].get(e, 0)) for e in elements] for entry in entries], dtype=torch.float64
-        )
-        nasa, breaks, T_range, p_ref = self._thermo(entries)
-        reactions = self._reactions(phase, names, elements, composition)
+            raise self.root.fail(f"phases: no phase {phase_name!r}; phases: {listed(phases)}")
+        gases = [node for node in phases.values() if node.get("thermo", None) == "ideal-gas"]
+        phase = phases[phase_name] if phase_name is not None else (gases or list(phases.values()))[0]
+        if (thermo := phase.get("thermo", None)) != "ideal-gas":
+            raise phase.fail(f"thermo is {short(thermo)}; only ideal-gas is supported")
+        entries = self._species(phase)
+        names = tuple(entries)
+        atoms = [read_composition(entry) for entry in entries.values()]
+        elements = tuple(dict.fromkeys(element for row in atoms for element in row))
+        composition = torch.tensor([[row.get(e, 0.0) for e in elements] for row in atoms], dtype=torch.float64)
+        W = composition @ self._weights(elements)
+        for entry, mass in zip(entries.values(), W.tolist(), strict=True):
+            if not 0 < mass < 10:
+                raise entry.fail(f"composition: a molar mass of {mass:g} kg/mol cannot be")
+        nasa, breaks, T_range, p_ref = _polynomials([read_thermo(entry) for entry in entries.values()])
+        if T_range[0] >= T_range[1]:
+            raise phase.fail(f"the species have no temperature in common ({T_range[0]:g} K to {T_range[1]:g} K)")
+        reader = ReactionReader(names, elements, composition, lenient=phase.flag("skip-undeclared-third-bodies"))
+        for section in self._reactions(phase):
+            reader.read(section.entries, skip=section.wanted == "declared-species")
         return Mechanism(
-            name=self.name,
+            name=self.path.name,
             species=names,
             elements=elements,
             composition=composition,
-            W=composition @ weights,
+            W=W,
             nasa=nasa,
             breaks=breaks,
             T_range=T_range,
             p_ref=p_ref,
-            transport=tuple(self._transport(entry) for entry in entries),
-            reactions=reactions,
+            transport=tuple(read_transport(entry) for entry in entries.values()),
+            reactions=reader.reactions(),
         )
 
-    def _weights(self, elements: tuple[str, ...]) -> torch.Tensor:
-        own = {entry["symbol"]: number(entry["atomic-weight"]) for entry in self.data.get("elements", [])}
-        for element in elements:
-            if element not in own and element not in ATOMIC_WEIGHTS:
-                raise self.fail(f"element {element}", "not known; add it to the file's `elements` with its weight")
-        return torch.tensor([own.get(e, ATOMIC_WEIGHTS.get(e, 0.0)) * 1e-3 for e in elements], dtype=torch.float64)
+    def _section(self, owner: Node, name: str, what: str, named: str) -> list[Node]:
+        """A list of this file, or of another as in `gri30.yaml/species`."""
+        file, _, key = name.rpartition("/")
+        root = self.root
+        if file:
+            path = find(file, self.path.parent)
+            if not path.is_file():
+                raise owner.fail(f"{name[:80]}: no file {file[:80]} beside this one or in Cantera's data folder")
+            root = self._document(path)
+        if key not in root:
+            raise owner.fail(f"section {name[:80]!r} is not in {root.file}; it has {listed(root.data)}")
+        return root.rows(key, what, named=named)
 
-    def _thermo(self, entries: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float], float]:
-        ranges: list[list[list[float]]] = []
-        limits: list[list[float]] = []
-        pressures = set()
-        for entry in entries:
-            what, thermo = f"species {entry['name']}", entry.get("thermo", {})
-            model = thermo.get("model")
-            if model not in ("NASA7", "NASA9"):
-                raise self.fail(what, f"thermo model {model!r} is not supported; use NASA7 or NASA9")
-            pressures.add(self.units.convert(thermo.get("reference-pressure", "1 atm"), self.units.names["pressure"]))
-            temperatures = [number(T) for T in thermo["temperature-ranges"]]
-            rows = [[number(a) for a in row] for row in thermo["data"]]
-            length = 7 if model == "NASA7" else 9
-            if len(rows) == 1 and model == "NASA7" and len(temperatures) == 3:
-                rows = rows * 2
-            if len(rows) != len(temperatures) - 1 or any(len(row) != length for row in rows):
-                raise self.fail(what, f"expected {length} coefficients for each of {len(temperatures) - 1} ranges")
-            ranges.append([[0.0, 0.0, *row] if length == 7 else row for row in rows])
-            limits.append(temperatures)
-        if len(pressures) > 1:
-            raise self.fail("species", f"reference pressures differ: {sorted(pressures)} Pa; use one")
-        most = max(len(rows) for rows in ranges)
-        nasa = [rows + [rows[-1]] * (most - len(rows)) for rows in ranges]
-        breaks = [T[1:-1] + [float("inf")] * (most - len(T) + 1) for T in limits]
-        span = (max(T[0] for T in limits), min(T[-1] for T in limits))
-        return (
-            torch.tensor(nasa, dtype=torch.float64),
-            torch.tensor(breaks, dtype=torch.float64).reshape(len(entries), most - 1),
-            span,
-            pressures.pop(),
-        )
-
-    def _transport(self, entry: dict[str, Any]) -> LennardJones | None:
-        data = entry.get("transport")
-        if data is None:
-            return None
-        geometry = {"atom": 0.0, "linear": 1.0, "nonlinear": 1.5}.get(data.get("geometry"))
-        if geometry is None or "well-depth" not in data or "diameter" not in data:
-            raise self.fail(f"species {entry['name']}", "transport needs geometry, well-depth [K] and diameter [A]")
-        return LennardJones(
-            geometry=geometry,
-            well_depth=number(data["well-depth"]) * BOLTZMANN,
-            diameter=number(data["diameter"]) * 1e-10,
-            dipole=number(data.get("dipole", 0.0)) * DEBYE,
-            polarizability=number(data.get("polarizability", 0.0)) * 1e-30,
-            rotational_relaxation=number(data.get("rotational-relaxation", 0.0)),
-        )
-
-    def _reactions(
-        self, phase: dict[str, Any], names: tuple[str, ...], elements: tuple[str, ...], composition: torch.Tensor
-    ) -> Reactions:
-        rows = []
-        listed = phase.get("reactions", "all") if "kinetics" in phase else "none"
-        for entry in self.data.get("reactions", []) if listed != "none" else []:
-            equation = str(entry["equation"]).strip()
-            sides = self._sides(equation, names, skip=listed == "declared-species")
-            if sides is None:
-                continue
-            try:
-                rows.append(self._reaction(entry, equation, sides, names, elements, composition))
-            except UnitError as error:
-                raise self.fail(f"reaction {equation!r}", str(error)) from error
-
-        def column(key: str, dtype: torch.dtype = torch.float64, width: int = 0) -> torch.Tensor:
-            if not rows:
-                return torch.zeros((0, width) if width else (0,), dtype=dtype)
-            return torch.tensor([row[key] for row in rows], dtype=dtype)
-
-        count = len(names)
-        return Reactions(
-            equations=tuple(row["equation"] for row in rows),
-            reactants=column("reactants", width=count),
-            products=column("products", width=count),
-            orders=column("orders", width=count),
-            reversible=column("reversible", torch.bool),
-            A=column("A"),
-            b=column("b"),
-            Ea=column("Ea"),
-            third_body=column("third_body", torch.bool),
-            falloff=column("falloff", torch.bool),
-            efficiencies=column("efficiencies", width=count),
-            A_low=column("A_low"),
-            b_low=column("b_low"),
-            Ea_low=column("Ea_low"),
-            troe=column("troe", torch.bool),
-            troe_parameters=column("troe_parameters", width=4),
-        )
-
-    def _sides(self, equation: str, names: tuple[str, ...], *, skip: bool) -> dict[str, Any] | None:
-        """The two sides as coefficients, the collider (`M`, `(+M)` or a species) and whether it is reversible."""
-        match = re.fullmatch(r"(.+?)\s+(<=>|=>|=)\s+(.+)", equation)
-        if match is None:
-            raise self.fail(
-                f"reaction {equation!r}", "expected two sides joined by =>, <=> or =, with blanks around it"
+    def _species(self, phase: Node) -> dict[str, Node]:
+        """The species of a phase, in its order."""
+        wanted, sections = phase.get("species", "all"), list[_Section]()
+        rows = wanted if isinstance(wanted, list) else [wanted]
+        names = [row for row in rows if not isinstance(row, dict)]
+        if wanted == "all" or names:
+            sections.append(
+                _Section(self._section(phase, "species", "species", "name"), "all" if wanted == "all" else names)
             )
-        found: dict[str, Any] = {"reversible": match[2] != "=>", "collider": None}
-        for side, text in (("reactants", match[1]), ("products", match[3])):
-            falloff = re.search(r"\(\+\s*([^)]+?)\s*\)\s*$", text)
-            if falloff:
-                found["collider"] = (falloff[1], True)
-                text = text[: falloff.start()]
-            coefficients = dict.fromkeys(names, 0.0)
-            for term in re.split(r"\s+\+\s+", text.strip()):
-                words = term.split()
-                count, name = (number(words[0]), words[1]) if len(words) == 2 else (1.0, words[0])
-                if name == "M" and "M" not in names:
-                    found["collider"] = ("M", False)
-                elif name not in names:
-                    if skip:
-                        return None
-                    raise self.fail(f"reaction {equation!r}", f"species {name!r} is not in the phase")
-                else:
-                    coefficients[name] += count
-            found[side] = coefficients
+        for row in rows:
+            for section, chosen in row.items() if isinstance(row, dict) else ():
+                sections.append(_Section(self._section(phase, str(section), "species", "name"), chosen))
+        found: dict[str, Node] = {}
+        skip = phase.flag("skip-undeclared-elements")
+        declared = {str(e) for e in phase.items("elements")} if "elements" in phase else None
+        for section in sections:
+            defined = {node.text("name"): node for node in section.entries}
+            if section.wanted != "all" and not isinstance(section.wanted, list):
+                raise phase.fail(f"species: expected `all` or a list of names, got {short(section.wanted)}")
+            for name in defined if section.wanted == "all" else section.wanted:
+                if isinstance(name, (dict, list)) or str(name) not in defined:
+                    raise phase.fail(
+                        f"species {short(name)}: listed in the phase but not defined; define it or remove it"
+                    )
+                node = defined[str(name)]
+                if skip and declared is not None and not set(read_composition(node)) <= declared:
+                    continue
+                if str(name) in found:
+                    raise phase.fail(f"species {short(name)}: listed twice")
+                found[str(name)] = node
+        if not found:
+            raise phase.fail("species: there is none")
         return found
 
-    def _reaction(
-        self,
-        entry: dict[str, Any],
-        equation: str,
-        sides: dict[str, Any],
-        names: tuple[str, ...],
-        elements: tuple[str, ...],
-        composition: torch.Tensor,
-    ) -> dict[str, Any]:
-        what = f"reaction {equation!r}"
-        kind = entry.get("type", "elementary")
-        if kind not in ("elementary", "three-body", "falloff", "Arrhenius", "three-body-Arrhenius"):
-            raise self.fail(what, f"type {kind!r} is not supported; supported: elementary, three-body, falloff")
-        reactants, products = ([sides[s][n] for n in names] for s in ("reactants", "products"))
-        change = torch.tensor(products, dtype=torch.float64) - torch.tensor(reactants, dtype=torch.float64)
-        surplus = change @ composition
-        for element, value in zip(elements, surplus.tolist(), strict=True):
-            if abs(value) > 1e-6:
-                raise self.fail(what, f"not balanced in {element}: {value:+g} atoms; correct the coefficients")
-        orders = dict(zip(names, reactants, strict=True))
-        for name, order in (entry.get("orders") or {}).items():
-            if name not in orders:
-                raise self.fail(what, f"an order is given for {name!r}, which is not in the phase")
-            if sides["reversible"]:
-                raise self.fail(what, "explicit orders need an irreversible reaction; write it with =>")
-            orders[name] = number(order)
-        total = sum(orders.values())
-        collider, parenthesised = sides["collider"] or (None, False)
-        falloff = kind == "falloff"
-        if falloff != parenthesised:
-            raise self.fail(what, "a fall-off reaction has type falloff and (+M) on both sides")
-        third = collider == "M" and not falloff
-        given = entry.get("efficiencies") or {}
-        default = number(entry.get("default-efficiency", 1.0))
-        if collider not in (None, "M"):
-            given, default = {collider: 1.0}, 0.0
-        for name in given:
-            if name not in names:
-                raise self.fail(what, f"efficiency of {name!r}, which is not in the phase")
-        high = entry.get("high-P-rate-constant" if falloff else "rate-constant")
-        low = entry.get("low-P-rate-constant") if falloff else {"A": 1.0}
-        if high is None or low is None:
-            needed = "low-P-rate-constant and high-P-rate-constant" if falloff else "rate-constant"
-            raise self.fail(what, f"{needed} missing")
-        if "SRI" in entry or "Tsang" in entry:
-            raise self.fail(what, "fall-off forms other than Lindemann's and Troe's are not supported")
-        troe = entry.get("Troe") if falloff else None
-        parameters = [0.0, 1.0, 1.0, float("inf")]
-        if troe is not None:
-            parameters = [number(troe["A"]), number(troe["T3"]), number(troe["T1"]), number(troe.get("T2", "inf"))]
-        units = self.units
-        return {
-            "equation": equation,
-            "reactants": reactants,
-            "products": products,
-            "orders": [orders[n] for n in names],
-            "reversible": sides["reversible"],
-            "A": units.rate(high["A"], total + third),
-            "b": number(high.get("b", 0.0)),
-            "Ea": units.activation(high.get("Ea", 0.0)),
-            "third_body": third,
-            "falloff": falloff,
-            "efficiencies": [number(given.get(n, default)) for n in names],
-            "A_low": units.rate(low["A"], total + 1) if falloff else 1.0,
-            "b_low": number(low.get("b", 0.0)),
-            "Ea_low": units.activation(low.get("Ea", 0.0)),
-            "troe": troe is not None,
-            "troe_parameters": parameters,
+    def _reactions(self, phase: Node) -> list[_Section]:
+        """The sections a phase takes reactions from, and by which rule."""
+        if "kinetics" not in phase:
+            return []
+        wanted = phase.get("reactions", "all" if "reactions" in self.root else "none")
+        if not isinstance(wanted, list):
+            wanted = [Table({"reactions": wanted})]
+        sections = []
+        for row in wanted:
+            rules = row if isinstance(row, dict) else {row: "all"} if isinstance(row, str) else None
+            if rules is None:
+                raise phase.fail(f"reactions: expected names of sections, got {short(row)}")
+            for name, rule in rules.items():
+                if rule not in ("all", "declared-species", "none"):
+                    raise phase.fail(f"reactions: expected all, declared-species or none, got {short(rule)}")
+                if rule != "none":
+                    sections.append(_Section(self._section(phase, str(name), "reaction", "equation"), rule))
+        return sections
+
+    def _weights(self, elements: tuple[str, ...]) -> torch.Tensor:
+        """Atomic masses [kg/mol], (E,)."""
+        own = {
+            node.text("symbol"): node.number("atomic-weight", least=0.0)
+            for node in (self.root.rows("elements", "element", named="symbol") if "elements" in self.root else [])
         }
+        for element in elements:
+            if element not in own and element not in ATOMIC_WEIGHTS:
+                told = "not known; add it to the file's `elements` with its weight"
+                raise MechanismError(f"{self.path.name}: element {short(element)}: {told}")
+        return torch.tensor([own.get(e, ATOMIC_WEIGHTS.get(e, 0.0)) * 1e-3 for e in elements], dtype=torch.float64)
+
+
+def _polynomials(data: list[Thermo]) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float], float]:
+    """NASA-9 coefficients (K, G, 9) at one reference pressure, breaks (K, G - 1), the common range, that pressure."""
+    p_ref, most = data[0].pressure, max(len(species.rows) for species in data)
+    nasa, breaks = [], []
+    for rows, limits, pressure in data:
+        shift = math.log(pressure / p_ref) if pressure != p_ref else 0.0  # of s/R to the common pressure
+        moved = [[*row[:8], row[8] + shift] for row in rows]
+        nasa.append(moved + [moved[-1]] * (most - len(rows)))
+        breaks.append(limits[1:-1] + [math.inf] * (most - len(rows)))
+    return (
+        torch.tensor(nasa, dtype=torch.float64),
+        torch.tensor(breaks, dtype=torch.float64).reshape(len(data), most - 1),
+        (max(species.limits[0] for species in data), min(species.limits[-1] for species in data)),
+        p_ref,
+    )

@@ -46,14 +46,16 @@ class Gas:
             efficiencies=r.efficiencies,
             troe=r.troe,
             troe_parameters=r.troe_parameters,
+            activated=r.activated,
+            sri=r.sri,
+            sri_parameters=r.sri_parameters,
+            tsang=r.tsang,
+            tsang_parameters=r.tsang_parameters,
+            pressures=r.pressures,
+            chebyshev=r.chebyshev,
             smoothing=smoothing,
         )
         self.rate_parameters = self.kinetics.rates
-        for which in self.kinetics.fractional.tolist():
-            if bool(r.reversible[which]):
-                raise MechanismError(
-                    f"{mechanism.name}: reaction {r.equations[which]!r}: reversible with fractional coefficients"
-                )
 
     def smoothed(self, smoothing: float) -> "Gas":
         """The same gas with another smoothing."""

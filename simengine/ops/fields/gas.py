@@ -24,6 +24,7 @@ class _Lists:
     """Non-zeros of a mechanism as compressed rows, on one device and in one dtype."""
 
     kind: torch.Tensor
+    tabled: torch.Tensor
     troe: torch.Tensor
     nasa: torch.Tensor
     breaks: torch.Tensor
@@ -51,7 +52,9 @@ def _lists(kinetics: Kinetics, like: torch.Tensor) -> _Lists:
     if key not in stored:
         k = kinetics
         kind = k.reversible * 1 + k.third_body * 2 + k.falloff * 4 + k.troe * 8
-        needs = (k.third_body | k.falloff)[:, None]
+        tabled = gas_reference.tabled(k)
+        places = torch.where(tabled, tabled.cumsum(0) - 1, -1)
+        needs = (k.third_body | k.falloff | tabled)[:, None]
         backwards = k.reversible[:, None]
 
         def move(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -60,6 +63,7 @@ def _lists(kinetics: Kinetics, like: torch.Tensor) -> _Lists:
         dense = move((k.troe_parameters.clamp_max(1e35), k.nasa.contiguous(), k.breaks.clamp_max(1e35)))
         stored[key] = _Lists(
             kind.to(torch.int32).to(like.device),
+            places.to(torch.int32).to(like.device),
             dense[0],
             dense[1],
             dense[2],
@@ -121,9 +125,10 @@ def _progress(
     """Rates of progress and their derivatives; see the kernel."""
     lists, count = _lists(kinetics, T), len(A)
     _, h, s, _ = thermo(kinetics, T)
+    table = gas_reference.pressure_factors(kinetics, T, C, A, b, Ea, low)
     shapes = [count, count, count, count, len(lists.forward[1]), len(lists.reverse[1])]
     out = tuple(T.new_empty(len(T), width) for width in shapes)
-    tensors = [T, C, h, s, A, b, Ea, lists.kind, low, lists.troe, *lists.colliders, *lists.forward]
+    tensors = [T, C, h, s, A, b, Ea, lists.kind, low, lists.troe, lists.tabled, table, *lists.colliders, *lists.forward]
     tensors += [*lists.reverse, *lists.change]
     inputs = [kinetics.smoothing, kinetics.p_ref, *(bridge.array(t.contiguous()) for t in tensors)]
     kernel = kernel_module.kernels(bridge.scalar(T)).progress

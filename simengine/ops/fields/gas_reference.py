@@ -7,7 +7,7 @@ import dataclasses
 
 import torch
 
-R = 8.31446261815324  # J/(mol K)
+from simengine.ops.fields.pressure_rates import Chebyshev, Falloff, PressureTable, R
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,13 @@ class Kinetics:
         efficiencies: Of the colliders, shape (R, K).
         troe: Which fall-offs are Troe's; bool (R,).
         troe_parameters: a, T3, T1, T2 [K], shape (R, 4); T2 = inf where there is none.
+        activated: Which fall-offs are chemically activated; bool (R,); None for none, as the next.
+        sri: Which fall-offs are SRI's; bool (R,).
+        sri_parameters: Shape (R, 5).
+        tsang: Which fall-offs are Tsang's; bool (R,).
+        tsang_parameters: Shape (R, 2).
+        pressures: Tables over pressure that multiply the rate constants of their reactions; None for none.
+        chebyshev: Chebyshev polynomials that do likewise; None for none.
         smoothing: Concentrations [mol/m^3] below which a power of fractional order goes to zero linearly.
     """
 
@@ -74,6 +81,13 @@ class Kinetics:
     efficiencies: torch.Tensor
     troe: torch.Tensor
     troe_parameters: torch.Tensor
+    activated: torch.Tensor
+    sri: torch.Tensor
+    sri_parameters: torch.Tensor
+    tsang: torch.Tensor
+    tsang_parameters: torch.Tensor
+    pressures: PressureTable | None = None
+    chebyshev: Chebyshev | None = None
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -82,15 +96,23 @@ class Kinetics:
         plain &= (self.products == self.products.round()).all(1)
         store = object.__setattr__
         store(self, "fractional", torch.nonzero(~plain)[:, 0])
+        store(self, "limits", self._limits(self.falloff))
         store(self, "change", self.products - self.reactants)
         store(self, "forward_slots", self._slots(torch.where(plain[:, None], orders, 0.0)))
         reverse = torch.where((plain & self.reversible)[:, None], self.products, 0.0)
         store(self, "reverse_slots", self._slots(reverse))
 
     fractional: torch.Tensor = dataclasses.field(init=False)
+    limits: Falloff = dataclasses.field(init=False)
     change: torch.Tensor = dataclasses.field(init=False)
     forward_slots: torch.Tensor = dataclasses.field(init=False)
     reverse_slots: torch.Tensor = dataclasses.field(init=False)
+
+    def _limits(self, chosen: torch.Tensor) -> Falloff:
+        """The fall-off of chosen reactions, bool (R,)."""
+        which = torch.nonzero(chosen)[:, 0]
+        names = ("activated", "troe", "troe_parameters", "sri", "sri_parameters", "tsang", "tsang_parameters")
+        return Falloff(which, *(getattr(self, name)[which] for name in names))
 
     @staticmethod
     def _slots(orders: torch.Tensor) -> torch.Tensor:
@@ -144,30 +166,81 @@ def rate_constants(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: 
     """Forward rate constants with fall-off and colliders, (..., R)."""
     log_T, inverse = T.log().unsqueeze(-1), 1 / (R * T).unsqueeze(-1)
     k = rates.A * torch.exp(rates.b * log_T - rates.Ea * inverse)
-    if not bool((kinetics.third_body | kinetics.falloff).any()):
-        return k
-    colliders = C @ kinetics.efficiencies.T
-    k = torch.where(kinetics.third_body, k * colliders, k)
-    if not bool(kinetics.falloff.any()):
-        return k
-    some = torch.nonzero(kinetics.falloff)[:, 0]
-    A, b, Ea = rates.low[some].unbind(1)
-    low = A * torch.exp(b * log_T - Ea * inverse)
-    reduced = low * colliders[..., some].clamp_min(0.0) / k[..., some]
-    return k.index_copy(-1, some, k[..., some] * reduced / (1 + reduced) * _troe(kinetics, T, reduced, some))
+    if bool((kinetics.third_body | kinetics.falloff).any()):
+        colliders = C @ kinetics.efficiencies.T
+        k = torch.where(kinetics.third_body, k * colliders, k)
+        some = kinetics.limits.which
+        if len(some):
+            A, b, Ea = rates.low[some].unbind(1)
+            low = A * torch.exp(b * log_T - Ea * inverse)
+            k = k.index_copy(-1, some, kinetics.limits(T.unsqueeze(-1), colliders[..., some], k[..., some], low))
+    for table in (kinetics.pressures, kinetics.chebyshev):
+        if table is not None:
+            M = C.sum(-1, keepdim=True).expand(*C.shape[:-1], len(table.which))
+            k = k.index_copy(-1, table.which, k[..., table.which] * table(T.unsqueeze(-1), M))
+    return k
 
 
-def _troe(kinetics: Kinetics, T: torch.Tensor, reduced: torch.Tensor, some: torch.Tensor) -> torch.Tensor:
-    a, T3, T1, T2 = kinetics.troe_parameters[some].unbind(1)
-    T = T.unsqueeze(-1)
-    has_T2 = T2.isfinite()  # exp(-inf/T) is 0, but its derivative inf 0
-    last = torch.where(has_T2, torch.exp(-torch.where(has_T2, T2, 1.0) / T), 0.0)
-    center = (1 - a) * torch.exp(-T / T3) + a * torch.exp(-T / T1) + last
-    least = 1e-30 if T.dtype == torch.float32 else 1e-300
-    log_center, log_reduced = center.clamp_min(least).log10(), reduced.clamp_min(least).log10()
-    c, n = -0.4 - 0.67 * log_center, 0.75 - 1.27 * log_center
-    f = (log_reduced + c) / (n - 0.14 * (log_reduced + c))
-    return torch.where(kinetics.troe[some], 10 ** (log_center / (1 + f * f)), 1.0)
+def tabled(kinetics: Kinetics) -> torch.Tensor:
+    """Which reactions the kernels take from `pressure_factors`: all that depend on pressure but Lindemann and Troe."""
+    which = kinetics.activated | kinetics.sri | kinetics.tsang
+    for table in (kinetics.pressures, kinetics.chebyshev):
+        if table is not None:
+            which = which.index_fill(0, table.which, True)
+    return which
+
+
+def pressure_factors(
+    kinetics: Kinetics,
+    T: torch.Tensor,
+    C: torch.Tensor,
+    A: torch.Tensor,
+    b: torch.Tensor,
+    Ea: torch.Tensor,
+    low: torch.Tensor,
+) -> torch.Tensor:
+    """By what A T^b exp(-Ea/(R T)) of the tabled reactions is multiplied, and derivatives, at n points; (n, S, 4).
+
+    The factor, its d ln/dT, its d/d[M], and d ln of their product in d ln of what is multiplied.
+    """
+    which = torch.nonzero(tabled(kinetics))[:, 0]
+    out = T.new_zeros(len(T), len(which), 4)
+    if not len(which):
+        return out
+    with torch.enable_grad():
+        hot = T.detach()[:, None].expand(-1, len(which)).clone().requires_grad_()
+        M = (C.detach() @ kinetics.efficiencies[which].to(C).T).requires_grad_()
+        factor = torch.ones_like(M)
+        place = {r: k for k, r in enumerate(which.tolist())}
+        form = kinetics._limits(kinetics.activated | kinetics.sri | kinetics.tsang)
+        at = torch.tensor([place[r] for r in form.which.tolist()], dtype=torch.long)
+        inverse = 1 / (R * hot[:, at])
+        some = form.which
+        high = A[some] * torch.exp(b[some] * hot[:, at].log() - Ea[some] * inverse)
+        lowest = low[some, 0] * torch.exp(low[some, 1] * hot[:, at].log() - low[some, 2] * inverse)
+        factor = factor.index_copy(1, at, form(hot[:, at], M[:, at], high, lowest) / high)
+        for table in (kinetics.pressures, kinetics.chebyshev):
+            if table is not None:
+                at = torch.tensor([place[r] for r in table.which.tolist()], dtype=torch.long)
+                factor = factor.index_copy(1, at, table(hot[:, at], M[:, at]))
+        of_T, of_M = torch.autograd.grad(factor.sum(), (hot, M))
+    factor, M = factor.detach(), M.detach()
+    none = factor == 0
+    safe = torch.where(none, 1.0, factor)
+    out[..., 0], out[..., 1], out[..., 2] = factor, torch.where(none, 0.0, of_T / safe), of_M
+    # Of the limits that blend, doubling both doubles k, and doubling k_low is doubling [M], but where it does not fall.
+    own = torch.where(kinetics.falloff[which] & kinetics.activated[which], 0.0, 1.0)
+    slope = torch.where(kinetics.falloff[which], M * of_M / safe, 0.0)
+    out[..., 3] = own - slope
+    return out
+
+
+def _powers(kinetics: Kinetics, C: torch.Tensor, orders: torch.Tensor) -> torch.Tensor:
+    """Products of powers of concentrations of any order (P, K), smoothed near 0; (..., P)."""
+    base = (C.clamp_min(0.0) + kinetics.smoothing).unsqueeze(-2)
+    involved = orders != 0
+    safe = torch.where(involved, base, 1.0)
+    return torch.where(involved, C.unsqueeze(-2) * safe ** (orders - 1), 1.0).prod(-1)
 
 
 def rates_of_progress(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: Rates) -> torch.Tensor:
@@ -176,12 +249,9 @@ def rates_of_progress(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rate
     padded = torch.cat((C, torch.ones_like(C[..., :1])), dim=-1)
     forward = k * padded[..., kinetics.forward_slots].prod(-1)
     if len(kinetics.fractional):
-        orders = rates.orders[kinetics.fractional]  # (P, K)
-        base = (C.clamp_min(0.0) + kinetics.smoothing).unsqueeze(-2)
-        involved = orders != 0
-        safe = torch.where(involved, base, 1.0)
-        factors = torch.where(involved, C.unsqueeze(-2) * safe ** (orders - 1), 1.0)
-        forward = forward.index_copy(-1, kinetics.fractional, forward[..., kinetics.fractional] * factors.prod(-1))
+        some = kinetics.fractional
+        powers = _powers(kinetics, C, rates.orders[some])
+        forward = forward.index_copy(-1, some, forward[..., some] * powers)
     if not bool(kinetics.reversible.any()):
         return forward
     g = h_over_RT(kinetics, T) - s_over_R(kinetics, T)
@@ -189,6 +259,9 @@ def rates_of_progress(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rate
     log_K = -(g @ kinetics.change.T) + kinetics.change.sum(1) * log_p
     most = 80.0 if T.dtype == torch.float32 else 690.0
     back = k * torch.exp(-log_K.clamp(-most, most)) * padded[..., kinetics.reverse_slots].prod(-1)
+    some = kinetics.fractional[kinetics.reversible[kinetics.fractional]]
+    if len(some):
+        back = back.index_copy(-1, some, back[..., some] * _powers(kinetics, C, kinetics.products[some]))
     return forward - torch.where(kinetics.reversible, back, 0.0)
 
 

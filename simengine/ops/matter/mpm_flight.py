@@ -28,6 +28,11 @@ from simengine.ops.matter.mpm_laws import Laws, Record, TorchLaw
 State = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]  # x, v, C, F, q
 
 
+def _replay(graph: Any, stream: Any = None) -> None:
+    with bridge.gate:
+        wp.capture_launch(graph, stream)
+
+
 @dataclasses.dataclass(frozen=True)
 class Schedule:
     """What a rollout computes and holds.
@@ -208,7 +213,7 @@ class Flight:
         for group in groups:
             graphs.append([])
             for part in self.parts:
-                with wp.ScopedCapture(device=device, stream=stream) as capture:
+                with bridge.gate.alone(), wp.ScopedCapture(device=device, stream=stream) as capture:
                     for phase in group:
                         phase(part)
                 graphs[-1].append(capture.graph)
@@ -218,8 +223,8 @@ class Flight:
         """One phase after the other, the threads of each side by side."""
         stream = wp.stream_from_torch(torch.cuda.current_stream(self.like.device)) if self.like.is_cuda else None
         for first, *others in graphs:
-            waiting = [_pool(self.threads).submit(wp.capture_launch, graph) for graph in others]
-            wp.capture_launch(first, stream)
+            waiting = [_pool(self.threads).submit(_replay, graph) for graph in others]
+            _replay(first, stream)
             for future in waiting:
                 future.result()
 

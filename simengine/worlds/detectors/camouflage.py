@@ -21,6 +21,7 @@ from simengine.dtn.camouflage import (
     palette_distance,
     total_variation,
 )
+from simengine.dtn.checks import check_detector
 from simengine.dtn.detector import AbstractDetector, Detector
 from simengine.dtn.evaluation import detect
 from simengine.dtn.texture import TextureMap, texture_map
@@ -84,7 +85,11 @@ class TextureTraining(GradientTraining):
         spec, texture = self.spec, self.texture()
         index = torch.randint(len(self.views), (spec.batch,))
         images, boxes = augment(self.predict(index, self.put_on[index](texture)), self.boxes[index])
-        terms = {"evasion": evasion_loss(self.detector, images, boxes, overlap=spec.overlap, over=spec.evasion)}
+        terms = {
+            "evasion": evasion_loss(
+                self.detector, images, boxes, overlap=spec.overlap, kind=spec.kind, over=spec.evasion
+            )
+        }
         if spec.smoothness:
             terms["smoothness"] = spec.smoothness * total_variation(texture)
         if spec.palette:
@@ -99,15 +104,21 @@ class CamouflageTraining(AbstractTraining):
         scene: Object and views.
         spec: Lengths and weights.
         detector: A detector of one's own to evaluate instead of the scene's, as it is: an `nn.Module` of the protocol
-            `Detector`. With `spec.hardening` it must be an `AbstractDetector`, which has a training loss.
+            `Detector`. A copy in evaluation mode is used, so that nothing of it moves or is frozen. With
+            `spec.hardening` it must be an `AbstractDetector`, which has a training loss; the class of the object is
+            `spec.kind`.
 
     Raises:
-        ValueError: The detector does not fit the protocol, or cannot be hardened.
+        ValueError: The detector does not fit the protocol (`simengine.dtn.checks` names how), or cannot be hardened.
     """
 
     def __init__(self, scene: "DTNScene", spec: "CamouflageSpec", *, detector: nn.Module | None = None) -> None:
         torch.manual_seed(scene.seed)
         self.scene, self.spec = scene, spec
+        if detector is not None and not isinstance(detector, nn.Module):
+            raise ValueError(
+                f"detector: expected an nn.Module, got {type(detector).__name__}; derive it from nn.Module"
+            )
         if detector is not None and not isinstance(detector, Detector):
             raise ValueError(f"detector: expected the methods dense and predict, which {type(detector).__name__} lacks")
         if detector is not None and spec.hardening and not isinstance(detector, AbstractDetector):
@@ -116,7 +127,9 @@ class CamouflageTraining(AbstractTraining):
         self.empty = empty_views(scene, scene.views, round(spec.detector.empty * scene.train_views))
         self.attacked = self.views[torch.arange(min(spec.attack_views, len(self.views)))]
         self.put_on = self.map(self.attacked)
-        own = make_detector(spec.detector) if detector is None else detector
+        own = make_detector(spec.detector) if detector is None else copy.deepcopy(detector).eval()
+        tried: Any = own
+        check_detector(tried, self.attacked[:2].picture(torch.full((1, 3, 1, 1), 0.4)), kind=spec.kind)
         self.modules = nn.ModuleDict({"detector": own})
         self.stages = [] if detector is not None else [("detector", spec.detector.iterations)]
         if spec.pipeline == "network":
@@ -177,7 +190,7 @@ class CamouflageTraining(AbstractTraining):
         """AP@.5 of the detector that a texture was made against, over the attacked views that wear it."""
         attacked, paint = PictureSet(self.attacked, self.empty), wear(self.put_on, self.modules[name]())
         images = attacked.pictures(paint, self.predictor(self.attacked))
-        return float(detect(self._target(name), images, attacked.boxes).average_precision())
+        return float(detect(self._target(name), images, attacked.boxes, kind=self.spec.kind).average_precision())
 
     def found(self, prefix: str) -> torch.Tensor:
         """The texture of a prefix, `"texture"` or `"anew"`, with which the attacked views leave the lowest AP."""

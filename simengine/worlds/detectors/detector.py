@@ -280,13 +280,13 @@ class DetectorScene(DetectorTraining):
 
 
 def detection_sheet(detector: Any, views: ViewSet, paint: Paint) -> Any:
-    """Pictures with the true box in green and the best detection in red, as bright as its score."""
+    """Pictures with the true box in green and the best detection from yellow (score 0) to red (score 1)."""
     images = views.picture(paint(torch.arange(len(views)))).clone()
     detections = detector.predict(images)
     for image, box, found in zip(images, views.boxes(), detections, strict=True):
         _outline(image, box, (0.0, 1.0, 0.0))
         if len(found["scores"]):
-            _outline(image, found["boxes"][0], (float(found["scores"][0]), 0.0, 0.0))
+            _outline(image, found["boxes"][0], (1.0, 1.0 - float(found["scores"][0]), 0.0))
     return contact_sheet(decode_srgb(images).permute(0, 2, 3, 1), columns=8)
 
 

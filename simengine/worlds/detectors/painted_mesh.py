@@ -55,7 +55,10 @@ def read_painted_mesh(path: Path, *, paint: str, length: float, up: Literal["y",
     Raises:
         SceneError: The file is missing, too large, of another format, damaged, or has no such material.
     """
-    data, answer = read_limited(path, _PAINTED, suffixes=SUFFIXES, most=MAX_FACES)
+    try:
+        data, answer = read_limited(path, _PAINTED, suffixes=SUFFIXES, most=MAX_FACES)
+    except ValueError as error:
+        raise SceneError(str(error)) from None
     names: list[str] = answer["names"]
     if paint not in names:
         raise SceneError(f"{path}: no material is named {paint!r}; its materials: {', '.join(sorted(names))}")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from simengine.dtn.camouflage import naive_texture, random_texture
-from simengine.dtn.evaluation import DetectionTable, average_precision, cells, detect, precision_gap
+from simengine.dtn.evaluation import DetectionTable, average_precision, cells, detect, miss_rate, precision_gap
 from simengine.dtn.metrics import object_psnr
+from simengine.dtn.texture import texture_picture
 from simengine.dtn.views import CONDITIONS, ViewSampler
 from simengine.render.tone import decode_srgb
 from simengine.view.report import Block, Picture, Table, write_report
@@ -49,22 +50,25 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     for name, detector in detectors.items():
         for worn, paint in paints.items():
             torch.manual_seed(scene.seed + 1)
-            table = detect(detector, unseen.pictures(paint, predict), unseen.boxes)
+            kind = None if name == "other" else spec.kind  # the other one has a single class
+            table = detect(detector, unseen.pictures(paint, predict), unseen.boxes, kind=kind)
             tables[name, worn] = table
             figures = [average_precision(table), average_precision(table, 0.75)]
-            missed = float(table.missed().float().mean())
-            rows.append((name, worn, str(figures[0]), str(figures[1]), f"{missed:.3f}"))
+            missed = miss_rate(table)
+            rows.append((name, worn, str(figures[0]), str(figures[1]), str(missed)))
             summary[f"{name}/{worn}"] = {
                 "AP50": figures[0].value,
                 "AP50_low": figures[0].low,
                 "AP50_high": figures[0].high,
                 "AP75": figures[1].value,
-                "missed": missed,
+                "missed": missed.value,
+                "missed_low": missed.low,
+                "missed_high": missed.high,
             }
     sections: dict[str, list[Block]] = {
         "Average precision": [
             f"{summary['views']} unseen views and {summary['views_without']} without the object; brackets: 95 % "
-            "bootstrap interval; missed: objects without a detection above 0.5",
+            "interval; missed: objects without a detection above 0.5",
             Table(("detector", "paint", "AP@.5", "AP@.75", "missed"), rows),
         ]
     }
@@ -87,10 +91,11 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     few = unseen.views[: min(16, len(unseen.views))]
     for name, detector in detectors.items():
         picture = detection_sheet(detector, few, paints["optimised"])
-        sections[f"Detections: {name}, optimised"] = [Picture(picture, "green: truth; red: best detection, by score")]
+        caption = "green: truth; best detection: red where its score is 1, yellow where it is 0"
+        sections[f"Detections: {name}, optimised"] = [Picture(picture, caption)]
         out.write(f"detections_{name}.png", picture)
     for name, texture in textures.items():
-        out.write(f"texture_{name.replace(' ', '_')}.png", texture.repeat_interleave(8, 0).repeat_interleave(8, 1))
+        out.write(f"texture_{name.replace(' ', '_')}.png", texture_picture(texture))
     out.write("textures.npz", textures)
     out.write("rendered.png", sheet)
     write_report(out.path / "report.html", "Robustness of a detector", sections)
@@ -104,7 +109,7 @@ def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]
         low, high = getattr(sampler, name)
         step = (high - low) / parts[place]
         edges[name] = (*(low + k * step for k in range(parts[place])), high + 1e-6)
-    return {**edges, "haze": (0.0, 1e-9, 100.0)}
+    return {**edges, "haze": (0.0, 1e-9, max(sampler.haze[1], 1e-9) + 1e-6)}
 
 
 def cell_rows(
@@ -144,14 +149,15 @@ def gap_to_renders(
 ) -> tuple[Any, dict[str, Any], Any]:
     """The gap in AP between the pipeline and full renders, figures of it, and a sheet of both and their difference."""
     rendered = rendered_in_full(training, unseen, texture)
-    number, views, detector = len(rendered), unseen.views, training.modules["detector"]
+    number, views, detector, spec = len(rendered), unseen.views, training.modules["detector"], training.spec
     predict, paint = training.predictor(views), wear(training.map(views), texture)
     index = torch.arange(number)
     boxes = torch.cat([unseen.boxes[:number], unseen.boxes[len(views) :]])
     predicted = torch.cat([predict(some, paint(some)) for some in index.split(32)])
     without = list(unseen.empty_pictures())
     detected: Any = detector
-    tables = [detect(detected, [*images.split(32), *without], boxes) for images in (predicted, rendered)]
+    both = ([*images.split(32), *without] for images in (predicted, rendered))
+    tables = [detect(detected, batches, boxes, kind=spec.kind) for batches in both]
     gap = precision_gap(tables[0], tables[1])
     mask = (views.object[:number] >= 0.5).to(rendered.dtype)
     figures = {

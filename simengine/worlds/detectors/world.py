@@ -154,6 +154,8 @@ class CamouflageSpec:
         smoothness: Weight of the total variation.
         palette: Weight of the distance to the natural paints.
         overlap: Overlap (IoU) of the boxes whose score counts.
+        kind: Label of the object among the classes of a detector of one's own; detections of others are left out. None
+            takes every detection for the object.
         hardening: Steps of Adam of the retraining; 0 for none.
         rounds: Of the retraining; before each but the first the detector is attacked as it then is.
         sparring: Steps of these attacks.
@@ -181,6 +183,7 @@ class CamouflageSpec:
     smoothness: NonNegative = 0.02
     palette: NonNegative = 0.0
     overlap: Annotated[float, Range(ge=0, lt=1)] = 0.5
+    kind: Annotated[int, Range(ge=0)] | None = None
     hardening: Annotated[int, Range(ge=0)] = 600
     rounds: Count = 1
     sparring: Count = 100

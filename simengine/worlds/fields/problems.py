@@ -56,7 +56,7 @@ class SorptionProblem(AbstractProblem):
     """Diffusion with sorption; see `DiffusionSorption` for what is not described here.
 
     Attributes:
-        u0: Initial values solved for; `members` is not used.
+        u0: Initial values solved for; they take the place of `members`.
     """
 
     type: Literal["diffusion_sorption"] = "diffusion_sorption"
@@ -67,6 +67,10 @@ class SorptionProblem(AbstractProblem):
     skip: Annotated[int, Range(ge=0)] = 2
     implicit: Annotated[int, Range(ge=0)] = 0
     u0: tuple[Annotated[float, Range(gt=0, lt=0.2)], ...] = (0.03, 0.11, 0.19)
+
+    def __post_init__(self) -> None:
+        if self.members != AbstractProblem.members:
+            raise ValueError(f"members: {self.members} would do nothing here; u0 lists the members solved for")
 
     def family(self) -> DiffusionSorption:
         """The equation."""

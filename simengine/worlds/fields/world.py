@@ -280,9 +280,11 @@ class ConstraintScene(AbstractScene):
             name: Parameter(initial=guess, lower=0.0)
             for name, guess in (("D", fit.guess_diffusivity), ("k", fit.guess_sorption))
         }
+        # residuals are taken by differences of 1e-5 of the constants, so solves must be far sharper than that
+        sharp = dataclasses.replace(self.experts, tolerance=min(self.experts.tolerance, 1e-12))
         return SorptionInverse(
             ParameterSet(sought),
-            self.build(),
+            sharp.layer(self.problem, seed=self.seed),
             basis,
             u0=fit.u0,
             points=points,

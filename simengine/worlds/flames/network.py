@@ -149,7 +149,11 @@ class FlameNetworkTraining(AbstractTraining):
         rows = [self._figures(member) for member in passed]
         summary: dict[str, Any] = {
             **self._mean(rows),
-            "spread": {name: float(np.std([row[name] for row in rows])) for name in rows[0]},
+            "spread": (
+                {name: float(np.std([row[name] for row in rows], ddof=1)) for name in rows[0]}
+                if len(rows) > 1
+                else "of one network none is known; let at least two pass their check (network.members)"
+            ),
             "checks": checks,
             "ok": all(check["ok"] for check in checks),
         }

@@ -206,7 +206,8 @@ class ProfileFit:
     """What to find from profiles measured in the flame.
 
     Attributes:
-        parameters: Parameter of the flame -> where to look for it.
+        parameters: Parameter of the flame -> where to look for it; `offset` [m], by which measured x are too large, is
+            one of the measurement, with bounds of both signs.
         profiles: Measured profiles, by name.
         data: CSV file with a header, a column `x` [m] and one for each profile [SI]; None to make data from the scene's
             own flame with the scene's seed.
@@ -234,7 +235,9 @@ class SpeedFit:
 
     Attributes:
         parameters: Parameter of the flame -> where to look for it.
-        data: CSV file with a header and columns `phi` and `flame_speed` [m/s].
+        data: CSV file with a header and columns `phi`, `flame_speed` [m/s] and, where they differ from the scene's or
+            from row to row, `T_in` [K], `p` [Pa] and `sigma`, the standard deviation of each speed [m/s]. A header may
+            name another unit, as in `flame_speed [cm/s]`.
         span: Equivalence ratios between which the data are fitted; the others are only drawn.
         noise: Relative standard deviation of the data; 0 to estimate it from the residual.
         num_iterations: At most so many steps.

@@ -9,15 +9,23 @@ from simengine.fit.least_squares_training import LeastSquaresTraining
 from simengine.fit.parameters import ParameterSet
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.solver.solution import FlameSolution
-from simengine.flame.solver.solve import SpectralSolver
-from simengine.worlds.flames.training import columns
+from simengine.flame.solver.solve import AbstractFlameSolver, SpectralSolver
+from simengine.worlds.flames.training import columns, widened
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 
+IMPLAUSIBLE = 20.0  # times faster or slower than computed at the start: a mistake of units
+
+
+_REMEDY = (
+    "look at speeds.png: are fuel, oxidiser, T_in, p and sigma those of the measurements, and may the rate follow them?"
+)
+
+
 class FlameSpeedTraining(LeastSquaresTraining):
-    """Finds parameters of the mechanism from flame speeds at several equivalence ratios.
+    """Finds parameters of the mechanism from flame speeds at several conditions.
 
     Residuals are ln(sL/measured) over the relative noise.
 
@@ -25,7 +33,8 @@ class FlameSpeedTraining(LeastSquaresTraining):
         flame: At the measured conditions, a batch.
         parameters: Names of the flame's parameters, `A` or `Ea-0` for instance.
         measured: Flame speeds [m/s], shape (b,).
-        noise: Relative standard deviation of the measurements; 0 to estimate it from the residual.
+        noise: Relative standard deviation of the measurements, one or each its own (b,); 0 to estimate it from the
+            residual.
         solver: Of the flames.
         further: Measurements outside the fit, phi and speed, each (c,); drawn beside it.
         num_iterations: At most so many steps.
@@ -37,8 +46,8 @@ class FlameSpeedTraining(LeastSquaresTraining):
         parameters: ParameterSet,
         *,
         measured: torch.Tensor,
-        noise: float = 0.0,
-        solver: SpectralSolver | None = None,
+        noise: float | torch.Tensor = 0.0,
+        solver: AbstractFlameSolver | None = None,
         further: tuple[torch.Tensor, torch.Tensor] | None = None,
         num_iterations: int = 15,
     ) -> None:
@@ -46,10 +55,12 @@ class FlameSpeedTraining(LeastSquaresTraining):
             flame.parameter(name)
         if measured.shape != (flame.batch,) or not bool((measured > 0).all()):
             raise ValueError(f"measured: expected {flame.batch} positive speeds, got {measured.tolist()}")
-        self.flame, self.measured, self.noise, self.further = flame, measured, noise, further
+        known = bool(torch.as_tensor(noise).gt(0).all())
+        self.flame, self.measured, self.further = flame, measured, further
+        self.unit = torch.as_tensor(noise if known else 1.0, dtype=torch.float64)  # of the residual
         self.solver = solver or SpectralSolver(resolution=1e-5)
         self.last: FlameSolution | None = None
-        sigma = 1.0 if noise else None
+        sigma = 1.0 if known else None
         super().__init__(
             parameters,
             self._residual,
@@ -73,7 +84,7 @@ class FlameSpeedTraining(LeastSquaresTraining):
         return None
 
     def _compare(self, speeds: torch.Tensor) -> torch.Tensor:
-        return (speeds / self.measured).log() / (self.noise or 1.0)
+        return (speeds / self.measured).log() / self.unit
 
     def _residual(self, values: dict[str, torch.Tensor]) -> torch.Tensor:
         found = self._solve(values)
@@ -86,6 +97,8 @@ class FlameSpeedTraining(LeastSquaresTraining):
             found = self._solve(parameters())
         if found is None:
             raise RuntimeError(f"no flame found at {parameters.values()}; start from other values or bound them")
+        if self.last is None:
+            self._plausible(found)
         self.last = found
         z = parameters.z.detach()
 
@@ -101,6 +114,15 @@ class FlameSpeedTraining(LeastSquaresTraining):
         still = torch.zeros_like(z)
         return compared(still), columns(compared, still)
 
+    def _plausible(self, found: FlameSolution) -> None:
+        """Refuse speeds that no rate constant will explain, before a fit tries to."""
+        ratio = float((self.measured / found.flame.figures(found.eigenvalue)["flame_speed"]).log().median().exp())
+        if not 1 / IMPLAUSIBLE < ratio < IMPLAUSIBLE:
+            raise ValueError(
+                f"measured: the speeds are {ratio:.3g} times those of the mechanism at the start; are they in m/s, and "
+                "fuel, oxidiser, T_in and p those of the measurements?"
+            )
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Coordinates, damping, and the flames the next solve starts from."""
         state = super().state_dict()
@@ -114,10 +136,17 @@ class FlameSpeedTraining(LeastSquaresTraining):
         super().load_state_dict(state)
         if "flame" in state:
             problem = self.solver.problem(self.flame, state["edges"], int(state["anchor"]))
+            y, z = problem.unpack(state["flame"])
+            problem = problem.near(y, z[:, 0, 0, 0])
             self.last = FlameSolution(self.flame, problem, state["flame"])
 
+    def uncertainty(self) -> dict[str, Any]:
+        """As for any least squares; a misfit beyond the noise widens what is found."""
+        r, _ = self.jacobian(self.parameters)
+        return widened(super().uncertainty(), r, given=self.sigma is not None, remedy=_REMEDY)
+
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """Write `fit.json`, `speeds.csv` and `speeds.png`: speeds over phi with data, before and after."""
+        """Write `fit.json`, `speeds.npz` and `speeds.png`: speeds over phi with data, before and after."""
         from simengine.view.figures import curves
 
         before = self.flame.replace(**{name: self.flame.parameter(name) for name in self.parameters.names})
@@ -127,21 +156,31 @@ class FlameSpeedTraining(LeastSquaresTraining):
         if self.further is not None:
             low, high = min(low, float(self.further[0].min())), max(high, float(self.further[0].max()))
         dense = torch.linspace(low, high, 13, dtype=torch.float64)
-        lines = {}
-        for name, flame in (("as shipped", before), ("calibrated", self._with(self.parameters()).detached())):
-            at = flame.replace(phi=dense)
-            assert isinstance(at, FreeFlame)
-            solution = self.solver.solve(at, throw=False)
-            found = solution.stats["converged"]
-            lines[name] = (dense[found].numpy(), at.flame_speed(solution.value.eigenvalue)[found].detach().numpy())
+        lines: dict[str, tuple[Any, Any]] = {}
+        rows: dict[str, list[Any]] = {"phi": [], "T_in": [], "p": [], "speed": []}
+        conditions = sorted(
+            set(zip(*(v.expand(phi.shape).tolist() for v in (self.flame.T_in, self.flame.p)), strict=True))
+        )
+        for T_in, p in conditions:
+            where = "" if len(conditions) == 1 else f", {T_in:g} K, {p / 101325:.3g} atm"
+            for name, flame in (("as shipped", before), ("calibrated", self._with(self.parameters()).detached())):
+                at = flame.replace(phi=dense, T_in=torch.tensor(T_in), p=torch.tensor(p))
+                assert isinstance(at, FreeFlame)
+                solution = self.solver.solve(at, throw=False)
+                found = solution.stats["converged"]
+                speeds = at.flame_speed(solution.value.eigenvalue)[found].detach().numpy()
+                lines[name + where] = (dense[found].numpy(), speeds)
+                if name == "calibrated":
+                    for key, value in (("phi", dense[found].numpy()), ("T_in", T_in), ("p", p), ("speed", speeds)):
+                        rows[key].append(np.broadcast_to(value, speeds.shape))
         data = {"measured": (phi.numpy(), self.measured.numpy())}
         if self.further is not None:
             data["measured, not fitted"] = (self.further[0].numpy(), self.further[1].numpy())
         picture = curves({"flame speed [m/s]": {**lines, **data}}, xlabel="equivalence ratio", points=tuple(data))
         out.write("speeds.png", picture)
-        out.write("speeds.npz", {"phi": lines["calibrated"][0], "speed": lines["calibrated"][1]})
+        out.write("speeds.npz", {key: np.concatenate(values) for key, values in rows.items()})
         r = self._compare(self._speeds())
-        summary["rms_relative"] = float(np.sqrt(float((r * (self.noise or 1.0)).square().mean())))
+        summary["rms_relative"] = float(np.sqrt(float((r * self.unit).square().mean())))
         return summary
 
     def _speeds(self) -> torch.Tensor:

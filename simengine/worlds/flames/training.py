@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 Noise = Literal["relative", "absolute"]
+OFFSET = "offset"  # [m] by which measured positions are too large: no parameter of a flame, but of its measurement
 
 
 class FlameTraining(LeastSquaresTraining):
@@ -27,7 +28,8 @@ class FlameTraining(LeastSquaresTraining):
 
     Args:
         flame: With the parameters that are not sought; a single condition.
-        parameters: Names of the flame's parameters.
+        parameters: Names of the flame's parameters, and `offset` [m] by which all x are too large, where x may have
+            been measured from elsewhere than the flame's own origin.
         x: Where was measured [m], shape (q,).
         measured: Profile name -> values, shape (q,).
         noise: Relative standard deviation; 0 to estimate it from the residual.
@@ -51,7 +53,14 @@ class FlameTraining(LeastSquaresTraining):
         num_iterations: int = 30,
     ) -> None:
         for name in parameters.names:
-            flame.parameter(name)  # says which there are
+            if name != OFFSET:
+                flame.parameter(name)  # says which there are
+        with torch.no_grad():
+            y, z = flame.guess(flame.edges()[:, None, :])
+            known = flame.profiles(y[:, 0], z)
+        for name in measured:
+            if name not in known:
+                raise ValueError(f"{name[:40]!r} is no profile of this flame; known: {', '.join(known)[:300]}")
         if scaling == "relative" and any(bool((value <= 0).any()) for value in measured.values()):
             raise ValueError("measured: relative noise needs positive values; use scaling='absolute'")
         self.flame, self.x, self.measured, self.noise, self.scaling = flame, x, dict(measured), noise, scaling
@@ -73,13 +82,27 @@ class FlameTraining(LeastSquaresTraining):
         key = tuple(float(value.detach()) for value in values.values())
         if self._tried is not None and self._tried[0] == key:
             return self._tried[1]
-        flame = self.flame.replace(**{name: value.detach() for name, value in values.items()})
+        flame = self._flame({name: value.detach() for name, value in values.items()})
         solution = self.solver.solve(flame, start=self.last, throw=False)
         if not solution.success and self.last is not None:
             solution = self.solver.solve(flame, throw=False)
         found = solution.value if solution.success else None
         self._tried = (key, found)
         return found
+
+    def _flame(self, values: Mapping[str, torch.Tensor]) -> AbstractFlame:
+        return self.flame.replace(**{name: value for name, value in values.items() if name != OFFSET})
+
+    def _fields(self, found: FlameSolution, state: torch.Tensor, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Fields of a state where was measured, (1, q, m); linear in the offset about its value in `values`."""
+        mesh, fields = found.problem.mesh, found.problem.unpack(state)[0]
+        if OFFSET not in values:
+            return mesh.interpolate(fields, self.x[None])
+        offset, step = values[OFFSET], 1e-7 * float(self.x.max() - self.x.min())
+        ends = mesh.edges.detach()
+        at = torch.minimum(torch.maximum(self.x[None] - offset.detach(), ends[:, :1] + step), ends[:, -1:] - step)
+        slope = (mesh.interpolate(fields, at + step) - mesh.interpolate(fields, at - step)).detach() / (2 * step)
+        return mesh.interpolate(fields, at) - slope * (offset - offset.detach())
 
     def _compare(self, profiles: Mapping[str, torch.Tensor]) -> torch.Tensor:
         unit = self.noise or 1.0
@@ -95,7 +118,9 @@ class FlameTraining(LeastSquaresTraining):
         found = self.solve(values)
         if found is None:
             return torch.full((sum(v.numel() for v in self.measured.values()),), torch.inf, dtype=torch.float64)
-        return self._compare(found.profiles(self.x))
+        with torch.no_grad():
+            y = self._fields(found, found.state, values)
+        return self._compare(found.flame.profiles(y, found.eigenvalue))
 
     def _tangents(self, parameters: ParameterSet) -> tuple[FlameSolution, torch.Tensor]:
         """The flame at the current parameters, and the derivatives of its unknowns in their coordinates."""
@@ -106,7 +131,7 @@ class FlameTraining(LeastSquaresTraining):
         self.last = found
 
         def residual(z: torch.Tensor) -> torch.Tensor:
-            return found.problem.of(self.flame.replace(**parameters(z))).residual(found.state)
+            return found.problem.of(self._flame(parameters(z))).residual(found.state)
 
         return found, found.tangents(columns(residual, parameters.z.detach()))
 
@@ -116,9 +141,8 @@ class FlameTraining(LeastSquaresTraining):
 
         def observed(step: torch.Tensor) -> torch.Tensor:
             state = found.state + tangents @ step
-            flame = self.flame.replace(**parameters(z + step))
-            y = found.problem.mesh.interpolate(found.problem.unpack(state)[0], self.x[None])
-            return self._compare(flame.profiles(y, state[:, 0, -1]))
+            values = parameters(z + step)
+            return self._compare(self._flame(values).profiles(self._fields(found, state, values), state[:, 0, -1]))
 
         still = torch.zeros_like(z)
         with torch.no_grad():
@@ -143,13 +167,13 @@ class FlameTraining(LeastSquaresTraining):
 
     def uncertainty(self) -> dict[str, Any]:
         """As for any least squares, and the eigenvalue with the standard deviation that the parameters leave it."""
-        known = super().uncertainty()
         r, j = self.jacobian(self.parameters)
+        known = widened(super().uncertainty(), r, given=self.sigma is not None, remedy=_REMEDY)
         found, tangents = self._tangents(self.parameters)
         covariance = known["sigma"] ** 2 * torch.linalg.pinv(j.T @ j, hermitian=True)
 
         def figures(step: torch.Tensor) -> torch.Tensor:
-            flame = self.flame.replace(**self.parameters(self.parameters.z.detach() + step))
+            flame = self._flame(self.parameters(self.parameters.z.detach() + step))
             return torch.cat(list(flame.figures(found.eigenvalue + tangents[:, 0, -1] @ step).values()))
 
         still = torch.zeros(len(self.parameters.names), dtype=torch.float64)
@@ -184,9 +208,43 @@ class FlameTraining(LeastSquaresTraining):
             }
         out.write("profiles.png", curves(panels, xlabel="x [mm]", points=("measured",)))
         if truth and self.truth is not None:
-            summary["true"] = {k: float(self.truth.flame.parameter(k)) for k in self.parameters.names}
+            names = [name for name in self.parameters.names if name != OFFSET]
+            summary["true"] = {name: float(self.truth.flame.parameter(name)) for name in names}
             summary["true"] |= {k: float(v) for k, v in self.truth.flame.figures(self.truth.eigenvalue).items()}
         return summary
+
+
+_REMEDY = (
+    "look at profiles.png: are x, the mixture and the noise those of the measurement? Where x may be shifted, seek "
+    "offset = { initial = 0.0, lower = -1e-3, upper = 1e-3 }"
+)
+
+
+def widened(known: dict[str, Any], r: torch.Tensor, *, given: bool, remedy: str) -> dict[str, Any]:
+    """Uncertainty of a fit whose misfit may exceed the noise it was given: then it is the misfit that counts.
+
+    Where chi-square lies more than five standard deviations above the degrees of freedom, something beside noise is in
+    the data or missing in the model. Standard deviations grow by the ratio, nothing counts as identified, and `warning`
+    says so.
+
+    Args:
+        known: What `LeastSquaresTraining.uncertainty` found.
+        r: Residuals in standard deviations of the noise, shape (m,).
+        given: Whether the noise was given and not estimated from r.
+        remedy: What to look for.
+    """
+    freedom = max(len(r) - len(known["identified"]), 1)
+    chi_square = float(r.square().sum()) / freedom
+    if not given or chi_square < 1 + 5 * (2 / freedom) ** 0.5:
+        return known
+    ratio = chi_square**0.5
+    return {
+        **known,
+        "sigma": known["sigma"] * ratio,
+        **({"std": {name: std * ratio for name, std in known["std"].items()}} if "std" in known else {}),
+        "identified": dict.fromkeys(known["identified"], False),
+        "warning": f"the misfit is {ratio:.3g} times the noise, so that no standard deviation holds; {remedy}",
+    }
 
 
 def _fields(problem: AbstractFlameProblem, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -28,6 +28,7 @@ from simengine.worlds.flames.specs import (
     SpeedFit,
 )
 from simengine.worlds.flames.speed import FlameSpeedTraining
+from simengine.worlds.flames.tables import read_speeds, read_table
 from simengine.worlds.flames.training import UNITS, FlameTraining
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class FlameScene(AbstractScene):
     def _measured(self, wanted: ProfileFit) -> tuple[torch.Tensor, dict[str, torch.Tensor], FlameSolution | None]:
         """Points, profiles, and the flame they were made from, if they were."""
         if wanted.data is not None:
-            measured = _read(wanted.data, ("x", *wanted.profiles))
+            measured, _ = read_table(wanted.data, ("x", *wanted.profiles), units={"x": "m", "T": "K", "u": "m/s"})
             return measured.pop("x"), measured, None
         truth = self.solution()
         x = torch.linspace(*wanted.span, wanted.points, dtype=torch.float64)
@@ -179,22 +180,27 @@ class FlameScene(AbstractScene):
         return FlameNetworkTraining(members, num_iterations=spec.num_iterations, truth=truth)
 
     def _speeds(self, wanted: SpeedFit, parameters: ParameterSet) -> FlameSpeedTraining:
-        data = _read(wanted.data, ("phi", "flame_speed"))
-        inside = (data["phi"] >= wanted.span[0]) & (data["phi"] <= wanted.span[1])
         flame = self.build()
         if not isinstance(flame, FreeFlame):
             raise SceneError("fit.type: flame speeds are those of a free flame; use flame.type = 'free'")
+        data = read_speeds(wanted.data)
+        inside = (data["phi"] >= wanted.span[0]) & (data["phi"] <= wanted.span[1])
         if not bool(inside.any()):
             raise SceneError(f"fit.span: no data between {wanted.span[0]:g} and {wanted.span[1]:g}")
-        batch = flame.replace(phi=data["phi"][inside])
+        noise: float | torch.Tensor = wanted.noise
+        if "sigma" in data:
+            if wanted.noise:
+                raise SceneError("fit.noise: the data have a column sigma; leave noise at 0, or remove the column")
+            noise = (data["sigma"] / data["flame_speed"])[inside]
+        batch = flame.replace(**{name: data[name][inside] for name in ("phi", "T_in", "p") if name in data})
         assert isinstance(batch, FreeFlame)
         rest = (data["phi"][~inside], data["flame_speed"][~inside])
         return FlameSpeedTraining(
             batch,
             parameters,
             measured=data["flame_speed"][inside],
-            noise=wanted.noise,
-            solver=SpectralSolver(resolution=self.resolution),
+            noise=noise,
+            solver=self.solver(),
             further=rest if len(rest[0]) else None,
             num_iterations=wanted.num_iterations,
         )
@@ -231,18 +237,3 @@ def _interesting(x: torch.Tensor, T: torch.Tensor) -> Any:
     inside = x[(rise > 0.005) & (rise < 0.98)]
     margin = 0.5 * (inside.max() - inside.min())
     return ((x >= inside.min() - margin) & (x <= inside.max() + margin)).numpy()
-
-
-def _read(file: Path, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """Columns of a CSV file with a header."""
-    import csv
-
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        columns = {name: torch.tensor([float(row[name]) for row in rows], dtype=torch.float64) for name in names}
-    except OSError as error:
-        raise SceneError(f"fit.data: {file}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise SceneError(f"fit.data: {file}: expected columns of numbers {', '.join(names)}: {error}") from error
-    return columns

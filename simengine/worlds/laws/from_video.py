@@ -94,7 +94,7 @@ class LawMisfit(VideoMisfit):
     def parameters(self) -> ParameterSet:
         """Moduli in units of `modulus`, positive, and the combinations of the weights of the hidden units."""
         entries = {name: Parameter(initial=START, lower=0.0) for name in MODULI}
-        entries |= {f"w{k}": Parameter(initial=0.0) for k in range(self.law_spec.combinations)}
+        entries |= {f"w{k}": Parameter(initial=0.0, scale=1.0) for k in range(self.law_spec.combinations)}
         return ParameterSet(entries)
 
     def training(self) -> AbstractTraining:

@@ -48,6 +48,12 @@ class MeltingScene(MPMScene):
         super().__post_init__()
         if self.melting.body >= len(self.bodies):
             raise ValueError(f"melting.body: {self.melting.body} is none of the {len(self.bodies)} bodies")
+        density = self.bodies[self.melting.body].material.density
+        if self.melting.into.density != density:
+            raise ValueError(
+                f"melting.into.density: {self.melting.into.density:g} would do nothing, since masses stay as they are; "
+                f"set it to that of the body, {density:g}"
+            )
 
     def build(
         self, *, device: str | None = None, double: bool = False, values: "Values | None" = None

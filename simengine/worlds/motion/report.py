@@ -41,6 +41,24 @@ def gradient_check(misfit: "MotionMisfit", parameters: ParameterSet, *, step: fl
     return {"relative_error": float(error), "cosine": float(cosine)}
 
 
+def _trust(sure: dict[str, Any]) -> str:
+    """What the standard deviations rest on, in words."""
+    if sure["conditioning"] is None:
+        first = "Conditioning of the problem: infinite, since a parameter has no effect."
+    else:
+        first = (
+            f"Conditioning of the problem: {sure['conditioning']:.3g} (1 is best; above 1e8 the data leave a "
+            "combination of the parameters open)."
+        )
+    kind = "independent noise" if sure["residual_is_noise"] else "an error of the model, not noise"
+    return (
+        f"{first} What the fit leaves is {kind}: from one observed moment to the next it is correlated by "
+        f"{sure['residual_correlation']:.2f}. The standard deviations are the larger ones of those for independent "
+        "errors and of those from how the misfit pulls in blocks of time; a part of the model's error that a parameter "
+        f"can imitate shifts the estimate beyond them. {'. '.join(sure['remarks'])}"
+    )
+
+
 def write_results(
     scene: MPMScene, misfit: "MotionMisfit", parameters: ParameterSet, last: AbstractTraining, out: "RunDirectory"
 ) -> dict[str, Any]:
@@ -57,6 +75,8 @@ def write_results(
     same = observed.shape == fitted.shape
     if same:
         summary["position_mse"] = float((fitted - observed).square().mean())
+    if scene.fit.objective == "distribution":
+        summary["assumes"] = "the observed points are a random sample of the whole body, inside and out"
     if scene.fit.truth:
         summary["relative_error"] = {
             name: abs(found[name] / true - 1) for name, true in scene.fit.truth.items() if name in found and true
@@ -84,13 +104,14 @@ def write_results(
         {"misfit [m^2]": {"loss": (np.arange(1, len(loss) + 1), loss)}}, xlabel="iteration", log=["misfit [m^2]"]
     )
     heights = curves({"height of the centre [m]": centers}, xlabel="time [s]", points=["observed"])
+    std = sure.get("std", {})
     header = ["parameter", "start", "found", "standard deviation", "identified by the data", "truth", "relative error"]
     table = [
         [
             name,
             initial[name],
             found[name],
-            sure.get("std", {}).get(name, "not estimated by this method"),
+            "the data do not tell" if std.get(name, 0.0) is None else std.get(name, "not estimated by this method"),
             sure.get("identified", {}).get(name, "not estimated by this method"),
             scene.fit.truth.get(name, "unknown"),
             summary.get("relative_error", {}).get(name, ""),
@@ -101,11 +122,7 @@ def write_results(
     sections: dict[str, list[Block]] = {
         "Parameters": [
             Table(header, table),
-            f"Conditioning of the problem: {sure['conditioning']:.3g} (1 is best; above 1e8 the data leave a "
-            "combination of the parameters open). The standard deviations assume independent errors of the observed "
-            "positions; a simulator that differs from the observed world shifts the estimates beyond them."
-            if sure
-            else "Uncertainty is estimated by method = least_squares.",
+            _trust(sure) if sure else "Uncertainty is estimated by method = least_squares.",
         ],
         "Observed, initial and fitted": [Movie(movie, "from left to right: " + ", ".join(columns))],
         "Convergence": [

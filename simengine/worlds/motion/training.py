@@ -9,6 +9,7 @@ import torch
 
 from simengine.fit.gradient import GradientTraining
 from simengine.fit.least_squares_training import LeastSquaresTraining
+from simengine.fit.parameters import ParameterSet
 from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
 from simengine.io.arrays import read_npz
@@ -24,6 +25,47 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 Values = dict[str, torch.Tensor]
+
+
+FEWEST_POINTS = 200  # of a distribution: the means of fewer scatter by more than 2 % of the body's size
+CERTAIN = 2.5  # KS statistic of 17 comparisons beyond which samples of one body differ, at a level of 1e-4
+
+LATTICES = 0.15  # by which the statistic of two lattices of one body may differ: the share of their outer layers
+
+
+def misfits_start(observed: np.ndarray, start: np.ndarray, objective: str) -> str | None:
+    """Why an objective cannot compare observed points with a scene of another number of particles, or None.
+
+    At the start both are to be the same body at rest in the same place, whatever its material: what differs there is a
+    difference of what the points are, and would be taken for one of the material.
+
+    Args:
+        observed: Points of the first frame [m], shape (n, 3).
+        start: Particles of the scene [m], shape (m, 3).
+        objective: That of the fit; functions of a script are left alone.
+    """
+    from scipy.stats import ks_2samp
+
+    middle, size = start.mean(0), float(start.std(0).max())
+    if objective == "positions":
+        return "positions are compared particle by particle"
+    if objective == "center_of_mass":
+        off = float(np.abs(observed.mean(0) - middle).max())
+        return None if off <= 2e-3 * size else f"their centre lies {off:.3g} m off that of the body at the start"
+    if objective == "distribution":
+        if len(observed) < FEWEST_POINTS:
+            return f"a distribution wants at least {FEWEST_POINTS}, all over the body"
+        directions = np.random.default_rng(0).standard_normal((3, 16))
+        views = [(observed @ d, start @ d) for d in (directions / np.linalg.norm(directions, axis=0)).T]
+        scatter = np.sqrt(1 / len(observed) + 1 / len(start))
+        worst = max(float(ks_2samp(a, b, method="asymp").statistic) for a, b in views)
+        # and the share of those near the middle, where the scan of a surface has none
+        deep = [np.abs((x - middle) / start.std(0)).max(1) for x in (observed, start)]
+        near = float(np.quantile(deep[1], 0.3)) * (1 + 1e-9)
+        worst = max(worst, abs(float((deep[0] <= near).mean() - (deep[1] <= near).mean())))
+        if worst > max(CERTAIN * scatter, LATTICES):
+            return "at the start they are no random sample of all of the body (as the scan of a surface is none)"
+    return None
 
 
 class ObservedMotion:
@@ -46,6 +88,8 @@ class ObservedMotion:
         x, times = data["x"].astype(np.float64), data["time"].astype(np.float64)
         if len(x) != len(times) or len(x) < 2 or x.shape[2] != 3:
             raise SceneError(f"fit.observations: {path}: x {x.shape} does not go with time {times.shape}")
+        if x.shape[1] == 0:
+            raise SceneError(f"fit.observations: {path}: x {x.shape} holds no point")
         if not np.isfinite(x).all() or not np.isfinite(times).all():
             raise SceneError(f"fit.observations: {path}: a value is not finite")
         steps = np.round(times / scene.grid.time_step).astype(int)
@@ -57,10 +101,11 @@ class ObservedMotion:
             raise SceneError(
                 f"grid.num_steps: {scene.grid.num_steps} steps end before the observations do, at step {steps[-1]}"
             )
-        if spec.objective == "positions" and x.shape[1] != len(scene.particles()[0]):
+        start = scene.particles()[0]
+        if x.shape[1] != len(start) and (wrong := misfits_start(x[0], start, spec.objective)):
             raise SceneError(
-                f"fit.observations: {path}: {x.shape[1]} particles, the scene has {len(scene.particles()[0])}; "
-                'use objective = "distribution" or "center_of_mass"'
+                f"fit.observations: {path}: {x.shape[1]} points, the scene has {len(start)} particles: {wrong}; make "
+                "the scene a Python script and name a function there that picks what was observed, as docs/mpm.md shows"
             )
         self.x = torch.from_numpy(x)
         self.steps = steps
@@ -124,17 +169,26 @@ class MotionMisfit:
         )
         return trajectory.states.x[torch.as_tensor(steps // self.observed.every)]
 
+    @property
+    def series(self) -> tuple[int, int]:
+        """Shape of the residual as moments in time and values at each; one moment where an objective tells none."""
+        shape = tuple(self._target.shape)
+        moments = shape[0] if shape and shape[0] == self.num_frames - 1 else 1
+        return moments, self._target.numel() // moments
+
     def residual(self, values: Values) -> torch.Tensor:
         """Differences [m], flat."""
         return (self._feature(self.simulate(values)[1:]) - self._target).flatten()
 
 
-def training(scene: MPMScene, *, device: str | None = None) -> AbstractTraining:
-    """The training of a scene's `[fit]`.
+Others = list[tuple[ObservedMotion, dict[str, float]]]
 
-    Args:
-        scene: With a `fit`.
-        device: Where to simulate; the CPU, in float64, is used for now whatever is asked for.
+
+def problem(scene: MPMScene) -> tuple[MPMFitSpec, ObservedMotion, Others, ParameterSet]:
+    """What a scene's `[fit]` compares and seeks, read and found to fit the scene.
+
+    Returns:
+        The table, the motion, the further ones with what differs in them, and the parameters.
 
     Raises:
         SceneError: The observations or a parameter do not fit the scene.
@@ -144,10 +198,27 @@ def training(scene: MPMScene, *, device: str | None = None) -> AbstractTraining:
     observed = ObservedMotion(scene, spec, spec.observations)
     others = [(ObservedMotion(scene, spec, other.observations), other.values) for other in spec.others]
     variables = scene.variables()
-    for name in spec.parameters:
+    for name in [*spec.parameters, *(name for _, values in others for name in values)]:
         if name not in variables:
             scene.build(device="cpu", values={name: torch.zeros(())})  # raises, naming the nearest key
-    parameters = scene_parameters(spec.parameters, key="fit.parameters")
+    parameters = scene_parameters(spec.parameters, key="fit.parameters", scene=scene)
+    MotionMisfit(scene, observed, 2, spec.objective)
+    return spec, observed, others, parameters
+
+
+def training(scene: MPMScene, *, device: str | None = None) -> AbstractTraining:
+    """The training of a scene's `[fit]`.
+
+    Args:
+        scene: With a `fit`.
+        device: None or the CPU: a fit of a motion simulates there, in float64.
+
+    Raises:
+        SceneError: The observations or a parameter do not fit the scene, or another device is asked for.
+    """
+    if torch.device(device or "cpu").type != "cpu":
+        raise SceneError(f"device: a fit of a motion runs on the CPU, in float64; got {device!r}")
+    spec, observed, others, parameters = problem(scene)
     misfits = [MotionMisfit(scene, observed, observed.up_to(f), spec.objective) for f in spec.stages]
     stages: list[AbstractTraining] = []
     if spec.start == "momentum_balance":
@@ -166,7 +237,13 @@ def training(scene: MPMScene, *, device: str | None = None) -> AbstractTraining:
         if spec.method == "least_squares":
             tolerance = 1e-6 if misfit is misfits[-1] else 1e-2
             stages.append(
-                LeastSquaresTraining(parameters, residual, num_iterations=spec.iterations, tolerance=tolerance)
+                LeastSquaresTraining(
+                    parameters,
+                    residual,
+                    num_iterations=spec.iterations,
+                    tolerance=tolerance,
+                    series=[one.series for one in together],
+                )
             )
         else:
 

@@ -35,7 +35,7 @@ class GridSpec:
         length: Edge of the cubic domain [m].
         time_step: dt [s].
         num_steps: Steps of a run.
-        epsilon: Added to nodal masses [kg].
+        epsilon: Added to nodal masses [kg], to repeat programs that do so; at most 1e-5 of the lightest particle.
     """
 
     num_grids: Annotated[int, Range(ge=8, le=1024)] = 20
@@ -128,11 +128,12 @@ class CameraSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParameterSpec:
-    """A parameter sought; see `simengine.fit.Parameter`."""
+    """A parameter sought; see `simengine.fit.Parameter`. Bounds are those of the scene's key, or narrower ones."""
 
     initial: float
     lower: float | None = None
     upper: float | None = None
+    scale: Positive | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,9 +156,11 @@ class MPMFitSpec:
     Attributes:
         observations: An .npz with `x` (frames, n, 3) [m] and `time` (frames,) [s].
         parameters: Dotted key of a number in this scene -> where its search starts.
-        objective: What is compared: `positions` particle by particle, the `center_of_mass`, or the `distribution` of
-            positions where the particles of the observation are not those of the scene. In a scene that is a Python
-            script also the name of a function there: of positions (frames, n, 3) [m], what is to agree, a tensor.
+        objective: What is compared: `positions` particle by particle, the `center_of_mass` of all of them, or the
+            `distribution` of positions where the particles of the observation are not those of the scene, but as many,
+            or a random sample of the whole body, inside and out: not markers, nor the scan of a surface. In a scene
+            that is a Python script also the name of a function there: of positions (frames, n, 3) [m], what is to
+            agree, a tensor with one row per frame.
         method: least_squares (few parameters, with uncertainty), adam or lbfgs (through the adjoint).
         iterations: At most so many.
         learning_rate: Of adam and lbfgs.
@@ -195,6 +198,7 @@ class MPMScene(AbstractScene):
     kind: ClassVar[str] = "mpm"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     answers: ClassVar[frozenset[type[Ask]]] = frozenset((Tracks, Cloud, Series))
+    fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
@@ -294,18 +298,21 @@ class MPMScene(AbstractScene):
                 boundaries.append(collider.make(own_values))
             except ValueError as error:
                 raise SceneError(f"colliders.{index}: {error}") from error
-        model = MPMModel(
-            num_grids=self.grid.num_grids,
-            dt=self.grid.time_step,
-            materials=materials,
-            volume=volume,
-            mass=mass,
-            material_ids=ids,
-            length=self.grid.length,
-            gravity=self.gravity,
-            boundaries=boundaries,
-            epsilon=self.grid.epsilon,
-        ).to(device)
+        try:
+            model = MPMModel(
+                num_grids=self.grid.num_grids,
+                dt=self.grid.time_step,
+                materials=materials,
+                volume=volume,
+                mass=mass,
+                material_ids=ids,
+                length=self.grid.length,
+                gravity=self.gravity,
+                boundaries=boundaries,
+                epsilon=self.grid.epsilon,
+            ).to(device)
+        except ValueError as error:
+            raise SceneError(f"grid: {error}") from error
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
         return model, MPMState.at_rest(x.to(like), velocities.to(like))
 
@@ -364,6 +371,12 @@ class MPMScene(AbstractScene):
         from simengine.worlds.motion.answers import sizes
 
         return sizes(self)
+
+    def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
+        """The motion as a film."""
+        from simengine.worlds.motion.show import film
+
+        return film(self, run, out)
 
     def refined(self, factor: float) -> "MPMScene":
         """Cells, particles per axis and steps in a second, each times `factor`."""

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,17 @@ from simengine.flame.solver.solution import FlameSolution
 from simengine.flame.solver.solve import GridSolver, SpectralSolver
 from simengine.flame.solver.upwind import UpwindProblem
 from simengine.solve.newton import newton
+
+
+def test_lean_weights_are_exact_for_exponentials_on_both_sides_of_the_series() -> None:
+    # coth(P/2) - 2/P = P/6 - P^3/360 + P^5/15120 - ..., by which differences of an interval meet exp(P x) exactly
+    P = torch.tensor([[-2e-2, -9.9e-3, 1e-4, 5e-3, 9.9e-3, 1.1e-2, 5e-2]], dtype=torch.float64)
+    flame = SimpleNamespace(drift=lambda mean, z: torch.ones_like(mean[..., 0]))
+    fields = torch.zeros(1, 1, P.shape[1] + 1, 2, dtype=torch.float64)
+    weights = GridProblem._weights(SimpleNamespace(flame=flame, h=P), fields, torch.zeros(1, dtype=torch.float64))  # type: ignore[arg-type]
+    # the series is cut after its first term below 1e-2: 1e-4/60 of it
+    assert torch.allclose(weights, P / 6 - P**3 / 360 + P**5 / 15120, rtol=2e-6, atol=0.0)
+
 
 METHANE = Mixture({"CH4": 1.0})
 

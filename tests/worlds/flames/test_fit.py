@@ -58,6 +58,35 @@ def test_data_from_a_file(tmp_path: Path) -> None:
         scene.training()
 
 
+def test_a_shifted_origin_is_told_and_found(tmp_path: Path) -> None:
+    """Thermocouples 50 um away from where they are said to be: a misfit that no noise explains, or one more unknown."""
+    made, shift = load_world("free_flame_simple", ["fit.noise=0.0"]).training(), 5e-5
+    rows = zip((made.x + shift).tolist(), made.measured["T"].tolist(), strict=True)
+    (tmp_path / "data.csv").write_text("x,T\n" + "".join(f"{x!r},{T!r}\n" for x, T in rows))
+    given = [f'fit.data="{tmp_path / "data.csv"}"', 'fit.profiles=["T"]', "fit.noise=0.001"]
+    found = {}
+    for extra in ([], ["fit.parameters.offset={ initial = 0.0, lower = -1e-3, upper = 1e-3 }"]):
+        training = load_world("free_flame_simple", given + extra).training()
+        while not training.converged:
+            training.step()
+        found[bool(extra)] = training
+    wrong, right = found[False].uncertainty(), found[True].uncertainty()
+    assert "times the noise" in wrong["warning"] and not any(wrong["identified"].values())
+    assert wrong["sigma"] == pytest.approx(wrong["rms"] * (10 / (10 - len(wrong["std"]))) ** 0.5)
+    # Flames resolved to 1e-7 beside a noise of 1e-3 leave errors of about 1e-4 standard deviations.
+    values = found[True].parameters.values()
+    for name, true in {"lam": 2.6e-2, "Ea": 1.214172e5, "offset": shift}.items():
+        assert abs(values[name] - true) < 2e-3 * right["std"][name], name
+    assert "warning" not in right and right["sigma"] == 1.0 and all(right["identified"].values())
+
+
+def test_a_profile_that_no_flame_has_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("x,X_CH4\n0.0,0.1\n")
+    scene = load_world("free_flame_methane", [f'fit.data="{tmp_path / "data.csv"}"', 'fit.profiles=["X_CH4"]'])
+    with pytest.raises(ValueError, match="'X_CH4' is no profile of this flame; known: T, u, rho, heat, O2"):
+        scene.training()
+
+
 def test_unknown_parameter_is_named() -> None:
     scene = load_world("free_flame_simple", ["fit.parameters.viscosity={ initial = 1.0 }"])
     with pytest.raises(ValueError, match="viscosity"):

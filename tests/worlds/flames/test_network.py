@@ -35,6 +35,7 @@ def test_simplified_flame_without_noise_comes_back(tmp_path: Path) -> None:
     for name, value in {"lam": 2.6e-2, "Ea": 1.214172e5, "flame_speed": 0.29278611206}.items():
         assert summary[name] == pytest.approx(value, rel=1e-4), name
     assert summary["ok"] and summary["relative_l2"]["T"] < 1e-4
+    assert "of one network none is known" in summary["spread"]
 
 
 def test_simplified_flame_with_noise_is_found_as_by_the_solver(tmp_path: Path) -> None:

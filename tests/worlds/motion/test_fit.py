@@ -1,6 +1,7 @@
 """Recovery of material parameters from motions, and what is said of observations that do not fit."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 import torch
 
 from simengine.cli import main
+from simengine.fit.staged import StagedTraining
 from simengine.mpm import MPMSolver
 from simengine.scene import SceneError, load_world
+from simengine.scene.address import bounds
 from simengine.solve import rollout
-from simengine.worlds.motion.training import MotionMisfit, ObservedMotion
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.sought import scene_parameters
+from simengine.worlds.motion.training import MotionMisfit, ObservedMotion, misfits_start
+from simengine.worlds.motion.world import MPMScene, ParameterSpec
 
 SCENE = """
 kind = "mpm"
@@ -139,7 +143,7 @@ def test_objectives_without_correspondence(objective: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": np.zeros((7, 5, 3))}, "5 particles, the scene has 216"),
+        ({"x": np.zeros((7, 5, 3))}, "5 points, the scene has 216"),
         ({"x": np.zeros((7, 216))}, "expected `x`"),
         ({"x": np.full((7, 216, 3), np.nan)}, "not finite"),
         ({"time": np.arange(7) * 1e-2 + 5e-4}, "no multiples"),
@@ -204,3 +208,189 @@ def test_run_render_and_repeat(tmp_path: Path, capsys: pytest.CaptureFixture[str
     capsys.readouterr()
     assert main(["run", str(file), "--out", str(out)]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("objective", ["center_of_mass", "distribution"])
+def test_markers_are_no_distribution(objective: str, tmp_path: Path) -> None:
+    """30 of 216 particles: refused whatever the objective, with the way that is right."""
+    file = prepare(tmp_path)
+    data = dict(np.load(tmp_path / "observed.npz"))
+    data["x"] = data["x"][:, :30]
+    np.savez(tmp_path / "observed.npz", **data)
+    with pytest.raises(SceneError, match="name a function there"):
+        load_world(file, [f'fit.objective="{objective}"']).training()
+
+
+def test_only_a_sample_of_the_whole_body_is_a_distribution() -> None:
+    """A cube of 10 x 10 x 10: a random sample passes, other lattices too; its skin, its half, a shifted one do not."""
+    rng = np.random.default_rng(0)
+    line = np.linspace(0, 1, 10)
+    cube = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+    skin = cube[((cube == 0) | (cube == 1)).any(1)]
+    fine = np.stack(np.meshgrid(*[np.linspace(0, 1, 14)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    for good in (*(cube[rng.choice(1000, 400, replace=False)] for _ in range(5)), fine, rng.uniform(0, 1, (600, 3))):
+        assert misfits_start(good, cube, "distribution") is None
+    for bad in (skin, cube[cube[:, 2] > 0.45], cube[:300] + 0.2, cube[rng.choice(1000, 40)]):
+        assert misfits_start(bad, cube, "distribution") is not None
+    assert misfits_start(fine, cube, "center_of_mass") is None
+    assert misfits_start(cube[rng.choice(1000, 40)], cube, "center_of_mass") is not None
+
+
+def test_a_fit_says_where_it_computes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = prepare(tmp_path)
+    assert main(["fit", str(file), "--out", str(tmp_path / "run"), "--device", "cuda"]) == 2
+    assert "runs on cpu only" in capsys.readouterr().err
+    with pytest.raises(SceneError, match="runs on the CPU"):
+        load_world(file).training(device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "no such file"),
+        ({"x": np.zeros((7, 5, 3))}, "5 points, the scene has 216"),
+        ({"y": np.zeros(3)}, "expected `x`"),
+    ],
+)
+def test_check_reads_the_observations(
+    change: dict[str, np.ndarray] | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "scene.toml"
+    file.write_text(SCENE.replace("METHOD", ""))
+    if change is not None:
+        np.savez(tmp_path / "observed.npz", time=np.arange(7) * 1e-2, **change)
+    assert main(["check", str(file), "--device", "cpu"]) == 2
+    captured = capsys.readouterr().err
+    assert message in captured and captured.count("\n") == 1
+
+
+def test_check_of_an_unstable_step_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["check", str(prepare(tmp_path)), "--device", "cpu", "--json", "--set", "grid.time_step=1e-2"]
+    times = np.arange(7) * 1e-2
+    np.savez(tmp_path / "observed.npz", x=np.load(tmp_path / "observed.npz")["x"], time=times)
+    assert main(arguments) == 2
+    report = json.loads(capsys.readouterr().out)
+    assert not report["ok"] and report["cfl_sound"] > 1
+    assert report["gradient_error"] is None and "unstable" in report["gradient_test"]
+
+
+def test_bounds_are_those_of_the_scene(tmp_path: Path) -> None:
+    scene = load_world(prepare(tmp_path), ['bodies.0.material={type="sand", E=1e5, nu=0.2, friction_angle=30.0}'])
+    assert bounds(scene, "bodies.0.material.friction_angle") == (0.0, 90.0)
+    assert bounds(scene, "bodies.0.material.nu") == (-1.0, 0.5)
+    assert bounds(scene, "bodies.0.color.2") == (0.0, 1.0)
+    assert bounds(scene, "walls.friction") == (0.0, math.inf)
+    assert bounds(scene, "bodies.0.velocity.1") == (-math.inf, math.inf)
+    assert bounds(scene, "bodies.7.velocity.1") == bounds(scene, "nothing") == (-math.inf, math.inf)
+    table = {"bodies.0.material.friction_angle": ParameterSpec(initial=30.0, lower=-5.0, upper=60.0)}
+    entry = scene_parameters(table, key="fit.parameters", scene=scene).entries["bodies.0.material.friction_angle"]
+    assert (entry.lower, entry.upper) == (0.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("material", "key", "truth", "start", "dt"),
+    [
+        ('{type="sand", E=1e6, nu=0.2, friction_angle=55.0}', "friction_angle", 55.0, 25.0, 5e-4),
+        ('{type="tait_water", K=2e4}', "K", 2e4, 3e5, 2e-4),
+    ],
+)
+def test_a_bounded_coefficient_is_found_from_far(
+    material: str, key: str, truth: float, start: float, dt: float, tmp_path: Path
+) -> None:
+    """Where the first step of an unbounded search leads out of the range of the law."""
+    name = f"bodies.0.material.{key}"
+    file = tmp_path / "scene.toml"
+    file.write_text(SCENE.replace("METHOD", "").partition("[fit.parameters")[0])
+    changes = [
+        f"bodies.0.material={material}",
+        f"grid.time_step={dt}",
+        "bodies.0.shape.counts=[4, 6, 4]",
+        "bodies.0.velocity=[0.0, 0.0, 0.0]",
+        f'fit.parameters={{"{name}"={{initial={start}}}}}',
+    ]
+    scene = load_world(file, changes)
+    assert isinstance(scene, MPMScene)
+    model, state = scene.build(device="cpu", double=True)
+    with torch.no_grad():
+        x = rollout(MPMSolver(model), state, 60, save_every=10).states.x.numpy()
+    np.savez(tmp_path / "observed.npz", x=x, time=np.arange(7) * 10 * dt)
+    training = scene.training()
+    for _ in range(12):
+        if training.converged:
+            break
+        training.step()
+    assert training.estimates()[name] == pytest.approx(truth, rel=1e-5)
+
+
+def test_a_stage_sees_its_part_of_the_motion_only(tmp_path: Path) -> None:
+    """Later frames that are wrong do not matter to an early stage, and do to the last."""
+    file = prepare(tmp_path)
+    data = dict(np.load(tmp_path / "observed.npz"))
+    data["x"][4:] += 0.05
+    np.savez(tmp_path / "observed.npz", **data)
+    training = load_world(file, ["fit.stages=[0.5, 1.0]"]).training()
+    assert isinstance(training, StagedTraining)
+    truth = {"bodies.0.material.E": 5e4, "bodies.0.material.nu": 0.3}
+    values = {name: torch.tensor(value, dtype=torch.float64) for name, value in truth.items()}
+    first, last = (stage.residual(values) for stage in training.stages)  # type: ignore[attr-defined]
+    assert float(first.abs().max()) < 1e-12 and len(first) == 3 * 216 * 3
+    assert float(last.abs().max()) == pytest.approx(0.05) and len(last) == 6 * 216 * 3
+
+
+def test_friction_of_the_walls_is_found(tmp_path: Path) -> None:
+    """A stiff block slides on the floor: it slows by mu g, in closed form, and mu is found from its positions."""
+    file = tmp_path / "scene.toml"
+    file.write_text(SCENE.replace("METHOD", "").partition("[fit.parameters")[0])
+    changes = [
+        'walls={kind="friction", friction=0.25}',
+        'fit.parameters={"walls.friction"={initial=0.6}}',
+        "bodies.0.shape.center=[0.4, 0.235, 0.5]",
+        "bodies.0.velocity=[1.0, -0.5, 0.0]",
+    ]
+    scene = load_world(file, changes)
+    assert isinstance(scene, MPMScene)
+    model, state = scene.build(device="cpu", double=True)
+    with torch.no_grad():
+        moved = rollout(MPMSolver(model), state, 60, save_every=10).states
+    np.savez(tmp_path / "observed.npz", x=moved.x.numpy(), time=np.arange(7) * 1e-2)
+    # sliding friction takes mu times the momentum that the floor gives upwards
+    sideways, upwards = (moved.v[-1] - moved.v[0]).mean(0)[:2]
+    assert float(sideways / (upwards + 9.8 * 0.06)) == pytest.approx(-0.25, rel=0.02)
+    training = scene.training()
+    for _ in range(12):
+        if training.converged:
+            break
+        training.step()
+    assert training.estimates()["walls.friction"] == pytest.approx(0.25, rel=1e-5)
+
+
+def test_markers_are_fitted_by_a_function_of_the_script(tmp_path: Path) -> None:
+    """As docs/mpm.md shows: 30 markers a little beside particles; at the true values nothing is left."""
+    file = prepare(tmp_path)
+    data = dict(np.load(tmp_path / "observed.npz"))
+    chosen = np.random.default_rng(0).choice(216, 30, replace=False)
+    data["x"] = data["x"][:, chosen] + 1e-3
+    np.savez(tmp_path / "observed.npz", **data)
+    file.write_text(file.read_text().replace("[fit]\n", '[fit]\nobjective = "markers"\n'))
+    (tmp_path / "markers.py").write_text(
+        f"""
+import numpy as np
+import torch
+import simengine as se
+
+scene = se.load_world({str(file)!r})
+particles = torch.as_tensor(scene.particles()[0])
+seen = torch.as_tensor(np.load({str(tmp_path / "observed.npz")!r})["x"][0])
+nearest = torch.cdist(seen, particles).argmin(1)
+
+
+def markers(x):
+    return x if x.shape[1] == len(seen) else x[:, nearest] + (seen - particles[nearest])
+"""
+    )
+    training = load_world(tmp_path / "markers.py").training()
+    assert isinstance(training, StagedTraining)
+    truth = {"bodies.0.material.E": 5e4, "bodies.0.material.nu": 0.3}
+    values = {name: torch.tensor(value, dtype=torch.float64) for name, value in truth.items()}
+    residual = training.stages[-1].residual(values)  # type: ignore[attr-defined]
+    assert residual.shape == (6 * 30 * 3,) and float(residual.abs().max()) < 1e-12

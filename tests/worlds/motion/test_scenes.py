@@ -1,12 +1,13 @@
 """Every shipped scene of moving bodies runs, a short way, and obeys mechanics on it."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_world, named_scenes, resolved
+from simengine.scene import SceneError, load_world, named_scenes, resolved
 from simengine.worlds.motion.world import MPMScene
 
 SCENES = [name for name, path in named_scenes().items() if 'kind = "mpm"' in path.read_text(encoding="utf-8")]
@@ -86,3 +87,47 @@ def test_a_mesh_collides_and_its_pose_can_be_sought(tmp_path: Path) -> None:
     low, high = height(0.12), height(0.12 + 1e-5)
     assert float(low[1]) > 0.05  # a higher anvil holds the body higher
     assert float((high[0] - low[0]) / 1e-5) == pytest.approx(float(low[1]), rel=1e-2)  # one-sided: O(h) of a contact
+
+
+def test_a_body_spins_about_its_own_centre() -> None:
+    """Two spinning bodies: each has the mean velocity it was given, and the spin is w x r about its own centre."""
+    scene = load_world("mixture")
+    assert isinstance(scene, MPMScene)
+    spins = [(1.0, -2.0, 3.0), (0.0, 4.0, 0.0)]
+    bodies = tuple(
+        dataclasses.replace(body, velocity=(0.5, 0.0, -0.25), angular_velocity=spin)
+        for body, spin in zip(scene.bodies, spins, strict=False)
+    )
+    scene = dataclasses.replace(scene, bodies=bodies)
+    _, state = scene.build(device="cpu", double=True)
+    ids = scene.particles()[2]
+    x, v = state.x.numpy(), state.v.numpy()
+    for index, spin in enumerate(spins):
+        own = ids == index
+        assert v[own].mean(0) == pytest.approx([0.5, 0.0, -0.25], abs=1e-9)
+        arm = x[own] - x[own].mean(0)
+        assert np.abs(v[own] - [0.5, 0.0, -0.25] - np.cross(spin, arm)).max() < 1e-9
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_body_within_a_wall_is_refused(axis: int, side: int) -> None:
+    """The walls take the outer two cells of twenty: a cube of 0.5 m reaches from 0.1 to 0.9 m at most."""
+    for shift, fits in ((0.149, True), (0.151, False)):
+        center = [0.5, 0.5, 0.5]
+        center[axis] += side * shift
+        scene = load_world("jelly_drop", [f"bodies.0.shape.center={center}"])
+        assert isinstance(scene, MPMScene)
+        if fits:
+            scene.particles()
+        else:
+            with pytest.raises(SceneError, match="outside the walls"):
+                scene.particles()
+
+
+def test_a_scene_brakes_no_small_body() -> None:
+    small = ["grid.length=0.01", "grid.time_step=5e-6", "bodies.0.shape.center=[5e-3, 5e-3, 5e-3]"]
+    small += ["bodies.0.shape.size=[5e-3, 5e-3, 5e-3]"]
+    load_world("jelly_drop", small).build(device="cpu")
+    with pytest.raises(SceneError, match="epsilon must lie between"):
+        load_world("jelly_drop", [*small, "grid.epsilon=1e-7"]).build(device="cpu")

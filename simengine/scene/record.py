@@ -1,0 +1,144 @@
+"""What repeats a run anywhere: the scene without absolute paths, and every file that it names."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from simengine.io.run_directory import RunDirectory
+from simengine.scene.base import AbstractScene
+from simengine.scene.grammar import Scene
+from simengine.scene.strict import to_plain
+
+FOLDER = "inputs"
+MOST = 1 << 30  # bytes of a file that is copied; a larger one stays where it is, and its hash tells whether it changed
+
+_SCRIPT = '''"""The scene of this run with the functions of the script it came from: `simengine run` takes this file."""
+
+import runpy
+from pathlib import Path
+
+from simengine.scene import load_scene
+
+for _name in {names!r}:
+    globals().update({{n: f for n, f in runpy.run_path(str(Path(__file__).parent / _name)).items() if callable(f)}})
+scene = load_scene(Path(__file__).with_name("scene.toml"))
+'''
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A scene as a run directory keeps it.
+
+    Attributes:
+        data: The resolved scene as plain data; its paths are `asset:name` or lie within the run directory.
+        inputs: What to copy or write there, by name.
+        sources: Folders that the inputs come from.
+    """
+
+    data: dict[str, Any]
+    inputs: dict[str, Path | bytes]
+    sources: frozenset[Path]
+
+
+def record(scene: AbstractScene | Scene) -> Record:
+    """The record of a scene, or of a world alone. Files are named by their content.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    tables = scene.tables if isinstance(scene, Scene) else {}
+    scene = scene.world if isinstance(scene, Scene) else scene
+    assets = Path(str(files("simengine.assets"))).resolve()
+    inputs: dict[str, Path | bytes] = {}
+    hashes: dict[str, str] = {}
+    sources = set()
+
+    def keep(path: Path) -> str:
+        path = path.resolve()
+        if path.is_relative_to(assets):
+            return "asset:" + path.relative_to(assets).as_posix()
+        if not path.is_file():  # what needs it will say so
+            inside = path.is_relative_to(scene.directory.resolve())
+            return path.relative_to(scene.directory.resolve()).as_posix() if inside else str(path)
+        together = sorted({path, *_companions(path)})
+        digest = hashlib.sha256()
+        for file in together:
+            with file.open("rb") as stream:
+                own = hashlib.file_digest(stream, "sha256")
+            digest.update(own.digest())
+            hashes[file.relative_to(path.parent).as_posix()] = own.hexdigest()
+        sources.add(path.parent)
+        if sum(file.stat().st_size for file in together) > MOST:
+            return str(path)
+        folder = f"{FOLDER}/{digest.hexdigest()[:12]}"
+        for file in together:
+            inputs[f"{folder}/{file.relative_to(path.parent).as_posix()}"] = file
+        return f"{folder}/{path.name}"
+
+    def keep_named(name: str) -> str:
+        """A file of an observation, or the files that a star names, which stay together."""
+        if name.startswith("asset:"):
+            return name
+        if "*" not in name:
+            return keep(scene.directory / Path(name).expanduser())
+        kept = {keep(path) for path in sorted(scene.directory.glob(name))}
+        folder = f"{FOLDER}/{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+        for path in kept:
+            if path in inputs:
+                inputs[f"{folder}/{Path(path).name}"] = inputs.pop(path)
+        return f"{folder}/{Path(name).name}"
+
+    def kept_table(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: kept_table(item, name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [kept_table(item, key) for item in value]
+        return keep_named(value) if key in ("file", "files") and isinstance(value, str) else value
+
+    data = {"kind": scene.kind, **to_plain(scene, path=keep)}
+    data |= {name: kept_table(own) if name in ("observations", "instruments") else own for name, own in tables.items()}
+    own = (f for f in scene.functions.values() if f.__module__ == "<run_path>")  # the script's, not what it imports
+    scripts = sorted({f.__code__.co_filename for f in own})
+    if scripts:
+        names = [keep(Path(script)) for script in scripts]
+        inputs["scene.py"] = _SCRIPT.format(names=names).encode()
+    if hashes:
+        inputs[f"{FOLDER}/sha256.json"] = (json.dumps(hashes, indent=2, sort_keys=True) + "\n").encode()
+    return Record(data, inputs, frozenset(sources))
+
+
+def open_run(folder: Path, scene: AbstractScene | Scene, *, overwrite: bool, resume: bool) -> RunDirectory:
+    """The run directory of a scene, with all that the scene reads; see `RunDirectory.create`."""
+    kept = record(scene)
+    world = scene.world if isinstance(scene, Scene) else scene
+    return RunDirectory.create(
+        folder,
+        kept.data,
+        overwrite=overwrite,
+        resume=resume,
+        inputs=kept.inputs,
+        protected=(world.directory, *kept.sources),
+    )
+
+
+def _companions(path: Path) -> Iterator[Path]:
+    """Files beside a mesh that it names and that a reader looks at: materials, pictures and buffers."""
+    if path.suffix.lower() == ".obj":
+        pattern = r"^\s*mtllib\s+(.+?)\s*$"
+    elif path.suffix.lower() == ".mtl":
+        pattern = r"^\s*(?:map_\w+|bump|disp|norm)\s+(?:.*\s)?(\S+)\s*$"
+    elif path.suffix.lower() == ".gltf":
+        pattern = r'"uri"\s*:\s*"((?!data:)[^"]+)"'
+    else:
+        return
+    found = re.findall(pattern, path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    for name in found:
+        file = (path.parent / name).resolve()
+        if file.is_file() and file.is_relative_to(path.parent):
+            yield file
+            yield from _companions(file)

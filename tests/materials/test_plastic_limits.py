@@ -1,0 +1,36 @@
+"""Limits of return maps and moduli against the closed forms of soil mechanics and elasticity (verification)."""
+
+import math
+
+import pytest
+import torch
+
+from simengine import materials
+
+
+def diagonal(strains: torch.Tensor) -> torch.Tensor:
+    return torch.diag(strains.exp())[None]
+
+
+@pytest.mark.parametrize("angle", [20.0, 35.0, 50.0])
+def test_triaxial_compression_of_sand_yields_where_mohr_coulomb_does(angle: float) -> None:
+    """Sheared at constant volume from a confinement, q / p = 6 sin(phi) / (3 - sin(phi)) at yield.
+
+    q = s_3 - s_1, p the mean, of the Kirchhoff stress; the cone of Drucker-Prager goes through the corners of
+    Mohr-Coulomb's hexagon in compression.
+    """
+    law, flow = materials.Hencky(1e6, 0.25), materials.DruckerPrager(1e6, 0.25, angle)
+    F = diagonal(torch.full((3,), -0.02, dtype=torch.float64))  # confined, then sheared at constant volume
+    shear = torch.diag(torch.tensor([-1e-3, 5e-4, 5e-4], dtype=torch.float64).exp())
+    for _ in range(100):
+        F = flow(shear @ F)
+    tau = -law(F)[0].diagonal()
+    q, p = float(tau[0] - tau[1]), float(tau.mean())
+    sine = math.sin(math.radians(angle))
+    assert q / p == pytest.approx(6 * sine / (3 - sine), rel=1e-6)
+
+
+def test_sand_below_its_slope_stays_elastic() -> None:
+    flow = materials.DruckerPrager(1e6, 0.25, 35.0)
+    F = diagonal(torch.tensor([-0.011, -0.01, -0.01], dtype=torch.float64))
+    assert torch.allclose(flow(F), F, rtol=0, atol=1e-14)
