@@ -84,6 +84,7 @@ class Problem:
         self.doubts: list[str] = []
         for name, instrument in self.scene.observations.items():
             window = self._clock_window(name)
+            instrument = instrument.beside(self._world(name))
             measured = instrument.read(before=window)
             self.measured[name] = self._with_global_hold_out(name, measured)
             self.instruments[name] = instrument.prepared(measured)
@@ -305,7 +306,24 @@ class Problem:
             if row is not None:
                 rows.append(row)
                 which.append(index)
-        return torch.stack(rows) if rows else torch.zeros(0, dtype=torch.float64), which
+        if not rows:
+            return torch.zeros(0, dtype=torch.float64), which
+        return self._whitening(which) @ torch.stack(rows), which
+
+    def _whitening(self, which: Sequence[int]) -> torch.Tensor:
+        """What makes prior residuals independent whose neighbours in a vector correlate by exp(-distance/length)."""
+        matrix = torch.eye(len(which), dtype=torch.float64)
+        groups: dict[str, list[int]] = {}
+        for row, index in enumerate(which):
+            if self.coordinates[index].alike:
+                groups.setdefault(self.coordinates[index].alike, []).append(row)
+        for rows in groups.values():
+            place = torch.tensor(rows)
+            length = self.coordinates[which[rows[0]]].length
+            away = torch.arange(len(rows), dtype=torch.float64)
+            covariance = torch.exp(-(away[:, None] - away).abs() / length)
+            matrix[place[:, None], place] = torch.linalg.inv(torch.linalg.cholesky(covariance))
+        return matrix
 
     def residual(self, z: torch.Tensor) -> torch.Tensor:
         """All rows over sigma, those of the priors last, (rows,).
@@ -356,6 +374,8 @@ class Problem:
         for row, index in enumerate(which):
             if index in free:
                 j[offset + row, free.index(index)] = self._prior_slope(z, index)
+        if which:
+            j[offset:] = self._whitening(which) @ j[offset:]
         return r, j
 
     def _difference(

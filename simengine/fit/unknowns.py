@@ -38,6 +38,8 @@ class Coordinate:
         logarithmic: Whether mean and sd are of the logarithm.
         unit: SI.
         sentence: What it is.
+        alike: Vector whose neighbouring entries are alike beforehand, "" for none.
+        length: Entries over which their correlation falls by e.
         chosen: Whether the scene asks for it; a nuisance that the instrument brings along is not reported singly.
     """
 
@@ -52,6 +54,8 @@ class Coordinate:
     logarithmic: bool = False
     unit: str = ""
     sentence: str = ""
+    alike: str = ""
+    length: float = 0.0
     chosen: bool = True
 
     @property
@@ -115,19 +119,32 @@ def coordinates(scene: Scene, instruments: Mapping[str, AbstractInstrument]) -> 
     taken: set[Target] = set()
     found: list[Coordinate] = []
     # the more special key wins over the star; then in the order of the file
-    order = sorted(scene.unknowns.items(), key=lambda item: _stars(item[0], item[1]))
+    order = sorted(scene.unknowns.items(), key=lambda item: _breadth(item[0], item[1]))
     for key, unknown in order:
+        before = len(found)
         for name, groups in _groups(scene, instruments, key, unknown):
             free = [[target for target in group if target not in taken] for group in groups]
             own = _vector(scene, instruments, name, unknown, [group for group in free if group])
             taken.update(target for group in free for target in group)
             found += own
+        names_all = _breadth(key, unknown)[1] == 0
+        if names_all and len(found) == before and not _stays(unknown):
+            raise SceneError(f"unknowns.{key}: every number that it names is set by another unknown already; drop one")
     position = {key: index for index, key in enumerate(scene.unknowns)}
     return sorted(found, key=lambda c: position.get(c.name.partition(" ")[0], len(position)))
 
 
-def _stars(key: str, unknown: Unknown) -> int:
-    return sum("*" in part for sought in (unknown.sets or (key,)) for part in parts_of(sought))
+def _breadth(key: str, unknown: Unknown) -> tuple[bool, int]:
+    """How wide an unknown spreads: over all runs or all users of an instrument, then by its stars; the narrow win."""
+    keys = [parts_of(sought) for sought in (unknown.sets or (key,))]
+    shared = any(parts[0] not in ("runs", "observations") for parts in keys)
+    return shared, sum("*" in part for parts in keys for part in parts)
+
+
+def _stays(unknown: Unknown) -> bool:
+    """Whether a width of 0 holds an entry where it is."""
+    widths = unknown.prior.normal or unknown.prior.lognormal if unknown.prior is not None else None
+    return isinstance(widths, tuple) and 0.0 in widths
 
 
 def _groups(
@@ -261,6 +278,8 @@ def _vector(
                 logarithmic=logarithmic,
                 unit=number.unit,
                 sentence=number.sentence,
+                alike=name if unknown.prior is not None and unknown.prior.length and size > 1 else "",
+                length=(unknown.prior.length if unknown.prior is not None else None) or 0.0,
             )
         )
     return found

@@ -65,7 +65,7 @@ class Tracks(Ask):
     """Where material points are. -> (f, k, 3) [m].
 
     Attributes:
-        points: Where they lie on the body at t = 0, (k, 3) [m].
+        points: Where they lie on the body at t = 0, (k, 3) [m]; NaN for the centre of a body that has one.
         times: (f,) [s].
         body: Name of the body; None for the only one.
     """

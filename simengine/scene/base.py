@@ -115,6 +115,10 @@ class AbstractScene(abc.ABC):
         """Every scalar and field that the world answers by name -> its unit, for `simengine list scalars`."""
         return {}
 
+    def has_center(self, body: str | None) -> bool:
+        """Whether marks on a body that nobody placed follow its centre (a ball), asked as a point of NaN."""
+        return False
+
     def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
         """Pictures of a run for the report, written to `out`: blocks of `simengine.view.report`."""
         return []

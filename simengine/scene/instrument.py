@@ -99,6 +99,10 @@ class AbstractInstrument(abc.ABC):
             raise SceneError(f"observations.{self.name}.file: {self.file}: no such file in {self.directory}")
         return path
 
+    def beside(self, world: AbstractScene) -> "AbstractInstrument":
+        """The instrument before the world that it looks at, before anything is read."""
+        return self
+
     @abc.abstractmethod
     def read(self, *, before: float = 0.0) -> Measured:
         """Read the file.
