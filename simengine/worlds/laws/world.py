@@ -13,7 +13,6 @@ from simengine.worlds.motion.shapes import Box, Shape
 from simengine.worlds.motion.world import BodySpec, CameraSpec, GridSpec, MPMScene, OutputSpec
 
 if TYPE_CHECKING:
-    from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
     from simengine.mpm import MPMModel, MPMState
 
@@ -139,12 +138,6 @@ class NCLawScene(AbstractScene):
     def render(self, run: Path, file: Path, *, fps: float) -> Path:
         """Picture the saved states of a run."""
         return self.experiment().render(run, file, fps=fps)
-
-    def training(self, *, device: str | None = None) -> "AbstractTraining":
-        """Learn the law from the motion."""
-        from simengine.worlds.laws.training import training
-
-        return training(self, device=device)
 
 
 def _vector(values: np.ndarray) -> Vector:

@@ -17,8 +17,6 @@ from simengine.worlds.motion.shapes import Lattice, Shape, fill, finer
 if TYPE_CHECKING:
     import torch
 
-    from simengine.fit.training import AbstractTraining
-    from simengine.io.run_directory import RunDirectory
     from simengine.mpm import MPMModel, MPMState
 
     Values = Mapping[str, torch.Tensor]
@@ -387,31 +385,3 @@ class MPMScene(AbstractScene):
 
     def before(self, model: "MPMModel", state: "MPMState", step: int) -> None:
         """Called before the steps from one saved state to the next: where a kind of scene changes its model."""
-
-    def check(self, *, device: str | None = None) -> dict[str, Any]:
-        """Particles, stability numbers, memory, and the gradient against finite differences."""
-        from simengine.worlds.motion.run import preflight
-
-        return preflight(self, device=device)
-
-    def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
-        """Simulate; write states, video and summary."""
-        from simengine.worlds.motion.run import simulate
-
-        return simulate(self, out, device=device, force=force)
-
-    def render(self, run: Path, file: Path, *, fps: float) -> Path:
-        """Picture the saved states of a run."""
-        from simengine.io import write
-        from simengine.io.arrays import read_npz
-        from simengine.worlds.motion.run import pictures
-
-        return write(file, pictures(self, read_npz(run / "states.npz")["x"]), fps=fps)
-
-    def training(self, *, device: str | None = None) -> "AbstractTraining":
-        """Find the parameters of `[fit]`."""
-        if self.fit is None:
-            return super().training(device=device)
-        from simengine.worlds.motion.training import training
-
-        return training(self, device=device)
