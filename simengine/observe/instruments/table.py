@@ -195,7 +195,7 @@ class Profiles(AbstractTable):
 
     Attributes:
         against: Coordinate of the world: `x`, or a scalar field that grows along it.
-        shift: What the file's coordinate reads where the world's is 0, SI.
+        shift: What the file's coordinate reads where the world's is 0, SI [unit of the abscissa].
     """
 
     type: Literal["profiles"] = "profiles"

@@ -51,7 +51,7 @@ class LearningSpec:
         frames: Steps whose balance is used in a round.
         further_throws: Other motions to learn from, each a velocity [m/s] and an angular velocity [rad/s].
         epochs: Epochs of rollouts from restarts afterwards (NCLaw's schedule).
-        learning_rate: Of these.
+        learning_rate: Of these [1].
     """
 
     observe: Literal["positions", "states"] = "positions"

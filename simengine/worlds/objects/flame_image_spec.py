@@ -23,9 +23,9 @@ class FlameImageSpec:
         extent: Of the sheet across x, in the picture and along the line of sight [m].
         cells: Of the volume along x.
         kappa: Absorption coefficient of the gas [1/m]; how much it glows.
-        efficiency: Share of the heat release given off as light of reaction.
-        noise: Standard deviation of the noise of the picture, over its brightest value.
-        resolution: Of the flame, as in scenes of kind flame.
+        efficiency: Share of the heat release given off as light of reaction [1].
+        noise: Standard deviation of the noise of the picture, over its brightest value [1].
+        resolution: Of the flame, as in scenes of kind flame [1].
         method: least_squares (with uncertainty), or lbfgs through the adjoint.
         iterations: At most so many.
     """

@@ -20,11 +20,11 @@ class LawVideoSpec:
         law: The network that learns.
         combinations: Combinations of the network's last weights that are sought.
         ridge: Weight of the squares of these combinations in their usual size, beside the mean square of the pixels;
-            the variance of the noise over the number of pixels would be the least.
+            the variance of the noise over the number of pixels would be the least [1].
         frames: Pictures of the video, evenly over the motion, the start left out.
         blur: Halvings of the resolution at which the pictures are compared as well.
-        noise: Standard deviation of the noise of the pictures.
-        stages: Growing parts of the motion to fit one after another, as fractions; the last is 1.
+        noise: Standard deviation of the noise of the pictures [1].
+        stages: Growing parts of the motion to fit one after another, as fractions; the last is 1 [1].
         iterations: Of each stage.
     """
 

@@ -69,10 +69,10 @@ class TomographySpec:
         blobs: What is in the box [-1, 1]^3.
         orbit: The cameras.
         resolution: Cells of the fitted density along each side of the box.
-        noise: Standard deviation of the noise of the pictures.
+        noise: Standard deviation of the noise of the pictures [1].
         iterations: Steps of Adam.
-        learning_rate: Of Adam.
-        smoothness: Weight of the squared differences of neighbouring cells.
+        learning_rate: Of Adam [1].
+        smoothness: Weight of the squared differences of neighbouring cells [1].
     """
 
     type: Literal["tomography"] = "tomography"
@@ -115,10 +115,10 @@ class MaterialMapsSpec:
         size: Texels along each side.
         lights: Pictures with the light on each ring, each with the light elsewhere.
         radii: Of the rings of lights [m].
-        noise: Standard deviation of the noise over the radiance.
+        noise: Standard deviation of the noise over the radiance [1].
         iterations: Steps of Adam.
-        learning_rate: Of Adam.
-        smoothness: Weight of differences between neighbouring texels.
+        learning_rate: Of Adam [1].
+        smoothness: Weight of differences between neighbouring texels [1].
         texel_iterations: Steps of Levenberg-Marquardt in the numbers of each texel afterwards.
     """
 

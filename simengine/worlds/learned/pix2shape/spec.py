@@ -20,15 +20,15 @@ class Pix2ShapeSpec:
         width: Channels of the networks at half the size.
         iterations: Steps of Adam; a critic takes one on every fourth.
         batch: Scenes a step, each new and seen from two places.
-        learning_rate: Of Adam; falls to 0 by a half cosine.
+        learning_rate: Of Adam; falls to 0 by a half cosine [1].
         azimuth: Cameras stand at most this far around the vertical to either side [degrees].
         elevation: Lowest and highest elevation of the cameras [degrees].
-        novel_weight: Weight of the second picture of a scene, decoded from the code of the first.
-        contrast_weight: Of telling which code belongs to the same scene (InfoNCE), not to a chain's mirror image.
-        critic_weight: Of the adversarial term; 0 for no critic.
-        range_weight: Of depths beyond what is possible.
-        normals_weight: Of turns between neighbouring normals.
-        edges_weight: Of steps of depth where the picture is even.
+        novel_weight: Weight of the second picture of a scene, decoded from the code of the first [1].
+        contrast_weight: Of telling which code belongs to the same scene (InfoNCE), not to a chain's mirror image [1].
+        critic_weight: Of the adversarial term; 0 for no critic [1].
+        range_weight: Of depths beyond what is possible [1].
+        normals_weight: Of turns between neighbouring normals [1].
+        edges_weight: Of steps of depth where the picture is even [1].
         test_scenes: Unseen scenes that depth is measured on.
         questions: Of each mental rotation test (3D-IQTT): which of three is the reference from another side.
     """

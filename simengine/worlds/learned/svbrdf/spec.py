@@ -16,8 +16,8 @@ class SVBRDFSpec:
         width: Channels of the network at full size.
         iterations: Steps of Adam that train it.
         batch: Materials a step, each new.
-        learning_rate: Of Adam; falls to 0 by a half cosine.
-        maps_weight: Weight of the squared error of the maps over their variances, beside the rendering loss.
+        learning_rate: Of Adam; falls to 0 by a half cosine [1].
+        maps_weight: Weight of the squared error of the maps over their variances, beside the rendering loss [1].
         refine: Steps of Adam that make the answer of the network agree with the picture, from each start; 0 for none.
         test_samples: Unseen materials that the errors are measured on.
     """

@@ -25,8 +25,8 @@ class ViewSynthesisSpec:
         spread: The given cameras stand evenly over this angle around the vertical [degrees].
         elevation: Lowest and highest elevation of the cameras [degrees].
         iterations: Steps of Adam, each on a new scene.
-        learning_rate: Of Adam; falls to 0 by a half cosine.
-        depth_weight: Weight of how surprising the true depths of the given pictures are, known as we render them.
+        learning_rate: Of Adam; falls to 0 by a half cosine [1].
+        depth_weight: Weight of how surprising the true depths of the given pictures are, known as we render them [1].
         test_scenes: Unseen scenes that the pictures are measured on.
         motion: A moving body, a scene of kind mpm, whose frames are seen from elsewhere afterwards; None for none.
         frames: Of it.
