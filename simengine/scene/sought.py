@@ -16,13 +16,13 @@ class Prior:
     holds a width for each entry, and an entry of width 0 stays where it is.
 
     Attributes:
-        normal: Standard deviation, or [mean, standard deviation].
-        lognormal: Standard deviation of the logarithm, or [median, standard deviation of the logarithm].
-        uniform: [least, most]; equally likely in between.
+        normal: Standard deviation, or [mean, standard deviation] [unit of the key].
+        lognormal: Standard deviation of the logarithm, or [median, standard deviation of the logarithm] [unit of the
+            key].
+        uniform: [least, most]; equally likely in between [unit of the key].
         uncertainty_factor: Factor f: ln f is `level` standard deviations of the logarithm [1].
         level: Of `uncertainty_factor` [1].
-        length: Over which neighbouring entries of a vector, or of a field, are alike; entries or metres [entries, or
-            m].
+        length: Over which neighbouring entries of a vector, or of a field, are alike [entries or m].
     """
 
     normal: Widths | None = None

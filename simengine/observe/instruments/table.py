@@ -27,7 +27,8 @@ class AbstractTable(AbstractInstrument):
             offset }.
         within: Column of the scene -> [least, most] that is compared, SI.
         where: Column of the file -> the text or number of the rows that count.
-        along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written, SI.
+        along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written
+            [unit of the abscissa].
     """
 
     columns: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)

@@ -208,7 +208,7 @@ class MPMScene(AbstractScene):
         bodies: What moves.
         output: What a run writes.
         camera: Of the pictures.
-        fit: What to find, in the old form; see [observations] and [unknowns].
+        fit: What to find, in the old form; `observations` and `unknowns` take its place.
     """
 
     kind: ClassVar[str] = "mpm"
