@@ -29,7 +29,7 @@ app.command("simengine.cli.run:run", name="run", help="Simulate or solve a scene
 app.command("simengine.cli.fit:fit", name="fit", help="Find parameters of a scene from observations; resumable.")
 app.command("simengine.cli.predict:predict", name="predict", help="Predict what was observed; report the misfits.")
 app.command("simengine.cli.observe:observe", name="observe", help="Write what the instruments of a scene would see.")
-app.command("simengine.cli.list:list_", name="list", help="List scenes, kinds, instruments, numbers and scalars.")
+app.command("simengine.cli.listing:listing", name="list", help="List scenes, kinds, instruments, numbers and scalars.")
 app.command("simengine.cli.explain:explain", name="explain", help="Say what a number of a scene is.")
 app.command("simengine.cli.render:render", name="render", help="Picture a run directory again, as PNG, GIF or mp4.")
 app.command("simengine.cli.view:view", name="view", help="Open the report of a run in a browser.")

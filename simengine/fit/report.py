@@ -14,6 +14,7 @@ import torch
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands, posterior
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
+from simengine.scene.asks import Ask
 from simengine.scene.base import Refused
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table, write_report
@@ -51,6 +52,12 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     }
     for name, prediction in predictions.items():
         sections[f"Observation {name}"] = _observation(problem, prediction, widths.get(name))
+    shown: list[Block] = []
+    for run, world in problem.worlds.items():
+        blocks = world.show(problem.run_at(z, run, _asks(problem, run, z)), out)
+        shown += [*([run] if run and blocks else []), *blocks]
+    if shown:
+        sections["The world"] = shown
     history = out.events("iteration")
     sections["Convergence"] = _convergence(history)
     sections["Provenance"] = _provenance(provenance, problem)
@@ -74,6 +81,11 @@ def misfit_report(problem: Problem, out: "RunDirectory") -> dict[str, Any]:
     sections["Provenance"] = _provenance(provenance, problem)
     _write_page(out, f"{out.path.name}: {problem.scene.kind}", sections)
     return summary
+
+
+def _asks(problem: Problem, run: str, z: torch.Tensor) -> list[Ask]:
+    instruments = problem.instruments_at(z)
+    return [a for n, own in instruments.items() if own.run == run for a in own.asks(problem.measured[n])]
 
 
 def _write_page(out: "RunDirectory", title: str, sections: Mapping[str, Sequence[Block]]) -> None:

@@ -111,6 +111,10 @@ class AbstractScene(abc.ABC):
         """Every scalar and field that the world answers by name -> its unit, for `simengine list scalars`."""
         return {}
 
+    def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
+        """Pictures of a run for the report, written to `out`: blocks of `simengine.view.report`."""
+        return []
+
     def refined(self, factor: float) -> "AbstractScene":
         """The same world at `factor` times the resolution: twin data, and the bar that discretisation adds.
 

@@ -24,7 +24,8 @@ import torch
 
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.base import AbstractScene, SceneError
-from simengine.scene.loader import KINDS, make_scene, resolved
+from simengine.scene.kinds import KINDS
+from simengine.scene.loader import make_scene, resolved
 from simengine.scene.strict import _hints, scene_fields
 
 TIMES = {"seconds", "particle_steps_per_second", "seconds_per_step", "time"}
