@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from simengine.scene.kinds import METHODS, PROBLEMS
-
 ROOT = Path(__file__).resolve().parents[1]
 LEVEL = {
     "kernels": 0,
@@ -25,6 +23,7 @@ MAX_MODULES = 20  # in a folder
 CROWDED = {
     "simengine/solve",  # until least squares has a folder of its own
 }
+TO_COME = {"rigid", "specimen"}  # kinds whose rooms are being built
 SHARED_FAMILIES = {"motion", "flames"}  # any family may use them; they use no other
 BETWEEN_FAMILIES = {  # until the tasks of the kind `render` are worlds with observations
     ("simengine.worlds.objects.world", "learned"): "the tasks that reproduce papers are tasks of its kind",
@@ -176,8 +175,16 @@ def test_no_folder_is_crowded() -> None:
 
 def test_names_of_the_table_are_there() -> None:
     """What `scene/kinds.py` names as a string no reader of imports sees, so it is looked up here, and not imported."""
-    paths = [*PROBLEMS.values(), *(path for methods in METHODS.values() for path in methods.values())]
-    assert len(paths) >= 14
+    from simengine.scene.kinds import INSTRUMENTS, KINDS, METHODS, PROBLEMS
+
+    kinds = [path for name, path in KINDS.items() if name not in TO_COME or path.partition(":")[0] in MODULES]
+    paths = [
+        *kinds,
+        *INSTRUMENTS.values(),
+        *PROBLEMS.values(),
+        *(path for methods in METHODS.values() for path in methods.values()),
+    ]
+    assert len(paths) >= 26
     for path in paths:
         module, _, name = path.partition(":")
         tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))

@@ -113,7 +113,9 @@ class AbstractScene(abc.ABC):
 
     def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
         """Pictures of a run for the report, written to `out`: blocks of `simengine.view.report`."""
-        return []
+        found = method_of(type(self), "show")
+        blocks: list[Any] = [] if found is None else found(self, run, out)
+        return blocks
 
     def refined(self, factor: float) -> "AbstractScene":
         """The same world at `factor` times the resolution: twin data, and the bar that discretisation adds.

@@ -39,6 +39,7 @@ METHODS = {  # of kinds; a kind that inherits from another has the methods of th
         "run": "simengine.worlds.motion.run:simulate",
         "check": "simengine.worlds.motion.preflight:preflight",
         "render": "simengine.worlds.motion.run:render",
+        "show": "simengine.worlds.motion.show:film",
     },
     "nclaw": {"training": "simengine.worlds.laws.training:training"},
 }
@@ -91,7 +92,7 @@ def imported(path: str) -> Any:
 
 
 def method_of(world: type, verb: str) -> Callable[..., Any] | None:
-    """What does `verb` (run, check, render, training) with worlds of a class, or None.
+    """What does `verb` (run, check, render, show, training) with worlds of a class, or None.
 
     Args:
         world: The class; its own kind is looked up before those that it inherits from.

@@ -388,12 +388,6 @@ class MPMScene(AbstractScene):
 
         return sizes(self)
 
-    def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
-        """The motion as a film."""
-        from simengine.worlds.motion.show import film
-
-        return film(self, run, out)
-
     def refined(self, factor: float) -> "MPMScene":
         """Cells, particles per axis and steps in a second, each times `factor`."""
         grid = dataclasses.replace(
