@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from simengine.dtn.checks import check_convention, check_corners, check_pictures, check_truth, evaluation_mode
-from simengine.dtn.detector import Detector, box_iou, shown
+from simengine.dtn.detector import shown
 from simengine.dtn.intervals import Estimate, difference_interval, rate_interval, share_interval, spread
+from simengine.dtn.protocol import Detector, box_iou
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

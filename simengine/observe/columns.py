@@ -17,10 +17,11 @@ class Column:
 
     Attributes:
         column: Its header, with or without a unit in brackets.
-        unit: Of its numbers: text as in "cm/s", or a number, which is the unit in SI.
-        sigma: Column of its standard deviations, in the same unit, rows where it is 0 are left out; or a number, SI.
+        unit: Of its numbers: text as in "cm/s", or a number, which is the unit in SI [unit of the value].
+        sigma: Column of its standard deviations, in the same unit, rows where it is 0 are left out; or a number, SI
+            [unit of the value].
         gain: Multiplies the column before anything else [1].
-        offset: Added after the unit, SI.
+        offset: Added after the unit, SI [unit of the value].
     """
 
     column: str

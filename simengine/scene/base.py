@@ -12,20 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from simengine.scene.asks import Ask
+from simengine.scene.errors import Refused, SceneError, nothing_to_fit
+from simengine.scene.kinds import method_of
+
+__all__ = ["AbstractRun", "AbstractScene", "Refused", "SceneError"]
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
-
-
-class SceneError(ValueError):
-    """A scene cannot be read or built. The one-line message names file, line, key, value and remedy."""
-
-
-class Refused(RuntimeError):
-    """A world has no run with these numbers: a bad trial in a fit, an error at its start."""
 
 
 class AbstractRun(abc.ABC):
@@ -121,7 +117,9 @@ class AbstractScene(abc.ABC):
 
     def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
         """Pictures of a run for the report, written to `out`: blocks of `simengine.view.report`."""
-        return []
+        found = method_of(type(self), "show")
+        blocks: list[Any] = [] if found is None else found(self, run, out)
+        return blocks
 
     def refined(self, factor: float) -> "AbstractScene":
         """The same world at `factor` times the resolution: twin data, and the bar that discretisation adds.
@@ -139,9 +137,17 @@ class AbstractScene(abc.ABC):
             device: Torch device; None for the best available.
         """
 
-    @abc.abstractmethod
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
-        """Simulate or solve, write states and pictures to `out`, and return the summary printed by `simengine run`."""
+        """Simulate or solve, write states and pictures to `out`, and return the summary printed by `simengine run`.
+
+        Raises:
+            SceneError: A world of this kind has no run of its own, and is solved for observations only.
+        """
+        found = method_of(type(self), "run")
+        if found is None:
+            raise SceneError(f"a world of kind {self.kind!r} has no run of its own; use simengine predict or fit")
+        summary: dict[str, Any] = found(self, out, device=device, force=force)
+        return summary
 
     def training(self, *, device: str | None = None) -> "AbstractTraining":
         """The inverse problem of this scene, as `simengine fit` drives it.
@@ -149,11 +155,17 @@ class AbstractScene(abc.ABC):
         Raises:
             SceneError: The scene has no `[fit]` table.
         """
-        raise SceneError(f"a scene of kind {self.kind!r} without a [fit] table has nothing to fit; add one")
+        found = method_of(type(self), "training")
+        if found is None:
+            raise nothing_to_fit(self.kind)
+        training: AbstractTraining = found(self, device=device)
+        return training
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Pre-flight figures for `simengine check`, without running the scene."""
-        return {}
+        found = method_of(type(self), "check")
+        figures: dict[str, Any] = {} if found is None else found(self, device=device)
+        return figures
 
     def render(self, run: Path, file: Path, *, fps: float) -> Path:
         """Picture the states that `run` wrote to a run directory; the suffix of `file` is the format.
@@ -161,4 +173,8 @@ class AbstractScene(abc.ABC):
         Raises:
             SceneError: Runs of this kind hold no states to picture.
         """
-        raise SceneError(f"a run of kind {self.kind!r} holds figures, not states to render; look into {run}")
+        found = method_of(type(self), "render")
+        if found is None:
+            raise SceneError(f"a run of kind {self.kind!r} holds figures, not states to render; look into {run}")
+        written: Path = found(self, run, file, fps=fps)
+        return written

@@ -54,20 +54,20 @@ class AbstractInstrument(abc.ABC):
 
     Attributes:
         name: Of the observation; set by the loader.
-        file: What is read, beside the scene.
         run: Name of the run that it saw; set by the loader.
+        directory: Where `file` lies; set by the loader.
+        file: What is read, beside the scene.
         start: Time in the file at which the scene begins [s].
         clock_rate: Scene seconds per second of the file [1].
         gain: Of the measured values over what is (a loading of the sample, a scale) [1].
-        offset: Added to what is, SI unit of the value.
+        offset: Added to what is, SI unit of the value [unit of the value].
         sigma: Standard deviation of a value: a number (SI), a column of the file, {relative, absolute, floor}, or
-            "estimate".
+            "estimate" [unit of the value].
         sigma_level: How many standard deviations the file's errors are [1].
         loss: square, huber, student, or { huber = 2.0 }.
-        hold_out: What is predicted and not fitted: true, a share of the end, or { rows, after, last, values }.
-        correlation: Rows nearer than this in the abscissa count as one, SI.
+        hold_out: What is predicted and not fitted: true, a share of the end, or { rows, after, last, values } [1].
+        correlation: Rows nearer than this in the abscissa count as one, SI [unit of the abscissa].
         weight: Share of the rows that count as independent [1].
-        directory: Where `file` lies; set by the loader.
     """
 
     name: str = dataclasses.field(default="", metadata={"internal": True})

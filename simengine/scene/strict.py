@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from simengine.scene.base import SceneError
+from simengine.scene.errors import SceneError
 from simengine.shown import MOST, cut, shown
 
 T = TypeVar("T")

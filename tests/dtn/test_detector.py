@@ -14,8 +14,10 @@ from simengine.dtn.camouflage import (
     random_texture,
     total_variation,
 )
-from simengine.dtn.detector import AnchorDetector, CentreDetector, Detector, box_iou, checked_dense, suppress
+from simengine.dtn.checks import checked_dense
+from simengine.dtn.detector import AnchorDetector, CentreDetector, suppress
 from simengine.dtn.evaluation import DetectionTable, cells, detect, precision_gap
+from simengine.dtn.protocol import Detector, box_iou
 from simengine.dtn.views import ViewSampler, ViewSet
 from simengine.worlds.detectors.report import cell_edges
 

@@ -27,7 +27,8 @@ class AbstractTable(AbstractInstrument):
             offset }.
         within: Column of the scene -> [least, most] that is compared, SI.
         where: Column of the file -> the text or number of the rows that count.
-        along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written, SI.
+        along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written
+            [unit of the abscissa].
     """
 
     columns: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
@@ -195,7 +196,7 @@ class Profiles(AbstractTable):
 
     Attributes:
         against: Coordinate of the world: `x`, or a scalar field that grows along it.
-        shift: What the file's coordinate reads where the world's is 0, SI.
+        shift: What the file's coordinate reads where the world's is 0, SI [unit of the abscissa].
     """
 
     type: Literal["profiles"] = "profiles"

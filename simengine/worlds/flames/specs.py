@@ -18,7 +18,20 @@ from simengine.scene.strict import Count, Positive, Range
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FreeSimple:
-    """The simplified freely propagating flame; see `SimplifiedFlame` for the keys and units."""
+    """The simplified freely propagating flame; see `SimplifiedFlame` for its equations.
+
+    Attributes:
+        lam: Thermal conductivity [W/(m K)].
+        cp: Specific heat [J/(kg K)].
+        qF: Heat of combustion, of the fuel [J/kg].
+        A: Pre-exponential factor, of order 1.6 in rho Y_F [kg^-0.6 m^1.8/s].
+        Ea: Activation energy [J/mol].
+        W: Molar mass of the gas [kg/mol].
+        phi: Equivalence ratio; Y_F,in = phi/(phi + 4) [1].
+        p: Pressure at the inlet [Pa].
+        T_in: Temperature of the fresh gas [K].
+        gradient: T'(0), which fixes where the flame is [K/m].
+    """
 
     type: Literal["free_simple"] = "free_simple"
     lam: Positive = 2.6e-2
@@ -47,9 +60,9 @@ class Free:
 
     Attributes:
         mechanism: A mechanism in Cantera's YAML format: a file, or `asset:methane_1step.yaml`.
-        fuel: Moles of each fuel species.
-        oxidiser: Moles of each species of the oxidiser.
-        phi: Equivalence ratio.
+        fuel: Moles of each fuel species [mol].
+        oxidiser: Moles of each species of the oxidiser [mol].
+        phi: Equivalence ratio [1].
         p: Pressure [Pa].
         T_in: Temperature of the fresh gas [K].
     """
@@ -80,9 +93,9 @@ class Counterflow(Free):
     Attributes:
         length: Distance of the nozzles [m].
         mass_flux_left: rho u of the fresh gas [kg/(m^2 s)].
-        mass_flux_right: Of the opposed gas, towards the left.
+        mass_flux_right: Of the opposed gas, towards the left [kg/(m^2 s)].
         T_right: Temperature of the opposed gas [K].
-        opposed: Mole fractions of the opposed gas.
+        opposed: Mole fractions of the opposed gas [1].
     """
 
     type: Literal["counterflow"] = "counterflow"  # type: ignore[assignment]
@@ -124,10 +137,10 @@ class Diffusion(Free):
     """Fuel on the left against oxidiser on the right; `phi` has no meaning here.
 
     Attributes:
-        dilution: Moles of further species in the fuel stream.
+        dilution: Moles of further species in the fuel stream [mol].
         length: Distance of the nozzles [m].
         mass_flux_left: rho u of the fuel stream [kg/(m^2 s)].
-        mass_flux_right: Of the oxidiser, towards the left.
+        mass_flux_right: Of the oxidiser, towards the left [kg/(m^2 s)].
         T_right: Temperature of the oxidiser [K].
     """
 
@@ -151,10 +164,10 @@ class Grid:
     """An adaptive grid instead of spectral elements; what detailed mechanisms need.
 
     Attributes:
-        ratio: Largest ratio of neighbouring intervals.
-        slope: Largest change of a field from point to point, over its range.
-        curve: Largest change of its slope, over the range of its slopes.
-        prune: Points below this share of the criteria are removed; 0 for none.
+        ratio: Largest ratio of neighbouring intervals [1].
+        slope: Largest change of a field from point to point, over its range [1].
+        curve: Largest change of its slope, over the range of its slopes [1].
+        prune: Points below this share of the criteria are removed; 0 for none [1].
         max_points: Where refinement stops.
         convection: Of the second order, or upwind of the first, to compare with solvers that upwind.
     """
@@ -191,9 +204,9 @@ class Sought:
     """One parameter to find.
 
     Attributes:
-        initial: Where the search starts.
-        lower: Exclusive lower bound; a positive parameter is sought in its logarithm.
-        upper: Exclusive upper bound; None for none.
+        initial: Where the search starts [unit of the key].
+        lower: Exclusive lower bound; a positive parameter is sought in its logarithm [unit of the key].
+        upper: Exclusive upper bound; None for none [unit of the key].
     """
 
     initial: float
@@ -213,7 +226,7 @@ class ProfileFit:
             own flame with the scene's seed.
         points: How many points of made data, spread evenly over `span`.
         span: First and last point of made data [m].
-        noise: Relative standard deviation of the data; 0 to estimate it from the residual.
+        noise: Relative standard deviation of the data; 0 to estimate it from the residual [1].
         scaling: What the noise is relative to: each value, or the largest of its profile.
         num_iterations: At most so many steps.
     """
@@ -238,8 +251,8 @@ class SpeedFit:
         data: CSV file with a header and columns `phi`, `flame_speed` [m/s] and, where they differ from the scene's or
             from row to row, `T_in` [K], `p` [Pa] and `sigma`, the standard deviation of each speed [m/s]. A header may
             name another unit, as in `flame_speed [cm/s]`.
-        span: Equivalence ratios between which the data are fitted; the others are only drawn.
-        noise: Relative standard deviation of the data; 0 to estimate it from the residual.
+        span: Equivalence ratios between which the data are fitted; the others are only drawn [1].
+        noise: Relative standard deviation of the data; 0 to estimate it from the residual [1].
         num_iterations: At most so many steps.
     """
 

@@ -41,7 +41,7 @@ class FlameScene(AbstractScene):
 
     Attributes:
         flame: Which flame, under which conditions.
-        resolution: Largest tail of the Chebyshev coefficients over the scale of each field.
+        resolution: Largest tail of the Chebyshev coefficients over the scale of each field [1].
         grid: Solve on an adaptive grid instead of spectral elements.
         network: What `fit` trains instead of solving: a network, on the equations alone without `fit`, else on the data
             of `fit` as well.

@@ -10,6 +10,7 @@ from simengine.render import PinholeCamera
 from simengine.worlds.learned.solids import cameras, random_paint, random_solids
 from simengine.worlds.learned.views_from_few.examples import Example, pictured, random_particle_example, random_views
 from simengine.worlds.learned.views_from_few.network import SourceViews, ViewSynthesis, plane_sweep
+from simengine.worlds.learned.views_from_few.spec import ViewSynthesisSpec
 from simengine.worlds.learned.views_from_few.training import measure, surprise
 from simengine.worlds.learned.views_from_few.visibility import (
     density_of_probability,
@@ -20,7 +21,6 @@ from simengine.worlds.learned.views_from_few.visibility import (
     surfel_density,
     transmittance_visibility,
 )
-from simengine.worlds.objects.tasks import ViewSynthesisSpec
 
 PLANES = inverse_planes(1.0, 5.0, 16, dtype=torch.float64)
 PIXELS = torch.tensor([[[3.5, 2.5], [1.25, 4.0], [6.0, 6.5]]], dtype=torch.float64)

@@ -11,8 +11,8 @@ from simengine.io.run_directory import RunDirectory
 from simengine.render import PinholeCamera, Volume, orbit, render_volume
 from simengine.scene import load_world, resolved
 from simengine.view.sheets import comparison, contact_sheet, pyramid
+from simengine.worlds.objects.specs import BlobSpec
 from simengine.worlds.objects.tomography import sum_of_blobs, transmitted
-from simengine.worlds.objects.world import BlobSpec
 
 
 def run_fit(name: str, folder: Path, *overrides: str) -> dict[str, object]:
