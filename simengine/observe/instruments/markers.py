@@ -40,10 +40,12 @@ class Points:
     """Which points `simengine observe` marks.
 
     Attributes:
-        count: How many, drawn from the particles.
+        on: Name of the body that carries them; None for that of the instrument.
+        count: How many, drawn from the particles [1].
         surface: Whether they lie on the surface.
     """
 
+    on: str | None = None
     count: Count = 30
     surface: bool = True
 
@@ -300,7 +302,7 @@ class Markers(AbstractInstrument):
         jitter = self.times.jitter * torch.randn(len(frames), generator=generator, dtype=torch.float64)
         frames = (frames + jitter).clamp(0.0, last).sort().values
         frames[0] = 0.0
-        ask = Cloud(times=torch.zeros(1, dtype=torch.float64), body=self.on)
+        ask = Cloud(times=torch.zeros(1, dtype=torch.float64), body=self.points.on or self.on)
         places = _marks(world.prepare([ask]).solve([ask]).sample(ask)[0], self.points, generator)
         count, rows = len(places), len(frames)
         mask = torch.ones(rows, count, dtype=torch.bool)
