@@ -75,6 +75,7 @@ class LeastSquaresFit(AbstractTraining):
 
     def step(self) -> dict[str, float]:
         """One trial of the current stage."""
+        stage, number = self._stage, self._round
         free = list(self.stage.free)
         if self._r is None or self._j is None:
             self._r, self._j = self.problem.linearise(self.z, free)
@@ -111,7 +112,7 @@ class LeastSquaresFit(AbstractTraining):
         if (small and (taken or self._damping < 1e-2 or possible < 1e-6)) or stuck or self._exhausted():
             self._next()
         rows = max(len(r), 1)
-        return {"loss": chi / rows, "stage": float(self._stage), "solves": float(self.problem.solves)}
+        return {"loss": chi / rows, "stage": float(stage), "round": float(number), "solves": float(self.problem.solves)}
 
     def _exhausted(self) -> bool:
         return self._trials >= self.problem.scene.inference.iterations

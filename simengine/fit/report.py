@@ -302,6 +302,7 @@ def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) ->
     order = pick[x[pick].argsort()]
     panels: dict[str, dict[str, Any]] = {}
     residuals: dict[str, dict[str, Any]] = {}
+    shaded: dict[str, tuple[Any, Any, Any]] = {}
     for k, name in list(enumerate(m.names))[:PANELS]:
         shown = order[m.mask[order, k]]
         if not len(shown):
@@ -310,20 +311,20 @@ def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) ->
         label = f"{title}{name} [{unit}]" if unit else f"{title}{name}"
         fit = {"measured": (x[shown], m.values[shown, k]), "predicted": (x[shown], p.values[shown, k])}
         if width is not None and float(width[shown, k].max()) > 0:
-            fit["95 %"] = (x[shown], p.values[shown, k] - 1.96 * width[shown, k])
-            fit["95 % "] = (x[shown], p.values[shown, k] + 1.96 * width[shown, k])
+            half = 1.96 * width[shown, k]
+            shaded[label] = (x[shown], p.values[shown, k] - half, p.values[shown, k] + half)
         panels[label] = fit
         used = p.measured.mask[:, k] & ~m.held_out[:, k]
         entry = {"fitted": (x[used], p.residual[used, k])}
         held = m.mask[:, k] & m.held_out[:, k]
         if bool(held.any()):
             entry["held out"] = (x[held], p.residual[held, k])
-        residuals[f"{name}: (predicted - measured)/sigma"] = entry
+        residuals[f"misfit / sigma of {name}"] = entry
     if not panels:
         return ["Nothing of it is compared."]
     points = ("measured", "fitted", "held out")
     return [
-        Picture(curves(panels, xlabel=key, points=points), f"{p.name}: measured and predicted"),
+        Picture(curves(panels, xlabel=key, points=points, bands=shaded), f"{p.name}: measured and predicted"),
         Picture(curves(residuals, xlabel=key, points=points), f"{p.name}: residuals over sigma"),
     ]
 
@@ -332,15 +333,16 @@ def _convergence(history: Sequence[Mapping[str, Any]]) -> list[Block]:
     if not history:
         return []
     loss = [entry["figures"]["loss"] for entry in history]
-    stage = [entry["figures"].get("stage", 0.0) for entry in history]
+    stage = [(entry["figures"].get("stage", 0.0), entry["figures"].get("round", 0.0)) for entry in history]
     curve: dict[str, Any] = {}
     for value in sorted(set(stage)):
         own = [k for k, s in enumerate(stage) if s == value]
-        curve[f"stage {int(value) + 1}"] = ([k + 1 for k in own], [loss[k] for k in own])
+        again = f", noise estimated {int(value[1])} times" if value[1] else ""
+        curve[f"stage {int(value[0]) + 1}{again}"] = ([k + 1 for k in own], [loss[k] for k in own])
     label = "chi-square per row"
-    return [
-        Picture(curves({label: curve}, xlabel="trial", log=(label,) if min(loss) > 0 else ()), "Convergence by stage")
-    ]
+    single = tuple(name for name, (x, _) in curve.items() if len(x) == 1)
+    log = (label,) if min(loss) > 0 else ()
+    return [Picture(curves({label: curve}, xlabel="trial", points=single, log=log), "Convergence by stage")]
 
 
 def _provenance(provenance: Mapping[str, Any], problem: Problem) -> list[Block]:

@@ -78,7 +78,10 @@ def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, to
         ValueError: There is no such column, it holds words, or its header ends with a unit that nobody declared.
     """
     entry = column_of(spec)
-    header, unit = find_header(raw, entry.column)
+    try:
+        header, unit = find_header(raw, entry.column)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
     told = entry.unit if entry.unit is not None else unit
     if isinstance(told, str):
         if not told and (hidden := ending(header)) and to_si(hidden) != (1.0, 0.0):
