@@ -110,6 +110,7 @@ class Problem:
         self.solves = 0
         self._prepared: dict[str, AbstractScene] = {}
         self._kept: dict[tuple[object, ...], AbstractRun] = {}
+        self._ahead: dict[tuple[object, ...], AbstractRun] = {}
         self._extra: dict[str, list[Ask]] = {}
 
     # what stands where
@@ -214,9 +215,8 @@ class Problem:
         Raises:
             Refused: The world has no run with these numbers.
         """
-        runs, _ = self.placed(z)
-        key = (run, tuple(sorted((name, value.hex()) for name, value in runs[run].items())))
-        kept = self._kept.get(key)
+        key = self._key(z, run)
+        kept = self._kept.get(key) or self._ahead.get(key)
         if kept is not None and all(kept.holds(ask) for ask in asks):
             return kept
         try:
@@ -232,6 +232,29 @@ class Problem:
         while len(self._kept) > KEPT * max(len(self.worlds), 1):
             self._kept.pop(next(iter(self._kept)))
         return solved
+
+    def _key(self, z: torch.Tensor, run: str) -> tuple[object, ...]:
+        runs, _ = self.placed(z)
+        return run, tuple(sorted((name, value.hex()) for name, value in runs[run].items()))
+
+    def _solve_together(self, points: Sequence[torch.Tensor]) -> None:
+        """Solve the runs of several points at once, where a world can; what it refuses is left to be solved singly."""
+        for run, world in self.worlds.items():
+            if world.together < 2:
+                continue
+            fresh = {key: z for z in points if (key := self._key(z, run)) not in self._kept and key not in self._ahead}
+            queue = list(fresh.items())
+            while queue:
+                part, queue = queue[: world.together], queue[world.together :]
+                own = [(name, inst) for name, inst in self.instruments_at(part[0][1]).items() if inst.run == run]
+                asks = [ask for name, instrument in own for ask in instrument.asks(self.measured[name])]
+                try:
+                    with torch.no_grad():
+                        found = self.prepared(run).solve_many([self.world_at(z, run) for _, z in part], asks)
+                except (Refused, SceneError):
+                    return
+                self.solves += len(part)
+                self._ahead.update(zip((key for key, _ in part), found, strict=True))
 
     def predict(self, z: torch.Tensor | None = None, only: Sequence[str] | None = None) -> dict[str, Prediction]:
         """Predictions of all observations, or of some; one solve per run.
@@ -334,6 +357,7 @@ class Problem:
         for name in names:
             starts[name] = offset
             offset += len(blocks[name])
+        self._solve_together(self._points(z, free, central=central))
         priors, which = self.prior_rows(z)
         r = torch.cat([*blocks.values(), priors])
         j = torch.zeros(len(r), len(free), dtype=torch.float64)
@@ -356,7 +380,18 @@ class Problem:
         for row, index in enumerate(which):
             if index in free:
                 j[offset + row, free.index(index)] = self._prior_slope(z, index)
+        self._ahead.clear()
         return r, j
+
+    def _points(self, z: torch.Tensor, free: Sequence[int], *, central: bool) -> list[torch.Tensor]:
+        """Where the differences in the numbers of the worlds are taken."""
+        found = []
+        for index in free:
+            if self.coordinates[index].of_world:
+                for step in (CENTRAL, -CENTRAL) if central else (STEP,):
+                    found.append(z.clone())
+                    found[-1][index] += step
+        return found
 
     def _difference(
         self, z: torch.Tensor, index: int, names: Sequence[str], blocks: Mapping[str, torch.Tensor], *, central: bool
