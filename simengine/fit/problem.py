@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from simengine.fit.prediction import Prediction, correlation_time
-from simengine.fit.unknowns import Coordinate, coordinates
+from simengine.fit.unknowns import Coordinate, coordinates, spread_out
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
@@ -86,7 +86,7 @@ class Problem:
             window = self._clock_window(name)
             measured = instrument.read(before=window)
             self.measured[name] = self._with_global_hold_out(name, measured)
-            self.instruments[name] = instrument.prepared(measured)
+            self.instruments[name] = spread_out(instrument.prepared(measured), measured, self.scene.unknowns)
             world = self._world(name)
             for doubt in self.instruments[name].doubts(measured, world.sizes()):
                 self.doubts.append(f"observations.{name}: {doubt}")
@@ -328,7 +328,21 @@ class Problem:
             if row is not None:
                 rows.append(row)
                 which.append(index)
-        return torch.stack(rows) if rows else torch.zeros(0, dtype=torch.float64), which
+        single = torch.stack(rows) if rows else torch.zeros(0, dtype=torch.float64)
+        return torch.cat([single, self._joint_rows(z)]), which
+
+    def _joint_rows(self, z: torch.Tensor) -> torch.Tensor:
+        """Residuals of the priors that tie the entries of a vector."""
+        groups: dict[int, list[int]] = {}
+        for index, c in enumerate(self.coordinates):
+            if c.joint is not None:
+                groups.setdefault(id(c.joint), []).append(index)
+        rows = [torch.zeros(0, dtype=torch.float64)]
+        for indices in groups.values():
+            joint = self.coordinates[indices[0]].joint
+            assert joint is not None
+            rows.append(joint.rows(torch.stack([self.coordinates[k].value(z[k]) for k in indices])))
+        return torch.cat(rows)
 
     def residual(self, z: torch.Tensor) -> torch.Tensor:
         """All rows over sigma, those of the priors last, (rows,).
@@ -380,6 +394,9 @@ class Problem:
         for row, index in enumerate(which):
             if index in free:
                 j[offset + row, free.index(index)] = self._prior_slope(z, index)
+        if len(r) > offset + len(which):
+            slopes = torch.autograd.functional.jacobian(self._joint_rows, z)
+            j[offset + len(which) :] = slopes[:, free]
         self._ahead.clear()
         return r, j
 
@@ -483,9 +500,8 @@ class Problem:
                 degrees = max(len(own) - len([c for c in self.coordinates if c.chosen]) / max(gap.shape[1], 1), 1.0)
                 total = float(own.square().sum())
                 scale = float(self.measured[name].values[:, column].nan_to_num().abs().max())
-                new.append(
-                    _spread(total, degrees, self.coordinates[sought[0]] if sought else None, 1e-9 * scale + 1e-300)
-                )
+                least = max(instrument.least_sigma(), 1e-9 * scale + 1e-300)
+                new.append(_spread(total, degrees, self.coordinates[sought[0]] if sought else None, least))
             fresh = torch.tensor(new, dtype=torch.float64)
             change = max(change, float((fresh / old - 1).abs().max()) if old is not None else 1.0)
             self.sigmas[name] = fresh

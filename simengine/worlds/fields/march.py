@@ -133,7 +133,5 @@ class March:
                 slopes = torch.autograd.grad(residual[:, k].sum(), leaves, retain_graph=True, allow_unused=True)
                 rows.append([torch.zeros_like(u) if slope is None else slope for slope in slopes])
         blocks = [torch.stack([row[k] for row in rows], 1) for k in range(len(leaves))]
-        stencil = Stencil(
-            blocks[0], dict(zip(beside, blocks[1:], strict=True)), self._neighbours, chain=self._chain
-        )
+        stencil = Stencil(blocks[0], dict(zip(beside, blocks[1:], strict=True)), self._neighbours, chain=self._chain)
         return residual.detach(), stencil

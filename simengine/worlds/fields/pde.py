@@ -60,10 +60,7 @@ class PDEWorld(AbstractScene):
             )
         tables = [numbers(world) for world in worlds]
         shared = all(
-            table[key].value == tables[0][key].value
-            for table in tables
-            for key in table
-            if key.startswith(_FIXED)
+            table[key].value == tables[0][key].value for table in tables for key in table if key.startswith(_FIXED)
         )
         if not shared:
             return [run for world in worlds for run in self.solve_many([world], asks, gradient=gradient)]
@@ -77,9 +74,7 @@ class PDEWorld(AbstractScene):
         equation = together.pde
         grid = self.grid()
         edges = torch.linspace(0.0, duration, self.pde.cells[0] + 1, dtype=torch.float64)
-        march = March(
-            equation, grid, Rows(equation, tuple(equation.units()), edges), self.pde.cells[0], keep=gradient
-        )
+        march = March(equation, grid, Rows(equation, tuple(equation.units()), edges), self.pde.cells[0], keep=gradient)
         try:
             with torch.set_grad_enabled(gradient):
                 found = march.run(together._initial(grid, len(worlds)))
@@ -174,9 +169,7 @@ class PDEWorld(AbstractScene):
         found = self.solve(())
         grid = found.grid
         edges = torch.linspace(0.0, float(self.pde.duration), self.pde.cells[0] + 1, dtype=torch.float64)
-        fields = {
-            name: found.fields[:, k].reshape(-1, *grid.counts) for k, name in enumerate(self.pde.units())
-        }
+        fields = {name: found.fields[:, k].reshape(-1, *grid.counts) for k, name in enumerate(self.pde.units())}
         out.write("fields.npz", {"time": edges, **grid.centres(), **fields})
         return {
             "steps": self.pde.cells[0],

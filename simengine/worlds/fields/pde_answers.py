@@ -11,7 +11,7 @@ from simengine.scene.base import AbstractRun, SceneError
 from simengine.scene.strict import nearest
 from simengine.worlds.fields.boundaries import Rows
 from simengine.worlds.fields.coefficients import evaluated
-from simengine.worlds.fields.local import Grid
+from simengine.worlds.fields.local import AXES, Grid
 
 if TYPE_CHECKING:
     from simengine.worlds.fields.pde import PDEWorld
@@ -65,7 +65,8 @@ class FieldRun(AbstractRun):
     def _values(self, ask: Fields) -> torch.Tensor:
         axes = len(self.grid.counts)
         if ask.x.shape[-1] != axes:
-            raise SceneError(f"places of {ask.x.shape[-1]} coordinates in a domain of {axes}; give x{', y'[: 3 * axes - 3]}")
+            given = ask.x.shape[-1]
+            raise SceneError(f"places of {given} coordinates in a domain of {axes}; give {' and '.join(AXES[:axes])}")
         if ask.times is None:
             raise SceneError("a field hangs on time; name a column t")
         row, share = self._moment(ask.times)
