@@ -23,6 +23,7 @@ _SHORTCUTS = {
     **dict.fromkeys(("Inference", "OwnMotion", "OwnNumber", "OwnWorld", "Prior", "Scene", "Unknown"), "scene"),
     **dict.fromkeys(("load_scene", "load_world"), "scene"),
     **dict.fromkeys(("Problem", "identify"), "fit"),
+    "equation": "worlds.fields.equations",
     **dict.fromkeys(("rollout", "DirectAdjoint", "CheckpointAdjoint"), "solve"),
 }
 

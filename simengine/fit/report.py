@@ -1,5 +1,6 @@
 """The one report of a fit, whatever the world: what was found, measured beside predicted, what is left over."""
 
+import dataclasses
 import math
 import platform
 import shlex
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from simengine.fit.derived import derived
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands, posterior
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
@@ -33,6 +35,7 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     problem, z = fit.problem, fit.z
     predictions = problem.predict(z)
     found = posterior(problem, z, predictions)
+    found = dataclasses.replace(found, estimates={**found.estimates, **derived(problem, z, found.covariance)})
     summary: dict[str, Any] = {
         "estimates": {name: estimate_summary(e) for name, e in found.estimates.items()},
         **misfit_summary(problem, predictions, found.worth),

@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from simengine.scene.address import Number, joined, named, numbers, parts_of, resolve
+from simengine.fit.joint_prior import JointPrior, alike
+from simengine.scene.address import Number, joined, named, numbers, parts_of, resolve, value_at
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import BASE, Scene
-from simengine.scene.instrument import AbstractInstrument
+from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.sought import Prior, Unknown
 from simengine.scene.strict import nearest
 
 Target = tuple[str, str, str]  # "run" or "observation", its name, key of the number in its tree
-_NARROW = 1e-9  # of a prior's width: an entry that stays
+PER_COLUMN = ("offset", "gain")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,9 +39,9 @@ class Coordinate:
         logarithmic: Whether mean and sd are of the logarithm.
         unit: SI.
         sentence: What it is.
-        alike: Vector whose neighbouring entries are alike beforehand, "" for none.
-        length: Entries over which their correlation falls by e.
         chosen: Whether the scene asks for it; a nuisance that the instrument brings along is not reported singly.
+        joint: The prior of the vector that it is an entry of, in the order of the coordinates; mean and sd are then its
+            own share of it.
     """
 
     name: str
@@ -54,9 +55,8 @@ class Coordinate:
     logarithmic: bool = False
     unit: str = ""
     sentence: str = ""
-    alike: str = ""
-    length: float = 0.0
     chosen: bool = True
+    joint: JointPrior | None = None
 
     @property
     def of_world(self) -> bool:
@@ -87,7 +87,7 @@ class Coordinate:
 
     def prior_residual(self, value: torch.Tensor) -> torch.Tensor | None:
         """(value - mean)/sd, or None without a prior."""
-        if math.isnan(self.sd):
+        if math.isnan(self.sd) or self.joint is not None:
             return None
         return ((value.log() if self.logarithmic else value) - self.mean) / self.sd
 
@@ -132,6 +132,34 @@ def coordinates(scene: Scene, instruments: Mapping[str, AbstractInstrument]) -> 
             raise SceneError(f"unknowns.{key}: every number that it names is set by another unknown already; drop one")
     position = {key: index for index, key in enumerate(scene.unknowns)}
     return sorted(found, key=lambda c: position.get(c.name.partition(" ")[0], len(position)))
+
+
+def spread_out(
+    instrument: AbstractInstrument, measured: Measured, unknowns: Mapping[str, Unknown]
+) -> AbstractInstrument:
+    """The instrument with a number of its own for each column, where an unknown is `per` column.
+
+    Raises:
+        SceneError: The key does not take a number for each.
+    """
+    for key, unknown in unknowns.items():
+        if unknown.per is None:
+            continue
+        first, *rest = parts_of(key)
+        if first != "observations":
+            raise SceneError(f"unknowns.{key}.per: only numbers of an observation have one for each of its columns")
+        if rest[:1] not in (["*"], [instrument.name]):
+            continue
+        field = joined(rest[1:])
+        if unknown.per != "column" or field not in PER_COLUMN:
+            raise SceneError(
+                f"unknowns.{key}.per: {unknown.per!r} is not possible here; {' and '.join(PER_COLUMN)} take "
+                f'per = "column"'
+            )
+        value = getattr(instrument, field)
+        if not isinstance(value, tuple):
+            instrument = dataclasses.replace(instrument, **{field: (value,) * len(measured.names)})  # type: ignore[arg-type]
+    return instrument
 
 
 def _breadth(key: str, unknown: Unknown) -> tuple[bool, int]:
@@ -239,11 +267,12 @@ def _vector(
 ) -> list[Coordinate]:
     """The coordinates of one unknown: a number, or the entries of a vector."""
     size, found = len(groups), []
+    one = unknown.per is not None or (unknown.prior is not None and unknown.prior.field is not None)
     for entry, group in enumerate(groups):
         number = _number(scene, instruments, group[0])
         start = _entry(unknown.initial, entry, size, name)
         start = float(number.value) if start is None else start
-        mean, sd, logarithmic = _prior(unknown.prior, start, entry, size, name)
+        mean, sd, logarithmic = _prior(unknown.prior, start, entry, 1 if one else size, name)
         if sd == 0:
             continue  # stays where it is
         lower, upper = _bounds(unknown, number)
@@ -278,11 +307,46 @@ def _vector(
                 logarithmic=logarithmic,
                 unit=number.unit,
                 sentence=number.sentence,
-                alike=name if unknown.prior is not None and unknown.prior.length and size > 1 else "",
-                length=(unknown.prior.length if unknown.prior is not None else None) or 0.0,
             )
         )
-    return found
+    return _tied(scene, unknown.prior, found, name)
+
+
+def _tied(scene: Scene, prior: Prior | None, vector: list[Coordinate], name: str) -> list[Coordinate]:
+    """The entries of a vector with the prior that ties them, where there is one."""
+    if prior is None or not prior.joint:
+        return vector
+    if len(vector) < 2:
+        return vector  # one number: nothing to tie it to
+    sd = torch.tensor([c.sd for c in vector], dtype=torch.float64)
+    if prior.field is not None:
+        own = torch.full_like(sd, prior.field.sd)
+        covariance = alike(_abscissa(scene, vector), prior.field.length, own, common=float(sd[0]))
+    elif prior.length is not None:
+        covariance = alike(_abscissa(scene, vector), prior.length, sd)
+    else:
+        covariance = torch.diag(sd.square())
+    joint = JointPrior(
+        mean=torch.tensor([c.mean for c in vector], dtype=torch.float64),
+        covariance=covariance,
+        logarithmic=vector[0].logarithmic,
+        rising={"increasing": 1, "decreasing": -1, None: 0}[prior.monotone],
+    )
+    widths = covariance.diagonal().sqrt().tolist()
+    return [dataclasses.replace(c, joint=joint, sd=width) for c, width in zip(vector, widths, strict=True)]
+
+
+def _abscissa(scene: Scene, vector: Sequence[Coordinate]) -> torch.Tensor:
+    """What the entries stand over: the knots of their table, else their number."""
+    place, run, key = vector[0].targets[0]
+    parts = parts_of(key)
+    if place == "run" and len(parts) > 2:
+        table = value_at(scene.runs[run], joined(parts[:-2]))
+        over = getattr(table, "abscissa", None)
+        if over is not None:
+            knots = getattr(table, over)
+            return torch.tensor([knots[int(parts_of(c.targets[0][2])[-1])] for c in vector], dtype=torch.float64)
+    return torch.arange(len(vector), dtype=torch.float64)
 
 
 def _number(scene: Scene, instruments: Mapping[str, AbstractInstrument], target: Target) -> Number:

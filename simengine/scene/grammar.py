@@ -18,7 +18,7 @@ from simengine.scene.sought import Inference, Unknown
 from simengine.scene.strict import Locate, from_plain, nearest
 from simengine.shown import shown
 
-_TABLES = ("observations", "instruments", "cameras", "lights", "runs", "unknowns", "inference", "reference")
+_TABLES = ("observations", "instruments", "cameras", "lights", "runs", "unknowns", "inference", "reference", "derived")
 BASE = ""  # name of the run that is the world as it stands
 
 
@@ -35,6 +35,7 @@ class Scene:
         unknowns: Key -> what is sought.
         inference: How.
         reference: Key -> a published or hidden value; only reports read it.
+        derived: Name, as in "diffusivity [m2/s]" -> an expression in keys; only reports evaluate it.
         tables: The tables beside the world, as the file has them.
     """
 
@@ -46,6 +47,7 @@ class Scene:
     unknowns: Mapping[str, Unknown] = dataclasses.field(default_factory=dict)
     inference: Inference = dataclasses.field(default_factory=Inference)
     reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    derived: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tables: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -135,6 +137,7 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         unknowns=unknowns,
         inference=from_plain(Inference, tables["inference"], locate=locate, directory=directory, key="inference"),
         reference=tables["reference"],
+        derived=tables["derived"],
         tables={name: data[name] for name in _TABLES if name in data},
     )
 

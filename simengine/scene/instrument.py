@@ -60,7 +60,8 @@ class AbstractInstrument(abc.ABC):
         start: Time in the file at which the scene begins [s].
         clock_rate: Scene seconds per second of the file [1].
         gain: Of the measured values over what is (a loading of the sample, a scale) [1].
-        offset: Added to what is, SI unit of the value [unit of the value].
+        offset: Added to what is, SI; gain and offset may be a list, one for each column [unit of the value].
+        quantum: Step of the converter: adds quantum^2/12 to the variance, SI [unit of the value].
         sigma: Standard deviation of a value: a number (SI), a column of the file, {relative, absolute, floor}, or
             "estimate" [unit of the value].
         sigma_level: How many standard deviations the file's errors are [1].
@@ -76,8 +77,9 @@ class AbstractInstrument(abc.ABC):
     file: str = ""
     start: float = 0.0
     clock_rate: Positive = 1.0
-    gain: Positive = 1.0
-    offset: float = 0.0
+    gain: Positive | tuple[Positive, ...] = 1.0
+    offset: float | tuple[float, ...] = 0.0
+    quantum: Positive | None = None
     sigma: NoiseSpec = "estimate"
     sigma_level: Positive = 1.0
     loss: LossSpec = "square"
@@ -173,7 +175,24 @@ class AbstractInstrument(abc.ABC):
         else:
             sigma = torch.ones_like(values) * self.sigma
         told = ~measured.sigma.isnan()
-        return torch.where(told, measured.sigma, sigma) / self.sigma_level
+        found = torch.where(told, measured.sigma, sigma) / self.sigma_level
+        return (found.square() + self.least_sigma() ** 2).sqrt()
+
+    def least_sigma(self) -> float:
+        """What rounding by the converter alone leaves: quantum/sqrt(12)."""
+        return 0.0 if self.quantum is None else self.quantum / 12**0.5
+
+    def shown(self, values: torch.Tensor) -> torch.Tensor:
+        """What is, (rows, columns), as the instrument shows it: times gain, plus offset."""
+        gain, offset = (
+            torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in own]) if isinstance(own, tuple) else own
+            for own in (self.gain, self.offset)
+        )
+        for name, own in (("gain", gain), ("offset", offset)):
+            if isinstance(own, torch.Tensor) and own.ndim == 1 and len(own) != values.shape[-1]:
+                raise SceneError(f"observations.{self.name}.{name}: {len(own)} numbers for {values.shape[-1]} columns")
+        shown: torch.Tensor = gain * values + offset
+        return shown
 
     @property
     def shape_of_loss(self) -> Loss | None:

@@ -21,6 +21,7 @@ KINDS = {
     "rigid": "simengine.worlds.motion.rigid:RigidWorld",
     "specimen": "simengine.worlds.laws.specimen:SpecimenWorld",
     "flame": "simengine.worlds.flames.world:FlameScene",
+    "pde": "simengine.worlds.fields.pde:PDEWorld",
     "constraint": "simengine.worlds.fields.world:ConstraintScene",
     "render": "simengine.worlds.objects.world:RenderScene",
     "nclaw": "simengine.worlds.laws.world:NCLawScene",

@@ -56,7 +56,7 @@ def test_an_unknown_that_sets_nothing_is_told(tmp_path: Path) -> None:
 
 
 def test_neighbours_of_a_vector_are_alike_beforehand(tmp_path: Path) -> None:
-    """Verification: chi-square of the prior is that of a normal with covariance sd^2 exp(-distance/length)."""
+    """Verification: chi-square of the prior is that of a normal with covariance sd^2 exp(-(distance/length)^2/2)."""
     text = """
 kind = "specimen"
 material = { type = "maxwell", times = [0.1, 1.0, 10.0], moduli = [3e3, 2e3, 1e3] }
@@ -75,7 +75,7 @@ sigma = 100.0
     rows = len(sought.residual(z))
     residual, slopes = sought.linearise(z)
     away = np.abs(np.subtract.outer(np.arange(3), np.arange(3)))
-    covariance = 0.64 * np.exp(-away / 1.5)
+    covariance = 0.64 * (np.exp(-0.5 * (away / 1.5) ** 2) + 1e-6 * np.eye(3))  # and its nugget
     expected = z.numpy() @ np.linalg.solve(covariance, z.numpy())  # z is the change of the logarithm
     assert float(residual[rows - 3 :].square().sum()) == pytest.approx(expected, rel=1e-12)
     for k in range(3):

@@ -261,10 +261,10 @@ class Markers(AbstractInstrument):
             pixels = self.camera.project(together.reshape(-1, 3))
             if bool(pixels.isnan().any()):
                 raise Refused(f"observations.{self.name}.camera: a mark is behind it; look at turn, shift and axes")
-            return self.gain * pixels + self.offset
+            return self.shown(pixels)
         seen = self.place.to_file(together.reshape(-1, 3))
         columns = [_AXES.index(axis) for axis in measured.names]
-        return self.gain * seen[:, columns].reshape(-1, len(columns)) + self.offset if count else seen
+        return self.shown(seen[:, columns].reshape(-1, len(columns)))
 
     def nuisances(self, measured: Measured) -> dict[str, float]:
         """The seats: a mark sits where one noisy frame shows it, or where it was told to be."""
