@@ -172,10 +172,10 @@ def test_photographs_of_a_temple(shared: Path) -> None:
         p = torch.cat([corners, box.mean(1)[None]]) @ pose[:3, :3].T + pose[:3, 3]
         uv = p[:, :2] / p[:, 2:] * k[:2] + k[2:]
         assert bool((uv > -5).all()) and bool((uv < torch.tensor([size[1], size[0]]) + 5).all())
-        lit = picture.mean(-1) > 0.1
+        lit = picture.mean(-1) > 0.3  # the background is not black
         rows, columns = np.nonzero(lit)
         low, high = uv[:-1].amin(0), uv[:-1].amax(0)  # what is bright lies inside the box's outline
         inside = (
             (columns > float(low[0])) & (columns < float(high[0])) & (rows > float(low[1])) & (rows < float(high[1]))
         )
-        assert inside.mean() > 0.99
+        assert inside.mean() > 0.999
