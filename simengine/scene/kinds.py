@@ -29,6 +29,7 @@ INSTRUMENTS = {
     "samples": "simengine.observe.instruments.table:Samples",
     "experiments": "simengine.observe.instruments.table:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
+    **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
 }
 _GROUPS = {"kind": ("simengine.kinds", KINDS), "type": ("simengine.instruments", INSTRUMENTS)}
 
