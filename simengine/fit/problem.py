@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from simengine.fit.prediction import Prediction, correlation_time
+from simengine.fit.prediction import Prediction
 from simengine.fit.unknowns import Coordinate, coordinates, spread_out
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
@@ -32,11 +32,13 @@ class Stage:
         fraction: Of each observation's time that is compared.
         free: Numbers of the coordinates that move.
         only_world: Whether this stage holds the instruments' numbers.
+        level: Halvings of the resolution of pictures.
     """
 
     fraction: float
     free: tuple[int, ...]
     only_world: bool
+    level: int = 0
 
 
 class Problem:
@@ -108,6 +110,7 @@ class Problem:
         self.sigmas: dict[str, torch.Tensor] = {}
         self.counts: dict[str, float] = dict.fromkeys(self.instruments, 1.0)
         self.fraction = 1.0
+        self.level = 0
         self.solves = 0
         self._prepared: dict[str, AbstractScene] = {}
         self._kept: dict[tuple[object, ...], AbstractRun] = {}
@@ -313,8 +316,11 @@ class Problem:
     def residual_of(self, prediction: Prediction) -> torch.Tensor:
         """Rows of one observation over sigma, shaped by its loss and weighted by what counts, flat."""
         which = self.rows(prediction.name)
-        r = ((prediction.values - prediction.measured.values) / prediction.sigma)[which]
         instrument = self.instruments[prediction.name]
+        gap = prediction.values - prediction.measured.values
+        if self.level:
+            gap = instrument.smoothed(gap, prediction.measured, self.level)
+        r = (gap / prediction.sigma)[which]
         loss = instrument.shape_of_loss
         weight = instrument.weight if instrument.weight is not None else 1.0
         return (r if loss is None else loss.shaped(r)) * weight**0.5
@@ -513,9 +519,7 @@ class Problem:
         for name, prediction in predictions.items():
             which = self.rows(name)
             r = torch.where(which, prediction.residual, torch.nan)
-            labels = len(prediction.measured.labels) or 1
-            series = r.reshape(-1, labels * r.shape[1]) if len(r) % labels == 0 else r
-            self.counts[name] = 1.0 / correlation_time(series)
+            self.counts[name] = 1.0 / self.instruments[name].rows_as_one(r, prediction.measured)
 
 
 def _spread(total: float, degrees: float, sought: Coordinate | None, least: float) -> float:

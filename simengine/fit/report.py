@@ -20,6 +20,7 @@ from simengine.scene.asks import Ask
 from simengine.scene.base import Refused
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.sheets import comparison
 
 if TYPE_CHECKING:
     from simengine.fit.inference import LeastSquaresFit
@@ -181,6 +182,13 @@ def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], o
     folder.mkdir(exist_ok=True)
     for name, p in predictions.items():
         m = p.measured
+        if m.shape:  # a line for each pixel helps nobody
+            arrays = {"measured": m.values, "predicted": p.values, "sigma": p.sigma[0]}
+            out.write(
+                f"predictions/{name}.npz",
+                {key: v.reshape(*m.shape, -1).float() if v.ndim > 1 else v for key, v in arrays.items()},
+            )
+            continue
         columns: dict[str, Sequence[Any]] = {key: values.tolist() for key, values in m.at.items()}
         if m.labels:
             columns["name"] = m.labels * (len(m.values) // len(m.labels))
@@ -292,6 +300,9 @@ def _short(value: float | None) -> str:
 
 def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) -> list[Block]:
     m = p.measured
+    sheets = problem.instruments[p.name].sheets(p.values, m)
+    if sheets:
+        return [Picture(comparison({k: v.clamp(0, 1) for k, v in sheets.items()}), f"{p.name}: {', '.join(sheets)}")]
     key = next(iter(m.at), "row")
     x = m.at[key] if m.at else torch.arange(len(m.values), dtype=torch.float64)
     if m.labels and len(m.labels) > 1:

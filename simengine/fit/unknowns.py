@@ -198,14 +198,16 @@ def _named_groups(
             keys = _resolved(instruments[name], inner, key)
             for base, own in _by_vector(instruments[name], keys, inner):
                 yield f"observations.{name}.{base}", [[("observation", name, k)] for k in own]
-    elif first == "instruments":
-        shared = [name for name, instrument in scene.instrument_of.items() if rest and instrument == rest[0]]
+    elif first in ("instruments", "cameras"):
+        users = scene.instrument_of if first == "instruments" else scene.camera_of
+        shared = [name for name, used in users.items() if rest and used == rest[0]]
         if not shared:
-            raise SceneError(f"unknowns.{key}: no observation uses the instrument {rest[0] if rest else ''!r}")
-        inner = joined(rest[1:])
+            raise SceneError(f"unknowns.{key}: no observation uses {first}.{rest[0] if rest else ''}")
+        inner = joined(rest[1:] if first == "instruments" else ["camera", *rest[1:]])
         keys = _resolved(instruments[shared[0]], inner, key)
         for base, own in _by_vector(instruments[shared[0]], keys, inner):
-            yield f"instruments.{rest[0]}.{base}", [[("observation", name, k) for name in shared] for k in own]
+            label = base if first == "instruments" else base.removeprefix("camera.")
+            yield f"{first}.{rest[0]}.{label}", [[("observation", name, k) for name in shared] for k in own]
     elif first == "runs":
         for name, inner in _picked(rest, {n: w for n, w in scene.runs.items() if n != BASE}, key):
             keys = _resolved(scene.runs[name], inner, key)

@@ -12,6 +12,7 @@ from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.noise import HoldOutSpec, Loss, LossSpec, Noise, NoiseSpec, held_out, loss_of
 from simengine.scene.strict import Positive, resolve_path
+from simengine.solve.correlation import correlation_time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Measured:
         labels: Of the rows, where they have names (markers).
         files: Name -> SHA-256 of what was read.
         notes: What was passed over, one line each.
+        shape: How the rows are arranged, where they are pictures: (pictures, rows, columns) of pixels.
     """
 
     values: torch.Tensor
@@ -41,6 +43,7 @@ class Measured:
     labels: tuple[str, ...] = ()
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
     @property
     def fitted(self) -> torch.Tensor:
@@ -156,6 +159,21 @@ class AbstractInstrument(abc.ABC):
         Columns of many numbers (the seats of markers) then cost as few evaluations as one.
         """
         return None
+
+    def smoothed(self, gap: torch.Tensor, measured: Measured, level: int) -> torch.Tensor:
+        """What a coarse stage of a fit sees of predicted less measured, (rows, columns)."""
+        return gap
+
+    def rows_as_one(self, residual: torch.Tensor, measured: Measured) -> float:
+        """How many of the rows count as one, by the correlation of their residuals (rows, columns), NaN at gaps."""
+        labels = len(measured.labels) or 1
+        return correlation_time(
+            residual.reshape(-1, labels * residual.shape[1]) if len(residual) % labels == 0 else residual
+        )
+
+    def sheets(self, values: torch.Tensor, measured: Measured) -> "dict[str, torch.Tensor]":
+        """Rows of pictures that a report shows of a prediction, by name; none where values are no pictures."""
+        return {}
 
     def doubts(self, measured: Measured, sizes: Mapping[str, float]) -> list[str]:
         """Plausible mistakes of unit, axis and clock, one line each."""

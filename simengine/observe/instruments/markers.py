@@ -254,7 +254,7 @@ class Markers(AbstractInstrument):
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """Positions in the file's coordinates, the axes that were measured."""
-        bodies, count = self.bodies(measured), len(measured.labels)
+        bodies = self.bodies(measured)
         order = [k for body in dict.fromkeys(bodies) for k, other in enumerate(bodies) if other == body]
         together = torch.cat(list(answers), 1)[:, torch.argsort(torch.tensor(order))]
         if self.camera is not None:
