@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from simengine.fit.derived import derived
 from simengine.fit.inference import LeastSquaresFit, training_of
 from simengine.fit.loop import fit
 from simengine.fit.posterior import posterior
@@ -49,7 +50,7 @@ def _driven(problem: Problem, training: LeastSquaresFit, folder: Path, *, overwr
     found = posterior(problem, training.z, predictions)
     return dataclasses.replace(
         result,
-        estimates=found.estimates,
+        estimates={**found.estimates, **derived(problem, training.z, found.covariance)},
         covariance=found.covariance,
         directions=found.directions,
         predictions=predictions,

@@ -432,7 +432,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # What no case above holds, and why
 UNJUDGED = {
     "Grid NetworkSpec ProfileFit Sought SpeedFit FlameScene": "show in solved flames and their fits only: minutes each",
-    "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstantsFit ConstraintScene": "show in trainings only: minutes",
+    "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstraintScene": "show in trainings only: minutes",
     "VideoSpec FlameImageSpec LawVideoSpec LawSpec": "films and pictures of solved problems: minutes each",
     "Pix2ShapeSpec ViewSynthesisSpec SVBRDFSpec": "networks that are trained: minutes each",
     "NCLawScene LearningSpec": "laws that are learned: minutes each",
