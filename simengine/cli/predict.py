@@ -2,11 +2,17 @@
 
 import sys
 
-from simengine.cli.common import AsJson, Out, Overrides, Overwrite, default_out, emit
+from simengine.cli.common import AsJson, Out, Overrides, Overwrite, With, default_out, emit
 
 
 def predict(
-    scene: str, *, overrides: Overrides = None, out: Out = None, overwrite: Overwrite = False, as_json: AsJson = False
+    scene: str,
+    *,
+    overrides: Overrides = None,
+    own: With = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> int:
     """Predict the observations of a scene with its numbers as they stand, and report the misfits.
 
@@ -16,8 +22,10 @@ def predict(
     from simengine.fit.problem import Problem
     from simengine.fit.report import misfit_report
     from simengine.scene import load_scene
+    from simengine.scene.own_code import run_own
     from simengine.scene.record import open_run
 
+    run_own(own or [])
     loaded = load_scene(scene, overrides or ())
     problem = Problem(loaded)
     for doubt in problem.doubts:

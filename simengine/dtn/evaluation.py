@@ -79,6 +79,21 @@ def checked_predict(
     Raises:
         ValueError: Names what was expected and what came.
     """
+    result = []
+    for boxes, labels, scores in checked_detections(detector, images):
+        keep = torch.ones(len(scores), dtype=torch.bool) if kind is None else labels == kind
+        result.append((boxes[keep], scores[keep]))
+    return result
+
+
+def checked_detections(
+    detector: Detector, images: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Boxes, labels and scores of `detector.predict(images)` in evaluation mode.
+
+    Raises:
+        ValueError: Names what was expected and what came.
+    """
     check_pictures(images)
     with evaluation_mode(detector):
         found = detector.predict(images)
@@ -99,9 +114,8 @@ def checked_predict(
             raise ValueError(f"predict: expected scores in [0, 1], got {low:g}..{high:g}")
         if len(labels) != len(scores):
             raise ValueError(f"predict: expected a label for each of {len(scores)} boxes, got {len(labels)}")
-        keep = torch.ones(len(scores), dtype=torch.bool) if kind is None else labels == kind
-        result.append((boxes[keep].float(), scores[keep].float()))
-    check_corners("predict", torch.cat([boxes for boxes, _ in result]), (images.shape[2], images.shape[3]))
+        result.append((boxes.float(), labels, scores.float()))
+    check_corners("predict", torch.cat([boxes for boxes, *_ in result]), (images.shape[2], images.shape[3]))
     return result
 
 

@@ -98,6 +98,7 @@ class View(Ask):
         size: Rows and columns [px].
         times: (f,) [s]; None where nothing moves.
         channels: Of rgb, alpha, depth, normal; `rgb` is linear light.
+        names: Of pictures that are given and not rendered, (f,); each then has its own size, whatever the camera.
     """
 
     intrinsics: "Tensor"
@@ -105,6 +106,7 @@ class View(Ask):
     size: tuple[int, int]
     times: "Tensor | None" = None
     channels: tuple[str, ...] = ("rgb",)
+    names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

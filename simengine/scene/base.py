@@ -57,6 +57,7 @@ class AbstractScene(abc.ABC):
         devices: Kinds of torch device that scenes of this kind run on, the fallback first.
         answers: The asks that its runs answer.
         fit_devices: Those that a fit of such a scene runs on.
+        lends: Tables of the scene that its observations take where they have none of their own.
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
         functions: Of the Python script that the scene comes from, by name; set by the loader.
@@ -66,6 +67,7 @@ class AbstractScene(abc.ABC):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     answers: ClassVar[frozenset[type[Ask]]] = frozenset()
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    lends: ClassVar[tuple[str, ...]] = ()
     seed: int = 0
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
     functions: Mapping[str, Callable[..., Any]] = dataclasses.field(
