@@ -1,6 +1,7 @@
 """`simengine predict`."""
 
 import sys
+from typing import Any
 
 from simengine.cli.common import AsJson, Out, Overrides, Overwrite, With, default_out, emit
 
@@ -34,5 +35,16 @@ def predict(
     directory = open_run(folder, loaded, overwrite=overwrite, resume=False)
     summary = {**misfit_report(problem, directory), "directory": str(folder)}
     directory.write("summary.json", summary)
+    if not as_json:  # curves and tables stand in the report
+        summary = {k: _brief(v) for k, v in summary.items()}
     emit(summary, as_json=as_json, title=f"predict {scene}")
     return 0
+
+
+def _brief(value: Any) -> Any:
+    """A summary without curves, and an estimate as one line."""
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"value", "low", "high"}:
+        return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return {key: _brief(item) for key, item in value.items() if key != "along"}

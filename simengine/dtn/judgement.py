@@ -63,21 +63,36 @@ class WeightedPrecision:
 
     def __call__(self, weight: torch.Tensor) -> torch.Tensor:
         """Mean over classes and overlaps, from how often each picture counts, (r, n), to (r,)."""
-        rows = []
-        points = torch.tensor(RECALLS, dtype=torch.float64).expand(len(weight), -1).contiguous()
-        for right, wrong, picture, number in self.parts:
-            total = weight.double() @ number
-            seen = weight.double()[:, picture]
-            for good, bad in zip(right, wrong, strict=True):
-                hits, alarms = (good * seen).cumsum(1), (bad * seen).cumsum(1)
-                recall = hits / total[:, None].clamp(min=1e-12)
-                precision = hits / (hits + alarms).clamp(min=1e-12)
-                envelope = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision
-                envelope = torch.nn.functional.pad(envelope, (0, 1))
-                place = torch.searchsorted(recall.contiguous(), points)
-                own = envelope.gather(1, place).mean(1)
-                rows.append(torch.where(total > 0, own, torch.nan))
+        rows = [
+            recall_average(good, bad, picture, number, weight)
+            for right, wrong, picture, number in self.parts
+            for good, bad in zip(right, wrong, strict=True)
+        ]
         return torch.stack(rows).nanmean(0)
+
+
+def recall_average(
+    right: torch.Tensor, wrong: torch.Tensor, picture: torch.Tensor, number: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """Mean over 101 points of recall of the interpolated precision, (r,); NaN where no object counts.
+
+    Args:
+        right: 1 for the right detections of a class, best first, (k,).
+        wrong: 1 for the wrong ones; what is neither is left out.
+        picture: Of each, (k,).
+        number: Objects of each picture, (n,).
+        weight: How often each picture counts, (r, n).
+    """
+    weight = weight.double()
+    total, seen = weight @ number.double(), weight[:, picture]
+    hits, alarms = (right.double() * seen).cumsum(1), (wrong.double() * seen).cumsum(1)
+    recall = hits / total[:, None].clamp(min=1e-12)
+    precision = hits / (hits + alarms).clamp(min=1e-12)
+    envelope = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision
+    points = torch.tensor(RECALLS, dtype=torch.float64).expand(len(weight), -1).contiguous()
+    place = torch.searchsorted(recall.contiguous(), points)
+    own = torch.nn.functional.pad(envelope, (0, 1)).gather(1, place).mean(1)
+    return torch.where(total > 0, own, torch.nan)
 
 
 def _stacked(matches: Sequence[Matches]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -117,9 +132,7 @@ class Judgement:
     overlap: float
 
 
-def judge(
-    found: Sequence[Found], objects: Sequence[Objects], *, score: float = 0.5, overlap: float = 0.5
-) -> Judgement:
+def judge(found: Sequence[Found], objects: Sequence[Objects], *, score: float = 0.5, overlap: float = 0.5) -> Judgement:
     """Judge detections.
 
     Args:

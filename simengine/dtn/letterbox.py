@@ -46,6 +46,4 @@ class Letterbox(nn.Module):
         padded, scale = self._boxed(images)
         found = self.detector.predict(padded)
         limit = images.new_tensor([w, h, w, h])
-        return [
-            {**one, "boxes": torch.minimum((one["boxes"].to(scale) / scale).clamp(min=0), limit)} for one in found
-        ]
+        return [{**one, "boxes": torch.minimum((one["boxes"].to(scale) / scale).clamp(min=0), limit)} for one in found]

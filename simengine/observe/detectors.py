@@ -79,7 +79,9 @@ def _by_name(spec: DetectorSpec, directory: Path) -> tuple[Any, int]:
         file = directory / spec.weights
         made = own_detectors()[name](weights=str(file) if spec.weights and file.is_file() else spec.weights)
         if not callable(getattr(made, "predict", None)):
-            raise SceneError(f"detector.architecture: {name!r} makes {type(made).__name__}, which has no predict(images)")
+            raise SceneError(
+                f"detector.architecture: {name!r} makes {type(made).__name__}, which has no predict(images)"
+            )
         return made, int(getattr(made, "multiple", 1))
     if name.startswith(TORCHVISION):
         return _torchvision(name, spec.weights), 1

@@ -113,7 +113,9 @@ def read_boxes(
     bad = ~np.isfinite(corners).all(1) | (corners[:, 2:] <= corners[:, :2]).any(1)
     if bad.any():
         row = int(bad.argmax())
-        raise ValueError(f"{key}: {path.name}: row {row}: {corners[row].tolist()} are no corners left < right, top < bottom")
+        raise ValueError(
+            f"{key}: {path.name}: row {row}: {corners[row].tolist()} are no corners left < right, top < bottom"
+        )
     if "image" in columns:
         cells = _words(raw, columns["image"])
         missing = [cell for cell in cells if cell not in by_name]
@@ -172,7 +174,9 @@ def _annotated(
         picture=a.picture,
         boxes=a.boxes,
         classes=tuple(
-            _class(classes.get(str(int(k)), label if label and names[int(k)].isdigit() else names[int(k)]), classes, label)
+            _class(
+                classes.get(str(int(k)), label if label and names[int(k)].isdigit() else names[int(k)]), classes, label
+            )
             for k in a.labels
         ),
         crowd=a.crowd,

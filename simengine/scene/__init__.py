@@ -3,8 +3,8 @@
 from simengine.scene.base import AbstractScene, Refused, SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.loader import load_scene, load_world, named_scenes, resolved
-from simengine.scene.own_code import detector
 from simengine.scene.own import OwnMotion, OwnNumber, OwnWorld
+from simengine.scene.own_code import detector
 from simengine.scene.sought import Inference, Prior, Unknown
 
 __all__ = [

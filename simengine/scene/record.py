@@ -101,10 +101,17 @@ def record(scene: AbstractScene | Scene) -> Record:
             return {name: kept_table(item, name) for name, item in value.items()}
         if isinstance(value, list):
             return [kept_table(item, key) for item in value]
-        return keep_named(value) if key in ("file", "files", "model", "weights") and value and isinstance(value, str) else value
+        return (
+            keep_named(value)
+            if key in ("file", "files", "model", "weights") and value and isinstance(value, str)
+            else value
+        )
 
     data = {"kind": scene.kind, **to_plain(scene, path=keep)}
-    data |= {name: kept_table(own) if name in ("observations", "instruments") else own for name, own in tables.items()}
+    data |= {
+        name: kept_table(own) if name in ("observations", "instruments", "cameras") else own
+        for name, own in tables.items()
+    }
     for script in own_scripts():
         keep(script)
     if data["kind"] == "pictures":

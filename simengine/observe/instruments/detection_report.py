@@ -1,5 +1,6 @@
 """What a detector's instrument tells: AP, misses, kinds of errors, curves over conditions, the worst pictures."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,7 @@ def tell(own: "Detections", run: AbstractRun, measured: Measured, out: "RunDirec
     worst = _worst(judged, found)
     pictures = [_drawn(own, run, measured, k, found[k], objects[k], judged) for k in worst]
     for k, picture in zip(worst, pictures, strict=True):
-        out.write(f"worst/{own.drawn().pictures[k].stem}.png", picture)
+        out.write(f"worst/{own.name}-{own.drawn().pictures[k].stem}.png", picture)
     legend = "green: a hit with its score; red: missed; orange: false alarm; grey: ignored or below the score"
     sections[f"{own.name}: the worst pictures"] = [
         legend,
@@ -104,8 +105,12 @@ def _overview(own: "Detections", j: Judgement, summary: dict[str, Any]) -> list[
         + f". A hit overlaps its object by {own.overlap:g}; found means a score of at least {own.score:g}. "
         "Brackets: 95 % interval; of AP by resampling pictures, of the miss rate Clopper and Pearson's."
     )
+    if len(own.names) == 1 and not own.detector.classes:
+        text += f" Unless the detector names its labels, every one of them is taken for {own.names[0]!r}."
     if summary["pictures"] < 5:
-        text += " So few pictures cannot be resampled: the interval of AP takes objects for independent, and is too short."
+        text += (
+            " So few pictures cannot be resampled: the interval of AP takes objects for independent, and is too short."
+        )
     rows: list[tuple[str, Any]] = [
         (f"AP@.{round(100 * j.overlap):02d}", str(j.precision)),
         ("AP@[.5:.95]", str(j.mean_precision)),
@@ -113,9 +118,7 @@ def _overview(own: "Detections", j: Judgement, summary: dict[str, Any]) -> list[
         ("missed", f"{j.missed} ({sum(int(v.sum()) for v in j.lost)} of {summary['objects']})"),
         ("false alarms a picture", f"{j.alarms.mean():.2f}"),
     ]
-    errors = [
-        (kind, MEANING[kind], j.errors.count[kind], f"{j.errors.cost[kind]:+.3f}") for kind in j.errors.count
-    ]
+    errors = [(kind, MEANING[kind], j.errors.count[kind], f"{j.errors.cost[kind]:+.3f}") for kind in j.errors.count]
     return [
         text,
         Table(("figure", "value"), rows),
@@ -148,7 +151,9 @@ def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -
         }
     table = [(f"{v:g}", str(j.precision), str(j.mean_precision), str(j.missed), int(j.alarms.sum())) for v, j in rows]
     return [
-        Picture(curves(panels, xlabel=f"{axis} [{UNITS[axis]}]"), f"{axis}; the pictures as given at {NEUTRAL[axis]:g}"),
+        Picture(
+            curves(panels, xlabel=f"{axis} [{UNITS[axis]}]"), f"{axis}; the pictures as given at {NEUTRAL[axis]:g}"
+        ),
         Table((f"{axis} [{UNITS[axis]}]", at, "AP@[.5:.95]", "missed", "false alarms"), table),
     ]
 
@@ -166,7 +171,7 @@ def _cells(own: "Detections", j: Judgement) -> list[Block]:
         edges = np.unique(np.quantile(values[use], np.linspace(0, 1, BINS + 1)))
         if len(edges) < 2:
             continue
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in itertools.pairwise(edges):
             inside = use & (values >= low) & ((values < high) | (high == edges[-1]))
             if inside.any():
                 rate = rate_interval(int(lost[inside].sum()), int(inside.sum()))
@@ -174,7 +179,9 @@ def _cells(own: "Detections", j: Judgement) -> list[Block]:
     if not rows:
         return []
     worst = max(rows, key=lambda row: float(row[3].split("[")[1].split(",")[0]))
-    first = f"The worst cell, by the lower bound of its miss rate: {worst[0]} {worst[1]}, {worst[3]} of {worst[2]} objects."
+    first = (
+        f"The worst cell, by the lower bound of its miss rate: {worst[0]} {worst[1]}, {worst[3]} of {worst[2]} objects."
+    )
     return [first, Table(("number", "from, to", "objects", "missed"), rows)]
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -22,11 +22,7 @@ from simengine.scene.instrument import AbstractInstrument, Findings, Measured
 from simengine.scene.strict import Range
 
 if TYPE_CHECKING:
-    from typing import Annotated
-
     from simengine.io.run_directory import RunDirectory
-else:
-    from typing import Annotated
 
 Share = Annotated[float, Range(gt=0, lt=1)]
 
@@ -62,7 +58,7 @@ class Detections(AbstractInstrument):
     type: Literal["detections", "labelled"] = "detections"
     pictures: PicturesAt
     detector: DetectorSpec
-    test: TestSpec = TestSpec()
+    test: TestSpec = dataclasses.field(default_factory=TestSpec)
     columns: dict[str, tuple[str, ...] | ColumnSpec] = dataclasses.field(default_factory=dict)
     label: str = ""
     classes: dict[str, str] = dataclasses.field(default_factory=dict)

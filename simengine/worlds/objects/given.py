@@ -10,6 +10,7 @@ from simengine.observe.labels import find_pictures
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.strict import nearest
+from simengine.worlds.objects.placed import PlacedSpec
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ class PicturesWorld(AbstractScene):
         pictures: Where they lie.
         detector: What turns light into boxes, for all observations that name none.
         test: Along what the pictures are changed, likewise.
+        objects: Rendered cars that stand in the pictures.
     """
 
     kind: ClassVar[str] = "pictures"
@@ -43,7 +45,8 @@ class PicturesWorld(AbstractScene):
     lends: ClassVar[tuple[str, ...]] = ("pictures", "detector", "test")
     pictures: PicturesSpec
     detector: DetectorSpec | None = None
-    test: TestSpec = TestSpec()
+    test: TestSpec = dataclasses.field(default_factory=TestSpec)
+    objects: tuple[PlacedSpec, ...] = ()
 
     def files(self) -> dict[str, Path]:
         """The pictures by name.
@@ -69,7 +72,13 @@ class PicturesWorld(AbstractScene):
         device: str | None = None,
     ) -> "PicturesRun":
         """The pictures; each is read when it is asked for."""
-        return PicturesRun(self.files())
+        files = self.files()
+        for index, placed in enumerate(self.objects):
+            if placed.picture is None and len(files) > 1:
+                raise SceneError(f"objects.{index}.picture: there are {len(files)} pictures; name one")
+            if placed.picture is not None and placed.picture not in files:
+                raise SceneError(f"objects.{index}.picture: {placed.picture!r}; {nearest(placed.picture, files)}")
+        return PicturesRun(files, self.objects)
 
     def build(self, *, device: str | None = None) -> dict[str, Path]:
         """The pictures by name."""
@@ -96,6 +105,8 @@ class PicturesRun(AbstractRun):
     """Pictures by name; none is kept in memory."""
 
     files: Mapping[str, Path]
+    objects: tuple[PlacedSpec, ...] = ()
+    made: dict[str, "torch.Tensor"] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def sample(self, ask: Ask) -> "torch.Tensor":
         """Linear light of the named pictures, which are of one size, (f, h, w, 3)."""
@@ -110,7 +121,21 @@ class PicturesRun(AbstractRun):
             if name not in self.files:
                 raise SceneError(f"pictures: there is none called {name!r}; {nearest(name, self.files)}")
             try:
-                images.append(torch.from_numpy(read_picture(self.files[name])))
+                images.append(self._with_objects(name, torch.from_numpy(read_picture(self.files[name]))))
             except ValueError as error:
                 raise SceneError(f"pictures: {error}") from None
         return torch.stack(images)
+
+    def _with_objects(self, name: str, picture: "torch.Tensor") -> "torch.Tensor":
+        """A picture with the rendered objects that stand in it; kept, for rendering costs more than reading."""
+        own = [placed for placed in self.objects if placed.picture in (None, name)]
+        if not own:
+            return picture
+        if name not in self.made:
+            from simengine.worlds.objects.placed import place
+
+            for spec in sorted(own, key=lambda spec: -spec.box.numbers()[0][2]):  # the farthest first
+                placed = place(spec, picture)
+                picture = placed.picture(placed.buffers.radiance)
+            self.made[name] = picture
+        return self.made[name]
