@@ -21,7 +21,7 @@ _SUBPACKAGES = frozenset(
 )
 _SHORTCUTS = {
     **dict.fromkeys(("Inference", "OwnMotion", "OwnNumber", "OwnWorld", "Prior", "Scene", "Unknown"), "scene"),
-    **dict.fromkeys(("load_scene", "load_world"), "scene"),
+    **dict.fromkeys(("load_scene", "load_world", "detector"), "scene"),
     **dict.fromkeys(("Problem", "identify"), "fit"),
     "equation": "worlds.fields.equations",
     **dict.fromkeys(("rollout", "DirectAdjoint", "CheckpointAdjoint"), "solve"),

@@ -6,6 +6,7 @@ no solve. World numbers are differentiated by differences of solves; see `docs/a
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,8 +16,11 @@ from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
 from simengine.scene.grammar import Scene, scene_of
-from simengine.scene.instrument import AbstractInstrument, Measured
+from simengine.scene.instrument import AbstractInstrument, Findings, Measured
 from simengine.scene.sought import Inference, Unknown
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
 
 STEP = 1e-5  # of a one-sided difference in z: truncation and the rounding of a solve in float64 balance
 CENTRAL = 1e-4
@@ -288,6 +292,12 @@ class Problem:
                     count=self.counts[name],
                 )
         return {name: found[name] for name in wanted}
+
+    def findings(self, name: str, out: "RunDirectory", z: torch.Tensor | None = None) -> "Findings | None":
+        """What an instrument tells of its run in its own words; a kept run costs no solve."""
+        z = self.start() if z is None else z
+        instrument, measured = self.instruments_at(z)[name], self.measured[name]
+        return instrument.findings(self.run_at(z, instrument.run, instrument.asks(measured)), measured, out)
 
     def sigma(self, name: str, instrument: AbstractInstrument) -> torch.Tensor:
         """Standard deviations of an observation, (rows, columns): told, or estimated so far."""

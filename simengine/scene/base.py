@@ -54,6 +54,7 @@ class AbstractScene(abc.ABC):
         answers: The asks that its runs answer.
         together: How many worlds `solve_many` takes at once for about the price of one; 1 where it takes them in turn.
         fit_devices: Those that a fit of such a scene runs on.
+        lends: Tables of the scene that its observations take where they have none of their own.
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
         functions: Of the Python script that the scene comes from, by name; set by the loader.
@@ -64,6 +65,7 @@ class AbstractScene(abc.ABC):
     answers: ClassVar[frozenset[type[Ask]]] = frozenset()
     together: ClassVar[int] = 1
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    lends: ClassVar[tuple[str, ...]] = ()
     seed: int = 0
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
     functions: Mapping[str, Callable[..., Any]] = dataclasses.field(

@@ -25,6 +25,7 @@ KINDS = {
     "constraint": "simengine.worlds.fields.world:ConstraintScene",
     "render": "simengine.worlds.objects.world:RenderScene",
     "nclaw": "simengine.worlds.laws.world:NCLawScene",
+    "pictures": "simengine.worlds.objects.given:PicturesWorld",
     "dtn": "simengine.worlds.detectors.world:DTNScene",
 }
 INSTRUMENTS = {
@@ -34,6 +35,8 @@ INSTRUMENTS = {
     "experiments": "simengine.observe.instruments.table:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
     **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
+    "detections": "simengine.observe.instruments.detections:Detections",
+    "labelled": "simengine.observe.instruments.detections:Detections",
 }
 METHODS = {  # of kinds; a kind that inherits from another has the methods of that too
     "mpm": {

@@ -330,7 +330,7 @@ class Pictures(AbstractInstrument):
         # where the body should be and is not, the least that can be said is that it is farther than all that is seen
         behind = torch.where(told.isnan(), depth, whole.amax((1, 2), keepdim=True))
         solid = torch.where(depth > 0, depth, whole)
-        return self.gain * (alpha * solid + (1 - alpha) * behind) + self.offset
+        return self.shown(alpha * solid + (1 - alpha) * behind)
 
     def _recorded(self, seen: torch.Tensor, measured: Measured) -> torch.Tensor:
         """Linear light as the response of the file's reading tells it, (f, h, w, 3)."""
@@ -485,7 +485,7 @@ class Pictures(AbstractInstrument):
             elif self.response != "linear":
                 shown = encode_srgb(shown)
         eight = (255 * shown).round().numpy().astype(np.uint8)
-        write_series(file, eight, fps=self.fps)
+        write_series(file, eight, fps=self.fps)  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)
