@@ -14,6 +14,7 @@ import torch
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import Refused, SceneError
+from simengine.scene.strict import nearest
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -179,7 +180,7 @@ class LeastSquaresFit(AbstractTraining):
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())
 
 
-def training_of(problem: Problem) -> LeastSquaresFit:
+def training_of(problem: Problem) -> AbstractTraining:
     """The fit of a problem by the method that its scene names, with the one report at its end.
 
     Raises:
@@ -189,9 +190,10 @@ def training_of(problem: Problem) -> LeastSquaresFit:
 
     method = problem.scene.inference.method
     if method != "least_squares":
-        raise SceneError(
-            f"inference.method: {method!r} is not one that a scene with observations has; use least_squares"
-        )
+        own = problem.scene.world.methods(problem)
+        if method in own:
+            return own[method]()
+        raise SceneError(f"inference.method: {method!r} is none of this scene; {nearest(method, ('least_squares', *own))}")
     return LeastSquaresFit(problem, finish=answer)
 
 

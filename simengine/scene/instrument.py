@@ -11,7 +11,7 @@ import torch
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.noise import HoldOutSpec, Loss, LossSpec, Noise, NoiseSpec, held_out, loss_of
-from simengine.scene.strict import Positive
+from simengine.scene.strict import Positive, resolve_path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class Measured:
         labels: Of the rows, where they have names (markers).
         files: Name -> SHA-256 of what was read.
         notes: What was passed over, one line each.
+        told: Coordinate or column -> the unit that the file or the scene tells of it.
+        row_names: Of the rows, for notes; () for their numbers.
     """
 
     values: torch.Tensor
@@ -41,6 +43,8 @@ class Measured:
     labels: tuple[str, ...] = ()
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    told: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    row_names: tuple[str, ...] = ()
 
     @property
     def fitted(self) -> torch.Tensor:
@@ -94,7 +98,7 @@ class AbstractInstrument(abc.ABC):
         """
         if not self.file:
             raise SceneError(f"observations.{self.name}: file: name the file that was measured")
-        path = self.directory / Path(self.file).expanduser()
+        path = resolve_path(self.file, self.directory)
         if not path.exists():
             raise SceneError(f"observations.{self.name}.file: {self.file}: no such file in {self.directory}")
         return path
