@@ -357,7 +357,15 @@ def _places(found: FlameSolution, ask: Series) -> torch.Tensor:
     level = torch.cummax(level, 0).values
     k = torch.searchsorted(level.contiguous(), values.contiguous()).clamp(1, len(level) - 1)
     part = ((values - level[k - 1]) / (level[k] - level[k - 1]).clamp_min(1e-300)).clamp(0.0, 1.0)
-    return x[k - 1] + part * (x[k] - x[k - 1])
+    at, ends = x[k - 1] + part * (x[k] - x[k - 1]), (torch.minimum(x[k - 1], x[k]), torch.maximum(x[k - 1], x[k]))
+    for _ in range(3):  # from the straight piece to the solution's own polynomial
+        slopes = _slopes(found, ask, at)
+        assert slopes is not None
+        with torch.no_grad():
+            off = named_profiles(found.flame, found.at(at), found.eigenvalue, (ask.against,))[:, 0] - values
+        step = torch.where(slopes[0] == 0, 0.0, off / slopes[0])
+        at = torch.minimum(torch.maximum(at - step, ends[0]), ends[1])
+    return at
 
 
 def _scalars(
