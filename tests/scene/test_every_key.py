@@ -380,7 +380,11 @@ CASES: dict[str, Case] = {
     ),
     **{
         f"flame {name}": Case(
-            {"kind": "flame", "flame": {"type": name, "mechanism": "asset:methane_1step.yaml", **more}},
+            {
+                "kind": "flame",
+                "gas": {"mechanism": "asset:methane_1step.yaml"},
+                "flame": {"type": name, **more},
+            },
             (build,),
             below=("flame",),
         )
@@ -430,7 +434,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # What no case above holds, and why
 UNJUDGED = {
-    "Grid NetworkSpec ProfileFit Sought SpeedFit FlameScene": "show in solved flames and their fits only: minutes each",
+    "Grid NetworkSpec FlameScene GasSpec ReactionNumbers SpeciesNumbers LitFlame": "show in solved flames and their fits only: minutes each",
     "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstantsFit ConstraintScene": "show in trainings only: minutes",
     "VideoSpec FlameImageSpec LawVideoSpec LawSpec": "films and pictures of solved problems: minutes each",
     "Pix2ShapeSpec ViewSynthesisSpec SVBRDFSpec": "networks that are trained: minutes each",
