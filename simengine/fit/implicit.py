@@ -36,9 +36,9 @@ class Derivatives:
 
     def of(self, ask: Ask) -> torch.Tensor | None:
         """(..., p); None where the run knows none."""
-        for known, found in self._known:
+        for known, derivative in self._known:
             if known is ask or _same(known, ask):
-                return found
+                return derivative
         found = self.run.derivatives(ask, self.keys)
         if found is not None:
             self._known.append((ask, found))
@@ -84,14 +84,14 @@ def check_plausible(name: str, measured: Measured, world: AbstractScene) -> None
             continue
         told = measured.told.get(column, "")
         if told and not _is_number(told) and dimension(told) != dimension(unit):
-            raise SceneError(f"observations.{name}: {column} is told in {told}; it has to be in {unit} or its like")
+            raise SceneError(f"observations.{name}: {column} is told in {told}; it has to be in {unit} or the like")
         values = columns[column][used]
         values = values[~values.isnan()]
         if not told and len(values) and not (least <= float(values.min()) and float(values.max()) <= most):
             worst = float(values.max()) if float(values.max()) > most else float(values.min())
             raise SceneError(
-                f"observations.{name}: {column}: {worst:g} {unit} is beyond {least:g} to {most:g}; tell the unit of the "
-                f"column, as in '{column} [{_EXAMPLES.get(unit, unit)}]' (or '[{unit}]' if that is meant)"
+                f"observations.{name}: {column}: {worst:g} {unit} is beyond {least:g} to {most:g}; tell the unit of "
+                f"the column, as in '{column} [{_EXAMPLES.get(unit, unit)}]' (or '[{unit}]' if that is meant)"
             )
 
 

@@ -193,7 +193,9 @@ def training_of(problem: Problem) -> AbstractTraining:
         own = problem.scene.world.methods(problem)
         if method in own:
             return own[method]()
-        raise SceneError(f"inference.method: {method!r} is none of this scene; {nearest(method, ('least_squares', *own))}")
+        raise SceneError(
+            f"inference.method: {method!r} is none of this scene; {nearest(method, ('least_squares', *own))}"
+        )
     return LeastSquaresFit(problem, finish=answer)
 
 

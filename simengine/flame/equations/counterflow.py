@@ -339,7 +339,7 @@ class DiffusionFlame(CounterflowFlame):
         return self._with_flow(x, T.unsqueeze(-1), Y)
 
     def profiles(self, y: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
-        """As of any counterflow flame, and the mixture fraction Z of Bilger (1989): 1 in the fuel stream, 0 in the other.
+        """As of any counterflow flame, and Bilger's mixture fraction Z (1989): 1 in the fuel stream, 0 in the other.
 
         Z is linear in 2 C/W_C + H/(2 W_H) - O/W_O, the demand for oxygen that no reaction changes.
         """

@@ -323,9 +323,7 @@ class Experiments(AbstractTable):
                     f"{error}"
                 ) from None
         species = dict.fromkeys(s for row in rows for s in row)
-        return {
-            f"{name}.{s}": torch.tensor([row.get(s, 0.0) for row in rows], dtype=torch.float64) for s in species
-        }
+        return {f"{name}.{s}": torch.tensor([row.get(s, 0.0) for row in rows], dtype=torch.float64) for s in species}
 
     def row_names(self, raw: RawTable) -> tuple[str, ...]:
         """The cells of the column `row`."""

@@ -174,7 +174,10 @@ def under(world: "FlameScene", row: Row) -> "FlameScene":
             raise SceneError(f"conditions: {name!r} is no number of this flame; {nearest(name, own)}")
         plain[key] = value
     if mixtures:
-        spec = dataclasses.replace(world.flame, **{k: {s: n for s, n in m.items() if n} for k, m in mixtures.items()})
+        if any(not hasattr(world.flame, name) for name in mixtures):
+            raise SceneError("conditions: is no number of this flame, which has no species; choose flame.type = 'free'")
+        told: dict[str, Any] = {k: {s: n for s, n in m.items() if n} for k, m in mixtures.items()}
+        spec = dataclasses.replace(world.flame, **told)
         copy = object.__new__(type(world))  # the rest of the world may hold tensors
         for field in dataclasses.fields(world):
             object.__setattr__(copy, field.name, spec if field.name == "flame" else getattr(world, field.name))
@@ -322,9 +325,7 @@ def _slopes(found: FlameSolution, ask: Series, places: torch.Tensor) -> tuple[to
     low, high = found.x[0].min(), found.x[0].max()
     ends = [(places + s * step).clamp(low, high) for s in (-1, 1)]
     with torch.no_grad():
-        both = [
-            named_profiles(found.flame, found.at(at), found.eigenvalue, (ask.against, *ask.names)) for at in ends
-        ]
+        both = [named_profiles(found.flame, found.at(at), found.eigenvalue, (ask.against, *ask.names)) for at in ends]
     slope = (both[1] - both[0]) / (ends[1] - ends[0])[:, None]
     return slope[:, 0], slope[:, 1:]
 

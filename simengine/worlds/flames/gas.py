@@ -1,4 +1,4 @@
-"""The gas of a flame scene: a mechanism whose reactions and species have addresses, so that any constant can be sought."""
+"""The gas of a flame scene: a mechanism whose reactions and species have addresses, so that each can be sought."""
 
 import dataclasses
 from functools import lru_cache
@@ -136,4 +136,3 @@ def vector(values: Any) -> torch.Tensor:
     if any(isinstance(value, torch.Tensor) for value in entries):
         return torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in entries])
     return torch.tensor(entries, dtype=torch.float64)
-

@@ -154,7 +154,9 @@ class Diffusion(Free):
 
     def __post_init__(self) -> None:
         if self.composition is not None:
-            raise ValueError("composition: a diffusion flame has two streams, fuel and oxidiser, dilution beside the fuel")
+            raise ValueError(
+                "composition: a diffusion flame has two streams, fuel and oxidiser, dilution beside the fuel"
+            )
 
     def flame(self, gas: GasSpec) -> DiffusionFlame:  # type: ignore[override]
         """The equations."""

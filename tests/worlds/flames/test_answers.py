@@ -100,7 +100,7 @@ def test_factors_multiply_rates_and_names_reach_them() -> None:
     assert resolve(world, "gas.reactions.*.factor") == [key]
     twice = replaced(world, {key: 2.0}).build()
     assert torch.equal(twice.A, 2 * world.build().A)
-    with pytest.raises(ValueError, match="'CH4 => C' is not in methane_1step.yaml"):
+    with pytest.raises(ValueError, match=r"'CH4 => C' is not in methane_1step\.yaml"):
         GasSpec(mechanism=METHANE, reactions={"CH4 => C": gas.reactions[REACTION]})
 
 

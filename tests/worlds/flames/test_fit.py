@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from simengine.fit import fit
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
@@ -24,8 +23,10 @@ def seen(name: str, folder: Path, changes: tuple[str, ...] = (), *, seed: int = 
     """A shipped scene whose file is made anew."""
     scene = load_scene(name, list(changes))
     write_twin(scene, scene, folder, refine=refine, seed=seed)
-    files = {n: dataclasses.replace(o, file=str(folder / Path(o.file.removeprefix("asset:")).name), along={})
-             for n, o in scene.observations.items()}
+    files = {
+        n: dataclasses.replace(o, file=str(folder / Path(o.file.removeprefix("asset:")).name), along={})
+        for n, o in scene.observations.items()
+    }
     return dataclasses.replace(scene, observations=files)
 
 
@@ -79,9 +80,11 @@ def test_a_shifted_origin_is_told_and_found(tmp_path: Path) -> None:
     moved = [f"{float(x) + shift!r},{T}" for x, T, _ in rows[1:]]
     Path(file).write_text("x,T\n" + "\n".join(moved) + "\n")
     only_T = {n: dataclasses.replace(o, columns={"x": "x [m]", "T": "T [K]"}) for n, o in scene.observations.items()}
-    scene = dataclasses.replace(scene, observations=only_T, unknowns={
-        name: own for name, own in scene.unknowns.items() if name != "flame.gradient"
-    })
+    scene = dataclasses.replace(
+        scene,
+        observations=only_T,
+        unknowns={name: own for name, own in scene.unknowns.items() if name != "flame.gradient"},
+    )
     problem, z, _ = fitted(scene)
     assert problem.predict(z)["profiles"].chi_square(problem.rows("profiles"))[0] > 10 * 10
     sought = load_scene("free_flame_simple", ['unknowns."observations.profiles.shift"={ scale = 1e-4 }'])
@@ -96,7 +99,7 @@ def test_a_shifted_origin_is_told_and_found(tmp_path: Path) -> None:
 
 
 def test_unknown_numbers_and_fields_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match="flame.viscosity: no number of that name"):
+    with pytest.raises(SceneError, match=r"flame\.viscosity: no number of that name"):
         Problem(load_scene("free_flame_simple", ['unknowns."flame.viscosity"={ initial = 1.0 }']))
     columns = 'observations.profiles.columns={ x = "x [m]", Y_H2 = "T [1]" }'
     with pytest.raises(Exception, match="'Y_H2' is no scalar or field of this flame"):
