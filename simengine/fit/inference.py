@@ -13,6 +13,7 @@ import torch
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import Refused, SceneError
+from simengine.scene.strict import nearest
 from simengine.solve.least_squares.black_box import BlackBoxSystem
 from simengine.solve.least_squares.iteration import LevenbergMarquardt, advance, begin
 from simengine.solve.least_squares.state import IterationState
@@ -174,7 +175,7 @@ class LeastSquaresFit(AbstractTraining):
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())
 
 
-def training_of(problem: Problem) -> LeastSquaresFit:
+def training_of(problem: Problem) -> AbstractTraining:
     """The fit of a problem by the method that its scene names, with the one report at its end.
 
     Raises:
@@ -184,8 +185,11 @@ def training_of(problem: Problem) -> LeastSquaresFit:
 
     method = problem.scene.inference.method
     if method != "least_squares":
+        own = problem.scene.world.methods(problem)
+        if method in own:
+            return own[method]()
         raise SceneError(
-            f"inference.method: {method!r} is not one that a scene with observations has; use least_squares"
+            f"inference.method: {method!r} is none of this scene; {nearest(method, ('least_squares', *own))}"
         )
     return LeastSquaresFit(problem, finish=answer)
 

@@ -203,6 +203,8 @@ def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], o
             )
             continue
         columns: dict[str, Sequence[Any]] = {key: values.tolist() for key, values in m.at.items()}
+        if m.row_names:
+            columns["row"] = [text.replace(",", ";") for text in m.row_names]
         if m.labels:
             columns["name"] = m.labels * (len(m.values) // len(m.labels))
         for k, column in enumerate(m.names):

@@ -20,6 +20,7 @@ __all__ = ["AbstractRun", "AbstractScene", "Refused", "SceneError"]
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from simengine.fit.problem import Problem
     from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
 
@@ -38,6 +39,19 @@ class AbstractRun(abc.ABC):
     def holds(self, ask: Ask) -> bool:
         """Whether `sample` needs no other solve, as for a clock moved beyond the saved steps."""
         return True
+
+    def gaps(self, ask: Ask) -> Mapping[int, str]:
+        """Rows of the answer that are NaN because nothing answers them, and why; decided once, at a fit's start."""
+        return {}
+
+    def derivatives(self, ask: Ask, keys: Sequence[str]) -> "Tensor | None":
+        """Derivatives of the answer in numbers of the world, (..., p), where that beats solving again; else None.
+
+        Args:
+            ask: What was answered.
+            keys: Numbers, as `scene.address.numbers` gives them.
+        """
+        return None
 
     def state_dict(self) -> "dict[str, Tensor]":
         """What the next solve starts near; part of a fit's checkpoint."""
@@ -134,6 +148,14 @@ class AbstractScene(abc.ABC):
         found = method_of(type(self), "show")
         blocks: list[Any] = [] if found is None else found(self, run, out)
         return blocks
+
+    def plausible(self) -> "Mapping[str, tuple[str, float, float]]":
+        """Measured scalar or condition -> unit, least and most; what lies beyond, and tells no unit, is a mistake."""
+        return {}
+
+    def methods(self, problem: "Problem") -> "Mapping[str, Callable[[], AbstractTraining]]":
+        """Ways of its own to fit a problem: value of `inference.method` -> what makes the training."""
+        return {}
 
     def refined(self, factor: float) -> "AbstractScene":
         """The same world at `factor` times the resolution: twin data, and the bar that discretisation adds.

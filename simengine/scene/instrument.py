@@ -35,6 +35,8 @@ class Measured:
         files: Name -> SHA-256 of what was read.
         notes: What was passed over, one line each.
         shape: How the rows are arranged, where they are pictures: (pictures, rows, columns) of pixels.
+        told: Coordinate or column -> the unit that the file or the scene tells of it.
+        row_names: Of the rows, for notes; () for their numbers.
     """
 
     values: torch.Tensor
@@ -48,6 +50,8 @@ class Measured:
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
+    told: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    row_names: tuple[str, ...] = ()
 
     @property
     def fitted(self) -> torch.Tensor:
