@@ -11,7 +11,7 @@ import torch
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.noise import HoldOutSpec, Loss, LossSpec, Noise, NoiseSpec, held_out, loss_of
-from simengine.scene.strict import Positive
+from simengine.scene.strict import Positive, resolve_path
 from simengine.solve.correlation import correlation_time
 
 
@@ -97,7 +97,7 @@ class AbstractInstrument(abc.ABC):
         """
         if not self.file:
             raise SceneError(f"observations.{self.name}: file: name the file that was measured")
-        path = self.directory / Path(self.file).expanduser()
+        path = resolve_path(self.file, self.directory)
         if not path.exists():
             raise SceneError(f"observations.{self.name}.file: {self.file}: no such file in {self.directory}")
         return path

@@ -19,7 +19,7 @@ from simengine.render.tone import decode_srgb, encode_srgb
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.strict import Count, Positive, Range, Vector
+from simengine.scene.strict import Count, Positive, Range, Vector, resolve_path
 from simengine.solve.correlation import correlation_time
 
 _COLUMNS = {
@@ -94,7 +94,7 @@ class Pictures(AbstractInstrument):
     def path(self) -> Path:
         """The file, a folder, or a path with stars."""
         if "*" in self.file or "?" in self.file:
-            return self.directory / Path(self.file).expanduser()
+            return resolve_path(self.file, self.directory)
         return super().path
 
     # what was measured
@@ -344,6 +344,8 @@ class Pictures(AbstractInstrument):
         if self.renderer != "own":
             return self._reread(own)  # the surroundings are in it
         empty = None if self.made is None else self.made.empty
+        if empty is not None and self.response == "gamma" and self.made is not None:
+            empty = empty ** (self.gamma / self.made.gamma)  # the file shows the wall, whatever the gamma
         terms = [own]
         if self.appearance == "fitted":
             turn = self.pinholes(measured.shape).rotation
