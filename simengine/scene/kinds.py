@@ -6,6 +6,7 @@ A kind of world or an instrument of one's own is a class, and one entry point (`
 `simengine.instruments`) that names it as "module:Class", or a call of `register`.
 """
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from importlib import metadata
@@ -81,7 +82,20 @@ def named_class(role: str, name: Any) -> type:
     if not isinstance(name, str) or name not in table:
         what = "no kind of scene" if role == "kind" else "no instrument"
         raise SceneError(f"{role}: {shown(name)} is {what}; {nearest(str(name), table)}")
-    found: type = imported(table[name])
+    try:
+        found: type = imported(table[name])
+    except ImportError as error:
+        raise SceneError(f"{role}: {name!r} is {table[name]}, which cannot be imported: {error}") from error
+    return found
+
+
+def classes(role: str) -> dict[str, type]:
+    """The class of every name of a table, of installed packages too; what cannot be imported is left out."""
+    group, table = _GROUPS[role]
+    found = {}
+    for name in {**table, **{entry.name: "" for entry in metadata.entry_points(group=group)}}:
+        with contextlib.suppress(SceneError):
+            found[name] = named_class(role, name)
     return found
 
 
