@@ -44,12 +44,12 @@ class FitResult:
 
     def to_json(self) -> str:
         """The answer as strict JSON: null where there is no number, never Infinity."""
-        from simengine.io.arrays import plain
+        from simengine.io.arrays import finite, plain
 
         keep = ("parameters", "iterations", "loss", "converged", "interrupted", "summary")
         data = {name: getattr(self, name) for name in keep}
         data["estimates"] = {name: dataclasses.asdict(e) for name, e in self.estimates.items()}
-        return json.dumps(plain(data), allow_nan=False)
+        return json.dumps(finite(plain(data)), allow_nan=False)
 
     def __str__(self) -> str:
         rows = [

@@ -191,7 +191,7 @@ class _Writer:
             whole = []
             for name, cls in classes("type").items():
                 made = self.table(cls)
-                properties = {"type": {"const": name}, **made["properties"], "name": {"type": "string"}}
+                properties = {**made["properties"], "type": {"const": name}, "name": {"type": "string"}}
                 properties["run"] = {"anyOf": [{"type": "string"}, {"type": "object"}]}
                 for key in _BY_NAME:
                     if key in properties:
