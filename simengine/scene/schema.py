@@ -214,7 +214,7 @@ class _Writer:
         """A dataclass."""
         keys = keys_of(cls)
         properties = {key.name: self.key(key, partial=partial) for key in keys}
-        made = {"type": "object", "description": _first_line(cls), "properties": properties}
+        made: dict[str, Any] = {"type": "object", "description": _first_line(cls), "properties": properties}
         required = [key.name for key in keys if key.required]
         made["additionalProperties"] = False
         return {**made, "required": required} if required and not partial else made
@@ -259,7 +259,7 @@ class _Writer:
         """A tuple; in a partial scene its elements may be picked by name or number."""
         if len(args) == 2 and args[1] is Ellipsis:
             items = self.type(args[0], partial=partial)
-            made = {"type": "array", "items": items}
+            made: dict[str, Any] = {"type": "array", "items": items}
         else:
             items = {"anyOf": [self.type(part, partial=partial) for part in args]}
             size = len(args)
