@@ -34,6 +34,22 @@ INSTRUMENTS = {
     "experiments": "simengine.observe.instruments.table:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
 }
+OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
+    "mpm": "fit",
+    "melting": "fit",
+    "flame": "fit",
+    "constraint": "fit",
+    "render": "task",
+    "nclaw": "learning",
+    "dtn": "task",
+}
+NEW_FORM = {  # old tables -> what says the same now
+    "fit": "what was measured goes into [observations.NAME], what is sought into [unknowns], how into [inference], "
+    "known values into [reference]",
+    "task": "what is there goes into the world, what was measured into [observations.NAME], what is sought into "
+    "[unknowns]",
+    "learning": 'what was measured goes into [observations.NAME], the law into [unknowns."bodies.0.material"]',
+}
 METHODS = {  # of kinds; a kind that inherits from another has the methods of that too
     "mpm": {
         "training": "simengine.worlds.motion.training:training",
@@ -97,6 +113,14 @@ def classes(role: str) -> dict[str, type]:
         with contextlib.suppress(SceneError):
             found[name] = named_class(role, name)
     return found
+
+
+def old_form(world: Any) -> str | None:
+    """A line that says the new form, for a world that holds an old table although its kind answers instruments."""
+    table = OLD_FORM.get(world.kind, "")
+    if not world.answers or getattr(world, table, None) is None:
+        return None
+    return f"[{table}] is the old form: {NEW_FORM[table]}; docs/keys.md lists the keys"
 
 
 def imported(path: str) -> Any:
