@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # for editors; a test holds this and the names below together
 
     kernels: types.ModuleType  # its sources lie beside the package, and have no types
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _root = pathlib.Path(__file__).resolve().parent.parent
 if not (_root / "simengine" / "kernels").exists() and (_root / "kernels" / "__init__.py").exists():
@@ -48,6 +48,7 @@ _SHORTCUTS = {
     **dict.fromkeys(("Inference", "OwnMotion", "OwnNumber", "OwnWorld", "Prior", "Scene", "Unknown"), "scene"),
     **dict.fromkeys(("load_scene", "load_world"), "scene"),
     **dict.fromkeys(("Problem", "identify"), "fit"),
+    "equation": "worlds.fields.equations",
     **dict.fromkeys(("rollout", "DirectAdjoint", "CheckpointAdjoint"), "solve"),
 }
 if not TYPE_CHECKING:  # a checker that sees __getattr__ takes any name

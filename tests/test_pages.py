@@ -155,7 +155,7 @@ def test_ctrl_c_is_answered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         raise KeyboardInterrupt
 
     for place in ("simengine.scene", "simengine.scene.loader"):
-        monkeypatch.setattr(f"{place}.load_world", stopped)
+        monkeypatch.setattr(f"{place}.load_scene", stopped)
     assert main(["check", "jelly_drop"]) == 1
     assert "interrupted; the same command resumes" in capsys.readouterr().err
 

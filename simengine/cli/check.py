@@ -1,5 +1,7 @@
 """`simengine check`."""
 
+from typing import Any
+
 from simengine.cli.common import AsJson, Device, Overrides, emit, pick_device
 
 
@@ -12,7 +14,15 @@ def check(scene: str, *, overrides: Overrides = None, device: Device = None, as_
     from simengine.scene import load_scene
 
     loaded = load_scene(scene, overrides or ())
-    report = {"kind": loaded.kind, **loaded.world.check(device=pick_device(device, loaded.world.devices))}
+    chosen = pick_device(device, loaded.world.devices)
+    report: dict[str, Any] = {"kind": loaded.kind}
+    if "" in loaded.runs:
+        report |= loaded.world.check(device=chosen)
+    else:  # a world that only its runs complete
+        for name, world in loaded.runs.items():
+            own = world.check(device=chosen)
+            report["ok"] = report.get("ok", True) and own.pop("ok", True)
+            report[f"run {name}"] = own
     if loaded.observations:
         from simengine.fit.preflight import check_observations
 

@@ -64,7 +64,7 @@ class LeastSquaresFit(AbstractTraining):
         return self._done
 
     def _begin(self) -> None:
-        self.problem.fraction = self.stage.fraction
+        self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
         try:
             self.problem.settle(self.z)
             self.problem.estimate_sigmas(self.z)
@@ -75,6 +75,7 @@ class LeastSquaresFit(AbstractTraining):
 
     def step(self) -> dict[str, float]:
         """One trial of the current stage."""
+        stage, number = self._stage, self._round
         free = list(self.stage.free)
         if self._r is None or self._j is None:
             self._r, self._j = self.problem.linearise(self.z, free)
@@ -105,13 +106,13 @@ class LeastSquaresFit(AbstractTraining):
         else:
             self._damping, self._growth = self._damping * self._growth, 2 * self._growth
         tolerance = self.problem.scene.inference.tolerance
-        tolerance *= 1.0 if self.stage.fraction == 1 and not self.stage.only_world else 100.0
+        tolerance *= 1.0 if self.stage is self.stages[-1] else 100.0
         small = possible < tolerance or (taken and drop < tolerance)
         stuck = self._damping > 1e10
         if (small and (taken or self._damping < 1e-2 or possible < 1e-6)) or stuck or self._exhausted():
             self._next()
         rows = max(len(r), 1)
-        return {"loss": chi / rows, "stage": float(self._stage), "solves": float(self.problem.solves)}
+        return {"loss": chi / rows, "stage": float(stage), "round": float(number), "solves": float(self.problem.solves)}
 
     def _exhausted(self) -> bool:
         return self._trials >= self.problem.scene.inference.iterations
@@ -162,7 +163,7 @@ class LeastSquaresFit(AbstractTraining):
         self._done = bool(done)
         self._damping, self._growth = (float(v) for v in state["damping"])
         self._r, self._j = (state["r"], state["j"]) if kept else (None, None)
-        self.problem.fraction = self.stage.fraction
+        self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
         self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
         for name, instrument in self.problem.instruments.items():
             if f"places.{name}" in state:
@@ -201,7 +202,11 @@ def stages_of(problem: Problem) -> list[Stage]:
     world = [k for k in movable if problem.coordinates[k].of_world]
     timed = any("time" in measured.at for measured in problem.measured.values())
     fractions = problem.scene.inference.stages or ((0.2, 1.0) if timed and world else (1.0,))
-    stages = [Stage(f, tuple(world), True) for f in fractions[:-1] if world]
-    if len(world) < len(movable) and world and timed:
+    pyramids = [getattr(instrument, "pyramid", 0) for instrument in problem.instruments.values()]
+    coarse = max(problem.scene.inference.pyramid, *pyramids)
+    first = world or movable
+    stages = [Stage(f, tuple(world), True, coarse) for f in fractions[:-1] if world]
+    stages += [Stage(1.0, tuple(first), bool(world), level) for level in range(coarse, 0, -1)]
+    if len(world) < len(movable) and world and timed and not coarse:
         stages.append(Stage(1.0, tuple(world), True))
     return [*stages, Stage(1.0, tuple(movable), False)]

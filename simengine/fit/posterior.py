@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from simengine.fit.prediction import Prediction, correlation_time
+from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
 from simengine.fit.unknowns import Coordinate
 
@@ -106,10 +106,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
         square = float(r[own].square().sum())
         reduced = square / max(lengths[name] - share, 1.0)
         series = torch.where(problem.rows(name), predictions[name].residual, torch.nan)
-        labels = len(predictions[name].measured.labels) or 1
-        if len(series) % labels == 0:
-            series = series.reshape(-1, labels * series.shape[1])
-        correlation = correlation_time(series)
+        correlation = problem.instruments[name].rows_as_one(series, predictions[name].measured)
         stated = problem.instruments[name].correlation
         if stated is not None:
             correlation = max(correlation, _rows_within(predictions[name], stated))

@@ -18,7 +18,8 @@ class Column:
     Attributes:
         column: Its header, with or without a unit in brackets.
         unit: Of its numbers: text as in "cm/s", or a number, which is the unit in SI [unit of the value].
-        sigma: Column of its standard deviations, in the same unit; or a number, SI [unit of the value].
+        sigma: Column of its standard deviations, in the same unit, rows where it is 0 are left out; or a number, SI
+            [unit of the value].
         gain: Multiplies the column before anything else [1].
         offset: Added after the unit, SI [unit of the value].
     """
@@ -77,7 +78,10 @@ def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, to
         ValueError: There is no such column, it holds words, or its header ends with a unit that nobody declared.
     """
     entry = column_of(spec)
-    header, unit = find_header(raw, entry.column)
+    try:
+        header, unit = find_header(raw, entry.column)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
     told = entry.unit if entry.unit is not None else unit
     if isinstance(told, str):
         if not told and (hidden := ending(header)) and to_si(hidden) != (1.0, 0.0):
@@ -93,8 +97,10 @@ def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, to
         own_header, own_unit = find_header(raw, entry.sigma)
         own_factor = to_si(own_unit)[0] if own_unit else factor
         sigma = (numbers_of(raw, own_header, key=f"{key}.sigma") * entry.gain * own_factor).abs()
-        if not bool((sigma[~sigma.isnan()] > 0).all()):
-            raise ValueError(f"{key}.sigma: {own_header!r} holds a value that is not above 0")
+        if not bool((sigma > 0).any()):
+            raise ValueError(f"{key}.sigma: {own_header!r} holds no value above 0")
+        # a spread of 0 is a definition (the stress at rest), no measurement: a gap
+        values, sigma = (torch.where(sigma == 0, torch.nan, own) for own in (values, sigma))
     elif entry.sigma is not None:
         sigma = torch.full_like(values, entry.sigma)
     return values, sigma

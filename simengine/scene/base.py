@@ -52,6 +52,7 @@ class AbstractScene(abc.ABC):
         kind: The value of the key `kind` in a scene file.
         devices: Kinds of torch device that scenes of this kind run on, the fallback first.
         answers: The asks that its runs answer.
+        together: How many worlds `solve_many` takes at once for about the price of one; 1 where it takes them in turn.
         fit_devices: Those that a fit of such a scene runs on.
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
@@ -61,6 +62,7 @@ class AbstractScene(abc.ABC):
     kind: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     answers: ClassVar[frozenset[type[Ask]]] = frozenset()
+    together: ClassVar[int] = 1
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     seed: int = 0
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
@@ -99,6 +101,16 @@ class AbstractScene(abc.ABC):
         """
         raise SceneError(f"a world of kind {self.kind!r} answers no instrument yet")
 
+    def solve_many(
+        self, worlds: "Sequence[AbstractScene]", asks: Sequence[Ask], *, gradient: bool = False
+    ) -> Sequence[AbstractRun]:
+        """A run of each world; they differ from this one in numbers only.
+
+        Raises:
+            Refused: One of them has no run.
+        """
+        return [world.solve(asks, gradient=gradient) for world in worlds]
+
     def traced(self) -> frozenset[str]:
         """Keys that may hold tensors when `gradient` is wanted; the others are differentiated by differences."""
         return frozenset()
@@ -110,6 +122,10 @@ class AbstractScene(abc.ABC):
     def scalars(self) -> Mapping[str, str]:
         """Every scalar and field that the world answers by name -> its unit, for `simengine list scalars`."""
         return {}
+
+    def has_center(self, body: str | None) -> bool:
+        """Whether marks on a body that nobody placed follow its centre (a ball), asked as a point of NaN."""
+        return False
 
     def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
         """Pictures of a run for the report, written to `out`: blocks of `simengine.view.report`."""

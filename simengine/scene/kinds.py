@@ -22,6 +22,7 @@ KINDS = {
     "rigid": "simengine.worlds.motion.rigid:RigidWorld",
     "specimen": "simengine.worlds.laws.specimen:SpecimenWorld",
     "flame": "simengine.worlds.flames.world:FlameScene",
+    "pde": "simengine.worlds.fields.pde:PDEWorld",
     "constraint": "simengine.worlds.fields.world:ConstraintScene",
     "render": "simengine.worlds.objects.world:RenderScene",
     "nclaw": "simengine.worlds.laws.world:NCLawScene",
@@ -33,6 +34,7 @@ INSTRUMENTS = {
     "samples": "simengine.observe.instruments.table:Samples",
     "experiments": "simengine.observe.instruments.table:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
+    **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
 }
 OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
     "mpm": "fit",

@@ -9,6 +9,19 @@ Widths = float | tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FieldPrior:
+    """How the entries of a vector lie about the level that its prior tells.
+
+    Attributes:
+        sd: Standard deviation about the level, in the value or, for a lognormal prior, in its logarithm.
+        length: Over which neighbours are alike, in the unit of what they stand over: knots, or the number of the entry.
+    """
+
+    sd: Positive
+    length: Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Prior:
     """What is believed of an unknown beforehand; exactly one of normal, lognormal, uniform and uncertainty_factor.
 
@@ -22,7 +35,10 @@ class Prior:
         uniform: [least, most]; equally likely in between [unit of the key].
         uncertainty_factor: Factor f: ln f is `level` standard deviations of the logarithm [1].
         level: Of `uncertainty_factor` [1].
-        length: Over which neighbouring entries of a vector, or of a field, are alike [entries or m].
+        length: Over which neighbouring entries of a vector are alike, each with its own width; in the unit of what
+            they stand over: knots, or the number of the entry [unit of the knots].
+        field: The entries of a vector lie about one level, which this prior is of, and neighbours are alike.
+        monotone: Entries of a vector only rise, or only fall.
     """
 
     normal: Widths | None = None
@@ -31,8 +47,17 @@ class Prior:
     uncertainty_factor: Annotated[float, Range(gt=1)] | None = None
     level: Positive = 2.0
     length: Positive | None = None
+    field: FieldPrior | None = None
+    monotone: Literal["increasing", "decreasing"] | None = None
+
+    @property
+    def joint(self) -> bool:
+        """Whether it ties the entries of a vector to one another."""
+        return self.length is not None or self.field is not None or self.monotone is not None
 
     def __post_init__(self) -> None:
+        if self.joint and (self.uniform is not None or (self.field is not None and self.length is not None)):
+            raise ValueError("field, length, monotone: they go with normal or lognormal, and field has its own length")
         told = [n for n in ("normal", "lognormal", "uniform", "uncertainty_factor") if getattr(self, n) is not None]
         if len(told) != 1:
             raise ValueError(f"expected one of normal, lognormal, uniform and uncertainty_factor, got {told or 'none'}")

@@ -11,10 +11,10 @@ from simengine.constraint import DiffusionSorption, HardConstraint
 from simengine.constraint.basis import principal_basis
 from simengine.constraint.blocks import Blocks, decompose, uniform_cuts
 from simengine.constraint.system import ExpertSystem
-from simengine.solve.adjoint import UnrolledAdjoint
-from simengine.solve.gram import BlockBandedGram
 from simengine.solve.least_squares import LevenbergMarquardt
-from simengine.solve.schur import SchurGram
+from simengine.solve.least_squares.adjoint import UnrolledAdjoint
+from simengine.solve.least_squares.gram import BlockBandedGram
+from simengine.solve.least_squares.schur import SchurGram
 
 PDE = DiffusionSorption(nt=51, nx=96)
 U0 = 0.07

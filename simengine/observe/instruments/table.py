@@ -1,6 +1,7 @@
 """Tables of numbers: curves against time or a load, profiles over a place, samples of a field, whole experiments."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,16 @@ from simengine.scene.instrument import AbstractInstrument, Measured
 _TIMES = ("time", "t")
 _RATES = ("angular_frequency", "shear_rate", "strain_rate")  # what a faster clock makes smaller
 _PLACES = ("x", "y", "z")
+
+
+def quantity(name: str) -> str:
+    """What a column is of: the columns that a star names are `T#0`, `T#1`, ... of one quantity T."""
+    return re.sub(r"#\d+$", "", name)
+
+
+def quantities(measured: Measured) -> tuple[str, ...]:
+    """What each column is of."""
+    return tuple(quantity(name) for name in measured.names)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,13 +69,13 @@ class AbstractTable(AbstractInstrument):
         values, sigmas = [], []
         try:
             for name, spec in self.columns.items():
-                headers = matching_headers(raw, spec) if isinstance(spec, str) else [spec]
-                for header in headers:
+                headers: list[ColumnSpec] = [*matching_headers(raw, spec)] if isinstance(spec, str) else [spec]
+                for position, header in enumerate(headers):
                     column, sigma = take(raw, header, key=f"{key}.{name}")
                     if name in self.coordinates():
                         at[name] = column
                     else:
-                        names.append(name)
+                        names.append(name if len(headers) == 1 else f"{name}#{position}")
                         values.append(column)
                         sigmas.append(sigma)
             if isinstance(self.sigma, str) and self.sigma != "estimate":
@@ -120,7 +131,7 @@ class AbstractTable(AbstractInstrument):
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers, by gain and offset."""
-        return self.gain * answers[0] + self.offset
+        return self.shown(answers[0])
 
     def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, AbstractTable]":
         """The rows that `along` names, or those of the file where there is one."""
@@ -183,7 +194,7 @@ class Curve(AbstractTable):
         """One series of all that was measured."""
         return (
             Series(
-                names=measured.names,
+                names=quantities(measured),
                 against=self.against,
                 values=self.abscissa(self.against, measured.at[self.against].nan_to_num()),
             ),
@@ -214,7 +225,7 @@ class Profiles(AbstractTable):
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """One series over the coordinate."""
         place = measured.at[self.against].nan_to_num() - self.shift
-        return (Series(names=measured.names, against=self.against, values=place),)
+        return (Series(names=quantities(measured), against=self.against, values=place),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -226,7 +237,10 @@ class Samples(AbstractTable):
     """
 
     type: Literal["samples"] = "samples"
-    at: tuple[tuple[float, ...], ...] = ()
+    at: tuple[tuple[float, ...] | float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", tuple(p if isinstance(p, tuple) else (p,) for p in self.at))
 
     def coordinates(self) -> tuple[str, ...]:
         """Time and place."""
@@ -242,17 +256,17 @@ class Samples(AbstractTable):
                 raise SceneError(
                     f"observations.{self.name}.at: {len(self.at)} places for {len(measured.names)} measured columns"
                 )
+            places = [torch.tensor([place], dtype=torch.float64).expand(rows, -1) for place in self.at]
             return tuple(
-                Fields(names=(name,), x=torch.tensor([place], dtype=torch.float64).expand(rows, -1), times=times)
-                for name, place in zip(measured.names, self.at, strict=True)
+                Fields(names=(name,), x=x, times=times) for name, x in zip(quantities(measured), places, strict=True)
             )
         axes = [measured.at[name].nan_to_num() for name in _PLACES if name in measured.at]
         x = torch.stack(axes, 1) if axes else torch.zeros(rows, 0, dtype=torch.float64)
-        return (Fields(names=measured.names, x=x, times=times),)
+        return (Fields(names=quantities(measured), x=x, times=times),)
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers side by side, by gain and offset."""
-        return self.gain * torch.cat(list(answers), 1) + self.offset
+        return self.shown(torch.cat(list(answers), 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -281,13 +295,13 @@ class Experiments(AbstractTable):
         """One table of all rows that count."""
         keep = measured.mask.any(1)
         conditions = {name: column[keep] for name, column in measured.at.items()}
-        return (Table(names=measured.names, conditions=conditions),)
+        return (Table(names=quantities(measured), conditions=conditions),)
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers at their rows, by gain and offset."""
         keep = measured.mask.any(1)
         out = torch.zeros_like(measured.values)
-        return out.index_copy(0, keep.nonzero()[:, 0], self.gain * answers[0] + self.offset)
+        return out.index_copy(0, keep.nonzero()[:, 0], self.shown(answers[0]))
 
 
 def doubts_of_magnitude(measured: Measured, sizes: Mapping[str, float]) -> list[str]:

@@ -143,7 +143,7 @@ class ConstraintScene(AbstractScene):
         return super().training(device=device)
 
     def _network(self, fit: NetworkFit) -> AbstractTraining:
-        from simengine.solve.adjoint import ImplicitAdjoint
+        from simengine.solve.least_squares.adjoint import ImplicitAdjoint
 
         on, hard = fit.on or self._window(fit.windows), fit.constraint == "hard"
         experts = fit.experts or self.experts

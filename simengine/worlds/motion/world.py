@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from simengine.scene.asks import Ask, Cloud, Series, Tracks
+from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
 from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
 from simengine.worlds.motion.colliders import ColliderSpec
@@ -213,7 +213,7 @@ class MPMScene(AbstractScene):
 
     kind: ClassVar[str] = "mpm"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
-    answers: ClassVar[frozenset[type[Ask]]] = frozenset((Tracks, Cloud, Series))
+    answers: ClassVar[frozenset[type[Ask]]] = frozenset((Tracks, Cloud, Series, View))
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
@@ -224,6 +224,7 @@ class MPMScene(AbstractScene):
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
     fit: MPMFitSpec | None = None
     lattice: Lattice | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
+    skins: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.bodies:
@@ -350,14 +351,19 @@ class MPMScene(AbstractScene):
         return nearest(sorted(unknown)[0], self.variables())
 
     def prepare(self, asks: Sequence[Ask]) -> "MPMScene":
-        """The world with its particles made once; shapes that change move and stretch them."""
+        """The world with particles made and surfaces bound once; shapes that change move and stretch them."""
         from simengine.worlds.motion.answers import last_step
 
         last_step(self, asks)
-        if self.lattice is not None:
-            return self
-        lattice = Lattice(*self.particles(), tuple(body.shape for body in self.bodies))
-        return dataclasses.replace(self, lattice=lattice)
+        made = self
+        if made.lattice is None:
+            lattice = Lattice(*self.particles(), tuple(body.shape for body in self.bodies))
+            made = dataclasses.replace(made, lattice=lattice)
+        if made.skins is None and any(isinstance(ask, View) for ask in asks):
+            from simengine.worlds.motion.view import skins_of
+
+            made = dataclasses.replace(made, skins=skins_of(made))
+        return made
 
     def solve(
         self,
@@ -399,7 +405,7 @@ class MPMScene(AbstractScene):
         walls = dataclasses.replace(self.walls, bound=max(2, round((self.walls.bound - 1) * factor) + 1))
         bodies = tuple(dataclasses.replace(body, shape=finer(body.shape, factor)) for body in self.bodies)
         output = dataclasses.replace(self.output, save_every=round(self.output.save_every * factor))
-        return dataclasses.replace(self, grid=grid, walls=walls, bodies=bodies, output=output, lattice=None)
+        return dataclasses.replace(self, grid=grid, walls=walls, bodies=bodies, output=output, lattice=None, skins=None)
 
     def before(self, model: "MPMModel", state: "MPMState", step: int) -> None:
         """Called before the steps from one saved state to the next: where a kind of scene changes its model."""

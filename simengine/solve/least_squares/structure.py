@@ -5,7 +5,13 @@ import dataclasses
 
 import torch
 
-from simengine.solve.gram import AbstractGram, BlockBandedGram, BlockDiagonalGram, DenseGram, Linearisation
+from simengine.solve.least_squares.gram import (
+    AbstractGram,
+    BlockBandedGram,
+    BlockDiagonalGram,
+    DenseGram,
+    Linearisation,
+)
 
 
 class AbstractStructure(abc.ABC):

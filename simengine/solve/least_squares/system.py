@@ -10,9 +10,9 @@ import torch
 from torch.utils import _pytree as pytree
 
 from simengine.solve.conjugate_gradients import conjugate_gradients
-from simengine.solve.gram import AbstractGram, Linearisation
+from simengine.solve.least_squares.gram import AbstractGram, Linearisation
+from simengine.solve.least_squares.structure import AbstractStructure, Dense
 from simengine.solve.optimality import stationarity
-from simengine.solve.structure import AbstractStructure, Dense
 
 Residual = Callable[[torch.Tensor, Any], torch.Tensor]
 LinearRows = Callable[[Any], tuple[torch.Tensor, torch.Tensor]]

@@ -7,10 +7,10 @@ import pytest
 import scipy.optimize
 import torch
 
-from simengine.solve.adjoint import ImplicitAdjoint, UnrolledAdjoint
 from simengine.solve.least_squares import LevenbergMarquardt, MatrixFree, least_squares
+from simengine.solve.least_squares.adjoint import ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, SolveError
-from simengine.solve.system import ResidualError
 
 SOLVER = LevenbergMarquardt(tolerance=1e-12)
 

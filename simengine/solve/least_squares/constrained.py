@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from simengine.solve.iteration import AbstractLeastSquaresSolver, iterate
+from simengine.solve.least_squares.iteration import AbstractLeastSquaresSolver, iterate
+from simengine.solve.least_squares.system import FunctionSystem, ResidualError
 from simengine.solve.optimality import Function, karush_kuhn_tucker
 from simengine.solve.solution import Result
-from simengine.solve.system import FunctionSystem, ResidualError
 
 _MAX_OUTER = 40
 _LARGEST_PENALTY = 1e12

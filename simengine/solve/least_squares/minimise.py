@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from simengine.solve.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
-from simengine.solve.constrained import ConstrainedSystem
-from simengine.solve.iteration import (
+from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.constrained import ConstrainedSystem
+from simengine.solve.least_squares.iteration import (
     AbstractLeastSquaresSolver,
     GaussNewton,
     LevenbergMarquardt,
@@ -16,11 +16,11 @@ from simengine.solve.iteration import (
     named_error,
     solve_system,
 )
-from simengine.solve.matrix_free import MatrixFree, MatrixFreeSystem
+from simengine.solve.least_squares.matrix_free import MatrixFree, MatrixFreeSystem
+from simengine.solve.least_squares.sparse import Sparse
+from simengine.solve.least_squares.structure import AbstractStructure, BlockDiagonal, BlockTridiagonal, Dense
+from simengine.solve.least_squares.system import FunctionSystem, LinearRows, Residual, ResidualError
 from simengine.solve.solution import Result, Solution
-from simengine.solve.sparse import Sparse
-from simengine.solve.structure import AbstractStructure, BlockDiagonal, BlockTridiagonal, Dense
-from simengine.solve.system import FunctionSystem, LinearRows, Residual, ResidualError
 
 __all__ = [
     "AbstractLeastSquaresSolver",

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from simengine.solve.gram import DenseGram, Linearisation
-from simengine.solve.system import AbstractSystem, ResidualError
+from simengine.solve.least_squares.gram import DenseGram, Linearisation
+from simengine.solve.least_squares.system import AbstractSystem, ResidualError
 
 BlackBox = Callable[[torch.Tensor], torch.Tensor]
 Linearise = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

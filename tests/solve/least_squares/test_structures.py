@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from simengine.solve.adjoint import ImplicitAdjoint, UnrolledAdjoint
 from simengine.solve.least_squares import (
     BlockDiagonal,
     BlockTridiagonal,
@@ -17,9 +16,10 @@ from simengine.solve.least_squares import (
     Sparse,
     least_squares,
 )
+from simengine.solve.least_squares.adjoint import ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.structure import AbstractStructure
+from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, SolveError
-from simengine.solve.structure import AbstractStructure
-from simengine.solve.system import ResidualError
 
 K, N = 4, 2
 SOLVER = LevenbergMarquardt(tolerance=1e-12)

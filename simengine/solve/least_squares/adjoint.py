@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from simengine.solve.least_squares.system import AbstractCondition
 from simengine.solve.solution import Result, Solution, SolveError
-from simengine.solve.system import AbstractCondition
 
 Iterate = Callable[[], tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]
 

@@ -9,11 +9,11 @@ import pytest
 import scipy.optimize
 import torch
 
-from simengine.solve.black_box import BlackBoxSystem
-from simengine.solve.iteration import GaussNewton, LevenbergMarquardt, advance, begin, end, iterate
+from simengine.solve.least_squares.black_box import BlackBoxSystem
+from simengine.solve.least_squares.iteration import GaussNewton, LevenbergMarquardt, advance, begin, end, iterate
+from simengine.solve.least_squares.state import IterationState
+from simengine.solve.least_squares.system import AbstractSystem, FunctionSystem, ResidualError
 from simengine.solve.solution import Result
-from simengine.solve.state import IterationState
-from simengine.solve.system import AbstractSystem, FunctionSystem, ResidualError
 
 T = np.linspace(0.0, 1.0, 12)
 DATA = np.array([2.0, 1.4, 1.3, 0.9, 1.0, 0.7, 0.35, 0.5, 0.3, 0.33, 0.1, 0.25])

@@ -8,10 +8,10 @@ import pytest
 import scipy.optimize
 import torch
 
-from simengine.solve.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
 from simengine.solve.least_squares import GaussNewton, LevenbergMarquardt, covariance, least_squares
+from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, SolveError
-from simengine.solve.system import ResidualError
 
 T = torch.linspace(0, 1, 12, dtype=torch.float64)
 DATA = torch.tensor([2.0, 1.4, 1.3, 0.9, 1.0, 0.7, 0.35, 0.5, 0.3, 0.33, 0.1, 0.25], dtype=torch.float64)

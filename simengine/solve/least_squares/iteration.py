@@ -24,10 +24,10 @@ import math
 
 import torch
 
-from simengine.solve.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.state import ACTIVE, IterationState
+from simengine.solve.least_squares.system import AbstractSystem, ResidualError
 from simengine.solve.solution import Result, Solution
-from simengine.solve.state import ACTIVE, IterationState
-from simengine.solve.system import AbstractSystem, ResidualError
 
 _LARGEST_DAMPING = 1e12
 _SMALLEST_DAMPING = 1e-15

@@ -8,7 +8,7 @@ import abc
 
 import torch
 
-from simengine.solve.block_cholesky import solve_block_banded
+from simengine.solve.least_squares.block_cholesky import solve_block_banded
 
 Linearisation = dict[str, torch.Tensor]
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from simengine.solve.block_cholesky import solve_block_cholesky
 from simengine.solve.conjugate_gradients import conjugate_gradients
+from simengine.solve.least_squares.block_cholesky import solve_block_cholesky
 
 
 def system(
