@@ -21,7 +21,10 @@ from simengine.scene.sought import Inference, Unknown
 
 ROOT = Path(__file__).resolve().parents[2]
 # units that depend on what the number belongs to
-DEPENDENT = {"unit of the key", "unit of the value", "unit of the abscissa", "entries or m", "Pa s^n"}
+DEPENDENT = {
+    *("unit of the key", "unit of the value", "unit of the abscissa", "unit of the knots", "Pa s^n"),
+    *("unit of diffusivity times gradient", "unit of diffusivity over length"),
+}
 TABLES = tables_below([*classes("kind").values(), *classes("type").values(), Unknown, Inference])
 
 
