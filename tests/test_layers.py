@@ -174,7 +174,7 @@ def test_names_of_the_table_are_there() -> None:
     from simengine.scene.kinds import INSTRUMENTS, KINDS, METHODS, PROBLEMS
 
     paths = [
-        *kinds,
+        *KINDS.values(),
         *INSTRUMENTS.values(),
         *PROBLEMS.values(),
         *(path for methods in METHODS.values() for path in methods.values()),
