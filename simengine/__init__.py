@@ -3,9 +3,36 @@
 Sub-packages are imported on first use, so `import simengine` costs nothing: `simengine.mpm`, `simengine.flame`, ...
 """
 
-import importlib
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+from simengine.exports import on_use
+
+if TYPE_CHECKING:  # for editors; a test holds this and the names below together
+    import types
+
+    from simengine import (
+        cli,
+        constraint,
+        dtn,
+        fit,
+        flame,
+        io,
+        materials,
+        mpm,
+        observe,
+        ops,
+        render,
+        scene,
+        solve,
+        view,
+        worlds,
+    )
+    from simengine.fit import Problem, identify
+    from simengine.scene import Inference, OwnMotion, OwnNumber, OwnWorld, Prior, Scene, Unknown, load_scene, load_world
+    from simengine.solve import CheckpointAdjoint, DirectAdjoint, rollout
+
+    kernels: types.ModuleType  # its sources lie beside the package, and have no types
 
 __version__ = "0.2.0"
 
@@ -13,11 +40,9 @@ _root = pathlib.Path(__file__).resolve().parent.parent
 if not (_root / "simengine" / "kernels").exists() and (_root / "kernels" / "__init__.py").exists():
     __path__.append(str(_root))  # a source checkout: kernels/, scenes/ and assets/ lie beside this package
 
-_SUBPACKAGES = frozenset(
-    (
-        *("cli", "constraint", "dtn", "fit", "flame", "io", "kernels", "materials", "mpm"),
-        *("observe", "ops", "render", "scene", "solve", "view", "worlds"),
-    )
+_SUBPACKAGES = (
+    *("cli", "constraint", "dtn", "fit", "flame", "io", "kernels", "materials", "mpm"),
+    *("observe", "ops", "render", "scene", "solve", "view", "worlds"),
 )
 _SHORTCUTS = {
     **dict.fromkeys(("Inference", "OwnMotion", "OwnNumber", "OwnWorld", "Prior", "Scene", "Unknown"), "scene"),
@@ -26,15 +51,42 @@ _SHORTCUTS = {
     "equation": "worlds.fields.equations",
     **dict.fromkeys(("rollout", "DirectAdjoint", "CheckpointAdjoint"), "solve"),
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name in _SUBPACKAGES:
-        return importlib.import_module(f"simengine.{name}")
-    if name in _SHORTCUTS:
-        return getattr(importlib.import_module(f"simengine.{_SHORTCUTS[name]}"), name)
-    raise AttributeError(f"module 'simengine' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_SUBPACKAGES, *_SHORTCUTS})
+if not TYPE_CHECKING:  # a checker that sees __getattr__ takes any name
+    __getattr__, __dir__ = on_use(
+        __name__,
+        {name: f"simengine.{name}" for name in _SUBPACKAGES}
+        | {name: f"simengine.{package}" for name, package in _SHORTCUTS.items()},
+    )
+__all__ = [
+    "CheckpointAdjoint",
+    "DirectAdjoint",
+    "Inference",
+    "OwnMotion",
+    "OwnNumber",
+    "OwnWorld",
+    "Prior",
+    "Problem",
+    "Scene",
+    "Unknown",
+    "__version__",
+    "cli",
+    "constraint",
+    "dtn",
+    "fit",
+    "flame",
+    "identify",
+    "io",
+    "kernels",
+    "load_scene",
+    "load_world",
+    "materials",
+    "mpm",
+    "observe",
+    "ops",
+    "render",
+    "rollout",
+    "scene",
+    "solve",
+    "view",
+    "worlds",
+]

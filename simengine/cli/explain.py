@@ -1,7 +1,5 @@
 """`simengine explain`."""
 
-import math
-
 from simengine.cli.common import AsJson, Overrides, emit
 
 
@@ -14,24 +12,17 @@ def explain(key: str, scene: str, *, overrides: Overrides = None, as_json: AsJso
     """
     from simengine.scene import load_world
     from simengine.scene.address import named, numbers, resolve
+    from simengine.scene.schema import in_words
 
     world = load_world(scene, overrides or ())
     table = numbers(world)
     found = {}
     for one in resolve(world, key):
         n = table[one]
-        bounds = [
-            f"above {n.range.gt:g}"
-            if n.range.gt > -math.inf
-            else f"from {n.range.ge:g}"
-            if n.range.ge > -math.inf
-            else "",
-            f"below {n.range.lt:g}" if n.range.lt < math.inf else f"to {n.range.le:g}" if n.range.le < math.inf else "",
-        ]
         found[named(world, one)] = {
             "value": n.value,
             "unit": n.unit,
-            "range": " and ".join(filter(None, bounds)) or "any number",
+            "range": in_words(n.range) or "any number",
             "meaning": n.sentence,
         }
     emit(found, as_json=as_json, title=f"{key} of {scene}")

@@ -38,6 +38,7 @@ def fit(
     """
     from simengine.fit.loop import fit as drive
     from simengine.scene import load_scene
+    from simengine.scene.kinds import old_form
     from simengine.scene.record import open_run
 
     loaded = load_scene(scene, overrides or ())
@@ -52,6 +53,8 @@ def fit(
             print(f"doubt: {doubt}", file=sys.stderr)
         training = training_of(problem)
     else:
+        if note := old_form(loaded.world):
+            print(f"note: {note}", file=sys.stderr)
         training = loaded.world.training(device=chosen)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")
     directory = open_run(folder, loaded, overwrite=overwrite, resume=True)

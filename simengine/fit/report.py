@@ -234,6 +234,8 @@ def number(value: float | None, std: float | None = None) -> str:
     """A number with the digits that its standard deviation leaves."""
     if value is None:
         return "-"
+    if not math.isfinite(value):
+        return "no bound"
     if std is None or not std > 0 or not math.isfinite(std):
         return f"{value:.6g}"
     digits = max(1, min(10, math.floor(math.log10(max(abs(value), std))) - math.floor(math.log10(std)) + 2))

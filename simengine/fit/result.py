@@ -44,12 +44,34 @@ class FitResult:
 
     def to_json(self) -> str:
         """The answer as strict JSON: null where there is no number, never Infinity."""
-        from simengine.io.arrays import plain
+        from simengine.io.arrays import finite, plain
 
         keep = ("parameters", "iterations", "loss", "converged", "interrupted", "summary")
         data = {name: getattr(self, name) for name in keep}
         data["estimates"] = {name: dataclasses.asdict(e) for name, e in self.estimates.items()}
-        return json.dumps(plain(data), allow_nan=False)
+        return json.dumps(finite(plain(data)), allow_nan=False)
+
+    @property
+    def _ended(self) -> str:
+        return "converged" if self.converged else "interrupted" if self.interrupted else "not converged"
+
+    def __repr__(self) -> str:
+        return f"FitResult({'; '.join(str(self).splitlines())}; {self._ended} after {self.iterations} iterations)"
+
+    def _repr_html_(self) -> str:
+        from simengine.notebook import dots, heading, table
+
+        rows = [
+            [name, f"{e.value:.6g}", "-" if e.std is None else f"{e.std:.2g}", e.unit, "yes" if e.identified else e.why]
+            for name, e in self.estimates.items()
+        ] or [[name, f"{value:.6g}", "-", "", ""] for name, value in self.parameters.items()]
+        page = heading(f"{self._ended} after {self.iterations} iterations, loss {self.loss:.6g}")
+        page += table(["unknown", "value", "+-", "unit", "told by the data"], rows)
+        for name, found in self.predictions.items():
+            seen = found.measured.mask
+            pair = (found.measured.values[seen], found.values.detach()[seen])
+            page += dots([pair], [f"{name}: predicted over measured"])
+        return page
 
     def __str__(self) -> str:
         rows = [

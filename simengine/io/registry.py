@@ -21,6 +21,8 @@ _writers: dict[str, str | Writer] = {
     ".mp4": "simengine.io.video:write_mp4",
     ".npz": "simengine.io.arrays:write_npz",
     ".json": "simengine.io.arrays:write_json",
+    ".csv": "simengine.io.tabular:write_csv",
+    **dict.fromkeys((".h5", ".hdf5"), "simengine.io.tabular:write_hdf5"),
     ".ply": "simengine.io.particles:write_ply",
     ".vtp": "simengine.io.particles:write_vtp",
     ".pvd": "simengine.io.particles:write_pvd",

@@ -42,7 +42,7 @@ class Camera:
     Attributes:
         eye: Where it stands [m].
         target: What is in the middle of the picture [m].
-        up: What is up in the picture.
+        up: What is up in the picture [1].
         field_of_view: Vertical, of the whole picture [degrees].
         focal: Focal length, or of columns and rows [px].
         center: Where the axis meets the picture [px]; its middle where it is left out.

@@ -15,8 +15,9 @@ class Segment:
     """What of a picture is the body.
 
     Attributes:
-        color: Of the body, shares of full scale as a colour picker shows them; None for what differs from `background`.
-        tolerance: Largest distance of a pixel from that colour, or least from the background, on the same scale.
+        color: Of the body, shares of full scale as a colour picker shows them; None for what differs from `background`
+            [1].
+        tolerance: Largest distance of a pixel from that colour, or least from the background, on the same scale [1].
         by: `color`; or `hue`, the same colour in any light: distances are those of R, G, B over their sum.
     """
 

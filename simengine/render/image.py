@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from simengine.notebook import heading, pictures
+from simengine.render.tone import encode_srgb
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
@@ -24,6 +27,16 @@ class Image:
     depth: torch.Tensor
     median_depth: torch.Tensor | None = None
     normal: torch.Tensor | None = None
+
+    def __repr__(self) -> str:
+        *batch, h, w, _ = self.rgb.shape
+        has = [name for name in ("median_depth", "normal") if getattr(self, name) is not None]
+        many = f"{tuple(batch)} of " if batch else ""
+        return f"Image({many}{w} x {h} px, {', '.join(('rgb', 'alpha', 'depth', *has))}, {self.rgb.dtype})"
+
+    def _repr_html_(self) -> str:
+        rgb = encode_srgb(self.rgb.detach().clamp(0.0, 1.0))
+        return heading(repr(self)) + pictures(rgb.reshape(-1, *rgb.shape[-3:]))
 
     @classmethod
     def stack(cls, images: "Sequence[Image]") -> "Image":

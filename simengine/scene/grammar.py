@@ -13,7 +13,7 @@ from typing import Any
 from simengine.scene.address import joined
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument
-from simengine.scene.kinds import INSTRUMENTS, named_class
+from simengine.scene.kinds import INSTRUMENTS, NEW_FORM, named_class
 from simengine.scene.sought import Inference, Unknown
 from simengine.scene.strict import Locate, from_plain, nearest, scene_fields
 from simengine.shown import shown
@@ -70,6 +70,8 @@ def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> A
     except SceneError as error:
         raise SceneError(f"{locate('kind')}: {error}") from None
     rest = {key: value for key, value in data.items() if key != "kind"}
+    for table in NEW_FORM.keys() & rest.keys() - scene_fields(cls).keys():
+        raise SceneError(f"{locate(table)}: {table}: [{table}] is the old form: {NEW_FORM[table]}")
     world: AbstractScene = from_plain(cls, rest, locate=locate, directory=directory)
     return world
 

@@ -6,6 +6,7 @@ A kind of world or an instrument of one's own is a class, and one entry point (`
 `simengine.instruments`) that names it as "module:Class", or a call of `register`.
 """
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from importlib import metadata
@@ -37,6 +38,22 @@ INSTRUMENTS = {
     **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
     "detections": "simengine.observe.instruments.detections:Detections",
     "labelled": "simengine.observe.instruments.detections:Detections",
+}
+OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
+    "mpm": "fit",
+    "melting": "fit",
+    "flame": "fit",
+    "constraint": "fit",
+    "render": "task",
+    "nclaw": "learning",
+    "dtn": "task",
+}
+NEW_FORM = {  # old tables -> what says the same now
+    "fit": "what was measured goes into [observations.NAME], what is sought into [unknowns], how into [inference], "
+    "known values into [reference]",
+    "task": "what is there goes into the world, what was measured into [observations.NAME], what is sought into "
+    "[unknowns]",
+    "learning": 'what was measured goes into [observations.NAME], the law into [unknowns."bodies.0.material"]',
 }
 METHODS = {  # of kinds; a kind that inherits from another has the methods of that too
     "mpm": {
@@ -86,8 +103,29 @@ def named_class(role: str, name: Any) -> type:
     if not isinstance(name, str) or name not in table:
         what = "no kind of scene" if role == "kind" else "no instrument"
         raise SceneError(f"{role}: {shown(name)} is {what}; {nearest(str(name), table)}")
-    found: type = imported(table[name])
+    try:
+        found: type = imported(table[name])
+    except ImportError as error:
+        raise SceneError(f"{role}: {name!r} is {table[name]}, which cannot be imported: {error}") from error
     return found
+
+
+def classes(role: str) -> dict[str, type]:
+    """The class of every name of a table, of installed packages too; what cannot be imported is left out."""
+    group, table = _GROUPS[role]
+    found = {}
+    for name in {**table, **{entry.name: "" for entry in metadata.entry_points(group=group)}}:
+        with contextlib.suppress(SceneError):
+            found[name] = named_class(role, name)
+    return found
+
+
+def old_form(world: Any) -> str | None:
+    """A line that says the new form, for a world that holds an old table although its kind answers instruments."""
+    table = OLD_FORM.get(world.kind, "")
+    if not world.answers or getattr(world, table, None) is None:
+        return None
+    return f"[{table}] is the old form: {NEW_FORM[table]}; docs/keys.md lists the keys"
 
 
 def imported(path: str) -> Any:

@@ -13,8 +13,10 @@ class FieldPrior:
     """How the entries of a vector lie about the level that its prior tells.
 
     Attributes:
-        sd: Standard deviation about the level, in the value or, for a lognormal prior, in its logarithm.
-        length: Over which neighbours are alike, in the unit of what they stand over: knots, or the number of the entry.
+        sd: Standard deviation about the level, in the value or, for a lognormal prior, in its logarithm [unit of the
+            key].
+        length: Over which neighbours are alike, in the unit of what they stand over: knots, or the number of the entry
+            [unit of the knots].
     """
 
     sd: Positive

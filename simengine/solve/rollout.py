@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from simengine.notebook import described, dots, heading
+
 
 class AbstractAdjoint(abc.ABC):
     """How the gradient of a rollout is computed."""
@@ -71,6 +73,20 @@ class Trajectory:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def __repr__(self) -> str:
+        names = [field.name for field in dataclasses.fields(self.states)]
+        told = ", ".join(f"{name} {described(getattr(self.states, name))}" for name in names[:3])
+        kind = type(self.states).__name__
+        return f"Trajectory({len(self)} of {kind}, steps {self.steps[0]} to {self.steps[-1]}, {told})"
+
+    def _repr_html_(self) -> str:
+        x = getattr(self.states, "x", None)
+        if not isinstance(x, torch.Tensor) or x.ndim != 3 or x.shape[-1] < 2:
+            return heading(repr(self))
+        chosen = sorted({0, len(self) // 2, len(self) - 1})
+        views = [(x[k, :, 0], x[k, :, 1]) for k in chosen]
+        return heading(repr(self)) + dots(views, [f"step {self.steps[k]}" for k in chosen])
 
     def __getitem__(self, index: int) -> Any:
         """The saved state `index`; negative ones count from the end."""

@@ -4,6 +4,10 @@ import dataclasses
 import enum
 from typing import Any, Generic, TypeVar
 
+import torch
+
+from simengine.notebook import described, dots, heading
+
 T = TypeVar("T")
 
 
@@ -67,6 +71,20 @@ class Solution(Generic[T]):
     value: T
     result: Result
     stats: dict[str, Any]
+
+    def __repr__(self) -> str:
+        figures = {n: v for n, v in self.stats.items() if isinstance(v, int | float)}
+        told = ", ".join([described(self.value), *(f"{name} {value:.6g}" for name, value in figures.items())])
+        return f"Solution({self.result.name}, {told})"
+
+    def _repr_html_(self) -> str:
+        value = self.value
+        if not isinstance(value, torch.Tensor) or value.ndim not in (1, 2) or value.shape[-1] < 2:
+            return heading(repr(self))
+        rows = value.detach().reshape(-1, value.shape[-1])[:3]
+        index = torch.arange(rows.shape[1], dtype=torch.float64)
+        titles = [f"entries {float(row.min()):.4g} to {float(row.max()):.4g}" for row in rows]
+        return heading(repr(self)) + dots([(index, row) for row in rows], titles, equal=False)
 
     @property
     def success(self) -> bool:

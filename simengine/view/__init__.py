@@ -1,1 +1,31 @@
 """Figures, pages and windows. Takes arrays."""
+
+from typing import TYPE_CHECKING
+
+from simengine.exports import on_use
+
+if TYPE_CHECKING:
+    from simengine.view.figures import curves, fields, label
+    from simengine.view.report import Movie, Picture, Table, write_report
+    from simengine.view.sheets import comparison, contact_sheet
+else:  # a checker that sees __getattr__ takes any name
+    __getattr__, __dir__ = on_use(
+        __name__,
+        {
+            **dict.fromkeys(("curves", "fields", "label"), "simengine.view.figures"),
+            **dict.fromkeys(("Movie", "Picture", "Table", "write_report"), "simengine.view.report"),
+            **dict.fromkeys(("comparison", "contact_sheet"), "simengine.view.sheets"),
+        },
+    )
+
+__all__ = [
+    "Movie",
+    "Picture",
+    "Table",
+    "comparison",
+    "contact_sheet",
+    "curves",
+    "fields",
+    "label",
+    "write_report",
+]

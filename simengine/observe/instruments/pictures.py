@@ -54,7 +54,7 @@ class Pictures(AbstractInstrument):
         appearance: `world` for the colours of the bodies as they are; `fitted`, where the light is not known: times
             what fits best among soft lights from all sides, for each channel.
         background: What is behind the bodies, as the file shows it: a colour, a picture, `first` (the first picture,
-            which shows no body), `median` (over all pictures); without it a wall of one colour that fits best.
+            which shows no body), `median` (over all pictures); without it a wall of one colour that fits best [1].
         segment: For silhouettes out of colours; without it the file is a mask (or has one as its opacity).
         mask: A picture that is white where pixels count.
         saturated: Share of full scale from which a value tells nothing [1].

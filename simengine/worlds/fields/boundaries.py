@@ -40,7 +40,7 @@ class Dirichlet(AbstractBoundary):
     """The value at the face is known.
 
     Attributes:
-        value: In the unit of the field.
+        value: In the unit of the field [unit of the value].
     """
 
     type: Literal["dirichlet"] = "dirichlet"
@@ -59,7 +59,7 @@ class Neumann(AbstractBoundary):
     """What flows in is known.
 
     Attributes:
-        inflow: Per area, in the unit of diffusivity times gradient.
+        inflow: Per area, in the unit of diffusivity times gradient [unit of diffusivity times gradient].
     """
 
     type: Literal["neumann"] = "neumann"
@@ -75,8 +75,8 @@ class Robin(AbstractBoundary):
     """D du/dn + coefficient (u - value) = 0.
 
     Attributes:
-        coefficient: Of what leaves, in the unit of diffusivity over length.
-        value: Of the field outside.
+        coefficient: Of what leaves, in the unit of diffusivity over length [unit of diffusivity over length].
+        value: Of the field outside [unit of the value].
     """
 
     type: Literal["robin"] = "robin"

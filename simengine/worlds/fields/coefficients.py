@@ -17,8 +17,8 @@ class Piecewise:
 
     Attributes:
         of: What it hangs on: the name of the field, or `x`, `y`.
-        knots: Where the values hold, growing, SI; one value holds everywhere.
-        values: Values there, or one for all, SI.
+        knots: Where the values hold, growing, SI; one value holds everywhere [unit of the abscissa].
+        values: Values there, or one for all, SI [unit of the value].
     """
 
     entries: ClassVar[str] = "values"  # `pde.retardation` names these

@@ -22,7 +22,7 @@ class AbstractEquation:
         duration: Of the run [s].
         cells: Steps in time, then cells along each axis.
         initial: Value at t = 0: a number, { of = "x", knots, values }, or the name of a function of the script that
-            takes the places and returns the field, or a table of fields.
+            takes the places and returns the field, or a table of fields [unit of the value].
         boundary: Rows of the sides; a side without a row lets nothing through.
     """
 

@@ -1,0 +1,37 @@
+"""`simengine export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+STATES = ("states.npz", "fitted.npz", "profiles.npz", "solution.npz")  # what runs and fits leave
+
+
+def export(
+    run: Path,
+    *,
+    out: Annotated[Path, Parameter(help="File to write: .csv, .npz, .h5, .ply, .vtp or .pvd.")],
+    of: Annotated[str | None, Parameter(help="Which .npz of the run; the states or the solution if left out.")] = None,
+) -> int:
+    """Write the states or the solution of a run for other programs.
+
+    Particles go to .csv as a row for each at each time, to .ply and .vtp as numbered files, to .pvd as a series for
+    ParaView.
+
+    Args:
+        run: A run directory.
+    """
+    from simengine.io.arrays import read_npz
+    from simengine.io.export import export as write_out
+
+    if not run.is_dir():
+        raise ValueError(f"{run}: not a run directory; simengine run SCENE --out {run} makes one")
+    there = sorted(path.name for path in run.glob("*.npz"))
+    chosen = of or next((name for name in STATES if name in there), None)
+    if chosen is None or chosen not in there:
+        told = f"it holds {', '.join(there)}; name one by --of" if there else "it holds no .npz at all"
+        raise ValueError(f"{run}: {f'no {of} there' if of else 'no states and no solution there'}; {told}")
+    written = write_out(read_npz(run / chosen), out)
+    print(written[0] if len(written) == 1 or out.suffix == ".pvd" else f"{written[0]} ... {written[-1].name}")
+    return 0
