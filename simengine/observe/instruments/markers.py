@@ -232,7 +232,7 @@ class Markers(AbstractInstrument):
         together = torch.cat(list(answers), 1)[:, torch.argsort(torch.tensor(order))]
         seen = self.place.to_file(together.reshape(-1, 3))
         columns = [_AXES.index(axis) for axis in measured.names]
-        return self.gain * seen[:, columns].reshape(-1, len(columns)) + self.offset if count else seen
+        return self.shown(seen[:, columns].reshape(-1, len(columns))) if count else seen
 
     def nuisances(self, measured: Measured) -> dict[str, float]:
         """The seats: a mark sits where one noisy frame shows it, or where it was told to be."""

@@ -68,7 +68,7 @@ class AbstractTable(AbstractInstrument):
         values, sigmas = [], []
         try:
             for name, spec in self.columns.items():
-                headers = matching_headers(raw, spec) if isinstance(spec, str) else [spec]
+                headers: Sequence[ColumnSpec] = matching_headers(raw, spec) if isinstance(spec, str) else [spec]
                 for position, header in enumerate(headers):
                     column, sigma = take(raw, header, key=f"{key}.{name}")
                     if name in self.coordinates():
