@@ -13,6 +13,7 @@ import torch
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import Refused, SceneError
+from simengine.scene.strict import nearest
 from simengine.solve.least_squares.black_box import BlackBoxSystem
 from simengine.solve.least_squares.iteration import LevenbergMarquardt, advance, begin
 from simengine.solve.least_squares.state import IterationState
@@ -64,7 +65,7 @@ class LeastSquaresFit(AbstractTraining):
         return self._done
 
     def _begin(self) -> None:
-        self.problem.fraction = self.stage.fraction
+        self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
         try:
             self.problem.settle(self.z)
             self.problem.estimate_sigmas(self.z)
@@ -76,7 +77,7 @@ class LeastSquaresFit(AbstractTraining):
     def solver(self) -> LevenbergMarquardt:
         """Of the stage in progress: early stages need not be sharp."""
         inference = self.problem.scene.inference
-        sharp = self.stage.fraction == 1 and not self.stage.only_world
+        sharp = self.stage is self.stages[-1]
         return LevenbergMarquardt(
             max_step=MAX_STEP,
             drop=inference.tolerance * (1.0 if sharp else 100.0),
@@ -112,6 +113,7 @@ class LeastSquaresFit(AbstractTraining):
         figures = {
             "loss": 2 * float(state.cost) / max(self._rows(), 1),
             "stage": float(self._stage),
+            "round": float(self._round),
             "solves": float(self.problem.solves),
         }
         if not len(state.active) or int(state.iterations) >= solver.max_iterations:
@@ -173,7 +175,7 @@ class LeastSquaresFit(AbstractTraining):
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())
 
 
-def training_of(problem: Problem) -> LeastSquaresFit:
+def training_of(problem: Problem) -> AbstractTraining:
     """The fit of a problem by the method that its scene names, with the one report at its end.
 
     Raises:
@@ -183,8 +185,11 @@ def training_of(problem: Problem) -> LeastSquaresFit:
 
     method = problem.scene.inference.method
     if method != "least_squares":
+        own = problem.scene.world.methods(problem)
+        if method in own:
+            return own[method]()
         raise SceneError(
-            f"inference.method: {method!r} is not one that a scene with observations has; use least_squares"
+            f"inference.method: {method!r} is none of this scene; {nearest(method, ('least_squares', *own))}"
         )
     return LeastSquaresFit(problem, finish=answer)
 
@@ -195,7 +200,11 @@ def stages_of(problem: Problem) -> list[Stage]:
     world = [k for k in movable if problem.coordinates[k].of_world]
     timed = any("time" in measured.at for measured in problem.measured.values())
     fractions = problem.scene.inference.stages or ((0.2, 1.0) if timed and world else (1.0,))
-    stages = [Stage(f, tuple(world), True) for f in fractions[:-1] if world]
-    if len(world) < len(movable) and world and timed:
+    pyramids = [getattr(instrument, "pyramid", 0) for instrument in problem.instruments.values()]
+    coarse = max(problem.scene.inference.pyramid, *pyramids)
+    first = world or movable
+    stages = [Stage(f, tuple(world), True, coarse) for f in fractions[:-1] if world]
+    stages += [Stage(1.0, tuple(first), bool(world), level) for level in range(coarse, 0, -1)]
+    if len(world) < len(movable) and world and timed and not coarse:
         stages.append(Stage(1.0, tuple(world), True))
     return [*stages, Stage(1.0, tuple(movable), False)]

@@ -16,9 +16,13 @@ from simengine.fit.derived import derived
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands, posterior
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
+from simengine.io.tables import file_hash
+from simengine.scene.asks import Ask
 from simengine.scene.base import Refused
+from simengine.scene.own_code import own_scripts
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.sheets import comparison
 
 if TYPE_CHECKING:
     from simengine.fit.inference import LeastSquaresFit
@@ -54,6 +58,12 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     }
     for name, prediction in predictions.items():
         sections[f"Observation {name}"] = _observation(problem, prediction, widths.get(name))
+    shown: list[Block] = []
+    for run, world in problem.worlds.items():
+        blocks = world.show(problem.run_at(z, run, _asks(problem, run, z)), out)
+        shown += [*([run] if run and blocks else []), *blocks]
+    if shown:
+        sections["The world"] = shown
     history = out.events("iteration")
     sections["Convergence"] = _convergence(history)
     sections["Provenance"] = _provenance(provenance, problem)
@@ -69,14 +79,29 @@ def misfit_report(problem: Problem, out: "RunDirectory") -> dict[str, Any]:
     predictions = problem.predict(z)
     summary = misfit_summary(problem, predictions, None)
     provenance = provenance_of(problem)
+    told = {name: found for name in predictions if (found := problem.findings(name, out)) is not None}
+    for name, found in told.items():
+        summary["observations"][name] = {"rows": summary["observations"][name]["rows"], **found.summary}
+    rest = {name: p for name, p in predictions.items() if name not in told}
+    if not rest:
+        summary.pop("explained")
     out.write("predict.json", {**summary, "provenance": provenance})
     write_predictions(problem, predictions, out)
-    sections: dict[str, Sequence[Block]] = {"How well the data are predicted": _explained(summary, problem)}
-    for name, prediction in predictions.items():
+    sections: dict[str, Sequence[Block]] = {}
+    for found in told.values():
+        sections |= found.sections
+    if rest:
+        sections["How well the data are predicted"] = _explained(summary, problem, rest)
+    for name, prediction in rest.items():
         sections[f"Observation {name}"] = _observation(problem, prediction, None)
     sections["Provenance"] = _provenance(provenance, problem)
     _write_page(out, f"{out.path.name}: {problem.scene.kind}", sections)
     return summary
+
+
+def _asks(problem: Problem, run: str, z: torch.Tensor) -> list[Ask]:
+    instruments = problem.instruments_at(z)
+    return [a for n, own in instruments.items() if own.run == run for a in own.asks(problem.measured[n])]
 
 
 def _write_page(out: "RunDirectory", title: str, sections: Mapping[str, Sequence[Block]]) -> None:
@@ -160,6 +185,7 @@ def provenance_of(problem: Problem) -> dict[str, Any]:
         "versions": versions,
         "files": files,
         "seed": problem.scene.world.seed,
+        **({"own code": {p.name: file_hash(p) for p in own_scripts()}} if own_scripts() else {}),
     }
 
 
@@ -169,7 +195,16 @@ def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], o
     folder.mkdir(exist_ok=True)
     for name, p in predictions.items():
         m = p.measured
+        if m.shape:  # a line for each pixel helps nobody
+            arrays = {"measured": m.values, "predicted": p.values, "sigma": p.sigma[0]}
+            out.write(
+                f"predictions/{name}.npz",
+                {key: v.reshape(*m.shape, -1).float() if v.ndim > 1 else v for key, v in arrays.items()},
+            )
+            continue
         columns: dict[str, Sequence[Any]] = {key: values.tolist() for key, values in m.at.items()}
+        if m.row_names:
+            columns["row"] = [text.replace(",", ";") for text in m.row_names]
         if m.labels:
             columns["name"] = m.labels * (len(m.values) // len(m.labels))
         for k, column in enumerate(m.names):
@@ -230,9 +265,13 @@ def _found(found: Posterior, reference: Sequence[tuple[str, float, float | None]
     return blocks + [f"{text}." for text in found.directions]
 
 
-def _explained(summary: Mapping[str, Any], problem: Problem) -> list[Block]:
+def _explained(
+    summary: Mapping[str, Any], problem: Problem, only: Mapping[str, Prediction] | None = None
+) -> list[Block]:
     rows = []
     for name, entry in summary["observations"].items():
+        if only is not None and name not in only:
+            continue
         held = entry.get("held_out", {})
         rms = ", ".join(f"{key} {value:.3g}" for key, value in entry.get("rms", {}).items() if value is not None)
         out = ", ".join(f"{key} {value:.3g}" for key, value in held.get("rms", {}).items() if value is not None)
@@ -280,6 +319,9 @@ def _short(value: float | None) -> str:
 
 def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) -> list[Block]:
     m = p.measured
+    sheets = problem.instruments[p.name].sheets(p.values, m)
+    if sheets:
+        return [Picture(comparison({k: v.clamp(0, 1) for k, v in sheets.items()}), f"{p.name}: {', '.join(sheets)}")]
     key = next(iter(m.at), "row")
     x = m.at[key] if m.at else torch.arange(len(m.values), dtype=torch.float64)
     if m.labels and len(m.labels) > 1:
@@ -293,6 +335,7 @@ def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) ->
     order = pick[x[pick].argsort()]
     panels: dict[str, dict[str, Any]] = {}
     residuals: dict[str, dict[str, Any]] = {}
+    shaded: dict[str, tuple[Any, Any, Any]] = {}
     for k, name in list(enumerate(m.names))[:PANELS]:
         shown = order[m.mask[order, k]]
         if not len(shown):
@@ -301,20 +344,20 @@ def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) ->
         label = f"{title}{name} [{unit}]" if unit else f"{title}{name}"
         fit = {"measured": (x[shown], m.values[shown, k]), "predicted": (x[shown], p.values[shown, k])}
         if width is not None and float(width[shown, k].max()) > 0:
-            fit["95 %"] = (x[shown], p.values[shown, k] - 1.96 * width[shown, k])
-            fit["95 % "] = (x[shown], p.values[shown, k] + 1.96 * width[shown, k])
+            half = 1.96 * width[shown, k]
+            shaded[label] = (x[shown], p.values[shown, k] - half, p.values[shown, k] + half)
         panels[label] = fit
         used = p.measured.mask[:, k] & ~m.held_out[:, k]
         entry = {"fitted": (x[used], p.residual[used, k])}
         held = m.mask[:, k] & m.held_out[:, k]
         if bool(held.any()):
             entry["held out"] = (x[held], p.residual[held, k])
-        residuals[f"{name}: (predicted - measured)/sigma"] = entry
+        residuals[f"misfit / sigma of {name}"] = entry
     if not panels:
         return ["Nothing of it is compared."]
     points = ("measured", "fitted", "held out")
     return [
-        Picture(curves(panels, xlabel=key, points=points), f"{p.name}: measured and predicted"),
+        Picture(curves(panels, xlabel=key, points=points, bands=shaded), f"{p.name}: measured and predicted"),
         Picture(curves(residuals, xlabel=key, points=points), f"{p.name}: residuals over sigma"),
     ]
 
@@ -323,15 +366,16 @@ def _convergence(history: Sequence[Mapping[str, Any]]) -> list[Block]:
     if not history:
         return []
     loss = [entry["figures"]["loss"] for entry in history]
-    stage = [entry["figures"].get("stage", 0.0) for entry in history]
+    stage = [(entry["figures"].get("stage", 0.0), entry["figures"].get("round", 0.0)) for entry in history]
     curve: dict[str, Any] = {}
     for value in sorted(set(stage)):
         own = [k for k, s in enumerate(stage) if s == value]
-        curve[f"stage {int(value) + 1}"] = ([k + 1 for k in own], [loss[k] for k in own])
+        again = f", noise estimated {int(value[1])} times" if value[1] else ""
+        curve[f"stage {int(value[0]) + 1}{again}"] = ([k + 1 for k in own], [loss[k] for k in own])
     label = "chi-square per row"
-    return [
-        Picture(curves({label: curve}, xlabel="trial", log=(label,) if min(loss) > 0 else ()), "Convergence by stage")
-    ]
+    single = tuple(name for name, (x, _) in curve.items() if len(x) == 1)
+    log = (label,) if min(loss) > 0 else ()
+    return [Picture(curves({label: curve}, xlabel="trial", points=single, log=log), "Convergence by stage")]
 
 
 def _provenance(provenance: Mapping[str, Any], problem: Problem) -> list[Block]:
@@ -342,5 +386,6 @@ def _provenance(provenance: Mapping[str, Any], problem: Problem) -> list[Block]:
         ("versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())),
     ]
     rows += [(file, f"sha256 {digest[:16]}...") for file, digest in provenance["files"].items()]
+    rows += [(f"own code: {f}", f"sha256 {d[:16]}...") for f, d in provenance.get("own code", {}).items()]
     rows.append(("solves of the world", problem.solves))
     return [Table(("", ""), rows)]

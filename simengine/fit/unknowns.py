@@ -119,13 +119,17 @@ def coordinates(scene: Scene, instruments: Mapping[str, AbstractInstrument]) -> 
     taken: set[Target] = set()
     found: list[Coordinate] = []
     # the more special key wins over the star; then in the order of the file
-    order = sorted(scene.unknowns.items(), key=lambda item: _stars(item[0], item[1]))
+    order = sorted(scene.unknowns.items(), key=lambda item: _breadth(item[0], item[1]))
     for key, unknown in order:
+        before = len(found)
         for name, groups in _groups(scene, instruments, key, unknown):
             free = [[target for target in group if target not in taken] for group in groups]
             own = _vector(scene, instruments, name, unknown, [group for group in free if group])
             taken.update(target for group in free for target in group)
             found += own
+        names_all = _breadth(key, unknown)[1] == 0
+        if names_all and len(found) == before and not _stays(unknown):
+            raise SceneError(f"unknowns.{key}: every number that it names is set by another unknown already; drop one")
     position = {key: index for index, key in enumerate(scene.unknowns)}
     return sorted(found, key=lambda c: position.get(c.name.partition(" ")[0], len(position)))
 
@@ -158,8 +162,17 @@ def spread_out(
     return instrument
 
 
-def _stars(key: str, unknown: Unknown) -> int:
-    return sum("*" in part for sought in (unknown.sets or (key,)) for part in parts_of(sought))
+def _breadth(key: str, unknown: Unknown) -> tuple[bool, int]:
+    """How wide an unknown spreads: over all runs or all users of an instrument, then by its stars; the narrow win."""
+    keys = [parts_of(sought) for sought in (unknown.sets or (key,))]
+    shared = any(parts[0] not in ("runs", "observations") for parts in keys)
+    return shared, sum("*" in part for parts in keys for part in parts)
+
+
+def _stays(unknown: Unknown) -> bool:
+    """Whether a width of 0 holds an entry where it is."""
+    widths = unknown.prior.normal or unknown.prior.lognormal if unknown.prior is not None else None
+    return isinstance(widths, tuple) and 0.0 in widths
 
 
 def _groups(
@@ -185,14 +198,16 @@ def _named_groups(
             keys = _resolved(instruments[name], inner, key)
             for base, own in _by_vector(instruments[name], keys, inner):
                 yield f"observations.{name}.{base}", [[("observation", name, k)] for k in own]
-    elif first == "instruments":
-        shared = [name for name, instrument in scene.instrument_of.items() if rest and instrument == rest[0]]
+    elif first in ("instruments", "cameras"):
+        users = scene.instrument_of if first == "instruments" else scene.camera_of
+        shared = [name for name, used in users.items() if rest and used == rest[0]]
         if not shared:
-            raise SceneError(f"unknowns.{key}: no observation uses the instrument {rest[0] if rest else ''!r}")
-        inner = joined(rest[1:])
+            raise SceneError(f"unknowns.{key}: no observation uses {first}.{rest[0] if rest else ''}")
+        inner = joined(rest[1:] if first == "instruments" else ["camera", *rest[1:]])
         keys = _resolved(instruments[shared[0]], inner, key)
         for base, own in _by_vector(instruments[shared[0]], keys, inner):
-            yield f"instruments.{rest[0]}.{base}", [[("observation", name, k) for name in shared] for k in own]
+            label = base if first == "instruments" else base.removeprefix("camera.")
+            yield f"{first}.{rest[0]}.{label}", [[("observation", name, k) for name in shared] for k in own]
     elif first == "runs":
         for name, inner in _picked(rest, {n: w for n, w in scene.runs.items() if n != BASE}, key):
             keys = _resolved(scene.runs[name], inner, key)

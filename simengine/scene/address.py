@@ -28,7 +28,7 @@ Values = Mapping[str, "float | torch.Tensor"]
 
 UNBOUNDED = Range()
 _PART = re.compile(r'"([^"]*)"|([^.]+)')
-_UNIT = re.compile(r"\[([^\]\[]+)\]")
+_UNIT = re.compile(r"\[([^\]\[,]+)\]")  # a list in brackets, as in [least, most], is no unit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from typing import Any
 from simengine.scene.address import joined
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument
-from simengine.scene.kinds import named_class
+from simengine.scene.kinds import INSTRUMENTS, named_class
 from simengine.scene.sought import Inference, Unknown
-from simengine.scene.strict import Locate, from_plain, nearest
+from simengine.scene.strict import Locate, from_plain, nearest, scene_fields
 from simengine.shown import shown
 
 _TABLES = ("observations", "instruments", "cameras", "lights", "runs", "unknowns", "inference", "reference", "derived")
@@ -32,6 +32,7 @@ class Scene:
         set_by_run: Name -> the keys that this run sets itself, as the file writes them.
         observations: Name -> instrument, its file named and not yet read.
         instrument_of: Name of an observation -> name of the shared instrument that it comes from, "" for none.
+        camera_of: Name of an observation -> name of the shared camera that it looks through, "" for none.
         unknowns: Key -> what is sought.
         inference: How.
         reference: Key -> a published or hidden value; only reports read it.
@@ -44,6 +45,7 @@ class Scene:
     set_by_run: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     observations: Mapping[str, AbstractInstrument] = dataclasses.field(default_factory=dict)
     instrument_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    camera_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
     unknowns: Mapping[str, Unknown] = dataclasses.field(default_factory=dict)
     inference: Inference = dataclasses.field(default_factory=Inference)
     reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -90,6 +92,7 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
     overlays |= {name: _table(own, f"runs.{name}", locate) for name, own in tables["runs"].items()}
     observations: dict[str, AbstractInstrument] = {}
     instrument_of: dict[str, str] = {}
+    camera_of: dict[str, str] = {}
     used: list[str] = []
     for name, entry in _named(tables["observations"], "observations", locate):
         key = f"observations.{name}"
@@ -105,12 +108,17 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         elif run not in overlays:
             raise SceneError(f"{locate(key)}: {key}.run: {nearest_of(run, tables['runs'])}")
         used.append(run)
+        camera = own.get("camera", "") if isinstance(own.get("camera"), str) else ""
+        if camera and camera not in tables["cameras"]:
+            raise SceneError(f"{locate(key)}: {key}.camera: {nearest_of(camera, tables['cameras'])}")
         for part in ("camera", "light"):
             if isinstance(own.get(part), str) and own[part] in tables[f"{part}s"]:
                 own[part] = tables[f"{part}s"][own[part]]
+        _lend(world, world_data, own)
         for full, file in _files(name, own.get("file", ""), directory, f"{locate(key)}: {key}"):
             observations[full] = _instrument({**own, "file": file}, full, run, directory, locate, key)
             instrument_of[full] = shared
+            camera_of[full] = camera
     named_runs = [name for name in overlays if name != BASE]
     runs = {}
     for name in [BASE, *named_runs]:
@@ -134,12 +142,21 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         set_by_run={name: frozenset(joined(path) for path in _leaves(own, ())) for name, own in overlays.items()},
         observations=observations,
         instrument_of=instrument_of,
+        camera_of=camera_of,
         unknowns=unknowns,
         inference=from_plain(Inference, tables["inference"], locate=locate, directory=directory, key="inference"),
         reference=tables["reference"],
         derived=tables["derived"],
         tables={name: data[name] for name in _TABLES if name in data},
     )
+
+
+def _lend(world: AbstractScene, data: Mapping[str, Any], own: dict[str, Any]) -> None:
+    """Tables of the world that an observation shares, unless it has its own and where it knows such a key."""
+    lent = [name for name in world.lends if name in data and name not in own]
+    if lent:
+        cls = named_class("type", own["type"]) if own.get("type") in INSTRUMENTS else None
+        own |= {name: data[name] for name in lent if cls is not None and name in scene_fields(cls)}
 
 
 def nearest_of(name: Any, table: Mapping[str, Any]) -> str:

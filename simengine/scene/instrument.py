@@ -4,7 +4,7 @@ import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +12,11 @@ from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.noise import HoldOutSpec, Loss, LossSpec, Noise, NoiseSpec, held_out, loss_of
 from simengine.scene.strict import Positive, resolve_path
+from simengine.solve.correlation import correlation_time
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+    from simengine.view.report import Block
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,9 @@ class Measured:
         labels: Of the rows, where they have names (markers).
         files: Name -> SHA-256 of what was read.
         notes: What was passed over, one line each.
+        shape: How the rows are arranged, where they are pictures: (pictures, rows, columns) of pixels.
+        told: Coordinate or column -> the unit that the file or the scene tells of it.
+        row_names: Of the rows, for notes; () for their numbers.
     """
 
     values: torch.Tensor
@@ -41,11 +49,27 @@ class Measured:
     labels: tuple[str, ...] = ()
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    told: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    row_names: tuple[str, ...] = ()
 
     @property
     def fitted(self) -> torch.Tensor:
         """Values that the fit sees, bool (rows, columns)."""
         return self.mask & ~self.held_out
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What an instrument tells of a run in its own words.
+
+    Attributes:
+        summary: For `predict.json`.
+        sections: Heading -> blocks of the report.
+    """
+
+    summary: Mapping[str, Any]
+    sections: "Mapping[str, Sequence[Block]]"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,21 +78,21 @@ class AbstractInstrument(abc.ABC):
 
     Attributes:
         name: Of the observation; set by the loader.
-        file: What is read, beside the scene.
         run: Name of the run that it saw; set by the loader.
+        directory: Where `file` lies; set by the loader.
+        file: What is read, beside the scene.
         start: Time in the file at which the scene begins [s].
         clock_rate: Scene seconds per second of the file [1].
         gain: Of the measured values over what is (a loading of the sample, a scale) [1].
-        offset: Added to what is, SI unit of the value; gain and offset may be a list, one for each column.
-        quantum: Step of the converter, SI unit of the value: adds quantum^2/12 to the variance.
+        offset: Added to what is, SI; gain and offset may be a list, one for each column [unit of the value].
+        quantum: Step of the converter: adds quantum^2/12 to the variance, SI [unit of the value].
         sigma: Standard deviation of a value: a number (SI), a column of the file, {relative, absolute, floor}, or
-            "estimate".
+            "estimate" [unit of the value].
         sigma_level: How many standard deviations the file's errors are [1].
         loss: square, huber, student, or { huber = 2.0 }.
-        hold_out: What is predicted and not fitted: true, a share of the end, or { rows, after, last, values }.
-        correlation: Rows nearer than this in the abscissa count as one, SI.
+        hold_out: What is predicted and not fitted: true, a share of the end, or { rows, after, last, values } [1].
+        correlation: Rows nearer than this in the abscissa count as one, SI [unit of the abscissa].
         weight: Share of the rows that count as independent [1].
-        directory: Where `file` lies; set by the loader.
     """
 
     name: str = dataclasses.field(default="", metadata={"internal": True})
@@ -100,6 +124,10 @@ class AbstractInstrument(abc.ABC):
         if not path.exists():
             raise SceneError(f"observations.{self.name}.file: {self.file}: no such file in {self.directory}")
         return path
+
+    def beside(self, world: AbstractScene) -> "AbstractInstrument":
+        """The instrument before the world that it looks at, before anything is read."""
+        return self
 
     @abc.abstractmethod
     def read(self, *, before: float = 0.0) -> Measured:
@@ -153,6 +181,21 @@ class AbstractInstrument(abc.ABC):
         """
         return None
 
+    def smoothed(self, gap: torch.Tensor, measured: Measured, level: int) -> torch.Tensor:
+        """What a coarse stage of a fit sees of predicted less measured, (rows, columns)."""
+        return gap
+
+    def rows_as_one(self, residual: torch.Tensor, measured: Measured) -> float:
+        """How many of the rows count as one, by the correlation of their residuals (rows, columns), NaN at gaps."""
+        labels = len(measured.labels) or 1
+        return correlation_time(
+            residual.reshape(-1, labels * residual.shape[1]) if len(residual) % labels == 0 else residual
+        )
+
+    def sheets(self, values: torch.Tensor, measured: Measured) -> "dict[str, torch.Tensor]":
+        """Rows of pictures that a report shows of a prediction, by name; none where values are no pictures."""
+        return {}
+
     def doubts(self, measured: Measured, sizes: Mapping[str, float]) -> list[str]:
         """Plausible mistakes of unit, axis and clock, one line each."""
         return []
@@ -160,6 +203,10 @@ class AbstractInstrument(abc.ABC):
     def scene_time(self, file_time: torch.Tensor) -> torch.Tensor:
         """Times of the scene [s] of times of the file [s]; before the start the start is held."""
         return ((file_time - self.start) * self.clock_rate).clamp_min(0.0)
+
+    def findings(self, run: AbstractRun, measured: Measured, out: "RunDirectory") -> "Findings | None":
+        """What this instrument tells of a run beside the misfits of its values; files go to `out`. None for nothing."""
+        return None
 
     def noise(self, measured: Measured) -> torch.Tensor:
         """Standard deviations of the values, (rows, columns); NaN where they are to be estimated."""

@@ -20,8 +20,8 @@ class Experts:
         cuts: `uniform`, or `learned`: by a router that gives each block the same share of the residual.
         coupled: Solve them together; false as published, each on its own.
         rows_per_block: Equations sampled in each.
-        ridge: Weight of the weights of the basis functions.
-        tolerance: Of the iteration.
+        ridge: Weight of the weights of the basis functions [1].
+        tolerance: Of the iteration [1].
         iterations: At most so many.
     """
 
@@ -64,7 +64,14 @@ class Experts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BranchTrunkSpec:
-    """A network of the coordinates, and one of the member unless `branch` is false; see `BranchTrunk`."""
+    """A network of the coordinates, and one of the member; see `BranchTrunk`.
+
+    Attributes:
+        branch: Whether there is one of the member.
+        modes: Fourier features of the coordinates.
+        width: Hidden units of a layer.
+        depth: Hidden layers.
+    """
 
     type: Literal["branch_trunk"] = "branch_trunk"
     branch: bool = True
@@ -81,7 +88,13 @@ class BranchTrunkSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OperatorSpec:
-    """A Fourier neural operator over the grid; see `FNO`."""
+    """A Fourier neural operator over the grid; see `FNO`.
+
+    Attributes:
+        modes: Fourier modes kept along each axis of the grid, time first.
+        width: Channels.
+        depth: Layers.
+    """
 
     type: Literal["fno"] = "fno"
     modes: tuple[Count, ...] = (4, 6, 6)
@@ -112,11 +125,11 @@ class NetworkFit:
             `solver`, as published.
         members: Members of the family per step.
         fresh: Draw them anew each step; otherwise the same throughout.
-        optimiser: lbfgs needs members that stay.
         windows: Windows in time of equal length. The network is trained on one; the test takes one after another, each
             from the field with which the one before it ended, and fresh members are followed through as many.
+        optimiser: lbfgs needs members that stay.
         iterations: Steps; of lbfgs up to 20 evaluations each.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam [1].
         reroute: Steps between two moves of learned cuts.
     """
 

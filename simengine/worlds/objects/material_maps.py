@@ -19,7 +19,7 @@ from simengine.render.material_maps import MaterialMaps, flash_pictures, procedu
 from simengine.solve.least_squares.system import load_forward_mode
 from simengine.view.report import Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows
-from simengine.worlds.objects.world import MaterialMapsSpec
+from simengine.worlds.objects.specs import MaterialMapsSpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

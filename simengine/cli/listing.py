@@ -9,7 +9,7 @@ from simengine.cli.common import AsJson, Overrides, emit
 What = Literal["scenes", "kinds", "instruments", "numbers", "scalars"]
 
 
-def list_(
+def listing(
     what: Annotated[What, Parameter(help="What to list.")] = "scenes",
     scene: str | None = None,
     *,
