@@ -112,6 +112,10 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
             correlation = max(correlation, _rows_within(predictions[name], stated))
         estimated = name in problem.sigmas
         factor = max(reduced, 1.0) * correlation
+        clusters = problem.instruments[name].clusters(predictions[name].measured)
+        if clusters is not None:
+            which = problem.rows(name)
+            factor = max(factor, scatter(j[own], r[own], clusters[:, None].expand(which.shape)[which]))
         worth[name] = Worth(
             chi_square=square,
             rows=lengths[name],
@@ -156,6 +160,29 @@ def _larger(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The first covariance with each variance raised to that of the second where it is larger."""
     ratio = (b.diagonal() / a.diagonal().clamp_min(1e-300)).clamp_min(1.0).sqrt()
     return a * torch.outer(ratio, ratio)
+
+
+def scatter(j: torch.Tensor, r: torch.Tensor, clusters: torch.Tensor) -> float:
+    """By how much the scores of groups of rows scatter more than independent noise of variance 1 would.
+
+    The largest ratio, over all directions, of the variance of the sandwich for clustered data (Liang & Zeger 1986) to
+    that of (J'J)^-1; 0 where there are too few groups to tell.
+
+    Args:
+        j: Jacobian (m, p).
+        r: Residuals over sigma at the best fit, (m,).
+        clusters: Group of each row, (m,).
+    """
+    _, number = torch.unique(clusters, return_inverse=True)
+    scores = torch.zeros(int(number.max()) + 1, j.shape[1], dtype=j.dtype).index_add(0, number, j * r[:, None])
+    count = int((scores.abs() > 0).any(1).sum())
+    gram = j.T @ j
+    moved = gram.diagonal() > 0
+    if count < 2 * int(moved.sum()) or not bool(moved.any()):
+        return 0.0
+    values, vectors = torch.linalg.eigh(gram[moved][:, moved])
+    whitened = scores[:, moved] @ (vectors / values.clamp_min(1e-12 * float(values.max())).sqrt())
+    return count / (count - 1) * float(torch.linalg.eigvalsh(whitened.T @ whitened)[-1])
 
 
 def _rows_within(prediction: Prediction, length: float) -> float:

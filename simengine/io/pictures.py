@@ -317,7 +317,7 @@ def read_frames(file: Path, *, every: int = 1) -> Pictures:
     )
 
 
-def write_series(path: Path, light: NDArray[np.float64], *, fps: float | None = None) -> list[Path]:
+def write_series(path: Path, light: NDArray[np.float64] | NDArray[np.uint8], *, fps: float | None = None) -> list[Path]:
     """Write linear light (f, h, w, 3), or plain values (f, h, w, 1), as `read_series` reads them.
 
     Args:
@@ -341,7 +341,7 @@ def write_series(path: Path, light: NDArray[np.float64], *, fps: float | None = 
     return list(_stills(path, light, suffix))
 
 
-def _stills(path: Path, light: NDArray[np.float64], suffix: str) -> Iterator[Path]:
+def _stills(path: Path, light: NDArray[np.float64] | NDArray[np.uint8], suffix: str) -> Iterator[Path]:
     from simengine.io.registry import write
 
     for number, picture in enumerate(light):

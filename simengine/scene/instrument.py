@@ -192,6 +192,10 @@ class AbstractInstrument(abc.ABC):
             residual.reshape(-1, labels * residual.shape[1]) if len(residual) % labels == 0 else residual
         )
 
+    def clusters(self, measured: Measured) -> torch.Tensor | None:
+        """Which rows may share an error, (rows,): the bars then rest on how these groups scatter; None for none."""
+        return None
+
     def sheets(self, values: torch.Tensor, measured: Measured) -> "dict[str, torch.Tensor]":
         """Rows of pictures that a report shows of a prediction, by name; none where values are no pictures."""
         return {}
