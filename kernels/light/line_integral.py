@@ -54,6 +54,10 @@ def kernel(scalar: type, transposed: bool) -> wp.Kernel:
             return (wp.float64(cell) - p) / v
         return never
 
+    @wp.func(module=module)
+    def apart(v: wp.float64) -> wp.float64:
+        return wp.where(v != zero, wp.float64(1.0) / wp.abs(v), never)
+
     @wp.kernel(module=module, enable_backward=False)
     def line_integral(
         # constants
@@ -78,10 +82,17 @@ def kernel(scalar: type, transposed: bool) -> wp.Kernel:
             i = int(first(p[0] + t * v[0], n0))
             j = int(first(p[1] + t * v[1], n1))
             k = int(first(p[2] + t * v[2], n2))
+            # where the ray leaves the cell along each axis, and how far apart these places are
+            a = wp.float64(border(i, p[0], v[0]))
+            b = wp.float64(border(j, p[1], v[1]))
+            c = wp.float64(border(k, p[2], v[2]))
+            da = apart(v[0])
+            db = apart(v[1])
+            dc = apart(v[2])
+            di = wp.where(v[0] > zero, 1, -1)
+            dj = wp.where(v[1] > zero, 1, -1)
+            dk = wp.where(v[2] > zero, 1, -1)
             while t < far and i >= 0 and j >= 0 and k >= 0 and i < n0 and j < n1 and k < n2:
-                a = border(i, p[0], v[0])
-                b = border(j, p[1], v[1])
-                c = border(k, p[2], v[2])
                 ahead = wp.min(wp.min(a, b), wp.min(c, far))
                 length = wp.max(ahead - t, zero)
                 cell = (i * n1 + j) * n2 + k
@@ -91,11 +102,14 @@ def kernel(scalar: type, transposed: bool) -> wp.Kernel:
                     total += length * wp.float64(field[cell])
                 t = wp.max(ahead, t)
                 if a <= b and a <= c:
-                    i += wp.where(v[0] > zero, 1, -1)
+                    i += di
+                    a += da
                 elif b <= c:
-                    j += wp.where(v[1] > zero, 1, -1)
+                    j += dj
+                    b += db
                 else:
-                    k += wp.where(v[2] > zero, 1, -1)
+                    k += dk
+                    c += dc
         if wp.static(not transposed):
             values[ray] = scalar(total)
 

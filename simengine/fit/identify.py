@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from simengine.fit.field_fit import FieldFit
 from simengine.fit.inference import LeastSquaresFit, training_of
 from simengine.fit.loop import fit
 from simengine.fit.posterior import posterior
@@ -40,11 +41,15 @@ def identify(
     return _driven(problem, training, Path(out), overwrite=overwrite, progress=progress)
 
 
-def _driven(problem: Problem, training: LeastSquaresFit, folder: Path, *, overwrite: bool, progress: bool) -> FitResult:
+def _driven(
+    problem: Problem, training: LeastSquaresFit | FieldFit, folder: Path, *, overwrite: bool, progress: bool
+) -> FitResult:
     directory = open_run(folder, problem.scene, overwrite=overwrite, resume=True)
     result = fit(training, directory, progress=progress)
     if result.interrupted:
         return result
+    if isinstance(training, FieldFit):
+        return dataclasses.replace(result, fields=training.fields(), predictions=problem.predict(training.z))
     predictions = problem.predict(training.z)
     found = posterior(problem, training.z, predictions)
     return dataclasses.replace(

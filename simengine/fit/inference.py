@@ -16,6 +16,7 @@ from simengine.fit.training import AbstractTraining
 from simengine.scene.base import Refused, SceneError
 
 if TYPE_CHECKING:
+    from simengine.fit.field_fit import FieldFit
     from simengine.io.run_directory import RunDirectory
 
 MAX_STEP = 2.0  # of a coordinate in one trial
@@ -179,8 +180,10 @@ class LeastSquaresFit(AbstractTraining):
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())
 
 
-def training_of(problem: Problem) -> LeastSquaresFit:
+def training_of(problem: Problem) -> "LeastSquaresFit | FieldFit":
     """The fit of a problem by the method that its scene names, with the one report at its end.
+
+    A field among the unknowns is sought by L-BFGS, whatever else is.
 
     Raises:
         SceneError: There is no such method.
@@ -188,6 +191,13 @@ def training_of(problem: Problem) -> LeastSquaresFit:
     from simengine.fit.report import answer
 
     method = problem.scene.inference.method
+    if problem.scene.unknowns.keys() & problem.scene.world.fields().keys():
+        from simengine.fit.field_fit import FieldFit
+        from simengine.fit.field_report import field_answer
+
+        if method != "lbfgs":
+            raise SceneError(f'inference.method: a field among the unknowns is sought by "lbfgs", got {method!r}')
+        return FieldFit(problem, finish=field_answer)
     if method != "least_squares":
         raise SceneError(
             f"inference.method: {method!r} is not one that a scene with observations has; use least_squares"

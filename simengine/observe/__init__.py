@@ -2,6 +2,7 @@
 
 from simengine.observe.columns import Column
 from simengine.observe.instruments.markers import Marker, Markers
+from simengine.observe.instruments.projections import FanBeam, ParallelBeam, Projections
 from simengine.observe.instruments.table import Curve, Experiments, Profiles, Samples
 from simengine.observe.place import Place
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -12,13 +13,16 @@ __all__ = [
     "Column",
     "Curve",
     "Experiments",
+    "FanBeam",
     "HoldOut",
     "Loss",
     "Marker",
     "Markers",
     "Measured",
     "Noise",
+    "ParallelBeam",
     "Place",
     "Profiles",
+    "Projections",
     "Samples",
 ]

@@ -4,7 +4,7 @@ import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -42,6 +42,11 @@ class Measured:
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def only(self, rows: torch.Tensor) -> "Measured":
+        """Some of the rows, bool (rows,)."""
+        parts = {name: getattr(self, name)[rows] for name in ("values", "mask", "held_out", "sigma")}
+        return dataclasses.replace(self, **parts, at={name: column[rows] for name, column in self.at.items()})
+
     @property
     def fitted(self) -> torch.Tensor:
         """Values that the fit sees, bool (rows, columns)."""
@@ -70,6 +75,7 @@ class AbstractInstrument(abc.ABC):
         directory: Where `file` lies; set by the loader.
     """
 
+    rows_alone: ClassVar[bool] = False  # whether a part of the rows can be asked for by itself
     name: str = dataclasses.field(default="", metadata={"internal": True})
     run: str = dataclasses.field(default="", metadata={"internal": True})
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})

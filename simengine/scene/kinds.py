@@ -22,6 +22,8 @@ KINDS = {
     "render": "simengine.worlds.objects.world:RenderScene",
     "nclaw": "simengine.worlds.laws.world:NCLawScene",
     "dtn": "simengine.worlds.detectors.world:DTNScene",
+    "surface": "simengine.worlds.objects.surface:SurfaceWorld",
+    "volume": "simengine.worlds.objects.volume:VolumeWorld",
 }
 INSTRUMENTS = {
     "curve": "simengine.observe.instruments.table:Curve",
@@ -29,6 +31,8 @@ INSTRUMENTS = {
     "samples": "simengine.observe.instruments.table:Samples",
     "experiments": "simengine.observe.instruments.table:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
+    "lamps": "simengine.observe.instruments.lamps:Lamps",
+    "projections": "simengine.observe.instruments.projections:Projections",
 }
 _GROUPS = {"kind": ("simengine.kinds", KINDS), "type": ("simengine.instruments", INSTRUMENTS)}
 

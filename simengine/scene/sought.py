@@ -10,7 +10,8 @@ Widths = float | tuple[float, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What is believed of an unknown beforehand; exactly one of normal, lognormal, uniform and uncertainty_factor.
+    """What is believed of an unknown beforehand; exactly one of normal, lognormal, uniform, uncertainty_factor and, for
+    a field, total_variation.
 
     A single number is a width about the start. For one number two numbers are a centre and a width; for a vector a list
     holds a width for each entry, and an entry of width 0 stays where it is.
@@ -22,6 +23,8 @@ class Prior:
         uncertainty_factor: Factor f: ln f is `level` standard deviations of the logarithm.
         level: Of `uncertainty_factor` [1].
         length: Over which neighbouring entries of a vector, or of a field, are alike; entries or metres.
+        total_variation: Of a field: its even parts and sharp edges are believed in; the typical integral of its
+            gradient's length over the box, or "estimate".
     """
 
     normal: Widths | None = None
@@ -30,11 +33,15 @@ class Prior:
     uncertainty_factor: Annotated[float, Range(gt=1)] | None = None
     level: Positive = 2.0
     length: Positive | None = None
+    total_variation: Positive | Literal["estimate"] | None = None
 
     def __post_init__(self) -> None:
-        told = [n for n in ("normal", "lognormal", "uniform", "uncertainty_factor") if getattr(self, n) is not None]
+        kinds = ("normal", "lognormal", "uniform", "uncertainty_factor", "total_variation")
+        told = [name for name in kinds if getattr(self, name) is not None]
         if len(told) != 1:
-            raise ValueError(f"expected one of normal, lognormal, uniform and uncertainty_factor, got {told or 'none'}")
+            raise ValueError(
+                f"expected one of {', '.join(kinds[:-1])} and {kinds[-1]}, got {' and '.join(told) or 'none'}"
+            )
         if self.uniform is not None and not self.uniform[0] < self.uniform[1]:
             raise ValueError(f"uniform: expected [least, most], got {list(self.uniform)}")
         widths = self.normal if self.normal is not None else self.lognormal
