@@ -8,8 +8,6 @@ import functools
 
 import warp as wp
 
-# ruff: noqa: UP018, RUF046 - a Warp variable that a loop changes is declared by int() or float()
-
 
 @functools.cache
 def kernel(scalar: type, transposed: bool) -> wp.Kernel:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 CHUNK = 20  # iterations of L-BFGS in a step
+TRIED = 1e-2  # relative drop in a step that ends a trial weight
+SETTLED = 1e-3  # and a round
 PATH_STEPS = 4  # steps on a trial weight, at most
 PATH = 10  # trial weights, at most
 FIRST = 0.03  # of the weight beyond which nothing is left but an even field
@@ -226,8 +228,7 @@ class FieldFit(AbstractTraining):
             if name in self._columns:
                 values = values + self._columns[name] @ dz
             instrument = self._frozen[name][0]
-            sigma = self.problem.sigma(name, instrument)[self.problem.rows(name)]
-            r = (values - self._measured[name]) / sigma
+            r = (values - self._measured[name]) / self._sigmas[name]
             r = r if instrument.shape_of_loss is None else instrument.shape_of_loss.shaped(r)
             if self._path:
                 r = r[self._judges[name] if judging else ~self._judges[name]]
@@ -287,9 +288,9 @@ class FieldFit(AbstractTraining):
             misfit, rows = self._misfit(self.x, self._dz[:free])
         figures = {"loss": 2 * float(misfit) / rows, "drop": drop, "stage": float(not self._path) + self._round}
         if self._path:
-            if drop < 1e-2 or self._steps >= PATH_STEPS:
+            if drop < TRIED or self._steps >= PATH_STEPS:
                 self._judge()
-        elif drop < 1e-4 or self._steps >= self._most_steps():
+        elif drop < SETTLED or self._steps >= self._most_steps():
             self._settle()
         return figures
 
@@ -318,6 +319,7 @@ class FieldFit(AbstractTraining):
         self.z, self._dz, self._columns = self.z + self._dz, torch.zeros_like(self._dz), {}
         self._freeze()
         change = self._estimate_sigmas()
+        self._freeze()
         self._round, self._steps = self._round + 1, 0
         self._done = (not self._held and moved < MOVED and change < MOVED) or self._round >= ROUNDS
         self._held = False

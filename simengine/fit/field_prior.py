@@ -17,7 +17,7 @@ class FieldEnergy:
     """Minus the logarithm of a prior of a field.
 
     Attributes:
-        sizes: Of a cell along each axis [m].
+        sizes: Of a cell along each axis [m]; infinite along an axis whose entries have nothing to do with one another.
         scale: Typical value of the field.
         total_variation: Weight of the integral of the gradient's length; 0 for none.
         smooth: Weight of (f - mean)^2 + length^2 |grad f|^2 over a cell; 0 for none.
@@ -38,13 +38,15 @@ class FieldEnergy:
             return field.new_zeros(())
         steps = []
         for axis, size in enumerate(self.sizes):
+            if math.isinf(size):
+                continue
             step = field.diff(dim=axis) / size
             pad = [0, 0] * (field.ndim - 1 - axis) + [0, 1]
             steps.append(torch.nn.functional.pad(step, pad))
         square = torch.stack(steps).square().sum(0)
-        cell = math.prod(self.sizes)
+        cell = math.prod(size for size in self.sizes if math.isfinite(size))
         if self.total_variation:
-            rounding = ROUND * self.scale / max(self.sizes)
+            rounding = ROUND * self.scale / max(size for size in self.sizes if math.isfinite(size))
             return self.total_variation * cell * ((square + rounding**2).sqrt() - rounding).sum()
         return self.smooth * cell * ((field - self.mean).square().sum() + self.length**2 * square.sum())
 
@@ -73,7 +75,7 @@ def field_energy(
         told = prior.total_variation
         return dataclasses.replace(plain, total_variation=1.0 if isinstance(told, str) else 1.0 / told)
     if isinstance(prior.normal, float) and prior.length is not None:
-        weight = 1.0 / (2 * prior.normal**2 * (2 * prior.length) ** len(sizes))
+        weight = 1.0 / (2 * prior.normal**2 * (2 * prior.length) ** sum(math.isfinite(s) for s in sizes))
         return dataclasses.replace(plain, smooth=weight, mean=start, length=prior.length)
     raise SceneError(
         f"unknowns.{key}.prior: a field takes total_variation, or normal = s.d. with length = metres, as in "

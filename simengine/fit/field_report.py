@@ -83,6 +83,7 @@ def _figures(fit: "FieldFit", key: str, field: torch.Tensor) -> dict[str, Any]:
         "least": float(field.min()),
         "mean": float(field.mean()),
         "greatest": float(field.max()),
+        **fit.world.measures(key, field),
     }
     if key in fit.weights():
         figures["total_variation"] = fit.weights()[key]

@@ -112,7 +112,7 @@ class AbstractScene(abc.ABC):
         return {}
 
     def extent(self, key: str) -> tuple[tuple[float, float], ...]:
-        """Least and greatest of each axis of a field [m]; its cells divide them evenly."""
+        """Least and greatest of each axis of a field [m]; its cells divide them evenly; infinite for no place."""
         raise SceneError(f"{key}: a world of kind {self.kind!r} has no field of that name")
 
     def field_of(self, key: str, value: float) -> "Tensor":
@@ -123,6 +123,10 @@ class AbstractScene(abc.ABC):
 
     def figures(self, key: str, field: "Tensor") -> "dict[str, Tensor]":
         """Pictures (h, w) of a field for a report, row 0 on top, by title; NaN where nothing is."""
+        return {}
+
+    def measures(self, key: str, field: "Tensor") -> dict[str, float]:
+        """Numbers that a report tells of a field, by name with unit."""
         return {}
 
     def beside(self, key: str, field: "Tensor", reference: Mapping[str, Any]) -> dict[str, float]:

@@ -22,6 +22,7 @@ KINDS = {
     "render": "simengine.worlds.objects.world:RenderScene",
     "nclaw": "simengine.worlds.laws.world:NCLawScene",
     "dtn": "simengine.worlds.detectors.world:DTNScene",
+    "displacement": "simengine.worlds.objects.displacement:DisplacementWorld",
     "surface": "simengine.worlds.objects.surface:SurfaceWorld",
     "volume": "simengine.worlds.objects.volume:VolumeWorld",
 }
@@ -31,6 +32,7 @@ INSTRUMENTS = {
     "samples": "simengine.observe.instruments.table:Samples",
     "experiments": "simengine.observe.instruments.table:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
+    "displacements": "simengine.observe.instruments.displacements:Displacements",
     "lamps": "simengine.observe.instruments.lamps:Lamps",
     "projections": "simengine.observe.instruments.projections:Projections",
 }

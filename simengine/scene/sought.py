@@ -10,10 +10,9 @@ Widths = float | tuple[float, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What is believed of an unknown beforehand; exactly one of normal, lognormal, uniform, uncertainty_factor and, for
-    a field, total_variation.
+    """What is believed of an unknown beforehand.
 
-    A single number is a width about the start. For one number two numbers are a centre and a width; for a vector a list
+    Exactly one of normal, lognormal, uniform, uncertainty_factor and, for a field, total_variation is told. A single number is a width about the start. For one number two numbers are a centre and a width; for a vector a list
     holds a width for each entry, and an entry of width 0 stays where it is.
 
     Attributes:

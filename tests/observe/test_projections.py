@@ -114,7 +114,7 @@ def test_counts_with_flat_and_dark_and_an_axis_beside_the_middle(tmp_path: Path)
 
 
 def test_a_cone_sees_a_ball_around_an_axis_and_in_a_box(tmp_path: Path) -> None:
-    """The picture of a ball by a parallel beam: as rings about the axis, and as a box of cells; chords 2 sqrt(r^2 - b^2)."""
+    """The picture of a ball by a parallel beam: as rings about the axis, and as a box of cells."""
     u, z = (np.arange(40) - 19.5) * 0.05, -(np.arange(30) - 14.5) * 0.05
     b2 = u[None] ** 2 + z[:, None] ** 2
     np.savez(tmp_path / "ball.npz", light=2 * np.sqrt(np.maximum(0.6**2 - b2, 0)))
