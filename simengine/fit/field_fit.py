@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 CHUNK = 20  # iterations of L-BFGS in a step
+FEW, FEW_CHUNK = 3000, 300  # cells below which iterations are cheap and a spline's are badly conditioned
 TRIED = 1e-2  # relative drop in a step that ends a trial weight
 SETTLED = 1e-3  # and a round
 PATH_STEPS = 4  # steps on a trial weight, at most
@@ -159,6 +160,8 @@ class FieldFit(AbstractTraining):
         self._frozen = {
             name: (own, own.asks(self._asked[name])) for name, own in instruments.items() if len(self._measured[name])
         }
+        rows = {name: self.problem.rows(name) for name in self._frozen}
+        self._sigmas = {n: self.problem.sigma(n, own)[rows[n]] for n, (own, _) in self._frozen.items()}
 
     def _seen(self, fields: Fields, z: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """The values that are fitted, by observation, differentiable in the fields."""
@@ -270,6 +273,7 @@ class FieldFit(AbstractTraining):
             low, high = (b / self.scales[key] for b in self._bounds(key))
             limits.append(np.broadcast_to(np.array([[low, high]]), (math.prod(shape), 2)))
         limits.append(np.tile([[-1.0, 1.0]], (free, 1)))
+        chunk, remembered = (FEW_CHUNK, 60) if count < FEW else (CHUNK, 12)
         before = self._objective(start)[0]
         found = minimize(
             self._objective,
@@ -277,7 +281,7 @@ class FieldFit(AbstractTraining):
             jac=True,
             method="L-BFGS-B",
             bounds=np.concatenate(limits),
-            options={"maxiter": CHUNK, "maxcor": 12, "maxfun": 2 * CHUNK, "ftol": 1e-12, "gtol": 1e-12},
+            options={"maxiter": chunk, "maxcor": remembered, "maxfun": 2 * chunk, "ftol": 1e-10, "gtol": 1e-12},
         )
         self.x = torch.from_numpy(found.x[:count].copy())
         if free:
