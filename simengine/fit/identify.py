@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from simengine.fit.derived import derived
+from simengine.fit.field_fit import FieldFit
 from simengine.fit.inference import LeastSquaresFit, training_of
 from simengine.fit.loop import fit
 from simengine.fit.posterior import posterior
@@ -47,7 +48,11 @@ def _driven(
 ) -> FitResult:
     directory = open_run(folder, problem.scene, overwrite=overwrite, resume=True)
     result = fit(training, directory, progress=progress)
-    if result.interrupted or not isinstance(training, LeastSquaresFit):
+    if result.interrupted:
+        return result
+    if isinstance(training, FieldFit):
+        return dataclasses.replace(result, fields=training.fields(), predictions=problem.predict(training.z))
+    if not isinstance(training, LeastSquaresFit):
         return result  # a method of its own knows its own answer
     predictions = problem.predict(training.z)
     found = posterior(problem, training.z, predictions)

@@ -178,12 +178,21 @@ class LeastSquaresFit(AbstractTraining):
 def training_of(problem: Problem) -> AbstractTraining:
     """The fit of a problem by the method that its scene names, with the one report at its end.
 
+    A field among the unknowns is sought by L-BFGS, whatever else is.
+
     Raises:
         SceneError: There is no such method.
     """
     from simengine.fit.report import answer
 
     method = problem.scene.inference.method
+    if problem.scene.unknowns.keys() & problem.scene.world.fields().keys():
+        from simengine.fit.field_fit import FieldFit
+        from simengine.fit.field_report import field_answer
+
+        if method != "lbfgs":
+            raise SceneError(f'inference.method: a field among the unknowns is sought by "lbfgs", got {method!r}')
+        return FieldFit(problem, finish=field_answer)
     if method != "least_squares":
         own = problem.scene.world.methods(problem)
         if method in own:

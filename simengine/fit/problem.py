@@ -220,6 +220,11 @@ class Problem:
             self._prepared[run] = self.worlds[run].prepare(asks)
         return self._prepared[run]
 
+    def place(self, fields: Mapping[str, torch.Tensor]) -> None:
+        """Put fields that were found into the worlds, for predictions."""
+        self._prepared = {run: replaced(self.prepared(run), fields) for run in self.worlds}
+        self._kept.clear()
+
     def run_at(self, z: torch.Tensor, run: str, asks: Sequence[Ask]) -> AbstractRun:
         """The run at z; a kept one where its numbers are the same and it holds the asks.
 

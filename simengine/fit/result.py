@@ -28,6 +28,7 @@ class FitResult:
         covariance: Of the coordinates of the problem, (p, p); None where there is none.
         directions: What is told only together, and what is not told, in words.
         predictions: Of each observation, by name.
+        fields: Those that were sought as a whole, by key, in the shape of their cells.
     """
 
     parameters: dict[str, float]
@@ -41,6 +42,7 @@ class FitResult:
     covariance: "torch.Tensor | None" = None
     directions: tuple[str, ...] = ()
     predictions: "Mapping[str, Prediction]" = dataclasses.field(default_factory=dict, repr=False)
+    fields: "Mapping[str, torch.Tensor]" = dataclasses.field(default_factory=dict, repr=False)
 
     def to_json(self) -> str:
         """The answer as strict JSON: null where there is no number, never Infinity."""

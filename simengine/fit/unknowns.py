@@ -119,7 +119,9 @@ def coordinates(scene: Scene, instruments: Mapping[str, AbstractInstrument]) -> 
     taken: set[Target] = set()
     found: list[Coordinate] = []
     # the more special key wins over the star; then in the order of the file
-    order = sorted(scene.unknowns.items(), key=lambda item: _breadth(item[0], item[1]))
+    whole = scene.world.fields()  # sought as a whole, by `simengine.fit.field_fit`
+    sought = [(key, unknown) for key, unknown in scene.unknowns.items() if key not in whole]
+    order = sorted(sought, key=lambda item: _breadth(item[0], item[1]))
     for key, unknown in order:
         before = len(found)
         for name, groups in _groups(scene, instruments, key, unknown):
@@ -377,6 +379,8 @@ def _prior(prior: Prior | None, start: float, entry: int, size: int, name: str) 
     """Mean, standard deviation, and whether they are of the logarithm; NaN without a prior."""
     if prior is None or prior.uniform is not None:
         return math.nan, math.nan, False
+    if prior.total_variation is not None:
+        raise SceneError(f"unknowns.{name}.prior.total_variation: it is for fields, and this is a number")
     if prior.uncertainty_factor is not None:
         return _log(start, name), math.log(prior.uncertainty_factor) / prior.level, True
     logarithmic = prior.lognormal is not None

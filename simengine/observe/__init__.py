@@ -5,6 +5,7 @@ from simengine.observe.columns import Column
 from simengine.observe.image_math import Segment
 from simengine.observe.instruments.markers import Marker, Markers
 from simengine.observe.instruments.pictures import Pictures
+from simengine.observe.instruments.projections import FanBeam, ParallelBeam, Projections
 from simengine.observe.instruments.table import Curve, Experiments, Profiles, Samples
 from simengine.observe.place import Place
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -16,15 +17,18 @@ __all__ = [
     "Column",
     "Curve",
     "Experiments",
+    "FanBeam",
     "HoldOut",
     "Loss",
     "Marker",
     "Markers",
     "Measured",
     "Noise",
+    "ParallelBeam",
     "Pictures",
     "Place",
     "Profiles",
+    "Projections",
     "Samples",
     "Segment",
 ]

@@ -131,6 +131,36 @@ class AbstractScene(abc.ABC):
         """Keys that may hold tensors when `gradient` is wanted; the others are differentiated by differences."""
         return frozenset()
 
+    def fields(self) -> Mapping[str, tuple[int, ...]]:
+        """Keys of numbers that may be a whole field -> its shape; tensors of that shape take the number's place."""
+        return {}
+
+    def extent(self, key: str) -> tuple[tuple[float, float], ...]:
+        """Least and greatest of each axis of a field [m]; its cells divide them evenly; infinite for no place."""
+        raise SceneError(f"{key}: a world of kind {self.kind!r} has no field of that name")
+
+    def field_of(self, key: str, value: float) -> "Tensor":
+        """The field that a single number stands for, float64 in its shape."""
+        import torch
+
+        return torch.full(self.fields()[key], value, dtype=torch.float64)
+
+    def figures(self, key: str, field: "Tensor") -> "dict[str, Tensor]":
+        """Pictures (h, w) of a field for a report, row 0 on top, by title; NaN where nothing is."""
+        return {}
+
+    def measures(self, key: str, field: "Tensor") -> dict[str, float]:
+        """Numbers that a report tells of a field, by name with unit."""
+        return {}
+
+    def beside(self, key: str, field: "Tensor", reference: Mapping[str, Any]) -> dict[str, float]:
+        """Scores of a field beside its table in `[reference]`, by name.
+
+        Raises:
+            SceneError: The table says nothing that a world of this kind understands.
+        """
+        return {}
+
     def sizes(self) -> Mapping[str, float]:
         """Typical sizes by unit, as {"m": 0.5, "s": 0.8}: scales of unknowns that start at 0."""
         return {}

@@ -4,7 +4,7 @@ import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -53,6 +53,11 @@ class Measured:
     told: Mapping[str, str] = dataclasses.field(default_factory=dict)
     row_names: tuple[str, ...] = ()
 
+    def only(self, rows: torch.Tensor) -> "Measured":
+        """Some of the rows, bool (rows,)."""
+        parts = {name: getattr(self, name)[rows] for name in ("values", "mask", "held_out", "sigma")}
+        return dataclasses.replace(self, **parts, at={name: column[rows] for name, column in self.at.items()})
+
     @property
     def fitted(self) -> torch.Tensor:
         """Values that the fit sees, bool (rows, columns)."""
@@ -95,6 +100,7 @@ class AbstractInstrument(abc.ABC):
         weight: Share of the rows that count as independent [1].
     """
 
+    rows_alone: ClassVar[bool] = False  # whether a part of the rows can be asked for by itself
     name: str = dataclasses.field(default="", metadata={"internal": True})
     run: str = dataclasses.field(default="", metadata={"internal": True})
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})

@@ -28,6 +28,9 @@ KINDS = {
     "nclaw": "simengine.worlds.laws.world:NCLawScene",
     "pictures": "simengine.worlds.objects.given:PicturesWorld",
     "dtn": "simengine.worlds.detectors.world:DTNScene",
+    "displacement": "simengine.worlds.objects.displacement:DisplacementWorld",
+    "surface": "simengine.worlds.objects.surface:SurfaceWorld",
+    "volume": "simengine.worlds.objects.volume:VolumeWorld",
 }
 INSTRUMENTS = {
     "curve": "simengine.observe.instruments.table:Curve",
@@ -38,6 +41,9 @@ INSTRUMENTS = {
     **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
     "detections": "simengine.observe.instruments.detections:Detections",
     "labelled": "simengine.observe.instruments.detections:Detections",
+    "displacements": "simengine.observe.instruments.displacements:Displacements",
+    "lamps": "simengine.observe.instruments.lamps:Lamps",
+    "projections": "simengine.observe.instruments.projections:Projections",
 }
 OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
     "mpm": "fit",

@@ -1,6 +1,7 @@
 """What is said of the errors of a measurement: their size, their tails, what is kept out of the fit."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import torch
@@ -68,13 +69,13 @@ class HoldOut:
     """What is predicted and not fitted; the union of what is said.
 
     Attributes:
-        rows: Numbers of rows, from 0.
+        rows: Numbers of rows, from 0, or "first:end" as in "181:720".
         after: Rows whose abscissa lies beyond this, in the file's own unit turned to SI [unit of the abscissa].
         last: Share of the end of the abscissa [1].
         values: Names of measured scalars.
     """
 
-    rows: tuple[int, ...] = ()
+    rows: tuple[int, ...] | str = ()
     after: float | None = None
     last: Annotated[float, Range(gt=0, lt=1)] | None = None
     values: tuple[str, ...] = ()
@@ -102,7 +103,7 @@ def held_out(spec: HoldOutSpec, names: tuple[str, ...], abscissa: torch.Tensor |
     if isinstance(spec, bool):
         return out | spec
     parts = spec if isinstance(spec, HoldOut) else HoldOut(last=spec)
-    for row in parts.rows:
+    for row in _row_numbers(parts.rows):
         if not -len(out) <= row < len(out):
             raise ValueError(f"hold_out.rows: there is no row {row} among {len(out)}")
         out[row] = True
@@ -117,3 +118,13 @@ def held_out(spec: HoldOutSpec, names: tuple[str, ...], abscissa: torch.Tensor |
         cut = parts.after if parts.after is not None else high - (parts.last or 0.0) * (high - low)
         out |= (abscissa > cut)[:, None]
     return out
+
+
+def _row_numbers(rows: tuple[int, ...] | str) -> Iterable[int]:
+    """The numbers of a list, or of "first:end"."""
+    if not isinstance(rows, str):
+        return rows
+    first, _, end = rows.partition(":")
+    if not (first.strip().isdigit() and end.strip().isdigit() and int(first) < int(end)):
+        raise ValueError(f'hold_out.rows: expected numbers or "first:end" as in "181:720", got {rows!r}')
+    return range(int(first), int(end))

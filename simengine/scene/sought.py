@@ -25,9 +25,10 @@ class FieldPrior:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What is believed of an unknown beforehand; exactly one of normal, lognormal, uniform and uncertainty_factor.
+    """What is believed of an unknown beforehand.
 
-    A single number is a width about the start. For one number two numbers are a centre and a width; for a vector a list
+    Exactly one of normal, lognormal, uniform, uncertainty_factor and, for a field, total_variation is told. A single
+    number is a width about the start. For one number two numbers are a centre and a width; for a vector a list
     holds a width for each entry, and an entry of width 0 stays where it is.
 
     Attributes:
@@ -37,10 +38,12 @@ class Prior:
         uniform: [least, most]; equally likely in between [unit of the key].
         uncertainty_factor: Factor f: ln f is `level` standard deviations of the logarithm [1].
         level: Of `uncertainty_factor` [1].
-        length: Over which neighbouring entries of a vector are alike, each with its own width; in the unit of what
-            they stand over: knots, or the number of the entry [unit of the knots].
+        length: Over which neighbouring entries of a vector, or of a field, are alike, each with its own width; in the
+            unit of what they stand over: knots, the number of the entry, or metres [unit of the knots].
         field: The entries of a vector lie about one level, which this prior is of, and neighbours are alike.
         monotone: Entries of a vector only rise, or only fall.
+        total_variation: Of a field: its even parts and sharp edges are believed in; the typical integral of its
+            gradient's length over the box, or "estimate" [unit of the field times m^2].
     """
 
     normal: Widths | None = None
@@ -51,6 +54,7 @@ class Prior:
     length: Positive | None = None
     field: FieldPrior | None = None
     monotone: Literal["increasing", "decreasing"] | None = None
+    total_variation: Positive | Literal["estimate"] | None = None
 
     @property
     def joint(self) -> bool:
@@ -60,9 +64,12 @@ class Prior:
     def __post_init__(self) -> None:
         if self.joint and (self.uniform is not None or (self.field is not None and self.length is not None)):
             raise ValueError("field, length, monotone: they go with normal or lognormal, and field has its own length")
-        told = [n for n in ("normal", "lognormal", "uniform", "uncertainty_factor") if getattr(self, n) is not None]
+        kinds = ("normal", "lognormal", "uniform", "uncertainty_factor", "total_variation")
+        told = [name for name in kinds if getattr(self, name) is not None]
         if len(told) != 1:
-            raise ValueError(f"expected one of normal, lognormal, uniform and uncertainty_factor, got {told or 'none'}")
+            raise ValueError(
+                f"expected one of {', '.join(kinds[:-1])} and {kinds[-1]}, got {' and '.join(told) or 'none'}"
+            )
         if self.uniform is not None and not self.uniform[0] < self.uniform[1]:
             raise ValueError(f"uniform: expected [least, most], got {list(self.uniform)}")
         widths = self.normal if self.normal is not None else self.lognormal

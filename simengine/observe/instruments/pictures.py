@@ -502,7 +502,7 @@ class Pictures(AbstractInstrument):
             elif self.response != "linear":
                 shown = encode_srgb(shown)
         eight = (255 * shown).round().numpy().astype(np.uint8)
-        write_series(file, eight, fps=self.fps)  # type: ignore[arg-type]
+        write_series(file, eight, fps=self.fps)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""The report of a fit of fields: the fields, what was seen beside what they predict, and what was found beside them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simengine.fit.posterior import Estimate, Posterior
+from simengine.fit.prediction import Prediction
+from simengine.fit.report import (
+    _convergence,
+    _explained,
+    _found,
+    _provenance,
+    _write_page,
+    estimate_summary,
+    misfit_summary,
+    provenance_of,
+)
+from simengine.view.figures import fields as draw
+from simengine.view.report import Block, Picture, Table
+
+if TYPE_CHECKING:
+    from simengine.fit.field_fit import FieldFit
+    from simengine.io.run_directory import RunDirectory
+
+WHY = "its bar beside a field is not computed"
+
+
+def field_answer(fit: "FieldFit", out: "RunDirectory") -> dict[str, Any]:
+    """Write fit.json, fields.npz, predictions and report.html; return what `simengine fit` prints."""
+    problem = fit.problem
+    predictions = problem.predict(fit.z)
+    found = fit.fields()
+    out.write("fields.npz", dict(found))
+    estimates = _estimates(fit)
+    summary: dict[str, Any] = {
+        "estimates": {name: estimate_summary(e) for name, e in estimates.items()},
+        "fields": {key: _figures(fit, key, field) for key, field in found.items()},
+        **misfit_summary(problem, predictions, None),
+        "directions": [],
+        "solves": problem.solves,
+    }
+    told = {key: value for key, value in problem.scene.reference.items() if key in found and isinstance(value, dict)}
+    if told:
+        summary["reference"] = {key: fit.world.beside(key, found[key], value) for key, value in told.items()}
+    provenance = provenance_of(problem)
+    out.write("fit.json", {**summary, "provenance": provenance})
+    for name, p in predictions.items():
+        out.write(f"predictions-{name}.npz", {"measured": p.measured.values, "predicted": p.values, "sigma": p.sigma})
+    sections: dict[str, Sequence[Block]] = {"What was found": _fields(fit, summary, found, estimates)}
+    if fit.scores:
+        rows = [(f"{factor:.3g}", f"{score:.5g}") for factor, score in fit.scores]
+        text = "One value in 16 was kept from the search; the weight that predicts them best was taken."
+        sections["Weight of the prior"] = [text, Table(("weight, relative", "misfit of the values kept out"), rows)]
+    sections["How well the data are explained"] = _explained(summary, problem)
+    for name, prediction in predictions.items():
+        sections[f"Observation {name}"] = _observation(fit, prediction)
+    sections["Convergence"] = _convergence(out.events("iteration"))
+    sections["Provenance"] = _provenance(provenance, problem)
+    _write_page(out, f"{out.path.name}: {problem.scene.kind}", sections)
+    return summary
+
+
+def _estimates(fit: "FieldFit") -> dict[str, Estimate]:
+    values = fit.problem.values(fit.z).tolist()
+    found = {}
+    for c, value in zip(fit.problem.coordinates, values, strict=True):
+        if c.chosen:
+            prior_std = c.sd if math.isfinite(c.sd) and not c.logarithmic else None
+            found[c.name] = Estimate(
+                value=value, std=None, low=None, high=None, unit=c.unit, identified=False, prior_std=prior_std, why=WHY
+            )
+    return found
+
+
+def _figures(fit: "FieldFit", key: str, field: torch.Tensor) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "cells": list(field.shape),
+        "least": float(field.min()),
+        "mean": float(field.mean()),
+        "greatest": float(field.max()),
+        **fit.world.measures(key, field),
+    }
+    if key in fit.weights():
+        figures["total_variation"] = fit.weights()[key]
+    return figures
+
+
+def _fields(
+    fit: "FieldFit", summary: Mapping[str, Any], found: Mapping[str, torch.Tensor], estimates: Mapping[str, Estimate]
+) -> list[Block]:
+    blocks: list[Block] = []
+    for key, field in found.items():
+        maps = {name: image.numpy()[::-1] for name, image in fit.world.figures(key, field).items()}
+        height, width = next(iter(maps.values())).shape
+        picture = draw(maps, extent=(0.0, float(width), 0.0, float(height)), xlabel="cell", ylabel="cell")
+        blocks.append(Picture(picture, key))
+        blocks.append(Table(("figure", key), [(n, str(v)) for n, v in summary["fields"][key].items()]))
+    if estimates:
+        blocks += _found(Posterior(estimates=estimates, covariance=torch.zeros(0, 0), directions=(), worth={}), [])
+    for key, scores in summary.get("reference", {}).items():
+        blocks.append(Table(("beside the reference", key), list(scores.items())))
+    return blocks
+
+
+def _observation(fit: "FieldFit", p: Prediction) -> list[Block]:
+    shape = getattr(fit.problem.instruments[p.name], "shape", None)
+    if shape is None:
+        return []
+    views, rows, elements = shape(p.measured)
+    pick = (slice(None), 0) if views > 1 else (0, slice(None))
+
+    def panel(values: torch.Tensor) -> NDArray[np.float64]:
+        image: NDArray[np.float64] = values.reshape(views, rows, elements)[pick].numpy()
+        return image[::-1] if views == 1 else image
+
+    measured, predicted = panel(p.measured.values), panel(p.values)
+    panels = {"measured": measured, "predicted": predicted, "(predicted - measured)/sigma": panel(p.residual)}
+    limits = {"measured": (0.0, float(np.nanmax(measured))), "predicted": (0.0, float(np.nanmax(measured)))}
+    limits["(predicted - measured)/sigma"] = (-5.0, 5.0)
+    extent = (0.0, float(elements), 0.0, float(views if views > 1 else rows))
+    image = draw(panels, extent=extent, xlabel="element", ylabel="view" if views > 1 else "row", limits=limits)
+    return [Picture(image, f"{p.name}: measured, predicted and what is left over")]

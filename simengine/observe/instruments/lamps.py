@@ -1,0 +1,156 @@
+"""Photographs by a camera that stands still, each under another far lamp: photometric stereo."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from simengine.io.pictures import read_stills
+from simengine.io.tables import read_table
+from simengine.observe.columns import take
+from simengine.scene.asks import Ask, View
+from simengine.scene.base import SceneError
+from simengine.scene.instrument import AbstractInstrument, Measured
+from simengine.scene.noise import held_out
+from simengine.scene.strict import Positive
+
+DARK = 1e-4  # of full scale: below, a response has no slope that tells anything
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FarLamps:
+    """Lamps at infinity, one for each picture.
+
+    Attributes:
+        type: Kind of light.
+        file: A table with a row for each lamp.
+        columns: `direction`: the three columns of the direction to the lamp (right, up, to the camera).
+        direction: To each lamp; need not be of length 1.
+        irradiance: Of each lamp, relative [1].
+    """
+
+    type: Literal["directional"] = "directional"
+    file: str = ""
+    columns: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    direction: tuple[tuple[float, float, float], ...] = ()
+    irradiance: tuple[Positive, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lamps(AbstractInstrument):
+    """Photographs under far lamps, of a matt surface: value = (irradiance albedo max(0, n . l))^(1 / gamma).
+
+    Attributes:
+        light: The lamps, in the order of the pictures.
+        mask: Picture of the pixels that count; bright is inside.
+        gamma: Of the pictures, after what is taken off by `response` [1].
+        saturated: Values of 8 bits from here up are left out.
+    """
+
+    type: Literal["lamps"] = "lamps"
+    rows_alone: ClassVar[bool] = True
+    light: FarLamps
+    mask: str
+    gamma: Positive = 1.0
+    saturated: Positive = 250.0
+    size: tuple[int, int] = dataclasses.field(default=(0, 0), metadata={"internal": True})
+
+    def read(self, *, before: float = 0.0) -> Measured:
+        """A row for each picture and pixel of the mask: the mean of its channels, as a share of full scale."""
+        paths = sorted(self.directory.glob(self.file), key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
+        if not paths:
+            raise SceneError(f"observations.{self.name}.file: no file is like {self.file} in {self.directory}")
+        try:
+            pictures = read_stills(paths)
+            mask = read_stills([self.directory / self.mask]).values[0].mean(-1) > 0.5
+        except ValueError as error:
+            raise SceneError(f"observations.{self.name}: {error}") from None
+        grey = torch.from_numpy(pictures.values.mean(-1))
+        if mask.shape != tuple(grey.shape[1:]):
+            raise SceneError(
+                f"observations.{self.name}.mask: {mask.shape}, and the pictures are {tuple(grey.shape[1:])}"
+            )
+        rows, columns = torch.from_numpy(mask).nonzero(as_tuple=True)
+        values = grey[:, rows, columns].reshape(-1, 1)
+        bright = torch.from_numpy(pictures.values.max(-1))[:, rows, columns].reshape(-1, 1) * 255 >= self.saturated
+        number = torch.arange(len(paths), dtype=torch.float64)
+        try:
+            out = held_out(self.hold_out, ("value",), number, (len(paths), 1))
+        except ValueError as error:
+            raise SceneError(f"observations.{self.name}.{error}") from None
+        return Measured(
+            values=torch.where(bright, torch.nan, values),
+            names=("value",),
+            units=("1",),
+            at={
+                "picture": number.repeat_interleave(len(rows)),
+                "row": rows.double().repeat(len(paths)),
+                "column": columns.double().repeat(len(paths)),
+            },
+            mask=~bright,
+            held_out=out.repeat_interleave(len(rows), 0),
+            sigma=torch.full_like(values, torch.nan),
+            files=pictures.hashes,
+            notes=(f"{int(bright.sum())} saturated values are left out",) if bool(bright.any()) else (),
+        )
+
+    def prepared(self, measured: Measured) -> "Lamps":
+        """With the lamps of the file, and the size of the pictures."""
+        count = int(measured.at["picture"].max()) + 1
+        light = self.light
+        key = f"observations.{self.name}.light"
+        if light.file:
+            names = light.columns.get("direction", ())
+            if len(names) != 3:
+                raise SceneError(f"{key}.columns.direction: expected the names of three columns, got {list(names)}")
+            try:
+                raw = read_table(self.directory / light.file)
+                found = [take(raw, name, key=f"{key}.columns.direction")[0].tolist() for name in names]
+            except (OSError, ValueError) as error:
+                raise SceneError(str(error)) from None
+            light = dataclasses.replace(light, direction=tuple(zip(*found, strict=True)))
+        if len(light.direction) != count:
+            raise SceneError(f"{key}: {len(light.direction)} lamps for {count} pictures")
+        if not light.irradiance:
+            light = dataclasses.replace(light, irradiance=(1.0,) * count)
+        if len(light.irradiance) != count:
+            raise SceneError(f"{key}.irradiance: {len(light.irradiance)} lamps for {count} pictures")
+        size = tuple(read_stills([self.directory / self.mask]).values.shape[1:3])
+        return dataclasses.replace(self, light=light, size=size)
+
+    def asks(self, measured: Measured) -> tuple[Ask, ...]:
+        """The normals, as the one camera sees them."""
+        still = torch.eye(4, dtype=torch.float64)[None]
+        return (
+            View(
+                intrinsics=torch.zeros(1, 4, dtype=torch.float64),
+                world_to_camera=still,
+                size=self.size,
+                channels=("albedo_normal",),
+            ),
+        )
+
+    def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
+        """Lambert's shading through the response of the camera."""
+        at = {name: column.long() for name, column in measured.at.items()}
+        direction = torch.nn.functional.normalize(torch.tensor(self.light.direction, dtype=torch.float64), dim=1)
+        irradiance = torch.tensor(self.light.irradiance, dtype=torch.float64)
+        lamps = direction * irradiance[:, None]
+        seen = answers[0][0][at["row"], at["column"]]
+        light = (seen * lamps[at["picture"]]).sum(1)
+        return self.shown((light.clamp_min(DARK) ** (1 / self.gamma))[:, None])
+
+    def write(self, file: Path, measured: Measured) -> None:
+        """Refused: pictures are not written yet."""
+        raise SceneError(f"observations.{self.name}: photographs under lamps are read, and not written yet")
+
+
+def pictures_of(values: torch.Tensor, measured: Measured, size: tuple[int, int]) -> Any:
+    """Values by row as pictures (pictures, h, w), NaN where nothing is."""
+    count = int(measured.at["picture"].max()) + 1
+    images = torch.full((count, *size), torch.nan, dtype=torch.float64)
+    images[tuple(measured.at[name].long() for name in ("picture", "row", "column"))] = values[:, 0]
+    return images

@@ -1,0 +1,95 @@
+"""Displacements: windows found again in pictures that were displaced exactly, splines that hold their derivatives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import simengine as se
+from simengine.observe.registration import matched
+from simengine.scene import load_scene
+from simengine.worlds.objects.displacement import DisplacementRun, SheetSpec
+
+
+def _speckles(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A picture without pixels: a sum of waves, so that a displaced one is exact."""
+    g = np.random.default_rng(3)
+    total = np.zeros_like(x)
+    for _ in range(120):
+        k = g.normal(0, 0.45, 2)
+        total += np.cos(k[0] * x + k[1] * y + g.uniform(0, 6.283))
+    return 0.5 + 0.05 * total
+
+
+def _pair(h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
+    """The second picture is that of X + u: stretched by 2 % down, contracted by 1 % across, moved by (1.3, -14.6)."""
+    x, y = np.meshgrid(np.arange(float(w)), np.arange(float(h)))
+    back_x, back_y = (x - 1.3) / 0.99, (y + 14.6) / 1.02
+    return _speckles(x, y), 0.8 * _speckles(back_x, back_y) + 0.1
+
+
+def test_windows_are_found_to_a_part_of_a_pixel() -> None:
+    first, second = _pair(160, 100)
+    centers = np.stack(np.meshgrid([40.0, 60.0], [60.0, 90.0, 120.0]), -1)
+    found, score = matched(first, second, centers, window=25, halvings=2)
+    true = np.stack((1.3 - 0.01 * centers[..., 0], -14.6 + 0.02 * centers[..., 1]), -1)
+    assert np.abs(found - true).max() < 0.1
+    assert score.min() > 0.9
+
+
+def test_a_stretch_is_read_off_pictures_by_one_scene(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name, picture in zip("ab", _pair(160, 100), strict=True):
+        Image.fromarray(np.round(255 * picture.clip(0, 1)).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "pull.toml").write_text(
+        """
+        kind = "displacement"
+        [body]
+        lower = [30.0, 40.0]
+        upper = [70.0, 130.0]
+        spacing = 90.0
+        [observations.camera]
+        type = "displacements"
+        files = ["a.png", "b.png"]
+        window = 25
+        step = 10
+        lower = [30.0, 40.0]
+        upper = [70.0, 130.0]
+        pyramid = 2
+        [unknowns."body.displacement"]
+        prior = { normal = 50.0, length = 200.0 }
+        [inference]
+        method = "lbfgs"
+        iterations = 200
+        """
+    )
+    result = se.identify(load_scene(tmp_path / "pull.toml"), progress=False)
+    found = result.summary["fields"]["body.displacement"]
+    assert found["mean strain yy"] == pytest.approx(0.02, abs=5e-4)
+    assert found["mean strain xx"] == pytest.approx(-0.01, abs=1e-3)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_derivatives_of_the_spline(free: bool) -> None:
+    spec = SheetSpec(lower=(0.0, 0.0), upper=(30.0, 20.0), spacing=10.0, divergence_free=free)
+    field = torch.rand(1, 5, 6, 1 if free else 2, dtype=torch.float64)
+    run = DisplacementRun(spec, field)
+    x = torch.rand(50, 2, dtype=torch.float64) * torch.tensor([29.0, 19.0]) + 0.5
+    values = run.at(("u_x", "u_y", "v_x", "v_y"), x)[0]
+    for k, (name, axis) in enumerate((("u", 0), ("u", 1), ("v", 0), ("v", 1))):
+        step = torch.zeros(2, dtype=torch.float64)
+        step[axis] = 1e-5
+        slope = (run.at((name,), x + step) - run.at((name,), x - step))[0, :, 0] / 2e-5
+        assert torch.allclose(values[:, k], slope, atol=1e-7)
+    if free:
+        assert float((values[:, 0] + values[:, 3]).abs().max()) < 1e-12
+        assert float(values[:, 0].abs().max()) > 1e-3
+
+
+def test_a_spline_of_equal_coefficients_is_even() -> None:
+    spec = SheetSpec(lower=(0.0, 0.0), upper=(30.0, 20.0), spacing=10.0)
+    x = torch.rand(20, 2, dtype=torch.float64) * 20
+    values = DisplacementRun(spec, torch.full((1, 5, 6, 2), 7.0, dtype=torch.float64)).at(("u", "v"), x)
+    assert torch.allclose(values, torch.full_like(values, 7.0))

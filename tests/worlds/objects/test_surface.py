@@ -1,0 +1,75 @@
+"""Normals from photographs under lamps: of a sphere that is shaded here by the formula."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import simengine as se
+from simengine.scene import Scene, SceneError, load_scene
+
+SCENE = """
+kind = "surface"
+[surface]
+mask = "mask.png"
+[lights.lamps]
+file = "lamps.csv"
+columns = { direction = ["lx", "ly", "lz"] }
+[observations.photos]
+type = "lamps"
+file = "photo_*.png"
+mask = "mask.png"
+light = "lamps"
+sigma = "estimate"
+loss = { huber = 2.0 }
+[unknowns."surface.normals"]
+initial = 0.5
+[unknowns."observations.photos.gamma"]
+prior = { lognormal = [1.0, 0.4] }
+[inference]
+method = "lbfgs"
+iterations = 80
+[reference."surface.normals"]
+sphere = { center = [12.0, 11.0], radius = 9.0, inside = 0.8 }
+"""
+
+
+def _photos(folder: Path, gamma: float) -> None:
+    from PIL import Image
+
+    g = np.random.default_rng(0)
+    x, y = (np.arange(25) - 12.0) / 9, (11.0 - np.arange(23)) / 9
+    r2 = x[None] ** 2 + y[:, None] ** 2
+    normal = np.stack(np.broadcast_arrays(x[None], y[:, None], np.sqrt(np.maximum(1 - r2, 0))), -1)
+    Image.fromarray(np.where(r2 < 0.9, 255, 0).astype(np.uint8)).save(folder / "mask.png")
+    lamps = np.column_stack((g.uniform(-0.5, 0.5, (10, 2)), np.ones(10)))
+    lamps /= np.linalg.norm(lamps, axis=1, keepdims=True)
+    for k, lamp in enumerate(lamps):
+        light = 0.8 * np.maximum(normal @ lamp, 0) ** (1 / gamma)
+        picture = 255 * np.where(r2 < 1, light, 0) + g.normal(0, 1.0, r2.shape)
+        Image.fromarray(picture.clip(0, 255).round().astype(np.uint8)).save(folder / f"photo_{k}.png")
+    rows = [",".join(f"{v:.6f}" for v in lamp) for lamp in lamps]
+    (folder / "lamps.csv").write_text("\n".join(["lx,ly,lz", *rows]) + "\n")
+    (folder / "ball.toml").write_text(SCENE)
+
+
+def test_a_ball_and_the_gamma_of_its_pictures(tmp_path: Path) -> None:
+    _photos(tmp_path, gamma=1.5)
+    result = se.identify(load_scene(tmp_path / "ball.toml"), progress=False)
+    assert result.parameters["observations.photos.gamma"] == pytest.approx(1.5, abs=0.1)
+    assert result.summary["reference"]["surface.normals"]["mean angle [degrees]"] < 2.0
+    held = se.identify(_without_gamma(tmp_path), progress=False)
+    assert held.summary["reference"]["surface.normals"]["mean angle [degrees]"] > 3.0
+
+
+def _without_gamma(folder: Path) -> Scene:
+    text = SCENE.replace('[unknowns."observations.photos.gamma"]\nprior = { lognormal = [1.0, 0.4] }\n', "")
+    (folder / "plain.toml").write_text(text)
+    return load_scene(folder / "plain.toml")
+
+
+def test_lamps_and_pictures_have_to_agree(tmp_path: Path) -> None:
+    _photos(tmp_path, gamma=1.0)
+    (tmp_path / "photo_9.png").unlink()
+    with pytest.raises(SceneError, match="10 lamps for 9 pictures"):
+        se.identify(load_scene(tmp_path / "ball.toml"))
