@@ -25,6 +25,7 @@ def fit(
     overrides: Overrides = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    refine: float | None = None,
     device: Device = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -35,6 +36,7 @@ def fit(
 
     Args:
         scene: A .toml or .py file with [observations] and [unknowns], or the name of a shipped scene.
+        refine: Fit the answer again at so many times the resolution; how far it moves is added to the bars.
     """
     from simengine.fit.loop import fit as drive
     from simengine.scene import load_scene
@@ -50,7 +52,10 @@ def fit(
         problem = Problem(loaded)
         for doubt in problem.doubts:
             print(f"doubt: {doubt}", file=sys.stderr)
-        training = training_of(problem)
+        training = inference = training_of(problem)
+        inference.refine = refine
+    elif refine is not None:
+        raise ValueError("--refine: a scene without [observations] has no bars to add to; leave it out")
     else:
         training = loaded.world.training(device=chosen)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")

@@ -4,11 +4,12 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from simengine.fit.bars import posterior_of
 from simengine.fit.inference import LeastSquaresFit, training_of
 from simengine.fit.loop import fit
-from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
 from simengine.fit.result import FitResult
+from simengine.fit.starts import SeveralStarts
 from simengine.scene.base import AbstractScene
 from simengine.scene.grammar import Scene
 from simengine.scene.record import open_run
@@ -18,6 +19,7 @@ def identify(
     problem: Problem | Scene | AbstractScene,
     *,
     out: str | Path | None = None,
+    refine: float | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> FitResult:
@@ -26,6 +28,7 @@ def identify(
     Args:
         problem: The problem, or a scene with observations and unknowns.
         out: Run directory, for the report, and to go on after an interruption; None for none that stays.
+        refine: Times the resolution at which the best fit is fitted again; how far it moves is added to the bars.
         overwrite: Remove what an earlier run left there.
         progress: Whether to show a progress line.
 
@@ -34,23 +37,28 @@ def identify(
     """
     problem = problem if isinstance(problem, Problem) else Problem(problem)
     training = training_of(problem)
+    training.refine = refine
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             return _driven(problem, training, Path(folder) / "run", overwrite=False, progress=progress)
     return _driven(problem, training, Path(out), overwrite=overwrite, progress=progress)
 
 
-def _driven(problem: Problem, training: LeastSquaresFit, folder: Path, *, overwrite: bool, progress: bool) -> FitResult:
+def _driven(
+    problem: Problem, training: LeastSquaresFit | SeveralStarts, folder: Path, *, overwrite: bool, progress: bool
+) -> FitResult:
     directory = open_run(folder, problem.scene, overwrite=overwrite, resume=True)
     result = fit(training, directory, progress=progress)
     if result.interrupted:
         return result
     predictions = problem.predict(training.z)
-    found = posterior(problem, training.z, predictions)
+    found = posterior_of(training)
     return dataclasses.replace(
         result,
         estimates=found.estimates,
         covariance=found.covariance,
         directions=found.directions,
         predictions=predictions,
+        minima=found.minima,
+        samples=found.samples,
     )

@@ -16,12 +16,14 @@ from simengine.fit.training import AbstractTraining
 from simengine.scene.base import Refused, SceneError
 
 if TYPE_CHECKING:
+    from simengine.fit.posterior import Posterior
+    from simengine.fit.starts import SeveralStarts
     from simengine.io.run_directory import RunDirectory
 
 MAX_STEP = 2.0  # of a coordinate in one trial
 SETTLED = 0.02  # relative change of an estimated sigma that ends its rounds
 ROUNDS = 8  # of estimated sigmas, at most
-Finish = Callable[["LeastSquaresFit", "RunDirectory"], dict[str, Any]]
+Finish = Callable[[Any, "RunDirectory"], dict[str, Any]]
 
 
 class LeastSquaresFit(AbstractTraining):
@@ -35,6 +37,9 @@ class LeastSquaresFit(AbstractTraining):
     Raises:
         SceneError: Nothing is sought, or the world has no run at the start.
     """
+
+    found: "Posterior | None" = None  # set by the report, so that it is computed once
+    refine: float | None = None  # times the resolution at which the best fit is fitted again, for its bars
 
     def __init__(self, problem: Problem, *, start: torch.Tensor | None = None, finish: Finish | None = None) -> None:
         if not any(c.chosen for c in problem.coordinates):
@@ -171,15 +176,14 @@ class LeastSquaresFit(AbstractTraining):
 
     def estimates(self) -> dict[str, float]:
         """What the scene asks for."""
-        values = self.problem.values(self.z).tolist()
-        return {c.name: v for c, v in zip(self.problem.coordinates, values, strict=True) if c.chosen}
+        return self.problem.estimates(self.z)
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write the answer."""
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())
 
 
-def training_of(problem: Problem) -> LeastSquaresFit:
+def training_of(problem: Problem) -> "LeastSquaresFit | SeveralStarts":
     """The fit of a problem by the method that its scene names, with the one report at its end.
 
     Raises:
@@ -192,6 +196,10 @@ def training_of(problem: Problem) -> LeastSquaresFit:
         raise SceneError(
             f"inference.method: {method!r} is not one that a scene with observations has; use least_squares"
         )
+    if problem.scene.inference.starts > 1:
+        from simengine.fit.starts import SeveralStarts
+
+        return SeveralStarts(problem, problem.scene.inference.starts, finish=answer)
     return LeastSquaresFit(problem, finish=answer)
 
 

@@ -179,6 +179,16 @@ class Problem:
         """The numbers sought, (p,)."""
         return torch.stack([c.value(z[k]) for k, c in enumerate(self.coordinates)]) if len(z) else z
 
+    def sought_sigma(self, index: int) -> float:
+        """The standard deviation, SI, that a sought sigma has now: over the columns that it is of."""
+        own = [self.sigmas[name] for name in self._sought_sigmas[index] if name in self.sigmas]
+        return float(torch.cat(own).square().mean().sqrt()) if own else self.coordinates[index].start
+
+    def estimates(self, z: torch.Tensor) -> dict[str, float]:
+        """What the scene asks for at z, a sought sigma where the residuals put it."""
+        values = enumerate(zip(self.coordinates, self.values(z).tolist(), strict=True))
+        return {c.name: self.sought_sigma(k) if k in self._sought_sigmas else v for k, (c, v) in values if c.chosen}
+
     def placed(self, z: torch.Tensor) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
         """Run -> key -> value, and observation -> key -> value."""
         runs: dict[str, dict[str, float]] = {name: {} for name in self.worlds}

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from simengine.fit.posterior import Estimate
     from simengine.fit.prediction import Prediction
+    from simengine.fit.sampling import Samples
+    from simengine.fit.starts import Minimum
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,8 @@ class FitResult:
         covariance: Of the coordinates of the problem, (p, p); None where there is none.
         directions: What is told only together, and what is not told, in words.
         predictions: Of each observation, by name.
+        minima: Different ends of several starts, best first: several answers where more than one explains the data.
+        samples: What was drawn from the posterior, with diagnostics; None where the bars are Laplace's.
     """
 
     parameters: dict[str, float]
@@ -41,6 +45,8 @@ class FitResult:
     covariance: "torch.Tensor | None" = None
     directions: tuple[str, ...] = ()
     predictions: "Mapping[str, Prediction]" = dataclasses.field(default_factory=dict, repr=False)
+    minima: "tuple[Minimum, ...]" = ()
+    samples: "Samples | None" = dataclasses.field(default=None, repr=False)
 
     def to_json(self) -> str:
         """The answer as strict JSON: null where there is no number, never Infinity."""
