@@ -1,8 +1,9 @@
 """What the discretisation adds to a bar: the best fit, fitted again at another resolution.
 
 A change of the resolution moves the best fit little, so one or two Gauss-Newton steps from the old one find the new.
-With an error that falls as h^p the error left at the finer of the two is at most the shift itself for p >= 1 and a
-factor of two, so the shift is added to the variance as it stands.
+The answer stays that of the scene's own resolution; its error, if errors fall at least as the size of a cell, is at
+most the shift times f/(f - 1) at f times the resolution (times f/(1 - f) at a coarser one), and counts as one more
+standard deviation.
 """
 
 import dataclasses
@@ -35,6 +36,11 @@ class Shift:
     by: Mapping[str, float]
     z: torch.Tensor
     settled: bool
+
+    @property
+    def error(self) -> float:
+        """What the shift is multiplied by to be the error of the scene's own resolution, of first order."""
+        return self.factor / abs(self.factor - 1)
 
 
 def shift(problem: Problem, z: torch.Tensor, found: Posterior, factor: float) -> Shift:
@@ -91,7 +97,7 @@ def _weights(problem: Problem, found: Posterior, rows: int) -> torch.Tensor:
 
 
 def with_shift(problem: Problem, z: torch.Tensor, found: Posterior, moved: Shift) -> Posterior:
-    """The posterior with the shift added to each variance."""
+    """The posterior with the error of the resolution added to each variance."""
     estimates = dict(found.estimates)
     covariance = found.covariance.clone()
     said = []
@@ -99,10 +105,10 @@ def with_shift(problem: Problem, z: torch.Tensor, found: Posterior, moved: Shift
         if not c.chosen:
             continue
         e, by = estimates[c.name], moved.by[c.name]
-        covariance[k, k] += float(moved.z[k] - z[k]) ** 2
+        covariance[k, k] += (moved.error * float(moved.z[k] - z[k])) ** 2
         if e.std is None or e.low is None or e.high is None:
             continue
-        total = (e.std**2 + by**2) ** 0.5
+        total = (e.std**2 + (moved.error * by) ** 2) ** 0.5
         grown = total / e.std if e.std > 0 else 1.0
         # the ends move away by the same factor in the coordinate, so that they stay inside its bounds
         ends = [c.coordinate(end) for end in (e.low, e.high)]
@@ -111,7 +117,9 @@ def with_shift(problem: Problem, z: torch.Tensor, found: Posterior, moved: Shift
         )
         estimates[c.name] = dataclasses.replace(e, std=total, low=low, high=high, shift=by)
         said.append(f"{c.name} moves by {by:+.3g} {c.unit}".rstrip() + f" ({by / e.std:+.2g} of its bar)")
-    text = f"At {moved.factor:g} times the resolution {', '.join(said)}; this is added to the bars"
+    text = (
+        f"At {moved.factor:g} times the resolution {', '.join(said)}; {moved.error:.2g} times that is added to the bars"
+    )
     if not moved.settled:
         text += f", and the fit there is not at its end after {STEPS} steps"
     return dataclasses.replace(

@@ -215,7 +215,7 @@ def _nuts(
         ndim=size,
         make_logp_fn=lambda: log_density,
         make_expand_fn=lambda *_: expanded,
-        expanded_dtypes=[np.float64],
+        expanded_dtypes=[np.dtype("float64")],
         expanded_shapes=[(size,)],
         expanded_names=["u"],
     )
