@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from simengine.fit.bars import bars_summary, posterior_of
+from simengine.fit.evidence import log_evidence
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
@@ -41,6 +42,8 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
         **bars_summary(found),
         "solves": problem.solves,
     }
+    evidence, why = log_evidence(problem, z)
+    summary |= {"log_evidence": evidence} if evidence is not None else {"no_evidence": why}
     reference = reference_rows(problem, found.estimates)
     if reference:
         summary["reference"] = {name: values for name, *values in reference}

@@ -16,7 +16,7 @@ from simengine.fit.problem import Problem
 from simengine.scene.base import Refused, SceneError
 
 STEPS = 2  # of Gauss-Newton
-SMALL = 0.1  # standard deviations that a last step may be long
+SMALL = 0.1  # of the bar and the whole shift, that a last step may be long
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Shift:
         values: What is sought there, by name, SI.
         by: New value less the old one, by name, SI.
         z: Coordinates there, (p,).
-        settled: Whether the last step was short beside the bars.
+        settled: Whether the last step was short beside the bars and the shift.
     """
 
     factor: float
@@ -77,7 +77,7 @@ def shift(problem: Problem, z: torch.Tensor, found: Posterior, factor: float) ->
             step = step * min(1.0, 1.0 / max(float(step.abs().max()), 1e-300))
             here[told] += step
             width = found.covariance.diagonal()[told].clamp_min(0).sqrt()
-            settled = bool((step.abs() < SMALL * width + 1e-9).all())
+            settled = bool((step.abs() < SMALL * (width + (here - z)[told].abs()) + 1e-9).all())
             if settled:
                 break
     except Refused as error:
