@@ -15,7 +15,7 @@ def design(
         most: List so many.
         by_row: Each row of an observation that is held out as a whole is a candidate of its own.
     """
-    from simengine.fit.design import candidates
+    from simengine.fit.certainty.design import candidates
     from simengine.fit.problem import Problem
     from simengine.scene import load_scene
 

@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from simengine.fit.bars import posterior_of
+from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.inference import LeastSquaresFit, training_of
 from simengine.fit.loop import fit
 from simengine.fit.problem import Problem

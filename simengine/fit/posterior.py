@@ -19,8 +19,8 @@ from simengine.fit.problem import Problem
 from simengine.fit.unknowns import Coordinate
 
 if TYPE_CHECKING:
-    from simengine.fit.resolution import Shift
-    from simengine.fit.sampling import Samples
+    from simengine.fit.certainty.resolution import Shift
+    from simengine.fit.certainty.sampling import Samples
     from simengine.fit.starts import Minimum
 
 IDENTIFIED = 0.5  # of a coordinate's unit, or of its prior's width: more is left open than told

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from simengine.fit.design import at_the_prior
+from simengine.fit.certainty.design import at_the_prior
 from simengine.fit.inference import stages_of
 from simengine.fit.problem import Problem
 from simengine.fit.report import misfit_summary

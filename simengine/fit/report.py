@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simengine.fit.bars import bars_summary, posterior_of
-from simengine.fit.evidence import log_evidence
+from simengine.fit.certainty.bars import bars_summary, posterior_of
+from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from simengine.fit.certainty.sampling import Samples
     from simengine.fit.posterior import Estimate
     from simengine.fit.prediction import Prediction
-    from simengine.fit.sampling import Samples
     from simengine.fit.starts import Minimum
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import simengine as se
-from simengine.fit.design import at_the_prior, candidates
+from simengine.fit.certainty.design import at_the_prior, candidates
+from simengine.fit.certainty.profile import profile
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
-from simengine.fit.profile import profile
 from simengine.observe import Curve
 from simengine.scene import SceneError
 from simengine.scene.noise import HoldOut

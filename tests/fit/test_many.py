@@ -16,7 +16,7 @@ import torch
 
 import simengine as se
 from simengine.cli import main
-from simengine.fit.evidence import log_evidence
+from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.problem import Problem
 from simengine.fit.sweep import combinations, values_of
@@ -25,8 +25,9 @@ from simengine.observe import Curve
 SCENE = """
 kind = "specimen"
 [material]
-type = "neo_hookean"
-E = 1e6
+type = "ogden"  # neo-Hookean: 2 mu/4 (tr C - 3)
+mu = [3.3e5]
+alpha = [2.0]
 nu = 0.5
 [test]
 type = "uniaxial"
@@ -113,7 +114,7 @@ def _scene(folder: Path, more: str = "", hold_out: str = "") -> Path:
 
 def test_a_sweep_does_all_once_and_survives_its_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scene, out = _scene(tmp_path), tmp_path / "out"
-    line = ["sweep", str(scene), "--over", "material.E=linspace(5e5, 1.3e6, 5)", "--out", str(out), "--json"]
+    line = ["sweep", str(scene), "--over", "material.mu.0=linspace(2e5, 4e5, 5)", "--out", str(out), "--json"]
     killed: list[int] = []
 
     def kill() -> None:  # the first worker that can be seen, once
@@ -136,23 +137,23 @@ def test_a_sweep_does_all_once_and_survives_its_workers(tmp_path: Path, capsys: 
     assert killed and said["retried"] == 1 and (said["tasks"], said["done"], said["failed"]) == (5, 5, 0)
     with (out / "results.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    energy = np.linspace(5e5, 1.3e6, 5)
-    assert [float(row["material.E"]) for row in rows] == pytest.approx(list(energy))
-    # mu = E/3 at nu = 0.5: chi-square is that of the difference of two such curves
+    moduli = np.linspace(2e5, 4e5, 5)
+    assert [float(row["material.mu.0"]) for row in rows] == pytest.approx(list(moduli))
+    # the stress is mu (stretch - stretch^-2), so chi-square is that of the difference of two such curves
     shape = np.linspace(1.1, 2.0, 10) - np.linspace(1.1, 2.0, 10) ** -2
-    chi = [float(np.mean(((own / 3 - 0.3e6) * shape / 1e4) ** 2)) for own in energy]
+    chi = [float(np.mean(((own - 0.3e6) * shape / 1e4) ** 2)) for own in moduli]
     assert [float(row["observations.tension.chi_square_per_row"]) for row in rows] == pytest.approx(chi, rel=1e-5)
     (out / "tasks" / "0003.json").unlink()
     assert main(line) == 0
     assert json.loads(capsys.readouterr().out)["done"] == 1
-    assert main([*line[:3], "material.E=[1e6]", *line[4:]]) == 2
+    assert main([*line[:3], "material.mu.0=[1e5]", *line[4:]]) == 2
     assert "another sweep" in capsys.readouterr().err
 
 
 def test_fits_are_compared_by_held_out_data_and_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held = "hold_out = { rows = [8, 9] }\n"
-    free = _scene(tmp_path, "[unknowns.'material.E']\nprior.lognormal = 0.5\n", held)
-    wrong = _scene(tmp_path, "[unknowns.'material.E']\nprior.lognormal = 0.01\n", held)
+    free = _scene(tmp_path, "[unknowns.'material.mu.0']\nprior.lognormal = 0.5\n", held)
+    wrong = _scene(tmp_path, "[unknowns.'material.mu.0']\nprior.lognormal = 0.01\n", held)
     for scene, out in ((free, "a"), (wrong, "b")):
         assert main(["fit", str(scene), "--out", str(tmp_path / out), "--quiet"]) == 0
     capsys.readouterr()
@@ -167,8 +168,8 @@ def test_fits_are_compared_by_held_out_data_and_evidence(tmp_path: Path, capsys:
 
 
 def test_the_best_next_row_is_told_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The stress grows with the stretch, and so does what it tells of E: the last candidate tells most."""
-    scene = _scene(tmp_path, "[unknowns.'material.E']\nprior.lognormal = 0.5\n", "hold_out = { rows = [4, 8, 9] }\n")
+    """The stress grows with the stretch, and so does what it tells of mu: the last candidate tells most."""
+    scene = _scene(tmp_path, "[unknowns.'material.mu.0']\nprior.lognormal = 0.5\n", "hold_out = { rows = [4, 8, 9] }\n")
     assert main(["design", str(scene), "--json"]) == 0
     listed = list(json.loads(capsys.readouterr().out))
     assert listed == ["1. tension: stretch = 2", "2. tension: stretch = 1.9", "3. tension: stretch = 1.5"]

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import simengine as se
-from simengine.fit.bars import posterior_of
-from simengine.fit.chains import effective_samples, r_hat
-from simengine.fit.density import LogPosterior
+from simengine.fit.certainty.bars import posterior_of
+from simengine.fit.certainty.chains import effective_samples, r_hat
+from simengine.fit.certainty.density import LogPosterior
 from simengine.fit.inference import LeastSquaresFit, training_of
 from simengine.fit.problem import Problem
 from simengine.observe import Curve
@@ -149,7 +149,7 @@ def test_r_hat_and_effective_samples_of_an_autoregression() -> None:
 def _drawn(height: Any, size: int, wanted: int, ends: list[list[float]] | None = None) -> Any:
     """An ensemble on a density in closed form, (samples, size)."""
     pytest.importorskip("emcee")
-    from simengine.fit import sampling
+    from simengine.fit.certainty import sampling
 
     class Density:
         free: ClassVar = list(range(size))
@@ -292,7 +292,7 @@ def test_samples_of_two_answers_hold_both(tmp_path: Path) -> None:
 
 
 def test_chains_that_have_not_converged_are_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import simengine.fit.sampling as sampling
+    from simengine.fit.certainty import sampling
 
     monkeypatch.setattr(sampling, "CHUNKS", 1)
     monkeypatch.setattr(sampling, "CHUNK", 8)

@@ -19,13 +19,13 @@ def posterior_of(fit: "LeastSquaresFit | SeveralStarts") -> Posterior:
     found = posterior(problem, z, problem.predict(z))
     minima = getattr(fit, "minima", ())
     if problem.scene.inference.posterior in ("ensemble", "nuts"):
-        from simengine.fit.sampling import sample, with_samples
+        from simengine.fit.certainty.sampling import sample, with_samples
 
         others = [m.z for m in minima[1:] if m.answer]
         drawn = sample(problem, z, found, others=others, seed=problem.scene.world.seed)
         found = with_samples(found, drawn)
     if fit.refine is not None:
-        from simengine.fit.resolution import shift, with_shift
+        from simengine.fit.certainty.resolution import shift, with_shift
 
         found = with_shift(problem, z, found, shift(problem, z, found, fit.refine))
     found = dataclasses.replace(found, minima=minima, directions=told(minima) + found.directions)

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from simengine.fit.density import FAR
+from simengine.fit.certainty.density import FAR
 from simengine.fit.inference import MAX_STEP
 from simengine.fit.posterior import Posterior
 from simengine.fit.problem import Problem

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simengine.fit.chains import effective_samples, r_hat
-from simengine.fit.density import LogPosterior
+from simengine.fit.certainty.chains import effective_samples, r_hat
+from simengine.fit.certainty.density import LogPosterior
 from simengine.fit.posterior import Estimate, Posterior
 from simengine.fit.problem import Problem
 from simengine.scene.base import Refused, SceneError

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from simengine.fit.density import _log_volume
+from simengine.fit.certainty.density import _log_volume
 from simengine.fit.problem import Problem
 
 
