@@ -25,6 +25,7 @@ def fit(
     overrides: Overrides = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    refine: float | None = None,
     device: Device = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -35,6 +36,7 @@ def fit(
 
     Args:
         scene: A .toml or .py file with [observations] and [unknowns], or the name of a shipped scene.
+        refine: Fit the answer again at so many times the resolution; how far it moves is added to the bars.
     """
     from simengine.fit.loop import fit as drive
     from simengine.scene import load_scene
@@ -52,6 +54,12 @@ def fit(
         for doubt in problem.doubts:
             print(f"doubt: {doubt}", file=sys.stderr)
         training = training_of(problem)
+        if hasattr(training, "refine"):
+            training.refine = refine
+        elif refine is not None:
+            raise ValueError("--refine: only least squares can be refitted at another resolution")
+    elif refine is not None:
+        raise ValueError("--refine: a scene without [observations] has no bars to add to; leave it out")
     else:
         if note := old_form(loaded.world):
             print(f"note: {note}", file=sys.stderr)

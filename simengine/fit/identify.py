@@ -4,15 +4,16 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.derived import derived
 from simengine.fit.field_fit import FieldFit
 from simengine.fit.inference import LeastSquaresFit, training_of
 from simengine.fit.loop import fit
-from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
 from simengine.fit.result import FitResult
+from simengine.fit.starts import SeveralStarts
 from simengine.fit.training import AbstractTraining
-from simengine.scene.base import AbstractScene
+from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.record import open_run
 
@@ -21,6 +22,7 @@ def identify(
     problem: Problem | Scene | AbstractScene,
     *,
     out: str | Path | None = None,
+    refine: float | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> FitResult:
@@ -29,6 +31,7 @@ def identify(
     Args:
         problem: The problem, or a scene with observations and unknowns.
         out: Run directory, for the report, and to go on after an interruption; None for none that stays.
+        refine: Times the resolution at which the best fit is fitted again; how far it moves is added to the bars.
         overwrite: Remove what an earlier run left there.
         progress: Whether to show a progress line.
 
@@ -37,6 +40,10 @@ def identify(
     """
     problem = problem if isinstance(problem, Problem) else Problem(problem)
     training = training_of(problem)
+    if isinstance(training, LeastSquaresFit | SeveralStarts):
+        training.refine = refine
+    elif refine is not None:
+        raise SceneError("refine: only least squares can be refitted at another resolution")
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             return _driven(problem, training, Path(folder) / "run", overwrite=False, progress=progress)
@@ -52,14 +59,16 @@ def _driven(
         return result
     if isinstance(training, FieldFit):
         return dataclasses.replace(result, fields=training.fields(), predictions=problem.predict(training.z))
-    if not isinstance(training, LeastSquaresFit):
+    if not isinstance(training, LeastSquaresFit | SeveralStarts):
         return result  # a method of its own knows its own answer
     predictions = problem.predict(training.z)
-    found = posterior(problem, training.z, predictions)
+    found = posterior_of(training)
     return dataclasses.replace(
         result,
         estimates={**found.estimates, **derived(problem, training.z, found.covariance)},
         covariance=found.covariance,
         directions=found.directions,
         predictions=predictions,
+        minima=found.minima,
+        samples=found.samples,
     )

@@ -19,13 +19,14 @@ from simengine.solve.least_squares.iteration import LevenbergMarquardt, advance,
 from simengine.solve.least_squares.state import IterationState
 
 if TYPE_CHECKING:
+    from simengine.fit.posterior import Posterior
     from simengine.io.run_directory import RunDirectory
 
 MAX_STEP = 2.0  # of a coordinate in one trial
 SETTLED = 0.02  # relative change of an estimated sigma that ends its rounds
 _PREFIX = "iteration."
 ROUNDS = 8  # of estimated sigmas, at most
-Finish = Callable[["LeastSquaresFit", "RunDirectory"], dict[str, Any]]
+Finish = Callable[[Any, "RunDirectory"], dict[str, Any]]
 
 
 class LeastSquaresFit(AbstractTraining):
@@ -39,6 +40,9 @@ class LeastSquaresFit(AbstractTraining):
     Raises:
         SceneError: Nothing is sought, or the world has no run at the start.
     """
+
+    found: "Posterior | None" = None  # set by the report, so that it is computed once
+    refine: float | None = None  # times the resolution at which the best fit is fitted again, for its bars
 
     def __init__(self, problem: Problem, *, start: torch.Tensor | None = None, finish: Finish | None = None) -> None:
         if not any(c.chosen for c in problem.coordinates):
@@ -167,8 +171,7 @@ class LeastSquaresFit(AbstractTraining):
 
     def estimates(self) -> dict[str, float]:
         """What the scene asks for."""
-        values = self.problem.values(self.z).tolist()
-        return {c.name: v for c, v in zip(self.problem.coordinates, values, strict=True) if c.chosen}
+        return self.problem.estimates(self.z)
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write the answer."""
@@ -200,6 +203,10 @@ def training_of(problem: Problem) -> AbstractTraining:
         raise SceneError(
             f"inference.method: {method!r} is none of this scene; {nearest(method, ('least_squares', *own))}"
         )
+    if problem.scene.inference.starts > 1:
+        from simengine.fit.starts import SeveralStarts
+
+        return SeveralStarts(problem, problem.scene.inference.starts, finish=answer)
     return LeastSquaresFit(problem, finish=answer)
 
 

@@ -10,12 +10,18 @@ like within a block, over time and over what is observed at once; the larger bar
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
 from simengine.fit.unknowns import Coordinate
+
+if TYPE_CHECKING:
+    from simengine.fit.certainty.resolution import Shift
+    from simengine.fit.certainty.sampling import Samples
+    from simengine.fit.starts import Minimum
 
 IDENTIFIED = 0.5  # of a coordinate's unit, or of its prior's width: more is left open than told
 LASTING = 2.0  # rows that count as one, above which residuals are no noise
@@ -36,6 +42,7 @@ class Estimate:
         identified: Whether the data tell it, rather than the prior or nothing.
         why: Where they do not, why.
         prior_std: Standard deviation of the prior in the value; None without one.
+        shift: How far it moves at another resolution, which its bar holds; None where that was not asked.
     """
 
     value: float
@@ -46,6 +53,7 @@ class Estimate:
     identified: bool = True
     why: str = ""
     prior_std: float | None = None
+    shift: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,12 +86,18 @@ class Posterior:
         covariance: Of all coordinates z, (p, p).
         worth: By observation.
         directions: What is told only together, and what is not told, in words.
+        minima: Different ends of several starts, best first.
+        samples: What was drawn, where the bars rest on samples.
+        moved: How far the answer moves at another resolution, where that was asked.
     """
 
     estimates: Mapping[str, Estimate]
     covariance: torch.Tensor
     worth: Mapping[str, Worth]
     directions: tuple[str, ...]
+    minima: "tuple[Minimum, ...]" = ()
+    samples: "Samples | None" = None
+    moved: "Shift | None" = None
 
 
 def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Prediction]) -> Posterior:
@@ -134,7 +148,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
     covariance = _inverse(information + priors)
     if lasting:
         covariance = _larger(covariance, covariance @ (meat + priors) @ covariance)
-    estimates = _estimates(problem, z, covariance, information)
+    estimates = _estimates(problem, z, covariance, information, worth)
     return Posterior(estimates, covariance, worth, _directions(problem, covariance, information, estimates))
 
 
@@ -209,7 +223,11 @@ def _slope(c: Coordinate, z: torch.Tensor) -> tuple[float, float]:
 
 
 def _estimates(
-    problem: Problem, z: torch.Tensor, covariance: torch.Tensor, information: torch.Tensor
+    problem: Problem,
+    z: torch.Tensor,
+    covariance: torch.Tensor,
+    information: torch.Tensor,
+    worth: Mapping[str, Worth],
 ) -> dict[str, Estimate]:
     found: dict[str, Estimate] = {}
     for index, c in enumerate(problem.coordinates):
@@ -217,7 +235,7 @@ def _estimates(
             continue
         value, slope = _slope(c, z[index])
         if index in problem._sought_sigmas:
-            found[c.name] = Estimate(value=value, std=None, low=None, high=None, unit=c.unit)
+            found[c.name] = _of_sigma(problem, index, worth)
             continue
         z_std = float(covariance[index, index].clamp_min(0).sqrt())
         low, high = sorted(float(c.value(z[index] + s * 1.96 * z_std)) for s in (-1.0, 1.0))
@@ -247,6 +265,22 @@ def _estimates(
             prior_std=prior,
         )
     return found
+
+
+def _of_sigma(problem: Problem, index: int, worth: Mapping[str, Worth]) -> Estimate:
+    """A sought standard deviation: n independent residuals tell its logarithm to 1/sqrt(2 n), and its prior adds."""
+    c, value = problem.coordinates[index], problem.sought_sigma(index)
+    own = [worth[name] for name in problem._sought_sigmas[index] if name in worth]
+    precision = 2 * sum(w.rows / w.correlation for w in own)
+    if not math.isnan(c.sd):
+        precision += 1 / (c.sd if c.logarithmic else c.sd / value) ** 2
+    if not precision > 0:
+        return Estimate(
+            value=value, std=None, low=None, high=None, unit=c.unit, identified=False, why="nothing is fitted"
+        )
+    log_std = precision**-0.5
+    low, high = (value * math.exp(s * 1.96 * log_std) for s in (-1.0, 1.0))
+    return Estimate(value=value, std=value * log_std, low=low, high=high, unit=c.unit)
 
 
 def _directions(

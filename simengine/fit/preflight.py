@@ -1,17 +1,20 @@
-"""What `simengine check` says of observations and unknowns, at the price of one solve."""
+"""What `simengine check` says of observations and unknowns, at the price of a solve for each unknown."""
 
 import time
 from typing import Any
 
+from simengine.fit.certainty.design import at_the_prior
 from simengine.fit.inference import stages_of
 from simengine.fit.problem import Problem
 from simengine.fit.report import misfit_summary
 from simengine.scene.base import Refused
 from simengine.scene.grammar import Scene
 
+PATIENCE = 60.0  # seconds that a look at what the data will tell may take
+
 
 def check_observations(scene: Scene) -> dict[str, Any]:
-    """Read the files, predict once, and say the misfit, what would be sought, and the time of a fit.
+    """Read the files, predict once, and say the misfit, what would be sought and told, and the time of a fit.
 
     Raises:
         SceneError: A file, a column or a key is wrong.
@@ -36,5 +39,7 @@ def check_observations(scene: Scene) -> dict[str, Any]:
         found["unknowns"] = {c.name: f"{c.start:g} {c.unit}".strip() for c in chosen}
         one = seconds / max(problem.solves, 1)
         found["seconds_of_a_solve"] = one
+        if one * world < PATIENCE:
+            found["told"] = at_the_prior(problem, z)
         found["seconds_of_a_fit_about"] = one * (world + 1) * 5 * len(stages_of(problem))
     return found

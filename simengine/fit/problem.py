@@ -190,6 +190,16 @@ class Problem:
         """The numbers sought, (p,)."""
         return torch.stack([c.value(z[k]) for k, c in enumerate(self.coordinates)]) if len(z) else z
 
+    def sought_sigma(self, index: int) -> float:
+        """The standard deviation, SI, that a sought sigma has now: over the columns that it is of."""
+        own = [self.sigmas[name] for name in self._sought_sigmas[index] if name in self.sigmas]
+        return float(torch.cat(own).square().mean().sqrt()) if own else self.coordinates[index].start
+
+    def estimates(self, z: torch.Tensor) -> dict[str, float]:
+        """What the scene asks for at z, a sought sigma where the residuals put it."""
+        values = enumerate(zip(self.coordinates, self.values(z).tolist(), strict=True))
+        return {c.name: self.sought_sigma(k) if k in self._sought_sigmas else v for k, (c, v) in values if c.chosen}
+
     def placed(self, z: torch.Tensor) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
         """Run -> key -> value, and observation -> key -> value."""
         runs: dict[str, dict[str, float]] = {name: {} for name in self.worlds}
@@ -375,6 +385,15 @@ class Problem:
             rows.append(joint.rows(torch.stack([self.coordinates[k].value(z[k]) for k in indices])))
         return torch.cat(rows)
 
+    def prior_slopes(self, z: torch.Tensor) -> torch.Tensor:
+        """Derivative of the rows of the priors, (prior rows, p)."""
+        _, which = self.prior_rows(z)
+        single = torch.zeros(len(which), len(z), dtype=torch.float64)
+        for row, index in enumerate(which):
+            single[row, index] = self._prior_slope(z, index)
+        joint = torch.autograd.functional.jacobian(self._joint_rows, z)
+        return torch.cat([single, joint])
+
     def residual(self, z: torch.Tensor) -> torch.Tensor:
         """All rows over sigma, those of the priors last, (rows,).
 
@@ -403,7 +422,7 @@ class Problem:
             starts[name] = offset
             offset += len(blocks[name])
         self._solve_together(self._points(z, free, central=central))
-        priors, which = self.prior_rows(z)
+        priors, _ = self.prior_rows(z)
         r = torch.cat([*blocks.values(), priors])
         j = torch.zeros(len(r), len(free), dtype=torch.float64)
         done = self._grouped_columns(z, free, names, blocks, starts, j)
@@ -423,12 +442,7 @@ class Problem:
             difference = self._difference(z, index, affected, blocks, central=central and c.of_world)
             for name in affected:
                 j[starts[name] : starts[name] + len(blocks[name]), column] = difference[name]
-        for row, index in enumerate(which):
-            if index in free:
-                j[offset + row, free.index(index)] = self._prior_slope(z, index)
-        if len(r) > offset + len(which):
-            slopes = torch.autograd.functional.jacobian(self._joint_rows, z)
-            j[offset + len(which) :] = slopes[:, free]
+        j[offset:] = self.prior_slopes(z)[:, free]
         self._ahead.clear()
         return r, j
 

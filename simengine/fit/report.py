@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from simengine.fit.certainty.bars import bars_summary, posterior_of
+from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.derived import derived
-from simengine.fit.posterior import Estimate, Posterior, Worth, bands, posterior
+from simengine.fit.posterior import Estimate, Posterior, Worth, bands
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
 from simengine.io.tables import file_hash
@@ -37,14 +39,17 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     """Write fit.json, report.html and a csv per observation; return what `simengine fit` prints."""
     problem, z = fit.problem, fit.z
     predictions = problem.predict(z)
-    found = posterior(problem, z, predictions)
+    found = posterior_of(fit)
     found = dataclasses.replace(found, estimates={**found.estimates, **derived(problem, z, found.covariance)})
     summary: dict[str, Any] = {
         "estimates": {name: estimate_summary(e) for name, e in found.estimates.items()},
         **misfit_summary(problem, predictions, found.worth),
         "directions": list(found.directions),
+        **bars_summary(found),
         "solves": problem.solves,
     }
+    evidence, why = log_evidence(problem, z)
+    summary |= {"log_evidence": evidence} if evidence is not None else {"no_evidence": why}
     reference = reference_rows(problem, found.estimates)
     if reference:
         summary["reference"] = {name: values for name, *values in reference}
@@ -264,6 +269,16 @@ def _found(found: Posterior, reference: Sequence[tuple[str, float, float | None]
     if published:
         header += ["reference", "off by [s.d.]"]
     blocks: list[Block] = [Table(header, rows)]
+    if len(found.minima) > 1:
+        names = list(found.minima[0].values)
+        ends = [
+            [f"{m.misfit - found.minima[0].misfit:.3g}", m.starts, *(f"{m.values[n]:.5g}" for n in names)]
+            for m in found.minima
+        ]
+        blocks.append(Table(["chi-square above the best", "starts that ended here", *names], ends))
+    if found.samples is not None and found.samples.converged:
+        least = min(found.samples.effective.values())
+        blocks.append(f"Bars from samples ({found.samples.method}): {least:.0f} effective ones at least.")
     return blocks + [f"{text}." for text in found.directions]
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from simengine.fit.certainty.sampling import Samples
     from simengine.fit.posterior import Estimate
     from simengine.fit.prediction import Prediction
+    from simengine.fit.starts import Minimum
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class FitResult:
         directions: What is told only together, and what is not told, in words.
         predictions: Of each observation, by name.
         fields: Those that were sought as a whole, by key, in the shape of their cells.
+        minima: Different ends of several starts, best first: several answers where more than one explains the data.
+        samples: What was drawn from the posterior, with diagnostics; None where the bars are Laplace's.
     """
 
     parameters: dict[str, float]
@@ -43,6 +47,8 @@ class FitResult:
     directions: tuple[str, ...] = ()
     predictions: "Mapping[str, Prediction]" = dataclasses.field(default_factory=dict, repr=False)
     fields: "Mapping[str, torch.Tensor]" = dataclasses.field(default_factory=dict, repr=False)
+    minima: "tuple[Minimum, ...]" = ()
+    samples: "Samples | None" = dataclasses.field(default=None, repr=False)
 
     def to_json(self) -> str:
         """The answer as strict JSON: null where there is no number, never Infinity."""

@@ -118,7 +118,9 @@ class Inference:
         tolerance: Predicted drop of chi-square below which a stage has converged [1].
         report: Scalars of the world whose uncertainty the report tells.
         pyramid: Halvings of the resolution of pictures to begin with.
-        posterior: What the bars rest on.
+        posterior: What the bars rest on: the curvature at the best fit (laplace), or samples of an affine-invariant
+            ensemble, or of NUTS where every unknown has a gradient.
+        samples: Effective samples of each number that chains go on for.
     """
 
     method: str = "least_squares"
@@ -130,7 +132,8 @@ class Inference:
     tolerance: Positive = 1e-2
     report: tuple[str, ...] = ()
     pyramid: Annotated[int, Range(ge=0, le=8)] = 0
-    posterior: Literal["laplace", "low_rank"] = "laplace"
+    posterior: Literal["laplace", "ensemble", "nuts"] = "laplace"
+    samples: Count = 400
 
     def __post_init__(self) -> None:
         if self.stages and (self.stages[-1] != 1.0 or list(self.stages) != sorted(set(self.stages))):

@@ -1,0 +1,140 @@
+"""The log posterior of a problem in its free coordinates, and its gradient where the world is traced.
+
+The likelihood of each observation counts as Laplace's approximation counts it: divided by the factor by which its rows
+are worth less (`posterior.Worth.factor`). A column whose standard deviation is estimated is integrated over it with the
+prior 1/sigma. Priors are densities in the number itself (normal, uniform) or in its logarithm (lognormal); a number
+between two bounds without a prior is equally likely in between, any other without a prior in its coordinate.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from simengine.fit.prediction import Prediction
+from simengine.fit.problem import Problem
+from simengine.fit.unknowns import Coordinate
+from simengine.scene.address import replaced
+from simengine.scene.base import Refused, SceneError
+
+FAR = 50.0  # of a coordinate: beyond it exp and the logistic have no room left
+
+
+class LogPosterior:
+    """log p(z | data) + constant of a problem, at the standard deviations that the problem holds.
+
+    Args:
+        problem: At its last stage.
+        z: Where the coordinates that do not move stand, (p,).
+        free: Numbers of those that move.
+        factors: Observation -> what its log likelihood is divided by; 1 where it is not named.
+    """
+
+    def __init__(
+        self, problem: Problem, z: torch.Tensor, free: Sequence[int], factors: Mapping[str, float] | None = None
+    ) -> None:
+        self.problem, self.z, self.free = problem, z.clone(), list(free)
+        self.factors = dict(factors or {})
+        self.names = [name for name in problem.instruments if bool(problem.rows(name).any())]
+        self.evaluations = 0
+
+    @property
+    def traced(self) -> bool:
+        """Whether every number that moves has a gradient: those of worlds are traced, none is an instrument's."""
+        places = [target for k in self.free for target in self.problem.coordinates[k].targets]
+        worlds = self.problem.worlds
+        return all(place == "run" and (run not in worlds or key in worlds[run].traced()) for place, run, key in places)
+
+    def placed(self, part: torch.Tensor) -> torch.Tensor:
+        """All coordinates (p,) with these in the free ones."""
+        return self.z.index_put((torch.tensor(self.free),), part)
+
+    def __call__(self, part: torch.Tensor) -> float:
+        """At the free coordinates (k,); -inf where there is no run."""
+        if not bool((part.abs() < FAR).all()):
+            return -math.inf
+        self.evaluations += 1
+        z = self.placed(part)
+        try:
+            value = float(self._likelihood(self.problem.predict(z, self.names)) + self._prior(z))
+        except (Refused, SceneError):
+            return -math.inf
+        return value if math.isfinite(value) else -math.inf
+
+    def with_gradient(self, part: torch.Tensor) -> tuple[float, torch.Tensor]:
+        """Value and gradient (k,).
+
+        Raises:
+            Refused: There is no run here, or what moves is not traced.
+        """
+        if not self.traced:
+            raise Refused("a number that moves is not traced; use the posterior `ensemble`")
+        self.evaluations += 1
+        with torch.enable_grad():
+            own = part.detach().clone().requires_grad_()
+            z = self.placed(own)
+            value = self._likelihood(self._predicted(z)) + self._prior(z)
+            (gradient,) = torch.autograd.grad(value, own)
+        if not (bool(value.isfinite()) and bool(gradient.isfinite().all())):
+            raise Refused("the log posterior is not finite")
+        return float(value.detach()), gradient
+
+    def _predicted(self, z: torch.Tensor) -> dict[str, Prediction]:
+        problem, found = self.problem, {}
+        numbers = dict(enumerate(problem.values(z)))
+        for run in problem.worlds:
+            tensors = {
+                key: numbers[k]
+                for k, c in enumerate(problem.coordinates)
+                for place, name, key in c.targets
+                if place == "run" and name == run
+            }
+            names = [name for name in self.names if problem.instruments[name].run == run]
+            asks = [a for name in names for a in problem.instruments[name].asks(problem.measured[name])]
+            solved = replaced(problem.prepared(run), tensors).solve(asks, gradient=True)
+            problem.solves += 1
+            for name in names:
+                own, measured = problem.instruments[name], problem.measured[name]
+                found[name] = Prediction(
+                    name=name, values=own.predict(solved, measured), measured=measured, sigma=problem.sigma(name, own)
+                )
+        return found
+
+    def _likelihood(self, predictions: Mapping[str, Prediction]) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for name, prediction in predictions.items():
+            square = self.problem.residual_of(prediction).square()
+            factor = self.factors.get(name, 1.0)
+            if name in self.problem.sigmas and not self.problem._sigma_is_sought(name):
+                rows = self.problem.rows(name)
+                column = torch.arange(rows.shape[1]).expand_as(rows)[rows]
+                free = self.problem.instruments[name].noise(prediction.measured).isnan()[rows]
+                for k in column[free].unique():
+                    own = square[free & (column == k)]
+                    # the rows less what the fit took from them would be Student's; n is what 1/sigma leaves
+                    total = total - 0.5 * len(own) / factor * own.sum().clamp_min(1e-300).log()
+                square = square[~free]
+            total = total - 0.5 * square.sum() / factor
+        return total
+
+    def _prior(self, z: torch.Tensor) -> torch.Tensor:
+        total = -0.5 * self.problem.prior_rows(z)[0].square().sum()
+        for k in self.free:
+            total = total + _log_volume(self.problem.coordinates[k], z[k])
+        return total
+
+
+def _log_volume(c: Coordinate, z: torch.Tensor) -> torch.Tensor:
+    """Log of the change of what the prior is a density in, per z, up to a constant."""
+    bounded = math.isfinite(c.lower) and math.isfinite(c.upper)
+    if bounded:
+        share = (c.start - c.lower) / (c.upper - c.lower)
+        moved = z + math.log(share / (1 - share))
+        log_slope = torch.nn.functional.logsigmoid(moved) + torch.nn.functional.logsigmoid(-moved)
+    elif math.isnan(c.sd):
+        return torch.zeros((), dtype=z.dtype)
+    elif math.isfinite(c.lower) or math.isfinite(c.upper):
+        log_slope = z
+    else:
+        log_slope = torch.zeros((), dtype=z.dtype)
+    return log_slope - c.value(z).log() if c.logarithmic else log_slope

@@ -1,0 +1,201 @@
+"""A fit from several starts; what it finds is one answer or several.
+
+The first start is the scene's own, the others are drawn from the priors. Two ends are one minimum where they differ by
+less than a standard deviation of the better one in every direction that the data tell.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from simengine.fit.inference import Finish, LeastSquaresFit
+from simengine.fit.problem import Problem
+from simengine.fit.training import AbstractTraining
+from simengine.scene.base import SceneError
+
+if TYPE_CHECKING:
+    from simengine.fit.posterior import Posterior
+    from simengine.io.run_directory import RunDirectory
+
+DRAWS = 20  # for one start, before a world without runs there is an error
+SAME = 9.0  # chi-square between two ends, by the curvature at the better one, below which they are one minimum
+RIVAL = 12.0  # above the best in -2 log posterior (e^-6 of its height) beyond which a minimum is no answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Minimum:
+    """An end of the search.
+
+    Attributes:
+        z: Coordinates, (p,).
+        misfit: -2 log posterior at its best, up to a constant that all share.
+        values: What is sought there, by name, SI.
+        starts: How many starts ended here.
+        sigmas: Estimated standard deviations there, by observation.
+        answer: Whether it explains the data about as well as the best one.
+    """
+
+    z: torch.Tensor
+    misfit: float
+    values: Mapping[str, float]
+    starts: int = 1
+    sigmas: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    answer: bool = True
+
+
+def misfit(problem: Problem, z: torch.Tensor) -> float:
+    """Chi-square with the priors, plus 2 log sigma of each row, so that estimated sigmas compare."""
+    total = float(problem.residual(z).square().sum())
+    for name, sigma in problem.sigmas.items():
+        rows = problem.rows(name)
+        total += 2 * float(sigma.log().expand_as(rows)[rows].sum())
+    return total
+
+
+class SeveralStarts(AbstractTraining):
+    """One fit after another, from starts drawn from the priors.
+
+    Args:
+        problem: What to fit.
+        starts: Their number, the scene's own included.
+        finish: Writes the answer; None for none.
+    """
+
+    found: "Posterior | None" = None
+    refine: float | None = None
+
+    def __init__(self, problem: Problem, starts: int, *, finish: Finish | None = None) -> None:
+        self.problem, self._finish = problem, finish
+        self._count = starts
+        self._ends: list[Minimum] = []
+        self._attempt = 0
+        self._fit = LeastSquaresFit(problem)
+        self.num_iterations = starts * self._fit.num_iterations
+        self._best: list[Minimum] = []
+
+    @property
+    def z(self) -> torch.Tensor:
+        """The best end; before the last, where the search is."""
+        return self._best[0].z if self._best else self._fit.z
+
+    @property
+    def minima(self) -> tuple[Minimum, ...]:
+        """Different ends, best first; empty before the last start has ended."""
+        return tuple(self._best)
+
+    @property
+    def converged(self) -> bool:
+        """Whether every start has ended."""
+        return len(self._ends) >= self._count
+
+    def step(self) -> dict[str, float]:
+        """One trial of the start in progress."""
+        figures = {**self._fit.step(), "start": float(len(self._ends))}
+        if self._fit.converged:
+            self._ends.append(self._ended())
+            if self.converged:
+                self._close()
+            else:
+                self._attempt = 0
+                self._fit = self._begun()
+        return figures
+
+    def _ended(self) -> Minimum:
+        sigmas = {name: value.clone() for name, value in self.problem.sigmas.items()}
+        return Minimum(self._fit.z.clone(), misfit(self.problem, self._fit.z), self._fit.estimates(), sigmas=sigmas)
+
+    def _drawn(self) -> torch.Tensor:
+        seed = 1_000_003 * (self.problem.scene.world.seed + 1) + DRAWS * len(self._ends) + self._attempt
+        generator = torch.Generator().manual_seed(seed)
+        z = self.problem.start()
+        for k, c in enumerate(self.problem.coordinates):
+            if c.chosen and k not in self.problem._sought_sigmas:
+                z[k] = c.coordinate(c.drawn(generator))
+        return z
+
+    def _begun(self) -> LeastSquaresFit:
+        while True:
+            self.problem.sigmas = {}
+            try:
+                return LeastSquaresFit(self.problem, start=self._drawn())
+            except SceneError:
+                self._attempt += 1
+                if self._attempt >= DRAWS:
+                    raise SceneError(
+                        f"inference.starts: the world has no run at {DRAWS} starts drawn from the priors; narrow them"
+                    ) from None
+
+    def _close(self) -> None:
+        """Sort the ends into different minima, and put the problem at the best."""
+        ends = sorted(self._ends, key=lambda end: end.misfit)
+        self._put(ends[0])
+        self._best = []
+        curvature: list[torch.Tensor] = []
+        for end in ends:
+            for k, (own, j) in enumerate(zip(self._best, curvature, strict=True)):
+                if float((j @ (end.z - own.z)).square().sum()) < SAME:
+                    self._best[k] = dataclasses.replace(own, starts=own.starts + 1)
+                    break
+            else:
+                self._put(end)
+                _, j = self.problem.linearise(end.z)
+                self._best.append(dataclasses.replace(end, answer=end.misfit < ends[0].misfit + RIVAL))
+                curvature.append(j)
+        self._put(ends[0])
+
+    def _put(self, end: Minimum) -> None:
+        self.problem.fraction = 1.0
+        self.problem.settle(end.z)
+        self.problem.sigmas = {name: value.clone() for name, value in end.sigmas.items()}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The ends so far and the start in progress."""
+        state = {f"fit.{name}": value for name, value in self._fit.state_dict().items()}
+        state["attempt"] = torch.tensor([len(self._ends), self._attempt])
+        for k, end in enumerate(self._ends):
+            state[f"end.{k}.z"] = end.z
+            state[f"end.{k}.misfit"] = torch.tensor(end.misfit, dtype=torch.float64)
+            state |= {f"end.{k}.sigma.{name}": value for name, value in end.sigmas.items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from what `state_dict` returned."""
+        count, self._attempt = (int(v) for v in state["attempt"])
+        inner = {k.removeprefix("fit."): v for k, v in state.items() if k.startswith("fit.")}
+        self._fit.load_state_dict(inner)
+        self._ends = []
+        now = dict(self.problem.sigmas)
+        for k in range(count):
+            head = f"end.{k}.sigma."
+            sigmas = {name.removeprefix(head): v for name, v in state.items() if name.startswith(head)}
+            self.problem.sigmas = sigmas
+            z = state[f"end.{k}.z"]
+            misfit_there = float(state[f"end.{k}.misfit"])
+            self._ends.append(Minimum(z, misfit_there, self.problem.estimates(z), sigmas=sigmas))
+        self.problem.sigmas = now
+        if self.converged:
+            self._close()
+
+    def estimates(self) -> dict[str, float]:
+        """At the best end, or where the search is."""
+        return dict(self._best[0].values) if self._best else self._fit.estimates()
+
+    def finish(self, out: "RunDirectory") -> dict[str, Any]:
+        """Write the answer."""
+        return self._finish(self, out) if self._finish is not None else dict(self.estimates())
+
+
+def told(minima: tuple[Minimum, ...]) -> tuple[str, ...]:
+    """Several answers in words; none for one."""
+    answers = [m for m in minima if m.answer]
+    if len(answers) < 2:
+        return ()
+    best = answers[0].misfit
+    each = "; ".join(
+        f"({', '.join(f'{name} = {value:.4g}' for name, value in m.values.items())}; chi-square "
+        f"{'the least' if m is answers[0] else f'{m.misfit - best:+.2g}'}, {m.starts} starts)"
+        for m in answers
+    )
+    return (f"There are {len(answers)} answers, and the data do not tell which: {each}",)

@@ -1,0 +1,211 @@
+"""One scene with many numbers: every combination as a task of its own, over local processes.
+
+Each task is a verb of the command line with `--set`, in a folder of its own. What it returned stands in
+`tasks/NNNN.json` once it is done, so nothing is done twice. A worker that dies takes nothing with it: its task is given
+to a new one, and a fit then goes on from its checkpoint.
+"""
+
+import ast
+import contextlib
+import csv
+import io
+import itertools
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ATTEMPTS = 5  # of a task whose worker dies
+FORMS = "linspace(a, b, n), logspace(a, b, n) from a to b, range(n) or [a, b, ...]"
+
+
+def values_of(text: str) -> tuple[str, list[Any]]:
+    """Key and values of `key=linspace(0, 1, 5)`.
+
+    Raises:
+        ValueError: It has another form.
+    """
+    key, equals, form = text.partition("=")
+    wrong = ValueError(f"--over {text}: expected KEY={FORMS}")
+    try:
+        node = ast.parse(form.strip(), mode="eval").body
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+            given = [ast.literal_eval(argument) for argument in node.args]
+            if node.func.id == "range":
+                values: list[Any] = list(range(*given))
+            elif node.func.id in ("linspace", "logspace") and len(given) == 3:
+                space = np.linspace if node.func.id == "linspace" else np.geomspace
+                values = [float(v) for v in space(float(given[0]), float(given[1]), int(given[2]))]
+            else:
+                raise wrong
+        else:
+            values = list(ast.literal_eval(node))
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise wrong from error
+    if not key or not equals or not values:
+        raise wrong
+    return key.strip(), values
+
+
+def combinations(over: Sequence[str]) -> list[dict[str, Any]]:
+    """Every combination of the values, the last key fastest."""
+    spelled = [values_of(text) for text in over]
+    keys = [key for key, _ in spelled]
+    return [dict(zip(keys, row, strict=True)) for row in itertools.product(*(values for _, values in spelled))]
+
+
+def sweep(
+    scene: str, over: Sequence[str], out: Path, *, verb: str, overrides: Sequence[str] = (), workers: int = 2
+) -> dict[str, Any]:
+    """Do every combination, and write `results.csv`.
+
+    Args:
+        scene: File or name.
+        over: As in "bodies.0.material.E=logspace(1e4, 1e6, 5)"; several make all combinations.
+        out: Folder; what an earlier call did there is kept if it was the same sweep.
+        verb: fit, predict or run.
+        overrides: Further `--set`.
+        workers: Processes.
+
+    Raises:
+        ValueError: The folder holds another sweep.
+    """
+    rows = combinations(over)
+    plan = {"scene": str(Path(scene).resolve()) if Path(scene).exists() else scene, "over": list(over), "verb": verb}
+    plan["overrides"] = list(overrides)
+    (out / "tasks").mkdir(parents=True, exist_ok=True)
+    kept = out / "sweep.json"
+    if kept.exists() and json.loads(kept.read_text(encoding="utf-8")) != plan:
+        raise ValueError(f"{out}: holds another sweep; choose another --out")
+    _write(kept, plan)
+    tasks = {}
+    for number, row in enumerate(rows):
+        if not _done(out, number).exists():
+            sets = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in row.items())]
+            tasks[number] = (verb, plan["scene"], sets, str(out / f"{number:04d}"))
+    retried = _work(tasks, out, min(workers, max(len(tasks), 1)))
+    results = [json.loads(_done(out, number).read_text(encoding="utf-8")) for number in range(len(rows))]
+    _table(out / "results.csv", [{**row, **result} for row, result in zip(rows, results, strict=True)])
+    failed = sum("error" in result for result in results)
+    return {
+        "tasks": len(rows),
+        "done": len(tasks),
+        "failed": failed,
+        "retried": retried,
+        "results": f"{out}/results.csv",
+    }
+
+
+def _done(out: Path, number: int) -> Path:
+    return out / "tasks" / f"{number:04d}.json"
+
+
+def _write(path: Path, data: Any) -> None:
+    fresh = path.with_suffix(".part")
+    fresh.write_text(json.dumps(data), encoding="utf-8")
+    fresh.replace(path)
+
+
+def _work(tasks: Mapping[int, Any], out: Path, workers: int) -> int:
+    """Give tasks to workers until all are done; how many were given again."""
+    context = multiprocessing.get_context("spawn")
+    waiting, attempts, retried = list(reversed(list(tasks))), dict.fromkeys(tasks, 0), 0
+    busy: dict[Connection, tuple[Any, int]] = {}
+
+    def start() -> tuple[Connection, Any]:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_worker, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        return ours, process
+
+    def give(pipe: Connection, process: Any) -> None:
+        if not waiting:
+            pipe.close()
+            process.join()
+            return
+        number = waiting.pop()
+        attempts[number] += 1
+        busy[pipe] = (process, number)
+        with contextlib.suppress(OSError):  # it died before its task: told by the end of its pipe
+            pipe.send(tasks[number])
+
+    try:
+        for _ in range(min(workers, len(waiting))):
+            give(*start())
+        while busy:
+            for ready in wait(list(busy)):
+                pipe = ready
+                assert isinstance(pipe, Connection)
+                process, number = busy.pop(pipe)
+                try:
+                    result = pipe.recv()
+                except (EOFError, OSError):
+                    process.join()
+                    pipe.close()
+                    if attempts[number] < ATTEMPTS:
+                        waiting.append(number)
+                        retried += 1
+                    else:
+                        _write(_done(out, number), {"error": f"its worker died {ATTEMPTS} times"})
+                    if waiting:
+                        give(*start())
+                    continue
+                _write(_done(out, number), result)
+                give(pipe, process)
+    finally:
+        for process, _ in busy.values():
+            process.terminate()
+    return retried
+
+
+def _worker(pipe: Connection) -> None:
+    """Do what comes until the pipe is closed."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_one(*task))
+
+
+def _one(verb: str, scene: str, sets: Sequence[str], folder: str) -> dict[str, Any]:
+    """One task: its summary as flat scalars, or its error."""
+    from simengine.cli import main
+
+    line = [verb, scene, "--out", folder, "--json", *itertools.chain.from_iterable(("--set", own) for own in sets)]
+    line += [] if verb == "fit" else ["--overwrite"]
+    said, complained = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+        code = main(line)
+    if code:
+        last = complained.getvalue().strip().splitlines()[-1:]
+        return {"error": last[0] if last else f"exit code {code}"}
+    return dict(_flat(json.loads(said.getvalue().strip().splitlines()[-1])))
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float | str) or value is None:
+            rows.append((prefix + key, value))
+    return rows
+
+
+def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(rows)

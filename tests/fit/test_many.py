@@ -1,0 +1,175 @@
+"""Sweeps over processes, and the comparison of models, through the command line; the evidence against a closed form."""
+
+import csv
+import json
+import math
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import simengine as se
+from simengine.cli import main
+from simengine.fit.certainty.evidence import log_evidence
+from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.problem import Problem
+from simengine.fit.sweep import combinations, values_of
+from simengine.observe import Curve
+
+SCENE = """
+kind = "specimen"
+[material]
+type = "ogden"  # neo-Hookean: 2 mu/4 (tr C - 3)
+mu = [3.3e5]
+alpha = [2.0]
+nu = 0.5
+[test]
+type = "uniaxial"
+[observations.tension]
+type = "curve"
+against = "stretch"
+file = "tension.csv"
+sigma = 1e4
+columns = { stretch = "stretch", nominal_stress = "stress [Pa]" }
+"""
+
+
+class Line(se.OwnWorld):
+    """y = a + b t."""
+
+    parameters: ClassVar = {"a": se.OwnNumber(0.0), "b": se.OwnNumber(0.0), "positive": se.OwnNumber(1.0, gt=0)}
+
+    def simulate(self, values: dict[str, torch.Tensor]) -> se.OwnMotion:
+        t = torch.linspace(0.0, 1.0, 11, dtype=torch.float64)
+        return se.OwnMotion(t, scalars={"y": values["a"] + values["b"] * t, "p": values["positive"].log() + 0 * t})
+
+
+def _curve(folder: Path, name: str, values: list[float]) -> Curve:
+    t = np.linspace(0, 1, len(values))
+    lines = [f"time [s],{name}", *(f"{a},{b}" for a, b in zip(t, values, strict=True))]
+    (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    return Curve(directory=folder, file=f"{name}.csv", columns={"time": "time", name: name}, sigma=0.3)
+
+
+@pytest.mark.parametrize("column", ["y", "p"])
+def test_the_evidence_of_a_line_is_that_of_its_gaussian(tmp_path: Path, column: str) -> None:
+    """Linear in what the priors are normal in (the numbers, or a logarithm): y ~ N(X m, sigma^2 + X S X^T)."""
+    y = list(0.3 + 0.8 * np.linspace(0, 1, 8) + 0.1 * np.cos(9 * np.arange(8)))
+    if column == "y":
+        unknowns = {
+            "a": se.Unknown(prior=se.Prior(normal=(0.1, 0.5))),
+            "b": se.Unknown(prior=se.Prior(normal=(0.2, 2.0))),
+        }
+        x, m, s = np.stack([np.ones(8), np.linspace(0, 1, 8)], 1), np.array([0.1, 0.2]), np.diag([0.25, 4.0])
+    else:
+        unknowns = {"positive": se.Unknown(initial=1.7, prior=se.Prior(lognormal=(1.5, 0.7)))}
+        x, m, s = np.ones((8, 1)), np.array([math.log(1.5)]), np.diag([0.49])
+    problem = Problem(Line(), observations={"o": _curve(tmp_path, column, y)}, unknowns=unknowns)
+    fit = LeastSquaresFit(problem)
+    while not fit.converged:
+        fit.step()
+    from scipy.stats import multivariate_normal
+
+    exact = multivariate_normal(x @ m, 0.09 * np.eye(8) + x @ s @ x.T).logpdf(y)
+    evidence, why = log_evidence(problem, fit.z)
+    assert not why and evidence == pytest.approx(exact, abs=2e-3)
+
+
+def test_a_number_without_a_prior_leaves_no_evidence(tmp_path: Path) -> None:
+    problem = Problem(
+        Line(), observations={"o": _curve(tmp_path, "y", [1.0, 2.0])}, unknowns={"a": se.Unknown(scale=1.0)}
+    )
+    assert log_evidence(problem, problem.start()) == (None, "a has no prior")
+
+
+def test_what_a_sweep_goes_over_is_spelled_out() -> None:
+    assert values_of("a.0.E=logspace(1e4, 1e6, 3)") == ("a.0.E", pytest.approx([1e4, 1e5, 1e6]))
+    assert values_of("seed=range(3)") == ("seed", [0, 1, 2]) and values_of("k=[1.5, 'x']") == ("k", [1.5, "x"])
+    assert combinations(["a=linspace(0,1,2)", "b=range(2)"]) == [
+        {"a": 0.0, "b": 0},
+        {"a": 0.0, "b": 1},
+        {"a": 1.0, "b": 0},
+        {"a": 1.0, "b": 1},
+    ]
+    for wrong in ("a", "a=", "=range(3)", "a=open('x')", "a=linspace(1,2)", "a=range(0)", "a=3"):
+        with pytest.raises(ValueError, match="--over"):
+            values_of(wrong)
+
+
+def _scene(folder: Path, more: str = "", hold_out: str = "") -> Path:
+    stretch = np.linspace(1.1, 2.0, 10)
+    stress = 0.3e6 * (stretch - stretch**-2)
+    lines = ["stretch,stress [Pa]", *(f"{a},{b}" for a, b in zip(stretch, stress, strict=True))]
+    (folder / "tension.csv").write_text("\n".join(lines) + "\n")
+    path = folder / f"scene{len(list(folder.glob('*.toml')))}.toml"
+    path.write_text(SCENE + hold_out + more)
+    return path
+
+
+def test_a_sweep_does_all_once_and_survives_its_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene, out = _scene(tmp_path), tmp_path / "out"
+    line = ["sweep", str(scene), "--over", "material.mu.0=linspace(2e5, 4e5, 5)", "--out", str(out), "--json"]
+    killed: list[int] = []
+
+    def kill() -> None:  # the first worker that can be seen, once
+        import multiprocessing
+
+        until = time.monotonic() + 60
+        while not killed and time.monotonic() < until:
+            for child in multiprocessing.active_children():
+                if child.pid and child.is_alive():
+                    os.kill(child.pid, signal.SIGKILL)
+                    killed.append(child.pid)
+                    break
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert main(line) == 0
+    thread.join()
+    said = json.loads(capsys.readouterr().out)
+    assert killed and said["retried"] == 1 and (said["tasks"], said["done"], said["failed"]) == (5, 5, 0)
+    with (out / "results.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    moduli = np.linspace(2e5, 4e5, 5)
+    assert [float(row["material.mu.0"]) for row in rows] == pytest.approx(list(moduli))
+    # the stress is mu (stretch - stretch^-2), so chi-square is that of the difference of two such curves
+    shape = np.linspace(1.1, 2.0, 10) - np.linspace(1.1, 2.0, 10) ** -2
+    chi = [float(np.mean(((own - 0.3e6) * shape / 1e4) ** 2)) for own in moduli]
+    assert [float(row["observations.tension.chi_square_per_row"]) for row in rows] == pytest.approx(chi, rel=1e-5)
+    (out / "tasks" / "0003.json").unlink()
+    assert main(line) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 1
+    assert main([*line[:3], "material.mu.0=[1e5]", *line[4:]]) == 2
+    assert "another sweep" in capsys.readouterr().err
+
+
+def test_fits_are_compared_by_held_out_data_and_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = "hold_out = { rows = [8, 9] }\n"
+    free = _scene(tmp_path, "[unknowns.'material.mu.0']\nprior.lognormal = 0.5\n", held)
+    wrong = _scene(tmp_path, "[unknowns.'material.mu.0']\nprior.lognormal = 0.01\n", held)
+    for scene, out in ((free, "a"), (wrong, "b")):
+        assert main(["fit", str(scene), "--out", str(tmp_path / out), "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    a, b = table.values()
+    assert a["log evidence"] > b["log evidence"] + 3 and b["times less probable than the best"] > 20
+    name = "tension: held out, chi-square per value"
+    assert a[name] < 1e-2 < b[name]
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path), "--json"]) == 2
+    assert "fit.json" in capsys.readouterr().err
+
+
+def test_the_best_next_row_is_told_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The stress grows with the stretch, and so does what it tells of mu: the last candidate tells most."""
+    scene = _scene(tmp_path, "[unknowns.'material.mu.0']\nprior.lognormal = 0.5\n", "hold_out = { rows = [4, 8, 9] }\n")
+    assert main(["design", str(scene), "--json"]) == 0
+    listed = list(json.loads(capsys.readouterr().out))
+    assert listed == ["1. tension: stretch = 2", "2. tension: stretch = 1.9", "3. tension: stretch = 1.5"]

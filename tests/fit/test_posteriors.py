@@ -1,0 +1,347 @@
+"""Several answers and samples of posteriors, on worlds whose posterior is a closed form."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import simengine as se
+from simengine.fit.certainty.bars import posterior_of
+from simengine.fit.certainty.chains import effective_samples, r_hat
+from simengine.fit.certainty.density import LogPosterior
+from simengine.fit.inference import LeastSquaresFit, training_of
+from simengine.fit.problem import Problem
+from simengine.observe import Curve
+from simengine.scene import SceneError
+
+
+class Shapes(se.OwnWorld):
+    """Two scalars, constant in time, of two numbers: what is seen of them decides the shape of the posterior."""
+
+    parameters: ClassVar = {
+        "u": se.OwnNumber(0.3),
+        "v": se.OwnNumber(0.2),
+        "share": se.OwnNumber(0.5, gt=0, lt=1),
+        "lost": se.OwnNumber(0.1),
+    }
+
+    def simulate(self, values: dict[str, torch.Tensor]) -> se.OwnMotion:
+        t = torch.linspace(0.0, 1.0, 11, dtype=torch.float64)
+        u, v, one = values["u"], values["v"], torch.ones(11, dtype=torch.float64)
+        scalars = {
+            "line": (u + v * t),
+            "banana": (v + u.square()) * one,
+            "square": u.square() * one,
+            "share": values["share"] * one,
+        }
+        return se.OwnMotion(t, scalars=scalars)
+
+
+def _curve(folder: Path, name: str, values: list[float], sigma: float | str) -> Curve:
+    t = np.linspace(0, 1, len(values))
+    lines = [f"time [s],{name}", *(f"{a},{b}" for a, b in zip(t, values, strict=True))]
+    (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    return Curve(directory=folder, file=f"{name}.csv", columns={"time": "time", name: name}, sigma=sigma)
+
+
+def _fit(problem: Problem) -> Any:
+    fit = training_of(problem)
+    for _ in range(2000):
+        if fit.converged:
+            return fit
+        fit.step()
+    raise AssertionError("no end")
+
+
+def _line(folder: Path) -> Curve:
+    random = np.random.default_rng(0)
+    t = np.linspace(0, 1, 40)
+    return _curve(folder, "line", list(1.0 + 2.0 * t + 0.1 * random.standard_normal(40)), 0.1)
+
+
+def test_two_minima_are_told_as_two_answers(tmp_path: Path) -> None:
+    data = _curve(tmp_path, "square", [4.0, 4.01, 3.99], 0.01)
+    inference = se.Inference(starts=6)
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 3.0)), initial=1.0)}
+    result = se.identify(
+        Problem(Shapes(), observations={"y": data}, unknowns=unknowns, inference=inference), progress=False
+    )
+    assert sorted(round(m.values["u"], 2) for m in result.minima) == [-2.0, 2.0]
+    assert all(m.answer for m in result.minima) and sum(m.starts for m in result.minima) == 6
+    assert any("2 answers" in text for text in result.directions)
+    assert {round(m["values"]["u"], 1) for m in result.summary["minima"]} == {-2.0, 2.0}
+
+
+def test_one_minimum_is_one_answer(tmp_path: Path) -> None:
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 5.0))), "v": se.Unknown(prior=se.Prior(normal=(0.0, 5.0)))}
+    inference = se.Inference(starts=4)
+    problem = Problem(Shapes(), observations={"y": _line(tmp_path)}, unknowns=unknowns, inference=inference)
+    found = posterior_of(_fit(problem))
+    assert len(found.minima) == 1 and found.minima[0].starts == 4 and not any("answers" in d for d in found.directions)
+
+
+def test_several_starts_resume_bitwise(tmp_path: Path) -> None:
+    data = _curve(tmp_path, "square", [4.0, 4.01, 3.99], "estimate")
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 3.0)), initial=1.0)}
+
+    def made() -> Any:
+        own = Problem(Shapes(), observations={"y": data}, unknowns=unknowns, inference=se.Inference(starts=3))
+        return training_of(own)
+
+    whole, states = made(), []
+    while not whole.converged:
+        states.append({k: v.clone() for k, v in whole.state_dict().items()})
+        whole.step()
+    for state in (*states[:: max(len(states) // 3, 1)], whole.state_dict()):
+        again = made()
+        again.load_state_dict(state)
+        while not again.converged:
+            again.step()
+        assert torch.equal(again.z, whole.z)
+        assert [m.misfit for m in again.minima] == [m.misfit for m in whole.minima]
+
+
+def test_a_sought_sigma_is_shown_where_it_is(tmp_path: Path) -> None:
+    unknowns = {"u": se.Unknown(), "v": se.Unknown(), "observations.y.sigma": se.Unknown(initial=5.0)}
+    problem = Problem(Shapes(), observations={"y": _line(tmp_path)}, unknowns=unknowns)
+    fit = _fit(problem)
+    sigma = fit.estimates()["observations.y.sigma"]
+    assert sigma == pytest.approx(0.1, rel=0.35)
+    e = posterior_of(fit).estimates["observations.y.sigma"]
+    assert e.value == sigma and e.std == pytest.approx(sigma / math.sqrt(80), rel=0.2)
+
+
+def test_gradient_of_the_log_posterior_is_its_slope(tmp_path: Path) -> None:
+    observations = {
+        "y": dataclasses.replace(_line(tmp_path), sigma="estimate"),
+        "s": _curve(tmp_path, "share", [0.4], 0.1),
+    }
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.5, 1.0))), "v": se.Unknown(), "share": se.Unknown()}
+    problem = Problem(Shapes(), observations=observations, unknowns=unknowns)
+    fit: LeastSquaresFit = _fit(problem)
+    density = LogPosterior(problem, fit.z, [0, 1, 2], {"y": 2.0})
+    at = fit.z + torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64)
+    value, gradient = density.with_gradient(at)
+    assert value == pytest.approx(density(at), rel=1e-12)
+    for k in range(3):
+        step = torch.zeros(3, dtype=torch.float64)
+        step[k] = 1e-5
+        slope = (density(at + step) - density(at - step)) / 2e-5
+        assert float(gradient[k]) == pytest.approx(slope, rel=1e-6, abs=1e-6)
+
+
+def test_r_hat_and_effective_samples_of_an_autoregression() -> None:
+    random = np.random.default_rng(0)
+    rho, n = 0.9, 20000
+    x = np.zeros((4, n))
+    for k in range(1, n):
+        x[:, k] = rho * x[:, k - 1] + math.sqrt(1 - rho**2) * random.standard_normal(4)
+    assert effective_samples(x) == pytest.approx(4 * n * (1 - rho) / (1 + rho), rel=0.15)
+    assert r_hat(x) < 1.01 < 1.5 < r_hat(x + np.array([[0.0], [0.0], [0.0], [5.0]]))
+    drift = np.linspace(0, 5, n) + x
+    assert r_hat(drift) > 1.3
+
+
+def _drawn(height: Any, size: int, wanted: int, ends: list[list[float]] | None = None) -> Any:
+    """An ensemble on a density in closed form, (samples, size)."""
+    pytest.importorskip("emcee")
+    from simengine.fit.certainty import sampling
+
+    class Density:
+        free: ClassVar = list(range(size))
+
+        def __call__(self, z: torch.Tensor) -> float:
+            return height(*z.tolist())
+
+    starts = [torch.tensor(e, dtype=torch.float64) for e in ends or [[0.0] * size]]
+    chains, _, _ = sampling._ensemble(Density(), torch.eye(size, dtype=torch.float64), starts, wanted, 0)  # type: ignore[arg-type]
+    assert all(r_hat(chains[:, :, k]) < 1.05 and effective_samples(chains[:, :, k]) > wanted for k in range(size))
+    return chains.reshape(-1, size)
+
+
+def test_an_ensemble_of_a_gaussian_is_the_gaussian() -> None:
+    draws = _drawn(lambda a, b: -0.5 * (a**2 + ((b - 2 * a) / 0.1) ** 2), 2, 1500)
+    assert draws.std(0) == pytest.approx([1.0, math.sqrt(4.01)], rel=0.05)
+    assert (draws[:, 1] - 2 * draws[:, 0]).std() == pytest.approx(0.1, rel=0.05)
+
+
+def test_an_ensemble_of_a_banana_has_its_moments() -> None:
+    """u ~ N(0, 1), v + u^2 ~ N(0, 0.5): v has the mean -E u^2 = -1 and the variance 0.25 + Var u^2 = 2.25."""
+    draws = _drawn(lambda u, v: -0.5 * (u**2 + ((v + u**2) / 0.5) ** 2), 2, 250)
+    u, v = draws.T
+    assert u.std() == pytest.approx(1.0, rel=0.12) and abs(u.mean()) < 0.2  # about three standard errors of 250 samples
+    assert v.mean() == pytest.approx(-1.0, abs=0.22) and v.std() == pytest.approx(math.sqrt(2.25), rel=0.3)
+
+
+def test_an_ensemble_holds_two_hills_by_their_weight() -> None:
+    def height(u: float) -> float:
+        return float(
+            np.logaddexp(math.log(0.75) - 0.5 * ((u - 4) / 0.5) ** 2, math.log(0.25) - 0.5 * ((u + 4) / 0.5) ** 2)
+        )
+
+    draws = _drawn(height, 1, 400, [[4.0], [-4.0]])
+    assert (draws > 0).mean() == pytest.approx(0.75, abs=0.07)
+
+
+def test_the_density_of_a_bounded_number_is_the_cut_gaussian(tmp_path: Path) -> None:
+    """0 < share < 1, measured as 0.95 +- 0.1: by quadrature over the coordinate, a Gaussian cut at the bound."""
+    from scipy.stats import truncnorm
+
+    problem = Problem(
+        Shapes(),
+        observations={"y": _curve(tmp_path, "share", [0.95], 0.1)},
+        unknowns={"share": se.Unknown()},
+    )
+    density = LogPosterior(problem, problem.start(), [0])
+    z = torch.linspace(-3, 14, 400, dtype=torch.float64)
+    weight = np.exp([density(own[None]) for own in z])
+    weight /= weight.sum()
+    share = problem.coordinates[0].value(z).numpy()
+    true = truncnorm(-9.5, 0.5, loc=0.95, scale=0.1)
+    mean = float((weight * share).sum())
+    assert mean == pytest.approx(true.mean(), abs=1e-4)
+    assert float((weight * (share - mean) ** 2).sum()) ** 0.5 == pytest.approx(true.std(), rel=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "log"), [("normal", False), ("lognormal", True)])
+def test_a_prior_is_a_density_in_the_number_or_its_logarithm(tmp_path: Path, kind: str, log: bool) -> None:
+    """With data that tell nothing, the posterior of a bounded number is its prior, cut."""
+    from scipy.stats import truncnorm
+
+    prior = se.Prior(normal=(0.5, 0.2)) if kind == "normal" else se.Prior(lognormal=(0.5, 0.3))
+    data = {"y": _curve(tmp_path, "share", [0.5], 1e6)}
+    problem = Problem(Shapes(), observations=data, unknowns={"share": se.Unknown(prior=prior)})
+    density = LogPosterior(problem, problem.start(), [0])
+    z = torch.linspace(-12, 16, 600, dtype=torch.float64)
+    weight = np.exp([density(own[None]) for own in z])
+    weight /= weight.sum()
+    share = problem.coordinates[0].value(z).numpy()
+    x = np.log(share) if log else share
+    center, sd = (math.log(0.5), 0.3) if log else (0.5, 0.2)
+    low, high = (-np.inf, -center / sd) if log else (-2.5, 2.5)
+    true = truncnorm(low, high, loc=center, scale=sd)
+    assert float((weight * x).sum()) == pytest.approx(true.mean(), abs=2e-3)
+
+
+METHODS = ["ensemble", "nuts"]
+
+
+def _sampled(method: str, observations: dict[str, Curve], unknowns: dict[str, se.Unknown], **options: Any) -> Any:
+    pytest.importorskip({"ensemble": "emcee", "nuts": "nutpie"}[method])
+    inference = se.Inference(posterior=method, **options)
+    problem = Problem(Shapes(), observations=observations, unknowns=unknowns, inference=inference)
+    fit = _fit(problem)
+    return posterior_of(fit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_of_a_gaussian_are_laplaces(tmp_path: Path, method: str) -> None:
+    unknowns = {"u": se.Unknown(), "v": se.Unknown()}
+    data = {"y": _line(tmp_path)}
+    plain = posterior_of(_fit(Problem(Shapes(), observations=data, unknowns=unknowns)))
+    found = _sampled(method, data, unknowns, samples=2000)
+    assert found.samples.converged, found.samples.why
+    for name, e in found.estimates.items():
+        own = plain.estimates[name]
+        assert e.std == pytest.approx(own.std, rel=0.05)
+        assert e.low == pytest.approx(own.low, abs=0.15 * own.std) and e.high == pytest.approx(
+            own.high, abs=0.15 * own.std
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_of_a_banana_have_its_moments(tmp_path: Path, method: str) -> None:
+    """u ~ N(0, 1) and v + u^2 = 0 +- 0.3: v has the mean -E u^2 and the variance 0.3^2 + Var u^2, by its flat prior."""
+    data = {"y": _curve(tmp_path, "banana", [0.0], 0.3)}
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 1.0))), "v": se.Unknown(scale=1.0)}
+    found = _sampled(method, data, unknowns, samples=1000)
+    assert found.samples.converged, found.samples.why
+    u, v = (found.samples.values[name].ravel() for name in ("u", "v"))
+    assert u.std() == pytest.approx(1.0, rel=0.07) and abs(u.mean()) < 0.12
+    assert v.mean() == pytest.approx(-1.0, abs=0.15) and v.std() == pytest.approx(math.sqrt(0.09 + 2.0), rel=0.1)
+
+
+@pytest.mark.slow
+def test_samples_of_a_bounded_number_follow_the_cut_gaussian(tmp_path: Path) -> None:
+    """0 < share < 1, measured as 0.95 +- 0.1: a Gaussian cut at the bound, whose quantiles are known."""
+    from scipy.stats import truncnorm
+
+    data = {"y": _curve(tmp_path, "share", [0.95], 0.1)}
+    found = _sampled("ensemble", data, {"share": se.Unknown()}, samples=1000)
+    assert found.samples.converged, found.samples.why
+    true = truncnorm(-9.5, 0.5, loc=0.95, scale=0.1)
+    e = found.estimates["share"]
+    assert e.low == pytest.approx(true.ppf(0.025), abs=0.02) and e.high == pytest.approx(true.ppf(0.975), abs=0.005)
+    assert e.std == pytest.approx(true.std(), rel=0.08)
+
+
+@pytest.mark.slow
+def test_samples_of_two_answers_hold_both(tmp_path: Path) -> None:
+    data = {"y": _curve(tmp_path, "square", [1.0], 0.5)}
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 3.0)), initial=1.2)}
+    found = _sampled("ensemble", data, unknowns, samples=400, starts=6)
+    assert found.samples.converged, found.samples.why
+    u = found.samples.values["u"].ravel()
+    assert 0.4 < (u > 0).mean() < 0.6 and any("2 answers" in text for text in found.directions)
+
+
+def test_chains_that_have_not_converged_are_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from simengine.fit.certainty import sampling
+
+    monkeypatch.setattr(sampling, "CHUNKS", 1)
+    monkeypatch.setattr(sampling, "CHUNK", 8)
+    found = _sampled("ensemble", {"y": _line(tmp_path)}, {"u": se.Unknown(), "v": se.Unknown()}, samples=100_000)
+    e = found.estimates["u"]
+    assert e.std is None and not e.identified and "not converged" in e.why
+
+
+def test_nuts_without_gradients_is_refused_in_a_line(tmp_path: Path) -> None:
+    unknowns = {"u": se.Unknown(), "observations.y.gain": se.Unknown(prior=se.Prior(normal=0.1))}
+    with pytest.raises(SceneError, match=r"inference\.posterior: NUTS needs"):
+        inference = se.Inference(posterior="nuts")
+        problem = Problem(Shapes(), observations={"y": _line(tmp_path)}, unknowns=unknowns, inference=inference)
+        posterior_of(_fit(problem))
+
+
+class Grid(se.OwnWorld):
+    """y = rate t by a rule whose error is exactly 1/cells of the rate."""
+
+    parameters: ClassVar = {"rate": se.OwnNumber(1.0, gt=0)}
+    cells: int = 10
+
+    def simulate(self, values: dict[str, torch.Tensor]) -> se.OwnMotion:
+        t = torch.linspace(0.0, 1.0, 11, dtype=torch.float64)
+        return se.OwnMotion(t, scalars={"line": values["rate"] * (1 + 1 / self.cells) * t})
+
+    def refined(self, factor: float) -> "Grid":
+        return dataclasses.replace(self, cells=round(self.cells * factor))
+
+
+def test_the_bar_holds_what_the_resolution_changes(tmp_path: Path) -> None:
+    """At 10 cells the rate comes out as 2/1.1, at 20 as 2/1.05: the shift is known."""
+    data = _curve(tmp_path, "line", [2.0 * k / 20 for k in range(21)], 0.001)
+    made = dataclasses.replace(Grid(), cells=10)
+    problem = Problem(made, observations={"y": data}, unknowns={"rate": se.Unknown()})
+    plain = se.identify(problem, progress=False).estimates["rate"]
+    result = se.identify(
+        Problem(made, observations={"y": data}, unknowns={"rate": se.Unknown()}), refine=2.0, progress=False
+    )
+    e, true = result.estimates["rate"], 2 / 1.05 - 2 / 1.1
+    assert e.shift == pytest.approx(true, rel=1e-4) and e.std == pytest.approx(
+        math.hypot(plain.std or 0, 2 * true), rel=1e-4
+    )
+    assert e.low is not None and e.high is not None and e.low < 2.0 < e.high and not plain.low < 2.0 < plain.high
+    assert result.summary["refine"]["settled"] and "2 times the resolution" in result.directions[0]
+
+
+def test_a_world_without_a_resolution_says_so(tmp_path: Path) -> None:
+    unknowns = {"u": se.Unknown(), "v": se.Unknown()}
+    problem = Problem(Shapes(), observations={"y": _line(tmp_path)}, unknowns=unknowns)
+    with pytest.raises(SceneError, match="cannot be refined"):
+        se.identify(problem, refine=2.0, progress=False)
