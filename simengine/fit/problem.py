@@ -391,8 +391,9 @@ class Problem:
         single = torch.zeros(len(which), len(z), dtype=torch.float64)
         for row, index in enumerate(which):
             single[row, index] = self._prior_slope(z, index)
-        joint = torch.autograd.functional.jacobian(self._joint_rows, z)
-        return torch.cat([single, joint])
+        if all(c.joint is None for c in self.coordinates):
+            return single
+        return torch.cat([single, torch.autograd.functional.jacobian(self._joint_rows, z)])
 
     def residual(self, z: torch.Tensor) -> torch.Tensor:
         """All rows over sigma, those of the priors last, (rows,).
