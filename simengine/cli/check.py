@@ -2,17 +2,21 @@
 
 from typing import Any
 
-from simengine.cli.common import AsJson, Device, Overrides, emit, pick_device
+from simengine.cli.common import AsJson, Device, Overrides, With, emit, pick_device
 
 
-def check(scene: str, *, overrides: Overrides = None, device: Device = None, as_json: AsJson = False) -> int:
+def check(
+    scene: str, *, overrides: Overrides = None, own: With = None, device: Device = None, as_json: AsJson = False
+) -> int:
     """Check a scene before it runs: what is read, stability, memory, gradient.
 
     Args:
         scene: A .toml or .py file, or the name of a shipped scene.
     """
     from simengine.scene import load_scene
+    from simengine.scene.own_code import run_own
 
+    run_own(own or [])
     loaded = load_scene(scene, overrides or ())
     chosen = pick_device(device, loaded.world.devices)
     report: dict[str, Any] = {"kind": loaded.kind}
@@ -20,9 +24,9 @@ def check(scene: str, *, overrides: Overrides = None, device: Device = None, as_
         report |= loaded.world.check(device=chosen)
     else:  # a world that only its runs complete
         for name, world in loaded.runs.items():
-            own = world.check(device=chosen)
-            report["ok"] = report.get("ok", True) and own.pop("ok", True)
-            report[f"run {name}"] = own
+            found = world.check(device=chosen)
+            report["ok"] = report.get("ok", True) and found.pop("ok", True)
+            report[f"run {name}"] = found
     if loaded.observations:
         from simengine.fit.preflight import check_observations
 

@@ -11,6 +11,10 @@ Overrides = Annotated[
     list[str] | None,
     Parameter(name="--set", help="Override a key, as in bodies.0.material.E=2e5; repeatable.", negative=()),
 ]
+With = Annotated[
+    list[Path] | None,
+    Parameter(name="--with", help="Run a Python file for the detectors that it registers; repeatable.", negative=()),
+]
 Out = Annotated[Path | None, Parameter(help="Run directory; runs/<scene> if not given.")]
 Overwrite = Annotated[bool, Parameter(help="Remove what an earlier run left in the run directory.", negative=())]
 Device = Annotated[str | None, Parameter(help="cpu or cuda; the best available if not given.")]

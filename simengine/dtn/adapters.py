@@ -216,3 +216,29 @@ class DETRDetector(AbstractAdapter):
         h, w = images.shape[2:]
         scores = torch.softmax(logits, -1)[..., :-1] if self.activation == "softmax" else torch.sigmoid(logits)
         return _corners(boxes) * boxes.new_tensor([w, h, w, h]), scores
+
+
+class LibraryDetector(nn.Module):
+    """A torchvision detector that finds as the library itself does, its own resizing included.
+
+    Args:
+        model: Of `torchvision.models.detection`; called as `model([picture, ...])`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Detector.dense`; by the adapter of its format, pictures keep their size."""
+        if hasattr(self.model, "roi_heads"):
+            return TwoStageDetector(self.model).dense(images)
+        softmax = type(self.model).__name__ == "SSD"
+        return TorchvisionDetector(self.model, activation="softmax" if softmax else "sigmoid").dense(images)
+
+    @torch.no_grad()
+    def predict(self, images: torch.Tensor) -> list[Detections]:
+        """See `Detector.predict`."""
+        with evaluation_mode(self.model):
+            found = self.model(list(images))
+        return [{name: one[name] for name in ("boxes", "labels", "scores")} for one in found]

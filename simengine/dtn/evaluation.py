@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from simengine.dtn.checks import check_convention, check_corners, check_pictures, check_truth, evaluation_mode
+from simengine.dtn.coco import OVERLAPS
 from simengine.dtn.detector import shown
+from simengine.dtn.errors import BACKGROUND, FOREGROUND
 from simengine.dtn.intervals import Estimate, difference_interval, rate_interval, share_interval, spread
+from simengine.dtn.judgement import recall_average
 from simengine.dtn.protocol import Detector, box_iou
 
 
@@ -80,6 +83,21 @@ def checked_predict(
     Raises:
         ValueError: Names what was expected and what came.
     """
+    result = []
+    for boxes, labels, scores in checked_detections(detector, images):
+        keep = torch.ones(len(scores), dtype=torch.bool) if kind is None else labels == kind
+        result.append((boxes[keep], scores[keep]))
+    return result
+
+
+def checked_detections(
+    detector: Detector, images: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Boxes, labels and scores of `detector.predict(images)` in evaluation mode.
+
+    Raises:
+        ValueError: Names what was expected and what came.
+    """
     check_pictures(images)
     with evaluation_mode(detector):
         found = detector.predict(images)
@@ -100,9 +118,8 @@ def checked_predict(
             raise ValueError(f"predict: expected scores in [0, 1], got {low:g}..{high:g}")
         if len(labels) != len(scores):
             raise ValueError(f"predict: expected a label for each of {len(scores)} boxes, got {len(labels)}")
-        keep = torch.ones(len(scores), dtype=torch.bool) if kind is None else labels == kind
-        result.append((boxes[keep].float(), scores[keep].float()))
-    check_corners("predict", torch.cat([boxes for boxes, _ in result]), (images.shape[2], images.shape[3]))
+        result.append((boxes.float(), labels, scores.float()))
+    check_corners("predict", torch.cat([boxes for boxes, *_ in result]), (images.shape[2], images.shape[3]))
     return result
 
 
@@ -157,6 +174,40 @@ def miss_rate(table: DetectionTable, *, score: float = 0.5, threshold: float = 0
     """Share of the objects without a detection above `score` that overlaps them by `threshold`, with its interval."""
     missed = table.missed(score=score, threshold=threshold)
     return rate_interval(int(missed.sum()), len(missed))
+
+
+def coco_average_precision(table: DetectionTable, thresholds: Sequence[float] = OVERLAPS) -> Estimate:
+    """AP as COCO counts it, over 101 points of recall and the mean of overlaps .5 to .95, with its interval.
+
+    Raises:
+        ValueError: No picture shows the object.
+    """
+    right = [table.correct(threshold) for threshold in thresholds]
+
+    def mean(weight: torch.Tensor) -> torch.Tensor:
+        rows = [recall_average(one, ~one, table.picture, table.objects, weight) for one in right]
+        return torch.stack(rows).mean(0)
+
+    return share_interval(spread(mean, table.objects), float(table.objects.sum()))
+
+
+def error_kinds(table: DetectionTable, *, score: float = 0.0) -> dict[str, int]:
+    """Number of errors by TIDE's kinds, of detections of at least a score; classes are not told apart here.
+
+    Returns:
+        `loose`, `duplicate`, `alarm`, `missed`; see `simengine.dtn.errors`.
+    """
+    sure = table.score >= score
+    good = DetectionTable(table.picture[sure], table.score[sure], table.iou[sure], table.pictures, table.shown)
+    right = good.correct(FOREGROUND)
+    duplicate = ~right & (good.iou >= FOREGROUND)
+    loose = (good.iou >= BACKGROUND) & (good.iou < FOREGROUND)
+    had = torch.zeros(table.pictures, dtype=torch.bool)
+    had[good.picture[right | loose]] = True
+    missed = ~had & (table.objects > 0)
+    alarm = good.iou < BACKGROUND
+    figures = {"loose": loose, "duplicate": duplicate, "alarm": alarm, "missed": missed}
+    return {name: int(which.sum()) for name, which in figures.items()}
 
 
 def precision_gap(predicted: DetectionTable, rendered: DetectionTable, threshold: float = 0.5) -> Estimate:

@@ -54,12 +54,14 @@ class Expression:
             self._tree = ast.parse(_KEY.sub(placed, text), mode="eval").body
         except SyntaxError:
             raise SceneError(f"{where}: {text!r} is no arithmetic of keys, as in pde.conductivity / 2.0") from None
-        self._value(self._tree, dict.fromkeys(self.keys, 1.0))
+        self(dict.fromkeys(self.keys, 1.0))  # what is not understood is told before anything is solved
 
     def __call__(self, values: Mapping[str, float]) -> float:
         """Its value for a value of each key; NaN where there is none."""
         try:
             return self._value(self._tree, values)
+        except SceneError:
+            raise
         except (ArithmeticError, ValueError):
             return math.nan
 

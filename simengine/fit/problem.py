@@ -6,17 +6,23 @@ no solve. World numbers are differentiated by differences of solves; see `docs/a
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
+from simengine.fit.implicit import STEP as MOVED
+from simengine.fit.implicit import Derivatives, check_plausible
 from simengine.fit.prediction import Prediction
 from simengine.fit.unknowns import Coordinate, coordinates, spread_out
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
 from simengine.scene.grammar import Scene, scene_of
-from simengine.scene.instrument import AbstractInstrument, Measured
+from simengine.scene.instrument import AbstractInstrument, Findings, Measured
 from simengine.scene.sought import Inference, Unknown
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
 
 STEP = 1e-5  # of a one-sided difference in z: truncation and the rounding of a solve in float64 balance
 CENTRAL = 1e-4
@@ -91,6 +97,7 @@ class Problem:
             self.measured[name] = self._with_global_hold_out(name, measured)
             self.instruments[name] = spread_out(instrument.prepared(measured), measured, self.scene.unknowns)
             world = self._world(name)
+            check_plausible(name, measured, world)
             for doubt in self.instruments[name].doubts(measured, world.sizes()):
                 self.doubts.append(f"observations.{name}: {doubt}")
             for ask in self.instruments[name].asks(measured):
@@ -289,6 +296,12 @@ class Problem:
                 )
         return {name: found[name] for name in wanted}
 
+    def findings(self, name: str, out: "RunDirectory", z: torch.Tensor | None = None) -> "Findings | None":
+        """What an instrument tells of its run in its own words; a kept run costs no solve."""
+        z = self.start() if z is None else z
+        instrument, measured = self.instruments_at(z)[name], self.measured[name]
+        return instrument.findings(self.run_at(z, instrument.run, instrument.asks(measured)), measured, out)
+
     def sigma(self, name: str, instrument: AbstractInstrument) -> torch.Tensor:
         """Standard deviations of an observation, (rows, columns): told, or estimated so far."""
         told = instrument.noise(self.measured[name])
@@ -314,13 +327,19 @@ class Problem:
         return fitted
 
     def residual_of(self, prediction: Prediction) -> torch.Tensor:
-        """Rows of one observation over sigma, shaped by its loss and weighted by what counts, flat."""
+        """Rows of one observation over sigma, shaped by its loss and weighted by what counts, flat.
+
+        Raises:
+            Refused: A row that counts has no answer.
+        """
         which = self.rows(prediction.name)
         instrument = self.instruments[prediction.name]
         gap = prediction.values - prediction.measured.values
         if self.level:
             gap = instrument.smoothed(gap, prediction.measured, self.level)
         r = (gap / prediction.sigma)[which]
+        if bool(r.isnan().any()):
+            raise Refused(f"observations.{prediction.name}: {int(r.isnan().sum())} values have no answer")
         loss = instrument.shape_of_loss
         weight = instrument.weight if instrument.weight is not None else 1.0
         return (r if loss is None else loss.shaped(r)) * weight**0.5
@@ -383,6 +402,7 @@ class Problem:
         r = torch.cat([*blocks.values(), priors])
         j = torch.zeros(len(r), len(free), dtype=torch.float64)
         done = self._grouped_columns(z, free, names, blocks, starts, j)
+        done |= self._implicit_columns(z, free, names, blocks, starts, j)
         for column, index in enumerate(free):
             if index in done:
                 continue
@@ -468,6 +488,57 @@ class Problem:
                         done.add(index)
         return done
 
+    def _implicit_columns(
+        self,
+        z: torch.Tensor,
+        free: Sequence[int],
+        names: Sequence[str],
+        blocks: Mapping[str, torch.Tensor],
+        starts: Mapping[str, int],
+        j: torch.Tensor,
+    ) -> set[int]:
+        """Columns of numbers of worlds whose runs know their derivatives: no solve at all."""
+        rates: dict[int, float] = {}
+        own: dict[str, list[str]] = {}
+        for index in free:
+            c = self.coordinates[index]
+            if all(place == "run" for place, _, _ in c.targets):
+                rates[index] = self._rate(z, index)
+                for _, run, key in c.targets:
+                    own.setdefault(run, []).append(key)
+        instruments = self.instruments_at(z)
+        known: dict[str, Derivatives] = {}
+        for name in names:
+            run, instrument = self.instruments[name].run, instruments[name]
+            if run not in own:
+                continue
+            asks = instrument.asks(self.measured[name])
+            found = known.setdefault(run, Derivatives(self.run_at(z, run, asks), list(dict.fromkeys(own[run]))))
+            if any(found.of(ask) is None for ask in asks):
+                return set()
+        for index, rate in rates.items():
+            for name in names:
+                run = self.instruments[name].run
+                keys = [key for _, where, key in self.coordinates[index].targets if where == run]
+                if not keys:
+                    continue
+                moved = known[run].moved(dict.fromkeys(keys, rate), MOVED)
+                ahead = Prediction(
+                    name=name,
+                    values=instruments[name].predict(moved, self.measured[name]),
+                    measured=self.measured[name],
+                    sigma=self.sigma(name, instruments[name]),
+                )
+                at = slice(starts[name], starts[name] + len(blocks[name]))
+                j[at, free.index(index)] = (self.residual_of(ahead) - blocks[name]) / MOVED
+        return set(rates)
+
+    def _rate(self, z: torch.Tensor, index: int) -> float:
+        """Change of a value per change of its coordinate."""
+        with torch.enable_grad():
+            own = z[index].detach().requires_grad_()
+            return float(torch.autograd.grad(self.coordinates[index].value(own), own)[0])
+
     def _prior_slope(self, z: torch.Tensor, index: int) -> float:
         with torch.enable_grad():
             own = z[index].detach().requires_grad_()
@@ -478,8 +549,18 @@ class Problem:
     # what changes between stages only
 
     def settle(self, z: torch.Tensor) -> None:
-        """Let instruments take from a run at z what they need once: where marks first seen late sit."""
+        """Let instruments take from a run at z what they need once: where marks first seen late sit.
+
+        Rows that the world does not answer are left out for good, and named.
+
+        Raises:
+            SceneError: An observation has no row that is answered.
+        """
         instruments = self.instruments_at(z)
+        for name, prediction in self.predict(z).items():
+            gone = prediction.values.isnan() & self.measured[name].mask
+            if bool(gone.any()):
+                self._leave_out(name, gone, z, instruments[name])
         for name, instrument in instruments.items():
             settled = getattr(instrument, "settled", None)
             if settled is None:
@@ -488,6 +569,22 @@ class Problem:
             self.instruments[name] = dataclasses.replace(
                 self.instruments[name], seen=settled(run, self.measured[name]).seen
             )  # type: ignore[call-arg]
+
+    def _leave_out(self, name: str, gone: torch.Tensor, z: torch.Tensor, instrument: AbstractInstrument) -> None:
+        measured = self.measured[name]
+        asked = measured.mask.any(1).nonzero()[:, 0].tolist()
+        asks = instrument.asks(measured)
+        run = self.run_at(z, instrument.run, asks)
+        reasons: dict[str, list[str]] = {}
+        for ask in asks:
+            for row, why in run.gaps(ask).items():
+                label = measured.row_names[asked[row]] if measured.row_names else str(asked[row])
+                reasons.setdefault(why, []).append(label)
+        notes = [f"{len(rows)} rows are left out, {why}: {', '.join(rows)}" for why, rows in reasons.items()]
+        mask = measured.mask & ~gone
+        if not bool(mask.any()):
+            raise SceneError(f"observations.{name}: no row is answered; {'; '.join(notes)[:300]}")
+        self.measured[name] = dataclasses.replace(measured, mask=mask, notes=(*measured.notes, *notes))
 
     def estimate_sigmas(self, z: torch.Tensor) -> float:
         """Renew the standard deviations that are estimated, from the residuals at z; the largest relative change."""

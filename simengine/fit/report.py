@@ -16,8 +16,10 @@ from simengine.fit.derived import derived
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands, posterior
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
+from simengine.io.tables import file_hash
 from simengine.scene.asks import Ask
 from simengine.scene.base import Refused
+from simengine.scene.own_code import own_scripts
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison
@@ -77,10 +79,20 @@ def misfit_report(problem: Problem, out: "RunDirectory") -> dict[str, Any]:
     predictions = problem.predict(z)
     summary = misfit_summary(problem, predictions, None)
     provenance = provenance_of(problem)
+    told = {name: found for name in predictions if (found := problem.findings(name, out)) is not None}
+    for name, found in told.items():
+        summary["observations"][name] = {"rows": summary["observations"][name]["rows"], **found.summary}
+    rest = {name: p for name, p in predictions.items() if name not in told}
+    if not rest:
+        summary.pop("explained")
     out.write("predict.json", {**summary, "provenance": provenance})
     write_predictions(problem, predictions, out)
-    sections: dict[str, Sequence[Block]] = {"How well the data are predicted": _explained(summary, problem)}
-    for name, prediction in predictions.items():
+    sections: dict[str, Sequence[Block]] = {}
+    for found in told.values():
+        sections |= found.sections
+    if rest:
+        sections["How well the data are predicted"] = _explained(summary, problem, rest)
+    for name, prediction in rest.items():
         sections[f"Observation {name}"] = _observation(problem, prediction, None)
     sections["Provenance"] = _provenance(provenance, problem)
     _write_page(out, f"{out.path.name}: {problem.scene.kind}", sections)
@@ -173,6 +185,7 @@ def provenance_of(problem: Problem) -> dict[str, Any]:
         "versions": versions,
         "files": files,
         "seed": problem.scene.world.seed,
+        **({"own code": {p.name: file_hash(p) for p in own_scripts()}} if own_scripts() else {}),
     }
 
 
@@ -190,6 +203,8 @@ def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], o
             )
             continue
         columns: dict[str, Sequence[Any]] = {key: values.tolist() for key, values in m.at.items()}
+        if m.row_names:
+            columns["row"] = [text.replace(",", ";") for text in m.row_names]
         if m.labels:
             columns["name"] = m.labels * (len(m.values) // len(m.labels))
         for k, column in enumerate(m.names):
@@ -252,9 +267,13 @@ def _found(found: Posterior, reference: Sequence[tuple[str, float, float | None]
     return blocks + [f"{text}." for text in found.directions]
 
 
-def _explained(summary: Mapping[str, Any], problem: Problem) -> list[Block]:
+def _explained(
+    summary: Mapping[str, Any], problem: Problem, only: Mapping[str, Prediction] | None = None
+) -> list[Block]:
     rows = []
     for name, entry in summary["observations"].items():
+        if only is not None and name not in only:
+            continue
         held = entry.get("held_out", {})
         rms = ", ".join(f"{key} {value:.3g}" for key, value in entry.get("rms", {}).items() if value is not None)
         out = ", ".join(f"{key} {value:.3g}" for key, value in held.get("rms", {}).items() if value is not None)
@@ -369,5 +388,6 @@ def _provenance(provenance: Mapping[str, Any], problem: Problem) -> list[Block]:
         ("versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())),
     ]
     rows += [(file, f"sha256 {digest[:16]}...") for file, digest in provenance["files"].items()]
+    rows += [(f"own code: {f}", f"sha256 {d[:16]}...") for f, d in provenance.get("own code", {}).items()]
     rows.append(("solves of the world", problem.solves))
     return [Table(("", ""), rows)]

@@ -51,7 +51,7 @@ def write_twin(
             sigma = prepared.noise(dataclasses.replace(template, values=values)).nan_to_num(nan=0.0)
             noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
             values = torch.where(template.mask, values + sigma * noise, math.nan)
-        file = out / Path(instrument.file).name
+        file = out / Path(instrument.file.removeprefix("asset:")).name
         prepared.write(file, dataclasses.replace(template, values=values))
         written[name] = str(file)
     reference = _differences(scene, hidden)

@@ -61,6 +61,40 @@ def read_picture(path: str | Path) -> NDArray[np.float64]:
     return read_stills([Path(path)]).light()[0]
 
 
+def read_rgb(path: str | Path) -> NDArray[np.float32]:
+    """Linear light of one picture as RGB, (h, w, 3); a grey one three times, opacity left out.
+
+    Raises:
+        ValueError: As of `read_picture`; or it has two channels.
+    """
+    light = read_picture(path)
+    if light.shape[2] == 1:
+        light = np.repeat(light, 3, axis=2)
+    if light.shape[2] != 3:
+        raise ValueError(f"{Path(path).name}: {light.shape[2]} channels; expected grey or RGB")
+    return light.astype(np.float32)
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Rows and columns of a picture; of most formats the header alone is read.
+
+    Raises:
+        ValueError: As of `read_picture`.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".exr", ".npy", ".tif", ".tiff") or not path.is_file():
+        h, w, _ = read_picture(path).shape
+        return h, w
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened:
+            turned = opened.getexif().get(0x0112, 1) >= 5  # orientations that swap rows and columns
+            return (opened.width, opened.height) if turned else (opened.height, opened.width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnidentifiedImageError) as error:
+        raise ValueError(f"{path.name}: not a readable picture ({' '.join(str(error).split())[:120]})") from None
+
+
 def read_video(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Linear light (f, h, w, c) and times [s] (f,) of a video, as its frames carry them.
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import fnmatch
+import math
+import re
 
 import numpy as np
 import torch
@@ -104,6 +106,41 @@ def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, to
     elif entry.sigma is not None:
         sigma = torch.full_like(values, entry.sigma)
     return values, sigma
+
+
+def told_unit(raw: RawTable, spec: ColumnSpec) -> str:
+    """The unit that the scene or the header tells; "" where neither does."""
+    entry = column_of(spec)
+    if entry.unit is not None:
+        return str(entry.unit)
+    return find_header(raw, entry.column)[1]
+
+
+_AMOUNT = re.compile(r"\s*([^\s:=,;]+)\s*(?:[:=]\s*([0-9.eE+-]+)\s*(%?))?\s*")
+
+
+def mixture_of(text: str) -> dict[str, float]:
+    """A mixture as people write it: `CH4: 9.5%, O2: 19%, N2: 71.5 %`, `H2=2, CO=1`, or one species alone.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found: dict[str, float] = {}
+    parts = [part for part in re.split(r"[,;]", text.strip().strip("{}")) if part.strip()]
+    for part in parts:
+        entry = _AMOUNT.fullmatch(part)
+        if entry is None or (entry[2] is None and len(parts) > 1):
+            raise ValueError(f"{text[:60]!r} is no mixture; write it as in 'CH4: 9.5%, O2: 19%, N2: 71.5%'")
+        try:
+            amount = 1.0 if entry[2] is None else float(entry[2])
+        except ValueError:
+            amount = math.nan
+        if not amount >= 0 or entry[1] in found:
+            raise ValueError(f"{text[:60]!r}: {entry[1]} needs one amount, 0 or above")
+        found[entry[1]] = amount
+    if not sum(found.values()) > 0:
+        raise ValueError(f"{text[:60]!r} is no mixture; write it as in 'CH4: 9.5%, O2: 19%, N2: 71.5%'")
+    return found
 
 
 def numbers_of(raw: RawTable, header: str, *, key: str) -> torch.Tensor:

@@ -5,6 +5,7 @@ from simengine.scene.base import AbstractScene, Refused, SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.loader import load_scene, load_world, named_scenes, resolved
 from simengine.scene.own import OwnMotion, OwnNumber, OwnWorld
+from simengine.scene.own_code import detector
 from simengine.scene.sought import Inference, Prior, Unknown
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Tracks",
     "Unknown",
     "View",
+    "detector",
     "load_scene",
     "load_world",
     "named_scenes",

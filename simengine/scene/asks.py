@@ -99,6 +99,7 @@ class View(Ask):
         times: (f,) [s]; None where nothing moves.
         channels: Of rgb (linear light over black), alpha, depth [m] (0 where nothing is), normal (camera's axes).
         renderer: own; or raycast, where a world has it: another renderer, the surroundings included, for twins.
+        names: Of pictures that are given and not rendered, (f,); each then has its own size, whatever the camera.
     """
 
     intrinsics: "Tensor"
@@ -107,6 +108,7 @@ class View(Ask):
     times: "Tensor | None" = None
     channels: tuple[str, ...] = ("rgb",)
     renderer: str = "own"
+    names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ __all__ = ["AbstractRun", "AbstractScene", "Refused", "SceneError"]
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from simengine.fit.problem import Problem
     from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
 
@@ -39,6 +40,19 @@ class AbstractRun(abc.ABC):
         """Whether `sample` needs no other solve, as for a clock moved beyond the saved steps."""
         return True
 
+    def gaps(self, ask: Ask) -> Mapping[int, str]:
+        """Rows of the answer that are NaN because nothing answers them, and why; decided once, at a fit's start."""
+        return {}
+
+    def derivatives(self, ask: Ask, keys: Sequence[str]) -> "Tensor | None":
+        """Derivatives of the answer in numbers of the world, (..., p), where that beats solving again; else None.
+
+        Args:
+            ask: What was answered.
+            keys: Numbers, as `scene.address.numbers` gives them.
+        """
+        return None
+
     def state_dict(self) -> "dict[str, Tensor]":
         """What the next solve starts near; part of a fit's checkpoint."""
         return {}
@@ -54,6 +68,7 @@ class AbstractScene(abc.ABC):
         answers: The asks that its runs answer.
         together: How many worlds `solve_many` takes at once for about the price of one; 1 where it takes them in turn.
         fit_devices: Those that a fit of such a scene runs on.
+        lends: Tables of the scene that its observations take where they have none of their own.
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
         functions: Of the Python script that the scene comes from, by name; set by the loader.
@@ -64,6 +79,7 @@ class AbstractScene(abc.ABC):
     answers: ClassVar[frozenset[type[Ask]]] = frozenset()
     together: ClassVar[int] = 1
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    lends: ClassVar[tuple[str, ...]] = ()
     seed: int = 0
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
     functions: Mapping[str, Callable[..., Any]] = dataclasses.field(
@@ -132,6 +148,14 @@ class AbstractScene(abc.ABC):
         found = method_of(type(self), "show")
         blocks: list[Any] = [] if found is None else found(self, run, out)
         return blocks
+
+    def plausible(self) -> "Mapping[str, tuple[str, float, float]]":
+        """Measured scalar or condition -> unit, least and most; what lies beyond, and tells no unit, is a mistake."""
+        return {}
+
+    def methods(self, problem: "Problem") -> "Mapping[str, Callable[[], AbstractTraining]]":
+        """Ways of its own to fit a problem: value of `inference.method` -> what makes the training."""
+        return {}
 
     def refined(self, factor: float) -> "AbstractScene":
         """The same world at `factor` times the resolution: twin data, and the bar that discretisation adds.

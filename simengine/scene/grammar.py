@@ -13,7 +13,7 @@ from typing import Any
 from simengine.scene.address import joined
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument
-from simengine.scene.kinds import NEW_FORM, named_class
+from simengine.scene.kinds import INSTRUMENTS, NEW_FORM, named_class
 from simengine.scene.sought import Inference, Unknown
 from simengine.scene.strict import Locate, from_plain, nearest, scene_fields
 from simengine.shown import shown
@@ -116,6 +116,7 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         for part in ("camera", "light"):
             if isinstance(own.get(part), str) and own[part] in tables[f"{part}s"]:
                 own[part] = tables[f"{part}s"][own[part]]
+        _lend(world, world_data, own)
         for full, file in _files(name, own.get("file", ""), directory, f"{locate(key)}: {key}"):
             observations[full] = _instrument({**own, "file": file}, full, run, directory, locate, key)
             instrument_of[full] = shared
@@ -150,6 +151,14 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         derived=tables["derived"],
         tables={name: data[name] for name in _TABLES if name in data},
     )
+
+
+def _lend(world: AbstractScene, data: Mapping[str, Any], own: dict[str, Any]) -> None:
+    """Tables of the world that an observation shares, unless it has its own and where it knows such a key."""
+    lent = [name for name in world.lends if name in data and name not in own]
+    if lent:
+        cls = named_class("type", own["type"]) if own.get("type") in INSTRUMENTS else None
+        own |= {name: data[name] for name in lent if cls is not None and name in scene_fields(cls)}
 
 
 def nearest_of(name: Any, table: Mapping[str, Any]) -> str:

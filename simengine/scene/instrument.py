@@ -4,7 +4,7 @@ import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,10 @@ from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.noise import HoldOutSpec, Loss, LossSpec, Noise, NoiseSpec, held_out, loss_of
 from simengine.scene.strict import Positive, resolve_path
 from simengine.solve.correlation import correlation_time
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+    from simengine.view.report import Block
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,8 @@ class Measured:
         files: Name -> SHA-256 of what was read.
         notes: What was passed over, one line each.
         shape: How the rows are arranged, where they are pictures: (pictures, rows, columns) of pixels.
+        told: Coordinate or column -> the unit that the file or the scene tells of it.
+        row_names: Of the rows, for notes; () for their numbers.
     """
 
     values: torch.Tensor
@@ -44,11 +50,26 @@ class Measured:
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
+    told: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    row_names: tuple[str, ...] = ()
 
     @property
     def fitted(self) -> torch.Tensor:
         """Values that the fit sees, bool (rows, columns)."""
         return self.mask & ~self.held_out
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What an instrument tells of a run in its own words.
+
+    Attributes:
+        summary: For `predict.json`.
+        sections: Heading -> blocks of the report.
+    """
+
+    summary: Mapping[str, Any]
+    sections: "Mapping[str, Sequence[Block]]"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,6 +203,10 @@ class AbstractInstrument(abc.ABC):
     def scene_time(self, file_time: torch.Tensor) -> torch.Tensor:
         """Times of the scene [s] of times of the file [s]; before the start the start is held."""
         return ((file_time - self.start) * self.clock_rate).clamp_min(0.0)
+
+    def findings(self, run: AbstractRun, measured: Measured, out: "RunDirectory") -> "Findings | None":
+        """What this instrument tells of a run beside the misfits of its values; files go to `out`. None for nothing."""
+        return None
 
     def noise(self, measured: Measured) -> torch.Tensor:
         """Standard deviations of the values, (rows, columns); NaN where they are to be estimated."""

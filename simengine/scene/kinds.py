@@ -26,6 +26,7 @@ KINDS = {
     "constraint": "simengine.worlds.fields.world:ConstraintScene",
     "render": "simengine.worlds.objects.world:RenderScene",
     "nclaw": "simengine.worlds.laws.world:NCLawScene",
+    "pictures": "simengine.worlds.objects.given:PicturesWorld",
     "dtn": "simengine.worlds.detectors.world:DTNScene",
 }
 INSTRUMENTS = {
@@ -35,11 +36,12 @@ INSTRUMENTS = {
     "experiments": "simengine.observe.instruments.table:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
     **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
+    "detections": "simengine.observe.instruments.detections:Detections",
+    "labelled": "simengine.observe.instruments.detections:Detections",
 }
 OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
     "mpm": "fit",
     "melting": "fit",
-    "flame": "fit",
     "constraint": "fit",
     "render": "task",
     "nclaw": "learning",

@@ -12,6 +12,7 @@ from typing import Any
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.base import AbstractScene
 from simengine.scene.grammar import Scene
+from simengine.scene.own_code import own_scripts
 from simengine.scene.strict import to_plain
 
 FOLDER = "inputs"
@@ -84,6 +85,8 @@ def record(scene: AbstractScene | Scene) -> Record:
         """A file of an observation, or the files that a star names, which stay together."""
         if name.startswith("asset:"):
             return name
+        whole = (scene.directory / Path(name).expanduser()).is_dir()
+        name = f"{name}/*" if whole else name
         if "*" not in name:
             return keep(scene.directory / Path(name).expanduser())
         kept = {keep(path) for path in sorted(scene.directory.glob(name))}
@@ -91,17 +94,28 @@ def record(scene: AbstractScene | Scene) -> Record:
         for path in kept:
             if path in inputs:
                 inputs[f"{folder}/{Path(path).name}"] = inputs.pop(path)
-        return f"{folder}/{Path(name).name}"
+        return folder if whole else f"{folder}/{Path(name).name}"
 
     def kept_table(value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
             return {name: kept_table(item, name) for name, item in value.items()}
         if isinstance(value, list):
             return [kept_table(item, key) for item in value]
-        return keep_named(value) if key in ("file", "files") and isinstance(value, str) else value
+        return (
+            keep_named(value)
+            if key in ("file", "files", "model", "weights") and value and isinstance(value, str)
+            else value
+        )
 
     data = {"kind": scene.kind, **to_plain(scene, path=keep)}
-    data |= {name: kept_table(own) if name in ("observations", "instruments") else own for name, own in tables.items()}
+    data |= {
+        name: kept_table(own) if name in ("observations", "instruments", "cameras") else own
+        for name, own in tables.items()
+    }
+    for script in own_scripts():
+        keep(script)
+    if data["kind"] == "pictures":
+        data |= {name: kept_table(data[name]) for name in ("pictures", "detector") if name in data}
     own = (f for f in scene.functions.values() if f.__module__ == "<run_path>")  # the script's, not what it imports
     scripts = sorted({f.__code__.co_filename for f in own})
     if scripts:

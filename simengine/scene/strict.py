@@ -112,6 +112,8 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
             raise fail(where, f"expected a table, got {shown(value)}")
         fields = scene_fields(kind)
         for name in value:
+            if name not in fields and name in (moved := getattr(kind, "moved", {})):
+                raise fail(join(name, where), moved[name])
             if name not in fields:
                 raise fail(join(cut(str(name), MOST), where), f"unknown key; {nearest(str(name), fields)}")
         arguments: dict[str, Any] = {}

@@ -381,7 +381,11 @@ CASES: dict[str, Case] = {
     ),
     **{
         f"flame {name}": Case(
-            {"kind": "flame", "flame": {"type": name, "mechanism": "asset:methane_1step.yaml", **more}},
+            {
+                "kind": "flame",
+                "gas": {"mechanism": "asset:methane_1step.yaml"},
+                "flame": {"type": name, **more},
+            },
             (build,),
             below=("flame",),
         )
@@ -431,8 +435,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # What no case above holds, and why
 UNJUDGED = {
-    "Grid NetworkSpec ProfileFit Sought SpeedFit FlameScene": "show in solved flames and their fits only: minutes each",
-    "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstantsFit ConstraintScene": "show in trainings only: minutes",
+    "Grid NetworkSpec FlameScene GasSpec ReactionNumbers SpeciesNumbers": "show in solved flames: minutes each",
+    "LitFlame": "a flame in a picture: minutes",
+    "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstraintScene": "show in trainings only: minutes",
     "VideoSpec FlameImageSpec LawVideoSpec LawSpec": "films and pictures of solved problems: minutes each",
     "Pix2ShapeSpec ViewSynthesisSpec SVBRDFSpec": "networks that are trained: minutes each",
     "NCLawScene LearningSpec": "laws that are learned: minutes each",

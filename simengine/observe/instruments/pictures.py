@@ -19,7 +19,7 @@ from simengine.render.tone import decode_srgb, encode_srgb
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.strict import Count, Positive, Range, Vector
+from simengine.scene.strict import Count, Positive, Range, Vector, resolve_path
 from simengine.solve.correlation import correlation_time
 
 _COLUMNS = {
@@ -86,11 +86,15 @@ class Pictures(AbstractInstrument):
     renderer: Literal["own", "raycast"] = "own"
     made: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        if self.compare in ("gradients", "correlation") and self.background is None:
+            raise ValueError(f"background: compare = {self.compare!r} needs to know what is behind the bodies")
+
     @property
     def path(self) -> Path:
         """The file, a folder, or a path with stars."""
         if "*" in self.file or "?" in self.file:
-            return self.directory / Path(self.file).expanduser()
+            return resolve_path(self.file, self.directory)
         return super().path
 
     # what was measured
@@ -236,18 +240,19 @@ class Pictures(AbstractInstrument):
         except SceneError as error:
             raise SceneError(f"observations.{self.name}.{error}") from None
         made = dataclasses.replace(self, camera=camera)
-        empty = None
+        empty = light = None
         if self.background is not None and self.compare not in ("silhouette", "depth"):
-            if isinstance(self.background, tuple):
+            fitted = self.appearance == "fitted" and self.compare != "photometric"
+            if isinstance(self.background, tuple) and not fitted:
                 empty, _ = self._empty(torch.zeros(1, height, width, 3, dtype=torch.float64), None)
             else:
                 series = read_series(self.path, every=self.every)
-                empty, _ = self._empty(shrunk(_three(self._light(series)), self.shrink), series)
+                empty, light = self._empty(shrunk(_three(self._light(series)), self.shrink), series)
         covering = None
         if (glass := camera.glass()) is not None:
             pinhole = pinhole_covering(made.pinholes(measured.shape)[0], glass)
             covering = (pinhole.intrinsics, pinhole.height, pinhole.width)
-        return dataclasses.replace(made, made=Made(empty=empty, covering=covering, gamma=float(self.gamma)))
+        return dataclasses.replace(made, made=Made(empty, light, covering, float(self.gamma)))
 
     def pinholes(self, shape: tuple[int, ...]) -> PinholeCamera:
         """The cameras of the pictures, a batch."""
@@ -330,7 +335,7 @@ class Pictures(AbstractInstrument):
         # where the body should be and is not, the least that can be said is that it is farther than all that is seen
         behind = torch.where(told.isnan(), depth, whole.amax((1, 2), keepdim=True))
         solid = torch.where(depth > 0, depth, whole)
-        return self.gain * (alpha * solid + (1 - alpha) * behind) + self.offset
+        return self.shown(alpha * solid + (1 - alpha) * behind)
 
     def _recorded(self, seen: torch.Tensor, measured: Measured) -> torch.Tensor:
         """Linear light as the response of the file's reading tells it, (f, h, w, 3)."""
@@ -339,6 +344,8 @@ class Pictures(AbstractInstrument):
         if self.renderer != "own":
             return self._reread(own)  # the surroundings are in it
         empty = None if self.made is None else self.made.empty
+        if empty is not None and self.response == "gamma" and self.made is not None:
+            empty = empty ** (self.gamma / self.made.gamma)  # the file shows the wall, whatever the gamma
         terms = [own]
         if self.appearance == "fitted":
             turn = self.pinholes(measured.shape).rotation
@@ -353,11 +360,13 @@ class Pictures(AbstractInstrument):
 
     def _best(self, terms: list[torch.Tensor], fixed: torch.Tensor, measured: Measured) -> torch.Tensor:
         """The combination of light that is nearest to the measured one, channel by channel."""
-        if self.compare != "photometric":  # nothing to fit to: gradients and correlations see no light of a wall
-            return terms[0] + fixed
         known = 0 if self.appearance == "fitted" else 1
-        target = measured.values.reshape(fixed.shape)
-        which = measured.fitted.reshape(fixed.shape)
+        which = measured.fitted.reshape(*measured.shape, -1).all(-1, keepdim=True).expand(fixed.shape)
+        if self.compare == "photometric":
+            target = measured.values.reshape(fixed.shape)
+        else:
+            assert self.made is not None
+            target = self.made.light
         total = fixed if not known else fixed + terms[0]
         free = terms[known:]
         out = []
@@ -485,7 +494,7 @@ class Pictures(AbstractInstrument):
             elif self.response != "linear":
                 shown = encode_srgb(shown)
         eight = (255 * shown).round().numpy().astype(np.uint8)
-        write_series(file, eight, fps=self.fps)
+        write_series(file, eight, fps=self.fps)  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -494,11 +503,13 @@ class Made:
 
     Attributes:
         empty: Light behind the bodies, (h, w, 3), or None.
+        light: Of the pictures, (f, h, w, 3), where what is compared is not light itself; or None.
         covering: Intrinsics, rows and columns of the pinhole whose picture a lens bends; None without a lens.
         gamma: With which the file was read.
     """
 
     empty: torch.Tensor | None
+    light: torch.Tensor | None
     covering: tuple[torch.Tensor, int, int] | None
     gamma: float
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from simengine.io.tables import RawTable, read_table
-from simengine.observe.columns import ColumnSpec, matching_headers, take
+from simengine.observe.columns import ColumnSpec, column_of, find_header, matching_headers, mixture_of, take, told_unit
 from simengine.scene.asks import Ask, Fields, Series, Table
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -37,7 +37,7 @@ class AbstractTable(AbstractInstrument):
         columns: Scalar or field of the world -> column of the file: `"load [N]"`, or { column, unit, sigma, gain,
             offset }.
         within: Column of the scene -> [least, most] that is compared, SI.
-        where: Column of the file -> the text or number of the rows that count.
+        where: Column of the file -> the text or number of the rows that count, or a list of them.
         along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written
             [unit of the abscissa].
     """
@@ -67,11 +67,16 @@ class AbstractTable(AbstractInstrument):
         at: dict[str, torch.Tensor] = {}
         names: list[str] = []
         values, sigmas = [], []
+        told: dict[str, str] = {}
         try:
             for name, spec in self.columns.items():
+                if (mixtures := self.mixtures(raw, name, spec)) is not None:
+                    at |= mixtures
+                    continue
                 headers: list[ColumnSpec] = [*matching_headers(raw, spec)] if isinstance(spec, str) else [spec]
                 for position, header in enumerate(headers):
                     column, sigma = take(raw, header, key=f"{key}.{name}")
+                    told[name] = told_unit(raw, header)
                     if name in self.coordinates():
                         at[name] = column
                     else:
@@ -82,6 +87,10 @@ class AbstractTable(AbstractInstrument):
                 if len(names) != 1:
                     raise ValueError(f"observations.{self.name}.sigma: a column for each value goes into `columns`")
                 sigmas = [take(raw, self.sigma, key=f"observations.{self.name}.sigma")[0]]
+                if (told[names[0]] in ("", "1")) != (told_unit(raw, self.sigma) in ("", "1")):
+                    raise ValueError(
+                        f"observations.{self.name}: {names[0]} and sigma: tell the unit of both, or of neither"
+                    )
             keep = self._rows(raw)
         except ValueError as error:
             raise error if isinstance(error, SceneError) else SceneError(str(error)) from None
@@ -115,7 +124,17 @@ class AbstractTable(AbstractInstrument):
             sigma=torch.stack(sigmas, 1),
             files={self.path.name: raw.sha256},
             notes=tuple(notes),
+            told={name: unit for name, unit in told.items() if unit},
+            row_names=self.row_names(raw),
         )
+
+    def mixtures(self, raw: RawTable, name: str, spec: ColumnSpec) -> dict[str, torch.Tensor] | None:
+        """A coordinate for each species of a column of mixtures; None of a column of numbers."""
+        return None
+
+    def row_names(self, raw: RawTable) -> tuple[str, ...]:
+        """What the rows are called in notes; () for their numbers."""
+        return ()
 
     def required(self) -> tuple[str, ...]:
         """Coordinates without which nothing can be asked."""
@@ -126,7 +145,11 @@ class AbstractTable(AbstractInstrument):
         for header, wanted in self.where.items():
             if header not in raw.columns:
                 raise ValueError(f"observations.{self.name}.where: {raw.file.name} has no column {header!r}")
-            keep &= torch.tensor([str(cell) == str(wanted) or cell == wanted for cell in raw.columns[header]])
+            any_of = wanted if isinstance(wanted, list | tuple) else [wanted]
+            if isinstance(wanted, list | tuple) and not wanted:
+                raise ValueError(f"observations.{self.name}.where: {header!r}: the list is empty")
+            cells = raw.columns[header]
+            keep &= torch.tensor([any(str(cell) == str(one) or cell == one for one in any_of) for cell in cells])
         return keep
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
@@ -145,6 +168,8 @@ class AbstractTable(AbstractInstrument):
         else:
             read = self.read()
             at, shape = dict(read.at), tuple(read.values.shape)  # type: ignore[assignment]
+        told = [column_of(self.columns[name]).sigma for name in names]
+        sigma = torch.tensor([s if isinstance(s, float) else torch.nan for s in told], dtype=torch.float64)
         measured = Measured(
             values=torch.zeros(shape, dtype=torch.float64),
             names=names,
@@ -152,7 +177,7 @@ class AbstractTable(AbstractInstrument):
             at=at,
             mask=torch.ones(shape, dtype=torch.bool),
             held_out=torch.zeros(shape, dtype=torch.bool),
-            sigma=torch.full(shape, torch.nan, dtype=torch.float64),
+            sigma=sigma.expand(shape),
         )
         return measured, self
 
@@ -274,22 +299,71 @@ class Experiments(AbstractTable):
     """A row for each experiment: the conditions that it sets, and what was answered.
 
     Attributes:
-        conditions: Number of the world -> column of the file.
+        conditions: Number of the world -> column of the file. A column of words holds mixtures, as in
+            `CH4: 9.5%, O2: 19%, N2: 71.5%`, each its own gas.
         measured: Scalar of the world -> column of the file.
+        row: Column that names the rows, in the report.
     """
 
     type: Literal["experiments"] = "experiments"
     conditions: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
     measured: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
+    row: str = ""
 
     def __post_init__(self) -> None:
-        if self.columns:
+        columns = {**self.conditions, **self.measured}
+        if self.columns and self.columns != columns:  # they are set here, and copies come with them
             raise ValueError("columns: a table of experiments names `conditions` and `measured`")
-        object.__setattr__(self, "columns", {**self.conditions, **self.measured})
+        object.__setattr__(self, "columns", columns)
 
     def coordinates(self) -> tuple[str, ...]:
         """The conditions."""
         return tuple(self.conditions)
+
+    def mixtures(self, raw: RawTable, name: str, spec: ColumnSpec) -> dict[str, torch.Tensor] | None:
+        """`name.SPECIES` -> the amount in each row, 0 where a row has none of it."""
+        if name not in self.conditions:
+            return None
+        header, _ = find_header(raw, column_of(spec).column)
+        cells = raw.columns[header]
+        if cells.dtype.kind in "fiub":
+            return None
+        rows = []
+        for number, cell in enumerate(cells):
+            try:
+                rows.append(mixture_of(str(cell)))
+            except ValueError as error:
+                raise ValueError(
+                    f"observations.{self.name}.conditions.{name}: {raw.file.name}: column {header!r}, row {number}: "
+                    f"{error}"
+                ) from None
+        species = dict.fromkeys(s for row in rows for s in row)
+        return {f"{name}.{s}": torch.tensor([row.get(s, 0.0) for row in rows], dtype=torch.float64) for s in species}
+
+    def row_names(self, raw: RawTable) -> tuple[str, ...]:
+        """The cells of the column `row`."""
+        if not self.row:
+            return ()
+        return tuple(str(cell) for cell in raw.columns[find_header(raw, self.row)[0]])
+
+    def write(self, file: Path, measured: Measured) -> None:
+        """A csv with the columns in SI units, mixtures as words."""
+        mixed = {name: None for name in self.conditions if name not in measured.at}
+        columns: dict[str, list[str]] = {}
+        for name, values in measured.at.items():
+            first = name.partition(".")[0]
+            if first in mixed:
+                before = columns.get(first, [""] * len(values))
+                cells = [f"{name.partition('.')[2]}: {float(v):.9g}" if v else "" for v in values]
+                columns[first] = [", ".join(filter(None, pair)) for pair in zip(before, cells, strict=True)]
+            else:
+                columns[name] = [f"{float(v):.9g}" for v in values]
+        for k, name in enumerate(measured.names):
+            columns[name] = ["" if torch.isnan(v) else f"{float(v):.9g}" for v in measured.values[:, k]]
+        lines = [",".join(columns)]
+        for row in zip(*columns.values(), strict=True):
+            lines.append(",".join(f'"{cell}"' if "," in cell else cell for cell in row))
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """One table of all rows that count."""

@@ -21,6 +21,8 @@ class BlackBoxSystem(AbstractSystem):
             2 n further residuals.
         refused: Exceptions by which the residual says that it has no value at a z: a trial there costs infinity and is
             taken back. At a point where J is wanted, such as the start, they pass.
+        linearised_at_the_end: Whether J is wanted at the end too, for a status of RANK_DEFICIENT; without it the last
+            step costs one residual only.
         difference: Step of one-sided differences, in the unit of z; central ones take ten times as much.
 
     Attributes:
@@ -38,8 +40,10 @@ class BlackBoxSystem(AbstractSystem):
         *,
         refined: Linearise | None = None,
         refused: type[Exception] | tuple[type[Exception], ...] = (),
+        linearised_at_the_end: bool = True,
         difference: float = 1e-5,
     ) -> None:
+        self.linearised_at_the_end = linearised_at_the_end
         self._residual, self._refused, self._difference = residual, refused, difference
         self._linearise = linearise or (lambda z: self._differences(z, central=False))
         self._refined = refined or (lambda z: self._differences(z, central=True))

@@ -44,8 +44,9 @@ class AbstractLeastSquaresSolver(abc.ABC):
             fraction of |r| + |J y|, or where the sum of squares cannot tell any more
             and Newton steps on the gradient have done the rest.
         max_iterations: Trials per problem.
-        drop: A problem has also converged when two trials in a row, and the undamped steps there, were predicted to
-            lower |r|^2 by less than this: 1e-2 is a tenth of a standard deviation where rows are divided by theirs.
+        drop: A problem has also converged when `patience` trials in a row, and the undamped steps there, were predicted
+            to lower |r|^2 by less than this: 1e-2 is a tenth of a standard deviation where rows are divided by theirs.
+        patience: Trials in a row that `drop` asks for.
         max_step: Largest change of an unknown in a trial, a number or shape (n,); each is held back by itself.
         scale: Squares of the units of the unknowns, a positive tensor of shape () or (n,), in place of the
             largest diag(J^T J) seen so far (Moré 1978): damping is relative to it.
@@ -54,6 +55,7 @@ class AbstractLeastSquaresSolver(abc.ABC):
     tolerance: float = 1e-10
     max_iterations: int = 100
     drop: float = 0.0
+    patience: int = 2
     max_step: float | torch.Tensor = math.inf
     scale: torch.Tensor | None = dataclasses.field(default=None, compare=False)
 
@@ -62,6 +64,8 @@ class AbstractLeastSquaresSolver(abc.ABC):
             raise ValueError(
                 f"expected tolerance > 0 and max_iterations >= 1, got {self.tolerance} and {self.max_iterations}"
             )
+        if self.patience < 1:
+            raise ValueError(f"expected patience >= 1, got {self.patience}")
         if not self.drop >= 0 or not bool((torch.as_tensor(self.max_step) > 0).all()):
             raise ValueError(f"expected drop >= 0 and max_step > 0, got {self.drop} and {self.max_step}")
         if self.scale is not None and (
@@ -275,9 +279,13 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
     # a last step whose effect drowns in the rounding of the cost
     harmless = near & (trial_cost <= c * (1 + _VISIBLE**2 * eps))
     taken = solvable & (solver.accept(gain) | harmless)
+    calms = state.calm.index_copy(0, which, torch.where(calm, state.calm[which] + 1, 0))
+    done = near | (calms[which] >= solver.patience)
     if bool(taken.any()):
         moved = which[taken]
         y, cost = y.index_copy(0, moved, trial[taken]), cost.index_copy(0, moved, trial_cost[taken])
+    if bool((known := taken if system.linearised_at_the_end else taken & ~done).any()):
+        moved = which[known]
         fresh = system.linearise(y[moved], moved)
         lin = {name: value.index_copy(0, moved, fresh[name]) for name, value in lin.items()}
         scale = scale.index_copy(0, moved, solver.scaled(scale[moved], fresh["diagonal"]))
@@ -285,8 +293,7 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
     damping, growth = solver.next_damping(state.damping[which], state.growth[which], gain)
     status[which[solver.failed(solvable)]] = Result.SINGULAR
     status[which[solver.failed(trial_cost.isfinite() | ~solvable)]] = Result.NONFINITE
-    calms = state.calm.index_copy(0, which, torch.where(calm, state.calm[which] + 1, 0))
-    status[which[(near | (calms[which] >= 2)) & (status[which] == ACTIVE)]] = Result.SUCCESS
+    status[which[done & (status[which] == ACTIVE)]] = Result.SUCCESS
     status[which[(damping > _LARGEST_DAMPING) & (status[which] == ACTIVE)]] = Result.STAGNATED
     return IterationState(
         y=y,
@@ -310,7 +317,7 @@ def end(system: AbstractSystem, state: IterationState) -> tuple[torch.Tensor, to
         y, lin["gradient"] = _polish(system, y, rough, lin["diagonal"])
     status[status == ACTIVE] = Result.MAX_ITERATIONS
     good = (status == Result.SUCCESS).nonzero().flatten()
-    if len(good):
+    if len(good) and system.linearised_at_the_end:
         deficient = system.gram.rank_deficient({name: value[good].detach() for name, value in lin.items()})
         status[good[deficient]] = Result.RANK_DEFICIENT
     stats = {

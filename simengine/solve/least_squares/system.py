@@ -76,11 +76,13 @@ class AbstractSystem(AbstractCondition):
 
     Attributes:
         gram: How the normal matrix is stored and solved.
+        linearised_at_the_end: Whether a problem that ends is linearised where it ends: gradients and the rank need it.
         polished: Whether Newton steps with `solve_hessian` may end an iteration whose cost drowns in rounding.
     """
 
     gram: AbstractGram
     polished: bool = True
+    linearised_at_the_end: bool = True
 
     @abc.abstractmethod
     def cost(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:

@@ -3,17 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from simengine.dtn.camouflage import NATURAL_PAINTS, PaintTexture, random_texture
-from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
-from simengine.dtn.evaluation import average_precision, detect
+from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector, box_iou
+from simengine.dtn.evaluation import average_precision, checked_predict, detect
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSampler, ViewSet, render_views
 from simengine.fit.gradient import GradientTraining
 from simengine.io import checkpoint
-from simengine.render.tone import decode_srgb
-from simengine.view.sheets import contact_sheet
+from simengine.view.boxes import draw_boxes
 from simengine.worlds.detectors.network import PATTERN, Predictor, affine_predictor, random_colours, scene_views
 
 if TYPE_CHECKING:
@@ -266,7 +266,8 @@ class DetectorScene(DetectorTraining):
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """AP on unseen views in natural paints, `detector/`, and `detections.png`."""
-        checkpoint.save(out.path / "detector", self.detector.state_dict(), {}, tag=0)
+        meta = {"architecture": self.spec.architecture, "width": self.spec.width}
+        checkpoint.save(out.path / "detector", self.detector.state_dict(), meta, tag=0)
         test = unseen_set(self.scene, self.spec.empty)
         torch.manual_seed(self.scene.seed + 1)
         table = detect(self.detector, test.pictures(natural_paint), test.boxes)
@@ -279,23 +280,18 @@ class DetectorScene(DetectorTraining):
         }
 
 
-def detection_sheet(detector: Any, views: ViewSet, paint: Paint) -> Any:
-    """Pictures with the true box in green and the best detection from yellow (score 0) to red (score 1)."""
+def detection_sheet(detector: Any, views: ViewSet, paint: Paint, *, columns: int = 4) -> Any:
+    """Pictures with the true box in green, and the best detection: green with its score where it hits, else orange."""
     images = views.picture(paint(torch.arange(len(views)))).clone()
-    detections = detector.predict(images)
-    for image, box, found in zip(images, views.boxes(), detections, strict=True):
-        _outline(image, box, (0.0, 1.0, 0.0))
-        if len(found["scores"]):
-            _outline(image, found["boxes"][0], (1.0, 1.0 - float(found["scores"][0]), 0.0))
-    return contact_sheet(decode_srgb(images).permute(0, 2, 3, 1), columns=8)
-
-
-def _outline(image: torch.Tensor, box: torch.Tensor, colour: tuple[float, float, float]) -> None:
-    h, w = image.shape[1:]
-    x0, x1 = (int(v) for v in box[[0, 2]].round().clamp(0, w - 1))
-    y0, y1 = (int(v) for v in box[[1, 3]].round().clamp(0, h - 1))
-    value = image.new_tensor(colour)[:, None]
-    for row in (y0, y1):
-        image[:, row, x0 : x1 + 1] = value
-    for column in (x0, x1):
-        image[:, y0 : y1 + 1, column] = value
+    tiles = []
+    for image, box, (found, scores) in zip(images, views.boxes(), checked_predict(detector, images), strict=True):
+        drawn: list[Any] = [(box.tolist(), "hit", "")]
+        if len(scores):
+            best = int(scores.argmax())
+            hit = float(box_iou(found[best], box)) >= 0.5
+            drawn.append((found[best].tolist(), "hit" if hit else "alarm", f"{float(scores[best]):.2f}"))
+        pixels = (255 * image.permute(1, 2, 0).clamp(0, 1)).round().byte().numpy()
+        tiles.append(draw_boxes(pixels, drawn, width=2 * pixels.shape[1]))
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % min(columns, len(tiles)))
+    rows = [np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)]
+    return np.concatenate(rows, 0)

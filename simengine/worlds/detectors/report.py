@@ -6,20 +6,43 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from simengine.dtn.camouflage import naive_texture, random_texture
-from simengine.dtn.evaluation import DetectionTable, average_precision, cells, detect, miss_rate, precision_gap
+from simengine.dtn.evaluation import (
+    DetectionTable,
+    average_precision,
+    cells,
+    coco_average_precision,
+    detect,
+    error_kinds,
+    miss_rate,
+    precision_gap,
+)
 from simengine.dtn.metrics import object_psnr
 from simengine.dtn.texture import texture_picture
 from simengine.dtn.views import CONDITIONS, ViewSampler
 from simengine.render.tone import decode_srgb
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison
+from simengine.worlds.detectors.conditions import (
+    condition_curve,
+    paint_sheet,
+    provenance,
+    worst_cells,
+    write_pictures,
+)
 from simengine.worlds.detectors.detector import Paint, PictureSet, detection_sheet, natural_paint, unseen_set, wear
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.worlds.detectors.camouflage import CamouflageTraining
 
-PARTS = {"distance": (4, 2), "pitch": (3, 2), "yaw": (4, 4)}  # intervals of a condition alone, and with the others
+PARTS = {
+    "distance": (4, 2),
+    "pitch": (3, 2),
+    "yaw": (4, 4),
+    "sun": (3, 1),
+    "sky": (3, 1),
+}  # intervals of a condition alone, and with the others
+KINDS = ("loose", "duplicate", "alarm", "missed")
 DETECTORS = ("detector", "hardened", "other")
 
 
@@ -45,7 +68,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     paints |= {name: wear(put_on, texture) for name, texture in textures.items()}
 
     summary: dict[str, Any] = {"views": len(unseen.views), "views_without": len(unseen.boxes) - len(unseen.views)}
-    rows, tables = [], {}
+    rows, errors, tables = [], [], {}
     detectors: dict[str, Any] = {name: training.modules[name] for name in DETECTORS if name in training.modules}
     for name, detector in detectors.items():
         for worn, paint in paints.items():
@@ -54,8 +77,9 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
             table = detect(detector, unseen.pictures(paint, predict), unseen.boxes, kind=kind)
             tables[name, worn] = table
             figures = [average_precision(table), average_precision(table, 0.75)]
-            missed = miss_rate(table)
-            rows.append((name, worn, str(figures[0]), str(figures[1]), str(missed)))
+            missed, coco, kinds = miss_rate(table), coco_average_precision(table), error_kinds(table, score=0.5)
+            rows.append((name, worn, str(figures[0]), str(figures[1]), str(coco), str(missed)))
+            errors.append((name, worn, *kinds.values()))
             summary[f"{name}/{worn}"] = {
                 "AP50": figures[0].value,
                 "AP50_low": figures[0].low,
@@ -64,13 +88,18 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
                 "missed": missed.value,
                 "missed_low": missed.low,
                 "missed_high": missed.high,
+                "AP": {"value": coco.value, "low": coco.low, "high": coco.high},
+                "errors": kinds,
             }
     sections: dict[str, list[Block]] = {
         "Average precision": [
             f"{summary['views']} unseen views and {summary['views_without']} without the object; brackets: 95 % "
             "interval; missed: objects without a detection above 0.5",
-            Table(("detector", "paint", "AP@.5", "AP@.75", "missed"), rows),
-        ]
+            Table(("detector", "paint", "AP@.5", "AP@.75", "AP@[.5:.95], as COCO", "missed"), rows),
+            "Errors by kind (TIDE) of detections above 0.5: loose overlaps its object by .1 to .5, an alarm none.",
+            Table(("detector", "paint", *KINDS), errors),
+        ],
+        "Paints": [Picture(paint_sheet(textures), ", ".join(textures))],
     }
     shown = [("detector", "natural"), ("detector", "optimised")]
     if spec.hardening:
@@ -79,6 +108,11 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     chosen = [tables[key] for key in shown]
     alone, together = (cell_edges(scene.views, place) for place in (0, 1))
     single = [row for name, edges in alone.items() for row in cell_rows(chosen, unseen.conditions, {name: edges})]
+    named = {f"{name}, {worn}": tables[name, worn] for name, worn in shown}
+    for name, edges in alone.items():
+        if blocks := condition_curve(name, named, unseen.conditions, edges):
+            sections[f"Along {name}"] = blocks
+    sections["Worst cells"] = worst_cells(named, unseen.conditions, alone)
     sections["AP@.5 by cells of one condition"] = [Table(header, single)]
     sections["AP@.5 by cells of all conditions"] = [Table(header, cell_rows(chosen, unseen.conditions, together))]
 
@@ -91,13 +125,15 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     few = unseen.views[: min(16, len(unseen.views))]
     for name, detector in detectors.items():
         picture = detection_sheet(detector, few, paints["optimised"])
-        caption = "green: truth; best detection: red where its score is 1, yellow where it is 0"
+        caption = "green: truth, and the best detection where it hits, with its score; orange: where it does not"
         sections[f"Detections: {name}, optimised"] = [Picture(picture, caption)]
         out.write(f"detections_{name}.png", picture)
     for name, texture in textures.items():
         out.write(f"texture_{name.replace(' ', '_')}.png", texture_picture(texture))
     out.write("textures.npz", textures)
     out.write("rendered.png", sheet)
+    write_pictures(named, unseen.conditions, out)
+    sections["What was run"] = [Table(("", ""), provenance(training))]
     write_report(out.path / "report.html", "Robustness of a detector", sections)
     return summary
 
@@ -107,6 +143,8 @@ def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]
     edges = {}
     for name, parts in PARTS.items():
         low, high = getattr(sampler, name)
+        if parts[place] == 1 and place:
+            continue
         step = (high - low) / parts[place]
         edges[name] = (*(low + k * step for k in range(parts[place])), high + 1e-6)
     return {**edges, "haze": (0.0, 1e-9, max(sampler.haze[1], 1e-9) + 1e-6)}

@@ -1,13 +1,13 @@
 """What scenes of hard constraints say of experts, networks and fits."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from simengine.constraint.basis import Backbone, BranchTrunk, OperatorBasis
 from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import HardConstraint
 from simengine.scene.base import SceneError
-from simengine.scene.strict import Count, NonNegative, Positive, Range
+from simengine.scene.strict import Count, NonNegative, Positive
 from simengine.worlds.fields.problems import Members, Problem
 
 
@@ -153,31 +153,3 @@ class NetworkFit:
             raise ValueError("optimiser: lbfgs needs members that stay; set fresh = false")
         if self.windows > 1 and self.on is not None:
             raise ValueError("windows: cut the problem of the scene; leave out `on`")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ConstantsFit:
-    """Find D and k of diffusion-sorption from sparse noisy observations made by the method of lines.
-
-    Attributes:
-        u0: Initial value [1].
-        diffusivity: The true D, which made the observations [1].
-        sorption: The true k [1].
-        guess_diffusivity: Where the search for D starts [1].
-        guess_sorption: Where the search for k starts [1].
-        factor: The basis holds solutions for D and k within this factor of the guesses [1].
-        observations: Number of random places and times observed.
-        noise: Standard deviation of their noise [1].
-        iterations: At most so many steps.
-    """
-
-    type: Literal["constants"] = "constants"
-    u0: Annotated[float, Range(gt=0, lt=1)] = 0.1
-    diffusivity: Positive = 5e-4
-    sorption: Positive = 3.5e-4
-    guess_diffusivity: Positive = 6e-4
-    guess_sorption: Positive = 3e-4
-    factor: Annotated[float, Range(gt=1)] = 2.0
-    observations: Annotated[int, Range(ge=3)] = 40
-    noise: Positive = 0.01
-    iterations: Count = 20

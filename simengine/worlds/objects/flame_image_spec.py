@@ -1,11 +1,29 @@
 """Pictures of a flame, as tasks of scenes of kind `render` describe them."""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Literal
 
+from simengine.flame.equations.free import FreeFlame
 from simengine.scene.strict import Count, NonNegative, Positive, Range
+from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.specs import Free, FreeSimple
 from simengine.worlds.motion.world import CameraSpec, ParameterSpec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LitFlame(Free):
+    """A free flame with a mechanism of its own.
+
+    Attributes:
+        mechanism: As in the table `[gas]` of scenes of kind flame.
+    """
+
+    mechanism: Path
+
+    def flame(self, gas: GasSpec | None = None) -> FreeFlame:
+        """The equations."""
+        return super().flame(gas or GasSpec(mechanism=self.mechanism))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +49,7 @@ class FlameImageSpec:
     """
 
     type: Literal["flame_image"] = "flame_image"
-    flame: FreeSimple | Free
+    flame: FreeSimple | LitFlame
     camera: CameraSpec
     parameters: dict[str, ParameterSpec]
     span: tuple[float, float] = (-0.5e-3, 1e-3)

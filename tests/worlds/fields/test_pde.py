@@ -249,3 +249,20 @@ def test_a_place_or_a_time_beyond_the_box_is_refused() -> None:
         _at(world, [0.5], 7.0)
     with pytest.raises(SceneError, match="no field of this world"):
         _at(world, [0.5], 0.1, "c")
+
+
+def test_the_shipped_inverse_tells_the_ratio_and_says_that_neither_alone() -> None:
+    scene = se.load_scene("diffusion_sorption_inverse", ["pde.cells=[60, 32]"])
+    problem = se.Problem(scene)
+    result = se.identify(problem, progress=False)
+    found = {name: e.value for name, e in result.estimates.items()}
+
+    def retarded(d: float, k: float) -> float:  # D/R at c = 0.5, which is what such data tell
+        return d / (1 + 0.71 / 0.29 * 2880.0 * k * 0.874 * 0.5 ** (0.874 - 1))
+
+    ratio = retarded(found["pde.D"], found["pde.retardation.K"]) / retarded(5e-4, 3.5e-4)
+    assert ratio == pytest.approx(1.0, abs=0.01)
+    for name, true in (("pde.D", 5e-4), ("pde.retardation.K", 3.5e-4)):
+        estimate = result.estimates[name]
+        assert abs(estimate.value - true) < 3 * estimate.std and not estimate.identified
+    assert any("told only together" in line for line in result.directions)

@@ -14,7 +14,7 @@ from simengine.worlds.objects.video_spec import VideoSpec
 
 def spec(**changes: Any) -> VideoSpec:
     """The task of a shipped scene with small pictures."""
-    scene = load_world("jelly_from_video")
+    scene = load_world("elasticity_from_video")
     task = getattr(scene, "task", None)
     assert isinstance(task, VideoSpec)
     cameras = tuple(dataclasses.replace(camera, width=12, height=10) for camera in task.cameras)

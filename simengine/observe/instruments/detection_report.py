@@ -1,0 +1,304 @@
+"""What a detector's instrument tells: AP, misses, kinds of errors, curves over conditions, the worst pictures."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simengine.dtn.coco import Found, Objects
+from simengine.dtn.intervals import Estimate, rate_interval
+from simengine.dtn.judgement import Judgement, above, assignment, counted, judge
+from simengine.io.arrays import read_json
+from simengine.observe.detectors import NEUTRAL, UNITS
+from simengine.scene.base import AbstractRun, SceneError
+from simengine.scene.instrument import Findings, Measured
+from simengine.view.boxes import draw_boxes
+from simengine.view.figures import curves
+from simengine.view.report import Block, Picture, Table
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+    from simengine.observe.instruments.detections import Detections
+
+WORST = 6  # pictures shown
+BINS = 4  # of a number of the labels
+MEANING = {
+    "class": "on an object of another class",
+    "loose": "overlaps its object by .1 to the overlap of a hit",
+    "both": "wrong class and loose",
+    "duplicate": "a better one has the object",
+    "alarm": "on nothing",
+    "missed": "no detection at all",
+}
+
+
+def tell(own: "Detections", run: AbstractRun, measured: Measured, out: "RunDirectory") -> Findings:
+    """Judge the detector; writes a csv of the pictures, all detections, and the worst pictures."""
+    found, objects = own.seek(run, measured), own.objects()
+    judged = judge(found, objects, score=own.score, overlap=own.overlap)
+    summary: dict[str, Any] = {
+        "detector": own.detector.name,
+        "pictures": len(objects),
+        "objects": int(sum(counted(o).sum() for o in objects)),
+        **_figures(judged),
+    }
+    sections: dict[str, list[Block]] = {f"{own.name}: what {own.detector.name} finds": _overview(own, judged, summary)}
+    if not own.detector.file:
+        axes = {axis: _along(own, run, measured, axis, values) for axis, values in own.test.axes.items()}
+        for axis, rows in axes.items():
+            sections[f"{own.name}: along {axis}"] = _curve(axis, rows, own.overlap)
+        if axes:
+            summary["along"] = {axis: [_row(value, j) for value, j in rows] for axis, rows in axes.items()}
+    if cells := _cells(own, judged):
+        sections[f"{own.name}: misses by what the labels tell"] = cells
+    if distances := _distances(own, found):
+        header = ("picture", "distance, labelled [m]", "nearest face [m]", "by box height and lens [m]", "score")
+        sections[f"{own.name}: distances"] = [
+            "z = f H / h, H the labelled height and h that of the box found; it tells the nearest face.",
+            Table(header, distances),
+        ]
+        summary["distance_rms_m"] = float(np.sqrt(np.mean([(float(r[3]) - float(r[2])) ** 2 for r in distances])))
+    worst = _worst(judged, found)
+    pictures = [_drawn(own, run, measured, k, found[k], objects[k], judged) for k in worst]
+    for k, picture in zip(worst, pictures, strict=True):
+        out.write(f"worst/{own.name}-{own.drawn().pictures[k].stem}.png", picture)
+    legend = "green: a hit with its score; red: missed; orange: false alarm; grey: ignored or below the score"
+    sections[f"{own.name}: the worst pictures"] = [
+        legend,
+        *(
+            Picture(picture, f"{own.drawn().pictures[k].name}: {_count(judged, k)}")
+            for k, picture in zip(worst, pictures, strict=True)
+        ),
+    ]
+    _write_pictures(own, judged, found, objects, out)
+    return Findings(summary, sections)
+
+
+def _figures(j: Judgement) -> dict[str, Any]:
+    at = f"AP{round(100 * j.overlap):d}"
+    return {
+        at: _estimate(j.precision),
+        "AP": _estimate(j.mean_precision),
+        **{name: value if math.isfinite(value) else None for name, value in j.by_size.items()},
+        "missed": _estimate(j.missed),
+        "false_alarms": int(j.alarms.sum()),
+        "errors": {kind: {"count": n, "costs_AP": j.errors.cost[kind]} for kind, n in j.errors.count.items()},
+    }
+
+
+def _estimate(e: Estimate) -> dict[str, float]:
+    return {"value": e.value, "low": e.low, "high": e.high}
+
+
+def _row(value: float, j: Judgement) -> dict[str, Any]:
+    return {"at": value, "AP50": _estimate(j.precision), "missed": _estimate(j.missed), "alarms": int(j.alarms.sum())}
+
+
+def _overview(own: "Detections", j: Judgement, summary: dict[str, Any]) -> list[Block]:
+    ignored = int(own.ignored().sum())
+    text = (
+        f"{summary['objects']} objects ({', '.join(own.names)}) in {summary['pictures']} pictures"
+        + (f", {ignored} more are ignored" if ignored else "")
+        + (f", {len(own.regions)} regions are not judged" if own.regions else "")
+        + f". A hit overlaps its object by {own.overlap:g}; found means a score of at least {own.score:g}. "
+        "Brackets: 95 % interval; of AP by resampling pictures, of the miss rate Clopper and Pearson's."
+    )
+    if len(own.names) == 1 and not own.detector.classes:
+        text += f" Unless the detector names its labels, every one of them is taken for {own.names[0]!r}."
+    if summary["pictures"] < 5:
+        text += (
+            " So few pictures cannot be resampled: the interval of AP takes objects for independent, and is too short."
+        )
+    rows: list[tuple[str, Any]] = [
+        (f"AP@.{round(100 * j.overlap):02d}", str(j.precision)),
+        ("AP@[.5:.95]", str(j.mean_precision)),
+        *((name.replace("_", ", "), f"{v:.3f}" if math.isfinite(v) else "-") for name, v in j.by_size.items()),
+        ("missed", f"{j.missed} ({sum(int(v.sum()) for v in j.lost)} of {summary['objects']})"),
+        ("false alarms a picture", f"{j.alarms.mean():.2f}"),
+    ]
+    errors = [(kind, MEANING[kind], j.errors.count[kind], f"{j.errors.cost[kind]:+.3f}") for kind in j.errors.count]
+    return [
+        text,
+        Table(("figure", "value"), rows),
+        "Errors of all detections by kind (TIDE), and what AP would gain without them:",
+        Table(("kind", "what it is", "number", "AP gained"), errors),
+    ]
+
+
+def _along(
+    own: "Detections", run: AbstractRun, measured: Measured, axis: str, values: Sequence[float]
+) -> list[tuple[float, Judgement]]:
+    rows = []
+    for value in sorted({float(v) for v in values} | {NEUTRAL[axis]}):
+        same = value == NEUTRAL[axis]
+        found = own.seek(run, measured) if same else own.seek(run, measured, axis, value)
+        rows.append((value, judge(found, own.objects(), score=own.score, overlap=own.overlap)))
+    return rows
+
+
+def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -> list[Block]:
+    x = [value for value, _ in rows]
+    at = f"AP@.{round(100 * overlap):02d}"
+    panels = {}
+    for label, pick in ((at, "precision"), ("missed", "missed")):
+        line: list[Estimate] = [getattr(j, pick) for _, j in rows]
+        panels[label] = {
+            label: (x, [e.value for e in line]),
+            "95 %": (x, [e.low for e in line]),
+            "95 % ": (x, [e.high for e in line]),
+        }
+    table = [(f"{v:g}", str(j.precision), str(j.mean_precision), str(j.missed), int(j.alarms.sum())) for v, j in rows]
+    return [
+        Picture(
+            curves(panels, xlabel=f"{axis} [{UNITS[axis]}]"), f"{axis}; the pictures as given at {NEUTRAL[axis]:g}"
+        ),
+        Table((f"{axis} [{UNITS[axis]}]", at, "AP@[.5:.95]", "missed", "false alarms"), table),
+    ]
+
+
+def _cells(own: "Detections", j: Judgement) -> list[Block]:
+    """Miss rates by each number of the labels, and by the height of the box."""
+    drawn, lost = own.drawn(), _per_box(own, j.lost)
+    use = ~own.ignored() & ~drawn.crowd
+    numbers = {"height of the box [px]": drawn.boxes[:, 3] - drawn.boxes[:, 1]}
+    if "center.2" in drawn.numbers:
+        numbers["distance [m]"] = np.sqrt(sum(drawn.numbers[f"center.{k}"] ** 2 for k in range(3)))
+    numbers |= {n: v for n, v in drawn.numbers.items() if "." not in n and n not in own.ignore and n != "yaw"}
+    rows = []
+    for name, values in numbers.items():
+        edges = np.unique(np.quantile(values[use], np.linspace(0, 1, BINS + 1)))
+        if len(edges) < 2:
+            continue
+        for low, high in itertools.pairwise(edges):
+            inside = use & (values >= low) & ((values < high) | (high == edges[-1]))
+            if inside.any():
+                rate = rate_interval(int(lost[inside].sum()), int(inside.sum()))
+                rows.append((name, f"{low:.4g} to {high:.4g}", int(inside.sum()), str(rate)))
+    if not rows:
+        return []
+    worst = max(rows, key=lambda row: float(row[3].split("[")[1].split(",")[0]))
+    first = (
+        f"The worst cell, by the lower bound of its miss rate: {worst[0]} {worst[1]}, {worst[3]} of {worst[2]} objects."
+    )
+    return [first, Table(("number", "from, to", "objects", "missed"), rows)]
+
+
+def _per_box(own: "Detections", lost: Sequence[np.ndarray]) -> np.ndarray:
+    """What is told of the objects of each picture, in the order of the file."""
+    drawn = own.drawn()
+    values = np.zeros(len(drawn.boxes), dtype=bool)
+    for k, of_picture in enumerate(lost):
+        number = np.flatnonzero(drawn.picture == k)
+        values[number] = of_picture[: len(number)]
+    return values
+
+
+def _distances(own: "Detections", found: Sequence[Found]) -> list[tuple[str, str, str, str, str]]:
+    """Picture, labelled distance, nearest face, distance by the lens, score of each found object."""
+    drawn = own.drawn()
+    if own.camera is None or not {"center.2", "size.1"} <= set(drawn.numbers):
+        return []
+    focal = intrinsics(own)[1, 1]
+    rows = []
+    for k, objects in enumerate(own.objects()):
+        number = np.flatnonzero(drawn.picture == k)
+        who = assignment(above(found[k], own.score), objects, overlap=own.overlap)[: len(number)]
+        sure = above(found[k], own.score)
+        for row, one in zip(number, who, strict=True):
+            if one < 0:
+                continue
+            z = drawn.numbers["center.2"][row]
+            near = z - _half_depth(drawn.numbers, int(row))
+            h = sure.boxes[one, 3] - sure.boxes[one, 1]
+            estimate = focal * drawn.numbers["size.1"][row] / h
+            rows.append(
+                (drawn.pictures[k].name, f"{z:.2f}", f"{near:.2f}", f"{estimate:.2f}", f"{sure.scores[one]:.2f}")
+            )
+    return rows
+
+
+def _half_depth(numbers: Any, row: int) -> float:
+    """Half the extent along the view of a box of length, height, width turned by its yaw [m]."""
+    if "yaw" not in numbers or "size.2" not in numbers:
+        return 0.0
+    yaw = numbers["yaw"][row]
+    return float(abs(math.sin(yaw)) * numbers["size.0"][row] + abs(math.cos(yaw)) * numbers["size.2"][row]) / 2
+
+
+def intrinsics(own: "Detections") -> np.ndarray:
+    """K of the camera, (3, 3) [px].
+
+    Raises:
+        SceneError: The file has no K.
+    """
+    file = (own.camera or {}).get("file")
+    key = f"observations.{own.name}.camera"
+    if not isinstance(file, str):
+        raise SceneError(f'{key}: name the file of its K, as in file = "camera.json"')
+    try:
+        matrix = np.asarray(read_json(own.directory / file).get("K"), dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise SceneError(f"{key}.file: {error}") from None
+    if matrix.shape != (3, 3):
+        raise SceneError(f"{key}.file: {file}: expected K, three rows of three numbers")
+    return matrix
+
+
+def _worst(j: Judgement, found: Sequence[Found]) -> list[int]:
+    """The pictures with the most misses, then the most false alarms."""
+    order = sorted(range(len(found)), key=lambda k: (-int(j.lost[k].sum()), -int(j.alarms[k]), k))
+    return order[:WORST]
+
+
+def _count(j: Judgement, k: int) -> str:
+    return f"{int(j.lost[k].sum())} missed, {int(j.alarms[k])} false alarms"
+
+
+def _drawn(
+    own: "Detections", run: AbstractRun, measured: Measured, k: int, found: Found, objects: Objects, j: Judgement
+) -> Any:
+    from simengine.io.image import to_srgb8
+
+    light = run.sample(own.asks(measured)[k])[0].numpy()
+    who = assignment(found, objects, overlap=j.overlap)
+    use, taken = counted(objects), {}
+    boxes: list[tuple[Sequence[float], str, str]] = []
+    for row, box in enumerate(objects.boxes):
+        kind = "ignored" if not use[row] else "missed" if j.lost[k][row] else "hit"
+        score = float(found.scores[who[row]]) if who[row] >= 0 else 0.0
+        text = f"{own.names[int(objects.labels[row])]} missed" if kind == "missed" else ""
+        boxes.append((box, kind, text + (f" ({score:.2f})" if text and score else "")))
+        if who[row] >= 0:
+            taken[int(who[row])] = row
+    for one, box in enumerate(found.boxes):
+        if found.scores[one] >= own.score:
+            kind = "hit" if one in taken else "alarm"
+            boxes.append((box, kind, f"{own.names[int(found.labels[one])]} {found.scores[one]:.2f}"))
+    return draw_boxes(to_srgb8(light), boxes)
+
+
+def _write_pictures(
+    own: "Detections", j: Judgement, found: Sequence[Found], objects: Sequence[Objects], out: "RunDirectory"
+) -> None:
+    """`pictures/NAME.csv`, a row for each picture, and all detections beside it."""
+    drawn = own.drawn()
+    (out.path / "pictures").mkdir(exist_ok=True)
+    lines = ["picture,objects,missed,false_alarms,detections,best_score"]
+    every = ["picture,class,left,top,right,bottom,score"]
+    for k, path in enumerate(drawn.pictures):
+        scores = found[k].scores
+        best = f"{scores.max():.4f}" if len(scores) else ""
+        sure = int((scores >= own.score).sum())
+        number = int(counted(objects[k]).sum())
+        lines.append(f"{_cell(path.name)},{number},{int(j.lost[k].sum())},{int(j.alarms[k])},{sure},{best}")
+        for box, label, score in zip(found[k].boxes, found[k].labels, scores, strict=True):
+            sides = ",".join(f"{v:.2f}" for v in box)
+            every.append(f"{_cell(path.name)},{_cell(own.names[int(label)])},{sides},{score:.5f}")
+    out.claim(f"pictures/{own.name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    out.claim(f"pictures/{own.name}_detections.csv").write_text("\n".join(every) + "\n", encoding="utf-8")
+
+
+def _cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
