@@ -29,8 +29,20 @@ if TYPE_CHECKING:  # for editors; a test holds this and the names below together
         worlds,
     )
     from simengine.fit import Problem, identify
-    from simengine.scene import Inference, OwnMotion, OwnNumber, OwnWorld, Prior, Scene, Unknown, load_scene, load_world
+    from simengine.scene import (
+        Inference,
+        OwnMotion,
+        OwnNumber,
+        OwnWorld,
+        Prior,
+        Scene,
+        Unknown,
+        detector,
+        load_scene,
+        load_world,
+    )
     from simengine.solve import CheckpointAdjoint, DirectAdjoint, rollout
+    from simengine.worlds.fields.equations import equation
 
     kernels: types.ModuleType  # its sources lie beside the package, and have no types
 
@@ -71,7 +83,9 @@ __all__ = [
     "__version__",
     "cli",
     "constraint",
+    "detector",
     "dtn",
+    "equation",
     "fit",
     "flame",
     "identify",

@@ -48,7 +48,6 @@ INSTRUMENTS = {
 OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
     "mpm": "fit",
     "melting": "fit",
-    "flame": "fit",
     "constraint": "fit",
     "render": "task",
     "nclaw": "learning",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from simengine.scene.address import declared
 from simengine.scene.kinds import classes, named_class
 from simengine.scene.sought import Inference, Unknown
-from simengine.scene.strict import Range, hints, scene_fields, to_plain
+from simengine.scene.strict import OneOf, Range, hints, scene_fields, to_plain
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 DEFAULT_KIND = "mpm"
@@ -233,6 +233,9 @@ class _Writer:
         """A type."""
         origin, args = typing.get_origin(hint), typing.get_args(hint)
         if origin is Annotated:
+            for mark in args[1:]:
+                if isinstance(mark, OneOf):  # the loader knows the keys of each
+                    return {"type": "object", "properties": {mark.key: {"enum": sorted(mark.classes())}}}
             made = self.type(args[0], partial=partial)
             for mark in args[1:]:
                 made = _bounded(made, mark) if isinstance(mark, Range) else made

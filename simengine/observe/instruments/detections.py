@@ -29,7 +29,11 @@ Share = Annotated[float, Range(gt=0, lt=1)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PicturesAt:
-    """Where the pictures lie: a file, a folder, or a name with a star."""
+    """Where the pictures lie.
+
+    Attributes:
+        files: A file, a folder, or a name with a star.
+    """
 
     files: str
 
@@ -48,7 +52,7 @@ class Detections(AbstractInstrument):
             (length, height, width) [m]).
         label: Class of every box, where the file names none.
         classes: Name or number of a class in the file -> class.
-        ignore: Column -> [least, most] of the objects that are neither a hit nor a miss.
+        ignore: Column -> [least, most] of the objects that are neither a hit nor a miss [unit of the value].
         regions: Boxes [px] in every picture in which nothing is labelled: what is found there is no false alarm.
         overlap: Smallest overlap (IoU) of a hit [1].
         score: From which on a detection counts as found [1].

@@ -80,7 +80,7 @@ class PaintSpec:
     """A paint.
 
     Attributes:
-        albedo: Linear, a number or RGB.
+        albedo: Linear, a number or RGB [1].
         texture: A picture (first row at v = 1) or an npy of linear albedo (rows, columns, 3); instead of `albedo`.
     """
 
@@ -112,6 +112,7 @@ class PlacedSpec:
         sun_elevation: Of the photograph's sun [deg].
         sun_azimuth: Seen from above, from straight ahead to the right [deg].
         sun: Share of the sun in the light [1]; 0 is overcast.
+        exposure: Factor of the rendered light beside the photograph's own exposure [1].
     """
 
     type: Literal["car"] = "car"
