@@ -41,6 +41,11 @@ class AbstractEquation:
         if len(self.cells) != len(self.domain) + 1:
             raise ValueError(f"cells: expected {len(self.domain) + 1} counts, time first, got {list(self.cells)}")
         checked(self, tuple(self.units()))
+        known = (*self.units(), *AXES[: len(self.domain)])
+        for field in dataclasses.fields(self):
+            table = getattr(self, field.name)
+            if isinstance(table, Piecewise) and table.of not in known:
+                raise ValueError(f"{field.name}.of: {table.of!r} is no field and no axis; known: {', '.join(known)}")
 
     def units(self) -> Mapping[str, str]:
         """Name and unit of each field."""

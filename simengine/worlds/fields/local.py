@@ -106,7 +106,8 @@ class Local:
 
     def at(self) -> dict[str, torch.Tensor]:
         """Fields and places by name: what coefficients hang on."""
-        return {**{name: self.value(name) for name in self.names}, **self.places}
+        places = {name: place[None] for name, place in self.places.items()}
+        return {**{name: self.value(name) for name in self.names}, **places}
 
     def divergence(self, name: str, coefficient: Any) -> torch.Tensor:
         """div(k grad u) by what flows in through the faces, k taken at the faces."""

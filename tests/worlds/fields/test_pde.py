@@ -233,12 +233,31 @@ def test_a_system_of_two_fields_on_a_closed_square() -> None:
             "stands alone; remove row 1",
         ),
         ({"initial": "ambient"}, "there is no ambient temperature"),
+        ({"conductivity": {"of": "y", "knots": [0.0, 1.0], "values": 2.0}}, "known: T, x"),
         ({"domain": [[1.0, 0.0]]}, "expected \\[lower, upper\\]"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(SceneError, match=words):
         _heat(**changes)
+
+
+def test_a_conductivity_that_hangs_on_the_place_carries_the_same_flux_everywhere() -> None:
+    # in a steady state k(x) T' is the same everywhere: with k = 1 + x, T = T1 ln(1 + x)/ln 2
+    ends = [{"at": "left", "type": "dirichlet", "value": 0.0}, {"at": "right", "type": "dirichlet", "value": 1.0}]
+    table = {"of": "x", "knots": [0.0, 1.0], "values": [1.0, 2.0]}
+    world = _heat(conductivity=table, initial=0.0, duration=20.0, cells=[40, 40], boundary=ends)
+    assert torch.allclose(_at(world, X, 20.0), torch.log1p(X) / math.log(2.0), atol=2e-4)
+    plane = _heat(
+        conductivity=table,
+        initial=0.0,
+        domain=[[0.0, 1.0], [0.0, 0.5]],
+        duration=20.0,
+        cells=[10, 40, 3],
+        boundary=ends,
+    )
+    places = torch.stack([X, torch.full_like(X, 0.2)], 1)
+    assert torch.allclose(_at(plane, places, 20.0), torch.log1p(X) / math.log(2.0), atol=2e-4)
 
 
 def test_a_place_or_a_time_beyond_the_box_is_refused() -> None:
