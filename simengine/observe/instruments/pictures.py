@@ -84,6 +84,7 @@ class Pictures(AbstractInstrument):
     unit: str = "m"
     pyramid: Annotated[int, Range(ge=0, le=8)] = 0
     renderer: Literal["own", "raycast"] = "own"
+    recording: bool = dataclasses.field(default=False, metadata={"internal": True}, compare=False, repr=False)
     made: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -330,6 +331,8 @@ class Pictures(AbstractInstrument):
     def _depth(self, seen: torch.Tensor, measured: Measured) -> torch.Tensor:
         """Mixtures of the body's depth and of what lies behind it, so that the outline counts too."""
         depth, alpha = seen[..., 0], seen[..., 1]
+        if self.recording:  # a sensor tells one surface, no mixture
+            return torch.where(alpha > 0.5, self.gain * depth + self.offset, 0.0)
         told = measured.values[:, 0].reshape(measured.shape)
         whole = told.nan_to_num()
         # where the body should be and is not, the least that can be said is that it is farther than all that is seen
@@ -457,7 +460,14 @@ class Pictures(AbstractInstrument):
             recorded = self.compare
         background = self.background if isinstance(self.background, tuple) else (1.0, 1.0, 1.0)
         own = dataclasses.replace(
-            self, compare=recorded, appearance="world", background=background, mask="", segment=None, every=1
+            self,
+            compare=recorded,
+            appearance="world",
+            background=background,
+            mask="",
+            segment=None,
+            every=1,
+            recording=True,
         )
         moments = self._planned_times(world)
         frames, columns = 1 if moments is None else len(moments), len(_COLUMNS[recorded])
