@@ -171,7 +171,8 @@ def _rows_within(prediction: Prediction, length: float) -> float:
 
 def _inverse(matrix: torch.Tensor) -> torch.Tensor:
     """The inverse in unit-diagonal scaling; directions without information get a variance of 1e12 of their unit."""
-    scale = matrix.diagonal().clamp_min(1e-300).sqrt()
+    blind = matrix.diagonal() <= 0
+    scale = torch.where(blind, 1.0, matrix.diagonal()).sqrt()
     unit = matrix / torch.outer(scale, scale)
     values, vectors = torch.linalg.eigh(unit)
     return (vectors / values.clamp_min(1e-12)) @ vectors.T / torch.outer(scale, scale)
@@ -193,7 +194,7 @@ def _estimates(
             continue
         value, slope = _slope(c, z[index])
         if index in problem._sought_sigmas:
-            found[c.name] = Estimate(value=value, std=None, low=None, high=None, unit=c.unit)
+            found[c.name] = _sought_sigma(problem, problem._sought_sigmas[index], value, c.unit)
             continue
         z_std = float(covariance[index, index].clamp_min(0).sqrt())
         low, high = sorted(float(c.value(z[index] + s * 1.96 * z_std)) for s in (-1.0, 1.0))
@@ -223,6 +224,17 @@ def _estimates(
             prior_std=prior,
         )
     return found
+
+
+def _sought_sigma(problem: Problem, names: list[str], start: float, unit: str) -> Estimate:
+    """A noise that is sought: as the residuals tell it, known to 1/sqrt(2 rows) of itself."""
+    told = [float(v) for name in names for v in problem.sigmas.get(name, ())]
+    if not told:
+        return Estimate(value=start, std=None, low=None, high=None, unit=unit)
+    value = sum(told) / len(told)
+    share = 1 / math.sqrt(2 * max(sum(int(problem.rows(name).sum()) for name in names), 1))
+    low, high = (value * math.exp(sign * 1.96 * share) for sign in (-1.0, 1.0))
+    return Estimate(value=value, std=value * share, low=low, high=high, unit=unit)
 
 
 def _directions(
