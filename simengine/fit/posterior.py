@@ -209,7 +209,8 @@ def _rows_within(prediction: Prediction, length: float) -> float:
 
 def _inverse(matrix: torch.Tensor) -> torch.Tensor:
     """The inverse in unit-diagonal scaling; directions without information get a variance of 1e12 of their unit."""
-    scale = matrix.diagonal().clamp_min(1e-300).sqrt()
+    blind = matrix.diagonal() <= 0
+    scale = torch.where(blind, 1.0, matrix.diagonal()).sqrt()
     unit = matrix / torch.outer(scale, scale)
     values, vectors = torch.linalg.eigh(unit)
     return (vectors / values.clamp_min(1e-12)) @ vectors.T / torch.outer(scale, scale)

@@ -92,3 +92,61 @@ def test_a_spread_of_zero_is_no_measurement(tmp_path: Path) -> None:
     assert found.mask[:, 0].tolist() == [False, True, True]
     with pytest.raises(SceneError, match="no value above 0"):
         problem(tmp_path, text, "rate,stress,sd\n0,0,0\n1,8,0\n")
+
+
+def test_rows_of_another_specimen_are_no_part_of_the_path(tmp_path: Path) -> None:
+    """A path through the other's rows would have flowed to a strain of 0.3 before, and have hardened there."""
+    text = """
+kind = "specimen"
+test.type = "uniaxial"
+[material]
+type = "metal"
+E = 2e11
+nu = 0.3
+yield_stress = 2e8
+hardening = { type = "linear", H = 1e9 }
+[observations.a]
+type = "curve"
+file = "flow.csv"
+against = "strain"
+where.bar = "a"
+columns = { strain = "strain", nominal_stress = "stress" }
+sigma = 1e6
+[unknowns]
+"material.yield_stress" = {}
+"""
+    own = problem(tmp_path, text, "bar,strain,stress\nb,0.1,3e8\nb,0.3,4e8\na,0.01,2e8\na,,2e8\na,0.02,2e8\n")
+    assert own.measured["a"].at["strain"].tolist() == [0.01, 0.02]
+    alone = problem(tmp_path, text, "bar,strain,stress\na,0.01,2e8\na,0.02,2e8\n")
+    assert torch.equal(own.predict()["a"].values, alone.predict()["a"].values)
+    with pytest.raises(SceneError, match="look at `where`"):
+        problem(tmp_path, text, "bar,strain,stress\nb,0.1,3e8\n")
+
+
+def test_a_direction_without_information_has_a_finite_variance() -> None:
+    """A noise that is sought has no column; its infinite variance made the report's covariance NaN."""
+    from simengine.fit.posterior import _inverse
+
+    found = _inverse(torch.diag(torch.tensor([4.0, 0.0, 1e6], dtype=torch.float64)))
+    np.testing.assert_allclose(found, np.diag([0.25, 1e12, 1e-6]))
+
+
+def test_a_noise_that_is_sought_is_told_as_the_residuals_show_it(tmp_path: Path) -> None:
+    """Recovery: 200 values with a noise of 0.3 that the scene believes to be 1."""
+    from simengine.fit.inference import LeastSquaresFit
+    from simengine.fit.posterior import posterior
+
+    rates = np.linspace(1, 9, 200)
+    stress = 5 + 3 * np.sqrt(rates) + 0.3 * np.random.default_rng(0).standard_normal(200)
+    text = FLUID.replace("sigma = 0.1", "sigma = 1.0").partition("b = {")[0]
+    text += '[unknowns]\n"runs.a.material.consistency" = {}\n"observations.a.sigma" = { prior.lognormal = 2.0 }\n'
+    sought = problem(
+        tmp_path, text, "rate,stress\n" + "\n".join(f"{x},{y}" for x, y in zip(rates, stress, strict=True))
+    )
+    fit = LeastSquaresFit(sought)
+    while not fit.converged:
+        fit.step()
+    told = posterior(sought, fit.z, sought.predict(fit.z)).estimates["observations.a.sigma"]
+    assert told.std is not None
+    assert told.value == pytest.approx(0.3, abs=3 * told.std)
+    assert told.std == pytest.approx(told.value / 20, rel=1e-6)

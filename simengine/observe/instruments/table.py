@@ -98,7 +98,14 @@ class AbstractTable(AbstractInstrument):
             raise SceneError(f'{key}: the column {missing[0]!r} is missing, as in {missing[0]} = "..."')
         if not names:
             raise SceneError(f"{key}: name what was measured beside {', '.join(at) or 'the coordinates'}")
-        table = torch.stack(values, 1)
+        for column in at.values():
+            keep &= ~column.isnan()
+        if not bool(keep.any()):
+            raise SceneError(f"observations.{self.name}: {self.file}: no row is left to compare; look at `where`")
+        # rows of another specimen, or without an abscissa, are no part of the path that the world is driven along
+        table, spread = torch.stack(values, 1)[keep], torch.stack(sigmas, 1)[keep]
+        at = {name: column[keep] for name, column in at.items()}
+        keep = keep[keep]
         notes = []
         for name, (low, high) in self.within.items():
             if name not in at and name not in names:
@@ -106,7 +113,6 @@ class AbstractTable(AbstractInstrument):
             column = at[name] if name in at else table[:, names.index(name)]
             keep &= (column >= float(low)) & (column <= float(high))
         for name, column in at.items():
-            keep &= ~column.isnan()
             if name in _TIMES:
                 early = (column - self.start) * self.clock_rate < -before
                 if bool((early & keep).any()):
@@ -121,7 +127,7 @@ class AbstractTable(AbstractInstrument):
             at=at,
             mask=mask,
             held_out=out,
-            sigma=torch.stack(sigmas, 1),
+            sigma=spread,
             files={self.path.name: raw.sha256},
             notes=tuple(notes),
             told={name: unit for name, unit in told.items() if unit},
