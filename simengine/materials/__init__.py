@@ -10,12 +10,14 @@ from simengine.materials.plasticity import (
     SnowCompaction,
     VonMises,
 )
+from simengine.materials.dissipation import Dissipation
 from simengine.materials.presets import jelly, paste, plasticine, rubber, sand, snow, tait_water, water
 
 __all__ = [
     "AbstractElasticity",
     "AbstractLaw",
     "AbstractPlasticity",
+    "Dissipation",
     "DruckerPrager",
     "FixedCorotated",
     "Fluid",
