@@ -3,7 +3,6 @@
 On the CPU a law stays a batched product between kernels, which is faster there than a network inside a kernel.
 """
 
-import dataclasses
 from typing import cast
 
 import torch

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.mpm import MPMSolver, SimulationError
+from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
 from simengine.scene.address import floats_in, tensors_in
 from simengine.scene.asks import Ask, Cloud, Series, Tracks
 from simengine.scene.base import AbstractRun, Refused, SceneError
 from simengine.scene.strict import nearest
 from simengine.solve import CheckpointAdjoint
+from simengine.worlds.motion import forces
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.world import MPMScene
 
 NEIGHBOURS, WIDTH = 12, 0.6  # of the interpolation; width in spacings of the particles
 BUDGET = 400e6  # bytes of saved rows up to which every step is kept, so that a clock never asks for another solve
-_ROW = 24 * 8  # bytes of x, v, C, F of a particle in float64
+_ROW = 24 * 8  # bytes of x, v, C, F of a particle in float64; 72 more for each Maxwell branch
 _ROUNDING = 1e-9  # of a step: a time that is meant to be a multiple of it
 
 
@@ -44,6 +45,8 @@ class MotionRun(AbstractRun):
         v: Velocities (rows, n, 3) [m/s].
         C: Affine velocities (rows, n, 3, 3) [1/s].
         F: Deformation gradients (rows, n, 3, 3).
+        states: The same in the coordinates of the lattice, with the rest of the state.
+        model: What was solved; None where forces are not asked for.
     """
 
     world: "MPMScene"
@@ -56,6 +59,8 @@ class MotionRun(AbstractRun):
     v: torch.Tensor
     C: torch.Tensor
     F: torch.Tensor
+    states: MPMState
+    model: MPMModel
 
     def holds(self, ask: Ask) -> bool:
         """Whether the steps that the ask needs were saved."""
@@ -63,6 +68,8 @@ class MotionRun(AbstractRun):
         if times is None:
             return True
         step, _ = self._step(times.detach())
+        if isinstance(ask, Series) and any(forces.is_force(name) for name in ask.names):
+            step = torch.cat([step, (step - 1).clamp_min(0)])
         row = torch.searchsorted(self.steps, step)
         return bool((row < len(self.steps)).all()) and bool(
             (self.steps[row.clamp_max(len(self.steps) - 1)] == step).all()
@@ -95,10 +102,16 @@ class MotionRun(AbstractRun):
             return torch.arange(len(self.ids))
         names = [b.name for b in self.world.bodies]
         if body not in names:
-            raise SceneError(f"{body!r} is no body of this world; {nearest(body, names)}")
+            raise SceneError(
+                f"{body!r} is no body of this world; {nearest(body, [*names, *(c.name for c in self.world.clamps)])}"
+            )
         return (self.ids == names.index(body)).nonzero()[:, 0]
 
     def _tracks(self, ask: Tracks) -> torch.Tensor:
+        clamp = next((clamp for clamp in self.world.clamps if clamp.name == ask.body), None)
+        if clamp is not None:  # it moves as it is told, before t = 0 it stands
+            velocity = torch.tensor(clamp.velocity, dtype=torch.float64)
+            return ask.points + ask.times.clamp_min(0.0)[:, None, None] * velocity
         own = self._particles(ask.body)
         rest = self.rest[own]
         row, back = self._rows(ask.times)
@@ -111,7 +124,9 @@ class MotionRun(AbstractRun):
         near = distance.topk(min(NEIGHBOURS, len(own)), largest=False).indices  # (k, 12)
         away = rest[near] - ask.points[:, None]
         basis = torch.cat([torch.ones_like(away[..., :1]), away / spacing], -1)
-        w = torch.exp(-(away / (WIDTH * spacing)).square().sum(-1))
+        square = (away / (WIDTH * spacing)).square().sum(-1)
+        # only their ratios count; taken from the nearest, so that a mark far off the surface has weights too
+        w = torch.exp(square.min(1, keepdim=True).values - square)
         gram = torch.einsum("kna,kn,knb->kab", basis, w, basis)
         gram = gram + 1e-12 * torch.eye(4, dtype=gram.dtype)  # a flat or thin neighbourhood
         first = torch.zeros(len(w), 4, 1, dtype=w.dtype)
@@ -140,9 +155,22 @@ class MotionRun(AbstractRun):
             columns.append(self._scalar(name, row, back))
         return torch.stack(columns, -1)
 
+    def _force(self, name: str, row: torch.Tensor) -> torch.Tensor:
+        """The force of matter on a support over the step that leads to each row, (rows,) [N]."""
+        number, axis = forces.number_of(self.world, name)
+        found: dict[int, torch.Tensor] = {}
+        for step in self.steps[row].tolist():
+            start = max(step - 1, 0)
+            if start not in found:
+                held = int(torch.searchsorted(self.steps, start))
+                found[start] = forces.forces(self.model, self.states, held, start)[number, axis]
+        return torch.stack([found[max(step - 1, 0)] for step in self.steps[row].tolist()])
+
     def _scalar(self, name: str, row: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
         if name == "energy.kinetic":
             return 0.5 * (self.mass[:, None] * self.v[row].square()).sum((1, 2))
+        if forces.is_force(name):
+            return self._force(name, row)
         _, body, what, axis = name.split(".")
         own, k = self._particles(body), int(axis)
         x = self.x[row][:, own, k] - back[:, None] * self.v[row][:, own, k]
@@ -199,22 +227,24 @@ def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str
         raise Refused(str(error)) from None
     if states is None:
         raise SceneError("this world needs Warp's kernels; unset SIMENGINE_BACKEND")
+    origin = torch.as_tensor(plain.lattice_box()[0]).to(states.x)
     spacing = tuple(
         float(volume[ids == k].mean()) ** (1 / 3) if bool((ids == k).any()) else plain.grid.dx
         for k in range(len(plain.bodies))
     )
-    density = torch.tensor([body.material.density for body in plain.bodies], dtype=torch.float64)
     return MotionRun(
         world=plain,
         rest=rest.double(),
         ids=ids,
-        mass=volume.double() * density[ids],
+        mass=model.mass.detach().double().cpu(),
         spacing=spacing,
         steps=torch.tensor(saved),
-        x=states.x,
+        x=states.x + origin,
         v=states.v,
         C=states.C,
         F=states.F,
+        states=states,
+        model=model,
     )
 
 
@@ -238,7 +268,7 @@ def scalars(world: "MPMScene") -> Mapping[str, str]:
         for axis in range(3):
             for what, unit in (("center", "m"), ("velocity", "m/s"), ("upper", "m"), ("lower", "m")):
                 found[f"bodies.{body.name}.{what}.{axis}"] = unit
-    return found
+    return {**found, **forces.scalars(world)}
 
 
 def sizes(world: "MPMScene") -> Mapping[str, float]:
