@@ -4,7 +4,7 @@
     A_b <- A_b + k_b (S - A_b),   S = F^-1 tau_e F^-T,   k_b = 1 - exp(-dt / time_b)
 
 tau_e is the stress of the law, S the same on the undeformed body (second Piola-Kirchhoff), A_b what of it branch b has
-relaxed: a branch carries the share s_b of what it has not. Held still, the stress falls from (1 + sum s) tau_e to tau_e.
+relaxed: a branch carries the share s_b of what it has not. Held still, (1 + sum s) tau_e falls to tau_e.
 
 Columns of `coefficients`: viscosity [Pa s], the shares s_b [1], the k_b [1].
 

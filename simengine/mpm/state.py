@@ -16,8 +16,8 @@ class MPMState:
         C: Velocity gradients of APIC, C_ij = dv_i/dx_j [1/s], shape (n, 3, 3).
         F: Elastic deformation gradients [1], shape (n, 3, 3).
         q: History of the material, shape (n,): plastic strain, or log det F_plastic for snow [1].
-        A: What each Maxwell branch has relaxed of the stress on the undeformed body [Pa], shape (n, branches, 3, 3); None
-            for no branches.
+        A: What each Maxwell branch has relaxed of the stress on the undeformed body [Pa], shape (n, branches, 3, 3);
+            None for no branches.
     """
 
     x: torch.Tensor

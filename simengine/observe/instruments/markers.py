@@ -107,6 +107,9 @@ class Markers(AbstractInstrument):
             raise SceneError(
                 f"observations.{self.name}.markers: {name!r} is not in the file; {nearest(name, motion.names)}"
             )
+        if "time" in self.within:  # frames that come after are never asked for: the run may end before them
+            asked = motion.times <= float(self.within["time"][1])
+            motion = dataclasses.replace(motion, times=motion.times[asked], positions=motion.positions[asked])
         frames, count, axes = motion.positions.shape
         times = motion.times[:, None].expand(frames, count).reshape(-1)
         values = motion.positions.reshape(frames * count, axes)

@@ -86,7 +86,7 @@ class Part:
     def scatter(self) -> None:
         """Stress, P2G."""
         f, s, i = self.flight, self.flight.space, self.thread
-        x, v, C, F, q = self.arrays
+        x, v, C, *_ = self.arrays
         self._stress()
         nodes = [s.momentum.parts[i].rows, s.active_parts[i], s.flags[i]]
         self._launch(f.k.p2g, self.n, [*self.transfer, *self.body, x, v, C, self.whole], nodes)

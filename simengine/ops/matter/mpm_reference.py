@@ -83,7 +83,7 @@ def _on_nodes(
     grid: Grid,
     number: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Velocity of the nodes before contact (nodes, 3), their mass (nodes,), numbers (nodes, 3), and row of the table."""
+    """Velocity of the nodes before contact (nodes, 3), mass (nodes,), numbers (nodes, 3), and the row of `table`."""
     node, w, r = _stencil(x, grid)
     nodes = grid.size[0] * grid.size[1] * grid.size[2]
     inertia = 4 / grid.dx**2

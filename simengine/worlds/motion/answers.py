@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from simengine.worlds.motion.world import MPMScene
 
 NEIGHBOURS, WIDTH = 12, 0.6  # of the interpolation; width in spacings of the particles
+ON_BODY = 3**0.5 / 2  # spacings: a point farther from every particle lies off the body
 BUDGET = 400e6  # bytes of saved rows up to which every step is kept, so that a clock never asks for another solve
 _ROW = 24 * 8  # bytes of x, v, C, F of a particle in float64; 72 more for each Maxwell branch
 _ROUNDING = 1e-9  # of a step: a time that is meant to be a multiple of it
@@ -38,7 +39,7 @@ class MotionRun(AbstractRun):
         world: Whose motion it is, with floats.
         rest: Particles at t = 0 (n, 3) [m].
         ids: Body of each, (n,).
-        mass: Of each, (n,) [kg].
+        mass: Of each, with what hangs on it, (n,) [kg].
         spacing: Of the particles of each body [m].
         steps: Those saved, growing, (rows,).
         x: Positions (rows, n, 3) [m].
@@ -122,11 +123,13 @@ class MotionRun(AbstractRun):
             p = own[distance.argmin(1)]  # the points are particles
             return self.x[row][:, p] - back * self.v[row][:, p]
         near = distance.topk(min(NEIGHBOURS, len(own)), largest=False).indices  # (k, 12)
-        away = rest[near] - ask.points[:, None]
+        # a mark off the surface is an arm on the place below it, half a cell's diagonal from the nearest particle
+        arm = ask.points.detach() - rest[near[:, 0]]
+        length = arm.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        place = ask.points - arm * (1 - ON_BODY * spacing / length).clamp_min(0.0)
+        away, offset = rest[near] - place[:, None], ask.points[:, None] - rest[near]
         basis = torch.cat([torch.ones_like(away[..., :1]), away / spacing], -1)
-        square = (away / (WIDTH * spacing)).square().sum(-1)
-        # only their ratios count; taken from the nearest, so that a mark far off the surface has weights too
-        w = torch.exp(square.min(1, keepdim=True).values - square)
+        w = torch.exp(-(away / (WIDTH * spacing)).square().sum(-1))
         gram = torch.einsum("kna,kn,knb->kab", basis, w, basis)
         gram = gram + 1e-12 * torch.eye(4, dtype=gram.dtype)  # a flat or thin neighbourhood
         first = torch.zeros(len(w), 4, 1, dtype=w.dtype)
@@ -136,7 +139,7 @@ class MotionRun(AbstractRun):
         total: torch.Tensor | None = None
         for q in range(p.shape[1]):  # one neighbour at a time, for memory
             i = p[:, q]
-            arm = self.F[row][:, i] @ -away[:, q, :, None]
+            arm = self.F[row][:, i] @ offset[:, q, :, None]
             x = self.x[row][:, i] + arm[..., 0] - back * (self.v[row][:, i] + (self.C[row][:, i] @ arm)[..., 0])
             term = w[:, q, None] * x
             total = term if total is None else total + term
@@ -236,7 +239,7 @@ def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str
         world=plain,
         rest=rest.double(),
         ids=ids,
-        mass=model.mass.detach().double().cpu(),
+        mass=model.mass.double().cpu(),
         spacing=spacing,
         steps=torch.tensor(saved),
         x=states.x + origin,
@@ -249,7 +252,8 @@ def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str
 
 
 def _saved_steps(world: "MPMScene", asks: Sequence[Ask], steps: int, n: int, *, gradient: bool) -> tuple[int, ...]:
-    if not gradient and (steps + 1) * n * _ROW <= BUDGET:
+    branches = max(len(getattr(body.material, "relaxation", None) or ()) for body in world.bodies)
+    if not gradient and (steps + 1) * n * (_ROW + 72 * branches) <= BUDGET:
         return tuple(range(steps + 1))
     dt, needed = world.grid.time_step, {0, steps}
     for ask in asks:

@@ -28,6 +28,9 @@ class Relaxation:
     times: Annotated[tuple[float, ...], Range(gt=0)]
     shares: Annotated[tuple[float, ...], Range(ge=0)]
 
+    def __len__(self) -> int:
+        return len(self.times)
+
     def __post_init__(self) -> None:
         if len(self.times) != len(self.shares):
             raise ValueError(f"shares: one for each of the {len(self.times)} times, got {len(self.shares)}")

@@ -109,8 +109,8 @@ class LoadSpec(_OnBody):
 def held_depth(per_cell: int) -> float:
     """How far behind the clamped face the last held nodes lie [cells], for so many particles a cell along each axis.
 
-    From a bar of particles in one dimension, with the gradient of MLS-MPM (Hu et al. 2018, 4 / h^2 sum w v (x_i - x_p)):
-    where its displacement under a pull, carried on from the middle, vanishes at the face.
+    From a bar of particles in one dimension, with the gradient of MLS-MPM, 4 / h^2 sum w v (x_i - x_p) (Hu et al.
+    2018): where its displacement under a pull, carried on from the middle, vanishes at the face.
     """
     cells, low, high = 24, 0.0, 0.5
     for _ in range(40):

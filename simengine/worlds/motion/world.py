@@ -250,9 +250,7 @@ class MPMScene(AbstractScene):
             )
         if self.grid.lower is None:
             if self.clamps:
-                raise ValueError(
-                    "clamps: they need a grid of lower, upper and spacing in place of num_grids and length"
-                )
+                raise ValueError("clamps: they need grid.lower, upper and spacing in place of num_grids and length")
         elif self.fit is not None:
             raise ValueError("fit: with grid.lower write [observations] and [unknowns] in place of [fit]")
         names = [part.name for part in (*self.clamps, *self.bodies)]
@@ -351,7 +349,7 @@ class MPMScene(AbstractScene):
             velocities = torch.where(own[:, None], motion, velocities)
         for index, load in enumerate(self.loads):
             part = torch.as_tensor(self.loaded(index, x.numpy(), ids.numpy()))
-            own_mass = values.get(f"loads.{index}.mass", torch.tensor(load.mass)).to(mass)
+            own_mass = values.get(f"loads.{index}.mass", torch.tensor(load.mass, dtype=torch.float64)).to(mass)
             mass = mass + own_mass * volume * part / volume[part].sum()
         friction = values.get("walls.friction", self.walls.friction)
         kinds: Any = self.walls.kind
