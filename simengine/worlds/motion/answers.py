@@ -122,19 +122,21 @@ class MotionRun(AbstractRun):
         if bool((distance.min(1).values < 1e-6 * spacing).all()) and not ask.points.requires_grad:
             p = own[distance.argmin(1)]  # the points are particles
             return self.x[row][:, p] - back * self.v[row][:, p]
-        near = distance.topk(min(NEIGHBOURS, len(own)), largest=False).indices  # (k, 12)
         # a mark off the surface is an arm on the place below it, half a cell's diagonal from the nearest particle
-        arm = ask.points.detach() - rest[near[:, 0]]
+        arm = ask.points.detach() - rest[distance.argmin(1)]
         length = arm.norm(dim=1, keepdim=True).clamp_min(1e-30)
         place = ask.points - arm * (1 - ON_BODY * spacing / length).clamp_min(0.0)
+        near = torch.cdist(place.detach(), rest).topk(min(NEIGHBOURS, len(own)), largest=False).indices  # (k, 12)
         away, offset = rest[near] - place[:, None], ask.points[:, None] - rest[near]
         basis = torch.cat([torch.ones_like(away[..., :1]), away / spacing], -1)
         w = torch.exp(-(away / (WIDTH * spacing)).square().sum(-1))
         gram = torch.einsum("kna,kn,knb->kab", basis, w, basis)
-        gram = gram + 1e-12 * torch.eye(4, dtype=gram.dtype)  # a flat or thin neighbourhood
+        # in a flat or thin neighbourhood the first moment stays; the arms make it exact for affine motion all the same
+        gram = gram + 1e-8 * gram[:, :1, :1] * torch.tensor([0.0, 1.0, 1.0, 1.0], dtype=gram.dtype).diag()
         first = torch.zeros(len(w), 4, 1, dtype=w.dtype)
         first[:, 0] = 1.0
         w = w * torch.einsum("kna,ka->kn", basis, torch.linalg.solve(gram, first)[..., 0])
+        w = w / w.sum(1, keepdim=True)
         p = own[near]
         total: torch.Tensor | None = None
         for q in range(p.shape[1]):  # one neighbour at a time, for memory

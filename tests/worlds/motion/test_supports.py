@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from simengine.scene.address import replaced
-from simengine.scene.asks import Series, Tracks
+from simengine.scene.asks import Cloud, Series, Tracks
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_world
+from simengine.solve.rotation import nearest_rigid_motion
 from simengine.worlds.motion.world import MPMScene
 
 BAR = """
@@ -158,12 +159,15 @@ material = { type = "rubber", E = 1e6, nu = 0.2 }
 angular_velocity = [0.0, 0.0, 1.0]
 """
     arm = 0.1 + 4 * 0.025
-    ask = Tracks(
-        points=torch.tensor([[0.5 + arm, 0.5, 0.5]]).double(), times=torch.linspace(0, 0.2, 2, dtype=torch.float64)
-    )
-    start, end = world(tmp_path, text).solve([ask]).sample(ask)[:, 0] - 0.5
-    assert start.tolist() == pytest.approx([arm, 0, 0], abs=1e-9)
-    assert end.tolist() == pytest.approx([arm * math.cos(0.2), arm * math.sin(0.2), 0], abs=2e-3 * arm)
+    points = torch.tensor([[0.5 + arm, 0.5, 0.5]], dtype=torch.float64)
+    times = torch.tensor([0.0, 0.19], dtype=torch.float64)
+    mark, body = Tracks(points=points, times=times), Cloud(times=times)
+    run = world(tmp_path, text).solve([mark, body])
+    start, end = run.sample(mark)[:, 0]
+    assert start.tolist() == pytest.approx(points[0].tolist(), abs=1e-9)
+    turn, shift = nearest_rigid_motion(*run.sample(body))  # how all particles have moved
+    assert math.hypot(float(turn[0, 0]) - 1, float(turn[1, 0])) > 0.1
+    assert float((end - (turn @ points[0] + shift)).norm()) < 2e-3 * arm
 
 
 @pytest.mark.parametrize(
