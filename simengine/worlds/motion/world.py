@@ -253,7 +253,7 @@ class MPMScene(AbstractScene):
                 raise ValueError("clamps: they need grid.lower, upper and spacing in place of num_grids and length")
         elif self.fit is not None:
             raise ValueError("fit: with grid.lower write [observations] and [unknowns] in place of [fit]")
-        names = [part.name for part in (*self.clamps, *self.bodies)]
+        names = [clamp.name for clamp in self.clamps] + [body.name for body in self.bodies]
         if twice := [name for name in names if names.count(name) > 1 and name in [c.name for c in self.clamps]]:
             raise ValueError(f"clamps: the name {twice[0]!r} is taken; choose another")
 
@@ -383,8 +383,8 @@ class MPMScene(AbstractScene):
         except ValueError as error:
             raise SceneError(f"grid: {error}") from error
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
-        start = x - torch.as_tensor(origin)
-        return model, MPMState.at_rest(start.to(like), velocities.to(like), branches=model.branches)
+        place = x - torch.as_tensor(origin)
+        return model, MPMState.at_rest(place.to(like), velocities.to(like), branches=model.branches)
 
     def loaded(self, index: int, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Which particles (n,) a load hangs on.
