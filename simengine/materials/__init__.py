@@ -1,5 +1,6 @@
 """Constitutive laws as modules: F -> Kirchhoff stress and F -> F, and the materials made of them."""
 
+from simengine.materials.dissipation import Dissipation
 from simengine.materials.elasticity import FixedCorotated, Fluid, Hencky, NeoHookean, Snow, TaitFluid
 from simengine.materials.law import AbstractElasticity, AbstractLaw, AbstractPlasticity, Material, lame
 from simengine.materials.plasticity import (
@@ -16,6 +17,7 @@ __all__ = [
     "AbstractElasticity",
     "AbstractLaw",
     "AbstractPlasticity",
+    "Dissipation",
     "DruckerPrager",
     "FixedCorotated",
     "Fluid",

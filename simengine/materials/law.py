@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from simengine.materials.dissipation import Dissipation
 from simengine.ops.matter import constitutive
 
 Coefficient = float | torch.Tensor
@@ -98,12 +99,15 @@ class Material(nn.Module):
     Args:
         elasticity: Module F -> tau.
         plasticity: Module F -> F.
+        dissipation: Viscosity and Maxwell branches; None for none.
     """
 
     elasticity: nn.Module
     plasticity: nn.Module
+    dissipation: Dissipation | None
 
-    def __init__(self, elasticity: nn.Module, plasticity: nn.Module) -> None:
+    def __init__(self, elasticity: nn.Module, plasticity: nn.Module, dissipation: Dissipation | None = None) -> None:
         super().__init__()
         self.elasticity = elasticity
         self.plasticity = plasticity
+        self.dissipation = dissipation

@@ -3,7 +3,6 @@
 On the CPU a law stays a batched product between kernels, which is faster there than a network inside a kernel.
 """
 
-import dataclasses
 from typing import cast
 
 import torch
@@ -50,7 +49,9 @@ class CapturedSolver(AbstractSolver):
         if any(tensor.requires_grad for tensor in constants):
             raise ValueError("solver: captured steps give gradients of laws only, not of boundaries, mass or volume")
         self._grid = model.grid
-        self._names = [field.name for field in dataclasses.fields(state)]
+        if model.dissipates:
+            raise ValueError("solver: captured steps know no viscosity and no branches")
+        self._names = ["x", "v", "C", "F", "q"]
         sample = tuple(getattr(state, name).detach().clone().requires_grad_() for name in self._names)
         step = _Step(solver, constants)
         step(*(t.detach() for t in sample))  # loads kernels and makes the workspace before the capture

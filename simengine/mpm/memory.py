@@ -65,9 +65,10 @@ def forecast_memory(
 ) -> int:
     """Bytes that a rollout holds at its peak, beyond what is loaded already.
 
-    Held states (96 B a particle in float32, 100 with a history variable), saved states and their cotangents, grid
-    arrays, the particle arrays of one step, and what laws in torch keep and use: they are run on a few particles and
-    counted. The whole grid counts, though a system may give no memory to parts of it that no particle ever touches.
+    Held states (96 B a particle in float32, 100 with a history variable, 36 more for each branch), saved states and
+    their cotangents, grid arrays, the particle arrays of one step, and what laws in torch keep and use: they are run
+    on a few particles and counted. The whole grid counts, though a system may give no memory to parts of it that no
+    particle ever touches.
 
     Args:
         model: The model.
@@ -81,14 +82,16 @@ def forecast_memory(
     """
     size = torch.empty((), dtype=dtype).element_size()
     n, adjoint = num_particles, adjoint or DirectAdjoint()
-    per_state = n * size * (24 + int(model.keeps_history))
+    per_state = n * size * (24 + int(model.keeps_history) + 9 * model.branches)
     held, every = 2, 0
     if gradient:
         every = min(adjoint.stretch(num_steps), max(num_steps, 1))
         held = every + 1 if every >= num_steps else -(-num_steps // every) + every + 1
-    saved = len(saved_steps(num_steps, save_every)) * n * size * 25
+    saved = len(saved_steps(num_steps, save_every)) * n * size * (25 + 9 * model.branches)
     nodes = model.grid.size[0] * model.grid.size[1] * model.grid.size[2]
     once = n * (size * (25 + 25 + 18 + 2 + (25 + 9 if gradient else 0)) + 8 * (8 + (8 + 2 if gradient else 0)))
+    if model.dissipates:
+        once += n * (size * 9 * (1 + model.branches) + 8 * (1 + 2 * model.branches) * (2 if gradient else 1))
     grid = nodes * 4 * (threads + 1) * (2 if gradient else 1) * size
     kept, used = _laws(model, n, dtype, gradient=gradient)
     return held * per_state + saved + grid + once + every * kept + used

@@ -179,6 +179,25 @@ class MPMModel(nn.Module):
             self._groups = (ids, ids._version, found)
         return self._groups[2]
 
+    @property
+    def dissipates(self) -> bool:
+        """Whether a material has viscosity or branches."""
+        return any(m.dissipation is not None for m in self._pairs())
+
+    @property
+    def branches(self) -> int:
+        """Most Maxwell branches of any material."""
+        return max((m.dissipation.branches for m in self._pairs() if m.dissipation is not None), default=0)
+
+    def losses(self, n: int) -> torch.Tensor:
+        """Viscosity, shares and 1 - exp(-dt / time) of the branches, (n, 1 + 2 branches), float64."""
+        rows = torch.zeros(n, 1 + 2 * self.branches, dtype=torch.float64, device=self.volume.device)
+        for material, group in zip(self._pairs(), self.groups(n), strict=True):
+            if material.dissipation is not None:
+                row = material.dissipation.row(self.grid.dt, self.branches).to(rows).expand_as(rows)
+                rows = row if group is None else rows.index_copy(0, group, row[: len(group)])
+        return rows
+
     def packed(self, n: int, attribute: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Law numbers (n,), int32, and coefficients (n, columns), float64, of `"elasticity"` or `"plasticity"`.
 

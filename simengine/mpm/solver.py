@@ -5,7 +5,7 @@ import torch
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
 from simengine.ops import bridge
-from simengine.ops.matter import mpm, mpm_rollout
+from simengine.ops.matter import dissipation_reference, mpm, mpm_rollout
 from simengine.solve.rollout import AbstractAdjoint, AbstractSolver
 
 
@@ -52,7 +52,9 @@ class MPMSolver(AbstractSolver):
     ) -> MPMState:
         """As `step`, of what `constants` returned: on a CUDA device without a word to the host."""
         model = self.model
-        tau = model.stress(state.F, state.q)
+        tau, A = model.stress(state.F, state.q), state.A
+        if model.dissipates:
+            tau, A = dissipation_reference.dissipation(tau, state.F, state.C, A, model.losses(len(state.x)))
         x, v, C, F_trial = mpm.step(
             state.x,
             state.v,
@@ -66,7 +68,7 @@ class MPMSolver(AbstractSolver):
             number=number,
         )
         F, q = model.return_map(F_trial, state.q)
-        return MPMState(x, v, C, F, q)
+        return MPMState(x, v, C, F, q, A)
 
     def num_threads(self, num_particles: int) -> int:
         """CPU threads that share a rollout of so many particles."""
@@ -88,20 +90,21 @@ class MPMSolver(AbstractSolver):
         elastic, plastic = model.packed(n, "elasticity"), model.packed(n, "plasticity")
         return MPMState(
             *mpm_rollout.rollout(
-                (state.x, state.v, state.C, state.F, state.q),
+                (state.x, state.v, state.C, state.F, state.q, state.A),
                 mass=mass,
                 volume=volume,
                 table=model.table(state.x, first_step, max(steps, 1)),
                 laws=mpm_rollout.Laws(
                     elastic[0], plastic[0], (*model.torch_laws(n, "elasticity"), *model.torch_laws(n, "plasticity"))
                 ),
-                coefficients=(elastic[1], plastic[1]),
+                coefficients=(elastic[1], plastic[1], model.losses(n)),
                 grid=model.grid,
                 schedule=mpm_rollout.Schedule(
                     saved=saved,
                     every=adjoint.stretch(steps),
                     first_step=first_step,
                     history=model.keeps_history,
+                    dissipates=model.dissipates,
                     threads=self.num_threads(n),
                 ),
             )

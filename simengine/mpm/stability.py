@@ -1,5 +1,7 @@
 """What to know before a run: stability numbers and the time step that would do."""
 
+import math
+
 import torch
 
 from simengine.mpm.model import MPMModel
@@ -10,7 +12,8 @@ def sound_speed(model: MPMModel, state: MPMState) -> float:
     """Largest longitudinal wave speed of any particle now [m/s].
 
     c^2 = (d tau_aa / d epsilon_aa) / rho along each axis a, by central differences of the law itself at the present
-    deformation: it holds for every law, also a user's, and follows hardening.
+    deformation: it holds for every law, also a user's, and follows hardening. Maxwell
+    branches stiffen it by their shares.
     """
     if len(state.x) == 0:
         return 0.0
@@ -24,13 +27,16 @@ def sound_speed(model: MPMModel, state: MPMState) -> float:
             ahead = model.stress((eye + stretch) @ state.F, state.q)[:, axis, axis]
             behind = model.stress((eye - stretch) @ state.F, state.q)[:, axis, axis]
             modulus = torch.maximum(modulus, (ahead - behind) / (2 * h))
+        if model.dissipates:
+            modulus = modulus * (1 + model.losses(len(mass))[:, 1 : 1 + model.branches].sum(1)).to(modulus)
         return float((modulus * volume / mass).max().clamp_min(0.0).sqrt())
 
 
 def cfl_numbers(model: MPMModel, state: MPMState) -> tuple[float, float]:
     """How many cells sound, relative to the body, and the fastest particle cross in one step.
 
-    Explicit MLS-MPM is unstable above about 1; NaN where the state is not finite.
+    Explicit MLS-MPM is unstable above about 1; NaN where the state is not finite. The first number counts viscosity
+    too: a step is stable while (c dt / h)^2 + 8/3 (eta / rho) dt / h^2 < 1, the root of which it is.
 
     Args:
         model: The model.
@@ -38,7 +44,12 @@ def cfl_numbers(model: MPMModel, state: MPMState) -> tuple[float, float]:
     """
     grid = model.grid
     speed = float(state.v.detach().norm(dim=1).max()) if len(state.x) else 0.0
-    return sound_speed(model, state) * grid.dt / grid.dx, speed * grid.dt / grid.dx
+    sound = sound_speed(model, state) * grid.dt / grid.dx
+    if model.dissipates and len(state.x):
+        mass, volume = model.body(state.x)
+        viscous = float((model.losses(len(mass)).detach()[:, 0].to(mass) * volume / mass).max())
+        sound = math.sqrt(sound**2 + 8 / 3 * viscous * grid.dt / grid.dx**2)
+    return sound, speed * grid.dt / grid.dx
 
 
 def recommended_dt(model: MPMModel, state: MPMState, *, safety: float = 0.8) -> float:

@@ -126,6 +126,9 @@ class Markers(AbstractInstrument):
         if (self.camera is None) != (motion.axes != ("u", "v")):
             what = "pixels u and v need a `camera`" if self.camera is None else "a `camera` sees pixels, u and v"
             raise SceneError(f"observations.{self.name}: the file holds {', '.join(motion.axes)}; {what}")
+        if "time" in self.within:  # frames that come after are never asked for: the run may end before them
+            asked = motion.times <= float(self.within["time"][1])
+            motion = dataclasses.replace(motion, times=motion.times[asked], positions=motion.positions[asked])
         frames, count, axes = motion.positions.shape
         times = motion.times[:, None].expand(frames, count).reshape(-1)
         values = motion.positions.reshape(frames * count, axes)

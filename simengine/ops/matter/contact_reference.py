@@ -82,7 +82,12 @@ def _distance(
 
 
 def boundary_velocity(u: torch.Tensor, ijk: torch.Tensor, grid: "Grid", table: torch.Tensor) -> torch.Tensor:
-    """Velocities of nodes after contact.
+    """Velocities of nodes after all contacts; see `boundary_stages`."""
+    return boundary_stages(u, ijk, grid, table)[-1]
+
+
+def boundary_stages(u: torch.Tensor, ijk: torch.Tensor, grid: "Grid", table: torch.Tensor) -> list[torch.Tensor]:
+    """Velocities of nodes before contact, after that with each of the six faces, and after that with each body.
 
     Args:
         u: Velocities before it [m/s], shape (nodes, 3).
@@ -90,6 +95,7 @@ def boundary_velocity(u: torch.Tensor, ijk: torch.Tensor, grid: "Grid", table: t
         grid: The grid.
         table: The row of the step, shape (1 + bodies, 23).
     """
+    stages = [u]
     for k, mode in enumerate(grid.faces):
         axis, side = divmod(k, 2)
         if mode:
@@ -98,6 +104,7 @@ def boundary_velocity(u: torch.Tensor, ijk: torch.Tensor, grid: "Grid", table: t
             normal = torch.zeros_like(u)
             normal[:, axis] = -1.0 if side else 1.0
             u = torch.where(layer[:, None], _contact(u, normal, mode, table[0, k]), u)
+        stages.append(u)
     x, fields = ijk.to(u) * grid.dx, iter(grid.fields)
     for (kind, mode), row in zip(grid.kinds, table[1:], strict=True):
         coefficients = next(fields).coefficients if kind == signed_distance.FIELD else None
@@ -106,4 +113,5 @@ def boundary_velocity(u: torch.Tensor, ijk: torch.Tensor, grid: "Grid", table: t
         a = torch.clamp(0.5 - phi / row[22], 0.0, 1.0)
         r = u - row[12:15] - torch.linalg.cross(row[15:18].expand_as(arm), arm)
         u = u + (_contact(r, normal @ R.T, mode, row[18]) - r) * (a * a * (3 - 2 * a))
-    return u
+        stages.append(u)
+    return stages

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 import warp as wp
 
-from simengine.kernels.matter import elasticity, plasticity
+from simengine.kernels.matter import dissipation, elasticity, plasticity
 from simengine.ops import bridge
 from simengine.ops.matter.constitutive import matrix, vector
 from simengine.ops.matter.mpm_grid import Grid, Workspace
 from simengine.ops.matter.mpm_laws import Laws, Record, TorchLaw
 
-State = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]  # x, v, C, F, q
+State = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]  # x, v, C, F, q, A
 
 
 def _replay(graph: Any, stream: Any = None) -> None:
@@ -42,6 +42,7 @@ class Schedule:
         every: Steps between held states; at least the number of steps to hold all of them.
         first_step: Number of the first step, for the messages of errors.
         history: Whether a law uses the history variable.
+        dissipates: Whether a material has viscosity or branches.
         threads: How many threads share the particles on a CPU; the bits depend on it, and repeat.
     """
 
@@ -50,6 +51,7 @@ class Schedule:
     first_step: int = 0
     history: bool = False
     threads: int = 1
+    dissipates: bool = False
 
 
 class Part:
@@ -60,15 +62,19 @@ class Part:
         self.thread, self.n = thread, last - first
         self.particles = slice(first, last)
         self.clock = bridge.array(flight.clocks[thread])
-        mass, volume, table, elastic, plastic = flight.constants
+        mass, volume, table, elastic, plastic, dissipative = flight.constants
         self.table = bridge.array(table)
         self.body = [bridge.array(self._own(mass)), bridge.array(self._own(volume))]
         self.transfer = [*flight.space.transfer, self.clock]
         self.stress = [self.clock, bridge.array(self._own(flight.laws.elastic)), bridge.array(self._own(elastic))]
         self.flow = [self.clock, bridge.array(self._own(flight.laws.plastic)), bridge.array(self._own(plastic))]
-        x, v, C, F, q = (tensor[:, self.particles] for tensor in flight.states)
+        x, v, C, F, q, A = (tensor[:, self.particles] for tensor in flight.states)
         self.arrays = vector(x), vector(v), matrix(C), matrix(F), bridge.array(q)
         self.tau, trial = matrix(self._own(flight.tau)), flight.trial[:, self.particles]
+        self.whole = self.tau  # the stress that acts
+        if flight.dissipates:
+            self.loss, self.relaxed = [self.clock, bridge.array(self._own(dissipative))], _branches(A)
+            self.whole = matrix(self._own(flight.whole))
         self.trial, self.trial_row = matrix(trial), matrix(trial[0])
 
     def _own(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -80,11 +86,17 @@ class Part:
     def scatter(self) -> None:
         """Stress, P2G."""
         f, s, i = self.flight, self.flight.space, self.thread
-        x, v, C, F, q = self.arrays
+        x, v, C, *_ = self.arrays
+        self._stress()
+        nodes = [s.momentum.parts[i].rows, s.active_parts[i], s.flags[i]]
+        self._launch(f.k.p2g, self.n, [*self.transfer, *self.body, x, v, C, self.whole], nodes)
+
+    def _stress(self) -> None:
+        f, (_, _, C, F, q) = self.flight, self.arrays
         if f.elastic:
             self._launch(f.e.stress, self.n, [*self.stress, F, q], [self.tau])
-        nodes = [s.momentum.parts[i].rows, s.active_parts[i], s.flags[i]]
-        self._launch(f.k.p2g, self.n, [*self.transfer, *self.body, x, v, C, self.tau], nodes)
+        if f.dissipates:
+            self._launch(f.d.dissipation, self.n, [*self.loss, F, C, self.tau, self.relaxed], [self.whole])
 
     def sweep(self) -> None:
         """The thread's share of the grid."""
@@ -109,9 +121,11 @@ class Part:
 
     def start_backward(self, bars: State, constant_bars: Sequence[torch.Tensor], tau_bar: torch.Tensor) -> None:
         """Take the thread's part of the cotangents."""
-        x, v, C, F, q = (self._own(bar) for bar in bars)
+        x, v, C, F, q, A = (self._own(bar) for bar in bars)
         self.bars = vector(x), vector(v), matrix(C), matrix(F), bridge.array(q)
-        body, table, elastic, plastic = constant_bars
+        body, table, elastic, plastic, dissipative = constant_bars
+        if self.flight.dissipates:
+            self.relaxed_bar, self.loss_bar = _branches(A), bridge.array(self._own(dissipative))
         self.body_bar, self.table_bar = bridge.array(self._own(body)), bridge.array(table[self.thread])
         self.elastic_bar, self.plastic_bar = bridge.array(self._own(elastic)), bridge.array(self._own(plastic))
         self.tau_bar = matrix(self._own(tau_bar))
@@ -122,13 +136,12 @@ class Part:
         x, v, C, F, q = self.arrays
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
         self._tick(-1)
-        if f.elastic:
-            self._launch(f.e.stress, self.n, [*self.stress, F, q], [self.tau])
+        self._stress()
         if f.plastic:
             self._launch(s.adjoint.trial, self.n, [s.grid.dt, self.clock, C, F], [self.trial_row])
             inputs = [*self.flow, self.trial_row, q, F_bar, q_bar]
             self._launch(f.p.return_map_adjoint, self.n, inputs, [self.plastic_bar])
-        inputs = [*self.transfer, *self.body, x, v, C, F, self.tau, x_bar, F_bar, v_bar, C_bar]
+        inputs = [*self.transfer, *self.body, x, v, C, F, self.whole, x_bar, F_bar, v_bar, C_bar]
         nodes = [s.momentum.parts[i].rows, s.bars[0].parts[i].rows, s.active_parts[i]]
         self._launch(s.adjoint.scatter_adjoint, self.n, inputs, nodes)
 
@@ -144,9 +157,12 @@ class Part:
         f, s = self.flight, self.flight.space
         x, v, C, F, q = self.arrays
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
-        inputs = [*self.transfer, *self.body, x, v, C, C, self.tau, s.velocity.rows, s.bars[1].rows]
+        inputs = [*self.transfer, *self.body, x, v, C, C, self.whole, s.velocity.rows, s.bars[1].rows]
         inputs += [x_bar, v_bar, C_bar, F_bar]
         self._launch(s.adjoint.gather_adjoint, self.n, inputs, [self.tau_bar, self.body_bar])
+        if f.dissipates:
+            inputs = [*self.loss, F, C, self.relaxed, self.tau, self.tau_bar, self.relaxed_bar]
+            self._launch(f.d.dissipation_adjoint, self.n, inputs, [F_bar, C_bar, self.loss_bar])
         if f.elastic:
             inputs = [*self.stress, F, q, self.tau_bar]
             self._launch(f.e.stress_adjoint, self.n, inputs, [F_bar, q_bar, self.elastic_bar])
@@ -158,7 +174,7 @@ class Flight:
     Args:
         slots: States held at a time.
         laws: The laws of the particles.
-        constants: mass, volume, table, elastic and plastic coefficients.
+        constants: mass, volume, table, elastic, plastic and dissipative coefficients.
         recording: Whether a backward follows, for which each slot keeps its evaluations of laws in torch.
     """
 
@@ -182,14 +198,18 @@ class Flight:
         self.elastic = bool((laws.elastic >= 0).any())
         self.plastic = bool((shipped != plasticity.IDENTITY).any()) or (schedule.history and len(shipped) > 0)
         self.slots_q = slots if schedule.history else 1
+        self.dissipates, self.d = schedule.dissipates, dissipation.kernels(real)
+        branches = constants[5].shape[1] // 2
+        self.slots_A = slots if branches else 1
 
         def new(*shape: int) -> torch.Tensor:
             return torch.empty(shape, dtype=like.dtype, device=like.device)
 
         self.states: State = (
             new(slots, n, 3), new(slots, n, 3), new(slots, n, 3, 3), new(slots, n, 3, 3), new(self.slots_q, n),
+            new(self.slots_A, n, branches, 3, 3),
         )  # fmt: skip
-        self.tau, self.trial = new(n, 3, 3), new(1, n, 3, 3)
+        self.tau, self.trial, self.whole = new(n, 3, 3), new(1, n, 3, 3), new(n if self.dissipates else 0, 3, 3)
         self.clocks = torch.zeros(self.threads, 3, dtype=torch.int32, device=like.device)
         self.constants = [t.contiguous() for t in constants]
         self.laws, self.recording, self.slot = laws, recording, 0
@@ -240,14 +260,15 @@ class Flight:
 
     def state(self, slot: int) -> State:
         """Views of the state in a slot."""
-        x, v, C, F, q = self.states
+        x, v, C, F, q, A = self.states
         slot %= self.slots
-        return x[slot], v[slot], C[slot], F[slot], q[slot % self.slots_q]
+        return x[slot], v[slot], C[slot], F[slot], q[slot % self.slots_q], A[slot % self.slots_A]
 
     def forward(self) -> None:
         """Run one step."""
         if not self._forward:
             laws = [self.e.stress] * self.elastic + [self.p.return_map] * self.plastic
+            laws += [self.d.dissipation] * self.dissipates
             self._forward = self._capture((Part.scatter, Part.sweep, Part.gather), [self.k.p2g, *laws])
         self._stress_in_torch()
         self._replay(self._forward)
@@ -303,6 +324,7 @@ class Flight:
             for part in self.parts:
                 part.start_backward(bars, constant_bars, self.tau_bar)
             laws = [self.e.stress, self.e.stress_adjoint] * self.elastic + [self.p.return_map_adjoint] * self.plastic
+            laws += [self.d.dissipation, self.d.dissipation_adjoint] * self.dissipates
             phases = (Part.scatter_back, Part.sweep_back, Part.gather_back)
             self._backward = self._capture(phases, [self.k.p2g, self.space.adjoint.gather_adjoint, *laws])
         self._set_clock(slot % self.slots, step)
@@ -325,7 +347,7 @@ class Flight:
     def _flow_back_in_torch(self) -> None:
         """The return maps' adjoints; the stress again."""
         assert self.bars is not None
-        *_, F_bar, q_bar = self.bars
+        *_, F_bar, q_bar, _ = self.bars
         for law in self.laws.torch:
             if law.plastic:
                 for bar, value in zip((F_bar, q_bar), self._pull_back(law, F_bar, q_bar), strict=False):
@@ -335,7 +357,7 @@ class Flight:
 
     def _stress_back_in_torch(self) -> None:
         assert self.bars is not None
-        *_, F_bar, q_bar = self.bars
+        *_, F_bar, q_bar, _ = self.bars
         for law in self.laws.torch:
             if not law.plastic:
                 for bar, value in zip((F_bar, q_bar), self._pull_back(law, self.tau_bar), strict=False):
@@ -346,10 +368,18 @@ class Flight:
         """Raise what a step recorded; at the end, where none follows, also what is wrong with the state now."""
         s = self.space
         if end:
-            x, v, C, F, _ = self.states
+            x, v, C, F, *_ = self.states
             inputs = [s.size, s.periodic, s.grid.dx, self.parts[0].clock, vector(x), vector(v), matrix(C), matrix(F)]
             bridge.launch(self.k.validate, len(self.like), inputs, [s.flags[0]], on=self.like)
         s.raise_flagged(self.schedule.first_step, self.bounds[:-1])
+
+
+def _branches(tensor: torch.Tensor) -> wp.array:
+    """A view of (..., n, branches, 3, 3), which may hold none."""
+    if tensor.numel():
+        return matrix(tensor)
+    kind = wp.types.matrix((3, 3), bridge.scalar(tensor))
+    return wp.zeros(tensor.shape[:-2], dtype=kind, device=wp.device_from_torch(tensor.device))
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import itertools
 
 import torch
 
-from simengine.ops.matter.contact_reference import boundary_velocity
+from simengine.ops.matter.contact_reference import boundary_stages, boundary_velocity
 from simengine.ops.matter.mpm_grid import Grid
 
 
@@ -40,6 +40,51 @@ def step(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """As `simengine.ops.matter.mpm.step`, without checks."""
     node, w, r = _stencil(x, grid)
+    u, _, ijk, row = _on_nodes(x, v, C, tau, mass, volume, table, grid, number)
+    inertia = 4 / grid.dx**2
+    v_i = boundary_velocity(u, ijk, grid, row)[node]
+    v_new = (w[..., None] * v_i).sum(1)
+    C_new = inertia * torch.einsum("nk,nki,nkj->nij", w, v_i, r)
+    return x + grid.dt * v_new, v_new, C_new, F + grid.dt * C_new @ F
+
+
+def impulses(
+    x: torch.Tensor,
+    v: torch.Tensor,
+    C: torch.Tensor,
+    tau: torch.Tensor,
+    *,
+    mass: torch.Tensor,
+    volume: torch.Tensor,
+    table: torch.Tensor,
+    grid: Grid,
+    number: int = 0,
+) -> torch.Tensor:
+    """What each face and each rigid body gives to matter in a step [kg m/s], shape (6 + bodies, 3).
+
+    Arguments as of `step`. Their sum, with that of gravity, is the change of the particles' momentum to rounding, since
+    the transfers keep it.
+    """
+    u, M, ijk, row = _on_nodes(x, v, C, tau, mass, volume, table, grid, number)
+    some = (M > 0).nonzero()[:, 0]
+    stages = boundary_stages(u[some], ijk[some], grid, row)
+    changes = [after - before for before, after in itertools.pairwise(stages)]
+    return torch.stack([(M[some, None] * change).sum(0) for change in changes])
+
+
+def _on_nodes(
+    x: torch.Tensor,
+    v: torch.Tensor,
+    C: torch.Tensor,
+    tau: torch.Tensor,
+    mass: torch.Tensor,
+    volume: torch.Tensor,
+    table: torch.Tensor,
+    grid: Grid,
+    number: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Velocity of the nodes before contact (nodes, 3), mass (nodes,), numbers (nodes, 3), and the row of `table`."""
+    node, w, r = _stencil(x, grid)
     nodes = grid.size[0] * grid.size[1] * grid.size[2]
     inertia = 4 / grid.dx**2
     A = -grid.dt * volume[:, None, None] * inertia * tau + mass[:, None, None] * C
@@ -51,8 +96,4 @@ def step(
     row = table[min(number, len(table) - 1)]
     u = u + (torch.tensor(grid.gravity, dtype=x.dtype, device=x.device) + row[0, 6:9]) * grid.dt
     ijk = torch.stack(torch.meshgrid(*(torch.arange(n, device=x.device) for n in grid.size), indexing="ij"), -1)
-    u = boundary_velocity(u, ijk.reshape(-1, 3), grid, row)
-    v_i = u[node]
-    v_new = (w[..., None] * v_i).sum(1)
-    C_new = inertia * torch.einsum("nk,nki,nkj->nij", w, v_i, r)
-    return x + grid.dt * v_new, v_new, C_new, F + grid.dt * C_new @ F
+    return u, M, ijk.reshape(-1, 3), row

@@ -43,8 +43,8 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     def _forward(ctx: Any, *arguments: Any) -> tuple[torch.Tensor, ...]:
         laws, grid, schedule, wanted, *tensors = arguments
-        state: State = tuple(tensors[:5])
-        constants = tensors[5:10]
+        state: State = tuple(tensors[:6])
+        constants = tensors[6:12]
         num_steps, every = schedule.saved[-1], schedule.every
         direct = wanted and every >= num_steps
         flight = Flight(grid, state[0], num_steps + 1 if direct else 2, laws, constants, schedule, recording=direct)
@@ -77,18 +77,18 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     def _backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         tensors, schedule = ctx.saved_tensors, ctx.schedule
-        state, (mass, volume, table, elastic, plastic), sources = tensors[:5], tensors[5:10], tensors[10:]
+        state, constants, sources = tensors[:6], tensors[6:12], tensors[12:]
+        mass, volume, table, *coefficients = constants
         num_steps, every = schedule.saved[-1], schedule.every
         bars: State = tuple(torch.zeros_like(t, memory_format=torch.contiguous_format) for t in state)  # type: ignore[assignment]
         body_bar = torch.zeros(len(mass), 2, dtype=torch.float64, device=mass.device)
         table_bar = torch.zeros(schedule.threads, *table.shape, dtype=torch.float64, device=table.device)
-        elastic_bar, plastic_bar = (torch.zeros(t.shape, dtype=t.dtype, device=t.device) for t in (elastic, plastic))
-        constant_bars = [body_bar, table_bar, elastic_bar, plastic_bar]
+        coefficient_bars = [torch.zeros(t.shape, dtype=t.dtype, device=t.device) for t in coefficients]
+        constant_bars = [body_bar, table_bar, *coefficient_bars]
         source_bars = [torch.zeros_like(t) for t in sources]
         flight = ctx.flight
         if flight is None:
             slots = min(every, num_steps) + 1
-            constants = [mass, volume, table, elastic, plastic]
             flight = Flight(ctx.grid, state[0], slots, ctx.laws, constants, schedule, recording=True)
         row = len(schedule.saved) - 1
 
@@ -121,12 +121,11 @@ class _Rollout(torch.autograd.Function):
             None,  # grid
             None,  # schedule
             None,  # wanted
-            *bars,  # x, v, C, F, q
+            *bars,  # x, v, C, F, q, A
             body_bar[:, 0].to(mass.dtype),  # mass
             body_bar[:, 1].to(volume.dtype),  # volume
             table_bar.sum(0).to(table.dtype),  # table
-            elastic_bar,  # elastic coefficients
-            plastic_bar,  # plastic coefficients
+            *coefficient_bars,  # elastic, plastic, dissipative
             *source_bars,  # what laws in torch depend on
         )
 
@@ -138,24 +137,26 @@ def rollout(
     volume: torch.Tensor,
     table: torch.Tensor,
     laws: Laws,
-    coefficients: tuple[torch.Tensor, torch.Tensor],
+    coefficients: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     grid: Grid,
     schedule: Schedule,
 ) -> State:
     """Run steps of MPM and return the states after some of them.
 
     Args:
-        state: x, v, C, F, q at the start, as of `simengine.ops.matter.mpm.step`; q has shape (n,).
+        state: x, v, C, F, q, A at the start, as of `simengine.ops.matter.mpm.step`; q has shape (n,), A (n, branches,
+            3, 3).
         mass: Masses [kg], shape (n,).
         volume: Volumes at rest [m^3], shape (n,).
         table: Frictions and poses of boundaries, shape (1 or steps, 1 + bodies, 23).
         laws: The laws of the particles.
-        coefficients: Of the shipped elastic (n, 3) and plastic (n, 5) laws, float64.
+        coefficients: Of the shipped elastic (n, 3) and plastic (n, 5) laws and of the losses (n, 1 + 2 branches),
+            float64.
         grid: Grid, time step, gravity and boundaries.
         schedule: Which steps to return and to hold.
 
     Returns:
-        x, v, C, F, q with a leading dimension of `len(schedule.saved)`.
+        x, v, C, F, q, A with a leading dimension of `len(schedule.saved)`.
 
     Raises:
         ValueError: A shape does not fit.
@@ -163,7 +164,7 @@ def rollout(
     """
     n, dtype = len(state[0]), state[0].dtype
     shapes = {"x": (n, 3), "v": (n, 3), "C": (n, 3, 3), "F": (n, 3, 3), "q": (n,), "mass": (n,), "volume": (n,)}
-    for (name, shape), tensor in zip(shapes.items(), (*state, mass, volume), strict=True):
+    for (name, shape), tensor in zip(shapes.items(), (*state[:5], mass, volume), strict=True):
         if tensor.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
         if tensor.dtype != dtype:
@@ -172,9 +173,15 @@ def rollout(
     if table.ndim != 3 or len(table) not in {1, max(steps, 1)} or table.shape[1:] != (1 + len(grid.kinds), 23):
         raise ValueError(f"table must have shape (1 or {steps}, {1 + len(grid.kinds)}, 23), got {tuple(table.shape)}")
     columns = (elasticity.NUM_COEFFICIENTS, plasticity.NUM_COEFFICIENTS)
-    for tensor, law, width in zip(coefficients, (laws.elastic, laws.plastic), columns, strict=True):
+    for tensor, law, width in zip(coefficients[:2], (laws.elastic, laws.plastic), columns, strict=True):
         if tensor.shape != (n, width) or law.shape != (n,):
             raise ValueError(f"coefficients must be ({n}, {width}) and laws ({n},), got {tuple(tensor.shape)}")
+    branches = state[5].shape[1]
+    if state[5].shape != (n, branches, 3, 3) or coefficients[2].shape != (n, 1 + 2 * branches):
+        raise ValueError(
+            f"A must be (n, branches, 3, 3) and the losses (n, 1 + 2 branches), got {tuple(state[5].shape)} and "
+            f"{tuple(coefficients[2].shape)}"
+        )
     sources = find_sources(laws.torch, state[3], state[4])
     tensors = [*state, mass, volume, table.to(dtype), *coefficients, *sources]
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)

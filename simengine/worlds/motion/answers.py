@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.mpm import MPMSolver, SimulationError
+from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
 from simengine.scene.address import floats_in, tensors_in
 from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
 from simengine.scene.base import AbstractRun, Refused, SceneError
 from simengine.scene.strict import nearest
 from simengine.solve import CheckpointAdjoint
+from simengine.worlds.motion import forces
 
 if TYPE_CHECKING:
     from simengine.render.skin import Skin
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from simengine.worlds.motion.world import MPMScene
 
 NEIGHBOURS, WIDTH = 12, 0.6  # of the interpolation; width in spacings of the particles
+ON_BODY = 3**0.5 / 2  # spacings: a point farther from every particle lies off the body
 BUDGET = 400e6  # bytes of saved rows up to which every step is kept, so that a clock never asks for another solve
-_ROW = 24 * 8  # bytes of x, v, C, F of a particle in float64
+_ROW = 24 * 8  # bytes of x, v, C, F of a particle in float64; 72 more for each Maxwell branch
 _ROUNDING = 1e-9  # of a step: a time that is meant to be a multiple of it
 
 
@@ -40,7 +42,7 @@ class MotionRun(AbstractRun):
         world: Whose motion it is, with floats.
         rest: Particles at t = 0 (n, 3) [m].
         ids: Body of each, (n,).
-        mass: Of each, (n,) [kg].
+        mass: Of each, with what hangs on it, (n,) [kg].
         spacing: Of the particles of each body [m].
         steps: Those saved, growing, (rows,).
         x: Positions (rows, n, 3) [m].
@@ -48,6 +50,8 @@ class MotionRun(AbstractRun):
         C: Affine velocities (rows, n, 3, 3) [1/s]; empty where no track was asked for, as F.
         F: Deformation gradients (rows, n, 3, 3).
         skins: Surfaces of the bodies, where a view was asked for.
+        states: The same in the coordinates of the lattice, with the rest of the state.
+        model: What was solved; None where forces are not asked for.
     """
 
     world: "MPMScene"
@@ -60,6 +64,8 @@ class MotionRun(AbstractRun):
     v: torch.Tensor
     C: torch.Tensor
     F: torch.Tensor
+    states: MPMState
+    model: MPMModel
     skins: "tuple[Skin | None, ...] | None" = None
 
     @cached_property
@@ -78,6 +84,8 @@ class MotionRun(AbstractRun):
         if times is None:
             return True
         step, _ = self._step(times.detach())
+        if isinstance(ask, Series) and any(forces.is_force(name) for name in ask.names):
+            step = torch.cat([step, (step - 1).clamp_min(0)])
         row = torch.searchsorted(self.steps, step)
         return bool((row < len(self.steps)).all()) and bool(
             (self.steps[row.clamp_max(len(self.steps) - 1)] == step).all()
@@ -115,10 +123,16 @@ class MotionRun(AbstractRun):
             return torch.arange(len(self.ids))
         names = [b.name for b in self.world.bodies]
         if body not in names:
-            raise SceneError(f"{body!r} is no body of this world; {nearest(body, names)}")
+            raise SceneError(
+                f"{body!r} is no body of this world; {nearest(body, [*names, *(c.name for c in self.world.clamps)])}"
+            )
         return (self.ids == names.index(body)).nonzero()[:, 0]
 
     def _tracks(self, ask: Tracks) -> torch.Tensor:
+        clamp = next((clamp for clamp in self.world.clamps if clamp.name == ask.body), None)
+        if clamp is not None:  # it moves as it is told, before t = 0 it stands
+            velocity = torch.tensor(clamp.velocity, dtype=torch.float64)
+            return ask.points + ask.times.clamp_min(0.0)[:, None, None] * velocity
         own = self._particles(ask.body)
         rest = self.rest[own]
         row, back = self.rows(ask.times)
@@ -128,20 +142,26 @@ class MotionRun(AbstractRun):
         if bool((distance.min(1).values < 1e-6 * spacing).all()) and not ask.points.requires_grad:
             p = own[distance.argmin(1)]  # the points are particles
             return self.x[row][:, p] - back * self.v[row][:, p]
-        near = distance.topk(min(NEIGHBOURS, len(own)), largest=False).indices  # (k, 12)
-        away = rest[near] - ask.points[:, None]
+        # a mark off the surface is an arm on the place below it, half a cell's diagonal from the nearest particle
+        arm = ask.points.detach() - rest[distance.argmin(1)]
+        length = arm.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        place = ask.points - arm * (1 - ON_BODY * spacing / length).clamp_min(0.0)
+        near = torch.cdist(place.detach(), rest).topk(min(NEIGHBOURS, len(own)), largest=False).indices  # (k, 12)
+        away, offset = rest[near] - place[:, None], ask.points[:, None] - rest[near]
         basis = torch.cat([torch.ones_like(away[..., :1]), away / spacing], -1)
         w = torch.exp(-(away / (WIDTH * spacing)).square().sum(-1))
         gram = torch.einsum("kna,kn,knb->kab", basis, w, basis)
-        gram = gram + 1e-12 * torch.eye(4, dtype=gram.dtype)  # a flat or thin neighbourhood
+        # in a flat or thin neighbourhood the first moment stays; the arms make it exact for affine motion all the same
+        gram = gram + 1e-8 * gram[:, :1, :1] * torch.tensor([0.0, 1.0, 1.0, 1.0], dtype=gram.dtype).diag()
         first = torch.zeros(len(w), 4, 1, dtype=w.dtype)
         first[:, 0] = 1.0
         w = w * torch.einsum("kna,ka->kn", basis, torch.linalg.solve(gram, first)[..., 0])
+        w = w / w.sum(1, keepdim=True)
         p = own[near]
         total: torch.Tensor | None = None
         for q in range(p.shape[1]):  # one neighbour at a time, for memory
             i = p[:, q]
-            arm = self.F[row][:, i] @ -away[:, q, :, None]
+            arm = self.F[row][:, i] @ offset[:, q, :, None]
             x = self.x[row][:, i] + arm[..., 0] - back * (self.v[row][:, i] + (self.C[row][:, i] @ arm)[..., 0])
             term = w[:, q, None] * x
             total = term if total is None else total + term
@@ -160,9 +180,22 @@ class MotionRun(AbstractRun):
             columns.append(self._scalar(name, row, back))
         return torch.stack(columns, -1)
 
+    def _force(self, name: str, row: torch.Tensor) -> torch.Tensor:
+        """The force of matter on a support over the step that leads to each row, (rows,) [N]."""
+        number, axis = forces.number_of(self.world, name)
+        found: dict[int, torch.Tensor] = {}
+        for step in self.steps[row].tolist():
+            start = max(step - 1, 0)
+            if start not in found:
+                held = int(torch.searchsorted(self.steps, start))
+                found[start] = forces.forces(self.model, self.states, held, start)[number, axis]
+        return torch.stack([found[max(step - 1, 0)] for step in self.steps[row].tolist()])
+
     def _scalar(self, name: str, row: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
         if name == "energy.kinetic":
             return 0.5 * (self.mass[:, None] * self.v[row].square()).sum((1, 2))
+        if forces.is_force(name):
+            return self._force(name, row)
         _, body, what, axis = name.split(".")
         own, k = self._particles(body), int(axis)
         x = self.x[row][:, own, k] - back[:, None] * self.v[row][:, own, k]
@@ -219,29 +252,32 @@ def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str
         raise Refused(str(error)) from None
     if states is None:
         raise SceneError("this world needs Warp's kernels; unset SIMENGINE_BACKEND")
+    origin = torch.as_tensor(plain.lattice_box()[0]).to(states.x)
     spacing = tuple(
         float(volume[ids == k].mean()) ** (1 / 3) if bool((ids == k).any()) else plain.grid.dx
         for k in range(len(plain.bodies))
     )
     tracked = any(isinstance(ask, Tracks) for ask in asks)  # C and F are three quarters of a row
-    density = torch.tensor([body.material.density for body in plain.bodies], dtype=torch.float64)
     return MotionRun(
         world=plain,
         rest=rest.double(),
         ids=ids,
-        mass=volume.double() * density[ids],
+        mass=model.mass.double().cpu(),
         spacing=spacing,
         steps=torch.tensor(saved),
-        x=states.x,
+        x=states.x + origin,
         v=states.v,
         C=states.C if tracked else states.C[:0].clone(),
         F=states.F if tracked else states.F[:0].clone(),
+        states=states,
+        model=model,
         skins=plain.skins,
     )
 
 
 def _saved_steps(world: "MPMScene", asks: Sequence[Ask], steps: int, n: int, *, gradient: bool) -> tuple[int, ...]:
-    if not gradient and (steps + 1) * n * _ROW <= BUDGET:
+    branches = max(len(getattr(body.material, "relaxation", None) or ()) for body in world.bodies)
+    if not gradient and (steps + 1) * n * (_ROW + 72 * branches) <= BUDGET:
         return tuple(range(steps + 1))
     dt, needed = world.grid.time_step, {0, steps}
     for ask in asks:
@@ -260,7 +296,7 @@ def scalars(world: "MPMScene") -> Mapping[str, str]:
         for axis in range(3):
             for what, unit in (("center", "m"), ("velocity", "m/s"), ("upper", "m"), ("lower", "m")):
                 found[f"bodies.{body.name}.{what}.{axis}"] = unit
-    return found
+    return {**found, **forces.scalars(world)}
 
 
 def sizes(world: "MPMScene") -> Mapping[str, float]:

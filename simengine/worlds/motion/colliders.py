@@ -20,20 +20,32 @@ class _Collider:
         kind: slip (approach only), sticky or friction.
         friction: Coulomb coefficient [1] of kind friction.
         velocity: [m/s].
+        name: For scalars; "" for its number.
     """
 
     kind: Literal["slip", "sticky", "friction"] = "slip"
     friction: NonNegative = 0.0
     velocity: Vector = (0.0, 0.0, 0.0)
+    name: str = ""
 
-    def make(self, values: "Mapping[str, torch.Tensor]") -> Any:
-        """The boundary, with tensors in place of some of its numbers."""
+    def make(self, values: "Mapping[str, torch.Tensor]", *, origin: Vector = (0.0, 0.0, 0.0)) -> Any:
+        """The boundary, with tensors in place of some of its numbers, in coordinates that begin at `origin` [m]."""
         from simengine import mpm
 
-        arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "type"}
+        arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("type", "name")}
         names = {"plane": "Plane", "sphere": "Sphere", "box": "Box", "capsule": "Capsule"}
         kind: Any = getattr(mpm, names[self.type])  # type: ignore[attr-defined]
-        return kind(**{**arguments, **self.tensors(values)})
+        return kind(**self.shifted({**arguments, **self.tensors(values)}, origin))
+
+    def shifted(self, arguments: dict[str, Any], origin: Vector) -> dict[str, Any]:
+        """The arguments with the place of the body in coordinates that begin at `origin`."""
+        import torch
+
+        for name in ("point", "center"):
+            if name in arguments and any(origin):
+                place = torch.as_tensor(arguments[name], dtype=torch.float64)
+                arguments[name] = place - torch.tensor(origin, dtype=torch.float64)
+        return arguments
 
     def variables(self) -> dict[str, float]:
         """The numbers that `make` can take as tensors, by dotted key: friction, pose and velocities."""
@@ -146,7 +158,7 @@ class MeshCollider(_Collider):
     angular_velocity: Vector = (0.0, 0.0, 0.0)
     resolution: Annotated[int, Range(ge=8, le=256)] = 48
 
-    def make(self, values: "Mapping[str, torch.Tensor]") -> Any:
+    def make(self, values: "Mapping[str, torch.Tensor]", *, origin: Vector = (0.0, 0.0, 0.0)) -> Any:
         """As of every collider."""
         import torch
 
@@ -155,7 +167,8 @@ class MeshCollider(_Collider):
         vertices, faces = MeshShape(file=self.file, center=(0.0, 0.0, 0.0), size=self.size).triangles()
         names = ("center", "orientation", "kind", "friction", "velocity", "angular_velocity", "resolution")
         arguments: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return MeshBody(torch.tensor(vertices), torch.tensor(faces), **{**arguments, **self.tensors(values)})
+        placed = self.shifted({**arguments, **self.tensors(values)}, origin)
+        return MeshBody(torch.tensor(vertices), torch.tensor(faces), **placed)
 
 
 ColliderSpec = PlaneCollider | SphereCollider | BoxCollider | CapsuleCollider | MeshCollider

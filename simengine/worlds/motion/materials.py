@@ -11,9 +11,29 @@ from simengine.scene.strict import NonNegative, Positive, Range
 if TYPE_CHECKING:
     import torch
 
-    from simengine.materials import Material
+    from simengine.materials import Dissipation, Material
 
 Poisson = Annotated[float, Range(gt=-1, lt=0.5)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Relaxation:
+    """Maxwell branches: held still after a sudden strain, stress is (1 + sum share exp(-t / time)) of that at rest.
+
+    Attributes:
+        times: Of the branches [s].
+        shares: Modulus of each over that of the law, which is the one at rest [1].
+    """
+
+    times: Annotated[tuple[float, ...], Range(gt=0)]
+    shares: Annotated[tuple[float, ...], Range(ge=0)]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __post_init__(self) -> None:
+        if len(self.times) != len(self.shares):
+            raise ValueError(f"shares: one for each of the {len(self.times)} times, got {len(self.shares)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,14 +42,49 @@ class _Shipped:
 
     Attributes:
         density: rho [kg/m^3].
+        viscosity: Newtonian, beside the law [Pa s].
+        relaxation: Maxwell branches beside the law.
     """
 
     density: Positive = 1000.0
+    viscosity: NonNegative = 0.0
+    relaxation: Relaxation | None = None
 
     def coefficients(self) -> dict[str, float]:
         """The coefficients of the law by name."""
-        names = [field.name for field in dataclasses.fields(self) if field.name not in ("type", "density")]
-        return {name: getattr(self, name) for name in names}
+        left = ("type", "density", "viscosity", "relaxation")
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left}
+
+    def variables(self) -> dict[str, float]:
+        """All that `make` can take as tensors: coefficients, viscosity and the numbers of the branches."""
+        found = {**self.coefficients(), "viscosity": self.viscosity}
+        if self.relaxation is not None:
+            for name in ("times", "shares"):
+                found.update({f"relaxation.{name}.{k}": v for k, v in enumerate(getattr(self.relaxation, name))})
+        return found
+
+    def losses(self, values: "Mapping[str, torch.Tensor | float]") -> "Dissipation | None":
+        """Viscosity and branches; None where nothing is lost and no viscosity is sought."""
+        import torch
+
+        from simengine.materials import Dissipation
+
+        if self.viscosity == 0 and "viscosity" not in values and self.relaxation is None:
+            return None
+
+        def vector(name: str) -> torch.Tensor:
+            given = () if self.relaxation is None else getattr(self.relaxation, name)
+            parts = [values.get(f"relaxation.{name}.{k}", v) for k, v in enumerate(given)]
+            empty = torch.zeros(0, dtype=torch.float64)
+            return torch.stack([torch.as_tensor(part, dtype=torch.float64) for part in parts]) if parts else empty
+
+        viscosity = torch.as_tensor(values.get("viscosity", self.viscosity), dtype=torch.float64)
+        return Dissipation(viscosity, vector("times"), vector("shares"))
+
+    def law(self, values: "Mapping[str, torch.Tensor | float]") -> "dict[str, torch.Tensor | float]":
+        """The coefficients with those given in their place."""
+        own = self.coefficients()
+        return {**own, **{name: value for name, value in values.items() if name in own}}
 
     def make(self, values: "Mapping[str, torch.Tensor | float]", *, dt: float) -> "Material":
         """The material with these coefficients; a tensor among them passes its gradient on.
@@ -41,7 +96,9 @@ class _Shipped:
         from simengine import materials
 
         factory: Any = getattr(materials, self.type)  # type: ignore[attr-defined]
-        return factory(**{**self.coefficients(), **values})
+        material: Material = factory(**self.law(values))
+        material.dissipation = self.losses(values)
+        return material
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,6 +196,10 @@ class Neural:
         """None that could be varied by name."""
         return {}
 
+    def variables(self) -> dict[str, float]:
+        """None either."""
+        return {}
+
     def make(self, values: "Mapping[str, torch.Tensor | float]", *, dt: float) -> "Material":
         """The material, its weights read from the file."""
         from simengine.materials.weights import load_material
@@ -182,8 +243,10 @@ class Paste(_Solid):
         """The material at this time step [s]."""
         from simengine import materials
 
-        coefficients: dict[str, Any] = {**self.coefficients(), **values}
-        return materials.paste(**coefficients, dt=dt)
+        coefficients: dict[str, Any] = self.law(values)
+        material = materials.paste(**coefficients, dt=dt)
+        material.dissipation = self.losses(values)
+        return material
 
 
 MaterialSpec = Neural | Jelly | Rubber | Plasticine | Sand | Water | TaitWater | Snow | Paste

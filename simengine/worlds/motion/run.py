@@ -102,10 +102,15 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
     seconds = time.perf_counter() - last
     times = np.arange(len(saved)) * spec.save_every * grid.time_step
     arrays = {name: torch.stack([getattr(s, name) for s in saved]).cpu().numpy() for name in ("x", "v", "F")}
+    origin = scene.lattice_box()[0]
+    arrays["x"] = arrays["x"] + origin.astype(arrays["x"].dtype)
     out.write("states.npz", {"time": times, **arrays})
     for suffix in spec.formats:
         for k, s in enumerate(saved):
-            out.write(f"states/{k:04d}.{suffix}", {"x": s.x, "v": s.v, "J": torch.linalg.det(s.F)})
+            out.write(
+                f"states/{k:04d}.{suffix}",
+                {"x": s.x + torch.as_tensor(origin).to(s.x), "v": s.v, "J": torch.linalg.det(s.F)},
+            )
     if "vtp" in spec.formats:
         out.write("states.pvd", [(float(t), f"states/{k:04d}.vtp") for k, t in enumerate(times)])
     mass = model.mass.cpu().expand(len(state.x))
@@ -115,7 +120,7 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
         "seconds": seconds,
         "particle_steps_per_second": len(state.x) * grid.num_steps / seconds,
         "mass": float(mass.sum()),
-        "center_of_mass": ((mass[:, None] * state.x.double().cpu()).sum(0) / mass.sum()).tolist(),
+        "center_of_mass": (origin + ((mass[:, None] * state.x.double().cpu()).sum(0) / mass.sum()).numpy()).tolist(),
         "kinetic_energy": float(0.5 * (mass * state.v.double().cpu().square().sum(1)).sum()),
         "smallest_J": float(torch.linalg.det(state.F).min()),
     }

@@ -13,6 +13,7 @@ from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.materials import MaterialSpec
 from simengine.worlds.motion.shapes import Lattice, Shape, fill, finer
+from simengine.worlds.motion.supports import ClampSpec, LoadSpec, holder, offsets
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,9 @@ class GridSpec:
     Attributes:
         num_grids: Nodes per axis.
         length: Edge of the cubic domain [m].
+        lower: Lower corner of a free box in coordinates of your own [m]; its walls lie on its faces.
+        upper: Its upper corner [m], a whole number of cells away.
+        spacing: Of its nodes [m].
         time_step: dt [s].
         num_steps: Steps of a run.
         epsilon: Added to nodal masses [kg], to repeat programs that do so; at most 1e-5 of the lightest particle.
@@ -38,14 +42,34 @@ class GridSpec:
 
     num_grids: Annotated[int, Range(ge=8, le=1024)] = 20
     length: Positive = 1.0
+    lower: Vector | None = None
+    upper: Vector | None = None
+    spacing: Positive | None = None
     time_step: Positive = 5e-4
     num_steps: Count = 1000
     epsilon: NonNegative = 0.0
 
+    def __post_init__(self) -> None:
+        box = (self.lower, self.upper, self.spacing)
+        if box == (None, None, None):
+            return
+        if self.lower is None or self.upper is None or self.spacing is None:
+            raise ValueError("lower, upper and spacing belong together: give all three, or num_grids and length")
+        if (self.num_grids, self.length) != (20, 1.0):
+            raise ValueError("num_grids and length: leave them out where lower, upper and spacing are given")
+        for k, name in enumerate("xyz"):
+            cells = (self.upper[k] - self.lower[k]) / self.spacing
+            if cells < 1 - 1e-6 or abs(cells - round(cells)) > 1e-6:
+                fits = self.lower[k] + max(round(cells), 1) * self.spacing
+                raise ValueError(
+                    f"upper: along {name} the box holds {cells:.6g} cells of {self.spacing:g} m, which must be a whole "
+                    f"number; upper = {fits:.6g} would do"
+                )
+
     @property
     def dx(self) -> float:
         """Node spacing [m]."""
-        return self.length / self.num_grids
+        return self.length / self.num_grids if self.spacing is None else self.spacing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,11 +80,17 @@ class WallSpec:
         kind: slip, sticky, friction or periodic.
         bound: Their thickness in cells.
         friction: Coulomb coefficient [1].
+        open: Faces without a wall, as in ["+y"].
     """
 
-    kind: Literal["slip", "sticky", "friction", "periodic"] = "slip"
+    kind: Literal["slip", "sticky", "friction", "periodic", "open"] = "slip"
     bound: Annotated[int, Range(ge=2, le=64)] = 3
     friction: NonNegative = 0.0
+    open: tuple[Literal["-x", "+x", "-y", "+y", "-z", "+z"], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind == "periodic" and self.open:
+            raise ValueError(f"open: {self.open[0]!r} cannot be open where the walls are periodic; leave it out")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -219,6 +249,8 @@ class MPMScene(AbstractScene):
     gravity: Vector = (0.0, -9.8, 0.0)
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
     colliders: tuple[ColliderSpec, ...] = ()
+    clamps: tuple[ClampSpec, ...] = ()
+    loads: tuple[LoadSpec, ...] = ()
     bodies: tuple[BodySpec, ...]
     output: OutputSpec = dataclasses.field(default_factory=OutputSpec)
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
@@ -233,6 +265,27 @@ class MPMScene(AbstractScene):
             raise ValueError(
                 f"output.save_every: {self.output.save_every} does not divide grid.num_steps = {self.grid.num_steps}"
             )
+        if self.grid.lower is None:
+            if self.clamps:
+                raise ValueError("clamps: they need grid.lower, upper and spacing in place of num_grids and length")
+        elif self.fit is not None:
+            raise ValueError("fit: with grid.lower write [observations] and [unknowns] in place of [fit]")
+        names = [clamp.name for clamp in self.clamps] + [body.name for body in self.bodies]
+        if twice := [name for name in names if names.count(name) > 1 and name in [c.name for c in self.clamps]]:
+            raise ValueError(f"clamps: the name {twice[0]!r} is taken; choose another")
+
+    def lattice_box(self) -> tuple[np.ndarray, tuple[int, int, int]]:
+        """Where node 0 of the internal lattice lies [m], (3,), and its nodes per axis."""
+        n, margin = self.grid.num_grids, self.walls.bound - 1
+        if self.grid.lower is None or self.grid.upper is None:
+            return np.zeros(3), (n, n, n)
+        lower, upper, h = np.array(self.grid.lower), np.array(self.grid.upper), self.grid.dx
+        cells = np.round((upper - lower) / h).astype(int)
+        if self.walls.kind == "periodic":
+            return lower, (int(cells[0]), int(cells[1]), int(cells[2]))
+        moved = np.array(offsets(self))
+        a, b, c = (int(k) for k in cells + 2 * margin + (moved > 0))
+        return lower - (margin + moved) * h, (a, b, c)
 
     def particles(self) -> tuple[Any, Any, Any]:
         """Positions (n, 3) [m], volumes (n,) [m^3] and body index (n,) of all bodies.
@@ -243,17 +296,22 @@ class MPMScene(AbstractScene):
         if self.lattice is not None:
             return self.lattice.moved(tuple(body.shape for body in self.bodies))
         positions, volumes, ids = [], [], []
-        low = (self.walls.bound - 1) * self.grid.dx
-        high = self.grid.length - low
+        low, high = np.zeros(3), np.zeros(3)
+        if self.grid.lower is not None:
+            low, high = np.array(self.grid.lower), np.array(self.grid.upper)
+        else:
+            low += (self.walls.bound - 1) * self.grid.dx
+            high += self.grid.length - low
         for index, body in enumerate(self.bodies):
             try:
                 x, volume = fill(body.shape, self.grid.dx / body.particles_per_cell)
             except ValueError as error:
                 raise SceneError(f"bodies.{index}.shape: {error}") from error
-            if x.min() < low or x.max() > high:
+            beyond = np.maximum(low - x.min(0), x.max(0) - high)
+            if (k := int(beyond.argmax())) is not None and beyond[k] > 0:
                 raise SceneError(
-                    f"bodies.{index}.shape: reaches from {x.min():.4g} to {x.max():.4g} m, outside the walls at "
-                    f"{low:.4g} and {high:.4g} m; move or shrink the body"
+                    f"bodies.{index}.shape: reaches from {x[:, k].min():.4g} to {x[:, k].max():.4g} m, outside the "
+                    f"walls at {low[k]:.4g} and {high[k]:.4g} m; move or shrink the body"
                 )
             positions.append(x)
             volumes.append(volume)
@@ -297,7 +355,7 @@ class MPMScene(AbstractScene):
             key = f"bodies.{index}"
             given = {
                 name: values[f"{key}.material.{name}"]
-                for name in body.material.coefficients()
+                for name in body.material.variables()
                 if f"{key}.material.{name}" in values
             }
             materials.append(body.material.make(given, dt=self.grid.time_step))
@@ -306,24 +364,35 @@ class MPMScene(AbstractScene):
             spin = vector(f"{key}.angular_velocity", body.angular_velocity).expand_as(arm)
             motion = vector(f"{key}.velocity", body.velocity) + torch.linalg.cross(spin, arm)
             velocities = torch.where(own[:, None], motion, velocities)
+        for index, load in enumerate(self.loads):
+            part = torch.as_tensor(self.loaded(index, x.numpy(), ids.numpy()))
+            own_mass = values.get(f"loads.{index}.mass", torch.tensor(load.mass, dtype=torch.float64)).to(mass)
+            mass = mass + own_mass * volume * part / volume[part].sum()
         friction = values.get("walls.friction", self.walls.friction)
-        boundaries: list[Any] = [Walls(self.walls.kind, friction=friction, thickness=self.walls.bound)]
+        kinds: Any = self.walls.kind
+        if self.walls.open:
+            faces = ("-x", "+x", "-y", "+y", "-z", "+z")
+            kinds = {face: "open" if face in self.walls.open else self.walls.kind for face in faces}
+        boundaries: list[Any] = [Walls(kinds, friction=friction, thickness=self.walls.bound)]
+        origin, size = self.lattice_box()
         for index, collider in enumerate(self.colliders):
             start = f"colliders.{index}."
             own_values = {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
             try:
-                boundaries.append(collider.make(own_values))
+                boundaries.append(collider.make(own_values, origin=tuple(origin.tolist())))
             except ValueError as error:
                 raise SceneError(f"colliders.{index}: {error}") from error
+        for index, clamp in enumerate(self.clamps):
+            boundaries.append(holder(self, index, origin, vector(f"clamps.{index}.velocity", clamp.velocity)))
         try:
             model = MPMModel(
-                num_grids=self.grid.num_grids,
+                num_grids=size,
                 dt=self.grid.time_step,
                 materials=materials,
                 volume=volume,
                 mass=mass,
                 material_ids=ids,
-                length=self.grid.length,
+                length=self.grid.dx * size[0] if self.grid.lower is not None else self.grid.length,
                 gravity=self.gravity,
                 boundaries=boundaries,
                 epsilon=self.grid.epsilon,
@@ -331,15 +400,37 @@ class MPMScene(AbstractScene):
         except ValueError as error:
             raise SceneError(f"grid: {error}") from error
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
-        return model, MPMState.at_rest(x.to(like), velocities.to(like))
+        place = x - torch.as_tensor(origin)
+        return model, MPMState.at_rest(place.to(like), velocities.to(like), branches=model.branches)
+
+    def loaded(self, index: int, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Which particles (n,) a load hangs on.
+
+        Raises:
+            SceneError: None.
+        """
+        load, key = self.loads[index], f"loads.{index}"
+        body = load.body([b.name for b in self.bodies], key)
+        spacing = self.grid.dx / self.bodies[body].particles_per_cell
+        part: np.ndarray = load.region.holds(x, spacing) & (ids == body)
+        if not part.any():
+            raise SceneError(
+                f"{key}.region: no particle of {self.bodies[body].name!r} lies within {0.75 * spacing:.3g} m of it; "
+                f"particles reach from {x[ids == body].min(0).round(5).tolist()} to "
+                f"{x[ids == body].max(0).round(5).tolist()}"
+            )
+        return part
 
     def variables(self) -> dict[str, float]:
         """Every number of this scene that `build` can take as a tensor, by dotted key."""
         found: dict[str, float] = {"walls.friction": self.walls.friction}
         for index, collider in enumerate(self.colliders):
             found.update({f"colliders.{index}.{name}": value for name, value in collider.variables().items()})
+        found.update({f"loads.{index}.mass": load.mass for index, load in enumerate(self.loads)})
+        for index, clamp in enumerate(self.clamps):
+            found.update({f"clamps.{index}.velocity.{k}": value for k, value in enumerate(clamp.velocity)})
         for index, body in enumerate(self.bodies):
-            for name, value in body.material.coefficients().items():
+            for name, value in body.material.variables().items():
                 found[f"bodies.{index}.material.{name}"] = value
             for name in ("velocity", "angular_velocity"):
                 found.update({f"bodies.{index}.{name}.{k}": value for k, value in enumerate(getattr(body, name))})
@@ -398,7 +489,8 @@ class MPMScene(AbstractScene):
         """Cells, particles per axis and steps in a second, each times `factor`."""
         grid = dataclasses.replace(
             self.grid,
-            num_grids=round(self.grid.num_grids * factor),
+            num_grids=20 if self.grid.spacing else round(self.grid.num_grids * factor),
+            spacing=self.grid.spacing and self.grid.spacing / factor,
             time_step=self.grid.time_step / factor,
             num_steps=round(self.grid.num_steps * factor),
         )

@@ -1,0 +1,62 @@
+"""Forces of matter on what stops it: faces of the domain, colliders and clamps, as scalars of a motion.
+
+Read off the impulses that the nodes get from each of them in a step, so that with gravity they balance the momentum of
+the particles to rounding. The sign is that of a load cell in the support: what matter exerts on it.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from simengine.mpm import MPMModel, MPMState
+from simengine.mpm.boundaries import FACES
+from simengine.ops.matter import dissipation_reference, mpm_reference
+
+if TYPE_CHECKING:
+    from simengine.worlds.motion.world import MPMScene
+
+
+def is_force(name: str) -> bool:
+    """Whether a scalar is a force on a support, as `walls.-y.force.1` or `clamps.block.force.2`."""
+    parts = name.split(".")
+    return len(parts) == 4 and parts[0] in ("walls", "colliders", "clamps") and parts[2] == "force"
+
+
+def _supports(world: "MPMScene") -> list[str]:
+    """Names in the order of the contacts of a node."""
+    return [
+        *(f"walls.{face}" for face in FACES),
+        *(f"colliders.{collider.name or index}" for index, collider in enumerate(world.colliders)),
+        *(f"clamps.{clamp.name}" for clamp in world.clamps),
+    ]
+
+
+def scalars(world: "MPMScene") -> Mapping[str, str]:
+    """The forces of a world and their unit."""
+    return {f"{support}.force.{axis}": "N" for support in _supports(world) for axis in range(3)}
+
+
+def number_of(world: "MPMScene", name: str) -> tuple[int, int]:
+    """Number of the support among the contacts, and the axis."""
+    support, _, axis = name.rpartition(".force.")
+    return _supports(world).index(support), int(axis)
+
+
+def forces(model: MPMModel, states: MPMState, row: int, step: int) -> torch.Tensor:
+    """Mean force of matter on each support over a step, (6 + bodies, 3) [N].
+
+    Args:
+        model: The model.
+        states: Saved states, in the coordinates of the lattice.
+        row: That before the step.
+        step: Number of the step.
+    """
+    x, v, C, F, q, A = (getattr(states, name)[row] for name in ("x", "v", "C", "F", "q", "A"))
+    tau = model.stress(F, q)
+    if model.dissipates:
+        tau, _ = dissipation_reference.dissipation(tau, F, C, A, model.losses(len(x)))
+    mass, volume = model.body(x)
+    table = model.table(x, step)
+    given = mpm_reference.impulses(x, v, C, tau, mass=mass, volume=volume, table=table, grid=model.grid)
+    return -given / model.grid.dt
