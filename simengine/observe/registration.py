@@ -49,13 +49,13 @@ def _one(a: Floats, b: Floats, center: Floats, start: Floats, half: int, reach: 
     from scipy.signal import fftconvolve
 
     nothing = (np.full(2, np.nan), np.nan)
-    x, y = (int(round(v)) for v in center)
+    x, y = (round(float(v)) for v in center)
     if not (half <= x < a.shape[1] - half and half <= y < a.shape[0] - half) or not np.isfinite(start).all():
         return nothing
     template = a[y - half : y + half + 1, x - half : x + half + 1]
     template = template - template.mean()
     power = float((template**2).sum())
-    dx, dy = (int(round(v)) for v in start)
+    dx, dy = (round(float(v)) for v in start)
     top, left = max(y + dy - reach - half, 0), max(x + dx - reach - half, 0)
     part = b[top : max(y + dy + reach + half + 1, 0), left : max(x + dx + reach + half + 1, 0)]
     side = 2 * half + 1

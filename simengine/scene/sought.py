@@ -12,8 +12,9 @@ Widths = float | tuple[float, ...]
 class Prior:
     """What is believed of an unknown beforehand.
 
-    Exactly one of normal, lognormal, uniform, uncertainty_factor and, for a field, total_variation is told. A single number is a width about the start. For one number two numbers are a centre and a width; for a vector a list
-    holds a width for each entry, and an entry of width 0 stays where it is.
+    Exactly one of normal, lognormal, uniform, uncertainty_factor and, for a field, total_variation is told. A single
+    number is a width about the start. For one number two numbers are a centre and a width; for a vector a list holds a
+    width for each entry, and an entry of width 0 stays where it is.
 
     Attributes:
         normal: Standard deviation, or [mean, standard deviation].
