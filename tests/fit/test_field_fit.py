@@ -121,5 +121,5 @@ def test_scenes_that_cannot_be_meant(tmp_path: Path) -> None:
         se.identify(load_scene(tmp_path / "scan.toml", ["inference.method=adam"]))
     with pytest.raises(SceneError, match="a field takes total_variation"):
         FieldFit(Problem(load_scene(tmp_path / "scan.toml", ['unknowns."volume.attenuation".prior={normal=1.0}'])))
-    with pytest.raises(SceneError, match="does a ray meet its box"):
-        FieldFit(Problem(load_scene(tmp_path / "scan.toml", ["volume.box=[[8.0, 9.0], [8.0, 9.0]]"])))
+    with pytest.raises(SceneError, match="no observation sees this field"):
+        FieldFit(Problem(load_scene(tmp_path / "scan.toml", ["observations.scan.quantity=emission"])))

@@ -332,7 +332,7 @@ class Pictures(AbstractInstrument):
         """Mixtures of the body's depth and of what lies behind it, so that the outline counts too."""
         depth, alpha = seen[..., 0], seen[..., 1]
         if self.recording:  # a sensor tells one surface, no mixture
-            return torch.where(alpha > 0.5, self.gain * depth + self.offset, 0.0)
+            return torch.where(alpha > 0.5, self.shown(depth), 0.0)
         told = measured.values[:, 0].reshape(measured.shape)
         whole = told.nan_to_num()
         # where the body should be and is not, the least that can be said is that it is farther than all that is seen
