@@ -15,7 +15,10 @@ from typing import Any
 
 import torch
 
-from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.posterior import posterior
+from simengine.fit.problem import Problem
+from simengine.fit.twin import write_twin
 from simengine.flame.equations.counterflow import CounterflowFlame
 from simengine.flame.equations.detailed import Mixture
 from simengine.flame.equations.free import FreeFlame
@@ -29,9 +32,7 @@ from simengine.flame.network.training import NetworkTrainer, Optimiser
 from simengine.flame.solver.solve import AbstractFlameSolver, GridSolver, SpectralSolver
 from simengine.ops.fields import gas as gas_op
 from simengine.ops.fields import gas_reference
-from simengine.scene import load_world
-from simengine.worlds.flames.specs import ProfileFit
-from simengine.worlds.flames.training import FlameTraining
+from simengine.scene import load_scene
 from simengine.worlds.flames.world import FlameScene
 
 Row = dict[str, Any]
@@ -259,33 +260,29 @@ def _optimisers(seconds: float = 5.0) -> list[Row]:
 
 def intervals(seeds: int = 40) -> list[Row]:
     """Case 3 inverse: how often 95 % intervals hold the truth, and scatter over the Cramer-Rao bound."""
-    base = load_world("counterflow_methane")
-    assert isinstance(base, FlameScene) and isinstance(base.fit, ProfileFit)
-    wanted, truth = base.fit, base.solution()
-    x = torch.linspace(*wanted.span, wanted.points, dtype=torch.float64)
-    true = {"Ea-0": 83680.0, "D_factor-CH4": 1.0, "pressure_curvature": float(truth.eigenvalue)}
+    from tempfile import TemporaryDirectory
+
+    scene = load_scene("counterflow_methane")
+    assert isinstance(scene.world, FlameScene)
+    true = {name: float(value) for name, value in scene.reference.items()}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in true}
     seconds = []
     for seed in range(seeds):
-        scene = dataclasses.replace(base, seed=seed)
-        sought = {name: Parameter(initial=s.initial, lower=s.lower) for name, s in wanted.parameters.items()}
-        begin = time.process_time()
-        training = FlameTraining(
-            scene.build(),
-            ParameterSet(sought),
-            x=x,
-            measured=scene.synthetic(truth, x, wanted),
-            noise=wanted.noise,
-            scaling=wanted.scaling,
-            solver=scene.solver(),
-        )
-        while not training.converged:
-            training.step()
-        known, values = training.uncertainty(), training.parameters.values()
-        seconds.append(time.process_time() - begin)
-        for name, value in values.items():
-            found[name].append((value, known["std"][name]))
-        found["pressure_curvature"].append((known["pressure_curvature"], known["pressure_curvature_std"]))
+        with TemporaryDirectory() as folder:
+            write_twin(scene, scene, Path(folder), seed=seed)
+            seen = {
+                name: dataclasses.replace(own, file=str(Path(folder) / own.file.removeprefix("asset:")), along={})
+                for name, own in scene.observations.items()
+            }
+            begin = time.process_time()
+            problem = Problem(scene, observations=seen)
+            training = LeastSquaresFit(problem)
+            while not training.converged:
+                training.step()
+            estimates = posterior(problem, training.z, problem.predict(training.z)).estimates
+            seconds.append(time.process_time() - begin)
+        for name in true:
+            found[name].append((estimates[name].value, estimates[name].std or float("nan")))
     rows = [_row("counterflow, inverse: seconds of a fit, allowed", sum(seconds) / seeds, 10.0)]
     for name, value in true.items():
         centre, std = torch.tensor(found[name], dtype=torch.float64).unbind(1)

@@ -5,7 +5,8 @@ import tempfile
 import torch
 from torch import nn
 
-from simengine.dtn.detector import Detections, suppress
+from simengine.dtn.detector import suppress
+from simengine.dtn.protocol import Detections
 from simengine.fit.loop import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import resolved

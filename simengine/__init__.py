@@ -7,7 +7,7 @@ import importlib
 import pathlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _root = pathlib.Path(__file__).resolve().parent.parent
 if not (_root / "simengine" / "kernels").exists() and (_root / "kernels" / "__init__.py").exists():
@@ -23,6 +23,7 @@ _SHORTCUTS = {
     **dict.fromkeys(("Inference", "OwnMotion", "OwnNumber", "OwnWorld", "Prior", "Scene", "Unknown"), "scene"),
     **dict.fromkeys(("load_scene", "load_world", "detector"), "scene"),
     **dict.fromkeys(("Problem", "identify"), "fit"),
+    "equation": "worlds.fields.equations",
     **dict.fromkeys(("rollout", "DirectAdjoint", "CheckpointAdjoint"), "solve"),
 }
 

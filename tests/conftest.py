@@ -1,9 +1,12 @@
 """Fixtures that every area uses."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 torch.set_num_threads(1)  # two workers share two cores; and the same bits on any machine
 torch.set_warn_always(True)  # a warning that comes once a process would fail whichever test runs first
@@ -24,6 +27,17 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the reference data of independent codes (../shared/reference) is not at hand")
     return folder
+
+
+@pytest.fixture
+def table() -> Callable[[str], dict[str, NDArray[np.float64]]]:
+    """Columns of a table of tests/data by its name: numbers of independent codes; see the README there."""
+
+    def read(name: str) -> dict[str, NDArray[np.float64]]:
+        rows = np.genfromtxt(Path(__file__).parent / "data" / f"{name}.csv", delimiter=",", names=True)
+        return {column: rows[column] for column in rows.dtype.names}
+
+    return read
 
 
 @pytest.fixture(autouse=True)

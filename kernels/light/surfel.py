@@ -29,7 +29,8 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
     mat33 = wp.types.matrix((3, 3), scalar)
     vecf = wp.types.vector(channels, scalar)
     disc_functions = surfel_disc.functions(scalar, channels)
-    prefetch, clip, meet, slopes = (getattr(disc_functions, name) for name in ("prefetch", "clip", "meet", "slopes"))
+    prefetch, clip, slopes = disc_functions.prefetch, disc_functions.clip, disc_functions.slopes
+    blot, meet = disc_functions.blot, disc_functions.meet
     cut, edge, gain = disc_functions.cut, disc_functions.edge, disc_functions.gain
     zero, half, one = (wp.constant(scalar(value)) for value in (0.0, 0.5, 1.0))
     max_alpha = wp.constant(scalar(MAX_ALPHA))
@@ -81,8 +82,8 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
                     if light > min_transmittance:
                         x = scalar(column) + half
                         dx = x - centre[0]
-                        near = sharpness * (dx * dx + dy * dy)
-                        m = meet(wp.cross(x * Tw - Tu, hv), near)
+                        near = blot(dx, dy, sharpness, Tw[2])
+                        m = meet(wp.cross(x * Tw - Tu, hv), Tw, near)
                         rho = near
                         z = Tw[2]
                         if m[2] != zero:
@@ -157,8 +158,8 @@ def kernels(scalar: type, channels: int) -> SimpleNamespace:
                         x = scalar(column) + half
                         dx = x - centre[0]
                         hu = x * Tw - Tu
-                        near = sharpness * (dx * dx + dy * dy)
-                        m = meet(wp.cross(hu, hv), near)
+                        near = blot(dx, dy, sharpness, Tw[2])
+                        m = meet(wp.cross(hu, hv), Tw, near)
                         tilted = m[2] != zero
                         rho = near
                         z = Tw[2]

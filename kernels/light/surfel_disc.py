@@ -7,7 +7,8 @@ h_u = x T_w - T_u, h_v = y T_w - T_v (Huang et al. 2024, 2D Gaussian Splatting, 
     w = (exp(-rho/2) - c) / (1 - c),  c = exp(-CUTOFF^2/2),  rho = min(u^2 + v^2, sharpness |pixel - centre|^2)
 
 which falls to 0 continuously at rho = CUTOFF^2; the second term of rho keeps a disc at least
-1/sqrt(sharpness) pixels wide.
+1/sqrt(sharpness) pixels wide, where its centre is ahead of the eye. Only what the ray meets ahead of the eye counts,
+k . T_w / k_2 > 0: a floor reaches from below the camera to the horizon.
 
 Units: pixel coordinates [pixel], depth z [m].
 """
@@ -71,11 +72,18 @@ def functions(scalar: type, channels: int) -> SimpleNamespace:
         )
 
     @func
-    def meet(k: vec3, near: scalar):
-        # (u, v, k_2) where the ray meets the disc, if that is nearer to its centre than rho = near is; k_2 = 0 tells
-        # that it is not, as for a disc seen edge-on
+    def blot(dx: scalar, dy: scalar, sharpness: scalar, depth: scalar):
+        # rho of a pixel at (dx, dy) from the centre's by the least width; a centre behind the eye is in no pixel
+        if depth > zero:
+            return sharpness * (dx * dx + dy * dy)
+        return cut
+
+    @func
+    def meet(k: vec3, Tw: vec3, near: scalar):
+        # (u, v, k_2) where the ray meets the disc ahead of the eye, if that is nearer to its centre than rho = near
+        # is; k_2 = 0 tells that it is not, as for a disc seen edge-on
         s = k[2] * k[2]
-        if s > zero and k[0] * k[0] + k[1] * k[1] <= wp.min(near, cut) * s:
+        if s > zero and k[0] * k[0] + k[1] * k[1] <= wp.min(near, cut) * s and wp.dot(k, Tw) * k[2] > zero:
             return vec3(k[0] / k[2], k[1] / k[2], k[2])
         return vec3(zero, zero, zero)
 
@@ -107,4 +115,6 @@ def functions(scalar: type, channels: int) -> SimpleNamespace:
         g_last = g_z - gx * centre[0] - gy * centre[1]
         return mat33(zero, zero, gx, zero, zero, gy, zero, zero, g_last)
 
-    return SimpleNamespace(prefetch=prefetch, clip=clip, meet=meet, slopes=slopes, cut=cut, edge=edge, gain=gain)
+    return SimpleNamespace(
+        prefetch=prefetch, clip=clip, blot=blot, meet=meet, slopes=slopes, cut=cut, edge=edge, gain=gain
+    )

@@ -23,12 +23,13 @@ _MACHINE = {
     **({errno.EDQUOT: "free some space, or choose another --out"} if hasattr(errno, "EDQUOT") else {}),
 }
 
-app = App(name="simengine", help=HELP, version=__version__)
+# ctrl-C is left to `main`, which says what it means; cyclopts would end with 130 and without a word
+app = App(name="simengine", help=HELP, version=__version__, suppress_keyboard_interrupt=False)
 app.command("simengine.cli.run:run", name="run", help="Simulate or solve a scene; write states, pictures and a log.")
 app.command("simengine.cli.fit:fit", name="fit", help="Find parameters of a scene from observations; resumable.")
 app.command("simengine.cli.predict:predict", name="predict", help="Predict what was observed; report the misfits.")
 app.command("simengine.cli.observe:observe", name="observe", help="Write what the instruments of a scene would see.")
-app.command("simengine.cli.list:list_", name="list", help="List scenes, kinds, instruments, numbers and scalars.")
+app.command("simengine.cli.listing:listing", name="list", help="List scenes, kinds, instruments, numbers and scalars.")
 app.command("simengine.cli.explain:explain", name="explain", help="Say what a number of a scene is.")
 app.command("simengine.cli.render:render", name="render", help="Picture a run directory again, as PNG, GIF or mp4.")
 app.command("simengine.cli.view:view", name="view", help="Open the report of a run in a browser.")

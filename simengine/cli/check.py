@@ -1,5 +1,7 @@
 """`simengine check`."""
 
+from typing import Any
+
 from simengine.cli.common import AsJson, Device, Overrides, With, emit, pick_device
 
 
@@ -16,7 +18,15 @@ def check(
 
     run_own(own or [])
     loaded = load_scene(scene, overrides or ())
-    report = {"kind": loaded.kind, **loaded.world.check(device=pick_device(device, loaded.world.devices))}
+    chosen = pick_device(device, loaded.world.devices)
+    report: dict[str, Any] = {"kind": loaded.kind}
+    if "" in loaded.runs:
+        report |= loaded.world.check(device=chosen)
+    else:  # a world that only its runs complete
+        for name, world in loaded.runs.items():
+            found = world.check(device=chosen)
+            report["ok"] = report.get("ok", True) and found.pop("ok", True)
+            report[f"run {name}"] = found
     if loaded.observations:
         from simengine.fit.preflight import check_observations
 

@@ -8,11 +8,11 @@ from cyclopts import Parameter
 
 
 def without_truth(text: str) -> str:
-    """The text of a scene without its tables `truth`: the answers of an example are none of a scene made from it."""
+    """The text of a scene without its tables `reference` and `truth`: an example's answers are not the reader's."""
     kept, skip = [], False
     for line in text.splitlines(keepends=True):
         if header := re.match(r"\s*\[+([^\[\]]+)\]", line):
-            skip = "truth" in [part.strip() for part in header[1].split(".")]
+            skip = bool({"truth", "reference"} & {part.strip() for part in header[1].split(".")})
         if not skip:
             kept.append(line)
     return "".join(kept).rstrip("\n") + "\n"

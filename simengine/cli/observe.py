@@ -1,7 +1,7 @@
 """`simengine observe`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,6 +15,10 @@ def observe(
     out: Annotated[Path, Parameter(help="Folder for the files.")] = Path("obs"),
     refine: Annotated[float, Parameter(help="Times the resolution of the scene at which the world is solved.")] = 2.0,
     seed: Annotated[int, Parameter(help="Of the noise and the gaps.")] = 0,
+    renderer: Annotated[
+        Literal["own", "raycast"],
+        Parameter(help="Of pictures: raycast is another than the one that fits, with lamp, shadows and a grey room."),
+    ] = "own",
     as_json: AsJson = False,
 ) -> int:
     """Write the files that the instruments of a scene would have written: a twin experiment.
@@ -28,5 +32,9 @@ def observe(
     from simengine.scene import load_scene
 
     plain, hidden = load_scene(scene), load_scene(scene, overrides or ())
-    emit(write_twin(plain, hidden, out, refine=refine, seed=seed), as_json=as_json, title=f"observe {scene}")
+    emit(
+        write_twin(plain, hidden, out, refine=refine, seed=seed, renderer=renderer),
+        as_json=as_json,
+        title=f"observe {scene}",
+    )
     return 0

@@ -13,8 +13,14 @@ from simengine.constraint.pde import AbstractPDE
 from simengine.constraint.shard import Shard
 from simengine.constraint.system import ExpertSystem
 from simengine.ops.fields.table_product import table_product
-from simengine.solve.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
-from simengine.solve.iteration import AbstractLeastSquaresSolver, LevenbergMarquardt, checked, named_error, solve_system
+from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.iteration import (
+    AbstractLeastSquaresSolver,
+    LevenbergMarquardt,
+    checked,
+    named_error,
+    solve_system,
+)
 from simengine.solve.solution import Result, Solution
 
 

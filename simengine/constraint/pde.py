@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from simengine.solve.system import ResidualError
+from simengine.solve.least_squares.system import ResidualError
 
 Parameters = Mapping[str, torch.Tensor]
 

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from simengine.dtn.checks import evaluation_mode
-from simengine.dtn.detector import Detections, suppress
+from simengine.dtn.detector import suppress
+from simengine.dtn.protocol import Detections
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from simengine.dtn.checks import check_gradient
-from simengine.dtn.detector import Detector, box_iou, checked_dense
+from simengine.dtn.checks import check_gradient, checked_dense
+from simengine.dtn.protocol import Detector, box_iou
 from simengine.dtn.texture import mip_levels
 
 # Linear albedos of common car paints: white, silver, grey, black, red, blue, green.

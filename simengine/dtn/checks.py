@@ -2,13 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from simengine.dtn.detector import Detector
+from simengine.dtn.protocol import Detector, box_iou
 
 CORNERS = "expected corners (x0, y0, x1, y1) in pixels"
 REVERSED = (
@@ -101,8 +100,6 @@ def check_convention(found: torch.Tensor, truth: torch.Tensor, size: tuple[int, 
     Raises:
         ValueError: Names the convention.
     """
-    from simengine.dtn.detector import box_iou
-
     if len(found) < 4:
         return
     if float(box_iou(found, truth).mean()) > ASTRAY:
@@ -123,7 +120,33 @@ def check_convention(found: torch.Tensor, truth: torch.Tensor, size: tuple[int, 
             raise ValueError(f"predict: the boxes fit the truth only when read as {name}; {CORNERS}")
 
 
-def check_detector(detector: "Detector", images: torch.Tensor, *, kind: int | None = None) -> None:
+def checked_dense(detector: Detector, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`detector.dense(images)` in evaluation mode, refused where it is not what the protocol says.
+
+    Raises:
+        ValueError: Names what was expected and what came.
+    """
+    check_pictures(images)
+    with evaluation_mode(detector):
+        output = detector.dense(images)
+    if not (isinstance(output, tuple) and len(output) == 2 and all(isinstance(v, torch.Tensor) for v in output)):
+        raise ValueError(f"dense: expected a pair of tensors (boxes, scores), got {type(output).__name__}")
+    boxes, scores = output
+    b = len(images)
+    if boxes.dim() != 3 or boxes.shape[0] != b or boxes.shape[1] == 0 or boxes.shape[2] != 4:
+        raise ValueError(f"dense: expected boxes of shape ({b}, n, 4), n at least 1, got {tuple(boxes.shape)}")
+    if scores.dim() != 3 or scores.shape[:2] != boxes.shape[:2] or scores.shape[2] == 0:
+        raise ValueError(f"dense: expected scores of shape ({b}, {boxes.shape[1]}, classes), got {tuple(scores.shape)}")
+    if not bool(torch.isfinite(boxes.detach()).all()):
+        raise ValueError("dense: a box is not finite")
+    check_corners("dense", boxes, (images.shape[2], images.shape[3]))
+    low, high = float(scores.detach().min()), float(scores.detach().max())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"dense: expected scores in [0, 1], got {low:g}..{high:g}; apply a sigmoid or softmax to them")
+    return boxes, scores
+
+
+def check_detector(detector: Detector, images: torch.Tensor, *, kind: int | None = None) -> None:
     """Try a detector on a few pictures before an evaluation: formats, the gradient, the class.
 
     Args:
@@ -134,8 +157,6 @@ def check_detector(detector: "Detector", images: torch.Tensor, *, kind: int | No
     Raises:
         ValueError: Names what is wrong.
     """
-    from simengine.dtn.detector import checked_dense
-
     leaf = images.detach().clone().requires_grad_()
     with torch.enable_grad():
         boxes, scores = checked_dense(detector, leaf)
@@ -165,7 +186,7 @@ def _column(kind: int, scores: torch.Tensor) -> int:
     return kind
 
 
-def _check_axes(detector: "Detector", images: torch.Tensor, boxes: torch.Tensor) -> None:
+def _check_axes(detector: Detector, images: torch.Tensor, boxes: torch.Tensor) -> None:
     """Show pictures twice as wide: middles beyond the lower edge, all of them inside when turned, are (y, x)."""
     wide = torch.cat([images, images], 3)
     h, w = wide.shape[2:]

@@ -1,72 +1,11 @@
-"""Detectors: what an evaluation asks of them, and two small ones that train here in minutes.
-
-Any `nn.Module` with the two methods of `Detector` will do. Gradients come from `dense`, the boxes and scores before
-suppression of overlapping ones; what is left after it carries no useful gradient.
-"""
+"""Two small detectors that train here in minutes; see `simengine.dtn.protocol` for what is asked of any."""
 
 import abc
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from simengine.dtn.checks import check_corners, check_pictures, evaluation_mode
-
-Detections = dict[str, torch.Tensor]  # boxes (k, 4), labels (k,), scores (k,), best first
-
-
-@runtime_checkable
-class Detector(Protocol):
-    """What robustness is measured of."""
-
-    def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """All boxes before suppression, differentiable.
-
-        Args:
-            images: Encoded pictures in [0, 1], shape (b, 3, h, w).
-
-        Returns:
-            Boxes (x0, y0, x1, y1) [pixels], shape (b, n, 4), and scores in [0, 1], shape (b, n, classes).
-        """
-        ...
-
-    def predict(self, images: torch.Tensor) -> list[Detections]:
-        """Boxes, labels and scores of each picture after suppression, best first."""
-        ...
-
-
-def box_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of boxes (x0, y0, x1, y1), shapes (..., 4) that broadcast."""
-    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
-    common = (high - low).clamp(min=0).prod(-1)
-    area = [(box[..., 2:] - box[..., :2]).clamp(min=0).prod(-1) for box in (a, b)]
-    return common / (area[0] + area[1] - common).clamp(min=1e-9)
-
-
-def checked_dense(detector: Detector, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`detector.dense(images)` in evaluation mode, refused where it is not what the protocol says.
-
-    Raises:
-        ValueError: Names what was expected and what came.
-    """
-    check_pictures(images)
-    with evaluation_mode(detector):
-        output = detector.dense(images)
-    if not (isinstance(output, tuple) and len(output) == 2 and all(isinstance(v, torch.Tensor) for v in output)):
-        raise ValueError(f"dense: expected a pair of tensors (boxes, scores), got {type(output).__name__}")
-    boxes, scores = output
-    b = len(images)
-    if boxes.dim() != 3 or boxes.shape[0] != b or boxes.shape[1] == 0 or boxes.shape[2] != 4:
-        raise ValueError(f"dense: expected boxes of shape ({b}, n, 4), n at least 1, got {tuple(boxes.shape)}")
-    if scores.dim() != 3 or scores.shape[:2] != boxes.shape[:2] or scores.shape[2] == 0:
-        raise ValueError(f"dense: expected scores of shape ({b}, {boxes.shape[1]}, classes), got {tuple(scores.shape)}")
-    if not bool(torch.isfinite(boxes.detach()).all()):
-        raise ValueError("dense: a box is not finite")
-    check_corners("dense", boxes, (images.shape[2], images.shape[3]))
-    low, high = float(scores.detach().min()), float(scores.detach().max())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"dense: expected scores in [0, 1], got {low:g}..{high:g}; apply a sigmoid or softmax to them")
-    return boxes, scores
+from simengine.dtn.protocol import Detections, box_iou
 
 
 def suppress(
@@ -109,7 +48,7 @@ class AbstractDetector(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Detector.dense`."""
+        """See `simengine.dtn.protocol.Detector.dense`."""
 
     @abc.abstractmethod
     def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
@@ -117,7 +56,7 @@ class AbstractDetector(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> list[Detections]:
-        """See `Detector.predict`."""
+        """See `simengine.dtn.protocol.Detector.predict`."""
         boxes, scores = self.dense(images)
         return [suppress(b, s) for b, s in zip(boxes, scores, strict=True)]
 
@@ -210,7 +149,7 @@ class CentreDetector(AbstractDetector):
         return torch.cat([centre - half, centre + half], -1)
 
     def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Detector.dense`; one box a cell."""
+        """See `simengine.dtn.protocol.Detector.dense`; one box a cell."""
         maps = self._maps(images)
         return self._boxes(maps), torch.sigmoid(maps[:, 0]).flatten(1)[..., None]
 
@@ -266,7 +205,7 @@ class AnchorDetector(AbstractDetector):
         return maps.view(b, len(ANCHORS), 5, h * w).transpose(2, 3).reshape(b, -1, 5), anchors
 
     def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Detector.dense`; four boxes a cell."""
+        """See `simengine.dtn.protocol.Detector.dense`; four boxes a cell."""
         values, anchors = self._values(images)
         centre = anchors[:, :2] + anchors[:, 2:] * values[..., 1:3]
         half = anchors[:, 2:] / 2 * torch.exp(values[..., 3:].clamp(-3, 3))

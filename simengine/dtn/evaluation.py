@@ -8,10 +8,11 @@ import torch
 
 from simengine.dtn.checks import check_convention, check_corners, check_pictures, check_truth, evaluation_mode
 from simengine.dtn.coco import OVERLAPS
-from simengine.dtn.detector import Detector, box_iou, shown
+from simengine.dtn.detector import shown
 from simengine.dtn.errors import BACKGROUND, FOREGROUND
 from simengine.dtn.intervals import Estimate, difference_interval, rate_interval, share_interval, spread
 from simengine.dtn.judgement import recall_average
+from simengine.dtn.protocol import Detector, box_iou
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

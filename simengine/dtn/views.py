@@ -28,11 +28,11 @@ class ViewSampler:
         distance: From the object's middle [m].
         sun_azimuth: [deg].
         sun_elevation: [deg].
-        sun: Factor of the sun's irradiance; near 0 it is overcast.
-        sky: Factor of the sky's radiance.
+        sun: Factor of the sun's irradiance; near 0 it is overcast [1].
+        sky: Factor of the sky's radiance [1].
         haze: Extinction coefficient [1/m]; half of the views have none where it starts at 0.
         fov: Vertical field of view [deg].
-        offset: Largest shift of the object's middle from the picture's, as a share of half the picture.
+        offset: Largest shift of the object's middle from the picture's, as a share of half the picture [1].
         boxes: Number of other bodies around.
         seed: Of all views.
     """

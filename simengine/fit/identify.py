@@ -4,11 +4,13 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from simengine.fit.derived import derived
 from simengine.fit.inference import LeastSquaresFit, training_of
 from simengine.fit.loop import fit
 from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
 from simengine.fit.result import FitResult
+from simengine.fit.training import AbstractTraining
 from simengine.scene.base import AbstractScene
 from simengine.scene.grammar import Scene
 from simengine.scene.record import open_run
@@ -40,16 +42,18 @@ def identify(
     return _driven(problem, training, Path(out), overwrite=overwrite, progress=progress)
 
 
-def _driven(problem: Problem, training: LeastSquaresFit, folder: Path, *, overwrite: bool, progress: bool) -> FitResult:
+def _driven(
+    problem: Problem, training: AbstractTraining, folder: Path, *, overwrite: bool, progress: bool
+) -> FitResult:
     directory = open_run(folder, problem.scene, overwrite=overwrite, resume=True)
     result = fit(training, directory, progress=progress)
-    if result.interrupted:
-        return result
+    if result.interrupted or not isinstance(training, LeastSquaresFit):
+        return result  # a method of its own knows its own answer
     predictions = problem.predict(training.z)
     found = posterior(problem, training.z, predictions)
     return dataclasses.replace(
         result,
-        estimates=found.estimates,
+        estimates={**found.estimates, **derived(problem, training.z, found.covariance)},
         covariance=found.covariance,
         directions=found.directions,
         predictions=predictions,

@@ -5,7 +5,6 @@ swallow the misfit of a wrong modulus -, then everything at once. Standard devia
 marks sit, change between stages only.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,17 @@ import torch
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import Refused, SceneError
+from simengine.scene.strict import nearest
+from simengine.solve.least_squares.black_box import BlackBoxSystem
+from simengine.solve.least_squares.iteration import LevenbergMarquardt, advance, begin
+from simengine.solve.least_squares.state import IterationState
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 MAX_STEP = 2.0  # of a coordinate in one trial
 SETTLED = 0.02  # relative change of an estimated sigma that ends its rounds
+_PREFIX = "iteration."
 ROUNDS = 8  # of estimated sigmas, at most
 Finish = Callable[["LeastSquaresFit", "RunDirectory"], dict[str, Any]]
 
@@ -46,10 +50,7 @@ class LeastSquaresFit(AbstractTraining):
         self.z = problem.start() if start is None else start.clone()
         self._stage = 0
         self._round = 0
-        self._trials = 0
-        self._damping, self._growth = 1e-3, 2.0
-        self._r: torch.Tensor | None = None
-        self._j: torch.Tensor | None = None
+        self._state: IterationState | None = None
         self._done = False
         self._begin()
 
@@ -64,57 +65,64 @@ class LeastSquaresFit(AbstractTraining):
         return self._done
 
     def _begin(self) -> None:
-        self.problem.fraction = self.stage.fraction
+        self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
         try:
             self.problem.settle(self.z)
             self.problem.estimate_sigmas(self.z)
         except Refused as error:
             raise SceneError(f"the world has no run at the start of the search: {error}") from None
-        self._r = self._j = None
-        self._damping, self._growth, self._trials = 1e-3, 2.0, 0
+        self._state = None
+
+    @property
+    def solver(self) -> LevenbergMarquardt:
+        """Of the stage in progress: early stages need not be sharp."""
+        inference = self.problem.scene.inference
+        sharp = self.stage is self.stages[-1]
+        return LevenbergMarquardt(
+            max_step=MAX_STEP,
+            drop=inference.tolerance * (1.0 if sharp else 100.0),
+            patience=1,
+            max_iterations=inference.iterations,
+        )
+
+    @property
+    def _system(self) -> BlackBoxSystem:
+        """The problem in the coordinates that move."""
+        free = list(self.stage.free)
+
+        def whole(moving: torch.Tensor) -> torch.Tensor:
+            z = self.z.clone()
+            z[free] = moving
+            return z
+
+        return BlackBoxSystem(
+            lambda moving: self.problem.residual(whole(moving)),
+            lambda moving: self.problem.linearise(whole(moving), free),
+            refused=(Refused,),
+            linearised_at_the_end=False,
+        )
 
     def step(self) -> dict[str, float]:
         """One trial of the current stage."""
-        free = list(self.stage.free)
-        if self._r is None or self._j is None:
-            self._r, self._j = self.problem.linearise(self.z, free)
-        r, j = self._r, self._j
-        chi = float(r.square().sum())
-        gram, gradient = j.T @ j, j.T @ r
-        diagonal = gram.diagonal().clamp_min(1e-30)
-        delta = -torch.linalg.solve(gram + torch.diag(self._damping * diagonal), gradient)
-        undamped = -torch.linalg.lstsq(gram + torch.diag(1e-12 * diagonal), gradient[:, None]).solution[:, 0]
-        possible = -float(gradient @ undamped)  # drop of chi-square that the linear model promises
-        delta = delta * min(1.0, MAX_STEP / max(float(delta.abs().max()), 1e-300))
-        predicted = -float(2 * gradient @ delta + delta @ gram @ delta)
-        trial = self.z.clone()
-        trial[free] += delta
-        try:
-            fresh = self.problem.residual(trial)
-            after = float(fresh.square().sum())
-        except Refused:
-            after = math.inf
-        gain = (chi - after) / predicted if predicted > 0 and math.isfinite(after) else -math.inf
-        self._trials += 1
-        taken, drop = gain > 1e-4, chi - after
-        if taken:
-            self.z, chi = trial, after
-            self._r = self._j = None
-            self._damping = max(self._damping * max(0.1, 1 - (2 * gain - 1) ** 3), 1e-12)
-            self._growth = 2.0
-        else:
-            self._damping, self._growth = self._damping * self._growth, 2 * self._growth
-        tolerance = self.problem.scene.inference.tolerance
-        tolerance *= 1.0 if self.stage.fraction == 1 and not self.stage.only_world else 100.0
-        small = possible < tolerance or (taken and drop < tolerance)
-        stuck = self._damping > 1e10
-        if (small and (taken or self._damping < 1e-2 or possible < 1e-6)) or stuck or self._exhausted():
+        free, solver = list(self.stage.free), self.solver
+        state = begin(self._system, self.z[free][None], solver) if self._state is None else self._state
+        state = advance(self._system, state, solver)
+        self.z = self.z.clone()
+        self.z[free] = state.y[0]
+        self._state = state
+        figures = {
+            "loss": 2 * float(state.cost) / max(self._rows(), 1),
+            "stage": float(self._stage),
+            "round": float(self._round),
+            "solves": float(self.problem.solves),
+        }
+        if not len(state.active) or int(state.iterations) >= solver.max_iterations:
             self._next()
-        rows = max(len(r), 1)
-        return {"loss": chi / rows, "stage": float(self._stage), "solves": float(self.problem.solves)}
+        return figures
 
-    def _exhausted(self) -> bool:
-        return self._trials >= self.problem.scene.inference.iterations
+    def _rows(self) -> int:
+        rows = sum(int(self.problem.rows(name).sum()) for name in self.problem.instruments)
+        return rows + len(self.problem.prior_rows(self.z)[0])
 
     def _next(self) -> None:
         if self._stage < len(self.stages) - 1:
@@ -124,28 +132,16 @@ class LeastSquaresFit(AbstractTraining):
         change = self.problem.estimate_sigmas(self.z)
         self._round += 1
         if change > SETTLED and self._round < ROUNDS:
-            self._r = self._j = None
-            self._damping, self._growth, self._trials = 1e-3, 2.0, 0
+            self._state = None
             return
         self._done = True
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything the next trial depends on."""
-        counters = [
-            self._stage,
-            self._round,
-            self._trials,
-            int(self._done),
-            int(self._r is not None),
-            self.problem.solves,
-        ]
-        state = {
-            "z": self.z,
-            "counters": torch.tensor(counters),
-            "damping": torch.tensor([self._damping, self._growth], dtype=torch.float64),
-        }
-        if self._r is not None and self._j is not None:
-            state |= {"r": self._r, "j": self._j}
+        counters = [self._stage, self._round, int(self._done), self.problem.solves]
+        state = {"z": self.z, "counters": torch.tensor(counters)}
+        if self._state is not None:
+            state |= {_PREFIX + name: value for name, value in self._state.state_dict().items()}
         state |= {f"sigma.{name}": value for name, value in self.problem.sigmas.items()}
         for name, instrument in self.problem.instruments.items():
             seen = getattr(instrument, "seen", None)
@@ -158,10 +154,10 @@ class LeastSquaresFit(AbstractTraining):
         import dataclasses
 
         self.z = state["z"]
-        self._stage, self._round, self._trials, done, kept, self.problem.solves = (int(v) for v in state["counters"])
+        self._stage, self._round, done, self.problem.solves = (int(v) for v in state["counters"])
         self._done = bool(done)
-        self._damping, self._growth = (float(v) for v in state["damping"])
-        self._r, self._j = (state["r"], state["j"]) if kept else (None, None)
+        held = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
+        self._state = IterationState.from_state_dict(held) if held else None
         self.problem.fraction = self.stage.fraction
         self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
         for name, instrument in self.problem.instruments.items():
@@ -179,7 +175,7 @@ class LeastSquaresFit(AbstractTraining):
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())
 
 
-def training_of(problem: Problem) -> LeastSquaresFit:
+def training_of(problem: Problem) -> AbstractTraining:
     """The fit of a problem by the method that its scene names, with the one report at its end.
 
     Raises:
@@ -189,8 +185,11 @@ def training_of(problem: Problem) -> LeastSquaresFit:
 
     method = problem.scene.inference.method
     if method != "least_squares":
+        own = problem.scene.world.methods(problem)
+        if method in own:
+            return own[method]()
         raise SceneError(
-            f"inference.method: {method!r} is not one that a scene with observations has; use least_squares"
+            f"inference.method: {method!r} is none of this scene; {nearest(method, ('least_squares', *own))}"
         )
     return LeastSquaresFit(problem, finish=answer)
 
@@ -201,7 +200,11 @@ def stages_of(problem: Problem) -> list[Stage]:
     world = [k for k in movable if problem.coordinates[k].of_world]
     timed = any("time" in measured.at for measured in problem.measured.values())
     fractions = problem.scene.inference.stages or ((0.2, 1.0) if timed and world else (1.0,))
-    stages = [Stage(f, tuple(world), True) for f in fractions[:-1] if world]
-    if len(world) < len(movable) and world and timed:
+    pyramids = [getattr(instrument, "pyramid", 0) for instrument in problem.instruments.values()]
+    coarse = max(problem.scene.inference.pyramid, *pyramids)
+    first = world or movable
+    stages = [Stage(f, tuple(world), True, coarse) for f in fractions[:-1] if world]
+    stages += [Stage(1.0, tuple(first), bool(world), level) for level in range(coarse, 0, -1)]
+    if len(world) < len(movable) and world and timed and not coarse:
         stages.append(Stage(1.0, tuple(world), True))
     return [*stages, Stage(1.0, tuple(movable), False)]

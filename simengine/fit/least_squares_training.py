@@ -12,7 +12,7 @@ import torch
 from simengine.fit.correlated import block_covariance, lag_correlation
 from simengine.fit.parameters import ParameterSet
 from simengine.fit.training import AbstractTraining
-from simengine.solve.system import load_forward_mode
+from simengine.solve.least_squares.system import load_forward_mode
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

@@ -3,6 +3,8 @@
 The covariance is that of Laplace's approximation with Gauss-Newton's matrix, each observation's rows counted by what
 they are worth: rows whose residuals are correlated count as fewer, and where the misfit exceeds the noise, the noise is
 taken as large as the misfit. So an error of the model, which makes residuals large and smooth, widens the bars.
+Where residuals last in time, the sandwich over blocks of time is taken too, in which errors may be as dependent as they
+like within a block, over time and over what is observed at once; the larger bar counts.
 """
 
 import dataclasses
@@ -11,11 +13,13 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from simengine.fit.prediction import Prediction, correlation_time
+from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
 from simengine.fit.unknowns import Coordinate
 
 IDENTIFIED = 0.5  # of a coordinate's unit, or of its prior's width: more is left open than told
+LASTING = 2.0  # rows that count as one, above which residuals are no noise
+BLOCKS = 8
 TOGETHER = 0.98  # a correlation above which only a combination is told
 
 
@@ -91,6 +95,8 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
     total = sum(lengths.values())
     worth: dict[str, Worth] = {}
     information = torch.zeros(p, p, dtype=torch.float64)
+    meat = torch.zeros(p, p, dtype=torch.float64)
+    lasting = False
     offset = 0
     effective = p - int(sum(1 for c in problem.coordinates if not c.chosen))
     for name in names:
@@ -100,10 +106,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
         square = float(r[own].square().sum())
         reduced = square / max(lengths[name] - share, 1.0)
         series = torch.where(problem.rows(name), predictions[name].residual, torch.nan)
-        labels = len(predictions[name].measured.labels) or 1
-        if len(series) % labels == 0:
-            series = series.reshape(-1, labels * series.shape[1])
-        correlation = correlation_time(series)
+        correlation = problem.instruments[name].rows_as_one(series, predictions[name].measured)
         stated = problem.instruments[name].correlation
         if stated is not None:
             correlation = max(correlation, _rows_within(predictions[name], stated))
@@ -118,10 +121,41 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
             factor=factor,
         )
         information += j[own].T @ j[own] / factor
+        if correlation > LASTING:
+            lasting = True
+            meat += _blocks(problem, name, predictions[name], j[own], r[own]) / factor**2
+        else:
+            meat += j[own].T @ j[own] / factor
     priors = j[offset:].T @ j[offset:]
     covariance = _inverse(information + priors)
+    if lasting:
+        covariance = _larger(covariance, covariance @ (meat + priors) @ covariance)
     estimates = _estimates(problem, z, covariance, information)
     return Posterior(estimates, covariance, worth, _directions(problem, covariance, information, estimates))
+
+
+def _blocks(problem: Problem, name: str, p: Prediction, j: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
+    """Sum over blocks of g g^T with g = J_b^T r_b, as `block_covariance` scales it for few blocks."""
+    which = problem.rows(name)
+    abscissa = next(iter(p.measured.at.values()), torch.arange(len(which), dtype=torch.float64))
+    row = abscissa[:, None].expand_as(which)[which]
+    moments = row.unique()
+    count = min(BLOCKS, len(moments))
+    if count < 2:
+        return j.T @ j
+    edges = moments[[len(moments) * k // count for k in range(1, count)]]
+    block = torch.bucketize(row, edges, right=True)
+    scores = torch.stack([j[block == k].T @ r[block == k] for k in range(count)])
+    from scipy.stats import t
+
+    wide = (float(t.ppf(0.975, count - 1)) / 1.959964) ** 2
+    return wide * count / (count - 1) * scores.T @ scores
+
+
+def _larger(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The first covariance with each variance raised to that of the second where it is larger."""
+    ratio = (b.diagonal() / a.diagonal().clamp_min(1e-300)).clamp_min(1.0).sqrt()
+    return a * torch.outer(ratio, ratio)
 
 
 def _rows_within(prediction: Prediction, length: float) -> float:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.fit.prediction import Prediction, correlation_time
-from simengine.fit.unknowns import Coordinate, coordinates
+from simengine.fit.implicit import STEP as MOVED
+from simengine.fit.implicit import Derivatives, check_plausible
+from simengine.fit.prediction import Prediction
+from simengine.fit.unknowns import Coordinate, coordinates, spread_out
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
@@ -36,11 +38,13 @@ class Stage:
         fraction: Of each observation's time that is compared.
         free: Numbers of the coordinates that move.
         only_world: Whether this stage holds the instruments' numbers.
+        level: Halvings of the resolution of pictures.
     """
 
     fraction: float
     free: tuple[int, ...]
     only_world: bool
+    level: int = 0
 
 
 class Problem:
@@ -88,10 +92,12 @@ class Problem:
         self.doubts: list[str] = []
         for name, instrument in self.scene.observations.items():
             window = self._clock_window(name)
+            instrument = instrument.beside(self._world(name))
             measured = instrument.read(before=window)
             self.measured[name] = self._with_global_hold_out(name, measured)
-            self.instruments[name] = instrument.prepared(measured)
+            self.instruments[name] = spread_out(instrument.prepared(measured), measured, self.scene.unknowns)
             world = self._world(name)
+            check_plausible(name, measured, world)
             for doubt in self.instruments[name].doubts(measured, world.sizes()):
                 self.doubts.append(f"observations.{name}: {doubt}")
             for ask in self.instruments[name].asks(measured):
@@ -111,9 +117,11 @@ class Problem:
         self.sigmas: dict[str, torch.Tensor] = {}
         self.counts: dict[str, float] = dict.fromkeys(self.instruments, 1.0)
         self.fraction = 1.0
+        self.level = 0
         self.solves = 0
         self._prepared: dict[str, AbstractScene] = {}
         self._kept: dict[tuple[object, ...], AbstractRun] = {}
+        self._ahead: dict[tuple[object, ...], AbstractRun] = {}
         self._extra: dict[str, list[Ask]] = {}
 
     # what stands where
@@ -218,9 +226,8 @@ class Problem:
         Raises:
             Refused: The world has no run with these numbers.
         """
-        runs, _ = self.placed(z)
-        key = (run, tuple(sorted((name, value.hex()) for name, value in runs[run].items())))
-        kept = self._kept.get(key)
+        key = self._key(z, run)
+        kept = self._kept.get(key) or self._ahead.get(key)
         if kept is not None and all(kept.holds(ask) for ask in asks):
             return kept
         try:
@@ -236,6 +243,29 @@ class Problem:
         while len(self._kept) > KEPT * max(len(self.worlds), 1):
             self._kept.pop(next(iter(self._kept)))
         return solved
+
+    def _key(self, z: torch.Tensor, run: str) -> tuple[object, ...]:
+        runs, _ = self.placed(z)
+        return run, tuple(sorted((name, value.hex()) for name, value in runs[run].items()))
+
+    def _solve_together(self, points: Sequence[torch.Tensor]) -> None:
+        """Solve the runs of several points at once, where a world can; what it refuses is left to be solved singly."""
+        for run, world in self.worlds.items():
+            if world.together < 2:
+                continue
+            fresh = {key: z for z in points if (key := self._key(z, run)) not in self._kept and key not in self._ahead}
+            queue = list(fresh.items())
+            while queue:
+                part, queue = queue[: world.together], queue[world.together :]
+                own = [(name, inst) for name, inst in self.instruments_at(part[0][1]).items() if inst.run == run]
+                asks = [ask for name, instrument in own for ask in instrument.asks(self.measured[name])]
+                try:
+                    with torch.no_grad():
+                        found = self.prepared(run).solve_many([self.world_at(z, run) for _, z in part], asks)
+                except (Refused, SceneError):
+                    return
+                self.solves += len(part)
+                self._ahead.update(zip((key for key, _ in part), found, strict=True))
 
     def predict(self, z: torch.Tensor | None = None, only: Sequence[str] | None = None) -> dict[str, Prediction]:
         """Predictions of all observations, or of some; one solve per run.
@@ -297,10 +327,19 @@ class Problem:
         return fitted
 
     def residual_of(self, prediction: Prediction) -> torch.Tensor:
-        """Rows of one observation over sigma, shaped by its loss and weighted by what counts, flat."""
+        """Rows of one observation over sigma, shaped by its loss and weighted by what counts, flat.
+
+        Raises:
+            Refused: A row that counts has no answer.
+        """
         which = self.rows(prediction.name)
-        r = ((prediction.values - prediction.measured.values) / prediction.sigma)[which]
         instrument = self.instruments[prediction.name]
+        gap = prediction.values - prediction.measured.values
+        if self.level:
+            gap = instrument.smoothed(gap, prediction.measured, self.level)
+        r = (gap / prediction.sigma)[which]
+        if bool(r.isnan().any()):
+            raise Refused(f"observations.{prediction.name}: {int(r.isnan().sum())} values have no answer")
         loss = instrument.shape_of_loss
         weight = instrument.weight if instrument.weight is not None else 1.0
         return (r if loss is None else loss.shaped(r)) * weight**0.5
@@ -315,7 +354,21 @@ class Problem:
             if row is not None:
                 rows.append(row)
                 which.append(index)
-        return torch.stack(rows) if rows else torch.zeros(0, dtype=torch.float64), which
+        single = torch.stack(rows) if rows else torch.zeros(0, dtype=torch.float64)
+        return torch.cat([single, self._joint_rows(z)]), which
+
+    def _joint_rows(self, z: torch.Tensor) -> torch.Tensor:
+        """Residuals of the priors that tie the entries of a vector."""
+        groups: dict[int, list[int]] = {}
+        for index, c in enumerate(self.coordinates):
+            if c.joint is not None:
+                groups.setdefault(id(c.joint), []).append(index)
+        rows = [torch.zeros(0, dtype=torch.float64)]
+        for indices in groups.values():
+            joint = self.coordinates[indices[0]].joint
+            assert joint is not None
+            rows.append(joint.rows(torch.stack([self.coordinates[k].value(z[k]) for k in indices])))
+        return torch.cat(rows)
 
     def residual(self, z: torch.Tensor) -> torch.Tensor:
         """All rows over sigma, those of the priors last, (rows,).
@@ -344,10 +397,12 @@ class Problem:
         for name in names:
             starts[name] = offset
             offset += len(blocks[name])
+        self._solve_together(self._points(z, free, central=central))
         priors, which = self.prior_rows(z)
         r = torch.cat([*blocks.values(), priors])
         j = torch.zeros(len(r), len(free), dtype=torch.float64)
         done = self._grouped_columns(z, free, names, blocks, starts, j)
+        done |= self._implicit_columns(z, free, names, blocks, starts, j)
         for column, index in enumerate(free):
             if index in done:
                 continue
@@ -366,7 +421,21 @@ class Problem:
         for row, index in enumerate(which):
             if index in free:
                 j[offset + row, free.index(index)] = self._prior_slope(z, index)
+        if len(r) > offset + len(which):
+            slopes = torch.autograd.functional.jacobian(self._joint_rows, z)
+            j[offset + len(which) :] = slopes[:, free]
+        self._ahead.clear()
         return r, j
+
+    def _points(self, z: torch.Tensor, free: Sequence[int], *, central: bool) -> list[torch.Tensor]:
+        """Where the differences in the numbers of the worlds are taken."""
+        found = []
+        for index in free:
+            if self.coordinates[index].of_world:
+                for step in (CENTRAL, -CENTRAL) if central else (STEP,):
+                    found.append(z.clone())
+                    found[-1][index] += step
+        return found
 
     def _difference(
         self, z: torch.Tensor, index: int, names: Sequence[str], blocks: Mapping[str, torch.Tensor], *, central: bool
@@ -419,6 +488,57 @@ class Problem:
                         done.add(index)
         return done
 
+    def _implicit_columns(
+        self,
+        z: torch.Tensor,
+        free: Sequence[int],
+        names: Sequence[str],
+        blocks: Mapping[str, torch.Tensor],
+        starts: Mapping[str, int],
+        j: torch.Tensor,
+    ) -> set[int]:
+        """Columns of numbers of worlds whose runs know their derivatives: no solve at all."""
+        rates: dict[int, float] = {}
+        own: dict[str, list[str]] = {}
+        for index in free:
+            c = self.coordinates[index]
+            if all(place == "run" for place, _, _ in c.targets):
+                rates[index] = self._rate(z, index)
+                for _, run, key in c.targets:
+                    own.setdefault(run, []).append(key)
+        instruments = self.instruments_at(z)
+        known: dict[str, Derivatives] = {}
+        for name in names:
+            run, instrument = self.instruments[name].run, instruments[name]
+            if run not in own:
+                continue
+            asks = instrument.asks(self.measured[name])
+            found = known.setdefault(run, Derivatives(self.run_at(z, run, asks), list(dict.fromkeys(own[run]))))
+            if any(found.of(ask) is None for ask in asks):
+                return set()
+        for index, rate in rates.items():
+            for name in names:
+                run = self.instruments[name].run
+                keys = [key for _, where, key in self.coordinates[index].targets if where == run]
+                if not keys:
+                    continue
+                moved = known[run].moved(dict.fromkeys(keys, rate), MOVED)
+                ahead = Prediction(
+                    name=name,
+                    values=instruments[name].predict(moved, self.measured[name]),
+                    measured=self.measured[name],
+                    sigma=self.sigma(name, instruments[name]),
+                )
+                at = slice(starts[name], starts[name] + len(blocks[name]))
+                j[at, free.index(index)] = (self.residual_of(ahead) - blocks[name]) / MOVED
+        return set(rates)
+
+    def _rate(self, z: torch.Tensor, index: int) -> float:
+        """Change of a value per change of its coordinate."""
+        with torch.enable_grad():
+            own = z[index].detach().requires_grad_()
+            return float(torch.autograd.grad(self.coordinates[index].value(own), own)[0])
+
     def _prior_slope(self, z: torch.Tensor, index: int) -> float:
         with torch.enable_grad():
             own = z[index].detach().requires_grad_()
@@ -429,8 +549,18 @@ class Problem:
     # what changes between stages only
 
     def settle(self, z: torch.Tensor) -> None:
-        """Let instruments take from a run at z what they need once: where marks first seen late sit."""
+        """Let instruments take from a run at z what they need once: where marks first seen late sit.
+
+        Rows that the world does not answer are left out for good, and named.
+
+        Raises:
+            SceneError: An observation has no row that is answered.
+        """
         instruments = self.instruments_at(z)
+        for name, prediction in self.predict(z).items():
+            gone = prediction.values.isnan() & self.measured[name].mask
+            if bool(gone.any()):
+                self._leave_out(name, gone, z, instruments[name])
         for name, instrument in instruments.items():
             settled = getattr(instrument, "settled", None)
             if settled is None:
@@ -439,6 +569,22 @@ class Problem:
             self.instruments[name] = dataclasses.replace(
                 self.instruments[name], seen=settled(run, self.measured[name]).seen
             )  # type: ignore[call-arg]
+
+    def _leave_out(self, name: str, gone: torch.Tensor, z: torch.Tensor, instrument: AbstractInstrument) -> None:
+        measured = self.measured[name]
+        asked = measured.mask.any(1).nonzero()[:, 0].tolist()
+        asks = instrument.asks(measured)
+        run = self.run_at(z, instrument.run, asks)
+        reasons: dict[str, list[str]] = {}
+        for ask in asks:
+            for row, why in run.gaps(ask).items():
+                label = measured.row_names[asked[row]] if measured.row_names else str(asked[row])
+                reasons.setdefault(why, []).append(label)
+        notes = [f"{len(rows)} rows are left out, {why}: {', '.join(rows)}" for why, rows in reasons.items()]
+        mask = measured.mask & ~gone
+        if not bool(mask.any()):
+            raise SceneError(f"observations.{name}: no row is answered; {'; '.join(notes)[:300]}")
+        self.measured[name] = dataclasses.replace(measured, mask=mask, notes=(*measured.notes, *notes))
 
     def estimate_sigmas(self, z: torch.Tensor) -> float:
         """Renew the standard deviations that are estimated, from the residuals at z; the largest relative change."""
@@ -458,9 +604,8 @@ class Problem:
                 degrees = max(len(own) - len([c for c in self.coordinates if c.chosen]) / max(gap.shape[1], 1), 1.0)
                 total = float(own.square().sum())
                 scale = float(self.measured[name].values[:, column].nan_to_num().abs().max())
-                new.append(
-                    _spread(total, degrees, self.coordinates[sought[0]] if sought else None, 1e-9 * scale + 1e-300)
-                )
+                least = max(instrument.least_sigma(), 1e-9 * scale + 1e-300)
+                new.append(_spread(total, degrees, self.coordinates[sought[0]] if sought else None, least))
             fresh = torch.tensor(new, dtype=torch.float64)
             change = max(change, float((fresh / old - 1).abs().max()) if old is not None else 1.0)
             self.sigmas[name] = fresh
@@ -471,9 +616,7 @@ class Problem:
         for name, prediction in predictions.items():
             which = self.rows(name)
             r = torch.where(which, prediction.residual, torch.nan)
-            labels = len(prediction.measured.labels) or 1
-            series = r.reshape(-1, labels * r.shape[1]) if len(r) % labels == 0 else r
-            self.counts[name] = 1.0 / correlation_time(series)
+            self.counts[name] = 1.0 / self.instruments[name].rows_as_one(r, prediction.measured)
 
 
 def _spread(total: float, degrees: float, sought: Coordinate | None, least: float) -> float:

@@ -1,5 +1,6 @@
 """The one report of a fit, whatever the world: what was found, measured beside predicted, what is left over."""
 
+import dataclasses
 import math
 import platform
 import shlex
@@ -11,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from simengine.fit.derived import derived
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands, posterior
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
 from simengine.io.tables import file_hash
+from simengine.scene.asks import Ask
 from simengine.scene.base import Refused
 from simengine.scene.own_code import own_scripts
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.sheets import comparison
 
 if TYPE_CHECKING:
     from simengine.fit.inference import LeastSquaresFit
@@ -34,6 +38,7 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     problem, z = fit.problem, fit.z
     predictions = problem.predict(z)
     found = posterior(problem, z, predictions)
+    found = dataclasses.replace(found, estimates={**found.estimates, **derived(problem, z, found.covariance)})
     summary: dict[str, Any] = {
         "estimates": {name: estimate_summary(e) for name, e in found.estimates.items()},
         **misfit_summary(problem, predictions, found.worth),
@@ -53,6 +58,12 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     }
     for name, prediction in predictions.items():
         sections[f"Observation {name}"] = _observation(problem, prediction, widths.get(name))
+    shown: list[Block] = []
+    for run, world in problem.worlds.items():
+        blocks = world.show(problem.run_at(z, run, _asks(problem, run, z)), out)
+        shown += [*([run] if run and blocks else []), *blocks]
+    if shown:
+        sections["The world"] = shown
     history = out.events("iteration")
     sections["Convergence"] = _convergence(history)
     sections["Provenance"] = _provenance(provenance, problem)
@@ -86,6 +97,11 @@ def misfit_report(problem: Problem, out: "RunDirectory") -> dict[str, Any]:
     sections["Provenance"] = _provenance(provenance, problem)
     _write_page(out, f"{out.path.name}: {problem.scene.kind}", sections)
     return summary
+
+
+def _asks(problem: Problem, run: str, z: torch.Tensor) -> list[Ask]:
+    instruments = problem.instruments_at(z)
+    return [a for n, own in instruments.items() if own.run == run for a in own.asks(problem.measured[n])]
 
 
 def _write_page(out: "RunDirectory", title: str, sections: Mapping[str, Sequence[Block]]) -> None:
@@ -179,7 +195,16 @@ def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], o
     folder.mkdir(exist_ok=True)
     for name, p in predictions.items():
         m = p.measured
+        if m.shape:  # a line for each pixel helps nobody
+            arrays = {"measured": m.values, "predicted": p.values, "sigma": p.sigma[0]}
+            out.write(
+                f"predictions/{name}.npz",
+                {key: v.reshape(*m.shape, -1).float() if v.ndim > 1 else v for key, v in arrays.items()},
+            )
+            continue
         columns: dict[str, Sequence[Any]] = {key: values.tolist() for key, values in m.at.items()}
+        if m.row_names:
+            columns["row"] = [text.replace(",", ";") for text in m.row_names]
         if m.labels:
             columns["name"] = m.labels * (len(m.values) // len(m.labels))
         for k, column in enumerate(m.names):
@@ -294,6 +319,9 @@ def _short(value: float | None) -> str:
 
 def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) -> list[Block]:
     m = p.measured
+    sheets = problem.instruments[p.name].sheets(p.values, m)
+    if sheets:
+        return [Picture(comparison({k: v.clamp(0, 1) for k, v in sheets.items()}), f"{p.name}: {', '.join(sheets)}")]
     key = next(iter(m.at), "row")
     x = m.at[key] if m.at else torch.arange(len(m.values), dtype=torch.float64)
     if m.labels and len(m.labels) > 1:
@@ -307,6 +335,7 @@ def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) ->
     order = pick[x[pick].argsort()]
     panels: dict[str, dict[str, Any]] = {}
     residuals: dict[str, dict[str, Any]] = {}
+    shaded: dict[str, tuple[Any, Any, Any]] = {}
     for k, name in list(enumerate(m.names))[:PANELS]:
         shown = order[m.mask[order, k]]
         if not len(shown):
@@ -315,20 +344,20 @@ def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) ->
         label = f"{title}{name} [{unit}]" if unit else f"{title}{name}"
         fit = {"measured": (x[shown], m.values[shown, k]), "predicted": (x[shown], p.values[shown, k])}
         if width is not None and float(width[shown, k].max()) > 0:
-            fit["95 %"] = (x[shown], p.values[shown, k] - 1.96 * width[shown, k])
-            fit["95 % "] = (x[shown], p.values[shown, k] + 1.96 * width[shown, k])
+            half = 1.96 * width[shown, k]
+            shaded[label] = (x[shown], p.values[shown, k] - half, p.values[shown, k] + half)
         panels[label] = fit
         used = p.measured.mask[:, k] & ~m.held_out[:, k]
         entry = {"fitted": (x[used], p.residual[used, k])}
         held = m.mask[:, k] & m.held_out[:, k]
         if bool(held.any()):
             entry["held out"] = (x[held], p.residual[held, k])
-        residuals[f"{name}: (predicted - measured)/sigma"] = entry
+        residuals[f"misfit / sigma of {name}"] = entry
     if not panels:
         return ["Nothing of it is compared."]
     points = ("measured", "fitted", "held out")
     return [
-        Picture(curves(panels, xlabel=key, points=points), f"{p.name}: measured and predicted"),
+        Picture(curves(panels, xlabel=key, points=points, bands=shaded), f"{p.name}: measured and predicted"),
         Picture(curves(residuals, xlabel=key, points=points), f"{p.name}: residuals over sigma"),
     ]
 
@@ -337,15 +366,16 @@ def _convergence(history: Sequence[Mapping[str, Any]]) -> list[Block]:
     if not history:
         return []
     loss = [entry["figures"]["loss"] for entry in history]
-    stage = [entry["figures"].get("stage", 0.0) for entry in history]
+    stage = [(entry["figures"].get("stage", 0.0), entry["figures"].get("round", 0.0)) for entry in history]
     curve: dict[str, Any] = {}
     for value in sorted(set(stage)):
         own = [k for k, s in enumerate(stage) if s == value]
-        curve[f"stage {int(value) + 1}"] = ([k + 1 for k in own], [loss[k] for k in own])
+        again = f", noise estimated {int(value[1])} times" if value[1] else ""
+        curve[f"stage {int(value[0]) + 1}{again}"] = ([k + 1 for k in own], [loss[k] for k in own])
     label = "chi-square per row"
-    return [
-        Picture(curves({label: curve}, xlabel="trial", log=(label,) if min(loss) > 0 else ()), "Convergence by stage")
-    ]
+    single = tuple(name for name, (x, _) in curve.items() if len(x) == 1)
+    log = (label,) if min(loss) > 0 else ()
+    return [Picture(curves({label: curve}, xlabel="trial", points=single, log=log), "Convergence by stage")]
 
 
 def _provenance(provenance: Mapping[str, Any], problem: Problem) -> list[Block]:

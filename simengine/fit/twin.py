@@ -15,7 +15,9 @@ from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
 
 
-def write_twin(scene: Scene, hidden: Scene, out: Path, *, refine: float = 2.0, seed: int = 0) -> dict[str, Any]:
+def write_twin(
+    scene: Scene, hidden: Scene, out: Path, *, refine: float = 2.0, seed: int = 0, renderer: str = "own"
+) -> dict[str, Any]:
     """Write a file for each observation, and reference.toml with what was hidden.
 
     Args:
@@ -24,9 +26,10 @@ def write_twin(scene: Scene, hidden: Scene, out: Path, *, refine: float = 2.0, s
         out: Folder; the files take the names that the observations have in the scene.
         refine: Times the resolution of the scene.
         seed: Of noise and gaps.
+        renderer: Of pictures: own, or raycast.
 
     Raises:
-        SceneError: Nothing is observed, or an instrument cannot be read the other way round.
+        SceneError: Nothing is observed, there is no such renderer, or an instrument cannot be read the other way round.
     """
     import tomli_w
 
@@ -37,6 +40,8 @@ def write_twin(scene: Scene, hidden: Scene, out: Path, *, refine: float = 2.0, s
     written: dict[str, Any] = {}
     for name, instrument in hidden.observations.items():
         world = hidden.runs.get(instrument.run, hidden.world)
+        if renderer != "own" and hasattr(instrument, "renderer"):
+            instrument = dataclasses.replace(instrument, renderer=renderer)  # type: ignore[call-arg]
         template, prepared = instrument.planned(world, generator)
         finer = world if refine == 1 else world.refined(refine)
         asks = prepared.asks(template)
@@ -46,12 +51,13 @@ def write_twin(scene: Scene, hidden: Scene, out: Path, *, refine: float = 2.0, s
             sigma = prepared.noise(dataclasses.replace(template, values=values)).nan_to_num(nan=0.0)
             noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
             values = torch.where(template.mask, values + sigma * noise, math.nan)
-        file = out / Path(instrument.file).name
+        file = out / Path(instrument.file.removeprefix("asset:")).name
         prepared.write(file, dataclasses.replace(template, values=values))
         written[name] = str(file)
     reference = _differences(scene, hidden)
     path = out / "reference.toml"
-    path.write_text(tomli_w.dumps({"reference": reference, "made": {"refine": refine, "seed": seed}}), encoding="utf-8")
+    made = {"refine": refine, "seed": seed, "renderer": renderer}
+    path.write_text(tomli_w.dumps({"reference": reference, "made": made}), encoding="utf-8")
     return {"files": written, "reference": str(path), "hidden": reference}
 
 

@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from simengine.scene.address import Number, joined, named, numbers, parts_of, resolve
+from simengine.fit.joint_prior import JointPrior, alike
+from simengine.scene.address import Number, joined, named, numbers, parts_of, resolve, value_at
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import BASE, Scene
-from simengine.scene.instrument import AbstractInstrument
+from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.sought import Prior, Unknown
 from simengine.scene.strict import nearest
 
 Target = tuple[str, str, str]  # "run" or "observation", its name, key of the number in its tree
-_NARROW = 1e-9  # of a prior's width: an entry that stays
+PER_COLUMN = ("offset", "gain")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Coordinate:
         unit: SI.
         sentence: What it is.
         chosen: Whether the scene asks for it; a nuisance that the instrument brings along is not reported singly.
+        joint: The prior of the vector that it is an entry of, in the order of the coordinates; mean and sd are then its
+            own share of it.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Coordinate:
     unit: str = ""
     sentence: str = ""
     chosen: bool = True
+    joint: JointPrior | None = None
 
     @property
     def of_world(self) -> bool:
@@ -83,7 +87,7 @@ class Coordinate:
 
     def prior_residual(self, value: torch.Tensor) -> torch.Tensor | None:
         """(value - mean)/sd, or None without a prior."""
-        if math.isnan(self.sd):
+        if math.isnan(self.sd) or self.joint is not None:
             return None
         return ((value.log() if self.logarithmic else value) - self.mean) / self.sd
 
@@ -115,19 +119,60 @@ def coordinates(scene: Scene, instruments: Mapping[str, AbstractInstrument]) -> 
     taken: set[Target] = set()
     found: list[Coordinate] = []
     # the more special key wins over the star; then in the order of the file
-    order = sorted(scene.unknowns.items(), key=lambda item: _stars(item[0], item[1]))
+    order = sorted(scene.unknowns.items(), key=lambda item: _breadth(item[0], item[1]))
     for key, unknown in order:
+        before = len(found)
         for name, groups in _groups(scene, instruments, key, unknown):
             free = [[target for target in group if target not in taken] for group in groups]
             own = _vector(scene, instruments, name, unknown, [group for group in free if group])
             taken.update(target for group in free for target in group)
             found += own
+        names_all = _breadth(key, unknown)[1] == 0
+        if names_all and len(found) == before and not _stays(unknown):
+            raise SceneError(f"unknowns.{key}: every number that it names is set by another unknown already; drop one")
     position = {key: index for index, key in enumerate(scene.unknowns)}
     return sorted(found, key=lambda c: position.get(c.name.partition(" ")[0], len(position)))
 
 
-def _stars(key: str, unknown: Unknown) -> int:
-    return sum("*" in part for sought in (unknown.sets or (key,)) for part in parts_of(sought))
+def spread_out(
+    instrument: AbstractInstrument, measured: Measured, unknowns: Mapping[str, Unknown]
+) -> AbstractInstrument:
+    """The instrument with a number of its own for each column, where an unknown is `per` column.
+
+    Raises:
+        SceneError: The key does not take a number for each.
+    """
+    for key, unknown in unknowns.items():
+        if unknown.per is None:
+            continue
+        first, *rest = parts_of(key)
+        if first != "observations":
+            raise SceneError(f"unknowns.{key}.per: only numbers of an observation have one for each of its columns")
+        if rest[:1] not in (["*"], [instrument.name]):
+            continue
+        field = joined(rest[1:])
+        if unknown.per != "column" or field not in PER_COLUMN:
+            raise SceneError(
+                f"unknowns.{key}.per: {unknown.per!r} is not possible here; {' and '.join(PER_COLUMN)} take "
+                f'per = "column"'
+            )
+        value = getattr(instrument, field)
+        if not isinstance(value, tuple):
+            instrument = dataclasses.replace(instrument, **{field: (value,) * len(measured.names)})  # type: ignore[arg-type]
+    return instrument
+
+
+def _breadth(key: str, unknown: Unknown) -> tuple[bool, int]:
+    """How wide an unknown spreads: over all runs or all users of an instrument, then by its stars; the narrow win."""
+    keys = [parts_of(sought) for sought in (unknown.sets or (key,))]
+    shared = any(parts[0] not in ("runs", "observations") for parts in keys)
+    return shared, sum("*" in part for parts in keys for part in parts)
+
+
+def _stays(unknown: Unknown) -> bool:
+    """Whether a width of 0 holds an entry where it is."""
+    widths = unknown.prior.normal or unknown.prior.lognormal if unknown.prior is not None else None
+    return isinstance(widths, tuple) and 0.0 in widths
 
 
 def _groups(
@@ -153,14 +198,16 @@ def _named_groups(
             keys = _resolved(instruments[name], inner, key)
             for base, own in _by_vector(instruments[name], keys, inner):
                 yield f"observations.{name}.{base}", [[("observation", name, k)] for k in own]
-    elif first == "instruments":
-        shared = [name for name, instrument in scene.instrument_of.items() if rest and instrument == rest[0]]
+    elif first in ("instruments", "cameras"):
+        users = scene.instrument_of if first == "instruments" else scene.camera_of
+        shared = [name for name, used in users.items() if rest and used == rest[0]]
         if not shared:
-            raise SceneError(f"unknowns.{key}: no observation uses the instrument {rest[0] if rest else ''!r}")
-        inner = joined(rest[1:])
+            raise SceneError(f"unknowns.{key}: no observation uses {first}.{rest[0] if rest else ''}")
+        inner = joined(rest[1:] if first == "instruments" else ["camera", *rest[1:]])
         keys = _resolved(instruments[shared[0]], inner, key)
         for base, own in _by_vector(instruments[shared[0]], keys, inner):
-            yield f"instruments.{rest[0]}.{base}", [[("observation", name, k) for name in shared] for k in own]
+            label = base if first == "instruments" else base.removeprefix("camera.")
+            yield f"{first}.{rest[0]}.{label}", [[("observation", name, k) for name in shared] for k in own]
     elif first == "runs":
         for name, inner in _picked(rest, {n: w for n, w in scene.runs.items() if n != BASE}, key):
             keys = _resolved(scene.runs[name], inner, key)
@@ -222,11 +269,12 @@ def _vector(
 ) -> list[Coordinate]:
     """The coordinates of one unknown: a number, or the entries of a vector."""
     size, found = len(groups), []
+    one = unknown.per is not None or (unknown.prior is not None and unknown.prior.field is not None)
     for entry, group in enumerate(groups):
         number = _number(scene, instruments, group[0])
         start = _entry(unknown.initial, entry, size, name)
         start = float(number.value) if start is None else start
-        mean, sd, logarithmic = _prior(unknown.prior, start, entry, size, name)
+        mean, sd, logarithmic = _prior(unknown.prior, start, entry, 1 if one else size, name)
         if sd == 0:
             continue  # stays where it is
         lower, upper = _bounds(unknown, number)
@@ -263,7 +311,44 @@ def _vector(
                 sentence=number.sentence,
             )
         )
-    return found
+    return _tied(scene, unknown.prior, found, name)
+
+
+def _tied(scene: Scene, prior: Prior | None, vector: list[Coordinate], name: str) -> list[Coordinate]:
+    """The entries of a vector with the prior that ties them, where there is one."""
+    if prior is None or not prior.joint:
+        return vector
+    if len(vector) < 2:
+        return vector  # one number: nothing to tie it to
+    sd = torch.tensor([c.sd for c in vector], dtype=torch.float64)
+    if prior.field is not None:
+        own = torch.full_like(sd, prior.field.sd)
+        covariance = alike(_abscissa(scene, vector), prior.field.length, own, common=float(sd[0]))
+    elif prior.length is not None:
+        covariance = alike(_abscissa(scene, vector), prior.length, sd)
+    else:
+        covariance = torch.diag(sd.square())
+    joint = JointPrior(
+        mean=torch.tensor([c.mean for c in vector], dtype=torch.float64),
+        covariance=covariance,
+        logarithmic=vector[0].logarithmic,
+        rising={"increasing": 1, "decreasing": -1, None: 0}[prior.monotone],
+    )
+    widths = covariance.diagonal().sqrt().tolist()
+    return [dataclasses.replace(c, joint=joint, sd=width) for c, width in zip(vector, widths, strict=True)]
+
+
+def _abscissa(scene: Scene, vector: Sequence[Coordinate]) -> torch.Tensor:
+    """What the entries stand over: the knots of their table, else their number."""
+    place, run, key = vector[0].targets[0]
+    parts = parts_of(key)
+    if place == "run" and len(parts) > 2:
+        table = value_at(scene.runs[run], joined(parts[:-2]))
+        over = getattr(table, "abscissa", None)
+        if over is not None:
+            knots = getattr(table, over)
+            return torch.tensor([knots[int(parts_of(c.targets[0][2])[-1])] for c in vector], dtype=torch.float64)
+    return torch.arange(len(vector), dtype=torch.float64)
 
 
 def _number(scene: Scene, instruments: Mapping[str, AbstractInstrument], target: Target) -> Number:

@@ -3,6 +3,6 @@
 Everything here takes arrays, tensors and dicts, never models.
 """
 
-from simengine.io.registry import register_format, write
+from simengine.io.registry import read, register_format, write
 
-__all__ = ["register_format", "write"]
+__all__ = ["read", "register_format", "write"]

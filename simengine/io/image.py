@@ -34,6 +34,13 @@ def to_srgb8(image: Any) -> NDArray[np.uint8]:
     return np.round(255 * encoded).astype(np.uint8)
 
 
+def from_srgb(encoded: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Linear light of sRGB (IEC 61966-2-1) in [0, 1]; the inverse of the curve in `to_srgb8`."""
+    encoded = np.asarray(encoded, dtype=np.float64)
+    power = ((np.maximum(encoded, 0.04045) + 0.055) / 1.055) ** 2.4
+    return np.where(encoded <= 0.04045, encoded / 12.92, power)
+
+
 def write_png(path: Path, image: Any) -> None:
     """Write one image (h, w, 3), linear RGB or 8-bit sRGB."""
     from PIL import Image

@@ -1,113 +1,369 @@
-"""Pictures in, by suffix: whether a file holds encoded or linear light is decided here, at the door."""
+"""Pictures and videos in: png, jpg, bmp, tif, exr, npy, and what FFmpeg reads; folders and stars in order of numbers.
 
+What the numbers of a file mean is decided here: 8- and 16-bit integers are shares of full scale as a screen shows them
+(sRGB), floats are linear light, or metres, as they stand.
+"""
+
+import dataclasses
+import glob
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_PIXELS = 1 << 28  # of a picture; a small file can claim more than any memory holds
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".exr", ".npy")
-_LINEAR = (".exr",)
+from simengine.io.image import from_srgb
+from simengine.io.tables import file_hash
+
+STILLS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".exr", ".npy")
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+MAX_PIXELS = 1 << 27  # of one picture
+MAX_VALUES = 1 << 30  # of a series
 
 
-def read_picture(path: str | Path, *, linear: bool = True) -> NDArray[np.float32]:
-    """Read a picture as RGB, rows as the file stores them.
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Pictures of one size.
 
-    png, jpg, bmp and tif hold sRGB of 8 or 16 bits; exr holds linear light; npy holds sRGB where its numbers are
-    whole ones, linear light where they are not.
+    Attributes:
+        values: (f, h, w, c) float64; shares of full scale where `bits` is not 0, else as the file has them.
+        bits: Of each channel of the file; 0 for floats.
+        linear: Whether the values are linear light rather than sRGB.
+        alpha: Opacity that the files tell, (f, h, w), or None.
+        times: Of the frames of a video [s], (f,); None for stills.
+        names: Of the files, or `name#frame`.
+        hashes: Name of each file -> its SHA-256.
+    """
 
-    Args:
-        path: The file.
-        linear: Linear light, else sRGB in [0, 1] (light above 1 is cut).
+    values: NDArray[np.float64]
+    bits: int
+    linear: bool
+    alpha: NDArray[np.float64] | None
+    times: NDArray[np.float64] | None
+    names: tuple[str, ...]
+    hashes: dict[str, str]
 
-    Returns:
-        Shape (h, w, 3).
+    def light(self) -> NDArray[np.float64]:
+        """Linear light, (f, h, w, c)."""
+        return self.values if self.linear else from_srgb(self.values)
+
+
+def read_picture(path: str | Path) -> NDArray[np.float64]:
+    """Linear light of one picture, (h, w, c).
 
     Raises:
-        ValueError: The file is missing, damaged, no picture, or claims too many pixels.
+        ValueError: The file is missing, damaged, too large, or of a kind that is not read.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: a picture is a {', '.join(SUFFIXES)} file")
-    if suffix == ".npy":
-        pixels, encoded = _read_npy(path)
-    elif suffix in _LINEAR:
-        from simengine.io.exr import read_exr, rgb_of
+    return read_stills([Path(path)]).light()[0]
 
-        pixels, encoded = np.asarray(rgb_of(read_exr(path)), dtype=np.float32), False
-    else:
-        pixels, encoded = _read_pillow(path), True
-    if not np.isfinite(pixels).all():
-        raise ValueError(f"{path}: {np.count_nonzero(~np.isfinite(pixels))} values are not finite")
-    if linear == (not encoded):
-        return pixels
-    return decode(pixels) if linear else encode(pixels)
+
+def read_rgb(path: str | Path) -> NDArray[np.float32]:
+    """Linear light of one picture as RGB, (h, w, 3); a grey one three times, opacity left out.
+
+    Raises:
+        ValueError: As of `read_picture`; or it has two channels.
+    """
+    light = read_picture(path)
+    if light.shape[2] == 1:
+        light = np.repeat(light, 3, axis=2)
+    if light.shape[2] != 3:
+        raise ValueError(f"{Path(path).name}: {light.shape[2]} channels; expected grey or RGB")
+    return light.astype(np.float32)
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
     """Rows and columns of a picture; of most formats the header alone is read.
 
     Raises:
-        ValueError: As `read_picture`.
+        ValueError: As of `read_picture`.
     """
     path = Path(path)
-    if path.suffix.lower() in (".exr", ".npy") or not path.is_file() or path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() in (".exr", ".npy", ".tif", ".tiff") or not path.is_file():
         h, w, _ = read_picture(path).shape
         return h, w
-    with _opened(path) as image:
-        return image.height, image.width
-
-
-def encode(linear: NDArray[np.float32]) -> NDArray[np.float32]:
-    """SRGB in [0, 1] of linear light (IEC 61966-2-1)."""
-    x = np.clip(linear, 0.0, 1.0)
-    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-12) ** (1 / 2.4) - 0.055).astype(np.float32)
-
-
-def decode(encoded: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Linear light of sRGB in [0, 1]."""
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def _opened(path: Path) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(path)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable picture ({str(error).splitlines()[0]})") from None
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise ValueError(f"{path}: {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read")
-    return image
+        with Image.open(path) as opened:
+            turned = opened.getexif().get(0x0112, 1) >= 5  # orientations that swap rows and columns
+            return (opened.width, opened.height) if turned else (opened.height, opened.width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnidentifiedImageError) as error:
+        raise ValueError(f"{path.name}: not a readable picture ({' '.join(str(error).split())[:120]})") from None
 
 
-def _read_pillow(path: Path) -> NDArray[np.float32]:
-    with _opened(path) as image:
-        try:
-            if image.mode.startswith("I"):  # 16 bits of grey
-                grey = np.asarray(image, dtype=np.float32) / np.float32(65535)
-                return np.repeat(grey[..., None], 3, -1)
-            return np.asarray(image.convert("RGB"), dtype=np.float32) / np.float32(255)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{path}: damaged picture ({str(error).splitlines()[0]})") from None
+def read_video(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Linear light (f, h, w, c) and times [s] (f,) of a video, as its frames carry them.
+
+    Raises:
+        ValueError: As of `read_picture`.
+    """
+    pictures = read_frames(Path(path))
+    assert pictures.times is not None
+    return pictures.light(), pictures.times
 
 
-def _read_npy(path: Path) -> tuple[NDArray[np.float32], bool]:
+def read_series(path: str | Path, *, every: int = 1) -> Pictures:
+    """Every `every`-th picture of a video, a still, a folder, or a path with stars, in order of the numbers in names.
+
+    Raises:
+        ValueError: As of `read_picture`; or the pictures differ in size.
+    """
+    files = series_files(path)
+    if len(files) == 1 and files[0].suffix.lower() in VIDEOS:
+        return read_frames(files[0], every=every)
+    if video := next((file for file in files if file.suffix.lower() in VIDEOS), None):
+        raise ValueError(f"{video.name}: one video, or stills; a series of videos is not one")
+    return read_stills(files[::every])
+
+
+def series_files(path: str | Path) -> list[Path]:
+    """The files that a path, a folder or a path with stars names, in order of the numbers in their names.
+
+    Raises:
+        ValueError: There is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [file for file in path.iterdir() if file.suffix.lower() in STILLS]
+        if not found:
+            raise ValueError(f"{path}: no picture in this folder; known are {', '.join(STILLS)}")
+    elif path.exists():
+        found = [path]
+    elif any(mark in str(path) for mark in "*?["):
+        found = [Path(name) for name in glob.glob(str(path))]
+        if not found:
+            raise ValueError(f"{path.name}: no file is like it in {path.parent}")
+    else:
+        raise ValueError(f"{path}: no such file")
+    return sorted(found, key=lambda file: (_order(file.name), file.name))
+
+
+def _order(name: str) -> list[tuple[int, int, str]]:
+    """A key by which frame_9 comes before frame_10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def read_stills(files: Sequence[Path]) -> Pictures:
+    """Stills of one size; see `read_series`."""
+    parts = []
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{file}: no such file" if not file.exists() else f"{file}: not a regular file")
+        parts.append(_still(file))
+        values = parts[-1][0]
+        if values.shape != parts[0][0].shape:
+            raise ValueError(
+                f"{file.name}: {_size(values.shape)}, and {files[0].name} is {_size(parts[0][0].shape)}; "
+                f"pictures of a series have one size"
+            )
+        _check_values(values.size * len(files), file)
+    alphas = [part[1] for part in parts]
+    return Pictures(
+        values=np.stack([part[0] for part in parts]),
+        bits=max(part[2] for part in parts),
+        linear=parts[0][3],
+        alpha=None if any(alpha is None for alpha in alphas) else np.stack([a for a in alphas if a is not None]),
+        times=None,
+        names=tuple(file.name for file in files),
+        hashes={file.name: file_hash(file) for file in files},
+    )
+
+
+Still = tuple[NDArray[np.float64], NDArray[np.float64] | None, int, bool]  # values, alpha, bits, linear
+
+
+def _still(file: Path) -> Still:
+    suffix = file.suffix.lower()
+    if suffix == ".exr":
+        return _exr(file)
+    if suffix == ".npy":
+        return _npy(file)
+    if suffix in (".tif", ".tiff"):
+        return _tif(file)
+    if suffix in STILLS:
+        return _pillow(file)
+    raise ValueError(f"{file.name}: not a picture that is read; known are {', '.join((*STILLS, *VIDEOS))}")
+
+
+def _pillow(file: Path) -> Still:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
-        array = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable npy file ({str(error).splitlines()[0]})") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is our own
+            with Image.open(file) as opened:
+                _check_pixels(opened.size[0] * opened.size[1], file)
+                image = ImageOps.exif_transpose(opened)  # phones say how they were held
+                if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV"):
+                    image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+                elif image.mode in ("1", "La", "PA"):
+                    image = image.convert("L" if image.mode == "1" else "LA")
+                elif image.mode == "I" and image.format == "PNG":  # 16-bit grey
+                    image = image.convert("I;16")
+                array = np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnidentifiedImageError) as error:
+        raise ValueError(f"{file.name}: not a readable picture ({' '.join(str(error).split())[:120]})") from None
+    return _typed(array, file)
+
+
+def _tif(file: Path) -> Still:
+    try:
+        import tifffile
+    except ImportError:
+        return _pillow(file)
+    try:
+        with tifffile.TiffFile(file) as tif:
+            page = tif.pages[0]
+            _check_pixels(int(np.prod(page.shape)), file)
+            array = page.asarray()
+    except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
+        raise ValueError(f"{file.name}: not a readable picture ({error})") from None
+    return _typed(array, file)
+
+
+def _npy(file: Path) -> Still:
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        _check_pixels(int(np.prod(array.shape)), file)
+        return _typed(np.array(array), file)
+    except (OSError, ValueError, EOFError) as error:
+        text = str(error)
+        raise ValueError(
+            text if text.startswith(file.name) else f"{file.name}: not a readable array ({text})"
+        ) from None
+
+
+def _exr(file: Path) -> Still:
+    from simengine.io.exr import read_exr
+
+    channels = read_exr(file)
+    colour = [channels[name] for name in "RGB" if name in channels]
+    if len(colour) not in (0, 3):
+        raise ValueError(f"{file.name}: expected channels R, G and B, or one of depth or grey, got {sorted(channels)}")
+    if not colour:
+        name = next((name for name in ("Y", "Z", "R", "A") if name in channels), next(iter(channels)))
+        colour = [channels[name]]
+    alpha = channels.get("A")
+    values = np.stack(colour, axis=-1).astype(np.float64)
+    return values, None if alpha is None or len(colour) == 1 else alpha.astype(np.float64), 0, True
+
+
+def _typed(array: NDArray[Any], file: Path) -> Still:
+    """Channels last, alpha apart, integers as shares of full scale."""
     if array.ndim == 2:
-        array = np.broadcast_to(array[..., None], (*array.shape, 3))
-    if array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape or array.dtype.kind not in "uif":
-        raise ValueError(f"{path}: expected a picture (h, w) or (h, w, 3), got {array.dtype} {array.shape}")
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise ValueError(f"{path}: {array.shape[1]} x {array.shape[0]} pixels; at most {MAX_PIXELS} are read")
-    whole = array.dtype.kind in "ui"
-    top = np.iinfo(array.dtype).max if whole else 1
-    return np.asarray(array[..., :3], dtype=np.float32) / np.float32(top), whole
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] not in (1, 2, 3, 4) or 0 in array.shape:
+        raise ValueError(f"{file.name}: expected (h, w) or (h, w, channels), got shape {array.shape}")
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind == "b":
+        values, bits, linear = array.astype(np.float64), 1, False
+    elif kind == "u" and size <= 2:
+        values, bits, linear = array / float(2 ** (8 * size) - 1), 8 * size, False
+    elif kind == "f" or kind in "iu":
+        values, bits, linear = array.astype(np.float64), 0, True
+    else:
+        raise ValueError(f"{file.name}: values of type {array.dtype} are no picture")
+    alpha = None
+    if values.shape[-1] in (2, 4):
+        alpha, values = values[..., -1], values[..., :-1]
+    return values, alpha, bits, linear
+
+
+def read_frames(file: Path, *, every: int = 1) -> Pictures:
+    """Frames of a video with their own times; see `read_series`."""
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file")
+    try:
+        import av
+    except ImportError as error:
+        raise ValueError(f"{file.name}: reading a video needs PyAV ({error}): pip install 'imageio[pyav]'") from None
+    frames, times, bits = [], [], 8
+    try:
+        with av.open(str(file)) as container:
+            if not container.streams.video:
+                raise ValueError(f"{file.name}: it holds no video")
+            stream = container.streams.video[0]
+            stream.thread_type = "NONE"
+            _check_pixels(stream.width * stream.height, file)
+            rate = stream.average_rate or Fraction(25)
+            for number, frame in enumerate(container.decode(stream)):
+                if number % every:
+                    continue
+                bits = max((c.bits for c in frame.format.components), default=8)
+                pixels = frame.to_ndarray(format="rgb48le" if bits > 8 else "rgb24")
+                pixels = np.rot90(pixels, round(getattr(frame, "rotation", 0) / 90) % 4)
+                frames.append(pixels / (65535.0 if bits > 8 else 255.0))
+                times.append(float(frame.time) if frame.time is not None else float(number / rate))
+                _check_values(frames[0].size * len(frames), file)
+    except av.FFmpegError as error:
+        raise ValueError(f"{file.name}: not a readable video ({' '.join(str(error).split())[:120]})") from None
+    if not frames:
+        raise ValueError(f"{file.name}: it holds no frame")
+    moments = np.array(times)
+    if (np.diff(moments) <= 0).any():
+        raise ValueError(f"{file.name}: the times of its frames do not grow; give `times` or `fps`")
+    return Pictures(
+        values=np.stack(frames),
+        bits=bits,
+        linear=False,
+        alpha=None,
+        times=moments,
+        names=tuple(f"{file.name}#{k * every}" for k in range(len(frames))),
+        hashes={file.name: file_hash(file)},
+    )
+
+
+def write_series(path: Path, light: NDArray[np.float64], *, fps: float | None = None) -> list[Path]:
+    """Write linear light (f, h, w, 3), or plain values (f, h, w, 1), as `read_series` reads them.
+
+    Args:
+        path: A video; a still with a star for the number, as in frame_*.png; or a single still.
+        light: The pictures.
+        fps: Of a video.
+
+    Raises:
+        ValueError: The suffix is none of those written (mp4, png, exr, npy).
+    """
+    from simengine.io.registry import write
+
+    suffix = path.suffix.lower()
+    if suffix in (".mp4", ".gif"):
+        write(path, np.broadcast_to(light, (*light.shape[:3], 3)), fps=fps or 30.0)
+        return [path]
+    if suffix not in (".png", ".exr", ".npy"):
+        raise ValueError(f"{path.name}: pictures are written as .mp4, .png, .exr or .npy")
+    if len(light) > 1 and "*" not in path.name:
+        raise ValueError(f"{path.name}: {len(light)} pictures; name them with a star, as in frame_*{suffix}")
+    return list(_stills(path, light, suffix))
+
+
+def _stills(path: Path, light: NDArray[np.float64], suffix: str) -> Iterator[Path]:
+    from simengine.io.registry import write
+
+    for number, picture in enumerate(light):
+        file = path.with_name(path.name.replace("*", f"{number:04d}"))
+        if suffix == ".npy":
+            np.save(file, picture)
+        elif suffix == ".exr" and picture.shape[-1] == 1:
+            write(file, {"Z": picture[..., 0]})
+        else:
+            write(file, np.broadcast_to(picture, (*picture.shape[:2], 3)))
+        yield file
+
+
+def _check_pixels(count: int, file: Path) -> None:
+    if count > MAX_PIXELS:
+        raise ValueError(f"{file.name}: {count} pixels; at most {MAX_PIXELS} are read; make it smaller")
+
+
+def _check_values(count: int, file: Path) -> None:
+    if count > MAX_VALUES:
+        raise ValueError(f"{file.name}: the series has more than {MAX_VALUES} values; cut it, or take `every` n-th")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]} pixels of {shape[2]} channels"

@@ -1,4 +1,4 @@
-"""`write(path, data)`: the format follows from the suffix."""
+"""`write(path, data)` and `read(path)`: the format follows from the suffix."""
 
 import importlib
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 Writer = Callable[..., None]
+Reader = Callable[..., Any]
 
 
 class MissingWriterError(RuntimeError):
@@ -23,6 +24,15 @@ _writers: dict[str, str | Writer] = {
     ".ply": "simengine.io.particles:write_ply",
     ".vtp": "simengine.io.particles:write_vtp",
     ".pvd": "simengine.io.particles:write_pvd",
+}
+_readers: dict[str, str | Reader] = {
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy"), "simengine.io.pictures:read_picture"),
+    ".exr": "simengine.io.exr:read_exr",
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"), "simengine.io.pictures:read_video"),
+    **dict.fromkeys((".csv", ".tsv", ".txt", ".dat", ".h5", ".hdf5"), "simengine.io.tables:read_table"),
+    ".npz": "simengine.io.arrays:read_npz",
+    **dict.fromkeys((".ply", ".obj", ".stl", ".off", ".glb", ".gltf"), "simengine.io.mesh_file:read_mesh"),
+    **dict.fromkeys((".c3d", ".trc"), "simengine.observe.motion_files:read_tracks"),
 }
 
 
@@ -60,3 +70,28 @@ def write(path: str | Path, data: Any, **options: Any) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def read(path: str | Path, **options: Any) -> Any:
+    """Read a file by its suffix.
+
+    Pictures are linear light (h, w, c), videos that and the times of their frames, tables a `RawTable`, meshes vertices
+    and triangles, motion capture a `Motion`, an .exr its channels and an .npz its arrays by name.
+
+    Args:
+        path: The file.
+        options: Passed to the reader of the format.
+
+    Raises:
+        ValueError: No reader is known for the suffix, or the file is missing, damaged or too large.
+    """
+    path = Path(path)
+    reader = _readers.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{path.name}: no reader for suffix {path.suffix!r}; known: {', '.join(sorted(_readers))}")
+    if not path.exists():
+        raise ValueError(f"{path}: no such file")
+    if isinstance(reader, str):
+        module, function = reader.split(":")
+        reader = _readers[path.suffix.lower()] = getattr(importlib.import_module(module), function)
+    return reader(path, **options)

@@ -174,7 +174,7 @@ class RunDirectory:
         with (self.path / MARKER).open("w", encoding="utf-8"):
             pass  # emptied in place: the lock is on this very file
 
-    def _tell_versions(self, now: Mapping[str, str]) -> None:
+    def _tell_versions(self, now: Mapping[str, str | None]) -> None:
         """Remark on standard error that the run began with other versions, with which it may end otherwise."""
         try:
             then = read_json(self.path / "versions.json")
@@ -186,11 +186,11 @@ class RunDirectory:
             self.log("versions", changed=changed)
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"python": platform.python_version()}
     for name in ("simengine", *_PACKAGES):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # taichi, where there is none for this Python
-            found[name] = "missing"
+            found[name] = None
     return found

@@ -1,7 +1,10 @@
 """What was measured, and with what: files in, arrays in SI units out, and what a run should have shown."""
 
+from simengine.observe.camera import Camera
 from simengine.observe.columns import Column
+from simengine.observe.image_math import Segment
 from simengine.observe.instruments.markers import Marker, Markers
+from simengine.observe.instruments.pictures import Pictures
 from simengine.observe.instruments.table import Curve, Experiments, Profiles, Samples
 from simengine.observe.place import Place
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -9,6 +12,7 @@ from simengine.scene.noise import HoldOut, Loss, Noise
 
 __all__ = [
     "AbstractInstrument",
+    "Camera",
     "Column",
     "Curve",
     "Experiments",
@@ -18,7 +22,9 @@ __all__ = [
     "Markers",
     "Measured",
     "Noise",
+    "Pictures",
     "Place",
     "Profiles",
     "Samples",
+    "Segment",
 ]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import fnmatch
+import math
+import re
 
 import numpy as np
 import torch
@@ -17,10 +19,11 @@ class Column:
 
     Attributes:
         column: Its header, with or without a unit in brackets.
-        unit: Of its numbers: text as in "cm/s", or a number, which is the unit in SI.
-        sigma: Column of its standard deviations, in the same unit; or a number, SI.
+        unit: Of its numbers: text as in "cm/s", or a number, which is the unit in SI [unit of the value].
+        sigma: Column of its standard deviations, in the same unit, rows where it is 0 are left out; or a number, SI
+            [unit of the value].
         gain: Multiplies the column before anything else [1].
-        offset: Added after the unit, SI.
+        offset: Added after the unit, SI [unit of the value].
     """
 
     column: str
@@ -77,7 +80,10 @@ def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, to
         ValueError: There is no such column, it holds words, or its header ends with a unit that nobody declared.
     """
     entry = column_of(spec)
-    header, unit = find_header(raw, entry.column)
+    try:
+        header, unit = find_header(raw, entry.column)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
     told = entry.unit if entry.unit is not None else unit
     if isinstance(told, str):
         if not told and (hidden := ending(header)) and to_si(hidden) != (1.0, 0.0):
@@ -93,11 +99,48 @@ def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, to
         own_header, own_unit = find_header(raw, entry.sigma)
         own_factor = to_si(own_unit)[0] if own_unit else factor
         sigma = (numbers_of(raw, own_header, key=f"{key}.sigma") * entry.gain * own_factor).abs()
-        if not bool((sigma[~sigma.isnan()] > 0).all()):
-            raise ValueError(f"{key}.sigma: {own_header!r} holds a value that is not above 0")
+        if not bool((sigma > 0).any()):
+            raise ValueError(f"{key}.sigma: {own_header!r} holds no value above 0")
+        # a spread of 0 is a definition (the stress at rest), no measurement: a gap
+        values, sigma = (torch.where(sigma == 0, torch.nan, own) for own in (values, sigma))
     elif entry.sigma is not None:
         sigma = torch.full_like(values, entry.sigma)
     return values, sigma
+
+
+def told_unit(raw: RawTable, spec: ColumnSpec) -> str:
+    """The unit that the scene or the header tells; "" where neither does."""
+    entry = column_of(spec)
+    if entry.unit is not None:
+        return str(entry.unit)
+    return find_header(raw, entry.column)[1]
+
+
+_AMOUNT = re.compile(r"\s*([^\s:=,;]+)\s*(?:[:=]\s*([0-9.eE+-]+)\s*(%?))?\s*")
+
+
+def mixture_of(text: str) -> dict[str, float]:
+    """A mixture as people write it: `CH4: 9.5%, O2: 19%, N2: 71.5 %`, `H2=2, CO=1`, or one species alone.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found: dict[str, float] = {}
+    parts = [part for part in re.split(r"[,;]", text.strip().strip("{}")) if part.strip()]
+    for part in parts:
+        entry = _AMOUNT.fullmatch(part)
+        if entry is None or (entry[2] is None and len(parts) > 1):
+            raise ValueError(f"{text[:60]!r} is no mixture; write it as in 'CH4: 9.5%, O2: 19%, N2: 71.5%'")
+        try:
+            amount = 1.0 if entry[2] is None else float(entry[2])
+        except ValueError:
+            amount = math.nan
+        if not amount >= 0 or entry[1] in found:
+            raise ValueError(f"{text[:60]!r}: {entry[1]} needs one amount, 0 or above")
+        found[entry[1]] = amount
+    if not sum(found.values()) > 0:
+        raise ValueError(f"{text[:60]!r} is no mixture; write it as in 'CH4: 9.5%, O2: 19%, N2: 71.5%'")
+    return found
 
 
 def numbers_of(raw: RawTable, header: str, *, key: str) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from simengine.dtn.coco import Objects
 from simengine.io.annotations import Annotations, read_coco, read_yolo
-from simengine.io.pictures import SUFFIXES, picture_size
+from simengine.io.pictures import STILLS, picture_size
 from simengine.io.tables import RawTable, file_hash, read_table
 from simengine.observe.columns import ColumnSpec, column_of, find_header, take
 
@@ -67,13 +67,13 @@ def find_pictures(pattern: str, directory: Path) -> tuple[Path, ...]:
     """
     path = directory / Path(pattern).expanduser()
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
+        found = [p for p in path.iterdir() if p.suffix.lower() in STILLS]
     elif "*" in pattern:
-        found = [p for p in directory.glob(pattern) if p.suffix.lower() in SUFFIXES]
+        found = [p for p in directory.glob(pattern) if p.suffix.lower() in STILLS]
     else:
         found = [path] if path.is_file() else []
     if not found:
-        raise ValueError(f"{pattern}: no picture ({', '.join(SUFFIXES)}) is there")
+        raise ValueError(f"{pattern}: no picture ({', '.join(STILLS)}) is there")
     return tuple(sorted(found))
 
 

@@ -64,6 +64,11 @@ def read_motion(path: Path, *, columns: Mapping[str, str], unit: str = "", names
     return motion
 
 
+def read_tracks(path: Path) -> Motion:
+    """All points of a file of motion capture; see `read_motion`."""
+    return read_motion(path, columns={})
+
+
 def _npz(path: Path, unit: str) -> Motion:
     data = read_npz(path)
     for name, dim in (("x", 3), ("time", 1)):

@@ -36,6 +36,12 @@ class Surfels:
                 raise ValueError(f"{name}: expected shape {shape}, got {tuple(getattr(self, name).shape)}")
         if self.colours.ndim != 2 or len(self.colours) != n:
             raise ValueError(f"colours: expected shape ({n}, c), got {tuple(self.colours.shape)}")
+        outside = (self.opacities < 0) | (self.opacities > 1)
+        if bool(outside.any()):
+            row = int(outside.nonzero()[0])
+            raise ValueError(
+                f"opacities: expected values in [0, 1], got {float(self.opacities[row]):.4g} at surfel {row}"
+            )
 
     @classmethod
     def oriented(
@@ -84,7 +90,7 @@ def render_surfels(
 
     Args:
         surfels: The discs.
-        camera: One camera, or a batch (b,).
+        camera: One camera, or a batch (b,); computed with in the dtype of the surfels.
         background: Colour behind them: a number, (c,) or an image (h, w, c).
         normals: Whether to blend normals too.
         least_width: Smallest standard deviation of a disc in the picture [pixel].
@@ -123,7 +129,7 @@ def render_surfels(
         )
     if camera.batch_shape:
         raise ValueError(f"camera: expected one camera or one batch dimension, got {tuple(camera.batch_shape)}")
-    transforms, facing = project_surfels(surfels, camera)
+    transforms, facing = project_surfels(surfels, camera.to(surfels.positions.dtype))
     features = torch.cat([surfels.colours, facing], dim=-1) if normals else surfels.colours
     blended, alpha, depth, median = composite_surfels(
         transforms,

@@ -1,5 +1,6 @@
 """Scenes: worlds, what was observed of them, and what is sought, read strictly from TOML files or Python scripts."""
 
+from simengine.scene.asks import Cloud, Fields, Rays, Series, Table, Tracks, View
 from simengine.scene.base import AbstractScene, Refused, SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.loader import load_scene, load_world, named_scenes, resolved
@@ -9,15 +10,22 @@ from simengine.scene.sought import Inference, Prior, Unknown
 
 __all__ = [
     "AbstractScene",
+    "Cloud",
+    "Fields",
     "Inference",
     "OwnMotion",
     "OwnNumber",
     "OwnWorld",
     "Prior",
+    "Rays",
     "Refused",
     "Scene",
     "SceneError",
+    "Series",
+    "Table",
+    "Tracks",
     "Unknown",
+    "View",
     "detector",
     "load_scene",
     "load_world",

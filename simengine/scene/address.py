@@ -28,7 +28,7 @@ Values = Mapping[str, "float | torch.Tensor"]
 
 UNBOUNDED = Range()
 _PART = re.compile(r'"([^"]*)"|([^.]+)')
-_UNIT = re.compile(r"\[([^\]\[]+)\]")
+_UNIT = re.compile(r"\[([^\]\[,]+)\]")  # a list in brackets, as in [least, most], is no unit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,10 @@ def _match(node: Any, parts: list[str], path: tuple[str, ...]) -> Iterator[tuple
     if not parts:
         for below, _ in _walk(node, path):
             if dataclasses.is_dataclass(node):
-                return  # a table is no number: name one of its keys
+                entries = getattr(node, "entries", "")  # a table that stands for a vector, as one over knots does
+                if entries:
+                    yield from _match(getattr(node, entries), [], (*path, entries))
+                return  # another table is no number: name one of its keys
             yield below
         return
     part, rest = parts[0], parts[1:]

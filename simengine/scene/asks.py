@@ -65,7 +65,7 @@ class Tracks(Ask):
     """Where material points are. -> (f, k, 3) [m].
 
     Attributes:
-        points: Where they lie on the body at t = 0, (k, 3) [m].
+        points: Where they lie on the body at t = 0, (k, 3) [m]; NaN for the centre of a body that has one.
         times: (f,) [s].
         body: Name of the body; None for the only one.
     """
@@ -90,14 +90,15 @@ class Cloud(Ask):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class View(Ask):
-    """What cameras see. -> (f, h, w, channels).
+    """What cameras see. -> (f, h, w, channels), those of each name one after another.
 
     Attributes:
         intrinsics: fx, fy, cx, cy [px] of each picture, (f, 4).
         world_to_camera: (f, 4, 4), OpenCV axes: right, down, forward.
         size: Rows and columns [px].
         times: (f,) [s]; None where nothing moves.
-        channels: Of rgb, alpha, depth, normal; `rgb` is linear light.
+        channels: Of rgb (linear light over black), alpha, depth [m] (0 where nothing is), normal (camera's axes).
+        renderer: own; or raycast, where a world has it: another renderer, the surroundings included, for twins.
         names: Of pictures that are given and not rendered, (f,); each then has its own size, whatever the camera.
     """
 
@@ -106,6 +107,7 @@ class View(Ask):
     size: tuple[int, int]
     times: "Tensor | None" = None
     channels: tuple[str, ...] = ("rgb",)
+    renderer: str = "own"
     names: tuple[str, ...] = ()
 
 

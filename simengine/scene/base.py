@@ -12,20 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from simengine.scene.asks import Ask
+from simengine.scene.errors import Refused, SceneError, nothing_to_fit
+from simengine.scene.kinds import method_of
+
+__all__ = ["AbstractRun", "AbstractScene", "Refused", "SceneError"]
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from simengine.fit.problem import Problem
     from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
-
-
-class SceneError(ValueError):
-    """A scene cannot be read or built. The one-line message names file, line, key, value and remedy."""
-
-
-class Refused(RuntimeError):
-    """A world has no run with these numbers: a bad trial in a fit, an error at its start."""
 
 
 class AbstractRun(abc.ABC):
@@ -43,6 +40,19 @@ class AbstractRun(abc.ABC):
         """Whether `sample` needs no other solve, as for a clock moved beyond the saved steps."""
         return True
 
+    def gaps(self, ask: Ask) -> Mapping[int, str]:
+        """Rows of the answer that are NaN because nothing answers them, and why; decided once, at a fit's start."""
+        return {}
+
+    def derivatives(self, ask: Ask, keys: Sequence[str]) -> "Tensor | None":
+        """Derivatives of the answer in numbers of the world, (..., p), where that beats solving again; else None.
+
+        Args:
+            ask: What was answered.
+            keys: Numbers, as `scene.address.numbers` gives them.
+        """
+        return None
+
     def state_dict(self) -> "dict[str, Tensor]":
         """What the next solve starts near; part of a fit's checkpoint."""
         return {}
@@ -56,6 +66,7 @@ class AbstractScene(abc.ABC):
         kind: The value of the key `kind` in a scene file.
         devices: Kinds of torch device that scenes of this kind run on, the fallback first.
         answers: The asks that its runs answer.
+        together: How many worlds `solve_many` takes at once for about the price of one; 1 where it takes them in turn.
         fit_devices: Those that a fit of such a scene runs on.
         lends: Tables of the scene that its observations take where they have none of their own.
         seed: Seed of everything random in this scene.
@@ -66,6 +77,7 @@ class AbstractScene(abc.ABC):
     kind: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     answers: ClassVar[frozenset[type[Ask]]] = frozenset()
+    together: ClassVar[int] = 1
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     lends: ClassVar[tuple[str, ...]] = ()
     seed: int = 0
@@ -105,6 +117,16 @@ class AbstractScene(abc.ABC):
         """
         raise SceneError(f"a world of kind {self.kind!r} answers no instrument yet")
 
+    def solve_many(
+        self, worlds: "Sequence[AbstractScene]", asks: Sequence[Ask], *, gradient: bool = False
+    ) -> Sequence[AbstractRun]:
+        """A run of each world; they differ from this one in numbers only.
+
+        Raises:
+            Refused: One of them has no run.
+        """
+        return [world.solve(asks, gradient=gradient) for world in worlds]
+
     def traced(self) -> frozenset[str]:
         """Keys that may hold tensors when `gradient` is wanted; the others are differentiated by differences."""
         return frozenset()
@@ -115,6 +137,24 @@ class AbstractScene(abc.ABC):
 
     def scalars(self) -> Mapping[str, str]:
         """Every scalar and field that the world answers by name -> its unit, for `simengine list scalars`."""
+        return {}
+
+    def has_center(self, body: str | None) -> bool:
+        """Whether marks on a body that nobody placed follow its centre (a ball), asked as a point of NaN."""
+        return False
+
+    def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
+        """Pictures of a run for the report, written to `out`: blocks of `simengine.view.report`."""
+        found = method_of(type(self), "show")
+        blocks: list[Any] = [] if found is None else found(self, run, out)
+        return blocks
+
+    def plausible(self) -> "Mapping[str, tuple[str, float, float]]":
+        """Measured scalar or condition -> unit, least and most; what lies beyond, and tells no unit, is a mistake."""
+        return {}
+
+    def methods(self, problem: "Problem") -> "Mapping[str, Callable[[], AbstractTraining]]":
+        """Ways of its own to fit a problem: value of `inference.method` -> what makes the training."""
         return {}
 
     def refined(self, factor: float) -> "AbstractScene":
@@ -133,9 +173,17 @@ class AbstractScene(abc.ABC):
             device: Torch device; None for the best available.
         """
 
-    @abc.abstractmethod
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
-        """Simulate or solve, write states and pictures to `out`, and return the summary printed by `simengine run`."""
+        """Simulate or solve, write states and pictures to `out`, and return the summary printed by `simengine run`.
+
+        Raises:
+            SceneError: A world of this kind has no run of its own, and is solved for observations only.
+        """
+        found = method_of(type(self), "run")
+        if found is None:
+            raise SceneError(f"a world of kind {self.kind!r} has no run of its own; use simengine predict or fit")
+        summary: dict[str, Any] = found(self, out, device=device, force=force)
+        return summary
 
     def training(self, *, device: str | None = None) -> "AbstractTraining":
         """The inverse problem of this scene, as `simengine fit` drives it.
@@ -143,11 +191,17 @@ class AbstractScene(abc.ABC):
         Raises:
             SceneError: The scene has no `[fit]` table.
         """
-        raise SceneError(f"a scene of kind {self.kind!r} without a [fit] table has nothing to fit; add one")
+        found = method_of(type(self), "training")
+        if found is None:
+            raise nothing_to_fit(self.kind)
+        training: AbstractTraining = found(self, device=device)
+        return training
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Pre-flight figures for `simengine check`, without running the scene."""
-        return {}
+        found = method_of(type(self), "check")
+        figures: dict[str, Any] = {} if found is None else found(self, device=device)
+        return figures
 
     def render(self, run: Path, file: Path, *, fps: float) -> Path:
         """Picture the states that `run` wrote to a run directory; the suffix of `file` is the format.
@@ -155,4 +209,8 @@ class AbstractScene(abc.ABC):
         Raises:
             SceneError: Runs of this kind hold no states to picture.
         """
-        raise SceneError(f"a run of kind {self.kind!r} holds figures, not states to render; look into {run}")
+        found = method_of(type(self), "render")
+        if found is None:
+            raise SceneError(f"a run of kind {self.kind!r} holds figures, not states to render; look into {run}")
+        written: Path = found(self, run, file, fps=fps)
+        return written

@@ -18,7 +18,7 @@ from simengine.scene.sought import Inference, Unknown
 from simengine.scene.strict import Locate, from_plain, nearest, scene_fields
 from simengine.shown import shown
 
-_TABLES = ("observations", "instruments", "cameras", "lights", "runs", "unknowns", "inference", "reference")
+_TABLES = ("observations", "instruments", "cameras", "lights", "runs", "unknowns", "inference", "reference", "derived")
 BASE = ""  # name of the run that is the world as it stands
 
 
@@ -32,9 +32,11 @@ class Scene:
         set_by_run: Name -> the keys that this run sets itself, as the file writes them.
         observations: Name -> instrument, its file named and not yet read.
         instrument_of: Name of an observation -> name of the shared instrument that it comes from, "" for none.
+        camera_of: Name of an observation -> name of the shared camera that it looks through, "" for none.
         unknowns: Key -> what is sought.
         inference: How.
         reference: Key -> a published or hidden value; only reports read it.
+        derived: Name, as in "diffusivity [m2/s]" -> an expression in keys; only reports evaluate it.
         tables: The tables beside the world, as the file has them.
     """
 
@@ -43,9 +45,11 @@ class Scene:
     set_by_run: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     observations: Mapping[str, AbstractInstrument] = dataclasses.field(default_factory=dict)
     instrument_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    camera_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
     unknowns: Mapping[str, Unknown] = dataclasses.field(default_factory=dict)
     inference: Inference = dataclasses.field(default_factory=Inference)
     reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    derived: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tables: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -88,6 +92,7 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
     overlays |= {name: _table(own, f"runs.{name}", locate) for name, own in tables["runs"].items()}
     observations: dict[str, AbstractInstrument] = {}
     instrument_of: dict[str, str] = {}
+    camera_of: dict[str, str] = {}
     used: list[str] = []
     for name, entry in _named(tables["observations"], "observations", locate):
         key = f"observations.{name}"
@@ -103,6 +108,9 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         elif run not in overlays:
             raise SceneError(f"{locate(key)}: {key}.run: {nearest_of(run, tables['runs'])}")
         used.append(run)
+        camera = own.get("camera", "") if isinstance(own.get("camera"), str) else ""
+        if camera and camera not in tables["cameras"]:
+            raise SceneError(f"{locate(key)}: {key}.camera: {nearest_of(camera, tables['cameras'])}")
         for part in ("camera", "light"):
             if isinstance(own.get(part), str) and own[part] in tables[f"{part}s"]:
                 own[part] = tables[f"{part}s"][own[part]]
@@ -110,6 +118,7 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         for full, file in _files(name, own.get("file", ""), directory, f"{locate(key)}: {key}"):
             observations[full] = _instrument({**own, "file": file}, full, run, directory, locate, key)
             instrument_of[full] = shared
+            camera_of[full] = camera
     named_runs = [name for name in overlays if name != BASE]
     runs = {}
     for name in [BASE, *named_runs]:
@@ -133,9 +142,11 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         set_by_run={name: frozenset(joined(path) for path in _leaves(own, ())) for name, own in overlays.items()},
         observations=observations,
         instrument_of=instrument_of,
+        camera_of=camera_of,
         unknowns=unknowns,
         inference=from_plain(Inference, tables["inference"], locate=locate, directory=directory, key="inference"),
         reference=tables["reference"],
+        derived=tables["derived"],
         tables={name: data[name] for name in _TABLES if name in data},
     )
 

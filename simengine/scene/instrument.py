@@ -11,7 +11,8 @@ import torch
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.noise import HoldOutSpec, Loss, LossSpec, Noise, NoiseSpec, held_out, loss_of
-from simengine.scene.strict import Positive
+from simengine.scene.strict import Positive, resolve_path
+from simengine.solve.correlation import correlation_time
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -33,6 +34,9 @@ class Measured:
         labels: Of the rows, where they have names (markers).
         files: Name -> SHA-256 of what was read.
         notes: What was passed over, one line each.
+        shape: How the rows are arranged, where they are pictures: (pictures, rows, columns) of pixels.
+        told: Coordinate or column -> the unit that the file or the scene tells of it.
+        row_names: Of the rows, for notes; () for their numbers.
     """
 
     values: torch.Tensor
@@ -45,6 +49,9 @@ class Measured:
     labels: tuple[str, ...] = ()
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    told: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    row_names: tuple[str, ...] = ()
 
     @property
     def fitted(self) -> torch.Tensor:
@@ -71,20 +78,21 @@ class AbstractInstrument(abc.ABC):
 
     Attributes:
         name: Of the observation; set by the loader.
-        file: What is read, beside the scene.
         run: Name of the run that it saw; set by the loader.
+        directory: Where `file` lies; set by the loader.
+        file: What is read, beside the scene.
         start: Time in the file at which the scene begins [s].
         clock_rate: Scene seconds per second of the file [1].
         gain: Of the measured values over what is (a loading of the sample, a scale) [1].
-        offset: Added to what is, SI unit of the value.
+        offset: Added to what is, SI; gain and offset may be a list, one for each column [unit of the value].
+        quantum: Step of the converter: adds quantum^2/12 to the variance, SI [unit of the value].
         sigma: Standard deviation of a value: a number (SI), a column of the file, {relative, absolute, floor}, or
-            "estimate".
+            "estimate" [unit of the value].
         sigma_level: How many standard deviations the file's errors are [1].
         loss: square, huber, student, or { huber = 2.0 }.
-        hold_out: What is predicted and not fitted: true, a share of the end, or { rows, after, last, values }.
-        correlation: Rows nearer than this in the abscissa count as one, SI.
+        hold_out: What is predicted and not fitted: true, a share of the end, or { rows, after, last, values } [1].
+        correlation: Rows nearer than this in the abscissa count as one, SI [unit of the abscissa].
         weight: Share of the rows that count as independent [1].
-        directory: Where `file` lies; set by the loader.
     """
 
     name: str = dataclasses.field(default="", metadata={"internal": True})
@@ -93,8 +101,9 @@ class AbstractInstrument(abc.ABC):
     file: str = ""
     start: float = 0.0
     clock_rate: Positive = 1.0
-    gain: Positive = 1.0
-    offset: float = 0.0
+    gain: Positive | tuple[Positive, ...] = 1.0
+    offset: float | tuple[float, ...] = 0.0
+    quantum: Positive | None = None
     sigma: NoiseSpec = "estimate"
     sigma_level: Positive = 1.0
     loss: LossSpec = "square"
@@ -111,10 +120,14 @@ class AbstractInstrument(abc.ABC):
         """
         if not self.file:
             raise SceneError(f"observations.{self.name}: file: name the file that was measured")
-        path = self.directory / Path(self.file).expanduser()
+        path = resolve_path(self.file, self.directory)
         if not path.exists():
             raise SceneError(f"observations.{self.name}.file: {self.file}: no such file in {self.directory}")
         return path
+
+    def beside(self, world: AbstractScene) -> "AbstractInstrument":
+        """The instrument before the world that it looks at, before anything is read."""
+        return self
 
     @abc.abstractmethod
     def read(self, *, before: float = 0.0) -> Measured:
@@ -168,6 +181,21 @@ class AbstractInstrument(abc.ABC):
         """
         return None
 
+    def smoothed(self, gap: torch.Tensor, measured: Measured, level: int) -> torch.Tensor:
+        """What a coarse stage of a fit sees of predicted less measured, (rows, columns)."""
+        return gap
+
+    def rows_as_one(self, residual: torch.Tensor, measured: Measured) -> float:
+        """How many of the rows count as one, by the correlation of their residuals (rows, columns), NaN at gaps."""
+        labels = len(measured.labels) or 1
+        return correlation_time(
+            residual.reshape(-1, labels * residual.shape[1]) if len(residual) % labels == 0 else residual
+        )
+
+    def sheets(self, values: torch.Tensor, measured: Measured) -> "dict[str, torch.Tensor]":
+        """Rows of pictures that a report shows of a prediction, by name; none where values are no pictures."""
+        return {}
+
     def doubts(self, measured: Measured, sizes: Mapping[str, float]) -> list[str]:
         """Plausible mistakes of unit, axis and clock, one line each."""
         return []
@@ -190,7 +218,24 @@ class AbstractInstrument(abc.ABC):
         else:
             sigma = torch.ones_like(values) * self.sigma
         told = ~measured.sigma.isnan()
-        return torch.where(told, measured.sigma, sigma) / self.sigma_level
+        found = torch.where(told, measured.sigma, sigma) / self.sigma_level
+        return (found.square() + self.least_sigma() ** 2).sqrt()
+
+    def least_sigma(self) -> float:
+        """What rounding by the converter alone leaves: quantum/sqrt(12)."""
+        return 0.0 if self.quantum is None else self.quantum / 12**0.5
+
+    def shown(self, values: torch.Tensor) -> torch.Tensor:
+        """What is, (rows, columns), as the instrument shows it: times gain, plus offset."""
+        gain, offset = (
+            torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in own]) if isinstance(own, tuple) else own
+            for own in (self.gain, self.offset)
+        )
+        for name, own in (("gain", gain), ("offset", offset)):
+            if isinstance(own, torch.Tensor) and own.ndim == 1 and len(own) != values.shape[-1]:
+                raise SceneError(f"observations.{self.name}.{name}: {len(own)} numbers for {values.shape[-1]} columns")
+        shown: torch.Tensor = gain * values + offset
+        return shown
 
     @property
     def shape_of_loss(self) -> Loss | None:

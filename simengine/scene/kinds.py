@@ -1,14 +1,17 @@
-"""The one table of names: kinds of worlds and of instruments, imported on use.
+"""The one table of names: kinds of worlds, what is done with them, and instruments; imported on use.
+
+Worlds are data and know how to build; what runs, checks, pictures and fits them is named here, and imports them.
 
 A kind of world or an instrument of one's own is a class, and one entry point (`simengine.kinds`,
 `simengine.instruments`) that names it as "module:Class", or a call of `register`.
 """
 
 import importlib
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-from simengine.scene.base import SceneError
+from simengine.scene.errors import SceneError
 from simengine.scene.strict import nearest
 from simengine.shown import shown
 
@@ -18,6 +21,7 @@ KINDS = {
     "rigid": "simengine.worlds.motion.rigid:RigidWorld",
     "specimen": "simengine.worlds.laws.specimen:SpecimenWorld",
     "flame": "simengine.worlds.flames.world:FlameScene",
+    "pde": "simengine.worlds.fields.pde:PDEWorld",
     "constraint": "simengine.worlds.fields.world:ConstraintScene",
     "render": "simengine.worlds.objects.world:RenderScene",
     "nclaw": "simengine.worlds.laws.world:NCLawScene",
@@ -30,8 +34,30 @@ INSTRUMENTS = {
     "samples": "simengine.observe.instruments.table:Samples",
     "experiments": "simengine.observe.instruments.table:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
+    **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
     "detections": "simengine.observe.instruments.detections:Detections",
     "labelled": "simengine.observe.instruments.detections:Detections",
+}
+METHODS = {  # of kinds; a kind that inherits from another has the methods of that too
+    "mpm": {
+        "training": "simengine.worlds.motion.training:training",
+        "run": "simengine.worlds.motion.run:simulate",
+        "check": "simengine.worlds.motion.preflight:preflight",
+        "render": "simengine.worlds.motion.run:render",
+        "show": "simengine.worlds.motion.show:film",
+    },
+    "nclaw": {"training": "simengine.worlds.laws.training:training"},
+}
+PROBLEMS = {  # of the tasks of the kind `render`, by their type
+    "tomography": "simengine.worlds.objects.tomography:Tomography",
+    "camera_pose": "simengine.worlds.objects.camera_pose:CameraPose",
+    "video": "simengine.worlds.objects.video:VideoMisfit",
+    "material_maps": "simengine.worlds.objects.material_maps:MaterialMapsProblem",
+    "flame_image": "simengine.worlds.objects.flame_image:FlameImage",
+    "law_video": "simengine.worlds.laws.from_video:LawMisfit",
+    "pix2shape": "simengine.worlds.learned.pix2shape.training:Pix2ShapeProblem",
+    "view_synthesis": "simengine.worlds.learned.views_from_few.training:ViewSynthesisProblem",
+    "svbrdf": "simengine.worlds.learned.svbrdf.training:SVBRDFProblem",
 }
 _GROUPS = {"kind": ("simengine.kinds", KINDS), "type": ("simengine.instruments", INSTRUMENTS)}
 
@@ -60,6 +86,26 @@ def named_class(role: str, name: Any) -> type:
     if not isinstance(name, str) or name not in table:
         what = "no kind of scene" if role == "kind" else "no instrument"
         raise SceneError(f"{role}: {shown(name)} is {what}; {nearest(str(name), table)}")
-    module, _, attribute = table[name].partition(":")
-    found: type = getattr(importlib.import_module(module), attribute)
+    found: type = imported(table[name])
     return found
+
+
+def imported(path: str) -> Any:
+    """What "module:name" names."""
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def method_of(world: type, verb: str) -> Callable[..., Any] | None:
+    """What does `verb` (run, check, render, show, training) with worlds of a class, or None.
+
+    Args:
+        world: The class; its own kind is looked up before those that it inherits from.
+        verb: Key of `METHODS[kind]`.
+    """
+    for cls in world.__mro__:
+        path = METHODS.get(vars(cls).get("kind", ""), {}).get(verb)
+        if path is not None:
+            found: Callable[..., Any] = imported(path)
+            return found
+    return None

@@ -14,8 +14,8 @@ class Noise:
 
     Attributes:
         relative: Share of the measured value [1].
-        absolute: In the unit of the value, SI.
-        floor: The least it can be, SI.
+        absolute: In the unit of the value, SI [unit of the value].
+        floor: The least it can be, SI [unit of the value].
     """
 
     relative: NonNegative = 0.0
@@ -37,8 +37,8 @@ class Loss:
     """A loss with tails: exactly one of the two.
 
     Attributes:
-        huber: Standard deviations beyond which the misfit grows linearly.
-        student: Degrees of freedom of Student's t.
+        huber: Standard deviations beyond which the misfit grows linearly [1].
+        student: Degrees of freedom of Student's t [1].
     """
 
     huber: Positive | None = None
@@ -69,7 +69,7 @@ class HoldOut:
 
     Attributes:
         rows: Numbers of rows, from 0.
-        after: Rows whose abscissa lies beyond this, in the file's own unit turned to SI.
+        after: Rows whose abscissa lies beyond this, in the file's own unit turned to SI [unit of the abscissa].
         last: Share of the end of the abscissa [1].
         values: Names of measured scalars.
     """

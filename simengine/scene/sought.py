@@ -9,6 +9,19 @@ Widths = float | tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FieldPrior:
+    """How the entries of a vector lie about the level that its prior tells.
+
+    Attributes:
+        sd: Standard deviation about the level, in the value or, for a lognormal prior, in its logarithm.
+        length: Over which neighbours are alike, in the unit of what they stand over: knots, or the number of the entry.
+    """
+
+    sd: Positive
+    length: Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Prior:
     """What is believed of an unknown beforehand; exactly one of normal, lognormal, uniform and uncertainty_factor.
 
@@ -16,12 +29,16 @@ class Prior:
     holds a width for each entry, and an entry of width 0 stays where it is.
 
     Attributes:
-        normal: Standard deviation, or [mean, standard deviation].
-        lognormal: Standard deviation of the logarithm, or [median, standard deviation of the logarithm].
-        uniform: [least, most]; equally likely in between.
-        uncertainty_factor: Factor f: ln f is `level` standard deviations of the logarithm.
+        normal: Standard deviation, or [mean, standard deviation] [unit of the key].
+        lognormal: Standard deviation of the logarithm, or [median, standard deviation of the logarithm] [unit of the
+            key].
+        uniform: [least, most]; equally likely in between [unit of the key].
+        uncertainty_factor: Factor f: ln f is `level` standard deviations of the logarithm [1].
         level: Of `uncertainty_factor` [1].
-        length: Over which neighbouring entries of a vector, or of a field, are alike; entries or metres.
+        length: Over which neighbouring entries of a vector are alike, each with its own width; in the unit of what
+            they stand over: knots, or the number of the entry [unit of the knots].
+        field: The entries of a vector lie about one level, which this prior is of, and neighbours are alike.
+        monotone: Entries of a vector only rise, or only fall.
     """
 
     normal: Widths | None = None
@@ -30,8 +47,17 @@ class Prior:
     uncertainty_factor: Annotated[float, Range(gt=1)] | None = None
     level: Positive = 2.0
     length: Positive | None = None
+    field: FieldPrior | None = None
+    monotone: Literal["increasing", "decreasing"] | None = None
+
+    @property
+    def joint(self) -> bool:
+        """Whether it ties the entries of a vector to one another."""
+        return self.length is not None or self.field is not None or self.monotone is not None
 
     def __post_init__(self) -> None:
+        if self.joint and (self.uniform is not None or (self.field is not None and self.length is not None)):
+            raise ValueError("field, length, monotone: they go with normal or lognormal, and field has its own length")
         told = [n for n in ("normal", "lognormal", "uniform", "uncertainty_factor") if getattr(self, n) is not None]
         if len(told) != 1:
             raise ValueError(f"expected one of normal, lognormal, uniform and uncertainty_factor, got {told or 'none'}")
@@ -48,11 +74,11 @@ class Unknown:
     """One number, vector or field that is sought.
 
     Attributes:
-        initial: Where the search starts; the scene's own number where it is left out.
+        initial: Where the search starts; the scene's own number where it is left out [unit of the key].
         prior: What is believed beforehand.
-        lower: Least value; only narrows the bounds of the key.
-        upper: Greatest value; only narrows the bounds of the key.
-        scale: A typical change, where neither a prior nor the value tells one.
+        lower: Least value; only narrows the bounds of the key [unit of the key].
+        upper: Greatest value; only narrows the bounds of the key [unit of the key].
+        scale: A typical change, where neither a prior nor the value tells one [unit of the key].
         sets: Keys that this one unknown sets, where the name of the unknown is no key.
         per: `row`, `column` or a header: one for each inside a file.
         over: `body`: a field over the body instead of a number.
@@ -76,11 +102,11 @@ class Inference:
         method: least_squares (default), adam, lbfgs, or a method that the kind of world registers.
         iterations: At most so many trials in a stage.
         stages: Growing parts of the time to fit one after another, as fractions that end with 1; by default a short
-            part, then all of it, where the world has time.
+            part, then all of it, where the world has time [1].
         starts: Number of starts drawn from the priors; several minima are told as several answers.
         hold_out: Observations that are predicted and not fitted, by name or dotted key; or a share of the end of each.
-        learning_rate: Of adam and lbfgs.
-        tolerance: Predicted drop of chi-square below which a stage has converged.
+        learning_rate: Of adam and lbfgs [1].
+        tolerance: Predicted drop of chi-square below which a stage has converged [1].
         report: Scalars of the world whose uncertainty the report tells.
         pyramid: Halvings of the resolution of pictures to begin with.
         posterior: What the bars rest on.

@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from simengine.scene.base import SceneError
+from simengine.scene.errors import SceneError
 from simengine.shown import MOST, cut, shown
 
 T = TypeVar("T")
@@ -46,6 +46,19 @@ class Unit:
     """The unit of a number in a scene, as in `Annotated[float, Unit("Pa")]`; SI, "1" for a pure number."""
 
     name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """A table of which one key names the class, as in `Annotated[Equation, OneOf("equation", classes)]`.
+
+    Attributes:
+        key: The key that names it; the class has a field of that name.
+        classes: Returns name -> dataclass.
+    """
+
+    key: str
+    classes: Callable[[], Mapping[str, type]]
 
 
 NAMED = 20  # words of a list in a message
@@ -99,6 +112,8 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
             raise fail(where, f"expected a table, got {shown(value)}")
         fields = scene_fields(kind)
         for name in value:
+            if name not in fields and name in (moved := getattr(kind, "moved", {})):
+                raise fail(join(name, where), moved[name])
             if name not in fields:
                 raise fail(join(cut(str(name), MOST), where), f"unknown key; {nearest(str(name), fields)}")
         arguments: dict[str, Any] = {}
@@ -117,6 +132,8 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
     def convert(hint: Any, value: Any, where: str) -> Any:
         origin, args = typing.get_origin(hint), typing.get_args(hint)
         if origin is Annotated:
+            if choice := next((mark for mark in args[1:] if isinstance(mark, OneOf)), None):
+                return chosen(choice, value, where)
             result = convert(args[0], value, where)
             for bound in args[1:]:
                 values = result if isinstance(result, tuple) else (result,)
@@ -149,6 +166,15 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
             return table(hint, value, where)
         return leaf(hint, value, where)
 
+    def chosen(choice: OneOf, value: Any, where: str) -> Any:
+        if not isinstance(value, Mapping):
+            raise fail(where, f"expected a table, got {shown(value)}")
+        name, known = value.get(choice.key), choice.classes()
+        if not isinstance(name, str) or name not in known:
+            told = f"{choice.key} {shown(name)} is unknown" if choice.key in value else f"key {choice.key!r} is missing"
+            raise fail(where, f"{told}; {nearest(shown(name), known)}")
+        return table(known[name], value, where)
+
     def union(args: tuple[Any, ...], value: Any, where: str) -> Any:
         if value is None and type(None) in args:
             return None
@@ -163,7 +189,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
                     tables[typing.get_args(hints(a)["type"])[0]] = a
                 else:
                     untagged.append(a)
-        if tables and isinstance(value, Mapping):
+        if tables and isinstance(value, Mapping) and ("type" in value or len(untagged) != 1):
             name = value.get("type")
             if not isinstance(name, str) or name not in tables:
                 told = f"type {shown(name)} is unknown" if "type" in value else "key 'type' is missing"

@@ -50,6 +50,7 @@ def curves(
     xlabel: str,
     log: Sequence[str] = (),
     points: Sequence[str] = (),
+    bands: Mapping[str, tuple[Any, Any, Any]] | None = None,
 ) -> NDArray[np.uint8]:
     """Panels of curves side by side.
 
@@ -58,15 +59,19 @@ def curves(
         xlabel: Label of the abscissa, with unit.
         log: Panels whose ordinate is logarithmic.
         points: Curves drawn as points, as measurements are.
+        bands: Panel -> (x, lower, upper), a shaded band of 95 %.
 
     Returns:
         8-bit sRGB image, shape (h, w, 3).
     """
-    figure, axes = _canvas(4.2 * len(panels), 3.2, len(panels))
+    figure, axes = _canvas(max(4.2 * len(panels), 6.4), 3.2, len(panels))
     for axis, (label, entries) in zip(axes, panels.items(), strict=True):
         for name, (x, y) in entries.items():
             style = "o" if name in points else "-"
             axis.plot(np.asarray(x), np.asarray(y), style, markersize=3, label=name)
+        if bands and label in bands:
+            x, low, high = (np.asarray(part) for part in bands[label])
+            axis.fill_between(x, low, high, alpha=0.25, color="C1", label="95 %")
         axis.set(xlabel=xlabel, ylabel=label)
         if label in log:
             axis.set_yscale("log")

@@ -69,11 +69,11 @@ def test_a_page_keeps_its_words_and_gets_the_new_table() -> None:
 
 
 def test_a_new_scene_has_no_answers(tmp_path: Path) -> None:
-    """`new --from identify_jelly` leaves out [fit.truth] and nothing else."""
+    """`new --from identify_jelly` leaves out [reference] and nothing else."""
     assert main(["new", str(tmp_path / "mine.toml"), "--from", "identify_jelly"]) == 0
     ours = tomllib.loads((tmp_path / "mine.toml").read_text())
     shipped = tomllib.loads(named_scenes()["identify_jelly"].read_text())
-    assert shipped["fit"].pop("truth") and ours == shipped
+    assert shipped.pop("reference") and ours == shipped
     text = '[a]\nx = 1\n[fit.truth]\n"y" = 2\n[truth.b]\nz = 1\n[[c]]\nd = 3\n'
     assert tomllib.loads(without_truth(text)) == {"a": {"x": 1}, "c": [{"d": 3}]}
 

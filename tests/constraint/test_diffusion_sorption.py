@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from simengine.constraint import DiffusionSorption, HardConstraint
-from simengine.solve.adjoint import ImplicitAdjoint
 from simengine.solve.least_squares import LevenbergMarquardt
+from simengine.solve.least_squares.adjoint import ImplicitAdjoint
 from simengine.solve.solution import Result, SolveError
 
 PDE = DiffusionSorption()

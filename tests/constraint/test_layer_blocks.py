@@ -11,10 +11,10 @@ from simengine.constraint import DiffusionSorption, HardConstraint
 from simengine.constraint.basis import principal_basis
 from simengine.constraint.blocks import Blocks, decompose, uniform_cuts
 from simengine.constraint.system import ExpertSystem
-from simengine.solve.adjoint import UnrolledAdjoint
-from simengine.solve.gram import BlockBandedGram
 from simengine.solve.least_squares import LevenbergMarquardt
-from simengine.solve.schur import SchurGram
+from simengine.solve.least_squares.adjoint import UnrolledAdjoint
+from simengine.solve.least_squares.gram import BlockBandedGram
+from simengine.solve.least_squares.schur import SchurGram
 
 PDE = DiffusionSorption(nt=51, nx=96)
 U0 = 0.07
@@ -66,6 +66,8 @@ def test_windows_are_smooth() -> None:
     slope = window[:19].diff(dim=1).abs()  # times at which no other cut is near
     assert float(slope.max()) < 1.6 / 12  # 3/2 of the mean slope of a cubic over 12 cells
     assert float(window[:19, :18].max()) == 0 and float(window[:19, 30:42].min()) == 1
+    s = (torch.arange(12, dtype=torch.float64) + 0.5) / 12
+    torch.testing.assert_close(window[:19, 18:30], (3 * s**2 - 2 * s**3).expand(19, 12))
 
 
 def test_overlap_samples_rows_beyond_the_cuts() -> None:

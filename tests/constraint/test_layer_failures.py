@@ -8,8 +8,8 @@ import torch
 
 from simengine.constraint import DiffusionSorption, HardConstraint
 from simengine.constraint.pde import Parameters, Rows
+from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, SolveError
-from simengine.solve.system import ResidualError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

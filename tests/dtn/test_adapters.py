@@ -15,7 +15,8 @@ from simengine.dtn.adapters import (
     UltralyticsDetector,
 )
 from simengine.dtn.camouflage import evasion_loss
-from simengine.dtn.detector import Detector, checked_dense
+from simengine.dtn.checks import checked_dense
+from simengine.dtn.protocol import Detector
 
 IMAGES = torch.full((2, 3, 40, 80), 0.5)
 

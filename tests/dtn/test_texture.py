@@ -31,12 +31,19 @@ def test_texel_centres_and_the_mean() -> None:
     assert torch.allclose(sample(texture, uv.new_tensor([[0.25, 0.5]]), 10.0)[0], texture[:, :8].mean((0, 1)))
 
 
-def test_a_sample_of_the_width_of_texels_comes_from_their_level() -> None:
-    # 8 x 32 texels: one is 1/16 wide in the geometric mean; a sample of four of these sees level 2 alone, 2 x 8 means
-    texture = torch.rand(8, 32, 3, dtype=torch.float64)
-    means = texture.reshape(2, 4, 8, 4, 3).mean((1, 3))
-    uv = torch.tensor([[(3 + 0.5) / 8, (1 + 0.5) / 2]], dtype=torch.float64)
-    assert torch.allclose(sample(texture, uv, 4 / 16)[0], means[1, 3])
+@pytest.mark.parametrize("size", [(16, 16), (8, 32)])
+def test_level_of_a_footprint(size: tuple[int, int]) -> None:
+    # a square of 4^k texels takes level k, where a texel's middle is their mean; between levels the mean of both
+    texture = torch.rand(*size, 3, dtype=torch.float64)
+    texel = (size[0] * size[1]) ** -0.5
+    for level in (0, 1, 2):
+        side = 2**level
+        uv = torch.tensor([[2.5 * side / size[1], 1.5 * side / size[0]]], dtype=torch.float64)
+        blocks = texture[side : 2 * side, 2 * side : 3 * side].mean((0, 1))
+        torch.testing.assert_close(sample(texture, uv, side * texel)[0], blocks)
+    uv = torch.tensor([[0.3, 0.7]], dtype=torch.float64)
+    fine, coarse = (sample(texture, uv, factor * texel) for factor in (1.0, 2.0))
+    torch.testing.assert_close(sample(texture, uv, 2**0.25 * texel), 0.75 * fine + 0.25 * coarse)
 
 
 def test_repeats_without_a_seam() -> None:

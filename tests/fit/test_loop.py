@@ -205,6 +205,7 @@ def test_history_of_a_run_that_died_between_checkpoints(tmp_path: Path) -> None:
     assert [figures["loss"] for figures in run(99).history] == list(range(1, 13))
 
 
+@pytest.mark.numeric
 def test_lbfgs_finds_the_minimum(tmp_path: Path) -> None:
     training = rosenbrock("lbfgs", 30)
     fit(training, directory(tmp_path), progress=False)
@@ -268,6 +269,7 @@ def decay(t: torch.Tensor) -> ParameterSet:
     return ParameterSet({"rate": Parameter(initial=3.0, lower=0.0), "height": Parameter(initial=0.5, upper=5.0)})
 
 
+@pytest.mark.numeric
 def test_least_squares_recovers_with_the_right_spread(tmp_path: Path) -> None:
     # y = h exp(-k t) + noise; over many draws the reported standard deviation is that of the estimates (linear theory,
     # 100 draws: the ratio scatters by 1/sqrt(200) = 7 %, three times that allowed)
@@ -313,6 +315,7 @@ def test_a_step_is_at_most_two_units_of_a_coordinate() -> None:
     assert training.step()["step"] == pytest.approx(2.0)
 
 
+@pytest.mark.numeric
 def test_parity_of_jacobians() -> None:
     t = torch.linspace(0, 2, 40, dtype=torch.float64)
 

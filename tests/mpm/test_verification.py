@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -29,6 +30,38 @@ def test_reference_trajectory(name: str, shared, make_cube, make_model) -> None:
     row = list(data["frames"]).index(1)
     assert np.abs(first.x.numpy() - data["x"][row]).max() <= 1e-7  # one unit in the last place of 0.9 is 6e-8
     assert np.abs(first.F.numpy() - data["F"][row]).max() <= 2e-7
+
+
+def test_jelly_moves_as_in_the_reference(make_cube, make_model) -> None:
+    """Every tenth step of NCLaw's own trajectory, as it ships with the scenes: the bounds of the whole trajectory."""
+    with np.load(str(files("simengine.assets") / "jelly_observed.npz")) as data:
+        expected = data["x"].astype(np.float64)
+    with torch.no_grad():
+        solver = mpm.MPMSolver(make_model(materials.jelly()))
+        trajectory = solve.rollout(solver, make_cube(dtype=torch.float32), 1000, save_every=10)
+    error = trajectory.states.x.double().numpy() - expected
+    assert np.abs(error).max() <= 2e-4 and (error[-1] ** 2).mean() <= 1e-9
+
+
+def test_plasticine_moves_as_in_the_reference(table, make_cube, make_model) -> None:
+    """Centre and second moments of the particles of NCLaw's trajectory, at eleven times.
+
+    An error of positions of mean square e^2 = 1e-9 m^2 moves the centre by e at most, and a moment by 2 s e, where s is
+    the largest half width, 0.2 m.
+    """
+    reference = table("plasticine_moments")
+    with torch.no_grad():
+        solver = mpm.MPMSolver(make_model(materials.plasticine()))
+        trajectory = solve.rollout(solver, make_cube(dtype=torch.float32), 1000, save_every=100)
+    x = trajectory.states.x.double().numpy()
+    centred = x - x.mean(1, keepdims=True)
+    error = 1e-9**0.5
+    for k, axis in enumerate("xyz"):
+        assert np.abs(x.mean(1)[:, k] - reference[axis]).max() <= error
+        for m, other in enumerate("xyz"):
+            if m >= k:
+                moment = (centred[..., k] * centred[..., m]).mean(1)
+                assert np.abs(moment - reference[axis + other]).max() <= 2 * 0.2 * error
 
 
 def by_reference(model: mpm.MPMModel, state: mpm.MPMState, steps: int) -> mpm.MPMState:
@@ -90,23 +123,23 @@ def momenta(state: mpm.MPMState, mass: float, dx: float) -> tuple[torch.Tensor, 
 
 
 FREE = ("jelly", "plasticine", "rubber", "sand", "snow", "paste", "water", "tait_water")
-# Rounding of 1000 float32 steps; which side of the aim plasticine is on depends on the processor's multiply-adds
-MISSED = {"plasticine": "1.03e-6", "water": "1.4e-6", "tait_water": "1.8e-6"}
+FREE_STEPS = 1000
 
 
 @pytest.fixture
-def free_flight(make_cube, make_model) -> Callable[[str, torch.dtype], tuple[float, float]]:
-    """Relative drift of linear and angular momentum of a spinning body of a material in 1000 free steps."""
+def free_flight(make_cube, make_model) -> Callable[..., tuple[float, float]]:
+    """Relative drift of linear and angular momentum of a spinning body of a material in free flight."""
 
-    def drift(name: str, dtype: torch.dtype) -> tuple[float, float]:
-        state = make_cube(6, dtype)
-        v = 0.1 * (state.v - state.v.mean(0))
-        v = v + torch.tensor([0.2, 0.1, -0.1], dtype=dtype)
-        start = dataclasses.replace(state, v=v)
+    def drift(name: str, dtype: torch.dtype, *, seed: int = 0) -> tuple[float, float]:
+        state, random = make_cube(6, dtype), torch.Generator().manual_seed(seed)
+        place = 0.05 * (torch.rand(3, generator=random, dtype=torch.float64) - 0.5)
+        course = torch.nn.functional.normalize(torch.randn(3, generator=random, dtype=torch.float64), dim=0)
+        v = 0.1 * (state.v - state.v.mean(0)) + (0.3 * course).to(dtype)
+        start = dataclasses.replace(state, x=state.x + place.to(dtype), v=v)
         kind = getattr(materials, name)(**({"dt": 5e-4} if name == "paste" else {}))
         model = make_model(kind, gravity=(0.0, 0.0, 0.0), epsilon=0.0, boundaries=[mpm.Walls("open")])
         with torch.no_grad():
-            trajectory = solve.rollout(mpm.MPMSolver(model), start, 1000, save_every=1000)
+            trajectory = solve.rollout(mpm.MPMSolver(model), start, FREE_STEPS, save_every=FREE_STEPS)
         p0, l0 = momenta(trajectory[0], 0.125, 0.05)
         p1, l1 = momenta(trajectory[-1], 0.125, 0.05)
         return float((p1 - p0).norm() / p0.norm()), float((l1 - l0).norm() / l0.norm())
@@ -114,26 +147,26 @@ def free_flight(make_cube, make_model) -> Callable[[str, torch.dtype], tuple[flo
     return drift
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.xfail(reason=f"measured {MISSED[name]}")] if name in MISSED else [])
-        for name in FREE
-    ],
-)
-def test_linear_momentum_is_conserved(name: str, free_flight) -> None:
-    """Free flight for 1000 float32 steps: the drift is <= 1e-6 of the momentum (measured 5.9e-7 to 8.7e-7)."""
-    assert free_flight(name, torch.float32)[0] <= 1e-6
+@pytest.mark.parametrize("name", FREE)
+def test_linear_momentum_walks_as_rounding_does(name: str, free_flight) -> None:
+    """Free flight in float32: what is lost is a random walk of roundings, not a drift.
+
+    A velocity passes through two sums of 27 terms a step, each term rounded to u = 2^-24; over N steps of n particles
+    the errors are independent, so the total changes by sqrt(2 * 27 * N / n) u of itself, 9.4e-7 here. Which side of
+    that one start falls on is luck (1e-7 to 1.5e-6); the root mean square of eight starts is 0.7e-6 to 1.0e-6 for
+    every material. A rounding that leans to one side would give N u = 6e-5.
+    """
+    drifts = torch.tensor([free_flight(name, torch.float32, seed=seed)[0] for seed in range(4)])
+    assert float(drifts.square().mean().sqrt()) <= 3 * (2 * 27 * FREE_STEPS / 6**3) ** 0.5 * 2.0**-24
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("name", FREE)
 def test_momenta_are_conserved(name: str, free_flight) -> None:
     """Free flight for 1000 steps: to rounding in float64 (3e-15); in float32 angular momentum to 2e-5."""
     assert max(free_flight(name, torch.float64)) <= 1e-13
-    linear, angular = free_flight(name, torch.float32)
     # the angular momentum of the second transfer: that of the particles after G2P lags by a step of the stress
-    assert angular <= 2e-5
-    assert linear <= 3e-6  # where the aim of 1e-6 is missed, by no more than a factor of three
+    assert free_flight(name, torch.float32)[1] <= 2e-5
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-7), (torch.float64, 5e-16)])

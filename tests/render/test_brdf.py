@@ -73,6 +73,18 @@ def test_matte_limit() -> None:
     assert float(value[0]) == pytest.approx(0.6 / math.pi + 0.04 / (4 * math.pi), rel=1e-12)
 
 
+def test_mirrored_at_sixty_degrees() -> None:
+    # n.l = n.v = l.h = 1/2, n.h = 1. Schlick: F = 0.04 + 0.96 (1/2)^5 = 0.07; at alpha = 1, D = 1/pi and G1 = 2/3.
+    # Burley: F_D90 = 0.5 + 2 (1/2)^2 roughness is 1 at roughness 1 and 3/4 at 1/2, taken (1 - n.l)^5 = 1/32 of the way
+    side = math.sqrt(0.75)
+    light, view = (torch.tensor([x, 0.0, 0.5], dtype=torch.float64) for x in (side, -side))
+    for roughness, diffuse in ((1.0, 1.0), (0.5, (1 - 0.25 / 32) ** 2)):
+        black, white = (material(base, 0.0, roughness).reflectance(UP, view, light)[0] for base in (0.0, 1.0))
+        assert float(white - black) == pytest.approx(0.5 * diffuse / math.pi, rel=1e-12)
+        if roughness == 1:
+            assert float(black) == pytest.approx(0.5 * 0.07 * (2 / 3) ** 2 / math.pi, rel=1e-12)
+
+
 def test_gradients() -> None:
     maps = [torch.rand(4, 3, dtype=torch.float64), torch.rand(4, 1, dtype=torch.float64)]
     maps.append(0.3 + 0.6 * torch.rand(4, 1, dtype=torch.float64))

@@ -1,21 +1,26 @@
 """Verification of volumes against closed forms, and of their gradients against finite differences."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy import special
 
 from simengine.render import PinholeCamera, Volume, orbit, render_volume
 
 CAMERA = PinholeCamera.look_at((0.0, 0.0, 4.0))
 
 
-def test_emission_absorption_cube(shared: Path) -> None:
+def test_emission_absorption_cube(closed_form, cube) -> None:
     # L = b exp(-s l) + q/s (1 - exp(-s l)) with the length l of the ray in [-1, 1]^3, 16 x 16 samples a pixel; the
     # mean's derivatives from the same closed form. 6 x 6 samples leave 4e-5 at the edges of the cube.
-    reference = torch.from_numpy(np.load(shared / "render" / "emit_absorb_cube_analytic.npy"))
+    def light(d: np.ndarray) -> np.ndarray:
+        near, far = cube(d)
+        sigma, through = np.array([0.5, 1.0, 2.0]), np.exp(-np.array([0.5, 1.0, 2.0]) * (far - near)[..., None])
+        return 0.25 * through + np.array([0.3, 0.6, 0.9]) / sigma * (1 - through)
+
+    reference = torch.from_numpy(closed_form(light))
     expected = {0.5: (0.3, -0.260547, 0.703077), 1.0: (0.6, -0.229776, 0.515070), 2.0: (0.9, -0.130585, 0.324094)}
     for channel, (sigma, (q, slope_sigma, slope_q)) in enumerate(expected.items()):
         s, e = torch.tensor(sigma, requires_grad=True), torch.tensor(q, requires_grad=True)
@@ -27,10 +32,20 @@ def test_emission_absorption_cube(shared: Path) -> None:
         assert float(slopes[1]) == pytest.approx(slope_q, rel=1e-3)
 
 
-def test_gaussian_blob(shared: Path) -> None:
+def test_gaussian_blob(closed_form, cube) -> None:
     # density 4 exp(-r^2/(2 0.35^2)) on a grid of 64^3; trilinear interpolation of it leaves 2.1e-4
-    reference = torch.from_numpy(np.load(shared / "render" / "gauss_blob_analytic.npy"))
-    grid = torch.from_numpy(np.load(shared / "render" / "gauss_blob_grid64.npy")).float()
+    def light(d: np.ndarray) -> np.ndarray:
+        near, far = cube(d)
+        middle = -4.0 * d[..., 2]  # the nearest point to the centre, where the ray's density is largest
+        width = 0.35 * math.sqrt(2)
+        depth = special.erf((far - middle) / width) - special.erf((near - middle) / width)
+        depth = 4 * np.exp(-(16.0 - middle**2) / width**2) * width * math.sqrt(math.pi) / 2 * depth
+        return np.exp(-depth)[..., None].repeat(3, -1)
+
+    reference = torch.from_numpy(closed_form(light, 4))  # smooth within a pixel
+    line = (torch.arange(64, dtype=torch.float64) - 31.5) / 32  # centres of cells
+    square = line[:, None, None] ** 2 + line[:, None] ** 2 + line**2
+    grid = (4 * torch.exp(-square / (2 * 0.35**2))).float()
     image = render_volume(Volume(density=grid, source=torch.zeros(64, 64, 64, 1)), CAMERA, background=1.0, step=0.03)
     assert float((image.rgb - reference).square().mean().sqrt()) <= 3e-4
 
@@ -57,6 +72,21 @@ def test_gradients_to_camera_and_background() -> None:
     assert torch.autograd.gradcheck(
         picture, [value.requires_grad_() for value in inputs], eps=1e-6, atol=1e-6, rtol=1e-5
     )
+
+
+def test_depth_is_along_the_axis_not_along_the_ray() -> None:
+    # a wall across the view is equally deep in every pixel of a wide picture; on the mean light is absorbed at most
+    # 1/s behind its face
+    wall = Volume(
+        density=torch.full((2, 2, 2), 400.0, dtype=torch.float64),
+        source=torch.zeros(2, 2, 2, 1, dtype=torch.float64),
+        lower=(-9.0, -9.0, -2.0),
+        upper=(9.0, 9.0, 0.0),
+    )
+    camera = PinholeCamera.look_at((0.0, 0.0, 3.0), fov_y=1.8, width=15, height=11, dtype=torch.float64)
+    depth = render_volume(wall, camera, step=1e-3).depth
+    torch.testing.assert_close(depth, torch.full_like(depth, 3.0), rtol=0, atol=5e-3)
+    assert float(camera.directions().norm(dim=-1).max()) > 1.9  # along the ray the corner is at 6 m
 
 
 def test_batch_of_cameras_is_each_of_them() -> None:

@@ -24,8 +24,9 @@ import torch
 
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.base import AbstractScene, SceneError
-from simengine.scene.loader import KINDS, make_scene, resolved
-from simengine.scene.strict import _hints, scene_fields
+from simengine.scene.kinds import KINDS
+from simengine.scene.loader import make_scene, resolved
+from simengine.scene.strict import hints, scene_fields
 
 TIMES = {"seconds", "particle_steps_per_second", "seconds_per_step", "time"}
 
@@ -39,7 +40,7 @@ def _schema() -> dict[type, set[str]]:
             if hint not in found:
                 found[hint] = {n for n in scene_fields(hint) if n != "type"}
                 for name in scene_fields(hint):
-                    walk(_hints(hint)[name])
+                    walk(hints(hint)[name])
             return
         for argument in typing.get_args(hint):
             walk(argument)
@@ -179,7 +180,7 @@ def leaves(value: Any, hint: Any, key: str = "") -> Iterator[tuple[str, Any, Any
             for name in scene_fields(type(value)):
                 if name != "type":
                     yield from inside(
-                        getattr(value, name), _hints(type(value))[name], f"{key}.{name}".strip("."), (type(value), name)
+                        getattr(value, name), hints(type(value))[name], f"{key}.{name}".strip("."), (type(value), name)
                     )
         elif isinstance(value, Mapping):
             for name, item in value.items():
@@ -380,7 +381,11 @@ CASES: dict[str, Case] = {
     ),
     **{
         f"flame {name}": Case(
-            {"kind": "flame", "flame": {"type": name, "mechanism": "asset:methane_1step.yaml", **more}},
+            {
+                "kind": "flame",
+                "gas": {"mechanism": "asset:methane_1step.yaml"},
+                "flame": {"type": name, **more},
+            },
             (build,),
             below=("flame",),
         )
@@ -430,8 +435,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # What no case above holds, and why
 UNJUDGED = {
-    "Grid NetworkSpec ProfileFit Sought SpeedFit FlameScene": "show in solved flames and their fits only: minutes each",
-    "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstantsFit ConstraintScene": "show in trainings only: minutes",
+    "Grid NetworkSpec FlameScene GasSpec ReactionNumbers SpeciesNumbers": "show in solved flames: minutes each",
+    "LitFlame": "a flame in a picture: minutes",
+    "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstraintScene": "show in trainings only: minutes",
     "VideoSpec FlameImageSpec LawVideoSpec LawSpec": "films and pictures of solved problems: minutes each",
     "Pix2ShapeSpec ViewSynthesisSpec SVBRDFSpec": "networks that are trained: minutes each",
     "NCLawScene LearningSpec": "laws that are learned: minutes each",

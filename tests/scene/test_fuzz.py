@@ -65,7 +65,7 @@ def test_500_spoilt_scenes(
     block: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # what `check` finds before it simulates; its gradient check has its own tests and would take an hour here
-    monkeypatch.setattr("simengine.worlds.motion.run.gradient_error", lambda *args, **kwargs: 0.0)
+    monkeypatch.setattr("simengine.worlds.motion.preflight.gradient_error", lambda *args, **kwargs: 0.0)
     file = tmp_path / "scene.toml"
     for number in range(50 * block, 50 * block + 50):
         file.write_text(drawn(number), encoding="utf-8")

@@ -337,3 +337,14 @@ class DiffusionFlame(CounterflowFlame):
         T = T_knots[k - 1] + (T_knots[k] - T_knots[k - 1]) * w
         Y = Y_knots[k - 1] + (Y_knots[k] - Y_knots[k - 1]) * w.unsqueeze(-1)
         return self._with_flow(x, T.unsqueeze(-1), Y)
+
+    def profiles(self, y: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        """As of any counterflow flame, and Bilger's mixture fraction Z (1989): 1 in the fuel stream, 0 in the other.
+
+        Z is linear in 2 C/W_C + H/(2 W_H) - O/W_O, the demand for oxygen that no reaction changes.
+        """
+        need = torch.tensor([{"C": 2.0, "H": 0.5, "O": -1.0}.get(e, 0.0) for e in self.gas.mechanism.elements])
+        demand = self.gas.mechanism.composition @ need.to(y) / self.gas.W
+        left, right = self.Y_in @ demand, self.Y_right @ demand
+        Z = (y[..., 3:] @ demand - right) / (left - right)[:, None]
+        return {**super().profiles(y, z), "Z": Z}

@@ -61,6 +61,62 @@ class Mixture:
         fuel, oxidiser = self.moles(gas.mechanism)
         return gas.mass_fractions(phi[:, None] * fuel + oxidiser)
 
+    def closing(self, mechanism: Mechanism) -> int:
+        """The most abundant species of the oxidiser other than O2."""
+        others = {name: n for name, n in self.oxidiser.items() if name != "O2"}
+        return mechanism.index(max(others, key=lambda name: others[name]) if others else "O2")
+
+    def told(self, phi: float) -> str:
+        """The mixture at an equivalence ratio, for messages."""
+        return f"phi = {phi:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenMixture(Mixture):
+    """A mixture told species by species; an equivalence ratio has no meaning beside it.
+
+    Attributes:
+        amounts: Moles of each species, in any unit; tensors that require a gradient get one.
+    """
+
+    fuel: Mapping[str, float] = dataclasses.field(default_factory=dict, init=False)
+    oxidiser: Mapping[str, float] = dataclasses.field(default_factory=dict, init=False)
+    amounts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def mass_fractions(self, gas: Gas, phi: torch.Tensor) -> torch.Tensor:
+        """Y of the mixture, (b, K), the same for all phi (b,).
+
+        Raises:
+            MechanismError: A species is not in the mechanism, or there is nothing.
+        """
+        X = torch.zeros(len(gas.mechanism.species), dtype=torch.float64)
+        for name, amount in self.amounts.items():
+            if isinstance(amount, torch.Tensor) or amount:
+                one = torch.zeros_like(X)
+                one[gas.mechanism.index(name)] = 1.0
+                X = X + one * amount
+        if not bool(X.sum() > 0):
+            raise MechanismError(f"composition {dict(self.amounts)}: expected amounts of species")
+        return gas.mass_fractions(X).expand(len(phi), -1)
+
+    def closing(self, mechanism: Mechanism) -> int:
+        """The most abundant species that takes up no oxygen, other than O2; O2 where there is none."""
+        need = torch.tensor([{"C": 1.0, "H": 0.25, "O": -0.5}.get(e, 0.0) for e in mechanism.elements])
+        demand = mechanism.composition @ need.to(mechanism.composition)
+        inert = {
+            name: n
+            for name, n in self._plain().items()
+            if name != "O2" and n > 0 and float(demand[mechanism.index(name)]) <= 0
+        }
+        return mechanism.index(max(inert, key=lambda name: inert[name]) if inert else "O2")
+
+    def told(self, phi: float) -> str:
+        """The mixture, for messages."""
+        return "the mixture " + ", ".join(f"{name} {n:g}" for name, n in self._plain().items() if n > 0)
+
+    def _plain(self) -> dict[str, float]:
+        return {k: float(v.detach() if isinstance(v, torch.Tensor) else v) for k, v in self.amounts.items()}
+
 
 def completely_burnt(gas: Gas, Y: torch.Tensor) -> torch.Tensor:
     """Y after C has become CO2, H H2O and the N of fuels N2, as far as O2 lasts; the rest stays. Shape (b, K).
@@ -241,9 +297,8 @@ class AbstractDetailedFlame(AbstractFlame):
 
     @property
     def closing(self) -> int:
-        """The species whose equation is replaced by sum Y = 1: the most abundant of the oxidiser other than O2."""
-        others = {name: n for name, n in self.mixture.oxidiser.items() if name != "O2"}
-        return self.gas.mechanism.index(max(others, key=lambda name: others[name]) if others else "O2")
+        """The species whose equation is replaced by sum Y = 1: an abundant one that does not burn."""
+        return self.mixture.closing(self.gas.mechanism)
 
     def _pressure(self) -> torch.Tensor:
         return self.p.reshape(-1, 1, 1)

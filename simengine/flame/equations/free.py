@@ -133,8 +133,9 @@ class FreeFlame(AbstractDetailedFlame):
         if not cold:
             return None
         k = cold[0]
+        told = self.mixture.told(float(self.phi.expand(self.batch)[k]))
         return (
-            f"phi = {float(self.phi.expand(self.batch)[k]):g} burns to {float(T_burnt[k]):.0f} K only, not above "
+            f"{told} burns to {float(T_burnt[k]):.0f} K only, not above "
             f"T_fix = {self.T_fix:g} K: outside the range that can burn; move phi towards 1, preheat, or lower T_fix"
         )
 

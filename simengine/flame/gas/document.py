@@ -36,12 +36,13 @@ def listed(names: Iterable[object], most: int = 20) -> str:
 
 
 def find(source: str | Path, beside: Path | None = None) -> Path:
-    """A file by its path, beside another file, or in Cantera's data folder where Cantera is installed."""
+    """A file by its path, beside another file, or in Cantera's data folders where Cantera is installed."""
     path = Path(source)
     places = [path] if beside is None else [beside / path, path]
     cantera = importlib.util.find_spec("cantera")
     if cantera is not None and cantera.origin is not None and not path.is_absolute():
-        places.append(Path(cantera.origin).parent / "data" / path)
+        data = Path(cantera.origin).parent / "data"
+        places += [data / path, data / "example_data" / path]
     return next((place for place in places if place.is_file()), path)
 
 

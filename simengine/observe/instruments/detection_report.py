@@ -210,7 +210,7 @@ def _distances(own: "Detections", found: Sequence[Found]) -> list[tuple[str, str
             if one < 0:
                 continue
             z = drawn.numbers["center.2"][row]
-            near = z - _half_depth(drawn.numbers, row)
+            near = z - _half_depth(drawn.numbers, int(row))
             h = sure.boxes[one, 3] - sure.boxes[one, 1]
             estimate = focal * drawn.numbers["size.1"][row] / h
             rows.append(

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import torch
 
 from simengine.observe.motion_files import Motion, read_motion
+from simengine.observe.pinhole import Pinhole
 from simengine.observe.place import Place
 from simengine.scene.asks import Ask, Cloud, Tracks
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector, nearest
 from simengine.solve.rotation import nearest_rigid_motion
@@ -26,7 +27,8 @@ class Marker:
 
     Attributes:
         on: Name of its body; None for that of the instrument.
-        at: Where it nominally sits on the body at t = 0, in the world [m]; None where it is seen at the start.
+        at: Where it nominally sits on the body at t = 0, in the world [m]; None where it is seen at the start, and for
+            the centre of a ball.
     """
 
     on: str | None = None
@@ -38,10 +40,12 @@ class Points:
     """Which points `simengine observe` marks.
 
     Attributes:
-        count: How many, drawn from the particles.
+        on: Name of the body that carries them; None for that of the instrument.
+        count: How many, drawn from the particles [1].
         surface: Whether they lie on the surface.
     """
 
+    on: str | None = None
     count: Count = 30
     surface: bool = True
 
@@ -72,6 +76,7 @@ class Markers(AbstractInstrument):
         unit: Of positions in a file whose columns do not say.
         markers: Marks that count, by their name in the file; all of them where none is named.
         place: How the file's coordinates lie in the world.
+        camera: That sees them: then the file holds pixels, u to the right, v down.
         within: { time = [from, to] } that is compared, in the file's time [s].
         seats: Where each mark sits on the body, beside what was seen or told [m]; set by the loader.
         seat_sigma: How well that is known [m]; None for the sigma of one frame.
@@ -86,6 +91,7 @@ class Markers(AbstractInstrument):
     unit: str = ""
     markers: dict[str, Marker] = dataclasses.field(default_factory=dict)
     place: Place = dataclasses.field(default_factory=Place)
+    camera: Pinhole | None = None
     within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     seat_sigma: float | None = None
     points: Points = dataclasses.field(default_factory=Points)
@@ -93,6 +99,16 @@ class Markers(AbstractInstrument):
     gaps: Annotated[float, Range(ge=0, lt=1)] = 0.0
     seats: tuple[float, ...] = dataclasses.field(default=(), metadata={"addressed": True})
     seen: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
+    centered: tuple[str | None, ...] = dataclasses.field(default=(), metadata={"internal": True}, repr=False)
+
+    def beside(self, world: AbstractScene) -> "Markers":
+        """Knows which bodies have a centre that marks follow."""
+        bodies = dict.fromkeys((self.on, *(marker.on or self.on for marker in self.markers.values())))
+        return dataclasses.replace(self, centered=tuple(body for body in bodies if world.has_center(body)))
+
+    def _at_center(self, name: str) -> bool:
+        marker = self.markers.get(name, Marker())
+        return marker.at is None and (marker.on or self.on) in self.centered
 
     def read(self, *, before: float = 0.0) -> Measured:
         """Rows are frame by frame, within a frame mark by mark."""
@@ -107,6 +123,9 @@ class Markers(AbstractInstrument):
             raise SceneError(
                 f"observations.{self.name}.markers: {name!r} is not in the file; {nearest(name, motion.names)}"
             )
+        if (self.camera is None) != (motion.axes != ("u", "v")):
+            what = "pixels u and v need a `camera`" if self.camera is None else "a `camera` sees pixels, u and v"
+            raise SceneError(f"observations.{self.name}: the file holds {', '.join(motion.axes)}; {what}")
         frames, count, axes = motion.positions.shape
         times = motion.times[:, None].expand(frames, count).reshape(-1)
         values = motion.positions.reshape(frames * count, axes)
@@ -120,7 +139,7 @@ class Markers(AbstractInstrument):
         return Measured(
             values=values,
             names=motion.axes,
-            units=("m",) * axes,
+            units=("m" if self.camera is None else "px",) * axes,
             at={"time": times},
             mask=mask,
             held_out=out,
@@ -135,24 +154,29 @@ class Markers(AbstractInstrument):
         frames, count, _ = motion.positions.shape
         used = torch.zeros(frames, count, dtype=torch.bool)
         for k, name in enumerate(motion.names):
-            if self.markers.get(name, Marker()).at is None or self.place.register:
+            told = self.markers.get(name, Marker()).at is not None or self._at_center(name)
+            if not told or self.place.register:
                 rows = (keep.reshape(frames, count)[:, k] & ~motion.positions[:, k].isnan().any(1)).nonzero()[:, 0]
                 used[rows[:1], k] = True
         return used.reshape(-1)
 
     def prepared(self, measured: Measured) -> "Markers":
         """Registered, where asked, and with the place in the world where each mark is seen first."""
-        first, when = self._first(measured)
-        place = self.place
         nominal = [self.markers.get(name, Marker()).at for name in measured.labels]
+        centers = torch.tensor([self._at_center(name) for name in measured.labels])
+        if self.camera is None:
+            first, when = self._first(measured)
+        else:
+            first, when = torch.full((len(nominal), 3), torch.nan, dtype=torch.float64), [None] * len(nominal)
+        place = self.place
         if place.register:
-            told = [k for k, at in enumerate(nominal) if at is not None and not bool(first[k].isnan().any())]
-            if len(told) < 3:
+            known = [k for k, at in enumerate(nominal) if at is not None and not bool(first[k].isnan().any())]
+            if len(known) < 3:
                 raise SceneError(
                     f"observations.{self.name}.place.register: needs three marks with `at` that are seen at the start"
                 )
-            target = torch.tensor([nominal[k] for k in told], dtype=torch.float64)
-            turn, shift = nearest_rigid_motion(place.base_to_world(first[told]), target)
+            target = torch.tensor([nominal[k] for k in known], dtype=torch.float64)
+            turn, shift = nearest_rigid_motion(place.base_to_world(first[known]), target)
             place = place.with_registration(turn, shift)
             here = place.to_world(first)
         else:
@@ -160,12 +184,15 @@ class Markers(AbstractInstrument):
             for k, at in enumerate(nominal):
                 if at is not None:
                     here[k] = torch.tensor(at, dtype=torch.float64)
+        here = torch.where(centers[:, None], 0.0, here)
         if bool(here.isnan().any()):
             name = measured.labels[int(here.isnan().any(1).nonzero()[0])]
             raise SceneError(f"observations.{self.name}.markers: where is {name!r}? It is not seen; give it an `at`")
         zero = (0.0,) * here.numel()
-        late = [0.0 if w is None or (nominal[k] is not None and not place.register) else w for k, w in enumerate(when)]
-        seen = Seats(here, torch.tensor(late, dtype=torch.float64))
+        told = [at is not None or bool(centers[k]) for k, at in enumerate(nominal)]
+        late = [0.0 if w is None or (told[k] and not place.register) else w for k, w in enumerate(when)]
+        places = torch.where(centers[:, None], torch.nan, here)
+        seen = Seats(here, torch.tensor(late, dtype=torch.float64), places)
         return dataclasses.replace(self, place=place, seats=self.seats or zero, seen=seen)
 
     def settled(self, run: AbstractRun, measured: Measured) -> "Markers":
@@ -227,15 +254,22 @@ class Markers(AbstractInstrument):
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """Positions in the file's coordinates, the axes that were measured."""
-        bodies, count = self.bodies(measured), len(measured.labels)
+        bodies = self.bodies(measured)
         order = [k for body in dict.fromkeys(bodies) for k, other in enumerate(bodies) if other == body]
         together = torch.cat(list(answers), 1)[:, torch.argsort(torch.tensor(order))]
+        if self.camera is not None:
+            pixels = self.camera.project(together.reshape(-1, 3))
+            if bool(pixels.isnan().any()):
+                raise Refused(f"observations.{self.name}.camera: a mark is behind it; look at turn, shift and axes")
+            return self.shown(pixels)
         seen = self.place.to_file(together.reshape(-1, 3))
         columns = [_AXES.index(axis) for axis in measured.names]
-        return self.gain * seen[:, columns].reshape(-1, len(columns)) + self.offset if count else seen
+        return self.shown(seen[:, columns].reshape(-1, len(columns)))
 
     def nuisances(self, measured: Measured) -> dict[str, float]:
         """The seats: a mark sits where one noisy frame shows it, or where it was told to be."""
+        if all(self._at_center(name) for name in measured.labels):
+            return {}
         spread = self.seat_sigma if self.seat_sigma is not None else self.sigma
         few = len(measured.labels) <= MANY
         return {"seats": float(spread)} if few and isinstance(spread, float | int) and spread > 0 else {}
@@ -250,7 +284,7 @@ class Markers(AbstractInstrument):
     def doubts(self, measured: Measured, sizes: Mapping[str, float]) -> list[str]:
         """Marks a thousand times farther apart than the world is wide, or times in milliseconds."""
         found, values = [], measured.values[measured.mask.all(1)]
-        if "m" in sizes and len(values):
+        if "m" in sizes and len(values) and self.camera is None:
             span = float((values.max(0).values - values.min(0).values).max()) * float(self.place.scale)
             if span > 30 * sizes["m"]:
                 found.append(f'marks spread over {span:.3g} m in a world of {sizes["m"]:.3g} m; in mm? say unit = "mm"')
@@ -268,7 +302,7 @@ class Markers(AbstractInstrument):
         jitter = self.times.jitter * torch.randn(len(frames), generator=generator, dtype=torch.float64)
         frames = (frames + jitter).clamp(0.0, last).sort().values
         frames[0] = 0.0
-        ask = Cloud(times=torch.zeros(1, dtype=torch.float64), body=self.on)
+        ask = Cloud(times=torch.zeros(1, dtype=torch.float64), body=self.points.on or self.on)
         places = _marks(world.prepare([ask]).solve([ask]).sample(ask)[0], self.points, generator)
         count, rows = len(places), len(frames)
         mask = torch.ones(rows, count, dtype=torch.bool)

@@ -1,6 +1,7 @@
 """Tables of numbers: curves against time or a load, profiles over a place, samples of a field, whole experiments."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from simengine.io.tables import RawTable, read_table
-from simengine.observe.columns import ColumnSpec, matching_headers, take
+from simengine.observe.columns import ColumnSpec, column_of, find_header, matching_headers, mixture_of, take, told_unit
 from simengine.scene.asks import Ask, Fields, Series, Table
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -16,6 +17,16 @@ from simengine.scene.instrument import AbstractInstrument, Measured
 _TIMES = ("time", "t")
 _RATES = ("angular_frequency", "shear_rate", "strain_rate")  # what a faster clock makes smaller
 _PLACES = ("x", "y", "z")
+
+
+def quantity(name: str) -> str:
+    """What a column is of: the columns that a star names are `T#0`, `T#1`, ... of one quantity T."""
+    return re.sub(r"#\d+$", "", name)
+
+
+def quantities(measured: Measured) -> tuple[str, ...]:
+    """What each column is of."""
+    return tuple(quantity(name) for name in measured.names)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,8 +37,9 @@ class AbstractTable(AbstractInstrument):
         columns: Scalar or field of the world -> column of the file: `"load [N]"`, or { column, unit, sigma, gain,
             offset }.
         within: Column of the scene -> [least, most] that is compared, SI.
-        where: Column of the file -> the text or number of the rows that count.
-        along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written, SI.
+        where: Column of the file -> the text or number of the rows that count, or a list of them.
+        along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written
+            [unit of the abscissa].
     """
 
     columns: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
@@ -55,21 +67,30 @@ class AbstractTable(AbstractInstrument):
         at: dict[str, torch.Tensor] = {}
         names: list[str] = []
         values, sigmas = [], []
+        told: dict[str, str] = {}
         try:
             for name, spec in self.columns.items():
-                headers = matching_headers(raw, spec) if isinstance(spec, str) else [spec]
-                for header in headers:
+                if (mixtures := self.mixtures(raw, name, spec)) is not None:
+                    at |= mixtures
+                    continue
+                headers: list[ColumnSpec] = [*matching_headers(raw, spec)] if isinstance(spec, str) else [spec]
+                for position, header in enumerate(headers):
                     column, sigma = take(raw, header, key=f"{key}.{name}")
+                    told[name] = told_unit(raw, header)
                     if name in self.coordinates():
                         at[name] = column
                     else:
-                        names.append(name)
+                        names.append(name if len(headers) == 1 else f"{name}#{position}")
                         values.append(column)
                         sigmas.append(sigma)
             if isinstance(self.sigma, str) and self.sigma != "estimate":
                 if len(names) != 1:
                     raise ValueError(f"observations.{self.name}.sigma: a column for each value goes into `columns`")
                 sigmas = [take(raw, self.sigma, key=f"observations.{self.name}.sigma")[0]]
+                if (told[names[0]] in ("", "1")) != (told_unit(raw, self.sigma) in ("", "1")):
+                    raise ValueError(
+                        f"observations.{self.name}: {names[0]} and sigma: tell the unit of both, or of neither"
+                    )
             keep = self._rows(raw)
         except ValueError as error:
             raise error if isinstance(error, SceneError) else SceneError(str(error)) from None
@@ -103,7 +124,17 @@ class AbstractTable(AbstractInstrument):
             sigma=torch.stack(sigmas, 1),
             files={self.path.name: raw.sha256},
             notes=tuple(notes),
+            told={name: unit for name, unit in told.items() if unit},
+            row_names=self.row_names(raw),
         )
+
+    def mixtures(self, raw: RawTable, name: str, spec: ColumnSpec) -> dict[str, torch.Tensor] | None:
+        """A coordinate for each species of a column of mixtures; None of a column of numbers."""
+        return None
+
+    def row_names(self, raw: RawTable) -> tuple[str, ...]:
+        """What the rows are called in notes; () for their numbers."""
+        return ()
 
     def required(self) -> tuple[str, ...]:
         """Coordinates without which nothing can be asked."""
@@ -114,12 +145,16 @@ class AbstractTable(AbstractInstrument):
         for header, wanted in self.where.items():
             if header not in raw.columns:
                 raise ValueError(f"observations.{self.name}.where: {raw.file.name} has no column {header!r}")
-            keep &= torch.tensor([str(cell) == str(wanted) or cell == wanted for cell in raw.columns[header]])
+            any_of = wanted if isinstance(wanted, list | tuple) else [wanted]
+            if isinstance(wanted, list | tuple) and not wanted:
+                raise ValueError(f"observations.{self.name}.where: {header!r}: the list is empty")
+            cells = raw.columns[header]
+            keep &= torch.tensor([any(str(cell) == str(one) or cell == one for one in any_of) for cell in cells])
         return keep
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers, by gain and offset."""
-        return self.gain * answers[0] + self.offset
+        return self.shown(answers[0])
 
     def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, AbstractTable]":
         """The rows that `along` names, or those of the file where there is one."""
@@ -133,6 +168,8 @@ class AbstractTable(AbstractInstrument):
         else:
             read = self.read()
             at, shape = dict(read.at), tuple(read.values.shape)  # type: ignore[assignment]
+        told = [column_of(self.columns[name]).sigma for name in names]
+        sigma = torch.tensor([s if isinstance(s, float) else torch.nan for s in told], dtype=torch.float64)
         measured = Measured(
             values=torch.zeros(shape, dtype=torch.float64),
             names=names,
@@ -140,7 +177,7 @@ class AbstractTable(AbstractInstrument):
             at=at,
             mask=torch.ones(shape, dtype=torch.bool),
             held_out=torch.zeros(shape, dtype=torch.bool),
-            sigma=torch.full(shape, torch.nan, dtype=torch.float64),
+            sigma=sigma.expand(shape),
         )
         return measured, self
 
@@ -182,7 +219,7 @@ class Curve(AbstractTable):
         """One series of all that was measured."""
         return (
             Series(
-                names=measured.names,
+                names=quantities(measured),
                 against=self.against,
                 values=self.abscissa(self.against, measured.at[self.against].nan_to_num()),
             ),
@@ -195,7 +232,7 @@ class Profiles(AbstractTable):
 
     Attributes:
         against: Coordinate of the world: `x`, or a scalar field that grows along it.
-        shift: What the file's coordinate reads where the world's is 0, SI.
+        shift: What the file's coordinate reads where the world's is 0, SI [unit of the abscissa].
     """
 
     type: Literal["profiles"] = "profiles"
@@ -213,7 +250,7 @@ class Profiles(AbstractTable):
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """One series over the coordinate."""
         place = measured.at[self.against].nan_to_num() - self.shift
-        return (Series(names=measured.names, against=self.against, values=place),)
+        return (Series(names=quantities(measured), against=self.against, values=place),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -225,7 +262,10 @@ class Samples(AbstractTable):
     """
 
     type: Literal["samples"] = "samples"
-    at: tuple[tuple[float, ...], ...] = ()
+    at: tuple[tuple[float, ...] | float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", tuple(p if isinstance(p, tuple) else (p,) for p in self.at))
 
     def coordinates(self) -> tuple[str, ...]:
         """Time and place."""
@@ -241,17 +281,17 @@ class Samples(AbstractTable):
                 raise SceneError(
                     f"observations.{self.name}.at: {len(self.at)} places for {len(measured.names)} measured columns"
                 )
+            places = [torch.tensor([place], dtype=torch.float64).expand(rows, -1) for place in self.at]
             return tuple(
-                Fields(names=(name,), x=torch.tensor([place], dtype=torch.float64).expand(rows, -1), times=times)
-                for name, place in zip(measured.names, self.at, strict=True)
+                Fields(names=(name,), x=x, times=times) for name, x in zip(quantities(measured), places, strict=True)
             )
         axes = [measured.at[name].nan_to_num() for name in _PLACES if name in measured.at]
         x = torch.stack(axes, 1) if axes else torch.zeros(rows, 0, dtype=torch.float64)
-        return (Fields(names=measured.names, x=x, times=times),)
+        return (Fields(names=quantities(measured), x=x, times=times),)
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers side by side, by gain and offset."""
-        return self.gain * torch.cat(list(answers), 1) + self.offset
+        return self.shown(torch.cat(list(answers), 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -259,34 +299,83 @@ class Experiments(AbstractTable):
     """A row for each experiment: the conditions that it sets, and what was answered.
 
     Attributes:
-        conditions: Number of the world -> column of the file.
+        conditions: Number of the world -> column of the file. A column of words holds mixtures, as in
+            `CH4: 9.5%, O2: 19%, N2: 71.5%`, each its own gas.
         measured: Scalar of the world -> column of the file.
+        row: Column that names the rows, in the report.
     """
 
     type: Literal["experiments"] = "experiments"
     conditions: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
     measured: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
+    row: str = ""
 
     def __post_init__(self) -> None:
-        if self.columns:
+        columns = {**self.conditions, **self.measured}
+        if self.columns and self.columns != columns:  # they are set here, and copies come with them
             raise ValueError("columns: a table of experiments names `conditions` and `measured`")
-        object.__setattr__(self, "columns", {**self.conditions, **self.measured})
+        object.__setattr__(self, "columns", columns)
 
     def coordinates(self) -> tuple[str, ...]:
         """The conditions."""
         return tuple(self.conditions)
 
+    def mixtures(self, raw: RawTable, name: str, spec: ColumnSpec) -> dict[str, torch.Tensor] | None:
+        """`name.SPECIES` -> the amount in each row, 0 where a row has none of it."""
+        if name not in self.conditions:
+            return None
+        header, _ = find_header(raw, column_of(spec).column)
+        cells = raw.columns[header]
+        if cells.dtype.kind in "fiub":
+            return None
+        rows = []
+        for number, cell in enumerate(cells):
+            try:
+                rows.append(mixture_of(str(cell)))
+            except ValueError as error:
+                raise ValueError(
+                    f"observations.{self.name}.conditions.{name}: {raw.file.name}: column {header!r}, row {number}: "
+                    f"{error}"
+                ) from None
+        species = dict.fromkeys(s for row in rows for s in row)
+        return {f"{name}.{s}": torch.tensor([row.get(s, 0.0) for row in rows], dtype=torch.float64) for s in species}
+
+    def row_names(self, raw: RawTable) -> tuple[str, ...]:
+        """The cells of the column `row`."""
+        if not self.row:
+            return ()
+        return tuple(str(cell) for cell in raw.columns[find_header(raw, self.row)[0]])
+
+    def write(self, file: Path, measured: Measured) -> None:
+        """A csv with the columns in SI units, mixtures as words."""
+        mixed = {name: None for name in self.conditions if name not in measured.at}
+        columns: dict[str, list[str]] = {}
+        for name, values in measured.at.items():
+            first = name.partition(".")[0]
+            if first in mixed:
+                before = columns.get(first, [""] * len(values))
+                cells = [f"{name.partition('.')[2]}: {float(v):.9g}" if v else "" for v in values]
+                columns[first] = [", ".join(filter(None, pair)) for pair in zip(before, cells, strict=True)]
+            else:
+                columns[name] = [f"{float(v):.9g}" for v in values]
+        for k, name in enumerate(measured.names):
+            columns[name] = ["" if torch.isnan(v) else f"{float(v):.9g}" for v in measured.values[:, k]]
+        lines = [",".join(columns)]
+        for row in zip(*columns.values(), strict=True):
+            lines.append(",".join(f'"{cell}"' if "," in cell else cell for cell in row))
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """One table of all rows that count."""
         keep = measured.mask.any(1)
         conditions = {name: column[keep] for name, column in measured.at.items()}
-        return (Table(names=measured.names, conditions=conditions),)
+        return (Table(names=quantities(measured), conditions=conditions),)
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers at their rows, by gain and offset."""
         keep = measured.mask.any(1)
         out = torch.zeros_like(measured.values)
-        return out.index_copy(0, keep.nonzero()[:, 0], self.gain * answers[0] + self.offset)
+        return out.index_copy(0, keep.nonzero()[:, 0], self.shown(answers[0]))
 
 
 def doubts_of_magnitude(measured: Measured, sizes: Mapping[str, float]) -> list[str]:

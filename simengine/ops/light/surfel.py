@@ -1,6 +1,7 @@
 """Compositing of oriented Gaussian discs (surfels), nearest first, with gradients to everything."""
 
 import itertools
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -31,8 +32,10 @@ def composite_surfels(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Composite oriented 2-D Gaussian discs front to back, in the order of the depths of their centres.
 
-    Discs that reach behind the plane of the eye are left out. The same input gives the same bits, whatever the number
-    of threads.
+    Of discs that reach behind the plane of the eye (floors, walls) what lies ahead of it is seen; they are ordered by
+    the depth of their farthest point, so that what stands on a floor is before it. Discs that cut one another, or large
+    ones with others in between, want to be cut up: the order is one for all pixels. The same input gives the same bits,
+    whatever the number of threads.
 
     Args:
         transforms: Disc coordinates (u, v, 1) to homogeneous pixels (x z, y z, z): K [s_u t_u, s_v t_v, p] with the
@@ -150,25 +153,54 @@ def pixel_boxes(transforms: torch.Tensor, width: int, height: int, least_width: 
     """Pixels that each disc may touch: first and one past the last, (x0, x1, y0, y1), shape (n, 4), int32.
 
     The ellipse u^2 + v^2 <= CUTOFF^2 has the tangent lines x = c +- sqrt(c^2 - T_u.D T_u / T_w.D T_w) with
-    c = T_u.D T_w / T_w.D T_w and D = diag(CUTOFF^2, CUTOFF^2, -1). Discs that reach behind the eye get empty boxes.
+    c = T_u.D T_w / T_w.D T_w and D = diag(CUTOFF^2, CUTOFF^2, -1). A disc that reaches behind the eye is seen as the
+    inside of a hyperbola, without end towards where it passes beside the eye. Discs behind the eye get empty boxes.
     """
     with torch.no_grad():
         Tu, Tv, Tw = transforms.unbind(1)
         D = transforms.new_tensor([CUTOFF**2, CUTOFF**2, -1.0])
         seen = surfel_reference.visible(transforms)
-        scale = torch.where(seen, (Tw * Tw * D).sum(-1), -torch.ones_like(Tw[:, 2]))
+        whole = surfel_reference.wholly_ahead(transforms)
+        scale = torch.where(whole, (Tw * Tw * D).sum(-1), -torch.ones_like(Tw[:, 2]))
         sides = []
         for T, size in ((Tu, width), (Tv, height)):
             middle = (T * Tw * D).sum(-1) / scale
             extent = (middle**2 - (T * T * D).sum(-1) / scale).clamp_min(0).sqrt()
-            point = T[:, 2] / Tw[:, 2]
+            low, high = middle - extent, middle + extent
+            cut = seen & ~whole
+            if bool(cut.any()):
+                low[cut], high[cut] = _hyperbola(T[cut], Tw[cut])
+            ahead = Tw[:, 2] > 0
+            point = T[:, 2] / torch.where(ahead, Tw[:, 2], torch.ones_like(Tw[:, 2]))
             smallest = CUTOFF * least_width
-            low = torch.minimum(middle - extent, point - smallest)
-            high = torch.maximum(middle + extent, point + smallest)
+            low = torch.where(ahead, torch.minimum(low, point - smallest), low)
+            high = torch.where(ahead, torch.maximum(high, point + smallest), high)
             low = torch.where(seen, (low - 0.5).clamp(0, size).ceil(), torch.zeros_like(low))
             high = torch.where(seen, (high - 0.5).clamp(-1, size - 1).floor() + 1, torch.zeros_like(high))
             sides += [low, high]
         return torch.stack(sides, dim=-1).to(torch.int32).contiguous()
+
+
+def _hyperbola(T: torch.Tensor, Tw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Least and greatest T.p / T_w.p over the part T_w.p > 0 of discs that the plane of the eye T_w.p = 0 cuts.
+
+    They end at infinity of the sign that T.p has on the chord T_w.p = 0, where it has one, and begin at a tangent.
+    """
+    dtype = T.dtype
+    T, Tw = T.double(), Tw.double()
+    square = Tw[:, :2].square().sum(-1).clamp_min(1e-300)
+    foot = torch.cat([-(Tw[:, 2] / square)[:, None] * Tw[:, :2], torch.ones_like(square)[:, None]], dim=-1)
+    half = (CUTOFF**2 - Tw[:, 2] ** 2 / square).clamp_min(0).sqrt() / square.sqrt()
+    across = half * (T[:, 1] * Tw[:, 0] - T[:, 0] * Tw[:, 1]).abs()
+    at_foot = (T * foot).sum(-1)
+    D = T.new_tensor([CUTOFF**2, CUTOFF**2, -1.0])
+    a, b, c = ((left * right * D).sum(-1) for left, right in ((Tw, Tw), (T, Tw), (T, T)))
+    q = b + torch.where(b < 0, -1.0, 1.0) * (b * b - a * c).clamp_min(0).sqrt()
+    roots = torch.stack([q / a.clamp_min(1e-300), c / torch.where(q == 0, torch.ones_like(q), q)])
+    endless = torch.full_like(a, math.inf)
+    low = torch.where(at_foot > across, roots.amax(0), -endless)
+    high = torch.where(at_foot < -across, roots.amin(0), endless)
+    return low.to(dtype), high.to(dtype)
 
 
 def bin_discs(
@@ -186,7 +218,7 @@ def bin_discs(
         Where the list of each tile starts, shape (tiles + 1,), int64, and the lists one after another, int32.
     """
     tiles_x, tiles_y = -(-width // TILE), -(-height // TILE)
-    order = torch.argsort(transforms[:, 2, 2], stable=True)
+    order = torch.argsort(surfel_reference.depth_keys(transforms), stable=True)
     start = torch.zeros(tiles_x * tiles_y + 1, dtype=torch.int64, device=transforms.device)
     if not transforms.is_cuda:
         kernels = surfel_binning.kernels()

@@ -22,7 +22,7 @@ def composite_surfels(
 
     Source: Huang et al. 2024, 2D Gaussian Splatting, eq. 8-11 and 19; weights end continuously at CUTOFF.
     """
-    order = torch.argsort(transforms[:, 2, 2].detach(), stable=True)
+    order = torch.argsort(depth_keys(transforms.detach()), stable=True)
     order = order[visible(transforms.detach())[order]]
     M, opacity, features = transforms[order], opacity[order], features[order]
     n = len(M)
@@ -41,9 +41,27 @@ def composite_surfels(
 
 
 def visible(transforms: torch.Tensor) -> torch.Tensor:
+    """Which discs lie before the plane of the eye, at least in part, out to the cut-off; shape (n,), bool."""
+    return transforms[:, 2, 2] + _reach(transforms) > 0
+
+
+def wholly_ahead(transforms: torch.Tensor) -> torch.Tensor:
     """Which discs lie wholly before the plane of the eye, out to the cut-off; shape (n,), bool."""
-    Tw = transforms[:, 2]
-    return (Tw[:, 2] > 0) & (Tw[:, 2] ** 2 > CUTOFF**2 * (Tw[:, 0] ** 2 + Tw[:, 1] ** 2))
+    return transforms[:, 2, 2] > _reach(transforms)
+
+
+def depth_keys(transforms: torch.Tensor) -> torch.Tensor:
+    """Orders discs [m]: the depth of the centre, or of the farthest point of one that reaches behind the eye.
+
+    So what stands on a floor is before it.
+    """
+    depth, reach = transforms[:, 2, 2], _reach(transforms)
+    return torch.where(depth > reach, depth, depth + reach)
+
+
+def _reach(transforms: torch.Tensor) -> torch.Tensor:
+    """How much farther than its centre a disc goes in depth [m], shape (n,)."""
+    return CUTOFF * transforms[:, 2, :2].norm(dim=-1)
 
 
 def average_surfels(
@@ -78,10 +96,15 @@ def _weights(M: torch.Tensor, *, width: int, height: int, least_width: float) ->
     kz = torch.where(edge_on, torch.ones_like(k[..., 2]), k[..., 2])
     u, v = k[..., 0] / kz, k[..., 1] / kz
     rho_disc = torch.where(edge_on, torch.full_like(u, 1e12), u**2 + v**2)
-    rho_pixel = least_width**-2 * ((x[..., 0] - Tu[:, 2] / Tw[:, 2]) ** 2 + (y[..., 0] - Tv[:, 2] / Tw[:, 2]) ** 2)
+    z_disc = Tw[:, 0] * u + Tw[:, 1] * v + Tw[:, 2]
+    rho_disc = torch.where(edge_on | (z_disc > 0), rho_disc, torch.full_like(u, 1e12))
+    ahead = Tw[:, 2] > 0  # a centre behind the eye is in no pixel
+    depth = torch.where(ahead, Tw[:, 2], torch.ones_like(Tw[:, 2]))
+    rho_pixel = least_width**-2 * ((x[..., 0] - Tu[:, 2] / depth) ** 2 + (y[..., 0] - Tv[:, 2] / depth) ** 2)
+    rho_pixel = torch.where(ahead, rho_pixel, torch.full_like(rho_pixel, 1e12))
     tilted = rho_disc <= rho_pixel
     rho = torch.where(tilted, rho_disc, rho_pixel)
-    z = torch.where(tilted, Tw[:, 0] * u + Tw[:, 1] * v + Tw[:, 2], Tw[:, 2])
+    z = torch.where(tilted, z_disc, Tw[:, 2])
     edge = math.exp(-(CUTOFF**2) / 2)
     weight = ((torch.exp(-rho / 2) - edge) / (1 - edge)).clamp_min(0)
     return weight, z

@@ -7,8 +7,6 @@ in the cache. Hidden units are not kept for the backward pass: a rollout holds 1
 flow, a particle and step, beside F.
 """
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,25 +14,9 @@ from torch.autograd.function import once_differentiable
 
 from simengine.kernels.matter import isotropic as kernels
 from simengine.ops import bridge
+from simengine.ops.matter.isotropic_units import Units
 
 BLOCK = 4096  # particles whose hidden units are computed at a time
-
-
-@dataclasses.dataclass(frozen=True)
-class Units:
-    """What does not learn.
-
-    Attributes:
-        slope: g' of the hidden units.
-        curvature: Its derivative.
-        strain_scale: a [1].
-        modulus: M [Pa].
-    """
-
-    slope: Callable[[torch.Tensor], torch.Tensor]
-    curvature: Callable[[torch.Tensor], torch.Tensor]
-    strain_scale: float
-    modulus: float
 
 
 def _blocks(n: int) -> list[slice]:

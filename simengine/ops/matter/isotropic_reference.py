@@ -2,7 +2,7 @@
 
 import torch
 
-from simengine.ops.matter.isotropic import Units
+from simengine.ops.matter.isotropic_units import Units
 
 
 def stress(

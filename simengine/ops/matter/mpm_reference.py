@@ -8,7 +8,7 @@ import itertools
 import torch
 
 from simengine.ops.matter.contact_reference import boundary_velocity
-from simengine.ops.matter.mpm import Grid
+from simengine.ops.matter.mpm_grid import Grid
 
 
 def _stencil(x: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

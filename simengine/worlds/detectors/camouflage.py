@@ -22,8 +22,8 @@ from simengine.dtn.camouflage import (
     total_variation,
 )
 from simengine.dtn.checks import check_detector
-from simengine.dtn.detector import Detector
 from simengine.dtn.evaluation import detect
+from simengine.dtn.protocol import Detector
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSet
 from simengine.fit.gradient import GradientTraining

@@ -70,9 +70,9 @@ class NetworkSpec:
         normalise: Whether the extractor normalises groups of channels.
         iterations: Steps of Adam.
         batch: Views a step.
-        learning_rate: Of Adam; falls to 0 by a half cosine.
+        learning_rate: Of Adam; falls to 0 by a half cosine [1].
         loss: `"mse"` over the object, or `"bce"` over the picture as published.
-        structure: Weight of 1 - SSIM over the object in flat paints, in the second half of the steps.
+        structure: Weight of 1 - SSIM over the object in flat paints, in the second half of the steps [1].
         paints: To train with: `"flat"` colours as published, `"noise"`, a colour for each pixel, or `"mosaic"`, on half
             of the views the mean of several.
         crop: Side of the part of the pictures about the object that is trained on [pixels]; 0 for whole pictures.
@@ -111,10 +111,10 @@ class DetectorSpec:
         architecture: Anchor-free (`"centre"`) or anchor-based (`"anchor"`).
         width: Channels at stride 4.
         paints: `"natural"`: seven usual car paints; `"all"`: any colour and random patterns as well.
-        empty: Views without the object, as a share of those with it, to train and to test with.
+        empty: Views without the object, as a share of those with it, to train and to test with [1].
         iterations: Steps of Adam.
         batch: Pictures a step.
-        learning_rate: Of Adam; falls to 0 by a half cosine.
+        learning_rate: Of Adam; falls to 0 by a half cosine [1].
     """
 
     type: Literal["detector"] = "detector"
@@ -143,24 +143,24 @@ class CamouflageSpec:
         mapping: How the texture is put on. `"planar"`, the published baseline, is a projection along y in the pipeline,
             where a full render puts the same pattern on triplanar.
         repetitions: Of the pattern [1/m]; without effect for `"uv"`.
-        albedo: Lowest and highest albedo of the texture.
+        albedo: Lowest and highest albedo of the texture [1].
         pipeline: What predicts the pictures an attack sees: the `"affine"` law, or a `"network"` trained before.
         network: The network of the pipeline.
         restarts: Attacks from different starts; the strongest on the attacked views is reported.
         iterations: Steps of Adam on the texture.
         batch: Views a step.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam [1].
         evasion: Whose scores are pushed down; see `simengine.dtn.camouflage.evasion_loss`.
-        smoothness: Weight of the total variation.
-        palette: Weight of the distance to the natural paints.
-        overlap: Overlap (IoU) of the boxes whose score counts.
+        smoothness: Weight of the total variation [1].
+        palette: Weight of the distance to the natural paints [1].
+        overlap: Overlap (IoU) of the boxes whose score counts [1].
         kind: Label of the object among the classes of a detector of one's own; detections of others are left out. None
             takes every detection for the object.
         hardening: Steps of Adam of the retraining; 0 for none.
         rounds: Of the retraining; before each but the first the detector is attacked as it then is.
         sparring: Steps of these attacks.
         adversaries: Textures that are trained against the detector during the retraining.
-        adversary: Their step before the logistic function; 0 for none.
+        adversary: Their step before the logistic function; 0 for none [1].
         attack_views: Views that the texture is optimised over.
         transfer: Whether the other architecture is trained too and shown the found texture.
         rendered: Unseen views rendered in full with the found texture; may be more than the scene's `test_views`.

@@ -56,7 +56,13 @@ class SorptionProblem(AbstractProblem):
     """Diffusion with sorption; see `DiffusionSorption` for what is not described here.
 
     Attributes:
-        u0: Initial values solved for; they take the place of `members`.
+        nt: Times of the grid, the initial one included.
+        nx: Cells of the grid.
+        duration: Last time, without dimension [1].
+        grading: 1 for equal intervals of time, 2 for times equally spaced in sqrt(t) [1].
+        skip: Intervals after t = 0 without residuals: the data there jump at both ends, which no grid resolves.
+        implicit: Intervals after those with implicit Euler residuals, which damp such jumps.
+        u0: Initial values solved for; they take the place of `members` [1].
     """
 
     type: Literal["diffusion_sorption"] = "diffusion_sorption"
@@ -93,7 +99,14 @@ class SorptionProblem(AbstractProblem):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NavierStokesProblem(AbstractProblem):
-    """Vorticity on the periodic unit square; see `NavierStokes`."""
+    """Vorticity on the periodic unit square; see `NavierStokes`.
+
+    Attributes:
+        nt: Times of the grid, the initial one included.
+        size: Cells along each side.
+        duration: Last time, without dimension [1].
+        viscosity: nu, without dimension [1].
+    """
 
     type: Literal["navier_stokes"] = "navier_stokes"
     nt: Annotated[int, Range(ge=4)] = 64
@@ -108,7 +121,14 @@ class NavierStokesProblem(AbstractProblem):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BurgersProblem(AbstractProblem):
-    """Burgers' equation on the periodic unit interval; see `Burgers`."""
+    """Burgers' equation on the periodic unit interval; see `Burgers`.
+
+    Attributes:
+        nt: Times of the grid, the initial one included.
+        nx: Cells of the grid.
+        duration: Last time, without dimension [1].
+        viscosity: nu, without dimension [1].
+    """
 
     type: Literal["burgers"] = "burgers"
     nt: Annotated[int, Range(ge=4)] = 101
@@ -123,7 +143,14 @@ class BurgersProblem(AbstractProblem):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AllenCahnProblem(AbstractProblem):
-    """The Allen-Cahn equation on the unit interval; see `AllenCahn`."""
+    """The Allen-Cahn equation on the unit interval; see `AllenCahn`.
+
+    Attributes:
+        nt: Times of the grid, the initial one included.
+        nx: Cells of the grid.
+        duration: Last time, without dimension [1].
+        epsilon: Width of an interface, of the unit interval [1].
+    """
 
     type: Literal["allen_cahn"] = "allen_cahn"
     nt: Annotated[int, Range(ge=4)] = 101

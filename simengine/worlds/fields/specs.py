@@ -1,13 +1,13 @@
 """What scenes of hard constraints say of experts, networks and fits."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from simengine.constraint.basis import Backbone, BranchTrunk, OperatorBasis
 from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import HardConstraint
 from simengine.scene.base import SceneError
-from simengine.scene.strict import Count, NonNegative, Positive, Range
+from simengine.scene.strict import Count, NonNegative, Positive
 from simengine.worlds.fields.problems import Members, Problem
 
 
@@ -20,8 +20,8 @@ class Experts:
         cuts: `uniform`, or `learned`: by a router that gives each block the same share of the residual.
         coupled: Solve them together; false as published, each on its own.
         rows_per_block: Equations sampled in each.
-        ridge: Weight of the weights of the basis functions.
-        tolerance: Of the iteration.
+        ridge: Weight of the weights of the basis functions [1].
+        tolerance: Of the iteration [1].
         iterations: At most so many.
     """
 
@@ -64,7 +64,14 @@ class Experts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BranchTrunkSpec:
-    """A network of the coordinates, and one of the member unless `branch` is false; see `BranchTrunk`."""
+    """A network of the coordinates, and one of the member; see `BranchTrunk`.
+
+    Attributes:
+        branch: Whether there is one of the member.
+        modes: Fourier features of the coordinates.
+        width: Hidden units of a layer.
+        depth: Hidden layers.
+    """
 
     type: Literal["branch_trunk"] = "branch_trunk"
     branch: bool = True
@@ -81,7 +88,13 @@ class BranchTrunkSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OperatorSpec:
-    """A Fourier neural operator over the grid; see `FNO`."""
+    """A Fourier neural operator over the grid; see `FNO`.
+
+    Attributes:
+        modes: Fourier modes kept along each axis of the grid, time first.
+        width: Channels.
+        depth: Layers.
+    """
 
     type: Literal["fno"] = "fno"
     modes: tuple[Count, ...] = (4, 6, 6)
@@ -112,11 +125,11 @@ class NetworkFit:
             `solver`, as published.
         members: Members of the family per step.
         fresh: Draw them anew each step; otherwise the same throughout.
-        optimiser: lbfgs needs members that stay.
         windows: Windows in time of equal length. The network is trained on one; the test takes one after another, each
             from the field with which the one before it ended, and fresh members are followed through as many.
+        optimiser: lbfgs needs members that stay.
         iterations: Steps; of lbfgs up to 20 evaluations each.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam [1].
         reroute: Steps between two moves of learned cuts.
     """
 
@@ -140,31 +153,3 @@ class NetworkFit:
             raise ValueError("optimiser: lbfgs needs members that stay; set fresh = false")
         if self.windows > 1 and self.on is not None:
             raise ValueError("windows: cut the problem of the scene; leave out `on`")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ConstantsFit:
-    """Find D and k of diffusion-sorption from sparse noisy observations made by the method of lines.
-
-    Attributes:
-        u0: Initial value.
-        diffusivity: The true D, which made the observations.
-        sorption: The true k.
-        guess_diffusivity: Where the search for D starts.
-        guess_sorption: Where the search for k starts.
-        factor: The basis holds solutions for D and k within this factor of the guesses.
-        observations: Number of random places and times observed.
-        noise: Standard deviation of their noise.
-        iterations: At most so many steps.
-    """
-
-    type: Literal["constants"] = "constants"
-    u0: Annotated[float, Range(gt=0, lt=1)] = 0.1
-    diffusivity: Positive = 5e-4
-    sorption: Positive = 3.5e-4
-    guess_diffusivity: Positive = 6e-4
-    guess_sorption: Positive = 3e-4
-    factor: Annotated[float, Range(gt=1)] = 2.0
-    observations: Annotated[int, Range(ge=3)] = 40
-    noise: Positive = 0.01
-    iterations: Count = 20

@@ -1,9 +1,8 @@
-"""Trainings of hard constraints: a network of basis functions without solution data, and constants of an equation."""
+"""Trainings of hard constraints: a network of basis functions without solution data."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from simengine.constraint.basis import Backbone
@@ -11,8 +10,6 @@ from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import HardConstraint
 from simengine.constraint.router import Router, squared_residuals
 from simengine.fit.gradient import GradientTraining
-from simengine.fit.least_squares_training import LeastSquaresTraining
-from simengine.fit.parameters import ParameterSet
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -156,86 +153,3 @@ class NetworkTraining(GradientTraining):
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write what the scene makes of the trained network."""
         return self._finish(out)
-
-
-class SorptionInverse(LeastSquaresTraining):
-    """D and k of diffusion-sorption from sparse noisy observations of u, through the layer.
-
-    Levenberg-Marquardt over the layer, with its Jacobian by central differences: five solves from a near start cost
-    less than the backward pass per observation that the layer's implicit gradient would need for a covariance.
-
-    Args:
-        parameters: `"D"` and `"k"`.
-        layer: The constraint.
-        basis: Basis functions that hold the solutions for all D and k between the bounds, shape (1, nt, nx, n).
-        u0: Initial value.
-        points: Flat grid indices of the observations, shape (m,).
-        observations: Shape (m,).
-        sigma: Standard deviation of their noise; None to estimate it.
-        num_iterations: At most so many steps.
-    """
-
-    def __init__(
-        self,
-        parameters: ParameterSet,
-        layer: HardConstraint,
-        basis: torch.Tensor,
-        *,
-        u0: float,
-        points: torch.Tensor,
-        observations: torch.Tensor,
-        sigma: float | None,
-        num_iterations: int,
-    ) -> None:
-        start = torch.tensor([u0], dtype=torch.float64)
-        self._near: torch.Tensor | None = None  # where all solves of a step start: at its constants
-        self._last: torch.Tensor | None = None
-
-        def residual(values: dict[str, torch.Tensor]) -> torch.Tensor:
-            constants = {name: value.reshape(1) for name, value in values.items()}
-            found = layer(basis, {"u0": start, **constants}, start=self._near)
-            self._last = found.weights.detach()
-            return found.field.flatten()[points] - observations
-
-        super().__init__(parameters, residual, num_iterations=num_iterations, sigma=sigma)
-        self.layer, self.basis, self.u0 = layer, basis, u0
-        self.points, self.observations = points, observations
-
-    def step(self) -> dict[str, float]:
-        """A step whose residuals depend on the checkpoint alone, so that a resumed fit ends bitwise as another."""
-        before = self.parameters.z.detach().clone()
-        figures = super().step()
-        if not torch.equal(before, self.parameters.z):  # the last residual was that of the accepted trial
-            self._near = self._last
-            self.forget()
-        return figures
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Coordinates, damping, and the weights that the next solves start from (empty at the start)."""
-        near = torch.zeros(0, dtype=torch.float64) if self._near is None else self._near
-        return {**super().state_dict(), "weights": near}
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Continue from what `state_dict` returned."""
-        super().load_state_dict(state)
-        self._near = state["weights"] if state["weights"].numel() else None
-        self.forget()
-
-    def field(self) -> torch.Tensor:
-        """Solution with the current constants, shape (nt, nx)."""
-        with torch.no_grad():
-            constants = {name: value.reshape(1) for name, value in self.parameters().items()}
-            return self.layer(self.basis, {"u0": torch.tensor([self.u0], dtype=torch.float64), **constants}).field[0]
-
-    def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """Write the picture and the summary."""
-        from simengine.view.figures import curves
-
-        summary = super().finish(out)
-        field, nx = self.field(), self.layer.pde.shape[1]
-        x = ((self.points % nx).numpy() + 0.5) / nx
-        order = np.argsort(x)
-        found = field.flatten()[self.points].numpy()[order]
-        panels = {"u": {"observed": (x, self.observations.numpy()), "found": (x[order], found)}}
-        out.write("observations.png", curves(panels, xlabel="x (any time)", points=("observed", "found")))
-        return summary

@@ -1,4 +1,4 @@
-"""Scenes of hard constraints: an equation, its experts, and what is trained or found through them."""
+"""Scenes of hard constraints: an equation, its experts, and what is trained through them."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,18 +9,16 @@ import torch
 
 from simengine.constraint.basis import Backbone, principal_basis
 from simengine.constraint.blocks import uniform_cuts
-from simengine.constraint.diffusion_sorption import DiffusionSorption
 from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import Constrained, HardConstraint
 from simengine.constraint.router import Router, squared_residuals
-from simengine.fit.parameters import Parameter, ParameterSet
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.strict import Count
 from simengine.worlds.fields.problems import Members, Problem, SorptionProblem
 from simengine.worlds.fields.report import film, picture, relative_error
-from simengine.worlds.fields.specs import ConstantsFit, Experts, NetworkFit
-from simengine.worlds.fields.training import NetworkTraining, SorptionInverse
+from simengine.worlds.fields.specs import Experts, NetworkFit
+from simengine.worlds.fields.training import NetworkTraining
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +36,7 @@ class ConstraintScene(AbstractScene):
         basis_size: Basis functions n.
         snapshots: Solutions whose principal components are the basis of `run`.
         rounds: Solves of `run` with learned cuts, after one with uniform ones; kept where they lower the residual.
-        fit: What is trained or found.
+        fit: What is trained.
     """
 
     kind: ClassVar[str] = "constraint"
@@ -47,7 +45,7 @@ class ConstraintScene(AbstractScene):
     basis_size: Count = 16
     snapshots: Count = 32
     rounds: Count = 2
-    fit: NetworkFit | ConstantsFit | None = None
+    fit: NetworkFit | None = None
 
     def build(self, *, device: str | None = None) -> HardConstraint:
         """The layer, with uniform cuts; it computes on the CPU."""
@@ -135,15 +133,13 @@ class ConstraintScene(AbstractScene):
         return summary
 
     def training(self, *, device: str | None = None) -> AbstractTraining:
-        """Training of the network, or the search for the constants."""
+        """Training of the network."""
         if isinstance(self.fit, NetworkFit):
             return self._network(self.fit)
-        if isinstance(self.fit, ConstantsFit):
-            return self._constants(self.fit)
         return super().training(device=device)
 
     def _network(self, fit: NetworkFit) -> AbstractTraining:
-        from simengine.solve.adjoint import ImplicitAdjoint
+        from simengine.solve.least_squares.adjoint import ImplicitAdjoint
 
         on, hard = fit.on or self._window(fit.windows), fit.constraint == "hard"
         experts = fit.experts or self.experts
@@ -259,39 +255,6 @@ class ConstraintScene(AbstractScene):
                 onto = experts.layer(self.problem, seed=self.seed, cuts=placed)
                 field = onto.stitch(basis, found.weights, base)
         return {**self._compare(out, field, members, jumps), **_outcome(found)}
-
-    def _constants(self, fit: ConstantsFit) -> AbstractTraining:
-        pde, generator = self.problem.family(), np.random.default_rng(self.seed)
-        if not isinstance(pde, DiffusionSorption):
-            raise SceneError(f"fit.type: constants are those of diffusion_sorption, not of {self.problem.type}")
-        exponents = generator.uniform(-1, 1, (self.snapshots, 2))
-        family = [
-            pde.solve(fit.u0, D=fit.guess_diffusivity * fit.factor**a, k=fit.guess_sorption * fit.factor**b)
-            for a, b in exponents
-        ]
-        basis = principal_basis(torch.tensor(np.stack(family)), self.basis_size)
-        fine = dataclasses.replace(pde, nx=4 * pde.nx)  # not the grid of the layer, nor in its basis
-        truth = fine.solve(fit.u0, D=fit.diffusivity, k=fit.sorption).reshape(pde.nt, pde.nx, 4).mean(axis=2)
-        later = np.arange(pde.nt * pde.nx)[pde.nx * (pde.nt // 20) :]
-        points = torch.tensor(np.sort(generator.choice(later, fit.observations, replace=False)))
-        noise = fit.noise * torch.tensor(generator.standard_normal(fit.observations))
-        observations = torch.tensor(truth).flatten()[points] + noise
-        sought = {
-            name: Parameter(initial=guess, lower=0.0)
-            for name, guess in (("D", fit.guess_diffusivity), ("k", fit.guess_sorption))
-        }
-        # residuals are taken by differences of 1e-5 of the constants, so solves must be far sharper than that
-        sharp = dataclasses.replace(self.experts, tolerance=min(self.experts.tolerance, 1e-12))
-        return SorptionInverse(
-            ParameterSet(sought),
-            sharp.layer(self.problem, seed=self.seed),
-            basis,
-            u0=fit.u0,
-            points=points,
-            observations=observations,
-            sigma=fit.noise,
-            num_iterations=fit.iterations,
-        )
 
 
 def _squares(family: AbstractFamily, field: torch.Tensor, members: Members) -> torch.Tensor:

@@ -13,10 +13,18 @@ from simengine.flame.network.field_network import FieldNetwork
 from simengine.flame.network.pinn import SimplifiedNetwork, SimplifiedTrainer
 from simengine.flame.network.training import AbstractTrainer, Data, NetworkTrainer, Optimiser
 from simengine.flame.solver.solve import FlameSolution, GridSolver
-from simengine.worlds.flames.training import UNITS
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
+
+UNITS = {
+    "T": "T [K]",
+    "u": "u [m/s]",
+    "rho": "rho [kg/m^3]",
+    "V": "V [1/s]",
+    "omega": "omega [kg/(m^3 s)]",
+    "heat": "heat release [W/m^3]",
+}
 
 
 def trainers(

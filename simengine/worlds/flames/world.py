@@ -1,63 +1,64 @@
-"""Scenes of one-dimensional laminar flames: a flame to solve, and what of it to find from measurements."""
+"""Scenes of one-dimensional laminar flames: a flame to solve, which instruments observe."""
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 
-from simengine.fit.parameters import Parameter, ParameterSet
 from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.equations.burner import BurnerFlame
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
 from simengine.flame.solver.solution import FlameSolution
 from simengine.flame.solver.solve import AbstractFlameSolver, GridSolver, SpectralSolver
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.asks import Ask, Series, Table
+from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.strict import Range
-from simengine.worlds.flames.network import FlameNetworkTraining, trainers
-from simengine.worlds.flames.specs import (
-    Burner,
-    Counterflow,
-    Diffusion,
-    Free,
-    FreeSimple,
-    Grid,
-    NetworkSpec,
-    ProfileFit,
-    SpeedFit,
-)
-from simengine.worlds.flames.speed import FlameSpeedTraining
-from simengine.worlds.flames.tables import read_speeds, read_table
-from simengine.worlds.flames.training import UNITS, FlameTraining
+from simengine.worlds.flames.gas import GasSpec
+from simengine.worlds.flames.network import UNITS, FlameNetworkTraining, trainers
+from simengine.worlds.flames.specs import Burner, Counterflow, Diffusion, Free, FreeSimple, Grid, NetworkSpec
 
 if TYPE_CHECKING:
+    from simengine.fit.problem import Problem
+    from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlameScene(AbstractScene):
-    """A flame, and optionally an inverse problem about it.
+    """A flame.
 
     Attributes:
+        gas: Its gas; a simplified flame has none.
         flame: Which flame, under which conditions.
-        resolution: Largest tail of the Chebyshev coefficients over the scale of each field.
+        resolution: Largest tail of the Chebyshev coefficients over the scale of each field [1].
         grid: Solve on an adaptive grid instead of spectral elements.
-        network: What `fit` trains instead of solving: a network, on the equations alone without `fit`, else on the data
-            of `fit` as well.
-        fit: What to find from measurements.
+        network: What `fit` trains on the equations where nothing is observed; with `inference.method = "network"` on
+            the observations as well.
     """
 
     kind: ClassVar[str] = "flame"
+    answers: ClassVar[frozenset[type[Ask]]] = frozenset((Series, Table))
+    moved: ClassVar[Mapping[str, str]] = {
+        "fit": "is now [observations.NAME], with a file, and [unknowns]; see the shipped scene free_flame_methane"
+    }
+    gas: GasSpec | None = None
     flame: FreeSimple | Free | Counterflow | Burner | Diffusion = dataclasses.field(default_factory=FreeSimple)
     resolution: Annotated[float, Range(gt=0, lt=1)] = 1e-7
     grid: Grid | None = None
     network: NetworkSpec | None = None
-    fit: ProfileFit | SpeedFit | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.flame, FreeSimple) and self.gas is None:
+            raise ValueError('gas: this flame needs a mechanism, as in [gas] mechanism = "gri30.yaml"')
+        if isinstance(self.flame, FreeSimple) and self.gas is not None:
+            raise ValueError("gas: a simplified flame has no mechanism; remove [gas], or choose flame.type = 'free'")
 
     def build(self, *, device: str | None = None) -> AbstractFlame:
         """The equations of the flame. They are solved on the CPU, where small factorisations are fastest."""
-        return self.flame.flame()
+        return self.flame.flame(self.gas)  # type: ignore[arg-type]
 
     def solution(self) -> FlameSolution:
         """The flame.
@@ -74,6 +75,57 @@ class FlameScene(AbstractScene):
         g = self.grid
         solver = GridSolver(max_points=g.max_points, convection=g.convection)
         return solver.set_refine_criteria(ratio=g.ratio, slope=g.slope, curve=g.curve, prune=g.prune)
+
+    def prepare(self, asks: Sequence[Ask]) -> "FlameScene":
+        """Itself, after a look at what is asked.
+
+        Raises:
+            SceneError: A scalar, a field or a condition is none of this flame.
+        """
+        from simengine.worlds.flames.answers import check_asks
+
+        check_asks(self, asks)
+        return self
+
+    def solve(
+        self,
+        asks: Sequence[Ask],
+        *,
+        gradient: bool = False,
+        near: AbstractRun | None = None,
+        device: str | None = None,
+    ) -> AbstractRun:
+        """The flame as it stands, and one for each row of a table."""
+        from simengine.worlds.flames.answers import solve
+
+        return solve(self, asks, near=near)
+
+    def scalars(self) -> Mapping[str, str]:
+        """Speed or pressure curvature, T_max, thickness; fields T, u, ..., Y_* and X_*."""
+        from simengine.worlds.flames.answers import scalars_of
+
+        return scalars_of(self.build())
+
+    def plausible(self) -> Mapping[str, tuple[str, float, float]]:
+        """Speeds, temperatures and pressures of flames."""
+        from simengine.worlds.flames.answers import PLAUSIBLE
+
+        return PLAUSIBLE
+
+    def sizes(self) -> Mapping[str, float]:
+        """Of laminar flames."""
+        return {"m": 1e-3, "m/s": 1.0, "K": 1000.0, "Pa": 1e5, "J/mol": 1e4, "1": 1.0}
+
+    def refined(self, factor: float) -> "FlameScene":
+        """Criteria of the grid over `factor`; of spectral elements, tails 100 times smaller for a factor of two."""
+        if self.grid is not None:
+            grid = dataclasses.replace(self.grid, slope=self.grid.slope / factor, curve=self.grid.curve / factor)
+            return dataclasses.replace(self, grid=grid)
+        return dataclasses.replace(self, resolution=self.resolution * 10.0 ** (2 - 2 * factor))
+
+    def methods(self, problem: "Problem") -> "Mapping[str, Callable[[], AbstractTraining]]":
+        """A network that finds the unknowns while it is trained on the equations."""
+        return {"network": lambda: self._network_on(problem)}
 
     def render(self, run: Path, file: Path, *, fps: float) -> Path:
         """The flame in space: a cone of a free flame, a disc of the others; temperature beside light."""
@@ -110,63 +162,57 @@ class FlameScene(AbstractScene):
         out.write("summary.json", summary)
         return summary
 
-    def training(self, *, device: str | None = None) -> FlameTraining | FlameSpeedTraining | FlameNetworkTraining:
-        """Least squares over the sought parameters; with a `network`, its training."""
-        if self.network is not None:
-            return self._network(self.network)
-        if self.fit is None:
-            raise SceneError("this flame has no [fit] table, so there is nothing to find; add one with parameters")
-        wanted, flame = self.fit, self.build()
-        try:
-            parameters = ParameterSet(
-                {
-                    name: Parameter(
-                        initial=s.initial, lower=s.lower, upper=float("inf") if s.upper is None else s.upper
-                    )
-                    for name, s in wanted.parameters.items()
-                }
+    def training(self, *, device: str | None = None) -> "AbstractTraining":
+        """A network on the equations alone."""
+        if self.network is None:
+            raise SceneError(
+                "this flame has neither [observations] nor [network], so there is nothing to find; add one of them"
             )
-        except ValueError as error:
-            raise SceneError(f"fit.parameters: {error}") from error
-        if isinstance(wanted, SpeedFit):
-            return self._speeds(wanted, parameters)
-        x, measured, truth = self._measured(wanted)
-        return FlameTraining(
-            flame,
-            parameters,
-            x=x,
-            measured=measured,
-            noise=wanted.noise,
-            scaling=wanted.scaling,
-            solver=self.solver(),
-            truth=truth,
-            num_iterations=wanted.num_iterations,
+        return self._network(self.network, {}, None, self.solution())
+
+    def _network_on(self, problem: "Problem") -> FlameNetworkTraining:
+        """The network with the data and unknowns of a problem.
+
+        Raises:
+            SceneError: Several observations, no profiles over x, or an unknown that the equations have no name for.
+        """
+        spec = self.network or NetworkSpec()
+        name, *more = problem.instruments
+        measured = problem.measured[name]
+        if more or "x" not in measured.at:
+            raise SceneError("inference.method: a network is trained on one observation, profiles against x")
+        instrument = problem.instruments[name]
+        sigma = instrument.noise(measured)
+        if bool(sigma.isnan().any()) or not bool(measured.fitted.all()):
+            raise SceneError(f"observations.{name}: a network needs a sigma, and rows without gaps or hold_out")
+        x = measured.at["x"] - getattr(instrument, "shift", 0.0)
+        fields = [c.removeprefix("Y_") for c in measured.names]
+        data = (
+            x,
+            {c: measured.values[:, k] for k, c in enumerate(fields)},
+            {c: sigma[:, k] for k, c in enumerate(fields)},
         )
+        sought = {}
+        for coordinate in problem.coordinates:
+            sought[self._name_in_flame(coordinate.targets)] = coordinate.start
+        return self._network(spec, sought, data, None)
 
-    def _measured(self, wanted: ProfileFit) -> tuple[torch.Tensor, dict[str, torch.Tensor], FlameSolution | None]:
-        """Points, profiles, and the flame they were made from, if they were."""
-        if wanted.data is not None:
-            measured, _ = read_table(wanted.data, ("x", *wanted.profiles), units={"x": "m", "T": "K", "u": "m/s"})
-            return measured.pop("x"), measured, None
-        truth = self.solution()
-        x = torch.linspace(*wanted.span, wanted.points, dtype=torch.float64)
-        return x, self.synthetic(truth, x, wanted), truth
+    def _name_in_flame(self, targets: Sequence[tuple[str, str, str]]) -> str:
+        from simengine.scene.address import parts_of
 
-    def _network(self, spec: NetworkSpec) -> FlameNetworkTraining:
+        if len(targets) == 1 and targets[0][0] == "run":
+            parts = parts_of(targets[0][2])
+            found = parts[1] if parts[0] == "flame" and len(parts) == 2 else None
+            if parts[0] == "gas" and self.gas is not None:
+                found = self.gas.name_in_flame(parts)
+            if found is not None:
+                return found
+        raise SceneError(f"unknowns.{targets[0][2]}: a network does not seek it; use inference.method = least_squares")
+
+    def _network(self, spec: NetworkSpec, sought: Any, data: Any, truth: FlameSolution | None) -> FlameNetworkTraining:
         flame = self.build()
         if isinstance(flame, BurnerFlame):
             raise SceneError("network: trained for flame.type free_simple, free, counterflow and diffusion")
-        data, sought, truth = None, {}, None
-        if isinstance(self.fit, ProfileFit):
-            x, measured, truth = self._measured(self.fit)
-            noise = self.fit.noise or 0.01
-            relative = self.fit.scaling == "relative"
-            data = (x, measured, {name: noise * (v if relative else v.abs().max()) for name, v in measured.items()})
-            sought = {name: s.initial for name, s in self.fit.parameters.items()}
-        elif self.fit is not None:
-            raise SceneError("network: flame speeds are fitted by the solver; remove the network, or fit profiles")
-        else:
-            truth = self.solution()
         members = trainers(
             flame,
             sought=sought,
@@ -178,44 +224,6 @@ class FlameScene(AbstractScene):
             seed=self.seed,
         )
         return FlameNetworkTraining(members, num_iterations=spec.num_iterations, truth=truth)
-
-    def _speeds(self, wanted: SpeedFit, parameters: ParameterSet) -> FlameSpeedTraining:
-        flame = self.build()
-        if not isinstance(flame, FreeFlame):
-            raise SceneError("fit.type: flame speeds are those of a free flame; use flame.type = 'free'")
-        data = read_speeds(wanted.data)
-        inside = (data["phi"] >= wanted.span[0]) & (data["phi"] <= wanted.span[1])
-        if not bool(inside.any()):
-            raise SceneError(f"fit.span: no data between {wanted.span[0]:g} and {wanted.span[1]:g}")
-        noise: float | torch.Tensor = wanted.noise
-        if "sigma" in data:
-            if wanted.noise:
-                raise SceneError("fit.noise: the data have a column sigma; leave noise at 0, or remove the column")
-            noise = (data["sigma"] / data["flame_speed"])[inside]
-        batch = flame.replace(**{name: data[name][inside] for name in ("phi", "T_in", "p") if name in data})
-        assert isinstance(batch, FreeFlame)
-        rest = (data["phi"][~inside], data["flame_speed"][~inside])
-        return FlameSpeedTraining(
-            batch,
-            parameters,
-            measured=data["flame_speed"][inside],
-            noise=noise,
-            solver=self.solver(),
-            further=rest if len(rest[0]) else None,
-            num_iterations=wanted.num_iterations,
-        )
-
-    def synthetic(self, truth: FlameSolution, x: torch.Tensor, wanted: ProfileFit) -> dict[str, torch.Tensor]:
-        """Profiles of a flame at x (q,) with the noise of `wanted`, drawn with the scene's seed."""
-        generator = torch.Generator().manual_seed(self.seed)
-        profiles, measured = truth.profiles(x), {}
-        for name in wanted.profiles:
-            if name not in profiles:
-                raise SceneError(f"fit.profiles: {name!r} is no profile of this flame; known: {', '.join(profiles)}")
-            value = profiles[name][0].detach()
-            error = wanted.noise * torch.randn(len(x), generator=generator, dtype=torch.float64)
-            measured[name] = value * error.exp() if wanted.scaling == "relative" else value + error * value.abs().max()
-        return measured
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Whether the flame is found cold, and how well it is resolved."""

@@ -24,7 +24,7 @@ from simengine.view.sheets import comparison, summary_rows
 from simengine.worlds.laws.training import BalanceTraining, with_material
 from simengine.worlds.motion.momentum_balance import record
 from simengine.worlds.motion.world import MPMScene
-from simengine.worlds.objects.tasks import LawVideoSpec
+from simengine.worlds.objects.law_video_spec import LawVideoSpec
 from simengine.worlds.objects.video import Values, VideoMisfit
 
 if TYPE_CHECKING:

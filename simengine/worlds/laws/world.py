@@ -13,7 +13,6 @@ from simengine.worlds.motion.shapes import Box, Shape
 from simengine.worlds.motion.world import BodySpec, CameraSpec, GridSpec, MPMScene, OutputSpec
 
 if TYPE_CHECKING:
-    from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
     from simengine.mpm import MPMModel, MPMState
 
@@ -52,7 +51,7 @@ class LearningSpec:
         frames: Steps whose balance is used in a round.
         further_throws: Other motions to learn from, each a velocity [m/s] and an angular velocity [rad/s].
         epochs: Epochs of rollouts from restarts afterwards (NCLaw's schedule).
-        learning_rate: Of these.
+        learning_rate: Of these [1].
     """
 
     observe: Literal["positions", "states"] = "positions"
@@ -139,12 +138,6 @@ class NCLawScene(AbstractScene):
     def render(self, run: Path, file: Path, *, fps: float) -> Path:
         """Picture the saved states of a run."""
         return self.experiment().render(run, file, fps=fps)
-
-    def training(self, *, device: str | None = None) -> "AbstractTraining":
-        """Learn the law from the motion."""
-        from simengine.worlds.laws.training import training
-
-        return training(self, device=device)
 
 
 def _vector(values: np.ndarray) -> Vector:

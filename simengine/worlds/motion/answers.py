@@ -1,4 +1,4 @@
-"""What a moving world answers: where material points and clouds are, and scalars of its bodies over time.
+"""What a moving world answers: where material points and clouds are, scalars of its bodies over time, and views.
 
 Between two steps a particle moves exactly linearly, x(t) = x' - (t' - t) v' with x', v' after the next step t', so any
 time is answered, with its gradient, from the row of the next step. A material point follows the particles around it:
@@ -9,18 +9,21 @@ motion.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
 from simengine.mpm import MPMSolver, SimulationError
 from simengine.scene.address import floats_in, tensors_in
-from simengine.scene.asks import Ask, Cloud, Series, Tracks
+from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
 from simengine.scene.base import AbstractRun, Refused, SceneError
 from simengine.scene.strict import nearest
 from simengine.solve import CheckpointAdjoint
 
 if TYPE_CHECKING:
+    from simengine.render.skin import Skin
+    from simengine.worlds.motion.view import MotionViewer
     from simengine.worlds.motion.world import MPMScene
 
 NEIGHBOURS, WIDTH = 12, 0.6  # of the interpolation; width in spacings of the particles
@@ -42,8 +45,9 @@ class MotionRun(AbstractRun):
         steps: Those saved, growing, (rows,).
         x: Positions (rows, n, 3) [m].
         v: Velocities (rows, n, 3) [m/s].
-        C: Affine velocities (rows, n, 3, 3) [1/s].
+        C: Affine velocities (rows, n, 3, 3) [1/s]; empty where no track was asked for, as F.
         F: Deformation gradients (rows, n, 3, 3).
+        skins: Surfaces of the bodies, where a view was asked for.
     """
 
     world: "MPMScene"
@@ -56,9 +60,20 @@ class MotionRun(AbstractRun):
     v: torch.Tensor
     C: torch.Tensor
     F: torch.Tensor
+    skins: "tuple[Skin | None, ...] | None" = None
+
+    @cached_property
+    def viewer(self) -> "MotionViewer":
+        """Draws its particles."""
+        from simengine.worlds.motion.view import MotionViewer, skins_of
+
+        skins = self.skins if self.skins is not None else skins_of(self.world)
+        return MotionViewer(self.world, skins, self.ids, self.spacing)
 
     def holds(self, ask: Ask) -> bool:
         """Whether the steps that the ask needs were saved."""
+        if isinstance(ask, Tracks) and not len(self.F):
+            return False
         times = times_of(ask)
         if times is None:
             return True
@@ -69,11 +84,15 @@ class MotionRun(AbstractRun):
         )
 
     def sample(self, ask: Ask) -> torch.Tensor:
-        """Tracks, clouds and series."""
+        """Tracks, clouds, series and views."""
+        if isinstance(ask, View):
+            from simengine.worlds.motion.view import pictures
+
+            return pictures(self, ask)
         if isinstance(ask, Tracks):
             return self._tracks(ask)
         if isinstance(ask, Cloud):
-            row, back = self._rows(ask.times)
+            row, back = self.rows(ask.times)
             own = self._particles(ask.body)
             return self.x[row][:, own] - back[:, None, None] * self.v[row][:, own]
         if isinstance(ask, Series):
@@ -86,7 +105,8 @@ class MotionRun(AbstractRun):
         step = torch.ceil(times.detach() / dt - _ROUNDING).clamp_min(0).to(torch.int64)
         return step, step * dt - times
 
-    def _rows(self, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def rows(self, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The saved row at or after each time, and how far it lies ahead [s]."""
         step, back = self._step(times)
         return torch.searchsorted(self.steps, step), torch.where(step > 0, back, 0.0)
 
@@ -101,7 +121,7 @@ class MotionRun(AbstractRun):
     def _tracks(self, ask: Tracks) -> torch.Tensor:
         own = self._particles(ask.body)
         rest = self.rest[own]
-        row, back = self._rows(ask.times)
+        row, back = self.rows(ask.times)
         back = back[:, None, None]
         distance = torch.cdist(ask.points.detach(), rest)
         spacing = self.spacing[int(self.ids[own[0]])]
@@ -131,7 +151,7 @@ class MotionRun(AbstractRun):
     def _series(self, ask: Series) -> torch.Tensor:
         if ask.against != "time":
             raise SceneError(f"a motion is solved in time; it cannot be driven through {ask.against!r}")
-        row, back = self._rows(ask.values)
+        row, back = self.rows(ask.values)
         known = self.world.scalars()
         columns = []
         for name in ask.names:
@@ -157,7 +177,7 @@ class MotionRun(AbstractRun):
 
 def times_of(ask: Ask) -> torch.Tensor | None:
     """The times that an ask names."""
-    if isinstance(ask, Tracks | Cloud):
+    if isinstance(ask, Tracks | Cloud | View):
         return ask.times
     return ask.values if isinstance(ask, Series) and ask.against == "time" else None
 
@@ -203,6 +223,7 @@ def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str
         float(volume[ids == k].mean()) ** (1 / 3) if bool((ids == k).any()) else plain.grid.dx
         for k in range(len(plain.bodies))
     )
+    tracked = any(isinstance(ask, Tracks) for ask in asks)  # C and F are three quarters of a row
     density = torch.tensor([body.material.density for body in plain.bodies], dtype=torch.float64)
     return MotionRun(
         world=plain,
@@ -213,8 +234,9 @@ def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str
         steps=torch.tensor(saved),
         x=states.x,
         v=states.v,
-        C=states.C,
-        F=states.F,
+        C=states.C if tracked else states.C[:0].clone(),
+        F=states.F if tracked else states.F[:0].clone(),
+        skins=plain.skins,
     )
 
 

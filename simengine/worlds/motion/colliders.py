@@ -59,7 +59,12 @@ class _Collider:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlaneCollider(_Collider):
-    """A half space; `point` [m] on it, `normal` into the free side."""
+    """A half space.
+
+    Attributes:
+        point: On the plane [m].
+        normal: Into the free side; its length does not matter [1].
+    """
 
     type: Literal["plane"] = "plane"
     point: Vector
@@ -68,7 +73,13 @@ class PlaneCollider(_Collider):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SphereCollider(_Collider):
-    """A ball; `center`, `radius` [m], `angular_velocity` [rad/s]."""
+    """A ball.
+
+    Attributes:
+        center: Centre [m].
+        radius: Radius [m].
+        angular_velocity: About its centre [rad/s].
+    """
 
     type: Literal["sphere"] = "sphere"
     center: Vector
@@ -78,7 +89,14 @@ class SphereCollider(_Collider):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BoxCollider(_Collider):
-    """A box; `center`, `half_size` [m], `orientation` (quaternion wxyz), `angular_velocity` [rad/s]."""
+    """A box.
+
+    Attributes:
+        center: Centre [m].
+        half_size: Half its edges [m].
+        orientation: Quaternion wxyz of its turn [1].
+        angular_velocity: About its centre [rad/s].
+    """
 
     type: Literal["box"] = "box"
     center: Vector
@@ -89,7 +107,15 @@ class BoxCollider(_Collider):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CapsuleCollider(_Collider):
-    """A cylinder with round ends along the third axis of its frame; `center`, `radius`, `half_length` [m]."""
+    """A cylinder with round ends along the third axis of its frame.
+
+    Attributes:
+        center: Centre [m].
+        radius: Radius [m].
+        half_length: Half the length of the cylinder, without the ends [m].
+        orientation: Quaternion wxyz of its turn [1].
+        angular_velocity: About its centre [rad/s].
+    """
 
     type: Literal["capsule"] = "capsule"
     center: Vector
@@ -107,7 +133,7 @@ class MeshCollider(_Collider):
         file: OBJ, PLY, STL, glTF or OFF.
         center: Where the middle of its bounding box comes to lie [m].
         size: Longest edge of its bounding box [m].
-        orientation: Quaternion wxyz of a turn about its centre.
+        orientation: Quaternion wxyz of a turn about its centre [1].
         angular_velocity: [rad/s].
         resolution: Samples of the signed distance along the longest edge.
     """

@@ -66,7 +66,12 @@ class Jelly(_Solid):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plasticine(_Solid):
-    """A ductile solid (Hencky, von Mises); `yield_stress` and `hardening` [Pa]."""
+    """A ductile solid (Hencky, von Mises).
+
+    Attributes:
+        yield_stress: Von Mises stress at which it begins to flow [Pa].
+        hardening: Rise of the yield stress with the plastic strain [Pa].
+    """
 
     type: Literal["plasticine"] = "plasticine"
     yield_stress: Positive
@@ -75,7 +80,12 @@ class Plasticine(_Solid):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sand(_Solid):
-    """Grains (Hencky, Drucker-Prager); `friction_angle` [degrees], `cohesion` [1] as a log volume strain."""
+    """Grains (Hencky, Drucker-Prager).
+
+    Attributes:
+        friction_angle: Angle of internal friction [degrees].
+        cohesion: A log volume strain up to which grains hold together [1].
+    """
 
     type: Literal["sand"] = "sand"
     friction_angle: Annotated[float, Range(gt=0, lt=90)]
@@ -91,7 +101,13 @@ class Water(_Solid):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Snow(_Solid):
-    """Snow (Stomakhin et al. 2013); hardening and critical strains [1]."""
+    """Snow (Stomakhin et al. 2013).
+
+    Attributes:
+        hardening: Exponent of the moduli in the compaction [1].
+        critical_compression: Strain of compression beyond which it flows [1].
+        critical_stretch: Strain of extension beyond which it flows [1].
+    """
 
     type: Literal["snow"] = "snow"
     hardening: NonNegative = 10.0
@@ -135,7 +151,12 @@ class Neural:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaitWater(_Shipped):
-    """A weakly compressible fluid with Tait's equation of state; bulk modulus `K` [Pa], exponent `gamma` [1]."""
+    """A weakly compressible fluid with Tait's equation of state.
+
+    Attributes:
+        K: Bulk modulus at rest [Pa].
+        gamma: Exponent of the compression [1].
+    """
 
     type: Literal["tait_water"] = "tait_water"
     K: Positive
@@ -144,7 +165,13 @@ class TaitWater(_Shipped):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Paste(_Solid):
-    """A Herschel-Bulkley fluid; `yield_stress` [Pa], `consistency` [Pa s^n], `exponent` n [1]."""
+    """A Herschel-Bulkley fluid.
+
+    Attributes:
+        yield_stress: Von Mises stress at which it begins to flow [Pa].
+        consistency: Stress at a rate of 1/s above the yield stress [Pa s^n].
+        exponent: n, of the rate [1].
+    """
 
     type: Literal["paste"] = "paste"
     yield_stress: Positive

@@ -1,19 +1,20 @@
 """Running MPM scenes: stability before and on the way, states, pictures."""
 
-import dataclasses
 import math
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from simengine.io import write
+from simengine.io.arrays import read_npz
 from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
-from simengine.mpm.memory import forecast_memory
 from simengine.mpm.stability import cfl_numbers
 from simengine.scene.base import SceneError
-from simengine.solve import CheckpointAdjoint, rollout
+from simengine.solve import rollout
 from simengine.view.figures import curves
 from simengine.view.report import Block, Movie, Picture, Table, write_report
 from simengine.worlds.motion.world import CFL_REFUSE, CFL_WARN, MPMScene
@@ -68,6 +69,11 @@ def pictures(scene: MPMScene, positions: Any) -> Any:
     x = torch.as_tensor(np.asarray(positions), dtype=torch.float32)
     with torch.no_grad():
         return SurfelRenderer(camera)(x, colours=colors)
+
+
+def render(scene: MPMScene, run: Path, file: Path, *, fps: float) -> Path:
+    """Picture the saved states of a run; the suffix of `file` is the format."""
+    return write(file, pictures(scene, read_npz(run / "states.npz")["x"]), fps=fps)
 
 
 def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force: bool) -> dict[str, Any]:
@@ -131,80 +137,3 @@ def output_bytes(scene: MPMScene, num_particles: int) -> int:
     pixels = frames * scene.camera.width * scene.camera.height * 3
     film = pixels * (4 + 4 + 8 + 8 + 1) if scene.output.video else 0  # linear, clipped, encoded twice over, 8-bit
     return arrays + film
-
-
-def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
-    """See `MPMScene.check`."""
-    if scene.fit is not None:
-        from simengine.worlds.motion.training import problem
-
-        problem(scene)  # raises where observations or parameters do not fit
-    model, state = scene.build(device=device)
-    sound, speed = cfl_numbers(model, state)
-    cells = torch.unique((state.x / scene.grid.dx).long(), dim=0)
-    threads = MPMSolver(model).num_threads(len(state.x))
-    report: dict[str, Any] = {
-        "particles": len(state.x),
-        "particles_per_cell": len(state.x) / len(cells),
-        "cfl_sound": sound,
-        "cfl_particle": speed,
-        "forecast_run_bytes": output_bytes(scene, len(state.x))
-        + forecast_memory(
-            model,
-            len(state.x),
-            scene.grid.num_steps,
-            save_every=scene.output.save_every,
-            gradient=False,
-            threads=threads,
-        ),
-        "forecast_gradient_bytes": forecast_memory(
-            model,
-            len(state.x),
-            scene.grid.num_steps,
-            save_every=scene.output.save_every,
-            adjoint=CheckpointAdjoint(),
-            threads=threads,
-        ),
-        "largest_stable_time_step": scene.grid.time_step / max(sound, speed, 1e-12),
-        "ok": max(sound, speed) <= CFL_REFUSE,
-    }
-    report["gradient_error"] = None
-    if not report["ok"]:
-        report["gradient_test"] = "not made: the time step is unstable"
-        return report
-    try:
-        report["gradient_error"] = gradient_error(scene, num_steps=min(20, scene.grid.num_steps))
-    except SimulationError as error:
-        report |= {"ok": False, "gradient_test": f"failed: {error}"}
-    return report
-
-
-def gradient_error(scene: MPMScene, *, num_steps: int, directions: int = 3) -> float:
-    """Largest relative error of the adjoint against central differences, along random directions, in float64.
-
-    Of a random linear function of the final positions, with respect to the initial velocities; these are disturbed by
-    0.1 m/s first, since laws with a yield surface have no derivative at a state of rest that lies on it.
-    """
-    model, state = scene.build(device="cpu", double=True)
-    solver, generator = MPMSolver(model), torch.Generator().manual_seed(scene.seed)
-
-    def random() -> torch.Tensor:
-        return torch.randn(state.x.shape, generator=generator, dtype=torch.float64)
-
-    probe = random()
-    state = dataclasses.replace(state, v=state.v + 0.1 * random())
-
-    def value(v: torch.Tensor) -> torch.Tensor:
-        start = dataclasses.replace(state, v=v)
-        return (probe * rollout(solver, start, num_steps, save_every=num_steps)[-1].x).sum()
-
-    v = state.v.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(value(v), v)
-    worst, h = 0.0, 1e-6
-    with torch.no_grad():
-        for _ in range(directions):
-            d = random()
-            difference = (value(state.v + h * d) - value(state.v - h * d)) / (2 * h)
-            exact = (gradient * d).sum()
-            worst = max(worst, float((difference - exact).abs() / exact.abs().clamp_min(1e-30)))
-    return worst

@@ -28,7 +28,6 @@ from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.strict import nearest
 from simengine.view.offscreen import missing_gl, pyvista_frames
 from simengine.view.overlay import field_colours, field_limits, with_axes, with_colour_bar
-from simengine.worlds.laws.world import NCLawScene
 from simengine.worlds.motion.world import MPMScene
 
 STYLES = ("balls", "surface", "pyvista")
@@ -39,8 +38,8 @@ MOVING = (".mp4", ".gif")
 
 def motion_of(scene: AbstractScene) -> MPMScene | None:
     """The moving bodies that a run of a scene saved; None where nothing moves."""
-    if isinstance(scene, NCLawScene):
-        return scene.experiment()
+    made = getattr(scene, "experiment", None)  # of a kind that describes the motion it makes
+    scene = made() if callable(made) else scene
     return scene if isinstance(scene, MPMScene) else None
 
 

@@ -14,7 +14,7 @@ from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
 from simengine.io.arrays import read_npz
 from simengine.mpm import MPMSolver
-from simengine.scene.base import SceneError
+from simengine.scene.errors import SceneError, nothing_to_fit
 from simengine.scene.strict import nearest
 from simengine.solve import CheckpointAdjoint, rollout
 from simengine.worlds.motion.sought import scene_parameters
@@ -210,12 +210,15 @@ def training(scene: MPMScene, *, device: str | None = None) -> AbstractTraining:
     """The training of a scene's `[fit]`.
 
     Args:
-        scene: With a `fit`.
+        scene: The scene.
         device: None or the CPU: a fit of a motion simulates there, in float64.
 
     Raises:
-        SceneError: The observations or a parameter do not fit the scene, or another device is asked for.
+        SceneError: There is no `[fit]`, the observations or a parameter do not fit the scene, or another device is
+            asked for.
     """
+    if scene.fit is None:
+        raise nothing_to_fit(scene.kind)
     if torch.device(device or "cpu").type != "cpu":
         raise SceneError(f"device: a fit of a motion runs on the CPU, in float64; got {device!r}")
     spec, observed, others, parameters = problem(scene)

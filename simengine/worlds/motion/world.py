@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from simengine.scene.asks import Ask, Cloud, Series, Tracks
+from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
 from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
 from simengine.worlds.motion.colliders import ColliderSpec
@@ -17,8 +17,6 @@ from simengine.worlds.motion.shapes import Lattice, Shape, fill, finer
 if TYPE_CHECKING:
     import torch
 
-    from simengine.fit.training import AbstractTraining
-    from simengine.io.run_directory import RunDirectory
     from simengine.mpm import MPMModel, MPMState
 
     Values = Mapping[str, torch.Tensor]
@@ -76,7 +74,7 @@ class BodySpec:
         material: What it is made of.
         velocity: Of its centre [m/s].
         angular_velocity: About its centre [rad/s].
-        color: Linear RGB.
+        color: Linear RGB [1].
     """
 
     name: str = "body"
@@ -95,7 +93,7 @@ class OutputSpec:
     Attributes:
         save_every: Steps between saved states.
         video: Whether to render a video.
-        fps: Its frames per second.
+        fps: Its frames per second [1/s].
         formats: Of the states, beside states.npz.
     """
 
@@ -112,7 +110,7 @@ class CameraSpec:
     Attributes:
         eye: Its position [m].
         target: Where it looks [m].
-        up: What is up in the picture.
+        up: What is up in the picture [1].
         field_of_view: Vertical [degrees].
         width: Pixels in a row.
         height: Rows.
@@ -128,7 +126,14 @@ class CameraSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParameterSpec:
-    """A parameter sought; see `simengine.fit.Parameter`. Bounds are those of the scene's key, or narrower ones."""
+    """A parameter sought; see `simengine.fit.Parameter`.
+
+    Attributes:
+        initial: Where the search starts [unit of the key].
+        lower: Least value; the bounds of the scene's key where it is left out [unit of the key].
+        upper: Greatest value; the bounds of the scene's key where it is left out [unit of the key].
+        scale: A typical change [unit of the key].
+    """
 
     initial: float
     lower: float | None = None
@@ -142,7 +147,7 @@ class OtherMotion:
 
     Attributes:
         observations: As of the fit.
-        values: What differs from the scene, by dotted key, as in `"bodies.0.velocity.0" = 2.0`.
+        values: What differs from the scene, by dotted key, as in `"bodies.0.velocity.0" = 2.0` [unit of the key].
     """
 
     observations: Path
@@ -163,12 +168,12 @@ class MPMFitSpec:
             agree, a tensor with one row per frame.
         method: least_squares (few parameters, with uncertainty), adam or lbfgs (through the adjoint).
         iterations: At most so many.
-        learning_rate: Of adam and lbfgs.
+        learning_rate: Of adam and lbfgs [1].
         start: `given` searches from the initial values; `momentum_balance` first lets the laws explain the observed
             accelerations, which finds the way from far off (positions particle by particle only).
         others: Further motions, all fitted together.
-        stages: Growing parts of the motion to fit one after another, as fractions; the last is 1.
-        truth: Known values, only to be told beside the estimates.
+        stages: Growing parts of the motion to fit one after another, as fractions; the last is 1 [1].
+        truth: Known values, only to be told beside the estimates [unit of the key].
     """
 
     observations: Path
@@ -193,11 +198,22 @@ class MPMFitSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MPMScene(AbstractScene):
-    """Bodies of particles that move, deform, flow and touch."""
+    """Bodies of particles that move, deform, flow and touch.
+
+    Attributes:
+        grid: Grid and time.
+        gravity: Acceleration of everything [m/s^2].
+        walls: Of the domain.
+        colliders: Rigid bodies that the others touch.
+        bodies: What moves.
+        output: What a run writes.
+        camera: Of the pictures.
+        fit: What to find, in the old form; `observations` and `unknowns` take its place.
+    """
 
     kind: ClassVar[str] = "mpm"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
-    answers: ClassVar[frozenset[type[Ask]]] = frozenset((Tracks, Cloud, Series))
+    answers: ClassVar[frozenset[type[Ask]]] = frozenset((Tracks, Cloud, Series, View))
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
@@ -208,6 +224,7 @@ class MPMScene(AbstractScene):
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
     fit: MPMFitSpec | None = None
     lattice: Lattice | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
+    skins: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.bodies:
@@ -334,14 +351,19 @@ class MPMScene(AbstractScene):
         return nearest(sorted(unknown)[0], self.variables())
 
     def prepare(self, asks: Sequence[Ask]) -> "MPMScene":
-        """The world with its particles made once; shapes that change move and stretch them."""
+        """The world with particles made and surfaces bound once; shapes that change move and stretch them."""
         from simengine.worlds.motion.answers import last_step
 
         last_step(self, asks)
-        if self.lattice is not None:
-            return self
-        lattice = Lattice(*self.particles(), tuple(body.shape for body in self.bodies))
-        return dataclasses.replace(self, lattice=lattice)
+        made = self
+        if made.lattice is None:
+            lattice = Lattice(*self.particles(), tuple(body.shape for body in self.bodies))
+            made = dataclasses.replace(made, lattice=lattice)
+        if made.skins is None and any(isinstance(ask, View) for ask in asks):
+            from simengine.worlds.motion.view import skins_of
+
+            made = dataclasses.replace(made, skins=skins_of(made))
+        return made
 
     def solve(
         self,
@@ -383,35 +405,7 @@ class MPMScene(AbstractScene):
         walls = dataclasses.replace(self.walls, bound=max(2, round((self.walls.bound - 1) * factor) + 1))
         bodies = tuple(dataclasses.replace(body, shape=finer(body.shape, factor)) for body in self.bodies)
         output = dataclasses.replace(self.output, save_every=round(self.output.save_every * factor))
-        return dataclasses.replace(self, grid=grid, walls=walls, bodies=bodies, output=output, lattice=None)
+        return dataclasses.replace(self, grid=grid, walls=walls, bodies=bodies, output=output, lattice=None, skins=None)
 
     def before(self, model: "MPMModel", state: "MPMState", step: int) -> None:
         """Called before the steps from one saved state to the next: where a kind of scene changes its model."""
-
-    def check(self, *, device: str | None = None) -> dict[str, Any]:
-        """Particles, stability numbers, memory, and the gradient against finite differences."""
-        from simengine.worlds.motion.run import preflight
-
-        return preflight(self, device=device)
-
-    def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
-        """Simulate; write states, video and summary."""
-        from simengine.worlds.motion.run import simulate
-
-        return simulate(self, out, device=device, force=force)
-
-    def render(self, run: Path, file: Path, *, fps: float) -> Path:
-        """Picture the saved states of a run."""
-        from simengine.io import write
-        from simengine.io.arrays import read_npz
-        from simengine.worlds.motion.run import pictures
-
-        return write(file, pictures(self, read_npz(run / "states.npz")["x"]), fps=fps)
-
-    def training(self, *, device: str | None = None) -> "AbstractTraining":
-        """Find the parameters of `[fit]`."""
-        if self.fit is None:
-            return super().training(device=device)
-        from simengine.worlds.motion.training import training
-
-        return training(self, device=device)

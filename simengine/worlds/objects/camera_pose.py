@@ -13,7 +13,7 @@ from simengine.render.bodies import block_chain
 from simengine.view.report import Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, pyramid, summary_rows
 from simengine.worlds.motion.world import CameraSpec
-from simengine.worlds.objects.world import CameraPoseSpec
+from simengine.worlds.objects.specs import CameraPoseSpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -42,7 +42,7 @@ class CameraPose:
         observed: Silhouette, shape (1, h, w, 1).
     """
 
-    def __init__(self, spec: CameraPoseSpec) -> None:
+    def __init__(self, spec: CameraPoseSpec, *, seed: int = 0) -> None:
         self.spec = spec
         self.camera = camera_of(spec.camera)
         turn = torch.tensor(spec.initial_turn) * (math.pi / 180)

@@ -25,7 +25,7 @@ from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows
 from simengine.worlds.motion.sought import scene_parameters
 from simengine.worlds.objects.camera_pose import camera_of
-from simengine.worlds.objects.tasks import FlameImageSpec
+from simengine.worlds.objects.flame_image_spec import FlameImageSpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

@@ -112,7 +112,7 @@ class PicturesRun(AbstractRun):
         """Linear light of the named pictures, which are of one size, (f, h, w, 3)."""
         import torch
 
-        from simengine.io.pictures import read_picture
+        from simengine.io.pictures import read_rgb
 
         if not isinstance(ask, View) or not ask.names:
             raise SceneError("a world of given pictures has no camera; name the pictures that are looked at")
@@ -121,7 +121,7 @@ class PicturesRun(AbstractRun):
             if name not in self.files:
                 raise SceneError(f"pictures: there is none called {name!r}; {nearest(name, self.files)}")
             try:
-                images.append(self._with_objects(name, torch.from_numpy(read_picture(self.files[name]))))
+                images.append(self._with_objects(name, torch.from_numpy(read_rgb(self.files[name]))))
             except ValueError as error:
                 raise SceneError(f"pictures: {error}") from None
         return torch.stack(images)

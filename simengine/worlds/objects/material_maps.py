@@ -16,10 +16,10 @@ from simengine.fit.gradient import GradientTraining
 from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
 from simengine.render.material_maps import MaterialMaps, flash_pictures, procedural_maps, ring_of_lights
-from simengine.solve.system import load_forward_mode
+from simengine.solve.least_squares.system import load_forward_mode
 from simengine.view.report import Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows
-from simengine.worlds.objects.world import MaterialMapsSpec
+from simengine.worlds.objects.specs import MaterialMapsSpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

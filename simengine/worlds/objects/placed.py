@@ -91,10 +91,10 @@ class PaintSpec:
         """The texture, (rows, columns, 3), row 0 at v = 0."""
         if self.texture is None:
             return torch.as_tensor(self.albedo, dtype=torch.float32).expand(3).reshape(1, 1, 3).clone()
-        from simengine.io.pictures import read_picture
+        from simengine.io.pictures import read_rgb
 
         try:
-            return torch.from_numpy(np.ascontiguousarray(read_picture(self.texture)[::-1]))
+            return torch.from_numpy(np.ascontiguousarray(read_rgb(self.texture)[::-1]))
         except ValueError as error:
             raise SceneError(f"objects: paint.texture: {error}") from None
 

@@ -13,7 +13,7 @@ from simengine.render import PinholeCamera, Volume, psnr, render_volume
 from simengine.render.volumes import intersect_box
 from simengine.view.report import Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows
-from simengine.worlds.objects.world import BlobSpec, TomographySpec
+from simengine.worlds.objects.specs import BlobSpec, TomographySpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

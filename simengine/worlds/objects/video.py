@@ -212,10 +212,14 @@ def _finish(
 
 
 def _colours(spec: VideoSpec, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Linear RGB of the particles: the body's colour, brighter towards its upper end, so that turns are seen."""
+    """Linear RGB of the particles, (n, 3): the body's colour, brighter towards one corner, so that turns are seen.
+
+    All channels by the same factor, 0.3 at the lowest corner of a body's bounds and 1.5 at the highest, the mean of
+    its places along x, y and z.
+    """
     colours = torch.tensor([body.color for body in spec.motion.bodies], dtype=torch.float64)[ids]
     for index in range(len(spec.motion.bodies)):
         own = ids == index
-        height = (x[own] - x[own].amin(0)) / (x[own].amax(0) - x[own].amin(0)).clamp_min(1e-9)
-        colours[own] *= 0.3 + 1.2 * height
+        place = (x[own] - x[own].amin(0)) / (x[own].amax(0) - x[own].amin(0)).clamp_min(1e-9)
+        colours[own] *= 0.3 + 1.2 * place.mean(dim=1, keepdim=True)
     return colours.clamp(0, 1)

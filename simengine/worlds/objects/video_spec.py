@@ -19,11 +19,11 @@ class VideoSpec:
             from 0 to 2 -> where its search starts.
         frames: Pictures of the video, evenly over the motion, the start left out.
         blur: Halvings of the resolution at which the pictures are compared as well, so that far steps have a slope.
-        noise: Standard deviation of the noise of the pictures.
-        stages: Growing parts of the motion to fit one after another, as fractions; the last is 1.
+        noise: Standard deviation of the noise of the pictures [1].
+        stages: Growing parts of the motion to fit one after another, as fractions; the last is 1 [1].
         method: lbfgs or adam (through the adjoint of pictures and motion), or least_squares (with uncertainty).
         iterations: Of each stage.
-        learning_rate: Of adam and lbfgs.
+        learning_rate: Of adam and lbfgs [1].
     """
 
     type: Literal["video"] = "video"

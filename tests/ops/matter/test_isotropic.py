@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from simengine.ops.matter import isotropic, isotropic_reference
+from simengine.ops.matter.isotropic_units import Units
 
 WIDTH = 6
 
@@ -18,7 +19,7 @@ def curvature(t: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(t) * (1 - torch.sigmoid(t))
 
 
-UNITS = isotropic.Units(slope, curvature, strain_scale=0.2, modulus=2.0)
+UNITS = Units(slope, curvature, strain_scale=0.2, modulus=2.0)
 
 
 def deformations(n: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -1,14 +1,19 @@
 """Networks for flames from scenes: forward with an ensemble, inverse beside the solver, resumed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from simengine.fit import fit
+from simengine.fit.inference import LeastSquaresFit, training_of
+from simengine.fit.posterior import posterior
+from simengine.fit.problem import Problem
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_world
+from simengine.scene import load_scene, load_world
 from simengine.scene.base import SceneError
+from simengine.worlds.flames.world import FlameScene
 
 
 def _directory(tmp_path: Path) -> RunDirectory:
@@ -29,53 +34,57 @@ def test_an_ensemble_is_trained_from_a_scene_and_resumed_bitwise(tmp_path: Path)
     assert not summary["ok"]  # ten units are too few, and the check says so
 
 
-def test_simplified_flame_without_noise_comes_back(tmp_path: Path) -> None:
-    scene = load_world("free_flame_simple_network", ["fit.noise=0.0", "network.num_iterations=24"])
-    summary = fit(scene.training(), _directory(tmp_path), progress=False).summary
-    for name, value in {"lam": 2.6e-2, "Ea": 1.214172e5, "flame_speed": 0.29278611206}.items():
-        assert summary[name] == pytest.approx(value, rel=1e-4), name
-    assert summary["ok"] and summary["relative_l2"]["T"] < 1e-4
-    assert "of one network none is known" in summary["spread"]
+def trained(name: str, tmp_path: Path, *changes: str) -> dict[str, Any]:
+    training = training_of(Problem(load_scene(name, list(changes))))
+    return fit(training, _directory(tmp_path), progress=False).summary
+
+
+def by_the_solver(name: str, *changes: str) -> dict[str, Any]:
+    problem = Problem(load_scene(name, list(changes)))
+    training = LeastSquaresFit(problem)
+    while not training.converged:
+        training.step()
+    found = posterior(problem, training.z, problem.predict(training.z)).estimates
+    assert isinstance(problem.scene.world, FlameScene)
+    return {problem.scene.world._name_in_flame(c.targets): found[c.name] for c in problem.coordinates}
 
 
 def test_simplified_flame_with_noise_is_found_as_by_the_solver(tmp_path: Path) -> None:
-    summary = fit(load_world("free_flame_simple_network").training(), _directory(tmp_path), progress=False).summary
-    solver = load_world("free_flame_simple").training()
-    while not solver.converged:
-        solver.step()
-    known = solver.uncertainty()["std"]
-    for name, value in solver.parameters.values().items():
+    summary = trained("free_flame_simple_network", tmp_path)
+    for name, e in by_the_solver("free_flame_simple").items():
         # The data say so much and no more; the network differs by less than a fifth of it.
-        assert abs(summary[name] - value) < 0.2 * known[name], name
-        assert summary["std"][name] == pytest.approx(known[name], rel=0.25), name
+        assert abs(summary[name] - e.value) < 0.2 * e.std, name
+        assert summary["std"][name] == pytest.approx(e.std, rel=0.25), name
     assert summary["ok"]
+    assert "of one network none is known" in summary["spread"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["counterflow_network", "free_flame_methane"])
 def test_kinetics_and_transport_are_found_as_by_the_solver(name: str, tmp_path: Path) -> None:
     plain = "counterflow_methane" if name == "counterflow_network" else name
-    extra = [] if name == "counterflow_network" else ["network.num_iterations=40"]
-    summary = fit(load_world(name, extra).training(), _directory(tmp_path), progress=False).summary
-    solver = load_world(plain, ["resolution=1e-5"]).training()
-    while not solver.converged:
-        solver.step()
-    known = solver.uncertainty()["std"]
-    for key, value in solver.parameters.values().items():
-        assert abs(summary[key] - value) < 0.2 * known[key], key
-        assert summary["std"][key] == pytest.approx(known[key], rel=0.2), key
+    extra = [] if name == "counterflow_network" else ["network.num_iterations=40", 'inference.method="network"']
+    summary = trained(name, tmp_path, *extra)
+    for key, e in by_the_solver(plain, "resolution=1e-5").items():
+        assert abs(summary[key] - e.value) < 0.2 * e.std, key
+        assert summary["std"][key] == pytest.approx(e.std, rel=0.2), key
     assert summary["ok"]
+
+
+NETWORK = 'inference.method="network"'
 
 
 @pytest.mark.parametrize(
     ("scene", "changes", "message"),
     [
-        ("free_flame_simple", ["network.optimiser='adam'"], "trained by 'lm' only"),
-        ("free_flame_simple", ["network.width=6", "fit.parameters.viscosity={ initial = 1.0 }"], "viscosity"),
-        ("free_flame_network", ["flame.type='burner'"], "network: trained for"),
-        ("calibrate_methane", ["network.width=6"], "remove the network"),
+        ("free_flame_simple", ["network.optimiser='adam'", NETWORK], "trained by 'lm' only"),
+        ("free_flame_methane", ['flame.type="burner"', NETWORK], "network: trained for"),
+        ("calibrate_methane", [NETWORK], "one observation, profiles against x"),
+        ("free_flame_simple", ['observations.profiles.sigma="estimate"', NETWORK], "a network needs a sigma"),
+        ("free_flame_simple", ['unknowns."observations.profiles.shift"={ scale = 1e-4 }', NETWORK], "does not seek it"),
+        ("free_flame_simple", ['inference.method="networks"'], "did you mean 'network'"),
     ],
 )
 def test_what_a_network_cannot_do_is_said(scene: str, changes: list[str], message: str) -> None:
     with pytest.raises((SceneError, ValueError), match=message):
-        load_world(scene, changes).training()
+        training_of(Problem(load_scene(scene, changes)))

@@ -46,6 +46,7 @@ def learn(train: PressureTraining) -> float:
     return loss
 
 
+@pytest.mark.numeric
 def test_pressure_is_learned_from_positions() -> None:
     model, motion = splash(200)
     train = PressureTraining(model, [motion])
@@ -56,14 +57,20 @@ def test_pressure_is_learned_from_positions() -> None:
     assert pressure_error(model, motion) < 1e-3  # velocities are differences of rounded positions
 
 
+@pytest.mark.numeric
 def test_several_motions_are_learned_from() -> None:
-    model, motion = splash(60)
-    train = PressureTraining(model, [motion, motion], passes=1)
-    assert train.num_iterations == 4
-    learn(train)
-    one, _ = splash(60)
-    learn(PressureTraining(one, [motion], passes=1))
-    assert pressure_error(model, motion) < pressure_error(one, motion)
+    """The deep motion teaches the volumes it reaches, whether it comes first or last; the gentle one alone does not.
+
+    Measured: 1.3e-3 from the gentle one alone, 0.9e-4 to 1.2e-4 from both, whatever the vectors of the processor.
+    """
+    (gentle, deep), errors = [splash(n)[1] for n in (60, 200)], []
+    for motions in ([gentle], [gentle, deep], [deep, gentle]):
+        train = PressureTraining(splash(60)[0], motions, passes=1)
+        assert train.num_iterations == sum(math.ceil(len(motion) / train.stretch) for motion in motions)
+        learn(train)
+        errors.append(pressure_error(train.model, deep))
+    alone, *both = errors
+    assert max(both) < 0.3 * alone
 
 
 def test_derivatives_of_the_hidden_state() -> None:

@@ -1,6 +1,7 @@
 """Visibility in three formulations, and the synthesis of views from true and from estimated depth."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from simengine.render import PinholeCamera
 from simengine.worlds.learned.solids import cameras, random_paint, random_solids
 from simengine.worlds.learned.views_from_few.examples import Example, pictured, random_particle_example, random_views
 from simengine.worlds.learned.views_from_few.network import SourceViews, ViewSynthesis, plane_sweep
+from simengine.worlds.learned.views_from_few.spec import ViewSynthesisSpec
 from simengine.worlds.learned.views_from_few.training import measure, surprise
 from simengine.worlds.learned.views_from_few.visibility import (
     density_of_probability,
@@ -19,7 +21,6 @@ from simengine.worlds.learned.views_from_few.visibility import (
     surfel_density,
     transmittance_visibility,
 )
-from simengine.worlds.objects.tasks import ViewSynthesisSpec
 
 PLANES = inverse_planes(1.0, 5.0, 16, dtype=torch.float64)
 PIXELS = torch.tensor([[[3.5, 2.5], [1.25, 4.0], [6.0, 6.5]]], dtype=torch.float64)
@@ -60,6 +61,20 @@ def test_surfels_in_front_hide() -> None:
     inner = torch.tensor([[[3.5, 2.5], [3.5, 2.5], [4.5, 4.5]]], dtype=torch.float64)
     seen = transmittance_visibility(density, PLANES, inner, z)[0]
     assert float(seen[0]) == pytest.approx(1.0) and float(seen[1]) == pytest.approx(0.2, abs=1e-6)
+
+
+def test_a_surfel_on_a_plane_is_in_its_layer() -> None:
+    # in the middle of a pixel and on a plane: -log(1 - opacity) of optical depth there, and nothing elsewhere
+    camera = PinholeCamera.stack([PinholeCamera.look_at((0.0, 0.0, 3.0), width=8, height=8, dtype=torch.float64)])
+    edges = plane_edges(PLANES)
+    for k in (1, 5, len(PLANES) - 2):
+        at = camera.directions()[0, 3, 2] * PLANES[k]
+        density = surfel_density(
+            (camera.position[0] + at @ camera.rotation[0])[None], camera, PLANES, opacity=0.8
+        ) * edges.diff().view(1, -1, 1, 1)
+        expected = torch.zeros_like(density)
+        expected[0, k, 3, 2] = -math.log(0.2)
+        torch.testing.assert_close(density, expected, rtol=0, atol=1e-6)
 
 
 def test_gradients_of_visibility() -> None:

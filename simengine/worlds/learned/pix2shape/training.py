@@ -24,8 +24,8 @@ from simengine.worlds.learned.pix2shape.networks import (
     picture_of_solids,
     regularisers,
 )
+from simengine.worlds.learned.pix2shape.spec import Pix2ShapeSpec
 from simengine.worlds.learned.solids import Solids, cameras, random_solids
-from simengine.worlds.objects.tasks import Pix2ShapeSpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

@@ -19,7 +19,7 @@ from simengine.worlds.learned.svbrdf.network import (
     relit,
     rendering_loss,
 )
-from simengine.worlds.objects.tasks import SVBRDFSpec
+from simengine.worlds.learned.svbrdf.spec import SVBRDFSpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

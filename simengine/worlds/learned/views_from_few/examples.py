@@ -10,9 +10,9 @@ from simengine.mpm import MPMSolver
 from simengine.render import PinholeCamera, Surfels, render_surfels
 from simengine.solve import rollout
 from simengine.worlds.learned.solids import FAR, Paint, Solids, cameras, cast, painted, random_paint, random_solids
+from simengine.worlds.learned.views_from_few.spec import ViewSynthesisSpec
 from simengine.worlds.learned.views_from_few.visibility import inside
 from simengine.worlds.motion.world import MPMScene
-from simengine.worlds.objects.tasks import ViewSynthesisSpec
 
 HIDDEN = 0.15  # [m], how far behind the surface that a camera sees a point must be to count as hidden from it
 PARTICLES = 5000  # on the surfaces of the bodies of a scene

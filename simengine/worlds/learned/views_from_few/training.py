@@ -18,7 +18,7 @@ from simengine.worlds.learned.views_from_few.examples import (
     random_particle_example,
 )
 from simengine.worlds.learned.views_from_few.network import FORMULATIONS, Formulation, SourceViews, ViewSynthesis
-from simengine.worlds.objects.tasks import ViewSynthesisSpec
+from simengine.worlds.learned.views_from_few.spec import ViewSynthesisSpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

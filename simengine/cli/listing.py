@@ -1,0 +1,49 @@
+"""`simengine list`."""
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from simengine.cli.common import AsJson, Overrides, emit
+
+What = Literal["scenes", "kinds", "instruments", "numbers", "scalars"]
+
+
+def listing(
+    what: Annotated[What, Parameter(help="What to list.")] = "scenes",
+    scene: str | None = None,
+    *,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> int:
+    """List what there is: shipped scenes, kinds of worlds, instruments; numbers or scalars of a scene.
+
+    Args:
+        what: What to list.
+        scene: Whose numbers or scalars; a file or the name of a shipped scene.
+    """
+    from simengine.scene import load_world, named_scenes
+    from simengine.scene.address import named, numbers
+    from simengine.scene.kinds import INSTRUMENTS, KINDS
+
+    if what in ("numbers", "scalars"):
+        if scene is None:
+            raise ValueError(f"list {what}: name a scene, as in simengine list {what} jelly_drop")
+        world = load_world(scene, overrides or ())
+        if what == "scalars":
+            emit(dict(world.scalars()), as_json=as_json, title=f"what {scene} answers")
+        else:
+            rows = {named(world, key): f"{n.value:g} {n.unit}" for key, n in numbers(world).items()}
+            emit(rows, as_json=as_json, title=f"numbers of {scene}")
+        return 0
+    tables = {"kinds": KINDS, "instruments": INSTRUMENTS}
+    found = tables[what] if what in tables else {name: _first_line(path) for name, path in named_scenes().items()}
+    emit(dict(found), as_json=as_json, title=what)
+    return 0
+
+
+def _first_line(path: object) -> str:
+    from pathlib import Path
+
+    text = Path(str(path)).read_text(encoding="utf-8").splitlines()
+    return text[0].lstrip("# ") if text and text[0].startswith("#") else ""

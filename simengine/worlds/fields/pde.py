@@ -1,0 +1,183 @@
+"""Fields on boxes: heat, diffusion with sorption, and equations of a user, by finite volumes and an implicit march."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import torch
+
+from simengine.scene.address import floats_in, numbers, replaced
+from simengine.scene.asks import Ask, Fields, Series
+from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
+from simengine.scene.strict import OneOf, nearest
+from simengine.worlds.fields.boundaries import Dirichlet, Robin, Rows
+from simengine.worlds.fields.coefficients import Piecewise
+from simengine.worlds.fields.equations import EQUATIONS, AbstractEquation
+from simengine.worlds.fields.local import Grid
+from simengine.worlds.fields.march import March, MarchError
+from simengine.worlds.fields.pde_answers import FieldRun
+
+if TYPE_CHECKING:
+    from simengine.io.run_directory import RunDirectory
+
+_FIXED = ("pde.domain", "pde.duration")  # numbers that worlds which march together share
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PDEWorld(AbstractScene):
+    """A partial differential equation on a box.
+
+    Attributes:
+        pde: The equation, its box and its sides.
+    """
+
+    kind: ClassVar[str] = "pde"
+    answers: ClassVar[frozenset[type[Ask]]] = frozenset((Fields, Series))
+    together: ClassVar[int] = 16
+    pde: Annotated[AbstractEquation, OneOf("equation", lambda: EQUATIONS)]
+
+    def solve(
+        self,
+        asks: Sequence[Ask],
+        *,
+        gradient: bool = False,
+        near: AbstractRun | None = None,
+        device: str | None = None,
+    ) -> "FieldRun":
+        """March through the whole duration, in float64."""
+        return self.solve_many([self], asks, gradient=gradient)[0]
+
+    def solve_many(
+        self, worlds: Sequence[AbstractScene], asks: Sequence[Ask], *, gradient: bool = False
+    ) -> "list[FieldRun]":
+        """The runs of worlds that differ from this one in numbers only: one march for all of them."""
+        latest = max((float(t.detach().max()) for ask in asks if (t := _times(ask)) is not None and len(t)), default=0)
+        duration = float(self.pde.duration)
+        if latest > duration * (1 + 1e-9):
+            raise SceneError(
+                f"pde.duration: the run ends at {duration:.6g} s, and {latest:.6g} s is asked for; raise it, or cut "
+                f"the observation by `within`"
+            )
+        tables = [numbers(world) for world in worlds]
+        shared = all(
+            table[key].value == tables[0][key].value for table in tables for key in table if key.startswith(_FIXED)
+        )
+        if not shared:
+            return [run for world in worlds for run in self.solve_many([world], asks, gradient=gradient)]
+        held: dict[str, Any] = {}
+        for key in tables[0]:
+            values = [table[key].value for table in tables]
+            if not all(isinstance(v, float) and v == values[0] for v in values):
+                held[key] = torch.stack([torch.as_tensor(v, dtype=torch.float64).reshape(1) for v in values])
+        first = worlds[0]
+        together: PDEWorld = replaced(first, held) if held else first  # type: ignore[assignment]
+        equation = together.pde
+        grid = self.grid()
+        edges = torch.linspace(0.0, duration, self.pde.cells[0] + 1, dtype=torch.float64)
+        march = March(equation, grid, Rows(equation, tuple(equation.units()), edges), self.pde.cells[0], keep=gradient)
+        try:
+            with torch.set_grad_enabled(gradient):
+                found = march.run(together._initial(grid, len(worlds)))
+        except MarchError as error:
+            raise Refused(str(error)) from None
+        return [FieldRun(world, grid, found[:, k]) for k, world in enumerate(worlds)]  # type: ignore[arg-type]
+
+    def grid(self) -> Grid:
+        """Its cells."""
+        names = tuple(self.pde.units())
+        edges = torch.zeros(2, dtype=torch.float64)
+        periodic = Rows(self.pde, names, edges).periodic
+        return Grid(tuple((float(a), float(b)) for a, b in self.pde.domain), self.pde.cells[1:], frozenset(periodic))
+
+    def _initial(self, grid: Grid, worlds: int) -> torch.Tensor:
+        """Fields at t = 0, (worlds, fields, cells)."""
+        places, names = grid.centres(), tuple(self.pde.units())
+        shape = (worlds, len(names), len(places["x"]))
+        initial: Any = self.pde.initial
+        if initial == "ambient" and getattr(self.pde, "convection", None) is not None:
+            initial = self.pde.convection.ambient  # type: ignore[attr-defined]
+        if isinstance(initial, str):
+            if initial not in self.functions:
+                known = nearest(initial, self.functions) if self.functions else "a script defines functions"
+                raise SceneError(f"pde.initial: {initial!r} is no function of the script; {known}")
+            found = self.functions[initial](*places.values())
+            parts = [found[name] for name in names] if isinstance(found, Mapping) else [found]
+            if len(parts) != len(names):
+                raise SceneError(f"pde.initial: {initial} is to return a table of the fields {', '.join(names)}")
+            return torch.stack([torch.as_tensor(p, dtype=torch.float64).expand(shape[2]) for p in parts])[None].expand(
+                shape
+            )
+        if isinstance(initial, Piecewise):
+            if initial.of not in places:
+                raise SceneError(f"pde.initial.of: expected {' or '.join(places)}, got {initial.of!r}")
+            return initial(places[initial.of][None]).unsqueeze(1).expand(shape)
+        return torch.as_tensor(initial, dtype=torch.float64).reshape(-1, 1, 1).expand(shape)
+
+    def traced(self) -> frozenset[str]:
+        """All numbers but those of the box."""
+        return frozenset(key for key in numbers(self) if not key.startswith(_FIXED))
+
+    def sizes(self) -> Mapping[str, float]:
+        """Of the box, and of the fields as far as initial and boundary values tell."""
+        lengths = [high - low for low, high in floats_in(self).pde.domain]
+        size = {"m": max(lengths), "s": float(self.pde.duration), "1": 1.0}
+        told = [row.value for row in self.pde.boundary if isinstance(row, Dirichlet | Robin)]
+        told += [self.pde.initial] if isinstance(self.pde.initial, float) else []
+        largest = max((abs(float(value)) for value in told), default=0.0)
+        return {**dict.fromkeys(self.pde.units().values(), largest), **size} if largest else size
+
+    def scalars(self) -> Mapping[str, str]:
+        """The fields; in one dimension their values at the ends and what flows out there; their integrals."""
+        found = dict(self.pde.units())
+        box = "m" if len(self.pde.domain) == 1 else "m^2"
+        for name, unit in self.pde.units().items():
+            found[f"{name}.integral"] = f"{unit} {box}"
+            if len(self.pde.domain) == 1:
+                for side in ("left", "right"):
+                    found[f"{name}.{side}"] = unit
+                    found[f"{name}.outflow.{side}"] = ""
+        return found
+
+    def refined(self, factor: float) -> "PDEWorld":
+        """Cells and steps, each times `factor`."""
+        cells = tuple(max(2, round(n * factor)) for n in self.pde.cells)
+        return dataclasses.replace(self, pde=dataclasses.replace(self.pde, cells=cells))
+
+    def build(self, *, device: str | None = None) -> AbstractEquation:
+        """The equation."""
+        return self.pde
+
+    def check(self, *, device: str | None = None) -> dict[str, Any]:
+        """Cells, and how far the fields at the end lie from those of half the cells and steps."""
+        figures: dict[str, Any] = {
+            "unknowns": len(self.pde.units()) * self.grid().centres()["x"].numel(),
+            "steps": self.pde.cells[0],
+        }
+        if min(self.pde.cells) >= 8:
+            fine, coarse = self.solve(()), self.refined(0.5).solve(())
+            x = torch.stack(list(coarse.grid.centres().values()), 1)
+            ends = torch.full((len(x),), float(self.pde.duration), dtype=torch.float64)
+            for name, unit in self.pde.units().items():
+                ask = Fields(names=(name,), x=x, times=ends)
+                # the scheme is of second order: a third of the difference is the error of the finer one
+                error = float((fine.sample(ask) - coarse.sample(ask)).abs().max()) / 3
+                figures[f"error of {name} [{unit}]"] = error
+        return figures
+
+    def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
+        """Solve; write the fields at all steps."""
+        found = self.solve(())
+        grid = found.grid
+        edges = torch.linspace(0.0, float(self.pde.duration), self.pde.cells[0] + 1, dtype=torch.float64)
+        fields = {name: found.fields[:, k].reshape(-1, *grid.counts) for k, name in enumerate(self.pde.units())}
+        out.write("fields.npz", {"time": edges, **grid.centres(), **fields})
+        return {
+            "steps": self.pde.cells[0],
+            **{f"{name} at the end": [float(f[-1].min()), float(f[-1].max())] for name, f in fields.items()},
+        }
+
+
+def _times(ask: Ask) -> torch.Tensor | None:
+    if isinstance(ask, Fields):
+        return ask.times
+    return ask.values if isinstance(ask, Series) and ask.against == "time" else None

@@ -1,0 +1,134 @@
+"""How a specimen is tested: what drives it, and which of its stresses are free."""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+from simengine.scene.strict import NonNegative, Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Test:
+    """What all tests have.
+
+    Attributes:
+        drivers: Abscissas through which the test can be driven, the usual one first.
+        span: Values of the usual one that `simengine run` goes through.
+    """
+
+    drivers: ClassVar[tuple[str, ...]]
+    span: ClassVar[tuple[float, float]]
+    logarithmic: ClassVar[bool] = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Extension(_Test):
+    """Tests along the axes of the specimen.
+
+    Attributes:
+        rate: At which the engineering strain is driven [1/s].
+    """
+
+    drivers = ("stretch", "strain", "true_strain", "time")
+    span = (1.0, 2.0)
+    rate: Positive = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Uniaxial(Extension):
+    """Pulled or pressed along one axis, free on its sides."""
+
+    type: Literal["uniaxial"] = "uniaxial"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Equibiaxial(Extension):
+    """Stretched alike along two axes, free along the third."""
+
+    type: Literal["equibiaxial"] = "equibiaxial"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Planar(Extension):
+    """Stretched along one axis, held along the second, free along the third: pure shear."""
+
+    type: Literal["planar"] = "planar"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Triaxial(Extension):
+    """Pressed along one axis under a pressure on its sides, from the state under that pressure all round.
+
+    Attributes:
+        pressure: All round, then on the sides [Pa].
+    """
+
+    type: Literal["triaxial"] = "triaxial"
+    span = (1.0, 0.9)
+    pressure: NonNegative
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimpleShear(_Test):
+    """Sheared at constant volume between parallel plates.
+
+    Attributes:
+        rate: At which the shear is driven [1/s].
+    """
+
+    type: Literal["simple_shear"] = "simple_shear"
+    drivers = ("shear", "time")
+    span = (0.0, 1.0)
+    rate: Positive = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SteadyShear(_Test):
+    """Sheared at each rate until the stress no longer changes: a flow curve."""
+
+    type: Literal["steady_shear"] = "steady_shear"
+    drivers = ("shear_rate",)
+    span = (1e-3, 1e3)
+    logarithmic = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Relaxation(_Test):
+    """Sheared at once, then held.
+
+    Attributes:
+        shear: That is held [1].
+    """
+
+    type: Literal["relaxation"] = "relaxation"
+    drivers = ("time",)
+    span = (1e-3, 1e3)
+    logarithmic = True
+    shear: Positive = 0.01
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Creep(_Test):
+    """A shear stress put on at once, then held.
+
+    Attributes:
+        shear_stress: That is held [Pa].
+    """
+
+    type: Literal["creep"] = "creep"
+    drivers = ("time",)
+    span = (1e-3, 1e3)
+    logarithmic = True
+    shear_stress: Positive = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Oscillation(_Test):
+    """Sheared to and fro, weakly, at each angular frequency."""
+
+    type: Literal["oscillation"] = "oscillation"
+    drivers = ("angular_frequency",)
+    span = (1e-2, 1e3)
+    logarithmic = True
+
+
+TestSpec = Uniaxial | Equibiaxial | Planar | Triaxial | SimpleShear | SteadyShear | Relaxation | Creep | Oscillation

@@ -1,0 +1,183 @@
+"""What cameras see of a motion: bodies that hold together as their surfaces, what flows or falls apart as discs.
+
+A surface is bound once to the particles that fill it (`render/skin.py`) and carried by them: its outline is that of the
+body at any resolution. Colours are those of the bodies, without light; an instrument may light them by the normals.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from simengine.ops.light.surfel import composite_surfels
+from simengine.render.camera import PinholeCamera
+from simengine.render.image import Image
+from simengine.render.meshes import TexturedMesh, render_mesh
+from simengine.render.particles import screen_discs
+from simengine.render.skin import Skin, bind_skin
+from simengine.render.solid_surfaces import ball_surface, box_surface, revolved_surface
+from simengine.render.surfels import finish_image
+from simengine.scene.asks import View
+from simengine.scene.base import SceneError
+from simengine.scene.strict import nearest
+from simengine.worlds.motion.shapes import Box, Cylinder, MeshShape, Shape, Sphere
+
+if TYPE_CHECKING:
+    from simengine.worlds.motion.answers import MotionRun
+    from simengine.worlds.motion.world import MPMScene
+
+CONNECTED = ("jelly", "rubber", "plasticine")  # materials whose bodies have a surface all the way
+DISC = 0.4  # standard deviation of a disc, in spacings: its edge is half a spacing from the particle
+OPACITY = 0.97
+CHANNELS = {"rgb": 3, "alpha": 1, "depth": 1, "normal": 3}
+
+
+def surface_of(shape: Shape, edge: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The surface of a shape: vertices (v, 3) [m] and triangles (f, 3) with sides of about `edge` [m]."""
+    if isinstance(shape, MeshShape):
+        vertices, faces = (torch.as_tensor(array) for array in shape.triangles())
+        return vertices, faces.long()
+    if isinstance(shape, Box):
+        vertices, faces = box_surface(torch.tensor(shape.size, dtype=torch.float64), edge=edge)
+    elif isinstance(shape, Sphere):
+        vertices, faces = ball_surface(shape.radius, edge=edge)
+    elif isinstance(shape, Cylinder):
+        r, half = shape.radius, shape.height / 2
+        vertices, faces = revolved_surface([(0.0, -half), (r, -half), (r, half), (0.0, half)], edge=edge)
+    else:
+        a, b = shape.major_radius, shape.minor_radius
+        turns = torch.arange(24, dtype=torch.float64) * (2 * torch.pi / 24)
+        ring = [(a - b * float(t.cos()), -b * float(t.sin())) for t in turns]
+        vertices, faces = revolved_surface([(x, -y) for x, y in ring[::-1]], edge=edge, ring=True)
+    return vertices + torch.tensor(shape.center, dtype=torch.float64), faces
+
+
+def skins_of(world: "MPMScene") -> tuple[Skin | None, ...]:
+    """The surface of each body, bound to the particles of the world; None for what has none."""
+    rest, volume, ids = (torch.as_tensor(array) for array in world.particles())
+    found: list[Skin | None] = []
+    for index, body in enumerate(world.bodies):
+        own = (ids == index).nonzero()[:, 0]
+        if body.material.type not in CONNECTED:
+            found.append(None)
+            continue
+        spacing = float(volume[own].mean()) ** (1 / 3)
+        try:
+            skin = bind_skin(*surface_of(body.shape, spacing), rest[own])
+        except ValueError as error:
+            raise SceneError(f"bodies.{index}: no camera can see it: {error}") from None
+        found.append(Skin(faces=skin.faces, particles=own[skin.particles], weights=skin.weights))
+    return tuple(found)
+
+
+class MotionViewer:
+    """Pictures of the particles of a run.
+
+    Args:
+        world: Whose bodies they are, with floats.
+        skins: Of `skins_of`.
+        ids: Body of each particle, (n,).
+        spacing: Of the particles of each body [m].
+    """
+
+    def __init__(
+        self, world: "MPMScene", skins: tuple[Skin | None, ...], ids: torch.Tensor, spacing: tuple[float, ...]
+    ) -> None:
+        colours = torch.tensor([body.color for body in world.bodies], dtype=torch.float64)
+        self._skins = [(k, skin) for k, skin in enumerate(skins) if skin is not None]
+        loose = torch.tensor([skin is None for skin in skins])[ids]
+        self._loose = loose.nonzero()[:, 0]
+        self._disc_colours = colours[ids[self._loose]]
+        self._scale = DISC * torch.tensor(spacing, dtype=torch.float64)[ids[self._loose]]
+        faces, texture, start = [], [], 0
+        for k, skin in self._skins:
+            faces.append(skin.faces + start)
+            texture.append(colours[k].expand(len(skin.particles), 3))
+            start += len(skin.particles)
+        self._mesh = None
+        if faces:
+            self._mesh = TexturedMesh(
+                vertices=torch.zeros(start, 3, dtype=torch.float64),
+                faces=torch.cat(faces),
+                texture=torch.cat(texture),
+                smooth=False,  # a normal for each triangle: means would round off the edges of a box
+            )
+
+    def surface(self, x: torch.Tensor) -> TexturedMesh | None:
+        """The surfaces of the bodies that have one, where the particles (n, 3) are."""
+        if self._mesh is None:
+            return None
+        return self._mesh.with_vertices(torch.cat([skin.carried(x) for _, skin in self._skins]))
+
+    def image(self, x: torch.Tensor, camera: PinholeCamera) -> Image:
+        """One picture over black."""
+        parts = []
+        mesh = self.surface(x)
+        if mesh is not None:
+            parts.append(render_mesh(mesh, camera))
+        if len(self._loose):
+            parts.append(self._discs(x[self._loose], camera))
+        return parts[0] if len(parts) == 1 else _together(parts[0], parts[1])
+
+    def _discs(self, x: torch.Tensor, camera: PinholeCamera) -> Image:
+        blended, alpha, depth, median = composite_surfels(
+            screen_discs(x, camera, self._scale),
+            x.new_full((len(x),), OPACITY),
+            self._disc_colours.contiguous(),
+            width=camera.width,
+            height=camera.height,
+            num_threads=1,
+        )
+        image = finish_image(blended, alpha, depth, median, background=0.0, normals=False)
+        away = torch.zeros_like(image.rgb)
+        away[..., 2] = -1.0  # discs face the camera
+        return Image(rgb=image.rgb, alpha=image.alpha, depth=image.depth, normal=away * (image.alpha > 0))
+
+
+def _together(a: Image, b: Image) -> Image:
+    """Two pictures over black, the nearer one before the other in each pixel."""
+    first = (b.alpha <= 0) | ((a.alpha > 0) & (a.depth <= b.depth))
+
+    def over(x: torch.Tensor, y: torch.Tensor, *, weighted: bool) -> torch.Tensor:
+        front, back = torch.where(first, x, y), torch.where(first, y, x)
+        near, far = torch.where(first, a.alpha, b.alpha), torch.where(first, b.alpha, a.alpha)
+        if weighted:  # means over what covers the pixel
+            return (near * front + (1 - near) * far * back) / (near + (1 - near) * far).clamp_min(1e-12)
+        return front + (1 - near) * back
+
+    assert a.normal is not None and b.normal is not None
+    return Image(
+        rgb=over(a.rgb, b.rgb, weighted=False),
+        alpha=over(a.alpha, b.alpha, weighted=False),
+        depth=over(a.depth, b.depth, weighted=True),
+        normal=over(a.normal, b.normal, weighted=True),
+    )
+
+
+def pictures(run: "MotionRun", ask: View) -> torch.Tensor:
+    """The answer to a view, (f, h, w, channels)."""
+    for name in ask.channels:
+        if name not in CHANNELS:
+            raise SceneError(f"a motion has no channel {name!r}; {nearest(name, CHANNELS)}")
+    height, width = ask.size
+    count = len(ask.world_to_camera)
+    times = ask.times if ask.times is not None else torch.zeros(count, dtype=torch.float64)
+    row, back = run.rows(times)
+    frames = []
+    draw = run.viewer.image
+    if ask.renderer == "raycast":
+        from simengine.worlds.motion.room import Room
+
+        draw = Room(run.world, run.viewer).image
+    for k in range(count):
+        camera = PinholeCamera(
+            world_to_camera=ask.world_to_camera[k], intrinsics=ask.intrinsics[k], width=width, height=height
+        )
+        image = draw(run.x[row[k]] - back[k] * run.v[row[k]], camera)
+        frames.append(torch.cat([_channel(image, name) for name in ask.channels], -1))
+    return torch.stack(frames)
+
+
+def _channel(image: Image, name: str) -> torch.Tensor:
+    value = getattr(image, name)
+    assert isinstance(value, torch.Tensor)
+    return value

@@ -1,0 +1,94 @@
+"""Which unknown takes which number, correlated priors, and rows without a spread, on specimens (they cost nothing)."""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simengine.fit.problem import Problem
+from simengine.scene.base import SceneError
+from simengine.scene.grammar import build_scene
+
+FLUID = """
+kind = "specimen"
+material = { type = "paste", E = 1e3, nu = 0.4, yield_stress = 5.0, consistency = 3.0, exponent = 0.5 }
+test.type = "steady_shear"
+[runs.a]
+[runs.b]
+[runs.c]
+[instruments.rheometer]
+type = "curve"
+against = "shear_rate"
+columns = { shear_rate = "rate", shear_stress = "stress" }
+sigma = 0.1
+[observations]
+a = { instrument = "rheometer", file = "flow.csv", run = "a" }
+b = { instrument = "rheometer", file = "flow.csv", run = "b" }
+c = { instrument = "rheometer", file = "flow.csv", run = "c" }
+[unknowns]
+"""
+
+
+def problem(folder: Path, text: str, csv: str = "rate,stress\n1,8\n4,11\n") -> Problem:
+    (folder / "flow.csv").write_text(csv)
+    return Problem(build_scene(tomllib.loads(text), directory=folder, locate=lambda key: "scene.toml"))
+
+
+def test_the_narrow_unknown_takes_its_numbers_from_the_wide_one(tmp_path: Path) -> None:
+    """Whatever stands first in the file: a number of two runs together wins over that of all runs."""
+    two = 'two = { sets = ["runs.b.material.yield_stress", "runs.c.material.yield_stress"] }\n'
+    all_runs = '"material.yield_stress" = {}\n'
+    for text in (two + all_runs, all_runs + two):
+        found = {c.name: {run for _, run, _ in c.targets} for c in problem(tmp_path, FLUID + text).coordinates}
+        assert found == {"two": {"b", "c"}, "material.yield_stress": {"a"}}
+    one_of_all = '"runs.*.material.yield_stress" = {}\n"runs.b.material.yield_stress" = { prior.normal = 1.0 }\n'
+    widths = {c.name: c.sd for c in problem(tmp_path, FLUID + one_of_all).coordinates}
+    assert widths["runs.b.material.yield_stress"] == 1.0
+    assert np.isnan(widths["runs.a.material.yield_stress"])
+
+
+def test_an_unknown_that_sets_nothing_is_told(tmp_path: Path) -> None:
+    again = 'again = { sets = ["runs.b.material.exponent"] }\n"runs.b.material.exponent" = {}\n'
+    with pytest.raises(SceneError, match=r"unknowns\..*exponent.*set by another"):
+        problem(tmp_path, FLUID + again)
+
+
+def test_neighbours_of_a_vector_are_alike_beforehand(tmp_path: Path) -> None:
+    """Verification: chi-square of the prior is that of a normal with covariance sd^2 exp(-(distance/length)^2/2)."""
+    text = """
+kind = "specimen"
+material = { type = "maxwell", times = [0.1, 1.0, 10.0], moduli = [3e3, 2e3, 1e3] }
+[observations.a]
+type = "curve"
+file = "flow.csv"
+run.test.type = "oscillation"
+against = "angular_frequency"
+columns = { angular_frequency = "rate", storage_modulus = "stress" }
+sigma = 100.0
+[unknowns]
+"material.moduli".prior = { lognormal = 0.8, length = 1.5 }
+"""
+    sought = problem(tmp_path, text)
+    z = torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64)
+    rows = len(sought.residual(z))
+    residual, slopes = sought.linearise(z)
+    away = np.abs(np.subtract.outer(np.arange(3), np.arange(3)))
+    covariance = 0.64 * (np.exp(-0.5 * (away / 1.5) ** 2) + 1e-6 * np.eye(3))  # and its nugget
+    expected = z.numpy() @ np.linalg.solve(covariance, z.numpy())  # z is the change of the logarithm
+    assert float(residual[rows - 3 :].square().sum()) == pytest.approx(expected, rel=1e-12)
+    for k in range(3):
+        unit = torch.zeros(3, dtype=torch.float64)
+        unit[k] = 1e-5
+        difference = (sought.residual(z + unit) - sought.residual(z - unit)) / 2e-5
+        np.testing.assert_allclose(slopes[:, k], difference, rtol=1e-4, atol=1e-4)
+
+
+def test_a_spread_of_zero_is_no_measurement(tmp_path: Path) -> None:
+    spread = FLUID.replace('shear_stress = "stress" }\nsigma = 0.1', 'shear_stress = {column="stress", sigma="sd"} }')
+    text = spread + '"material.exponent" = {}\n'
+    found = problem(tmp_path, text, "rate,stress,sd\n0,0,0\n1,8,0.2\n4,11,0.3\n").measured["a"]
+    assert found.mask[:, 0].tolist() == [False, True, True]
+    with pytest.raises(SceneError, match="no value above 0"):
+        problem(tmp_path, text, "rate,stress,sd\n0,0,0\n1,8,0\n")

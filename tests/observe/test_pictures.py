@@ -1,0 +1,329 @@
+"""Pictures as an instrument, against closed forms and pictures made by numpy, Pillow and VTK, not by this renderer."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import simengine as se
+from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.posterior import posterior
+from simengine.fit.problem import Problem
+from simengine.observe import Camera, Pictures, Segment
+from simengine.observe.image_math import coarsened, matted, normalised, slopes
+from simengine.scene import SceneError
+from simengine.scene.asks import Ask, View
+from simengine.scene.base import AbstractRun, AbstractScene
+
+SIZE, ACROSS = 24, 8.0  # pixels, and how many of them are a metre
+CAMERA = Camera(eye=(0.0, 0.0, 8.0), target=(0.0, 0.0, 0.0), focal=ACROSS * 8, width=SIZE, height=SIZE)
+
+
+def _disc(x: float, radius: float) -> torch.Tensor:
+    """Covered shares of pixels of a ball's outline at (x, 0), seen from afar, by 16 x 16 samples a pixel."""
+    grid = (torch.arange(SIZE * 16, dtype=torch.float64) + 0.5) / (16 * ACROSS) - SIZE / ACROSS / 2
+    inside = (grid[None, :] - x).square() + grid[:, None].square() < radius**2
+    return inside.double().reshape(SIZE, 16, SIZE, 16).mean((1, 3))
+
+
+class Ball(se.OwnWorld):
+    """A grey ball that moves to the right: a world of a test, which answers views by a smooth outline of its own."""
+
+    parameters: ClassVar = {
+        "speed": se.OwnNumber(0.5, "m/s"),
+        "radius": se.OwnNumber(0.5, "m", gt=0),
+        "albedo": se.OwnNumber(0.4, gt=0),
+    }
+    answers = frozenset((View,))
+
+    def solve(self, asks: Any, **options: Any) -> "BallRun":
+        return BallRun(self)
+
+    def sizes(self) -> dict[str, float]:
+        return {"m": 1.0, "s": 1.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class BallRun(AbstractRun):
+    """Its pictures."""
+
+    ball: Any
+
+    def sample(self, ask: Ask) -> torch.Tensor:
+        assert isinstance(ask, View)
+        times = ask.times if ask.times is not None else torch.zeros(1, dtype=torch.float64)
+        frames = []
+        for k, t in enumerate(times):
+            fx, _, cx, cy = ask.intrinsics[k]
+            x = ((torch.arange(ask.size[1], dtype=torch.float64) + 0.5 - cx) / fx)[None, :] * 8
+            y = ((torch.arange(ask.size[0], dtype=torch.float64) + 0.5 - cy) / fx)[:, None] * 8
+            dx = x - self.ball.speed * t - ask.world_to_camera[k][0, 3] + 0 * y
+            away = (dx.square() + y.square()).sqrt()
+            alpha = (0.5 + (self.ball.radius - away) * fx / 8).clamp(0, 1)[..., None]
+            inside = (1 - (away / self.ball.radius).square()).clamp_min(0).sqrt()
+            normal = torch.stack([dx / self.ball.radius, (y + 0 * x) / self.ball.radius, -inside], -1)
+            parts = {
+                "rgb": self.ball.albedo * alpha.expand(*alpha.shape[:2], 3),
+                "alpha": alpha,
+                "depth": torch.where(alpha > 0, 8 - self.ball.radius * inside[..., None], 0.0),
+                "normal": torch.where(alpha > 0, normal, 0.0),
+            }
+            frames.append(torch.cat([parts[name] for name in ask.channels], -1))
+        return torch.stack(frames)
+
+
+TIMES = (0.0, 0.5, 1.0)
+TRUE = {"speed": 0.7, "radius": 0.62}
+
+
+def _srgb8(light: np.ndarray) -> np.ndarray:
+    return np.asarray(
+        (255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)).round(), np.uint8
+    )
+
+
+def _film(
+    folder: Path, *, wall: float = 0.2, body: float = 0.4, lamp: float = 0.0, noise: float = 0.0, empty: bool = False
+) -> str:
+    """8-bit files of the true ball before a grey wall, by area, lit from the right by `lamp`."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    grid = (np.arange(SIZE) + 0.5) / ACROSS - SIZE / ACROSS / 2
+    frames = [np.full((SIZE, SIZE), wall)] if empty else []
+    for t in TIMES:
+        share = _disc(TRUE["speed"] * t, TRUE["radius"]).numpy()
+        side = (grid[None, :] - TRUE["speed"] * t) / TRUE["radius"]
+        frames.append(share * body * (1 + lamp * side) + (1 - share) * wall)
+    for k, frame in enumerate(frames):
+        light = np.clip(frame + noise * rng.standard_normal(frame.shape), 0, 1)
+        Image.fromarray(_srgb8(light)).convert("RGB").save(folder / f"f_{k}.png")
+    return "f_*.png"
+
+
+def _found(folder: Path, unknowns: dict[str, se.Unknown] | None = None, **how: Any) -> dict[str, Any]:
+    file = how.pop("file", "f_*.png")
+    film = Pictures(directory=folder, file=file, camera=CAMERA, **{"times": TIMES, **how})
+    sought = unknowns or {"speed": se.Unknown(prior=se.Prior(normal=1.0)), "radius": se.Unknown()}
+    problem = Problem(Ball(), observations={"film": film}, unknowns=sought)
+    fit = LeastSquaresFit(problem)
+    for _ in range(200):
+        if fit.converged:
+            break
+        fit.step()
+    assert fit.converged
+    return dict(posterior(problem, fit.z, problem.predict(fit.z)).estimates)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"background": (0.4845, 0.4845, 0.4845)},  # sRGB of 0.2
+        {},  # a wall of one colour that fits best
+        {"background": "first", "empty": True, "times": (-1.0, *TIMES)},
+        {"lamp": 0.5, "appearance": "fitted"},
+        {"compare": "correlation", "background": (0.4845, 0.4845, 0.4845)},
+        {"compare": "gradients", "background": (0.4845, 0.4845, 0.4845)},
+        {"compare": "silhouette", "background": (0.4845, 0.4845, 0.4845), "segment": Segment(tolerance=0.1)},
+        {"compare": "silhouette", "segment": Segment(color=(0.665, 0.665, 0.665), tolerance=0.1)},
+        {"pyramid": 2},
+    ],
+    ids=["colour", "wall", "first", "lit", "correlation", "gradients", "difference", "segment", "pyramid"],
+)
+def test_a_ball_on_8_bit_pictures(how: dict[str, Any], tmp_path: Path) -> None:
+    """Speed and radius to a fiftieth of a pixel, and inside three of the standard deviations told."""
+    making = {key: how[key] for key in ("lamp", "empty") if key in how}
+    _film(tmp_path, **making)
+    found = _found(tmp_path, **{key: value for key, value in how.items() if key not in making})
+    for name, true in TRUE.items():
+        e = found[name]
+        assert abs(e.value - true) < 0.05 / ACROSS, (name, e)
+
+
+def test_intervals_hold_noise_and_exposure(tmp_path: Path) -> None:
+    _film(tmp_path, body=0.3, noise=0.01)
+    unknowns = {
+        "speed": se.Unknown(prior=se.Prior(normal=1.0)),
+        "radius": se.Unknown(),
+        "observations.film.exposure": se.Unknown(prior=se.Prior(lognormal=0.5)),
+    }
+    found = _found(tmp_path, unknowns, background=(0.4845, 0.4845, 0.4845))
+    for name, true in {**TRUE, "observations.film.exposure": 0.75}.items():
+        assert abs(found[name].value - true) < 3 * found[name].std < 0.05, (name, found[name])
+
+
+def test_depth_in_millimetres(tmp_path: Path) -> None:
+    """The depth of a sphere by its closed form, gaps where no surface is."""
+    grid = (np.arange(SIZE) + 0.5) / ACROSS - SIZE / ACROSS / 2
+    away = np.hypot(grid[None, :], grid[:, None])
+    depth = np.where(away < 0.62, 8 - np.sqrt(np.maximum(0.62**2 - away**2, 0)), 0.0)
+    np.save(tmp_path / "d_0.npy", 1e3 * depth)
+    found = _found(
+        tmp_path, {"radius": se.Unknown()}, file="d_*.npy", compare="depth", unit="mm", times=(0.0,), sigma=1e-3
+    )
+    assert abs(found["radius"].value - 0.62) < 0.01
+
+
+def test_camera_and_gamma_are_sought(tmp_path: Path) -> None:
+    """One frame was filmed by a camera 0.1 m to the side and written with a gamma of 2.0 instead of 2.2."""
+    from PIL import Image
+
+    share = _disc(-0.1, 0.5).numpy()
+    light = share * 0.4 + (1 - share) * 0.1
+    Image.fromarray((255 * light ** (1 / 2.0)).round().astype(np.uint8)).convert("RGB").save(tmp_path / "f_0.png")
+    shown = float(0.1 ** (1 / 2.0))
+    unknowns = {
+        "observations.film.camera.shift": se.Unknown(prior=se.Prior(normal=(0.2, 0.2, 0.0))),
+        "observations.film.gamma": se.Unknown(prior=se.Prior(lognormal=0.2)),
+    }
+    found = _found(tmp_path, unknowns, response="gamma", background=(shown,) * 3, times=(0.0,))
+    assert abs(found["observations.film.camera.shift 0"].value + 0.1) < 0.01
+    assert abs(found["observations.film.gamma"].value - 2.0) < 0.05
+
+
+def test_outlines_are_unbiased_by_the_threshold() -> None:
+    """Area of a disc out of its colours, whatever the threshold, within a thousandth of its perimeter's pixels."""
+    share = _disc(0.07, 0.8)[None]
+    light = (share * 0.5 + (1 - share) * 0.1)[..., None].expand(*share.shape, 3)
+    area = float(share.sum())
+    for level in (0.14, 0.3, 0.46):
+        hard = light[..., 0] > level
+        soft = matted(light, hard)
+        assert abs(float(soft.sum()) - area) < 0.05
+    assert abs(float((light[..., 0] > 0.14).sum()) - area) > 5
+
+
+def test_slopes_correlation_and_blocks_are_their_formulas() -> None:
+    x = torch.arange(8.0, dtype=torch.float64)
+    ramp = (3 * x[None, None, :] + 2 * x[None, :, None])[..., None].expand(1, 8, 8, 3)
+    assert torch.allclose(slopes(ramp)[0, 3, 4], torch.tensor([3.0, 2.0], dtype=torch.float64))
+    weight = torch.ones(1, 8, 8)
+    assert torch.allclose(normalised(0.2 + 0.5 * ramp, weight), normalised(ramp, weight))
+    gap, count = torch.rand(1, 5, 6, 2, dtype=torch.float64), torch.ones(1, 5, 6, 1, dtype=torch.float64)
+    assert torch.allclose(coarsened(gap, count, 1)[0, :2, 2:4], gap[0, :2, 2:4].mean((0, 1)).expand(2, 2, 2))
+    assert torch.allclose(coarsened(gap, count, 1)[0, 4, 4:], gap[0, 4, 4:].mean(0).expand(2, 2))
+
+
+def test_neighbours_count_as_one(tmp_path: Path) -> None:
+    """Noise in blocks of 4 x 4 pixels, alike in three channels: 48 values count as one."""
+    _film(tmp_path)
+    film = Pictures(name="film", directory=tmp_path, file="f_*.png", camera=CAMERA, times=TIMES)
+    measured = film.read()
+    noise = torch.randn(3, SIZE // 4, SIZE // 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    r = noise.repeat_interleave(4, 1).repeat_interleave(4, 2).reshape(-1, 1).expand(-1, 3)
+    assert 0.6 * 48 < film.rows_as_one(r, measured) < 1.6 * 48
+    white = torch.randn(len(r), 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert film.rows_as_one(white, measured) < 1.3
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"compare": "gradients"}, "background"),
+        ({"times": (0.0, 1.0)}, "2 for 3 pictures"),
+        ({"file": "g_*.png"}, "no file is like it"),
+        ({"compare": "silhouette", "segment": Segment()}, "name the body's color"),
+        ({"mask": "small.png"}, "another size"),
+        ({"camera": dataclasses.replace(CAMERA, width=100, height=20)}, "crop"),
+    ],
+)
+def test_mistakes_are_named(how: dict[str, Any], message: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    _film(tmp_path)
+    Image.new("L", (5, 5)).save(tmp_path / "small.png")
+    with pytest.raises((SceneError, ValueError), match=message):
+        film = Pictures(**{"directory": tmp_path, "file": "f_*.png", "camera": CAMERA, "times": TIMES, **how})
+        Problem(Ball(), observations={"film": film}, unknowns={"speed": se.Unknown()})
+
+
+def test_a_shared_camera_is_one_unknown(tmp_path: Path) -> None:
+    """Two observations through [cameras.front]: its eye is one vector, and moves both."""
+    (tmp_path / "a.toml").write_text(JELLY + CAMERAS, encoding="utf-8")
+    problem_scene = se.load_scene(tmp_path / "a.toml")
+    assert problem_scene.camera_of == {"left": "front", "right": "front"}
+    from simengine.fit.unknowns import coordinates
+
+    instruments = {n: dataclasses.replace(i) for n, i in problem_scene.observations.items()}
+    (c, *_) = coordinates(problem_scene, instruments)
+    assert c.name == "cameras.front.eye 0" and [t[1] for t in c.targets] == ["left", "right"]
+
+
+JELLY = """
+kind = "mpm"
+[grid]
+num_grids = 12
+time_step = 1e-3
+num_steps = 60
+[[bodies]]
+name = "jelly"
+velocity = [0.0, -1.0, 0.0]
+shape = { type = "box", center = [0.5, 0.45, 0.5], size = [0.3, 0.3, 0.3] }
+material = { type = "jelly", E = 2e4, nu = 0.2 }
+"""
+CAMERAS = """
+[cameras.front]
+eye = [0.5, 0.5, 2.2]
+target = [0.5, 0.4, 0.5]
+field_of_view = 30.0
+width = 32
+height = 32
+[observations.left]
+type = "video"
+file = "left_*.png"
+fps = 50.0
+camera = "front"
+[observations.right]
+type = "pictures"
+file = "right_*.png"
+fps = 50.0
+camera = "front"
+[unknowns]
+"cameras.front.eye" = { prior = { normal = 0.1 } }
+"""
+
+
+@pytest.mark.slow
+def test_a_motion_cast_by_rays_in_a_lit_room(tmp_path: Path) -> None:
+    """8-bit files of `simengine observe --renderer raycast`, exposure 0.8: the start's speed to 1 % by outlines."""
+    scene = JELLY + CAMERAS.replace('camera = "front"', 'camera = "front"\ncompare = "silhouette"\nsegment = SEG', 1)
+    scene = scene.partition("[observations.right]")[0].replace(
+        "SEG", '{ color = [0.42, 0.63, 0.88], tolerance = 0.15, by = "hue" }'
+    )
+    scene += '[unknowns]\n"bodies.jelly.velocity" = { prior = { normal = [0.0, 0.5, 0.0] } }\n'
+    (tmp_path / "a.toml").write_text(scene, encoding="utf-8")
+    from simengine.fit.twin import write_twin
+
+    plain = se.load_scene(tmp_path / "a.toml")
+    hidden = se.load_scene(
+        tmp_path / "a.toml", ["bodies.jelly.velocity=[0.0,-1.3,0.0]", "observations.left.exposure=0.8"]
+    )
+    write_twin(plain, hidden, tmp_path, refine=1.0, renderer="raycast")
+    problem = Problem(se.load_scene(tmp_path / "a.toml"))
+    fit = LeastSquaresFit(problem)
+    while not fit.converged:
+        fit.step()
+    assert abs(float(problem.values(fit.z)[0]) + 1.3) < 0.013
+
+
+def test_views_of_a_motion_are_its_surface(tmp_path: Path) -> None:
+    """The box at the start: the silhouette's area, the depth of its face and its normal, by hand."""
+    (tmp_path / "a.toml").write_text(JELLY, encoding="utf-8")
+    world: AbstractScene = se.load_scene(tmp_path / "a.toml").world
+    camera = Camera(eye=(0.5, 0.45, 2.5), target=(0.5, 0.45, 0.5), focal=80.0).opened(Path(), (32, 32))
+    ask = View(
+        intrinsics=camera.intrinsics(),
+        world_to_camera=camera.world_to_camera(),
+        size=(32, 32),
+        channels=("rgb", "alpha", "depth", "normal"),
+    )
+    seen = world.prepare([ask]).solve([ask]).sample(ask)[0]
+    face = 2.5 - 0.65
+    for middle in (seen[16, :, 3], seen[:, 16, 3]):  # the front face hides the rest
+        assert abs(float(middle.sum()) - 0.3 * 80 / face) < 1e-3
+    assert torch.allclose(
+        seen[16, 16], torch.tensor([0.15, 0.35, 0.75, 1.0, face, 0.0, 0.0, -1.0], dtype=torch.float64)
+    )

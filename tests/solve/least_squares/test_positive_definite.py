@@ -1,0 +1,55 @@
+"""Block Cholesky and conjugate gradients against a dense solve."""
+
+import pytest
+import torch
+
+from simengine.solve.conjugate_gradients import conjugate_gradients
+from simengine.solve.least_squares.block_cholesky import solve_block_cholesky
+
+
+def system(
+    batch: int = 2, num: int = 4, size: int = 3
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    lower = torch.randn(batch, num - 1, size, size, generator=generator, dtype=torch.float64)
+    noise = torch.randn(batch, num, size, size, generator=generator, dtype=torch.float64)
+    blocks = noise @ noise.mT + 8 * torch.eye(size, dtype=torch.float64)
+    dense = torch.zeros(batch, num * size, num * size, dtype=torch.float64)
+    for k in range(num):
+        here, after = slice(k * size, (k + 1) * size), slice((k + 1) * size, (k + 2) * size)
+        dense[:, here, here] = blocks[:, k]
+        if k + 1 < num:
+            dense[:, after, here], dense[:, here, after] = lower[:, k], lower[:, k].mT
+    b = torch.randn(batch, num, size, generator=generator, dtype=torch.float64)
+    assert bool((torch.linalg.eigvalsh(dense) > 0).all())
+    return blocks, lower, dense, b
+
+
+def test_block_cholesky_solves_and_differentiates() -> None:
+    blocks, lower, dense, b = system()
+    x = solve_block_cholesky(blocks, lower, b)
+    assert torch.allclose(x.flatten(1), torch.linalg.solve(dense, b.flatten(1)), rtol=1e-12, atol=1e-13)
+    leaves = (blocks.requires_grad_(), lower.requires_grad_(), b.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda d, low, right: solve_block_cholesky(0.5 * (d + d.mT), low, right), leaves, atol=1e-7
+    )
+
+
+def test_block_cholesky_marks_what_is_not_positive_definite() -> None:
+    blocks, lower, _, b = system()
+    blocks[1, 2] -= 100 * torch.eye(3, dtype=torch.float64)
+    x = solve_block_cholesky(blocks, lower, b)
+    assert bool(x[0].isfinite().all()) and bool(x[1].isnan().all())
+    with pytest.raises(ValueError, match="needs lower"):
+        solve_block_cholesky(blocks, lower[:, 1:], b)
+
+
+def test_conjugate_gradients() -> None:
+    _, _, dense, b = system()
+    b = b.flatten(1)
+    b[1] = 0  # a problem with nothing to do must not disturb its neighbour
+    diagonal = dense.diagonal(dim1=1, dim2=2)
+    x = conjugate_gradients(lambda v: (dense @ v.unsqueeze(-1)).squeeze(-1), b, precondition=lambda v: v / diagonal)
+    assert torch.allclose(x, torch.linalg.solve(dense, b), rtol=1e-10, atol=1e-11)
+    indefinite = conjugate_gradients(lambda v: -v, b, precondition=lambda v: v)
+    assert bool(indefinite[0].isnan().all()) and bool((indefinite[1] == 0).all())

@@ -1,0 +1,210 @@
+"""What a flame answers, beside what the flame itself says, beside differences of solves, and as people write tables."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from simengine.fit.problem import Problem
+from simengine.observe.columns import mixture_of
+from simengine.scene import load_scene, load_world
+from simengine.scene.address import replaced, resolve
+from simengine.scene.asks import Series, Table
+from simengine.scene.base import Refused, SceneError
+from simengine.worlds.flames.answers import under
+from simengine.worlds.flames.gas import GasSpec
+from simengine.worlds.flames.world import FlameScene
+
+REACTION = "CH4 + 2 O2 => CO2 + 2 H2O"
+METHANE = Path(__file__).resolve().parents[3] / "assets" / "methane_1step.yaml"
+
+
+def vector(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def by_differences(world: FlameScene, ask: Series | Table, key: str, step: float) -> torch.Tensor:
+    value = dict(world_numbers(world))[key]
+    ends = [replaced(world, {key: value * (1 + s * step)}).solve([ask]).sample(ask) for s in (1, -1)]
+    return (ends[0] - ends[1]) / (2 * step * value)
+
+
+def world_numbers(world: FlameScene) -> list[tuple[str, float]]:
+    from simengine.scene.address import numbers
+
+    return [(key, number.value) for key, number in numbers(world).items()]
+
+
+@pytest.mark.parametrize("against", ["x", "T"])
+def test_derivatives_of_profiles_are_those_of_differences(against: str) -> None:
+    world = load_world("free_flame_simple", ["resolution=1e-8"])
+    values = vector(2e-4, 5e-4, 9e-4) if against == "x" else vector(500.0, 1000.0, 1300.0)
+    ask = Series(names=("u", "rho"), against=against, values=values)
+    keys = ["flame.lam", "flame.Ea", "flame.p", "flame.T_in"]
+    exact = world.solve([ask]).derivatives(ask, keys)
+    for k, key in enumerate(keys):
+        rough = by_differences(world, ask, key, 1e-4)
+        scale = float(rough.abs().max()) or 1.0
+        assert float((exact[..., k] - rough).abs().max()) < 3e-5 * scale + 1e-9, key
+
+
+def test_derivatives_of_speeds_are_those_of_differences() -> None:
+    world = load_world("calibrate_methane", ["resolution=1e-7"])
+    ask = Table(names=("flame_speed", "T_max"), conditions={"phi": vector(0.7, 1.0), "p": vector(1e5, 2e5)})
+    keys = [f"gas.reactions.{REACTION}.factor", f"gas.reactions.{REACTION}.Ea", "gas.species.CH4.diffusivity_factor",
+            "gas.conductivity_factor", "flame.T_in"]  # fmt: skip
+    run = world.solve([ask])
+    exact = run.derivatives(ask, keys)
+    speeds = run.sample(ask)[:, 0]
+    for k, key in enumerate(keys):
+        rough = by_differences(world, ask, key, 1e-4)
+        assert exact[:, 0, k].tolist() == pytest.approx(rough[:, 0].tolist(), rel=1e-5, abs=1e-9), key
+    assert 0.1 < float(speeds[0]) < 0.5
+
+
+def test_profiles_against_the_mixture_fraction_are_those_at_its_places() -> None:
+    world = load_world("diffusion_flame_methane", ["grid.slope=0.2", "grid.curve=0.4"])
+    ask = Series(names=("T", "X_O2", "Y_CO2", "CO2"), against="Z", values=vector(0.0, 0.03, 0.055, 0.2, 1.0))
+    run = world.solve([ask])
+    answer = run.sample(ask)
+    flame = run.flames[()]
+    x = torch.linspace(0.0, 0.02, 4001, dtype=torch.float64)
+    own = flame.profiles(x)
+    for value, row in zip(ask.values, answer, strict=True):
+        k = int((own["Z"][0] - value).abs().argmin())
+        assert float(row[0]) == pytest.approx(float(own["T"][0, k]), abs=15.0)  # grid of 5 um
+        assert float(row[2]) == float(row[3])
+    # pure streams: Z is 0 in air, where X_O2 is 1/4.76, and 1 in fuel; the hottest gas is near Z = 0.055
+    assert float(answer[0, 1]) == pytest.approx(1 / 4.76, rel=1e-3) and float(answer[-1, 1]) < 1e-4
+    assert float(answer[2, 0]) == float(answer[:, 0].max()) > 1800
+    with pytest.raises(SceneError, match="turns back"):
+        run.sample(dataclasses.replace(ask, against="T"))
+
+
+def test_a_composition_is_the_mixture_that_it_says() -> None:
+    """CH4 and air at phi = 0.8, once by phi, once species by species in percent."""
+    world = load_world("calibrate_methane", ["resolution=1e-4"])
+    moles = {"CH4": 0.8, "O2": 2.0, "N2": 2 * 3.76}
+    percent = {f"composition.{k}": vector(100 * n / sum(moles.values())) for k, n in moles.items()}
+    by_phi = Table(names=("flame_speed",), conditions={"phi": vector(0.8)})
+    by_species = Table(names=("flame_speed",), conditions={**percent, "composition.H2O": vector(0.0)})
+    run = world.solve([by_phi, by_species])
+    assert float(run.sample(by_species)) == pytest.approx(float(run.sample(by_phi)), rel=1e-6)
+
+
+def test_factors_multiply_rates_and_names_reach_them() -> None:
+    gas = GasSpec(mechanism=METHANE)
+    world = FlameScene(gas=gas, flame=load_world("calibrate_methane").flame)
+    (key,) = resolve(world, f'gas.reactions."{REACTION}".factor')
+    assert resolve(world, "gas.reactions.*.factor") == [key]
+    twice = replaced(world, {key: 2.0}).build()
+    assert torch.equal(twice.A, 2 * world.build().A)
+    with pytest.raises(ValueError, match=r"'CH4 => C' is not in methane_1step\.yaml"):
+        GasSpec(mechanism=METHANE, reactions={"CH4 => C": gas.reactions[REACTION]})
+
+
+WRITTEN = {
+    "CH4: 9.5%, O2: 19%, N2: 71.5 %": {"CH4": 9.5, "O2": 19.0, "N2": 71.5},
+    "H2=2; CO=1": {"H2": 2.0, "CO": 1.0},
+    "{NH3: 1}": {"NH3": 1.0},
+    "CH4": {"CH4": 1.0},
+    "AR : 0.5, CH2(S): 1e-3": {"AR": 0.5, "CH2(S)": 1e-3},
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_mixtures_as_people_write_them(text: str) -> None:
+    assert mixture_of(text) == WRITTEN[text]
+
+
+@pytest.mark.parametrize("text", ["", "CH4, O2", "CH4: much", "CH4: 1, CH4: 2", "CH4: -1, O2: 2", "CH4: 0"])
+def test_what_is_no_mixture_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        mixture_of(text)
+
+
+def scene(folder: Path, table: str, *changes: str):  # type: ignore[no-untyped-def]
+    (folder / "speeds.csv").write_text(table)
+    file = [f'observations.speeds.file="{folder / "speeds.csv"}"', "observations.speeds.within={}", "resolution=1e-4"]
+    return load_scene("calibrate_methane", [*file, *changes])
+
+
+CONDITIONS = 'observations.speeds.conditions={ phi = "phi", T_in = "T_in", p = "p" }'
+SPEED = 'observations.speeds.measured={ flame_speed = "flame_speed" }'
+REFUSED = {
+    "cm/s without saying so": ("phi,flame_speed\n0.7,18.1\n0.8,25.7\n", [SPEED], r"25\.7 m/s .*flame_speed \[cm/s\]"),
+    "a wrong unit": ("phi,flame_speed [kPa]\n0.8,0.2\n", [SPEED], "flame_speed is told in kPa; it has to be in m/s"),
+    "degrees": ("phi,flame_speed,T_in,p\n.8,.2,25,1e5\n", [SPEED, CONDITIONS], r"T_in: 25 K is beyond .*degC"),
+    "atmospheres": ("phi,flame_speed,T_in,p\n.8,.2,300,1\n", [SPEED, CONDITIONS], r"p: 1 Pa is beyond .*\[atm\]"),
+    "half a unit": (
+        "phi,flame_speed [cm/s],sigma\n0.8,20,1\n",
+        [SPEED, 'observations.speeds.sigma="sigma"'],
+        "tell the unit of both",
+    ),
+    "no number of the flame": (
+        "phi,flame_speed,swirl\n0.8,0.2,1\n",
+        [SPEED, 'observations.speeds.conditions={ phi = "phi", swirl = "swirl" }'],
+        "'swirl' is no number of this flame",
+    ),
+    "no mixture": (
+        "gas,flame_speed\nlean,0.2\nrich: x,0.3\n",
+        [SPEED, 'observations.speeds.conditions={ composition = "gas" }'],
+        "row 1: 'rich: x' is no mixture",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_fault_of_a_table_is_told_in_one_line(case: str, tmp_path: Path) -> None:
+    table, changes, message = REFUSED[case]
+    with pytest.raises((SceneError, Refused), match=message) as told:
+        Problem(scene(tmp_path, table, *changes)).predict()
+    assert "\n" not in str(told.value)
+
+
+def test_rows_without_an_answer_are_named_left_out_and_counted(tmp_path: Path) -> None:
+    """Helium is no species of this mechanism, and pure nitrogen with a trace of fuel does not burn."""
+    air = "O2: 19.0%, N2: 71.5%"
+    table = (
+        "key,gas,flame_speed [cm/s],sigma [cm/s]\n"
+        f'a,"CH4: 9.5%, {air}",36.0,1\n'
+        'b,"CH4: 9.5%, O2: 19%, HE: 71.5%",90,1\n'
+        f'c,"CH4: 0.5%, {air}",5,1\n'
+        f'd,"CH4: 8.0%, {air}",30.0,1\n'
+    )
+    changes = ['observations.speeds.conditions={ composition = "gas" }', 'observations.speeds.row="key"',
+               'observations.speeds.sigma="sigma [cm/s]"']  # fmt: skip
+    problem = Problem(scene(tmp_path, table, *changes))
+    problem.settle(problem.start())
+    measured = problem.measured["speeds"]
+    assert measured.mask[:, 0].tolist() == [True, False, False, True]
+    helium, cold = measured.notes
+    assert helium.startswith("1 rows are left out") and "'HE'" in helium and helium.endswith(": b")
+    assert "outside the range that can burn" in cold and cold.endswith(": c")
+    r, j = problem.linearise(problem.start())
+    assert len(r) == 2 and bool(r.isfinite().all()) and bool(j.isfinite().all()) and problem.solves == 1
+    lines = table.splitlines()
+    with pytest.raises(SceneError, match="no row is answered; 1 rows are left out"):
+        other = Problem(scene(tmp_path, f"{lines[0]}\n{lines[2]}\n", *changes))
+        other.settle(other.start())
+
+
+def test_columns_of_constants_cost_no_solve_and_are_those_of_differences(tmp_path: Path) -> None:
+    table = "phi,flame_speed [cm/s],T_in [degC],p [atm],sigma [mm/s]\n0.7,18.1,25,1,8\n0.8,37.2,85,2,11\n"
+    conditions = 'observations.speeds.conditions={ phi = "phi", T_in = "T_in [degC]", p = "p [atm]" }'
+    own = scene(tmp_path, table, conditions, 'observations.speeds.sigma="sigma [mm/s]"', "resolution=1e-7")
+    problem = Problem(own)
+    measured = problem.measured["speeds"]
+    assert measured.at["T_in"].tolist() == pytest.approx([298.15, 358.15])
+    assert measured.at["p"].tolist() == [101325.0, 202650.0]
+    z = problem.start()
+    _, j = problem.linearise(z)
+    assert problem.solves == 1
+    for k in range(len(z)):
+        unit = torch.zeros_like(z)
+        unit[k] = 1e-4
+        slope = (problem.residual(z + unit) - problem.residual(z - unit)) / 2e-4
+        assert j[:, k].tolist() == pytest.approx(slope.tolist(), rel=1e-5)
+    far = under(own.world, (("T_in", 400.0), ("phi", 1.2)))
+    assert (far.flame.T_in, far.flame.phi) == (400.0, 1.2)
