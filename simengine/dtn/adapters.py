@@ -222,12 +222,40 @@ class LibraryDetector(nn.Module):
     """A torchvision detector that finds as the library itself does, its own resizing included.
 
     Args:
-        model: Of `torchvision.models.detection`; called as `model([picture, ...])`.
+        model: Of `torchvision.models.detection`; called as `model([picture, ...])`, in training with targets.
+        kind: Label of the object, for `loss`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, kind: int = 1) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.kind = model, kind
+
+    def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """The library's own training loss, the sum of its parts: what hardening needs.
+
+        Batch statistics stay as they are, as in fine-tuning; the mode is left as it was found.
+
+        Args:
+            images: Encoded pictures, shape (b, 3, h, w).
+            boxes: One box a picture [pixels], of no area where there is no object, shape (b, 4).
+
+        Raises:
+            ValueError: The model gives no losses when it is trained.
+        """
+        targets = []
+        for box in boxes:
+            here = bool((box[2:] > box[:2]).all())
+            labels = torch.full((int(here),), self.kind, dtype=torch.long, device=box.device)
+            targets.append({"boxes": box[None][: int(here)].reshape(-1, 4), "labels": labels})
+        with evaluation_mode(self.model):
+            for module in self.model.modules():
+                module.training = not isinstance(module, nn.modules.batchnorm._BatchNorm)
+            parts = self.model(list(images), targets)
+        if not isinstance(parts, Mapping) or not parts:
+            raise ValueError(
+                f"model: expected a dict of losses from model(images, targets), got {type(parts).__name__}"
+            )
+        return torch.stack([part.sum() for part in parts.values()]).sum()
 
     def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Detector.dense`; by the adapter of its format, pictures keep their size."""

@@ -1,6 +1,7 @@
 """What turns light into boxes: a detector by name, from a script, from a model folder, or what one found elsewhere."""
 
 import dataclasses
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def _by_name(spec: DetectorSpec, directory: Path) -> tuple[Any, int]:
 
 def _torchvision(name: str, weights: str) -> Any:
     try:
-        from torchvision.models import detection
+        detection: Any = importlib.import_module("torchvision.models.detection")
     except ImportError as error:
         raise SceneError(
             f"detector.architecture: {name!r} is torchvision's, which cannot be imported ({error}); install the "

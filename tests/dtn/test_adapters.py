@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from simengine.dtn.adapters import DETRDetector, TorchvisionDetector, TwoStageDetector, UltralyticsDetector
+from simengine.dtn.adapters import (
+    DETRDetector,
+    LibraryDetector,
+    TorchvisionDetector,
+    TwoStageDetector,
+    UltralyticsDetector,
+)
 from simengine.dtn.camouflage import evasion_loss
 from simengine.dtn.checks import checked_dense
 from simengine.dtn.protocol import Detector
@@ -249,3 +255,34 @@ def test_models_of_ultralytics_as_they_come() -> None:
     model.stride = torch.tensor([8.0, 32.0])
     with pytest.raises(ValueError, match="sides that divide by 32 for this model, got 40 x 80"):
         UltralyticsDetector(model).dense(IMAGES)
+
+
+class _Trained(nn.Module):
+    """Speaks as torchvision's detectors do: losses of targets in training, detections else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: list[torch.Tensor], targets: list[dict[str, torch.Tensor]] | None = None) -> object:
+        x = self.norm(torch.stack(images))
+        if not self.training:
+            empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)}
+            return [empty for _ in images]
+        assert targets is not None
+        self.seen = targets
+        return {"class": self.scale * x.mean(), "box": self.scale * sum(t["boxes"].sum() for t in targets)}
+
+
+def test_a_library_detector_is_trained_by_the_librarys_own_loss() -> None:
+    """Boxes without area are no targets, labels are the class, batch statistics and modes stay as they were."""
+    model = _Trained().eval()
+    detector = LibraryDetector(model, kind=3)
+    boxes = torch.tensor([[1.0, 2.0, 5.0, 6.0], [0.0, 0.0, 0.0, 0.0]])
+    loss = detector.loss(torch.rand(2, 3, 8, 8), boxes)
+    loss.backward()
+    assert float(model.norm.running_mean.abs().max()) == 0 and not model.training and not model.norm.training
+    assert [t["labels"].tolist() for t in model.seen] == [[3], []] and model.seen[1]["boxes"].shape == (0, 4)
+    assert model.scale.grad is not None and float(loss.detach()) == pytest.approx(14.0, abs=1.0)
+    assert detector.predict(torch.rand(2, 3, 8, 8))[0]["boxes"].shape == (0, 4)

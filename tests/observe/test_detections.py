@@ -274,7 +274,7 @@ def test_blur_is_scipys() -> None:
 
 
 def test_light_is_changed_in_linear_light() -> None:
-    """Twice mid grey 0.2140 linear is 0.428 linear, which sRGB writes as 1.055 x 0.7022 - 0.055 = 0.6858."""
+    """Twice the light of mid grey 0.2140 linear is 0.428 linear, in sRGB 1.055 x 0.7022 - 0.055 = 0.6858."""
     grey = torch.full((3, 4, 4), 0.2140)
     assert float(changed(grey, "light", 2.0)[0, 0, 0]) == pytest.approx(0.6858, abs=2e-4)
     assert changed(grey, "scale", 0.5).shape == (3, 2, 2)

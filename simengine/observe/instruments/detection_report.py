@@ -219,7 +219,7 @@ def _distances(own: "Detections", found: Sequence[Found]) -> list[tuple[str, str
     return rows
 
 
-def _half_depth(numbers: Any, row: int) -> float:
+def _half_depth(numbers: Any, row: Any) -> float:
     """Half the extent along the view of a box of length, height, width turned by its yaw [m]."""
     if "yaw" not in numbers or "size.2" not in numbers:
         return 0.0

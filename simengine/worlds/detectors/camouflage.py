@@ -22,7 +22,6 @@ from simengine.dtn.camouflage import (
     total_variation,
 )
 from simengine.dtn.checks import check_detector
-from simengine.dtn.detector import AbstractDetector
 from simengine.dtn.evaluation import detect
 from simengine.dtn.protocol import Detector
 from simengine.dtn.texture import TextureMap, texture_map
@@ -106,8 +105,8 @@ class CamouflageTraining(AbstractTraining):
         spec: Lengths and weights.
         detector: A detector of one's own to evaluate instead of the scene's, as it is: an `nn.Module` of the protocol
             `Detector`. A copy in evaluation mode is used, so that nothing of it moves or is frozen. With
-            `spec.hardening` it must be an `AbstractDetector`, which has a training loss; the class of the object is
-            `spec.kind`.
+            `spec.hardening` it must have a training loss, `loss(images, boxes)` as of `AbstractDetector`; the class
+            of the object is `spec.kind`.
 
     Raises:
         ValueError: The detector does not fit the protocol (`simengine.dtn.checks` names how), or cannot be hardened.
@@ -122,8 +121,11 @@ class CamouflageTraining(AbstractTraining):
             )
         if detector is not None and not isinstance(detector, Detector):
             raise ValueError(f"detector: expected the methods dense and predict, which {type(detector).__name__} lacks")
-        if detector is not None and spec.hardening and not isinstance(detector, AbstractDetector):
-            raise ValueError("detector: hardening needs an AbstractDetector, which has a loss; or set hardening = 0")
+        if detector is not None and spec.hardening and not callable(getattr(detector, "loss", None)):
+            raise ValueError(
+                f"detector: hardening needs a method loss(images, boxes), which {type(detector).__name__} lacks; "
+                "give it one (of torchvision's models LibraryDetector has it), or set hardening = 0"
+            )
         self.views = scene_views(scene, scene.views, scene.train_views)
         self.empty = empty_views(scene, scene.views, round(spec.detector.empty * scene.train_views))
         self.attacked = self.views[torch.arange(min(spec.attack_views, len(self.views)))]

@@ -122,7 +122,7 @@ def test_a_detector_of_ones_own_is_evaluated_as_it_is(tmp_path: Path) -> None:
     assert {"detector/natural", "detector/optimised"} <= set(result.summary)
     with pytest.raises(ValueError, match="methods dense and predict, which Linear lacks"):
         CamouflageTraining(scene, spec, detector=nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="hardening needs an AbstractDetector"):
+    with pytest.raises(ValueError, match=r"hardening needs a method loss\(images, boxes\)"):
         CamouflageTraining(scene, dataclasses.replace(spec, hardening=3), detector=Users())
 
 

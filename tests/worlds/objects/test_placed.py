@@ -1,0 +1,114 @@
+"""A rendered car in the place of a real one: projection, fit, light, and what its paint does to a detector."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simengine.scene import SceneError
+from simengine.worlds.objects.paint_search import painter, search_paint
+from simengine.worlds.objects.placed import BoxSpec, PlacedSpec, Placement, box_corners, place
+
+K = [[120.0, 0.0, 64.0], [0.0, 120.0, 32.0], [0.0, 0.0, 1.0]]
+BOX = BoxSpec(center=(0.8, 1.5, 9.0), size=(4.0, 1.5, 1.7), yaw=-1.1)
+
+
+@pytest.fixture(scope="module")
+def placement(tmp_path_factory: pytest.TempPathFactory) -> Placement:
+    camera = tmp_path_factory.mktemp("camera") / "camera.json"
+    camera.write_text(json.dumps({"K": K}))
+    return place(PlacedSpec(box=BOX, camera=camera), torch.full((64, 128, 3), 0.2))
+
+
+def test_corners_by_hand() -> None:
+    """A quarter turn: the length lies along -z, the width along x; the bottom is at y, the top above it, y down."""
+    corners = box_corners((1.0, 2.0, 10.0), (4.0, 1.5, 1.8), math.pi / 2)
+    assert np.allclose(corners.min(0), [0.1, 0.5, 8.0]) and np.allclose(corners.max(0), [1.9, 2.0, 12.0])
+
+
+def test_the_rendered_car_fills_its_projected_box(placement: Placement) -> None:
+    """Verification: the silhouette's extent lies within the corners' projection, and comes near each side of it."""
+    pixels = box_corners(*BOX.numbers()) @ np.array(K).T
+    pixels = pixels[:, :2] / pixels[:, 2:] + 0.5  # pixel 0 has its middle at 1/2
+    seen = placement.buffers.object.numpy() > 0.5
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    extent = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    wanted = np.array([*pixels.min(0), *pixels.max(0)])
+    assert (np.abs(extent - wanted) < [5, 5, 5, 5]).all(), (extent, wanted)
+    assert (extent[:2] > wanted[:2] - 1).all() and (extent[2:] < wanted[2:] + 1).all()
+
+
+def test_the_photograph_stays_where_neither_car_nor_shadow_is(placement: Placement) -> None:
+    picture = placement.picture(placement.buffers.radiance)
+    clear = (placement.buffers.object == 0)[..., None] & (placement.ratio > 0.98)
+    assert float(clear.float().mean()) > 0.5
+    assert torch.allclose(picture[clear.expand_as(picture)], torch.tensor(0.2), rtol=0.02)
+    assert float(placement.ratio.min()) < 0.7  # it throws a shadow
+
+
+def test_the_picture_is_linear_in_the_paint(placement: Placement) -> None:
+    """Parity: buffers times paint against the traced car in the same grey."""
+    traced = placement.picture(placement.buffers.radiance).permute(2, 0, 1)
+    assert torch.allclose(painter(placement, (8, 8))(torch.full((8, 8, 3), 0.4)), traced, atol=1e-5)
+
+
+def test_a_paint_is_found_that_a_detector_of_brightness_loses(placement: Placement) -> None:
+    """Recovery, of our own making: a detector that scores brightness loses the car to a dark paint."""
+
+    class Bright(torch.nn.Module):
+        def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            box = torch.tensor(extent)[None, None].expand(len(images), 1, 4)
+            x0, y0, x1, y1 = (int(v) for v in extent)
+            score = torch.sigmoid(10 * (images[:, :, y0:y1, x0:x1].mean((1, 2, 3)) - 0.4))
+            return box, score[:, None, None]
+
+        def predict(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+            raise NotImplementedError
+
+    seen = placement.buffers.object.numpy() > 0.5
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    extent = [float(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
+    texture, history = search_paint(
+        placement, Bright(), torch.tensor(extent), size=(8, 8), iterations=25, light=(0.9, 1.1), noise=0.0
+    )
+    assert history[-1] < 0.5 * history[0] and float(texture.median()) < 0.2
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    (tmp_path / "camera.json").write_text("{}")
+    with pytest.raises(SceneError, match="expected K"):
+        place(PlacedSpec(box=BOX, camera=tmp_path / "camera.json"), torch.full((8, 8, 3), 0.2))
+    (tmp_path / "camera.json").write_text(json.dumps({"K": K}))
+    behind = BoxSpec(center=(0.0, 1.5, 1.0), size=(4.0, 1.5, 1.7), yaw=1.5)
+    with pytest.raises(SceneError, match="behind the camera"):
+        place(PlacedSpec(box=behind, camera=tmp_path / "camera.json"), torch.full((8, 8, 3), 0.2))
+    with pytest.raises(SceneError, match="name their table"):
+        BoxSpec(center=("x", "y", "z"), size=(1.0, 1.0, 1.0)).numbers()
+    (tmp_path / "cars.csv").write_text("x,y,z\n0,1,9\n")
+    with pytest.raises(SceneError, match="no row 3"):
+        BoxSpec(center=("x", "y", "z"), size=(1.0, 1.0, 1.0), file=tmp_path / "cars.csv", row=3).numbers()
+
+
+def test_hand_drawn_boxes_are_the_projected_ones(shared: Path) -> None:
+    """Two cars of KITTI that nothing cuts: the 2-D boxes that people drew against their projected 3-D boxes."""
+    folder = shared / "real" / "kitti_cars_000008"
+    if not folder.is_dir():
+        pytest.skip("the KITTI picture is not at hand")
+    k = np.array(json.loads((folder / "camera.json").read_text())["K"])
+    with (folder / "cars.csv").open() as file:
+        drawn = [[float(row[n]) for n in ("left", "top", "right", "bottom")] for row in csv.DictReader(file)]
+    for row in (3, 5):
+        box = BoxSpec(
+            center=("x_m", "y_m", "z_m"),
+            size=("length_m", "height_m", "width_m"),
+            yaw="rotation_y",
+            file=folder / "cars.csv",
+            row=row,
+        )
+        pixels = box_corners(*box.numbers()) @ k.T
+        pixels = pixels[:, :2] / pixels[:, 2:]
+        assert np.allclose([*pixels.min(0), *pixels.max(0)], drawn[row], atol=8), row  # the laser's box, drawn by eye
