@@ -47,7 +47,7 @@ def fit(
     chosen = pick_device(device, loaded.world.fit_devices)
     training: AbstractTraining
     if loaded.observations or loaded.unknowns:
-        from simengine.fit.inference import training_of
+        from simengine.fit.method import training_of
         from simengine.fit.problem import Problem
 
         problem = Problem(loaded)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.derived import derived
-from simengine.fit.field_fit import FieldFit
-from simengine.fit.inference import LeastSquaresFit, training_of
+from simengine.fit.fields.training import FieldFit
+from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.loop import fit
+from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.fit.result import FitResult
 from simengine.fit.starts import SeveralStarts

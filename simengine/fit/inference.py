@@ -13,7 +13,6 @@ import torch
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import Refused, SceneError
-from simengine.scene.strict import nearest
 from simengine.solve.least_squares.black_box import BlackBoxSystem
 from simengine.solve.least_squares.iteration import LevenbergMarquardt, advance, begin
 from simengine.solve.least_squares.state import IterationState
@@ -176,38 +175,6 @@ class LeastSquaresFit(AbstractTraining):
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write the answer."""
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())
-
-
-def training_of(problem: Problem) -> AbstractTraining:
-    """The fit of a problem by the method that its scene names, with the one report at its end.
-
-    A field among the unknowns is sought by L-BFGS, whatever else is.
-
-    Raises:
-        SceneError: There is no such method.
-    """
-    from simengine.fit.report import answer
-
-    method = problem.scene.inference.method
-    if problem.scene.unknowns.keys() & problem.scene.world.fields().keys():
-        from simengine.fit.field_fit import FieldFit
-        from simengine.fit.field_report import field_answer
-
-        if method != "lbfgs":
-            raise SceneError(f'inference.method: a field among the unknowns is sought by "lbfgs", got {method!r}')
-        return FieldFit(problem, finish=field_answer)
-    if method != "least_squares":
-        own = problem.scene.world.methods(problem)
-        if method in own:
-            return own[method]()
-        raise SceneError(
-            f"inference.method: {method!r} is none of this scene; {nearest(method, ('least_squares', *own))}"
-        )
-    if problem.scene.inference.starts > 1:
-        from simengine.fit.starts import SeveralStarts
-
-        return SeveralStarts(problem, problem.scene.inference.starts, finish=answer)
-    return LeastSquaresFit(problem, finish=answer)
 
 
 def stages_of(problem: Problem) -> list[Stage]:

@@ -119,7 +119,7 @@ def coordinates(scene: Scene, instruments: Mapping[str, AbstractInstrument]) -> 
     taken: set[Target] = set()
     found: list[Coordinate] = []
     # the more special key wins over the star; then in the order of the file
-    whole = scene.world.fields()  # sought as a whole, by `simengine.fit.field_fit`
+    whole = scene.world.fields()  # sought as a whole, by `simengine.fit.fields.training`
     sought = [(key, unknown) for key, unknown in scene.unknowns.items() if key not in whole]
     order = sorted(sought, key=lambda item: _breadth(item[0], item[1]))
     for key, unknown in order:

@@ -19,7 +19,7 @@ from simengine.shown import shown
 KINDS = {
     "mpm": "simengine.worlds.motion.world:MPMScene",
     "melting": "simengine.worlds.motion.melting:MeltingScene",
-    "rigid": "simengine.worlds.motion.rigid:RigidWorld",
+    "rigid": "simengine.worlds.motion.rigid.world:RigidWorld",
     "specimen": "simengine.worlds.laws.specimen:SpecimenWorld",
     "flame": "simengine.worlds.flames.world:FlameScene",
     "pde": "simengine.worlds.fields.pde:PDEWorld",

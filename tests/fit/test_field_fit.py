@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import simengine as se
-from simengine.fit.field_fit import FieldFit
-from simengine.fit.field_prior import FieldEnergy
+from simengine.fit.fields.prior import FieldEnergy
+from simengine.fit.fields.training import FieldFit
 from simengine.fit.problem import Problem
 from simengine.scene import SceneError, load_scene
 from simengine.worlds.objects.volume import matthews

@@ -13,7 +13,8 @@ import simengine as se
 from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.certainty.chains import effective_samples, r_hat
 from simengine.fit.certainty.density import LogPosterior
-from simengine.fit.inference import LeastSquaresFit, training_of
+from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.observe import Curve
 from simengine.scene import SceneError

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import simengine as se
-from simengine.fit.inference import LeastSquaresFit, training_of
+from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.method import training_of
 from simengine.fit.posterior import posterior
 from simengine.fit.prediction import correlation_time
 from simengine.fit.problem import Problem

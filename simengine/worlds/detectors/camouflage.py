@@ -26,8 +26,8 @@ from simengine.dtn.evaluation import detect
 from simengine.dtn.protocol import Detector
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSet
-from simengine.fit.gradient import GradientTraining
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io import checkpoint
 from simengine.worlds.detectors.detector import (
     DetectorTraining,

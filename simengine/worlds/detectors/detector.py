@@ -11,7 +11,7 @@ from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetec
 from simengine.dtn.evaluation import average_precision, checked_predict, detect
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSampler, ViewSet, render_views
-from simengine.fit.gradient import GradientTraining
+from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io import checkpoint
 from simengine.view.boxes import draw_boxes
 from simengine.worlds.detectors.network import PATTERN, Predictor, affine_predictor, random_colours, scene_views

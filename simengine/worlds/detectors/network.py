@@ -14,7 +14,7 @@ from simengine.dtn.network import TransformationNetwork, paint_share, reference_
 from simengine.dtn.references import ReferencePredictor
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSampler, ViewSet, object_crops, render_views
-from simengine.fit.gradient import GradientTraining
+from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io import checkpoint
 from simengine.render.tone import decode_srgb
 from simengine.view.report import Block, Picture, Table, write_report

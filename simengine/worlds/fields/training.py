@@ -9,7 +9,7 @@ from simengine.constraint.basis import Backbone
 from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import HardConstraint
 from simengine.constraint.router import Router, squared_residuals
-from simengine.fit.gradient import GradientTraining
+from simengine.fit.trainings.gradient import GradientTraining
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import torch
 
-from simengine.fit.least_squares_training import LeastSquaresTraining, Residual, difference_jacobian
-from simengine.fit.parameters import Parameter, ParameterSet
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.least_squares import LeastSquaresTraining, Residual, difference_jacobian
+from simengine.fit.trainings.parameters import Parameter, ParameterSet
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork
 from simengine.mpm import MPMModel, SimulationError

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simengine.fit.least_squares_training import LeastSquaresTraining
-from simengine.fit.parameters import Parameter, ParameterSet
-from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.least_squares import LeastSquaresTraining
+from simengine.fit.trainings.parameters import Parameter, ParameterSet
+from simengine.fit.trainings.staged import StagedTraining
 from simengine.materials import Identity, Material
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.weights import save_material

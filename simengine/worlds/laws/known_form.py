@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.fit.least_squares_training import LeastSquaresTraining, difference_jacobian
-from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.trainings.least_squares import LeastSquaresTraining, difference_jacobian
+from simengine.fit.trainings.parameters import Parameter, ParameterSet
 from simengine.materials import Material
 from simengine.mpm import SimulationError
 from simengine.worlds.laws.balance import FLOAT32_STEP, with_material

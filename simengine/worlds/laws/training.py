@@ -8,9 +8,9 @@ import torch
 import torch.distributed
 from torch import nn
 
-from simengine.fit.gradient import _flatten_optimiser, _restore_optimiser
-from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.gradient import _flatten_optimiser, _restore_optimiser
+from simengine.fit.trainings.staged import StagedTraining
 from simengine.materials import Identity, Material
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from simengine.fit.least_squares_training import LeastSquaresTraining
-from simengine.fit.parameters import ParameterSet
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.least_squares import LeastSquaresTraining
+from simengine.fit.trainings.parameters import ParameterSet
 from simengine.io.image import to_srgb8
 from simengine.view.figures import curves, label
 from simengine.view.report import Block, Movie, Picture, Table, write_report

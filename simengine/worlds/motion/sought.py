@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.trainings.parameters import Parameter, ParameterSet
 from simengine.scene.address import bounds
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.worlds.motion.world import ParameterSpec

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from simengine.fit.gradient import GradientTraining
-from simengine.fit.least_squares_training import LeastSquaresTraining
-from simengine.fit.parameters import ParameterSet
-from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.gradient import GradientTraining
+from simengine.fit.trainings.least_squares import LeastSquaresTraining
+from simengine.fit.trainings.parameters import ParameterSet
+from simengine.fit.trainings.staged import StagedTraining
 from simengine.io.arrays import read_npz
 from simengine.mpm import MPMSolver
 from simengine.scene.errors import SceneError, nothing_to_fit

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import NDArray
 
-from simengine.fit.gradient import GradientTraining
-from simengine.fit.parameters import Parameter, ParameterSet
+from simengine.fit.trainings.gradient import GradientTraining
+from simengine.fit.trainings.parameters import Parameter, ParameterSet
 from simengine.render import PinholeCamera, Surfels, render_surfels
 from simengine.render.bodies import block_chain
 from simengine.view.report import Picture, Table, write_report

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from simengine.fit.gradient import GradientTraining
-from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.gradient import GradientTraining
+from simengine.fit.trainings.staged import StagedTraining
 from simengine.render.material_maps import MaterialMaps, flash_pictures, procedural_maps, ring_of_lights
 from simengine.solve.least_squares.system import load_forward_mode
 from simengine.view.report import Picture, Table, write_report

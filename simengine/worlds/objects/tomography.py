@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from simengine.fit.gradient import GradientTraining
+from simengine.fit.trainings.gradient import GradientTraining
 from simengine.render import PinholeCamera, Volume, psnr, render_volume
 from simengine.render.volumes import intersect_box
 from simengine.view.report import Picture, Table, write_report

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import NDArray
 
-from simengine.fit.gradient import GradientTraining
-from simengine.fit.least_squares_training import LeastSquaresTraining
-from simengine.fit.parameters import ParameterSet
-from simengine.fit.staged import StagedTraining
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.gradient import GradientTraining
+from simengine.fit.trainings.least_squares import LeastSquaresTraining
+from simengine.fit.trainings.parameters import ParameterSet
+from simengine.fit.trainings.staged import StagedTraining
 from simengine.mpm import MPMModel, MPMSolver, MPMState
 from simengine.render import Look, SurfelRenderer
 from simengine.scene.base import SceneError

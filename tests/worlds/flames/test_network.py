@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from simengine.fit import fit
-from simengine.fit.inference import LeastSquaresFit, training_of
+from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.method import training_of
 from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
 from simengine.io.run_directory import RunDirectory

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from simengine.fit.loop import fit
-from simengine.fit.parameters import ParameterSet
+from simengine.fit.trainings.parameters import ParameterSet
 from simengine.io.run_directory import RunDirectory
 from simengine.mpm import MPMState
 from simengine.scene import load_world, resolved

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from simengine.cli import main
-from simengine.fit.staged import StagedTraining
+from simengine.fit.trainings.staged import StagedTraining
 from simengine.mpm import MPMSolver
 from simengine.scene import SceneError, load_world
 from simengine.scene.address import bounds

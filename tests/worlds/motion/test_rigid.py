@@ -14,7 +14,7 @@ from simengine.observe.pinhole import Pinhole
 from simengine.scene.asks import Series, Tracks
 from simengine.scene.base import Refused, SceneError
 from simengine.scene.grammar import build_scene, make_world
-from simengine.worlds.motion.rigid import RigidWorld
+from simengine.worlds.motion.rigid.world import RigidWorld
 
 
 def world(**data: Any) -> RigidWorld:

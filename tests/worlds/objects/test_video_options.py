@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from simengine.fit.staged import StagedTraining
+from simengine.fit.trainings.staged import StagedTraining
 from simengine.scene import load_world
 from simengine.worlds.objects.video import VideoMisfit, _colours
 from simengine.worlds.objects.video_spec import VideoSpec

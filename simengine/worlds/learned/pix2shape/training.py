@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from simengine.fit.gradient import GradientTraining, _flatten_optimiser, _restore_optimiser
+from simengine.fit.trainings.gradient import GradientTraining, _flatten_optimiser, _restore_optimiser
 from simengine.io import checkpoint
 from simengine.view.report import Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, pyramid, summary_rows

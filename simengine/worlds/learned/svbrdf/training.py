@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import NDArray
 
-from simengine.fit.gradient import GradientTraining
+from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io import checkpoint
 from simengine.render.material_maps import MaterialMaps
 from simengine.view.report import Picture, Table, write_report

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from simengine.dtn.metrics import ssim
-from simengine.fit.gradient import GradientTraining
+from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io import checkpoint
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows

@@ -19,7 +19,7 @@ from simengine.scene.strict import nearest
 from simengine.solve.rotation import rotation_matrix
 
 if TYPE_CHECKING:
-    from simengine.worlds.motion.rigid import Contact, RigidWorld
+    from simengine.worlds.motion.rigid.world import Contact, RigidWorld
 
 Array = np.ndarray
 TOUCH = 1e-9  # of a radius: as near as a ball that lies on a plane is given

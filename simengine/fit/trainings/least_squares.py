@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simengine.fit.correlated import block_covariance, lag_correlation
-from simengine.fit.parameters import ParameterSet
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.correlated import block_covariance, lag_correlation
+from simengine.fit.trainings.parameters import ParameterSet
 from simengine.solve.least_squares.system import load_forward_mode
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class LeastSquaresTraining(AbstractTraining):
         sigma: Standard deviation of the noise in the observations; None to estimate it from the residual.
         series: Where the residuals are, one after another, values at moments in time: the shapes (moments, values) of
             these series. The uncertainty is then also taken from blocks of time, which errors that last make no
-            smaller; see `simengine.fit.correlated`.
+            smaller; see `simengine.fit.trainings.correlated`.
 
     A trial step to where the residual cannot be had (a law or a scene refuses the values, the simulation fails) counts
     as a bad one; an error is raised only if every trial of a step ends so.

@@ -24,7 +24,7 @@ from simengine.view.figures import fields as draw
 from simengine.view.report import Block, Picture, Table
 
 if TYPE_CHECKING:
-    from simengine.fit.field_fit import FieldFit
+    from simengine.fit.fields.training import FieldFit
     from simengine.io.run_directory import RunDirectory
 
 WHY = "its bar beside a field is not computed"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from simengine.fit.field_prior import FieldEnergy, field_energy
+from simengine.fit.fields.prior import FieldEnergy, field_energy
 from simengine.fit.problem import STEP, Problem
 from simengine.fit.training import AbstractTraining
 from simengine.scene.address import bounds, replaced, value_at

@@ -16,7 +16,7 @@ from simengine.scene.strict import NonNegative, Positive, Range, Vector, nearest
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.worlds.motion.rigid_motion import RigidRun
+    from simengine.worlds.motion.rigid.motion import RigidRun
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ class RigidWorld(AbstractScene):
         device: str | None = None,
     ) -> "RigidRun":
         """Move the bodies, in float64 on the CPU; a clock may have moved beyond the end."""
-        from simengine.worlds.motion.rigid_motion import move
+        from simengine.worlds.motion.rigid.motion import move
 
         ends = [ask.values if isinstance(ask, Series) else getattr(ask, "times", None) for ask in asks]
         return move(self, max([self.duration, *(float(end.detach().max()) for end in ends if end is not None)]))
@@ -231,7 +231,7 @@ class RigidWorld(AbstractScene):
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Bodies, steps, and what overlaps at the start."""
-        from simengine.worlds.motion.rigid_motion import overlaps
+        from simengine.worlds.motion.rigid.motion import overlaps
 
         return {"bodies": len(self.bodies), "steps": round(self.duration / self.step), "overlaps": overlaps(self)}
 

@@ -1,0 +1,1 @@
+"""Fields as unknowns: the search, its priors, its report."""

@@ -1,0 +1,36 @@
+"""The method that a scene names, with the one report at its end."""
+
+from simengine.fit.fields.report import field_answer
+from simengine.fit.fields.training import FieldFit
+from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.problem import Problem
+from simengine.fit.report import answer
+from simengine.fit.starts import SeveralStarts
+from simengine.fit.training import AbstractTraining
+from simengine.scene.base import SceneError
+from simengine.scene.strict import nearest
+
+
+def training_of(problem: Problem) -> AbstractTraining:
+    """The fit of a problem by the method that its scene names, with the one report at its end.
+
+    A field among the unknowns is sought by L-BFGS, whatever else is.
+
+    Raises:
+        SceneError: There is no such method.
+    """
+    method = problem.scene.inference.method
+    if problem.scene.unknowns.keys() & problem.scene.world.fields().keys():
+        if method != "lbfgs":
+            raise SceneError(f'inference.method: a field among the unknowns is sought by "lbfgs", got {method!r}')
+        return FieldFit(problem, finish=field_answer)
+    if method != "least_squares":
+        own = problem.scene.world.methods(problem)
+        if method in own:
+            return own[method]()
+        raise SceneError(
+            f"inference.method: {method!r} is none of this scene; {nearest(method, ('least_squares', *own))}"
+        )
+    if problem.scene.inference.starts > 1:
+        return SeveralStarts(problem, problem.scene.inference.starts, finish=answer)
+    return LeastSquaresFit(problem, finish=answer)

@@ -1,0 +1,1 @@
+"""Trainings of named parameters by an objective: gradient methods, least squares, stages."""

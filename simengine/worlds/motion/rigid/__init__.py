@@ -1,0 +1,1 @@
+"""Bodies that do not deform."""
