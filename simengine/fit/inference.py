@@ -199,7 +199,7 @@ def training_of(problem: Problem) -> "LeastSquaresFit | SeveralStarts":
     if problem.scene.inference.starts > 1:
         from simengine.fit.starts import SeveralStarts
 
-        return SeveralStarts(problem, problem.scene.inference.starts, finish=answer)
+        return SeveralStarts(problem, problem.scene.inference.starts, LeastSquaresFit, finish=answer)
     return LeastSquaresFit(problem, finish=answer)
 
 
