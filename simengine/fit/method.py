@@ -32,5 +32,5 @@ def training_of(problem: Problem) -> AbstractTraining:
             f"inference.method: {method!r} is none of this scene; {nearest(method, ('least_squares', *own))}"
         )
     if problem.scene.inference.starts > 1:
-        return SeveralStarts(problem, problem.scene.inference.starts, finish=answer)
+        return SeveralStarts(problem, problem.scene.inference.starts, LeastSquaresFit, finish=answer)
     return LeastSquaresFit(problem, finish=answer)

@@ -5,17 +5,17 @@ less than a standard deviation of the better one in every direction that the dat
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simengine.fit.inference import Finish, LeastSquaresFit
 from simengine.fit.problem import Problem
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import SceneError
 
 if TYPE_CHECKING:
+    from simengine.fit.inference import Finish, LeastSquaresFit
     from simengine.fit.posterior import Posterior
     from simengine.io.run_directory import RunDirectory
 
@@ -60,18 +60,21 @@ class SeveralStarts(AbstractTraining):
     Args:
         problem: What to fit.
         starts: Their number, the scene's own included.
+        begin: Makes the fit of a problem from a start.
         finish: Writes the answer; None for none.
     """
 
     found: "Posterior | None" = None
     refine: float | None = None
 
-    def __init__(self, problem: Problem, starts: int, *, finish: Finish | None = None) -> None:
-        self.problem, self._finish = problem, finish
+    def __init__(
+        self, problem: Problem, starts: int, begin: "Callable[..., LeastSquaresFit]", *, finish: "Finish | None" = None
+    ) -> None:
+        self.problem, self._begin, self._finish = problem, begin, finish
         self._count = starts
         self._ends: list[Minimum] = []
         self._attempt = 0
-        self._fit = LeastSquaresFit(problem)
+        self._fit = begin(problem)
         self.num_iterations = starts * self._fit.num_iterations
         self._best: list[Minimum] = []
 
@@ -115,11 +118,11 @@ class SeveralStarts(AbstractTraining):
                 z[k] = c.coordinate(c.drawn(generator))
         return z
 
-    def _begun(self) -> LeastSquaresFit:
+    def _begun(self) -> "LeastSquaresFit":
         while True:
             self.problem.sigmas = {}
             try:
-                return LeastSquaresFit(self.problem, start=self._drawn())
+                return self._begin(self.problem, start=self._drawn())
             except SceneError:
                 self._attempt += 1
                 if self._attempt >= DRAWS:

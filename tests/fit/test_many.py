@@ -112,6 +112,7 @@ def _scene(folder: Path, more: str = "", hold_out: str = "") -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_sweep_does_all_once_and_survives_its_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scene, out = _scene(tmp_path), tmp_path / "out"
     line = ["sweep", str(scene), "--over", "material.mu.0=linspace(2e5, 4e5, 5)", "--out", str(out), "--json"]
