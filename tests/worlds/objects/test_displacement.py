@@ -67,8 +67,9 @@ def test_a_stretch_is_read_off_pictures_by_one_scene(tmp_path: Path) -> None:
     )
     result = se.identify(load_scene(tmp_path / "pull.toml"), progress=False)
     found = result.summary["fields"]["body.displacement"]
-    assert found["mean strain yy"] == pytest.approx(0.02, abs=5e-4)
-    assert found["mean strain xx"] == pytest.approx(-0.01, abs=1e-3)
+    # the mean of a gradient is the difference of the ends: windows are 0.1 px off at most, over 90 and 40 px
+    assert found["mean strain yy"] == pytest.approx(0.02, abs=2 * 0.1 / 90)
+    assert found["mean strain xx"] == pytest.approx(-0.01, abs=2 * 0.1 / 40)
 
 
 @pytest.mark.parametrize("free", [False, True])
