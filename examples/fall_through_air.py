@@ -39,7 +39,7 @@ def tracks(folder: Path, *, drag: float, release: float) -> None:
     (folder / "ball.csv").write_text("\n".join(lines) + "\n")
 
 
-def main() -> None:
+def main() -> dict[str, float]:
     """Find what was hidden."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -62,6 +62,7 @@ def main() -> None:
     for key, true in (("drag", 0.46), ("observations.track.start", 0.02)):
         estimate = result.estimates[key]
         assert estimate.std is not None and abs(estimate.value - true) < 3 * estimate.std, key
+    return dict(result.parameters)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # for editors; a test holds this and the names below together
         detector,
         load_scene,
         load_world,
+        scene_of,
     )
     from simengine.solve import CheckpointAdjoint, DirectAdjoint, rollout
     from simengine.worlds.fields.equations import equation
@@ -58,7 +59,7 @@ _SUBPACKAGES = (
 )
 _SHORTCUTS = {
     **dict.fromkeys(("Inference", "OwnMotion", "OwnNumber", "OwnWorld", "Prior", "Scene", "Unknown"), "scene"),
-    **dict.fromkeys(("load_scene", "load_world", "detector"), "scene"),
+    **dict.fromkeys(("load_scene", "load_world", "scene_of", "detector"), "scene"),
     **dict.fromkeys(("Problem", "identify"), "fit"),
     "equation": "worlds.fields.equations",
     **dict.fromkeys(("rollout", "DirectAdjoint", "CheckpointAdjoint"), "solve"),
@@ -100,6 +101,7 @@ __all__ = [
     "render",
     "rollout",
     "scene",
+    "scene_of",
     "solve",
     "view",
     "worlds",

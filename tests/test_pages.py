@@ -30,7 +30,7 @@ from simengine.scene.loader import named_scenes
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = ("simengine", "make", "open", "python", "python3", "torchrun", "pip", "apt-get")
-NOT_OURS = ("x.py", "script.py")  # files of the reader
+NOT_OURS = ("x.py", "script.py", "FILE.py")  # files of the reader
 PATIENCE = 60.0  # [s] a command may run before it is stopped as by ctrl-C, which must save; servers end no other way
 
 

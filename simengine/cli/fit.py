@@ -61,9 +61,9 @@ def fit(
     elif refine is not None:
         raise ValueError("--refine: a scene without [observations] has no bars to add to; leave it out")
     else:
+        training = loaded.world.training(device=chosen)
         if note := old_form(loaded.world):
             print(f"note: {note}", file=sys.stderr)
-        training = loaded.world.training(device=chosen)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")
     directory = open_run(folder, loaded, overwrite=overwrite, resume=True)
     result = drive(training, directory, progress=not quiet and not as_json)

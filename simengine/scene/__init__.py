@@ -2,7 +2,7 @@
 
 from simengine.scene.asks import Cloud, Fields, Rays, Series, Table, Tracks, View
 from simengine.scene.base import AbstractScene, Refused, SceneError
-from simengine.scene.grammar import Scene
+from simengine.scene.grammar import Scene, scene_of
 from simengine.scene.loader import load_scene, load_world, named_scenes, resolved
 from simengine.scene.own import OwnMotion, OwnNumber, OwnWorld
 from simengine.scene.own_code import detector
@@ -31,4 +31,5 @@ __all__ = [
     "load_world",
     "named_scenes",
     "resolved",
+    "scene_of",
 ]

@@ -58,9 +58,31 @@ class Scene:
         return self.world.kind
 
 
-def scene_of(world: AbstractScene) -> Scene:
-    """A scene of a world alone, to which Python adds observations and unknowns."""
-    return Scene(world=world, runs={BASE: world}, set_by_run={BASE: frozenset()})
+def scene_of(
+    world: AbstractScene,
+    *,
+    observations: Mapping[str, AbstractInstrument] | None = None,
+    unknowns: Mapping[str, Unknown] | None = None,
+    inference: Inference | None = None,
+) -> Scene:
+    """A scene of a world made in Python, as a script hands it to the command line.
+
+    Args:
+        world: What is believed.
+        observations: Name -> instrument, its files beside the script where their folder is not said.
+        unknowns: Key -> what is sought.
+        inference: How.
+    """
+    named = {name: dataclasses.replace(own, name=name) for name, own in (observations or {}).items()}
+    return Scene(
+        world=world,
+        runs={BASE: world},
+        set_by_run={BASE: frozenset()},
+        observations=named,
+        instrument_of=dict.fromkeys(named, ""),
+        unknowns=unknowns or {},
+        inference=inference or Inference(),
+    )
 
 
 def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> AbstractScene:

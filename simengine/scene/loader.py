@@ -11,8 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from simengine.scene.address import replaced, resolve
 from simengine.scene.base import AbstractScene, SceneError
-from simengine.scene.grammar import Scene, build_scene, make_world
+from simengine.scene.grammar import BASE, Scene, build_scene, make_world, scene_of
+from simengine.scene.kinds import KINDS
 from simengine.scene.strict import Locate, nearest, to_plain
 from simengine.shown import cut, shown
 from simengine.text import read_text
@@ -45,7 +47,10 @@ def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> Scene:
     path = _find(source)
     functions: dict[str, Callable[..., Any]] = {}
     if path.suffix == ".py":
-        (data, functions), locate = _from_script(path), _constant(str(path))
+        made, functions = _from_script(path)
+        if made.kind not in KINDS:
+            return _own(made, path, functions, overrides)
+        data, locate = resolved(made), _constant(str(path))
     else:
         data, locate = _read_toml(path)
     changed: dict[str, str] = {}
@@ -62,6 +67,28 @@ def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> Scene:
     return (
         dataclasses.replace(scene, world=dataclasses.replace(scene.world, functions=functions)) if functions else scene
     )
+
+
+def _own(
+    made: AbstractScene | Scene, path: Path, functions: dict[str, Callable[..., Any]], overrides: Sequence[str]
+) -> Scene:
+    """A script's scene with a world of its own: it is no plain data, so overrides may only change its numbers."""
+    scene = made if isinstance(made, Scene) else scene_of(made)
+    values: dict[str, float] = {}
+    for override in overrides:
+        key, _, text = override.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            raise SceneError(f"--set {override}: only numbers of a world of one's own can be set") from None
+        values |= dict.fromkeys(resolve(scene.world, key), value)
+    world = dataclasses.replace(scene.world, directory=path.parent, functions=functions)
+    world = replaced(world, values) if values else world
+    beside = {
+        name: own if own.directory != Path() else dataclasses.replace(own, directory=path.parent)
+        for name, own in scene.observations.items()
+    }
+    return dataclasses.replace(scene, world=world, runs={BASE: world}, observations=beside)
 
 
 def make_scene(data: dict[str, Any], *, directory: Path, locate: Locate) -> AbstractScene:
@@ -118,8 +145,8 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], Locate]:
     return data, locate
 
 
-def _from_script(path: Path) -> tuple[dict[str, Any], dict[str, Callable[..., Any]]]:
-    """A script's scene as plain data, and its functions."""
+def _from_script(path: Path) -> tuple[AbstractScene | Scene, dict[str, Callable[..., Any]]]:
+    """A script's scene, and its functions."""
     try:
         names = runpy.run_path(str(path))
         found = names.get("scene")
@@ -131,7 +158,7 @@ def _from_script(path: Path) -> tuple[dict[str, Any], dict[str, Callable[..., An
     if not isinstance(scene, AbstractScene | Scene):
         raise SceneError(f"{path}: expected a Scene named `scene`, or a function `scene()` that returns one")
     functions: dict[str, Callable[..., Any]] = {name: f for name, f in names.items() if inspect.isfunction(f)}
-    return resolved(scene), functions
+    return scene, functions
 
 
 def _place(path: Path, error: BaseException) -> str:

@@ -43,7 +43,7 @@ class Prior:
         field: The entries of a vector lie about one level, which this prior is of, and neighbours are alike.
         monotone: Entries of a vector only rise, or only fall.
         total_variation: Of a field: its even parts and sharp edges are believed in; the typical integral of its
-            gradient's length over the box, or "estimate" [unit of the field times m^2].
+            gradient's length over the box, or "estimate" [unit of the key].
     """
 
     normal: Widths | None = None

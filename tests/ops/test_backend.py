@@ -44,7 +44,8 @@ ORDERS = {
 }
 BOTH = """
 {imports}
-from simengine.ops import svd, taichi_bridge
+from simengine.ops import taichi_bridge
+from simengine.ops.matter import svd
 F = torch.eye(3).expand(2, 3, 3) * 2.0
 assert torch.equal(svd.polar_svd(F)[1], torch.full((2, 3), 2.0))  # a Warp kernel
 ti = taichi_bridge.start()

@@ -368,7 +368,9 @@ CASES: dict[str, Case] = {
         for name, values in MATERIALS.items()
     },
     **{f"shape {shape['type']}": Case(mpm(shape=shape), (build,), below=("bodies.0.shape",)) for shape in SHAPES},
-    "colliders": Case(mpm(colliders=COLLIDERS), (build,), below=("colliders",)),
+    "colliders": Case(
+        mpm(colliders=COLLIDERS), (build,), below=("colliders",), idle={".name": "names its force for observations"}
+    ),
     "mpm": Case(
         mpm(
             output={"save_every": 2, "formats": ["ply"]},
@@ -485,6 +487,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 UNJUDGED = {
     "Grid NetworkSpec FlameScene GasSpec ReactionNumbers SpeciesNumbers": "show in solved flames: minutes each",
     "LitFlame": "a flame in a picture: minutes",
+    "Creep Equibiaxial Planar Relaxation SimpleShear TestSpec Triaxial Uniaxial": "specimens: no case of theirs yet",
+    "ArrudaBoyce Gent Hyperfoam Linear Logarithmic Maxwell Metal MooneyRivlin Ogden Power Voce Yeoh": "laws of points: "
+    "held to closed forms in tests/worlds/laws, not key by key yet",
+    "Ball Contact Drag RigidBody RigidPlane": "rigid worlds: no case of theirs yet",
+    "BoxSpec ClampSpec LoadSpec Region": "supports of motions: no case of theirs yet",
+    "PaintSpec PicturesSpec PlacedSpec": "pictures that are given: no case of theirs yet",
+    "SheetSpec SurfaceSpec VolumeSpec": "fields that are sought: no case of theirs yet",
+    "AbstractEquation": "equations of a user's script",
     "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstraintScene": "show in trainings only: minutes",
     "VideoSpec FlameImageSpec LawVideoSpec LawSpec": "films and pictures of solved problems: minutes each",
     "Pix2ShapeSpec ViewSynthesisSpec SVBRDFSpec": "networks that are trained: minutes each",

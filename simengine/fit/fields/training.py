@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from simengine.fit.fields.prior import FieldEnergy, field_energy
-from simengine.fit.problem import STEP, Problem
+from simengine.fit.problem import Problem
 from simengine.fit.training import AbstractTraining
 from simengine.scene.address import bounds, replaced, value_at
 from simengine.scene.asks import Ask
@@ -28,6 +28,9 @@ CHUNK = 20  # iterations of L-BFGS in a step
 FEW, FEW_CHUNK = 3000, 300  # cells below which iterations are cheap and a spline's are badly conditioned
 TRIED = 1e-2  # relative drop in a step that ends a trial weight
 SETTLED = 1e-3  # and a round
+# Of central differences in z: a ray along the edge of cells jumps from one to the next, so a step must be wide enough
+# to see the mean slope of many rays; each round takes new columns where the numbers have come to.
+STEP = 0.1
 PATH_STEPS = 4  # steps on a trial weight, at most
 PATH = 10  # trial weights, at most
 FIRST = 0.03  # of the weight beyond which nothing is left but an even field
@@ -95,6 +98,10 @@ class FieldFit(AbstractTraining):
         self._dz = torch.zeros(len(self.z), dtype=torch.float64)
         self._best = (math.inf, 1.0, self.x)  # score, factor of the weights, cells
         self._factor = FIRST if self._path else 1.0
+        if len(self.z):
+            problem.doubts.append(
+                "numbers beside a field move in rounds, and no test has found one yet: check them by hand"
+            )
         self._held = bool(len(self.z))  # the numbers beside the fields: columns at a poor field mislead
         self._steps = self._weights_tried = self._round = 0
         self._done = False
@@ -188,15 +195,29 @@ class FieldFit(AbstractTraining):
         self._columns = {}
         with torch.no_grad():
             fields = self.fields()
-            here = self._seen(fields)
-            columns: dict[str, list[torch.Tensor]] = {name: [] for name in here}
+            columns: dict[str, list[torch.Tensor]] = {name: [] for name in self._frozen}
             for index in range(len(self.z)):
                 unit = torch.zeros_like(self.z)
                 unit[index] = STEP
-                ahead = self._seen(fields, self.z + unit)
-                for name in here:
-                    columns[name].append((ahead[name] - here[name]) / STEP)
+                ahead, behind = self._seen(fields, self.z + unit), self._seen(fields, self.z - unit)
+                for name in ahead:
+                    columns[name].append((ahead[name] - behind[name]) / (2 * STEP))
         self._columns = {name: torch.stack(own, 1) for name, own in columns.items() if own}
+
+    def _best_numbers(self) -> torch.Tensor:
+        """Change of the numbers beside the fields that fits best while the fields stay, in closed form (p,).
+
+        L-BFGS begins there: from zero its first line search, on a gradient that these numbers dominate, finds no step.
+        """
+        zero = torch.zeros_like(self.z, requires_grad=True)
+
+        def gradient(dz: torch.Tensor) -> torch.Tensor:
+            total = self._misfit(self.x, dz)[0] + self.problem.prior_rows(self.z + dz)[0].square().sum() / 2
+            return torch.autograd.grad(total, dz, create_graph=True)[0]
+
+        slope = gradient(zero)
+        hessian = torch.stack([torch.autograd.grad(part, zero, retain_graph=True)[0] for part in slope])
+        return -torch.linalg.solve(hessian, slope.detach()).clamp(-1.0, 1.0)
 
     # cells as one vector, in units of their scale; then dz
 
@@ -267,6 +288,7 @@ class FieldFit(AbstractTraining):
         count, free = len(self.x), 0 if self._path or self._held else len(self.z)
         if free and not self._columns:
             self._linearise()
+            self._dz = self._best_numbers()
         start = torch.cat((self.x, self._dz[:free])).numpy()
         limits = []
         for key, shape in self.shapes.items():

@@ -28,10 +28,10 @@ class Displacements(AbstractInstrument):
         window: Pixels along each side of a window.
         step: Pixels from one window to the next; half a window where it is left out.
         lower: Least x and y of the windows' middles [px]; of the picture where it is left out.
-        upper: Greatest x and y.
+        upper: Greatest x and y [px].
         pyramid: Halvings of the resolution at which the search begins, over the whole picture.
-        least_correlation: Windows that agree less are left out.
-        hold_out_share: Share of the windows, drawn at random, that are predicted and not fitted.
+        least_correlation: Windows that agree less are left out [1].
+        hold_out_share: Share of the windows, drawn at random, that are predicted and not fitted [1].
     """
 
     type: Literal["displacements"] = "displacements"

@@ -28,7 +28,7 @@ class FarLamps:
         type: Kind of light.
         file: A table with a row for each lamp.
         columns: `direction`: the three columns of the direction to the lamp (right, up, to the camera).
-        direction: To each lamp; need not be of length 1.
+        direction: To each lamp; need not be of length 1 [1].
         irradiance: Of each lamp, relative [1].
     """
 
@@ -47,7 +47,7 @@ class Lamps(AbstractInstrument):
         light: The lamps, in the order of the pictures.
         mask: Picture of the pixels that count; bright is inside.
         gamma: Of the pictures, after what is taken off by `response` [1].
-        saturated: Values of 8 bits from here up are left out.
+        saturated: Values of 8 bits from here up are left out [1].
     """
 
     type: Literal["lamps"] = "lamps"

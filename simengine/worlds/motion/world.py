@@ -235,6 +235,8 @@ class MPMScene(AbstractScene):
         gravity: Acceleration of everything [m/s^2].
         walls: Of the domain.
         colliders: Rigid bodies that the others touch.
+        clamps: Parts of bodies that are held, or moved.
+        loads: Masses that hang on parts of bodies.
         bodies: What moves.
         output: What a run writes.
         camera: Of the pictures.

@@ -9,7 +9,8 @@ import pytest
 PARITY = """
 import sys
 import torch
-from simengine.ops import taichi_bridge, volume, volume_reference
+from simengine.ops import taichi_bridge
+from simengine.ops.light import volume, volume_reference
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -108,7 +108,7 @@ def test_unknown_numbers_and_fields_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["fit.noise=0.01", 'flame.mechanism="gri30.yaml"'])
 def test_the_old_form_says_the_new_one(key: str) -> None:
-    with pytest.raises(SceneError, match=r"is now (\[observations|a table of its own: \[gas\])") as told:
+    with pytest.raises(SceneError, match=r"goes into \[observations|is now a table of its own: \[gas\]") as told:
         load_world("free_flame_methane", [key])
     assert "\n" not in str(told.value)
 
