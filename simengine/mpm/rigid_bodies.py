@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
+from simengine.kernels.matter import contact
 from simengine.kernels.matter import signed_distance as shapes
 from simengine.mpm.boundaries import MODES, Vector, keep
 from simengine.ops.light.mesh import signed_distance
@@ -19,8 +20,9 @@ MARGIN = 0.25  # of the longest edge, sampled around a mesh
 class AbstractBody(nn.Module):
     """A rigid body that moves with constant velocity and angular velocity.
 
-    The contact sets in smoothly over a layer of thickness `width` around the surface, so that the motion is
-    differentiable in the pose as well as in velocity and friction.
+    Contact is hard, at the surface of each particle (`simengine.kernels.matter.hard_contact`). With a `width` it acts on
+    the grid's nodes instead, over a layer of this thickness around the surface. Both are differentiable in the pose as
+    well as in velocity and friction.
 
     Args:
         position: Of the body's frame at time 0 [m], (3,).
@@ -29,7 +31,7 @@ class AbstractBody(nn.Module):
         friction: Coulomb coefficient [1] of kind `friction`.
         velocity: Of the frame's origin [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of the layer [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
 
     Raises:
         ValueError: A value is not finite, out of range or of the wrong shape.
@@ -70,7 +72,9 @@ class AbstractBody(nn.Module):
     @property
     def mode(self) -> tuple[int, int]:
         """Shape and contact as the kernels number them."""
-        return self.shape, MODES[self.kind]
+        if self.width is not None:
+            return self.shape, MODES[self.kind]
+        return self.shape, contact.HARD_STICKY if self.kind == "sticky" else contact.HARD_SEPARATING
 
     def size(self) -> tuple[float, float, float]:
         """The dimensions the kernel reads [m]."""
@@ -123,7 +127,7 @@ class Plane(AbstractBody):
         kind: `slip` (approach only), `sticky` or `friction`.
         friction: Coulomb coefficient [1].
         velocity: Of the plane [m/s], (3,).
-        width: Of the layer over which contact sets in [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.PLANE
@@ -164,7 +168,7 @@ class Sphere(AbstractBody):
         friction: Coulomb coefficient [1].
         velocity: [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of the layer over which contact sets in [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.SPHERE
@@ -201,7 +205,7 @@ class Box(AbstractBody):
         friction: Coulomb coefficient [1].
         velocity: Of its centre [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of the layer over which contact sets in [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.BOX
@@ -240,7 +244,7 @@ class Capsule(AbstractBody):
         friction: Coulomb coefficient [1].
         velocity: Of its centre [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of the layer over which contact sets in [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.CAPSULE
@@ -283,7 +287,7 @@ class MeshBody(AbstractBody):
         friction: Coulomb coefficient [1].
         velocity: Of the frame's origin [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of the layer over which contact sets in [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
         resolution: Samples along the longest edge of the body's box.
 
     Raises:
