@@ -40,7 +40,7 @@ def kernels(real):
     distance, distance_adjoint, column3, rotation_of, add3 = (
         f.distance, f.distance_adjoint, b.column3, b.rotation_of, b.add3,
     )  # fmt: skip
-    zero, one, half = real(0.0), real(1.0), real(0.5)
+    zero, one, half, third = real(0.0), real(1.0), real(0.5), real(1.0 / 3.0)
 
     @wp.func(module=module)
     def grip(z: vec3, n: vec3, N: real, mu: real, mode: int):
@@ -84,7 +84,7 @@ def kernels(real):
         vp = v[t, p]
         Fp = F[t, p]
         stress = tau[p]
-        s = wp.pow(volume[p], real(1.0 / 3.0))
+        s = wp.pow(volume[p], third)
         r = half * s
         push = vec3()
         moment = mat33()
@@ -154,7 +154,7 @@ def kernels(real):
         Fp = F[t, p]
         stress = tau[p]
         V = volume[p]
-        s = wp.pow(V, real(1.0 / 3.0))
+        s = wp.pow(V, third)
         r = half * s
         out_v = v_bar[p]
         out_tau = tau_bar[p]

@@ -36,11 +36,12 @@ class _HardContact(torch.autograd.Function):
         clock = still(x)
         clock[2:].fill_(step)
         kinds, field = rigid_bodies(grid, x)
-        ctx.save_for_backward(x, v, C, F, tau, mass, volume, stiffness, table, clock, kinds, field)
+        saved = (x, v, C, F, tau, mass, volume, stiffness, table, clock, kinds, field)
+        ctx.save_for_backward(*saved)
         ctx.dt = grid.dt
         v_out, tau_out = torch.empty_like(v), torch.empty_like(tau)
         kernel = kernels.kernels(bridge.scalar(x)).hard_contact
-        bridge.launch(kernel, len(x), _inputs(ctx.dt, *ctx.saved_tensors), [vector(v_out), matrix(tau_out)], on=x)
+        bridge.launch(kernel, len(x), _inputs(ctx.dt, *saved), [vector(v_out), matrix(tau_out)], on=x)
         return v_out, tau_out
 
     @staticmethod

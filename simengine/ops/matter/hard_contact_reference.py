@@ -49,7 +49,8 @@ def pushes(
         if mode != contact.HARD_STICKY:
             square = (T * T).sum(1, keepdim=True)
             length = torch.where(square > 0, square, 1.0).sqrt()
-            T = T * torch.where((square > 0) & (length >= row[18] * N), row[18] * N / length, float(row[18] > 0))
+            whole = (row[18] > 0).to(x.dtype)
+            T = T * torch.where((square > 0) & (length >= row[18] * N), row[18] * N / length, whole)
         forces.append(torch.where(touches, n * N + T, 0.0)[None])
         arms.append(torch.where(touches, a, 0.0)[None])
     return torch.cat(forces), torch.cat(arms)
@@ -73,5 +74,19 @@ def hard_contact(
     f, a = pushes(
         x, v, C, F, tau, mass=mass, volume=volume, stiffness=stiffness, table=table, grid=grid, number=number
     )
-    moment = torch.einsum("bpi,bpj->pij", f, a)
-    return v + f.sum(0) * (grid.dt / mass[:, None]), tau - moment / volume[:, None, None]
+    return applied(v, tau, f, a, mass=mass, volume=volume, dt=grid.dt)
+
+
+def applied(
+    v: torch.Tensor,
+    tau: torch.Tensor,
+    force: torch.Tensor,
+    arm: torch.Tensor,
+    *,
+    mass: torch.Tensor,
+    volume: torch.Tensor,
+    dt: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Velocity and stress with what `pushes` returned."""
+    moment = torch.einsum("bpi,bpj->pij", force, arm)
+    return v + force.sum(0) * (dt / mass[:, None]), tau - moment / volume[:, None, None]
