@@ -9,7 +9,8 @@ the point x + a, a = -r F F^T n / |F^T n|, over the area A = s^2 / |F^T n|. The 
 
 Since the traction that the material has goes in as it is, the spring carries only what is left, and the depth to which
 a body sinks in does not hang on k, on the step, or on where the body stands between nodes (Nitsche's method: Chouly,
-Hild 2013, the variant without the variation of the stress). `sticky` also pulls, up to a gap of r/2.
+Hild 2013, the variant without the variation of the stress). `sticky` also pulls,
+the less the wider the gap, up to r/2.
 
 The force f = N n + T at x + a acts as momentum, v + dt f / m, and as affine momentum, tau - f a^T / V: what the
 transfers take in place of v and tau.
@@ -40,14 +41,25 @@ def kernels(real):
     distance, distance_adjoint, column3, rotation_of, add3 = (
         f.distance, f.distance_adjoint, b.column3, b.rotation_of, b.add3,
     )  # fmt: skip
-    zero, one, half, third = real(0.0), real(1.0), real(0.5), real(1.0 / 3.0)
+    zero, one, two = real(0.0), real(1.0), real(2.0)
+    half, third = real(0.5), real(1.0 / 3.0)
 
     @wp.func(module=module)
-    def grip(z: vec3, n: vec3, N: real, mu: real, mode: int):
-        # T and the part of it that friction leaves
+    def glue(depth: real, r: real, mode: int):
+        # how firmly it sticks
+        out = zero
+        if mode == HARD_STICKY:
+            out = wp.clamp(one + two * depth / r, zero, one)
+        return out
+
+    @wp.func(module=module)
+    def grip(z: vec3, n: vec3, N: real, mu: real, sticks: real, mode: int):
+        # T and the part of it that acts
         Q = n * wp.dot(n, z) - z
         share = one
-        if mode != HARD_STICKY:
+        if mode == HARD_STICKY:
+            share = sticks
+        else:
             length = wp.length(Q)
             if length > zero and length >= mu * N:
                 share = mu * N / length
@@ -103,13 +115,14 @@ def kernels(real):
                     area = s * s / reach
                     pull = stress * n
                     N = stiffness[p] * wp.min(depth, s) - area * wp.dot(n, pull)
-                    if N > zero or (mode == HARD_STICKY and depth > -half * r):
+                    sticks = glue(depth, r, mode)
+                    if N > zero or sticks > zero:
                         a = Fp * m * (-r / reach)
                         w = vp + C[t, p] * a - column3(table, row, k + 1, 12)
                         w = w - wp.cross(column3(table, row, k + 1, 15), rho + a)
                         z = pull * area + w * (real(GRIP) * mass[p] / dt)
-                        Q, share = grip(z, n, N, table[row, k + 1, 18], mode)
-                        force = n * N + Q * share
+                        Q, share = grip(z, n, N, table[row, k + 1, 18], sticks, mode)
+                        force = n * (wp.max(N, zero) + sticks * wp.min(N, zero)) + Q * share
                         push += force
                         moment += wp.outer(force, a)
             k += 1
@@ -183,15 +196,17 @@ def kernels(real):
                     area = s * s / reach
                     pull = stress * n
                     N = stiffness[p] * wp.min(depth, s) - area * wp.dot(n, pull)
-                    if N > zero or (mode == HARD_STICKY and depth > -half * r):
+                    sticks = glue(depth, r, mode)
+                    if N > zero or sticks > zero:
                         a = Fp * m * (-r / reach)
                         spin = column3(table, row, k + 1, 15)
                         mu = table[row, k + 1, 18]
                         c = real(GRIP) * mass[p] / dt
                         w = vp + Cp * a - column3(table, row, k + 1, 12) - wp.cross(spin, rho + a)
                         z = pull * area + w * c
-                        Q, share = grip(z, n, N, mu, mode)
-                        force = n * N + Q * share
+                        Q, share = grip(z, n, N, mu, sticks, mode)
+                        normal = wp.max(N, zero) + sticks * wp.min(N, zero)
+                        force = n * normal + Q * share
                         # the two sums
                         force_bar = out_v * (dt / mass[p]) - out_tau * a / V
                         a_bar = wp.transpose(out_tau) * force / (-V)
@@ -199,9 +214,14 @@ def kernels(real):
                         volume_bar += wp.dot(force, out_tau * a) / (V * V)
                         # normal and friction
                         N_bar = wp.dot(force_bar, n)
-                        n_bar = force_bar * N
-                        Q_bar = force_bar
-                        if share < one:
+                        n_bar = force_bar * normal
+                        Q_bar = force_bar * share
+                        sticks_bar = zero
+                        if mode == HARD_STICKY:
+                            sticks_bar = N_bar * wp.min(N, zero) + wp.dot(Q, force_bar)
+                            if N < zero:
+                                N_bar = N_bar * sticks
+                        elif share < one:
                             length = wp.max(wp.length(Q), real(1.0e-30))
                             along = wp.dot(Q, force_bar) / length
                             Q_bar = (force_bar - Q * (along / length)) * share
@@ -228,15 +248,19 @@ def kernels(real):
                         m_bar = wp.transpose(Fp) * a_bar * (-r / reach)
                         reach_bar = -(wp.dot(a_bar, a) + area_bar * area) / reach
                         F_bar += wp.outer(a_bar, m) * (-r / reach)
-                        s_bar = half * wp.dot(a_bar, a) / r + area_bar * real(2.0) * s / reach
+                        s_bar = half * wp.dot(a_bar, a) / r + area_bar * two * s / reach
                         stiffness_bar += wp.min(depth, s) * N_bar
-                        phi_bar = zero
+                        depth_bar = zero
                         if depth < s:
-                            phi_bar = -stiffness[p] * N_bar
-                            reach_bar -= r * phi_bar
-                            s_bar -= half * reach * phi_bar
+                            depth_bar = stiffness[p] * N_bar
                         else:
                             s_bar += stiffness[p] * N_bar
+                        if sticks > zero and sticks < one:
+                            depth_bar += sticks_bar * two / r
+                            s_bar -= sticks_bar * depth / (r * r)
+                        phi_bar = -depth_bar
+                        reach_bar += r * depth_bar
+                        s_bar += half * reach * depth_bar
                         m_bar += m * (reach_bar / reach)
                         F_bar += wp.outer(n, m_bar)
                         n_bar += Fp * m_bar

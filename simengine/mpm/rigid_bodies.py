@@ -11,6 +11,7 @@ from simengine.kernels.matter import contact
 from simengine.kernels.matter import signed_distance as shapes
 from simengine.mpm.boundaries import MODES, Vector, keep
 from simengine.ops.light.mesh import signed_distance
+from simengine.ops.matter.contact_reference import distance_of
 from simengine.ops.matter.mpm import SignedDistance
 
 Kind = Literal["slip", "sticky", "friction"]
@@ -21,8 +22,8 @@ class AbstractBody(nn.Module):
     """A rigid body that moves with constant velocity and angular velocity.
 
     Contact is hard, at the surface of each particle (`simengine.kernels.matter.hard_contact`). With a `width` it acts on
-    the grid's nodes instead, over a layer of this thickness around the surface. Both are differentiable in the pose as
-    well as in velocity and friction.
+    the nodes of the grid instead, over a layer of this thickness. Both are differentiable in the pose as well as in
+    velocity and friction.
 
     Args:
         position: Of the body's frame at time 0 [m], (3,).
@@ -79,6 +80,15 @@ class AbstractBody(nn.Module):
     def size(self) -> tuple[float, float, float]:
         """The dimensions the kernel reads [m]."""
         return 0.0, 0.0, 0.0
+
+    def distance(self, x: torch.Tensor) -> torch.Tensor:
+        """Signed distance of points (n, 3) at time 0 [m], (n,), without a gradient."""
+        with torch.no_grad():
+            x = x.detach().double().cpu()
+            row = self.rows(torch.zeros(1, dtype=torch.float64), 1.0)[0].cpu()
+            arm = (x - row[:3]) @ row[3:12].reshape(3, 3)
+            field = getattr(self, "field", None)
+            return distance_of(self.shape, arm, row[19:22], field and field.coefficients)[0][:, 0]
 
     @property
     def moving(self) -> bool:

@@ -36,7 +36,8 @@ def cfl_numbers(model: MPMModel, state: MPMState) -> tuple[float, float]:
     """How many cells sound, relative to the body, and the fastest particle cross in one step.
 
     Explicit MLS-MPM is unstable above about 1; NaN where the state is not finite. The first number counts viscosity
-    and the springs of hard contact too: a step is stable while (c dt / h)^2 + 8/3 (eta / rho) dt / h^2 < 1, the root of which it is.
+    too: a step is stable while (c dt / h)^2 + 8/3 (eta / rho) dt / h^2 < 1, the root of which it is. It counts the
+    springs of hard contact as well.
 
     Args:
         model: The model.

@@ -40,18 +40,21 @@ def pushes(
         depth, area = r * reach - phi, s * s / reach
         pull = torch.einsum("pij,pj->pi", tau, n)
         N = stiffness[:, None] * torch.minimum(depth, s) - area * (n * pull).sum(1, keepdim=True)
-        touches = (depth > -s) & ((N > 0) | ((depth > -r / 2) if mode == contact.HARD_STICKY else (N > 0)))
+        sticks = (1 + 2 * depth / r).clamp(0.0, 1.0) * float(mode == contact.HARD_STICKY)
+        touches = (depth > -s) & ((N > 0) | (sticks > 0))
         a = -torch.einsum("pij,pj->pi", F, m) * r / reach
         w = v + torch.einsum("pij,pj->pi", C, a) - row[12:15]
         w = w - torch.linalg.cross(row[15:18].expand_as(a), rho + a)
         z = pull * area + w * (GRIP * mass[:, None] / grid.dt)
         T = n * (n * z).sum(1, keepdim=True) - z
-        if mode != contact.HARD_STICKY:
+        if mode == contact.HARD_STICKY:
+            T = T * sticks
+        else:
             square = (T * T).sum(1, keepdim=True)
             length = torch.where(square > 0, square, 1.0).sqrt()
             whole = (row[18] > 0).to(x.dtype)
             T = T * torch.where((square > 0) & (length >= row[18] * N), row[18] * N / length, whole)
-        forces.append(torch.where(touches, n * N + T, 0.0)[None])
+        forces.append(torch.where(touches, n * (N.clamp(min=0.0) + sticks * N.clamp(max=0.0)) + T, 0.0)[None])
         arms.append(torch.where(touches, a, 0.0)[None])
     return torch.cat(forces), torch.cat(arms)
 
@@ -71,9 +74,7 @@ def hard_contact(
     number: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As `simengine.ops.matter.hard_contact.hard_contact`."""
-    f, a = pushes(
-        x, v, C, F, tau, mass=mass, volume=volume, stiffness=stiffness, table=table, grid=grid, number=number
-    )
+    f, a = pushes(x, v, C, F, tau, mass=mass, volume=volume, stiffness=stiffness, table=table, grid=grid, number=number)
     return applied(v, tau, f, a, mass=mass, volume=volume, dt=grid.dt)
 
 

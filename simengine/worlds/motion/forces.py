@@ -1,11 +1,11 @@
 """Forces of matter on what stops it: faces of the domain, colliders and clamps, as scalars of a motion.
 
-Read off the impulses that the nodes, or of hard contact the particles, get from each of them in a step, so that with gravity they balance the momentum of
-the particles to rounding. The sign is that of a load cell in the support: what matter exerts on it.
+Read off the impulses that the nodes, or in hard contact the particles, get from each of them in a step, so that with
+gravity they balance the momentum of the particles to rounding. The sign is that of a load cell in the support: what matter exerts on it.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -58,7 +58,7 @@ def forces(model: MPMModel, states: MPMState, row: int, step: int) -> torch.Tens
         tau, _ = dissipation_reference.dissipation(tau, F, C, A, model.losses(len(x)))
     mass, volume = model.body(x)
     table = model.table(x, step)
-    body = {"mass": mass, "volume": volume, "table": table, "grid": model.grid}
+    body: dict[str, Any] = {"mass": mass, "volume": volume, "table": table, "grid": model.grid}
     pushed = torch.zeros(6 + len(model.bodies), 3, dtype=x.dtype)
     if model.is_hard:
         stiffness = model.stiffness(x)

@@ -1,4 +1,4 @@
-"""Hard contact of particles with rigid bodies against plain torch and its autograd, and what it must do to one particle."""
+"""Hard contact of particles with rigid bodies against plain torch and its autograd, and on one particle."""
 
 import dataclasses
 
@@ -106,5 +106,7 @@ def test_a_uniform_pressure_is_held_without_sinking_in(stiffness: float) -> None
         x, torch.zeros_like(x), torch.zeros_like(F), F, tau,
         mass=one, volume=one * 0.05**3, stiffness=one * stiffness, table=torch.stack(rows, 1), grid=grid,
     )  # fmt: skip
-    assert float(v[0, 2]) == pytest.approx(GRID.dt * 700.0 / 0.9 * 0.05**2, rel=1e-9)  # nominal stress on the cube's face
+    assert float(v[0, 2]) == pytest.approx(
+        GRID.dt * 700.0 / 0.9 * 0.05**2, rel=1e-9
+    )  # nominal stress on the cube's face
     assert float(stress[0, 2, 2]) == pytest.approx(-350.0, rel=1e-9)  # the half of the moment that points outward

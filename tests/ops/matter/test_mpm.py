@@ -203,7 +203,11 @@ def test_a_body_acts() -> None:
     """A sticky ball that holds all particles makes them take its rigid motion."""
     values = inputs(20, torch.float64, near_wall=False)
     module = mpm.Sphere(
-        center=(0.5, 0.5, 0.5), radius=0.45, kind="sticky", velocity=(1.0, 2.0, 3.0), angular_velocity=(0.0, 0.0, 2.0),
+        center=(0.5, 0.5, 0.5),
+        radius=0.45,
+        kind="sticky",
+        velocity=(1.0, 2.0, 3.0),
+        angular_velocity=(0.0, 0.0, 2.0),
         width=GRID.dx,
     )
     grid = dataclasses.replace(GRID, kinds=(module.mode,), gravity=(0.0, 0.0, 0.0))
