@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
+from scipy.special import stdtrit
+from scipy.stats import beta
 
 from simengine.cli import main
 from simengine.dtn.coco import Found, Objects, coco_precision
@@ -110,8 +112,11 @@ def test_from_a_folder_of_pictures_to_a_report(folder: Path, capsys: pytest.Capt
     summary = told["observations"]["labels"]
     assert summary["objects"] == 4 and summary["pictures"] == 3
     assert summary["missed"]["value"] == 0.25
-    assert summary["missed"]["low"] == pytest.approx(0.00630946, abs=1e-6)  # Clopper and Pearson, 1 of 4, as tabled
-    assert summary["missed"]["high"] == pytest.approx(0.80587964, abs=1e-6)
+    # missed 0 of 2, 0 of 1, 1 of 1: variance 3/2 (1/4 + 1/16 + 9/16) / 4^2, of 2.29 objects; Student's factors
+    effective = (3 / 16) / (1.5 * (14 / 16) / 16) * (stdtrit(3, 0.975) / stdtrit(2, 0.975)) ** 2
+    shape = effective / 4, effective * 3 / 4
+    assert summary["missed"]["low"] == pytest.approx(beta.ppf(0.025, shape[0], shape[1] + 1), abs=1e-6)
+    assert summary["missed"]["high"] == pytest.approx(beta.ppf(0.975, shape[0] + 1, shape[1]), abs=1e-6)
     assert summary["AP50"]["value"] == pytest.approx(76 / 101)  # full precision up to a recall of 3/4
     assert summary["errors"]["missed"]["count"] == 1 and summary["false_alarms"] == 0
     missed = {row["at"]: row["missed"]["value"] for row in summary["along"]["light"]}

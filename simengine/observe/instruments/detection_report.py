@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simengine.dtn.coco import Found, Objects
-from simengine.dtn.intervals import Estimate, rate_interval
+from simengine.dtn.intervals import Estimate, clustered_rate_interval
 from simengine.dtn.judgement import Judgement, above, assignment, counted, judge
 from simengine.io.arrays import read_json
 from simengine.observe.detectors import NEUTRAL, UNITS
@@ -103,7 +103,8 @@ def _overview(own: "Detections", j: Judgement, summary: dict[str, Any]) -> list[
         + (f", {ignored} more are ignored" if ignored else "")
         + (f", {len(own.regions)} regions are not judged" if own.regions else "")
         + f". A hit overlaps its object by {own.overlap:g}; found means a score of at least {own.score:g}. "
-        "Brackets: 95 % interval; of AP by resampling pictures, of the miss rate Clopper and Pearson's."
+        "Brackets: 95 % interval; of AP by resampling pictures, of the miss rate Clopper and Pearson's, "
+        "of as many objects as would vary independently as the pictures do."
     )
     if len(own.names) == 1 and not own.detector.classes:
         text += f" Unless the detector names its labels, every one of them is taken for {own.names[0]!r}."
@@ -174,7 +175,9 @@ def _cells(own: "Detections", j: Judgement) -> list[Block]:
         for low, high in itertools.pairwise(edges):
             inside = use & (values >= low) & ((values < high) | (high == edges[-1]))
             if inside.any():
-                rate = rate_interval(int(lost[inside].sum()), int(inside.sum()))
+                numbers = np.bincount(drawn.picture[inside], minlength=len(drawn.pictures))
+                counts = np.bincount(drawn.picture[inside & lost], minlength=len(drawn.pictures))
+                rate = clustered_rate_interval(counts, numbers)
                 rows.append((name, f"{low:.4g} to {high:.4g}", int(inside.sum()), str(rate)))
     if not rows:
         return []
