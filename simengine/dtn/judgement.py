@@ -113,7 +113,7 @@ class Judgement:
         precision: AP at the overlap of a hit, with its interval; None where no object counts.
         mean_precision: AP over overlaps .5 to .95, with its interval.
         by_size: COCO's other figures by name; NaN where no object is of that size.
-        missed: Share of the objects without a detection of at least `score`, with its interval (of objects in pictures).
+        missed: Share of the objects without a detection of at least `score`, with its interval.
         errors: Kinds of errors and what they cost.
         alarms: Detections of at least `score` that are no object, in each picture, (n,).
         lost: Which objects are missed, in each picture.

@@ -11,7 +11,7 @@ from simengine.dtn.coco import Found, Objects
 from simengine.dtn.intervals import Estimate, clustered_rate_interval
 from simengine.dtn.judgement import Judgement, above, assignment, counted, judge
 from simengine.io.arrays import read_json
-from simengine.observe.detectors import NEUTRAL, UNITS
+from simengine.observe.conditions import AXES
 from simengine.scene.base import AbstractRun, SceneError
 from simengine.scene.instrument import Findings, Measured
 from simengine.view.boxes import draw_boxes
@@ -132,8 +132,8 @@ def _along(
     own: "Detections", run: AbstractRun, measured: Measured, axis: str, values: Sequence[float]
 ) -> list[tuple[float, Judgement]]:
     rows = []
-    for value in sorted({float(v) for v in values} | {NEUTRAL[axis]}):
-        same = value == NEUTRAL[axis]
+    for value in sorted({float(v) for v in values} | {AXES[axis].neutral}):
+        same = value == AXES[axis].neutral
         found = own.seek(run, measured) if same else own.seek(run, measured, axis, value)
         rows.append((value, judge(found, own.objects(), score=own.score, overlap=own.overlap)))
     return rows
@@ -153,9 +153,10 @@ def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -
     table = [(f"{v:g}", str(j.precision), str(j.mean_precision), str(j.missed), int(j.alarms.sum())) for v, j in rows]
     return [
         Picture(
-            curves(panels, xlabel=f"{axis} [{UNITS[axis]}]"), f"{axis}; the pictures as given at {NEUTRAL[axis]:g}"
+            curves(panels, xlabel=f"{axis} [{AXES[axis].unit}]"),
+            f"{axis}; the pictures as given at {AXES[axis].neutral:g}",
         ),
-        Table((f"{axis} [{UNITS[axis]}]", at, "AP@[.5:.95]", "missed", "false alarms"), table),
+        Table((f"{axis} [{AXES[axis].unit}]", at, "AP@[.5:.95]", "missed", "false alarms"), table),
     ]
 
 
