@@ -21,7 +21,7 @@ class DetectorSpec:
     Attributes:
         architecture: A name given by `--with FILE.py`, or of torchvision, as in "retinanet_resnet50_fpn_v2".
         weights: As the detector's maker takes them: of torchvision "COCO_V1", of one's own usually a file.
-        model: Folder of a detector that simengine trained.
+        model: Folder of a detector that simengine trained, or an .onnx file.
         file: What a detector found elsewhere: COCO's results (json), or a folder of YOLO's text files with scores.
         classes: Class of the labels -> label of the detector, or labels, as in { car = 3 }; without them by its own
             `names`.
@@ -59,14 +59,18 @@ def make_detector(spec: DetectorSpec, directory: Path) -> Any:
     """
     from simengine.dtn.letterbox import Letterbox
 
-    if spec.model:
+    side = spec.side
+    if spec.model.lower().endswith(".onnx"):
+        made = _onnx(directory / Path(spec.model).expanduser())
+        side, multiple = made.side or side, made.multiple
+    elif spec.model:
         made, multiple = _from_folder(directory / Path(spec.model).expanduser())
     else:
         made, multiple = _by_name(spec, directory)
     multiple = spec.multiple or multiple
-    if spec.side is None and multiple == 1:
+    if side is None and multiple == 1:
         return made
-    boxed = Letterbox(made, side=spec.side, multiple=multiple)
+    boxed = Letterbox(made, side=side, multiple=multiple)
     if hasattr(made, "names"):
         boxed.names = made.names
     return boxed
@@ -105,6 +109,19 @@ def _torchvision(name: str, weights: str) -> Any:
         return LibraryDetector(make(weights=weights or None, **({} if weights else {"weights_backbone": None})))
     except (ValueError, KeyError) as error:
         raise SceneError(f"detector.weights: {weights!r}: {error}") from None
+
+
+def _onnx(file: Path) -> Any:
+    from simengine.dtn.onnx_model import ONNXDetector
+
+    if not file.is_file():
+        raise SceneError(f"detector.model: {file}: no such file")
+    try:
+        return ONNXDetector(file)
+    except ImportError:
+        raise SceneError("detector.model: an ONNX file needs onnxruntime; pip install 'simengine[onnx]'") from None
+    except ValueError as error:
+        raise SceneError(f"detector.model: {error}") from None
 
 
 def _from_folder(folder: Path) -> tuple[Any, int]:
