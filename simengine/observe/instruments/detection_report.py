@@ -176,9 +176,9 @@ def _cells(own: "Detections", j: Judgement) -> list[Block]:
         for low, high in itertools.pairwise(edges):
             inside = use & (values >= low) & ((values < high) | (high == edges[-1]))
             if inside.any():
-                numbers = np.bincount(drawn.picture[inside], minlength=len(drawn.pictures))
+                shown = np.bincount(drawn.picture[inside], minlength=len(drawn.pictures))
                 counts = np.bincount(drawn.picture[inside & lost], minlength=len(drawn.pictures))
-                rate = clustered_rate_interval(counts, numbers)
+                rate = clustered_rate_interval(counts, shown)
                 rows.append((name, f"{low:.4g} to {high:.4g}", int(inside.sum()), str(rate)))
     if not rows:
         return []
