@@ -21,8 +21,8 @@ MARGIN = 0.25  # of the longest edge, sampled around a mesh
 class AbstractBody(nn.Module):
     """A rigid body that moves with constant velocity and angular velocity.
 
-    Contact is hard, at the surface of each particle (`simengine.kernels.matter.hard_contact`). With a `width` it acts on
-    the nodes of the grid instead, over a layer of this thickness. Both are differentiable in the pose as well as in
+    Contact is hard, at the surface of each particle (`simengine.kernels.matter.hard_contact`). With a `width` it acts
+    on the nodes of the grid instead, over a layer of this thickness. Both are differentiable in the pose as well as in
     velocity and friction.
 
     Args:
@@ -81,11 +81,11 @@ class AbstractBody(nn.Module):
         """The dimensions the kernel reads [m]."""
         return 0.0, 0.0, 0.0
 
-    def distance(self, x: torch.Tensor) -> torch.Tensor:
-        """Signed distance of points (n, 3) at time 0 [m], (n,), without a gradient."""
+    def distance(self, x: torch.Tensor, dx: float) -> torch.Tensor:
+        """Signed distance of points (n, 3) at time 0 [m], (n,), without a gradient; of cells `dx` [m]."""
         with torch.no_grad():
             x = x.detach().double().cpu()
-            row = self.rows(torch.zeros(1, dtype=torch.float64), 1.0)[0].cpu()
+            row = self.rows(torch.zeros(1, dtype=torch.float64), dx)[0].cpu()
             arm = (x - row[:3]) @ row[3:12].reshape(3, 3)
             field = getattr(self, "field", None)
             return distance_of(self.shape, arm, row[19:22], field and field.coefficients)[0][:, 0]
@@ -335,9 +335,10 @@ class MeshBody(AbstractBody):
         Raises:
             ValueError: The layer of contact reaches beyond the samples.
         """
-        if (self.width or dx) > MARGIN * 2 * max(self.field.half_size):
+        layer = self.width or dx / 2  # hard contact looks as far as a particle is wide
+        if layer > MARGIN * 2 * max(self.field.half_size):
             raise ValueError(
-                f"width: a layer of {self.width or dx:.3g} m is too thick for a body of "
+                f"width: a layer of {layer:.3g} m is too thick for a body of "
                 f"{2 * max(self.field.half_size):.3g} m; use a finer grid or a larger body"
             )
         return super().rows(times, dx)

@@ -1,7 +1,8 @@
 """Forces of matter on what stops it: faces of the domain, colliders and clamps, as scalars of a motion.
 
 Read off the impulses that the nodes, or in hard contact the particles, get from each of them in a step, so that with
-gravity they balance the momentum of the particles to rounding. The sign is that of a load cell in the support: what matter exerts on it.
+gravity they balance the momentum of the particles to rounding. The sign is that of a load cell in the support: what
+matter exerts on it.
 """
 
 from collections.abc import Mapping

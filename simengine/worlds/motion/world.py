@@ -404,7 +404,7 @@ class MPMScene(AbstractScene):
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
         place = x - torch.as_tensor(origin)
         for index in range(len(self.colliders)):
-            deep = model.bodies[index].distance(place) < -(volume ** (1 / 3))
+            deep = model.bodies[index].distance(place, self.grid.dx) < -(volume ** (1 / 3))
             if bool(deep.any()):
                 name = self.bodies[int(ids[deep][0])].name
                 raise SceneError(
