@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo test test-all lint docs pictures clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -15,6 +15,16 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/simengine fit identify_jelly --out out/demo --overwrite
+
+docs: $(VENV)/.docs
+	$(BIN)/python docs/site/build.py
+
+pictures: $(STAMP)
+	$(BIN)/python docs/site/pictures.py
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test,docs]'
+	touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from simengine.cli.common import (
     Overrides,
     Overwrite,
     Quiet,
+    With,
     default_out,
     emit,
     pick_device,
@@ -23,6 +24,7 @@ def fit(
     scene: str,
     *,
     overrides: Overrides = None,
+    own: With = None,
     out: Out = None,
     overwrite: Overwrite = False,
     refine: float | None = None,
@@ -41,8 +43,10 @@ def fit(
     from simengine.fit.loop import fit as drive
     from simengine.scene import load_scene
     from simengine.scene.kinds import old_form
+    from simengine.scene.own_code import run_own
     from simengine.scene.record import open_run
 
+    run_own(own or [])
     loaded = load_scene(scene, overrides or ())
     chosen = pick_device(device, loaded.world.fit_devices)
     training: AbstractTraining
