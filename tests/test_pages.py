@@ -1,10 +1,10 @@
 """The pages keep their word: their Python runs, their commands are understood and run, their tables are TOML.
 
 A block of a page is fenced, or indented by four after an empty line. It is Python, a command line, TOML, a file of the
-reader (```csv), what is printed (```text), or a directive of the site (```{...}): another kind is a fault of the page, so
-that nothing stands there unread. The Python of a page runs in order in one namespace, its commands in order in one folder
-that is empty at the start. The how-tos are followed word for word: a block whose first line is `# NAME.SUFFIX` is that file,
-and the numbers that a page prints are those that come out.
+reader (```csv), what is printed (```text), or a directive of the site (```{...}): another kind is a fault of the page,
+so that nothing stands there unread. The Python of a page runs in order in one namespace, its commands in order in one
+folder that is empty at the start. The how-tos are followed word for word: a block whose first line is `# NAME.SUFFIX`
+is that file, and the numbers that a page prints are those that come out.
 """
 
 import ast

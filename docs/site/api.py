@@ -7,7 +7,20 @@ from pathlib import Path
 
 import simengine
 
-PACKAGES = ("scene", "observe", "fit", "solve", "mpm", "materials", "flame", "constraint", "render", "dtn", "io", "view")
+PACKAGES = (
+    "scene",
+    "observe",
+    "fit",
+    "solve",
+    "mpm",
+    "materials",
+    "flame",
+    "constraint",
+    "render",
+    "dtn",
+    "io",
+    "view",
+)
 MODULES = {  # offered as modules, not gathered under one name
     "ops": "simengine.ops",
     "fit.certainty": "simengine.fit.certainty",
@@ -27,7 +40,9 @@ def write(source: Path) -> None:
     pages = {"simengine": _names("simengine", top, again=True)}
     for package in PACKAGES:
         module = importlib.import_module(f"simengine.{package}")
-        pages[package] = _names(module.__name__, [n for n in module.__all__ if not inspect.ismodule(getattr(module, n))])
+        pages[package] = _names(
+            module.__name__, [n for n in module.__all__ if not inspect.ismodule(getattr(module, n))]
+        )
     for name, package in MODULES.items():
         pages[name] = _modules(package)
     for name, text in pages.items():
@@ -37,8 +52,8 @@ def write(source: Path) -> None:
 
 
 INDEX = """
-``import simengine as se`` costs nothing: a package is imported when it is first used. Shapes stand in parentheses, units in
-brackets; everything is in SI units, and everything that is a tensor has a gradient unless it says otherwise.
+``import simengine as se`` costs nothing: a package is imported when it is first used. Shapes stand in parentheses,
+units in brackets; everything is in SI units, and everything that is a tensor has a gradient unless it says otherwise.
 """
 
 
@@ -57,6 +72,9 @@ def _names(module: str, names: list[str], *, again: bool = False) -> str:
     for name in sorted(names, key=str.lower):
         found = getattr(package, name)
         what = "class" if inspect.isclass(found) else "function" if callable(found) else "data"
+        if what == "data":
+            parts.append(f".. py:data:: {name}\n   :type: {type(found).__name__}\n   :no-index:\n")
+            continue
         options = "   :no-index:\n" if again and name not in ("equation", "detector") else ""
         options += _members(found) if what == "class" else ""
         parts.append(f".. auto{what}:: {module}.{name}\n{options}")

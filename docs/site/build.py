@@ -112,7 +112,9 @@ def main() -> int:
     lay_out()
     from sphinx.cmd.build import main as sphinx
 
-    code = sphinx(["-W", "--keep-going", "-q", "-b", "html", "-d", str(SITE / "doctrees"), str(SOURCE), str(SITE / "html")])
+    code = sphinx(
+        ["-W", "--keep-going", "-q", "-b", "html", "-d", str(SITE / "doctrees"), str(SOURCE), str(SITE / "html")]
+    )
     if code == 0:
         print(f"open {(SITE / 'html' / 'index.html').relative_to(ROOT)}")
     return code

@@ -38,7 +38,7 @@ html_theme_options = {
     "show_nav_level": 1,
     "navigation_with_keys": True,
     "show_toc_level": 2,
-    "secondary_sidebar_items": {"**": ["page-toc"], **dict.fromkeys(("worlds/*", "instruments/*", "keys", "index"), [])},
+    "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
     "navbar_align": "left",
@@ -48,12 +48,16 @@ html_theme_options = {
 }
 html_sidebars = {"index": [], "start": []}
 
+_SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):")
 _MARK = re.compile(r"(``[^`]+``|`[^`]+`)")
 
 
 def plain_docstring(app: Any, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings are prose with code between backticks: what reStructuredText would take as marks is escaped."""
+    _mark_code(lines)
     for k, line in enumerate(lines):
+        if line.startswith("    ") and _inside_code(lines, k):
+            continue
         parts = _MARK.split(line)
         for j, part in enumerate(parts):
             if j % 2:
@@ -61,6 +65,25 @@ def plain_docstring(app: Any, what: str, name: str, obj: object, options: object
             else:
                 parts[j] = re.sub(r"([*|])", r"\\\1", re.sub(r"(\w)_(?!\w)", r"\1\\_", part))
         lines[k] = "".join(parts)
+
+
+def _mark_code(lines: list[str]) -> None:
+    """An indented block of a docstring, outside its sections, is code: `::` before it says so."""
+    k = 1
+    while k < len(lines):
+        before = next((line for line in reversed(lines[:k]) if line.strip()), "")
+        starts = lines[k].startswith("    ") and not lines[k - 1].strip()
+        if starts and before and before[0] != " " and not _SECTION.fullmatch(before):
+            lines[k:k] = ["::", ""]
+            k += 2
+            while k < len(lines) and (lines[k].startswith("    ") or not lines[k].strip()):
+                k += 1
+        k += 1
+
+
+def _inside_code(lines: list[str], k: int) -> bool:
+    above = next((line for line in reversed(lines[:k]) if line.strip() and not line.startswith("    ")), "")
+    return above == "::"
 
 
 def mathml(self: Any, node: nodes.Element) -> None:

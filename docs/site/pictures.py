@@ -100,7 +100,9 @@ def rubber(folder: Path) -> None:
 
     def draw(axes: Any) -> None:
         for color, (name, said) in zip(
-            COLORS, {"tension": "simple tension", "biaxial": "equal biaxial", "shear": "pure shear"}.items(), strict=False
+            COLORS,
+            {"tension": "simple tension", "biaxial": "equal biaxial", "shear": "pure shear"}.items(),
+            strict=False,
         ):
             seen = _columns(out / "predictions" / f"{name}.csv")
             x = seen["stretch"]

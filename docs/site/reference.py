@@ -40,7 +40,7 @@ def _write(folder: Path, pages: dict[str, str], head: str) -> None:
     rows = ["| name | what |", "| --- | --- |"]
     for name, text in pages.items():
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
-        said = next(line for line in text.splitlines()[1:] if line.strip())
+        said = next(line for line in text.partition("\n# ")[2].splitlines()[1:] if line.strip())
         rows.append(f"| [{name}]({name}.md) | {said} |")
     tree = ["```{toctree}", ":hidden:", "", *pages, "```", ""]
     (folder / "index.md").write_text("\n".join([head, *rows, "", *tree]), encoding="utf-8")
@@ -72,9 +72,10 @@ def _instruments() -> dict[str, str]:
 
 
 def _page(cls: type, heading: str, before: list[str], picture: str) -> str:
-    found = [file for file in PICTURES.glob(f"{picture}.*")] if picture else []
+    found = list(PICTURES.glob(f"{picture}.*")) if picture else []
     shown = [f"![an example of the world {heading}](../pictures/{found[0].name})"] if found else []
     text = page_of(cls, heading, "\n\n".join([*(part for part in before if part), *shown]))
+    text = f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n{text}"  # tables need the width
     return re.sub(r"(\[scene of kind (\w+)\])\(#\w+\)", r"\1(../worlds/\2.md)", text)
 
 
