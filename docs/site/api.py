@@ -71,7 +71,7 @@ def _names(module: str, names: list[str], *, again: bool = False) -> str:
     parts = [_head(module)]
     for name in sorted(names, key=str.lower):
         found = getattr(package, name)
-        what = "class" if inspect.isclass(found) else "function" if callable(found) else "data"
+        what = "class" if inspect.isclass(found) else "function" if inspect.isroutine(found) else "data"
         if what == "data":
             parts.append(f".. py:data:: {name}\n   :type: {type(found).__name__}\n   :no-index:\n")
             continue
