@@ -11,7 +11,7 @@ from typing import Any
 from simengine.cli.common import AsJson, emit
 
 _NEEDED = ("torch", "warp-lang", "numpy", "scipy", "trimesh", "imageio", "av", "safetensors")
-_EXTRAS = {"pyvista": "view", "taichi": "taichi", "emcee": "bayes", "nutpie": "bayes"}  # package -> extra
+_EXTRAS = {"pyvista": "view", "taichi": "taichi", "emcee": "bayes", "nutpie": "bayes", "onnxruntime": "onnx"}  # package -> extra
 
 
 def doctor(*, as_json: AsJson = False) -> int:
