@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from simengine.cli.demo import SCENES, Area
+from simengine.cli.fit import DEMONSTRATIONS, Area
 from simengine.scene import named_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,7 +101,7 @@ def test_every_dependency_has_its_licence_on_the_page() -> None:
 
 
 def test_demonstrations_are_scenes_that_ship() -> None:
-    assert set(get_args(Area)) == set(SCENES) and set(SCENES.values()) <= set(named_scenes())
+    assert set(get_args(Area)) == set(DEMONSTRATIONS) and set(DEMONSTRATIONS.values()) <= set(named_scenes())
 
 
 @pytest.mark.slow

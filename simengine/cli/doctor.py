@@ -11,7 +11,8 @@ from typing import Any
 from simengine.cli.common import AsJson, emit
 
 _NEEDED = ("torch", "warp-lang", "numpy", "scipy", "trimesh", "imageio", "av", "safetensors")
-_EXTRAS = {"pyvista": "view", "taichi": "taichi", "emcee": "bayes", "nutpie": "bayes", "onnxruntime": "onnx"}  # package -> extra
+# package -> extra
+_EXTRAS = {"pyvista": "view", "taichi": "taichi", "emcee": "bayes", "nutpie": "bayes", "onnxruntime": "onnx"}
 
 
 def doctor(*, as_json: AsJson = False) -> int:
