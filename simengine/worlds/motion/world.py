@@ -1,6 +1,7 @@
 """Scenes of moving bodies: grid, walls, bodies of particles, camera, and what to fit."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from simengine.mpm import MPMModel, MPMState
+    from simengine.render import PinholeCamera
 
     Values = Mapping[str, torch.Tensor]
 
@@ -154,6 +156,21 @@ class CameraSpec:
     field_of_view: Annotated[float, Range(gt=0, lt=180)] = 38.0
     width: Annotated[int, Range(ge=16, le=8192)] = 320
     height: Annotated[int, Range(ge=16, le=8192)] = 320
+
+    def pinhole(self, *, double: bool = False) -> "PinholeCamera":
+        """The camera of the renderers, in float64 where `double`."""
+        import torch
+
+        from simengine.render import PinholeCamera
+
+        return PinholeCamera.look_at(
+            torch.tensor(self.eye, dtype=torch.float64 if double else torch.float32),
+            self.target,
+            up=self.up,
+            fov_y=math.radians(self.field_of_view),
+            width=self.width,
+            height=self.height,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
