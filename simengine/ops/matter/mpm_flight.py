@@ -145,7 +145,7 @@ class Part:
     def scatter_back(self) -> None:
         """Back to the step before; the stress again, the return map's adjoint, P2G again beside G2P's adjoint."""
         f, s, i = self.flight, self.flight.space, self.thread
-        x, v, C, F, q = self.arrays
+        x, _, C, F, q = self.arrays
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
         self._tick(-1)
         self._stress()
