@@ -46,6 +46,9 @@ def fit(
     loaded = load_scene(scene, overrides or ())
     chosen = pick_device(device, loaded.world.fit_devices)
     training: AbstractTraining
+    for table, verb in {"learner": "train", "objective": "optimise"}.items():
+        if getattr(loaded, table) is not None:
+            raise ValueError(f"{scene}: a scene that explains no observation; use `simengine {verb}`")
     if loaded.observations or loaded.unknowns:
         from simengine.fit.method import training_of
         from simengine.fit.problem import Problem

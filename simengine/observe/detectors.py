@@ -111,14 +111,17 @@ def _torchvision(name: str, weights: str) -> Any:
 
 def _from_folder(folder: Path) -> tuple[Any, int]:
     from simengine.dtn.detector import AnchorDetector, CentreDetector
-    from simengine.io import checkpoint
+    from simengine.io.model_folder import read_model
 
-    tensors, meta = checkpoint.load(folder)
+    try:
+        model = read_model(folder)
+    except ValueError as error:
+        raise SceneError(f"detector.model: {error}") from None
     kinds: Mapping[str, Any] = {"centre": CentreDetector, "anchor": AnchorDetector}
-    if meta.get("architecture") not in kinds or not isinstance(meta.get("width"), int):
-        raise SceneError(f"detector.model: {folder}: expected the folder `detector` of a run that trained one")
-    made = kinds[meta["architecture"]](width=meta["width"])
-    made.load_state_dict(tensors)
+    if model.type != "detector" or model.options.get("architecture") not in kinds:
+        raise SceneError(f"detector.model: {folder}: holds a model of type {model.type!r}, no detector")
+    made = kinds[model.options["architecture"]](width=model.options["width"])
+    made.load_state_dict(model.tensors())
     return made.eval(), 8
 
 

@@ -109,7 +109,7 @@ def record(scene: AbstractScene | Scene) -> Record:
 
     data = {"kind": scene.kind, **to_plain(scene, path=keep)}
     data |= {
-        name: kept_table(own) if name in ("observations", "instruments", "cameras") else own
+        name: kept_table(own) if name in ("observations", "instruments", "cameras", "examples", "test") else own
         for name, own in tables.items()
     }
     for script in own_scripts():
