@@ -22,19 +22,24 @@ import torch
 
 from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
 from simengine.constraint.basis import principal_basis
+from simengine.fit.trainings.learned import learning_of
 from simengine.io import checkpoint
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import resolved
+from simengine.scene import load_scene, resolved
 from simengine.solve.least_squares import LevenbergMarquardt
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "out" / "constraint_table"
 PAGE = ROOT / "docs" / "results" / "constraint.md"
 
-SOFT = "training.constraint=soft model.backbone.branch=true examples.fresh=true training.optimiser=adam training.iterations=1500"  # as published
+SOFT = (  # as published
+    "training.constraint=soft model.backbone.branch=true examples.fresh=true training.optimiser=adam "
+    "training.iterations=1500"
+)
 FLOW = (
-    "problem.nt=65 problem.size=24 problem.members=4 training.windows=16 model.backbone.modes=[2,8,8] training.learning_rate=2e-3 "
-    "training.experts.iterations=8 training.experts.tolerance=1e-3 training.experts.counts=[1,1,1] "
+    "problem.nt=65 problem.size=24 problem.members=4 training.windows=16 model.backbone.modes=[2,8,8] "
+    "training.learning_rate=2e-3 training.experts.iterations=8 training.experts.tolerance=1e-3 "
+    "training.experts.counts=[1,1,1] "
     "test.experts.ridge=1e-4 test.experts.tolerance=1e-3 test.experts.iterations=8"
 )
 FOUR = "test.experts.counts=[1,2,2]"

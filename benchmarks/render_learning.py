@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from simengine.fit.learned import learning_of
+from simengine.fit.trainings.learned import learning_of
 from simengine.scene import load_scene
 from simengine.worlds.learned.views_from_few.training import SPEED_SIZES, frames_per_second
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simengine.fit.learned import learning_of
 from simengine.fit.loop import fit
+from simengine.fit.trainings.learned import learning_of
 from simengine.io.arrays import write_json
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import load_scene, resolved

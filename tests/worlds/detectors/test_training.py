@@ -12,8 +12,8 @@ from simengine.dtn.camouflage import PaintTexture
 from simengine.dtn.detector import CentreDetector
 from simengine.dtn.evaluation import detect
 from simengine.dtn.texture import texture_map
-from simengine.fit.learned import learning_of
 from simengine.fit.loop import fit
+from simengine.fit.trainings.learned import learning_of
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_scene, load_world, resolved
@@ -212,7 +212,7 @@ def test_tasks_that_make_no_sense_are_named() -> None:
             load_world("camouflage", [override])
     with pytest.raises(SceneError, match=r'unknowns."object.paint": albedo: expected a lower and an upper bound'):
         learning_of(load_scene("camouflage", ["unknowns.'object.paint'.lower=0.9"]), table="objective")
-    with pytest.raises(SceneError, match='this objective seeks "object.paint" and nothing else, got a, object.paint'):
+    with pytest.raises(SceneError, match=r'this objective seeks "object.paint" and nothing else, got a, object.paint'):
         learning_of(load_scene("camouflage", ["unknowns.a={lower=0.9}"]), table="objective")
 
 

@@ -9,7 +9,7 @@ import torch
 
 from simengine.constraint import HardConstraint
 from simengine.fit import fit
-from simengine.fit.learned import learning_of
+from simengine.fit.trainings.learned import learning_of
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import Scene, load_scene, load_world, resolved
 from simengine.scene.base import SceneError

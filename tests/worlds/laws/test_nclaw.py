@@ -45,7 +45,7 @@ def short(material=JELLY, num_steps: int = 360) -> NCLawScene:
 SAND_LAW = {"modulus": 1e6, "strain_scale": 0.01, "width": 8, "convexity": "full", "plastic": True}
 
 
-def law(**changes) -> LawLearner:
+def learns(**changes) -> LawLearner:
     return LawLearner(**{"frames": 12, "width": 12, **changes})
 
 
@@ -91,7 +91,7 @@ def test_published_training_starts_as_published() -> None:
 def test_elastic_law_is_recovered(observe: str, width: int, tolerance: float) -> None:
     """The learned stress on deformations that occurred, and the motion, against those of the hidden material."""
     scene = short()
-    train = training(scene, law(observe=observe, iterations=5, frames=16, width=width), device="cpu")
+    train = training(scene, learns(observe=observe, iterations=5, frames=16, width=width), device="cpu")
     losses = [train.step()["loss"] for _ in range(train.num_iterations)]
     assert losses[-1] < 1e-3
     truth, state = scene.experiment().build(device="cpu")
@@ -106,7 +106,7 @@ def test_elastic_law_is_recovered(observe: str, width: int, tolerance: float) ->
 
 def test_sand_is_recovered() -> None:
     scene = short(SAND)
-    train = training(scene, law(observe="states", **SAND_LAW), device="cpu")
+    train = training(scene, learns(observe="states", **SAND_LAW), device="cpu")
     assert train.step()["loss"] < 1e-6
     material = train.stages[0].model.materials[0]  # type: ignore[attr-defined]
     error = position_error(scene.experiment(), material)
@@ -202,7 +202,7 @@ def test_rollout_training_lowers_the_loss_and_resumes(tmp_path: Path) -> None:
     end = Motion(*(t[120:161] for t in (motion.x, motion.v, motion.C, motion.F)))
 
     def make() -> RolloutTraining:
-        model = with_material(truth, learner(law(), seed=0))
+        model = with_material(truth, learner(learns(), seed=0))
         return RolloutTraining(model, [end], num_iterations=4, learning_rates=(0.1, 0.1), intervals=(20, 20))
 
     whole = make()
@@ -257,7 +257,7 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
 
 
 def test_weights_are_kept_and_used_in_a_scene(tmp_path: Path) -> None:
-    material = learner(law(**SAND_LAW), seed=0)
+    material = learner(learns(**SAND_LAW), seed=0)
     path = save_material(tmp_path / "law.safetensors", material)
     again = load_material(path)
     F = torch.eye(3) + 0.1 * torch.randn(10, 3, 3)
@@ -287,7 +287,7 @@ def test_weights_are_kept_and_used_in_a_scene(tmp_path: Path) -> None:
 def test_fit_writes_weights_and_report(tmp_path: Path) -> None:
     scene = short(num_steps=200)
     out = RunDirectory.create(tmp_path / "run", {"kind": "nclaw"}, overwrite=False, resume=False)
-    result = fit(training(scene, law(observe="states"), device="cpu"), out, progress=False)
+    result = fit(training(scene, learns(observe="states"), device="cpu"), out, progress=False)
     assert result.summary["position_mse"]["reconstruction"] < 2.4e-5
     for name in ("model/weights.safetensors", "model/model.toml", "comparison.mp4", "report.html", "nclaw.json"):
         assert (out.path / name).stat().st_size > 0
@@ -295,14 +295,14 @@ def test_fit_writes_weights_and_report(tmp_path: Path) -> None:
 
 def test_what_cannot_be_learned_is_refused() -> None:
     with pytest.raises(SceneError, match="restart"):
-        training(short(), law(observe="positions", epochs=1))
+        training(short(), learns(observe="positions", epochs=1))
     truth, state = short().experiment().build(device="cpu")
     with pytest.raises(TypeError, match="EnergyNetwork"):
         BalanceTraining(truth, [record(truth, state, 1)], positions_only=False, num_iterations=1, frames=1)
 
 
 def test_several_motions_are_learned_from_together() -> None:
-    spec = law(observe="states", frames=8, further_throws=(((0.5, -3.0, 1.0), (1.0, 2.0, 3.0)),))
+    spec = learns(observe="states", frames=8, further_throws=(((0.5, -3.0, 1.0), (1.0, 2.0, 3.0)),))
     train = training(short(num_steps=220), spec, device="cpu")
     balance = train.stages[0]  # type: ignore[attr-defined]
     assert len(balance.motions) == 2
