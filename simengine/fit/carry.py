@@ -7,7 +7,7 @@ from typing import Any
 from simengine.fit.problem import Problem
 from simengine.io.arrays import read_json
 from simengine.scene.address import parts_of, replaced, resolve
-from simengine.scene.base import SceneError
+from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.grammar import BASE, Scene
 from simengine.shown import cut
 
@@ -69,7 +69,7 @@ def carried(values: dict[str, float], scene: Scene) -> Carried:
             if name in scene.set_by_run.get(run, ()):
                 continue
             try:
-                worlds[run] = replaced(world, dict.fromkeys(resolve(world, name), value))
+                worlds[run] = replaced(world, dict.fromkeys(_places(world, name), value))
                 used[name] = value
             except SceneError as error:
                 left[name] = cut(str(error))
@@ -77,6 +77,17 @@ def carried(values: dict[str, float], scene: Scene) -> Carried:
         raise SceneError(f"nothing that was found has a place in the new scene: {cut('; '.join(left.values()))}")
     made = dataclasses.replace(scene, world=worlds.get(BASE, scene.world), runs=worlds, unknowns={})
     return Carried(made, used, {name: why for name, why in left.items() if name not in used})
+
+
+def _places(world: AbstractScene, name: str) -> list[str]:
+    """The numbers of a world that an estimate is of; entries of vectors are told as "material.mu 0"."""
+    base, _, entry = name.rpartition(" ")
+    if base and entry.isdigit():
+        entries = resolve(world, base)
+        if int(entry) >= len(entries):
+            raise SceneError(f"{base}: has {len(entries)} entries here")
+        return [entries[int(entry)]]
+    return resolve(world, name)
 
 
 def carried_problem(values: dict[str, float], scene: Scene) -> Problem:

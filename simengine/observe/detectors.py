@@ -64,7 +64,8 @@ def make_detector(spec: DetectorSpec, directory: Path) -> Any:
         made = _onnx(directory / Path(spec.model).expanduser())
         side, multiple = made.side or side, made.multiple
     elif spec.model:
-        made, multiple = _from_folder(directory / Path(spec.model).expanduser())
+        made, multiple, trained = _from_folder(directory / Path(spec.model).expanduser())
+        side = side or trained
     else:
         made, multiple = _by_name(spec, directory)
     multiple = spec.multiple or multiple
@@ -124,7 +125,8 @@ def _onnx(file: Path) -> Any:
         raise SceneError(f"detector.model: {error}") from None
 
 
-def _from_folder(folder: Path) -> tuple[Any, int]:
+def _from_folder(folder: Path) -> tuple[Any, int, int | None]:
+    """The detector, what its sides divide by, and the longest side that it was trained at."""
     from simengine.dtn.detector import AnchorDetector, CentreDetector
     from simengine.io.model_folder import read_model
 
@@ -137,4 +139,4 @@ def _from_folder(folder: Path) -> tuple[Any, int]:
         raise SceneError(f"detector.model: {folder}: holds a model of type {model.type!r}, no detector")
     made = kinds[model.options["architecture"]](width=model.options["width"])
     made.load_state_dict(model.tensors())
-    return made.eval(), 8
+    return made.eval(), 8, model.options.get("side")

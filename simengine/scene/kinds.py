@@ -66,6 +66,10 @@ MODELS = {  # type of [model] -> what it is, what trains it, what uses it on som
         "training": "simengine.worlds.detectors.detector:training",
         "use": "simengine.worlds.detectors.use:detect_in",
     },
+    "picture_detector": {
+        "spec": "simengine.worlds.objects.labelled:PictureDetector",
+        "training": "simengine.worlds.objects.labelled:training",
+    },
     "law": {
         "spec": "simengine.worlds.laws.world:LawLearner",
         "training": "simengine.worlds.laws.training:training_of",
@@ -90,6 +94,10 @@ OBJECTIVES = {  # type of [objective] -> what it is, and what makes it small
     "camouflage": {
         "spec": "simengine.worlds.detectors.world:CamouflageSpec",
         "training": "simengine.worlds.detectors.camouflage:training",
+    },
+    "score": {
+        "spec": "simengine.worlds.objects.paint_search:ScoreObjective",
+        "training": "simengine.worlds.objects.paint_search:training",
     },
 }
 OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
@@ -181,7 +189,7 @@ def learned_class(table: str, name: Any) -> "type[AbstractLearner] | type[Abstra
     return found
 
 
-def learned_classes(table: str) -> dict[str, type]:
+def learned_classes(table: str) -> "dict[str, type[AbstractLearner] | type[AbstractObjective]]":
     """Every type of `[model]` or `[objective]` with its class."""
     return {name: learned_class(table, name) for name in _LEARNED[table]}
 

@@ -134,7 +134,7 @@ class FlameRun(AbstractRun):
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The flames with their conditions, and why others are missing."""
-        state = {}
+        state: dict[str, torch.Tensor] = {}
         for k, (row, own) in enumerate(self.flames.items()):
             state |= {f"{k}.{name}": value for name, value in {**_packed(row), **own.state_dict()}.items()}
         for k, (row, why) in enumerate(self.missing.items()):
