@@ -52,7 +52,7 @@ class AbstractDetector(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """Training loss for pictures (b, 3, h, w), boxes (b, 4) [pixels] of one object each or (b, k, 4); no area: none."""
+        """Training loss of pictures (b, 3, h, w), boxes [pixels] (b, 4), or (b, k, 4) of several; no area for none."""
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> list[Detections]:
