@@ -503,7 +503,7 @@ UNJUDGED = {
     "Pix2ShapeSpec ViewSynthesisSpec SVBRDFSpec": "networks that are trained: minutes each",
     "NCLawScene LawLearner": "laws that are learned: minutes each",
     "DTNScene CarSpec MeshSpec ViewSampler DetectorSpec CamouflageSpec": "networks that are trained: minutes each",
-    "PictureDetector ScoreObjective ColumnSpec": "trained and searched in tests/worlds/objects, not key by key yet",
+    "PictureDetector ScoreObjective Column": "trained and searched in tests/worlds/objects, not key by key yet",
 }
 
 

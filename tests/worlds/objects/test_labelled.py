@@ -98,7 +98,7 @@ def test_training_leaves_a_model_that_is_used(folder: Path) -> None:
         ('examples.hold_out=["a","b"]', "0 pictures to train on and 4 to test with"),
         ('examples.group="a_(.*)"', r"examples.group: 'b_0.png' is not like"),
         ('examples.group="a_.*"', "group: expected one pair of brackets"),
-        ("examples.crop=30", "crop: expected a multiple of 8"),
+        ("examples.crop=36", "crop: expected a multiple of 8"),
         ('examples.file="no.csv"', "examples"),
         ('model.start="nowhere"', "model.start: .*nowhere"),
     ],

@@ -11,7 +11,7 @@ import torch
 
 from simengine.cli import main
 from simengine.scene import SceneError
-from simengine.worlds.objects.paint_search import PaintSearch, ScoreObjective, painter
+from simengine.worlds.objects.paint_search import PaintSearch, ScoreObjective, box_of, painter
 from simengine.worlds.objects.placed import BoxSpec, PlacedSpec, Placement, box_corners, place
 
 K = [[120.0, 0.0, 64.0], [0.0, 120.0, 32.0], [0.0, 0.0, 1.0]]
@@ -127,9 +127,9 @@ class Bright(torch.nn.Module):
     """One box about the car, as sure as it is bright."""
 
     def dense(self, images):
-        x0, y0, x1, y1 = 60, 30, 110, 60
+        x0, y0, x1, y1 = CORNERS
         score = torch.sigmoid(10 * (images[:, :, y0:y1, x0:x1].mean((1, 2, 3)) - 0.4))
-        box = torch.tensor([[float(x0), y0, x1, y1]])
+        box = torch.tensor([[float(v) for v in CORNERS]])
         return box.expand(len(images), 1, 4), score[:, None, None]
 
     def predict(self, images):
@@ -168,7 +168,8 @@ iterations = 12
 def test_a_scene_with_an_objective_is_optimised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "camera.json").write_text(json.dumps({"K": K}))
     np.save(tmp_path / "street.npy", np.full((64, 128, 3), 0.2))
-    (tmp_path / "own.py").write_text(OWN)
+    corners = box_of(PlacedSpec(box=BOX, camera=tmp_path / "camera.json"), (64, 128)).round().int().tolist()
+    (tmp_path / "own.py").write_text(f"CORNERS = {corners}\n{OWN}")
     (tmp_path / "scene.toml").write_text(OPTIMISE)
     command = [str(tmp_path / "scene.toml"), "--with", str(tmp_path / "own.py")]
     assert main(["check", *command]) == 0
