@@ -204,7 +204,7 @@ def test_shipped_scenes_load_and_check() -> None:
 def test_tasks_that_make_no_sense_are_named() -> None:
     for override, message in {
         "inference.rounds=2000": "rounds: expected at most hardening = 1600, got 2000",
-        "inference.evasion=all": "inference.evasion: unknown key; expected objective.evasion",
+        "inference.evasion=all": "inference.evasion: unknown key; it stands in objective.evasion",
         "objective.albedo=[0.1, 0.9]": "objective.albedo: unknown key",
         "size=40": "size: expected a multiple of 16, got 40",
     }.items():
