@@ -114,6 +114,9 @@ NEW_FORM = {  # old tables -> what says the same now
     "learning": "what was measured goes into [observations.NAME], numbers that are sought into [unknowns]; for "
     "`simengine train` the law goes into [model], how it learns into [examples] and [training]",
 }
+GONE_TASKS = frozenset(  # of the kind render: worlds with observations, and models, now
+    ("tomography", "camera_pose", "video", "pix2shape", "view_synthesis", "svbrdf")
+)
 METHODS = {  # of kinds; a kind that inherits from another has the methods of that too
     "mpm": {
         "training": "simengine.worlds.motion.training:training",
@@ -124,9 +127,6 @@ METHODS = {  # of kinds; a kind that inherits from another has the methods of th
     },
 }
 PROBLEMS = {  # of the tasks of the kind `render`, by their type
-    "tomography": "simengine.worlds.objects.tomography:Tomography",
-    "camera_pose": "simengine.worlds.objects.camera_pose:CameraPose",
-    "video": "simengine.worlds.objects.video:VideoMisfit",
     "material_maps": "simengine.worlds.objects.material_maps:MaterialMapsProblem",
     "flame_image": "simengine.worlds.objects.flame_image:FlameImage",
     "law_video": "simengine.worlds.laws.from_video:LawMisfit",
