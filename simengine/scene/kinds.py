@@ -120,14 +120,6 @@ def classes(role: str) -> dict[str, type]:
     return found
 
 
-def old_form(world: Any) -> str | None:
-    """A line that says the new form, for a world that holds an old table although its kind answers instruments."""
-    table = OLD_FORM.get(world.kind, "")
-    if not world.answers or getattr(world, table, None) is None:
-        return None
-    return f"[{table}] is the old form: {NEW_FORM[table]}; docs/keys.md lists the keys"
-
-
 def imported(path: str) -> Any:
     """What "module:name" names."""
     module, _, attribute = path.partition(":")

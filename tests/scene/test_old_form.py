@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from simengine.scene import SceneError, load_scene, load_world
-from simengine.scene.kinds import NEW_FORM, OLD_FORM, classes, old_form
+from simengine.scene import SceneError, load_scene
+from simengine.scene.kinds import NEW_FORM, OLD_FORM, classes
 from simengine.scene.strict import scene_fields
 
 AT_MOST = {"constraint", "render", "nclaw", "dtn"}
@@ -27,10 +27,3 @@ def test_an_old_table_is_answered_by_the_new_form(tmp_path: Path, table: str) ->
     message = str(caught.value)
     assert message.startswith(f"{file}:3: {table}: ") and "\n" not in message
     assert "[observations.NAME]" in message and "[unknowns" in message
-
-
-def test_a_kind_that_answers_is_told_so() -> None:
-    scene = load_world("learn_jelly")
-    note = old_form(scene)
-    assert note is not None and note.startswith("[learning] is the old form: ") and "\n" not in note
-    assert old_form(load_world("jelly_drop")) is None
