@@ -360,6 +360,14 @@ class MPMScene(AbstractScene):
             raise SceneError(f"grid: {error}") from error
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
         place = x - torch.as_tensor(origin)
+        for index in range(len(self.colliders)):
+            deep = model.bodies[index].distance(place, self.grid.dx) < -(volume ** (1 / 3))
+            if bool(deep.any()):
+                name = self.bodies[int(ids[deep][0])].name
+                raise SceneError(
+                    f"colliders.{index}: {int(deep.sum())} particles of {name!r} begin more than a particle deep in it "
+                    "and would be thrown out; move one of them"
+                )
         return model, MPMState.at_rest(place.to(like), velocities.to(like), branches=model.branches)
 
     def loaded(self, index: int, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
