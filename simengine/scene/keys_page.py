@@ -48,11 +48,25 @@ def keys_page() -> str:
                 for table in cls.tables
                 for key in keys_in(cls, table)
             ]
-            parts.append(_section(f"### {_title(cls)}", cls, told_by, keys))
+            parts.append(_section(f"### {_title(cls)}", cls, told_by, keys=keys))
     parts.append("## Tables inside tables\n")
     below = set(tables_below(list(told))) - told
     parts += [_section(f"### {_title(cls)}", cls, "") for cls in sorted(below, key=_title)]
     return "\n".join(parts)
+
+
+def page_of(cls: type, heading: str, before: str) -> str:
+    """A page of one kind of world, or of one instrument: its keys, and those of every table below it.
+
+    Args:
+        cls: The class.
+        heading: Of the page.
+        before: Markdown between the heading and the keys.
+    """
+    below = [table for table in tables_below([cls]) if table is not cls]
+    parts = [_section(f"# {heading}", cls, "", after=before)]
+    parts += ["## Tables inside tables\n"] if below else []
+    return "\n".join([*parts, *(_section(f"### {_title(table)}", table, "") for table in sorted(below, key=_title))])
 
 
 def _title(cls: type) -> str:
@@ -60,8 +74,9 @@ def _title(cls: type) -> str:
     return f"{cls.__module__.removeprefix('simengine.').removeprefix('worlds.')}.{cls.__name__}"
 
 
-def _section(heading: str, cls: type, before: str, keys: Sequence[Key] | None = None) -> str:
+def _section(heading: str, cls: type, before: str, *, keys: Sequence[Key] | None = None, after: str = "") -> str:
     lines = [f"{heading}\n", f"{before}{(cls.__doc__ or '').strip().partition(chr(10))[0]}\n"]
+    lines += [f"{after}\n"] if after else []
     keys = keys_of(cls) if keys is None else keys
     keys = [key for key in keys if key.name.rpartition(".")[2] != "type" or len(typing.get_args(key.hint)) > 1]
     if keys:

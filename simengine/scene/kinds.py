@@ -101,8 +101,6 @@ OBJECTIVES = {  # type of [objective] -> what it is, and what makes it small
     },
 }
 OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
-    "mpm": "fit",
-    "melting": "fit",
     "render": "task",
 }
 _TRAINED = "; for `simengine train` what is trained into [model], on what and how into [examples] and [training]"
@@ -119,7 +117,6 @@ GONE_TASKS = frozenset(  # of the kind render: worlds with observations, and mod
 )
 METHODS = {  # of kinds; a kind that inherits from another has the methods of that too
     "mpm": {
-        "training": "simengine.worlds.motion.training:training",
         "run": "simengine.worlds.motion.run:simulate",
         "check": "simengine.worlds.motion.preflight:preflight",
         "render": "simengine.worlds.motion.run:render",
@@ -199,14 +196,6 @@ def learned_method(table: str, name: str, verb: str) -> Callable[..., Any] | Non
     path = _LEARNED[table][name].get(verb)
     found: Callable[..., Any] | None = None if path is None else imported(path)
     return found
-
-
-def old_form(world: Any) -> str | None:
-    """A line that says the new form, for a world that holds an old table although its kind answers instruments."""
-    table = OLD_FORM.get(world.kind, "")
-    if not world.answers or getattr(world, table, None) is None:
-        return None
-    return f"[{table}] is the old form: {NEW_FORM[table]}; docs/keys.md lists the keys"
 
 
 def imported(path: str) -> Any:
