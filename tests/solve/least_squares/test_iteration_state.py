@@ -63,7 +63,7 @@ SYSTEMS: dict[str, tuple[Callable[[], AbstractSystem], torch.Tensor]] = {
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_going_on_from_any_trial_is_bitwise_the_same(name: str) -> None:
     make, y = SYSTEMS[name]
-    solver = LevenbergMarquardt()
+    solver = LevenbergMarquardt(accelerated=False)  # whose first steps are refused
     states = run(make(), y, solver)
     whole = iterate(make(), y, solver)
     assert bool((whole[1] == Result.SUCCESS).all())
