@@ -15,7 +15,8 @@ from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import Refused, SceneError
 from simengine.solve.least_squares.black_box import BlackBoxSystem
-from simengine.solve.least_squares.iteration import LevenbergMarquardt, advance, begin
+from simengine.solve.least_squares.iteration import advance, begin
+from simengine.solve.least_squares.solvers import LevenbergMarquardt
 from simengine.solve.least_squares.state import IterationState
 
 if TYPE_CHECKING:

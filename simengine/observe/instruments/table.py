@@ -49,7 +49,7 @@ class AbstractTable(AbstractInstrument):
     within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     where: dict[str, Any] = dataclasses.field(default_factory=dict)
     along: dict[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
-    discrepancy: DiscrepancySpec = False
+    discrepancy: DiscrepancySpec | None = None
 
     def coordinates(self) -> tuple[str, ...]:
         """The columns that are no measurement."""

@@ -10,7 +10,8 @@ import scipy.optimize
 import torch
 
 from simengine.solve.least_squares.black_box import BlackBoxSystem
-from simengine.solve.least_squares.iteration import GaussNewton, LevenbergMarquardt, advance, begin, end, iterate
+from simengine.solve.least_squares.iteration import advance, begin, end, iterate
+from simengine.solve.least_squares.solvers import GaussNewton, LevenbergMarquardt
 from simengine.solve.least_squares.state import IterationState
 from simengine.solve.least_squares.system import AbstractSystem, FunctionSystem, ResidualError
 from simengine.solve.solution import Result
