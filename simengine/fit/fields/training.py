@@ -67,7 +67,7 @@ class FieldFit(AbstractTraining):
         self.profile: Profile | None = None
         self.scores: list[tuple[float, float]] = []
         self._path = bool(self.objective.estimated)
-        self._begin_path()
+        self._begin_path(FIRST)
         self._judged_at = self.z
         self._before = math.inf  # the objective where the numbers came from, `_from`, by the step `_by`
         self._from, self._by = (self.x, self.z), (torch.zeros_like(self.x), torch.zeros_like(self.z))
@@ -75,9 +75,9 @@ class FieldFit(AbstractTraining):
         self._done = self._same = False
         self.num_iterations = 2 * PATH * PATH_STEPS + ROUNDS * self._most_steps() + 1
 
-    def _begin_path(self) -> None:
+    def _begin_path(self, factor: float) -> None:
         self.objective.judging = self._path
-        self.objective.factor = FIRST if self._path else 1.0
+        self.objective.factor = factor if self._path else 1.0
         self._best = (math.inf, self.objective.factor, self.x)  # score, factor of the weights, cells
         self._steps = self._weights_tried = 0
 
@@ -184,7 +184,7 @@ class FieldFit(AbstractTraining):
         if arrived and far and self.objective.estimated and self._round < ROUNDS:
             # the weight was judged with the numbers elsewhere
             self._judged_at, self._done, self._path, self._before = self.z, False, True, math.inf
-            self._begin_path()
+            self._begin_path(FINER * self.objective.factor)
 
     def _renew_profile(self) -> None:
         first = self.profile is None
