@@ -117,11 +117,12 @@ class Lamps(AbstractInstrument):
             light = dataclasses.replace(light, direction=tuple(zip(*found, strict=True)))
         if len(light.direction) != count:
             raise SceneError(f"{key}: {len(light.direction)} lamps for {count} pictures")
-        for name, plain in (("irradiance", 1.0), ("ambient", 0.0)):
-            own = getattr(light, name) or (plain,) * count
+        light = dataclasses.replace(
+            light, irradiance=light.irradiance or (1.0,) * count, ambient=light.ambient or (0.0,) * count
+        )
+        for name, own in (("irradiance", light.irradiance), ("ambient", light.ambient)):
             if len(own) != count:
                 raise SceneError(f"{key}.{name}: {len(own)} lamps for {count} pictures")
-            light = dataclasses.replace(light, **{name: own})
         size = tuple(read_stills([self.directory / self.mask]).values.shape[1:3])
         return dataclasses.replace(self, light=light, size=size)
 
