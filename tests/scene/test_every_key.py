@@ -390,33 +390,6 @@ CASES: dict[str, Case] = {
     "fit of motions by least squares": Case(
         mpm(fit=FIT), (training, steps), {**TOLD, "learning_rate": "least squares has none"}, below=("fit",)
     ),
-    "tomography": Case(
-        {
-            "kind": "render",
-            "task": {
-                "type": "tomography",
-                "blobs": [{"center": [0.1, 0.2, 0.3]}],
-                "orbit": {"views": 2, "size": 8},
-                "resolution": 6,
-                "noise": 0.01,
-                "iterations": 3,
-            },
-        },
-        (build, training, steps),
-    ),
-    "camera pose": Case(
-        {
-            "kind": "render",
-            "task": {
-                "type": "camera_pose",
-                "camera": {"width": 24, "height": 16, "up": [0.1, 1.0, 0.2], "eye": [1.3, 1.0, 2.5]},
-                "num_points": 200,
-                "iterations": 3,
-            },
-        },
-        (build, training, steps),
-        idle={"seed": "nothing is random: the points are spread evenly, and there is no noise"},
-    ),
     "material maps": Case(
         {
             "kind": "render",
@@ -493,10 +466,10 @@ UNJUDGED = {
     "Ball Contact Drag RigidBody RigidPlane": "rigid worlds: no case of theirs yet",
     "BoxSpec ClampSpec LoadSpec Region": "supports of motions: no case of theirs yet",
     "PaintSpec PicturesSpec PlacedSpec": "pictures that are given: no case of theirs yet",
-    "SheetSpec SurfaceSpec VolumeSpec": "fields that are sought: no case of theirs yet",
+    "SheetSpec SurfaceSpec VolumeSpec CloudSpec": "fields that are sought: no case of theirs yet",
     "AbstractEquation": "equations of a user's script",
     "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstraintScene": "show in trainings only: minutes",
-    "VideoSpec FlameImageSpec LawVideoSpec LawSpec": "films and pictures of solved problems: minutes each",
+    "FlameImageSpec LawVideoSpec LawSpec": "films and pictures of solved problems: minutes each",
     "Pix2ShapeSpec ViewSynthesisSpec SVBRDFSpec": "networks that are trained: minutes each",
     "NCLawScene LearningSpec": "laws that are learned: minutes each",
     "DTNScene CarSpec MeshSpec ViewSampler DetectorSpec CamouflageSpec": "networks that are trained: minutes each",
