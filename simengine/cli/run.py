@@ -4,13 +4,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from simengine.cli.common import AsJson, Device, Out, Overrides, Overwrite, default_out, emit, pick_device
+from simengine.cli.common import AsJson, Device, Out, Overrides, Overwrite, With, default_out, emit, pick_device
 
 
 def run(
     scene: str,
     *,
     overrides: Overrides = None,
+    own: With = None,
     out: Out = None,
     overwrite: Overwrite = False,
     device: Device = None,
@@ -23,8 +24,10 @@ def run(
         scene: A .toml or .py file, or the name of a shipped scene.
     """
     from simengine.scene import load_world
+    from simengine.scene.own_code import run_own
     from simengine.scene.record import open_run
 
+    run_own(own or [])
     loaded = load_world(scene, overrides or ())
     chosen = pick_device(device, loaded.devices)
     folder = out or default_out(scene)

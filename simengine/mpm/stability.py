@@ -53,6 +53,6 @@ def cfl_numbers(model: MPMModel, state: MPMState) -> tuple[float, float]:
 
 
 def recommended_dt(model: MPMModel, state: MPMState, *, safety: float = 0.8) -> float:
-    """The time step [s] at which the larger CFL number is `safety`."""
+    """The time step [s] at which the larger CFL number of `model` in `state` is `safety`."""
     worst = max(cfl_numbers(model, state))
     return float("inf") if worst == 0 else model.grid.dt * safety / worst

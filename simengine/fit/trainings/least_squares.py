@@ -76,7 +76,7 @@ class _Remembered:
 
 
 def forward_jacobian(residual: Residual) -> Jacobian:
-    """Residual and Jacobian by forward-mode differentiation, for residuals made of torch functions that have it."""
+    """Value and Jacobian of `residual` by forward-mode differentiation, where its torch functions have it."""
 
     def evaluate(parameters: ParameterSet) -> tuple[torch.Tensor, torch.Tensor]:
         def of(z: torch.Tensor) -> torch.Tensor:
