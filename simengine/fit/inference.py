@@ -150,12 +150,9 @@ class LeastSquaresFit(AbstractTraining):
         if self._state is not None:
             state |= {_PREFIX + name: value for name, value in self._state.state_dict().items()}
         state |= {f"sigma.{name}": value for name, value in self.problem.sigmas.items()}
-<<<<<<< HEAD
         state |= {f"mask.{name}": value for name, value in self.problem.left_out.items()}
         state |= saved_runs(self.problem)
-=======
         state |= {f"error.{name}": value.tensor() for name, value in self.problem.errors.items()}
->>>>>>> main
         for name, instrument in self.problem.instruments.items():
             seen = getattr(instrument, "seen", None)
             if seen is not None:
@@ -173,12 +170,9 @@ class LeastSquaresFit(AbstractTraining):
         self._state = IterationState.from_state_dict(held) if held else None
         self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
         self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
-<<<<<<< HEAD
         restore_runs(self.problem, state)
-=======
         held_errors = {k.removeprefix("error."): v for k, v in state.items() if k.startswith("error.")}
         self.problem.errors = {name: ModelError.from_tensor(value) for name, value in held_errors.items()}
->>>>>>> main
         for name, instrument in self.problem.instruments.items():
             if f"mask.{name}" in state:
                 measured = dataclasses.replace(self.problem.measured[name], mask=state[f"mask.{name}"])
