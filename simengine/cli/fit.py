@@ -54,7 +54,6 @@ def fit(
     """
     from simengine.fit.loop import fit as drive
     from simengine.scene import load_scene
-    from simengine.scene.kinds import old_form
     from simengine.scene.own_code import run_own
     from simengine.scene.record import open_run
 
@@ -78,8 +77,6 @@ def fit(
         raise ValueError("--refine: a scene without [observations] has no bars to add to; leave it out")
     else:
         training = loaded.world.training(device=chosen)
-        if note := old_form(loaded.world):
-            print(f"note: {note}", file=sys.stderr)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")
     directory = open_run(folder, loaded, overwrite=overwrite, resume=True)
     result = drive(training, directory, progress=not quiet and not as_json)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from simengine.fit.certainty.discrepancy import ModelError, factors_of, renewed, whitened
 from simengine.fit.implicit import STEP as MOVED
 from simengine.fit.implicit import Derivatives, check_plausible
 from simengine.fit.prediction import Prediction
@@ -62,6 +63,7 @@ class Problem:
         instruments: Name -> the instrument, prepared.
         coordinates: What is sought; nuisances last.
         sigmas: Name -> estimated standard deviations of its columns, (columns,), where they are estimated.
+        errors: Name -> what its model gets wrong, where an observation has a discrepancy and a first fit is done.
 
     Raises:
         SceneError: A file cannot be read, an instrument asks what the world does not answer, a key names nothing.
@@ -115,6 +117,8 @@ class Problem:
         }
         self._add_nuisances()
         self.sigmas: dict[str, torch.Tensor] = {}
+        self.errors: dict[str, ModelError] = {}
+        self._roots: dict[str, tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]] = {}
         self.counts: dict[str, float] = dict.fromkeys(self.instruments, 1.0)
         self.fraction = 1.0
         self.level = 0
@@ -352,12 +356,26 @@ class Problem:
         gap = prediction.values - prediction.measured.values
         if self.level:
             gap = instrument.smoothed(gap, prediction.measured, self.level)
-        r = (gap / prediction.sigma)[which]
+        scaled = gap / prediction.sigma
+        if prediction.name in self.errors:
+            scaled = whitened(scaled, which, self._roots_of(prediction, which))
+        r = scaled[which]
         if bool(r.isnan().any()):
             raise Refused(f"observations.{prediction.name}: {int(r.isnan().sum())} values have no answer")
         loss = instrument.shape_of_loss
         weight = instrument.weight if instrument.weight is not None else 1.0
         return (r if loss is None else loss.shaped(r)) * weight**0.5
+
+    def _roots_of(self, prediction: Prediction, which: torch.Tensor) -> list[torch.Tensor]:
+        """Factors of the covariance of what the model gets wrong, kept while what they depend on stays."""
+        error = self.errors[prediction.name]
+        of = (which, prediction.sigma, error.tensor())
+        kept = self._roots.get(prediction.name)
+        if kept is None or not all(torch.equal(a, b) for a, b in zip(kept[0], of, strict=True)):
+            x = next(iter(prediction.measured.at.values()))
+            kept = of, factors_of(error, x, prediction.sigma, which)
+            self._roots[prediction.name] = kept
+        return kept[1]
 
     def prior_rows(self, z: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
         """Residuals of the priors and the numbers of their coordinates."""
@@ -606,11 +624,19 @@ class Problem:
             raise SceneError(f"observations.{name}: no row is answered; {'; '.join(notes)[:300]}")
         self.measured[name] = dataclasses.replace(measured, mask=mask, notes=(*measured.notes, *notes))
 
-    def estimate_sigmas(self, z: torch.Tensor) -> float:
-        """Renew the standard deviations that are estimated, from the residuals at z; the largest relative change."""
+    def estimate_sigmas(self, z: torch.Tensor, *, fitted: bool = False) -> float:
+        """Renew the standard deviations that are estimated, from the residuals at z; the largest relative change.
+
+        Args:
+            z: Coordinates (p,).
+            fitted: Whether z is a best fit: what its models get wrong is then estimated too, where that is asked.
+        """
         change = 0.0
         predictions = self.predict(z)
         for name, instrument in self.instruments_at(z).items():
+            if fitted and getattr(instrument, "discrepancy", False):
+                change = max(change, renewed(self, z, name))
+                continue
             told = instrument.noise(self.measured[name])
             sought = [k for k, names in self._sought_sigmas.items() if name in names]
             if not sought and not bool(told.isnan().any()):

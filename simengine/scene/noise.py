@@ -81,8 +81,22 @@ class HoldOut:
     values: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Discrepancy:
+    """What the model gets wrong along the abscissa, as a Gaussian process; what is left out is estimated.
+
+    Attributes:
+        sd: Standard deviation of the error, SI [unit of the value].
+        length: Over which the error is alike, SI [unit of the abscissa].
+    """
+
+    sd: Positive | None = None
+    length: Positive | None = None
+
+
 NoiseSpec = float | str | Noise
 LossSpec = Literal["square", "huber", "student"] | Loss
+DiscrepancySpec = bool | Discrepancy
 HoldOutSpec = bool | Annotated[float, Range(gt=0, lt=1)] | HoldOut
 
 
