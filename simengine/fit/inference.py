@@ -13,6 +13,7 @@ import torch
 from simengine.fit.certainty.discrepancy import ModelError
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.kept import restore_runs, saved_runs
 from simengine.scene.base import Refused, SceneError
 from simengine.solve.least_squares.black_box import BlackBoxSystem
 from simengine.solve.least_squares.iteration import advance, begin
@@ -149,6 +150,8 @@ class LeastSquaresFit(AbstractTraining):
         if self._state is not None:
             state |= {_PREFIX + name: value for name, value in self._state.state_dict().items()}
         state |= {f"sigma.{name}": value for name, value in self.problem.sigmas.items()}
+        state |= {f"mask.{name}": value for name, value in self.problem.left_out.items()}
+        state |= saved_runs(self.problem)
         state |= {f"error.{name}": value.tensor() for name, value in self.problem.errors.items()}
         for name, instrument in self.problem.instruments.items():
             seen = getattr(instrument, "seen", None)
@@ -165,11 +168,15 @@ class LeastSquaresFit(AbstractTraining):
         self._done = bool(done)
         held = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
         self._state = IterationState.from_state_dict(held) if held else None
-        self.problem.fraction = self.stage.fraction
+        self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
         self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
+        restore_runs(self.problem, state)
         held_errors = {k.removeprefix("error."): v for k, v in state.items() if k.startswith("error.")}
         self.problem.errors = {name: ModelError.from_tensor(value) for name, value in held_errors.items()}
         for name, instrument in self.problem.instruments.items():
+            if f"mask.{name}" in state:
+                measured = dataclasses.replace(self.problem.measured[name], mask=state[f"mask.{name}"])
+                self.problem.measured[name], self.problem.left_out[name] = measured, measured.mask
             if f"places.{name}" in state:
                 seen = dataclasses.replace(instrument.seen, places=state[f"places.{name}"])  # type: ignore[attr-defined]
                 self.problem.instruments[name] = dataclasses.replace(instrument, seen=seen)  # type: ignore[call-arg]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STEP = 1e-5  # of a one-sided difference in z: truncation and the rounding of a solve in float64 balance
 CENTRAL = 1e-4
+Key = tuple[str, tuple[tuple[str, str], ...]]  # run, and its numbers by name to the bit
 KEPT = 8  # runs kept beside those of the columns
 WINDOW = 3.0  # standard deviations that a clock may move
 
@@ -124,9 +125,10 @@ class Problem:
         self.level = 0
         self.solves = 0
         self._prepared: dict[str, AbstractScene] = {}
-        self._kept: dict[tuple[object, ...], AbstractRun] = {}
-        self._ahead: dict[tuple[object, ...], AbstractRun] = {}
+        self.kept: dict[Key, AbstractRun] = {}
+        self._ahead: dict[Key, AbstractRun] = {}
         self._extra: dict[str, list[Ask]] = {}
+        self.left_out: dict[str, torch.Tensor] = {}  # observation -> its mask, where rows have no answer
 
     # what stands where
 
@@ -237,7 +239,7 @@ class Problem:
     def place(self, fields: Mapping[str, torch.Tensor]) -> None:
         """Put fields that were found into the worlds, for predictions."""
         self._prepared = {run: replaced(self.prepared(run), fields) for run in self.worlds}
-        self._kept.clear()
+        self.kept.clear()
 
     def run_at(self, z: torch.Tensor, run: str, asks: Sequence[Ask]) -> AbstractRun:
         """The run at z; a kept one where its numbers are the same and it holds the asks.
@@ -246,24 +248,24 @@ class Problem:
             Refused: The world has no run with these numbers.
         """
         key = self._key(z, run)
-        kept = self._kept.get(key) or self._ahead.get(key)
+        kept = self.kept.get(key) or self._ahead.get(key)
         if kept is not None and all(kept.holds(ask) for ask in asks):
             return kept
         try:
             world = self.world_at(z, run)
         except SceneError as error:
             raise Refused(str(error)) from None
-        near = next((other for (name, *_), other in reversed(self._kept.items()) if name == run), None)
+        near = next((other for (name, *_), other in reversed(self.kept.items()) if name == run), None)
         with torch.no_grad():
             solved = world.solve(asks, near=near)
         self.solves += 1
-        self._kept.pop(key, None)
-        self._kept[key] = solved
-        while len(self._kept) > KEPT * max(len(self.worlds), 1):
-            self._kept.pop(next(iter(self._kept)))
+        self.kept.pop(key, None)
+        self.kept[key] = solved
+        while len(self.kept) > KEPT * max(len(self.worlds), 1):
+            self.kept.pop(next(iter(self.kept)))
         return solved
 
-    def _key(self, z: torch.Tensor, run: str) -> tuple[object, ...]:
+    def _key(self, z: torch.Tensor, run: str) -> Key:
         runs, _ = self.placed(z)
         return run, tuple(sorted((name, value.hex()) for name, value in runs[run].items()))
 
@@ -272,7 +274,7 @@ class Problem:
         for run, world in self.worlds.items():
             if world.together < 2:
                 continue
-            fresh = {key: z for z in points if (key := self._key(z, run)) not in self._kept and key not in self._ahead}
+            fresh = {key: z for z in points if (key := self._key(z, run)) not in self.kept and key not in self._ahead}
             queue = list(fresh.items())
             while queue:
                 part, queue = queue[: world.together], queue[world.together :]
@@ -623,6 +625,7 @@ class Problem:
         if not bool(mask.any()):
             raise SceneError(f"observations.{name}: no row is answered; {'; '.join(notes)[:300]}")
         self.measured[name] = dataclasses.replace(measured, mask=mask, notes=(*measured.notes, *notes))
+        self.left_out[name] = mask
 
     def estimate_sigmas(self, z: torch.Tensor, *, fitted: bool = False) -> float:
         """Renew the standard deviations that are estimated, from the residuals at z; the largest relative change.
