@@ -1,0 +1,5 @@
+"""Detectors."""
+
+from key_cases.judge import Case
+
+CASES: dict[str, Case] = {}

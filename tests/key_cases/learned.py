@@ -1,0 +1,5 @@
+"""Networks."""
+
+from key_cases.judge import Case
+
+CASES: dict[str, Case] = {}
