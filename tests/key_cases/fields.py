@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from key_cases.judge import Case, build, members, run
+from key_cases.judge import Case, build, members, run, training, whole
 
 
 def pde(equation: str, boundary: list[dict[str, Any]], **more: Any) -> Case:
@@ -62,4 +62,33 @@ CASES: dict[str, Case] = {
             ("allen_cahn", {"nt": 9, "nx": 16}, [1, 2]),
         )
     },
+}
+
+BURGERS = {"type": "burgers", "nt": 9, "nx": 16}
+EXPERTS = {"counts": [1, 2], "rows_per_block": 20, "iterations": 3}
+FRONT = {"type": "diffusion_sorption", "nt": 9, "nx": 24, "u0": [0.1]}
+SMALL = {"kind": "constraint", "problem": BURGERS, "experts": EXPERTS, "basis_size": 3, "snapshots": 4}
+TRUNK = {"type": "branch_trunk", "modes": 3, "width": 4, "depth": 2}
+FIT = {"backbone": TRUNK, "members": 2, "iterations": 2}
+CASES |= {
+    "experts": Case({**SMALL, "problem": FRONT}, (build, run), below=("experts", "basis", "snapshots")),
+    "experts whose cuts move": Case(
+        {**SMALL, "problem": FRONT, "experts": {**EXPERTS, "cuts": "learned"}, "rounds": 1},
+        (run,),
+        below=("rounds", "seed"),
+    ),
+    "network of experts": Case({**SMALL, "fit": FIT}, (training, whole), below=("fit",)),
+    "operator of experts": Case(
+        {
+            **SMALL,
+            "fit": {
+                **FIT,
+                "backbone": {"type": "fno", "modes": [2, 2], "width": 2, "depth": 1},
+                "experts": {**EXPERTS, "cuts": "learned"},
+                "reroute": 1,
+            },
+        },
+        (training, whole),
+        below=("fit.backbone", "fit.reroute", "fit.experts.cuts"),
+    ),
 }

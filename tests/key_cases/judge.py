@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import math
 import tempfile
 import types
 import typing
@@ -16,8 +17,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from simengine.fit.problem import Problem
+from simengine.fit.report import misfit_report
 from simengine.io.run_directory import RunDirectory
+from simengine.scene.address import replaced
+from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.grammar import build_scene
 from simengine.scene.kinds import KINDS
 from simengine.scene.loader import make_scene, resolved
 from simengine.scene.strict import OneOf, hints, scene_fields
@@ -134,6 +140,14 @@ def finish(scene: AbstractScene) -> str:
     return _folder(scene, made.finish)
 
 
+def whole(scene: AbstractScene) -> str:
+    """Every iteration, and the results."""
+    torch.manual_seed(0)
+    made = scene.training(device="cpu")
+    figures = [made.step() for _ in range(made.num_iterations)]
+    return digest(figures, made.state_dict(), _folder(scene, made.finish))
+
+
 def run(scene: AbstractScene) -> str:
     return _folder(scene, lambda out: scene.run(out, device="cpu", force=True))
 
@@ -152,8 +166,40 @@ def scalars(scene: AbstractScene) -> str:
     return digest(scene.scalars())
 
 
+def solver(scene: AbstractScene) -> str:
+    return digest(scene.solver())  # type: ignore[attr-defined]
+
+
 def check(scene: AbstractScene) -> str:
     return digest(scene.check(device="cpu"))
+
+
+def answers(*asks: Ask, field: str = "") -> Callable[[AbstractScene], str]:
+    """What the solved world answers; with a field in place of its number, that is not even."""
+
+    def level(scene: AbstractScene) -> str:
+        world = scene
+        if field:
+            uneven = torch.sin(torch.arange(math.prod(scene.fields()[field]), dtype=torch.float64))
+            world = replaced(scene, {field: uneven.reshape(scene.fields()[field])})
+        solved = world.solve(asks)
+        return digest([solved.sample(ask) for ask in asks])
+
+    return level
+
+
+def observed(report: bool = False, **tables: Any) -> Callable[[AbstractScene], str]:
+    """What observations beside the world should have shown; with a report also what it tells of them."""
+
+    def level(scene: AbstractScene) -> str:
+        data = {**resolved(scene), **tables}
+        problem = Problem(build_scene(data, directory=scene.directory, locate=lambda key: "scene"))
+        if report:
+            return _folder(scene, lambda out: misfit_report(problem, out))
+        found = problem.predict(problem.start())
+        return digest({name: prediction.values for name, prediction in found.items()})
+
+    return level
 
 
 @dataclasses.dataclass(frozen=True)

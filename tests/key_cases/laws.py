@@ -15,7 +15,9 @@ UNFELT = {"test.rate": "an elastic law is driven by its stretch and feels no rat
 
 
 def specimen(material: dict[str, Any], test: dict[str, Any], idle: dict[str, str] | None = None) -> Case:
-    return Case({"kind": "specimen", "material": material, "test": test}, (run,), idle or {}, below=("material", "test"))
+    return Case(
+        {"kind": "specimen", "material": material, "test": test}, (run,), idle or {}, below=("material", "test")
+    )
 
 
 SPECIMENS: dict[str, tuple[Any, ...]] = {

@@ -1,5 +1,77 @@
-"""Networks."""
+"""Networks that are trained on scenes that we render, and laws from videos."""
 
-from key_cases.judge import Case
+from typing import Any
 
-CASES: dict[str, Case] = {}
+from key_cases.judge import Case, build, steps, training, whole
+from key_cases.motions import mpm
+
+CAMERA = {"eye": [0.5, 0.6, 2.2], "target": [0.5, 0.42, 0.5], "width": 16, "height": 16, "field_of_view": 30.0}
+VIDEO: dict[str, Any] = {
+    "cameras": [CAMERA],
+    "frames": 4,
+    "blur": 1,
+    "noise": 0.02,
+    "stages": [0.5, 1.0],
+    "iterations": 2,
+}
+SOUGHT = {"parameters": {"bodies.0.material.E": {"initial": 1.2e4, "lower": 5e3, "upper": 5e4, "scale": 1e3}}}
+MOTION = mpm()
+
+
+def render(task: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "render", "task": task}
+
+
+CASES: dict[str, Case] = {
+    "video": Case(
+        render({"type": "video", "motion": MOTION, **VIDEO, **SOUGHT}),
+        (build, training, steps, whole),
+        below=tuple(f"task.{key}" for key in ("frames", "blur", "noise", "stages", "method", "iterations", "learning")),
+    ),
+    "law from a video": Case(
+        render({"type": "law_video", "motion": MOTION, **VIDEO, "law": {"width": 4}, "combinations": 2}),
+        (build, training, steps),
+        below=tuple(f"task.{key}" for key in ("law", "combinations", "ridge", "frames", "stages", "iterations")),
+    ),
+    "shape from pictures": Case(
+        render(
+            {
+                "type": "pix2shape",
+                "size": 16,
+                "latent": 4,
+                "width": 4,
+                "iterations": 2,
+                "batch": 2,
+                "contrast_weight": 0.1,
+                "test_scenes": 1,
+                "questions": 1,
+            }
+        ),
+        (build, training, whole),
+    ),
+    "views from a few": Case(
+        render(
+            {
+                "type": "view_synthesis",
+                "views": 2,
+                "size": 16,
+                "bodies": 1,
+                "planes": 4,
+                "width": 4,
+                "coarse": 4,
+                "fine": 2,
+                "iterations": 2,
+                "test_scenes": 1,
+                "motion": mpm(),
+                "frames": 2,
+            }
+        ),
+        (build, training, whole),
+        below=tuple(f"task.{key}" for key in ("views", "size", "bodies", "vis", "planes", "width", "coarse", "fine"))
+        + tuple(f"task.{key}" for key in ("spread", "elev", "iter", "learn", "depth", "test", "frames")),
+    ),
+    "maps from one picture": Case(
+        render({"type": "svbrdf", "size": 16, "width": 4, "iterations": 2, "batch": 2, "refine": 2, "test_samples": 1}),
+        (build, training, whole),
+    ),
+}

@@ -5,14 +5,19 @@ are looked at first. The specs themselves are not looked into: a key must reach 
 `idle` has no effect there, for the reason told; that every key acts in some case is a test of its own.
 """
 
+import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from key_cases import detectors, fields, flames, laws, learned, motions, objects
 from key_cases.judge import SCHEMA, acting, leaves, scene_of
+from PIL import Image
 
 from simengine.io.run_directory import RunDirectory
+from simengine.scene import own_code
 from simengine.scene.kinds import KINDS
 from simengine.scene.loader import resolved
 
@@ -23,6 +28,20 @@ CASES = {
 }
 
 
+class Judged:
+    """A detector that sees one box, whose score its weights tell."""
+
+    def __init__(self, weights: str) -> None:
+        self.weights = weights
+
+    def predict(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        bright = float(images.mean())
+        boxes = torch.tensor([[3.0, 3.0, 18.0, 13.0]])[: int(bright > 0.1)]
+        n = len(boxes)
+        score = 0.3 + 0.1 * len(self.weights) + 0.1 * bright
+        return [{"boxes": boxes, "labels": torch.full((n,), 7), "scores": torch.full((n,), score)}]
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the scenes' files lie."""
@@ -31,6 +50,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scene = scene_of(motions.mpm(output={"save_every": 1, "video": False}), path)
         scene.run(RunDirectory.create(out, resolved(scene), overwrite=False, resume=False), device="cpu", force=True)
         (path / "observed.npz").write_bytes((Path(out) / "states.npz").read_bytes())
+    random = np.random.default_rng(0)
+    for name in ("photograph.png", "mask.png"):
+        Image.fromarray(random.integers(60, 256, (12, 24, 3), dtype=np.uint8)).save(path / name)
+    np.savez(path / "grid.npz", random.random((3, 4)))
+    (path / "camera.json").write_text(json.dumps({"K": [[20.0, 0.0, 12.0], [0.0, 20.0, 4.0], [0.0, 0.0, 1.0]]}))
+    (path / "boxes.csv").write_text("file,l,t,r,b\nphotograph.png,2,2,11,8\n")
+    (path / "cars.csv").write_text(
+        "x,y,z,l,h,w,turn\n" + "1.0,1.5,9.0,4.0,1.5,1.8,0.1\n-1.5,1.5,7.0,4.0,1.4,1.7,0.2\n" * 2
+    )
+    import trimesh
+
+    box = trimesh.creation.box((2.0, 1.0, 3.0))
+    box.visual = trimesh.visual.TextureVisuals(
+        uv=random.random((8, 2)), material=trimesh.visual.material.SimpleMaterial(name="paint")
+    )
+    box.export(path / "painted.obj")
+    own_code._DETECTORS["judged"] = Judged
     return path
 
 

@@ -168,7 +168,9 @@ class Mover:
                     if body.rolling:
                         state.w[i], rolls = _cross(n, state.v[i]) / self.r[i], True
             if body.rolling and not rolls:
-                raise Refused(f"bodies.{body.name}.rolling: it lies on no plane at the start; move it, or give its spin")
+                raise Refused(
+                    f"bodies.{body.name}.rolling: it lies on no plane at the start; move it, or give its spin"
+                )
         return state
 
     def plane_gap(self, s: _State, i: int, p: int) -> float:
