@@ -85,13 +85,13 @@ def picture_size(path: str | Path) -> tuple[int, int]:
     if path.suffix.lower() in (".exr", ".npy", ".tif", ".tiff") or not path.is_file():
         h, w, _ = read_picture(path).shape
         return h, w
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as opened:
             turned = opened.getexif().get(0x0112, 1) >= 5  # orientations that swap rows and columns
             return (opened.width, opened.height) if turned else (opened.height, opened.width)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnidentifiedImageError) as error:
+    except Exception as error:  # the library raises what its decoders do
         raise ValueError(f"{path.name}: not a readable picture ({' '.join(str(error).split())[:120]})") from None
 
 
@@ -190,7 +190,7 @@ def _still(file: Path) -> Still:
 
 
 def _pillow(file: Path) -> Still:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings():
@@ -205,7 +205,7 @@ def _pillow(file: Path) -> Still:
                 elif image.mode == "I" and image.format == "PNG":  # 16-bit grey
                     image = image.convert("I;16")
                 array = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UnidentifiedImageError) as error:
+    except Exception as error:  # the library raises what its decoders do
         raise ValueError(f"{file.name}: not a readable picture ({' '.join(str(error).split())[:120]})") from None
     return _typed(array, file)
 
@@ -220,8 +220,8 @@ def _tif(file: Path) -> Still:
             page = tif.pages[0]
             _check_pixels(int(np.prod(page.shape)), file)
             array = page.asarray()
-    except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
-        raise ValueError(f"{file.name}: not a readable picture ({error})") from None
+    except Exception as error:  # the library raises what its decoders do
+        raise ValueError(f"{file.name}: not a readable picture ({' '.join(str(error).split())[:120]})") from None
     return _typed(array, file)
 
 

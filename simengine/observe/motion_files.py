@@ -13,6 +13,7 @@ from simengine.io.tables import RawTable, file_hash, read_table
 from simengine.io.units import to_si
 from simengine.observe.columns import find_header, take
 from simengine.scene.strict import nearest
+from simengine.shown import shown
 
 _AXES = ("x", "y", "z")
 
@@ -89,14 +90,17 @@ def _c3d(path: Path, unit: str) -> Motion:
         file = ezc3d.c3d(str(path))
     except Exception as error:  # the library raises what its C++ code does
         raise ValueError(f"{path.name}: not a readable .c3d file ({' '.join(str(error).split())[:80]})") from None
-    point = file["parameters"]["POINT"]
-    labels = tuple(str(label).strip() for label in point["LABELS"]["value"])
-    stated = (point["UNITS"]["value"] or ["mm"])[0].strip() if "UNITS" in point else "mm"
+    try:
+        point = file["parameters"]["POINT"]
+        labels = tuple(str(label).strip() for label in point["LABELS"]["value"])
+        stated = (point["UNITS"]["value"] or ["mm"])[0].strip() if "UNITS" in point else "mm"
+        data = np.asarray(file["data"]["points"], dtype=np.float64)[:3]  # (3, points, frames)
+        rate = float(point["RATE"]["value"][0])
+    except (KeyError, IndexError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name}: a .c3d file without its parameter {error} of POINT") from None
     factor = to_si(unit or stated)[0]
-    data = np.asarray(file["data"]["points"], dtype=np.float64)[:3]  # (3, points, frames)
     missing = ~np.isfinite(data).all(0) | (data == 0).all(0)
     data[:, missing] = np.nan
-    rate = float(point["RATE"]["value"][0])
     if not rate > 0:
         raise ValueError(f"{path.name}: its frame rate is {rate:g}")
     times = torch.arange(data.shape[2], dtype=torch.float64) / rate
@@ -109,14 +113,23 @@ def _trc(path: Path, unit: str) -> Motion:
     if len(lines) < 6 or not lines[0].startswith("PathFileType"):
         raise ValueError(f"{path.name}: not a .trc file (its first line begins with PathFileType)")
     header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=False))
+
+    def number(cell: str, row: int) -> float:
+        try:
+            return float(cell) if cell.strip() else np.nan
+        except ValueError:
+            raise ValueError(f"{path.name}: frame {row}: {shown(cell)} is no number") from None
+
     labels = tuple(name for name in (cell.strip() for cell in lines[3].split("\t")[2:]) if name)
     rows = [line.split("\t") for line in lines[5:] if line.strip()]
+    if not rows or not labels:
+        raise ValueError(f"{path.name}: it holds {len(labels)} markers in {len(rows)} frames")
     times, frames = [], []
-    for number, row in enumerate(rows):
-        cells = [float(cell) if cell.strip() else np.nan for cell in row[1 : 2 + 3 * len(labels)]]
+    for index, row in enumerate(rows):
+        cells = [number(cell, index) for cell in row[1 : 2 + 3 * len(labels)]]
         cells += [np.nan] * (1 + 3 * len(labels) - len(cells))
-        if np.isnan(cells[0]):
-            raise ValueError(f"{path.name}: frame {number} has no time")
+        if not np.isfinite(cells[0]):
+            raise ValueError(f"{path.name}: frame {index} has no time")
         times.append(cells[0])
         frames.append(np.reshape(cells[1:], (len(labels), 3)))
     positions = torch.from_numpy(np.array(frames)) * to_si(unit or header.get("Units", "mm").strip())[0]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from key_cases.judge import Case, run, training, whole
+from key_cases.judge import Case, course, run, training, whole
 
 VIEWS = {
     "seed": 3,
@@ -32,12 +32,12 @@ CASES: dict[str, Case] = {
     ),
     "network of views": Case(
         dtn({"type": "network", "width": 4, "depth": 2, "crop": 16, "structure": 0.1, "paints": "mosaic", **LEARNT}),
-        (training, whole),
+        (training, course, whole),
         below=("task", "seed", "test_views"),
     ),
     "detector": Case(
         dtn({"type": "detector", "width": 16, "paints": "all", **LEARNT}, views={**NARROW, "boxes": 1}),
-        (training, whole),
+        (training, course, whole),
         below=("task",),
     ),
     "camouflage": Case(
@@ -60,7 +60,7 @@ CASES: dict[str, Case] = {
                 "rendered": 1,
             }
         ),
-        (training, whole),
+        (training, course, whole),
         below=("task",),
     ),
 }

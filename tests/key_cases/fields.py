@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from key_cases.judge import Case, build, members, run, training, whole
+from key_cases.judge import Case, build, course, members, run, training, whole
 
 
 def pde(equation: str, boundary: list[dict[str, Any]], **more: Any) -> Case:
@@ -77,7 +77,7 @@ CASES |= {
         (run,),
         below=("rounds", "seed"),
     ),
-    "network of experts": Case({**SMALL, "fit": FIT}, (training, whole), below=("fit",)),
+    "network of experts": Case({**SMALL, "fit": FIT}, (training, course, whole), below=("fit",)),
     "operator of experts": Case(
         {
             **SMALL,
@@ -88,7 +88,7 @@ CASES |= {
                 "reroute": 1,
             },
         },
-        (training, whole),
+        (training, course, whole),
         below=("fit.backbone", "fit.reroute", "fit.experts.cuts"),
     ),
 }

@@ -140,6 +140,13 @@ def finish(scene: AbstractScene) -> str:
     return _folder(scene, made.finish)
 
 
+def course(scene: AbstractScene) -> str:
+    """Every iteration, without the results."""
+    torch.manual_seed(0)
+    made = scene.training(device="cpu")
+    return digest([made.step() for _ in range(made.num_iterations)], made.state_dict())
+
+
 def whole(scene: AbstractScene) -> str:
     """Every iteration, and the results."""
     torch.manual_seed(0)

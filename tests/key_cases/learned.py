@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from key_cases.judge import Case, build, steps, training, whole
+from key_cases.judge import Case, build, course, training, whole
 from key_cases.motions import mpm
 
 CAMERA = {"eye": [0.5, 0.6, 2.2], "target": [0.5, 0.42, 0.5], "width": 16, "height": 16, "field_of_view": 30.0}
@@ -25,12 +25,12 @@ def render(task: dict[str, Any]) -> dict[str, Any]:
 CASES: dict[str, Case] = {
     "video": Case(
         render({"type": "video", "motion": MOTION, **VIDEO, **SOUGHT}),
-        (build, training, steps, whole),
+        (build, training, course, whole),
         below=tuple(f"task.{key}" for key in ("frames", "blur", "noise", "stages", "method", "iterations", "learning")),
     ),
     "law from a video": Case(
         render({"type": "law_video", "motion": MOTION, **VIDEO, "law": {"width": 4}, "combinations": 2}),
-        (build, training, steps),
+        (build, training, course),
         below=tuple(f"task.{key}" for key in ("law", "combinations", "ridge", "frames", "stages", "iterations")),
     ),
     "shape from pictures": Case(
@@ -47,7 +47,7 @@ CASES: dict[str, Case] = {
                 "questions": 1,
             }
         ),
-        (build, training, whole),
+        (build, training, course, whole),
     ),
     "views from a few": Case(
         render(
@@ -66,12 +66,12 @@ CASES: dict[str, Case] = {
                 "frames": 2,
             }
         ),
-        (build, training, whole),
+        (build, training, course, whole),
         below=tuple(f"task.{key}" for key in ("views", "size", "bodies", "vis", "planes", "width", "coarse", "fine"))
         + tuple(f"task.{key}" for key in ("spread", "elev", "iter", "learn", "depth", "test", "frames")),
     ),
     "maps from one picture": Case(
         render({"type": "svbrdf", "size": 16, "width": 4, "iterations": 2, "batch": 2, "refine": 2, "test_samples": 1}),
-        (build, training, whole),
+        (build, training, course, whole),
     ),
 }

@@ -273,7 +273,7 @@ class DTNScene(AbstractScene):
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Triangles, share of the paint, and whether the first views show the object."""
-        from simengine.dtn.views import render_views
+        from simengine.dtn.views import BUFFERS, render_views
 
         surface, sampler = self.build(device=device)
         views = render_views(surface, sampler, range(4), (self.size, self.size), sky_rays=1)
@@ -282,6 +282,7 @@ class DTNScene(AbstractScene):
             "painted_triangles": int(surface.painted[surface.material].sum()),
             "object_share_of_picture": float(views.object.mean()),
             "paint_share_of_object": float(views.paint.sum() / views.object.sum().clamp(min=1e-9)),
+            "views_MiB": (self.train_views + self.test_views) * self.size**2 * 4 * sum(BUFFERS.values()) / 2**20,
         }
 
     def training(self, *, device: str | None = None) -> "AbstractTraining":
