@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from simengine.dtn.evaluation import average_precision, detect, miss_rate, precision_gap
     from simengine.dtn.metrics import object_psnr, ssim
     from simengine.dtn.network import TransformationNetwork
+    from simengine.dtn.onnx_model import ONNXDetector
     from simengine.dtn.protocol import Detections, Detector, box_iou
     from simengine.dtn.references import ReferencePredictor
     from simengine.dtn.texture import TextureMap, texture_map
@@ -32,6 +33,7 @@ else:  # a checker that sees __getattr__ takes any name
             **dict.fromkeys(("average_precision", "detect", "miss_rate", "precision_gap"), "simengine.dtn.evaluation"),
             **dict.fromkeys(("object_psnr", "ssim"), "simengine.dtn.metrics"),
             **dict.fromkeys(("TransformationNetwork",), "simengine.dtn.network"),
+            **dict.fromkeys(("ONNXDetector",), "simengine.dtn.onnx_model"),
             **dict.fromkeys(("Detections", "Detector", "box_iou"), "simengine.dtn.protocol"),
             **dict.fromkeys(("ReferencePredictor",), "simengine.dtn.references"),
             **dict.fromkeys(("TextureMap", "texture_map"), "simengine.dtn.texture"),
@@ -46,6 +48,7 @@ __all__ = [
     "Detections",
     "Detector",
     "Found",
+    "ONNXDetector",
     "Objects",
     "PaintTexture",
     "ReferencePredictor",

@@ -29,7 +29,7 @@ def _without_background(scores: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.zeros_like(scores[..., :1]), scores[..., 1:]], -1)
 
 
-def _corners(boxes: torch.Tensor) -> torch.Tensor:
+def corners(boxes: torch.Tensor) -> torch.Tensor:
     """From centre and size (..., 4) to corners."""
     half = boxes[..., 2:] / 2
     return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], -1)
@@ -203,7 +203,7 @@ class UltralyticsDetector(AbstractAdapter):
         if hasattr(head, "ne"):
             raise ValueError("model: it finds turned boxes (OBB), which have no place here; use one that detects")
         classes = len(getattr(self.model, "names", ())) or values.shape[2] - 4
-        return _corners(values[..., :4]), values[..., 4 : 4 + classes]
+        return corners(values[..., :4]), values[..., 4 : 4 + classes]
 
 
 class DETRDetector(AbstractAdapter):
@@ -235,7 +235,7 @@ class DETRDetector(AbstractAdapter):
             raise ValueError(f"model: expected an output with logits and pred_boxes, got {type(output).__name__}")
         h, w = images.shape[2:]
         scores = torch.softmax(logits, -1)[..., :-1] if self.activation == "softmax" else torch.sigmoid(logits)
-        return _corners(boxes) * boxes.new_tensor([w, h, w, h]), scores
+        return corners(boxes) * boxes.new_tensor([w, h, w, h]), scores
 
 
 class LibraryDetector(nn.Module):

@@ -10,8 +10,9 @@ Jeffreys's interval of a rate.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from scipy.special import betaincinv, stdtrit
 
@@ -88,7 +89,7 @@ def share_interval(found: Spread, objects: float) -> Estimate:
 
     Args:
         found: The figure.
-        objects: Number of objects that it is of.
+        objects: Number of independent objects that it is of: where they come in clusters, of the clusters.
     """
     mean = (min(max(found.value - found.bias, 0.0), 1.0) * objects + 0.5) / (objects + 1)
     prior = 0.5 * (objects + 0.5) / ((objects + 1) ** 2 * (objects + 2))
@@ -136,3 +137,34 @@ def rate_interval(count: int, number: int) -> Estimate:
     low = float(betaincinv(count, number - count + 1, TAILS[0])) if count else 0.0
     high = float(betaincinv(count + 1, number - count, TAILS[1])) if count < number else 1.0
     return Estimate(count / number, low, high)
+
+
+def clustered_rate_interval(counts: Sequence[int] | np.ndarray, numbers: Sequence[int] | np.ndarray) -> Estimate:
+    """A rate of objects that come in pictures, and its interval: what happens to those of one picture hangs together.
+
+    Clopper and Pearson's, of as many independent objects as would give the variance found between the pictures (Korn
+    and Graubard, Survey Methodology 24, 1998), and never of more than there are. One object a picture gives
+    `rate_interval` but for Student's factor, which is close to 1.
+
+    Args:
+        counts: Of each picture, the objects counted.
+        numbers: Of each picture, its objects.
+
+    Raises:
+        ValueError: There is nothing to count, or more than all were counted.
+    """
+    count, number = np.asarray(counts, dtype=float), np.asarray(numbers, dtype=float)
+    own = number > 0
+    count, number = count[own], number[own]
+    total, pictures = float(number.sum()), len(number)
+    exact = rate_interval(int(count.sum()), int(total))
+    if pictures < 2 or not 0 < exact.value < 1 or (count > number).any():
+        return exact
+    variance = pictures / (pictures - 1) * float(((count - exact.value * number) ** 2).sum()) / total**2
+    effective = exact.value * (1 - exact.value) / variance if variance > 0 else total
+    student = float(stdtrit(total - 1, TAILS[1]) / stdtrit(pictures - 1, TAILS[1]))
+    effective = min(effective * student**2, total)
+    x = exact.value * effective
+    low = float(betaincinv(x, effective - x + 1, TAILS[0]))
+    high = float(betaincinv(x + 1, effective - x, TAILS[1]))
+    return Estimate(exact.value, low, high)

@@ -8,7 +8,7 @@ import torch
 
 from simengine.dtn.coco import OVERLAPS, RECALLS, Found, Matches, Objects, coco_precision, match, overlaps
 from simengine.dtn.errors import ErrorTable, error_table
-from simengine.dtn.intervals import Estimate, rate_interval, share_interval, spread
+from simengine.dtn.intervals import Estimate, clustered_rate_interval, share_interval, spread
 
 
 def counted(objects: Objects) -> np.ndarray:
@@ -113,7 +113,7 @@ class Judgement:
         precision: AP at the overlap of a hit, with its interval; None where no object counts.
         mean_precision: AP over overlaps .5 to .95, with its interval.
         by_size: COCO's other figures by name; NaN where no object is of that size.
-        missed: Share of the objects without a detection of at least `score`, with its exact interval.
+        missed: Share of the objects without a detection of at least `score`, with its interval.
         errors: Kinds of errors and what they cost.
         alarms: Detections of at least `score` that are no object, in each picture, (n,).
         lost: Which objects are missed, in each picture.
@@ -146,13 +146,13 @@ def judge(found: Sequence[Found], objects: Sequence[Objects], *, score: float = 
     """
     if len(found) != len(objects):
         raise ValueError(f"found: expected one entry for each of {len(objects)} pictures, got {len(found)}")
-    number = sum(int(counted(o).sum()) for o in objects)
-    if not number:
+    if not any(counted(o).any() for o in objects):
         raise ValueError("labels: no object counts, so that there is nothing to find")
     estimates = []
     for thresholds in ((overlap,), OVERLAPS):
         statistic = WeightedPrecision(found, objects, thresholds=thresholds)
-        estimates.append(share_interval(spread(statistic, statistic.objects), number))
+        # as many independent ones as pictures that show an object: the objects of one picture hang together
+        estimates.append(share_interval(spread(statistic, statistic.objects), float((statistic.objects > 0).sum())))
     lost, alarms = [], []
     for f, o in zip(found, objects, strict=True):
         sure = above(f, score)
@@ -169,7 +169,7 @@ def judge(found: Sequence[Found], objects: Sequence[Objects], *, score: float = 
         precision=estimates[0],
         mean_precision=estimates[1],
         by_size={name: figures[name] for name in ("AP75", "AP_small", "AP_medium", "AP_large")},
-        missed=rate_interval(sum(int(v.sum()) for v in lost), number),
+        missed=clustered_rate_interval([int(v.sum()) for v in lost], [int(counted(o).sum()) for o in objects]),
         errors=error_table(found, objects, foreground=overlap),
         alarms=np.array(alarms),
         lost=tuple(lost),

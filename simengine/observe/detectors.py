@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from simengine.scene.base import SceneError
 from simengine.scene.own_code import own_detectors
-from simengine.scene.strict import Count, Range, nearest
+from simengine.scene.strict import Count, nearest
 
 Labels = int | tuple[int, ...]
 TORCHVISION = ("fasterrcnn", "maskrcnn", "keypointrcnn", "retinanet", "fcos", "ssd")
@@ -23,7 +21,7 @@ class DetectorSpec:
     Attributes:
         architecture: A name given by `--with FILE.py`, or of torchvision, as in "retinanet_resnet50_fpn_v2".
         weights: As the detector's maker takes them: of torchvision "COCO_V1", of one's own usually a file.
-        model: Folder of a detector that simengine trained.
+        model: Folder of a detector that simengine trained, or an .onnx file.
         file: What a detector found elsewhere: COCO's results (json), or a folder of YOLO's text files with scores.
         classes: Class of the labels -> label of the detector, or labels, as in { car = 3 }; without them by its own
             `names`.
@@ -61,14 +59,18 @@ def make_detector(spec: DetectorSpec, directory: Path) -> Any:
     """
     from simengine.dtn.letterbox import Letterbox
 
-    if spec.model:
+    side = spec.side
+    if spec.model.lower().endswith(".onnx"):
+        made = _onnx(directory / Path(spec.model).expanduser())
+        side, multiple = made.side or side, made.multiple
+    elif spec.model:
         made, multiple = _from_folder(directory / Path(spec.model).expanduser())
     else:
         made, multiple = _by_name(spec, directory)
     multiple = spec.multiple or multiple
-    if spec.side is None and multiple == 1:
+    if side is None and multiple == 1:
         return made
-    boxed = Letterbox(made, side=spec.side, multiple=multiple)
+    boxed = Letterbox(made, side=side, multiple=multiple)
     if hasattr(made, "names"):
         boxed.names = made.names
     return boxed
@@ -109,6 +111,19 @@ def _torchvision(name: str, weights: str) -> Any:
         raise SceneError(f"detector.weights: {weights!r}: {error}") from None
 
 
+def _onnx(file: Path) -> Any:
+    from simengine.dtn.onnx_model import ONNXDetector
+
+    if not file.is_file():
+        raise SceneError(f"detector.model: {file}: no such file")
+    try:
+        return ONNXDetector(file)
+    except ImportError:
+        raise SceneError("detector.model: an ONNX file needs onnxruntime; pip install 'simengine[onnx]'") from None
+    except ValueError as error:
+        raise SceneError(f"detector.model: {error}") from None
+
+
 def _from_folder(folder: Path) -> tuple[Any, int]:
     from simengine.dtn.detector import AnchorDetector, CentreDetector
     from simengine.io import checkpoint
@@ -120,70 +135,3 @@ def _from_folder(folder: Path) -> tuple[Any, int]:
     made = kinds[meta["architecture"]](width=meta["width"])
     made.load_state_dict(tensors)
     return made.eval(), 8
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TestSpec:
-    """Along what the pictures are changed to see what it costs.
-
-    Attributes:
-        axes: `light` (gain of the linear light [1]), `blur` (standard deviation [px]), `noise` (standard deviation of
-            the encoded picture [1]), `scale` (size over that as given [1]) -> values.
-    """
-
-    __test__ = False  # no test of pytest's
-    axes: dict[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, values in self.axes.items():
-            if name not in NEUTRAL:
-                raise ValueError(f"axes: {name!r} is no axis; {nearest(name, NEUTRAL)}")
-            least = Range(gt=0) if NEUTRAL[name] else Range(ge=0)
-            for value in values:
-                if isinstance(value, bool) or not isinstance(value, int | float) or (told := least.check(value)):
-                    raise ValueError(f"axes.{name}: {told if isinstance(value, float) else 'expected numbers'}")
-
-
-NEUTRAL = {"light": 1.0, "blur": 0.0, "noise": 0.0, "scale": 1.0}
-UNITS = {"light": "1", "blur": "px", "noise": "1", "scale": "1"}
-
-
-def changed(linear: torch.Tensor, axis: str, value: float, *, seed: int = 0) -> torch.Tensor:
-    """An encoded picture under one changed condition; boxes move under `scale` alone.
-
-    Args:
-        linear: Linear light, (3, h, w).
-        axis: See `TestSpec`.
-        value: Along it.
-        seed: Of the noise.
-
-    Returns:
-        SRGB in [0, 1], (3, h', w').
-    """
-    from simengine.render.tone import encode_srgb
-
-    if axis == "light":
-        linear = linear * value
-    elif axis == "blur" and value > 0:
-        linear = gaussian_blur(linear, value)
-    elif axis == "scale" and value != 1:
-        h, w = linear.shape[1:]
-        size = max(round(h * value), 1), max(round(w * value), 1)
-        linear = torch.nn.functional.interpolate(linear[None], size, mode="bilinear", antialias=value < 1)[0]
-    encoded = encode_srgb(linear.clamp(0, 1))
-    if axis == "noise" and value > 0:
-        generator = torch.Generator().manual_seed(seed)
-        encoded = encoded + value * torch.randn(encoded.shape, generator=generator)
-    return encoded.clamp(0, 1)
-
-
-def gaussian_blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
-    """An image (c, h, w) through a Gaussian of standard deviation `sigma` [px], borders continued."""
-    reach = max(round(4 * sigma), 1)
-    x = torch.arange(-reach, reach + 1, dtype=image.dtype)
-    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    columns = torch.nn.functional.pad(image[:, None], (reach, reach, 0, 0), mode="replicate")
-    rows = torch.nn.functional.conv2d(columns, kernel.view(1, 1, 1, -1))
-    rows = torch.nn.functional.pad(rows, (0, 0, reach, reach), mode="replicate")
-    return torch.nn.functional.conv2d(rows, kernel.view(1, 1, -1, 1))[:, 0]

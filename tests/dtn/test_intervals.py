@@ -1,11 +1,13 @@
 """Intervals against closed forms, and how often they hold the truth in simulated sets."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import stdtrit
 from scipy.stats import beta, binom
 
 from simengine.dtn.evaluation import DetectionTable, average_precision, miss_rate, precision_gap
-from simengine.dtn.intervals import rate_interval
+from simengine.dtn.intervals import clustered_rate_interval, rate_interval
 
 
 def perfect(objects: int, empty: int = 0) -> DetectionTable:
@@ -34,6 +36,38 @@ def test_rates_are_exact() -> None:
     for count, number in ((0, 0), (3, 2), (-1, 2)):
         with pytest.raises(ValueError, match="count: expected 0 to number"):
             rate_interval(count, number)
+
+
+def test_objects_of_one_fate_count_as_their_picture() -> None:
+    """20 pictures of five objects, six of them missed as a whole: the variance of 19 objects, not of 100."""
+    found = clustered_rate_interval([5] * 6 + [0] * 14, [5] * 20)
+    effective = 19 * (stdtrit(99, 0.975) / stdtrit(19, 0.975)) ** 2
+    assert found.low == pytest.approx(beta.ppf(0.025, 0.3 * effective, 0.7 * effective + 1))
+    assert found.high == pytest.approx(beta.ppf(0.975, 0.3 * effective + 1, 0.7 * effective))
+    # pictures that do not differ never count for more objects than there are
+    alike, exact = clustered_rate_interval([1] * 40, [2] * 40), rate_interval(40, 80)
+    assert exact.low - 0.01 < alike.low <= exact.low and exact.high <= alike.high < exact.high + 0.01
+    assert clustered_rate_interval([0, 0], [3, 4]) == rate_interval(0, 7)
+    with pytest.raises(ValueError, match="count: expected 0 to number"):
+        clustered_rate_interval([0], [0])
+
+
+def test_intervals_of_clustered_rates_hold() -> None:
+    """Five objects a picture whose odds share a normal number of standard deviation 1.5, as in night and fog."""
+    generator = np.random.default_rng(0)
+
+    def counts(pictures: int) -> np.ndarray:
+        rate = 1 / (1 + np.exp(1.0 - 1.5 * generator.normal(size=pictures)))
+        return generator.binomial(5, rate)
+
+    truth = counts(1_000_000).mean() / 5
+    held = np.zeros(2)
+    for _ in range(400):
+        found = counts(60)
+        each = clustered_rate_interval(found, [5] * 60), rate_interval(int(found.sum()), 300)
+        held += [e.low <= truth <= e.high for e in each]
+    assert 0.92 <= held[0] / 400 <= 0.985  # 95 % to three binomial standard deviations
+    assert held[1] / 400 < 0.85  # what taking objects for independent would hold
 
 
 def test_no_object_has_no_average_precision() -> None:

@@ -9,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
+from scipy.special import stdtrit
+from scipy.stats import beta
 
 from simengine.cli import main
 from simengine.dtn.coco import Found, Objects, coco_precision
 from simengine.dtn.judgement import WeightedPrecision, assignment, judge
 from simengine.dtn.letterbox import Letterbox
-from simengine.observe.detectors import changed, gaussian_blur
+from simengine.observe.conditions import changed, defocus_blur, gaussian_blur, motion_blur
 from simengine.scene import SceneError, load_scene
 from simengine.scene.own_code import own_detectors, run_own
 
@@ -110,8 +112,11 @@ def test_from_a_folder_of_pictures_to_a_report(folder: Path, capsys: pytest.Capt
     summary = told["observations"]["labels"]
     assert summary["objects"] == 4 and summary["pictures"] == 3
     assert summary["missed"]["value"] == 0.25
-    assert summary["missed"]["low"] == pytest.approx(0.00630946, abs=1e-6)  # Clopper and Pearson, 1 of 4, as tabled
-    assert summary["missed"]["high"] == pytest.approx(0.80587964, abs=1e-6)
+    # missed 0 of 2, 0 of 1, 1 of 1: variance 3/2 (1/4 + 1/16 + 9/16) / 4^2, of 2.29 objects; Student's factors
+    effective = (3 / 16) / (1.5 * (14 / 16) / 16) * (stdtrit(3, 0.975) / stdtrit(2, 0.975)) ** 2
+    shape = effective / 4, effective * 3 / 4
+    assert summary["missed"]["low"] == pytest.approx(beta.ppf(0.025, shape[0], shape[1] + 1), abs=1e-6)
+    assert summary["missed"]["high"] == pytest.approx(beta.ppf(0.975, shape[0] + 1, shape[1]), abs=1e-6)
     assert summary["AP50"]["value"] == pytest.approx(76 / 101)  # full precision up to a recall of 3/4
     assert summary["errors"]["missed"]["count"] == 1 and summary["false_alarms"] == 0
     missed = {row["at"]: row["missed"]["value"] for row in summary["along"]["light"]}
@@ -181,6 +186,12 @@ def test_detections_made_elsewhere(folder: Path) -> None:
         ('image = "file", ', "", "name the column of theirs"),
         ("hidden = [0.5", "veiled = [0.5", "'veiled' is no column"),
         ('files = "*.png"', 'files = "*.jpg"', "no picture"),
+        (
+            "[observations.labels]",
+            "[test]\naxes = { jpeg = [0] }\n[observations.labels]",
+            "axes.jpeg: expected a number at",
+        ),
+        ("[observations.labels]", "[test]\naxes = { jpg = [50] }\n[observations.labels]", "did you mean 'jpeg'"),
         ('"boxes.csv"', '"boxes2.csv"', "boxes2.csv"),
     ],
 )
@@ -280,6 +291,37 @@ def test_light_is_changed_in_linear_light() -> None:
     assert changed(grey, "scale", 0.5).shape == (3, 2, 2)
     noisy = changed(torch.full((3, 64, 64), 0.2140), "noise", 0.05)
     assert float(noisy.std()) == pytest.approx(0.05, rel=0.05)
+
+
+def test_movement_and_defocus_spread_light_evenly() -> None:
+    """A bright point: along `motion` a level bar of its length, in `defocus` a disc, of variance r^2 / 4."""
+    point = torch.zeros(3, 41, 41, dtype=torch.float64)
+    point[:, 20, 20] = 1.0
+    bar = motion_blur(point, 6.5)[0]
+    assert torch.allclose(bar[20, 17:24], torch.full((7,), 1 / 6.5, dtype=torch.float64) * _ends(7, 0.75))
+    assert float(bar.sum()) == pytest.approx(1) and float(bar[19].sum()) == 0
+    x = torch.arange(41, dtype=torch.float64) - 20
+    for radius in (4.3, 9.0):
+        disc = defocus_blur(point, radius)[1]
+        assert float(disc.sum()) == pytest.approx(1)
+        # of the disc, and of the pixels that it is summed in
+        assert float((disc.sum(0) * x**2).sum()) == pytest.approx(radius**2 / 4 + 1 / 12, rel=0.03)
+
+
+def _ends(number: int, value: float) -> torch.Tensor:
+    weights = torch.ones(number, dtype=torch.float64)
+    weights[0] = weights[-1] = value
+    return weights
+
+
+def test_compression_and_what_hides() -> None:
+    picture = torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(0))
+    fine = changed(picture, "light", 1.0)
+    errors = [float((changed(picture, "jpeg", q) - fine).square().mean()) for q in (100, 90, 50, 5)]
+    assert errors[0] == 0 and errors[1] < errors[2] < errors[3]
+    hidden = changed(picture, "hidden", 0.25, boxes=np.array([[8.0, 4.0, 24.0, 24.0]]))
+    differs = (hidden != fine).any(0)
+    assert differs[19:24, 8:24].all() and int(differs.sum()) == 5 * 16  # the lowest quarter of twenty rows
 
 
 def test_real_street_cars(shared: Path) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simengine.dtn.coco import Found, Objects
-from simengine.dtn.intervals import Estimate, rate_interval
+from simengine.dtn.intervals import Estimate, clustered_rate_interval
 from simengine.dtn.judgement import Judgement, above, assignment, counted, judge
 from simengine.io.arrays import read_json
-from simengine.observe.detectors import NEUTRAL, UNITS
+from simengine.observe.conditions import AXES
 from simengine.scene.base import AbstractRun, SceneError
 from simengine.scene.instrument import Findings, Measured
 from simengine.view.boxes import draw_boxes
@@ -103,7 +103,8 @@ def _overview(own: "Detections", j: Judgement, summary: dict[str, Any]) -> list[
         + (f", {ignored} more are ignored" if ignored else "")
         + (f", {len(own.regions)} regions are not judged" if own.regions else "")
         + f". A hit overlaps its object by {own.overlap:g}; found means a score of at least {own.score:g}. "
-        "Brackets: 95 % interval; of AP by resampling pictures, of the miss rate Clopper and Pearson's."
+        "Brackets: 95 % interval; of AP by resampling pictures, of the miss rate Clopper and Pearson's, "
+        "of as many objects as would vary independently as the pictures do."
     )
     if len(own.names) == 1 and not own.detector.classes:
         text += f" Unless the detector names its labels, every one of them is taken for {own.names[0]!r}."
@@ -131,8 +132,8 @@ def _along(
     own: "Detections", run: AbstractRun, measured: Measured, axis: str, values: Sequence[float]
 ) -> list[tuple[float, Judgement]]:
     rows = []
-    for value in sorted({float(v) for v in values} | {NEUTRAL[axis]}):
-        same = value == NEUTRAL[axis]
+    for value in sorted({float(v) for v in values} | {AXES[axis].neutral}):
+        same = value == AXES[axis].neutral
         found = own.seek(run, measured) if same else own.seek(run, measured, axis, value)
         rows.append((value, judge(found, own.objects(), score=own.score, overlap=own.overlap)))
     return rows
@@ -152,9 +153,10 @@ def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -
     table = [(f"{v:g}", str(j.precision), str(j.mean_precision), str(j.missed), int(j.alarms.sum())) for v, j in rows]
     return [
         Picture(
-            curves(panels, xlabel=f"{axis} [{UNITS[axis]}]"), f"{axis}; the pictures as given at {NEUTRAL[axis]:g}"
+            curves(panels, xlabel=f"{axis} [{AXES[axis].unit}]"),
+            f"{axis}; the pictures as given at {AXES[axis].neutral:g}",
         ),
-        Table((f"{axis} [{UNITS[axis]}]", at, "AP@[.5:.95]", "missed", "false alarms"), table),
+        Table((f"{axis} [{AXES[axis].unit}]", at, "AP@[.5:.95]", "missed", "false alarms"), table),
     ]
 
 
@@ -174,7 +176,9 @@ def _cells(own: "Detections", j: Judgement) -> list[Block]:
         for low, high in itertools.pairwise(edges):
             inside = use & (values >= low) & ((values < high) | (high == edges[-1]))
             if inside.any():
-                rate = rate_interval(int(lost[inside].sum()), int(inside.sum()))
+                shown = np.bincount(drawn.picture[inside], minlength=len(drawn.pictures))
+                counts = np.bincount(drawn.picture[inside & lost], minlength=len(drawn.pictures))
+                rate = clustered_rate_interval(counts, shown)
                 rows.append((name, f"{low:.4g} to {high:.4g}", int(inside.sum()), str(rate)))
     if not rows:
         return []

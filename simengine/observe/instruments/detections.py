@@ -14,7 +14,8 @@ from simengine.dtn.judgement import assignment
 from simengine.io.pictures import picture_size
 from simengine.io.tables import file_hash
 from simengine.observe.columns import ColumnSpec
-from simengine.observe.detectors import DetectorSpec, TestSpec, changed, make_detector
+from simengine.observe.conditions import TestSpec, changed
+from simengine.observe.detectors import DetectorSpec, make_detector
 from simengine.observe.labels import DrawnBoxes, find_pictures, read_boxes
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractRun, SceneError
@@ -169,7 +170,7 @@ class Detections(AbstractInstrument):
         found = []
         for index, ask in enumerate(self.asks(measured)):
             light = run.sample(ask)[0].permute(2, 0, 1).float()
-            image = changed(light, axis, value, seed=index)
+            image = changed(light, axis, value, seed=index, boxes=self.objects()[index].boxes)
             ((boxes, labels, scores),) = checked_detections(detector, image[None])
             ratio = boxes.new_tensor([light.shape[2] / image.shape[2], light.shape[1] / image.shape[1]] * 2)
             found.append(_renumbered(boxes * ratio, labels, scores, numbers))

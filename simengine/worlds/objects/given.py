@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from simengine.observe.detectors import DetectorSpec, TestSpec
+from simengine.observe.conditions import TestSpec
+from simengine.observe.detectors import DetectorSpec
 from simengine.observe.labels import find_pictures
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractRun, AbstractScene, SceneError
