@@ -133,7 +133,7 @@ def _nerfstudio(data: Mapping[str, Any]) -> list[Shot]:
         width, height = _whole(both.get("w"), f"{name}: w"), _whole(both.get("h"), f"{name}: h")
 
         def told(key: str, other: float, both: Mapping[str, Any] = both, name: str = name) -> float:
-            return float(_numbers(both[key], (), f"{name}: {key}")) if key in both else other  # type: ignore[arg-type]
+            return float(_numbers(both[key], (), f"{name}: {key}")) if key in both else other
 
         if "fl_x" in both:
             fx = told("fl_x", 0.0)

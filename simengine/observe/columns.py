@@ -154,7 +154,7 @@ def numbers_of(raw: RawTable, header: str, *, key: str) -> torch.Tensor:
         for row, cell in enumerate(cells):
             try:
                 float(cell)
-            except ValueError:
+            except (ValueError, TypeError):  # words, complex numbers
                 raise ValueError(
                     f"{key}: {raw.file.name}: column {header!r}, row {row}: {str(cell)!r} is no number"
                 ) from None

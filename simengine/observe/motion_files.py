@@ -75,11 +75,15 @@ def _npz(path: Path, unit: str) -> Motion:
     for name, dim in (("x", 3), ("time", 1)):
         if name not in data or data[name].ndim != dim:
             raise ValueError(f"{path.name}: expected x (frames, points, 3) and time (frames,); it holds {sorted(data)}")
+        if data[name].dtype.kind not in "fiu":
+            raise ValueError(f"{path.name}: {name} holds {data[name].dtype}, no numbers")
     x = torch.from_numpy(data["x"].astype(np.float64)) * to_si(unit)[0]
     time = torch.from_numpy(data["time"].astype(np.float64))
     if len(x) != len(time) or x.shape[2] != 3:
         raise ValueError(f"{path.name}: x {tuple(x.shape)} does not go with time {tuple(time.shape)}")
-    names = tuple(str(n) for n in data["names"]) if "names" in data else tuple(str(k) for k in range(x.shape[1]))
+    names = tuple(str(n) for n in data["names"].ravel()) if "names" in data else tuple(map(str, range(x.shape[1])))
+    if len(names) != x.shape[1]:
+        raise ValueError(f"{path.name}: {len(names)} names for {x.shape[1]} points")
     return Motion(time, x, names, _AXES, file_hash(path))
 
 

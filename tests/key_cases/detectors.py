@@ -34,11 +34,13 @@ CASES: dict[str, Case] = {
         dtn({"type": "network", "width": 4, "depth": 2, "crop": 16, "structure": 0.1, "paints": "mosaic", **LEARNT}),
         (training, course, whole),
         below=("task", "seed", "test_views"),
+        slow=True,
     ),
     "detector": Case(
         dtn({"type": "detector", "width": 16, "paints": "all", **LEARNT}, views={**NARROW, "boxes": 1}),
         (training, course, whole),
         below=("task",),
+        slow=True,
     ),
     "camouflage": Case(
         dtn(
@@ -62,5 +64,6 @@ CASES: dict[str, Case] = {
         ),
         (training, course, whole),
         below=("task",),
+        slow=True,
     ),
 }

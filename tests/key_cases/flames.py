@@ -70,5 +70,6 @@ CASES |= {
         (build, training, steps),
         below=tuple(f"task.{key}" for key in ("flame.mech", "span", "ext", "cells", "kappa", "eff", "noise", "res"))
         + tuple(f"task.{key}" for key in ("method", "iter", "parameters")),
+        slow=True,
     ),
 }

@@ -218,12 +218,14 @@ class Case:
         levels: Where a key may show, the cheapest first.
         idle: Ends of dotted keys that have no effect here, and why.
         below: Only keys below these are tried; of the others another case knows.
+        slow: Whether that takes more than some eight seconds of CPU.
     """
 
     data: dict[str, Any]
     levels: tuple[Callable[[AbstractScene], str], ...]
     idle: dict[str, str] = dataclasses.field(default_factory=dict)
     below: tuple[str, ...] = ("",)
+    slow: bool = False
 
 
 def leaves(value: Any, hint: Any, key: str = "") -> Iterator[tuple[str, Any, Any, tuple[type, str]]]:

@@ -53,6 +53,7 @@ CASES: dict[str, Case] = {
         (training, steps),
         idle={"learning.iterations": "states are known, so one round is enough"},
         below=("law", "learning", "num_steps"),
+        slow=True,
     ),
     "law that is learned from positions": Case(
         {

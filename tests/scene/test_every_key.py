@@ -70,38 +70,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# What no case above holds, and why
-UNJUDGED = {
-    "Grid NetworkSpec FlameScene GasSpec ReactionNumbers SpeciesNumbers": "show in solved flames: minutes each",
-    "LitFlame": "a flame in a picture: minutes",
-    "Creep Equibiaxial Planar Relaxation SimpleShear TestSpec Triaxial Uniaxial": "specimens: no case of theirs yet",
-    "ArrudaBoyce Gent Hyperfoam Linear Logarithmic Maxwell Metal MooneyRivlin Ogden Power Voce Yeoh": "laws of points: "
-    "held to closed forms in tests/worlds/laws, not key by key yet",
-    "Ball Contact Drag RigidBody RigidPlane": "rigid worlds: no case of theirs yet",
-    "BoxSpec ClampSpec LoadSpec Region": "supports of motions: no case of theirs yet",
-    "PaintSpec PicturesSpec PlacedSpec": "pictures that are given: no case of theirs yet",
-    "SheetSpec SurfaceSpec VolumeSpec": "fields that are sought: no case of theirs yet",
-    "AbstractEquation": "equations of a user's script",
-    "Experts NetworkFit BranchTrunkSpec OperatorSpec ConstraintScene": "show in trainings only: minutes",
-    "VideoSpec FlameImageSpec LawVideoSpec LawSpec": "films and pictures of solved problems: minutes each",
-    "Pix2ShapeSpec ViewSynthesisSpec SVBRDFSpec": "networks that are trained: minutes each",
-    "NCLawScene LearningSpec": "laws that are learned: minutes each",
-    "DTNScene CarSpec MeshSpec ViewSampler DetectorSpec CamouflageSpec": "networks that are trained: minutes each",
-}
-
-
-def test_every_table_is_judged_or_listed(folder: Path) -> None:
-    judged = {type(scene_of(case.data, folder)).__name__ for case in CASES.values() if "" in case.below}
+def test_every_table_is_judged(folder: Path) -> None:
+    judged = {type(scene_of(case.data, folder)) for case in CASES.values() if "" in case.below}
     for case in CASES.values():
         scene = scene_of(case.data, folder)
-        judged |= {owner.__name__ for key, _, _, (owner, _) in leaves(scene, type(scene)) if key.startswith(case.below)}
-    listed = {name for names in UNJUDGED for name in names.split()}
+        judged |= {owner for key, _, _, (owner, _) in leaves(scene, type(scene)) if key.startswith(case.below)}
     kinds = {target.rpartition(":")[2] for target in KINDS.values()}
-    assert {cls.__name__ for cls in SCHEMA if SCHEMA[cls]} - kinds <= judged | listed
-    assert not (judged & listed) - {"NetworkSpec"}, "judged, so no longer to be listed"  # two classes have that name
+    unjudged = {f"{cls.__module__}.{cls.__name__}" for cls in set(SCHEMA) - judged if SCHEMA[cls]}
+    assert not {name for name in unjudged if name.rpartition(".")[2] not in kinds}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * case.slow) for n, case in CASES.items()])
 def test_every_key_acts_or_is_refused(name: str, folder: Path) -> None:
     case = CASES[name]
     acts, idle = acting(case, folder)

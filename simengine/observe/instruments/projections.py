@@ -194,6 +194,10 @@ class Projections(AbstractInstrument):
                 f"observations.{self.name}.columns.{role}: {self.file} has no array {header!r}; "
                 f"it has {', '.join(arrays)}"
             )
+        if arrays[header].dtype.kind not in "fiub":
+            raise SceneError(
+                f"observations.{self.name}.columns.{role}: {header!r} holds {arrays[header].dtype}, no numbers"
+            )
         return arrays[header]
 
     def _angles(self, arrays: dict[str, NDArray[Any]], views: int) -> torch.Tensor:
