@@ -169,7 +169,10 @@ def reference_rows(problem: Problem, estimates: Mapping[str, Estimate]) -> list[
     """Name, published or hidden value, and how many standard deviations the estimate lies off."""
     rows: list[tuple[str, float, float | None]] = []
     for name, estimate in estimates.items():
+        key, _, entry = name.rpartition(" ")  # an entry of a vector is told by its number
         value = problem.scene.reference.get(name)
+        if value is None and entry.isdigit() and isinstance(whole := problem.scene.reference.get(key), list):
+            value = whole[int(entry)] if int(entry) < len(whole) else None
         if isinstance(value, dict):
             value = value.get("value")
         if isinstance(value, int | float):

@@ -13,7 +13,7 @@ from typing import Any
 from simengine.scene.address import joined
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument
-from simengine.scene.kinds import INSTRUMENTS, NEW_FORM, named_class
+from simengine.scene.kinds import GONE_TASKS, INSTRUMENTS, NEW_FORM, named_class
 from simengine.scene.sought import Inference, Unknown
 from simengine.scene.strict import Locate, from_plain, nearest, scene_fields
 from simengine.shown import shown
@@ -94,6 +94,9 @@ def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> A
     rest = {key: value for key, value in data.items() if key != "kind"}
     for table in NEW_FORM.keys() & rest.keys() - scene_fields(cls).keys():
         raise SceneError(f"{locate(table)}: {table}: [{table}] is the old form: {NEW_FORM[table]}")
+    task = rest.get("task")
+    if isinstance(task, Mapping) and task.get("type") in GONE_TASKS:
+        raise SceneError(f"{locate('task.type')}: task.type: {shown(task['type'])} is the old form: {NEW_FORM['task']}")
     world: AbstractScene = from_plain(cls, rest, locate=locate, directory=directory)
     return world
 

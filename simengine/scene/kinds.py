@@ -60,6 +60,7 @@ NEW_FORM = {  # old tables -> what says the same now
     "[unknowns]",
     "learning": 'what was measured goes into [observations.NAME], the law into [unknowns."bodies.0.material"]',
 }
+GONE_TASKS = frozenset(("tomography", "camera_pose", "video"))  # of the kind render: worlds with observations now
 METHODS = {  # of kinds; a kind that inherits from another has the methods of that too
     "mpm": {
         "training": "simengine.worlds.motion.training:training",
@@ -71,9 +72,6 @@ METHODS = {  # of kinds; a kind that inherits from another has the methods of th
     "nclaw": {"training": "simengine.worlds.laws.training:training"},
 }
 PROBLEMS = {  # of the tasks of the kind `render`, by their type
-    "tomography": "simengine.worlds.objects.tomography:Tomography",
-    "camera_pose": "simengine.worlds.objects.camera_pose:CameraPose",
-    "video": "simengine.worlds.objects.video:VideoMisfit",
     "material_maps": "simengine.worlds.objects.material_maps:MaterialMapsProblem",
     "flame_image": "simengine.worlds.objects.flame_image:FlameImage",
     "law_video": "simengine.worlds.laws.from_video:LawMisfit",

@@ -14,7 +14,6 @@ VIDEO: dict[str, Any] = {
     "stages": [0.5, 1.0],
     "iterations": 2,
 }
-SOUGHT = {"parameters": {"bodies.0.material.E": {"initial": 1.2e4, "lower": 5e3, "upper": 5e4, "scale": 1e3}}}
 MOTION = {name: table for name, table in mpm().items() if name != "kind"}
 
 
@@ -23,12 +22,6 @@ def render(task: dict[str, Any]) -> dict[str, Any]:
 
 
 CASES: dict[str, Case] = {
-    "video": Case(
-        render({"type": "video", "motion": MOTION, **VIDEO, **SOUGHT}),
-        (build, training, course, whole),
-        below=tuple(f"task.{key}" for key in ("frames", "blur", "noise", "stages", "method", "iterations", "learning")),
-        slow=True,
-    ),
     "law from a video": Case(
         render({"type": "law_video", "motion": MOTION, **VIDEO, "law": {"width": 4}, "combinations": 2}),
         (build, training, course),

@@ -6,33 +6,6 @@ from key_cases.judge import Case, answers, build, observed, steps, training
 from simengine.scene.asks import Fields, Rays, View
 
 CASES: dict[str, Case] = {
-    "tomography": Case(
-        {
-            "kind": "render",
-            "task": {
-                "type": "tomography",
-                "blobs": [{"center": [0.1, 0.2, 0.3]}],
-                "orbit": {"views": 2, "size": 8},
-                "resolution": 6,
-                "noise": 0.01,
-                "iterations": 3,
-            },
-        },
-        (build, training, steps),
-    ),
-    "camera pose": Case(
-        {
-            "kind": "render",
-            "task": {
-                "type": "camera_pose",
-                "camera": {"width": 24, "height": 16, "up": [0.1, 1.0, 0.2], "eye": [1.3, 1.0, 2.5]},
-                "num_points": 200,
-                "iterations": 3,
-            },
-        },
-        (build, training, steps),
-        idle={"seed": "nothing is random: the points are spread evenly, and there is no noise"},
-    ),
     "material maps": Case(
         {
             "kind": "render",
@@ -72,6 +45,18 @@ CASES |= {
             ),
         ),
         below=("volume",),
+    ),
+    "clouds": Case(
+        {
+            "kind": "volume",
+            "volume": {
+                "box": [[0.0, 0.5], [-0.4, 0.4], [-0.2, 0.4]],
+                "cells": [1, 2, 1],
+                "clouds": [{"center": [0.2, 0.1, 0.15], "width": 0.2, "peak": 3.0}],
+            },
+        },
+        (answers(Rays(origins=CROSS, directions=ALONG, quantity="attenuation")),),
+        below=("volume.clouds", "volume.box"),
     ),
     "cars in a photograph": Case(
         {

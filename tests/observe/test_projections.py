@@ -1,5 +1,6 @@
 """Projections read from files of several kinds, of phantoms whose integrals are known in closed form."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from simengine.fit.twin import write_twin
 from simengine.observe import FanBeam, ParallelBeam, Projections
-from simengine.scene import SceneError
+from simengine.scene import SceneError, load_scene
 from simengine.worlds.objects.volume import VolumeSpec, VolumeWorld
 
 R = 0.8
@@ -144,3 +146,34 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         Projections(**options, columns={"values": "q"}).read()
     with pytest.raises(SceneError, match="do not divide"):
         Projections(**options, columns={"values": "s", "angle": "a [deg]"}, bin=(1, 3)).read()
+
+
+def test_a_scan_is_written_and_read_back(tmp_path: Path) -> None:
+    text = """
+kind = "volume"
+[volume]
+box = [[-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0]]
+cells = [4, 4, 4]
+clouds = [{ width = 0.3, peak = 2.0 }]
+[observations.scan]
+type = "projections"
+file = "scan.npz"
+columns = { values = "values", angle = "angles_deg [deg]" }
+geometry = { type = "fan", source_to_axis = 4.0, source_to_detector = 8.0, pitch = 0.5 }
+angles = [0.0, 90.0]
+views = 3
+detector = [5, 7]
+sigma = 0.01
+"""
+    (tmp_path / "scan.toml").write_text(text)
+    scene = load_scene(tmp_path / "scan.toml")
+    write_twin(scene, scene, tmp_path, refine=1.0)
+    measured = scene.observations["scan"].read()
+    values = measured.values.reshape(3, 5, 7)
+    assert measured.at["angle"].unique() == pytest.approx([0.0, np.pi / 4, np.pi / 2])
+    # through the middle: peak s sqrt(2 pi), the same from all sides
+    assert values[:, 2, 3].numpy() == pytest.approx(2.0 * 0.3 * np.sqrt(2 * np.pi), abs=0.05)
+    with pytest.raises(SceneError, match="views, angles and detector say what is observed"):
+        plain = load_scene(tmp_path / "scan.toml", ["observations.scan.angles=[0.0,10.0]"])
+        scan = dataclasses.replace(plain.observations["scan"], views=None)
+        scan.planned(plain.world, torch.Generator())

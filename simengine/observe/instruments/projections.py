@@ -17,7 +17,7 @@ from simengine.io.pictures import read_stills
 from simengine.io.tables import read_hdf5
 from simengine.io.units import to_si
 from simengine.scene.asks import Ask, Rays
-from simengine.scene.base import SceneError
+from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
 from simengine.scene.strict import Count, Positive, Unit
@@ -108,6 +108,8 @@ class Projections(AbstractInstrument):
             one picture (rows, elements); `angle`: name of the array of angles, `"angles [deg]"`; `flat` and `dark`:
             pictures without the volume and without the beam.
         angles: [first, last] of evenly turned views, both counted [degrees], where the file has none.
+        views: For `simengine observe`: how many.
+        detector: Its rows and elements, for `simengine observe`; of a file they are found.
         values: What the file holds: integrals along rays (`minus_log` of transmission, or light that was gathered, as
             `plain`), `transmission`, or `counts` with columns `flat` and `dark`.
         quantity: Field that is integrated.
@@ -115,7 +117,6 @@ class Projections(AbstractInstrument):
         beam_hardening: b of a beam that is not of one colour: p - b p^2 is seen of an integral p [1].
         every: Each so many-th view is taken.
         bin: So many rows and elements are one, their integrals averaged.
-        detector: Its rows and elements; found when the file is read.
     """
 
     rows_alone: ClassVar[bool] = True
@@ -128,7 +129,8 @@ class Projections(AbstractInstrument):
     beam_hardening: float = 0.0
     every: Count = 1
     bin: tuple[Count, Count] = (1, 1)
-    detector: tuple[int, int] = dataclasses.field(default=(1, 1), metadata={"internal": True})
+    detector: tuple[Count, Count] = (1, 1)
+    views: Count | None = None
 
     def __post_init__(self) -> None:
         if unknown := set(self.columns) - {"values", "angle", "flat", "dark"}:
@@ -164,17 +166,23 @@ class Projections(AbstractInstrument):
             values=torch.where(mask, flat, torch.nan),
             names=(self.quantity,),
             units=("1",),
-            at={
-                "angle": angles.repeat_interleave(rays),
-                "row": torch.arange(shape[1], dtype=torch.float64).repeat_interleave(shape[2]).repeat(shape[0]),
-                "element": torch.arange(shape[2], dtype=torch.float64).repeat(shape[0] * shape[1]),
-            },
+            at=self._places(angles, shape[1], shape[2]),
             mask=mask,
             held_out=out.repeat_interleave(rays, 0),
             sigma=torch.full_like(flat, torch.nan),
             files=digest,
             notes=tuple(notes),
         )
+
+    @staticmethod
+    def _places(angles: torch.Tensor, rows: int, elements: int) -> dict[str, torch.Tensor]:
+        """Angle [rad], row and element of each value."""
+        views = len(angles)
+        return {
+            "angle": angles.repeat_interleave(rows * elements),
+            "row": torch.arange(rows, dtype=torch.float64).repeat_interleave(elements).repeat(views),
+            "element": torch.arange(elements, dtype=torch.float64).repeat(views * rows),
+        }
 
     def _paths(self) -> list[Path]:
         if "*" not in self.file:
@@ -281,13 +289,32 @@ class Projections(AbstractInstrument):
         mean = torch.nn.functional.avg_pool1d(lines, 5, 1, 2, count_include_pad=False)
         return mean.clamp_min(1.0).sqrt().reshape(-1, 1) / self.sigma_level
 
+    def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, Projections]":
+        """Views evenly over `angles`, of the whole detector."""
+        if self.views is None or self.angles is None:
+            raise SceneError(f"observations.{self.name}: views, angles and detector say what is observed")
+        rays = math.prod(self.detector)
+        values = torch.zeros(self.views * rays, 1, dtype=torch.float64)
+        first, last = (math.radians(angle) for angle in self.angles)
+        angles = torch.linspace(first, last, self.views, dtype=torch.float64)
+        measured = Measured(
+            values=values,
+            names=(self.quantity,),
+            units=("1",),
+            at=self._places(angles, *self.detector),
+            mask=torch.ones_like(values, dtype=torch.bool),
+            held_out=torch.zeros_like(values, dtype=torch.bool),
+            sigma=torch.full_like(values, torch.nan),
+        )
+        return measured, dataclasses.replace(self, bin=(1, 1))
+
     def write(self, file: Path, measured: Measured) -> None:
         """An npz with the views as integrals and the angles in degrees."""
         views, rows, elements = self.shape(measured)
         angles = measured.at["angle"][:: rows * elements]
         np.savez_compressed(
             file,
-            values=measured.values.reshape(views, rows, elements).numpy(),
+            values=measured.values.reshape(views, rows, elements).float().numpy(),
             angles_deg=np.degrees(angles.numpy()),
         )
 

@@ -7,7 +7,7 @@ import torch
 from simengine.ops.light.raycast import Environment, RaySurface, raycast
 from simengine.render.camera import PinholeCamera
 from simengine.render.image import Image
-from simengine.scene.base import SceneError
+from simengine.render.meshes import TexturedMesh
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.view import MotionViewer
@@ -27,12 +27,11 @@ SAMPLES, SKY_RAYS = 4, 4
 class Room:
     """The floor that gravity points to, walls far away, one lamp, soft light from above.
 
+    Bodies that fall apart or flow show the surface around their particles.
+
     Args:
         world: Whose bodies are in it.
         viewer: Their surfaces.
-
-    Raises:
-        SceneError: A body has no surface.
     """
 
     def __init__(self, world: "MPMScene", viewer: "MotionViewer") -> None:
@@ -48,9 +47,7 @@ class Room:
 
     def image(self, x: torch.Tensor, camera: PinholeCamera) -> Image:
         """One picture, the room included."""
-        mesh = self.viewer.surface(x.detach())
-        if mesh is None:
-            raise SceneError("renderer: the ray caster sees surfaces, and no body of this world has one")
+        mesh = _joined([m for m in (self.viewer.surface(x.detach()), *self.viewer.heaps(x.detach())) if m is not None])
         tint, material = torch.unique(mesh.texture, dim=0, return_inverse=True)
         zero = torch.zeros(len(tint))
         surface = RaySurface(
@@ -80,3 +77,13 @@ class Room:
         normal = seen.normal.double() @ turned.T
         depth = seen.depth[..., None].double() * (inside > 0)
         return Image(rgb=seen.radiance.double(), alpha=inside, depth=depth, normal=normal)
+
+
+def _joined(meshes: list[TexturedMesh]) -> TexturedMesh:
+    """One mesh of several."""
+    first = torch.tensor([0, *(len(mesh.vertices) for mesh in meshes[:-1])]).cumsum(0)
+    return TexturedMesh(
+        vertices=torch.cat([mesh.vertices.double() for mesh in meshes]),
+        faces=torch.cat([mesh.faces + start for mesh, start in zip(meshes, first, strict=True)]),
+        texture=torch.cat([mesh.texture for mesh in meshes]),
+    )

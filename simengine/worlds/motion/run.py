@@ -54,17 +54,9 @@ def check_stability(model: MPMModel, state: MPMState, *, where: str, force: bool
 
 def pictures(scene: MPMScene, positions: Any) -> Any:
     """Frames (k, h, w, 3), linear RGB, of positions (k, n, 3) [m] seen by the scene's camera."""
-    from simengine.render import PinholeCamera, SurfelRenderer
+    from simengine.render import SurfelRenderer
 
-    spec = scene.camera
-    camera = PinholeCamera.look_at(
-        spec.eye,
-        spec.target,
-        up=spec.up,
-        fov_y=math.radians(spec.field_of_view),
-        width=spec.width,
-        height=spec.height,
-    )
+    camera = scene.camera.pinhole()
     _, _, ids = scene.particles()
     colors = torch.tensor([body.color for body in scene.bodies], dtype=torch.float32)[torch.as_tensor(ids)]
     x = torch.as_tensor(np.asarray(positions), dtype=torch.float32)

@@ -192,6 +192,18 @@ def fill(shape: Shape, spacing: float) -> tuple[Points, Points]:
     return points, np.full(len(points), spacing**3)
 
 
+def turned(x: Points, shape: Shape, turn: tuple[float, float, float]) -> Points:
+    """Points (n, 3) [m] of a shape, turned about its middle by a rotation vector [rad]."""
+    import torch
+
+    from simengine.solve.rotation import rotation_matrix
+
+    lower, upper = shape.bounds()
+    middle = (lower + upper) / 2
+    rotation = rotation_matrix(torch.tensor(turn, dtype=torch.float64)).numpy()
+    return np.asarray((x - middle) @ rotation.T + middle)
+
+
 @dataclasses.dataclass(frozen=True)
 class Lattice:
     """Particles made once, for a stage of a fit: where a shape moves or stretches they go with it.

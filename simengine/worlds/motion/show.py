@@ -22,8 +22,8 @@ def film(world: "MPMScene", run: "AbstractRun", out: "RunDirectory") -> list[Blo
     """Write fitted.mp4 and fitted.npz; the film, or its middle frame where no codec is at hand."""
     assert isinstance(run, MotionRun)
     steps = run.steps[torch.as_tensor(np.unique(np.linspace(0, len(run.steps) - 1, MAX_FRAMES).astype(int)))]
-    times = steps * world.grid.time_step
-    x = run.sample(Cloud(times=times.double()))
+    times = steps.double() * world.grid.time_step  # of integers the product would be float32
+    x = run.sample(Cloud(times=times))
     out.write("fitted.npz", {"time": times, "x": x})
     frames = pictures(run.world, x)
     file = out.write("fitted.mp4", frames, fps=world.output.fps)

@@ -87,15 +87,7 @@ def show_states(
         raise SceneError(f"style: {style!r} is none; {nearest(style, STYLES)}")
     states = read_states(run)
     chosen = slice(None) if file.suffix.lower() in MOVING else slice(-1, None)
-    spec = scene.camera
-    camera = PinholeCamera.look_at(
-        spec.eye,
-        spec.target,
-        up=spec.up,
-        fov_y=math.radians(spec.field_of_view),
-        width=spec.width,
-        height=spec.height,
-    )
+    spec, camera = scene.camera, scene.camera.pinhole()
     x = states["x"][chosen]
     limits, title = None, ""
     if field is None:

@@ -12,6 +12,7 @@ from simengine.ops.light.surfel import composite_surfels
 from simengine.render.camera import PinholeCamera
 from simengine.render.image import Image
 from simengine.render.meshes import TexturedMesh, render_mesh
+from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import screen_discs
 from simengine.render.skin import Skin, bind_skin
 from simengine.render.solid_surfaces import ball_surface, box_surface, revolved_surface
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 CONNECTED = ("jelly", "rubber", "plasticine")  # materials whose bodies have a surface all the way
 DISC = 0.4  # standard deviation of a disc, in spacings: its edge is half a spacing from the particle
 OPACITY = 0.97
+HEAP = 0.75  # spacings from the mean of near particles to their surface: closes the gaps between them
 CHANNELS = {"rgb": 3, "alpha": 1, "depth": 1, "normal": 3}
 
 
@@ -53,7 +55,7 @@ def surface_of(shape: Shape, edge: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 def skins_of(world: "MPMScene") -> tuple[Skin | None, ...]:
     """The surface of each body, bound to the particles of the world; None for what has none."""
-    rest, volume, ids = (torch.as_tensor(array) for array in world.particles())
+    rest, volume, ids = (torch.as_tensor(array) for array in world.unturned())  # weights know no turn
     found: list[Skin | None] = []
     for index, body in enumerate(world.bodies):
         own = (ids == index).nonzero()[:, 0]
@@ -83,6 +85,7 @@ class MotionViewer:
         self, world: "MPMScene", skins: tuple[Skin | None, ...], ids: torch.Tensor, spacing: tuple[float, ...]
     ) -> None:
         colours = torch.tensor([body.color for body in world.bodies], dtype=torch.float64)
+        self._ids, self._colours, self._spacing = ids, colours, spacing
         self._skins = [(k, skin) for k, skin in enumerate(skins) if skin is not None]
         loose = torch.tensor([skin is None for skin in skins])[ids]
         self._loose = loose.nonzero()[:, 0]
@@ -107,6 +110,15 @@ class MotionViewer:
         if self._mesh is None:
             return None
         return self._mesh.with_vertices(torch.cat([skin.carried(x) for _, skin in self._skins]))
+
+    def heaps(self, x: torch.Tensor) -> list[TexturedMesh]:
+        """Surfaces around the particles of bodies that have none of their own, without a gradient; slow."""
+        found = []
+        for k in self._ids[self._loose].unique().tolist():
+            own = x[self._loose][self._ids[self._loose] == k]
+            colours = self._colours[k].expand(len(own), 3)
+            found.append(particle_surface(own, colours=colours, radius=HEAP * self._spacing[k]))
+        return found
 
     def image(self, x: torch.Tensor, camera: PinholeCamera) -> Image:
         """One picture over black."""

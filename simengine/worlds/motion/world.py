@@ -1,6 +1,7 @@
 """Scenes of moving bodies: grid, walls, bodies of particles, camera, and what to fit."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -12,13 +13,14 @@ from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.materials import MaterialSpec
-from simengine.worlds.motion.shapes import Lattice, Shape, fill, finer
+from simengine.worlds.motion.shapes import Lattice, Shape, fill, finer, turned
 from simengine.worlds.motion.supports import ClampSpec, LoadSpec, holder, offsets
 
 if TYPE_CHECKING:
     import torch
 
     from simengine.mpm import MPMModel, MPMState
+    from simengine.render import PinholeCamera
 
     Values = Mapping[str, torch.Tensor]
 
@@ -102,6 +104,7 @@ class BodySpec:
         shape: What the particles fill.
         particles_per_cell: Along each axis, for shapes filled by a lattice.
         material: What it is made of.
+        turn: Rotation vector about the middle of its shape, as it lies at the start [rad].
         velocity: Of its centre [m/s].
         angular_velocity: About its centre [rad/s].
         color: Linear RGB [1].
@@ -111,6 +114,7 @@ class BodySpec:
     shape: Shape
     particles_per_cell: Annotated[int, Range(ge=1, le=8)] = 2
     material: MaterialSpec
+    turn: Vector = (0.0, 0.0, 0.0)
     velocity: Vector = (0.0, 0.0, 0.0)
     angular_velocity: Vector = (0.0, 0.0, 0.0)
     color: Annotated[Vector, Range(ge=0, le=1)] = (0.15, 0.35, 0.75)
@@ -152,6 +156,21 @@ class CameraSpec:
     field_of_view: Annotated[float, Range(gt=0, lt=180)] = 38.0
     width: Annotated[int, Range(ge=16, le=8192)] = 320
     height: Annotated[int, Range(ge=16, le=8192)] = 320
+
+    def pinhole(self, *, double: bool = False) -> "PinholeCamera":
+        """The camera of the renderers, in float64 where `double`."""
+        import torch
+
+        from simengine.render import PinholeCamera
+
+        return PinholeCamera.look_at(
+            torch.tensor(self.eye, dtype=torch.float64 if double else torch.float32),
+            self.target,
+            up=self.up,
+            fov_y=math.radians(self.field_of_view),
+            width=self.width,
+            height=self.height,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -275,6 +294,9 @@ class MPMScene(AbstractScene):
         names = [clamp.name for clamp in self.clamps] + [body.name for body in self.bodies]
         if twice := [name for name in names if names.count(name) > 1 and name in [c.name for c in self.clamps]]:
             raise ValueError(f"clamps: the name {twice[0]!r} is taken; choose another")
+        held = {clamp.on or self.bodies[0].name for clamp in self.clamps}
+        if lying := [body.name for body in self.bodies if any(body.turn) and body.name in held]:
+            raise ValueError(f"clamps: the body {lying[0]!r} is turned, and what a clamp holds lies along the axes")
 
     def lattice_box(self) -> tuple[np.ndarray, tuple[int, int, int]]:
         """Where node 0 of the internal lattice lies [m], (3,), and its nodes per axis."""
@@ -295,30 +317,45 @@ class MPMScene(AbstractScene):
         Raises:
             SceneError: A body holds no particle or reaches into a wall.
         """
+        positions, volumes, ids = self.unturned()
+        for index, body in enumerate(self.bodies):
+            if any(body.turn):
+                own = ids == index
+                positions[own] = turned(positions[own], body.shape, body.turn)
+        if self.lattice is None:  # on the way of a fit a body may come close to a wall
+            self._within_walls(positions, ids)
+        return positions, volumes, ids
+
+    def unturned(self) -> tuple[Any, Any, Any]:
+        """The same with every body as its shape lies, without its `turn`."""
         if self.lattice is not None:
             return self.lattice.moved(tuple(body.shape for body in self.bodies))
         positions, volumes, ids = [], [], []
+        for index, body in enumerate(self.bodies):
+            try:
+                x, volume = fill(body.shape, self.grid.dx / body.particles_per_cell)
+            except ValueError as error:
+                raise SceneError(f"bodies.{index}.shape: {error}") from error
+            positions.append(x)
+            volumes.append(volume)
+            ids.append(np.full(len(x), index))
+        return np.concatenate(positions), np.concatenate(volumes), np.concatenate(ids)
+
+    def _within_walls(self, positions: np.ndarray, ids: np.ndarray) -> None:
         low, high = np.zeros(3), np.zeros(3)
         if self.grid.lower is not None:
             low, high = np.array(self.grid.lower), np.array(self.grid.upper)
         else:
             low += (self.walls.bound - 1) * self.grid.dx
             high += self.grid.length - low
-        for index, body in enumerate(self.bodies):
-            try:
-                x, volume = fill(body.shape, self.grid.dx / body.particles_per_cell)
-            except ValueError as error:
-                raise SceneError(f"bodies.{index}.shape: {error}") from error
+        for index in range(len(self.bodies)):
+            x = positions[ids == index]
             beyond = np.maximum(low - x.min(0), x.max(0) - high)
             if (k := int(beyond.argmax())) is not None and beyond[k] > 0:
                 raise SceneError(
                     f"bodies.{index}.shape: reaches from {x[:, k].min():.4g} to {x[:, k].max():.4g} m, outside the "
                     f"walls at {low[k]:.4g} and {high[k]:.4g} m; move or shrink the body"
                 )
-            positions.append(x)
-            volumes.append(volume)
-            ids.append(np.full(len(x), index))
-        return np.concatenate(positions), np.concatenate(volumes), np.concatenate(ids)
 
     def build(
         self, *, device: str | None = None, double: bool = False, values: "Values | None" = None
@@ -367,7 +404,7 @@ class MPMScene(AbstractScene):
             motion = vector(f"{key}.velocity", body.velocity) + torch.linalg.cross(spin, arm)
             velocities = torch.where(own[:, None], motion, velocities)
         for index, load in enumerate(self.loads):
-            part = torch.as_tensor(self.loaded(index, x.numpy(), ids.numpy()))
+            part = torch.as_tensor(self.loaded(index, self.unturned()[0], ids.numpy()))
             own_mass = values.get(f"loads.{index}.mass", torch.tensor(load.mass, dtype=torch.float64)).to(mass)
             mass = mass + own_mass * volume * part / volume[part].sum()
         friction = values.get("walls.friction", self.walls.friction)
@@ -450,7 +487,8 @@ class MPMScene(AbstractScene):
         last_step(self, asks)
         made = self
         if made.lattice is None:
-            lattice = Lattice(*self.particles(), tuple(body.shape for body in self.bodies))
+            self.particles()  # refuses what reaches into a wall
+            lattice = Lattice(*self.unturned(), tuple(body.shape for body in self.bodies))
             made = dataclasses.replace(made, lattice=lattice)
         if made.skins is None and any(isinstance(ask, View) for ask in asks):
             from simengine.worlds.motion.view import skins_of

@@ -24,7 +24,6 @@ from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows
 from simengine.worlds.motion.sought import scene_parameters
-from simengine.worlds.objects.camera_pose import camera_of
 from simengine.worlds.objects.flame_image_spec import FlameImageSpec
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class FlameImage:
     def __init__(self, spec: FlameImageSpec, *, seed: int) -> None:
         self.spec = spec
         self.flame = spec.flame.flame()
-        self._camera = camera_of(spec.camera, dtype=torch.float64)
+        self._camera = spec.camera.pinhole(double=True)
         self._solver = SpectralSolver(resolution=spec.resolution)
         self._emission = Emission(kappa=spec.kappa, efficiency=spec.efficiency)
         try:

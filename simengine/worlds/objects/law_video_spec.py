@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 from simengine.scene.strict import Count, NonNegative, Range
 from simengine.worlds.laws.world import LawSpec
-from simengine.worlds.motion.world import CameraSpec, MPMScene, ParameterSpec
-from simengine.worlds.objects.video_spec import VideoSpec
+from simengine.worlds.motion.world import CameraSpec, MPMScene
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,15 +44,21 @@ class LawVideoSpec:
             raise ValueError(f"motion.bodies: expected one body, whose law is sought, got {len(self.motion.bodies)}")
         if self.law.plastic:
             raise ValueError("law.plastic: flow is not learned from videos; leave it out")
+        if self.law.form != "network":
+            raise ValueError(f"law.form: {self.law.form!r} is not learned from videos; a network is")
         if self.combinations > self.law.width:
             raise ValueError(f"combinations: {self.combinations} are more than the {self.law.width} hidden units")
-        self.video()
-
-    def video(self) -> VideoSpec:
-        """How the motion is filmed; says what is wrong with frames, stages and cameras."""
-        body = {name: ParameterSpec(initial=1.0) for name in ("bodies.0.velocity.0",)}  # not sought
-        keys = ("motion", "cameras", "frames", "blur", "noise", "stages", "iterations")
-        return VideoSpec(parameters=body, **{key: getattr(self, key) for key in keys})
+        if not self.cameras:
+            raise ValueError("cameras: a video needs at least one [[task.cameras]]")
+        if self.motion.grid.num_steps % self.frames:
+            raise ValueError(
+                f"frames: {self.frames} does not divide the {self.motion.grid.num_steps} steps of the motion"
+            )
+        if not self.stages or self.stages[-1] != 1.0 or list(self.stages) != sorted(set(self.stages)):
+            raise ValueError(f"stages: expected growing fractions that end with 1.0, got {list(self.stages)}")
+        sizes = {(camera.width, camera.height) for camera in self.cameras}
+        if len(sizes) > 1:
+            raise ValueError(f"cameras: expected one picture size, got {sorted(sizes)}")
 
     def other_throw(self) -> MPMScene:
         """The same body, thrown into another direction and turning the other way."""

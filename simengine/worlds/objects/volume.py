@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from simengine.scene.asks import Ask, Rays
 from simengine.scene.base import AbstractRun, AbstractScene, SceneError
-from simengine.scene.strict import Count, Range, Unit, nearest
+from simengine.scene.strict import Count, Positive, Range, Unit, Vector, from_plain, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +17,48 @@ if TYPE_CHECKING:
 
 Density = Annotated[float, Range(ge=0), Unit("1/m")] | Path
 QUANTITIES = ("attenuation", "emission")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CloudSpec:
+    """A cloud of attenuation peak exp(-r^2/(2 width^2)), whose integrals are told in closed form.
+
+    Attributes:
+        center: Its middle [m].
+        width: Its standard deviation [m].
+        peak: Attenuation in the middle [1/m].
+    """
+
+    center: Vector = (0.0, 0.0, 0.0)
+    width: Positive
+    peak: Annotated[float, Range(ge=0), Unit("1/m")]
+
+    def at(self, points: "torch.Tensor") -> "torch.Tensor":
+        """Attenuation [1/m] at points (..., 3) [m]."""
+        import torch
+
+        r2 = (points - torch.tensor(self.center).to(points)).square().sum(-1)
+        return self.peak * torch.exp(-r2 / (2 * self.width**2))
+
+    def along(
+        self, origins: "torch.Tensor", directions: "torch.Tensor", near: "torch.Tensor", far: "torch.Tensor"
+    ) -> "torch.Tensor":
+        """Integrals along rays between two distances, (q,): peak exp(-b^2/(2 s^2)) s sqrt(pi/2) [erf] at distance b.
+
+        Args:
+            origins: (q, 3) [m].
+            directions: Unit vectors (q, 3).
+            near: Where they begin, from the origins (q,) [m].
+            far: Where they end, (q,) [m].
+        """
+        import torch
+
+        to_centre = torch.tensor(self.center).to(origins) - origins
+        along = (to_centre * directions).sum(-1)
+        b2 = to_centre.square().sum(-1) - along.square()
+        scale = math.sqrt(2) * self.width
+        part = torch.erf((far - along) / scale) - torch.erf((near - along) / scale)
+        return self.peak * self.width * math.sqrt(math.pi / 2) * torch.exp(-b2 / (2 * self.width**2)) * part
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +72,7 @@ class VolumeSpec:
         attenuation: What a ray loses per length [1/m]; a number, or a file (npz with one array, in the order of
             `cells`).
         emission: What a ray gains per length; a number or a file, as `attenuation`.
+        clouds: Beside the cells, in a box of three axes: attenuation of a known form.
     """
 
     box: tuple[tuple[float, float], ...]
@@ -37,8 +80,11 @@ class VolumeSpec:
     symmetry: Literal["none", "axis"] = "none"
     attenuation: Density = 0.0
     emission: Density = 0.0
+    clouds: tuple[CloudSpec, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.clouds and len(self.box) != 3:
+            raise ValueError(f"clouds: they need a box of three axes, got {len(self.box)}")
         axes = (2,) if self.symmetry == "axis" else (2, 3)
         if len(self.box) not in axes or len(self.box) != len(self.cells):
             raise ValueError(
@@ -107,11 +153,16 @@ class VolumeWorld(AbstractScene):
         return {f"{name} [1/m]": (field if field.ndim == 2 else field[..., field.shape[2] // 2]).T.flip(0)}
 
     def beside(self, key: str, field: "torch.Tensor", reference: Mapping[str, Any]) -> dict[str, float]:
-        """Matthews' coefficient beside a picture of what is filled: { file, threshold }, the box with y up."""
+        """Matthews' coefficient beside a picture of what is filled: { file, threshold }, the box with y up.
+
+        Or, beside clouds, { clouds = [...] }: the root mean square over the cells of what differs, over the largest.
+        """
         import torch
 
         from simengine.io.pictures import read_stills
 
+        if "clouds" in reference:
+            return self._beside_clouds(key, field, reference["clouds"])
         if reference.get("score", "matthews") != "matthews":
             raise SceneError(f"reference.{key}.score: {reference['score']!r} is none; known: matthews")
         if field.ndim != 2 or not {"file", "threshold"} <= set(reference):
@@ -123,6 +174,26 @@ class VolumeWorld(AbstractScene):
         image = field.T.flip(0)[None, None]
         fitted = torch.nn.functional.interpolate(image, size=tuple(true.shape), mode="bilinear", align_corners=False)
         return {"matthews": matthews(fitted[0, 0] > float(reference["threshold"]), true)}
+
+    def _beside_clouds(self, key: str, field: "torch.Tensor", told: Any) -> dict[str, float]:
+        import torch
+
+        if field.ndim != 3 or not isinstance(told, list):
+            raise SceneError(f"reference.{key}.clouds: expected a list of clouds, of a box of three axes")
+
+        def read(cloud: Any, k: int) -> CloudSpec:
+            where = f"reference.{key}.clouds.{k}"
+            made: CloudSpec = from_plain(CloudSpec, cloud, locate=lambda _: where, directory=self.directory, key=where)
+            return made
+
+        clouds = [read(cloud, k) for k, cloud in enumerate(told)]
+        axes = [
+            low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n
+            for (low, high), n in zip(self.volume.box, self.volume.cells, strict=True)
+        ]
+        points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+        true = torch.stack([cloud.at(points) for cloud in clouds]).sum(0)
+        return {"relative_rms": float((field - true).square().mean().sqrt() / true.max())}
 
     def sizes(self) -> Mapping[str, float]:
         """The box, and one over it."""
@@ -166,7 +237,17 @@ class VolumeRun(AbstractRun):
         if field.ndim == 2:  # a slice goes on along z for ever
             far = 1e6 * max(high - low for low, high in self.spec.box)
             lower, upper, field = [*lower, -far], [*upper, far], field[..., None]
-        return line_integrals(field.contiguous(), lower, upper, ask.origins, ask.directions)
+        found = line_integrals(field.contiguous(), lower, upper, ask.origins, ask.directions)
+        return found + self._through_clouds(ask) if ask.quantity == "attenuation" and self.spec.clouds else found
+
+    def _through_clouds(self, ask: Rays) -> "torch.Tensor":
+        import torch
+
+        from simengine.render.volumes import intersect_box
+
+        lower, upper = (torch.tensor([b[side] for b in self.spec.box]).to(ask.origins) for side in (0, 1))
+        near, far = intersect_box(ask.origins, ask.directions, lower, upper)
+        return torch.stack([c.along(ask.origins, ask.directions, near, far) for c in self.spec.clouds]).sum(0)
 
 
 def matthews(found: "torch.Tensor", true: "torch.Tensor") -> float:

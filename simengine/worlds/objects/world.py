@@ -12,25 +12,14 @@ from simengine.worlds.learned.svbrdf.spec import SVBRDFSpec
 from simengine.worlds.learned.views_from_few.spec import ViewSynthesisSpec
 from simengine.worlds.objects.flame_image_spec import FlameImageSpec
 from simengine.worlds.objects.law_video_spec import LawVideoSpec
-from simengine.worlds.objects.specs import CameraPoseSpec, MaterialMapsSpec, TomographySpec
-from simengine.worlds.objects.video_spec import VideoSpec
+from simengine.worlds.objects.specs import MaterialMapsSpec
 
 if TYPE_CHECKING:
     from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
 
 
-PictureTask = (
-    TomographySpec
-    | CameraPoseSpec
-    | VideoSpec
-    | MaterialMapsSpec
-    | FlameImageSpec
-    | LawVideoSpec
-    | Pix2ShapeSpec
-    | ViewSynthesisSpec
-    | SVBRDFSpec
-)
+PictureTask = MaterialMapsSpec | FlameImageSpec | LawVideoSpec | Pix2ShapeSpec | ViewSynthesisSpec | SVBRDFSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,23 +40,14 @@ class RenderScene(AbstractScene):
         return imported(PROBLEMS[self.task.type])(self.task, seed=self.seed)
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
-        """Number and size of the pictures; of a video also the adjoint of the loss against differences."""
-        problem = self.build(device=device)
-        figures: dict[str, Any] = {"pictures": math.prod(problem.observed.shape[:-3])}
-        if isinstance(self.task, VideoSpec):
-            from simengine.worlds.objects.video import check_gradient
-
-            figures["gradient"] = check_gradient(problem)
-        return figures
+        """Number of the pictures."""
+        return {"pictures": math.prod(self.build(device=device).observed.shape[:-3])}
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
-        """Write the observed pictures as `observed.png`, those of a video as `observed.mp4` too."""
+        """Write the observed pictures as `observed.png`."""
         problem = self.build(device=device)
         out.write("observed.png", problem.contact_sheet(problem.observed))
-        summary = {"pictures": math.prod(problem.observed.shape[:-3]), "size": list(problem.observed.shape[-3:-1])}
-        if isinstance(self.task, VideoSpec):
-            out.write("observed.mp4", problem.observed[0], fps=10)
-        return summary
+        return {"pictures": math.prod(problem.observed.shape[:-3]), "size": list(problem.observed.shape[-3:-1])}
 
     def render(self, run: Path, file: Path, *, fps: float) -> Path:
         """Write the observed pictures again; a video suffix turns from view to view or from frame to frame."""

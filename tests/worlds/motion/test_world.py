@@ -8,10 +8,14 @@ import pytest
 import torch
 
 from simengine.mpm import MPMSolver
+from simengine.scene.address import replaced
+from simengine.scene.asks import View
 from simengine.scene.base import SceneError
 from simengine.scene.loader import make_scene
 from simengine.solve import rollout
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.room import Room
+from simengine.worlds.motion.view import MotionViewer
+from simengine.worlds.motion.world import CameraSpec, MPMScene
 
 JELLY = {"type": "jelly", "E": 1e4, "nu": 0.3}
 
@@ -78,3 +82,62 @@ def test_the_friction_of_the_walls_can_be_sought() -> None:
     model, state = same.build(device="cpu", double=True)
     v = rollout(MPMSolver(model), state, 40, save_every=40)[-1].v[:, 0].mean()
     assert float(v) == pytest.approx(slowed[1], rel=1e-12)  # as a key, and as what is sought
+
+
+def test_a_body_lies_turned_about_the_middle_of_its_shape() -> None:
+    shape = {"type": "box", "center": [0.5, 0.5, 0.45], "size": [0.3, 0.2, 0.1], "counts": [4, 3, 2]}
+    lying = {"shape": shape, "material": JELLY, "turn": [0.0, 0.0, np.pi / 2]}
+    made, upright = scene(lying), scene({**lying, "turn": [0.0, 0.0, 0.0]})
+    x, y, z = (upright.particles()[0] - [0.5, 0.5, 0.45]).T
+    turned = np.stack([0.5 - y, 0.5 + x, 0.45 + z], 1)  # x to y, by hand
+    assert made.particles()[0] == pytest.approx(turned, abs=1e-12)
+    # particles made once turn with the number, as a fit wants it, and so does the surface that cameras see
+    view = View(
+        intrinsics=torch.tensor([[40.0, 40.0, 16.0, 16.0]]).double(),
+        world_to_camera=torch.eye(4, dtype=torch.float64)[None],
+        size=(32, 32),
+        times=None,
+        channels=("alpha",),
+    )
+    prepared = replaced(upright.prepare([view]), {"bodies.0.turn.2": np.pi / 2})
+    assert prepared.particles()[0] == pytest.approx(turned, abs=1e-12)
+    seen = (MotionViewer(w, w.skins, torch.zeros(24).long(), (0.05,)) for w in (prepared, made.prepare([view])))
+    a, b = (viewer.surface(torch.as_tensor(turned)) for viewer in seen)
+    assert a is not None and b is not None
+    torch.testing.assert_close(a.vertices, b.vertices)
+    low, high = a.vertices.amin(0), a.vertices.amax(0)
+    torch.testing.assert_close(high - low, torch.tensor([0.2, 0.3, 0.1]).double())
+
+
+def test_a_load_finds_its_part_on_a_turned_body() -> None:
+    part = {"lower": [0.0, 0.6, 0.0], "upper": [1.0, 0.6, 1.0]}  # the top, in the body's own coordinates
+    load = {"name": "weight", "region": part, "mass": 1.0}
+    model, state = scene(box([0.5, 0.5, 0.5], turn=[0.0, 0.0, np.pi]), loads=[load]).build(device="cpu", double=True)
+    heavy = model.mass > 1.5 * model.mass.min()
+    assert float(state.x[heavy, 1].max()) < float(state.x[~heavy, 1].min())  # upside down
+
+
+def test_what_a_clamp_holds_is_not_turned() -> None:
+    region = {"lower": [-0.1, -0.1, -0.1], "upper": [-0.1, 0.1, 0.1]}
+    free = {"lower": [-0.5] * 3, "upper": [0.5] * 3, "spacing": 0.05, "time_step": 5e-4}
+    with pytest.raises(SceneError, match=r"the body 'body' is turned, and what a clamp holds lies along the axes"):
+        scene(
+            box([0.0, 0.0, 0.0], turn=[0.1, 0.0, 0.0]),
+            grid=free,
+            clamps=[{"name": "c", "on": "body", "region": region}],
+        )
+
+
+def test_the_ray_caster_sees_a_heap_of_sand() -> None:
+    sand = {"type": "sand", "density": 1600.0, "E": 5e5, "nu": 0.2, "friction_angle": 30.0}
+    shape = {"type": "cylinder", "center": [0.5, 0.3, 0.5], "radius": 0.15, "height": 0.3}
+    made = scene({"shape": shape, "material": sand, "particles_per_cell": 3})
+    x, _, ids = (torch.as_tensor(array) for array in made.particles())
+    viewer = MotionViewer(made, (None,), ids, (0.05 / 3,))
+    camera = CameraSpec(eye=(0.5, 0.3, 2.0), target=(0.5, 0.3, 0.5), field_of_view=30.0, width=64, height=64)
+    pinhole = camera.pinhole(double=True)
+    other, own = Room(made, viewer).image(x, pinhole), viewer.image(x, pinhole)
+    # the share of the picture that a cylinder covers, by hand: its nearest line is seen at a distance of 1.35 m
+    scale = 1 / (2 * np.tan(np.radians(15))) ** 2
+    assert float(other.alpha.mean()) == pytest.approx(0.3 * 0.3 / 1.42**2 * scale, rel=0.07)
+    assert float(own.alpha.mean()) == pytest.approx(float(other.alpha.mean()), rel=0.05)

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
+import simengine as se
 from simengine.fit.loop import fit
 from simengine.io.run_directory import RunDirectory
-from simengine.render import PinholeCamera, Volume, orbit, render_volume
-from simengine.scene import load_world, resolved
+from simengine.render import orbit
+from simengine.scene import SceneError, load_world, resolved
+from simengine.scene.address import replaced
+from simengine.scene.asks import Rays
 from simengine.view.sheets import comparison, contact_sheet, pyramid
-from simengine.worlds.objects.specs import BlobSpec
-from simengine.worlds.objects.tomography import sum_of_blobs, transmitted
+from simengine.worlds.objects.volume import CloudSpec, VolumeSpec, VolumeWorld
 
 
 def run_fit(name: str, folder: Path, *overrides: str) -> dict[str, object]:
@@ -21,30 +23,63 @@ def run_fit(name: str, folder: Path, *overrides: str) -> dict[str, object]:
     return fit(scene.training(device="cpu"), directory, progress=False).summary
 
 
-def test_tomography_of_a_blob(tmp_path: Path) -> None:
-    summary = run_fit("tomography_blob", tmp_path / "run")
-    # 8 views at one elevation determine the cloud to 30 dB of its peak (measured 40.6), and unseen views of it (42.4)
-    assert summary["psnr_density_dB"] >= 30 and summary["psnr_unseen_dB"] >= 30
-    assert {"density.npz", "pictures.png", "report.html"} <= {file.name for file in (tmp_path / "run").iterdir()}
+def test_a_cloud_from_eight_views(tmp_path: Path) -> None:
+    # the views were told in closed form: cells of 1/16 of the box leave 6 % of its peak (measured 0.058)
+    result = se.identify(se.load_scene("tomography_blob"), out=tmp_path / "run", progress=False)
+    assert result.summary["reference"]["volume.attenuation"]["relative_rms"] < 0.08
+    assert result.fields["volume.attenuation"].shape == (32, 32, 32)
 
 
-def test_camera_from_a_silhouette(tmp_path: Path) -> None:
-    summary = run_fit("camera_from_silhouette", tmp_path / "run")
-    assert summary["initial"]["angle_degrees"] > 5 and summary["initial"]["distance_ratio"] > 0.03
-    assert summary["fitted"]["angle_degrees"] < 0.5 and summary["fitted"]["distance_ratio"] < 0.01
-
-
-def test_closed_form_pictures_of_blobs() -> None:
-    # the marched picture of the same density on a grid converges to the closed form as h^2, which is trilinear's order
-    blobs = (BlobSpec(center=(0.2, -0.1, 0.3), width=0.3, peak=3.0), BlobSpec(center=(-0.4, 0.3, 0.0), width=0.25))
-    cameras = orbit(2, radius=4.0, elevation=0.3, width=24, height=24)
+def test_closed_form_integrals_of_clouds() -> None:
+    # the integral through the same density on a grid converges to the closed form as h^2, which is trilinear's order
+    clouds = (
+        CloudSpec(center=(0.2, -0.1, 0.3), width=0.3, peak=3.0),
+        CloudSpec(center=(-0.4, 0.3, 0.0), width=0.25, peak=4.0),
+    )
+    _, directions = orbit(2, radius=4.0, elevation=0.3, width=24, height=24).rays()
+    origins = orbit(2, radius=4.0, elevation=0.3, width=24, height=24).position[:, None, None].expand_as(directions)
+    ask = Rays(
+        origins=origins.reshape(-1, 3).double(), directions=directions.reshape(-1, 3).double(), quantity="attenuation"
+    )
+    box = ((-1.0, 1.0),) * 3
+    exact = VolumeWorld(volume=VolumeSpec(box=box, cells=(2, 2, 2), clouds=clouds)).solve([ask]).sample(ask)
     errors = []
     for n in (32, 64):
-        x = -1 + 2 * (torch.arange(n) + 0.5) / n
-        density = sum_of_blobs(blobs, torch.stack(torch.meshgrid(x, x, x, indexing="ij"), dim=-1))
-        marched = render_volume(Volume(density=density, source=torch.zeros(n, n, n, 1)), cameras, background=1.0)
-        errors.append(float((marched.rgb - transmitted(blobs, cameras)).square().mean().sqrt()))
-    assert math.log2(errors[0] / errors[1]) == pytest.approx(2.0, abs=0.15) and errors[1] < 1e-3
+        x = -1 + 2 * (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        points = torch.stack(torch.meshgrid(x, x, x, indexing="ij"), dim=-1)
+        density = torch.stack([cloud.at(points) for cloud in clouds]).sum(0)
+        world = VolumeWorld(volume=VolumeSpec(box=box, cells=(n, n, n)))
+        found = replaced(world, {"volume.attenuation": density}).solve([ask]).sample(ask)
+        errors.append(float((found - exact).square().mean().sqrt()))
+    assert math.log2(errors[0] / errors[1]) > 1.0 and errors[1] < 2e-2 * float(exact.max())
+
+
+def test_clouds_want_a_box_of_three_axes() -> None:
+    with pytest.raises(ValueError, match="clouds: they need a box of three axes, got 2"):
+        VolumeSpec(box=((-1.0, 1.0),) * 2, cells=(4, 4), clouds=(CloudSpec(width=0.3, peak=1.0),))
+
+
+@pytest.mark.slow
+def test_a_camera_from_a_silhouette(tmp_path: Path) -> None:
+    # the photograph is another renderer's; from 7.1 degrees off (measured 0.23 degrees, 9 mm of 2 m)
+    scene = se.load_scene("camera_from_silhouette")
+    found = se.identify(scene, out=tmp_path / "run", progress=False).parameters
+    for name, bar in (("turn", math.radians(0.5)), ("shift", 0.02)):
+        true = torch.tensor(scene.reference[f"cameras.front.{name}"])
+        seen = torch.tensor([found[f"cameras.front.{name} {k}"] for k in range(3)])
+        assert float((seen - true).norm()) < bar
+    assert abs(found["cameras.front.turn 0"]) > 0.03  # it starts at 0
+
+
+@pytest.mark.parametrize("name", ["tomography", "camera_pose", "video"])
+def test_tasks_that_are_gone_say_the_new_form(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "old.toml"
+    file.write_text(f'kind = "render"\n[task]\ntype = "{name}"\n')
+    with pytest.raises(
+        SceneError, match=r"old.toml:3: task.type: .* is the old form: .*\[observations.NAME\]"
+    ) as caught:
+        se.load_scene(file)
+    assert "\n" not in str(caught.value)
 
 
 def test_pyramid_keeps_the_mean() -> None:
@@ -62,68 +97,37 @@ def test_sheets() -> None:
     assert rows.shape == (2 * (6 + 20), 80, 3)
 
 
+def test_scene_errors() -> None:
+    with pytest.raises(ValueError, match="run on the CPU"):
+        load_world("material_from_flashes").build(device="cuda")
+    with pytest.raises(ValueError, match=r"task.size.*at least 8"):
+        load_world("material_from_flashes", ["task.size=2"])
+
+
 def test_pictures_of_a_run(tmp_path: Path) -> None:
-    scene = load_world("tomography_blob", ["task.orbit.size=16", "task.orbit.views=3"])
+    scene = load_world("material_from_flashes", ["task.size=8", "task.lights=1", "task.radii=[0.5,1.3,2.2]"])
     directory = RunDirectory.create(tmp_path / "run", resolved(scene), overwrite=False, resume=False)
-    assert scene.run(directory) == {"pictures": 3, "size": [16, 16]}
+    assert scene.run(directory) == {"pictures": 3, "size": [8, 8]}
     assert (tmp_path / "run" / "observed.png").is_file()
     assert scene.render(tmp_path / "run", tmp_path / "again.gif", fps=5).is_file()
 
 
-def test_scene_errors() -> None:
-    with pytest.raises(ValueError, match="run on the CPU"):
-        load_world("tomography_blob").build(device="cuda")
-    with pytest.raises(ValueError, match=r"task.orbit.size.*at least 8"):
-        load_world("tomography_blob", ["task.orbit.size=2"])
-
-
-def test_moved_camera_turns_by_the_angle() -> None:
-    from simengine.worlds.objects.camera_pose import pose_error
-
-    camera = PinholeCamera.look_at((0.0, 0.0, 4.0))
-    turned = camera.moved(torch.tensor([0.0, math.radians(2.0), 0.0]), torch.zeros(3))
-    assert pose_error(turned, camera)["angle_degrees"] == pytest.approx(2.0, rel=1e-3)
-    shifted = camera.moved(torch.zeros(3), torch.tensor([0.0, 0.0, 0.4]))
-    assert pose_error(shifted, camera)["distance_ratio"] == pytest.approx(0.1, rel=1e-5)
-
-
-@pytest.mark.slow
-def test_elasticity_from_a_video(tmp_path: Path) -> None:
-    summary = run_fit("elasticity_from_video", tmp_path / "run")
-    errors = summary["relative_error"]
-    assert errors["bodies.0.material.E"] < 0.01 and errors["bodies.0.material.nu"] < 0.01
-    assert all(summary["identified"].values())
-    # through 400 steps and the pictures, in float64: kinks of the discs' edges leave 1e-4 (measured 6e-5)
-    assert summary["gradient_check"]["steps"] >= 100 and summary["gradient_check"]["relative_error"] < 0.01
-    assert {"pictures.png", "comparison.mp4", "report.html"} <= {file.name for file in (tmp_path / "run").iterdir()}
-
-
-def test_video_errors() -> None:
-    with pytest.raises(ValueError, match="no number of the motion"):
-        load_world("elasticity_from_video", ["task.parameters.stiffness={initial=1.0}"]).build()
-    away = ["task.cameras.0.target=[0.5,0.5,5.0]", "task.motion.grid.num_steps=10"]
-    with pytest.raises(ValueError, match=r"task.cameras.0: it sees nothing but background"):
-        load_world("elasticity_from_video", away).build()
-
-
-def test_velocity_from_two_cameras(tmp_path: Path) -> None:
-    summary = run_fit("throw_from_video", tmp_path / "run")
-    assert max(summary["relative_error"].values()) < 0.01
-    assert summary["gradient_check"]["relative_error"] < 0.01
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "key"),
+    ("name", "bar"),
     [
-        ("plasticine_from_video", "bodies.0.material.yield_stress"),
-        ("sand_from_video", "bodies.0.material.friction_angle"),
+        ("elasticity_from_video", 0.08),  # measured 4 %, of nu: two of its standard deviations are 12 %
+        ("throw_from_video", 0.02),  # of the largest component; measured 0.3 %
     ],
 )
-def test_flow_from_a_video(tmp_path: Path, name: str, key: str) -> None:
-    summary = run_fit(name, tmp_path / "run")
-    assert summary["initial_pixel_rmse"] > 1.2 * summary["pixel_rmse"]
-    assert summary["relative_error"][key] < 0.05
+def test_films_of_another_renderer(tmp_path: Path, name: str, bar: float) -> None:
+    scene = se.load_scene(name)
+    found = se.identify(scene, out=tmp_path / "run", progress=False).parameters
+    for key, true in scene.reference.items():
+        values = true if isinstance(true, list) else [true]
+        seen = [found[f"{key} {k}" if isinstance(true, list) else key] for k in range(len(values))]
+        scale = max(map(abs, values)) or 1.0
+        assert max(abs(a - b) for a, b in zip(seen, values, strict=True)) < bar * scale, key
 
 
 @pytest.mark.slow
