@@ -31,7 +31,18 @@ CASES: dict[str, Case] = {
         below=("views", "object", "size", "train_views", "sky_rays"),
     ),
     "network of views": Case(
-        dtn({"type": "network", "width": 4, "depth": 2, "crop": 16, "structure": 0.1, "paints": "mosaic", **LEARNT}),
+        dtn(
+            {
+                "type": "network",
+                "extractor": "conv",
+                "width": 4,
+                "depth": 2,
+                "crop": 16,
+                "structure": 0.1,
+                "paints": "mosaic",
+                **LEARNT,
+            }
+        ),
         (training, course, whole),
         below=("task", "seed", "test_views"),
         slow=True,

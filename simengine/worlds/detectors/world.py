@@ -97,6 +97,8 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         if self.width % 4 or (self.width > 32 and self.width % 8):
             raise ValueError(f"width: expected a multiple of 4, of 8 above 32, got {self.width}")
+        if self.extractor == "unet" and not self.skips:
+            raise ValueError('skips: extractor = "unet" always hands its features across; leave it out')
         unit = 2**self.depth
         if self.crop % unit:
             raise ValueError(f"crop: expected a multiple of {unit}, for a depth of {self.depth}, got {self.crop}")
