@@ -50,6 +50,8 @@ def read_motion(path: Path, *, columns: Mapping[str, str], unit: str = "", names
     Raises:
         ValueError: The file is no such file; one line that names it, the column and the remedy.
     """
+    if not path.is_file():  # of a folder the reader of .c3d would never come back
+        raise ValueError(f"{path.name}: no such file, or a folder")
     suffix = path.suffix.lower()
     readers = {".c3d": _c3d, ".trc": _trc, ".npz": _npz}
     if suffix in readers:
