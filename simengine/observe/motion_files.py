@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from simengine.io.arrays import read_npz
+from simengine.io.mesh_file import read_limited
 from simengine.io.tables import RawTable, file_hash, read_table
 from simengine.io.units import to_si
 from simengine.observe.columns import find_header, take
 from simengine.scene.strict import nearest
 from simengine.shown import shown
 
+MOST = 1 << 28  # numbers in a .c3d file
 _AXES = ("x", "y", "z")
 
 
@@ -89,25 +91,37 @@ def _npz(path: Path, unit: str) -> Motion:
     return Motion(time, x, names, _AXES, file_hash(path))
 
 
-def _c3d(path: Path, unit: str) -> Motion:
-    import ezc3d
+# In a child: a spoilt header makes the library ask for all the memory there is, or never come back
+_C3D = """
+file = ezc3d.c3d(source)
+try:
+    point = file["parameters"]["POINT"]
+    answer["labels"] = [str(label).strip() for label in point["LABELS"]["value"]]
+    answer["unit"] = str((list(point["UNITS"]["value"]) or ["mm"])[0]).strip() if "UNITS" in point else "mm"
+    answer["rate"] = float(point["RATE"]["value"][0])
+except (KeyError, IndexError, TypeError) as error:
+    raise ValueError(f"it has no parameter {error} of POINT") from None
+points = np.asarray(file["data"]["points"], dtype=np.float64)[:3]
+if points.size > most:
+    raise ValueError(f"it holds {points.size} numbers; at most {most} are read")
+arrays["points"] = points
+"""
 
-    try:
-        file = ezc3d.c3d(str(path))
-    except Exception as error:  # the library raises what its C++ code does
-        raise ValueError(f"{path.name}: not a readable .c3d file ({' '.join(str(error).split())[:80]})") from None
-    try:
-        point = file["parameters"]["POINT"]
-        labels = tuple(str(label).strip() for label in point["LABELS"]["value"])
-        stated = (point["UNITS"]["value"] or ["mm"])[0].strip() if "UNITS" in point else "mm"
-        data = np.asarray(file["data"]["points"], dtype=np.float64)[:3]  # (3, points, frames)
-        rate = float(point["RATE"]["value"][0])
-    except (KeyError, IndexError, TypeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name}: a .c3d file without its parameter {error} of POINT") from None
-    factor = to_si(unit or stated)[0]
+
+def _c3d(path: Path, unit: str) -> Motion:
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    if len(head) < 512 or head[1] != 0x50:  # byte 2 of every such file
+        raise ValueError(f"{path.name}: not a .c3d file, or cut short")
+    if min((head[16] + 256 * head[17] - 1), (head[17] + 256 * head[16] - 1)) * 512 >= path.stat().st_size:
+        raise ValueError(f"{path.name}: cut short before its first frame")
+    arrays, answer = read_limited(path, _C3D, suffixes=(".c3d",), most=MOST, library="ezc3d")
+    labels, rate = tuple(answer["labels"]), float(answer["rate"])
+    factor = to_si(unit or answer["unit"])[0]
+    data = arrays["points"].copy()  # (3, points, frames); those of the reader are kept for the next call
     missing = ~np.isfinite(data).all(0) | (data == 0).all(0)
     data[:, missing] = np.nan
-    if not rate > 0:
+    if not 0 < rate < np.inf:
         raise ValueError(f"{path.name}: its frame rate is {rate:g}")
     times = torch.arange(data.shape[2], dtype=torch.float64) / rate
     positions = torch.from_numpy(data.transpose(2, 1, 0).copy()) * factor

@@ -21,6 +21,7 @@ import pytest
 import tomli_w
 from PIL import Image
 
+from simengine.io import mesh_file
 from simengine.io.annotations import read_coco, read_yolo
 from simengine.io.pictures import read_rgb, read_series
 from simengine.io.tables import read_table
@@ -318,10 +319,11 @@ def told(act: Callable[[], Any]) -> str:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", KINDS)
-def test_spoilt_files_are_read_or_named(kind: str, tmp_path: Path) -> None:
+def test_spoilt_files_are_read_or_named(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, write, read = KINDS[kind]
+    monkeypatch.setattr(mesh_file, "SECONDS", 5)  # of a child, which a spoilt .c3d file keeps busy for ever
     faults = {}
-    for number in range(SAMPLES):
+    for number in range(SAMPLES if name != "t.c3d" else 6):  # a process each
         folder = tmp_path / str(number)
         folder.mkdir()
         write(folder / name)
