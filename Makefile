@@ -4,17 +4,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo test test-all lint docs pictures clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[view,taichi,test]'
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/simengine fit identify_jelly --out out/demo --overwrite
+	$(BIN)/simengine demo --out out/demo
+
+docs: $(VENV)/.docs
+	$(BIN)/python docs/site/build.py
+
+pictures: $(STAMP)
+	$(BIN)/python docs/site/pictures.py
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[view,taichi,test,docs]'
+	touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,11 +1,14 @@
 """The pages keep their word: their Python runs, their commands are understood and run, their tables are TOML.
 
-A block of a page is fenced, or indented by four after an empty line. It is Python, a command line, TOML, or marked
-```text: a fifth kind is a fault of the page, so that nothing stands there unread. The Python of a page runs in order in
-one namespace, its commands in order in one folder that is empty at the start.
+A block of a page is fenced, or indented by four after an empty line. It is Python, a command line, TOML, a file of the
+reader (```csv), what is printed (```text), or a directive of the site (```{...}): another kind is a fault of the page,
+so that nothing stands there unread. The Python of a page runs in order in one namespace, its commands in order in one
+folder that is empty at the start. The how-tos are followed word for word: a block whose first line is `# NAME.SUFFIX`
+is that file, and the numbers that a page prints are those that come out.
 """
 
 import ast
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -30,7 +33,8 @@ from simengine.scene.loader import named_scenes
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = ("simengine", "make", "open", "python", "python3", "torchrun", "pip", "apt-get")
-NOT_OURS = ("x.py", "script.py", "FILE.py")  # files of the reader
+FOLLOWED = [ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
+NOT_OURS = ("x.py", "script.py", "FILE.py", "own.py", "photos.py")  # files of the reader
 PATIENCE = 60.0  # [s] a command may run before it is stopped as by ctrl-C, which must save; servers end no other way
 
 
@@ -76,7 +80,8 @@ def blocks(page: Path) -> Iterator[Block]:
                 k += 1
             text = "\n".join(lines[start + 1 : k])
             k += 1
-            yield Block(page, start + 1, {"sh": "commands"}.get(mark, mark) or kind_of(text), text)
+            mark = "text" if mark.startswith("{") else {"sh": "commands", "csv": "text"}.get(mark, mark)
+            yield Block(page, start + 1, mark or kind_of(text), text)
         elif lines[k].startswith("    ") and (k == 0 or not lines[k - 1].strip()):
             while k < len(lines) and (lines[k].startswith("    ") or not lines[k].strip()):
                 k += 1
@@ -160,8 +165,8 @@ def test_ctrl_c_is_answered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "interrupted; the same command resumes" in capsys.readouterr().err
 
 
-def finished(line: str, folder: Path, environment: Mapping[str, str]) -> str:
-    """Runs a command line; what became of it: "done", "stopped" or what it said."""
+def finished(line: str, folder: Path, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Runs a command line; what became of it ("done", "stopped" or the fault), and what it said."""
     command = [sys.executable, "-m", "simengine.cli", *shlex.split(line)[1:]]
     process = subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -171,8 +176,8 @@ def finished(line: str, folder: Path, environment: Mapping[str, str]) -> str:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=PATIENCE)
-        return "stopped" if process.returncode == 0 or "interrupted" in said else said
-    return "done" if process.returncode == 0 else f"exit {process.returncode}: {said}"
+        return ("stopped" if process.returncode == 0 or "interrupted" in said else said), said
+    return ("done" if process.returncode == 0 else f"exit {process.returncode}: {said}"), said
 
 
 def is_importable(name: str) -> bool:
@@ -207,7 +212,7 @@ def test_files_and_modules_that_are_named_exist(page: Path) -> None:
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
     "page",
-    sorted({block.page for block in of_kind("commands") if "simengine" in block.text}),
+    sorted({block.page for block in of_kind("commands") if "simengine" in block.text} - set(FOLLOWED)),
     ids=lambda page: page.name,
 )
 def test_commands_run(page: Path, tmp_path: Path) -> None:
@@ -216,5 +221,46 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
     for block in of_kind("commands"):
         for line in lines_of(block) if block.page == page else ():
             if line.startswith("simengine ") and not re.search(r"\b[A-Z]{4,}\b", line):  # FOLDER is the reader's
-                outcome = finished(line, tmp_path, environment)
+                outcome, _ = finished(line, tmp_path, environment)
                 assert outcome in ("done", "stopped"), f"{block.place}: {line}: {outcome}"
+
+
+def rows_of(text: str) -> dict[str, float]:
+    """First cell -> the number in the second, of the rows of printed tables."""
+    found = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split("│")[1:]]
+        if len(cells) > 1 and cells[0]:
+            with contextlib.suppress(ValueError):
+                found[cells[0]] = float(cells[1])
+    return found
+
+
+def test_rows_of_printed_tables_are_read() -> None:
+    assert rows_of("│ a b │ 2.5e+02 │ yes │\n│ c │ none │\nd │ 1 │") == {"a b": 250.0}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.name)
+def test_a_page_is_followed_word_for_word(page: Path, tmp_path: Path) -> None:
+    environment, said, compared = {**os.environ, "BROWSER": "true"}, "", 0
+    for block in (block for block in BLOCKS if block.page == page):
+        name = re.match(r"# (\w+\.\w+)\n", block.text)
+        if name:
+            (tmp_path / name[1]).write_text(block.text + "\n", encoding="utf-8")
+        if block.kind == "python" and name:
+            subprocess.run([sys.executable, name[1]], cwd=tmp_path, check=True, timeout=300)
+        elif block.kind == "commands":
+            said = ""
+            for line in lines_of(block):
+                assert line.startswith("simengine "), f"{block.place}: {line}: only our own commands are followed"
+                outcome, more = finished(line, tmp_path, environment)
+                assert outcome in ("done", "stopped"), f"{block.place}: {line}: {outcome}"
+                said += more
+        elif block.kind == "text" and said:
+            printed, told = rows_of(said), rows_of(block.text)
+            for key, value in told.items():
+                assert printed[key] == pytest.approx(value, rel=0.05), f"{block.place}: {key}"
+            compared += len(told)
+    assert compared or page.stem == "video", f"{page.name} shows nothing that comes out"

@@ -22,6 +22,7 @@ import warp as wp
 from .signed_distance import functions as distance_functions
 
 STICKY, SEPARATING = 1, 2  # 0: no contact
+HARD, HARD_STICKY, HARD_SEPARATING = 3, 3, 4  # of bodies that leave nodes alone, see `hard_contact`
 COLUMNS = 23
 
 
@@ -106,6 +107,8 @@ def functions(real):
         field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
     ):
+        if kinds[c - 1, 1] >= HARD:
+            return u
         rho = x - column3(table, row, c, 0)
         R = rotation_of(table, row, c)
         width = table[row, c, 22]
@@ -138,6 +141,8 @@ def functions(real):
         table: wp.array3d(dtype=real),
         table_bar: wp.array3d(dtype=wp.float64),
     ):
+        if kinds[c - 1, 1] >= HARD:
+            return out_bar
         rho = x - column3(table, row, c, 0)
         R = rotation_of(table, row, c)
         width = table[row, c, 22]
@@ -287,6 +292,9 @@ def functions(real):
     return SimpleNamespace(
         vec3=vec3,
         mat33=mat33,
+        column3=column3,
+        rotation_of=rotation_of,
+        add3=add3,
         acceleration=acceleration,
         interior=interior,
         boundary_velocity=boundary_velocity,

@@ -39,6 +39,7 @@ app.command("simengine.cli.check:check", name="check", help="Pre-flight: stabili
 app.command("simengine.cli.design:design", name="design", help="Which experiment to make next, by what it would tell.")
 app.command("simengine.cli.compare:compare", name="compare", help="Compare fits by held-out data and by evidence.")
 app.command("simengine.cli.sweep:sweep", name="sweep", help="A scene with many numbers, over local processes.")
+app.command("simengine.cli.fit:demo", name="demo", help="Fit a scene that ships, from its file to the report.")
 app.command("simengine.cli.bench:bench", name="bench", help="Measure us beside a reference; print the ratios.")
 app.command("simengine.cli.doctor:doctor", name="doctor", help="What is there, what is missing, what mends it.")
 app.command("simengine.cli.completion:completion", name="completion", help="Print completion for a shell.")

@@ -13,7 +13,9 @@ Overrides = Annotated[
 ]
 With = Annotated[
     list[Path] | None,
-    Parameter(name="--with", help="Run a Python file for the detectors that it registers; repeatable.", negative=()),
+    Parameter(
+        name="--with", help="Run a Python file for the equations and detectors that it names; repeatable.", negative=()
+    ),
 ]
 Out = Annotated[Path | None, Parameter(help="Run directory; runs/<scene> if not given.")]
 Overwrite = Annotated[bool, Parameter(help="Remove what an earlier run left in the run directory.", negative=())]

@@ -10,14 +10,18 @@ from typing import Any
 
 from simengine.cli.common import AsJson, emit
 
-_NEEDED = ("torch", "warp-lang", "taichi", "numpy", "scipy", "trimesh", "pyvista", "imageio", "av", "safetensors")
+_NEEDED = ("torch", "warp-lang", "numpy", "scipy", "trimesh", "imageio", "av", "safetensors")
+# package -> extra
+_EXTRAS = {"pyvista": "view", "taichi": "taichi", "emcee": "bayes", "nutpie": "bayes", "onnxruntime": "onnx"}
 
 
 def doctor(*, as_json: AsJson = False) -> int:
     """Say what is there, what is missing and the command that mends it. Never fails."""
     report: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
     for name in _NEEDED:
-        report[name] = _version(name)
+        report[name] = _version(name) or f"missing: {sys.executable} -m pip install {name}"
+    for name, of in _EXTRAS.items():
+        report[name] = _version(name) or f"not there, and not needed: pip install 'simengine[{of}]'"
     report["cuda"] = _cuda()
     report["GL off screen"] = (
         "libEGL found"
@@ -35,11 +39,11 @@ def doctor(*, as_json: AsJson = False) -> int:
     return 0
 
 
-def _version(name: str) -> str:
+def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return f"missing: {sys.executable} -m pip install {name}"
+        return None
 
 
 def _cuda() -> str:

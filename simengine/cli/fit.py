@@ -1,7 +1,10 @@
-"""`simengine fit`."""
+"""`simengine fit`, and `simengine demo`."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from simengine.cli.common import (
     AsJson,
@@ -10,6 +13,7 @@ from simengine.cli.common import (
     Overrides,
     Overwrite,
     Quiet,
+    With,
     default_out,
     emit,
     pick_device,
@@ -18,11 +22,21 @@ from simengine.cli.common import (
 if TYPE_CHECKING:
     from simengine.fit.training import AbstractTraining
 
+DEMONSTRATIONS = {
+    "motion": "identify_jelly",
+    "materials": "rubber_treloar",
+    "flames": "calibrate_methane",
+    "fields": "diffusion_sorption_inverse",
+    "pictures": "jelly_from_video",
+}
+Area = Literal["motion", "materials", "flames", "fields", "pictures"]
+
 
 def fit(
     scene: str,
     *,
     overrides: Overrides = None,
+    own: With = None,
     out: Out = None,
     overwrite: Overwrite = False,
     refine: float | None = None,
@@ -40,9 +54,10 @@ def fit(
     """
     from simengine.fit.loop import fit as drive
     from simengine.scene import load_scene
-    from simengine.scene.kinds import old_form
+    from simengine.scene.own_code import run_own
     from simengine.scene.record import open_run
 
+    run_own(own or [])
     loaded = load_scene(scene, overrides or ())
     chosen = pick_device(device, loaded.world.fit_devices)
     training: AbstractTraining
@@ -62,8 +77,6 @@ def fit(
         raise ValueError("--refine: a scene without [observations] has no bars to add to; leave it out")
     else:
         training = loaded.world.training(device=chosen)
-        if note := old_form(loaded.world):
-            print(f"note: {note}", file=sys.stderr)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")
     directory = open_run(folder, loaded, overwrite=overwrite, resume=True)
     result = drive(training, directory, progress=not quiet and not as_json)
@@ -84,6 +97,21 @@ def fit(
     else:
         emit(outcome, as_json=as_json, title=f"fit {scene}")
     return 0
+
+
+def demo(
+    area: Area = "motion",
+    *,
+    out: Annotated[Path | None, Parameter(help="Run directory; runs/demo-AREA if not given.")] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Fit a scene that ships, from its file to the report; what an earlier demo left there is replaced.
+
+    Args:
+        area: motion (a jelly's stiffness), materials (rubber), flames (a rate), fields (sorption), pictures (a film).
+    """
+    folder = out or Path("runs") / f"demo-{area}"
+    return fit(DEMONSTRATIONS[area], out=folder, overwrite=True, quiet=quiet)
 
 
 def _print_answer(outcome: dict[str, Any]) -> None:

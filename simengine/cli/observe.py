@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from simengine.cli.common import AsJson, Overrides, emit
+from simengine.cli.common import AsJson, Overrides, With, emit
 
 
 def observe(
     scene: str,
     *,
     overrides: Overrides = None,
+    own: With = None,
     out: Annotated[Path, Parameter(help="Folder for the files.")] = Path("obs"),
     refine: Annotated[float, Parameter(help="Times the resolution of the scene at which the world is solved.")] = 2.0,
     seed: Annotated[int, Parameter(help="Of the noise and the gaps.")] = 0,
@@ -30,7 +31,9 @@ def observe(
     """
     from simengine.fit.twin import write_twin
     from simengine.scene import load_scene
+    from simengine.scene.own_code import run_own
 
+    run_own(own or [])
     plain, hidden = load_scene(scene), load_scene(scene, overrides or ())
     emit(
         write_twin(plain, hidden, out, refine=refine, seed=seed, renderer=renderer),

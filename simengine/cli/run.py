@@ -5,13 +5,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from simengine.cli.common import AsJson, Device, Out, Overrides, Overwrite, default_out, emit, pick_device
+from simengine.cli.common import AsJson, Device, Out, Overrides, Overwrite, With, default_out, emit, pick_device
 
 
 def run(
     scene: str,
     *,
     overrides: Overrides = None,
+    own: With = None,
     out: Out = None,
     overwrite: Overwrite = False,
     device: Device = None,
@@ -27,16 +28,18 @@ def run(
         scene: A .toml or .py file, or the name of a shipped scene.
     """
     from simengine.interrupt import signals_interrupt
-    from simengine.scene import load_world
+    from simengine.scene import load_scene
+    from simengine.scene.own_code import run_own
     from simengine.scene.record import open_run
 
-    loaded = load_world(scene, overrides or ())
-    chosen = pick_device(device, loaded.devices)
+    run_own(own or [])
+    loaded = load_scene(scene, overrides or ())
+    chosen = pick_device(device, loaded.world.devices)
     folder = out or default_out(scene)
     directory = open_run(folder, loaded, overwrite=overwrite, resume=False)
     try:
         with signals_interrupt():
-            summary = {**loaded.run(directory, device=chosen, force=force), "directory": str(folder)}
+            summary = {**loaded.world.run(directory, device=chosen, force=force), "directory": str(folder)}
     except KeyboardInterrupt:
         print(f"interrupted; {folder} holds what was written until then", file=sys.stderr)
         return 1

@@ -163,6 +163,10 @@ def detect(
 def average_precision(table: DetectionTable, threshold: float = 0.5) -> Estimate:
     """AP with its interval.
 
+    Args:
+        table: What was found in which picture.
+        threshold: Overlap from which a box is a hit, intersection over union in (0, 1].
+
     Raises:
         ValueError: No picture shows the object.
     """
@@ -171,7 +175,13 @@ def average_precision(table: DetectionTable, threshold: float = 0.5) -> Estimate
 
 
 def miss_rate(table: DetectionTable, *, score: float = 0.5, threshold: float = 0.5) -> Estimate:
-    """Share of the objects without a detection above `score` that overlaps them by `threshold`, with its interval."""
+    """Share of the objects without a detection above `score` that overlaps them by `threshold`, with its interval.
+
+    Args:
+        table: What was found in which picture.
+        score: In [0, 1].
+        threshold: Intersection over union in (0, 1].
+    """
     missed = table.missed(score=score, threshold=threshold)
     return rate_interval(int(missed.sum()), len(missed))
 
@@ -211,7 +221,13 @@ def error_kinds(table: DetectionTable, *, score: float = 0.0) -> dict[str, int]:
 
 
 def precision_gap(predicted: DetectionTable, rendered: DetectionTable, threshold: float = 0.5) -> Estimate:
-    """AP in full renders less AP in predicted pictures of the same views; the interval is of the paired difference."""
+    """AP in full renders less AP in predicted pictures of the same views; the interval is of the paired difference.
+
+    Args:
+        predicted: What was found in predicted pictures.
+        rendered: What was found in full renders, view by view the same.
+        threshold: Intersection over union in (0, 1].
+    """
 
     def gap(weight: torch.Tensor) -> torch.Tensor:
         both = (table.average_precision(threshold, weight=weight) for table in (rendered, predicted))

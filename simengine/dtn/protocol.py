@@ -32,7 +32,7 @@ class Detector(Protocol):
 
 
 def box_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of boxes (x0, y0, x1, y1), shapes (..., 4) that broadcast."""
+    """Intersection over union (...) of boxes `a` and `b` (x0, y0, x1, y1), shapes (..., 4) that broadcast."""
     low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
     common = (high - low).clamp(min=0).prod(-1)
     area = [(box[..., 2:] - box[..., :2]).clamp(min=0).prod(-1) for box in (a, b)]

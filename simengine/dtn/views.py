@@ -336,6 +336,15 @@ def render_views(
     About 0.07 s of CPU a view at 96 x 96 with 2 x 2 samples and 4 sky rays, and 72 bytes of each pixel, of which views
     without the object keep 12. A set of more than 1 GiB lies in a file without a name, in the folder for such files.
 
+    Args:
+        surface: What stands there, as rays see it.
+        sampler: Draws camera, sun and place of a view by its number.
+        indices: Numbers of the views.
+        size: Height and width [pixel].
+        tone: From light to display; None for the usual curve.
+        samples: Rays along each side of a pixel.
+        sky_rays: Towards the sky, from each point that is hit.
+
     Raises:
         OSError: There is no room for that file.
     """

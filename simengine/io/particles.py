@@ -7,6 +7,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from simengine.extras import extra
 from simengine.io.arrays import to_numpy
 
 
@@ -36,8 +37,7 @@ def write_ply(path: Path, data: Mapping[str, Any]) -> None:
 
 def write_vtp(path: Path, data: Mapping[str, Any]) -> None:
     """Write one frame as VTK poly data with its fields as point data."""
-    import pyvista
-
+    pyvista = extra("pyvista", of="view", what=".vtp")
     positions, fields = _split(data)
     cloud = pyvista.PolyData(positions.astype(np.float32))
     for name, values in fields.items():

@@ -39,7 +39,7 @@ _readers: dict[str, str | Reader] = {
 
 
 def register_format(suffix: str, writer: Writer) -> None:
-    """Make `write` use `writer(path, data, **options)` for files named `*suffix`."""
+    """Make `write` use `writer`, called with path, data and options, for files whose name ends in `suffix`."""
     if not suffix.startswith("."):
         raise ValueError(f"suffix={suffix!r}: expected a leading dot, as in '.png'")
     _writers[suffix.lower()] = writer

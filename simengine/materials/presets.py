@@ -62,7 +62,10 @@ def snow(
     critical_compression: Coefficient = 2.5e-2,
     critical_stretch: Coefficient = 7.5e-3,
 ) -> Material:
-    """Snow of Stomakhin et al. 2013; E [Pa], nu [1], hardening [1], critical compression and stretch [1]."""
+    """Snow of Stomakhin et al. 2013.
+
+    E [Pa], nu [1], hardening [1], critical_compression [1], critical_stretch [1].
+    """
     return Material(Snow(E, nu, hardening), SnowCompaction(critical_compression, critical_stretch))
 
 
@@ -75,6 +78,9 @@ def paste(
     *,
     dt: float,
 ) -> Material:
-    """Hencky elasticity and a Herschel-Bulkley fluid; E, yield_stress [Pa], consistency [Pa s^n], dt [s]."""
+    """Hencky elasticity and a Herschel-Bulkley fluid.
+
+    E [Pa], nu [1], yield_stress [Pa], consistency [Pa s^n], exponent [1], dt [s].
+    """
     E, nu = _shared(E), _shared(nu)
     return Material(Hencky(E, nu), HerschelBulkley(E, nu, yield_stress, consistency, exponent, dt=dt))

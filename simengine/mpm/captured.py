@@ -45,6 +45,8 @@ class CapturedSolver(AbstractSolver):
             raise ValueError(f"state: on {state.x.device}; a step is captured on a CUDA device only")
         if any(body.moving for body in model.bodies):
             raise ValueError("solver: captured steps need boundaries that stand still")
+        if model.is_hard:
+            raise ValueError("solver: captured steps know no hard contact; give the rigid bodies a width")
         constants = solver.constants(state.x)
         if any(tensor.requires_grad for tensor in constants):
             raise ValueError("solver: captured steps give gradients of laws only, not of boundaries, mass or volume")

@@ -92,6 +92,8 @@ def forecast_memory(
     once = n * (size * (25 + 25 + 18 + 2 + (25 + 9 if gradient else 0)) + 8 * (8 + (8 + 2 if gradient else 0)))
     if model.dissipates:
         once += n * (size * 9 * (1 + model.branches) + 8 * (1 + 2 * model.branches) * (2 if gradient else 1))
+    if model.is_hard:
+        once += n * size * 12
     grid = nodes * 4 * (threads + 1) * (2 if gradient else 1) * size
     kept, used = _laws(model, n, dtype, gradient=gradient)
     return held * per_state + saved + grid + once + every * kept + used

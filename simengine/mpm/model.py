@@ -7,11 +7,12 @@ from typing import cast
 import torch
 from torch import nn
 
+from simengine.kernels.matter.hard_contact import STIFFNESS
 from simengine.materials import Identity, Material
 from simengine.materials.law import AbstractLaw
 from simengine.mpm.boundaries import Walls, keep
 from simengine.mpm.rigid_bodies import AbstractBody, MeshBody
-from simengine.ops.matter import constitutive
+from simengine.ops.matter import constitutive, hard_contact
 from simengine.ops.matter.constitutive import elasticity, plasticity
 from simengine.ops.matter.mpm import Grid
 from simengine.ops.matter.mpm_laws import TorchLaw
@@ -178,6 +179,32 @@ class MPMModel(nn.Module):
             found: list[torch.Tensor | None] = [(ids == k).nonzero()[:, 0] for k in range(len(self.materials))]
             self._groups = (ids, ids._version, found)
         return self._groups[2]
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether a rigid body touches the particles themselves."""
+        return hard_contact.is_hard(self.grid)
+
+    def stiffness(self, like: torch.Tensor) -> torch.Tensor:
+        """Of the spring that hard contact sets beside the material's own pressure [N/m], shape (n,), as x `like`.
+
+        alpha M s^2 / dx, M the modulus of a wave at rest along x by central differences of the law. A law without one
+        there gets that whose wave crosses a hundredth of a cell in a step.
+        """
+        mass, volume = self.body(like)
+        if not self.is_hard:
+            return torch.zeros_like(volume)
+        h, n = 1e-4, len(like)
+        eye = torch.eye(3, dtype=torch.float64, device=like.device)
+        stretch = h * torch.outer(eye[0], eye[0])
+        q = torch.zeros(n, dtype=torch.float64, device=like.device)
+        ahead, behind = (self.stress((eye + sign * stretch).repeat(n, 1, 1), q)[:, 0, 0] for sign in (1.0, -1.0))
+        modulus = (ahead - behind) / (2 * h)
+        if self.dissipates:
+            modulus = modulus * (1 + self.losses(n)[:, 1 : 1 + self.branches].sum(1))
+        least = 1e-4 * (mass / volume).double() * (self.grid.dx / self.grid.dt) ** 2
+        edge = volume.double() ** (1 / 3)
+        return (STIFFNESS * torch.maximum(modulus, least) * edge**2 / self.grid.dx).to(like.dtype)
 
     @property
     def dissipates(self) -> bool:

@@ -7,9 +7,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
+from simengine.kernels.matter import contact
 from simengine.kernels.matter import signed_distance as shapes
 from simengine.mpm.boundaries import MODES, Vector, keep
 from simengine.ops.light.mesh import signed_distance
+from simengine.ops.matter.contact_reference import distance_of
 from simengine.ops.matter.mpm import SignedDistance
 
 Kind = Literal["slip", "sticky", "friction"]
@@ -19,8 +21,9 @@ MARGIN = 0.25  # of the longest edge, sampled around a mesh
 class AbstractBody(nn.Module):
     """A rigid body that moves with constant velocity and angular velocity.
 
-    The contact sets in smoothly over a layer of thickness `width` around the surface, so that the motion is
-    differentiable in the pose as well as in velocity and friction.
+    Contact is hard, at the surface of each particle (`simengine.kernels.matter.hard_contact`). With a `width` it acts
+    on the nodes of the grid instead, over a layer of this thickness. Both are differentiable in the pose as well as in
+    velocity and friction.
 
     Args:
         position: Of the body's frame at time 0 [m], (3,).
@@ -29,7 +32,7 @@ class AbstractBody(nn.Module):
         friction: Coulomb coefficient [1] of kind `friction`.
         velocity: Of the frame's origin [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of the layer [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
 
     Raises:
         ValueError: A value is not finite, out of range or of the wrong shape.
@@ -70,11 +73,22 @@ class AbstractBody(nn.Module):
     @property
     def mode(self) -> tuple[int, int]:
         """Shape and contact as the kernels number them."""
-        return self.shape, MODES[self.kind]
+        if self.width is not None:
+            return self.shape, MODES[self.kind]
+        return self.shape, contact.HARD_STICKY if self.kind == "sticky" else contact.HARD_SEPARATING
 
     def size(self) -> tuple[float, float, float]:
         """The dimensions the kernel reads [m]."""
         return 0.0, 0.0, 0.0
+
+    def distance(self, x: torch.Tensor, dx: float) -> torch.Tensor:
+        """Signed distance of points (n, 3) at time 0 [m], (n,), without a gradient; of cells `dx` [m]."""
+        with torch.no_grad():
+            x = x.detach().double().cpu()
+            row = self.rows(torch.zeros(1, dtype=torch.float64), dx)[0].cpu()
+            arm = (x - row[:3]) @ row[3:12].reshape(3, 3)
+            field = getattr(self, "field", None)
+            return distance_of(self.shape, arm, row[19:22], field and field.coefficients)[0][:, 0]
 
     @property
     def moving(self) -> bool:
@@ -123,7 +137,7 @@ class Plane(AbstractBody):
         kind: `slip` (approach only), `sticky` or `friction`.
         friction: Coulomb coefficient [1].
         velocity: Of the plane [m/s], (3,).
-        width: Of the layer over which contact sets in [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.PLANE
@@ -164,7 +178,7 @@ class Sphere(AbstractBody):
         friction: Coulomb coefficient [1].
         velocity: [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of the layer over which contact sets in [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.SPHERE
@@ -201,7 +215,7 @@ class Box(AbstractBody):
         friction: Coulomb coefficient [1].
         velocity: Of its centre [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of the layer over which contact sets in [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.BOX
@@ -240,7 +254,7 @@ class Capsule(AbstractBody):
         friction: Coulomb coefficient [1].
         velocity: Of its centre [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of the layer over which contact sets in [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.CAPSULE
@@ -283,7 +297,7 @@ class MeshBody(AbstractBody):
         friction: Coulomb coefficient [1].
         velocity: Of the frame's origin [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of the layer over which contact sets in [m]; None for one cell.
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
         resolution: Samples along the longest edge of the body's box.
 
     Raises:
@@ -321,9 +335,10 @@ class MeshBody(AbstractBody):
         Raises:
             ValueError: The layer of contact reaches beyond the samples.
         """
-        if (self.width or dx) > MARGIN * 2 * max(self.field.half_size):
+        layer = self.width or dx / 2  # hard contact looks as far as a particle is wide
+        if layer > MARGIN * 2 * max(self.field.half_size):
             raise ValueError(
-                f"width: a layer of {self.width or dx:.3g} m is too thick for a body of "
+                f"width: a layer of {layer:.3g} m is too thick for a body of "
                 f"{2 * max(self.field.half_size):.3g} m; use a finer grid or a larger body"
             )
         return super().rows(times, dx)

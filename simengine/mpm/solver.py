@@ -5,7 +5,7 @@ import torch
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
 from simengine.ops import bridge
-from simengine.ops.matter import dissipation_reference, mpm, mpm_rollout
+from simengine.ops.matter import dissipation_reference, hard_contact, mpm, mpm_rollout
 from simengine.solve.rollout import AbstractAdjoint, AbstractSolver
 
 
@@ -42,31 +42,32 @@ class MPMSolver(AbstractSolver):
         """
         return self.advance(state, number, *self.constants(state.x, number))
 
-    def constants(self, like: torch.Tensor, number: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Mass [kg] and volume [m^3] per particle, shape (n,), and boundaries at a step, for x `like`."""
+    def constants(self, like: torch.Tensor, number: int = 0) -> tuple[torch.Tensor, ...]:
+        """Mass [kg], volume [m^3] and stiffness of contact [N/m], (n,), and boundaries at a step, for x `like`."""
         mass, volume = self.model.body(like)
-        return mass.contiguous(), volume.contiguous(), self.model.table(like, number)
+        return mass.contiguous(), volume.contiguous(), self.model.stiffness(like), self.model.table(like, number)
 
     def advance(
-        self, state: MPMState, number: int, mass: torch.Tensor, volume: torch.Tensor, table: torch.Tensor
+        self,
+        state: MPMState,
+        number: int,
+        mass: torch.Tensor,
+        volume: torch.Tensor,
+        stiffness: torch.Tensor,
+        table: torch.Tensor,
     ) -> MPMState:
         """As `step`, of what `constants` returned: on a CUDA device without a word to the host."""
         model = self.model
         tau, A = model.stress(state.F, state.q), state.A
         if model.dissipates:
             tau, A = dissipation_reference.dissipation(tau, state.F, state.C, A, model.losses(len(state.x)))
-        x, v, C, F_trial = mpm.step(
-            state.x,
-            state.v,
-            state.C,
-            state.F,
-            tau,
-            mass=mass,
-            volume=volume,
-            table=table,
-            grid=model.grid,
-            number=number,
-        )
+        x, v, C, F = state.x, state.v, state.C, state.F
+        body = {"mass": mass, "volume": volume, "table": table}
+        if model.is_hard:
+            v, tau = hard_contact.hard_contact(
+                x, v, C, F, tau, stiffness=stiffness, grid=model.grid, number=number, **body
+            )
+        x, v, C, F_trial = mpm.step(x, v, C, F, tau, grid=model.grid, number=number, **body)
         F, q = model.return_map(F_trial, state.q)
         return MPMState(x, v, C, F, q, A)
 
@@ -93,6 +94,7 @@ class MPMSolver(AbstractSolver):
                 (state.x, state.v, state.C, state.F, state.q, state.A),
                 mass=mass,
                 volume=volume,
+                stiffness=model.stiffness(state.x),
                 table=model.table(state.x, first_step, max(steps, 1)),
                 laws=mpm_rollout.Laws(
                     elastic[0], plastic[0], (*model.torch_laws(n, "elasticity"), *model.torch_laws(n, "plasticity"))

@@ -36,7 +36,8 @@ def cfl_numbers(model: MPMModel, state: MPMState) -> tuple[float, float]:
     """How many cells sound, relative to the body, and the fastest particle cross in one step.
 
     Explicit MLS-MPM is unstable above about 1; NaN where the state is not finite. The first number counts viscosity
-    too: a step is stable while (c dt / h)^2 + 8/3 (eta / rho) dt / h^2 < 1, the root of which it is.
+    too: a step is stable while (c dt / h)^2 + 8/3 (eta / rho) dt / h^2 < 1, the root of which it is. It counts the
+    springs of hard contact as well.
 
     Args:
         model: The model.
@@ -45,6 +46,10 @@ def cfl_numbers(model: MPMModel, state: MPMState) -> tuple[float, float]:
     grid = model.grid
     speed = float(state.v.detach().norm(dim=1).max()) if len(state.x) else 0.0
     sound = sound_speed(model, state) * grid.dt / grid.dx
+    if model.is_hard and len(state.x):
+        # a mass on the spring of its contact: stable while dt sqrt(k / m) < 2
+        k, (mass, _) = model.stiffness(state.x).detach(), model.body(state.x)
+        sound = max(sound, grid.dt * float((k / mass).max().sqrt()) / 2)
     if model.dissipates and len(state.x):
         mass, volume = model.body(state.x)
         viscous = float((model.losses(len(mass)).detach()[:, 0].to(mass) * volume / mass).max())
@@ -53,6 +58,6 @@ def cfl_numbers(model: MPMModel, state: MPMState) -> tuple[float, float]:
 
 
 def recommended_dt(model: MPMModel, state: MPMState, *, safety: float = 0.8) -> float:
-    """The time step [s] at which the larger CFL number is `safety`."""
+    """The time step [s] at which the larger CFL number of `model` in `state` is `safety`."""
     worst = max(cfl_numbers(model, state))
     return float("inf") if worst == 0 else model.grid.dt * safety / worst

@@ -52,7 +52,8 @@ def _module() -> Any:
             import taichi  # half a second: only where it is used
     except ImportError as error:
         raise RuntimeError(
-            "the Taichi kernels need the package taichi (none for Python 3.14): use SIMENGINE_KERNELS=warp"
+            "the Taichi kernels need taichi: pip install 'simengine[taichi]' (none for Python 3.14), "
+            "or use SIMENGINE_KERNELS=warp"
         ) from error
     return taichi
 

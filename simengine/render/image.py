@@ -67,6 +67,6 @@ class Image:
 
 
 def psnr(image: torch.Tensor, reference: torch.Tensor, *, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio [dB] of two images of one shape."""
+    """Peak signal-to-noise ratio [dB] of `image` against `reference`, of one shape, with values up to `peak`."""
     mse = float((image.double() - reference.double()).square().mean())
     return float("inf") if mse == 0 else 10 * float(torch.log10(torch.tensor(peak**2 / mse, dtype=torch.float64)))

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from simengine.extras import extra
 from simengine.render.meshes import TexturedMesh
 from simengine.render.particles import neighbour_distance
 
@@ -82,8 +83,7 @@ def _level_set(x: torch.Tensor, radius: float, spacing: float) -> tuple[torch.Te
 
 
 def _flying_edges(level: torch.Tensor, low: torch.Tensor, spacing: float) -> tuple[torch.Tensor, torch.Tensor]:
-    import pyvista
-
+    pyvista = extra("pyvista", of="view", what="a surface of particles")
     grid = pyvista.ImageData(dimensions=tuple(level.shape), spacing=(spacing,) * 3, origin=tuple(low.tolist()))
     grid.point_data["level"] = level.numpy().ravel(order="F")
     surface = grid.contour([0.0], scalars="level", method="flying_edges")

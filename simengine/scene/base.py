@@ -219,7 +219,7 @@ class AbstractScene(abc.ABC):
         """The inverse problem of this scene, as `simengine fit` drives it.
 
         Raises:
-            SceneError: The scene has no `[fit]` table.
+            SceneError: Nothing is sought.
         """
         found = method_of(type(self), "training")
         if found is None:

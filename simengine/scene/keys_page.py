@@ -41,13 +41,28 @@ def keys_page() -> str:
     return "\n".join(parts)
 
 
+def page_of(cls: type, heading: str, before: str) -> str:
+    """A page of one kind of world, or of one instrument: its keys, and those of every table below it.
+
+    Args:
+        cls: The class.
+        heading: Of the page.
+        before: Markdown between the heading and the keys.
+    """
+    below = [table for table in tables_below([cls]) if table is not cls]
+    parts = [_section(f"# {heading}", cls, "", after=before)]
+    parts += ["## Tables inside tables\n"] if below else []
+    return "\n".join([*parts, *(_section(f"### {_title(table)}", table, "") for table in sorted(below, key=_title))])
+
+
 def _title(cls: type) -> str:
     """Module and class: names of classes are not unique."""
     return f"{cls.__module__.removeprefix('simengine.').removeprefix('worlds.')}.{cls.__name__}"
 
 
-def _section(heading: str, cls: type, before: str) -> str:
+def _section(heading: str, cls: type, before: str, after: str = "") -> str:
     lines = [f"{heading}\n", f"{before}{(cls.__doc__ or '').strip().partition(chr(10))[0]}\n"]
+    lines += [f"{after}\n"] if after else []
     keys = [key for key in keys_of(cls) if key.name != "type" or len(typing.get_args(key.hint)) > 1]
     if keys:
         lines += ["| key | what | unit | range | default | is |", "| --- | --- | --- | --- | --- | --- |"]

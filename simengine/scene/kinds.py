@@ -46,8 +46,6 @@ INSTRUMENTS = {
     "projections": "simengine.observe.instruments.projections:Projections",
 }
 OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
-    "mpm": "fit",
-    "melting": "fit",
     "constraint": "fit",
     "render": "task",
     "nclaw": "learning",
@@ -63,7 +61,6 @@ NEW_FORM = {  # old tables -> what says the same now
 GONE_TASKS = frozenset(("tomography", "camera_pose", "video"))  # of the kind render: worlds with observations now
 METHODS = {  # of kinds; a kind that inherits from another has the methods of that too
     "mpm": {
-        "training": "simengine.worlds.motion.training:training",
         "run": "simengine.worlds.motion.run:simulate",
         "check": "simengine.worlds.motion.preflight:preflight",
         "render": "simengine.worlds.motion.run:render",
@@ -121,14 +118,6 @@ def classes(role: str) -> dict[str, type]:
         with contextlib.suppress(SceneError):
             found[name] = named_class(role, name)
     return found
-
-
-def old_form(world: Any) -> str | None:
-    """A line that says the new form, for a world that holds an old table although its kind answers instruments."""
-    table = OLD_FORM.get(world.kind, "")
-    if not world.answers or getattr(world, table, None) is None:
-        return None
-    return f"[{table}] is the old form: {NEW_FORM[table]}; docs/keys.md lists the keys"
 
 
 def imported(path: str) -> Any:

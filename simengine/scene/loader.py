@@ -29,7 +29,15 @@ def named_scenes() -> dict[str, Path]:
 
 
 def load_world(source: str | Path, overrides: Sequence[str] = ()) -> AbstractScene:
-    """The world of a scene, without what was observed of it; see `load_scene`."""
+    """The world of a scene, without what was observed of it; see `load_scene`.
+
+    Args:
+        source: A .toml or .py file, or the name of a shipped scene.
+        overrides: As in `bodies.0.material.E=2e5`.
+
+    Raises:
+        SceneError: It is no scene, with the file, the line and the key.
+    """
     return load_scene(source, overrides).world
 
 
@@ -97,7 +105,11 @@ def make_scene(data: dict[str, Any], *, directory: Path, locate: Locate) -> Abst
 
 
 def resolved(scene: AbstractScene | Scene) -> dict[str, Any]:
-    """A scene as plain data with every default of its world written out; `load_scene` reads it back."""
+    """A scene as plain data with every default of its world written out; `load_scene` reads it back.
+
+    Args:
+        scene: A scene, or a world alone.
+    """
     if isinstance(scene, Scene):
         return {**resolved(scene.world), **scene.tables}
     return {"kind": scene.kind, **to_plain(scene)}

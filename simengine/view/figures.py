@@ -118,7 +118,7 @@ def fields(
 
 
 def label(image: Any, text: str) -> NDArray[np.uint8]:
-    """An 8-bit image (h, w, 3) with a line of text in its upper left corner."""
+    """An 8-bit `image` (h, w, 3) with a line of `text` in its upper left corner."""
     try:
         from PIL import Image, ImageDraw
     except ImportError:

@@ -1,6 +1,7 @@
 """Pictures of particles by pyvista (VTK) off screen, where this machine has a usable GL."""
 
 import functools
+import importlib.util
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,8 @@ _PROBE = (
 @functools.cache
 def missing_gl() -> str | None:
     """Why pyvista cannot draw here, None where it can. Asked in a process of its own: without a usable GL VTK dies."""
+    if importlib.util.find_spec("pyvista") is None:
+        return "it is not installed; pip install 'simengine[view]'"
     environment = {**os.environ, "VTK_DEFAULT_OPENGL_WINDOW": "vtkEGLRenderWindow"}
     try:
         done = run_python(_PROBE, seconds=120, environment=environment)

@@ -25,7 +25,7 @@ figcaption{font-size:.9em;opacity:.8}pre{background:var(--soft);padding:1em;over
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows under a header, all turned into text."""
+    """`rows` under a `header`, all turned into text."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -33,7 +33,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """An image (h, w, 3), 8-bit sRGB or linear float."""
+    """An image: `pixels` (h, w, 3), 8-bit sRGB or linear float; its `caption` stands below and is read aloud."""
 
     pixels: Any
     caption: str = ""
@@ -41,7 +41,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Movie:
-    """A video file that browsers play (mp4 or GIF), embedded whole."""
+    """A video `file` that browsers play (mp4 or GIF), embedded whole, with a `caption`."""
 
     file: Path
     caption: str = ""

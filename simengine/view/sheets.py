@@ -25,7 +25,7 @@ def pyramid(images: torch.Tensor, levels: int) -> list[torch.Tensor]:
 
 
 def contact_sheet(images: torch.Tensor, *, columns: int = 8) -> NDArray[np.uint8]:
-    """Images (..., h, w, 1 or 3) beside and below one another, 8-bit sRGB."""
+    """`images` (..., h, w, 1 or 3) beside and below one another in so many `columns`, 8-bit sRGB."""
     flat = images.detach().reshape(-1, *images.shape[-3:]).float().cpu()
     if flat.shape[-1] == 1:
         flat = flat.expand(-1, -1, -1, 3)
@@ -40,7 +40,7 @@ def contact_sheet(images: torch.Tensor, *, columns: int = 8) -> NDArray[np.uint8
 
 
 def comparison(rows: Mapping[str, torch.Tensor]) -> NDArray[np.uint8]:
-    """One labelled row of images for each entry; the same number of images in each."""
+    """One labelled row of images for each entry of `rows`; the same number of images in each."""
     sheets = []
     for name, images in rows.items():
         flat = images.reshape(-1, *images.shape[-3:])

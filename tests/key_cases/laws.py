@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from key_cases.judge import Case, run, steps, training
+import torch
+
+from key_cases.judge import Case, answers, run, steps, training
+from simengine.scene.asks import Series
 
 PULL = {"type": "uniaxial"}
 FAST = {"rate": 5.0}
@@ -41,6 +44,16 @@ JELLY = {"type": "jelly", "E": 1e4, "nu": 0.3}
 LAW = {"width": 6}
 CASES: dict[str, Case] = {
     **{f"specimen {name}": specimen(*told) for name, told in SPECIMENS.items()},
+    "specimen of a size": Case(
+        {
+            "kind": "specimen",
+            "material": SPECIMENS["ogden"][0],
+            "test": PULL,
+            "size": {"length": 0.05, "area": 2e-5},
+        },
+        (answers(Series(names=("force",), against="extension", values=torch.tensor([0.01]))),),
+        below=("size",),
+    ),
     "law that is learned": Case(
         {
             "kind": "nclaw",

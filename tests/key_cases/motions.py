@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from key_cases.judge import Case, build, check, picture, run, scalars, steps, training
+from key_cases.judge import Case, build, check, picture, run, scalars
 
 BOX = {"type": "box", "center": [0.45, 0.5, 0.5], "size": [0.2, 0.2, 0.2]}
 JELLY = {"type": "jelly", "E": 1e4, "nu": 0.3}
@@ -43,15 +43,6 @@ COLLIDERS: list[dict[str, Any]] = [
     {"type": "mesh", "file": "asset:drum.obj", "center": [0.5, 0.3, 0.5], "size": 0.4, "resolution": 12}
     | {**FRICTION, **SPIN, **TURNED},
 ]
-FIT = {
-    "observations": "observed.npz",
-    "parameters": {"bodies.0.material.E": {"initial": 1.2e4, "lower": 5e3, "upper": 5e4}},
-    "iterations": 2,
-    "stages": [0.5, 1.0],
-    "truth": {"bodies.0.material.E": 1e4},
-    "others": [{"observations": "observed.npz", "values": {"bodies.0.velocity.0": 0.3}}],
-}
-TOLD = {'truth."bodies.0.material.E"': "only told beside the estimates"}
 
 
 CASES: dict[str, Case] = {
@@ -72,15 +63,6 @@ CASES: dict[str, Case] = {
         ),
         (build, picture, run, check),
         idle={"bodies.0.name": "for messages"},
-    ),
-    "fit of a motion by Adam": Case(
-        mpm(fit={**{k: v for k, v in FIT.items() if k != "others"}, "method": "adam"}),
-        (training, steps),
-        TOLD,
-        below=("fit",),
-    ),
-    "fit of motions by least squares": Case(
-        mpm(fit=FIT), (training, steps), {**TOLD, "learning_rate": "least squares has none"}, below=("fit",)
     ),
     "melting": Case(
         {

@@ -6,7 +6,6 @@ are looked at first. The specs themselves are not looked into: a key must reach 
 """
 
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,8 @@ from key_cases import detectors, fields, flames, laws, learned, motions, objects
 from key_cases.judge import SCHEMA, acting, leaves, scene_of
 from PIL import Image
 
-from simengine.io.run_directory import RunDirectory
 from simengine.scene import own_code
 from simengine.scene.kinds import KINDS
-from simengine.scene.loader import resolved
 
 CASES = {
     name: case
@@ -46,10 +43,6 @@ class Judged:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the scenes' files lie."""
     path = tmp_path_factory.mktemp("keys")
-    with tempfile.TemporaryDirectory() as out:
-        scene = scene_of(motions.mpm(output={"save_every": 1, "video": False}), path)
-        scene.run(RunDirectory.create(out, resolved(scene), overwrite=False, resume=False), device="cpu", force=True)
-        (path / "observed.npz").write_bytes((Path(out) / "states.npz").read_bytes())
     random = np.random.default_rng(0)
     for name in ("photograph.png", "mask.png"):
         Image.fromarray(random.integers(60, 256, (12, 24, 3), dtype=np.uint8)).save(path / name)

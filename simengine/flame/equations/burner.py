@@ -40,7 +40,7 @@ class BurnerFlame(FreeFlame):
     def left(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """T = T_in, and the flux of each species."""
         b, T, Y = y.shape[0], y[..., 0], y[..., 1:]
-        _, j = self.diffusive_flux(T, Y, dy[..., 1:])
+        _, j = self.diffusive_flux(T, Y, dy[..., 0], dy[..., 1:])
         species = z * (Y - self.Y_in.expand(b, -1)[:, None, None]) + j
         species[..., self.closing] = Y.sum(-1) - 1
         return torch.cat(((T - self.T_in.expand(b)[:, None, None]).unsqueeze(-1), species), dim=-1)

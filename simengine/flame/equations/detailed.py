@@ -11,13 +11,15 @@ the inlet's diluent closes the system: sum_k Y_k = 1.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from simengine.flame.equations.base import AbstractFlame
+from simengine.flame.equations.transport import AbstractTransport, MixtureAveraged, State
 from simengine.flame.gas.equilibrium import equilibrium
 from simengine.flame.gas.mechanism import Mechanism, MechanismError
+from simengine.flame.gas.radiation import optically_thin
 from simengine.flame.gas.thermochemistry import Gas, RateParameters
 from simengine.flame.gas.units import R
 
@@ -172,6 +174,9 @@ class AbstractDetailedFlame(AbstractFlame):
         Ea_low: Their activation energies [J/mol].
         lam_factor: Multiplies the conductivity; ().
         D_factor: Multiplies the diffusivity of each species; (K,).
+        transport: How heat and species diffuse.
+        radiation: Heat that the gas loses by light; None for none.
+        radiation_factor: Multiplies it; ().
     """
 
     gas: Gas
@@ -188,6 +193,9 @@ class AbstractDetailedFlame(AbstractFlame):
     Ea_low: torch.Tensor | None = None
     lam_factor: torch.Tensor | None = None
     D_factor: torch.Tensor | None = None
+    transport: AbstractTransport = dataclasses.field(default_factory=MixtureAveraged)
+    radiation: Literal["optically_thin"] | None = None
+    radiation_factor: torch.Tensor = dataclasses.field(default_factory=lambda: torch.ones((), dtype=torch.float64))
 
     def __post_init__(self) -> None:
         stored = self.gas.rate_parameters
@@ -214,7 +222,7 @@ class AbstractDetailedFlame(AbstractFlame):
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Conditions, rates and transport factors, by name."""
-        names = ("phi", "p", "T_in", *RATES, "lam_factor", "D_factor", *self._own())
+        names = ("phi", "p", "T_in", *RATES, "lam_factor", "D_factor", "radiation_factor", *self._own())
         return {name: getattr(self, name) for name in names}
 
     @staticmethod
@@ -303,15 +311,26 @@ class AbstractDetailedFlame(AbstractFlame):
     def _pressure(self) -> torch.Tensor:
         return self.p.reshape(-1, 1, 1)
 
-    def diffusive_flux(self, T: torch.Tensor, Y: torch.Tensor, dY: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def diffusive_flux(
+        self, T: torch.Tensor, Y: torch.Tensor, dT: torch.Tensor, dY: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Lam [W/(m K)], (...), and j_k [kg/(m^2 s)], (..., K)."""
-        gas, p, factors = self.gas, self._pressure(), self.parameters()
-        lam, D = gas.transport(p, T, Y)
-        W = gas.mean_W(Y).unsqueeze(-1)
-        # rho (W_k/W) X_k' = rho (Y_k' - Y_k W sum_l Y_l'/W_l)
-        gradient = dY - Y * W * (dY / gas.W).sum(-1, keepdim=True)
-        j = -gas.density(p, T, Y).unsqueeze(-1) * factors["D_factor"] * D * gradient
-        return factors["lam_factor"] * lam, j - Y * j.sum(-1, keepdim=True)
+        own = self.parameters()
+        lam, j = self.transport.fluxes(self.gas, State(self._pressure(), T, Y, dT, dY), own["D_factor"])
+        return own["lam_factor"] * lam, j
+
+    def radiated(self, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        """Heat lost by radiation [W/m^3] at T (b, n, m) and Y (b, n, m, K), to surroundings as cold as the inlet."""
+        X, cold = self.gas.mole_fractions(Y), self.T_in.reshape(-1, 1, 1)
+        return self.radiation_factor * optically_thin(self.gas.mechanism, self._pressure(), T, X, cold)
+
+    def radiated_jacobian(self, T: torch.Tensor, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same with its derivatives in T (...) and Y (..., K), without gradients in anything else."""
+        with torch.enable_grad():
+            T, Y = T.detach().requires_grad_(), Y.detach().requires_grad_()
+            lost = self.detached().radiated(T, Y)  # type: ignore[attr-defined]
+            of_T, of_Y = torch.autograd.grad(lost.sum(), (T, Y))
+        return lost.detach(), of_T, of_Y
 
     def convection(self, mass_flux: torch.Tensor, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
         """Mass flux times cp/lam [1/m], the inverse of the length over which heat is carried against the flow."""
@@ -330,12 +349,14 @@ class AbstractDetailedFlame(AbstractFlame):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Fluxes lam T' and -j_k, and sources of T and of Y_k, with sum Y = 1 in place of the closing species."""
         gas = self.gas
-        lam, j = self.diffusive_flux(T, Y, dY)
+        lam, j = self.diffusive_flux(T, Y, dT, dY)
         C = (self._pressure() / (R * T) * gas.mean_W(Y)).unsqueeze(-1) * Y / gas.W
         made = gas.production(T, C, self.rates) * gas.W
         cp = gas.cp_species(T)
         convection = (mass_flux * (cp * Y).sum(-1) + (cp * j).sum(-1)) * dT
         heat = (gas.h_species(T) * made).sum(-1)
+        if self.radiation is not None:
+            heat = heat + self.radiated(T, Y)
         species = made - mass_flux.unsqueeze(-1) * dY
         closed = torch.zeros(len(gas.W), dtype=torch.bool)
         closed[self.closing] = True

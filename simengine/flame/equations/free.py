@@ -19,10 +19,12 @@ class FreeFlame(AbstractDetailedFlame):
     Attributes:
         T_fix: Temperature at x = 0, which fixes where the flame is [K].
         hurry: Multiplies the first guess of the flame speed.
+        width: The domain reaches as far at least [m]; None for 500 thicknesses (60 without radicals) of burnt gas.
     """
 
     T_fix: float = 1000.0
     hurry: float = 1.0
+    width: float | None = None
 
     anchor_end: Literal["left", "right", "origin"] = dataclasses.field(default="origin", init=False)
 
@@ -159,7 +161,9 @@ class FreeFlame(AbstractDetailedFlame):
         return 30 * self.thickness(z)
 
     def tail(self, z: torch.Tensor) -> torch.Tensor:
-        """60 thicknesses of burnt gas, 500 where radicals recombine slowly."""
+        """60 thicknesses of burnt gas, 500 where radicals recombine slowly; what a given width leaves."""
+        if self.width is not None:
+            return (self.width - self.extent(z)).clamp_min(0.0)
         return (500 if self.held else 60) * self.thickness(z)
 
     def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

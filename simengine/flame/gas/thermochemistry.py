@@ -6,11 +6,13 @@ units with the mole; mass fractions Y and concentrations C have shape (..., K), 
 
 import copy
 import dataclasses
+from functools import cached_property
 
 import torch
 
 from simengine.flame.gas.collision import transport_fits
 from simengine.flame.gas.mechanism import Mechanism, MechanismError
+from simengine.flame.gas.multicomponent import MulticomponentTransport
 from simengine.flame.gas.units import R
 from simengine.ops.fields import gas as gas_op
 from simengine.ops.fields import gas_reference
@@ -150,6 +152,11 @@ class Gas:
             self._fits = tuple(torch.as_tensor(fit) for fit in fits)  # type: ignore[assignment]
             assert self._fits is not None
         return self._fits
+
+    @cached_property
+    def multicomponent(self) -> MulticomponentTransport:
+        """Multicomponent conductivity and thermal diffusion."""
+        return MulticomponentTransport(self)
 
     def _polynomials(self, T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Viscosity and conductivity of species (..., K), p D_jk of pairs (..., K, K); SI units."""

@@ -16,6 +16,8 @@ from simengine.solve.implicit import implicit_root
 from simengine.solve.newton import newton
 from simengine.solve.solution import Result, Solution, SolveError
 
+PATIENCE = 30  # Jacobians on a first grid before the grid follows the flame
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AbstractFlameSolver(abc.ABC):
@@ -83,10 +85,7 @@ class AbstractFlameSolver(abc.ABC):
                 if not room:
                     result = Result.MAX_ITERATIONS
                     break
-                y, z = problem.unpack(state)
-                fine_y = problem.mesh.interpolate(y, finer.mesh.x.flatten(1)).reshape(*finer.mesh.x.shape, y.shape[-1])
-                problem = finer.near(fine_y, z[:, 0, 0, 0])
-                state = problem.pack(fine_y, z[:, 0, 0, 0])
+                problem, state = _onto(finer, problem, state)
             solved = self._newton(problem, state, final)
             total += int(solved.stats["num_iterations"])
         found = FlameSolution(flame, problem, state)
@@ -144,16 +143,26 @@ class AbstractFlameSolver(abc.ABC):
         """The first mesh and the flames on it; those not found from one guess are tried from the next."""
         edges = self.first_edges(flame)
         anchor = self.anchor(flame, edges)
-        problem, state = self._start(flame, self.problem(flame, edges, anchor))
-        solved = self._newton(problem, state, False)
+        problem, solved = self._first(*self._start(flame, self.problem(flame, edges, anchor)))
         for other in flame.alternatives():
             found = self._found(problem, solved)
             if bool(found.all()):
                 break
             edges = torch.where(found[:, None], edges, self.first_edges(other))
             problem, fresh = self._start(other, self.problem(flame, edges, anchor))
-            solved = self._again(problem, solved, found, fresh)
+            if flame.batch == 1:
+                before = solved.stats["num_iterations"]
+                problem, solved = self._first(problem, fresh)
+                solved.stats["num_iterations"] += before
+            else:
+                solved = self._again(problem, solved, found, fresh)
         return problem, solved
+
+    def _first(
+        self, problem: AbstractFlameProblem, state: torch.Tensor
+    ) -> tuple[AbstractFlameProblem, Solution[torch.Tensor]]:
+        """The flame on a first mesh."""
+        return problem, self._newton(problem, state, False)
 
     @staticmethod
     def _found(problem: AbstractFlameProblem, solved: Solution[torch.Tensor]) -> torch.Tensor:
@@ -193,6 +202,16 @@ class AbstractFlameSolver(abc.ABC):
         if flame.anchor_end == "origin":
             return int(edges[0].abs().argmin())
         return 0 if flame.anchor_end == "left" else edges.shape[1] - 1
+
+
+def _onto(
+    finer: AbstractFlameProblem, problem: AbstractFlameProblem, state: torch.Tensor
+) -> tuple[AbstractFlameProblem, torch.Tensor]:
+    """Another mesh near a state of this one, and the state on it."""
+    y, z = problem.unpack(state)
+    fine_y = problem.mesh.interpolate(y, finer.mesh.x.flatten(1)).reshape(*finer.mesh.x.shape, y.shape[-1])
+    finer = finer.near(fine_y, z[:, 0, 0, 0])
+    return finer, finer.pack(fine_y, z[:, 0, 0, 0])
 
 
 def _unstable(stable: torch.Tensor) -> str:
@@ -299,6 +318,31 @@ class GridSolver(AbstractFlameSolver):
     ) -> "GridSolver":
         """The same solver with other criteria; see `RefineCriteria`."""
         return dataclasses.replace(self, criteria=RefineCriteria(ratio, slope, curve, prune))
+
+    def _first(
+        self, problem: AbstractFlameProblem, state: torch.Tensor
+    ) -> tuple[AbstractFlameProblem, Solution[torch.Tensor]]:
+        """The flame on a first grid, which follows where it has got to every `PATIENCE` Jacobians.
+
+        A first guess may be ten times too thick, as that of rich hydrogen is: pseudo-time then makes a flame that its
+        grid cannot hold.
+        """
+        if problem.flame.batch > 1:
+            return super()._first(problem, state)
+        crude = self.set_refine_criteria(slope=0.15, curve=0.3)
+        spent = 0
+        while True:
+            most = min(PATIENCE, self.max_iterations - spent)
+            solved = newton(problem, state, tolerance=self.tolerance**0.5, max_iterations=most)
+            spent += int(solved.stats["num_iterations"])
+            state = solved.value
+            if solved.success or spent >= self.max_iterations or not bool(state.isfinite().all()):
+                solved.stats["num_iterations"] = spent
+                return problem, solved
+            with torch.no_grad():
+                finer, _, room = crude.adapted(problem, state)
+            if finer is not None and room:
+                problem, state = _onto(finer, problem, state)
 
     def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> GridProblem:
         """A flame on points."""

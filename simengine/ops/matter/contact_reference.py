@@ -58,7 +58,7 @@ def _field(y: torch.Tensor, size: torch.Tensor, coefficients: torch.Tensor) -> t
     return torch.where(inside, phi, 1e9), _unit(slope)
 
 
-def _distance(
+def distance_of(
     kind: int, y: torch.Tensor, size: torch.Tensor, coefficients: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Signed distance (n, 1) and normal (n, 3) at points y of a body's frame."""
@@ -108,8 +108,11 @@ def boundary_stages(u: torch.Tensor, ijk: torch.Tensor, grid: "Grid", table: tor
     x, fields = ijk.to(u) * grid.dx, iter(grid.fields)
     for (kind, mode), row in zip(grid.kinds, table[1:], strict=True):
         coefficients = next(fields).coefficients if kind == signed_distance.FIELD else None
+        if mode >= contact.HARD:
+            stages.append(u)
+            continue
         arm, R = x - row[:3], row[3:12].reshape(3, 3)
-        phi, normal = _distance(kind, arm @ R, row[19:22], coefficients)
+        phi, normal = distance_of(kind, arm @ R, row[19:22], coefficients)
         a = torch.clamp(0.5 - phi / row[22], 0.0, 1.0)
         r = u - row[12:15] - torch.linalg.cross(row[15:18].expand_as(arm), arm)
         u = u + (_contact(r, normal @ R.T, mode, row[18]) - r) * (a * a * (3 - 2 * a))

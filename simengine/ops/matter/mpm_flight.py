@@ -19,9 +19,10 @@ from typing import Any
 import torch
 import warp as wp
 
-from simengine.kernels.matter import dissipation, elasticity, plasticity
+from simengine.kernels.matter import dissipation, elasticity, hard_contact, plasticity
 from simengine.ops import bridge
 from simengine.ops.matter.constitutive import matrix, vector
+from simengine.ops.matter.hard_contact import is_hard
 from simengine.ops.matter.mpm_grid import Grid, Workspace
 from simengine.ops.matter.mpm_laws import Laws, Record, TorchLaw
 
@@ -62,7 +63,7 @@ class Part:
         self.thread, self.n = thread, last - first
         self.particles = slice(first, last)
         self.clock = bridge.array(flight.clocks[thread])
-        mass, volume, table, elastic, plastic, dissipative = flight.constants
+        mass, volume, table, elastic, plastic, dissipative, stiffness = flight.constants
         self.table = bridge.array(table)
         self.body = [bridge.array(self._own(mass)), bridge.array(self._own(volume))]
         self.transfer = [*flight.space.transfer, self.clock]
@@ -75,6 +76,14 @@ class Part:
         if flight.dissipates:
             self.loss, self.relaxed = [self.clock, bridge.array(self._own(dissipative))], _branches(A)
             self.whole = matrix(self._own(flight.whole))
+        self.acting, self.sent = self.whole, self.arrays[1]  # stress and velocity that the transfers take
+        if flight.hard:
+            space = flight.space
+            self.contact = [space.grid.dt, self.clock, *self.body, bridge.array(self._own(stiffness))]
+            self.contact += [space.kinds, space.field, self.table]
+            acting, sent = self._own(flight.acting), self._own(flight.sent)
+            self.touched = vector(sent), matrix(acting)
+            self.acting, self.sent = matrix(acting), _for_all_slots(sent, flight.slots)
         self.trial, self.trial_row = matrix(trial), matrix(trial[0])
 
     def _own(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -86,17 +95,19 @@ class Part:
     def scatter(self) -> None:
         """Stress, P2G."""
         f, s, i = self.flight, self.flight.space, self.thread
-        x, v, C, *_ = self.arrays
+        x, _, C, *_ = self.arrays
         self._stress()
         nodes = [s.momentum.parts[i].rows, s.active_parts[i], s.flags[i]]
-        self._launch(f.k.p2g, self.n, [*self.transfer, *self.body, x, v, C, self.whole], nodes)
+        self._launch(f.k.p2g, self.n, [*self.transfer, *self.body, x, self.sent, C, self.acting], nodes)
 
     def _stress(self) -> None:
-        f, (_, _, C, F, q) = self.flight, self.arrays
+        f, (x, v, C, F, q) = self.flight, self.arrays
         if f.elastic:
             self._launch(f.e.stress, self.n, [*self.stress, F, q], [self.tau])
         if f.dissipates:
             self._launch(f.d.dissipation, self.n, [*self.loss, F, C, self.tau, self.relaxed], [self.whole])
+        if f.hard:
+            self._launch(f.h.hard_contact, self.n, [*self.contact, x, v, C, F, self.whole], self.touched)
 
     def sweep(self) -> None:
         """The thread's share of the grid."""
@@ -123,17 +134,18 @@ class Part:
         """Take the thread's part of the cotangents."""
         x, v, C, F, q, A = (self._own(bar) for bar in bars)
         self.bars = vector(x), vector(v), matrix(C), matrix(F), bridge.array(q)
-        body, table, elastic, plastic, dissipative = constant_bars
+        body, table, elastic, plastic, dissipative, stiffness = constant_bars
         if self.flight.dissipates:
             self.relaxed_bar, self.loss_bar = _branches(A), bridge.array(self._own(dissipative))
         self.body_bar, self.table_bar = bridge.array(self._own(body)), bridge.array(table[self.thread])
         self.elastic_bar, self.plastic_bar = bridge.array(self._own(elastic)), bridge.array(self._own(plastic))
+        self.stiffness_bar = bridge.array(self._own(stiffness))
         self.tau_bar = matrix(self._own(tau_bar))
 
     def scatter_back(self) -> None:
         """Back to the step before; the stress again, the return map's adjoint, P2G again beside G2P's adjoint."""
         f, s, i = self.flight, self.flight.space, self.thread
-        x, v, C, F, q = self.arrays
+        x, _, C, F, q = self.arrays
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
         self._tick(-1)
         self._stress()
@@ -141,7 +153,7 @@ class Part:
             self._launch(s.adjoint.trial, self.n, [s.grid.dt, self.clock, C, F], [self.trial_row])
             inputs = [*self.flow, self.trial_row, q, F_bar, q_bar]
             self._launch(f.p.return_map_adjoint, self.n, inputs, [self.plastic_bar])
-        inputs = [*self.transfer, *self.body, x, v, C, F, self.whole, x_bar, F_bar, v_bar, C_bar]
+        inputs = [*self.transfer, *self.body, x, self.sent, C, F, self.acting, x_bar, F_bar, v_bar, C_bar]
         nodes = [s.momentum.parts[i].rows, s.bars[0].parts[i].rows, s.active_parts[i]]
         self._launch(s.adjoint.scatter_adjoint, self.n, inputs, nodes)
 
@@ -157,9 +169,13 @@ class Part:
         f, s = self.flight, self.flight.space
         x, v, C, F, q = self.arrays
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
-        inputs = [*self.transfer, *self.body, x, v, C, C, self.whole, s.velocity.rows, s.bars[1].rows]
+        inputs = [*self.transfer, *self.body, x, self.sent, C, C, self.acting, s.velocity.rows, s.bars[1].rows]
         inputs += [x_bar, v_bar, C_bar, F_bar]
         self._launch(s.adjoint.gather_adjoint, self.n, inputs, [self.tau_bar, self.body_bar])
+        if f.hard:
+            inputs = [*self.contact, x, v, C, F, self.whole, v_bar, self.tau_bar]
+            outputs = [x_bar, C_bar, F_bar, self.body_bar, self.stiffness_bar, self.table_bar]
+            self._launch(f.h.hard_contact_adjoint, self.n, inputs, outputs)
         if f.dissipates:
             inputs = [*self.loss, F, C, self.relaxed, self.tau, self.tau_bar, self.relaxed_bar]
             self._launch(f.d.dissipation_adjoint, self.n, inputs, [F_bar, C_bar, self.loss_bar])
@@ -174,7 +190,7 @@ class Flight:
     Args:
         slots: States held at a time.
         laws: The laws of the particles.
-        constants: mass, volume, table, elastic, plastic and dissipative coefficients.
+        constants: mass, volume, table, elastic, plastic and dissipative coefficients, stiffness of hard contact.
         recording: Whether a backward follows, for which each slot keeps its evaluations of laws in torch.
     """
 
@@ -199,6 +215,7 @@ class Flight:
         self.plastic = bool((shipped != plasticity.IDENTITY).any()) or (schedule.history and len(shipped) > 0)
         self.slots_q = slots if schedule.history else 1
         self.dissipates, self.d = schedule.dissipates, dissipation.kernels(real)
+        self.hard, self.h = is_hard(grid), hard_contact.kernels(real)
         branches = constants[5].shape[1] // 2
         self.slots_A = slots if branches else 1
 
@@ -210,6 +227,7 @@ class Flight:
             new(self.slots_A, n, branches, 3, 3),
         )  # fmt: skip
         self.tau, self.trial, self.whole = new(n, 3, 3), new(1, n, 3, 3), new(n if self.dissipates else 0, 3, 3)
+        self.sent, self.acting = (new(n if self.hard else 0, *shape) for shape in ((3,), (3, 3)))
         self.clocks = torch.zeros(self.threads, 3, dtype=torch.int32, device=like.device)
         self.constants = [t.contiguous() for t in constants]
         self.laws, self.recording, self.slot = laws, recording, 0
@@ -268,7 +286,7 @@ class Flight:
         """Run one step."""
         if not self._forward:
             laws = [self.e.stress] * self.elastic + [self.p.return_map] * self.plastic
-            laws += [self.d.dissipation] * self.dissipates
+            laws += [self.d.dissipation] * self.dissipates + [self.h.hard_contact] * self.hard
             self._forward = self._capture((Part.scatter, Part.sweep, Part.gather), [self.k.p2g, *laws])
         self._stress_in_torch()
         self._replay(self._forward)
@@ -325,6 +343,7 @@ class Flight:
                 part.start_backward(bars, constant_bars, self.tau_bar)
             laws = [self.e.stress, self.e.stress_adjoint] * self.elastic + [self.p.return_map_adjoint] * self.plastic
             laws += [self.d.dissipation, self.d.dissipation_adjoint] * self.dissipates
+            laws += [self.h.hard_contact, self.h.hard_contact_adjoint] * self.hard
             phases = (Part.scatter_back, Part.sweep_back, Part.gather_back)
             self._backward = self._capture(phases, [self.k.p2g, self.space.adjoint.gather_adjoint, *laws])
         self._set_clock(slot % self.slots, step)
@@ -380,6 +399,19 @@ def _branches(tensor: torch.Tensor) -> wp.array:
         return matrix(tensor)
     kind = wp.types.matrix((3, 3), bridge.scalar(tensor))
     return wp.zeros(tensor.shape[:-2], dtype=kind, device=wp.device_from_torch(tensor.device))
+
+
+def _for_all_slots(tensor: torch.Tensor, slots: int) -> wp.array:
+    """A view of vectors (n, 3) that looks like a history of them, the same in every slot."""
+    one = vector(tensor)
+    return wp.array(
+        ptr=tensor.data_ptr(),
+        dtype=one.dtype,
+        shape=(slots, len(tensor)),
+        strides=(0, *one.strides),
+        device=one.device,
+        copy=False,
+    )
 
 
 @functools.cache

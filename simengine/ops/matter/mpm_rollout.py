@@ -44,7 +44,7 @@ class _Rollout(torch.autograd.Function):
     def _forward(ctx: Any, *arguments: Any) -> tuple[torch.Tensor, ...]:
         laws, grid, schedule, wanted, *tensors = arguments
         state: State = tuple(tensors[:6])
-        constants = tensors[6:12]
+        constants = tensors[6:13]
         num_steps, every = schedule.saved[-1], schedule.every
         direct = wanted and every >= num_steps
         flight = Flight(grid, state[0], num_steps + 1 if direct else 2, laws, constants, schedule, recording=direct)
@@ -77,14 +77,15 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     def _backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         tensors, schedule = ctx.saved_tensors, ctx.schedule
-        state, constants, sources = tensors[:6], tensors[6:12], tensors[12:]
-        mass, volume, table, *coefficients = constants
+        state, constants, sources = tensors[:6], tensors[6:13], tensors[13:]
+        mass, volume, table, *coefficients, stiffness = constants
         num_steps, every = schedule.saved[-1], schedule.every
         bars: State = tuple(torch.zeros_like(t, memory_format=torch.contiguous_format) for t in state)  # type: ignore[assignment]
         body_bar = torch.zeros(len(mass), 2, dtype=torch.float64, device=mass.device)
         table_bar = torch.zeros(schedule.threads, *table.shape, dtype=torch.float64, device=table.device)
         coefficient_bars = [torch.zeros(t.shape, dtype=t.dtype, device=t.device) for t in coefficients]
-        constant_bars = [body_bar, table_bar, *coefficient_bars]
+        stiffness_bar = torch.zeros(len(stiffness), dtype=torch.float64, device=mass.device)
+        constant_bars = [body_bar, table_bar, *coefficient_bars, stiffness_bar]
         source_bars = [torch.zeros_like(t) for t in sources]
         flight = ctx.flight
         if flight is None:
@@ -126,6 +127,7 @@ class _Rollout(torch.autograd.Function):
             body_bar[:, 1].to(volume.dtype),  # volume
             table_bar.sum(0).to(table.dtype),  # table
             *coefficient_bars,  # elastic, plastic, dissipative
+            stiffness_bar.to(stiffness.dtype),  # stiffness
             *source_bars,  # what laws in torch depend on
         )
 
@@ -135,6 +137,7 @@ def rollout(
     *,
     mass: torch.Tensor,
     volume: torch.Tensor,
+    stiffness: torch.Tensor,
     table: torch.Tensor,
     laws: Laws,
     coefficients: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
@@ -148,6 +151,7 @@ def rollout(
             3, 3).
         mass: Masses [kg], shape (n,).
         volume: Volumes at rest [m^3], shape (n,).
+        stiffness: Of hard contact [N/m], shape (n,), see `simengine.ops.matter.hard_contact`.
         table: Frictions and poses of boundaries, shape (1 or steps, 1 + bodies, 23).
         laws: The laws of the particles.
         coefficients: Of the shipped elastic (n, 3) and plastic (n, 5) laws and of the losses (n, 1 + 2 branches),
@@ -164,7 +168,8 @@ def rollout(
     """
     n, dtype = len(state[0]), state[0].dtype
     shapes = {"x": (n, 3), "v": (n, 3), "C": (n, 3, 3), "F": (n, 3, 3), "q": (n,), "mass": (n,), "volume": (n,)}
-    for (name, shape), tensor in zip(shapes.items(), (*state[:5], mass, volume), strict=True):
+    shapes["stiffness"] = (n,)
+    for (name, shape), tensor in zip(shapes.items(), (*state[:5], mass, volume, stiffness), strict=True):
         if tensor.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
         if tensor.dtype != dtype:
@@ -183,6 +188,6 @@ def rollout(
             f"{tuple(coefficients[2].shape)}"
         )
     sources = find_sources(laws.torch, state[3], state[4])
-    tensors = [*state, mass, volume, table.to(dtype), *coefficients, *sources]
+    tensors = [*state, mass, volume, table.to(dtype), *coefficients, stiffness, *sources]
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     return _Rollout.apply(laws, grid, schedule, wanted, *tensors)

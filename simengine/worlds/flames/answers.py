@@ -7,6 +7,8 @@ table one transposed solve for each row, whatever the number of constants sought
 import contextlib
 import dataclasses
 import math
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from simengine.worlds.flames.world import FlameScene
 
 Row = tuple[tuple[str, float], ...]  # conditions of an experiment; () for the world as it stands
+TOLD = 3  # flames that are solved cold in silence; of more each is told, since minutes may pass
 DENSE = 4  # points between two of the solution where a profile is inverted
 # unit, least and largest value that is no mistake of units
 PLAUSIBLE = {
@@ -215,7 +218,9 @@ def solve(world: "FlameScene", asks: Sequence[Ask], *, near: AbstractRun | None)
     before = near if isinstance(near, FlameRun) else None
     flames: dict[Row, FlameSolution] = {}
     missing: dict[Row, str] = {}
-    for row in dict.fromkeys(row for ask in asks for row in rows_of(ask)):
+    rows = list(dict.fromkeys(row for ask in asks for row in rows_of(ask)))
+    for number, row in enumerate(rows, 1):
+        began = time.monotonic()
         try:
             flame = under(world, row).build()
             with _one_thread():
@@ -227,6 +232,9 @@ def solve(world: "FlameScene", asks: Sequence[Ask], *, near: AbstractRun | None)
             if not row:
                 raise Refused(reason) from None
             missing[row] = reason
+        if before is None and len(rows) > TOLD:
+            took, what = time.monotonic() - began, missing.get(row, "found")
+            print(f"flame {number} of {len(rows)}: {what} ({took:.1f} s)", file=sys.stderr, flush=True)
     return FlameRun(world, flames, missing)
 
 

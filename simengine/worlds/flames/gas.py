@@ -7,11 +7,17 @@ from typing import Annotated, Any, Literal
 
 import torch
 
+from simengine.flame.equations.transport import AbstractTransport, LewisNumbers, MixtureAveraged, Multicomponent
 from simengine.flame.gas.document import find
 from simengine.flame.gas.mechanism_yaml import load_mechanism
 from simengine.flame.gas.thermochemistry import Gas
 from simengine.scene.strict import Positive, Unit, nearest
 
+LAWS: dict[str, type[AbstractTransport]] = {
+    "mixture_averaged": MixtureAveraged,
+    "multicomponent": Multicomponent,
+    "unity_lewis": LewisNumbers,
+}
 SMOOTHING = 1e-7  # mol/m^3, of powers of order under 1: moves flame speeds by 5e-8
 
 
@@ -48,14 +54,17 @@ class GasSpec:
     Attributes:
         mechanism: A mechanism in Cantera's YAML format: a file, `asset:methane_1step.yaml`, or the name of one in
             Cantera's data folder, as in `gri30.yaml`.
-        transport: How species diffuse.
+        transport: How heat and species diffuse: each species into the mixture, by the Stefan-Maxwell equations, or as
+            heat does (`unity_lewis`; a species' `diffusivity_factor` is then one over its Lewis number).
+        soret: With thermal diffusion, which drives light species towards the heat.
         conductivity_factor: Multiplies the conductivity of the mixture [1].
         reactions: Equation as the mechanism writes it -> its numbers; a repeated one is followed by (2), (3), ...
         species: Name -> its numbers.
     """
 
     mechanism: Path
-    transport: Literal["mixture_averaged"] = "mixture_averaged"
+    transport: Literal["mixture_averaged", "multicomponent", "unity_lewis"] = "mixture_averaged"
+    soret: bool = False
     conductivity_factor: Positive = 1.0
     reactions: dict[str, ReactionNumbers] = dataclasses.field(default_factory=dict)
     species: dict[str, SpeciesNumbers] = dataclasses.field(default_factory=dict)
@@ -96,6 +105,7 @@ class GasSpec:
         factor = vector(own.factor for own in reactions)
         return {
             "gas": gas,
+            "transport": LAWS[self.transport](soret=self.soret),
             "A": gas.rate_parameters.A * factor,
             "A_low": gas.rate_parameters.A_low * factor,
             "b": vector(own.b for own in reactions),

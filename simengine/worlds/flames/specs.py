@@ -65,6 +65,9 @@ class Free:
         composition: Moles of each species of the fresh gas, instead of fuel, oxidiser and phi [mol].
         p: Pressure [Pa].
         T_in: Temperature of the fresh gas [K].
+        radiation: Heat that the gas loses as light, as far as it is optically thin (CO2, H2O, CH4 and CO), or none.
+        radiation_factor: Multiplies that loss, below 1 where burnt gas takes part of it up again [1].
+        width: The domain reaches as far at least, most of it behind the flame; None for 500 thicknesses of it [m].
     """
 
     moved: ClassVar[Mapping[str, str]] = {"mechanism": 'is now a table of its own: [gas] mechanism = "..."'}
@@ -75,16 +78,20 @@ class Free:
     composition: dict[str, NonNegative] | None = None
     p: Positive = 101325.0
     T_in: Positive = 300.0
+    radiation: Literal["none", "optically_thin"] = "none"
+    radiation_factor: NonNegative = 1.0
+    width: Positive | None = None
 
     def conditions(self, gas: GasSpec) -> dict[str, Any]:
         """What every flame of a real gas is made of."""
-        values = {k: _tensor(getattr(self, k)) for k in ("phi", "p", "T_in")}
+        values: dict[str, Any] = {k: _tensor(getattr(self, k)) for k in ("phi", "p", "T_in", "radiation_factor")}
+        values["radiation"] = None if self.radiation == "none" else self.radiation
         mixture = Mixture(self.fuel, self.oxidiser) if self.composition is None else GivenMixture(self.composition)
         return {**gas.parameters(), "mixture": mixture, **values}
 
     def flame(self, gas: GasSpec) -> FreeFlame:
         """The equations."""
-        return FreeFlame(**self.conditions(gas))
+        return FreeFlame(**self.conditions(gas), width=self.width)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

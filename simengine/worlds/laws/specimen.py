@@ -28,7 +28,7 @@ from simengine.worlds.laws.elastic import (
     tensor,
 )
 from simengine.worlds.laws.flowing import Flowing, Metal, Paste, Point, ShippedFlow, Yielding, pulled
-from simengine.worlds.laws.specimen_tests import Extension, TestSpec, Triaxial
+from simengine.worlds.laws.specimen_tests import Extension, Size, TestSpec, Triaxial
 from simengine.worlds.laws.spectrum import Maxwell
 from simengine.worlds.motion.materials import Jelly, Plasticine, Rubber, Sand, TaitWater, Water
 
@@ -79,12 +79,15 @@ class SpecimenWorld(AbstractScene):
     Attributes:
         material: The law.
         test: What is done to it; a run of an observation may say it instead.
+        size: Of the specimen: then a machine's travel drives it (`extension`, of a shear test `displacement`) and its
+            `force` is answered.
     """
 
     kind: ClassVar[str] = "specimen"
     answers: ClassVar[frozenset[type[Ask]]] = frozenset((Series,))
     material: MaterialSpec
     test: TestSpec | None = None
+    size: Size | None = None
 
     def tested(self) -> TestSpec:
         """The test.
@@ -131,11 +134,21 @@ class SpecimenWorld(AbstractScene):
     def traced(self) -> frozenset[str]:
         """All numbers of closed forms; laws that flow are differentiated by differences."""
         flows = isinstance(self.law(), Flowing) and not (self.test is not None and self.test.type == "steady_shear")
-        return frozenset() if flows else frozenset(key for key in numbers(self) if key.startswith("material."))
+        return (
+            frozenset() if flows else frozenset(key for key in numbers(self) if key.startswith(("material.", "size.")))
+        )
 
     def scalars(self) -> Mapping[str, str]:
         """What the test answers."""
-        return SCALARS[self.test.type] if self.test is not None else {}
+        if self.test is None:
+            return {}
+        known = SCALARS[self.test.type]
+        return known if self.size is None or self.test.travel is None else {**known, "force": "N"}
+
+    def drivers(self) -> tuple[str, ...]:
+        """Abscissas through which the test can be driven."""
+        test = self.tested()
+        return test.drivers if self.size is None or test.travel is None else (*test.drivers, test.travel[0])
 
     def build(self, *, device: str | None = None) -> "SpecimenRun":
         """The specimen, ready to be asked."""
@@ -144,8 +157,7 @@ class SpecimenWorld(AbstractScene):
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """What drives the test and what it answers."""
-        test = self.tested()
-        return {"against": list(test.drivers), "scalars": dict(self.scalars())}
+        return {"against": list(self.drivers()), "scalars": dict(self.scalars())}
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
         """Go through the usual span of the test; write `curve.csv`."""
@@ -182,13 +194,19 @@ class SpecimenRun(AbstractRun):
         if not isinstance(ask, Series):
             raise SceneError(f"a specimen does not answer {type(ask).__name__}")
         test = self.world.tested()
-        if ask.against not in test.drivers:
+        drivers = self.world.drivers()
+        if ask.against not in drivers:
+            if self.world.size is None and test.travel is not None and ask.against == test.travel[0]:
+                raise SceneError(
+                    f"against: {ask.against!r} needs the specimen's size: size = {{ length = ..., area = ... }}"
+                )
             raise SceneError(
-                f"against: {ask.against!r} does not drive a test of type {test.type!r}; "
-                f"{nearest(ask.against, test.drivers)}"
+                f"against: {ask.against!r} does not drive a test of type {test.type!r}; {nearest(ask.against, drivers)}"
             )
         known = self.world.scalars()
         for name in ask.names:
+            if name == "force" and self.world.size is None:
+                raise SceneError("'force' needs the specimen's size: size = { length = ..., area = ... }, in m and m^2")
             if name not in known:
                 raise SceneError(f"{name!r} is no scalar of a test of type {test.type!r}; {nearest(name, known)}")
         values = ask.values.to(torch.float64)
@@ -202,6 +220,17 @@ class SpecimenRun(AbstractRun):
         return torch.stack([found[name] for name in ask.names], -1)
 
     def _answers(self, test: TestSpec, against: str, values: torch.Tensor) -> dict[str, torch.Tensor]:
+        size = self.world.size
+        if size is None or test.travel is None:
+            return self._of_the_point(test, against, values)
+        driver, stress = test.travel
+        if against == driver:
+            along = values / tensor(size.length)
+            against, values = ("shear", along) if test.type == "simple_shear" else ("strain", along)
+        found = self._of_the_point(test, against, values)
+        return {**found, "force": found[stress] * tensor(size.area)}
+
+    def _of_the_point(self, test: TestSpec, against: str, values: torch.Tensor) -> dict[str, torch.Tensor]:
         law = self.world.law()
         if isinstance(law, Maxwell):
             return _viscoelastic(law, test, against, values)

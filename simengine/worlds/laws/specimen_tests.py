@@ -7,17 +7,33 @@ from simengine.scene.strict import NonNegative, Positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Size:
+    """What a testing machine must know of a specimen to tell strain and stress from its own travel and load.
+
+    Attributes:
+        length: At rest, of what is stretched; sheared, the distance of the plates [m].
+        area: At rest, of the section that the force goes through; sheared, of a plate [m^2].
+    """
+
+    length: Positive
+    area: Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Test:
     """What all tests have.
 
     Attributes:
         drivers: Abscissas through which the test can be driven, the usual one first.
+        travel: What a machine drives a specimen of known size through [m], and the stress that its force tells; None
+            where there is none.
         span: Values of the usual one that `simengine run` goes through.
     """
 
     drivers: ClassVar[tuple[str, ...]]
     span: ClassVar[tuple[float, float]]
     logarithmic: ClassVar[bool] = False
+    travel: ClassVar[tuple[str, str] | None] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +46,7 @@ class Extension(_Test):
 
     drivers = ("stretch", "strain", "true_strain", "time")
     span = (1.0, 2.0)
+    travel = ("extension", "nominal_stress")
     rate: Positive = 1e-3
 
 
@@ -78,6 +95,7 @@ class SimpleShear(_Test):
     type: Literal["simple_shear"] = "simple_shear"
     drivers = ("shear", "time")
     span = (0.0, 1.0)
+    travel = ("displacement", "shear_stress")
     rate: Positive = 1e-3
 
 

@@ -1,17 +1,18 @@
 """Forces of matter on what stops it: faces of the domain, colliders and clamps, as scalars of a motion.
 
-Read off the impulses that the nodes get from each of them in a step, so that with gravity they balance the momentum of
-the particles to rounding. The sign is that of a load cell in the support: what matter exerts on it.
+Read off the impulses that the nodes, or in hard contact the particles, get from each of them in a step, so that with
+gravity they balance the momentum of the particles to rounding. The sign is that of a load cell in the support: what
+matter exerts on it.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from simengine.mpm import MPMModel, MPMState
 from simengine.mpm.boundaries import FACES
-from simengine.ops.matter import dissipation_reference, mpm_reference
+from simengine.ops.matter import dissipation_reference, hard_contact_reference, mpm_reference
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.world import MPMScene
@@ -58,5 +59,11 @@ def forces(model: MPMModel, states: MPMState, row: int, step: int) -> torch.Tens
         tau, _ = dissipation_reference.dissipation(tau, F, C, A, model.losses(len(x)))
     mass, volume = model.body(x)
     table = model.table(x, step)
-    given = mpm_reference.impulses(x, v, C, tau, mass=mass, volume=volume, table=table, grid=model.grid)
-    return -given / model.grid.dt
+    body: dict[str, Any] = {"mass": mass, "volume": volume, "table": table, "grid": model.grid}
+    pushed = torch.zeros(6 + len(model.bodies), 3, dtype=x.dtype)
+    if model.is_hard:
+        stiffness = model.stiffness(x)
+        force, arm = hard_contact_reference.pushes(x, v, C, F, tau, stiffness=stiffness, **body)
+        pushed = torch.cat((pushed[:6], force.sum(1)))
+        v, tau = hard_contact_reference.applied(v, tau, force, arm, mass=mass, volume=volume, dt=model.grid.dt)
+    return -mpm_reference.impulses(x, v, C, tau, **body) / model.grid.dt - pushed

@@ -49,7 +49,7 @@ def test_burner_takes_heat_but_no_species(gas: Gas) -> None:
     flame = found.flame
     y, dy, z = found.problem._middle(found.state)
     T, Y = y[..., 0], y[..., 1:]
-    lam, j = flame.diffusive_flux(T, Y, dy[..., 1:])
+    lam, j = flame.diffusive_flux(T, Y, dy[..., 0], dy[..., 1:])
     drop = 0.5 * found.problem.h * found.problem.lean * found.eigenvalue[:, None]
     elements = (z * Y + j - drop[:, None, :, None] * dy[..., 1:]) @ (gas.mechanism.composition / gas.W[:, None])
     # What the burner lets through is what flows everywhere; the condition is met in the middle of the first interval.

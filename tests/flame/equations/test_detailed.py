@@ -77,7 +77,7 @@ def test_conservation(stoichiometric: FlameSolution) -> None:
     profiles = stoichiometric.profiles(stoichiometric.x)
     assert float((profiles["rho"] * profiles["u"] / stoichiometric.eigenvalue - 1).abs().max()) < 1e-12
     # Element fluxes M Z + sum of j are constant; those of the fresh gas.
-    _, j = flame.diffusive_flux(T, Y, dy[..., 1:])
+    _, j = flame.diffusive_flux(T, Y, dy[..., 0], dy[..., 1:])
     to_elements = gas.mechanism.composition / gas.W[:, None]
     flux = (z * Y + j) @ to_elements
     expected = stoichiometric.eigenvalue[:, None] * (flame.Y_in @ to_elements)

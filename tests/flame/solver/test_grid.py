@@ -126,7 +126,7 @@ def test_conservation(gas: Gas) -> None:
     y, dy, z = found.problem._middle(state)
     T, Y = y[..., 0], y[..., 1:]
     assert float((found.y[..., 1:].sum(-1) - 1).abs().max()) < 1e-9
-    _, j = flame.diffusive_flux(T, Y, dy[..., 1:])
+    _, j = flame.diffusive_flux(T, Y, dy[..., 0], dy[..., 1:])
     to_elements = gas.mechanism.composition / gas.W[:, None]
     # F and S are joined with weights: M Y + j of the interval, moved by the share of the convection it hands on
     drop = 0.5 * found.problem.h * found.problem.lean * found.eigenvalue[:, None]

@@ -147,7 +147,7 @@ def test_parity_with_a_body(body: str, kind: str) -> None:
     """Through a moving rigid body and an acceleration, against plain torch and its autograd (float64)."""
     values = inputs(60, torch.float64, near_wall=False)
     spin = {} if body == "plane" else {"angular_velocity": (0.5, -1.0, 2.0)}
-    module = BODIES[body](kind, friction=0.3, velocity=(0.2, 0.1, -0.4), **spin)
+    module = BODIES[body](kind, friction=0.3, velocity=(0.2, 0.1, -0.4), width=GRID.dx, **spin)
     grid = dataclasses.replace(GRID, kinds=(module.mode,), fields=(module.field,) if body == "mesh" else ())
     rows = module.rows(torch.tensor([0.02], dtype=torch.float64), grid.dx)
     faces = torch.zeros(1, 23, dtype=torch.float64)
@@ -171,7 +171,7 @@ def test_gradient_in_pose_velocity_and_friction(body: str, kind: str) -> None:
     generator = torch.Generator().manual_seed(1)
     probe = torch.randn(60, 3, generator=generator, dtype=torch.float64)
     spin = {} if body == "plane" else {"angular_velocity": (0.5, -1.0, 2.0)}
-    module = BODIES[body](kind, friction=0.3, velocity=(0.2, 0.1, -0.4), **spin)
+    module = BODIES[body](kind, friction=0.3, velocity=(0.2, 0.1, -0.4), width=GRID.dx, **spin)
     grid = dataclasses.replace(GRID, kinds=(module.mode,), fields=(module.field,) if body == "mesh" else ())
     faces = torch.zeros(1, 23, dtype=torch.float64)
 
@@ -203,7 +203,12 @@ def test_a_body_acts() -> None:
     """A sticky ball that holds all particles makes them take its rigid motion."""
     values = inputs(20, torch.float64, near_wall=False)
     module = mpm.Sphere(
-        center=(0.5, 0.5, 0.5), radius=0.45, kind="sticky", velocity=(1.0, 2.0, 3.0), angular_velocity=(0.0, 0.0, 2.0)
+        center=(0.5, 0.5, 0.5),
+        radius=0.45,
+        kind="sticky",
+        velocity=(1.0, 2.0, 3.0),
+        angular_velocity=(0.0, 0.0, 2.0),
+        width=GRID.dx,
     )
     grid = dataclasses.replace(GRID, kinds=(module.mode,), gravity=(0.0, 0.0, 0.0))
     table = torch.stack((torch.zeros(1, 23).double(), module.rows(torch.zeros(1).double(), grid.dx)), 1)

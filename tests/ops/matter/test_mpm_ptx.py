@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import warp as wp
-from simengine.kernels.matter import dissipation, elasticity, isotropic, mpm, mpm_adjoint, plasticity, svd
+from simengine.kernels.matter import dissipation, elasticity, hard_contact, isotropic, mpm, mpm_adjoint, plasticity, svd
 
 CASES = [
     ("transfers", wp.float32, False),
     ("laws", wp.float32, False),
     ("losses", wp.float32, False),
+    ("contact", wp.float32, False),
     ("polar", wp.float32, False),
     ("isotropic", wp.float32, False),
     pytest.param("transfers", wp.float64, False, marks=pytest.mark.slow),
@@ -28,6 +29,7 @@ def test_ptx(family: str, real: type, wraps: bool, tmp_path: Path) -> None:
         "transfers": lambda: {**vars(mpm.kernels(real, wraps)), **vars(mpm_adjoint.kernels(real, wraps))},
         "laws": lambda: {**vars(elasticity.kernels(real)), **vars(plasticity.kernels(real))},
         "losses": lambda: vars(dissipation.kernels(real)),
+        "contact": lambda: vars(hard_contact.kernels(real)),
         "polar": lambda: vars(svd.kernels(real)),
         "isotropic": lambda: vars(isotropic.kernels(real)),
     }[family]()

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from simengine.fit.problem import Problem
+from simengine.flame.equations.free import FreeFlame
+from simengine.flame.equations.transport import Multicomponent
 from simengine.observe.columns import mixture_of
 from simengine.scene import load_scene, load_world
 from simengine.scene.address import replaced, resolve
@@ -14,6 +16,7 @@ from simengine.scene.asks import Series, Table
 from simengine.scene.base import Refused, SceneError
 from simengine.worlds.flames.answers import under
 from simengine.worlds.flames.gas import GasSpec
+from simengine.worlds.flames.specs import Free
 from simengine.worlds.flames.world import FlameScene
 
 REACTION = "CH4 + 2 O2 => CO2 + 2 H2O"
@@ -208,3 +211,12 @@ def test_columns_of_constants_cost_no_solve_and_are_those_of_differences(tmp_pat
         assert j[:, k].tolist() == pytest.approx(slope.tolist(), rel=1e-5)
     far = under(own.world, (("T_in", 400.0), ("phi", 1.2)))
     assert (far.flame.T_in, far.flame.phi) == (400.0, 1.2)
+
+
+def test_scene_says_how_the_gas_diffuses_and_radiates() -> None:
+    gas = GasSpec(mechanism=METHANE, transport="multicomponent", soret=True)
+    flame = FlameScene(gas=gas, flame=Free(radiation="optically_thin", width=0.05)).build()
+    assert isinstance(flame, FreeFlame) and flame.radiation == "optically_thin"
+    assert flame.transport == Multicomponent(soret=True)
+    M = flame.first_flux()
+    assert float(flame.tail(M)) == pytest.approx(0.05 - float(flame.extent(M)))

@@ -291,3 +291,44 @@ def test_volume_is_the_product_of_the_stretches(material: dict[str, Any]) -> Non
     np.testing.assert_allclose(volume, stretch * across**2, rtol=1e-9)
     np.testing.assert_allclose(cauchy, nominal * stretch / volume, rtol=1e-9)
     assert (volume > 1 + 1e-4).all()
+
+
+def test_travel_and_load_of_a_machine() -> None:
+    """A strip 50 mm long of 20 mm^2, in newtons and metres: neo-Hooke's 3e5 (l - l^-2) of the stretch 1 + u / L."""
+    neo: dict[str, Any] = {"type": "ogden", "mu": [3e5], "alpha": [2.0]}
+    sized = world(neo, "uniaxial")
+    assert "force" not in sized.scalars() and "extension" not in sized.drivers()
+    with pytest.raises(SceneError, match="needs the specimen's size"):
+        answers(sized, "extension", [0.01], "nominal_stress")
+    with pytest.raises(SceneError, match="'force' needs the specimen's size"):
+        answers(sized, "stretch", [1.1], "force")
+    size = {"length": 0.05, "area": 20e-6}
+    data = {"kind": "specimen", "material": neo, "test": {"type": "uniaxial"}, "size": size}
+    strip = make_world(data, directory=Path(), locate=lambda key: "scene.toml")
+    assert isinstance(strip, SpecimenWorld)
+    travel = np.array([-0.01, 0.0, 0.02, 0.1])
+    stretch = 1 + travel / 0.05
+    force = answers(strip, "extension", travel, "force")[:, 0]
+    np.testing.assert_allclose(force, 20e-6 * 3e5 * (stretch - stretch**-2), rtol=1e-12, atol=1e-12)
+    sheared = make_world({**data, "test": {"type": "simple_shear"}}, directory=Path(), locate=lambda key: "scene.toml")
+    assert isinstance(sheared, SpecimenWorld)
+    # a plate of 20 mm^2 at 50 mm, moved by 5 mm: a shear of .1
+    np.testing.assert_allclose(answers(sheared, "displacement", [0.005], "force"), [[20e-6 * 3e5 * 0.1]], rtol=1e-12)
+
+
+def test_the_slope_of_force_by_size_is_exact() -> None:
+    ask = Series(names=("force",), against="extension", values=torch.tensor([0.02], dtype=torch.float64))
+    data = {
+        "kind": "specimen",
+        "material": {"type": "ogden", "mu": [3e5], "alpha": [2.0]},
+        "test": {"type": "uniaxial"},
+        "size": {"length": 0.05, "area": 20e-6},
+    }
+    strip = make_world(data, directory=Path(), locate=lambda key: "scene.toml")
+    assert {"size.length", "size.area"} <= strip.traced()
+    at = torch.tensor([0.05, 20e-6], dtype=torch.float64, requires_grad=True)
+    moved = replaced(strip, {"size.length": at[0], "size.area": at[1]})
+    (slope,) = torch.autograd.grad(moved.solve((ask,), gradient=True).sample(ask).sum(), at)
+    stretch, mu = 1.4, 3e5
+    by_length = 20e-6 * mu * (1 + 2 * stretch**-3) * (-0.02 / 0.05**2)
+    np.testing.assert_allclose(slope.numpy(), [by_length, mu * (stretch - stretch**-2)], rtol=1e-10)
