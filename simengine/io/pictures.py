@@ -72,6 +72,8 @@ def read_rgb(path: str | Path) -> NDArray[np.float32]:
         light = np.repeat(light, 3, axis=2)
     if light.shape[2] != 3:
         raise ValueError(f"{Path(path).name}: {light.shape[2]} channels; expected grey or RGB")
+    if not (np.abs(light) <= np.finfo(np.float32).max).all():
+        raise ValueError(f"{Path(path).name}: it holds values that are no light: not finite, or beyond 3e38")
     return light.astype(np.float32)
 
 
@@ -230,8 +232,8 @@ def _npy(file: Path) -> Still:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
         _check_pixels(int(np.prod(array.shape)), file)
         return _typed(np.array(array), file)
-    except (OSError, ValueError, EOFError) as error:
-        text = str(error)
+    except Exception as error:  # the header is parsed as Python, with all that this may raise
+        text = " ".join(str(error).split())[:200]
         raise ValueError(
             text if text.startswith(file.name) else f"{file.name}: not a readable array ({text})"
         ) from None
@@ -299,7 +301,7 @@ def read_frames(file: Path, *, every: int = 1) -> Pictures:
                 frames.append(pixels / (65535.0 if bits > 8 else 255.0))
                 times.append(float(frame.time) if frame.time is not None else float(number / rate))
                 _check_values(frames[0].size * len(frames), file)
-    except av.FFmpegError as error:
+    except (av.FFmpegError, AttributeError) as error:  # a stream without a codec has no width
         raise ValueError(f"{file.name}: not a readable video ({' '.join(str(error).split())[:120]})") from None
     if not frames:
         raise ValueError(f"{file.name}: it holds no frame")
