@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from simengine.fit.certainty.discrepancy import in_words
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
 from simengine.fit.unknowns import Coordinate
@@ -120,9 +121,12 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
         square = float(r[own].square().sum())
         reduced = square / max(lengths[name] - share, 1.0)
         series = torch.where(problem.rows(name), predictions[name].residual, torch.nan)
-        correlation = problem.instruments[name].rows_as_one(series, predictions[name].measured)
+        modelled = name in problem.errors  # rows are whitened: what lasts in them is no surprise
+        correlation = 1.0
+        if not modelled:
+            correlation = problem.instruments[name].rows_as_one(series, predictions[name].measured)
         stated = problem.instruments[name].correlation
-        if stated is not None:
+        if stated is not None and not modelled:
             correlation = max(correlation, _rows_within(predictions[name], stated))
         estimated = name in problem.sigmas
         factor = max(reduced, 1.0) * correlation
@@ -149,7 +153,10 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
     if lasting:
         covariance = _larger(covariance, covariance @ (meat + priors) @ covariance)
     estimates = _estimates(problem, z, covariance, information, worth)
-    return Posterior(estimates, covariance, worth, _directions(problem, covariance, information, estimates))
+    said = _directions(problem, covariance, information, estimates)
+    for name, error in problem.errors.items():
+        said += tuple(in_words(name, problem.measured[name], error, predictions[name].sigma))
+    return Posterior(estimates, covariance, worth, said)
 
 
 def _blocks(problem: Problem, name: str, p: Prediction, j: torch.Tensor, r: torch.Tensor) -> torch.Tensor:

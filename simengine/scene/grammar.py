@@ -13,12 +13,14 @@ from typing import Any
 from simengine.scene.address import joined
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument
-from simengine.scene.kinds import GONE_TASKS, INSTRUMENTS, NEW_FORM, named_class
+from simengine.scene.kinds import GONE_TASKS, INSTRUMENTS, NEW_FORM, learned_class, named_class
+from simengine.scene.learning import AbstractLearner, AbstractObjective, from_tables
 from simengine.scene.sought import Inference, Unknown
 from simengine.scene.strict import Locate, from_plain, nearest, scene_fields
 from simengine.shown import shown
 
 _TABLES = ("observations", "instruments", "cameras", "lights", "runs", "unknowns", "inference", "reference", "derived")
+_LEARNED = {"model": AbstractLearner.tables, "objective": AbstractObjective.tables[:1]}  # tables beside the world
 BASE = ""  # name of the run that is the world as it stands
 
 
@@ -37,6 +39,8 @@ class Scene:
         inference: How.
         reference: Key -> a published or hidden value; only reports read it.
         derived: Name, as in "diffusivity [m2/s]" -> an expression in keys; only reports evaluate it.
+        learner: What is trained, where nothing measured is explained.
+        objective: What is made small, likewise.
         tables: The tables beside the world, as the file has them.
     """
 
@@ -50,6 +54,8 @@ class Scene:
     inference: Inference = dataclasses.field(default_factory=Inference)
     reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     derived: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    learner: AbstractLearner | None = None
+    objective: AbstractObjective | None = None
     tables: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -113,7 +119,9 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         SceneError: In one line with place, key, value and remedy.
     """
     tables = {name: _table(data.get(name, {}), name, locate) for name in _TABLES}
-    world_data = {key: value for key, value in data.items() if key not in _TABLES}
+    learned = _learned(data, directory, locate)
+    beside = {*_TABLES, *(part for table in learned for part in _LEARNED[table])}
+    world_data = {key: value for key, value in data.items() if key not in beside}
     world = make_world(world_data, directory=directory, locate=locate)
     overlays: dict[str, Mapping[str, Any]] = {BASE: {}}
     overlays |= {name: _table(own, f"runs.{name}", locate) for name, own in tables["runs"].items()}
@@ -127,7 +135,7 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         shared = own.pop("instrument", "")
         for word, value in (("instrument", shared), ("run", own.get("run", BASE))):
             if not isinstance(value, str | Mapping) or (word == "instrument" and not isinstance(value, str)):
-                raise SceneError(f"{locate(key)}: {key}.{word}: expected a name, got {cut(repr(value))}")
+                raise SceneError(f"{locate(key)}: {key}.{word}: expected a name, got {shown(value)}")
         if shared:
             if shared not in tables["instruments"]:
                 raise SceneError(f"{locate(key)}: {key}.instrument: {nearest_of(shared, tables['instruments'])}")
@@ -174,11 +182,40 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         instrument_of=instrument_of,
         camera_of=camera_of,
         unknowns=unknowns,
-        inference=from_plain(Inference, tables["inference"], locate=locate, directory=directory, key="inference"),
+        inference=Inference()
+        if "objective" in learned
+        else from_plain(Inference, tables["inference"], locate=locate, directory=directory, key="inference"),
         reference=tables["reference"],
         derived=tables["derived"],
-        tables={name: data[name] for name in _TABLES if name in data},
+        learner=learned.get("model"),
+        objective=learned.get("objective"),
+        tables={name: data[name] for name in data if name in beside},
     )
+
+
+def _learned(data: Mapping[str, Any], directory: Path, locate: Locate) -> dict[str, Any]:
+    """What the scene trains, and what it makes small, by the table that says so.
+
+    Raises:
+        SceneError: It trains and measures at once, or its kind of world is none that such a model learns from.
+    """
+    made: dict[str, Any] = {}
+    for table in _LEARNED.keys() & data.keys():
+        name = data[table].get("type") if isinstance(data[table], Mapping) else None
+        try:
+            cls = learned_class(table, name)
+        except SceneError as error:
+            raise SceneError(f"{locate(table)}: {error}") from None
+        kind = data.get("kind", "mpm")
+        if kind not in cls.kinds:
+            raise SceneError(f"{locate('kind')}: kind: {name!r} goes with {' or '.join(cls.kinds)}, got {kind!r}")
+        own = {part: data[part] for part in cls.tables if part in data}
+        made[table] = from_tables(cls, own, locate=locate, directory=directory)
+    if made and ("observations" in data or len(made) > 1):
+        raise SceneError(
+            f"{locate(next(iter(made)))}: a scene has one of [observations], [model] and [objective]; cut it in two"
+        )
+    return made
 
 
 def _lend(world: AbstractScene, data: Mapping[str, Any], own: dict[str, Any]) -> None:

@@ -1,8 +1,6 @@
 """Detectors: views of an object, and what is trained on them."""
 
-from typing import Any
-
-from key_cases.judge import Case, course, run, training, whole
+from key_cases.judge import Case, course, learn, run, training, whole
 
 VIEWS = {
     "seed": 3,
@@ -17,64 +15,57 @@ MESH = {"type": "mesh", "file": "painted.obj", "paint": "paint", "length": 4.0, 
 NARROW = {"boxes": 0, "yaw": [10.0, 50.0], "pitch": [10.0, 20.0], "distance": [6.0, 7.0]}
 
 
-def dtn(task: dict[str, Any], **more: Any) -> dict[str, Any]:
-    small = {"size": 32, "train_views": 2, "test_views": 2, "sky_rays": 1, "views": NARROW}
-    return {"kind": "dtn", **small, "task": task, **more}
-
-
+WORLD = {"kind": "dtn", "size": 32, "train_views": 2, "test_views": 2, "sky_rays": 1, "views": NARROW}
 LEARNT = {"iterations": 2, "batch": 2}
 DETECTOR = {"width": 16, "iterations": 1, "batch": 2, "empty": 0.0}
 CASES: dict[str, Case] = {
     "views": Case(
-        dtn({"type": "network"}, views=VIEWS, object=MESH, train_views=1),
+        {**WORLD, "views": VIEWS, "object": MESH, "train_views": 1},
         (run,),
         below=("views", "object", "size", "train_views", "sky_rays"),
     ),
     "network of views": Case(
-        dtn(
-            {
-                "type": "network",
-                "extractor": "conv",
-                "width": 4,
-                "depth": 2,
-                "crop": 16,
-                "structure": 0.1,
-                "paints": "mosaic",
-                **LEARNT,
-            }
+        learn(
+            WORLD,
+            "transformation",
+            extractor="conv",
+            width=4,
+            depth=2,
+            crop=16,
+            structure=0.1,
+            paints="mosaic",
+            **LEARNT,
         ),
         (training, course, whole),
-        below=("task", "seed", "test_views"),
+        below=("model", "training", "examples", "seed", "test_views"),
         slow=True,
     ),
     "detector": Case(
-        dtn({"type": "detector", "width": 16, "paints": "all", **LEARNT}, views={**NARROW, "boxes": 1}),
+        learn({**WORLD, "views": {**NARROW, "boxes": 1}}, "detector", width=16, paints="all", **LEARNT),
         (training, course, whole),
-        below=("task",),
+        below=("model", "training", "examples"),
         slow=True,
     ),
     "camouflage": Case(
-        dtn(
-            {
-                "type": "camouflage",
-                "detector": DETECTOR,
-                "rows": 4,
-                "columns": 4,
-                "mapping": "triplanar",
-                "restarts": 1,
-                "iterations": 2,
-                "batch": 2,
-                "palette": 0.1,
-                "hardening": 2,
-                "rounds": 2,
-                "sparring": 1,
-                "adversaries": 1,
-                "attack_views": 1,
-                "rendered": 1,
-            }
+        learn(
+            {**WORLD, "unknowns": {"object.paint": {}}},
+            "camouflage",
+            "objective",
+            detector=DETECTOR,
+            rows=4,
+            columns=4,
+            mapping="triplanar",
+            palette=0.1,
+            hardening=2,
+            rounds=2,
+            sparring=1,
+            adversaries=1,
+            attack_views=1,
+            rendered=1,
+            **LEARNT,
         ),
         (training, course, whole),
-        below=("task",),
+        below=("objective", "inference"),
         slow=True,
     ),
 }

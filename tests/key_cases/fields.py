@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from key_cases.judge import Case, build, course, members, run, training, whole
+from key_cases.judge import Case, build, course, learn, members, run, training, whole
 
 
 def pde(equation: str, boundary: list[dict[str, Any]], **more: Any) -> Case:
@@ -79,18 +79,18 @@ CASES |= {
         below=("rounds", "seed"),
         slow=True,
     ),
-    "network of experts": Case({**SMALL, "fit": FIT}, (training, course, whole), below=("fit",)),
+    "network of experts": Case(
+        learn(SMALL, "operator", **FIT), (training, course, whole), below=("model", "training", "examples", "test")
+    ),
     "operator of experts": Case(
-        {
-            **SMALL,
-            "fit": {
-                **FIT,
-                "backbone": {"type": "fno", "modes": [2, 2], "width": 2, "depth": 1},
-                "experts": {**EXPERTS, "cuts": "learned"},
-                "reroute": 1,
-            },
-        },
+        learn(
+            SMALL,
+            "operator",
+            **{**FIT, "backbone": {"type": "fno", "modes": [2, 2], "width": 2, "depth": 1}},
+            experts={**EXPERTS, "cuts": "learned"},
+            reroute=1,
+        ),
         (training, course, whole),
-        below=("fit.backbone", "fit.reroute", "fit.experts.cuts"),
+        below=("model.backbone", "training.reroute", "training.experts.cuts"),
     ),
 }

@@ -19,14 +19,17 @@ import torch
 
 from simengine.fit.problem import Problem
 from simengine.fit.report import misfit_report
+from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.learned import learning_of
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractScene, SceneError
-from simengine.scene.grammar import build_scene
-from simengine.scene.kinds import KINDS
+from simengine.scene.grammar import Scene, build_scene
+from simengine.scene.kinds import KINDS, learned_class, learned_classes
+from simengine.scene.learning import places
 from simengine.scene.loader import make_scene, resolved
-from simengine.scene.strict import OneOf, hints, scene_fields
+from simengine.scene.strict import OneOf, hints, scene_fields, to_plain
 
 TIMES = {"seconds", "particle_steps_per_second", "seconds_per_step", "time"}
 
@@ -48,6 +51,9 @@ def _schema() -> dict[type, set[str]]:
             for cls in mark.classes().values() if isinstance(mark, OneOf) else ():
                 walk(cls)
 
+    for table in ("model", "objective"):
+        for cls in learned_classes(table).values():
+            walk(cls)
     for target in KINDS.values():
         module, name = target.split(":")
         walk(getattr(importlib.import_module(module), name))
@@ -63,7 +69,7 @@ def digest(*values: Any) -> str:
     total, seen = hashlib.sha256(), set()
 
     def walk(value: Any) -> None:
-        if isinstance(value, (*SPECS, RunDirectory)):
+        if isinstance(value, (*SPECS, RunDirectory, Scene)):
             return
         if isinstance(value, torch.Generator):
             value = value.get_state()
@@ -108,14 +114,22 @@ def build(scene: AbstractScene) -> str:
     return digest(scene.build(device="cpu"))
 
 
+def begun(scene: Any) -> AbstractTraining:
+    """The training of a world of its own, or of its `[model]` or `[objective]`, from one state of the generator."""
+    torch.manual_seed(0)
+    if not isinstance(scene, Scene):
+        made: AbstractTraining = scene.training(device="cpu")
+        return made
+    return learning_of(scene, table="model" if scene.objective is None else "objective", device="cpu")
+
+
 def training(scene: AbstractScene) -> str:
-    return digest(scene.training(device="cpu"))
+    return digest(begun(scene))
 
 
 def steps(scene: AbstractScene) -> str:
     """Two iterations and what the fit says in the end, whether or not it is there."""
-    torch.manual_seed(0)
-    made = scene.training(device="cpu")
+    made = begun(scene)
     figures = [made.step() for _ in range(min(2, made.num_iterations))]
     return digest(figures, made.num_iterations, made.state_dict(), made.estimates())
 
@@ -134,23 +148,20 @@ def _folder(scene: AbstractScene, act: Callable[[RunDirectory], Any]) -> str:
 
 
 def finish(scene: AbstractScene) -> str:
-    torch.manual_seed(0)
-    made = scene.training(device="cpu")
+    made = begun(scene)
     made.step()
     return _folder(scene, made.finish)
 
 
 def course(scene: AbstractScene) -> str:
     """Every iteration, without the results."""
-    torch.manual_seed(0)
-    made = scene.training(device="cpu")
+    made = begun(scene)
     return digest([made.step() for _ in range(made.num_iterations)], made.state_dict())
 
 
 def whole(scene: AbstractScene) -> str:
     """Every iteration, and the results."""
-    torch.manual_seed(0)
-    made = scene.training(device="cpu")
+    made = begun(scene)
     figures = [made.step() for _ in range(made.num_iterations)]
     return digest(figures, made.state_dict(), _folder(scene, made.finish))
 
@@ -228,11 +239,40 @@ class Case:
     slow: bool = False
 
 
+def learn(world: dict[str, Any], kind: str, table: str = "model", **values: Any) -> dict[str, Any]:
+    """A world with the tables of what is trained on it, each value in the table where it belongs."""
+    data, where = copy.deepcopy(world), places(learned_class(table, kind))
+    for name, value in {"type": kind, **values}.items():
+        own, _, key = where[name].partition(".")
+        data.setdefault(own, {})[key] = value
+    return data
+
+
+def written(scene: AbstractScene | Scene) -> dict[str, Any]:
+    """A scene as plain data, every default written out."""
+    data = resolved(scene)
+    if isinstance(scene, Scene):
+        learned = scene.learner or scene.objective
+        values = to_plain(learned)
+        for name, dotted in places(type(learned)).items():
+            if name in values:
+                own, _, key = dotted.partition(".")
+                data.setdefault(own, {})[key] = values[name]
+    return data
+
+
 def leaves(value: Any, hint: Any, key: str = "") -> Iterator[tuple[str, Any, Any, tuple[type, str]]]:
     """Dotted key, value, type hint and the (class, field) it belongs to, of every number, word and path of a scene."""
 
     def inside(value: Any, hint: Any, key: str, owner: tuple[type, str]) -> Iterator[Any]:
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, Scene):
+            yield from inside(value.world, type(value.world), key, owner)
+            learned = value.learner or value.objective
+            for name, dotted in places(type(learned)).items():
+                if name != "type":
+                    own = (type(learned), name)
+                    yield from inside(getattr(learned, name), hints(type(learned))[name], dotted, own)
+        elif dataclasses.is_dataclass(value):
             for name in scene_fields(type(value)):
                 if name != "type":
                     yield from inside(
@@ -286,14 +326,16 @@ def changed(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return data
 
 
-def scene_of(data: dict[str, Any], folder: Path) -> AbstractScene:
+def scene_of(data: dict[str, Any], folder: Path) -> Any:
+    if {"model", "objective"} & data.keys():
+        return build_scene(data, directory=folder, locate=lambda key: "scene")
     return make_scene(data, directory=folder, locate=lambda key: "scene")
 
 
 def acting(case: Case, folder: Path) -> tuple[dict[str, tuple[type, str]], dict[str, tuple[type, str]]]:
     """The keys of a case that act, and those that do not."""
     scene = scene_of(case.data, folder)
-    data = resolved(scene)
+    data = written(scene)
 
     @functools.cache
     def base(level: Callable[[AbstractScene], str]) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from key_cases.judge import Case, answers, run, steps, training
+from key_cases.judge import Case, answers, learn, run, steps, training
 from simengine.scene.asks import Series
 
 PULL = {"type": "uniaxial"}
@@ -41,7 +41,7 @@ SPECIMENS: dict[str, tuple[Any, ...]] = {
     "maxwell, creeping": (MAXWELL, {"type": "creep", "shear_stress": 2.0}, {"material.nu": "shear feels no volume"}),
 }
 JELLY = {"type": "jelly", "E": 1e4, "nu": 0.3}
-LAW = {"width": 6}
+THROWN = {"kind": "nclaw", "material": JELLY, "num_steps": 4}
 CASES: dict[str, Case] = {
     **{f"specimen {name}": specimen(*told) for name, told in SPECIMENS.items()},
     "specimen of a size": Case(
@@ -55,29 +55,25 @@ CASES: dict[str, Case] = {
         below=("size",),
     ),
     "law that is learned": Case(
-        {
-            "kind": "nclaw",
-            "material": JELLY,
-            "law": LAW,
-            "learning": {"observe": "states", "frames": 2, "iterations": 2, "epochs": 1}
-            | {"further_throws": [[[0.1, -1.0, 0.2], [1.0, 2.0, 3.0]]]},
-            "num_steps": 4,
-        },
+        learn(
+            THROWN,
+            "law",
+            observe="states",
+            frames=2,
+            iterations=2,
+            epochs=1,
+            width=6,
+            further_throws=[[[0.1, -1.0, 0.2], [1.0, 2.0, 3.0]]],
+        ),
         (training, steps),
-        idle={"learning.iterations": "states are known, so one round is enough"},
-        below=("law", "learning", "num_steps"),
+        idle={"training.iterations": "states are known, so one round is enough"},
+        below=("model", "training", "examples", "num_steps"),
         slow=True,
     ),
     "law that is learned from positions": Case(
-        {
-            "kind": "nclaw",
-            "material": JELLY,
-            "law": LAW,
-            "learning": {"frames": 2, "iterations": 2},
-            "num_steps": 4,
-        },
+        learn(THROWN, "law", frames=2, iterations=2, width=6),
         (training, steps),
-        idle={"learning.learning_rate": "of rollouts, which start where states are known"},
-        below=("learning",),
+        idle={"training.learning_rate": "of rollouts, which start where states are known"},
+        below=("training", "examples"),
     ),
 }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from key_cases.judge import Case, build, course, training, whole
+from key_cases.judge import Case, build, course, learn, training, whole
 from key_cases.motions import mpm
 
 CAMERA = {"eye": [0.5, 0.6, 2.2], "target": [0.5, 0.42, 0.5], "width": 16, "height": 16, "field_of_view": 30.0}
@@ -29,47 +29,44 @@ CASES: dict[str, Case] = {
         slow=True,
     ),
     "shape from pictures": Case(
-        render(
-            {
-                "type": "pix2shape",
-                "size": 16,
-                "latent": 4,
-                "width": 4,
-                "iterations": 2,
-                "batch": 2,
-                "contrast_weight": 0.1,
-                "test_scenes": 1,
-                "questions": 1,
-            }
+        learn(
+            {"kind": "solids"},
+            "shape",
+            size=16,
+            latent=4,
+            width=4,
+            iterations=2,
+            batch=2,
+            contrast_weight=0.1,
+            test_scenes=1,
+            questions=1,
         ),
-        (build, training, course, whole),
-        idle={"task.range_weight": "no depth leaves what is possible in two steps"},
+        (training, course, whole),
+        idle={"training.range_weight": "no depth leaves what is possible in two steps"},
         slow=True,
     ),
     "views from a few": Case(
-        render(
-            {
-                "type": "view_synthesis",
-                "views": 2,
-                "size": 16,
-                "bodies": 1,
-                "planes": 4,
-                "width": 4,
-                "coarse": 4,
-                "fine": 2,
-                "iterations": 2,
-                "test_scenes": 1,
-                "motion": MOTION,
-                "frames": 2,
-            }
+        learn(
+            {"kind": "solids"},
+            "views",
+            views=2,
+            size=16,
+            bodies=1,
+            planes=4,
+            width=4,
+            coarse=4,
+            fine=2,
+            iterations=2,
+            test_scenes=1,
+            motion=MOTION,
+            frames=2,
         ),
-        (build, training, course, whole),
-        below=tuple(f"task.{key}" for key in ("views", "size", "bodies", "vis", "planes", "width", "coarse", "fine"))
-        + tuple(f"task.{key}" for key in ("spread", "elev", "iter", "learn", "depth", "test", "frames")),
+        (training, course, whole),
+        below=("model", "training", "examples", "test.count", "test.frames"),
         slow=True,
     ),
     "maps from one picture": Case(
-        render({"type": "svbrdf", "size": 16, "width": 4, "iterations": 2, "batch": 2, "refine": 2, "test_samples": 1}),
-        (build, training, course, whole),
+        learn({"kind": "samples"}, "maps", size=16, width=4, iterations=2, batch=2, refine=2, test_samples=1),
+        (training, course, whole),
     ),
 }

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -114,6 +115,18 @@ class AbstractFlameSolver(abc.ABC):
         if throw and obstacle is not None:
             raise SolveError(f"{type(flame).__name__}: {obstacle}", solution)
         return solution.check(type(flame).__name__) if throw else solution
+
+    def resumed(self, flame: AbstractFlame, state: Mapping[str, torch.Tensor]) -> FlameSolution:
+        """The solution that a `state_dict` is of.
+
+        Args:
+            flame: Its equations and parameters.
+            state: As `FlameSolution.state_dict` returned it.
+        """
+        problem = self.problem(flame.detached(), state["edges"], int(state["anchor"]))
+        if isinstance(problem, GridProblem):
+            problem = type(problem)(problem.flame, problem.mesh, state["lean"])
+        return FlameSolution(flame, problem, state["state"])
 
     def _newton(self, problem: AbstractFlameProblem, state: torch.Tensor, final: bool) -> Solution[torch.Tensor]:
         tolerance = self.tolerance if final else self.tolerance**0.5
