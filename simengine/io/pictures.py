@@ -301,7 +301,9 @@ def read_frames(file: Path, *, every: int = 1) -> Pictures:
                 frames.append(pixels / (65535.0 if bits > 8 else 255.0))
                 times.append(float(frame.time) if frame.time is not None else float(number / rate))
                 _check_values(frames[0].size * len(frames), file)
-    except (av.FFmpegError, AttributeError) as error:  # a stream without a codec has no width
+    except AttributeError:  # a stream without a codec has no width
+        raise ValueError(f"{file.name}: not a readable video (its codec is not known)") from None
+    except av.FFmpegError as error:
         raise ValueError(f"{file.name}: not a readable video ({' '.join(str(error).split())[:120]})") from None
     if not frames:
         raise ValueError(f"{file.name}: it holds no frame")
