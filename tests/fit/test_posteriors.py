@@ -261,7 +261,7 @@ def test_samples_of_a_banana_have_its_moments(tmp_path: Path, method: str) -> No
     """u ~ N(0, 1) and v + u^2 = 0 +- 0.3: v has the mean -E u^2 and the variance 0.3^2 + Var u^2, by its flat prior."""
     data = {"y": _curve(tmp_path, "banana", [0.0], 0.3)}
     unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 1.0))), "v": se.Unknown(scale=1.0)}
-    found = _sampled(method, data, unknowns, samples=800)
+    found = _sampled(method, data, unknowns, samples=1000 if method == "ensemble" else 400)
     assert found.samples.converged, found.samples.why
     assert found.samples.divergences <= 8  # of 1600: its neck is narrow, and no draw of many may be one
     u, v = (found.samples.values[name].ravel() for name in ("u", "v"))
@@ -276,7 +276,7 @@ def test_samples_of_a_bounded_number_follow_the_cut_gaussian(tmp_path: Path, met
     from scipy.stats import truncnorm
 
     data = {"y": _curve(tmp_path, "share", [0.95], 0.1)}
-    found = _sampled(method, data, {"share": se.Unknown()}, samples=1000 if method == "ensemble" else 600)
+    found = _sampled(method, data, {"share": se.Unknown()}, samples=1000 if method == "ensemble" else 500)
     assert found.samples.converged, found.samples.why
     true = truncnorm(-9.5, 0.5, loc=0.95, scale=0.1)
     e = found.estimates["share"]
@@ -299,7 +299,7 @@ def test_nuts_between_two_minima_is_no_answer(tmp_path: Path) -> None:
     """u = 2 or -2, 400 standard deviations apart: chains that begin at both disagree, and the two are told."""
     data = _curve(tmp_path, "square", [4.0, 4.01, 3.99], 0.05)
     unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 3.0)), initial=1.2)}
-    found = _sampled("nuts", data, unknowns, samples=200, starts=6)
+    found = _sampled("nuts", {"y": data}, unknowns, samples=200, starts=6)
     assert not found.samples.converged and "ensemble" in found.samples.why
     assert found.estimates["u"].std is None and any("2 answers" in text for text in found.directions)
 

@@ -228,8 +228,8 @@ def _nuts(
         expanded_names=["u"],
         make_initial_point_fn=start,
     )
-    draws = max(wanted // 2, 200)  # of four chains: a draw is worth more than half an independent one, or they fail
-    trace = nutpie.sample(compiled, draws=draws, tune=300, chains=4, cores=1, seed=seed, progress_bar=False)
+    draws = max(wanted, 200)  # of four chains: a draw near a bound is worth a third of an independent one
+    trace = nutpie.sample(compiled, draws=draws, tune=400, chains=4, cores=1, seed=seed, progress_bar=False)
     u = np.asarray(trace.posterior["u"])
     chains = center.numpy() + u @ root.numpy().T
     stats = trace.sample_stats
