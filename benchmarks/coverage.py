@@ -1,15 +1,14 @@
-"""How often 95 % intervals hold the truth, for one cheap problem of each family of worlds; twins, named as such.
+"""How often 95 % intervals hold the truth, for cheap problems; twins, named as such.
 
 `python benchmarks/coverage.py [cases] [seeds=100] [into=FILE]`: these cases, or all. Every fit is a line of FILE
 (coverage.jsonl in the working directory), and one that is there is not done again: it may be stopped at any time.
 
-Data are drawn with another seed each, by a closed form where there is one and else on twice the resolution of the fit.
+Data are drawn with another seed each, by closed forms.
 `interval` is what the report prints, `joint` the ellipsoid of all numbers sought, `noise alone` the interval of
 (J^T J)^-1, which knows of nothing but the noise.
 """
 
 import json
-import math
 import sys
 import tempfile
 import tomllib
@@ -26,7 +25,6 @@ import simengine as se
 from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.problem import Problem
-from simengine.fit.twin import write_twin
 from simengine.observe import Curve
 from simengine.scene.grammar import build_scene
 
@@ -89,99 +87,6 @@ sigma = {sigma}
     return made
 
 
-def bounce(*, sigma: str) -> Callable[[Path, int], Made]:
-    """A rigid ball that a camera sees bounce, by closed forms."""
-
-    def made(folder: Path, seed: int) -> Made:
-        t = np.arange(0, 0.6, 0.02)
-        hit = math.sqrt(2 * 0.85 / 9.81)
-        after = 0.1 + 0.7 * 9.81 * hit * (t - hit) - 9.81 * (t - hit) ** 2 / 2
-        y = np.where(t < hit, 0.95 - 9.81 * t**2 / 2, after)
-        random = np.random.default_rng(seed)
-        u = 320.0 + 0.5 * random.standard_normal(len(t))
-        v = 240 - 510 * (y - 0.5) / 2 + 0.5 * random.standard_normal(len(t))
-        _csv(folder / "film.csv", {"t": t, "a_u": u, "a_v": v})
-        text = f"""
-kind = "rigid"
-duration = 0.6
-bodies = [{{ name = "a", shape = {{ type = "sphere", center = [0.0, 1.0, 0.0], radius = 0.1 }}, mass = 0.2 }}]
-colliders = [{{ name = "floor", point = [0.0, 0.0, 0.0], normal = [0.0, 1.0, 0.0] }}]
-contact = {{ a-floor = {{ restitution = 0.5 }} }}
-[observations.film]
-type = "markers"
-file = "film.csv"
-columns = {{ time = "t", pattern = "{{name}}_{{axis}}" }}
-markers = {{ a = {{ on = "a" }} }}
-sigma = {sigma}
-camera = {{ focal = 500.0, width = 640, height = 480, axes = "opengl", shift = [0.0, -0.5, -2.0] }}
-[unknowns]
-"contact.a-floor.restitution" = {{}}
-"bodies.a.shape.center.1" = {{}}
-"observations.film.camera.focal" = {{}}
-"""
-        truth = {
-            "contact.a-floor.restitution": 0.7,
-            "bodies.a.shape.center.1": 0.95,
-            "observations.film.camera.focal": 510.0,
-        }
-        return Problem(_scene(text, folder)), truth
-
-    return made
-
-
-def rod(*, sigma: str) -> Callable[[Path, int], Made]:
-    """Diffusion with sorption from one end, seen at two places; drawn on twice the cells and steps."""
-
-    def made(folder: Path, seed: int) -> Made:
-        t, x = np.meshgrid(np.linspace(15, 300, 20), [0.25, 0.5], indexing="ij")
-        _csv(folder / "c.csv", {"t [s]": t.ravel(), "x [m]": x.ravel(), "c": 0 * t.ravel()})
-
-        def text(spread: str) -> str:
-            return f"""
-kind = "pde"
-[pde]
-equation = "diffusion_sorption"
-D = 2e-3
-initial = 0.1
-domain = [[0.0, 1.0]]
-duration = 300.0
-cells = [60, 32]
-[pde.retardation]
-type = "freundlich"
-K = 3e-4
-N = 0.874
-porosity = 0.29
-density = 2880.0
-[[pde.boundary]]
-at = "left"
-type = "dirichlet"
-value = 1.0
-[[pde.boundary]]
-at = "right"
-type = "robin"
-coefficient = 1.0
-[observations.c]
-type = "samples"
-file = "c.csv"
-columns = {{ t = "t [s]", x = "x [m]", c = "c" }}
-sigma = {spread}
-[unknowns]
-"pde.D" = {{}}
-"observations.c.gain" = {{ prior.normal = 0.05 }}
-"""
-
-        truth = {"pde.D": 3e-3}
-        hidden = build_scene(
-            tomllib.loads(text("0.01").replace("D = 2e-3", "D = 3e-3")), directory=folder, locate=lambda key: "scene"
-        )
-        write_twin(_scene(text("0.01"), folder), hidden, folder / "twin", refine=2.0, seed=seed)
-        (folder / "c.csv").write_bytes((folder / "twin/c.csv").read_bytes())
-        scene = text(sigma).replace("t [s]", "t").replace("x [m]", "x")
-        return Problem(_scene(scene, folder)), truth
-
-    return made
-
-
 CASES: dict[str, Callable[[Path, int], Made]] = {
     "own world, noise given": decay(sigma=0.02),
     "own world, noise estimated": decay(sigma="estimate"),
@@ -191,10 +96,6 @@ CASES: dict[str, Callable[[Path, int], Made]] = {
     "specimen, noise estimated": paste(sigma='"estimate"'),
     "specimen, model off": paste(sigma="0.1", off=1.0),
     "specimen, model off, discrepancy": paste(sigma='"estimate"', off=1.0, discrepancy=True),
-    "rigid, noise given": bounce(sigma="0.5"),
-    "rigid, noise estimated": bounce(sigma='"estimate"'),
-    "pde, noise given": rod(sigma="0.01"),
-    "pde, noise estimated": rod(sigma='"estimate"'),
 }
 
 
