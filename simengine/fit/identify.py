@@ -6,6 +6,7 @@ from pathlib import Path
 
 from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.derived import derived
+from simengine.fit.fields.report import field_posterior
 from simengine.fit.fields.training import FieldFit
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.loop import Callback, fit
@@ -67,7 +68,15 @@ def _driven(
     if result.interrupted:
         return result
     if isinstance(training, FieldFit):
-        return dataclasses.replace(result, fields=training.fields(), predictions=problem.predict(training.z))
+        predictions = problem.predict(training.z)
+        beside = field_posterior(training, predictions)
+        return dataclasses.replace(
+            result,
+            fields=training.fields(),
+            predictions=predictions,
+            estimates=beside.estimates,
+            covariance=beside.covariance,
+        )
     if not isinstance(training, LeastSquaresFit | SeveralStarts):
         return result  # a method of its own knows its own answer
     predictions = problem.predict(training.z)

@@ -152,7 +152,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
     covariance = _inverse(information + priors)
     if lasting:
         covariance = _larger(covariance, covariance @ (meat + priors) @ covariance)
-    estimates = _estimates(problem, z, covariance, information, worth)
+    estimates = estimates_of(problem, z, covariance, information, worth)
     said = _directions(problem, covariance, information, estimates)
     for name, error in problem.errors.items():
         said += tuple(in_words(name, problem.measured[name], error, predictions[name].sigma))
@@ -160,7 +160,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
 
 
 def _blocks(problem: Problem, name: str, p: Prediction, j: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
-    """Sum over blocks of g g^T with g = J_b^T r_b, as `block_covariance` scales it for few blocks."""
+    """Sum over blocks of g g^T with g = J_b^T r_b (Liang & Zeger 1986), scaled by G/(G - 1) and Student's t for few."""
     which = problem.rows(name)
     abscissa = next(iter(p.measured.at.values()), torch.arange(len(which), dtype=torch.float64))
     row = abscissa[:, None].expand_as(which)[which]
@@ -230,13 +230,22 @@ def _slope(c: Coordinate, z: torch.Tensor) -> tuple[float, float]:
         return float(value.detach()), float(torch.autograd.grad(value, own)[0])
 
 
-def _estimates(
+def estimates_of(
     problem: Problem,
     z: torch.Tensor,
     covariance: torch.Tensor,
     information: torch.Tensor,
     worth: Mapping[str, Worth],
 ) -> dict[str, Estimate]:
+    """The numbers that the scene asks for at z (p,), with bars.
+
+    Args:
+        problem: The problem.
+        z: Coordinates of the best fit.
+        covariance: Of the coordinates (p, p).
+        information: What the data alone tell, (p, p).
+        worth: By observation, for standard deviations that are sought.
+    """
     found: dict[str, Estimate] = {}
     for index, c in enumerate(problem.coordinates):
         if not c.chosen:

@@ -35,6 +35,7 @@ class Scene:
         observations: Name -> instrument, its file named and not yet read.
         instrument_of: Name of an observation -> name of the shared instrument that it comes from, "" for none.
         camera_of: Name of an observation -> name of the shared camera that it looks through, "" for none.
+        light_of: Name of an observation -> name of the shared lights that it was made under, "" for none.
         unknowns: Key -> what is sought.
         inference: How.
         reference: Key -> a published or hidden value; only reports read it.
@@ -50,6 +51,7 @@ class Scene:
     observations: Mapping[str, AbstractInstrument] = dataclasses.field(default_factory=dict)
     instrument_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
     camera_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    light_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
     unknowns: Mapping[str, Unknown] = dataclasses.field(default_factory=dict)
     inference: Inference = dataclasses.field(default_factory=Inference)
     reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -101,7 +103,7 @@ def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> A
     for table in NEW_FORM.keys() & rest.keys() - scene_fields(cls).keys():
         raise SceneError(f"{locate(table)}: {table}: [{table}] is the old form: {NEW_FORM[table]}")
     task = rest.get("task")
-    if isinstance(task, Mapping) and task.get("type") in GONE_TASKS:
+    if isinstance(task, Mapping) and isinstance(task.get("type"), str) and task["type"] in GONE_TASKS:
         raise SceneError(f"{locate('task.type')}: task.type: {shown(task['type'])} is the old form: {NEW_FORM['task']}")
     world: AbstractScene = from_plain(cls, rest, locate=locate, directory=directory)
     return world
@@ -127,12 +129,15 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
     overlays |= {name: _table(own, f"runs.{name}", locate) for name, own in tables["runs"].items()}
     observations: dict[str, AbstractInstrument] = {}
     instrument_of: dict[str, str] = {}
-    camera_of: dict[str, str] = {}
+    shared_of: dict[str, dict[str, str]] = {"camera": {}, "light": {}}
     used: list[str] = []
     for name, entry in _named(tables["observations"], "observations", locate):
         key = f"observations.{name}"
         own = dict(_table(entry, key, locate))
         shared = own.pop("instrument", "")
+        for word, value in (("instrument", shared), ("run", own.get("run", BASE))):
+            if not isinstance(value, str | Mapping) or (word == "instrument" and not isinstance(value, str)):
+                raise SceneError(f"{locate(key)}: {key}.{word}: expected a name, got {shown(value)}")
         if shared:
             if shared not in tables["instruments"]:
                 raise SceneError(f"{locate(key)}: {key}.instrument: {nearest_of(shared, tables['instruments'])}")
@@ -146,14 +151,17 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         camera = own.get("camera", "") if isinstance(own.get("camera"), str) else ""
         if camera and camera not in tables["cameras"]:
             raise SceneError(f"{locate(key)}: {key}.camera: {nearest_of(camera, tables['cameras'])}")
-        for part in ("camera", "light"):
-            if isinstance(own.get(part), str) and own[part] in tables[f"{part}s"]:
-                own[part] = tables[f"{part}s"][own[part]]
+        parts = {}
+        for part in shared_of:
+            parts[part] = own[part] if isinstance(own.get(part), str) and own[part] in tables[f"{part}s"] else ""
+            if parts[part]:
+                own[part] = tables[f"{part}s"][parts[part]]
         _lend(world, world_data, own)
         for full, file in _files(name, own.get("file", ""), directory, f"{locate(key)}: {key}"):
             observations[full] = _instrument({**own, "file": file}, full, run, directory, locate, key)
             instrument_of[full] = shared
-            camera_of[full] = camera
+            for part, name_of_part in parts.items():
+                shared_of[part][full] = name_of_part
     named_runs = [name for name in overlays if name != BASE]
     runs = {}
     for name in [BASE, *named_runs]:
@@ -177,7 +185,8 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         set_by_run={name: frozenset(joined(path) for path in _leaves(own, ())) for name, own in overlays.items()},
         observations=observations,
         instrument_of=instrument_of,
-        camera_of=camera_of,
+        camera_of=shared_of["camera"],
+        light_of=shared_of["light"],
         unknowns=unknowns,
         inference=Inference()
         if "objective" in learned

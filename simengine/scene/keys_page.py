@@ -69,6 +69,14 @@ def page_of(cls: type, heading: str, before: str) -> str:
     return "\n".join([*parts, *(_section(f"### {_title(table)}", table, "") for table in sorted(below, key=_title))])
 
 
+def key_line(key: Key) -> str:
+    """A key in a line as a scene has it, with its default, and after a # what it is, its unit and range."""
+    default = "..." if key.default is None or key.required else _toml(key.default)
+    bounds = in_words(bounds_of(key.hint) or Range())
+    said = key.sentence if not key.unit or f"[{key.unit}]" in key.sentence else f"{key.sentence} [{key.unit}]"
+    return f"{f'{key.name} = {default}':39} # {said}{f' ({bounds})' if bounds else ''}"
+
+
 def _title(cls: type) -> str:
     """Module and class: names of classes are not unique."""
     return f"{cls.__module__.removeprefix('simengine.').removeprefix('worlds.')}.{cls.__name__}"

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simengine.io.arrays import read_npz
 from simengine.io.pictures import read_stills
+from simengine.io.tables import read_hdf5
 from simengine.io.units import to_si
 from simengine.scene.asks import Ask, Rays
 from simengine.scene.base import AbstractScene, SceneError
@@ -20,6 +22,7 @@ from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
 from simengine.scene.strict import Count, Positive, Unit
 
+MAX_BYTES = 16 << 30  # of a dataset
 Metres = Annotated[float, Unit("m")]
 
 
@@ -199,6 +202,10 @@ class Projections(AbstractInstrument):
                 f"observations.{self.name}.columns.{role}: {self.file} has no array {header!r}; "
                 f"it has {', '.join(arrays)}"
             )
+        if arrays[header].dtype.kind not in "fiub":
+            raise SceneError(
+                f"observations.{self.name}.columns.{role}: {header!r} holds {arrays[header].dtype}, no numbers"
+            )
         return arrays[header]
 
     def _angles(self, arrays: dict[str, NDArray[Any]], views: int) -> torch.Tensor:
@@ -274,13 +281,16 @@ class Projections(AbstractInstrument):
         return self.shown((p - self.beam_hardening * p.square())[:, None])
 
     def noise(self, measured: Measured) -> torch.Tensor:
-        """As of any instrument; `sigma = "poisson"` for counts: the root of their mean over five elements."""
+        """As of any instrument; `sigma = "poisson"` for counts: the root of their mean over five elements.
+
+        Values that are means of binned counts scatter by the root of the sum over its number.
+        """
         if self.sigma != "poisson":
             return super().noise(measured)
         views, rows, elements = self.shape(measured)
         lines = measured.values.nan_to_num().reshape(views * rows, 1, elements)
-        mean = torch.nn.functional.avg_pool1d(lines, 5, 1, 2, count_include_pad=False)
-        return mean.clamp_min(1.0).sqrt().reshape(-1, 1) / self.sigma_level
+        counts = math.prod(self.bin) * torch.nn.functional.avg_pool1d(lines, 5, 1, 2, count_include_pad=False)
+        return counts.clamp_min(1.0).sqrt().reshape(-1, 1) / (math.prod(self.bin) * self.sigma_level)
 
     def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, Projections]":
         """Views evenly over `angles`, of the whole detector."""
@@ -318,20 +328,10 @@ def _arrays(paths: Sequence[Path], name: str) -> tuple[dict[str, NDArray[Any]], 
     suffix = paths[0].suffix.lower()
     try:
         if suffix == ".npz":
-            with np.load(paths[0], allow_pickle=False) as data:
-                return {key: data[key] for key in data.files}, digest
+            return read_npz(paths[0]), digest
         if suffix in (".h5", ".hdf5"):
-            import h5py
-
-            found: dict[str, NDArray[Any]] = {}
-            with h5py.File(paths[0], "r") as store:
-                store.visititems(
-                    lambda key, node: found.update({key: node[()]}) if isinstance(node, h5py.Dataset) else None
-                )
-            return found, digest
+            return read_hdf5(paths[0], most=MAX_BYTES), digest
         stack = read_stills(paths).values.mean(-1)
         return {"pictures": stack if len(stack) > 1 else stack[0]}, digest
-    except ImportError:
-        raise SceneError(f"observations.{name}.file: {paths[0].name}: to read HDF5, pip install h5py") from None
     except (OSError, ValueError) as error:
-        raise SceneError(f"observations.{name}.file: {paths[0].name}: {error}") from None
+        raise SceneError(f"observations.{name}.file: {error}") from None

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from simengine.dtn.camouflage import NATURAL_PAINTS, PaintTexture, random_texture
-from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector, box_iou
+from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
 from simengine.dtn.evaluation import average_precision, checked_predict, detect
+from simengine.dtn.protocol import box_iou
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSampler, ViewSet, render_views
 from simengine.fit.trainings.gradient import GradientTraining

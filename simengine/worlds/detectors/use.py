@@ -35,6 +35,11 @@ SHOWN = 12  # pictures in the report
 def wear_texture(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
     """How the object would look in a texture (a picture): predicted by the network beside rendered, in unseen views.
 
+    Args:
+        model: The network.
+        on: The picture.
+        out: Where picture and report go.
+
     Returns:
         PSNR over the object's pixels [dB] and SSIM of whole pictures.
 
@@ -83,6 +88,11 @@ def detect_in(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
     """Box a picture, a folder of them, or a name with a star.
 
     Writes `boxes.json` (a list of picture, corners [px] and score) and `report.html`.
+
+    Args:
+        model: The detector.
+        on: The picture, the folder, or the name with a star.
+        out: Where boxes and report go.
 
     Raises:
         SceneError: There are no pictures.

@@ -24,6 +24,11 @@ def solve_member(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
 
     Writes what a training's test does: `fields.png`, `profiles.png`, `solution.npz` beside the classical solver's.
 
+    Args:
+        model: The operator.
+        on: The npz file.
+        out: Where pictures and the solution go.
+
     Raises:
         SceneError: The file does not hold what the model reads.
     """

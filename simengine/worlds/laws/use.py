@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 def move_by_law(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
     """Run a scene of kind mpm with the law in every body, each with its own density; its observations are compared.
 
+    Args:
+        model: The law.
+        on: The scene.
+        out: Where states and reports go.
+
     Raises:
         SceneError: It is no scene of that kind.
     """

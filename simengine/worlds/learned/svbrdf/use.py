@@ -27,6 +27,11 @@ def maps_of_photograph(model: Model, on: Path, out: "RunDirectory") -> dict[str,
     The photograph is taken for one by the eye and the flash of the training; its exposure is chosen so that it is as
     bright as the materials that were drawn. Writes `maps.npz`, `maps.png` and a report.
 
+    Args:
+        model: The network.
+        on: The photograph, or a folder of them.
+        out: Where maps and report go.
+
     Returns:
         For each photograph the root mean square of the logarithms of its light over that of the picture which the maps
         make; that of a picture without texture beside it (`plain`); how surprising the refined answer is (`surprise`,

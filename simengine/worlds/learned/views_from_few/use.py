@@ -48,6 +48,11 @@ class Photographs:
 def views_of_photographs(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
     """Predict the photographs that a scene holds out from the nearest of the others; or frames of a scene of kind mpm.
 
+    Args:
+        model: The network.
+        on: The scene.
+        out: Where pictures and report go.
+
     Returns:
         PSNR [dB] of each photograph over what some given camera may see, of the prediction and, as a control, of the
         nearest given photograph as it is.
