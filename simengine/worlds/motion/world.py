@@ -374,6 +374,7 @@ class MPMScene(AbstractScene):
         import torch
 
         from simengine.mpm import MPMModel, MPMState, Walls
+        from simengine.worlds.motion.hung import hung_on
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         values = dict(values or {})
@@ -388,7 +389,7 @@ class MPMScene(AbstractScene):
             return torch.stack([part.to(torch.float64).cpu() for part in parts])
 
         x, volume, ids = (torch.as_tensor(array) for array in self.particles())
-        mass, velocities, materials = volume.clone(), torch.zeros_like(x), []
+        mass, velocities, materials = hung_on(self, values).at(0), torch.zeros_like(x), []
         for index, body in enumerate(self.bodies):
             own = ids == index
             key = f"bodies.{index}"
@@ -398,15 +399,10 @@ class MPMScene(AbstractScene):
                 if f"{key}.material.{name}" in values
             }
             materials.append(body.material.make(given, dt=self.grid.time_step))
-            mass[own] *= body.material.density
             arm = x - x[own].mean(0)
             spin = vector(f"{key}.angular_velocity", body.angular_velocity).expand_as(arm)
             motion = vector(f"{key}.velocity", body.velocity) + torch.linalg.cross(spin, arm)
             velocities = torch.where(own[:, None], motion, velocities)
-        for index, load in enumerate(self.loads):
-            part = torch.as_tensor(self.loaded(index, self.unturned()[0], ids.numpy()))
-            own_mass = values.get(f"loads.{index}.mass", torch.tensor(load.mass, dtype=torch.float64)).to(mass)
-            mass = mass + own_mass * volume * part / volume[part].sum()
         friction = values.get("walls.friction", self.walls.friction)
         kinds: Any = self.walls.kind
         if self.walls.open:
@@ -473,7 +469,8 @@ class MPMScene(AbstractScene):
         found: dict[str, float] = {"walls.friction": self.walls.friction}
         for index, collider in enumerate(self.colliders):
             found.update({f"colliders.{index}.{name}": value for name, value in collider.variables().items()})
-        found.update({f"loads.{index}.mass": load.mass for index, load in enumerate(self.loads)})
+        for index, load in enumerate(self.loads):
+            found.update({f"loads.{index}.mass": load.mass, f"loads.{index}.begins": load.begins})
         for index, clamp in enumerate(self.clamps):
             found.update({f"clamps.{index}.velocity.{k}": value for k, value in enumerate(clamp.velocity)})
         for index, body in enumerate(self.bodies):
