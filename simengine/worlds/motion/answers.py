@@ -178,7 +178,10 @@ class MotionRun(AbstractRun):
         for name in ask.names:
             if name not in known:
                 raise SceneError(f"{name!r} is no scalar of this world; {nearest(name, known)}")
-            columns.append(self._scalar(name, row, back))
+            value = self._scalar(name, row, back)
+            if self.world.grid.flat and (name.startswith("energy") or forces.is_force(name)):
+                value = value / self.world.grid.depth  # of a metre across
+            columns.append(value)
         return torch.stack(columns, -1)
 
     def _force(self, name: str, row: torch.Tensor) -> torch.Tensor:
