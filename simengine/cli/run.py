@@ -23,16 +23,16 @@ def run(
     Args:
         scene: A .toml or .py file, or the name of a shipped scene.
     """
-    from simengine.scene import load_world
+    from simengine.scene import load_scene
     from simengine.scene.own_code import run_own
     from simengine.scene.record import open_run
 
     run_own(own or [])
-    loaded = load_world(scene, overrides or ())
-    chosen = pick_device(device, loaded.devices)
+    loaded = load_scene(scene, overrides or ())
+    chosen = pick_device(device, loaded.world.devices)
     folder = out or default_out(scene)
     directory = open_run(folder, loaded, overwrite=overwrite, resume=False)
-    summary = {**loaded.run(directory, device=chosen, force=force), "directory": str(folder)}
+    summary = {**loaded.world.run(directory, device=chosen, force=force), "directory": str(folder)}
     directory.write("summary.json", summary)
     emit(summary, as_json=as_json, title=f"run {scene}")
     return 0

@@ -10,5 +10,5 @@ class Refused(RuntimeError):
 
 
 def nothing_to_fit(kind: str) -> SceneError:
-    """That a scene has no table that says what to find."""
-    return SceneError(f"a scene of kind {kind!r} without a [fit] table has nothing to fit; add one")
+    """That a scene says neither what was measured nor what is sought."""
+    return SceneError(f"a scene of kind {kind!r} without [observations] and [unknowns] has nothing to fit; add them")

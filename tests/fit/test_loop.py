@@ -470,43 +470,6 @@ def test_a_trial_that_is_refused_counts_as_a_bad_one() -> None:
         LeastSquaresTraining(ParameterSet({"p": Parameter(initial=3.0)}), hopeless).step()
 
 
-@pytest.mark.parametrize("lasting", [False, True])
-def test_standard_deviations_hold_where_errors_last(lasting: bool) -> None:
-    """Errors that all values at a moment share and that fade slowly: z-scores of 40 draws have the right size.
-
-    Blocks of time are few, so bars of errors that last are rough: the rms z-score is asked to be below 1.6 where bars
-    for independent noise give 8; for independent noise it stays within 1 +- 0.25 (40 draws: 11 %).
-    """
-    moments, values = 80, 20
-    t = torch.linspace(0, 1, moments, dtype=torch.float64)[:, None]
-    generator = torch.Generator().manual_seed(5)
-    scores, plain = [], []
-    for _ in range(40):
-        noise = torch.randn(moments, values, generator=generator, dtype=torch.float64)
-        if lasting:
-            steps, rows = torch.randn(moments, generator=generator, dtype=torch.float64), [torch.zeros(())]
-            for step in steps:
-                rows.append(0.8 * rows[-1] + 0.6 * step)
-            noise = torch.stack(rows[1:])[:, None] + 0.1 * noise
-        data = torch.sin(5 * t) + 0.1 * noise
-
-        def residual(p: dict[str, torch.Tensor], data: torch.Tensor = data) -> torch.Tensor:
-            return (p["a"] * torch.sin(5 * t) - data).flatten()
-
-        parameters = ParameterSet({"a": Parameter(initial=0.5)})
-        training = LeastSquaresTraining(parameters, residual, series=[(moments, values)])
-        error = found(training)["a"] - 1
-        report = training.uncertainty()
-        assert report["residual_is_noise"] is not lasting
-        assert any("error of the model" in remark for remark in report["remarks"]) is lasting
-        scores.append(error / report["std"]["a"])
-        training.series = None
-        plain.append(error / training.uncertainty()["std"]["a"])
-    rms, naive = (float(torch.tensor(s).square().mean().sqrt()) for s in (scores, plain))
-    assert rms < (1.6 if lasting else 1.25)
-    assert naive > 5 if lasting else 0.75 < naive < 1.25
-
-
 def test_the_gradient_is_clipped() -> None:
     """One step of plain descent as torch makes it: with L-BFGS its first step is min(1, 1/|g|_1) lr g."""
     target = torch.full((4,), 100.0)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from simengine.scene import SceneError, load_scene, load_world
-from simengine.scene.kinds import NEW_FORM, OLD_FORM, classes, old_form
+from simengine.scene import SceneError, load_scene
+from simengine.scene.kinds import NEW_FORM, OLD_FORM, classes
 from simengine.scene.strict import scene_fields
 
-AT_MOST = {"mpm", "melting", "flame", "constraint", "render", "nclaw", "dtn"}  # when this test was written
+AT_MOST = {"render"}
 
 
 def test_the_list_is_what_there_is_and_only_shrinks() -> None:
@@ -27,17 +27,3 @@ def test_an_old_table_is_answered_by_the_new_form(tmp_path: Path, table: str) ->
     message = str(caught.value)
     assert message.startswith(f"{file}:3: {table}: ") and "\n" not in message
     assert "[observations.NAME]" in message and "[unknowns" in message
-
-
-def test_a_fit_of_a_kind_that_answers_is_told_so(tmp_path: Path) -> None:
-    text = """
-[[bodies]]
-shape = { type = "sphere", center = [0.5, 0.5, 0.5], radius = 0.2 }
-material = { type = "jelly", E = 1e5, nu = 0.3 }
-"""
-    plain, old = tmp_path / "plain.toml", tmp_path / "old.toml"
-    plain.write_text(text)
-    old.write_text(text + '[fit]\nobservations = "x.npz"\n[fit.parameters."bodies.0.material.E"]\ninitial = 1e5\n')
-    assert old_form(load_world(plain)) is None
-    note = old_form(load_world(old))
-    assert note is not None and note.startswith("[fit] is the old form: ") and "\n" not in note

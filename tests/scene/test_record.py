@@ -113,7 +113,7 @@ def test_inputs_are_not_overwritten(project: Path, capsys: pytest.CaptureFixture
     """Observations from an earlier run, and that run's folder as --out."""
     out = project / "run"
     assert main(["run", str(project / "scene.toml"), "--out", str(out), "--device", "cpu", "--json"]) == 0
-    text = SCENE + '[fit]\nobservations = "run/states.npz"\nparameters = {"bodies.0.material.E" = {initial = 1e4}}\n'
+    text = SCENE + '[observations.seen]\ntype = "markers"\nfile = "run/states.npz"\n'
     (project / "fit.toml").write_text(text)
     before = (out / "states.npz").read_bytes()
     for name in ("fit.toml", "run/scene.toml"):

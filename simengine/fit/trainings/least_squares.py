@@ -4,13 +4,12 @@ Each iteration is one accepted step, so that a fit can be shown, interrupted and
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from simengine.fit.training import AbstractTraining
-from simengine.fit.trainings.correlated import block_covariance, lag_correlation
 from simengine.fit.trainings.parameters import ParameterSet
 from simengine.solve.least_squares.system import load_forward_mode
 
@@ -27,7 +26,6 @@ Jacobian = Callable[[ParameterSet], tuple[torch.Tensor, torch.Tensor]]
 IDENTIFIED_STD = 0.5
 LARGEST_INFLATION = 30.0
 LARGEST_CONDITIONING = 1e8
-LARGEST_LAG_CORRELATION = 0.2  # of residuals that count as noise, from one moment to the next
 
 
 def difference_jacobian(residual: Residual, *, central: bool = True, step: float | None = None) -> Jacobian:
@@ -100,9 +98,6 @@ class LeastSquaresTraining(AbstractTraining):
         num_iterations: At most so many steps.
         tolerance: Converged when a step moves every coordinate by less.
         sigma: Standard deviation of the noise in the observations; None to estimate it from the residual.
-        series: Where the residuals are, one after another, values at moments in time: the shapes (moments, values) of
-            these series. The uncertainty is then also taken from blocks of time, which errors that last make no
-            smaller; see `simengine.fit.trainings.correlated`.
 
     A trial step to where the residual cannot be had (a law or a scene refuses the values, the simulation fails) counts
     as a bad one; an error is raised only if every trial of a step ends so.
@@ -117,10 +112,8 @@ class LeastSquaresTraining(AbstractTraining):
         num_iterations: int = 30,
         tolerance: float = 1e-7,
         sigma: float | None = None,
-        series: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.parameters = parameters
-        self.series = series
         self.residual = residual if jacobian else _Remembered(residual)
         self.jacobian = jacobian or difference_jacobian(self.residual, central=False)
         self._final_jacobian = jacobian or difference_jacobian(residual)
@@ -203,10 +196,10 @@ class LeastSquaresTraining(AbstractTraining):
         """Standard deviations, correlations and identifiability at the current point.
 
         The covariance is sigma^2 (J^T J)^-1 in the unconstrained coordinates, taken to the parameters by their slopes;
-        sigma^2 is given or |r|^2/(m - p). With `series` a variance is the larger one of this and of that from blocks of
-        time. `conditioning` is that of J with columns of unit length: what the data leave undetermined even if each
-        parameter alone is well determined. A parameter on which no residual depends is left out of all this: its
-        standard deviation and its correlations are None, and the conditioning too, since a number would be infinite;
+        sigma^2 is given or |r|^2/(m - p). `conditioning` is that of J with columns of unit length: what the data leave
+        undetermined even if each parameter alone is well determined. A parameter on which no residual depends is left
+        out of all this: its standard deviation and its correlations are None, and the conditioning too, since a number
+        would be infinite;
         `remarks` says why.
         """
         r, j = self._final_jacobian(self.parameters)
@@ -220,19 +213,6 @@ class LeastSquaresTraining(AbstractTraining):
         report: dict[str, Any] = {"sigma": math.sqrt(variance)}
         inverse = torch.linalg.pinv(unit.T @ unit, hermitian=True)
         covariance = variance * inverse
-        if self.series is not None:
-            left = r - unit @ (inverse @ (unit.T @ r))  # but for what a further step would still take away
-            lag = lag_correlation(left, self.series)
-            blocks = block_covariance(unit, left, self.series)
-            growth = (blocks.diagonal() / covariance.diagonal().clamp_min(1e-300)).clamp_min(1).sqrt()
-            covariance = covariance * torch.outer(growth, growth)
-            report |= {"residual_correlation": lag, "residual_is_noise": lag < LARGEST_LAG_CORRELATION}
-            if lag >= LARGEST_LAG_CORRELATION:
-                remarks.append(
-                    f"what the fit leaves is correlated in time ({lag:.2f} from one observed moment to the next): an "
-                    "error of the model or of rounding, not noise; the standard deviations allow for its spread over "
-                    "time, not for a part of it that a parameter imitates"
-                )
         std = covariance.diagonal().clamp_min(0).sqrt()
         correlation = covariance / torch.outer(std, std).clamp_min(1e-300)
         inflation = inverse.diagonal().clamp_min(0).sqrt()  # of unit columns: 1 were all others known

@@ -10,18 +10,11 @@ from simengine.mpm.memory import forecast_memory
 from simengine.mpm.stability import cfl_numbers
 from simengine.solve import CheckpointAdjoint, rollout
 from simengine.worlds.motion.run import output_bytes
-from simengine.worlds.motion.training import problem
 from simengine.worlds.motion.world import CFL_REFUSE, MPMScene
 
 
 def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
-    """Particles, stability numbers, memory, and the gradient against finite differences.
-
-    Raises:
-        SceneError: Observations or parameters of `[fit]` do not fit the scene.
-    """
-    if scene.fit is not None:
-        problem(scene)
+    """Particles, stability numbers, memory, and the gradient against finite differences."""
     model, state = scene.build(device=device)
     sound, speed = cfl_numbers(model, state)
     cells = torch.unique((state.x / scene.grid.dx).long(), dim=0)

@@ -1,9 +1,8 @@
-"""Scenes of moving bodies: grid, walls, bodies of particles, camera, and what to fit."""
+"""Scenes of moving bodies: grid, walls, bodies of particles, camera."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -195,78 +194,6 @@ class CameraSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ParameterSpec:
-    """A parameter sought; see `simengine.fit.Parameter`.
-
-    Attributes:
-        initial: Where the search starts [unit of the key].
-        lower: Least value; the bounds of the scene's key where it is left out [unit of the key].
-        upper: Greatest value; the bounds of the scene's key where it is left out [unit of the key].
-        scale: A typical change [unit of the key].
-    """
-
-    initial: float
-    lower: float | None = None
-    upper: float | None = None
-    scale: Positive | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OtherMotion:
-    """A further observed motion of the same materials.
-
-    Attributes:
-        observations: As of the fit.
-        values: What differs from the scene, by dotted key, as in `"bodies.0.velocity.0" = 2.0` [unit of the key].
-    """
-
-    observations: Path
-    values: dict[str, float]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MPMFitSpec:
-    """What to find, from which observations.
-
-    Attributes:
-        observations: An .npz with `x` (frames, n, 3) [m] and `time` (frames,) [s].
-        parameters: Dotted key of a number in this scene -> where its search starts.
-        objective: What is compared: `positions` particle by particle, the `center_of_mass` of all of them, or the
-            `distribution` of positions where the particles of the observation are not those of the scene, but as many,
-            or a random sample of the whole body, inside and out: not markers, nor the scan of a surface. In a scene
-            that is a Python script also the name of a function there: of positions (frames, n, 3) [m], what is to
-            agree, a tensor with one row per frame.
-        method: least_squares (few parameters, with uncertainty), adam or lbfgs (through the adjoint).
-        iterations: At most so many.
-        learning_rate: Of adam and lbfgs [1].
-        start: `given` searches from the initial values; `momentum_balance` first lets the laws explain the observed
-            accelerations, which finds the way from far off (positions particle by particle only).
-        others: Further motions, all fitted together.
-        stages: Growing parts of the motion to fit one after another, as fractions; the last is 1 [1].
-        truth: Known values, only to be told beside the estimates [unit of the key].
-    """
-
-    observations: Path
-    parameters: dict[str, ParameterSpec]
-    objective: str = "positions"
-    method: Literal["least_squares", "adam", "lbfgs"] = "least_squares"
-    iterations: Count = 40
-    learning_rate: Positive = 0.1
-    start: Literal["given", "momentum_balance"] = "given"
-    others: tuple[OtherMotion, ...] = ()
-    stages: tuple[Annotated[float, Range(gt=0, le=1)], ...] = (1.0,)
-    truth: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.parameters:
-            raise ValueError('parameters: name at least one, as in [fit.parameters."bodies.0.material.E"]')
-        if self.start == "momentum_balance" and self.objective != "positions":
-            raise ValueError(f'start: "momentum_balance" needs objective = "positions", got {self.objective!r}')
-        if not self.stages or self.stages[-1] != 1.0 or list(self.stages) != sorted(set(self.stages)):
-            raise ValueError(f"stages: expected growing fractions that end with 1.0, got {list(self.stages)}")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class MPMScene(AbstractScene):
     """Bodies of particles that move, deform, flow and touch.
 
@@ -280,7 +207,6 @@ class MPMScene(AbstractScene):
         bodies: What moves.
         output: What a run writes.
         camera: Of the pictures.
-        fit: What to find, in the old form; `observations` and `unknowns` take its place.
     """
 
     kind: ClassVar[str] = "mpm"
@@ -296,7 +222,6 @@ class MPMScene(AbstractScene):
     bodies: tuple[BodySpec, ...]
     output: OutputSpec = dataclasses.field(default_factory=OutputSpec)
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
-    fit: MPMFitSpec | None = None
     lattice: Lattice | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
     skins: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
 
@@ -307,11 +232,8 @@ class MPMScene(AbstractScene):
             raise ValueError(
                 f"output.save_every: {self.output.save_every} does not divide grid.num_steps = {self.grid.num_steps}"
             )
-        if self.grid.lower is None:
-            if self.clamps:
-                raise ValueError("clamps: they need grid.lower, upper and spacing in place of num_grids and length")
-        elif self.fit is not None:
-            raise ValueError("fit: with grid.lower write [observations] and [unknowns] in place of [fit]")
+        if self.grid.lower is None and self.clamps:
+            raise ValueError("clamps: they need grid.lower, upper and spacing in place of num_grids and length")
         for index, body in enumerate(self.bodies):
             if self.grid.flat and not (isinstance(body.shape, Box) and body.shape.size[2] == 0 and not any(body.turn)):
                 raise ValueError(
@@ -420,9 +342,7 @@ class MPMScene(AbstractScene):
         values = dict(values or {})
         unknown = set(values) - set(self.variables())
         if unknown:
-            raise SceneError(
-                f"fit.parameters: {sorted(unknown)[0]!r} is no number that can vary; {self._known(unknown)}"
-            )
+            raise SceneError(f"values: {sorted(unknown)[0]!r} is no number that can vary; {self._known(unknown)}")
 
         def vector(key: str, start: Vector) -> torch.Tensor:
             parts = [values.get(f"{key}.{k}", torch.tensor(start[k], dtype=torch.float64)) for k in range(3)]

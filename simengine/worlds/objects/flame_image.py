@@ -4,6 +4,7 @@ The flame is solved, its gas shines by temperature and heat release, the sheet i
 are compared. The derivative of the flame is implicit: one more solve with the factors of its last Newton step.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from simengine.fit.training import AbstractTraining
 from simengine.fit.trainings.gradient import GradientTraining
 from simengine.fit.trainings.least_squares import LeastSquaresTraining
-from simengine.fit.trainings.parameters import ParameterSet
+from simengine.fit.trainings.parameters import Parameter, ParameterSet
 from simengine.fit.trainings.staged import StagedTraining
 from simengine.flame.emission import Emission
 from simengine.flame.solver.solution import FlameSolution
@@ -23,7 +24,6 @@ from simengine.solve.solution import SolveError
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows
-from simengine.worlds.motion.sought import scene_parameters
 from simengine.worlds.objects.flame_image_spec import FlameImageSpec
 
 if TYPE_CHECKING:
@@ -114,11 +114,19 @@ class FlameImage:
         for name, entry in spec.parameters.items():
             if name != SHIFT and entry.initial <= 0:
                 raise SceneError(f"task.parameters.{name}: expected a positive start, got {entry.initial:g}")
-        table = {
-            name: entry if name == SHIFT or entry.lower is not None else type(entry)(initial=entry.initial, lower=0.0)
-            for name, entry in spec.parameters.items()
-        }
-        parameters = scene_parameters(table, key="task.parameters")
+        entries = {}
+        for name, entry in spec.parameters.items():
+            least = -math.inf if name == SHIFT else 0.0
+            try:
+                entries[name] = Parameter(
+                    initial=entry.initial,
+                    lower=least if entry.lower is None else entry.lower,
+                    upper=math.inf if entry.upper is None else entry.upper,
+                    scale=entry.scale,
+                )
+            except ValueError as error:
+                raise SceneError(f"task.parameters.{name}: {error}") from error
+        parameters = ParameterSet(entries)
         stage: AbstractTraining
         if spec.method == "least_squares":
             stage = LeastSquaresTraining(

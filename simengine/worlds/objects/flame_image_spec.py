@@ -8,7 +8,7 @@ from simengine.flame.equations.free import FreeFlame
 from simengine.scene.strict import Count, NonNegative, Positive, Range
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.specs import Free, FreeSimple
-from simengine.worlds.motion.world import CameraSpec, ParameterSpec
+from simengine.worlds.motion.world import CameraSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,23 @@ class LitFlame(Free):
     def flame(self, gas: GasSpec | None = None) -> FreeFlame:
         """The equations."""
         return super().flame(gas or GasSpec(mechanism=self.mechanism))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ParameterSpec:
+    """A parameter sought; see `simengine.fit.Parameter`.
+
+    Attributes:
+        initial: Where the search starts [unit of the key].
+        lower: Least value [unit of the key].
+        upper: Greatest value [unit of the key].
+        scale: A typical change [unit of the key].
+    """
+
+    initial: float
+    lower: float | None = None
+    upper: float | None = None
+    scale: Positive | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -118,6 +118,8 @@ def test_pictures_of_a_run(tmp_path: Path) -> None:
     [
         ("elasticity_from_video", 0.08),  # measured 4 %, of nu: two of its standard deviations are 12 %
         ("throw_from_video", 0.02),  # of the largest component; measured 0.3 %
+        ("pose_from_video", 0.02),  # measured 8e-3 rad and 0.3 mm; three bars of the turn are 0.014
+        ("sand_from_video", 0.06),  # measured 4 %: the film has finer particles
     ],
 )
 def test_films_of_another_renderer(tmp_path: Path, name: str, bar: float) -> None:
