@@ -39,8 +39,8 @@ class GridSpec:
         spacing: Of its nodes [m].
         time_step: dt [s].
         num_steps: Steps of a run.
-        section: With `plane_strain` nothing moves or changes along z, where the box and the bodies, which are boxes too,
-            have no extent; forces and energies are those of a metre.
+        section: With `plane_strain` nothing moves or changes along z, where the box and the bodies, boxes too, have no
+            extent; forces and energies are those of a metre.
         epsilon: Added to nodal masses [kg], to repeat programs that do so; at most 1e-5 of the lightest particle.
     """
 

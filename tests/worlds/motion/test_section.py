@@ -15,7 +15,7 @@ gravity = [0.0, 0.0, 0.0]
 walls = { kind = "open" }
 colliders = [
     { name = "bottom", type = "plane", point = [0.0, 0.013, 0.0], normal = [0.0, 1.0, 0.0] },
-    { name = "top", type = "plane", point = [0.0, 0.313, 0.0], normal = [0.0, -1.0, 0.0], velocity = [0.0, -0.03, 0.0] },
+    { name = "top", type = "plane", point = [0, 0.313, 0], normal = [0, -1, 0], velocity = [0, -0.03, 0] },
 ]
 [grid]
 lower = [-0.1, -0.1, 2.0]
