@@ -446,7 +446,7 @@ UNJUDGED = {
     "Ball Contact Drag RigidBody RigidPlane": "rigid worlds: no case of theirs yet",
     "BoxSpec ClampSpec LoadSpec Region": "supports of motions: no case of theirs yet",
     "PaintSpec PicturesSpec PlacedSpec": "pictures that are given: no case of theirs yet",
-    "SheetSpec SurfaceSpec VolumeSpec CloudSpec": "fields that are sought: no case of theirs yet",
+    "SheetSpec SurfaceSpec MapsSpec VolumeSpec CloudSpec": "fields that are sought: no case of theirs yet",
     "AbstractEquation": "equations of a user's script",
     "Experts OperatorLearner BranchTrunkSpec OperatorSpec ConstraintScene": "show in trainings only: minutes",
     "FlameImageSpec LawVideoSpec LawSpec": "films and pictures of solved problems: minutes each",
