@@ -22,56 +22,59 @@ import torch
 
 from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
 from simengine.constraint.basis import principal_basis
+from simengine.fit.trainings.learned import learning_of
 from simengine.io import checkpoint
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_world, resolved
+from simengine.scene import load_scene, resolved
 from simengine.solve.least_squares import LevenbergMarquardt
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "out" / "constraint_table"
 PAGE = ROOT / "docs" / "results" / "constraint.md"
 
-SOFT = (
-    "fit.constraint=soft fit.backbone.branch=true fit.fresh=true fit.optimiser=adam fit.iterations=1500"  # as published
+SOFT = (  # as published
+    "training.constraint=soft model.backbone.branch=true examples.fresh=true training.optimiser=adam "
+    "training.iterations=1500"
 )
 FLOW = (
-    "problem.nt=65 problem.size=24 problem.members=4 fit.windows=16 fit.backbone.modes=[2,8,8] fit.learning_rate=2e-3 "
-    "fit.experts.iterations=8 fit.experts.tolerance=1e-3 fit.experts.counts=[1,1,1] "
-    "fit.tested_with.ridge=1e-4 fit.tested_with.tolerance=1e-3 fit.tested_with.iterations=8"
+    "problem.nt=65 problem.size=24 problem.members=4 training.windows=16 model.backbone.modes=[2,8,8] "
+    "training.learning_rate=2e-3 training.experts.iterations=8 training.experts.tolerance=1e-3 "
+    "training.experts.counts=[1,1,1] "
+    "test.experts.ridge=1e-4 test.experts.tolerance=1e-3 test.experts.iterations=8"
 )
-FOUR = "fit.tested_with.counts=[1,2,2]"
+FOUR = "test.experts.counts=[1,2,2]"
 RUNS = {  # name of the run: (what it is, scene, changes)
     "ds_soft": ("soft constraint", "diffusion_sorption", SOFT),
-    "ds_one": ("one constraint", "diffusion_sorption", "fit.experts.counts=[1,1] fit.iterations=8"),
+    "ds_one": ("one constraint", "diffusion_sorption", "training.experts.counts=[1,1] training.iterations=8"),
     "ds_independent": (
         "4 independent experts",
         "diffusion_sorption",
-        "fit.experts.coupled=false fit.iterations=4",
+        "training.experts.coupled=false training.iterations=4",
     ),
     "ds_coupled": ("4 coupled experts", "diffusion_sorption", ""),
     "ds_untrained": (
         "4 coupled experts, network not trained",
         "diffusion_sorption",
-        "fit.optimiser=adam fit.learning_rate=1e-12 fit.iterations=1",
+        "training.optimiser=adam training.learning_rate=1e-12 training.iterations=1",
     ),
     "ds_beyond_coupled": (
         "4 coupled experts, trained to t = 400 of 500",
         "diffusion_sorption",
-        "fit.on.duration=400 fit.iterations=6",
+        "training.on.duration=400 training.iterations=6",
     ),
-    "ns_untrained": ("4 coupled experts, network not trained", "navier_stokes", f"{FLOW} {FOUR} fit.iterations=1"),
-    "ns_soft": ("soft constraint", "navier_stokes", f"{FLOW} {FOUR} fit.constraint=soft fit.iterations=200"),
-    "ns_coupled": ("4 coupled experts (trained with one)", "navier_stokes", f"{FLOW} {FOUR} fit.iterations=200"),
+    "ns_untrained": ("4 coupled experts, network not trained", "navier_stokes", f"{FLOW} {FOUR} training.iterations=1"),
+    "ns_soft": ("soft constraint", "navier_stokes", f"{FLOW} {FOUR} training.constraint=soft training.iterations=200"),
+    "ns_coupled": ("4 coupled experts (trained with one)", "navier_stokes", f"{FLOW} {FOUR} training.iterations=200"),
     "ns_converged": (
         "4 coupled experts (trained with one), solved to 1e-5",
         "navier_stokes",
-        f"{FLOW} {FOUR} fit.tested_with.tolerance=1e-5 fit.tested_with.iterations=20 fit.iterations=200",
+        f"{FLOW} {FOUR} test.experts.tolerance=1e-5 test.experts.iterations=20 training.iterations=200",
     ),
-    "ns_one": ("one constraint", "navier_stokes", f"{FLOW} fit.tested_with.counts=[1,1,1] fit.iterations=200"),
+    "ns_one": ("one constraint", "navier_stokes", f"{FLOW} test.experts.counts=[1,1,1] training.iterations=200"),
     "ns_independent": (
         "4 independent experts (trained with one)",
         "navier_stokes",
-        f"{FLOW} {FOUR} fit.tested_with.coupled=false fit.iterations=200",
+        f"{FLOW} {FOUR} test.experts.coupled=false training.iterations=200",
     ),
 }
 # the commands differ in the test alone
@@ -82,7 +85,7 @@ def command(name: str) -> str:
     """What makes a run of the table."""
     _, scene, changes = RUNS[name]
     sets = " ".join(f"--set {change}" for change in changes.split())
-    return f"simengine fit {scene} {sets}".strip()
+    return f"simengine train {scene} {sets}".strip()
 
 
 def train(name: str) -> None:
@@ -92,8 +95,8 @@ def train(name: str) -> None:
         return
     if name in SAME_NETWORK:
         train(SAME_NETWORK[name])
-        scene = load_world(RUNS[name][1], RUNS[name][2].split())
-        training = scene.training(device="cpu")
+        scene = load_scene(RUNS[name][1], RUNS[name][2].split())
+        training = learning_of(scene)
         training.load_state_dict(checkpoint.load(OUT / SAME_NETWORK[name] / "checkpoint")[0])
         out = RunDirectory.create(folder, resolved(scene), overwrite=True, resume=False)
         out.write("summary.json", training.finish(out))

@@ -17,7 +17,7 @@ from simengine.dtn.texture import texture_map
 from simengine.dtn.views import ViewSampler, render_views
 from simengine.ops.light.raycast import raycast
 from simengine.ops.light.raycast_reference import raycast_reference
-from simengine.scene import load_world
+from simengine.scene import load_scene
 from simengine.worlds.detectors.camouflage import TextureTraining
 
 VIEWS, COLOURS = 20, 50
@@ -79,7 +79,7 @@ def main() -> list[dict]:
     row("texture onto 20 views, forward and backward, seconds (reference: grid_sample, no mips, seams)", *both)
 
     few = render_views(body, sampler, range(40), (96, 96), sky_rays=2)
-    spec = load_world("camouflage").task
+    spec = load_scene("camouflage").objective
     attack = TextureTraining(PaintTexture((64, 64)), CentreDetector(), few, texture_map(few, (64, 64)), spec)
     attack.step()
     steps = cpu(lambda: [attack.step() for _ in range(40)]) * 10

@@ -1,4 +1,4 @@
-"""Accuracy of predicted pictures: every network is a `simengine fit` of its own, resumed where it stopped.
+"""Accuracy of predicted pictures: every network is a `simengine train` of its own, resumed where it stopped.
 
 `simengine bench dtn_accuracy --write docs/results/dtn.md` renews the table; finished rows under `runs/dtn_accuracy` are
 kept, so that removing a row's folder measures it anew. Some nine minutes of one core in all.
@@ -14,20 +14,20 @@ from simengine.worlds.detectors.network import evaluate_closed_forms, scene_view
 from simengine.worlds.laws.measured import measured_fit
 
 FOLDER = Path("runs/dtn_accuracy")
-SMALL = ("task.structure=0", "task.geometry=false", "task.width=16", "task.depth=3")
-SHORT, LONG = (*SMALL, "task.iterations=250"), (*SMALL, "task.iterations=400")
+SMALL = ("training.structure=0", "model.geometry=false", "model.width=16", "model.depth=3")
+SHORT, LONG = (*SMALL, "training.iterations=250"), (*SMALL, "training.iterations=400")
 NETWORKS = {
     "linear (ours)": (),
-    "dtn4, conv": ("task.head=dtn4", "task.extractor=conv", *LONG),
-    "dtn4, conv, mosaics": ("task.head=dtn4", "task.extractor=conv", "task.paints=mosaic", *LONG),
-    "dtn4, residual": ("task.head=dtn4", "task.extractor=residual", *LONG),
-    "dtn4, dense": ("task.head=dtn4", "task.extractor=dense", *LONG),
+    "dtn4, conv": ("model.head=dtn4", "model.extractor=conv", *LONG),
+    "dtn4, conv, mosaics": ("model.head=dtn4", "model.extractor=conv", "examples.paints=mosaic", *LONG),
+    "dtn4, residual": ("model.head=dtn4", "model.extractor=residual", *LONG),
+    "dtn4, dense": ("model.head=dtn4", "model.extractor=dense", *LONG),
     "dtn4, conv, published loss and paints": (
-        *("task.head=dtn4", "task.extractor=conv", "task.loss=bce", "task.paints=flat"),
+        *("model.head=dtn4", "model.extractor=conv", "training.loss=bce", "examples.paints=flat"),
         *SHORT,
     ),
-    "ntr2, conv": ("task.head=ntr2", "task.extractor=conv", *SHORT),
-    "efe, unet": ("task.head=efe", "task.extractor=unet", *SHORT),
+    "ntr2, conv": ("model.head=ntr2", "model.extractor=conv", *SHORT),
+    "efe, unet": ("model.head=efe", "model.extractor=unet", *SHORT),
 }
 
 

@@ -13,7 +13,7 @@ from simengine.worlds.laws.measured import measured_fit
 
 FOLDER = Path("runs/dtn_robustness")
 ANCHOR = Path("runs/dtn_detectors/anchor")
-OVERRIDES = ("task.transfer=true",)
+OVERRIDES = ("objective.transfer=true",)
 
 
 def anchor_row() -> dict[str, Any]:

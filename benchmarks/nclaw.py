@@ -46,7 +46,7 @@ from simengine.worlds.laws.published import (
     published_tests,
 )
 from simengine.worlds.laws.training import RolloutTraining, learner, training
-from simengine.worlds.laws.world import LawSpec, LearningSpec, NCLawScene
+from simengine.worlds.laws.world import LawLearner, NCLawScene
 from simengine.worlds.motion.materials import Jelly, MaterialSpec, Plasticine, Sand, Water
 from simengine.worlds.motion.momentum_balance import record
 from simengine.worlds.motion.world import MPMScene
@@ -72,15 +72,19 @@ NCLAW_WEIGHTS = {
 NCLAW_LOSSES = (0.381752, 0.381774, 0.371805, 0.348184)
 
 
-def scene(name: str, observe: str = "states", **law: Any) -> NCLawScene:
-    learning = LearningSpec(observe=observe, frames=80 if observe == "states" else 40, iterations=5)  # type: ignore[arg-type]
-    return NCLawScene(material=TRUE[name], law=LawSpec(**{**LAWS[name], **law}), learning=learning)
+def scene(name: str) -> NCLawScene:
+    return NCLawScene(material=TRUE[name])
 
 
-def learn(made: NCLawScene) -> tuple[Material, float]:
+def spec(name: str, observe: str = "states", **law: Any) -> LawLearner:
+    frames = 80 if observe == "states" else 40
+    return LawLearner(**{**LAWS[name], "observe": observe, "frames": frames, "iterations": 5, **law})
+
+
+def learn(made: NCLawScene, learner: LawLearner) -> tuple[Material, float]:
     """The learned material and the CPU time it took [s]."""
     start = time.process_time()
-    run = training(made, device="cpu")
+    run = training(made, learner, device="cpu")
     for _ in range(run.num_iterations):
         if run.converged:
             break
@@ -114,7 +118,7 @@ class Laws:
         if (name, observe) not in self._found:
             file = f"{name}_{observe}.safetensors"
             self._found[name, observe] = found = (
-                (load_material(self.load / file), 0.0) if self.load else learn(scene(name, observe))
+                (load_material(self.load / file), 0.0) if self.load else learn(scene(name), spec(name, observe))
             )
             if self.save:
                 save_material(self.save / file, found[0])
@@ -146,8 +150,7 @@ def baselines(table: Table, names: list[str], options: argparse.Namespace) -> No
         seconds = round(time.process_time() - start, 1)
         errors = published_tests(made, known, geometry=False)
         table.add(f"{name}, known form from positions", errors, PUBLISHED[name], learning_cpu_s=seconds)
-        made = scene(name, form="spline", width=32)
-        spline, learning = learn(made)
+        spline, learning = learn(made, spec(name, form="spline", width=32))
         errors = published_tests(made, spline, geometry=False)
         table.add(f"{name}, splines from states", errors, PUBLISHED[name], learning_cpu_s=round(learning, 1))
 
@@ -191,8 +194,8 @@ def outside(table: Table) -> None:
         model, state = made.experiment().build(device="cpu")
         seen = record(with_material(model, material), state, made.num_steps)
         start = time.process_time()
-        found = with_material(model, learner(made))
-        step = BalanceTraining(found, [seen], positions_only=False, num_iterations=1, frames=made.learning.frames)
+        found = with_material(model, learner(spec(like), seed=0))
+        step = BalanceTraining(found, [seen], positions_only=False, num_iterations=1, frames=spec(like).frames)
         step.step()
         seconds = time.process_time() - start
         errors = {}

@@ -32,7 +32,7 @@ class DarkSpots(nn.Module):
 
 def main() -> dict:
     """AP over the attacked views in the random texture at the start and in the one found, and over unseen views."""
-    task = CamouflageSpec(
+    spec = CamouflageSpec(
         detector=DetectorSpec(empty=0.5),
         rows=16,
         columns=16,
@@ -42,8 +42,8 @@ def main() -> dict:
         hardening=0,
         rendered=4,
     )
-    scene = DTNScene(size=48, train_views=12, test_views=12, sky_rays=1, task=task)
-    training = CamouflageTraining(scene, task, detector=DarkSpots())
+    scene = DTNScene(size=48, train_views=12, test_views=12, sky_rays=1)
+    training = CamouflageTraining(scene, spec, detector=DarkSpots())
     before = training.visibility("texture_0")
     with tempfile.TemporaryDirectory() as folder:
         out = RunDirectory.create(f"{folder}/run", resolved(scene), overwrite=False, resume=False)

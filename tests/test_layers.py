@@ -22,7 +22,6 @@ DATA_ONLY = {"io", "view"}  # take arrays and dicts, never models
 MAX_MODULES = 20  # in a folder
 SHARED_FAMILIES = {"motion", "flames"}  # any family may use them; they use no other
 BETWEEN_FAMILIES = {  # until the tasks of the kind `render` are worlds with observations
-    ("simengine.worlds.objects.world", "learned"): "the tasks that reproduce papers are tasks of its kind",
     (
         "simengine.worlds.objects.law_video_spec",
         "laws",

@@ -3,12 +3,15 @@
 import base64
 import dataclasses
 import io
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image as Pillow
 
@@ -107,3 +110,39 @@ def test_many_points_are_thinned() -> None:
     x = torch.linspace(0, 1, 100_000)
     page = notebook.dots([(x, x)], ["a < b"])
     assert 300 < len(_circles(page)[0]) <= notebook.MOST_POINTS and "a &lt; b" in page
+
+
+def test_what_was_found_is_predicted_elsewhere_and_a_callback_can_stop(tmp_path: Path) -> None:
+    """y = 2 t from one file; another file of the same line, at other times, is predicted by the result."""
+    for name, times in {"y": range(11), "z": (1, 4, 9)}.items():
+        rows = [f"{0.1 * k},{0.2 * k}" for k in times]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["time [s],y [m]", *rows]) + "\n")
+    curve = Curve(directory=tmp_path, file="y.csv", columns={"time": "time", "y": "y"}, sigma=0.01)
+    problem = se.Problem(Line(), observations={"y": curve}, unknowns={"slope": se.Unknown()})
+    seen: list[int] = []
+
+    def stop(iteration: int, figures: Mapping[str, float], estimates: Mapping[str, float]) -> bool:
+        seen.append(iteration)
+        assert figures["loss"] >= 0 and set(estimates) == {"slope"}
+        return len(seen) == 1
+
+    first = se.identify(problem, out=tmp_path / "run", progress=False, callback=stop)
+    assert first.interrupted and first.iterations == 1
+    result = se.identify(se.Problem(problem.scene), out=tmp_path / "run", progress=False)
+    assert result.converged and seen == [1]
+    there = result.predict(dataclasses.replace(curve, file="z.csv", name="z"))["z"]
+    assert there.values[:, 0].tolist() == pytest.approx([0.2, 0.8, 1.8], rel=1e-3)
+    told = json.loads(result.to_json())
+    assert len(told["covariance"]) == 1 and told["directions"] == []
+    with pytest.raises(ValueError, match="no \\[observations\\]"):
+        result.predict(se.scene_of(Line()))
+
+
+def test_a_flame_shows_its_profiles() -> None:
+    flame = se.load_world("free_flame_simple").build()
+    from simengine.flame.solver.solve import GridSolver
+
+    found = GridSolver().set_refine_criteria(slope=0.3, curve=0.6).solve(flame).value
+    assert _line(found).startswith("FlameSolution(") and "points)" in _line(found)
+    views = _circles(found._repr_html_())
+    assert len(views) == len(found.flame.fields) and all(len(view) > 5 for view in views)

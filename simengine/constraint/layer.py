@@ -14,13 +14,8 @@ from simengine.constraint.shard import Shard
 from simengine.constraint.system import ExpertSystem
 from simengine.ops.fields.table_product import table_product
 from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
-from simengine.solve.least_squares.iteration import (
-    AbstractLeastSquaresSolver,
-    LevenbergMarquardt,
-    checked,
-    named_error,
-    solve_system,
-)
+from simengine.solve.least_squares.iteration import checked, named_error, solve_system
+from simengine.solve.least_squares.solvers import AbstractLeastSquaresSolver, LevenbergMarquardt
 from simengine.solve.solution import Result, Solution
 
 

@@ -52,7 +52,7 @@ class AbstractDetector(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """Training loss for pictures (b, 3, h, w) with one object each, boxes (b, 4) [pixels], of no area for none."""
+        """Training loss of pictures (b, 3, h, w), boxes [pixels] (b, 4), or (b, k, 4) of several; no area for none."""
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> list[Detections]:
@@ -157,20 +157,23 @@ class CentreDetector(AbstractDetector):
         """Focal loss of the heat map plus L1 of centre and log size at and about the centre."""
         maps = self._maps(images)
         h, w = maps.shape[2:]
-        present = shown(boxes).to(maps.dtype)[:, None]
-        centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, ((boxes[:, 2:] - boxes[:, :2]) / 2).clamp(min=0.5)
+        boxes = boxes.unsqueeze(1) if boxes.ndim == 2 else boxes
+        present = shown(boxes).to(maps.dtype)  # (b, k)
+        centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, ((boxes[..., 2:] - boxes[..., :2]) / 2).clamp(min=0.5)
         cells = _cells(h, w, self.stride, maps)
-        column = (centre[:, 0] / self.stride).long().clamp(0, w - 1)
-        row = (centre[:, 1] / self.stride).long().clamp(0, h - 1)
+        column = (centre[..., 0] / self.stride).long().clamp(0, w - 1)
+        row = (centre[..., 1] / self.stride).long().clamp(0, h - 1)
         peak = row * w + column
         sigma = (half / 3).clamp(min=self.stride / 2)
-        gauss = torch.exp(-(((cells[None] - cells[peak][:, None]) / sigma[:, None]) ** 2).sum(-1) / 2)
-        gauss = gauss * present
-        heat = gauss.scatter(1, peak[:, None], present)
+        away = (cells - cells[peak][:, :, None]) / sigma[:, :, None]  # (b, k, h w, 2)
+        each = torch.exp(-(away**2).sum(-1) / 2) * present[..., None]
+        gauss, own = each.max(1)  # the object that a cell belongs to
+        heat = gauss.scatter_reduce(1, peak, present, reduce="amax")
         values = maps.flatten(2).transpose(1, 2)
         near = gauss * (gauss > 0.4)
-        offset = (centre[:, None] - cells[None]) / self.stride
-        target = torch.cat([offset, torch.log(half / 8.0)[:, None].expand(-1, h * w, -1)], -1)
+        picked = own[..., None].expand(-1, -1, 2)
+        offset = (centre.gather(1, picked) - cells) / self.stride
+        target = torch.cat([offset, torch.log(half / 8.0).gather(1, picked)], -1)
         error = (values[..., 1:] - target).abs() * values.new_tensor([0.5, 0.5, 2.0, 2.0])
         return focal_loss(values[..., 0], heat) + (error.sum(-1) * near).sum() / near.sum().clamp(min=1.0)
 
@@ -215,12 +218,15 @@ class AnchorDetector(AbstractDetector):
         """Focal loss of the scores plus L1 of the corrections of the anchors that overlap the object."""
         values, anchors = self._values(images)
         corners = torch.cat([anchors[:, :2] - anchors[:, 2:] / 2, anchors[:, :2] + anchors[:, 2:] / 2], 1)
-        overlap = box_iou(corners[None], boxes[:, None])
-        best = overlap.max(1, keepdim=True).values
-        positive = ((overlap >= 0.5) | (overlap == best)) & shown(boxes)[:, None]
+        boxes = boxes.unsqueeze(1) if boxes.ndim == 2 else boxes
+        each = box_iou(corners, boxes[:, :, None])  # (b, k, n)
+        best = each.max(2, keepdim=True).values
+        positive = (((each >= 0.5) | (each == best)) & shown(boxes)[..., None]).any(1)
+        overlap, own = each.max(1)  # the object that an anchor belongs to
         target = torch.where(positive, 1.0, torch.where(overlap > 0.35, 0.7, 0.0))
-        centre = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
-        size = (boxes[:, None, 2:] - boxes[:, None, :2]).clamp(min=1.0)
+        mine = boxes.gather(1, own[..., None].expand(-1, -1, 4))
+        centre = (mine[..., :2] + mine[..., 2:]) / 2
+        size = (mine[..., 2:] - mine[..., :2]).clamp(min=1.0)
         wanted = torch.cat([(centre - anchors[:, :2]) / anchors[:, 2:], torch.log(size / anchors[:, 2:])], -1)
         error = ((values[..., 1:] - wanted).abs().sum(-1) * positive).sum() / positive.sum().clamp(min=1)
         return focal_loss(values[..., 0], target) + 2.0 * error

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.derived import derived
+from simengine.fit.fields.report import field_posterior
 from simengine.fit.fields.training import FieldFit
 from simengine.fit.inference import LeastSquaresFit
-from simengine.fit.loop import fit
+from simengine.fit.loop import Callback, fit
 from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.fit.result import FitResult
@@ -26,6 +27,7 @@ def identify(
     refine: float | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    callback: Callback | None = None,
 ) -> FitResult:
     """Find the unknowns of a problem.
 
@@ -35,6 +37,7 @@ def identify(
         refine: Times the resolution at which the best fit is fitted again; how far it moves is added to the bars.
         overwrite: Remove what an earlier run left there.
         progress: Whether to show a progress line.
+        callback: Called after each iteration; see `simengine.fit.fit`.
 
     Raises:
         SceneError: Nothing is observed or sought, or a file does not fit.
@@ -47,19 +50,33 @@ def identify(
         raise SceneError("refine: only least squares can be refitted at another resolution")
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _driven(problem, training, Path(folder) / "run", overwrite=False, progress=progress)
-    return _driven(problem, training, Path(out), overwrite=overwrite, progress=progress)
+            return _driven(problem, training, Path(folder) / "run", False, progress, callback)
+    return _driven(problem, training, Path(out), overwrite, progress, callback)
 
 
 def _driven(
-    problem: Problem, training: AbstractTraining, folder: Path, *, overwrite: bool, progress: bool
+    problem: Problem,
+    training: AbstractTraining,
+    folder: Path,
+    overwrite: bool,
+    progress: bool,
+    callback: Callback | None,
 ) -> FitResult:
     directory = open_run(folder, problem.scene, overwrite=overwrite, resume=True)
-    result = fit(training, directory, progress=progress)
+    result = fit(training, directory, progress=progress, callback=callback)
+    result = dataclasses.replace(result, scene=problem.scene)
     if result.interrupted:
         return result
     if isinstance(training, FieldFit):
-        return dataclasses.replace(result, fields=training.fields(), predictions=problem.predict(training.z))
+        predictions = problem.predict(training.z)
+        beside = field_posterior(training, predictions)
+        return dataclasses.replace(
+            result,
+            fields=training.fields(),
+            predictions=predictions,
+            estimates=beside.estimates,
+            covariance=beside.covariance,
+        )
     if not isinstance(training, LeastSquaresFit | SeveralStarts):
         return result  # a method of its own knows its own answer
     predictions = problem.predict(training.z)

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from simengine.fit.certainty.discrepancy import ModelError
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.kept import restore_runs, saved_runs
 from simengine.scene.base import Refused, SceneError
 from simengine.solve.least_squares.black_box import BlackBoxSystem
-from simengine.solve.least_squares.iteration import LevenbergMarquardt, advance, begin
+from simengine.solve.least_squares.iteration import advance, begin
+from simengine.solve.least_squares.solvers import LevenbergMarquardt
 from simengine.solve.least_squares.state import IterationState
 
 if TYPE_CHECKING:
@@ -69,6 +72,7 @@ class LeastSquaresFit(AbstractTraining):
 
     def _begin(self) -> None:
         self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
+        self.problem.errors.clear()
         try:
             self.problem.settle(self.z)
             self.problem.estimate_sigmas(self.z)
@@ -132,7 +136,7 @@ class LeastSquaresFit(AbstractTraining):
             self._stage += 1
             self._begin()
             return
-        change = self.problem.estimate_sigmas(self.z)
+        change = self.problem.estimate_sigmas(self.z, fitted=True)
         self._round += 1
         if change > SETTLED and self._round < ROUNDS:
             self._state = None
@@ -146,6 +150,9 @@ class LeastSquaresFit(AbstractTraining):
         if self._state is not None:
             state |= {_PREFIX + name: value for name, value in self._state.state_dict().items()}
         state |= {f"sigma.{name}": value for name, value in self.problem.sigmas.items()}
+        state |= {f"mask.{name}": value for name, value in self.problem.left_out.items()}
+        state |= saved_runs(self.problem)
+        state |= {f"error.{name}": value.tensor() for name, value in self.problem.errors.items()}
         for name, instrument in self.problem.instruments.items():
             seen = getattr(instrument, "seen", None)
             if seen is not None:
@@ -161,9 +168,15 @@ class LeastSquaresFit(AbstractTraining):
         self._done = bool(done)
         held = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
         self._state = IterationState.from_state_dict(held) if held else None
-        self.problem.fraction = self.stage.fraction
+        self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
         self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
+        restore_runs(self.problem, state)
+        held_errors = {k.removeprefix("error."): v for k, v in state.items() if k.startswith("error.")}
+        self.problem.errors = {name: ModelError.from_tensor(value) for name, value in held_errors.items()}
         for name, instrument in self.problem.instruments.items():
+            if f"mask.{name}" in state:
+                measured = dataclasses.replace(self.problem.measured[name], mask=state[f"mask.{name}"])
+                self.problem.measured[name], self.problem.left_out[name] = measured, measured.mask
             if f"places.{name}" in state:
                 seen = dataclasses.replace(instrument.seen, places=state[f"places.{name}"])  # type: ignore[attr-defined]
                 self.problem.instruments[name] = dataclasses.replace(instrument, seen=seen)  # type: ignore[call-arg]

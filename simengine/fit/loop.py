@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +21,9 @@ from simengine.shown import cut
 _RNG = "rng_state"
 
 
+Callback = Callable[[int, Mapping[str, float], Mapping[str, float]], bool | None]
+
+
 class NonFiniteLossError(RuntimeError):
     """A step gave a loss that is not finite; the last checkpoint is from before it."""
 
@@ -31,6 +34,7 @@ def fit(
     *,
     checkpoint_seconds: float = 20.0,
     progress: bool = True,
+    callback: Callback | None = None,
 ) -> FitResult:
     """Drive a training to its end, from its checkpoint in `out` if there is one.
 
@@ -43,6 +47,8 @@ def fit(
         out: Where checkpoints, the log and the results go.
         checkpoint_seconds: Save after an iteration when this long [s] has passed since the last save.
         progress: Whether to show a progress line on standard error.
+        callback: Called after each iteration with its number, its figures and the estimates; where it returns true the
+            loop saves and ends as an interrupted one, which the same call resumes.
 
     Raises:
         NonFiniteLossError: A loss is NaN or infinite.
@@ -79,6 +85,8 @@ def fit(
             history.append(figures)
             out.log("iteration", iteration=iteration, figures=figures, estimates=training.estimates())
             advance(figures)
+            if callback is not None and callback(iteration, figures, training.estimates()):
+                interrupt.pending = True
             if time.monotonic() - last_save > checkpoint_seconds:
                 save()
                 last_save = time.monotonic()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from simengine.fit.certainty.discrepancy import in_words
 from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
 from simengine.fit.unknowns import Coordinate
@@ -120,9 +121,12 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
         square = float(r[own].square().sum())
         reduced = square / max(lengths[name] - share, 1.0)
         series = torch.where(problem.rows(name), predictions[name].residual, torch.nan)
-        correlation = problem.instruments[name].rows_as_one(series, predictions[name].measured)
+        modelled = name in problem.errors  # rows are whitened: what lasts in them is no surprise
+        correlation = 1.0
+        if not modelled:
+            correlation = problem.instruments[name].rows_as_one(series, predictions[name].measured)
         stated = problem.instruments[name].correlation
-        if stated is not None:
+        if stated is not None and not modelled:
             correlation = max(correlation, _rows_within(predictions[name], stated))
         estimated = name in problem.sigmas
         factor = max(reduced, 1.0) * correlation
@@ -148,8 +152,11 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
     covariance = _inverse(information + priors)
     if lasting:
         covariance = _larger(covariance, covariance @ (meat + priors) @ covariance)
-    estimates = _estimates(problem, z, covariance, information, worth)
-    return Posterior(estimates, covariance, worth, _directions(problem, covariance, information, estimates))
+    estimates = estimates_of(problem, z, covariance, information, worth)
+    said = _directions(problem, covariance, information, estimates)
+    for name, error in problem.errors.items():
+        said += tuple(in_words(name, problem.measured[name], error, predictions[name].sigma))
+    return Posterior(estimates, covariance, worth, said)
 
 
 def _blocks(problem: Problem, name: str, p: Prediction, j: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
@@ -223,13 +230,22 @@ def _slope(c: Coordinate, z: torch.Tensor) -> tuple[float, float]:
         return float(value.detach()), float(torch.autograd.grad(value, own)[0])
 
 
-def _estimates(
+def estimates_of(
     problem: Problem,
     z: torch.Tensor,
     covariance: torch.Tensor,
     information: torch.Tensor,
     worth: Mapping[str, Worth],
 ) -> dict[str, Estimate]:
+    """The numbers that the scene asks for at z (p,), with bars.
+
+    Args:
+        problem: The problem.
+        z: Coordinates of the best fit.
+        covariance: Of the coordinates (p, p).
+        information: What the data alone tell, (p, p).
+        worth: By observation, for standard deviations that are sought.
+    """
     found: dict[str, Estimate] = {}
     for index, c in enumerate(problem.coordinates):
         if not c.chosen:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from simengine.fit.certainty.discrepancy import ModelError, factors_of, renewed, whitened
 from simengine.fit.implicit import STEP as MOVED
 from simengine.fit.implicit import Derivatives, check_plausible
 from simengine.fit.prediction import Prediction
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 STEP = 1e-5  # of a one-sided difference in z: truncation and the rounding of a solve in float64 balance
 CENTRAL = 1e-4
+Key = tuple[str, tuple[tuple[str, str], ...]]  # run, and its numbers by name to the bit
 KEPT = 8  # runs kept beside those of the columns
 WINDOW = 3.0  # standard deviations that a clock may move
 
@@ -62,6 +64,7 @@ class Problem:
         instruments: Name -> the instrument, prepared.
         coordinates: What is sought; nuisances last.
         sigmas: Name -> estimated standard deviations of its columns, (columns,), where they are estimated.
+        errors: Name -> what its model gets wrong, where an observation has a discrepancy and a first fit is done.
 
     Raises:
         SceneError: A file cannot be read, an instrument asks what the world does not answer, a key names nothing.
@@ -115,14 +118,17 @@ class Problem:
         }
         self._add_nuisances()
         self.sigmas: dict[str, torch.Tensor] = {}
+        self.errors: dict[str, ModelError] = {}
+        self._roots: dict[str, tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]] = {}
         self.counts: dict[str, float] = dict.fromkeys(self.instruments, 1.0)
         self.fraction = 1.0
         self.level = 0
         self.solves = 0
         self._prepared: dict[str, AbstractScene] = {}
-        self._kept: dict[tuple[object, ...], AbstractRun] = {}
-        self._ahead: dict[tuple[object, ...], AbstractRun] = {}
+        self.kept: dict[Key, AbstractRun] = {}
+        self._ahead: dict[Key, AbstractRun] = {}
         self._extra: dict[str, list[Ask]] = {}
+        self.left_out: dict[str, torch.Tensor] = {}  # observation -> its mask, where rows have no answer
 
     # what stands where
 
@@ -233,7 +239,7 @@ class Problem:
     def place(self, fields: Mapping[str, torch.Tensor]) -> None:
         """Put fields that were found into the worlds, for predictions."""
         self._prepared = {run: replaced(self.prepared(run), fields) for run in self.worlds}
-        self._kept.clear()
+        self.kept.clear()
 
     def run_at(self, z: torch.Tensor, run: str, asks: Sequence[Ask]) -> AbstractRun:
         """The run at z; a kept one where its numbers are the same and it holds the asks.
@@ -242,24 +248,24 @@ class Problem:
             Refused: The world has no run with these numbers.
         """
         key = self._key(z, run)
-        kept = self._kept.get(key) or self._ahead.get(key)
+        kept = self.kept.get(key) or self._ahead.get(key)
         if kept is not None and all(kept.holds(ask) for ask in asks):
             return kept
         try:
             world = self.world_at(z, run)
         except SceneError as error:
             raise Refused(str(error)) from None
-        near = next((other for (name, *_), other in reversed(self._kept.items()) if name == run), None)
+        near = next((other for (name, *_), other in reversed(self.kept.items()) if name == run), None)
         with torch.no_grad():
             solved = world.solve(asks, near=near)
         self.solves += 1
-        self._kept.pop(key, None)
-        self._kept[key] = solved
-        while len(self._kept) > KEPT * max(len(self.worlds), 1):
-            self._kept.pop(next(iter(self._kept)))
+        self.kept.pop(key, None)
+        self.kept[key] = solved
+        while len(self.kept) > KEPT * max(len(self.worlds), 1):
+            self.kept.pop(next(iter(self.kept)))
         return solved
 
-    def _key(self, z: torch.Tensor, run: str) -> tuple[object, ...]:
+    def _key(self, z: torch.Tensor, run: str) -> Key:
         runs, _ = self.placed(z)
         return run, tuple(sorted((name, value.hex()) for name, value in runs[run].items()))
 
@@ -268,7 +274,7 @@ class Problem:
         for run, world in self.worlds.items():
             if world.together < 2:
                 continue
-            fresh = {key: z for z in points if (key := self._key(z, run)) not in self._kept and key not in self._ahead}
+            fresh = {key: z for z in points if (key := self._key(z, run)) not in self.kept and key not in self._ahead}
             queue = list(fresh.items())
             while queue:
                 part, queue = queue[: world.together], queue[world.together :]
@@ -352,12 +358,26 @@ class Problem:
         gap = prediction.values - prediction.measured.values
         if self.level:
             gap = instrument.smoothed(gap, prediction.measured, self.level)
-        r = (gap / prediction.sigma)[which]
+        scaled = gap / prediction.sigma
+        if prediction.name in self.errors:
+            scaled = whitened(scaled, which, self._roots_of(prediction, which))
+        r = scaled[which]
         if bool(r.isnan().any()):
             raise Refused(f"observations.{prediction.name}: {int(r.isnan().sum())} values have no answer")
         loss = instrument.shape_of_loss
         weight = instrument.weight if instrument.weight is not None else 1.0
         return (r if loss is None else loss.shaped(r)) * weight**0.5
+
+    def _roots_of(self, prediction: Prediction, which: torch.Tensor) -> list[torch.Tensor]:
+        """Factors of the covariance of what the model gets wrong, kept while what they depend on stays."""
+        error = self.errors[prediction.name]
+        of = (which, prediction.sigma, error.tensor())
+        kept = self._roots.get(prediction.name)
+        if kept is None or not all(torch.equal(a, b) for a, b in zip(kept[0], of, strict=True)):
+            x = next(iter(prediction.measured.at.values()))
+            kept = of, factors_of(error, x, prediction.sigma, which)
+            self._roots[prediction.name] = kept
+        return kept[1]
 
     def prior_rows(self, z: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
         """Residuals of the priors and the numbers of their coordinates."""
@@ -605,12 +625,21 @@ class Problem:
         if not bool(mask.any()):
             raise SceneError(f"observations.{name}: no row is answered; {'; '.join(notes)[:300]}")
         self.measured[name] = dataclasses.replace(measured, mask=mask, notes=(*measured.notes, *notes))
+        self.left_out[name] = mask
 
-    def estimate_sigmas(self, z: torch.Tensor) -> float:
-        """Renew the standard deviations that are estimated, from the residuals at z; the largest relative change."""
+    def estimate_sigmas(self, z: torch.Tensor, *, fitted: bool = False) -> float:
+        """Renew the standard deviations that are estimated, from the residuals at z; the largest relative change.
+
+        Args:
+            z: Coordinates (p,).
+            fitted: Whether z is a best fit: what its models get wrong is then estimated too, where that is asked.
+        """
         change = 0.0
         predictions = self.predict(z)
         for name, instrument in self.instruments_at(z).items():
+            if fitted and getattr(instrument, "discrepancy", False):
+                change = max(change, renewed(self, z, name))
+                continue
             told = instrument.noise(self.measured[name])
             sought = [k for k, names in self._sought_sigmas.items() if name in names]
             if not sought and not bool(told.isnan().any()):

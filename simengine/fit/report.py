@@ -142,6 +142,12 @@ def misfit_summary(
             if worth and name in worth:
                 entry["chi_square_per_degree"] = worth[name].reduced
                 entry["rows_that_count_as_one"] = worth[name].correlation
+            if name in problem.errors:
+                error = problem.errors[name]
+                entry["model_error"] = {
+                    "sd": dict(zip(p.measured.names, error.sd.tolist(), strict=True)),
+                    "length": error.length,
+                }
         if bool(out.any()):
             held, count = p.chi_square(out)
             entry["held_out"] = {

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from simengine.fit.posterior import Estimate
     from simengine.fit.prediction import Prediction
     from simengine.fit.starts import Minimum
+    from simengine.scene.grammar import Scene
+    from simengine.scene.instrument import AbstractInstrument
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class FitResult:
         fields: Those that were sought as a whole, by key, in the shape of their cells.
         minima: Different ends of several starts, best first: several answers where more than one explains the data.
         samples: What was drawn from the posterior, with diagnostics; None where the bars are Laplace's.
+        scene: What was fitted; None for a training.
     """
 
     parameters: dict[str, float]
@@ -49,6 +53,34 @@ class FitResult:
     fields: "Mapping[str, torch.Tensor]" = dataclasses.field(default_factory=dict, repr=False)
     minima: "tuple[Minimum, ...]" = ()
     samples: "Samples | None" = dataclasses.field(default=None, repr=False)
+    scene: "Scene | None" = dataclasses.field(default=None, repr=False)
+
+    def predict(self, on: "Scene | AbstractInstrument") -> "Mapping[str, Prediction]":
+        """What was found, in another scene, or seen by another instrument of the same worlds.
+
+        Args:
+            on: A scene with observations, or an instrument, its file beside those of the fit.
+
+        Raises:
+            SceneError: Nothing that was found has a place there.
+            ValueError: This is the result of a training, or a scene observes nothing.
+        """
+        from simengine.fit.carry import carried_problem
+
+        scene = on
+        if not hasattr(on, "observations"):
+            if self.scene is None:
+                raise ValueError("on: a training explains no scene; give a scene with observations")
+            name = on.name or "predicted"
+            own = dataclasses.replace(on, name=name)
+            own = own if own.directory != Path() else dataclasses.replace(own, directory=self.scene.world.directory)
+            scene = dataclasses.replace(self.scene, observations={name: own}, instrument_of={name: ""}, camera_of={})
+        if not scene.observations:  # type: ignore[union-attr]
+            raise ValueError("on: the scene has no [observations] to predict")
+        values = {name: e.value for name, e in self.estimates.items()} or self.parameters
+        problem = carried_problem(dict(values), scene)  # type: ignore[arg-type]
+        problem.settle(problem.start())
+        return problem.predict()
 
     def to_json(self) -> str:
         """The answer as strict JSON: null where there is no number, never Infinity."""
@@ -57,6 +89,7 @@ class FitResult:
         keep = ("parameters", "iterations", "loss", "converged", "interrupted", "summary")
         data = {name: getattr(self, name) for name in keep}
         data["estimates"] = {name: dataclasses.asdict(e) for name, e in self.estimates.items()}
+        data |= {"covariance": self.covariance, "directions": self.directions}
         return json.dumps(finite(plain(data)), allow_nan=False)
 
     @property

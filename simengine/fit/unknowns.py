@@ -200,15 +200,16 @@ def _named_groups(
             keys = _resolved(instruments[name], inner, key)
             for base, own in _by_vector(instruments[name], keys, inner):
                 yield f"observations.{name}.{base}", [[("observation", name, k)] for k in own]
-    elif first in ("instruments", "cameras"):
-        users = scene.instrument_of if first == "instruments" else scene.camera_of
+    elif first in ("instruments", "cameras", "lights"):
+        users = {"instruments": scene.instrument_of, "cameras": scene.camera_of, "lights": scene.light_of}[first]
         shared = [name for name, used in users.items() if rest and used == rest[0]]
         if not shared:
             raise SceneError(f"unknowns.{key}: no observation uses {first}.{rest[0] if rest else ''}")
-        inner = joined(rest[1:] if first == "instruments" else ["camera", *rest[1:]])
+        part = first.removesuffix("s")
+        inner = joined(rest[1:] if first == "instruments" else [part, *rest[1:]])
         keys = _resolved(instruments[shared[0]], inner, key)
         for base, own in _by_vector(instruments[shared[0]], keys, inner):
-            label = base if first == "instruments" else base.removeprefix("camera.")
+            label = base if first == "instruments" else base.removeprefix(f"{part}.")
             yield f"{first}.{rest[0]}.{label}", [[("observation", name, k) for name in shared] for k in own]
     elif first == "runs":
         for name, inner in _picked(rest, {n: w for n, w in scene.runs.items() if n != BASE}, key):

@@ -64,7 +64,8 @@ def make_detector(spec: DetectorSpec, directory: Path) -> Any:
         made = _onnx(directory / Path(spec.model).expanduser())
         side, multiple = made.side or side, made.multiple
     elif spec.model:
-        made, multiple = _from_folder(directory / Path(spec.model).expanduser())
+        made, multiple, trained = _from_folder(directory / Path(spec.model).expanduser())
+        side = side or trained
     else:
         made, multiple = _by_name(spec, directory)
     multiple = spec.multiple or multiple
@@ -124,14 +125,18 @@ def _onnx(file: Path) -> Any:
         raise SceneError(f"detector.model: {error}") from None
 
 
-def _from_folder(folder: Path) -> tuple[Any, int]:
+def _from_folder(folder: Path) -> tuple[Any, int, int | None]:
+    """The detector, what its sides divide by, and the longest side that it was trained at."""
     from simengine.dtn.detector import AnchorDetector, CentreDetector
-    from simengine.io import checkpoint
+    from simengine.io.model_folder import read_model
 
-    tensors, meta = checkpoint.load(folder)
+    try:
+        model = read_model(folder)
+    except ValueError as error:
+        raise SceneError(f"detector.model: {error}") from None
     kinds: Mapping[str, Any] = {"centre": CentreDetector, "anchor": AnchorDetector}
-    if meta.get("architecture") not in kinds or not isinstance(meta.get("width"), int):
-        raise SceneError(f"detector.model: {folder}: expected the folder `detector` of a run that trained one")
-    made = kinds[meta["architecture"]](width=meta["width"])
-    made.load_state_dict(tensors)
-    return made.eval(), 8
+    if model.type != "detector" or model.options.get("architecture") not in kinds:
+        raise SceneError(f"detector.model: {folder}: holds a model of type {model.type!r}, no detector")
+    made = kinds[model.options["architecture"]](width=model.options["width"])
+    made.load_state_dict(model.tensors())
+    return made.eval(), 8, model.options.get("side")

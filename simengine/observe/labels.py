@@ -38,6 +38,20 @@ class DrawnBoxes:
     numbers: Mapping[str, np.ndarray]
     files: Mapping[str, str]
 
+    def only(self, chosen: Sequence[int]) -> "DrawnBoxes":
+        """The boxes of some of the pictures."""
+        place = {number: k for k, number in enumerate(chosen)}
+        own = np.array([k for k, number in enumerate(self.picture) if int(number) in place], dtype=np.int64)
+        return dataclasses.replace(
+            self,
+            pictures=tuple(self.pictures[number] for number in chosen),
+            picture=np.array([place[int(self.picture[k])] for k in own], dtype=self.picture.dtype),
+            boxes=self.boxes[own],
+            classes=tuple(self.classes[k] for k in own),
+            crowd=self.crowd[own],
+            numbers={name: values[own] for name, values in self.numbers.items()},
+        )
+
     def objects(
         self, names: Sequence[str], ignored: np.ndarray, regions: Sequence[Sequence[float]]
     ) -> tuple[Objects, ...]:

@@ -10,6 +10,7 @@ from simengine.render.particles import Look, SurfelRenderer
 from simengine.render.shading import normals_of_depth, shade_depth
 from simengine.render.shadows import shadow_of
 from simengine.render.skin import Skin, SkinRenderer, bind_skin
+from simengine.render.splats import Splats, render_splats
 from simengine.render.surfels import Surfels, render_surfels
 from simengine.render.transfer import TransferFunction
 from simengine.render.volumes import Volume, render_volume
@@ -27,6 +28,7 @@ __all__ = [
     "PointLight",
     "Skin",
     "SkinRenderer",
+    "Splats",
     "SurfelRenderer",
     "Surfels",
     "TexturedMesh",
@@ -37,6 +39,7 @@ __all__ = [
     "orbit",
     "psnr",
     "render_mesh",
+    "render_splats",
     "render_surfels",
     "render_volume",
     "shade",

@@ -130,8 +130,8 @@ class PinholeCamera:
         """Position in the world [m], shape (..., 3)."""
         return -(self.rotation.mT @ self.translation[..., None])[..., 0]
 
-    def __getitem__(self, index: int) -> "PinholeCamera":
-        """One camera of a batch."""
+    def __getitem__(self, index: int | slice | torch.Tensor) -> "PinholeCamera":
+        """One camera of a batch, or some."""
         return dataclasses.replace(self, world_to_camera=self.world_to_camera[index], intrinsics=self.intrinsics[index])
 
     def to(self, *args: Any) -> "PinholeCamera":

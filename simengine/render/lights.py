@@ -74,22 +74,36 @@ class HarmonicLight:
 Light = PointLight | DirectionalLight | HarmonicLight
 
 
-def spherical_harmonics(directions: torch.Tensor) -> torch.Tensor:
-    """Real spherical harmonics up to degree 2, orthonormal, of unit directions (..., 3); shape (..., 9)."""
+def spherical_harmonics(directions: torch.Tensor, degree: int = 2) -> torch.Tensor:
+    """Real spherical harmonics, orthonormal, without the phase of Condon and Shortley; shape (..., (degree + 1)^2).
+
+    Args:
+        directions: Unit vectors, shape (..., 3).
+        degree: The highest, 0 to 3.
+
+    Raises:
+        ValueError: The degree is another.
+    """
+    if degree not in range(4):
+        raise ValueError(f"degree: expected 0, 1, 2 or 3, got {degree}")
     x, y, z = directions.unbind(-1)
     a, b, c = math.sqrt(1 / math.pi) / 2, math.sqrt(3 / math.pi) / 2, math.sqrt(15 / math.pi) / 2
     d = math.sqrt(5 / math.pi) / 4
-    return torch.stack(
-        [
-            torch.full_like(x, a),
-            b * y,
-            b * z,
-            b * x,
-            c * x * y,
-            c * y * z,
-            d * (3 * z**2 - 1),
-            c * x * z,
-            c / 2 * (x**2 - y**2),
-        ],
-        dim=-1,
-    )
+    found = [torch.full_like(x, a)]
+    if degree > 0:
+        found += [b * y, b * z, b * x]
+    if degree > 1:
+        found += [c * x * y, c * y * z, d * (3 * z**2 - 1), c * x * z, c / 2 * (x**2 - y**2)]
+    if degree > 2:
+        e, f = math.sqrt(35 / (2 * math.pi)) / 4, math.sqrt(105 / math.pi) / 2
+        g, h = math.sqrt(21 / (2 * math.pi)) / 4, math.sqrt(7 / math.pi) / 4
+        found += [
+            e * y * (3 * x**2 - y**2),
+            f * x * y * z,
+            g * y * (5 * z**2 - 1),
+            h * z * (5 * z**2 - 3),
+            g * x * (5 * z**2 - 1),
+            f / 2 * z * (x**2 - y**2),
+            e * x * (x**2 - 3 * y**2),
+        ]
+    return torch.stack(found, dim=-1)

@@ -72,6 +72,7 @@ class AbstractScene(abc.ABC):
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
         functions: Of the Python script that the scene comes from, by name; set by the loader.
+        script: Of a world of one's own, the script that defines it; set by the loader.
     """
 
     kind: ClassVar[str]
@@ -85,6 +86,7 @@ class AbstractScene(abc.ABC):
     functions: Mapping[str, Callable[..., Any]] = dataclasses.field(
         default_factory=dict, metadata={"internal": True}, compare=False
     )
+    script: Path | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False)
 
     def prepare(self, asks: Sequence[Ask]) -> "AbstractScene":
         """The world with its discretisation frozen for a stage of a fit, long enough for the asks.
@@ -116,6 +118,10 @@ class AbstractScene(abc.ABC):
             Refused: There is no run with these numbers.
         """
         raise SceneError(f"a world of kind {self.kind!r} answers no instrument yet")
+
+    def resumed(self, state: "Mapping[str, Tensor]") -> AbstractRun | None:
+        """The run of this world that a `state_dict` is of; None where solving again gives the same bits."""
+        return None
 
     def solve_many(
         self, worlds: "Sequence[AbstractScene]", asks: Sequence[Ask], *, gradient: bool = False

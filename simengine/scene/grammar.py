@@ -13,12 +13,14 @@ from typing import Any
 from simengine.scene.address import joined
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument
-from simengine.scene.kinds import GONE_TASKS, INSTRUMENTS, NEW_FORM, named_class
+from simengine.scene.kinds import GONE_TASKS, INSTRUMENTS, NEW_FORM, learned_class, named_class
+from simengine.scene.learning import AbstractLearner, AbstractObjective, from_tables
 from simengine.scene.sought import Inference, Unknown
 from simengine.scene.strict import Locate, from_plain, nearest, scene_fields
 from simengine.shown import shown
 
 _TABLES = ("observations", "instruments", "cameras", "lights", "runs", "unknowns", "inference", "reference", "derived")
+_LEARNED = {"model": AbstractLearner.tables, "objective": AbstractObjective.tables[:1]}  # tables beside the world
 BASE = ""  # name of the run that is the world as it stands
 
 
@@ -33,10 +35,13 @@ class Scene:
         observations: Name -> instrument, its file named and not yet read.
         instrument_of: Name of an observation -> name of the shared instrument that it comes from, "" for none.
         camera_of: Name of an observation -> name of the shared camera that it looks through, "" for none.
+        light_of: Name of an observation -> name of the shared lights that it was made under, "" for none.
         unknowns: Key -> what is sought.
         inference: How.
         reference: Key -> a published or hidden value; only reports read it.
         derived: Name, as in "diffusivity [m2/s]" -> an expression in keys; only reports evaluate it.
+        learner: What is trained, where nothing measured is explained.
+        objective: What is made small, likewise.
         tables: The tables beside the world, as the file has them.
     """
 
@@ -46,10 +51,13 @@ class Scene:
     observations: Mapping[str, AbstractInstrument] = dataclasses.field(default_factory=dict)
     instrument_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
     camera_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    light_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
     unknowns: Mapping[str, Unknown] = dataclasses.field(default_factory=dict)
     inference: Inference = dataclasses.field(default_factory=Inference)
     reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     derived: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    learner: AbstractLearner | None = None
+    objective: AbstractObjective | None = None
     tables: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -113,13 +121,15 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         SceneError: In one line with place, key, value and remedy.
     """
     tables = {name: _table(data.get(name, {}), name, locate) for name in _TABLES}
-    world_data = {key: value for key, value in data.items() if key not in _TABLES}
+    learned = _learned(data, directory, locate)
+    beside = {*_TABLES, *(part for table in learned for part in _LEARNED[table])}
+    world_data = {key: value for key, value in data.items() if key not in beside}
     world = make_world(world_data, directory=directory, locate=locate)
     overlays: dict[str, Mapping[str, Any]] = {BASE: {}}
     overlays |= {name: _table(own, f"runs.{name}", locate) for name, own in tables["runs"].items()}
     observations: dict[str, AbstractInstrument] = {}
     instrument_of: dict[str, str] = {}
-    camera_of: dict[str, str] = {}
+    shared_of: dict[str, dict[str, str]] = {"camera": {}, "light": {}}
     used: list[str] = []
     for name, entry in _named(tables["observations"], "observations", locate):
         key = f"observations.{name}"
@@ -138,14 +148,17 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         camera = own.get("camera", "") if isinstance(own.get("camera"), str) else ""
         if camera and camera not in tables["cameras"]:
             raise SceneError(f"{locate(key)}: {key}.camera: {nearest_of(camera, tables['cameras'])}")
-        for part in ("camera", "light"):
-            if isinstance(own.get(part), str) and own[part] in tables[f"{part}s"]:
-                own[part] = tables[f"{part}s"][own[part]]
+        parts = {}
+        for part in shared_of:
+            parts[part] = own[part] if isinstance(own.get(part), str) and own[part] in tables[f"{part}s"] else ""
+            if parts[part]:
+                own[part] = tables[f"{part}s"][parts[part]]
         _lend(world, world_data, own)
         for full, file in _files(name, own.get("file", ""), directory, f"{locate(key)}: {key}"):
             observations[full] = _instrument({**own, "file": file}, full, run, directory, locate, key)
             instrument_of[full] = shared
-            camera_of[full] = camera
+            for part, name_of_part in parts.items():
+                shared_of[part][full] = name_of_part
     named_runs = [name for name in overlays if name != BASE]
     runs = {}
     for name in [BASE, *named_runs]:
@@ -169,13 +182,43 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         set_by_run={name: frozenset(joined(path) for path in _leaves(own, ())) for name, own in overlays.items()},
         observations=observations,
         instrument_of=instrument_of,
-        camera_of=camera_of,
+        camera_of=shared_of["camera"],
+        light_of=shared_of["light"],
         unknowns=unknowns,
-        inference=from_plain(Inference, tables["inference"], locate=locate, directory=directory, key="inference"),
+        inference=Inference()
+        if "objective" in learned
+        else from_plain(Inference, tables["inference"], locate=locate, directory=directory, key="inference"),
         reference=tables["reference"],
         derived=tables["derived"],
-        tables={name: data[name] for name in _TABLES if name in data},
+        learner=learned.get("model"),
+        objective=learned.get("objective"),
+        tables={name: data[name] for name in data if name in beside},
     )
+
+
+def _learned(data: Mapping[str, Any], directory: Path, locate: Locate) -> dict[str, Any]:
+    """What the scene trains, and what it makes small, by the table that says so.
+
+    Raises:
+        SceneError: It trains and measures at once, or its kind of world is none that such a model learns from.
+    """
+    made: dict[str, Any] = {}
+    for table in _LEARNED.keys() & data.keys():
+        name = data[table].get("type") if isinstance(data[table], Mapping) else None
+        try:
+            cls = learned_class(table, name)
+        except SceneError as error:
+            raise SceneError(f"{locate(table)}: {error}") from None
+        kind = data.get("kind", "mpm")
+        if kind not in cls.kinds:
+            raise SceneError(f"{locate('kind')}: kind: {name!r} goes with {' or '.join(cls.kinds)}, got {kind!r}")
+        own = {part: data[part] for part in cls.tables if part in data}
+        made[table] = from_tables(cls, own, locate=locate, directory=directory)
+    if made and ("observations" in data or len(made) > 1):
+        raise SceneError(
+            f"{locate(next(iter(made)))}: a scene has one of [observations], [model] and [objective]; cut it in two"
+        )
+    return made
 
 
 def _lend(world: AbstractScene, data: Mapping[str, Any], own: dict[str, Any]) -> None:

@@ -252,11 +252,18 @@ class AbstractInstrument(abc.ABC):
         """The loss with tails; None for squares."""
         return loss_of(self.loss)
 
-    def _masked(self, values: torch.Tensor, names: tuple[str, ...], abscissa: torch.Tensor | None, keep: Any) -> Any:
+    def _masked(
+        self,
+        values: torch.Tensor,
+        names: tuple[str, ...],
+        abscissa: torch.Tensor | None,
+        keep: Any,
+        files: Sequence[str] = (),
+    ) -> Any:
         """Mask and held-out values of a table."""
         mask = ~values.isnan() & keep[:, None]
         try:
-            out = held_out(self.hold_out, names, abscissa, values.shape)
+            out = held_out(self.hold_out, names, abscissa, values.shape, files)
         except ValueError as error:
             raise SceneError(f"observations.{self.name}.{error}") from None
         if not bool(mask.any()):

@@ -1,5 +1,6 @@
 """The page of every key of a scene, as Markdown: kinds of worlds, tables, instruments, what is sought."""
 
+import dataclasses
 import json
 import types
 import typing
@@ -8,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from simengine.scene.base import AbstractScene
-from simengine.scene.kinds import classes
-from simengine.scene.schema import DEFAULT_KIND, Key, bounds_of, in_words, keys_of, tables_below, tables_in
+from simengine.scene.kinds import classes, learned_classes
+from simengine.scene.schema import DEFAULT_KIND, Key, bounds_of, in_words, keys_in, keys_of, tables_below, tables_in
 from simengine.scene.sought import Inference, Unknown
 from simengine.scene.strict import Range
 
@@ -25,7 +26,9 @@ units; a range without words is any number.
 def keys_page() -> str:
     """The page."""
     worlds, instruments = classes("kind"), classes("type")
+    learned = {table: learned_classes(table) for table in ("model", "objective")}
     told = {*worlds.values(), *instruments.values(), Unknown, Inference}
+    told |= {cls for own in learned.values() for cls in own.values()}
     parts = [HEAD, "## Worlds\n"]
     for name, cls in worlds.items():
         kind = f'`kind = "{name}"`' + (", which may be left out" if name == DEFAULT_KIND else "")
@@ -35,6 +38,17 @@ def keys_page() -> str:
     parts.append("## What is sought, and how\n")
     parts.append(_section('### `[unknowns."KEY"]`', Unknown, ""))
     parts.append(_section("### `[inference]`", Inference, ""))
+    parts.append("## What is trained, and what is optimised\n\nBeside a world, in place of observations.\n")
+    for first, own in learned.items():
+        for name, cls in own.items():
+            kinds = " or ".join(f"`{kind}`" for kind in cls.kinds)
+            told_by = f'`[{first}] type = "{name}"`, with a world of kind {kinds}. '
+            keys = [
+                dataclasses.replace(key, name=f"{table}.{key.name}")
+                for table in cls.tables
+                for key in keys_in(cls, table)
+            ]
+            parts.append(_section(f"### {_title(cls)}", cls, told_by, keys=keys))
     parts.append("## Tables inside tables\n")
     below = set(tables_below(list(told))) - told
     parts += [_section(f"### {_title(cls)}", cls, "") for cls in sorted(below, key=_title)]
@@ -55,15 +69,24 @@ def page_of(cls: type, heading: str, before: str) -> str:
     return "\n".join([*parts, *(_section(f"### {_title(table)}", table, "") for table in sorted(below, key=_title))])
 
 
+def key_line(key: Key) -> str:
+    """A key in a line as a scene has it, with its default, and after a # what it is, its unit and range."""
+    default = "..." if key.default is None or key.required else _toml(key.default)
+    bounds = in_words(bounds_of(key.hint) or Range())
+    said = key.sentence if not key.unit or f"[{key.unit}]" in key.sentence else f"{key.sentence} [{key.unit}]"
+    return f"{f'{key.name} = {default}':39} # {said}{f' ({bounds})' if bounds else ''}"
+
+
 def _title(cls: type) -> str:
     """Module and class: names of classes are not unique."""
     return f"{cls.__module__.removeprefix('simengine.').removeprefix('worlds.')}.{cls.__name__}"
 
 
-def _section(heading: str, cls: type, before: str, after: str = "") -> str:
+def _section(heading: str, cls: type, before: str, *, keys: Sequence[Key] | None = None, after: str = "") -> str:
     lines = [f"{heading}\n", f"{before}{(cls.__doc__ or '').strip().partition(chr(10))[0]}\n"]
     lines += [f"{after}\n"] if after else []
-    keys = [key for key in keys_of(cls) if key.name != "type" or len(typing.get_args(key.hint)) > 1]
+    keys = keys_of(cls) if keys is None else keys
+    keys = [key for key in keys if key.name.rpartition(".")[2] != "type" or len(typing.get_args(key.hint)) > 1]
     if keys:
         lines += ["| key | what | unit | range | default | is |", "| --- | --- | --- | --- | --- | --- |"]
     for key in keys:

@@ -10,11 +10,14 @@ import contextlib
 import importlib
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simengine.scene.errors import SceneError
 from simengine.scene.strict import nearest
 from simengine.shown import shown
+
+if TYPE_CHECKING:
+    from simengine.scene.learning import AbstractLearner, AbstractObjective
 
 KINDS = {
     "mpm": "simengine.worlds.motion.world:MPMScene",
@@ -28,6 +31,8 @@ KINDS = {
     "nclaw": "simengine.worlds.laws.world:NCLawScene",
     "pictures": "simengine.worlds.objects.given:PicturesWorld",
     "dtn": "simengine.worlds.detectors.world:DTNScene",
+    "solids": "simengine.worlds.learned.populations:SolidsWorld",
+    "samples": "simengine.worlds.learned.populations:SamplesWorld",
     "displacement": "simengine.worlds.objects.displacement:DisplacementWorld",
     "surface": "simengine.worlds.objects.surface:SurfaceWorld",
     "volume": "simengine.worlds.objects.volume:VolumeWorld",
@@ -45,20 +50,71 @@ INSTRUMENTS = {
     "lamps": "simengine.observe.instruments.lamps:Lamps",
     "projections": "simengine.observe.instruments.projections:Projections",
 }
-OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
-    "constraint": "fit",
-    "render": "task",
-    "nclaw": "learning",
-    "dtn": "task",
+MODELS = {  # type of [model] -> what it is, what trains it, what uses it on something new
+    "operator": {
+        "spec": "simengine.worlds.fields.specs:OperatorLearner",
+        "training": "simengine.worlds.fields.training:training",
+        "use": "simengine.worlds.fields.use:solve_member",
+    },
+    "transformation": {
+        "spec": "simengine.worlds.detectors.world:NetworkSpec",
+        "training": "simengine.worlds.detectors.network:training",
+        "use": "simengine.worlds.detectors.use:wear_texture",
+    },
+    "detector": {
+        "spec": "simengine.worlds.detectors.world:DetectorSpec",
+        "training": "simengine.worlds.detectors.detector:training",
+        "use": "simengine.worlds.detectors.use:detect_in",
+    },
+    "picture_detector": {
+        "spec": "simengine.worlds.objects.labelled:PictureDetector",
+        "training": "simengine.worlds.objects.labelled:training",
+    },
+    "law": {
+        "spec": "simengine.worlds.laws.world:LawLearner",
+        "training": "simengine.worlds.laws.training:training_of",
+        "use": "simengine.worlds.laws.use:move_by_law",
+    },
+    "maps": {
+        "spec": "simengine.worlds.learned.svbrdf.spec:SVBRDFSpec",
+        "training": "simengine.worlds.learned.svbrdf.training:training",
+        "use": "simengine.worlds.learned.svbrdf.use:maps_of_photograph",
+    },
+    "views": {
+        "spec": "simengine.worlds.learned.views_from_few.spec:ViewSynthesisSpec",
+        "training": "simengine.worlds.learned.views_from_few.training:training",
+        "use": "simengine.worlds.learned.views_from_few.use:views_of_photographs",
+    },
+    "shape": {
+        "spec": "simengine.worlds.learned.pix2shape.spec:Pix2ShapeSpec",
+        "training": "simengine.worlds.learned.pix2shape.training:training",
+    },
 }
+OBJECTIVES = {  # type of [objective] -> what it is, and what makes it small
+    "camouflage": {
+        "spec": "simengine.worlds.detectors.world:CamouflageSpec",
+        "training": "simengine.worlds.detectors.camouflage:training",
+    },
+    "score": {
+        "spec": "simengine.worlds.objects.paint_search:ScoreObjective",
+        "training": "simengine.worlds.objects.paint_search:training",
+    },
+}
+OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
+    "render": "task",
+}
+_TRAINED = "; for `simengine train` what is trained into [model], on what and how into [examples] and [training]"
 NEW_FORM = {  # old tables -> what says the same now
     "fit": "what was measured goes into [observations.NAME], what is sought into [unknowns], how into [inference], "
-    "known values into [reference]",
+    f"known values into [reference]{_TRAINED}",
     "task": "what is there goes into the world, what was measured into [observations.NAME], what is sought into "
-    "[unknowns]",
-    "learning": 'what was measured goes into [observations.NAME], the law into [unknowns."bodies.0.material"]',
+    f"[unknowns]{_TRAINED}; for `simengine optimise` what is made small into [objective]",
+    "learning": "what was measured goes into [observations.NAME], numbers that are sought into [unknowns]; for "
+    "`simengine train` the law goes into [model], how it learns into [examples] and [training]",
 }
-GONE_TASKS = frozenset(("tomography", "camera_pose", "video"))  # of the kind render: worlds with observations now
+GONE_TASKS = frozenset(  # of the kind render: worlds with observations, and models, now
+    ("tomography", "camera_pose", "video", "pix2shape", "view_synthesis", "svbrdf")
+)
 METHODS = {  # of kinds; a kind that inherits from another has the methods of that too
     "mpm": {
         "run": "simengine.worlds.motion.run:simulate",
@@ -66,17 +122,14 @@ METHODS = {  # of kinds; a kind that inherits from another has the methods of th
         "render": "simengine.worlds.motion.run:render",
         "show": "simengine.worlds.motion.show:film",
     },
-    "nclaw": {"training": "simengine.worlds.laws.training:training"},
 }
 PROBLEMS = {  # of the tasks of the kind `render`, by their type
     "material_maps": "simengine.worlds.objects.material_maps:MaterialMapsProblem",
     "flame_image": "simengine.worlds.objects.flame_image:FlameImage",
     "law_video": "simengine.worlds.laws.from_video:LawMisfit",
-    "pix2shape": "simengine.worlds.learned.pix2shape.training:Pix2ShapeProblem",
-    "view_synthesis": "simengine.worlds.learned.views_from_few.training:ViewSynthesisProblem",
-    "svbrdf": "simengine.worlds.learned.svbrdf.training:SVBRDFProblem",
 }
 _GROUPS = {"kind": ("simengine.kinds", KINDS), "type": ("simengine.instruments", INSTRUMENTS)}
+_LEARNED = {"model": MODELS, "objective": OBJECTIVES}
 
 
 def register(role: str, name: str, path: str) -> None:
@@ -117,6 +170,31 @@ def classes(role: str) -> dict[str, type]:
     for name in {**table, **{entry.name: "" for entry in metadata.entry_points(group=group)}}:
         with contextlib.suppress(SceneError):
             found[name] = named_class(role, name)
+    return found
+
+
+def learned_class(table: str, name: Any) -> "type[AbstractLearner] | type[AbstractObjective]":
+    """The class of a type of `[model]` or `[objective]`.
+
+    Raises:
+        SceneError: There is none of that name.
+    """
+    known = _LEARNED[table]
+    if not isinstance(name, str) or name not in known:
+        raise SceneError(f"{table}.type: {shown(name)} is nothing that is known here; {nearest(str(name), known)}")
+    found: type[AbstractLearner] | type[AbstractObjective] = imported(known[name]["spec"])
+    return found
+
+
+def learned_classes(table: str) -> "dict[str, type[AbstractLearner] | type[AbstractObjective]]":
+    """Every type of `[model]` or `[objective]` with its class."""
+    return {name: learned_class(table, name) for name in _LEARNED[table]}
+
+
+def learned_method(table: str, name: str, verb: str) -> Callable[..., Any] | None:
+    """What does `verb` (training, use) for a type of `[model]` or `[objective]`, or None."""
+    path = _LEARNED[table][name].get(verb)
+    found: Callable[..., Any] | None = None if path is None else imported(path)
     return found
 
 

@@ -15,6 +15,7 @@ from simengine.scene.address import replaced, resolve
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.grammar import BASE, Scene, build_scene, make_world, scene_of
 from simengine.scene.kinds import KINDS
+from simengine.scene.own_code import imports_beside
 from simengine.scene.strict import Locate, nearest, to_plain
 from simengine.shown import cut, shown
 from simengine.text import read_text
@@ -90,7 +91,8 @@ def _own(
         except ValueError:
             raise SceneError(f"--set {override}: only numbers of a world of one's own can be set") from None
         values |= dict.fromkeys(resolve(scene.world, key), value)
-    world = dataclasses.replace(scene.world, directory=path.parent, functions=functions)
+    script = scene.world.script or path  # that of a run names another one, which defines the world
+    world = dataclasses.replace(scene.world, directory=script.parent, functions=functions, script=script)
     world = replaced(world, values) if values else world
     beside = {
         name: own if own.directory != Path() else dataclasses.replace(own, directory=path.parent)
@@ -160,7 +162,8 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], Locate]:
 def _from_script(path: Path) -> tuple[AbstractScene | Scene, dict[str, Callable[..., Any]]]:
     """A script's scene, and its functions."""
     try:
-        names = runpy.run_path(str(path))
+        with imports_beside(path):
+            names = runpy.run_path(str(path))
         found = names.get("scene")
         scene = found() if callable(found) else found
     except (KeyboardInterrupt, SceneError):

@@ -1,7 +1,7 @@
 """What is said of the errors of a measurement: their size, their tails, what is kept out of the fit."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -73,16 +73,32 @@ class HoldOut:
         after: Rows whose abscissa lies beyond this, in the file's own unit turned to SI [unit of the abscissa].
         last: Share of the end of the abscissa [1].
         values: Names of measured scalars.
+        files: Of a series of pictures, by their names.
     """
 
     rows: tuple[int, ...] | str = ()
     after: float | None = None
     last: Annotated[float, Range(gt=0, lt=1)] | None = None
     values: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Discrepancy:
+    """What the model gets wrong along the abscissa, as a Gaussian process; what is left out is estimated.
+
+    Attributes:
+        sd: Standard deviation of the error, SI [unit of the value].
+        length: Over which the error is alike, SI [unit of the abscissa].
+    """
+
+    sd: Positive | None = None
+    length: Positive | None = None
 
 
 NoiseSpec = float | str | Noise
 LossSpec = Literal["square", "huber", "student"] | Loss
+DiscrepancySpec = bool | Discrepancy
 HoldOutSpec = bool | Annotated[float, Range(gt=0, lt=1)] | HoldOut
 
 
@@ -93,8 +109,21 @@ def loss_of(spec: LossSpec) -> Loss | None:
     return {"square": None, "huber": Loss(huber=1.345), "student": Loss(student=4.0)}[spec]
 
 
-def held_out(spec: HoldOutSpec, names: tuple[str, ...], abscissa: torch.Tensor | None, shape: Any) -> torch.Tensor:
+def held_out(
+    spec: HoldOutSpec,
+    names: tuple[str, ...],
+    abscissa: torch.Tensor | None,
+    shape: Any,
+    files: Sequence[str] = (),
+) -> torch.Tensor:
     """Which values are held out, bool (rows, columns).
+
+    Args:
+        spec: As the scene says it.
+        names: Of the columns.
+        abscissa: Of the rows, or None.
+        shape: Rows and columns.
+        files: Of a series of pictures, each with as many rows as the others.
 
     Raises:
         ValueError: A row or a name does not exist, or there is no abscissa to cut.
@@ -111,6 +140,12 @@ def held_out(spec: HoldOutSpec, names: tuple[str, ...], abscissa: torch.Tensor |
         if name not in names:
             raise ValueError(f"hold_out.values: {name!r} is not measured; known: {', '.join(names)}")
         out[:, names.index(name)] = True
+    for name in parts.files:
+        if name not in files:
+            raise ValueError(f"hold_out.files: {name!r} is no file of this series; known: {', '.join(files) or 'none'}")
+        each = len(out) // len(files)
+        for k in [k for k, other in enumerate(files) if other == name]:
+            out[k * each : (k + 1) * each] = True
     if parts.after is not None or parts.last is not None:
         if abscissa is None:
             raise ValueError("hold_out: there is no abscissa to cut; name rows")

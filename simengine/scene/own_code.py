@@ -1,8 +1,10 @@
 """Code of one's own beside a scene: `--with FILE.py`. A scene file never imports anything; the command line does."""
 
+import contextlib
 import runpy
+import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +14,34 @@ from simengine.shown import cut
 F = TypeVar("F", bound=Callable[..., Any])
 _DETECTORS: dict[str, Callable[..., Any]] = {}
 _SCRIPTS: dict[Path, None] = {}
+_BESIDE: dict[str, Path] = {}  # modules that scripts imported from their own folder -> that folder
+
+
+@contextlib.contextmanager
+def imports_beside(script: Path) -> Iterator[None]:
+    """Let a script import the modules that lie beside it, and not those of the same names beside another script."""
+    folder = script.resolve().parent
+    for name in [name for name, other in _BESIDE.items() if other != folder]:
+        sys.modules.pop(name, None)
+        del _BESIDE[name]
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the script may have taken it away
+            sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is not None and Path(file).resolve().is_relative_to(folder):
+                _BESIDE[name] = folder
+
+
+def modules_beside(script: Path) -> list[Path]:
+    """Files of the modules that a script imported from its own folder, when it was last run."""
+    folder = script.resolve().parent
+    found = [sys.modules[name].__file__ for name, other in _BESIDE.items() if other == folder and name in sys.modules]
+    return sorted(Path(file).resolve() for file in found if file is not None)
 
 
 def detector(name: str) -> Callable[[F], F]:

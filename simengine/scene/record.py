@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from simengine.io.run_directory import RunDirectory
+from simengine.scene.address import numbers
 from simengine.scene.base import AbstractScene
 from simengine.scene.grammar import Scene
-from simengine.scene.own_code import own_scripts
+from simengine.scene.own_code import modules_beside, own_scripts
 from simengine.scene.strict import to_plain
 
 FOLDER = "inputs"
@@ -28,6 +29,16 @@ from simengine.scene import load_scene
 for _name in {names!r}:
     globals().update({{n: f for n, f in runpy.run_path(str(Path(__file__).parent / _name)).items() if callable(f)}})
 scene = load_scene(Path(__file__).with_name("scene.toml"))
+'''
+
+
+_OWN = '''"""The scene of this run, by the script that defines its world: `simengine fit` takes this file."""
+
+from pathlib import Path
+
+from simengine.scene import load_scene
+
+scene = load_scene(Path(__file__).parent / {name!r}, {values!r})
 '''
 
 
@@ -52,6 +63,9 @@ def record(scene: AbstractScene | Scene) -> Record:
     Raises:
         OSError: A file cannot be read.
     """
+    own_world = scene.world if isinstance(scene, Scene) else scene
+    if own_world.script is not None:
+        return _of_script(scene, own_world.script)
     tables = scene.tables if isinstance(scene, Scene) else {}
     scene = scene.world if isinstance(scene, Scene) else scene
     assets = Path(str(files("simengine.assets"))).resolve()
@@ -109,7 +123,7 @@ def record(scene: AbstractScene | Scene) -> Record:
 
     data = {"kind": scene.kind, **to_plain(scene, path=keep)}
     data |= {
-        name: kept_table(own) if name in ("observations", "instruments", "cameras") else own
+        name: kept_table(own) if name in ("observations", "instruments", "cameras", "examples", "test") else own
         for name, own in tables.items()
     }
     for script in own_scripts():
@@ -124,6 +138,38 @@ def record(scene: AbstractScene | Scene) -> Record:
     if hashes:
         inputs[f"{FOLDER}/sha256.json"] = (json.dumps(hashes, indent=2, sort_keys=True) + "\n").encode()
     return Record(data, inputs, frozenset(sources))
+
+
+def _of_script(scene: AbstractScene | Scene, script: Path) -> Record:
+    """The record of a world of one's own: its script, the modules beside it that it imports, and its observations.
+
+    What the script opens by itself is not seen, and stays where it is.
+    """
+    world = scene.world if isinstance(scene, Scene) else scene
+    home = script.parent.resolve()
+    named = {script.resolve(), *modules_beside(script)}
+    for instrument in scene.observations.values() if isinstance(scene, Scene) else ():
+        for text in _texts(to_plain(instrument)):
+            pattern = instrument.directory / Path(text).expanduser()
+            files_there = pattern.rglob("*") if pattern.is_dir() else pattern.parent.glob(pattern.name)
+            named |= {path.resolve() for path in files_there if path.is_file()}
+    together = sorted(path for path in named if path.is_relative_to(home) and path.stat().st_size <= MOST)
+    hashes = {path.relative_to(home).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in together}
+    folder = f"{FOLDER}/{hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:12]}"
+    inputs: dict[str, Path | bytes] = {f"{folder}/{path.relative_to(home).as_posix()}": path for path in together}
+    values = [f"{key}={number.value!r}" for key, number in numbers(world).items()]
+    inputs["scene.py"] = _OWN.format(name=f"{folder}/{script.name}", values=values).encode()
+    inputs[f"{FOLDER}/sha256.json"] = (json.dumps(hashes, indent=2, sort_keys=True) + "\n").encode()
+    return Record({"kind": world.kind, **to_plain(world)}, inputs, frozenset({home}))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in plain data that may name a file."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+    elif isinstance(value, str) and 0 < len(value) < 256 and not value.startswith("asset:"):
+        yield value
 
 
 def open_run(folder: Path, scene: AbstractScene | Scene, *, overwrite: bool, resume: bool) -> RunDirectory:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from simengine.scene.address import declared
-from simengine.scene.kinds import classes, named_class
+from simengine.scene.kinds import classes, learned_classes, named_class
+from simengine.scene.learning import places
 from simengine.scene.sought import Inference, Unknown
 from simengine.scene.strict import OneOf, Range, hints, scene_fields, to_plain
 
@@ -58,6 +59,16 @@ def keys_of(cls: type) -> list[Key]:
             )
         )
     return found
+
+
+def keys_in(cls: type, table: str) -> list[Key]:
+    """The keys that one of the tables of a learner or an objective may hold, as the scene writes them."""
+    where = places(cls)
+    return [
+        dataclasses.replace(key, name=where[key.name].partition(".")[2])
+        for key in keys_of(cls)
+        if where[key.name].startswith(f"{table}.")
+    ]
 
 
 def _short(path: Path) -> str:
@@ -182,8 +193,36 @@ class _Writer:
                 "type": "object",
             },
         }
-        scene = {**world, "properties": {**own, **shared}}
+        learned, conditions = self.learned(kind, own | {"inference": shared["inference"]})
+        scene = {**world, "properties": {**own, **shared, **learned}}
+        scene |= {"allOf": conditions} if conditions else {}
         return {**scene, "required": required} if required else scene
+
+    def learned(self, kind: str, plain: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The tables of what is trained or optimised with worlds of a kind, and what they hold by `type`.
+
+        Args:
+            kind: Of the world.
+            plain: Properties that mean something else where nothing is trained or optimised.
+        """
+        properties: dict[str, Any] = {}
+        conditions: list[dict[str, Any]] = []
+        for first in ("model", "objective"):
+            fitting = {name: cls for name, cls in learned_classes(first).items() if kind in cls.kinds}
+            if not fitting:
+                continue
+            told = {"type": "object", "required": ["type"], "properties": {"type": {"enum": list(fitting)}}}
+            properties[first] = {"description": f"What is {'trained' if first == 'model' else 'made small'}.", **told}
+            tables = next(iter(fitting.values())).tables
+            properties |= {table: {"type": "object"} for table in tables if table != first}
+            for name, cls in fitting.items():
+                asked = {"required": [first], "properties": {first: {"properties": {"type": {"const": name}}}}}
+                parts = {table: self.keys(keys_in(cls, table)) for table in tables}
+                conditions.append({"if": asked, "then": {"properties": parts}})
+            other = {table: plain[table] for table in tables if table in plain}
+            if other:
+                conditions.append({"if": {"not": {"required": [first]}}, "then": {"properties": other}})
+        return properties, conditions
 
     def observation(self, part: dict[str, Any]) -> dict[str, Any]:
         """An observation: an instrument of its own, or one that is shared, with what this one has beside it."""
@@ -212,11 +251,14 @@ class _Writer:
 
     def table(self, cls: type, *, partial: bool = False) -> dict[str, Any]:
         """A dataclass."""
-        keys = keys_of(cls)
+        made = self.keys(keys_of(cls), partial=partial)
+        return {"type": made.pop("type"), "description": _first_line(cls), **made}
+
+    def keys(self, keys: Sequence[Key], *, partial: bool = False) -> dict[str, Any]:
+        """A table of some keys."""
         properties = {key.name: self.key(key, partial=partial) for key in keys}
-        made: dict[str, Any] = {"type": "object", "description": _first_line(cls), "properties": properties}
+        made: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
         required = [key.name for key in keys if key.required]
-        made["additionalProperties"] = False
         return {**made, "required": required} if required and not partial else made
 
     def key(self, key: Key, *, partial: bool = False) -> dict[str, Any]:

@@ -87,7 +87,15 @@ def nearest(word: str, words: typing.Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known: {some}"
 
 
-def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key: str = "") -> T:
+def from_plain(
+    cls: type[T],
+    data: Any,
+    *,
+    locate: Locate,
+    directory: Path,
+    key: str = "",
+    names: Mapping[str, str] | None = None,
+) -> T:
     """Make a dataclass of plain data.
 
     Args:
@@ -96,6 +104,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
         locate: Tells where a dotted key stands, for messages.
         directory: Where relative paths start.
         key: Dotted key of `data` within the scene.
+        names: Dotted keys of the fields, where they do not all stand in one table.
 
     Raises:
         SceneError: A key is unknown or missing, or a value is of the wrong type or out of range.
@@ -105,7 +114,7 @@ def from_plain(cls: type[T], data: Any, *, locate: Locate, directory: Path, key:
         return SceneError(f"{locate(where)}: {where + ': ' if where else ''}{message}")
 
     def join(name: str | int, parent: str) -> str:
-        return f"{parent}.{name}" if parent else str(name)
+        return f"{parent}.{name}" if parent else (names or {}).get(str(name), str(name))
 
     def table(kind: type, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):

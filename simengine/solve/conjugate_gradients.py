@@ -8,7 +8,13 @@ Linear = Callable[[torch.Tensor], torch.Tensor]
 
 
 def conjugate_gradients(
-    product: Linear, b: torch.Tensor, *, precondition: Linear, tolerance: float = 1e-12, max_iterations: int = 200
+    product: Linear,
+    b: torch.Tensor,
+    *,
+    precondition: Linear,
+    tolerance: float = 1e-12,
+    max_iterations: int = 200,
+    truncated: bool = False,
 ) -> torch.Tensor:
     """Solve H x = b (Nocedal & Wright, algorithm 5.3), every problem with its own step lengths.
 
@@ -18,9 +24,11 @@ def conjugate_gradients(
         precondition: An approximate H^-1 v, symmetric positive definite.
         tolerance: On |b - H x| / |b| in the norm of the preconditioner.
         max_iterations: Products of H at most.
+        truncated: Whether the last iterate is wanted where the tolerance was not reached; it lowers x.Hx/2 - x.b too.
 
     Returns:
-        x, shape (b, n); NaN where H or the preconditioner is not positive definite or the tolerance was not reached.
+        x, shape (b, n); NaN where H or the preconditioner is not positive definite, or the tolerance was not reached
+        and `truncated` is not said.
     """
     x, r = torch.zeros_like(b), b.clone()
     z = precondition(r)
@@ -41,4 +49,5 @@ def conjugate_gradients(
         p = z + torch.where(active, fresh / rz, 0.0).unsqueeze(1) * p
         rz = torch.where(active, fresh, rz)
         active &= rz > tolerance**2 * start
-    return torch.where((broken | active).unsqueeze(1), torch.nan, x)
+    lost = broken if truncated else broken | active
+    return torch.where(lost.unsqueeze(1), torch.nan, x)

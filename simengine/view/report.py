@@ -76,24 +76,34 @@ def _block(block: Block) -> str:
     if isinstance(block, str):
         return f"<p>{html.escape(block)}</p>"
     if isinstance(block, Table):
-        head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in block.header)
+        head = "".join(f'<th scope="col">{html.escape(str(cell))}</th>' for cell in block.header)
         rows = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
-        return f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
+        box = f'<div class="scroll" tabindex="0" role="region" aria-label="{_words(block.header)}">'
+        return f"{box}<table><tr>{head}</tr>{rows}</table></div>"
     if isinstance(block, Picture):
         try:
             source = _png(block.pixels)
         except ImportError as error:
             return f"<p>{html.escape(block.caption)}: not drawn ({html.escape(str(error))})</p>"
-        return _figure(f'<img alt="{html.escape(block.caption)}" src="{source}">', block.caption)
+        return _figure(f'<img alt="{_alt(block)}" src="{source}">', block.caption)
     if not block.file.is_file():
         return f"<p>{html.escape(block.caption)}: {html.escape(block.file.name)} was not written</p>"
     data = base64.b64encode(block.file.read_bytes()).decode()
     if block.file.suffix == ".gif":
-        return _figure(f'<img alt="{html.escape(block.caption)}" src="data:image/gif;base64,{data}">', block.caption)
-    name = html.escape(block.caption or block.file.stem)
-    options = f'controls autoplay loop muted playsinline aria-label="{name}"'
+        return _figure(f'<img alt="{_alt(block)}" src="data:image/gif;base64,{data}">', block.caption)
+    options = f'controls autoplay loop muted playsinline aria-label="{_alt(block)}"'
     video = f'<video {options} src="data:video/mp4;base64,{data}"></video>'
     return _figure(video, block.caption)
+
+
+def _alt(block: Picture | Movie) -> str:
+    """What a reader who does not see the picture is told."""
+    plain = block.file.stem if isinstance(block, Movie) else "a picture without a caption"
+    return html.escape(block.caption or plain)
+
+
+def _words(header: Sequence[str]) -> str:
+    return html.escape("table of " + ", ".join(str(cell) for cell in header if cell))
 
 
 def _figure(content: str, caption: str) -> str:

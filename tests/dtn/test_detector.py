@@ -15,7 +15,7 @@ from simengine.dtn.camouflage import (
     total_variation,
 )
 from simengine.dtn.checks import checked_dense
-from simengine.dtn.detector import AnchorDetector, CentreDetector, suppress
+from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector, suppress
 from simengine.dtn.evaluation import DetectionTable, cells, detect, precision_gap
 from simengine.dtn.protocol import Detector, box_iou
 from simengine.dtn.views import ViewSampler, ViewSet
@@ -300,3 +300,20 @@ def test_bad_textures_and_pictures_are_named() -> None:
     for kind in SMALL:
         with pytest.raises(ValueError, match=r"sides that divide by 8, got \(1, 3, 20, 16\)"):
             kind(width=16).dense(torch.zeros(1, 3, 20, 16))
+
+
+@pytest.mark.parametrize("kind", [CentreDetector, AnchorDetector])
+def test_the_loss_of_several_objects(kind: type[AbstractDetector]) -> None:
+    """One object told as a list of one, or beside empty boxes, is the same; a second one that is there counts."""
+    torch.manual_seed(2)
+    detector, images = kind(width=16), torch.rand(2, 3, 48, 64)
+    one = torch.tensor([[8.0, 10.0, 30.0, 24.0], [0.0, 0.0, 0.0, 0.0]])
+    listed = torch.stack([one, torch.zeros(2, 4)], 1)
+    with torch.no_grad():
+        single = detector.loss(images, one)
+        torch.testing.assert_close(detector.loss(images, listed), single)
+        other = torch.tensor([[[36.0, 26.0, 58.0, 40.0]], [[0.0, 0.0, 0.0, 0.0]]])
+        both = detector.loss(images, torch.cat([listed[:, :1], other], 1))
+        swapped = detector.loss(images, torch.cat([other, listed[:, :1]], 1))
+    torch.testing.assert_close(both, swapped)
+    assert abs(float(both - single)) > 1e-3

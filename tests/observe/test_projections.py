@@ -115,6 +115,25 @@ def test_counts_with_flat_and_dark_and_an_axis_beside_the_middle(tmp_path: Path)
     assert float((ours - measured).square().mean().sqrt()) < 0.02
 
 
+def test_binned_counts_scatter_less(tmp_path: Path) -> None:
+    """Statistics: the mean of six Poisson counts of mean 50 has a standard deviation of sqrt(50/6)."""
+    counts = np.random.default_rng(0).poisson(50.0, (40, 60)).astype(np.float64)
+    np.savez(tmp_path / "counts.npz", counts=counts)
+    scan = Projections(
+        name="scan",
+        directory=tmp_path,
+        file="counts.npz",
+        values="plain",
+        geometry=ParallelBeam(pitch=1.0),
+        bin=(2, 3),
+        sigma="poisson",
+    )
+    measured = scan.read()
+    sigma = scan.prepared(measured).noise(measured)
+    assert float(sigma.mean()) == pytest.approx(math.sqrt(50 / 6), rel=0.02)
+    assert float(measured.values.std()) == pytest.approx(float(sigma.mean()), rel=0.1)  # 400 of them
+
+
 def test_a_cone_sees_a_ball_around_an_axis_and_in_a_box(tmp_path: Path) -> None:
     """The picture of a ball by a parallel beam: as rings about the axis, and as a box of cells."""
     u, z = (np.arange(40) - 19.5) * 0.05, -(np.arange(30) - 14.5) * 0.05

@@ -5,13 +5,14 @@ import torch
 
 from simengine.scene import SceneError, load_world, named_scenes
 from simengine.scene.address import floats_in, named, numbers, parts_of, replaced, resolve, tensors_in
+from simengine.worlds.learned.populations import AbstractPopulation
 
 
 @pytest.mark.parametrize("name", sorted(named_scenes()))
 def test_every_number_can_be_read_and_replaced(name: str) -> None:
     world = load_world(name)
     table = numbers(world)
-    assert table, "a scene without a number"
+    assert table or isinstance(world, AbstractPopulation), "a scene without a number"
     assert replaced(world, {key: number.value for key, number in table.items()}) == world
     for key in table:
         assert resolve(world, key) == [key]

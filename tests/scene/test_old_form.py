@@ -8,7 +8,7 @@ from simengine.scene import SceneError, load_scene
 from simengine.scene.kinds import NEW_FORM, OLD_FORM, classes
 from simengine.scene.strict import scene_fields
 
-AT_MOST = {"constraint", "render", "nclaw", "dtn"}
+AT_MOST = {"render"}
 
 
 def test_the_list_is_what_there_is_and_only_shrinks() -> None:

@@ -1,6 +1,5 @@
 """The report of a fit of fields: the fields, what was seen beside what they predict, and what was found beside them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simengine.fit.posterior import Estimate, Posterior
+from simengine.fit.posterior import Posterior, Worth, estimates_of
 from simengine.fit.prediction import Prediction
 from simengine.fit.report import (
     _convergence,
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from simengine.fit.fields.training import FieldFit
     from simengine.io.run_directory import RunDirectory
 
-WHY = "its bar beside a field is not computed"
-
 
 def field_answer(fit: "FieldFit", out: "RunDirectory") -> dict[str, Any]:
     """Write fit.json, fields.npz, predictions and report.html; return what `simengine fit` prints."""
@@ -36,11 +33,11 @@ def field_answer(fit: "FieldFit", out: "RunDirectory") -> dict[str, Any]:
     predictions = problem.predict(fit.z)
     found = fit.fields()
     out.write("fields.npz", dict(found))
-    estimates = _estimates(fit)
+    posterior = field_posterior(fit, predictions)
     summary: dict[str, Any] = {
-        "estimates": {name: estimate_summary(e) for name, e in estimates.items()},
+        "estimates": {name: estimate_summary(e) for name, e in posterior.estimates.items()},
         "fields": {key: _figures(fit, key, field) for key, field in found.items()},
-        **misfit_summary(problem, predictions, None),
+        **misfit_summary(problem, predictions, posterior.worth),
         "directions": [],
         "solves": problem.solves,
     }
@@ -51,7 +48,7 @@ def field_answer(fit: "FieldFit", out: "RunDirectory") -> dict[str, Any]:
     out.write("fit.json", {**summary, "provenance": provenance})
     for name, p in predictions.items():
         out.write(f"predictions-{name}.npz", {"measured": p.measured.values, "predicted": p.values, "sigma": p.sigma})
-    sections: dict[str, Sequence[Block]] = {"What was found": _fields(fit, summary, found, estimates)}
+    sections: dict[str, Sequence[Block]] = {"What was found": _fields(fit, summary, found, posterior)}
     if fit.scores:
         rows = [(f"{factor:.3g}", f"{score:.5g}") for factor, score in fit.scores]
         text = "One value in 16 was kept from the search; the weight that predicts them best was taken."
@@ -65,16 +62,31 @@ def field_answer(fit: "FieldFit", out: "RunDirectory") -> dict[str, Any]:
     return summary
 
 
-def _estimates(fit: "FieldFit") -> dict[str, Estimate]:
-    values = fit.problem.values(fit.z).tolist()
-    found = {}
-    for c, value in zip(fit.problem.coordinates, values, strict=True):
-        if c.chosen:
-            prior_std = c.sd if math.isfinite(c.sd) and not c.logarithmic else None
-            found[c.name] = Estimate(
-                value=value, std=None, low=None, high=None, unit=c.unit, identified=False, prior_std=prior_std, why=WHY
-            )
-    return found
+def field_posterior(fit: "FieldFit", predictions: Mapping[str, Prediction]) -> Posterior:
+    """Of the numbers beside the fields, every cell being free: the profile with rows counted by what they are worth."""
+    problem, profile = fit.problem, fit.profile
+    if profile is None:
+        return Posterior(estimates={}, covariance=torch.zeros(0, 0), directions=(), worth={})
+    worth = {}
+    for name in profile.information:
+        p, which = predictions[name], problem.rows(name)
+        chi, rows = p.chi_square(which)
+        residual = torch.where(which, p.residual, torch.nan)
+        correlation = problem.instruments[name].rows_as_one(residual, p.measured)
+        worth[name] = Worth(
+            chi_square=chi,
+            rows=rows,
+            reduced=chi / rows,
+            correlation=correlation,
+            estimated=name in problem.sigmas,
+            factor=max(chi / rows, 1.0) * correlation,
+        )
+    factors = {name: own.factor for name, own in worth.items()}
+    told = profile.bend * sum(own / factors[name] for name, own in profile.information.items())
+    covariance = profile.covariance(factors)
+    assert isinstance(told, torch.Tensor)
+    estimates = estimates_of(problem, fit.z, covariance, told, worth)
+    return Posterior(estimates=estimates, covariance=covariance, directions=(), worth=worth)
 
 
 def _figures(fit: "FieldFit", key: str, field: torch.Tensor) -> dict[str, Any]:
@@ -91,7 +103,7 @@ def _figures(fit: "FieldFit", key: str, field: torch.Tensor) -> dict[str, Any]:
 
 
 def _fields(
-    fit: "FieldFit", summary: Mapping[str, Any], found: Mapping[str, torch.Tensor], estimates: Mapping[str, Estimate]
+    fit: "FieldFit", summary: Mapping[str, Any], found: Mapping[str, torch.Tensor], posterior: Posterior
 ) -> list[Block]:
     blocks: list[Block] = []
     for key, field in found.items():
@@ -100,8 +112,8 @@ def _fields(
         picture = draw(maps, extent=(0.0, float(width), 0.0, float(height)), xlabel="cell", ylabel="cell")
         blocks.append(Picture(picture, key))
         blocks.append(Table(("figure", key), [(n, str(v)) for n, v in summary["fields"][key].items()]))
-    if estimates:
-        blocks += _found(Posterior(estimates=estimates, covariance=torch.zeros(0, 0), directions=(), worth={}), [])
+    if posterior.estimates:
+        blocks += _found(posterior, [])
     for key, scores in summary.get("reference", {}).items():
         blocks.append(Table(("beside the reference", key), list(scores.items())))
     return blocks

@@ -1,8 +1,7 @@
-"""A field of many numbers as the unknown: L-BFGS with bounds on its cells, by the exact transpose of what is seen.
+"""A field of many numbers as the unknown: L-BFGS with bounds on its cells, and beside them the few numbers.
 
-`Problem` has no columns for a field. Here the gradient of the misfit goes back through the world to the cells; the few
-numbers beside the field (an axis, a gain) are linear in a round, with columns by differences, and move with it. The
-weight of a total variation that is to be estimated is the one that best predicts values kept from the search.
+The weight of a total variation that is to be estimated is the one that best predicts values kept from the search. The
+numbers beside the field (an axis, a gain) move between rounds of it, by the profile of the objective.
 """
 
 import dataclasses
@@ -13,34 +12,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from simengine.fit.fields.prior import FieldEnergy, field_energy
+from simengine.fit.fields.beside import Profile, profile
+from simengine.fit.fields.objective import FieldObjective, Fields
 from simengine.fit.problem import Problem
 from simengine.fit.training import AbstractTraining
-from simengine.scene.address import bounds, replaced, value_at
-from simengine.scene.asks import Ask
-from simengine.scene.base import AbstractScene, SceneError
-from simengine.scene.instrument import AbstractInstrument
+from simengine.scene.base import AbstractScene
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 CHUNK = 20  # iterations of L-BFGS in a step
 FEW, FEW_CHUNK = 3000, 300  # cells below which iterations are cheap and a spline's are badly conditioned
+FEW_TRIED = 80  # and those on a trial weight
 TRIED = 1e-2  # relative drop in a step that ends a trial weight
 SETTLED = 1e-3  # and a round
-# Of central differences in z: a ray along the edge of cells jumps from one to the next, so a step must be wide enough
-# to see the mean slope of many rays; each round takes new columns where the numbers have come to.
-STEP = 0.1
 PATH_STEPS = 4  # steps on a trial weight, at most
 PATH = 10  # trial weights, at most
 FIRST = 0.03  # of the weight beyond which nothing is left but an even field
 FINER = math.sqrt(10.0)  # from one trial weight to the next
-KEPT_OUT = 16  # one value in so many judges the weights
 WORSE = 0.999  # of the best score: a trial weight has to better it by so much
-ROUNDS = 6  # of the numbers beside the field and of an estimated sigma
-MOVED = 0.02  # of a coordinate, or of a sigma: less ends the rounds
+ROUNDS = 12  # of the numbers beside the field and of an estimated sigma
+SAME = 0.05  # of a sigma: gradients of two rounds can be compared
+LONG = 0.5  # standard deviations: a step along which they tell the curvature
+MOVED = 0.02  # of a sigma: less ends the rounds
+NEAR = 0.2  # standard deviations: numbers that move by less have arrived
+FAR = 3.0  # and by more since the weights were estimated: they are estimated anew
+HALVINGS = 4  # of a step of the numbers that made the fit worse
+RISE = 1e-3  # relative, of the objective: what a search that has not quite settled may be off by
+STEP = 0.1  # of a coordinate: the first differences in the numbers
 Finish = Callable[["FieldFit", "RunDirectory"], dict[str, Any]]
-Fields = dict[str, torch.Tensor]
 
 
 class FieldFit(AbstractTraining):
@@ -51,7 +51,9 @@ class FieldFit(AbstractTraining):
         finish: Writes the answer; None for none.
 
     Attributes:
+        x: Cells in units of their scales, (n,).
         z: Coordinates of the numbers beside the fields, (p,).
+        profile: The objective about the answer as a quadratic of the numbers; None before the first round ended.
 
     Raises:
         SceneError: A prior is none of a field, or nothing is to be compared.
@@ -59,265 +61,86 @@ class FieldFit(AbstractTraining):
 
     def __init__(self, problem: Problem, *, finish: Finish | None = None) -> None:
         self.problem = problem
-        scene = problem.scene
-        self._world = next(iter(problem.worlds.values()))
-        self.shapes = {key: self._world.fields()[key] for key in scene.unknowns if key in self._world.fields()}
-        if not self.shapes:
-            raise SceneError("unknowns: no field is sought; use the method least_squares")
-        blind = sorted(set(self.shapes) - set(self._world.traced()))
-        if blind:
-            raise SceneError(f"unknowns.{blind[0]}: this field has no gradient")
+        self.objective = FieldObjective(problem)
         self._finish = finish
-        self.z = problem.start()
-        self._starts = {key: self._start(key) for key in self.shapes}
-        self._rows = {name: problem.rows(name) for name in problem.measured}
-        self._measured = {name: m.values[self._rows[name]] for name, m in problem.measured.items()}
-        self._asked = dict(problem.measured)  # what is fitted, without what is not, where the instrument can
-        for name, rows in self._rows.items():
-            if problem.instruments[name].rows_alone:
-                self._asked[name], self._rows[name] = problem.measured[name].only(rows.any(1)), rows[rows.any(1)]
-        if not sum(len(v) for v in self._measured.values()):
-            raise SceneError("observations: nothing is left to fit; everything is held out")
-        g = torch.Generator().manual_seed(scene.world.seed)
-        self._judges = {n: torch.rand(len(v), generator=g) < 1 / KEPT_OUT for n, v in self._measured.items()}
-        for name in self._measured:
-            if bool(problem.instruments[name].noise(problem.measured[name]).isnan().any()):
-                size = self._measured[name].square().mean().sqrt().reshape(1)
-                problem.sigmas[name] = (0.01 * size).clamp_min(1e-300)
-        self._frozen: dict[str, tuple[AbstractInstrument, tuple[Ask, ...]]] = {}
-        self._columns: dict[str, torch.Tensor] = {}
-        self._freeze()
-        self.scales = {key: self._scale(key) for key in self.shapes}
-        self.energies = {key: self._energy(key) for key in self.shapes}
-        estimated = [k for k in self.shapes if (p := scene.unknowns[k].prior) and p.total_variation == "estimate"]
-        self._sought_weights = estimated
-        self._path = bool(estimated)
-        if self._path:
-            self._first_weights()
-        self.x = self._flat(self._starts)
-        self._dz = torch.zeros(len(self.z), dtype=torch.float64)
-        self._best = (math.inf, 1.0, self.x)  # score, factor of the weights, cells
-        self._factor = FIRST if self._path else 1.0
-        if len(self.z):
-            problem.doubts.append(
-                "numbers beside a field move in rounds, and no test has found one yet: check them by hand"
-            )
-        self._held = bool(len(self.z))  # the numbers beside the fields: columns at a poor field mislead
-        self._steps = self._weights_tried = self._round = 0
-        self._done = False
+        self.x, self.z = self.objective.start, problem.start()
+        self.profile: Profile | None = None
         self.scores: list[tuple[float, float]] = []
-        self.num_iterations = PATH * PATH_STEPS + ROUNDS * self._most_steps() + 1
+        self._path = bool(self.objective.estimated)
+        self._begin_path(FIRST)
+        self._judged_at = self.z
+        self._before = math.inf  # the objective where the numbers came from, `_from`, by the step `_by`
+        self._from, self._by = (self.x, self.z), (torch.zeros_like(self.x), torch.zeros_like(self.z))
+        self._round = self._halvings = 0
+        self._done = self._same = False
+        self.num_iterations = 2 * PATH * PATH_STEPS + ROUNDS * self._most_steps() + 1
 
-    # the start
-
-    def _start(self, key: str) -> torch.Tensor:
-        told = self.problem.scene.unknowns[key].initial
-        if isinstance(told, tuple):
-            raise SceneError(f"unknowns.{key}.initial: one number for the whole field, got {len(told)}")
-        value = told if told is not None else value_at(self._world, key)
-        if isinstance(value, float):
-            start = self._world.field_of(key, value)
-        else:  # a file or a tensor: the world reads it
-            start = torch.as_tensor(self._world.build()[key.rpartition(".")[2]], dtype=torch.float64)
-        low, high = self._bounds(key)
-        return start.expand(self.shapes[key]).clamp(low, high).contiguous()
-
-    def _bounds(self, key: str) -> tuple[float, float]:
-        low, high = bounds(self._world, key)
-        unknown = self.problem.scene.unknowns[key]
-        low = low if unknown.lower is None else max(low, unknown.lower)
-        return low, high if unknown.upper is None else min(high, unknown.upper)
-
-    def _scale(self, key: str) -> float:
-        """The even field that explains the data best, or what the scene says."""
-        if told := self.problem.scene.unknowns[key].scale:
-            return told
-        with torch.no_grad():
-            none = {k: torch.zeros_like(s) for k, s in self._starts.items()}
-            here, one = self._seen(none), self._seen({**none, key: self._world.field_of(key, 1.0)})
-        top = sum(float((one[n] - here[n]) @ (self._measured[n] - here[n])) for n in one)
-        below = sum(float((one[n] - here[n]).square().sum()) for n in one)
-        if not below > 0:
-            raise SceneError(f"unknowns.{key}: no observation sees this field; does a ray meet its box?")
-        return abs(top / below) or 1.0
-
-    def _energy(self, key: str) -> FieldEnergy:
-        unknown, shape = self.problem.scene.unknowns[key], self.shapes[key]
-        start = float(self._starts[key].mean())
-        return field_energy(unknown.prior, key, self._world.extent(key), shape, self.scales[key], start)
-
-    def _first_weights(self) -> None:
-        """Weights of total variation beyond which the data leave nothing but an even field, about."""
-        x = self._flat({key: self._world.field_of(key, self.scales[key]) for key in self.shapes})
-        gradient = self._data_gradient(x)
-        at = 0
-        for key, shape in self.shapes.items():
-            count, energy = math.prod(shape), self.energies[key]
-            own = gradient[at : at + count].abs().max() / self.scales[key]
-            at += count
-            if key in self._sought_weights:
-                slope = math.prod(energy.sizes) / min(energy.sizes)  # of the energy by one cell
-                self.energies[key] = dataclasses.replace(energy, total_variation=float(own) / slope)
-
-    # what is seen
-
-    def _freeze(self) -> None:
-        """What the instruments ask at z, and the columns of the numbers beside the fields."""
-        instruments = self.problem.instruments_at(self.z)
-        self._frozen = {
-            name: (own, own.asks(self._asked[name])) for name, own in instruments.items() if len(self._measured[name])
-        }
-        rows = {name: self.problem.rows(name) for name in self._frozen}
-        self._sigmas = {n: self.problem.sigma(n, own)[rows[n]] for n, (own, _) in self._frozen.items()}
-
-    def _seen(self, fields: Fields, z: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """The values that are fitted, by observation, differentiable in the fields."""
-        here = self.z if z is None else z
-        frozen = self._frozen
-        if z is not None:
-            instruments = self.problem.instruments_at(z)
-            frozen = {n: (instruments[n], instruments[n].asks(self._asked[n])) for n in frozen}
-        found = {}
-        gradient = any(f.requires_grad for f in fields.values())
-        for run in self.problem.worlds:
-            own = {n: f for n, f in frozen.items() if f[0].run == run}
-            world = replaced(self.problem.world_at(here, run), fields)
-            solved = world.solve([ask for _, asks in own.values() for ask in asks], gradient=gradient)
-            for name, (instrument, asks) in own.items():
-                values = instrument.respond([solved.sample(ask) for ask in asks], self._asked[name])
-                found[name] = values[self._rows[name]]
-        self.problem.solves += 1
-        return found
-
-    def _linearise(self) -> None:
-        """Columns of the numbers beside the fields, by differences."""
-        self._freeze()
-        self._columns = {}
-        with torch.no_grad():
-            fields = self.fields()
-            columns: dict[str, list[torch.Tensor]] = {name: [] for name in self._frozen}
-            for index in range(len(self.z)):
-                unit = torch.zeros_like(self.z)
-                unit[index] = STEP
-                ahead, behind = self._seen(fields, self.z + unit), self._seen(fields, self.z - unit)
-                for name in ahead:
-                    columns[name].append((ahead[name] - behind[name]) / (2 * STEP))
-        self._columns = {name: torch.stack(own, 1) for name, own in columns.items() if own}
-
-    def _best_numbers(self) -> torch.Tensor:
-        """Change of the numbers beside the fields that fits best while the fields stay, in closed form (p,).
-
-        L-BFGS begins there: from zero its first line search, on a gradient that these numbers dominate, finds no step.
-        """
-        zero = torch.zeros_like(self.z, requires_grad=True)
-
-        def gradient(dz: torch.Tensor) -> torch.Tensor:
-            total = self._misfit(self.x, dz)[0] + self.problem.prior_rows(self.z + dz)[0].square().sum() / 2
-            return torch.autograd.grad(total, dz, create_graph=True)[0]
-
-        slope = gradient(zero)
-        hessian = torch.stack([torch.autograd.grad(part, zero, retain_graph=True)[0] for part in slope])
-        return -torch.linalg.solve(hessian, slope.detach()).clamp(-1.0, 1.0)
-
-    # cells as one vector, in units of their scale; then dz
-
-    def _flat(self, fields: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return torch.cat([(fields[key] / self.scales[key]).reshape(-1) for key in self.shapes])
-
-    def _split(self, x: torch.Tensor) -> Fields:
-        fields, at = {}, 0
-        for key, shape in self.shapes.items():
-            count = math.prod(shape)
-            fields[key] = (x[at : at + count] * self.scales[key]).reshape(shape)
-            at += count
-        return fields
+    def _begin_path(self, factor: float) -> None:
+        self.objective.judging = self._path
+        self.objective.factor = factor if self._path else 1.0
+        self._best = (math.inf, self.objective.factor, self.x)  # score, factor of the weights, cells
+        self._steps = self._weights_tried = 0
 
     @property
     def world(self) -> AbstractScene:
         """The world whose fields are sought."""
-        return self._world
+        return self.objective.world
 
     def unit(self, key: str) -> str:
         """Of a field, SI."""
-        return self._world.scalars().get(key.rpartition(".")[2], "")
+        return self.world.scalars().get(key.rpartition(".")[2], "")
 
     def fields(self) -> Fields:
         """The fields by key, in the shapes of their cells, SI."""
-        return self._split(self.x)
+        return self.objective.fields(self.x)
 
-    def _misfit(self, x: torch.Tensor, dz: torch.Tensor, *, judging: bool = False) -> tuple[torch.Tensor, int]:
-        """Half the sum of squares over sigma and the number of values; of the judges alone where they judge."""
-        total, count = x.new_zeros(()), 0
-        for name, values in self._seen(self._split(x)).items():
-            if name in self._columns:
-                values = values + self._columns[name] @ dz
-            instrument = self._frozen[name][0]
-            r = (values - self._measured[name]) / self._sigmas[name]
-            r = r if instrument.shape_of_loss is None else instrument.shape_of_loss.shaped(r)
-            if self._path:
-                r = r[self._judges[name] if judging else ~self._judges[name]]
-            total, count = total + r.square().sum() / 2, count + len(r)
-        return total, count
+    def weights(self) -> dict[str, float]:
+        """Total variation of each field that the prior finds typical, where it was estimated."""
+        own = self.objective
+        return {key: 1.0 / (own.factor * own.energies[key].total_variation) for key in own.estimated}
 
-    def _data_gradient(self, x: torch.Tensor) -> torch.Tensor:
-        x = x.clone().requires_grad_()
-        misfit, _ = self._misfit(x, torch.zeros(0, dtype=torch.float64))
-        (gradient,) = torch.autograd.grad(misfit, x)
-        return gradient
+    def estimates(self) -> dict[str, float]:
+        """The numbers beside the fields."""
+        return self.problem.estimates(self.z)
 
-    def _objective(self, v: np.ndarray) -> tuple[float, np.ndarray]:
-        vector = torch.from_numpy(v.astype(np.float64)).requires_grad_()
-        count = len(self.x)
-        x, dz = vector[:count], vector[count:]
-        total, _ = self._misfit(x, dz)
-        for key, field in self._split(x).items():
-            energy = self.energies[key]
-            factor = self._factor if key in self._sought_weights else 1.0
-            total = total + factor * energy(field)
-        if len(dz):  # free in this round
-            total = total + self.problem.prior_rows(self.z + dz)[0].square().sum() / 2
-        (gradient,) = torch.autograd.grad(total, vector)
-        return float(total.detach()), gradient.numpy()
+    @property
+    def converged(self) -> bool:
+        """Whether the last round moved nothing."""
+        return self._done
 
     # the search
 
     def step(self) -> dict[str, float]:
-        """Some iterations of L-BFGS with bounds."""
+        """Some iterations of L-BFGS with bounds; at the end of a round a step of the numbers."""
         from scipy.optimize import minimize
 
-        count, free = len(self.x), 0 if self._path or self._held else len(self.z)
-        if free and not self._columns:
-            self._linearise()
-            self._dz = self._best_numbers()
-        start = torch.cat((self.x, self._dz[:free])).numpy()
-        limits = []
-        for key, shape in self.shapes.items():
-            low, high = (b / self.scales[key] for b in self._bounds(key))
-            limits.append(np.broadcast_to(np.array([[low, high]]), (math.prod(shape), 2)))
-        limits.append(np.tile([[-1.0, 1.0]], (free, 1)))
-        chunk, remembered = (FEW_CHUNK, 60) if count < FEW else (CHUNK, 12)
-        before = self._objective(start)[0]
+        def value(v: np.ndarray) -> tuple[float, np.ndarray]:
+            total, gradient = self.objective.value_and_gradient(torch.from_numpy(v.astype(np.float64)), self.z)
+            return total, gradient.numpy()
+
+        few = FEW_TRIED if self._path else FEW_CHUNK
+        chunk, remembered = (few, 60) if len(self.x) < FEW else (CHUNK, 12)
+        before = value(self.x.numpy())[0]
         found = minimize(
-            self._objective,
-            start,
+            value,
+            self.x.numpy(),
             jac=True,
             method="L-BFGS-B",
-            bounds=np.concatenate(limits),
+            bounds=self.objective.limits().numpy(),
             options={"maxiter": chunk, "maxcor": remembered, "maxfun": 2 * chunk, "ftol": 1e-10, "gtol": 1e-12},
         )
-        self.x = torch.from_numpy(found.x[:count].copy())
-        if free:
-            self._dz = torch.from_numpy(found.x[count:].copy())
+        self.x = torch.from_numpy(found.x.copy())
         self._steps += 1
         drop = (before - found.fun) / max(abs(found.fun), 1e-300)
         with torch.no_grad():
-            misfit, rows = self._misfit(self.x, self._dz[:free])
-        figures = {"loss": 2 * float(misfit) / rows, "drop": drop, "stage": float(not self._path) + self._round}
+            r = self.objective.residuals(self.x, self.z)
+        loss = float(r.square().mean())
+        figures = {"loss": loss, "drop": drop, "stage": float(not self._path) + self._round}
         if self._path:
             if drop < TRIED or self._steps >= PATH_STEPS:
                 self._judge()
         elif drop < SETTLED or self._steps >= self._most_steps():
-            self._settle()
+            self._settle(float(found.fun))
         return figures
 
     def _most_steps(self) -> int:
@@ -326,100 +149,124 @@ class FieldFit(AbstractTraining):
     def _judge(self) -> None:
         """The score of a trial weight, and the next one; the best one where the last was no better."""
         with torch.no_grad():
-            misfit, rows = self._misfit(self.x, self._dz[:0], judging=True)
-        score = 2 * float(misfit) / max(rows, 1)
-        self.scores.append((self._factor, score))
+            r = self.objective.residuals(self.x, self.z, judges=True)
+        score = float(r.square().mean()) if len(r) else 0.0
+        self.scores.append((self.objective.factor, score))
         self._steps, self._weights_tried = 0, self._weights_tried + 1
         better = score < WORSE * self._best[0]
         if better:
-            self._best = (score, self._factor, self.x)
+            self._best = (score, self.objective.factor, self.x)
         if better and self._weights_tried < PATH:
-            self._factor /= FINER
+            self.objective.factor /= FINER
             return
-        _, self._factor, self.x = self._best
-        self._path = False
+        _, self.objective.factor, self.x = self._best
+        self._path = self.objective.judging = False
 
-    def _settle(self) -> None:
-        """The end of a round: new columns where the numbers moved, a new sigma where it is estimated."""
-        moved = float(self._dz.abs().max()) if len(self._dz) else 0.0
-        self.z, self._dz, self._columns = self.z + self._dz, torch.zeros_like(self._dz), {}
-        self._freeze()
-        change = self._estimate_sigmas()
-        self._freeze()
-        self._round, self._steps = self._round + 1, 0
-        self._done = (not self._held and moved < MOVED and change < MOVED) or self._round >= ROUNDS
-        self._held = False
+    def _settle(self, total: float) -> None:
+        """The end of a round at settled cells: back where the numbers made it worse, else on by the profile's step."""
+        self._steps, self._round = 0, self._round + 1
+        if len(self.z):
+            total += float(self.problem.prior_rows(self.z)[0].square().sum()) / 2
+        if total > self._before + RISE * abs(self._before) and self._halvings < HALVINGS:
+            self._halvings += 1
+            self._by = tuple(by / 2 for by in self._by)  # type: ignore[assignment]
+            self._move()
+            return
+        change = self.objective.estimate_sigmas(self.x, self.z)
+        self._same = change < SAME
+        if len(self.z):
+            self._renew_profile()
+        arrived = change < MOVED and (self.profile is None or self._in_bars(self._by[1]) < NEAR)
+        self._done = arrived or self._round >= ROUNDS
+        if self._done and not arrived:
+            self.problem.doubts.append(f"the numbers beside the field still moved after {ROUNDS} rounds")
+        far = self.profile is not None and self._in_bars(self.z - self._judged_at) > FAR
+        if arrived and far and self.objective.estimated and self._round < ROUNDS:
+            # the weight was judged with the numbers elsewhere
+            self._judged_at, self._done, self._path, self._before = self.z, False, True, math.inf
+            self._begin_path(FINER * self.objective.factor)
 
-    def _estimate_sigmas(self) -> float:
-        """Standard deviations from what is left over; weights that were estimated keep their balance with the data."""
-        with torch.no_grad():
-            seen = self._seen(self.fields())
-        change, ratios = 0.0, []
-        for name, values in seen.items():
-            if name not in self.problem.sigmas:
-                continue
-            old = self.problem.sigmas[name]
-            new = (values - self._measured[name]).square().mean().sqrt().reshape(1).clamp_min(1e-300)
-            self.problem.sigmas[name] = new
-            ratios.append(float(old / new))
-        if ratios:
-            balance = math.prod(ratios) ** (2 / len(ratios))
-            alone = len(ratios) == len(seen) == 1
-            self._factor *= balance
-            fixed = [key for key in self.shapes if key not in self._sought_weights]
-            change = 0.0 if alone and not fixed else max(abs(r - 1) for r in ratios)
-        return change
+    def _renew_profile(self) -> None:
+        first = self.profile is None
+        widths = torch.full_like(self.z, STEP) if first else self._bars().clamp(1e-4, STEP)
+        fresh = profile(self.objective, self.x, self.z, widths)
+        if self.profile is not None:
+            dz, bend = self.z - self._from[1], self.profile.bend
+            told = self._same and self._in_bars(dz) > LONG
+            fresh = dataclasses.replace(fresh, bend=self.profile.bent(fresh.gradient, dz) if told else bend)
+        self.profile = fresh
+        value = self.objective.value_and_gradient(self.x, self.z)[0]
+        self._before = value + float(self.problem.prior_rows(self.z)[0].square().sum()) / 2
+        self._from, self._by, self._halvings = (self.x, self.z), fresh.step(), 0
+        self._move()
 
-    @property
-    def converged(self) -> bool:
-        """Whether the last round moved nothing."""
-        return self._done
+    def _move(self) -> None:
+        low, high = self.objective.limits().T
+        self.x = (self._from[0] + self._by[0]).clamp(low, high)
+        self.z = self._from[1] + self._by[1]
 
-    def weights(self) -> dict[str, float]:
-        """Total variation of each field that the prior finds typical, where it was estimated."""
-        return {key: 1.0 / (self._factor * self.energies[key].total_variation) for key in self._sought_weights}
+    def _bars(self) -> torch.Tensor:
+        assert self.profile is not None
+        return self.profile.covariance().diagonal().clamp_min(1e-300).sqrt()
 
-    def estimates(self) -> dict[str, float]:
-        """The numbers beside the fields."""
-        values = self.problem.values(self.z + self._dz).tolist()
-        return {c.name: v for c, v in zip(self.problem.coordinates, values, strict=True) if c.chosen}
+    def _in_bars(self, dz: torch.Tensor) -> float:
+        return float((dz / self._bars()).abs().max())
+
+    # the state
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything the next step depends on."""
         counters = [
             self._path,
-            self._held,
             self._done,
+            self._same,
             self._steps,
             self._weights_tried,
             self._round,
+            self._halvings,
             self.problem.solves,
         ]
-        return {
+        figures = [self.objective.factor, *self._best[:2], self._before]
+        state = {
             "x": self.x,
             "z": self.z,
-            "dz": self._dz,
             "best_x": self._best[2],
-            "figures": torch.tensor([self._factor, *self._best[:2]], dtype=torch.float64),
+            "judged_at": self._judged_at,
+            "from_x": self._from[0],
+            "from_z": self._from[1],
+            "by_x": self._by[0],
+            "by_z": self._by[1],
+            "figures": torch.tensor(figures, dtype=torch.float64),
             "counters": torch.tensor([int(c) for c in counters]),
             "scores": torch.tensor(self.scores, dtype=torch.float64).reshape(-1, 2),
-            **{f"columns.{name}": value for name, value in self._columns.items()},
             **{f"sigma.{name}": value for name, value in self.problem.sigmas.items()},
         }
+        if self.profile is not None:
+            own = self.profile
+            plain = (f.name for f in dataclasses.fields(own) if f.name not in ("information", "bend"))
+            state |= {f"profile.{name}": getattr(own, name) for name in plain}
+            state["bend"] = torch.tensor(own.bend, dtype=torch.float64)
+            state |= {f"information.{name}": value for name, value in own.information.items()}
+        return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
-        self.x, self.z, self._dz = state["x"], state["z"], state["dz"]
-        self._factor, score, factor = state["figures"].tolist()
+        self.x, self.z, self._judged_at = state["x"], state["z"], state["judged_at"]
+        self._from, self._by = (state["from_x"], state["from_z"]), (state["by_x"], state["by_z"])
+        self.objective.factor, score, factor, self._before = state["figures"].tolist()
         self._best = (score, factor, state["best_x"])
-        path, held, done, self._steps, self._weights_tried, self._round, self.problem.solves = (
+        path, done, same, self._steps, self._weights_tried, self._round, self._halvings, self.problem.solves = (
             int(c) for c in state["counters"]
         )
-        self._path, self._held, self._done = bool(path), bool(held), bool(done)
+        self._path, self._done, self._same = bool(path), bool(done), bool(same)
+        self.objective.judging = self._path
         self.scores = [(float(a), float(b)) for a, b in state["scores"]]
-        self._columns = {k.removeprefix("columns."): v for k, v in state.items() if k.startswith("columns.")}
         self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
-        self._freeze()
+        self.objective.renew()
+        if "bend" in state:
+            own = {k.removeprefix("profile."): v for k, v in state.items() if k.startswith("profile.")}
+            told = {k.removeprefix("information."): v for k, v in state.items() if k.startswith("information.")}
+            self.profile = Profile(**own, information=told, bend=float(state["bend"]))
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write the answer."""

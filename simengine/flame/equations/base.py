@@ -127,6 +127,10 @@ class AbstractFlame(abc.ABC):
         """The same flame with other first guesses, for where Newton does not get on from its own."""
         return []
 
+    def faster(self) -> list["AbstractFlame"]:
+        """The same flame with first guesses that are faster by far, to try for a while before anything slow."""
+        return []
+
     def eased(self) -> "AbstractFlame | None":
         """A flame close to this one that Newton finds more easily, to start from; None where it needs none."""
         return None

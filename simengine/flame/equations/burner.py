@@ -89,6 +89,10 @@ class BurnerFlame(FreeFlame):
         T_in, T_burnt = self.T_in.detach().expand(self.batch), self.burnt()[0]
         return y[..., 0].amax(1) > T_in + 0.5 * (T_burnt - T_in)
 
+    def faster(self) -> list[AbstractFlame]:
+        """None: the mass flux is given."""
+        return []
+
     def obstacle(self, solve: Callable[..., Any]) -> str | None:
         """A mass flux above that of the free flame, which blows the flame off."""
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(FreeFlame) if f.init}

@@ -128,6 +128,10 @@ class FreeFlame(AbstractDetailedFlame):
         """Slower and faster guesses."""
         return [dataclasses.replace(self, hurry=self.hurry * f) for f in (0.6, 1.7, 0.3, 3.0)]
 
+    def faster(self) -> list[AbstractFlame]:
+        """8 and 64 times as fast: flames are found from 0.7 to 12 times their speed, rich hydrogen's guess is 1/30."""
+        return [dataclasses.replace(self, hurry=self.hurry * f) for f in (8.0, 64.0)]
+
     def obstacle(self, solve: Callable[..., Any]) -> str | None:
         """Gas that does not get hot enough for a flame at T_fix."""
         T_burnt = self.burnt()[0]

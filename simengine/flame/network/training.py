@@ -13,7 +13,7 @@ from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.network.field_network import FieldNetwork, spread, spread_cells
 from simengine.flame.network.integral_residual import IntegralResidual
 from simengine.flame.network.soap import Soap
-from simengine.flame.solver.solve import FlameSolution
+from simengine.flame.solver.solution import FlameSolution
 
 Optimiser = Literal["lm", "adam", "lbfgs", "soap"]
 Data = tuple[torch.Tensor, Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]]

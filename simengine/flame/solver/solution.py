@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 
 from simengine.flame.equations.base import AbstractFlame, AbstractFlameProblem
+from simengine.notebook import MOST_PICTURES, dots, heading
 from simengine.solve.block_tridiagonal import BlockTridiagonal, Factors
 
 
@@ -23,6 +24,27 @@ class FlameSolution:
     flame: AbstractFlame
     problem: AbstractFlameProblem
     state: torch.Tensor
+
+    def __repr__(self) -> str:
+        told = (
+            f"eigenvalue {float(self.eigenvalue[0]):.6g}" if len(self.state) == 1 else f"{len(self.state)} conditions"
+        )
+        return f"FlameSolution({type(self.flame).__name__}, {told}, {self.x.shape[1]} points)"
+
+    def _repr_html_(self) -> str:
+        x = 1e3 * self.x[0].detach()
+        page = heading(repr(self))
+        for name in self.flame.fields[:MOST_PICTURES]:
+            values = self.field(name)[0].detach()
+            page += dots([(x, values)], [f"{name}, up to {float(values.max()):.4g}, over x [mm]"], equal=False)
+        return page
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """What gives this solution back, of the same flame: unknowns, mesh, weights of the intervals of a grid."""
+        mesh = self.problem.mesh
+        state = {"state": self.state.detach(), "edges": mesh.edges, "anchor": torch.tensor(mesh.anchor)}
+        lean = getattr(self.problem, "lean", None)
+        return state if lean is None else {**state, "lean": lean}
 
     @cached_property
     def jacobian(self) -> BlockTridiagonal:

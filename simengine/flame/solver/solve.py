@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ from simengine.solve.implicit import implicit_root
 from simengine.solve.newton import newton
 from simengine.solve.solution import Result, Solution, SolveError
 
+QUICK = 20  # Jacobians from a first guess before faster ones are tried
 PATIENCE = 30  # Jacobians on a first grid before the grid follows the flame
 
 
@@ -114,6 +116,18 @@ class AbstractFlameSolver(abc.ABC):
         if throw and obstacle is not None:
             raise SolveError(f"{type(flame).__name__}: {obstacle}", solution)
         return solution.check(type(flame).__name__) if throw else solution
+
+    def resumed(self, flame: AbstractFlame, state: Mapping[str, torch.Tensor]) -> FlameSolution:
+        """The solution that a `state_dict` is of.
+
+        Args:
+            flame: Its equations and parameters.
+            state: As `FlameSolution.state_dict` returned it.
+        """
+        problem = self.problem(flame.detached(), state["edges"], int(state["anchor"]))
+        if isinstance(problem, GridProblem):
+            problem = type(problem)(problem.flame, problem.mesh, state["lean"])
+        return FlameSolution(flame, problem, state["state"])
 
     def _newton(self, problem: AbstractFlameProblem, state: torch.Tensor, final: bool) -> Solution[torch.Tensor]:
         tolerance = self.tolerance if final else self.tolerance**0.5
@@ -318,6 +332,30 @@ class GridSolver(AbstractFlameSolver):
     ) -> "GridSolver":
         """The same solver with other criteria; see `RefineCriteria`."""
         return dataclasses.replace(self, criteria=RefineCriteria(ratio, slope, curve, prune))
+
+    def _cold(self, flame: AbstractFlame) -> tuple[AbstractFlameProblem, Solution[torch.Tensor]]:
+        """For a while from the guess and from faster ones, then on from the nearest by stretches of pseudo-time."""
+        spent, nearest, least = 0, None, torch.inf
+        for guesser in (flame, *flame.faster()) if flame.batch == 1 and flame.faster() else ():
+            edges = self.first_edges(guesser)
+            problem, state = self._start(guesser, self.problem(flame, edges, self.anchor(flame, edges)))
+            most = min(QUICK, self.max_iterations)
+            solved = newton(problem, state, tolerance=self.tolerance**0.5, max_iterations=most)
+            spent += int(solved.stats["num_iterations"])
+            solved.stats["num_iterations"] = spent
+            if bool(self._found(problem, solved).all()):
+                return problem, solved
+            if least > (left := float(solved.stats["correction"])):
+                nearest, least = (problem, solved.value), left
+        if nearest is not None:
+            problem, solved = self._first(*nearest)
+            spent += int(solved.stats["num_iterations"])
+            solved.stats["num_iterations"] = spent
+            if bool(self._found(problem, solved).all()):
+                return problem, solved
+        problem, solved = super()._cold(flame)
+        solved.stats["num_iterations"] += spent
+        return problem, solved
 
     def _first(
         self, problem: AbstractFlameProblem, state: torch.Tensor

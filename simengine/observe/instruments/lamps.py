@@ -30,6 +30,8 @@ class FarLamps:
         columns: `direction`: the three columns of the direction to the lamp (right, up, to the camera).
         direction: To each lamp; need not be of length 1 [1].
         irradiance: Of each lamp, relative [1].
+        ambient: Light from all sides while a lamp burns, by walls and table that it meets, in the unit of `irradiance`
+            [1].
     """
 
     type: Literal["directional"] = "directional"
@@ -37,11 +39,12 @@ class FarLamps:
     columns: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     direction: tuple[tuple[float, float, float], ...] = ()
     irradiance: tuple[Positive, ...] = ()
+    ambient: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lamps(AbstractInstrument):
-    """Photographs under far lamps, of a matt surface: value = (irradiance albedo max(0, n . l))^(1 / gamma).
+    """Photographs under far lamps of a matt surface: value = (albedo (irradiance max(0, n . l) + ambient))^(1/gamma).
 
     Attributes:
         light: The lamps, in the order of the pictures.
@@ -114,10 +117,12 @@ class Lamps(AbstractInstrument):
             light = dataclasses.replace(light, direction=tuple(zip(*found, strict=True)))
         if len(light.direction) != count:
             raise SceneError(f"{key}: {len(light.direction)} lamps for {count} pictures")
-        if not light.irradiance:
-            light = dataclasses.replace(light, irradiance=(1.0,) * count)
-        if len(light.irradiance) != count:
-            raise SceneError(f"{key}.irradiance: {len(light.irradiance)} lamps for {count} pictures")
+        light = dataclasses.replace(
+            light, irradiance=light.irradiance or (1.0,) * count, ambient=light.ambient or (0.0,) * count
+        )
+        for name, own in (("irradiance", light.irradiance), ("ambient", light.ambient)):
+            if len(own) != count:
+                raise SceneError(f"{key}.{name}: {len(own)} lamps for {count} pictures")
         size = tuple(read_stills([self.directory / self.mask]).values.shape[1:3])
         return dataclasses.replace(self, light=light, size=size)
 
@@ -140,7 +145,9 @@ class Lamps(AbstractInstrument):
         irradiance = torch.tensor(self.light.irradiance, dtype=torch.float64)
         lamps = direction * irradiance[:, None]
         seen = answers[0][0][at["row"], at["column"]]
-        light = (seen * lamps[at["picture"]]).sum(1)
+        direct = (seen * lamps[at["picture"]]).sum(1).clamp_min(0.0)
+        around = torch.tensor(self.light.ambient, dtype=torch.float64)[at["picture"]]
+        light = direct + around * (seen.square().sum(1) + DARK**2).sqrt()  # the albedo; smooth where it is zero
         return self.shown((light.clamp_min(DARK) ** (1 / self.gamma))[:, None])
 
     def write(self, file: Path, measured: Measured) -> None:

@@ -128,7 +128,8 @@ class Pictures(AbstractInstrument):
         flat = values.reshape(rows, columns)
         names = _COLUMNS[self.compare]
         every = keep.repeat_interleave(height * width)
-        mask, out = self._masked(flat, names, at.get("time"), every)
+        own = list(self._hashes(series))
+        mask, out = self._masked(flat, names, at.get("time"), every, own if len(own) == frames else ())
         return Measured(
             values=flat,
             names=names,

@@ -274,13 +274,16 @@ class Projections(AbstractInstrument):
         return self.shown((p - self.beam_hardening * p.square())[:, None])
 
     def noise(self, measured: Measured) -> torch.Tensor:
-        """As of any instrument; `sigma = "poisson"` for counts: the root of their mean over five elements."""
+        """As of any instrument; `sigma = "poisson"` for counts: the root of their mean over five elements.
+
+        Values that are means of binned counts scatter by the root of the sum over its number.
+        """
         if self.sigma != "poisson":
             return super().noise(measured)
         views, rows, elements = self.shape(measured)
         lines = measured.values.nan_to_num().reshape(views * rows, 1, elements)
-        mean = torch.nn.functional.avg_pool1d(lines, 5, 1, 2, count_include_pad=False)
-        return mean.clamp_min(1.0).sqrt().reshape(-1, 1) / self.sigma_level
+        counts = math.prod(self.bin) * torch.nn.functional.avg_pool1d(lines, 5, 1, 2, count_include_pad=False)
+        return counts.clamp_min(1.0).sqrt().reshape(-1, 1) / (math.prod(self.bin) * self.sigma_level)
 
     def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, Projections]":
         """Views evenly over `angles`, of the whole detector."""

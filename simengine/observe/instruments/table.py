@@ -13,6 +13,7 @@ from simengine.observe.columns import ColumnSpec, column_of, find_header, matchi
 from simengine.scene.asks import Ask, Fields, Series, Table
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
+from simengine.scene.noise import DiscrepancySpec
 
 _TIMES = ("time", "t")
 _RATES = ("angular_frequency", "shear_rate", "strain_rate")  # what a faster clock makes smaller
@@ -40,12 +41,15 @@ class AbstractTable(AbstractInstrument):
         where: Column of the file -> the text or number of the rows that count, or a list of them.
         along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written
             [unit of the abscissa].
+        discrepancy: Whether the model may be off, by a smooth error that the bars then hold: true, or { sd, length }
+            of what is known of it [unit of the value].
     """
 
     columns: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
     within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     where: dict[str, Any] = dataclasses.field(default_factory=dict)
     along: dict[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
+    discrepancy: DiscrepancySpec | None = None
 
     def coordinates(self) -> tuple[str, ...]:
         """The columns that are no measurement."""

@@ -17,6 +17,7 @@ from simengine.kernels.fields import gas as kernel_module
 from simengine.ops import bridge
 from simengine.ops.fields import gas_reference
 from simengine.ops.fields.gas_reference import Kinetics, Rates
+from simengine.ops.fields.pressure_rates import R
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +192,7 @@ class _Production(torch.autograd.Function):
 def _arrhenius(of_log_k: torch.Tensor, T: torch.Tensor, A: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Derivatives in A, b and Ea, (R,) each, from those in ln k at every point, (n, R); summed in float64."""
     of_log_k = of_log_k.double()
-    of_b, of_Ea = (of_log_k * T.log()[:, None]).sum(0), -(of_log_k / (gas_reference.R * T)[:, None]).sum(0)
+    of_b, of_Ea = (of_log_k * T.log()[:, None]).sum(0), -(of_log_k / (R * T)[:, None]).sum(0)
     return of_log_k.sum(0) / A, of_b, of_Ea
 
 

@@ -6,7 +6,8 @@ import torch
 import warp as wp
 from torch.autograd.function import once_differentiable
 
-from simengine.kernels.matter import elasticity, plasticity
+from simengine.kernels.matter import elasticity as elasticity  # what takes their numbers takes them from here
+from simengine.kernels.matter import plasticity as plasticity
 from simengine.ops import bridge
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from simengine.solve.least_squares.iteration import AbstractLeastSquaresSolver, iterate
+from simengine.solve.least_squares.iteration import iterate
+from simengine.solve.least_squares.solvers import AbstractLeastSquaresSolver
 from simengine.solve.least_squares.system import FunctionSystem, ResidualError
 from simengine.solve.optimality import Function, karush_kuhn_tucker
 from simengine.solve.solution import Result

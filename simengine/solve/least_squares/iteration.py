@@ -18,144 +18,22 @@ have been, after refused trials too, and computes nothing twice. Where the probl
 Sources: Nocedal & Wright, Numerical Optimization, chapter 10; the relative offset criterion of Bates & Watts (1981).
 """
 
-import abc
-import dataclasses
-import math
-
 import torch
 
 from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.finish import VISIBLE, held_at_bounds, newton, polish, precision, without
+from simengine.solve.least_squares.gram import damping_diagonal
+from simengine.solve.least_squares.solvers import (
+    SMALLEST_DAMPING,
+    AbstractLeastSquaresSolver,
+    LevenbergMarquardt,
+)
 from simengine.solve.least_squares.state import ACTIVE, IterationState
 from simengine.solve.least_squares.system import AbstractSystem, ResidualError
 from simengine.solve.solution import Result, Solution
 
 _LARGEST_DAMPING = 1e12
-_SMALLEST_DAMPING = 1e-15
-# A step that would change the sum of squares by less than _VISIBLE^2 roundings cannot be judged by it.
-_VISIBLE = 32.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractLeastSquaresSolver(abc.ABC):
-    """How steps are chosen.
-
-    Attributes:
-        tolerance: A problem has converged when the undamped step would change J y, in the norm, by less than this
-            fraction of |r| + |J y|, or where the sum of squares cannot tell any more
-            and Newton steps on the gradient have done the rest.
-        max_iterations: Trials per problem.
-        drop: A problem has also converged when `patience` trials in a row, and the undamped steps there, were predicted
-            to lower |r|^2 by less than this: 1e-2 is a tenth of a standard deviation where rows are divided by theirs.
-        patience: Trials in a row that `drop` asks for.
-        max_step: Largest change of an unknown in a trial, a number or shape (n,); each is held back by itself.
-        scale: Squares of the units of the unknowns, a positive tensor of shape () or (n,), in place of the
-            largest diag(J^T J) seen so far (Moré 1978): damping is relative to it.
-    """
-
-    tolerance: float = 1e-10
-    max_iterations: int = 100
-    drop: float = 0.0
-    patience: int = 2
-    max_step: float | torch.Tensor = math.inf
-    scale: torch.Tensor | None = dataclasses.field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        if not self.tolerance > 0 or self.max_iterations < 1:
-            raise ValueError(
-                f"expected tolerance > 0 and max_iterations >= 1, got {self.tolerance} and {self.max_iterations}"
-            )
-        if self.patience < 1:
-            raise ValueError(f"expected patience >= 1, got {self.patience}")
-        if not self.drop >= 0 or not bool((torch.as_tensor(self.max_step) > 0).all()):
-            raise ValueError(f"expected drop >= 0 and max_step > 0, got {self.drop} and {self.max_step}")
-        if self.scale is not None and (
-            self.scale.ndim > 1 or not bool(((self.scale > 0) & self.scale.isfinite()).all())
-        ):
-            raise ValueError(f"scale: expected positive finite numbers of shape () or (n,), got {self.scale.tolist()}")
-
-    @property
-    def bounded(self) -> bool:
-        """Whether steps are held back."""
-        return isinstance(self.max_step, torch.Tensor) or self.max_step < math.inf
-
-    def shortened(self, step: torch.Tensor) -> torch.Tensor:
-        """The step (b, n), no unknown changed by more than `max_step`."""
-        most = torch.as_tensor(self.max_step, dtype=step.dtype, device=step.device)
-        return step.minimum(most).maximum(-most)
-
-    def scaled(self, before: torch.Tensor, diagonal: torch.Tensor) -> torch.Tensor:
-        """The scale (p, n) from that before and diag(J^T J) at a new point."""
-        if self.scale is None:
-            return before.maximum(diagonal)
-        return self.scale.to(diagonal).expand_as(diagonal)
-
-    @property
-    @abc.abstractmethod
-    def initial_damping(self) -> float:
-        """Damping of the first step, relative to diag(J^T J)."""
-
-    @abc.abstractmethod
-    def accept(self, gain: torch.Tensor) -> torch.Tensor:
-        """Which trials to take; `gain` (b,) is the actual over the predicted reduction, NaN where not finite."""
-
-    def failed(self, well: torch.Tensor) -> torch.Tensor:
-        """Which problems end because their trial was not `well` (b,): none, where damping can still help."""
-        return torch.zeros_like(well)
-
-    @abc.abstractmethod
-    def next_damping(self, damping: torch.Tensor, growth: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Damping and growth factor after a trial of that gain."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LevenbergMarquardt(AbstractLeastSquaresSolver):
-    """Damped by the gain ratio (Nielsen 1999), in the units of each unknown (Marquardt's scaling).
-
-    Attributes:
-        damping: The first one, relative to diag(J^T J).
-    """
-
-    damping: float = 1e-3
-
-    @property
-    def initial_damping(self) -> float:
-        """The option `damping`."""
-        return self.damping
-
-    def accept(self, gain: torch.Tensor) -> torch.Tensor:
-        """Trials that lower the sum of squares."""
-        return gain > 1e-4
-
-    def next_damping(self, damping: torch.Tensor, growth: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """A good step divides the damping by up to 10; a bad one multiplies it by 2, 4, 8, ..."""
-        taken = self.accept(gain)
-        factor = torch.where(taken, (1 - (2 * gain - 1) ** 3).clamp(0.1, 4.0), growth)
-        return (damping * factor).clamp_min(_SMALLEST_DAMPING), torch.where(taken, 2.0, 2 * growth)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GaussNewton(AbstractLeastSquaresSolver):
-    """Full undamped steps: one step for a linear residual, quadratic convergence near a small residual.
-
-    May diverge from a far start, and needs a Jacobian of full rank; where in doubt use `LevenbergMarquardt`.
-    """
-
-    @property
-    def initial_damping(self) -> float:
-        """None."""
-        return 0.0
-
-    def accept(self, gain: torch.Tensor) -> torch.Tensor:
-        """Every finite trial."""
-        return gain.isfinite()
-
-    def next_damping(self, damping: torch.Tensor, growth: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """No damping."""
-        return damping, growth
-
-    def failed(self, well: torch.Tensor) -> torch.Tensor:
-        """Whichever are not well."""
-        return ~well
+_STRAIGHT = 0.75  # most that the path may turn within a step, relative to it (Transtrum & Sethna 2012)
 
 
 def solve_system(
@@ -206,7 +84,7 @@ def iterate(
         while len(active := state.active) and int(state.iterations[active].max()) < solver.max_iterations:
             running = active, state.y, int(state.iterations[active].max()) + 1
             state = advance(system, state, solver)
-        return end(system, state)
+        return end(system, state, solver)
     except Exception as error:
         which, y, iteration = running
         raise named_error(error, iteration, which, y) from error
@@ -244,10 +122,13 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
     y, cost, lin, scale = state.y, state.cost, state.linearisation, state.scale
     status, iterations = state.status.clone(), state.iterations.index_add(0, which, torch.ones_like(which))
     here = {name: value[which] for name, value in lin.items()}
+    bounds = None if system.bounds is None else tuple(side[which] for side in system.bounds)
+    if bounds is not None:  # unknowns that a bound stops leave the step
+        here = without(here, held_at_bounds(y[which], here["gradient"], bounds))
     g, c, d, damping = here["gradient"], cost[which], scale[which], state.damping[which]
     sharp = "root" in here  # J itself is factorised: no damping is needed to tell high condition from none
     if sharp:
-        damping = torch.where(damping <= _SMALLEST_DAMPING, 0.0, damping)
+        damping = torch.where(damping <= SMALLEST_DAMPING, 0.0, damping)
     step = system.gram.solve({**here, "diagonal": d}, damping, -g)
     solvable = step.isfinite().all(dim=1)
     # reduction of the linear model: 1/2 step . (damping D step - g)
@@ -255,10 +136,12 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
     norm = (2 * c).sqrt()
     z = y[which].double()
     weighted = (z * system.gram.product(here, z)).sum(dim=1).clamp_min(0).sqrt()  # |J y|
-    precise = (solver.tolerance * (norm + weighted)).maximum(_VISIBLE * eps * weighted)
-    limit = precise.maximum(_VISIBLE * eps**0.5 * norm)
+    precise = precision(solver, norm, weighted, state.y.dtype)
+    limit = precise.maximum(VISIBLE * eps**0.5 * norm)
     offset = (2 * predicted).clamp_min(0).sqrt()
     near, calm = offset <= limit, offset.square() < solver.drop
+    slope = (g.abs() * damping_diagonal(here["diagonal"]).rsqrt()).amax(dim=1)  # |r| times the largest cosine
+    flat = slope <= solver.gradient * norm
     rough = state.rough.clone()
     if bool((near | calm).any()):  # the damping may have made the step small: the undamped one decides
         undamped = system.gram.solve(here, torch.full_like(c, 0.0 if sharp else 1e-13), -g)
@@ -270,14 +153,26 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
             last = near & undamped.isfinite().all(dim=1)
             step = torch.where(last[:, None], undamped, step)
             predicted = torch.where(last, -0.5 * (g * undamped).sum(dim=1), predicted)
+    near |= flat
+    crooked = torch.zeros_like(near)
+    if solver.accelerated and not bool(near.all()):
+        turn = system.curvature(y[which], step.to(y.dtype), which)
+        if turn is not None:
+            bend = system.gram.solve({**here, "diagonal": d}, damping, -turn)
+            ratio = (d * bend.square()).sum(dim=1).sqrt() / (d * step.square()).sum(dim=1).sqrt()
+            crooked = ~near & solvable & ~(ratio <= _STRAIGHT)
+            step = torch.where((near | crooked)[:, None], step, step + 0.5 * bend)
     if solver.bounded:
         step = solver.shortened(step)
+    if bounds is not None:
+        step = step.maximum(bounds[0] - z).minimum(bounds[1] - z)
+    if solver.bounded or bounds is not None:
         predicted = -(step * (g + 0.5 * system.gram.product(here, step))).sum(dim=1)
     trial = torch.where(solvable[:, None], y[which] + step.to(y.dtype), y[which])
-    trial_cost = torch.where(solvable, system.cost(trial, which), torch.nan)
+    trial_cost = torch.where(solvable & ~crooked, system.cost(trial, which), torch.nan)
     gain = ((c - trial_cost) / predicted.clamp_min(torch.finfo(torch.float64).tiny)).detach()
     # a last step whose effect drowns in the rounding of the cost
-    harmless = near & (trial_cost <= c * (1 + _VISIBLE**2 * eps))
+    harmless = near & (trial_cost <= c * (1 + VISIBLE**2 * eps))
     taken = solvable & (solver.accept(gain) | harmless)
     calms = state.calm.index_copy(0, which, torch.where(calm, state.calm[which] + 1, 0))
     done = near | (calms[which] >= solver.patience)
@@ -309,41 +204,40 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
     )
 
 
-def end(system: AbstractSystem, state: IterationState) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-    """Solution (b, n), status (b,) and stats of every problem; those that go on are said to have run out of trials."""
-    y, lin, status = state.y, dict(state.linearisation), state.status.clone()
-    rough = state.rough & (status == Result.SUCCESS)
-    if bool(rough.any()) and system.polished and not y.requires_grad:
-        y, lin["gradient"] = _polish(system, y, rough, lin["diagonal"])
+def end(
+    system: AbstractSystem, state: IterationState, solver: AbstractLeastSquaresSolver | None = None
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    """Solution (b, n), status (b,) and stats of every problem; those that go on are said to have run out of trials.
+
+    With `solver`, Newton steps with the exact Hessian try to finish what stagnated or ran out of trials.
+    """
+    y, lin, cost, status = state.y, dict(state.linearisation), state.cost.detach(), state.status.clone()
     status[status == ACTIVE] = Result.MAX_ITERATIONS
+    rough = state.rough & (status == Result.SUCCESS)
+    if bool(rough.any()) and system.polished and system.bounds is None and not y.requires_grad:
+        y, lin["gradient"] = polish(system, y, rough, lin["diagonal"])
+    unfinished = ((status == Result.STAGNATED) | (status == Result.MAX_ITERATIONS)).nonzero().flatten()
+    if len(unfinished) and solver is not None and solver.finished and not y.requires_grad:
+        found, fresh_cost, converged = newton(system, y[unfinished], unfinished, solver)
+        if bool(converged.any()):
+            moved = unfinished[converged]
+            status[moved] = Result.SUCCESS
+            y, cost = y.index_copy(0, moved, found[converged]), cost.index_copy(0, moved, fresh_cost[converged])
+            fresh = system.linearise(y[moved], moved)
+            lin = {name: value.index_copy(0, moved, fresh[name]) for name, value in lin.items()}
     good = (status == Result.SUCCESS).nonzero().flatten()
+    if system.bounds is not None:
+        lin = without(lin, held_at_bounds(y, lin["gradient"], system.bounds))
     if len(good) and system.linearised_at_the_end:
         deficient = system.gram.rank_deficient({name: value[good].detach() for name, value in lin.items()})
         status[good[deficient]] = Result.RANK_DEFICIENT
     stats = {
-        "cost": state.cost.detach(),
+        "cost": cost,
         "gradient_norm": lin["gradient"].detach().norm(dim=1),
         "num_iterations": state.iterations,
         "damping": state.damping,
     }
     return y, status, stats
-
-
-def _polish(
-    system: AbstractSystem, y: torch.Tensor, rough: torch.Tensor, diagonal: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    """Newton steps on the gradient, which still tells where the cost drowns in rounding: two digits become twelve."""
-    scale = diagonal.clamp_min(torch.finfo(diagonal.dtype).tiny).rsqrt()
-    gradient = system.optimality(y, system.tensors).detach()
-    for _ in range(3):
-        step = system.solve_hessian(y, gradient, system.tensors, gauss_newton=False).detach()
-        trial = torch.where(rough[:, None] & step.isfinite(), y - step.to(y.dtype), y)
-        fresh = system.optimality(trial, system.tensors).detach()
-        rough = rough & ((scale * fresh).norm(dim=1) < 0.5 * (scale * gradient).norm(dim=1))
-        if not bool(rough.any()):
-            break
-        y, gradient = torch.where(rough[:, None], trial, y), torch.where(rough[:, None], fresh, gradient)
-    return y, gradient
 
 
 def _finite(cost: torch.Tensor, lin: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -7,20 +7,17 @@ import torch
 from torch.utils import _pytree as pytree
 
 from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.bounded import BoundedSystem
 from simengine.solve.least_squares.constrained import ConstrainedSystem
-from simengine.solve.least_squares.iteration import (
-    AbstractLeastSquaresSolver,
-    GaussNewton,
-    LevenbergMarquardt,
-    checked,
-    named_error,
-    solve_system,
-)
+from simengine.solve.least_squares.iteration import checked, named_error, solve_system
 from simengine.solve.least_squares.matrix_free import MatrixFree, MatrixFreeSystem
+from simengine.solve.least_squares.solvers import AbstractLeastSquaresSolver, GaussNewton, LevenbergMarquardt
 from simengine.solve.least_squares.sparse import Sparse
 from simengine.solve.least_squares.structure import AbstractStructure, BlockDiagonal, BlockTridiagonal, Dense
 from simengine.solve.least_squares.system import FunctionSystem, LinearRows, Residual, ResidualError
 from simengine.solve.solution import Result, Solution
+
+Bound = float | torch.Tensor
 
 __all__ = [
     "AbstractLeastSquaresSolver",
@@ -47,6 +44,7 @@ def least_squares(
     linear: LinearRows | None = None,
     equality: Residual | None = None,
     inequality: Residual | None = None,
+    bounds: tuple[Bound, Bound] | None = None,
     feasibility: float = 1e-8,
     shared: bool = False,
     solver: AbstractLeastSquaresSolver | None = None,
@@ -55,7 +53,7 @@ def least_squares(
 ) -> Solution[torch.Tensor]:
     """Minimise 1/2 |residual(y, args)|^2 over y, for one problem or a batch of independent ones.
 
-    Optionally subject to equality(y, args) = 0 and inequality(y, args) <= 0.
+    Optionally subject to equality(y, args) = 0 and inequality(y, args) <= 0, or to bounds.
 
         line = lambda y, args: y[0] + y[1] * args["t"] - args["data"]
         solution = least_squares(line, torch.zeros(2, dtype=torch.float64), {"t": t, "data": data})
@@ -78,6 +76,9 @@ def least_squares(
         equality: `equality(y, args)`: y (n,) -> c (p,), constraints c = 0.
         inequality: `inequality(y, args)`: y (n,) -> h (q,), constraints h <= 0. The gradient of the solution is that of
             the constraints active there.
+        bounds: Least and largest values of y, numbers or tensors of shape (n,) or (b, n), infinite for none. Steps are
+            projected and every point lies within; an unknown at its bound moves with it, also in the gradient. For a
+            dense J, and not beside other constraints, whose rows can hold bounds too.
         feasibility: Largest violation of a constraint, in its own unit, that counts as satisfied.
         shared: In a batch, `args` is the same for all problems and has no batch dimension.
         solver: `LevenbergMarquardt()` if None.
@@ -87,7 +88,8 @@ def least_squares(
     Returns:
         The minimiser in the shape of `y0`. `stats`, tensors of shape (b,) or (): `status` (a `Result` each), `cost`
         1/2 |r|^2, `gradient_norm` |J^T r|, `num_iterations`, `damping`; with constraints also `violation`, the largest,
-        and `multipliers` (p + q,), instead of the gradient's norm and the damping.
+        and `multipliers` (p + q,), instead of the gradient's norm and the damping; with bounds `multipliers` (2 n,) of
+        the lower and the upper ones, and the gradient's norm is that of the free unknowns.
 
     Raises:
         ValueError: y0 or args have a wrong shape or dtype, or options do not go together.
@@ -110,7 +112,15 @@ def least_squares(
     independent = single or shared
     y = y0.reshape(batch, -1)
     given: dict[str, Any] = {"batch": batch, "batched": lambda t: not independent, "linear": linear}
-    if equality is not None or inequality is not None:
+    if bounds is not None:
+        if equality is not None or inequality is not None:
+            raise ValueError("bounds: not beside equality or inequality; write them as rows of inequality")
+        _refuse_with_constraints(jacobian, structure, adjoint)
+        lower, upper = _both(bounds, y, independent)
+        bounded = BoundedSystem(residual, args, lower=lower, upper=upper, **given)
+        _refuse_hidden_gradients(bounded, y.detach())
+        solution = _solve_constrained(bounded, y.detach(), solver, adjoint or ImplicitAdjoint(), throw)
+    elif equality is not None or inequality is not None:
         _refuse_with_constraints(jacobian, structure, adjoint)
         constrained = ConstrainedSystem(
             residual, args, equality=equality, inequality=inequality, tolerance=feasibility, **given
@@ -129,6 +139,22 @@ def least_squares(
         return solution
     stats = {name: value[0] for name, value in solution.stats.items()}
     return Solution(solution.value[0], solution.result, stats)
+
+
+def _both(bounds: tuple[Bound, Bound], y: torch.Tensor, shared: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both bounds in the shape that args have: (n,) where shared, (b, n) where each problem has its own."""
+    shape = y.shape[1:] if shared else y.shape
+    sides = [torch.as_tensor(side, dtype=y.dtype, device=y.device) for side in bounds]
+    for side in sides:
+        if side.shape not in (torch.Size(), y.shape[1:], shape):
+            raise ValueError(
+                f"bounds: expected numbers or shape {tuple(y.shape[1:])}, or a row per problem where args have one, "
+                f"got {tuple(side.shape)}"
+            )
+    lower, upper = sides[0].expand(shape), sides[1].expand(shape)
+    if not bool((lower < upper).all()):
+        raise ValueError(f"bounds: expected lower < upper, got {lower.tolist()} and {upper.tolist()}")
+    return lower, upper
 
 
 def _solve_constrained(

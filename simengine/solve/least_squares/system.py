@@ -77,12 +77,14 @@ class AbstractSystem(AbstractCondition):
     Attributes:
         gram: How the normal matrix is stored and solved.
         linearised_at_the_end: Whether a problem that ends is linearised where it ends: gradients and the rank need it.
+        bounds: Least and largest values of the unknowns, (b, n) each, for a dense `gram`; None for none.
         polished: Whether Newton steps with `solve_hessian` may end an iteration whose cost drowns in rounding.
     """
 
     gram: AbstractGram
     polished: bool = True
     linearised_at_the_end: bool = True
+    bounds: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @abc.abstractmethod
     def cost(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
@@ -91,6 +93,14 @@ class AbstractSystem(AbstractCondition):
     @abc.abstractmethod
     def linearise(self, y: torch.Tensor, which: torch.Tensor) -> Linearisation:
         """J^T r and J^T J of the problems `which` at y, in the structure of `gram`, float64."""
+
+    def curvature(self, y: torch.Tensor, v: torch.Tensor, which: torch.Tensor) -> torch.Tensor | None:
+        """J^T r'', float64 (b, n), with r'' the second derivative of r along v (b, n); None if not known."""
+        return None
+
+    def hessian(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor | None:
+        """J^T J + sum_i r_i Hess r_i of the problems `which`, dense, float64, (b, n, n); None if not offered."""
+        return None
 
 
 class FunctionSystem(AbstractSystem):
@@ -252,6 +262,23 @@ class FunctionSystem(AbstractSystem):
             "diagonal": lin["diagonal"] + square.diagonal(dim1=1, dim2=2),
             "gram": lin["gram"] + square,
         }
+
+    def curvature(self, y: torch.Tensor, v: torch.Tensor, which: torch.Tensor) -> torch.Tensor | None:
+        """By forward mode twice and one reverse sweep; of dense problems without a Jacobian of the user's."""
+        if not isinstance(self.structure, Dense) or self._user_jacobian is not None:
+            return None
+
+        def one(y: torch.Tensor, v: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
+            turn = torch.func.jvp(lambda z: self._jvp_one(z, v, *tensors), (y,), (v,))[1]
+            return torch.func.vjp(lambda z: self._one(z, *tensors), y)[1](turn)[0]
+
+        return torch.func.vmap(one, in_dims=(0, 0, *self._dims))(y, v, *self._take(which)).double()
+
+    def hessian(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor | None:
+        """Forward over reverse; of dense problems."""
+        if not isinstance(self.structure, Dense):
+            return None
+        return self._map(torch.func.jacfwd(self._optimality_one), y, self._take(which)).double()
 
     def _optimality_one(self, y: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
         return stationarity(lambda z, t: self._rows_one(z, *t), y, tensors)

@@ -29,6 +29,8 @@ from simengine.dtn.views import ViewSet
 from simengine.fit.training import AbstractTraining
 from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io import checkpoint
+from simengine.scene.base import SceneError
+from simengine.scene.grammar import Scene
 from simengine.worlds.detectors.detector import (
     DetectorTraining,
     HardeningTraining,
@@ -50,6 +52,22 @@ from simengine.worlds.detectors.network import (
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.worlds.detectors.world import CamouflageSpec, DTNScene
+
+
+def training(scene: Scene, *, device: str | None = None) -> "CamouflageTraining":
+    """The optimisation of a scene; the bounds of the unknown are those of the albedo."""
+    from simengine.worlds.detectors.world import CamouflageSpec, DTNScene
+
+    spec = scene.objective
+    assert isinstance(scene.world, DTNScene) and isinstance(spec, CamouflageSpec)
+    sought = scene.unknowns[spec.seeks]
+    low, high = spec.albedo
+    bounds = (low if sought.lower is None else sought.lower, high if sought.upper is None else sought.upper)
+    try:
+        spec = dataclasses.replace(spec, albedo=bounds)
+    except ValueError as error:
+        raise SceneError(f'unknowns."{spec.seeks}": {error}') from None
+    return CamouflageTraining(scene.world, spec)
 
 
 class TextureTraining(GradientTraining):

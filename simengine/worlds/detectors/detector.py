@@ -7,12 +7,14 @@ import numpy as np
 import torch
 
 from simengine.dtn.camouflage import NATURAL_PAINTS, PaintTexture, random_texture
-from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector, box_iou
+from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
 from simengine.dtn.evaluation import average_precision, checked_predict, detect
+from simengine.dtn.protocol import box_iou
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSampler, ViewSet, render_views
 from simengine.fit.trainings.gradient import GradientTraining
-from simengine.io import checkpoint
+from simengine.io.model_folder import write_model
+from simengine.scene.grammar import Scene
 from simengine.view.boxes import draw_boxes
 from simengine.worlds.detectors.network import PATTERN, Predictor, affine_predictor, random_colours, scene_views
 
@@ -68,6 +70,14 @@ def varied_paint(put_on: TextureMap, found: list[torch.Tensor]) -> Paint:
 def make_detector(spec: "DetectorSpec") -> AbstractDetector:
     """The detector of a spec, untrained."""
     return (CentreDetector if spec.architecture == "centre" else AnchorDetector)(width=spec.width)
+
+
+def training(scene: Scene, *, device: str | None = None) -> "DetectorScene":
+    """The training of a scene."""
+    from simengine.worlds.detectors.world import DetectorSpec, DTNScene
+
+    assert isinstance(scene.world, DTNScene) and isinstance(scene.learner, DetectorSpec)
+    return DetectorScene(scene.world, scene.learner)
 
 
 class DetectorTraining(GradientTraining):
@@ -265,19 +275,28 @@ class DetectorScene(DetectorTraining):
         )
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """AP on unseen views in natural paints, `detector/`, and `detections.png`."""
-        meta = {"architecture": self.spec.architecture, "width": self.spec.width}
-        checkpoint.save(out.path / "detector", self.detector.state_dict(), meta, tag=0)
+        """AP on unseen views in natural paints, `model/`, and `detections.png`."""
         test = unseen_set(self.scene, self.spec.empty)
         torch.manual_seed(self.scene.seed + 1)
         table = detect(self.detector, test.pictures(natural_paint), test.boxes)
         few = test.views[: min(16, len(test.views))]
         out.write("detections.png", detection_sheet(self.detector, few, natural_paint))
-        return {
+        summary = {
             "AP50": str(average_precision(table)),
             "AP75": str(average_precision(table, 0.75)),
             "missed": float(table.missed().float().mean()),
         }
+        write_model(
+            out,
+            self.spec.type,
+            self.detector.state_dict(),
+            reads="pictures whose sides divide by 8",
+            gives="boxes with scores",
+            options={"architecture": self.spec.architecture, "width": self.spec.width},
+            trained_on={"paints": self.spec.paints, "views": self.scene.train_views, "size": self.scene.size},
+            tested=summary,
+        )
+        return summary
 
 
 def detection_sheet(detector: Any, views: ViewSet, paint: Paint, *, columns: int = 4) -> Any:

@@ -15,8 +15,9 @@ from simengine.dtn.references import ReferencePredictor
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSampler, ViewSet, object_crops, render_views
 from simengine.fit.trainings.gradient import GradientTraining
-from simengine.io import checkpoint
+from simengine.io.model_folder import write_model
 from simengine.render.tone import decode_srgb
+from simengine.scene.grammar import Scene
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison, summary_rows
 
@@ -63,6 +64,14 @@ def make_network(spec: "NetworkSpec") -> TransformationNetwork:
         skips=spec.skips,
         normalise=spec.normalise,
     )
+
+
+def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining":
+    """The training of a scene."""
+    from simengine.worlds.detectors.world import DTNScene, NetworkSpec
+
+    assert isinstance(scene.world, DTNScene) and isinstance(scene.learner, NetworkSpec)
+    return NetworkTraining(scene.world, scene.learner)
 
 
 class NetworkTraining(GradientTraining):
@@ -137,10 +146,20 @@ class NetworkTraining(GradientTraining):
         return terms
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """Figures on unseen views and paints, `network/`, and `report.html` with predicted beside rendered."""
-        checkpoint.save(out.path / "network", self.network.state_dict(), {"head": self.spec.head}, tag=0)
+        """Figures on unseen views and paints, `model/`, and `report.html` with predicted beside rendered."""
         test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views)
         summary = evaluate_network(self.network, test)
+        names = ("head", "extractor", "geometry", "width", "depth", "skips", "normalise")
+        write_model(
+            out,
+            self.spec.type,
+            self.network.state_dict(),
+            reads="one picture of a view in grey paint, the geometry of it, and any texture",
+            gives="the picture of the view with that texture",
+            options={name: getattr(self.spec, name) for name in names},
+            trained_on={"paints": self.spec.paints, "views": self.scene.train_views, "size": self.scene.size},
+            tested=summary,
+        )
         pictures = _predicted_beside_rendered(self.network, test)
         out.write("predicted.png", pictures)
         blocks: list[Block] = [

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from simengine.dtn.views import ViewSampler
 from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.learning import AbstractLearner, AbstractObjective, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range
 
 if TYPE_CHECKING:
-    from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
     from simengine.ops.light.raycast import RaySurface
 
@@ -56,11 +56,11 @@ class MeshSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkSpec:
+class NetworkSpec(AbstractLearner):
     """Train a network that predicts any texture from one grey reference.
 
     Attributes:
-        type: Tells the tasks apart.
+        type: Tells what is trained apart.
         head: How its maps act on a texture; see `simengine.dtn.network`.
         extractor: What makes the maps.
         geometry: Whether it sees the renderer's geometry buffers.
@@ -78,7 +78,8 @@ class NetworkSpec:
         crop: Side of the part of the pictures about the object that is trained on [pixels]; 0 for whole pictures.
     """
 
-    type: Literal["network"] = "network"
+    kinds: ClassVar[tuple[str, ...]] = ("dtn",)
+    type: Literal["transformation"] = "transformation"
     head: Literal["dtn4", "ntr2", "efe", "linear"] = "linear"
     extractor: Literal["conv", "residual", "dense", "unet"] = "unet"
     geometry: bool = True
@@ -86,13 +87,13 @@ class NetworkSpec:
     depth: Annotated[int, Range(ge=1, le=6)] = 4
     skips: bool = True
     normalise: bool = False
-    iterations: Count = 1800
-    batch: Count = 4
-    learning_rate: Positive = 4e-3
-    loss: Literal["mse", "bce"] = "mse"
-    structure: NonNegative = 0.0
-    paints: Literal["flat", "noise", "mosaic"] = "noise"
-    crop: Annotated[int, Range(ge=0)] = 64
+    iterations: Count = stands("training", 1800)
+    batch: Count = stands("training", 4)
+    learning_rate: Positive = stands("training", 4e-3)
+    loss: Literal["mse", "bce"] = stands("training", "mse")
+    structure: NonNegative = stands("training", 0.0)
+    paints: Literal["flat", "noise", "mosaic"] = stands("examples", "noise")
+    crop: Annotated[int, Range(ge=0)] = stands("examples", 64)
 
     def __post_init__(self) -> None:
         if self.width % 4 or (self.width > 32 and self.width % 8):
@@ -103,11 +104,11 @@ class NetworkSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectorSpec:
+class DetectorSpec(AbstractLearner):
     """Train a small detector.
 
     Attributes:
-        type: Tells the tasks apart.
+        type: Tells what is trained apart.
         architecture: Anchor-free (`"centre"`) or anchor-based (`"anchor"`).
         width: Channels at stride 4.
         paints: `"natural"`: seven usual car paints; `"all"`: any colour and random patterns as well.
@@ -117,14 +118,15 @@ class DetectorSpec:
         learning_rate: Of Adam; falls to 0 by a half cosine [1].
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("dtn",)
     type: Literal["detector"] = "detector"
     architecture: Literal["centre", "anchor"] = "centre"
     width: Annotated[int, Range(ge=16)] = 32
-    paints: Literal["natural", "all"] = "natural"
-    empty: NonNegative = 0.5
-    iterations: Count = 900
-    batch: Count = 16
-    learning_rate: Positive = 2e-3
+    paints: Literal["natural", "all"] = stands("examples", "natural")
+    empty: NonNegative = stands("examples", 0.5)
+    iterations: Count = stands("training", 900)
+    batch: Count = stands("training", 16)
+    learning_rate: Positive = stands("training", 2e-3)
 
     def __post_init__(self) -> None:
         if self.width % 16:
@@ -132,18 +134,18 @@ class DetectorSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CamouflageSpec:
+class CamouflageSpec(AbstractObjective):
     """Evaluate and harden a detector: train it, find the texture it sees worst, retrain against that, attack it anew.
 
     Attributes:
-        type: Tells the tasks apart.
+        type: Tells what is trained apart.
         detector: The detector attacked.
         rows: Of the texture.
         columns: Of the texture.
         mapping: How the texture is put on. `"planar"`, the published baseline, is a projection along y in the pipeline,
             where a full render puts the same pattern on triplanar.
         repetitions: Of the pattern [1/m]; without effect for `"uv"`.
-        albedo: Lowest and highest albedo of the texture [1].
+        albedo: Lowest and highest albedo of the texture, `lower` and `upper` of the unknown `object.paint` [1].
         pipeline: What predicts the pictures an attack sees: the `"affine"` law, or a `"network"` trained before.
         network: The network of the pipeline.
         restarts: Attacks from different starts; the strongest on the attacked views is reported.
@@ -166,29 +168,31 @@ class CamouflageSpec:
         rendered: Unseen views rendered in full with the found texture; may be more than the scene's `test_views`.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("dtn",)
+    seeks: ClassVar[str] = "object.paint"
     type: Literal["camouflage"] = "camouflage"
     detector: DetectorSpec = DetectorSpec()
     rows: Annotated[int, Range(ge=2)] = 64
     columns: Annotated[int, Range(ge=2)] = 64
     mapping: Literal["uv", "triplanar", "planar"] = "uv"
     repetitions: Positive = 0.5
-    albedo: tuple[Albedo, Albedo] = (0.02, 0.85)
+    albedo: tuple[Albedo, Albedo] = dataclasses.field(default=(0.02, 0.85), metadata={"internal": True})
     pipeline: Literal["affine", "network"] = "affine"
     network: NetworkSpec = NetworkSpec(iterations=600)
-    restarts: Count = 1
-    iterations: Count = 300
-    batch: Count = 8
-    learning_rate: Positive = 0.15
+    restarts: Count = stands("inference", 1)
+    iterations: Count = stands("inference", 300)
+    batch: Count = stands("inference", 8)
+    learning_rate: Positive = stands("inference", 0.15)
     evasion: Literal["best", "all", "soft"] = "all"
     smoothness: NonNegative = 0.02
     palette: NonNegative = 0.0
     overlap: Annotated[float, Range(ge=0, lt=1)] = 0.5
     kind: Annotated[int, Range(ge=0)] | None = None
-    hardening: Annotated[int, Range(ge=0)] = 600
-    rounds: Count = 1
-    sparring: Count = 100
-    adversaries: Count = 4
-    adversary: NonNegative = 0.1
+    hardening: Annotated[int, Range(ge=0)] = stands("inference", 600)
+    rounds: Count = stands("inference", 1)
+    sparring: Count = stands("inference", 100)
+    adversaries: Count = stands("inference", 4)
+    adversary: NonNegative = stands("inference", 0.1)
     attack_views: Count = 200
     transfer: bool = False
     rendered: Count = 200
@@ -202,7 +206,7 @@ class CamouflageSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DTNScene(AbstractScene):
-    """An object, the views of it, and what is trained on them.
+    """An object, and the views of it.
 
     Attributes:
         object: The painted object.
@@ -211,7 +215,6 @@ class DTNScene(AbstractScene):
         train_views: Number of views to train on.
         test_views: Number of unseen views.
         sky_rays: Rays to the sky of each of the 2 x 2 samples of a pixel.
-        task: What is trained.
     """
 
     kind: ClassVar[str] = "dtn"
@@ -221,7 +224,6 @@ class DTNScene(AbstractScene):
     train_views: Count = 120
     test_views: Count = 40
     sky_rays: Count = 4
-    task: NetworkSpec | DetectorSpec | CamouflageSpec = NetworkSpec()
 
     def __post_init__(self) -> None:
         if self.size % 16:
@@ -283,18 +285,3 @@ class DTNScene(AbstractScene):
             "object_share_of_picture": float(views.object.mean()),
             "paint_share_of_object": float(views.paint.sum() / views.object.sum().clamp(min=1e-9)),
         }
-
-    def training(self, *, device: str | None = None) -> "AbstractTraining":
-        """Train what the task names."""
-        self.build(device=device)
-        if isinstance(self.task, NetworkSpec):
-            from simengine.worlds.detectors.network import NetworkTraining
-
-            return NetworkTraining(self, self.task)
-        if isinstance(self.task, DetectorSpec):
-            from simengine.worlds.detectors.detector import DetectorScene
-
-            return DetectorScene(self, self.task)
-        from simengine.worlds.detectors.camouflage import CamouflageTraining
-
-        return CamouflageTraining(self, self.task)

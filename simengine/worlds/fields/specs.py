@@ -1,12 +1,13 @@
 """What scenes of hard constraints say of experts, networks and fits."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from simengine.constraint.basis import Backbone, BranchTrunk, OperatorBasis
 from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import HardConstraint
 from simengine.scene.base import SceneError
+from simengine.scene.learning import AbstractLearner, stands
 from simengine.scene.strict import Count, NonNegative, Positive
 from simengine.worlds.fields.problems import Members, Problem
 
@@ -104,14 +105,16 @@ class OperatorSpec:
     def build(self, family: AbstractFamily, members: Members, size: int) -> Backbone:
         """The backbone for basis functions of this number."""
         if len(self.modes) != len(family.shape):
-            raise SceneError(f"fit.backbone.modes: expected {len(family.shape)} numbers, time first, got {self.modes}")
+            raise SceneError(
+                f"model.backbone.modes: expected {len(family.shape)} numbers, time first, got {self.modes}"
+            )
         shape = {"width": self.width, "depth": self.depth}
         channels, hints = family.coordinates().shape[-1], family.hints(members).shape[-1]
         return Backbone(OperatorBasis(coordinates=channels, size=size, modes=self.modes, hints=hints, **shape))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkFit:
+class OperatorLearner(AbstractLearner):
     """Train a network of basis functions without solution data.
 
     Attributes:
@@ -133,20 +136,21 @@ class NetworkFit:
         reroute: Steps between two moves of learned cuts.
     """
 
-    type: Literal["network"] = "network"
+    kinds: ClassVar[tuple[str, ...]] = ("constraint",)
+    type: Literal["operator"] = "operator"
     backbone: BranchTrunkSpec | OperatorSpec = dataclasses.field(default_factory=BranchTrunkSpec)
-    constraint: Literal["hard", "soft"] = "hard"
-    on: Problem | None = None
-    experts: Experts | None = None
-    tested_with: Experts | None = None
-    through: Literal["minimum", "solver"] = "minimum"
-    members: Count = 3
-    fresh: bool = True
-    windows: Count = 1
-    optimiser: Literal["adam", "lbfgs"] = "adam"
-    iterations: Count = 500
-    learning_rate: Positive = 2e-3
-    reroute: Count = 50
+    constraint: Literal["hard", "soft"] = stands("training", "hard")
+    on: Problem | None = stands("training", None)
+    experts: Experts | None = stands("training", None)
+    tested_with: Experts | None = stands("test", None, key="experts")
+    through: Literal["minimum", "solver"] = stands("training", "minimum")
+    members: Count = stands("examples", 3)
+    fresh: bool = stands("examples", True)
+    windows: Count = stands("training", 1)
+    optimiser: Literal["adam", "lbfgs"] = stands("training", "adam")
+    iterations: Count = stands("training", 500)
+    learning_rate: Positive = stands("training", 2e-3)
+    reroute: Count = stands("training", 50)
 
     def __post_init__(self) -> None:
         if self.optimiser == "lbfgs" and self.fresh:

@@ -10,12 +10,20 @@ from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import HardConstraint
 from simengine.constraint.router import Router, squared_residuals
 from simengine.fit.trainings.gradient import GradientTraining
+from simengine.scene.grammar import Scene
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 Finish = Callable[["RunDirectory"], dict[str, Any]]
 _SCALE = 1e4  # of the losses: residuals of the trainings are 1e-2 and less
+
+
+def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining":
+    """The training of a scene."""
+    world: Any = scene.world
+    made: NetworkTraining = world.network_training(scene.learner)
+    return made
 
 
 class NetworkTraining(GradientTraining):

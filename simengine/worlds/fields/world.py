@@ -1,6 +1,7 @@
 """Scenes of hard constraints: an equation, its experts, and what is trained through them."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,12 +13,12 @@ from simengine.constraint.blocks import uniform_cuts
 from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import Constrained, HardConstraint
 from simengine.constraint.router import Router, squared_residuals
-from simengine.fit.training import AbstractTraining
+from simengine.io.model_folder import write_model
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.strict import Count
 from simengine.worlds.fields.problems import Members, Problem, SorptionProblem
 from simengine.worlds.fields.report import film, picture, relative_error
-from simengine.worlds.fields.specs import Experts, NetworkFit
+from simengine.worlds.fields.specs import Experts, OperatorLearner
 from simengine.worlds.fields.training import NetworkTraining
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ class ConstraintScene(AbstractScene):
         basis_size: Basis functions n.
         snapshots: Solutions whose principal components are the basis of `run`.
         rounds: Solves of `run` with learned cuts, after one with uniform ones; kept where they lower the residual.
-        fit: What is trained.
     """
 
     kind: ClassVar[str] = "constraint"
@@ -45,7 +45,6 @@ class ConstraintScene(AbstractScene):
     basis_size: Count = 16
     snapshots: Count = 32
     rounds: Count = 2
-    fit: NetworkFit | None = None
 
     def build(self, *, device: str | None = None) -> HardConstraint:
         """The layer, with uniform cuts; it computes on the CPU."""
@@ -112,9 +111,15 @@ class ConstraintScene(AbstractScene):
         return film(run, file, fps=fps)
 
     def _compare(
-        self, out: "RunDirectory", field: torch.Tensor, members: Members, jumps: torch.Tensor
+        self,
+        out: "RunDirectory",
+        field: torch.Tensor,
+        members: Members,
+        jumps: torch.Tensor,
+        *,
+        trained: float = math.inf,
     ) -> dict[str, Any]:
-        """Figures and errors against the classical solver, on the grid of the scene."""
+        """Figures and errors against the classical solver, on the grid of the scene; those after `trained` apart."""
         family = self.problem.family()
         truth = family.reference(members)
         times = getattr(family, "times", np.linspace(0.0, self.problem.duration, family.shape[0]))
@@ -126,50 +131,53 @@ class ConstraintScene(AbstractScene):
             "no_change_error": relative_error(still, truth).tolist(),
             "largest_interface_jump": float(jumps.abs().max()) if jumps.numel() else 0.0,
         }
-        trained = self.fit.on.duration if isinstance(self.fit, NetworkFit) and self.fit.on else self.problem.duration
         if trained < self.problem.duration:
             beyond = torch.tensor(np.asarray(times) > trained)
             summary["relative_error_beyond_training"] = relative_error(field[:, beyond], truth[:, beyond]).tolist()
         return summary
 
-    def training(self, *, device: str | None = None) -> AbstractTraining:
-        """Training of the network."""
-        if isinstance(self.fit, NetworkFit):
-            return self._network(self.fit)
-        return super().training(device=device)
-
-    def _network(self, fit: NetworkFit) -> AbstractTraining:
+    def network_training(self, fit: OperatorLearner) -> NetworkTraining:
+        """The training of a network of basis functions."""
         from simengine.solve.least_squares.adjoint import ImplicitAdjoint
 
         on, hard = fit.on or self._window(fit.windows), fit.constraint == "hard"
         experts = fit.experts or self.experts
         if type(on) is not type(self.problem):
-            raise SceneError(f"fit.on.type: expected that of the scene, {self.problem.type!r}, got {on.type!r}")
+            raise SceneError(f"training.on.type: expected that of the scene, {self.problem.type!r}, got {on.type!r}")
         if tuple(on.family().shape[1:]) != tuple(self.problem.family().shape[1:]) and "u0" not in vars(self.problem):
-            raise SceneError("fit.on: an initial field asks for the same grid in space")
+            raise SceneError("training.on: an initial field asks for the same grid in space")
         family = on.family()
         torch.manual_seed(self.seed)
-        backbone = fit.backbone.build(family, on.solved_for(self.seed), self.basis_size if hard else 1)
+        backbone = self.backbone(fit)
 
         def layer(problem: Problem, cuts: list[list[int]] | None = None) -> HardConstraint:
             # the first steps pass through bases that satisfy nothing, so a solve may fail there
             return experts.layer(problem, seed=self.seed, cuts=cuts, adjoint=ImplicitAdjoint(strict=False))
 
         if (fit.tested_with is not None or fit.windows > 1) and experts.cuts == "learned":
-            raise SceneError("fit.tested_with, fit.windows: learned cuts are those of the training")
+            raise SceneError("test.experts, training.windows: learned cuts are those of the training")
 
         def draw() -> Members:
             if fit.fresh:
                 return family.draw(fit.members, torch.default_generator)
             return on.trained_on(fit.members, self.seed)
 
-        router = Router(experts.counts, seed=self.seed) if hard and experts.cuts == "learned" else None
+        router = self.router(fit)
 
         def finish(out: "RunDirectory") -> dict[str, Any]:
-            tested = fit.tested_with or experts
-            if fit.windows > 1:
-                return self._test_windows(out, fit, tested, backbone)
-            return self._test(out, fit, tested, backbone, None if router is None else router.cuts)
+            summary = self.tested(out, fit, backbone, router)
+            state = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+            state |= {f"router.{name}": value for name, value in router.state_dict().items()} if router else {}
+            write_model(
+                out,
+                fit.type,
+                state,
+                reads=f"what a member of {self.problem.type} is told by: {', '.join(on.solved_for(self.seed))}",
+                gives="the solution, by the hard-constraint layer over learned basis functions",
+                trained_on={"duration": on.duration, "members": fit.members, "fresh": fit.fresh},
+                tested=summary,
+            )
+            return summary
 
         return NetworkTraining(
             backbone,
@@ -188,6 +196,41 @@ class ConstraintScene(AbstractScene):
             finish=finish,
         )
 
+    def backbone(self, fit: OperatorLearner) -> Backbone:
+        """The network of basis functions, untrained."""
+        on = fit.on or self._window(fit.windows)
+        size = self.basis_size if fit.constraint == "hard" else 1
+        return fit.backbone.build(on.family(), on.solved_for(self.seed), size)
+
+    def router(self, fit: OperatorLearner) -> Router | None:
+        """What learns cuts, untrained; None where they are uniform."""
+        experts = fit.experts or self.experts
+        learned = fit.constraint == "hard" and experts.cuts == "learned"
+        return Router(experts.counts, seed=self.seed) if learned else None
+
+    def tested(
+        self,
+        out: "RunDirectory",
+        fit: OperatorLearner,
+        backbone: Backbone,
+        router: Router | None = None,
+        members: Members | None = None,
+    ) -> dict[str, Any]:
+        """Solve members with a trained network and compare with the classical solver.
+
+        Args:
+            out: Where pictures and fields go.
+            fit: How it was trained.
+            backbone: The network.
+            router: What learned the cuts.
+            members: Parameters (n, ...) by name; those of the scene if None.
+        """
+        members = self.problem.solved_for(self.seed) if members is None else members
+        experts = fit.tested_with or fit.experts or self.experts
+        if fit.windows > 1:
+            return self._test_windows(out, fit, experts, backbone, members)
+        return self._test(out, fit, experts, backbone, None if router is None else router.cuts, members)
+
     def _window(self, count: int) -> Problem:
         """The problem on the first of so many equal windows in time."""
         problem = self.problem
@@ -195,16 +238,16 @@ class ConstraintScene(AbstractScene):
             return problem
         if isinstance(problem, SorptionProblem) or (problem.nt - 1) % count:
             raise SceneError(
-                f"fit.windows: need an initial field, and intervals that {count} divides; got {problem.type} with "
+                f"training.windows: need an initial field, and intervals that {count} divides; got {problem.type} with "
                 f"nt = {problem.nt}"
             )
         return dataclasses.replace(problem, nt=(problem.nt - 1) // count + 1, duration=problem.duration / count)
 
     def _test_windows(
-        self, out: "RunDirectory", fit: NetworkFit, experts: Experts, backbone: Backbone
+        self, out: "RunDirectory", fit: OperatorLearner, experts: Experts, backbone: Backbone, tested: Members
     ) -> dict[str, Any]:
         """Take one window after another, each from the field with which the one before it ended."""
-        window, tested = self._window(fit.windows), self.problem.solved_for(self.seed)
+        window = self._window(fit.windows)
         family, members = window.family(), tested
         layer = experts.layer(window, seed=self.seed) if fit.constraint == "hard" else None
         fields: list[torch.Tensor] = []
@@ -229,13 +272,13 @@ class ConstraintScene(AbstractScene):
     def _test(
         self,
         out: "RunDirectory",
-        fit: NetworkFit,
+        fit: OperatorLearner,
         experts: Experts,
         backbone: Backbone,
         cuts: Callable[[Sequence[int]], list[list[int]]] | None,
+        members: Members,
     ) -> dict[str, Any]:
-        """Solve for the tested members on the grid of the training, over the whole time; compare on the scene's."""
-        members = self.problem.solved_for(self.seed)
+        """Solve for members on the grid of the training, over the whole time; compare on the scene's."""
         target = self.problem.family()
         with torch.no_grad():
             basis, base = backbone(target, members)
@@ -250,11 +293,14 @@ class ConstraintScene(AbstractScene):
                 field = found.field
             else:
                 if experts.counts[0] > 1:
-                    raise SceneError("fit.experts.counts: blocks in time need the training on the grid of the scene")
+                    raise SceneError(
+                        "training.experts.counts: blocks in time need the training on the grid of the scene"
+                    )
                 placed = cuts(target.shape) if cuts else None
                 onto = experts.layer(self.problem, seed=self.seed, cuts=placed)
                 field = onto.stitch(basis, found.weights, base)
-        return {**self._compare(out, field, members, jumps), **_outcome(found)}
+        trained = math.inf if fit.on is None else fit.on.duration
+        return {**self._compare(out, field, members, jumps, trained=trained), **_outcome(found)}
 
 
 def _squares(family: AbstractFamily, field: torch.Tensor, members: Members) -> torch.Tensor:

@@ -136,8 +136,45 @@ class FlameRun(AbstractRun):
             return torch.stack([torch.autograd.grad(value, leaf, retain_graph=True)[0] for value in values])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The flame of the world as it stands."""
-        return {"flame": self.flames[()].state} if () in self.flames else {}
+        """The flames with their conditions, and why others are missing."""
+        state: dict[str, torch.Tensor] = {}
+        for k, (row, own) in enumerate(self.flames.items()):
+            state |= {f"{k}.{name}": value for name, value in {**_packed(row), **own.state_dict()}.items()}
+        for k, (row, why) in enumerate(self.missing.items()):
+            state |= {f"missing.{k}.{name}": value for name, value in {**_packed(row), "why": _bytes(why)}.items()}
+        return state
+
+
+def resumed(world: "FlameScene", state: Mapping[str, torch.Tensor]) -> FlameRun:
+    """The run that a `state_dict` is of."""
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in state.items():
+        head, _, name = key.rpartition(".")
+        parts.setdefault(head, {})[name] = value
+    flames: dict[Row, FlameSolution] = {}
+    missing: dict[Row, str] = {}
+    for head in sorted(parts, key=lambda head: int(head.rpartition(".")[2])):
+        own = parts[head]
+        names = _text(own["names"]).splitlines()
+        row = tuple(zip(names, own["values"].tolist(), strict=True))
+        if head.startswith("missing."):
+            missing[row] = _text(own["why"])
+        else:
+            flames[row] = world.solver().resumed(under(world, row).build(), own)
+    return FlameRun(world, flames, missing)
+
+
+def _packed(row: Row) -> dict[str, torch.Tensor]:
+    values = torch.tensor([value for _, value in row], dtype=torch.float64)
+    return {"names": _bytes("\n".join(name for name, _ in row)), "values": values}
+
+
+def _bytes(text: str) -> torch.Tensor:
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def _text(packed: torch.Tensor) -> str:
+    return bytes(packed.tolist()).decode()
 
 
 def _factors(found: FlameSolution) -> Any:

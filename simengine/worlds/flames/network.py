@@ -12,7 +12,8 @@ from simengine.flame.equations.simplified import SimplifiedFlame
 from simengine.flame.network.field_network import FieldNetwork
 from simengine.flame.network.pinn import SimplifiedNetwork, SimplifiedTrainer
 from simengine.flame.network.training import AbstractTrainer, Data, NetworkTrainer, Optimiser
-from simengine.flame.solver.solve import FlameSolution, GridSolver
+from simengine.flame.solver.solution import FlameSolution
+from simengine.flame.solver.solve import GridSolver
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

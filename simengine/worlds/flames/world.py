@@ -100,6 +100,12 @@ class FlameScene(AbstractScene):
 
         return solve(self, asks, near=near)
 
+    def resumed(self, state: "Mapping[str, torch.Tensor]") -> AbstractRun:
+        """Flames start from their like, so those that were solved are kept."""
+        from simengine.worlds.flames.answers import resumed
+
+        return resumed(self, state)
+
     def scalars(self) -> Mapping[str, str]:
         """Speed or pressure curvature, T_max, thickness; fields T, u, ..., Y_* and X_*."""
         from simengine.worlds.flames.answers import scalars_of

@@ -24,7 +24,7 @@ from simengine.render import Look, SurfelRenderer
 from simengine.solve import rollout
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, pyramid, summary_rows
-from simengine.worlds.laws.training import BalanceTraining, with_material
+from simengine.worlds.laws.balance import BalanceTraining, with_material
 from simengine.worlds.motion.momentum_balance import record
 from simengine.worlds.motion.world import MPMScene
 from simengine.worlds.objects.law_video_spec import LawVideoSpec

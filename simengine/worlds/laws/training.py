@@ -18,11 +18,12 @@ from simengine.materials.spline_energy import SplineEnergy
 from simengine.mpm import MPMModel, MPMSolver, MPMState
 from simengine.mpm.captured import CapturedSolver
 from simengine.scene.base import SceneError
+from simengine.scene.grammar import Scene
 from simengine.solve.rollout import AbstractSolver, rollout
 from simengine.worlds.laws.balance import BalanceTraining, laws_state, load_laws, with_material
 from simengine.worlds.laws.flow_search import FlowSearch
 from simengine.worlds.laws.pressure import PressureTraining
-from simengine.worlds.laws.world import NCLawScene
+from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawScene
 from simengine.worlds.motion.momentum_balance import Motion, record
 
 if TYPE_CHECKING:
@@ -153,40 +154,45 @@ def _still(x: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(x[0, :, 0])
 
 
-def learner(scene: NCLawScene) -> Material:
-    """The laws of a scene before any learning."""
-    spec = scene.law
+def learner(spec: LawSpec, *, seed: int) -> Material:
+    """The laws of a spec before any learning."""
     common: dict[str, Any] = {
         "width": spec.width,
         "modulus": spec.modulus,
         "strain_scale": spec.strain_scale,
         "convexity": spec.convexity,
     }
-    energy = SplineEnergy(**common) if spec.form == "spline" else EnergyNetwork(**common, seed=scene.seed)
+    energy = SplineEnergy(**common) if spec.form == "spline" else EnergyNetwork(**common, seed=seed)
     return Material(energy, YieldNetwork(strain_scale=spec.strain_scale) if spec.plastic else Identity())
 
 
-def training(scene: NCLawScene, *, device: str | None = None) -> AbstractTraining:
-    """The training of a scene.
+def training_of(scene: Scene, *, device: str | None = None) -> AbstractTraining:
+    """The training of a scene with `[model] type = "law"`."""
+    assert isinstance(scene.world, NCLawScene) and isinstance(scene.learner, LawLearner)
+    return training(scene.world, scene.learner, device=device)
+
+
+def training(scene: NCLawScene, spec: LawLearner, *, device: str | None = None) -> AbstractTraining:
+    """The learning of a law.
 
     Args:
         scene: Makes the motion with its hidden material.
+        spec: What learns, and how.
         device: Where to simulate; the CPU unless told.
 
     Raises:
         SceneError: Rollouts are to restart from states that are not observed.
     """
-    spec = scene.learning
     positions_only = spec.observe == "positions"
     if positions_only and spec.epochs:
-        raise SceneError('learning.epochs: rollouts restart from the states; use observe = "states", or epochs = 0')
+        raise SceneError('training.epochs: rollouts restart from the states; use observe = "states", or epochs = 0')
     truth, start = scene.experiment().build(device=device or "cpu")
     motions = [record(truth, start, scene.num_steps)]
-    for velocity, spin in scene.learning.further_throws:
+    for velocity, spin in spec.further_throws:
         other = scene.experiment(velocity=velocity, angular_velocity=spin)
         motions.append(record(truth, other.build(device=device or "cpu")[1], scene.num_steps))
-    model = with_material(truth, learner(scene)).to(device or "cpu")
-    flows = positions_only and scene.law.plastic
+    model = with_material(truth, learner(spec, seed=scene.seed)).to(device or "cpu")
+    flows = positions_only and spec.plastic
     rounds = IMPROVEMENTS if flows else spec.iterations if positions_only else 1
     stages: list[AbstractTraining] = [FlowSearch(model, motions[0]), PressureTraining(model, motions)] if flows else []
     stages.append(
@@ -208,6 +214,6 @@ def training(scene: NCLawScene, *, device: str | None = None) -> AbstractTrainin
 
         material = model.materials[0]
         assert isinstance(material, Material)
-        return write_results(scene, material, motions[0], out)
+        return write_results(scene, spec, material, motions[0], out)
 
     return StagedTraining(stages, finish=finish)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from simengine.scene.base import AbstractScene
+from simengine.scene.learning import AbstractLearner, stands
 from simengine.scene.strict import Count, Positive, Range, Vector
 from simengine.worlds.motion.materials import MaterialSpec
 from simengine.worlds.motion.shapes import Box, Shape
@@ -54,30 +55,38 @@ class LearningSpec:
         learning_rate: Of these [1].
     """
 
-    observe: Literal["positions", "states"] = "positions"
-    iterations: Count = 6
-    frames: Count = 40
-    further_throws: tuple[tuple[Vector, Vector], ...] = ()
-    epochs: Annotated[int, Range(ge=0)] = 0
-    learning_rate: Positive = 1e-3
+    observe: Literal["positions", "states"] = stands("examples", "positions")
+    iterations: Count = stands("training", 6)
+    frames: Count = stands("training", 40)
+    further_throws: tuple[tuple[Vector, Vector], ...] = stands("examples", ())
+    epochs: Annotated[int, Range(ge=0)] = stands("training", 0)
+    learning_rate: Positive = stands("training", 1e-3)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LawLearner(LawSpec, LearningSpec, AbstractLearner):
+    """Learn the law of a material from its motion; what learns and how it learns.
+
+    Attributes:
+        type: Tells what is trained apart.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("nclaw",)
+    type: Literal["law"] = "law"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NCLawScene(AbstractScene):
-    """A thrown cube of a material whose law is to be learned from its motion.
+    """A thrown cube, from whose motion the law of its material is learned (`simengine train`).
 
     Attributes:
         material: The true material; it makes the motion and is hidden from the learner.
-        law: What learns.
-        learning: From what and how long.
         num_steps: Steps of the observed motion.
         camera: Of the pictures.
     """
 
     kind: ClassVar[str] = "nclaw"
     material: MaterialSpec
-    law: LawSpec = dataclasses.field(default_factory=LawSpec)
-    learning: LearningSpec = dataclasses.field(default_factory=LearningSpec)
     num_steps: Count = 1000
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
 

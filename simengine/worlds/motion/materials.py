@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from simengine.io.model_folder import find_model
 from simengine.scene.base import SceneError
 from simengine.scene.strict import NonNegative, Positive, Range
 
@@ -181,16 +182,20 @@ class Rubber(_Solid):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Neural:
-    """A learned material, as `simengine fit` of a scene of kind nclaw leaves it.
+    """A learned material, as `simengine train` of a law leaves it.
 
     Attributes:
         density: rho [kg/m^3].
-        weights: A .safetensors file.
+        weights: A .safetensors file, a model folder, or the run that holds one.
     """
 
     type: Literal["neural"] = "neural"
     density: Positive = 1000.0
     weights: Path
+
+    def __post_init__(self) -> None:
+        if (folder := find_model(self.weights)) is not None:  # a model, or the run that trained it
+            object.__setattr__(self, "weights", folder / "weights.safetensors")
 
     def coefficients(self) -> dict[str, float]:
         """None that could be varied by name."""

@@ -113,19 +113,25 @@ class PicturesRun(AbstractRun):
         """Linear light of the named pictures, which are of one size, (f, h, w, 3)."""
         import torch
 
-        from simengine.io.pictures import read_rgb
-
         if not isinstance(ask, View) or not ask.names:
             raise SceneError("a world of given pictures has no camera; name the pictures that are looked at")
         images = []
         for name in ask.names:
             if name not in self.files:
                 raise SceneError(f"pictures: there is none called {name!r}; {nearest(name, self.files)}")
-            try:
-                images.append(self._with_objects(name, torch.from_numpy(read_rgb(self.files[name]))))
-            except ValueError as error:
-                raise SceneError(f"pictures: {error}") from None
+            images.append(self.shown(name))
         return torch.stack(images)
+
+    def shown(self, name: str) -> "torch.Tensor":
+        """Linear light of one picture with the objects that stand in it, (h, w, 3)."""
+        import torch
+
+        from simengine.io.pictures import read_rgb
+
+        try:
+            return self._with_objects(name, torch.from_numpy(read_rgb(self.files[name])))
+        except ValueError as error:
+            raise SceneError(f"pictures: {error}") from None
 
     def _with_objects(self, name: str, picture: "torch.Tensor") -> "torch.Tensor":
         """A picture with the rendered objects that stand in it; kept, for rendering costs more than reading."""

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.kinds import PROBLEMS, imported
-from simengine.worlds.learned.pix2shape.spec import Pix2ShapeSpec
-from simengine.worlds.learned.svbrdf.spec import SVBRDFSpec
-from simengine.worlds.learned.views_from_few.spec import ViewSynthesisSpec
 from simengine.worlds.objects.flame_image_spec import FlameImageSpec
 from simengine.worlds.objects.law_video_spec import LawVideoSpec
 from simengine.worlds.objects.specs import MaterialMapsSpec
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 
-PictureTask = MaterialMapsSpec | FlameImageSpec | LawVideoSpec | Pix2ShapeSpec | ViewSynthesisSpec | SVBRDFSpec
+PictureTask = MaterialMapsSpec | FlameImageSpec | LawVideoSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ import scipy.optimize
 import torch
 
 from simengine.solve.least_squares.black_box import BlackBoxSystem
-from simengine.solve.least_squares.iteration import GaussNewton, LevenbergMarquardt, advance, begin, end, iterate
+from simengine.solve.least_squares.iteration import advance, begin, end, iterate
+from simengine.solve.least_squares.solvers import GaussNewton, LevenbergMarquardt
 from simengine.solve.least_squares.state import IterationState
 from simengine.solve.least_squares.system import AbstractSystem, FunctionSystem, ResidualError
 from simengine.solve.solution import Result
@@ -63,7 +64,7 @@ SYSTEMS: dict[str, tuple[Callable[[], AbstractSystem], torch.Tensor]] = {
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_going_on_from_any_trial_is_bitwise_the_same(name: str) -> None:
     make, y = SYSTEMS[name]
-    solver = LevenbergMarquardt()
+    solver = LevenbergMarquardt(accelerated=False)  # whose first steps are refused
     states = run(make(), y, solver)
     whole = iterate(make(), y, solver)
     assert bool((whole[1] == Result.SUCCESS).all())

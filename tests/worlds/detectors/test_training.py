@@ -13,30 +13,26 @@ from simengine.dtn.detector import CentreDetector
 from simengine.dtn.evaluation import detect
 from simengine.dtn.texture import texture_map
 from simengine.fit.loop import fit
+from simengine.fit.trainings.learned import learning_of
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.base import SceneError
-from simengine.scene.loader import load_world, resolved
+from simengine.scene.loader import load_scene, load_world, resolved
 from simengine.worlds.detectors.camouflage import CamouflageTraining
 from simengine.worlds.detectors.detector import HardeningTraining, PictureSet, natural_paint
 from simengine.worlds.detectors.network import NetworkTraining, evaluate_network, scene_views
 from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNScene, NetworkSpec
 from simengine.worlds.laws.measured import measured_fit
 
-TINY = DTNScene(
-    size=48,
-    train_views=12,
-    test_views=8,
-    sky_rays=1,
-    task=CamouflageSpec(
-        detector=DetectorSpec(iterations=3, batch=4, width=16),
-        iterations=2,
-        batch=2,
-        hardening=3,
-        rounds=2,
-        sparring=2,
-        rendered=9,
-        transfer=True,
-    ),
+TINY = DTNScene(size=48, train_views=12, test_views=8, sky_rays=1)
+SPEC = CamouflageSpec(
+    detector=DetectorSpec(iterations=3, batch=4, width=16),
+    iterations=2,
+    batch=2,
+    hardening=3,
+    rounds=2,
+    sparring=2,
+    rendered=9,
+    transfer=True,
 )
 
 
@@ -45,7 +41,7 @@ def directory(path: Path, scene: DTNScene) -> RunDirectory:
 
 
 def test_camouflage_resumes_bitwise_in_every_stage(tmp_path: Path) -> None:
-    whole = TINY.training()
+    whole = CamouflageTraining(TINY, SPEC)
     torch.manual_seed(3)
     for _ in range(whole.num_iterations):
         whole.step()
@@ -57,7 +53,7 @@ def test_camouflage_resumes_bitwise_in_every_stage(tmp_path: Path) -> None:
         9,
         11,
     ):  # in the detector, a texture, hardening twice and between, the attack anew
-        first, second = TINY.training(), TINY.training()
+        first, second = CamouflageTraining(TINY, SPEC), CamouflageTraining(TINY, SPEC)
         torch.manual_seed(3)
         for _ in range(cut):
             first.step()
@@ -69,7 +65,7 @@ def test_camouflage_resumes_bitwise_in_every_stage(tmp_path: Path) -> None:
 
 
 def test_camouflage_report(tmp_path: Path) -> None:
-    result = fit(TINY.training(), directory(tmp_path / "run", TINY), progress=False)
+    result = fit(CamouflageTraining(TINY, SPEC), directory(tmp_path / "run", TINY), progress=False)
     assert result.iterations == 3 + 2 + (2 + 2 + 1) + 2 + 3
     assert {"detector/natural", "hardened/optimised anew", "other/optimised", "gap"} <= set(result.summary)
     assert result.summary["rendered"] == 9 and result.summary["views"] == 8  # more than the scene's test views
@@ -78,17 +74,16 @@ def test_camouflage_report(tmp_path: Path) -> None:
     assert "Predicted beside rendered in full" in (tmp_path / "run" / "report.html").read_text()
 
 
-def task(**changes: Any) -> DTNScene:
-    return dataclasses.replace(TINY, task=dataclasses.replace(TINY.task, transfer=False, **changes))  # type: ignore[type-var]
+def spec(**changes: Any) -> CamouflageSpec:
+    return dataclasses.replace(SPEC, transfer=False, **changes)
 
 
 def test_a_network_as_the_pipeline_and_restarts(tmp_path: Path) -> None:
     network = NetworkSpec(iterations=3, depth=2, crop=32)
-    scene = task(pipeline="network", network=network, restarts=2, hardening=0, mapping="planar")
-    training = scene.training()
-    assert isinstance(training, CamouflageTraining)
+    wanted = spec(pipeline="network", network=network, restarts=2, hardening=0, mapping="planar")
+    training = CamouflageTraining(TINY, wanted)
     assert [name for name, _ in training.stages] == ["detector", "network", "texture_0", "texture_1"]
-    result = fit(training, directory(tmp_path / "run", scene), progress=False)
+    result = fit(training, directory(tmp_path / "run", TINY), progress=False)
     seen = [training.visibility(f"texture_{k}") for k in (0, 1)]
     best: Any = training.modules[f"texture_{seen.index(min(seen))}"]
     assert torch.equal(training.found("texture"), best())
@@ -111,26 +106,23 @@ class Users(nn.Module):
 
 
 def test_a_detector_of_ones_own_is_evaluated_as_it_is(tmp_path: Path) -> None:
-    scene = task(hardening=0, overlap=0.0, iterations=12, learning_rate=0.5)
-    spec: Any = scene.task
-    training = CamouflageTraining(scene, spec, detector=Users())
+    wanted = spec(hardening=0, overlap=0.0, iterations=12, learning_rate=0.5)
+    training = CamouflageTraining(TINY, wanted, detector=Users())
     assert [name for name, _ in training.stages] == ["texture_0"]
-    result = fit(training, directory(tmp_path / "run", scene), progress=False)
+    result = fit(training, directory(tmp_path / "run", TINY), progress=False)
     worn = training.put_on(training.found("texture"))
     painted = (training.attacked.paint > 0).expand_as(worn)
     assert float(worn[painted].mean()) < 0.2  # from 0.43: dark pictures are what it does not see
     assert {"detector/natural", "detector/optimised"} <= set(result.summary)
     with pytest.raises(ValueError, match="methods dense and predict, which Linear lacks"):
-        CamouflageTraining(scene, spec, detector=nn.Linear(2, 2))
+        CamouflageTraining(TINY, wanted, detector=nn.Linear(2, 2))
     with pytest.raises(ValueError, match=r"hardening needs a method loss\(images, boxes\)"):
-        CamouflageTraining(scene, dataclasses.replace(spec, hardening=3), detector=Users())
+        CamouflageTraining(TINY, dataclasses.replace(wanted, hardening=3), detector=Users())
 
 
 def test_network_training_beats_where_it_starts(tmp_path: Path) -> None:
-    spec = NetworkSpec(iterations=40, depth=3, learning_rate=5e-3)
-    scene = DTNScene(size=48, train_views=16, test_views=6, sky_rays=2, task=spec)
-    training = scene.training()
-    assert isinstance(training, NetworkTraining)
+    scene = DTNScene(size=48, train_views=16, test_views=6, sky_rays=2)
+    training = NetworkTraining(scene, NetworkSpec(iterations=40, depth=3, learning_rate=5e-3))
     test = scene_views(scene, scene.test_sampler, scene.test_views)
     before = evaluate_network(training.network, test, colours=4, patterns=1)
     result = fit(training, directory(tmp_path / "run", scene), progress=False)
@@ -141,17 +133,14 @@ def test_network_training_beats_where_it_starts(tmp_path: Path) -> None:
 
 
 def test_structure_counts_in_the_second_half() -> None:
-    scene = dataclasses.replace(TINY, task=NetworkSpec(head="linear", iterations=4, crop=0, structure=0.5))
-    training = scene.training()
-    assert isinstance(training, NetworkTraining)
+    training = NetworkTraining(TINY, NetworkSpec(head="linear", iterations=4, crop=0, structure=0.5))
     figures = [training.step() for _ in range(4)]
     assert ["structure" in entry for entry in figures] == [False, False, True, True]
     assert all(0.0 < entry["structure"] < 0.5 for entry in figures[2:])  # 0.5 (1 - SSIM), which is between 0 and 1
 
 
 def test_detector_stage_sees_what_predict_sees() -> None:
-    training = TINY.training()
-    assert isinstance(training, CamouflageTraining)
+    training = CamouflageTraining(TINY, SPEC)
     detector: Any = training.modules["detector"]
     shown = PictureSet(training.views, training.empty)
     table = detect(detector, shown.pictures(natural_paint, batch=5), shown.boxes)
@@ -193,10 +182,7 @@ def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
 
 
 def test_paints_of_a_mosaic() -> None:
-    spec = NetworkSpec(paints="mosaic", crop=0, depth=2)
-    scene = dataclasses.replace(TINY, task=spec)
-    training = scene.training()
-    assert isinstance(training, NetworkTraining)
+    training = NetworkTraining(TINY, NetworkSpec(paints="mosaic", crop=0, depth=2))
     torch.manual_seed(0)
     views = training.views[torch.arange(6).repeat(4)]
     paint = training._paint(views)
@@ -217,12 +203,17 @@ def test_shipped_scenes_load_and_check() -> None:
 
 def test_tasks_that_make_no_sense_are_named() -> None:
     for override, message in {
-        "task.rounds=2000": "rounds: expected at most hardening = 1600, got 2000",
-        "task.albedo=[0.9, 0.1]": "albedo: expected a lower and an upper bound in order",
+        "inference.rounds=2000": "rounds: expected at most hardening = 1600, got 2000",
+        "inference.evasion=all": "inference.evasion: unknown key; it stands in objective.evasion",
+        "objective.albedo=[0.1, 0.9]": "objective.albedo: unknown key",
         "size=40": "size: expected a multiple of 16, got 40",
     }.items():
         with pytest.raises(SceneError, match=message):
             load_world("camouflage", [override])
+    with pytest.raises(SceneError, match=r'unknowns."object.paint": albedo: expected a lower and an upper bound'):
+        learning_of(load_scene("camouflage", ["unknowns.'object.paint'.lower=0.9"]), table="objective")
+    with pytest.raises(SceneError, match=r'this objective seeks "object.paint" and nothing else, got a, object.paint'):
+        learning_of(load_scene("camouflage", ["unknowns.a={lower=0.9}"]), table="objective")
 
 
 def test_runs_are_resumable_and_seeded(tmp_path: Path) -> None:
@@ -241,10 +232,10 @@ def test_runs_are_resumable_and_seeded(tmp_path: Path) -> None:
 
 
 def test_a_measured_fit_is_kept(tmp_path: Path) -> None:
-    overrides = ["size=32", "train_views=3", "test_views=2", "sky_rays=1", "task.iterations=2", "task.crop=32"]
-    overrides += ["task.depth=2"]
+    overrides = ["size=32", "train_views=3", "test_views=2", "sky_rays=1", "training.iterations=2"]
+    overrides += ["examples.crop=32", "model.depth=2"]
     first = measured_fit(tmp_path / "run", "dtn_network", overrides)
-    assert first["seconds"] > 0 and first["command"].endswith("--set task.depth=2")
+    assert first["seconds"] > 0 and first["command"].endswith("--set model.depth=2")
     assert first["object_psnr_flat"] > 10
     assert measured_fit(tmp_path / "run", "dtn_network", overrides) == first  # read, not run again
     with pytest.raises(ValueError, match="remove it to measure anew"):

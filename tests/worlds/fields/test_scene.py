@@ -9,8 +9,9 @@ import torch
 
 from simengine.constraint import HardConstraint
 from simengine.fit import fit
+from simengine.fit.trainings.learned import learning_of
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_world, resolved
+from simengine.scene import Scene, load_scene, load_world, resolved
 from simengine.scene.base import SceneError
 from simengine.worlds.fields.specs import Experts
 
@@ -19,6 +20,10 @@ SMALL = ["problem.nt=41", "problem.nx=64", "experts.rows_per_block=2000"]
 
 def directory(path: Path, scene: object) -> RunDirectory:
     return RunDirectory.create(path, resolved(scene), overwrite=False, resume=True)  # type: ignore[arg-type]
+
+
+def trained(scene: Scene) -> Any:
+    return learning_of(scene)
 
 
 def test_run(tmp_path: Path) -> None:
@@ -39,15 +44,27 @@ def test_too_few_snapshots(tmp_path: Path) -> None:
         scene.run(directory(tmp_path, scene), device="cpu")
 
 
-SMALL_FIT = ["problem.nt=16", "problem.nx=16", "basis_size=4", "problem.u0=[0.1]", "fit.on.nt=12", "fit.on.nx=16"]
-SMALL_FIT += ["fit.backbone.width=8", "fit.members=2"]
+SMALL_FIT = [
+    "problem.nt=16",
+    "problem.nx=16",
+    "basis_size=4",
+    "problem.u0=[0.1]",
+    "training.on.nt=12",
+    "training.on.nx=16",
+]
+SMALL_FIT += ["model.backbone.width=8", "examples.members=2"]
 TRAININGS = {
-    "lbfgs": ["fit.iterations=2"],
-    "adam": ["fit.optimiser=adam", "fit.iterations=6", "fit.learning_rate=5e-3"],
-    "solver": ["fit.optimiser=adam", "fit.iterations=4", "fit.learning_rate=5e-3", "fit.through=solver"],
-    "soft": ["fit.constraint=soft", "fit.backbone.branch=true", "fit.iterations=2"],
-    "independent": ["fit.experts.coupled=false", "fit.iterations=2"],
-    "beyond": ["fit.on.duration=400", "fit.iterations=2"],
+    "lbfgs": ["training.iterations=2"],
+    "adam": ["training.optimiser=adam", "training.iterations=6", "training.learning_rate=5e-3"],
+    "solver": [
+        "training.optimiser=adam",
+        "training.iterations=4",
+        "training.learning_rate=5e-3",
+        "training.through=solver",
+    ],
+    "soft": ["training.constraint=soft", "model.backbone.branch=true", "training.iterations=2"],
+    "independent": ["training.experts.coupled=false", "training.iterations=2"],
+    "beyond": ["training.on.duration=400", "training.iterations=2"],
 }
 
 
@@ -56,8 +73,8 @@ SLOW = ("solver", "independent", "beyond")
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in TRAININGS])
 def test_trainings_lower_their_loss(name: str, tmp_path: Path) -> None:
-    scene = load_world("diffusion_sorption", [*SMALL_FIT, *TRAININGS[name]])
-    result = fit(scene.training(device="cpu"), directory(tmp_path, scene), progress=False)
+    scene = load_scene("diffusion_sorption", [*SMALL_FIT, *TRAININGS[name]])
+    result = fit(trained(scene), directory(tmp_path, scene), progress=False)
     assert result.history[-1]["loss"] < result.history[0]["loss"]  # of members that stay
     assert len(result.summary["relative_error"]) == 1
     assert ("relative_error_beyond_training" in result.summary) == (name == "beyond")
@@ -65,21 +82,21 @@ def test_trainings_lower_their_loss(name: str, tmp_path: Path) -> None:
 
 
 def test_training_resumes_bitwise_with_learned_cuts(tmp_path: Path) -> None:
-    changes = [*SMALL_FIT, "fit.optimiser=adam", "fit.fresh=true", "fit.experts.counts=[1,3]"]
-    changes += ["fit.experts.cuts=learned", "fit.reroute=2", "fit.iterations=5"]
-    scene = load_world("diffusion_sorption", changes)
+    changes = [*SMALL_FIT, "training.optimiser=adam", "examples.fresh=true", "training.experts.counts=[1,3]"]
+    changes += ["training.experts.cuts=learned", "training.reroute=2", "training.iterations=5"]
+    scene = load_scene("diffusion_sorption", changes)
     torch.manual_seed(6)
-    whole = scene.training(device="cpu")
+    whole = trained(scene)
     torch.manual_seed(7)
     result = fit(whole, directory(tmp_path / "whole", scene), progress=False)
     assert "router" in result.history[1] and "router" not in result.history[0]
     assert whole.layer.blocks.owner.bincount().unique().numel() > 1  # blocks of different widths
-    first = scene.training(device="cpu")
+    first = trained(scene)
     torch.manual_seed(7)
     for _ in range(3):
         first.step()
     state, random = first.state_dict(), torch.get_rng_state()
-    second = scene.training(device="cpu")
+    second = trained(scene)
     second.load_state_dict(state)
     torch.set_rng_state(random)
     for _ in range(2):
@@ -114,8 +131,8 @@ def test_learned_cuts_are_kept_where_they_lower_the_residual(tmp_path: Path, mon
 
 
 FIELDS = {
-    "navier_stokes": ["problem.nt=9", "problem.size=16", "problem.duration=0.5", "fit.backbone.modes=[3,3,3]"],
-    "burgers": ["problem.nt=21", "problem.nx=32", "problem.viscosity=0.05", "fit.backbone.modes=[4,4]"],
+    "navier_stokes": ["problem.nt=9", "problem.size=16", "problem.duration=0.5", "model.backbone.modes=[3,3,3]"],
+    "burgers": ["problem.nt=21", "problem.nx=32", "problem.viscosity=0.05", "model.backbone.modes=[4,4]"],
     "allen_cahn": ["problem.nt=21", "problem.nx=32"],
 }
 
@@ -131,32 +148,32 @@ def test_field_scenes(name: str, tmp_path: Path) -> None:
     import imageio.v3
 
     assert len(imageio.v3.imread(film)) == scene.build().pde.shape[0]
-    few = [*FIELDS[name], "basis_size=3", "fit.iterations=2", "fit.backbone.width=4", "problem.members=1"]
-    scene = load_world(name, few)
-    result = fit(scene.training(device="cpu"), directory(tmp_path / "fit", scene), progress=False)
+    few = [*FIELDS[name], "basis_size=3", "training.iterations=2", "model.backbone.width=4", "problem.members=1"]
+    scene = load_scene(name, few)
+    result = fit(trained(scene), directory(tmp_path / "fit", scene), progress=False)
     assert len(result.history) == 2 and len(result.summary["relative_error"]) == 1
 
 
-WINDOWS = ["problem.nt=13", "problem.size=8", "problem.duration=1.0", "problem.members=1", "fit.windows=3"]
-WINDOWS += ["basis_size=4", "fit.backbone.modes=[2,3,3]", "fit.backbone.width=4", "fit.iterations=4"]
+WINDOWS = ["problem.nt=13", "problem.size=8", "problem.duration=1.0", "problem.members=1", "training.windows=3"]
+WINDOWS += ["basis_size=4", "model.backbone.modes=[2,3,3]", "model.backbone.width=4", "training.iterations=4"]
 
 
 @pytest.mark.parametrize("constraint", ["hard", pytest.param("soft", marks=pytest.mark.slow)])
 def test_windows_follow_one_another(constraint: str, tmp_path: Path) -> None:
-    scene = load_world("navier_stokes", [*WINDOWS, f"fit.constraint={constraint}"])
-    training = scene.training(device="cpu")
+    scene = load_scene("navier_stokes", [*WINDOWS, f"training.constraint={constraint}"])
+    training = trained(scene)
     training.step()
     first = training.state_dict()
     random = torch.get_rng_state()
     training.step()  # from where the first ended
-    again = scene.training(device="cpu")
+    again = trained(scene)
     again.load_state_dict(first)
     torch.set_rng_state(random)
     again.step()
     assert torch.equal(training.state_dict()["end"], again.state_dict()["end"])
     start = training._last["w0"]
     assert torch.equal(start, first["end"]) and not torch.equal(start, training.state_dict()["end"])
-    result = fit(scene.training(device="cpu"), directory(tmp_path, scene), progress=False)
+    result = fit(trained(scene), directory(tmp_path, scene), progress=False)
     with np.load(tmp_path / "solution.npz") as file:
         assert file["u"].shape == (1, 13, 8, 8) and np.isfinite(file["u"]).all()
     if constraint == "hard":  # even where hardly trained: its first functions are those of the Taylor series
@@ -164,22 +181,26 @@ def test_windows_follow_one_another(constraint: str, tmp_path: Path) -> None:
 
 
 def test_windows_that_do_not_fit() -> None:
-    with pytest.raises(SceneError, match=r"fit.windows: .* intervals that 5 divides; got navier_stokes with nt = 13"):
-        load_world("navier_stokes", [*WINDOWS, "fit.windows=5"]).training()
-    with pytest.raises(SceneError, match=r"fit.windows: need an initial field"):
-        load_world("diffusion_sorption", ["fit={type='network',windows=2}"]).training()
+    with pytest.raises(
+        SceneError, match=r"training.windows: .* intervals that 5 divides; got navier_stokes with nt = 13"
+    ):
+        trained(load_scene("navier_stokes", [*WINDOWS, "training.windows=5"]))
+    with pytest.raises(SceneError, match=r"training.windows: need an initial field"):
+        trained(load_scene("diffusion_sorption", ["training={windows=2}"]))
 
 
 def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"experts.counts: expected one number per axis of the grid \(64, 64, 64\)"):
         load_world("navier_stokes", ["problem.nt=64", "problem.size=64", "experts.counts=[1,4]"]).build()
     with pytest.raises(SceneError, match="lbfgs needs members that stay"):
-        load_world("diffusion_sorption", ["fit.fresh=true"])
-    with pytest.raises(SceneError, match=r"fit.backbone.modes: expected 2 numbers"):
-        load_world("burgers", ["fit.backbone.modes=[4,4,4]"]).training()
-    with pytest.raises(SceneError, match=r"fit.on.type: expected that of the scene"):
-        load_world("burgers", ["fit.on.type=allen_cahn"]).training()
-    with pytest.raises(SceneError, match=r"fit.type: expected one of network, got 'constants'"):
-        load_world("burgers", ["fit={type='constants'}"])
+        load_world("diffusion_sorption", ["examples.fresh=true"])
+    with pytest.raises(SceneError, match=r"model.backbone.modes: expected 2 numbers"):
+        trained(load_scene("burgers", ["model.backbone.modes=[4,4,4]"]))
+    with pytest.raises(SceneError, match=r"training.on.type: expected that of the scene"):
+        trained(load_scene("burgers", ["training.on.type=allen_cahn"]))
+    with pytest.raises(SceneError, match=r"model.type: 'constants' is nothing that is known here; known: "):
+        load_world("burgers", ["model={type='constants'}"])
+    with pytest.raises(SceneError, match=r"fit: \[fit\] is the old form: .* \[model\]"):
+        load_world("burgers", ["fit={type='network'}"])
     with pytest.raises(SceneError, match=r"holds no solution.npz"):
         load_world("burgers").render(tmp_path, tmp_path / "x.png", fps=5)

@@ -22,7 +22,7 @@ from simengine.solve import rollout
 from simengine.worlds.laws.balance import BalanceTraining, with_material
 from simengine.worlds.laws.published import position_error, simulate, velocity_error
 from simengine.worlds.laws.training import RolloutTraining, learner, restart_interval, training
-from simengine.worlds.laws.world import LawSpec, LearningSpec, NCLawScene
+from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawScene
 from simengine.worlds.motion.materials import Jelly, Plasticine, Sand
 from simengine.worlds.motion.momentum_balance import Motion, follow, momentum_balance, record
 
@@ -37,14 +37,16 @@ REFERENCE = {
 }
 
 
-def short(material=JELLY, num_steps: int = 360, **learning) -> NCLawScene:
+def short(material=JELLY, num_steps: int = 360) -> NCLawScene:
     """The throw up to its first impact (the cube reaches the floor at about step 130)."""
-    laws = {
-        "jelly": LawSpec(width=12),
-        "sand": LawSpec(modulus=1e6, strain_scale=0.01, width=8, convexity="full", plastic=True),
-    }
-    spec = LearningSpec(frames=12, **learning)
-    return NCLawScene(material=material, law=laws[material.type], learning=spec, num_steps=num_steps)
+    return NCLawScene(material=material, num_steps=num_steps)
+
+
+SAND_LAW = {"modulus": 1e6, "strain_scale": 0.01, "width": 8, "convexity": "full", "plastic": True}
+
+
+def learns(**changes) -> LawLearner:
+    return LawLearner(**{"frames": 12, "width": 12, **changes})
 
 
 def published_weights(shared: Path, name: str) -> Material:
@@ -88,9 +90,8 @@ def test_published_training_starts_as_published() -> None:
 )
 def test_elastic_law_is_recovered(observe: str, width: int, tolerance: float) -> None:
     """The learned stress on deformations that occurred, and the motion, against those of the hidden material."""
-    learning = LearningSpec(observe=observe, iterations=5, frames=16)  # type: ignore[arg-type]
-    scene = NCLawScene(material=JELLY, law=LawSpec(width=width), learning=learning, num_steps=360)
-    train = training(scene, device="cpu")
+    scene = short()
+    train = training(scene, learns(observe=observe, iterations=5, frames=16, width=width), device="cpu")
     losses = [train.step()["loss"] for _ in range(train.num_iterations)]
     assert losses[-1] < 1e-3
     truth, state = scene.experiment().build(device="cpu")
@@ -104,8 +105,8 @@ def test_elastic_law_is_recovered(observe: str, width: int, tolerance: float) ->
 
 
 def test_sand_is_recovered() -> None:
-    scene = short(SAND, observe="states")
-    train = training(scene, device="cpu")
+    scene = short(SAND)
+    train = training(scene, learns(observe="states", **SAND_LAW), device="cpu")
     assert train.step()["loss"] < 1e-6
     material = train.stages[0].model.materials[0]  # type: ignore[attr-defined]
     error = position_error(scene.experiment(), material)
@@ -201,7 +202,7 @@ def test_rollout_training_lowers_the_loss_and_resumes(tmp_path: Path) -> None:
     end = Motion(*(t[120:161] for t in (motion.x, motion.v, motion.C, motion.F)))
 
     def make() -> RolloutTraining:
-        model = with_material(truth, learner(scene))
+        model = with_material(truth, learner(learns(), seed=0))
         return RolloutTraining(model, [end], num_iterations=4, learning_rates=(0.1, 0.1), intervals=(20, 20))
 
     whole = make()
@@ -223,9 +224,10 @@ from simengine.worlds.motion.materials import Jelly
 from simengine.worlds.laws.world import LawSpec, NCLawScene
 torch.set_num_threads(1)
 dist.init_process_group("gloo")
-scene = NCLawScene(material=Jelly(E=1e5, nu=0.2), law=LawSpec(width=12), num_steps=40)
+scene = NCLawScene(material=Jelly(E=1e5, nu=0.2), num_steps=40)
 truth, state = scene.experiment().build(device="cpu")
-training = RolloutTraining(with_material(truth, learner(scene)), [record(truth, state, 40)], num_iterations=2,
+law = LawSpec(width=12)
+training = RolloutTraining(with_material(truth, learner(law, seed=0)), [record(truth, state, 40)], num_iterations=2,
                            intervals=(10, 10))
 loss = training.gradient()
 if dist.get_rank() == 0:
@@ -242,10 +244,12 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
     done = subprocess.run([*launcher, str(script), str(result)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     both = torch.load(result, weights_only=True)
-    scene = NCLawScene(material=JELLY, law=LawSpec(width=12), num_steps=40)
+    scene = NCLawScene(material=JELLY, num_steps=40)
     truth, state = scene.experiment().build(device="cpu")
     motion = record(truth, state, 40)
-    single = RolloutTraining(with_material(truth, learner(scene)), [motion], num_iterations=2, intervals=(10, 10))
+    single = RolloutTraining(
+        with_material(truth, learner(LawSpec(width=12), seed=0)), [motion], num_iterations=2, intervals=(10, 10)
+    )
     loss = single.gradient()
     gradient = torch.cat([p.grad.flatten() for group in single.groups for p in group if p.grad is not None])
     assert both["loss"] == pytest.approx(loss, rel=1e-6)
@@ -253,7 +257,7 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
 
 
 def test_weights_are_kept_and_used_in_a_scene(tmp_path: Path) -> None:
-    material = learner(short(SAND))
+    material = learner(learns(**SAND_LAW), seed=0)
     path = save_material(tmp_path / "law.safetensors", material)
     again = load_material(path)
     F = torch.eye(3) + 0.1 * torch.randn(10, 3, 3)
@@ -281,26 +285,25 @@ def test_weights_are_kept_and_used_in_a_scene(tmp_path: Path) -> None:
 
 
 def test_fit_writes_weights_and_report(tmp_path: Path) -> None:
-    scene = short(num_steps=200, observe="states")
+    scene = short(num_steps=200)
     out = RunDirectory.create(tmp_path / "run", {"kind": "nclaw"}, overwrite=False, resume=False)
-    result = fit(training(scene, device="cpu"), out, progress=False)
+    result = fit(training(scene, learns(observe="states"), device="cpu"), out, progress=False)
     assert result.summary["position_mse"]["reconstruction"] < 2.4e-5
-    for name in ("weights.safetensors", "comparison.mp4", "report.html", "nclaw.json"):
+    for name in ("model/weights.safetensors", "model/model.toml", "comparison.mp4", "report.html", "nclaw.json"):
         assert (out.path / name).stat().st_size > 0
 
 
 def test_what_cannot_be_learned_is_refused() -> None:
     with pytest.raises(SceneError, match="restart"):
-        training(short(observe="positions", epochs=1))
+        training(short(), learns(observe="positions", epochs=1))
     truth, state = short().experiment().build(device="cpu")
     with pytest.raises(TypeError, match="EnergyNetwork"):
         BalanceTraining(truth, [record(truth, state, 1)], positions_only=False, num_iterations=1, frames=1)
 
 
 def test_several_motions_are_learned_from_together() -> None:
-    learning = LearningSpec(observe="states", frames=8, further_throws=(((0.5, -3.0, 1.0), (1.0, 2.0, 3.0)),))
-    scene = NCLawScene(material=JELLY, law=LawSpec(width=12), learning=learning, num_steps=220)
-    train = training(scene, device="cpu")
+    spec = learns(observe="states", frames=8, further_throws=(((0.5, -3.0, 1.0), (1.0, 2.0, 3.0)),))
+    train = training(short(num_steps=220), spec, device="cpu")
     balance = train.stages[0]  # type: ignore[attr-defined]
     assert len(balance.motions) == 2
     assert float((balance.motions[0].x[0] - balance.motions[1].x[0]).abs().max()) == 0.0

@@ -1,33 +1,44 @@
 """Trainings on pictures: small ones run through, resume bitwise, and improve what they are to improve."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from simengine.fit.loop import fit
+from simengine.fit.trainings.learned import learning_of
 from simengine.fit.trainings.parameters import ParameterSet
+from simengine.io.model_folder import read_model
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import load_world, resolved
+from simengine.scene import Scene, load_scene, load_world, resolved
 from simengine.scene.base import AbstractScene, SceneError
 from simengine.scene.loader import make_scene
 from simengine.worlds.learned.svbrdf.network import MapsNetwork, flash_picture, layered_materials, rendering_loss
 
+SHAPE = ("examples.size=16", "model.width=4", "model.latent=8", "test.count=3", "test.questions=6")
 TINY = {
-    "material_from_one_picture": ("size=16", "width=4", "batch=2", "test_samples=3", "refine=4"),
-    "shape_from_pictures": ("size=16", "width=4", "batch=2", "test_scenes=3", "questions=6", "latent=8"),
-    "mental_rotation": ("size=16", "width=4", "batch=4", "test_scenes=3", "questions=6", "latent=8"),
-    "new_views": ("size=16", "width=4", "planes=6", "coarse=6", "fine=2", "test_scenes=2", "motion.grid.num_steps=30"),
+    "material_from_one_picture": (
+        *("examples.size=16", "model.width=4", "model.refine=4"),
+        *("training.batch=2", "test.count=3"),
+    ),
+    "shape_from_pictures": (*SHAPE, "training.batch=2"),
+    "mental_rotation": (*SHAPE, "training.batch=4"),
+    "new_views": (
+        *("examples.size=16", "model.width=4", "model.planes=6", "model.coarse=6", "model.fine=2"),
+        *("test.count=2", "test.motion.grid.num_steps=30"),
+    ),
 }
 
 
-def tiny(name: str, *changes: str) -> AbstractScene:
-    return load_world(name, [f"task.{change}" for change in (*TINY.get(name, ()), *changes)])
+def tiny(name: str, *changes: str) -> Scene:
+    return load_scene(name, [*TINY.get(name, ()), *changes])
 
 
-def run(scene: AbstractScene, folder: Path) -> dict[str, object]:
+def run(scene: AbstractScene | Scene, folder: Path) -> dict[str, Any]:
     directory = RunDirectory.create(folder, resolved(scene), overwrite=False, resume=True)
-    return fit(scene.training(device="cpu"), directory, progress=False).summary
+    training = learning_of(scene) if isinstance(scene, Scene) else scene.training(device="cpu")
+    return fit(training, directory, progress=False).summary
 
 
 FLAME = {
@@ -91,13 +102,13 @@ def test_methane_flame_from_a_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(TINY))
 def test_trainings_run_and_resume_bitwise(name: str, tmp_path: Path) -> None:
-    straight = tiny(name, "iterations=6").training()
+    straight: Any = learning_of(tiny(name, "training.iterations=6"))
     figures = [straight.step() for _ in range(6)]
     assert all(torch.tensor(list(entry.values())).isfinite().all() for entry in figures)
-    parts = tiny(name, "iterations=6").training()
+    parts = learning_of(tiny(name, "training.iterations=6"))
     again = [parts.step() for _ in range(3)]
     saved, rng = {k: v.clone() for k, v in parts.state_dict().items()}, torch.get_rng_state()
-    resumed = tiny(name, "iterations=6").training()
+    resumed = learning_of(tiny(name, "training.iterations=6"))
     resumed.load_state_dict(saved)
     torch.set_rng_state(rng)
     again += [resumed.step() for _ in range(3)]
@@ -105,33 +116,36 @@ def test_trainings_run_and_resume_bitwise(name: str, tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path / name, resolved(tiny(name)), overwrite=False, resume=False)
     assert straight.finish(directory)
     assert (tmp_path / name / "report.html").stat().st_size > 1000
-    assert (tmp_path / name / "network" / "checkpoint.json").is_file()
+    model = read_model(tmp_path / name)
+    assert model.type == tiny(name).learner.type and model.tensors() and model.tested  # type: ignore[union-attr]
+    again_from = load_scene(model.scene).learner  # the folder stands alone
+    assert again_from is not None and again_from.iterations == tiny(name).learner.iterations  # type: ignore[attr-defined,union-attr]
 
 
 @pytest.mark.parametrize("name", list(TINY))
-def test_pictures_of_tasks(name: str, tmp_path: Path) -> None:
-    scene = tiny(name)
-    directory = RunDirectory.create(tmp_path / "run", resolved(scene), overwrite=False, resume=False)
-    assert scene.run(directory)["pictures"] > 0 and (tmp_path / "run" / "observed.png").is_file()
+def test_a_population_is_no_world_to_run(name: str, tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path / "run", resolved(tiny(name)), overwrite=False, resume=False)
+    with pytest.raises(SceneError, match="use `simengine train`"):
+        tiny(name).world.run(directory)
 
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("material_from_one_picture", "size=20", "multiple of 8"),
-        ("mental_rotation", "count=3", "4 to 8 cubes"),
-        ("shape_from_pictures", "size=24", "power of two"),
-        ("shape_from_pictures", "elevation=[60.0, 50.0]", "lowest first"),
-        ("new_views", "size=50", "multiple of 4"),
-        ("new_views", "frames=7", "does not divide"),
-        ("law_from_video", "law.plastic=true", "flow is not learned"),
-        ("law_from_video", "frames=7", "does not divide"),
-        ("law_from_video", "law.width=5", "more than the 5 hidden units"),
+        ("material_from_one_picture", "examples.size=20", "multiple of 8"),
+        ("mental_rotation", "examples.count=3", "4 to 8 cubes"),
+        ("shape_from_pictures", "examples.size=24", "power of two"),
+        ("shape_from_pictures", "examples.elevation=[60.0, 50.0]", "lowest first"),
+        ("new_views", "examples.size=50", "multiple of 4"),
+        ("new_views", "test.frames=7", "does not divide"),
+        ("law_from_video", "task.law.plastic=true", "flow is not learned"),
+        ("law_from_video", "task.frames=7", "does not divide"),
+        ("law_from_video", "task.law.width=5", "more than the 5 hidden units"),
     ],
 )
 def test_scene_errors(name: str, change: str, message: str) -> None:
     with pytest.raises(SceneError, match=message):
-        load_world(name, [f"task.{change}"])
+        load_scene(name, [change])
 
 
 def test_material_losses_are_zero_for_the_truth() -> None:
@@ -147,8 +161,8 @@ def test_material_losses_are_zero_for_the_truth() -> None:
 
 def test_material_network_learns() -> None:
     # a hundred small steps make unseen materials under new lights nearer to the truth
-    scene = tiny("material_from_one_picture", "size=16", "width=8", "batch=8", "iterations=100", "test_samples=16")
-    training = scene.training()
+    changes = ("model.width=8", "training.batch=8", "training.iterations=100", "test.count=16")
+    training: Any = learning_of(tiny("material_from_one_picture", *changes))
 
     @torch.no_grad()
     def errors() -> dict[str, float]:
@@ -189,6 +203,6 @@ def test_law_misfit_vanishes_without_noise_for_its_own_law() -> None:
 
 @pytest.mark.slow
 def test_mental_rotation(tmp_path: Path) -> None:
-    summary = run(load_world("mental_rotation"), tmp_path / "run")
+    summary = run(load_scene("mental_rotation"), tmp_path / "run")
     shares = summary["mental_rotation"]
     assert shares["mirror_images"] >= 0.6 and shares["others"] >= 0.8  # chance is a third; measured 0.68 and 0.93

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from simengine.cli import main
 from simengine.scene import SceneError
-from simengine.worlds.objects.paint_search import painter, search_paint
+from simengine.worlds.objects.paint_search import PaintSearch, ScoreObjective, box_of, painter
 from simengine.worlds.objects.placed import BoxSpec, PlacedSpec, Placement, box_corners, place
 
 K = [[120.0, 0.0, 64.0], [0.0, 120.0, 32.0], [0.0, 0.0, 1.0]]
@@ -72,10 +73,14 @@ def test_a_paint_is_found_that_a_detector_of_brightness_loses(placement: Placeme
     seen = placement.buffers.object.numpy() > 0.5
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     extent = [float(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]
-    texture, history = search_paint(
-        placement, Bright(), torch.tensor(extent), size=(8, 8), iterations=25, light=(0.9, 1.1), noise=0.0
-    )
-    assert history[-1] < 0.5 * history[0] and float(texture.median()) < 0.2
+    spec = ScoreObjective(rows=8, columns=8, iterations=25, light=(0.9, 1.1), noise=0.0, restarts=2)
+    search, first, second = (PaintSearch(placement, Bright(), torch.tensor(extent), spec) for _ in range(3))
+    history = [search.step()["loss"] for _ in range(search.num_iterations)]
+    assert history[24] < 0.5 * history[0] and float(search.found().median()) < 0.2
+    for _ in range(26):  # one step into the second start
+        first.step()
+    second.load_state_dict(first.state_dict())
+    assert [second.step()["loss"] for _ in range(4)] == history[26:30]
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
@@ -112,3 +117,70 @@ def test_hand_drawn_boxes_are_the_projected_ones(shared: Path) -> None:
         pixels = box_corners(*box.numbers()) @ k.T
         pixels = pixels[:, :2] / pixels[:, 2:]
         assert np.allclose([*pixels.min(0), *pixels.max(0)], drawn[row], atol=8), row  # the laser's box, drawn by eye
+
+
+OWN = '''
+import torch
+import simengine as se
+
+class Bright(torch.nn.Module):
+    """One box about the car, as sure as it is bright."""
+
+    def dense(self, images):
+        x0, y0, x1, y1 = CORNERS
+        score = torch.sigmoid(10 * (images[:, :, y0:y1, x0:x1].mean((1, 2, 3)) - 0.4))
+        box = torch.tensor([[float(v) for v in CORNERS]])
+        return box.expand(len(images), 1, 4), score[:, None, None]
+
+    def predict(self, images):
+        return [
+            {"boxes": b, "labels": torch.zeros(1, dtype=torch.long), "scores": s[:, 0]}
+            for b, s in zip(*self.dense(images), strict=True)
+        ]
+
+@se.detector("bright")
+def bright(weights):
+    return Bright()
+'''
+OPTIMISE = """
+kind = "pictures"
+[pictures]
+files = "street.npy"
+[detector]
+architecture = "bright"
+[[objects]]
+camera = "camera.json"
+box = { center = [0.8, 1.5, 9.0], size = [4.0, 1.5, 1.7], yaw = -1.1 }
+[objective]
+type = "score"
+rows = 8
+columns = 8
+light = [0.9, 1.1]
+noise = 0.0
+[unknowns."objects.0.paint"]
+lower = 0.1
+upper = 0.6
+[inference]
+iterations = 12
+"""
+
+
+def test_a_scene_with_an_objective_is_optimised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "camera.json").write_text(json.dumps({"K": K}))
+    np.save(tmp_path / "street.npy", np.full((64, 128, 3), 0.2))
+    corners = box_of(PlacedSpec(box=BOX, camera=tmp_path / "camera.json"), (64, 128)).round().int().tolist()
+    (tmp_path / "own.py").write_text(f"CORNERS = {corners}\n{OWN}")
+    (tmp_path / "scene.toml").write_text(OPTIMISE)
+    command = [str(tmp_path / "scene.toml"), "--with", str(tmp_path / "own.py")]
+    assert main(["check", *command]) == 0
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["optimise", *command, *out, "--json", "--quiet"]) == 0
+    answer = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert answer["score_found"] < answer["score_grey"] - 0.1
+    with np.load(tmp_path / "run" / "texture.npz") as file:
+        albedo = file["albedo"]
+    assert albedo.shape == (8, 8, 3) and albedo.min() >= 0.1 and albedo.max() <= 0.6  # the bounds of the unknown
+    for verb, told in {"fit": "use `simengine optimise`", "train": "this scene has [objective]"}.items():
+        given = command if verb == "train" else command[:1]
+        assert main([verb, *given, *out]) == 2
+        assert told in capsys.readouterr().err

@@ -34,7 +34,7 @@ sphere = { center = [12.0, 11.0], radius = 9.0, inside = 0.8 }
 """
 
 
-def _photos(folder: Path, gamma: float) -> None:
+def _photos(folder: Path, gamma: float, ambient: float = 0.0) -> None:
     from PIL import Image
 
     g = np.random.default_rng(0)
@@ -45,7 +45,8 @@ def _photos(folder: Path, gamma: float) -> None:
     lamps = np.column_stack((g.uniform(-0.5, 0.5, (10, 2)), np.ones(10)))
     lamps /= np.linalg.norm(lamps, axis=1, keepdims=True)
     for k, lamp in enumerate(lamps):
-        light = 0.8 * np.maximum(normal @ lamp, 0) ** (1 / gamma)
+        around = ambient * (1 + k % 3)  # of each lamp its own
+        light = 0.8 * (np.maximum(normal @ lamp, 0) + around) ** (1 / gamma)
         picture = 255 * np.where(r2 < 1, light, 0) + g.normal(0, 1.0, r2.shape)
         Image.fromarray(picture.clip(0, 255).round().astype(np.uint8)).save(folder / f"photo_{k}.png")
     rows = [",".join(f"{v:.6f}" for v in lamp) for lamp in lamps]
@@ -60,6 +61,21 @@ def test_a_ball_and_the_gamma_of_its_pictures(tmp_path: Path) -> None:
     assert result.summary["reference"]["surface.normals"]["mean angle [degrees]"] < 2.0
     held = se.identify(_without_gamma(tmp_path), progress=False)
     assert held.summary["reference"]["surface.normals"]["mean angle [degrees]"] > 3.0
+
+
+def test_light_from_all_sides(tmp_path: Path) -> None:
+    """Each lamp lights the room too: with `lights.lamps.ambient` sought the ball is round again."""
+    _photos(tmp_path, gamma=1.0, ambient=0.05)
+    text = SCENE.replace("observations.photos.gamma", "lights.lamps.ambient")
+    (tmp_path / "ball.toml").write_text(text.replace("lognormal = [1.0, 0.4]", "normal = 0.1"))
+    result = se.identify(load_scene(tmp_path / "ball.toml"), progress=False)
+    assert result.summary["reference"]["surface.normals"]["mean angle [degrees]"] < 1.5
+    told = [result.estimates[f"lights.lamps.ambient {k}"] for k in range(10)]
+    for k, own in enumerate(told):
+        assert own.std is not None and own.std < 0.02
+        assert own.value == pytest.approx(0.05 * (1 + k % 3), abs=max(4 * own.std, 0.01))
+    held = se.identify(_without_gamma(tmp_path), progress=False)
+    assert held.summary["reference"]["surface.normals"]["mean angle [degrees]"] > 2.5
 
 
 def _without_gamma(folder: Path) -> Scene:

@@ -1,18 +1,19 @@
-"""Learning shape from pictures alone, as tasks of scenes of kind `render` describe it."""
+"""Learning shape from pictures alone, as scenes of kind `solids` describe it."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
+from simengine.scene.learning import AbstractLearner, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range
 from simengine.worlds.learned.elevation import Elevation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pix2ShapeSpec:
+class Pix2ShapeSpec(AbstractLearner):
     """Learn shape from pictures alone: encoder, decoder of depth and critic, on random scenes that we render.
 
     Attributes:
-        type: Tells the tasks apart.
+        type: Tells what is trained apart.
         bodies: What stands on the floor: boxes and balls, or a chain of cubes.
         count: Boxes and balls in a scene, or cubes in a chain, then 4 to 8.
         size: Pixels along each side, a power of two.
@@ -33,25 +34,26 @@ class Pix2ShapeSpec:
         questions: Of each mental rotation test (3D-IQTT): which of three is the reference from another side.
     """
 
-    type: Literal["pix2shape"] = "pix2shape"
-    bodies: Literal["solids", "chain"] = "solids"
-    count: Annotated[int, Range(ge=1, le=12)] = 1
-    size: Annotated[int, Range(ge=16, le=256)] = 32
+    kinds: ClassVar[tuple[str, ...]] = ("solids",)
+    type: Literal["shape"] = "shape"
+    bodies: Literal["solids", "chain"] = stands("examples", "solids")
+    count: Annotated[int, Range(ge=1, le=12)] = stands("examples", 1)
+    size: Annotated[int, Range(ge=16, le=256)] = stands("examples", 32)
     latent: Annotated[int, Range(ge=2, le=1024)] = 64
     width: Annotated[int, Range(ge=4, le=256)] = 24
-    iterations: Count = 1500
-    batch: Annotated[int, Range(ge=2, le=1024)] = 12
-    learning_rate: Positive = 2e-3
-    azimuth: Annotated[float, Range(gt=0, le=180)] = 35.0
-    elevation: tuple[Elevation, Elevation] = (50.0, 70.0)
-    novel_weight: NonNegative = 0.5
-    contrast_weight: NonNegative = 0.0
-    critic_weight: NonNegative = 1e-4
-    range_weight: NonNegative = 0.05
-    normals_weight: NonNegative = 2e-2
-    edges_weight: NonNegative = 2e-2
-    test_scenes: Count = 48
-    questions: Count = 300
+    iterations: Count = stands("training", 1500)
+    batch: Annotated[int, Range(ge=2, le=1024)] = stands("training", 12)
+    learning_rate: Positive = stands("training", 2e-3)
+    azimuth: Annotated[float, Range(gt=0, le=180)] = stands("examples", 35.0)
+    elevation: tuple[Elevation, Elevation] = stands("examples", (50.0, 70.0))
+    novel_weight: NonNegative = stands("training", 0.5)
+    contrast_weight: NonNegative = stands("training", 0.0)
+    critic_weight: NonNegative = stands("training", 1e-4)
+    range_weight: NonNegative = stands("training", 0.05)
+    normals_weight: NonNegative = stands("training", 2e-2)
+    edges_weight: NonNegative = stands("training", 2e-2)
+    test_scenes: Count = stands("test", 48, key="count")
+    questions: Count = stands("test", 300)
 
     def __post_init__(self) -> None:
         if self.size & (self.size - 1):

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from simengine.fit.trainings.gradient import GradientTraining, _flatten_optimiser, _restore_optimiser
-from simengine.io import checkpoint
+from simengine.io.model_folder import write_model
+from simengine.scene.grammar import Scene
 from simengine.view.report import Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, pyramid, summary_rows
 from simengine.worlds.learned.pix2shape.chains import all_chains, chain_solids, mirror_images, quarter_turns
@@ -50,6 +51,12 @@ def random_poses(spec: Pix2ShapeSpec, count: int) -> torch.Tensor:
     low, high = spec.elevation
     azimuth = spec.azimuth * (2 * torch.rand(count) - 1)
     return torch.stack([azimuth, low + (high - low) * torch.rand(count)], dim=-1) * (math.pi / 180)
+
+
+def training(scene: Scene, *, device: str | None = None) -> "Pix2ShapeTraining":
+    """The training of a scene."""
+    assert isinstance(scene.learner, Pix2ShapeSpec)
+    return Pix2ShapeProblem(scene.learner, seed=scene.world.seed).training()
 
 
 class Pix2ShapeProblem:
@@ -196,9 +203,8 @@ class Pix2ShapeTraining(GradientTraining):
 
     @torch.no_grad()
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """Write `network/`, `pictures.png` and a report; the summary holds errors on unseen scenes."""
+        """Write `model/`, `pictures.png` and a report; the summary holds errors on unseen scenes."""
         problem = self.problem
-        checkpoint.save(out.path / "network", self.module.state_dict(), {"size": problem.spec.size}, tag=0)
         code, details = self.encoder(problem.observed, problem.poses)
         depth = self.decoder(code, problem.poses, details)
         found, normals = picture_of_depth(depth, self._camera)
@@ -233,6 +239,17 @@ class Pix2ShapeTraining(GradientTraining):
         sheet = comparison({name: images[:count] for name, images in rows.items()})
         out.write("pictures.png", sheet)
         out.write("fit.json", summary)
+        spec = problem.spec
+        write_model(
+            out,
+            spec.type,
+            self.module.state_dict(),
+            reads="a picture of a scene and the pose of its camera",
+            gives="a code of the scene, and its depth from any pose",
+            options={"size": spec.size, "latent": spec.latent, "width": spec.width},
+            trained_on={"bodies": spec.bodies, "count": spec.count, "elevation": spec.elevation},
+            tested=summary,
+        )
         table = Table(("figure", "value"), summary_rows(summary))
         write_report(
             out.path / "report.html",

@@ -1,17 +1,18 @@
-"""Learning maps of a material from one picture, as tasks of scenes of kind `render` describe it."""
+"""Learning maps of a material from one picture, as scenes of kind `samples` describe it."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
+from simengine.scene.learning import AbstractLearner, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SVBRDFSpec:
+class SVBRDFSpec(AbstractLearner):
     """Train a network that tells the maps of a material from one flash picture, on procedural materials.
 
     Attributes:
-        type: Tells the tasks apart.
+        type: Tells what is trained apart.
         size: Texels along each side, divisible by 8.
         width: Channels of the network at full size.
         iterations: Steps of Adam that train it.
@@ -22,15 +23,16 @@ class SVBRDFSpec:
         test_samples: Unseen materials that the errors are measured on.
     """
 
-    type: Literal["svbrdf"] = "svbrdf"
-    size: Annotated[int, Range(ge=16, le=512)] = 32
+    kinds: ClassVar[tuple[str, ...]] = ("samples",)
+    type: Literal["maps"] = "maps"
+    size: Annotated[int, Range(ge=16, le=512)] = stands("examples", 32)
     width: Annotated[int, Range(ge=4, le=256)] = 16
-    iterations: Count = 3000
-    batch: Count = 8
-    learning_rate: Positive = 3e-3
-    maps_weight: NonNegative = 1.5
+    iterations: Count = stands("training", 3000)
+    batch: Count = stands("training", 8)
+    learning_rate: Positive = stands("training", 3e-3)
+    maps_weight: NonNegative = stands("training", 1.5)
     refine: Annotated[int, Range(ge=0, le=100_000)] = 150
-    test_samples: Count = 64
+    test_samples: Count = stands("test", 64, key="count")
 
     def __post_init__(self) -> None:
         if self.size % 8:

@@ -6,8 +6,9 @@ import torch
 from numpy.typing import NDArray
 
 from simengine.fit.trainings.gradient import GradientTraining
-from simengine.io import checkpoint
+from simengine.io.model_folder import write_model
 from simengine.render.material_maps import MaterialMaps
+from simengine.scene.grammar import Scene
 from simengine.view.report import Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows
 from simengine.worlds.learned.svbrdf.few_materials import refined
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 SHOWN = 6  # samples in the report
 TYPICAL = {"normal": 0.2, "base_colour": 0.22, "metallic": 0.47, "roughness": 0.17}  # deviations of the materials
 NEW_LIGHTS = 4  # lights and eyes for each sample of the test
+
+
+def training(scene: Scene, *, device: str | None = None) -> "SVBRDFTraining":
+    """The training of a scene."""
+    assert isinstance(scene.learner, SVBRDFSpec)
+    return SVBRDFProblem(scene.learner, seed=scene.world.seed).training()
 
 
 class SVBRDFProblem:
@@ -112,12 +119,11 @@ class SVBRDFTraining(GradientTraining):
         }
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """Write `network/`, pictures and a report; the summary holds the errors on unseen samples.
+        """Write `model/`, pictures and a report; the summary holds the errors on unseen samples.
 
         Its keys: `estimate`, the network's answer, and `refined`, that answer made to agree with the picture.
         """
         problem = self.problem
-        checkpoint.save(out.path / "network", self.network.state_dict(), {"width": problem.spec.width}, tag=0)
         with torch.no_grad():
             found = {"estimate": self.network(problem.observed)}
             if problem.spec.refine:
@@ -131,6 +137,16 @@ class SVBRDFTraining(GradientTraining):
         out.write("maps.png", sheet)
         out.write("new_lights.png", again)
         out.write("fit.json", summary)
+        write_model(
+            out,
+            problem.spec.type,
+            self.network.state_dict(),
+            reads="a flash photograph of a flat sample, the camera over its middle, linear RGB",
+            gives="normal, base colour, metallic and roughness of each pixel",
+            options={"width": problem.spec.width, "refine": problem.spec.refine},
+            trained_on={"size": problem.spec.size, "materials": "random layered ones, two to a sample"},
+            tested=summary,
+        )
         figures = Table(("figure", "value"), summary_rows(summary))
         pictures = [Picture(sheet, "Unseen materials"), Picture(again, "The same, lit and seen from elsewhere")]
         write_report(

@@ -35,7 +35,7 @@ class Example:
     @property
     def given(self) -> tuple[torch.Tensor, PinholeCamera]:
         """Pictures and cameras that are given."""
-        return self.pictures[:-1], _part(self.camera, slice(None, -1))
+        return self.pictures[:-1], self.camera[:-1]
 
     def hidden(self) -> torch.Tensor:
         """Pixels of the other view whose surface some given camera does not see and another one does, (h, w), bool."""
@@ -52,12 +52,6 @@ class Example:
         behind = known & (z > surface + HIDDEN)
         seen = known & ~behind
         return (behind.any(0) & seen.any(0)).view(target.height, target.width)
-
-
-def _part(camera: PinholeCamera, index: slice) -> PinholeCamera:
-    return dataclasses.replace(
-        camera, world_to_camera=camera.world_to_camera[index], intrinsics=camera.intrinsics[index]
-    )
 
 
 def random_views(spec: ViewSynthesisSpec) -> torch.Tensor:

@@ -1,19 +1,20 @@
-"""Learning to make new views from a few, as tasks of scenes of kind `render` describe it."""
+"""Learning to make new views from a few, as scenes of kind `solids` describe it."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
+from simengine.scene.learning import AbstractLearner, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range
 from simengine.worlds.learned.elevation import Elevation
 from simengine.worlds.motion.world import MPMScene
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ViewSynthesisSpec:
+class ViewSynthesisSpec(AbstractLearner):
     """Train a network that makes new views from a few pictures, with explicit visibility, on random scenes.
 
     Attributes:
-        type: Tells the tasks apart.
+        type: Tells what is trained apart.
         views: Pictures that are given.
         size: Pixels along each side, divisible by 4.
         bodies: Boxes and balls in a scene.
@@ -32,23 +33,24 @@ class ViewSynthesisSpec:
         frames: Of it.
     """
 
-    type: Literal["view_synthesis"] = "view_synthesis"
-    views: Annotated[int, Range(ge=2, le=16)] = 4
-    size: Annotated[int, Range(ge=16, le=1024)] = 48
-    bodies: Annotated[int, Range(ge=1, le=16)] = 4
+    kinds: ClassVar[tuple[str, ...]] = ("solids",)
+    type: Literal["views"] = "views"
+    views: Annotated[int, Range(ge=2, le=16)] = stands("examples", 4)
+    size: Annotated[int, Range(ge=16, le=1024)] = stands("examples", 48)
+    bodies: Annotated[int, Range(ge=1, le=16)] = stands("examples", 4)
     visibility: Literal["shadow", "transmittance", "surfels", "none"] = "shadow"
     planes: Annotated[int, Range(ge=4, le=256)] = 24
     width: Annotated[int, Range(ge=4, le=256)] = 16
     coarse: Annotated[int, Range(ge=4, le=512)] = 32
     fine: Annotated[int, Range(ge=1, le=64)] = 4
-    spread: Annotated[float, Range(gt=0, le=360)] = 75.0
-    elevation: tuple[Elevation, Elevation] = (35.0, 55.0)
-    iterations: Count = 500
-    learning_rate: Positive = 3e-3
-    depth_weight: NonNegative = 0.1
-    test_scenes: Count = 12
-    motion: MPMScene | None = None
-    frames: Count = 6
+    spread: Annotated[float, Range(gt=0, le=360)] = stands("examples", 75.0)
+    elevation: tuple[Elevation, Elevation] = stands("examples", (35.0, 55.0))
+    iterations: Count = stands("training", 500)
+    learning_rate: Positive = stands("training", 3e-3)
+    depth_weight: NonNegative = stands("training", 0.1)
+    test_scenes: Count = stands("test", 12, key="count")
+    motion: MPMScene | None = stands("test", None)
+    frames: Count = stands("test", 6)
 
     def __post_init__(self) -> None:
         if self.size % 4:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from simengine.dtn.metrics import ssim
 from simengine.fit.trainings.gradient import GradientTraining
-from simengine.io import checkpoint
+from simengine.io.model_folder import write_model
+from simengine.scene.grammar import Scene
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows
 from simengine.worlds.learned.views_from_few.examples import (
@@ -27,6 +28,12 @@ SHOWN = 6
 RAYS = 1024  # of the other view, in each step
 SPEED_SIZES = (64, 128, 256)
 PARTICLE_SHARE = 0.4  # of the training scenes: bent bodies of particles
+
+
+def training(scene: Scene, *, device: str | None = None) -> "ViewSynthesisTraining":
+    """The training of a scene."""
+    assert isinstance(scene.learner, ViewSynthesisSpec)
+    return ViewSynthesisProblem(scene.learner, seed=scene.world.seed).training()
 
 
 class ViewSynthesisProblem:
@@ -89,10 +96,8 @@ class ViewSynthesisTraining(GradientTraining):
 
     @torch.no_grad()
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """Write `network/`, pictures, a video of the motion and a report; the summary holds what was measured."""
+        """Write `model/`, pictures, a video of the motion and a report; the summary holds what was measured."""
         problem, spec = self.problem, self.problem.spec
-        meta = {"planes": spec.planes, "width": spec.width, "coarse": spec.coarse, "fine": spec.fine}
-        checkpoint.save(out.path / "network", self.network.state_dict(), meta, tag=0)
         summary: dict[str, Any] = {"unseen": measure(self.network, problem.examples)}
         sheets = [Picture(shown(self.network, problem.examples[:SHOWN], spec.visibility), "Unseen scenes")]
         out.write("pictures.png", sheets[0].pixels)
@@ -102,6 +107,19 @@ class ViewSynthesisTraining(GradientTraining):
             out.write("moving.png", sheets[1].pixels)
         summary["frames_per_cpu_second"] = frames_per_second(self.network, problem.examples[0], spec.visibility)
         out.write("fit.json", summary)
+        write_model(
+            out,
+            spec.type,
+            self.network.state_dict(),
+            reads="photographs with their cameras",
+            gives="the picture of a camera among them",
+            options={
+                **{"planes": spec.planes, "width": spec.width, "coarse": spec.coarse, "fine": spec.fine},
+                "visibility": spec.visibility,
+            },
+            trained_on={"views": spec.views, "size": spec.size, "spread": spec.spread, "elevation": spec.elevation},
+            tested=summary,
+        )
         table = Table(("figure", "value"), summary_rows(summary))
         blocks: dict[str, list[Block]] = {"Figures": [table], "Pictures": [*sheets]}
         write_report(out.path / "report.html", "New views with explicit visibility", blocks)

@@ -1,0 +1,148 @@
+"""Least squares beside MINPACK on certified problems: NIST's sets, Moré, Garbow and Hillstrom's, high conditions.
+
+`python benchmarks/least_squares.py [nist] [mgh] [linear]`: these parts, or all. Exact Jacobians for both. Wrong answers
+that are called a success are counted apart, and so are right ones that are not.
+"""
+
+import runpy
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+import torch
+
+from simengine.solve.least_squares import Dense, LevenbergMarquardt, least_squares
+
+CERTIFIED = runpy.run_path(str(Path(__file__).with_name("_certified.py")))
+Answer = tuple[np.ndarray, bool]  # z and whether it is called a success
+Residual = Callable[[torch.Tensor], torch.Tensor]
+
+
+def ours(residual: Residual, start: np.ndarray, **options: Any) -> Answer:
+    found = least_squares(lambda z, _: residual(z), torch.tensor(start), **options)
+    return found.value.numpy(), found.success
+
+
+def minpack(residual: Residual, start: np.ndarray) -> Answer:
+    jacobian = torch.func.jacfwd(residual)
+    found = scipy.optimize.least_squares(
+        lambda z: residual(torch.tensor(z)).numpy(),
+        start,
+        lambda z: jacobian(torch.tensor(z)).numpy(),
+        method="lm",
+        ftol=1e-14,
+        xtol=1e-14,
+        gtol=1e-14,
+        max_nfev=1000,
+    )
+    return found.x, bool(found.success)
+
+
+SOLVERS: dict[str, Callable[..., Answer]] = {"simengine": ours, "scipy lm": minpack}
+
+
+def counted(label: str, solver: Callable[..., Answer], cases: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """Right ones, silent wrong ones and refused right ones of cases (residual, start, right(z) -> bool, best(z))."""
+    right = best = wrong = shy = 0
+    begin = time.process_time()
+    for residual, start, is_right, is_best in cases:
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                z, success = solver(residual, start)
+        except (RuntimeError, ValueError):  # not finite, say
+            z, success = np.full_like(start, np.nan), False
+        good = bool(np.isfinite(z).all()) and is_right(z)
+        right += good
+        best += good and is_best(z)
+        wrong += success and not good
+        shy += good and not success
+    return {
+        "name": label,
+        "right": f"{right} of {len(cases)}",
+        "the best minimum": best,
+        "wrong and called a success": wrong,
+        "right and not called a success": shy,
+        "CPU s": round(time.process_time() - begin, 1),
+    }
+
+
+def nist_cases() -> list[tuple[Any, ...]]:
+    """Six digits of every parameter."""
+    cases = []
+    for name, start in CERTIFIED["STARTS"]:
+        x, y = (torch.tensor(part) for part in CERTIFIED["data"](name))
+        model = CERTIFIED["models"](torch)[name]
+
+        def right(z: np.ndarray, name: str = name) -> bool:
+            return bool(CERTIFIED["digits"](z, name) >= 6)
+
+        begin = np.array(CERTIFIED["NIST"][name][start])
+        cases.append((lambda b, model=model, x=x, y=y: model(b, x) - y, begin, right, right))
+    return cases
+
+
+def mgh_cases() -> list[tuple[Any, ...]]:
+    """A known minimum of |r|^2, and the best one, to five digits, from the standard start times 1, 10 and 100."""
+    cases = []
+    for residual, start, minima in CERTIFIED["problems"](torch).values():
+
+        def right(z: np.ndarray, residual: Residual = residual, known: Sequence[float] = minima) -> bool:
+            square = float(residual(torch.tensor(z)).square().sum())
+            return any(abs(square - m) <= 1e-5 * m + 1e-10 * (m == 0) for m in known)
+
+        def best(z: np.ndarray, right: Callable[..., bool] = right, known: Sequence[float] = minima) -> bool:
+            return right(z, known=known[:1])
+
+        cases += [(residual, scale * np.array(start), right, best) for scale in (1.0, 10.0, 100.0)]
+    return cases
+
+
+def linear_rows() -> list[dict[str, Any]]:
+    """Error of a consistent linear problem, 80 rows and 12 unknowns."""
+    rows = []
+    generator = torch.Generator().manual_seed(0)
+    u, _ = torch.linalg.qr(torch.randn(80, 12, generator=generator, dtype=torch.float64))
+    v, _ = torch.linalg.qr(torch.randn(12, 12, generator=generator, dtype=torch.float64))
+    for exponent in (2, 5, 7, 10):
+        matrix = u @ torch.diag(torch.logspace(0, -exponent, 12, dtype=torch.float64)) @ v.T
+        told: dict[str, Any] = {"name": f"linear, condition 1e{exponent}"}
+        for label, structure in (("J^T J", None), ("qr", Dense(qr=True))):
+            found = least_squares(
+                lambda z, args: args @ (z - 1), torch.zeros(12, dtype=torch.float64), matrix, structure=structure
+            )
+            error = float((found.value - 1).norm()) / 12**0.5
+            told[label] = f"{error:.1e} {found.result.name}, {int(found.stats['num_iterations'])} trials"
+        rows.append(told)
+    return rows
+
+
+def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
+    torch.set_num_threads(1)
+    wanted = set(arguments) or {"nist", "mgh", "linear"}
+    rows: list[dict[str, Any]] = []
+    if "nist" in wanted:
+        rows += [counted(f"NIST StRD, {label}", solver, nist_cases()) for label, solver in SOLVERS.items()]
+        plain = LevenbergMarquardt(accelerated=False, finished=False)
+        rows.append(
+            counted(
+                "NIST StRD, simengine without acceleration and Newton",
+                lambda r, s: ours(r, s, solver=plain),
+                nist_cases(),
+            )
+        )
+    if "mgh" in wanted:
+        rows += [counted(f"Moré-Garbow-Hillstrom, {label}", solver, mgh_cases()) for label, solver in SOLVERS.items()]
+    if "linear" in wanted:
+        rows += linear_rows()
+    return rows
+
+
+if __name__ == "__main__":
+    for row in main(sys.argv[1:]):
+        print(row)

@@ -1,0 +1,191 @@
+"""What a model gets wrong: the process against closed forms, and bars that hold the truth where the model cannot."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import simengine as se
+from simengine.fit.certainty.bars import posterior_of
+from simengine.fit.certainty.discrepancy import Evidence, ModelError, alike, estimated, factor, whitened
+from simengine.fit.method import training_of
+from simengine.fit.problem import Problem
+from simengine.observe import Curve
+from simengine.scene import SceneError
+
+D = torch.float64
+
+
+class Decay(se.OwnWorld):
+    """y = height exp(-rate t)."""
+
+    parameters: ClassVar = {"height": se.OwnNumber(1.5, gt=0), "rate": se.OwnNumber(0.8, gt=0)}
+
+    def simulate(self, values: dict[str, torch.Tensor]) -> se.OwnMotion:
+        t = torch.linspace(0.0, 4.0, 81, dtype=D)
+        return se.OwnMotion(t, scalars={"y": values["height"] * (-values["rate"] * t).exp()})
+
+
+HEIGHT, RATE, NOISE = 2.0, 1.0, 0.02
+
+
+def decay(folder: Path, seed: int, *, off: float, sigma: float | str = NOISE, discrepancy: Any = False) -> Curve:
+    """Data of a truth with something slow on top of the decay that the model does not know."""
+    t = np.linspace(0, 4, 41)
+    y = HEIGHT * np.exp(-RATE * t) + off * np.sin(1.3 * t + 0.5)
+    y = y + NOISE * np.random.default_rng(seed).standard_normal(41)
+    (folder / "y.csv").write_text("time [s],y\n" + "\n".join(f"{a},{b}" for a, b in zip(t, y, strict=True)) + "\n")
+    return Curve(
+        directory=folder, file="y.csv", columns={"time": "time", "y": "y"}, sigma=sigma, discrepancy=discrepancy
+    )
+
+
+def fitted(curve: Curve) -> Any:
+    unknowns = {"height": se.Unknown(), "rate": se.Unknown()}
+    fit = training_of(Problem(Decay(), observations={"y": curve}, unknowns=unknowns))
+    for _ in range(500):
+        if fit.converged:
+            return fit
+        fit.step()
+    raise AssertionError("no end")
+
+
+def by_least_squares_alone(fit: Any, name: str) -> tuple[float, float]:
+    """The interval of (J^T J)^-1, which knows of nothing but the noise."""
+    problem = fit.problem
+    _, j = problem.linearise(fit.z)
+    spread = 1.96 * torch.linalg.inv(j.T @ j).diagonal().sqrt()
+    k = [c.name for c in problem.coordinates].index(name)
+    low, high = (float(problem.coordinates[k].value(fit.z[k] + side * spread[k])) for side in (-1, 1))
+    return low, high
+
+
+def test_bars_hold_the_truth_where_the_model_is_off(tmp_path: Path) -> None:
+    """Five data sets: least squares alone hardly holds the truth, with a discrepancy nearly all bars do."""
+    alone, total = 0, 0
+    for seed in range(5):
+        plain = fitted(decay(tmp_path, seed, off=0.15))
+        with_it = posterior_of(fitted(decay(tmp_path, seed, off=0.15, sigma="estimate", discrepancy=True)))
+        for name, truth in (("height", HEIGHT), ("rate", RATE)):
+            low, high = by_least_squares_alone(plain, name)
+            alone += low <= truth <= high
+            e = with_it.estimates[name]
+            total += e.low <= truth <= e.high
+    assert total >= 9 and alone <= 2
+
+
+def test_without_a_model_error_the_bars_stay_as_they_were(tmp_path: Path) -> None:
+    plain = posterior_of(fitted(decay(tmp_path, 1, off=0.0)))
+    with_it = posterior_of(fitted(decay(tmp_path, 1, off=0.0, discrepancy=True)))
+    for name, e in plain.estimates.items():
+        assert with_it.estimates[name].std == pytest.approx(e.std, rel=0.25)
+    assert any("no error of the model is seen" in line for line in with_it.directions)
+
+
+def test_resumed_bitwise_after_the_error_is_known(tmp_path: Path) -> None:
+    curve = decay(tmp_path, 0, off=0.15, discrepancy=True)
+    unknowns = {"height": se.Unknown(), "rate": se.Unknown()}
+    first = training_of(Problem(Decay(), observations={"y": curve}, unknowns=unknowns))
+    held = None
+    while not first.converged:
+        first.step()
+        if first.problem.errors and held is None:
+            held = {k: v.clone() for k, v in first.state_dict().items()}
+    assert held is not None
+    again = training_of(Problem(Decay(), observations={"y": curve}, unknowns=unknowns))
+    again.load_state_dict(held)
+    while not again.converged:
+        again.step()
+    assert torch.equal(first.z, again.z)
+    assert torch.equal(first.problem.errors["y"].tensor(), again.problem.errors["y"].tensor())
+
+
+def test_whitened_residuals_have_the_precision_of_process_and_noise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(9, generator=generator, dtype=D)
+    sigma = 0.1 + torch.rand(9, generator=generator, dtype=D)
+    gap = torch.randn(9, generator=generator, dtype=D)
+    which = torch.tensor([True] * 7 + [False, True])
+    covariance = 0.3**2 * alike(x, 0.4) + torch.diag(sigma.square())
+    inverse = torch.linalg.inv(covariance[which][:, which])
+    root = factor(x[which], sigma[which], 0.3, 0.4)
+    white = whitened((gap / sigma)[:, None], which[:, None], [root])
+    assert float(white[which].square().sum()) == pytest.approx(float(gap[which] @ inverse @ gap[which]), rel=1e-12)
+    assert float(white[7, 0]) == float(gap[7] / sigma[7])
+    told = 2 * float(root.diagonal().log().sum() + sigma[which].log().sum())
+    assert told == pytest.approx(float(torch.logdet(covariance[which][:, which])), rel=1e-12)
+
+
+def test_what_is_estimated_is_what_was_drawn() -> None:
+    """Three columns of 100 rows: sd, length and sigma come back within what so few lengths can tell."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.linspace(0, 5, 100, dtype=D)
+    root = torch.linalg.cholesky(alike(x, 0.5) + 1e-10 * torch.eye(100, dtype=D))
+    draws = 0.5 * root @ torch.randn(100, 3, generator=generator, dtype=D)
+    gap = draws + 0.1 * torch.randn(100, 3, generator=generator, dtype=D)
+    evidence = Evidence(
+        x=x,
+        gap=gap,
+        slopes=torch.zeros(300, 1, dtype=D),
+        which=torch.ones(100, 3, dtype=torch.bool),
+        sigma=torch.ones(100, 3, dtype=D),
+        estimated=torch.ones(3, dtype=torch.bool),
+        precision=torch.eye(1, dtype=D),
+        pull=torch.zeros(1, dtype=D),
+        largest=torch.ones(3, dtype=D),
+    )
+    sigma, error = estimated(evidence, sd=None, length=None, least_sigma=0.0)
+    assert sigma.tolist() == pytest.approx([0.1] * 3, rel=0.2)
+    assert error.sd.tolist() == pytest.approx([0.5] * 3, rel=0.4)  # some ten lengths in each column
+    assert error.length == pytest.approx(0.5, rel=0.3)
+    _, known = estimated(dataclasses.replace(evidence), sd=0.4, length=0.6, least_sigma=0.0)
+    assert known.sd.tolist() == pytest.approx([0.4] * 3) and known.length == pytest.approx(0.6)
+
+
+def test_restricted_likelihood_is_the_integral_over_what_is_sought() -> None:
+    """One number with a flat prior: by quadrature, and its derivative by u is that of the integral."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.linspace(0, 1, 12, dtype=D)
+    gap, slope = torch.randn(12, 1, generator=generator, dtype=D), torch.randn(12, 1, generator=generator, dtype=D)
+    none = torch.zeros(1, dtype=D)
+    evidence = Evidence(
+        x=x,
+        gap=gap,
+        slopes=slope,
+        which=torch.ones(12, 1, dtype=torch.bool),
+        sigma=torch.ones(12, 1, dtype=D),
+        estimated=torch.tensor([True]),
+        precision=none[None],
+        pull=none,
+        largest=torch.ones(1, dtype=D),
+    )
+
+    def by_quadrature(sigma: float, sd: float, length: float) -> float:
+        covariance = sd**2 * alike(x, length) + sigma**2 * torch.eye(12, dtype=D)
+        z = torch.linspace(-8, 8, 4001, dtype=D)
+        r = gap + slope @ z[None]
+        square = (r * torch.linalg.solve(covariance, r)).sum(0)
+        return -2 * float(torch.logsumexp(-0.5 * square, 0) + math.log(16 / 4000) - 0.5 * torch.logdet(covariance))
+
+    values = [(0.5, 0.3, 0.2), (0.8, 0.6, 0.4)]
+    ours = [
+        float(evidence.misfit(*(torch.tensor([v] if k < 2 else v, dtype=D) for k, v in enumerate(one))))
+        for one in values
+    ]
+    true = [by_quadrature(*one) for one in values]
+    assert ours[1] - ours[0] == pytest.approx(true[1] - true[0], abs=1e-8)
+
+
+def test_a_discrepancy_without_one_abscissa_is_refused(tmp_path: Path) -> None:
+    curve = dataclasses.replace(decay(tmp_path, 0, off=0.1, discrepancy=True))
+    problem = Problem(Decay(), observations={"y": curve}, unknowns={"rate": se.Unknown()})
+    problem.measured["y"] = dataclasses.replace(problem.measured["y"], at={})
+    from simengine.fit.certainty.discrepancy import abscissa
+
+    with pytest.raises(SceneError, match=r"observations\.y\.discrepancy: needs one abscissa"):
+        abscissa("y", problem.measured["y"], problem.rows("y"))
+    assert ModelError.from_tensor(ModelError(torch.ones(2, dtype=D), 3.0).tensor()).length == 3.0
