@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from simengine.flame.gas.document import Node, Table, find, listed, read_documen
 from simengine.flame.gas.mechanism import Mechanism, MechanismError
 from simengine.flame.gas.reactions_yaml import ReactionReader
 from simengine.flame.gas.species_yaml import Thermo, read_composition, read_thermo, read_transport
+from simengine.flame.gas.through_cantera import CHEMKIN, convert_chemkin, is_solution, write_solution
 from simengine.flame.gas.units import Units
 
 # Standard atomic weights [g/mol] (IUPAC 2018, abridged), of the elements in combustion mechanisms.
@@ -23,17 +25,22 @@ ATOMIC_WEIGHTS = {
 }  # fmt: skip
 
 
-def load_mechanism(source: str | Path, *, phase: str | None = None) -> Mechanism:
+def load_mechanism(source: Any, *, phase: str | None = None) -> Mechanism:
     """Read a mechanism.
 
     Args:
         source: A file, looked for in Cantera's data folder too; or the name of a mechanism that ships with simengine
-            (`methane_1step`) or with Cantera (`gri30`).
+            (`methane_1step`) or with Cantera (`gri30`). Through Cantera, where it is installed: a CHEMKIN file (.inp,
+            .ck, .dat; `therm.dat` and `tran.dat` beside it) and a `cantera.Solution`.
         phase: Name of the phase; None for the first ideal gas.
 
     Raises:
         MechanismError: The file does not exist, is broken, or holds what is not supported.
     """
+    if is_solution(source) or Path(source).suffix in CHEMKIN:
+        with tempfile.TemporaryDirectory() as folder:
+            convert = write_solution if is_solution(source) else convert_chemkin
+            return _Reader(convert(source if is_solution(source) else Path(source), Path(folder))).mechanism(phase)
     path = Path(source)
     if not path.suffix:
         shipped = Path(str(files("simengine.assets"))) / f"{source}.yaml"
