@@ -46,7 +46,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "start": []}
+html_sidebars: dict[str, list[str]] = {"index": [], "start": [], "concepts": []}
 
 _SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):")
 _MARK = re.compile(r"(``[^`]+``|`[^`]+`)")

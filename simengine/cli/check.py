@@ -14,6 +14,7 @@ def check(
         scene: A .toml or .py file, or the name of a shipped scene.
     """
     from simengine.scene import load_scene
+    from simengine.scene.kinds import learned_method
     from simengine.scene.own_code import run_own
 
     run_own(own or [])
@@ -27,6 +28,11 @@ def check(
             found = world.check(device=chosen)
             report["ok"] = report.get("ok", True) and found.pop("ok", True)
             report[f"run {name}"] = found
+    for table, asked in {"model": loaded.learner, "objective": loaded.objective}.items():
+        if asked is not None:
+            report[table] = asked.type
+            preflight = learned_method(table, asked.type, "check")
+            report |= {} if preflight is None else preflight(loaded)
     if loaded.observations:
         from simengine.fit.preflight import check_observations
 

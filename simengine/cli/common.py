@@ -62,12 +62,22 @@ def emit(result: dict[str, Any], *, as_json: bool, title: str) -> None:
         print(json.dumps(finite(plain(result)), allow_nan=False))
         return
     from rich.console import Console
+    from rich.markup import escape  # a unit in brackets is no markup
     from rich.table import Table
 
     table = Table(title=title, show_header=False, title_justify="left")
     for key, value in _flat(plain(result)):
-        table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))
+        table.add_row(escape(key), f"{value:.6g}" if isinstance(value, float) else escape(str(value)))
     Console().print(table)
+
+
+def brief(value: Any) -> Any:
+    """A summary without curves, and an estimate as one line."""
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"value", "low", "high"}:
+        return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return {key: brief(item) for key, item in value.items() if key != "along"}
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from simengine.cli.common import (
     Overwrite,
     Quiet,
     With,
+    brief,
     default_out,
     emit,
     pick_device,
@@ -170,7 +171,7 @@ def _drive(table: str, verb: str, scene: str, *, as_json: bool, quiet: bool, **g
         "directory": str(folder),
     }
     directory.write("summary.json", outcome)
-    emit(outcome, as_json=as_json, title=f"{verb} {scene}")
+    emit(outcome if as_json else brief(outcome), as_json=as_json, title=f"{verb} {scene}")
     return 0
 
 

@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from simengine.cli.common import AsJson, Out, Overrides, Overwrite, With, default_out, emit
+from simengine.cli.common import AsJson, Out, Overrides, Overwrite, With, brief, default_out, emit
 
 
 def predict(
@@ -46,7 +46,7 @@ def predict(
     summary = {**misfit_report(problem, directory), "directory": str(folder)}
     directory.write("summary.json", summary)
     if not as_json:  # curves and tables stand in the report
-        summary = {k: _brief(v) for k, v in summary.items()}
+        summary = {k: brief(v) for k, v in summary.items()}
     emit(summary, as_json=as_json, title=f"predict {scene}")
     return 0
 
@@ -97,14 +97,5 @@ def _use(
         summary = {"model": str(run), "sha256": model.sha256, **summary}
     summary |= {"on": on, "directory": str(folder)}
     directory.write("summary.json", summary)
-    emit(summary if as_json else {k: _brief(v) for k, v in summary.items()}, as_json=as_json, title=f"predict {run}")
+    emit(summary if as_json else {k: brief(v) for k, v in summary.items()}, as_json=as_json, title=f"predict {run}")
     return 0
-
-
-def _brief(value: Any) -> Any:
-    """A summary without curves, and an estimate as one line."""
-    if not isinstance(value, dict):
-        return value
-    if set(value) == {"value", "low", "high"}:
-        return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-    return {key: _brief(item) for key, item in value.items() if key != "along"}

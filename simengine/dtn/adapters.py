@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from simengine.dtn.checks import evaluation_mode
+from simengine.dtn.dense_loss import dense_loss
 from simengine.dtn.detector import suppress
 from simengine.dtn.protocol import Detections
 
@@ -44,12 +45,14 @@ class AbstractAdapter(nn.Module, abc.ABC):
         overlap: Boxes that overlap a better one of their class by more (IoU) are dropped.
         most: Largest number of boxes kept in a picture.
         candidates: Best boxes of a picture among which is suppressed.
+        kind: Label of the object, for `loss`; of a model of several classes it has to be set.
     """
 
     threshold: float = 0.05
     overlap: float = 0.5
     most: int = 100
     candidates: int = 1000
+    kind: int | None = None
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -65,6 +68,23 @@ class AbstractAdapter(nn.Module, abc.ABC):
             boxes, scores = self._raw(images)
         h, w = images.shape[2:]
         return torch.minimum(boxes.clamp(min=0), boxes.new_tensor([w, h, w, h])), scores
+
+    def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """A training loss of the boxes before suppression, which needs nothing of the library: for hardening.
+
+        Batch statistics stay as they are, as in fine-tuning; scores of other classes are left alone.
+
+        Args:
+            images: Encoded pictures, shape (b, 3, h, w).
+            boxes: One box a picture [pixels], of no area where there is no object, shape (b, 4).
+
+        Raises:
+            ValueError: The model has several classes, and `kind` does not say which one the object is.
+        """
+        found, scores = self.dense(images)
+        if self.kind is None and scores.shape[-1] > 1:
+            raise ValueError(f"kind: the model has {scores.shape[-1]} classes; set kind to the label of the object")
+        return dense_loss(found, scores[..., self.kind or 0], boxes)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> list[Detections]:

@@ -176,8 +176,10 @@ def texture_map(
     if not len(pixels):
         raise ValueError("views: no pixel shows paint; name the paint material of the mesh, or move the camera")
 
+    which, place = torch.div(pixels, h * w, rounding_mode="floor"), pixels % (h * w)
+
     def at(value: torch.Tensor) -> torch.Tensor:
-        return value.permute(0, 2, 3, 1).reshape(n * h * w, -1)[pixels]
+        return value.flatten(2)[which, :, place]
 
     footprint = at(views.footprint)
     if mapping == "uv":

@@ -2,18 +2,16 @@
 
 import contextlib
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
 from simengine.fit.result import FitResult
 from simengine.fit.training import AbstractTraining
+from simengine.interrupt import deferred_interrupt
 from simengine.io import checkpoint
 from simengine.io.run_directory import RunDirectory
 from simengine.shown import cut
@@ -73,7 +71,7 @@ def fit(
         )
 
     last_save = time.monotonic()
-    with _deferred_interrupt() as interrupt, _progress(training, iteration, show=progress) as advance:
+    with deferred_interrupt() as interrupt, _progress(training, iteration, show=progress) as advance:
         while iteration < training.num_iterations and not training.converged and not interrupt.pending:
             figures = training.step()
             if not math.isfinite(figures["loss"]):
@@ -125,36 +123,6 @@ def _restore(training: AbstractTraining, tensors: dict[str, torch.Tensor], meta:
             f"{folder}: the checkpoint does not fit this training ({reason}); start anew with --overwrite"
         ) from error
     return iteration
-
-
-class _Interrupt:
-    pending = False
-
-
-@contextlib.contextmanager
-def _deferred_interrupt() -> Iterator[_Interrupt]:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a flag; the second one raises KeyboardInterrupt.
-
-    A signal that the process was told to ignore, as SIGHUP under `nohup`, stays ignored.
-    """
-    state = _Interrupt()
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if state.pending:
-            raise KeyboardInterrupt
-        state.pending = True
-
-    previous: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():  # no signal arrives in another
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                previous[number] = signal.signal(number, handler)
-    try:
-        yield state
-    finally:
-        for number, before in previous.items():
-            signal.signal(number, before)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+SIDES = ("height", "width")
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Annotations:
@@ -61,7 +63,10 @@ def read_coco(path: str | Path, *, results: str | Path | None = None) -> Annotat
     if len(place) < len(ids):
         raise ValueError(f"{path}: images: an id is given twice; expected one for each picture")
     names = [str(image.get("file_name", number)) for number, image in zip(ids, images, strict=True)]
-    sizes = [[float(image.get("height") or 0), float(image.get("width") or 0)] for image in images]
+    sizes = [
+        [_get(path, f"images[{k}]", image, side, float) if image.get(side) is not None else 0.0 for side in SIDES]
+        for k, image in enumerate(images)
+    ]
     categories = _entries(path, data, "categories") if "categories" in data else []
     classes = {_get(path, f"categories[{k}]", c, "id", int): str(c.get("name", "")) for k, c in enumerate(categories)}
     where = path if results is None else Path(results)
@@ -241,7 +246,7 @@ def _numbers(path: Path, number: int, line: str) -> list[float]:
         values = [float(word) for word in line.split()]
     except ValueError:
         values = []
-    if len(values) not in (5, 6) or not (values[0] >= 0 and values[0] == int(values[0])):
+    if len(values) not in (5, 6) or not (0 <= values[0] < 1e9 and values[0] == int(values[0])):
         raise ValueError(f"{path}: line {number}: expected `class x y width height [score]`, got {line.strip()!r:.60}")
     if not all(-1e-6 <= value <= 1 + 1e-6 for value in values[1:]):
         raise ValueError(f"{path}: line {number}: expected shares of the picture in [0, 1], got {line.strip()!r:.60}")

@@ -21,7 +21,9 @@ MAX_FACES = 2_000_000
 SECONDS = 60
 MEMORY = 4 << 30
 
-# Runs in the child; the body reads `source` with trimesh into `arrays`, and puts further answers into `answer`
+_KIND = {"trimesh": "mesh", "ezc3d": ".c3d file"}  # what a library reads
+
+# Runs in the child; the body reads `source` with the library into `arrays`, and puts further answers into `answer`
 _CHILD = """
 import json, sys
 source, target, memory, most = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -31,8 +33,9 @@ try:
 except ImportError:  # Windows, where only the limits on time and size hold
     pass
 try:
-    import numpy as np, trimesh
+    import numpy as np
     arrays, answer = {{}}, {{}}
+{imports}
     if source.lower().endswith(".obj"):
         for number, line in enumerate(open(source, encoding="utf-8", errors="replace"), 1):
             words = line.split()
@@ -72,16 +75,17 @@ def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def read_limited(
-    path: Path, body: str, *, suffixes: tuple[str, ...], most: int
+    path: Path, body: str, *, suffixes: tuple[str, ...], most: int, library: str = "trimesh"
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Run a reader on a user's file in a process of its own.
 
     Args:
         path: The file.
-        body: Python that reads `source` with `trimesh` and numpy (`np`), fills the dicts `arrays` and `answer`, and
+        body: Python that reads `source` with the library and numpy (`np`), fills the dicts `arrays` and `answer`, and
             raises what is wrong; `most` is at hand.
         suffixes: Formats allowed.
-        most: Largest number of triangles.
+        most: Largest number of triangles, or of what else there are many.
+        library: What reads it.
 
     Returns:
         The arrays and the answers.
@@ -95,7 +99,7 @@ def read_limited(
         raise ValueError(f"{path}: no such file")
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise ValueError(f"{path}: {size} bytes; at most {MAX_BYTES} are read; simplify the mesh")
+        raise ValueError(f"{path}: {size} bytes; at most {MAX_BYTES} are read; make it smaller")
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             content = sum(entry.file_size for entry in archive.infolist())
@@ -103,24 +107,28 @@ def read_limited(
             raise ValueError(
                 f"{path}: an archive that grows {content / size:.0f} times; at most {MAX_RATIO} is allowed"
             )
-    return _read_in_child(path.resolve(), path.stat().st_mtime_ns, body, most)
+    return _read_in_child(path.resolve(), path.stat().st_mtime_ns, body, most, library)
 
 
 @lru_cache(maxsize=8)
-def _read_in_child(path: Path, changed: int, body: str, most: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def _read_in_child(
+    path: Path, changed: int, body: str, most: int, library: str
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """The file, read once until it changes."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "mesh.npz"
-        code = _CHILD.format(body=textwrap.indent(body, "    "))
+        code = _CHILD.format(imports=f"    import {library}", body=textwrap.indent(body, "    "))
         try:
             done = run_python(code, str(path), str(target), str(MEMORY), str(most), seconds=SECONDS)
         except subprocess.TimeoutExpired:
-            raise ValueError(f"{path}: reading took longer than {SECONDS} s; simplify the mesh") from None
+            raise ValueError(f"{path}: reading took longer than {SECONDS} s; make it smaller") from None
         lines = done.stdout.strip().splitlines()
         answer: dict[str, Any] = {"ok": False, "reason": f"the reader died ({done.returncode})"}
         if lines:
             answer = json.loads(lines[-1])
         if not answer["ok"]:
-            raise ValueError(f"{path}: not a readable mesh: {' '.join(answer['reason'].split())}")
+            raise ValueError(
+                f"{path}: not a readable {_KIND.get(library, library)}: {' '.join(answer['reason'].split())}"
+            )
         with np.load(target) as data:
             return {name: data[name] for name in data.files}, answer

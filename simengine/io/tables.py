@@ -68,7 +68,7 @@ def read_table(path: str | Path) -> RawTable:
 
         columns = _of_one_length(path, read_npz(path))
     elif suffix in (".h5", ".hdf5"):
-        columns = _of_one_length(path, _read_hdf5(path))
+        columns = _of_one_length(path, read_hdf5(path))
     elif suffix in (".csv", ".tsv", ".txt", ".dat"):
         columns = _read_text(path)
     else:
@@ -84,20 +84,28 @@ def _of_one_length(path: Path, arrays: dict[str, NDArray[Any]]) -> dict[str, NDA
     return {name: array.astype(np.float64) if array.dtype.kind in "fiub" else array for name, array in flat.items()}
 
 
-def _read_hdf5(path: Path) -> dict[str, NDArray[Any]]:
-    import h5py
+def read_hdf5(path: Path, *, most: int = MAX_BYTES) -> dict[str, NDArray[Any]]:
+    """Every dataset of numbers by its path in the file, except those of more than `most` bytes.
+
+    Raises:
+        ValueError: The file is damaged, or h5py is missing.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ValueError(f"{path.name}: to read HDF5, pip install h5py") from None
 
     found: dict[str, NDArray[Any]] = {}
 
     def take(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub" and item.nbytes <= MAX_BYTES:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub" and item.nbytes <= most:
             found[name] = item[()]
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(take)
-    except OSError as error:
-        raise ValueError(f"{path}: not a readable HDF5 file ({error})") from None
+    except Exception as error:  # the library raises what its C code does
+        raise ValueError(f"{path}: not a readable HDF5 file ({' '.join(str(error).split())[:120]})") from None
     return found
 
 

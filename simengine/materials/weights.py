@@ -71,7 +71,7 @@ def load_material(path: Path) -> Material:
         material = Material(laws["elasticity"], laws["plasticity"])
         material.load_state_dict(tensors)
     except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: holds no learned material ({error})") from error
+        raise ValueError(f"{path}: holds no learned material ({' '.join(str(error).split())[:200]})") from error
     for name, value in material.state_dict().items():
         if not bool(torch.isfinite(value).all()) and not name.endswith(".cap"):
             raise ValueError(f"{path}: {name} is not finite")

@@ -150,11 +150,13 @@ def numbers_of(raw: RawTable, header: str, *, key: str) -> torch.Tensor:
         ValueError: It holds words or an infinity; the message names the first and its row.
     """
     cells = raw.columns[header]
+    if cells.dtype.kind == "c":
+        raise ValueError(f"{key}: {raw.file.name}: column {header!r} holds complex numbers")
     if cells.dtype.kind not in "fiub":
         for row, cell in enumerate(cells):
             try:
                 float(cell)
-            except ValueError:
+            except (ValueError, TypeError):  # words, times
                 raise ValueError(
                     f"{key}: {raw.file.name}: column {header!r}, row {row}: {str(cell)!r} is no number"
                 ) from None

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 
 from simengine.io.arrays import read_npz
+from simengine.io.mesh_file import read_limited
 from simengine.io.tables import RawTable, file_hash, read_table
 from simengine.io.units import to_si
 from simengine.observe.columns import find_header, take
 from simengine.scene.strict import nearest
+from simengine.shown import shown
 
+MOST = 1 << 28  # numbers in a .c3d file
 _AXES = ("x", "y", "z")
 
 
@@ -49,6 +52,8 @@ def read_motion(path: Path, *, columns: Mapping[str, str], unit: str = "", names
     Raises:
         ValueError: The file is no such file; one line that names it, the column and the remedy.
     """
+    if not path.is_file():  # of a folder the reader of .c3d would never come back
+        raise ValueError(f"{path.name}: no such file, or a folder")
     suffix = path.suffix.lower()
     readers = {".c3d": _c3d, ".trc": _trc, ".npz": _npz}
     if suffix in readers:
@@ -74,30 +79,49 @@ def _npz(path: Path, unit: str) -> Motion:
     for name, dim in (("x", 3), ("time", 1)):
         if name not in data or data[name].ndim != dim:
             raise ValueError(f"{path.name}: expected x (frames, points, 3) and time (frames,); it holds {sorted(data)}")
+        if data[name].dtype.kind not in "fiu":
+            raise ValueError(f"{path.name}: {name} holds {data[name].dtype}, no numbers")
     x = torch.from_numpy(data["x"].astype(np.float64)) * to_si(unit)[0]
     time = torch.from_numpy(data["time"].astype(np.float64))
     if len(x) != len(time) or x.shape[2] != 3:
         raise ValueError(f"{path.name}: x {tuple(x.shape)} does not go with time {tuple(time.shape)}")
-    names = tuple(str(n) for n in data["names"]) if "names" in data else tuple(str(k) for k in range(x.shape[1]))
+    names = tuple(str(n) for n in data["names"].ravel()) if "names" in data else tuple(map(str, range(x.shape[1])))
+    if len(names) != x.shape[1]:
+        raise ValueError(f"{path.name}: {len(names)} names for {x.shape[1]} points")
     return Motion(time, x, names, _AXES, file_hash(path))
 
 
-def _c3d(path: Path, unit: str) -> Motion:
-    import ezc3d
-
-    try:
-        file = ezc3d.c3d(str(path))
-    except Exception as error:  # the library raises what its C++ code does
-        raise ValueError(f"{path.name}: not a readable .c3d file ({' '.join(str(error).split())[:80]})") from None
+# In a child: a spoilt header makes the library ask for all the memory there is, or never come back
+_C3D = """
+file = ezc3d.c3d(source)
+try:
     point = file["parameters"]["POINT"]
-    labels = tuple(str(label).strip() for label in point["LABELS"]["value"])
-    stated = (point["UNITS"]["value"] or ["mm"])[0].strip() if "UNITS" in point else "mm"
-    factor = to_si(unit or stated)[0]
-    data = np.asarray(file["data"]["points"], dtype=np.float64)[:3]  # (3, points, frames)
+    answer["labels"] = [str(label).strip() for label in point["LABELS"]["value"]]
+    answer["unit"] = str((list(point["UNITS"]["value"]) or ["mm"])[0]).strip() if "UNITS" in point else "mm"
+    answer["rate"] = float(point["RATE"]["value"][0])
+except (KeyError, IndexError, TypeError) as error:
+    raise ValueError(f"it has no parameter {error} of POINT") from None
+points = np.asarray(file["data"]["points"], dtype=np.float64)[:3]
+if points.size > most:
+    raise ValueError(f"it holds {points.size} numbers; at most {most} are read")
+arrays["points"] = points
+"""
+
+
+def _c3d(path: Path, unit: str) -> Motion:
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    if len(head) < 512 or head[1] != 0x50:  # byte 2 of every such file
+        raise ValueError(f"{path.name}: not a .c3d file, or cut short")
+    if min((head[16] + 256 * head[17] - 1), (head[17] + 256 * head[16] - 1)) * 512 >= path.stat().st_size:
+        raise ValueError(f"{path.name}: cut short before its first frame")
+    arrays, answer = read_limited(path, _C3D, suffixes=(".c3d",), most=MOST, library="ezc3d")
+    labels, rate = tuple(answer["labels"]), float(answer["rate"])
+    factor = to_si(unit or answer["unit"])[0]
+    data = arrays["points"].copy()  # (3, points, frames); those of the reader are kept for the next call
     missing = ~np.isfinite(data).all(0) | (data == 0).all(0)
     data[:, missing] = np.nan
-    rate = float(point["RATE"]["value"][0])
-    if not rate > 0:
+    if not 0 < rate < np.inf:
         raise ValueError(f"{path.name}: its frame rate is {rate:g}")
     times = torch.arange(data.shape[2], dtype=torch.float64) / rate
     positions = torch.from_numpy(data.transpose(2, 1, 0).copy()) * factor
@@ -109,14 +133,23 @@ def _trc(path: Path, unit: str) -> Motion:
     if len(lines) < 6 or not lines[0].startswith("PathFileType"):
         raise ValueError(f"{path.name}: not a .trc file (its first line begins with PathFileType)")
     header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=False))
+
+    def number(cell: str, row: int) -> float:
+        try:
+            return float(cell) if cell.strip() else np.nan
+        except ValueError:
+            raise ValueError(f"{path.name}: frame {row}: {shown(cell)} is no number") from None
+
     labels = tuple(name for name in (cell.strip() for cell in lines[3].split("\t")[2:]) if name)
     rows = [line.split("\t") for line in lines[5:] if line.strip()]
+    if not rows or not labels:
+        raise ValueError(f"{path.name}: it holds {len(labels)} markers in {len(rows)} frames")
     times, frames = [], []
-    for number, row in enumerate(rows):
-        cells = [float(cell) if cell.strip() else np.nan for cell in row[1 : 2 + 3 * len(labels)]]
+    for index, row in enumerate(rows):
+        cells = [number(cell, index) for cell in row[1 : 2 + 3 * len(labels)]]
         cells += [np.nan] * (1 + 3 * len(labels) - len(cells))
-        if np.isnan(cells[0]):
-            raise ValueError(f"{path.name}: frame {number} has no time")
+        if not np.isfinite(cells[0]):
+            raise ValueError(f"{path.name}: frame {index} has no time")
         times.append(cells[0])
         frames.append(np.reshape(cells[1:], (len(labels), 3)))
     positions = torch.from_numpy(np.array(frames)) * to_si(unit or header.get("Units", "mm").strip())[0]

@@ -103,7 +103,7 @@ def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> A
     for table in NEW_FORM.keys() & rest.keys() - scene_fields(cls).keys():
         raise SceneError(f"{locate(table)}: {table}: [{table}] is the old form: {NEW_FORM[table]}")
     task = rest.get("task")
-    if isinstance(task, Mapping) and task.get("type") in GONE_TASKS:
+    if isinstance(task, Mapping) and isinstance(task.get("type"), str) and task["type"] in GONE_TASKS:
         raise SceneError(f"{locate('task.type')}: task.type: {shown(task['type'])} is the old form: {NEW_FORM['task']}")
     world: AbstractScene = from_plain(cls, rest, locate=locate, directory=directory)
     return world
@@ -135,6 +135,9 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         key = f"observations.{name}"
         own = dict(_table(entry, key, locate))
         shared = own.pop("instrument", "")
+        for word, value in (("instrument", shared), ("run", own.get("run", BASE))):
+            if not isinstance(value, str | Mapping) or (word == "instrument" and not isinstance(value, str)):
+                raise SceneError(f"{locate(key)}: {key}.{word}: expected a name, got {shown(value)}")
         if shared:
             if shared not in tables["instruments"]:
                 raise SceneError(f"{locate(key)}: {key}.instrument: {nearest_of(shared, tables['instruments'])}")

@@ -71,6 +71,7 @@ MODELS = {  # type of [model] -> what it is, what trains it, what uses it on som
     "picture_detector": {
         "spec": "simengine.worlds.objects.labelled:PictureDetector",
         "training": "simengine.worlds.objects.labelled:training",
+        "check": "simengine.worlds.objects.labelled:check",
     },
     "law": {
         "spec": "simengine.worlds.laws.world:LawLearner",
@@ -100,6 +101,7 @@ OBJECTIVES = {  # type of [objective] -> what it is, and what makes it small
     "score": {
         "spec": "simengine.worlds.objects.paint_search:ScoreObjective",
         "training": "simengine.worlds.objects.paint_search:training",
+        "check": "simengine.worlds.objects.paint_search:check",
     },
 }
 OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink

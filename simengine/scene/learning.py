@@ -31,8 +31,13 @@ def stands(table: str, default: Any = dataclasses.MISSING, *, key: str = "", fac
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AbstractLearner:
-    """What `simengine train` makes: the tables `[model]`, `[examples]`, `[training]` and `[test]` of a scene."""
+    """What `simengine train` makes: the tables `[model]`, `[examples]`, `[training]` and `[test]` of a scene.
 
+    Attributes:
+        type: Tells what is trained apart.
+    """
+
+    type: str
     kinds: ClassVar[tuple[str, ...]] = ()  # of worlds that it learns from
     first: ClassVar[str] = "model"
     tables: ClassVar[tuple[str, ...]] = ("model", "examples", "training", "test")
@@ -43,9 +48,11 @@ class AbstractObjective:
     """What `simengine optimise` makes small: the tables `[objective]` and `[inference]` of a scene.
 
     Attributes:
+        type: Tells what is made small apart.
         seeks: The key in `[unknowns]` that is sought.
     """
 
+    type: str
     kinds: ClassVar[tuple[str, ...]] = ()
     first: ClassVar[str] = "objective"
     tables: ClassVar[tuple[str, ...]] = ("objective", "inference")

@@ -240,7 +240,10 @@ def resolve_path(text: str | Path, directory: Path) -> Path:
     """An absolute path: `asset:name` lies in simengine's own assets, anything relative beside the scene."""
     if str(text).startswith("asset:"):
         return Path(str(files("simengine.assets"))) / str(text).removeprefix("asset:")
-    return (directory / Path(text).expanduser()).resolve()
+    try:
+        return (directory / Path(text).expanduser()).resolve()
+    except RuntimeError as error:  # a loop of links, or the home of nobody
+        raise SceneError(f"{shown(str(text))}: {error}") from None
 
 
 def to_plain(value: Any, *, path: Callable[[Path], str] = str) -> Any:

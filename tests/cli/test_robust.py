@@ -1,10 +1,13 @@
 """Streams that close, disks that fill, scripts with mistakes, files of other editors, values of megabytes."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from simengine.cli import main
@@ -147,3 +150,54 @@ def test_a_mechanism_that_explodes_is_refused(tmp_path: Path) -> None:
         with pytest.raises(MechanismError, match=message) as error:
             load_mechanism(tmp_path / "b.yaml")
         assert "b.yaml" in str(error.value) and len(str(error.value)) < 600
+
+
+def _stopped(monkeypatch: pytest.MonkeyPatch, folder: Path, stop: str, at: tuple[int, ...]) -> int:
+    """Run a motion of 8 steps, saved every 2, that is sent a signal before some of them."""
+    from simengine.worlds.motion.world import MPMScene
+
+    def before(self: MPMScene, model: object, state: object, step: int) -> None:
+        for _ in range(at.count(step)):
+            os.kill(os.getpid(), getattr(signal, stop))
+
+    monkeypatch.setattr(MPMScene, "before", before)
+    (folder / "fall.toml").write_text(TOML + "[grid]\nnum_steps = 8\n[output]\nsave_every = 2\nvideo = false\n")
+    return main(["run", str(folder / "fall.toml"), "--device", "cpu", "--json", "--out", str(folder / f"{stop}{at}")])
+
+
+@pytest.mark.parametrize("stop", [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)])
+def test_a_stopped_run_keeps_what_it_has(
+    stop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert _stopped(monkeypatch, tmp_path, stop, ()) == 0
+    assert _stopped(monkeypatch, tmp_path, stop, (4,)) == 1
+    assert "interrupted after step 6 of 8; what was found until then is in" in capsys.readouterr().err
+    whole, part = (np.load(tmp_path / f"{stop}{at}" / "states.npz") for at in ((), (4,)))
+    assert len(part["x"]) == 4 and (part["x"] == whole["x"][:4]).all() and (part["time"] == whole["time"][:4]).all()
+    summary = json.loads((tmp_path / f"{stop}(4,)" / "summary.json").read_text())
+    assert summary["steps"] == 6 and summary["interrupted"] == "after step 6 of 8"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_second_signal_stops_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _stopped(monkeypatch, tmp_path, "SIGTERM", (4, 4)) == 1
+    text = capsys.readouterr().err
+    assert "interrupted; " in text and "holds what was written until then" in text and "Traceback" not in text
+    assert not (tmp_path / "SIGTERM(4, 4)" / "states.npz").exists()
+
+
+def test_what_is_solved_in_one_piece_stops_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from simengine.flame.solver.solve import SpectralSolver
+
+    def solve(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the signal was not taken")
+
+    monkeypatch.setattr(SpectralSolver, "solve", solve)
+    assert main(["run", "free_flame_simple", "--out", str(tmp_path / "out")]) == 1
+    assert "interrupted; " in capsys.readouterr().err and (tmp_path / "out" / "scene.toml").is_file()

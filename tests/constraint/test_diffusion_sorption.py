@@ -182,3 +182,17 @@ def test_twins_in_the_basis_are_reported() -> None:
     twins = torch.cat([basis, basis[..., :1]], dim=-1)
     assert HardConstraint(pde, ridge=0.0)(twins, parameters).solution.result is Result.RANK_DEFICIENT
     assert HardConstraint(pde, ridge=1e-2)(twins, parameters).solution.success
+
+
+def test_the_first_intervals_are_implicit_euler_where_asked_for() -> None:
+    """theta(u1) - theta(u0) - dt D u1'' on the first of them, and the mean of both ends' on the next; in the middle."""
+    pde = DiffusionSorption(nt=9, nx=8, skip=1, implicit=1)
+    u = torch.rand(9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows = pde.rows()
+    r = pde.residual(u.flatten()[rows.index], rows.data, {})
+    second = pde.diffusivity * pde.nx**2 * pde.dt * (u[:, 2:] - 2 * u[:, 1:-1] + u[:, :-2])
+    grown = (pde.theta(u[1:], pde.sorption) - pde.theta(u[:-1], pde.sorption))[:, 1:-1]
+    place = {int(p): k for k, p in enumerate(rows.position)}
+    for step, mean in ((1, second[2]), (2, (second[2] + second[3]) / 2)):
+        found = torch.stack([r[place[(step + 1) * 8 + cell]] for cell in range(1, 7)])
+        torch.testing.assert_close(found, grown[step] - mean, rtol=1e-12, atol=1e-14)

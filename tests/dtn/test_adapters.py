@@ -16,7 +16,8 @@ from simengine.dtn.adapters import (
 )
 from simengine.dtn.camouflage import evasion_loss
 from simengine.dtn.checks import checked_dense
-from simengine.dtn.protocol import Detector
+from simengine.dtn.dense_loss import dense_loss, generalised_iou
+from simengine.dtn.protocol import Detector, box_iou
 
 IMAGES = torch.full((2, 3, 40, 80), 0.5)
 
@@ -286,3 +287,59 @@ def test_a_library_detector_is_trained_by_the_librarys_own_loss() -> None:
     assert [t["labels"].tolist() for t in model.seen] == [[3], []] and model.seen[1]["boxes"].shape == (0, 4)
     assert model.scale.grad is not None and float(loss.detach()) == pytest.approx(14.0, abs=1.0)
     assert detector.predict(torch.rand(2, 3, 8, 8))[0]["boxes"].shape == (0, 4)
+
+
+def test_generalised_overlap_by_hand() -> None:
+    """Squares of side 1 at the same place, side by side, and one side apart: 1, 0 - 0, and 0 - 1/3."""
+    here = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    moved = here + torch.tensor([[0.0], [1.0], [2.0]]) * torch.tensor([1.0, 0.0, 1.0, 0.0])
+    assert generalised_iou(here, moved).tolist() == pytest.approx([1.0, 0.0, -1 / 3])
+
+
+def test_the_loss_of_dense_boxes_by_hand() -> None:
+    """One box is the object with a score of 1/2, one is elsewhere with 0.2; then a picture without an object."""
+    found = torch.tensor([[[0.0, 0.0, 4.0, 4.0], [8.0, 8.0, 12.0, 12.0]]])
+    scores = torch.tensor([[0.5, 0.2]])
+    elsewhere = -0.75 * 0.2**2 * math.log(0.8)
+    seen = dense_loss(found, scores, torch.tensor([[0.0, 0.0, 4.0, 4.0]]))
+    assert float(seen) == pytest.approx(-math.log(0.5) + elsewhere, rel=1e-5)
+    empty = dense_loss(found, scores, torch.zeros(1, 4))
+    assert float(empty) == pytest.approx(-0.75 * 0.5**2 * math.log(0.5) + elsewhere, rel=1e-5)
+
+
+class Learner(nn.Module):
+    """As ultralytics' models: eight boxes, the same in every picture, whose scores hang on its brightness."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes = nn.Parameter(torch.rand(8, 4) * 10 + torch.tensor([15.0, 10.0, 10.0, 10.0]))
+        self.slope, self.level = nn.Parameter(torch.zeros(8)), nn.Parameter(torch.zeros(8))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        score = torch.sigmoid(self.slope * images.mean((1, 2, 3))[:, None] + self.level)
+        return torch.cat([self.boxes.T.expand(len(images), 4, 8), score[:, None]], 1)
+
+
+def test_any_adapter_is_trained_by_its_dense_boxes() -> None:
+    """Bright pictures show an object, dark ones none; the loss finds its box, and tells the two apart."""
+    detector = UltralyticsDetector(Learner())
+    images = torch.tensor([0.9, 0.1]).view(2, 1, 1, 1).expand(2, 3, 40, 80)
+    boxes = torch.tensor([[12.0, 8.0, 30.0, 26.0], [0.0, 0.0, 0.0, 0.0]])
+    optimiser = torch.optim.Adam(detector.parameters(), 0.3)
+    for _ in range(150):
+        optimiser.zero_grad()
+        detector.loss(images, boxes).backward()
+        optimiser.step()
+    bright, dark = detector.predict(images)
+    assert float(box_iou(bright["boxes"][0], boxes[0])) > 0.9 and float(bright["scores"][0]) > 0.8
+    assert float(bright["scores"][1:].max().nan_to_num() if len(bright["scores"]) > 1 else 0.0) < 0.2
+    assert not len(dark["scores"]) or float(dark["scores"].max()) < 0.2
+
+
+def test_a_model_of_several_classes_is_told_which_one_to_learn() -> None:
+    detector = UltralyticsDetector(Yolo())
+    with pytest.raises(ValueError, match="kind: the model has 2 classes; set kind to the label of the object"):
+        detector.loss(IMAGES, torch.zeros(2, 4))
+    detector.kind = 1
+    box = torch.tensor([[16.0, 8.0, 24.0, 12.0]]).expand(2, 4)  # its own, with a score of 0.25 for class 1
+    assert float(detector.loss(IMAGES, box)) == pytest.approx(-math.log(0.25), rel=1e-5)

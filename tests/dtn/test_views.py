@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from simengine.dtn import views as views_module
 from simengine.dtn.car import MATERIALS, car
-from simengine.dtn.views import ViewSampler, ViewSet, object_crops, render_views
+from simengine.dtn.views import ViewSampler, ViewSet, keep_views, object_crops, render_views
 
 
 def test_car_has_its_size_and_fits_its_atlas() -> None:
@@ -54,7 +55,8 @@ def test_views_without_the_object_show_its_surroundings() -> None:
     sampler = ViewSampler(seed=5, boxes=6)
     empty = render_views(None, sampler, [3], (32, 32))
     whole = render_views(car(), sampler, [3], (32, 32))
-    assert float(empty.object.max()) == 0.0 and float(empty.gain.abs().max()) == 0.0
+    assert empty.object.numel() == empty.gain.numel() == 0
+    assert torch.equal(empty.picture(torch.ones(1, 3, 1, 1)), empty.tone.encode(empty.offset))
     # far from the object and its shadow both show the same
     same = (empty.offset - whole.offset).abs().amax(1)[whole.object[:, 0] == 0] < 1e-3
     assert float(same.float().mean()) > 0.5
@@ -89,3 +91,17 @@ def test_bad_input_is_named(views: ViewSet) -> None:
     with pytest.raises(ValueError, match=r"paint: expected a shape like \(12, 3, 64, 64\), or 1, got \(5, 3, 1, 1\)"):
         views.picture(torch.zeros(5, 3, 1, 1))
     assert views[:1].picture(torch.zeros(5, 3, 1, 1)).shape == (5, 3, 64, 64)  # five paints of one view
+
+
+def test_large_sets_lie_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bits; views without the object keep one buffer; those that are dropped leave no copy behind."""
+    sampler = ViewSampler(seed=5, boxes=1)
+    whole = render_views(car(), sampler, range(3), (32, 32), sky_rays=1)
+    monkeypatch.setattr(views_module, "IN_MEMORY", 0)
+    in_file = render_views(car(), sampler, range(3), (32, 32), sky_rays=1)
+    assert all(torch.equal(value, in_file.tensors()[name]) for name, value in whole.tensors().items())
+    empty = render_views(None, sampler, [0], (32, 32), sky_rays=1)
+    assert empty.size == (32, 32) and sum(v.numel() for v in empty.tensors().values()) == 3 * 32 * 32 + 3 + 8 + 1
+    kept = keep_views(in_file, torch.tensor([True, False, True]))
+    assert all(torch.equal(value[[0, 2]], kept.tensors()[name]) for name, value in whole.tensors().items())
+    assert kept.gain.data_ptr() == in_file.gain.data_ptr()

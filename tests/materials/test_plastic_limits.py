@@ -34,3 +34,18 @@ def test_sand_below_its_slope_stays_elastic() -> None:
     flow = materials.DruckerPrager(1e6, 0.25, 35.0)
     F = diagonal(torch.tensor([-0.011, -0.01, -0.01], dtype=torch.float64))
     assert torch.allclose(flow(F), F, rtol=0, atol=1e-14)
+
+
+def test_paste_flows_at_the_rate_that_its_stress_drives() -> None:
+    """|dev tau| = yield_stress + consistency g^n after a step, g dt the deviator of strain that has flowed.
+
+    Both moduli enter: nu is not 1/4, where Lame's two are the same.
+    """
+    law, dt = materials.paste(1e5, 0.4, yield_stress=200.0, consistency=50.0, exponent=0.6, dt=1e-3), 1e-3
+    before = torch.tensor([0.02, -0.005, -0.012], dtype=torch.float64)
+    F, _ = law.plasticity(diagonal(before), torch.zeros(1, dtype=torch.float64))
+    tau, after = law.elasticity(F)[0].diagonal(), F[0].diagonal().log()
+    size = (tau - tau.mean()).norm()
+    flowed = (before - before.mean()).norm() - (after - after.mean()).norm()
+    assert float(flowed) > 1e-3
+    assert float(size) == pytest.approx(200.0 + 50.0 * float(flowed / dt) ** 0.6, rel=1e-9)

@@ -4,6 +4,7 @@ from simengine.fit.training import AbstractTraining
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.kinds import learned_method
+from simengine.scene.learning import AbstractObjective
 
 _OTHER = {
     "model": ("[model]", "simengine train"),
@@ -28,13 +29,13 @@ def learning_of(scene: Scene, *, table: str = "model", device: str | None = None
         has = has or (("[observations]", "simengine fit") if scene.observations else None)
         told = f"this scene has {has[0]}: use `{has[1]}`" if has else "a scene of this verb says it there"
         raise SceneError(f"{table}: the table is missing; {told}")
-    if table == "objective":
-        seeks: str = asked.seeks  # type: ignore[union-attr]
+    if isinstance(asked, AbstractObjective):
+        seeks = asked.seeks
         if list(scene.unknowns) != [seeks]:
             raise SceneError(
                 f'unknowns: this objective seeks "{seeks}" and nothing else, got {", ".join(scene.unknowns) or "none"}'
             )
-    make = learned_method(table, asked.type, "training")  # type: ignore[union-attr]
+    make = learned_method(table, asked.type, "training")
     assert make is not None
     made: AbstractTraining = make(scene, device=device)
     return made

@@ -76,6 +76,8 @@ class Lamps(AbstractInstrument):
             raise SceneError(
                 f"observations.{self.name}.mask: {mask.shape}, and the pictures are {tuple(grey.shape[1:])}"
             )
+        if not mask.any():
+            raise SceneError(f"observations.{self.name}.mask: {self.mask}: nothing in it is bright")
         rows, columns = torch.from_numpy(mask).nonzero(as_tuple=True)
         values = grey[:, rows, columns].reshape(-1, 1)
         bright = torch.from_numpy(pictures.values.max(-1))[:, rows, columns].reshape(-1, 1) * 255 >= self.saturated

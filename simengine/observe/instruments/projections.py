@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simengine.io.arrays import read_npz
 from simengine.io.pictures import read_stills
+from simengine.io.tables import read_hdf5
 from simengine.io.units import to_si
 from simengine.scene.asks import Ask, Rays
 from simengine.scene.base import AbstractScene, SceneError
@@ -20,6 +22,7 @@ from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
 from simengine.scene.strict import Count, Positive, Unit
 
+MAX_BYTES = 16 << 30  # of a dataset
 Metres = Annotated[float, Unit("m")]
 
 
@@ -199,6 +202,10 @@ class Projections(AbstractInstrument):
                 f"observations.{self.name}.columns.{role}: {self.file} has no array {header!r}; "
                 f"it has {', '.join(arrays)}"
             )
+        if arrays[header].dtype.kind not in "fiub":
+            raise SceneError(
+                f"observations.{self.name}.columns.{role}: {header!r} holds {arrays[header].dtype}, no numbers"
+            )
         return arrays[header]
 
     def _angles(self, arrays: dict[str, NDArray[Any]], views: int) -> torch.Tensor:
@@ -321,20 +328,10 @@ def _arrays(paths: Sequence[Path], name: str) -> tuple[dict[str, NDArray[Any]], 
     suffix = paths[0].suffix.lower()
     try:
         if suffix == ".npz":
-            with np.load(paths[0], allow_pickle=False) as data:
-                return {key: data[key] for key in data.files}, digest
+            return read_npz(paths[0]), digest
         if suffix in (".h5", ".hdf5"):
-            import h5py
-
-            found: dict[str, NDArray[Any]] = {}
-            with h5py.File(paths[0], "r") as store:
-                store.visititems(
-                    lambda key, node: found.update({key: node[()]}) if isinstance(node, h5py.Dataset) else None
-                )
-            return found, digest
+            return read_hdf5(paths[0], most=MAX_BYTES), digest
         stack = read_stills(paths).values.mean(-1)
         return {"pictures": stack if len(stack) > 1 else stack[0]}, digest
-    except ImportError:
-        raise SceneError(f"observations.{name}.file: {paths[0].name}: to read HDF5, pip install h5py") from None
     except (OSError, ValueError) as error:
-        raise SceneError(f"observations.{name}.file: {paths[0].name}: {error}") from None
+        raise SceneError(f"observations.{name}.file: {error}") from None

@@ -142,13 +142,15 @@ class CamouflageTraining(AbstractTraining):
         if detector is not None and spec.hardening and not callable(getattr(detector, "loss", None)):
             raise ValueError(
                 f"detector: hardening needs a method loss(images, boxes), which {type(detector).__name__} lacks; "
-                "give it one (of torchvision's models LibraryDetector has it), or set hardening = 0"
+                "give it one (simengine.dtn's adapters of other libraries have it), or set hardening = 0"
             )
         self.views = scene_views(scene, scene.views, scene.train_views)
         self.empty = empty_views(scene, scene.views, round(spec.detector.empty * scene.train_views))
         self.attacked = self.views[torch.arange(min(spec.attack_views, len(self.views)))]
         self.put_on = self.map(self.attacked)
         own = make_detector(spec.detector) if detector is None else copy.deepcopy(detector).eval()
+        if getattr(own, "kind", 0) is None:  # an adapter learns the class whose detections count
+            own.kind = spec.kind  # type: ignore[assignment]
         tried: Any = own
         check_detector(tried, self.attacked[:2].picture(torch.full((1, 3, 1, 1), 0.4)), kind=spec.kind)
         self.modules = nn.ModuleDict({"detector": own})

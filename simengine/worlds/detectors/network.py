@@ -13,7 +13,7 @@ from simengine.dtn.metrics import object_psnr, ssim
 from simengine.dtn.network import TransformationNetwork, paint_share, reference_of
 from simengine.dtn.references import ReferencePredictor
 from simengine.dtn.texture import TextureMap, texture_map
-from simengine.dtn.views import ViewSampler, ViewSet, object_crops, render_views
+from simengine.dtn.views import ViewSampler, ViewSet, keep_views, object_crops, render_views
 from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io.model_folder import write_model
 from simengine.render.tone import decode_srgb
@@ -45,7 +45,7 @@ def _scene_views(spec: "CarSpec | MeshSpec", sampler: ViewSampler, number: int, 
     seen = (views.object >= 0.5).flatten(1).any(1) & (views.paint > 0).flatten(1).any(1)
     if not bool(seen.any()):
         raise ValueError("views: none shows the painted object; check views.distance, the mesh and its paint material")
-    return views[seen.nonzero().flatten()]
+    return keep_views(views, seen)
 
 
 def random_colours(number: int) -> torch.Tensor:

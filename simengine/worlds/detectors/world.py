@@ -98,6 +98,8 @@ class NetworkSpec(AbstractLearner):
     def __post_init__(self) -> None:
         if self.width % 4 or (self.width > 32 and self.width % 8):
             raise ValueError(f"width: expected a multiple of 4, of 8 above 32, got {self.width}")
+        if self.extractor == "unet" and not self.skips:
+            raise ValueError('skips: extractor = "unet" always hands its features across; leave it out')
         unit = 2**self.depth
         if self.crop % unit:
             raise ValueError(f"crop: expected a multiple of {unit}, for a depth of {self.depth}, got {self.crop}")
@@ -275,7 +277,7 @@ class DTNScene(AbstractScene):
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Triangles, share of the paint, and whether the first views show the object."""
-        from simengine.dtn.views import render_views
+        from simengine.dtn.views import BUFFERS, render_views
 
         surface, sampler = self.build(device=device)
         views = render_views(surface, sampler, range(4), (self.size, self.size), sky_rays=1)
@@ -284,4 +286,5 @@ class DTNScene(AbstractScene):
             "painted_triangles": int(surface.painted[surface.material].sum()),
             "object_share_of_picture": float(views.object.mean()),
             "paint_share_of_object": float(views.paint.sum() / views.object.sum().clamp(min=1e-9)),
+            "views_MiB": (self.train_views + self.test_views) * self.size**2 * 4 * sum(BUFFERS.values()) / 2**20,
         }

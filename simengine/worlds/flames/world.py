@@ -55,6 +55,8 @@ class FlameScene(AbstractScene):
             raise ValueError('gas: this flame needs a mechanism, as in [gas] mechanism = "gri30.yaml"')
         if isinstance(self.flame, FreeSimple) and self.gas is not None:
             raise ValueError("gas: a simplified flame has no mechanism; remove [gas], or choose flame.type = 'free'")
+        if self.grid is not None and self.resolution != FlameScene.resolution:
+            raise ValueError("resolution: is that of spectral elements, and [grid] has criteria of its own; remove one")
 
     def build(self, *, device: str | None = None) -> AbstractFlame:
         """The equations of the flame. They are solved on the CPU, where small factorisations are fastest."""

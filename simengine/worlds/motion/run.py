@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from simengine.interrupt import deferred_interrupt
 from simengine.io import write
 from simengine.io.arrays import read_npz
 from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
@@ -78,9 +79,11 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
     spec, grid = scene.output, scene.grid
     saved, last = [state], time.perf_counter()
     solver = MPMSolver(model)
-    with torch.no_grad():
+    with torch.no_grad(), deferred_interrupt() as interrupt:
         steps = range(0, grid.num_steps, spec.save_every)
         for step in track(steps, description="run", console=Console(stderr=True), transient=True):
+            if interrupt.pending:
+                break
             scene.before(model, state, step)
             try:
                 last_state = rollout(solver, state, spec.save_every, save_every=spec.save_every, first_step=step)[-1]
@@ -91,7 +94,7 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
                 raise RuntimeError(f"{error} (after step {step}; last good state in {out.path})") from error
             told = check_stability(model, state, where=f"step {step + spec.save_every}", force=True, told=told)
             saved.append(state)
-    seconds = time.perf_counter() - last
+    seconds, done = time.perf_counter() - last, (len(saved) - 1) * spec.save_every
     times = np.arange(len(saved)) * spec.save_every * grid.time_step
     arrays = {name: torch.stack([getattr(s, name) for s in saved]).cpu().numpy() for name in ("x", "v", "F")}
     origin = scene.lattice_box()[0]
@@ -108,14 +111,16 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
     mass = model.mass.cpu().expand(len(state.x))
     summary = {
         "particles": len(state.x),
-        "steps": grid.num_steps,
+        "steps": done,
         "seconds": seconds,
-        "particle_steps_per_second": len(state.x) * grid.num_steps / seconds,
+        "particle_steps_per_second": len(state.x) * done / seconds,
         "mass": float(mass.sum()),
         "center_of_mass": (origin + ((mass[:, None] * state.x.double().cpu()).sum(0) / mass.sum()).numpy()).tolist(),
         "kinetic_energy": float(0.5 * (mass * state.v.double().cpu().square().sum(1)).sum()),
         "smallest_J": float(torch.linalg.det(state.F).min()),
     }
+    if done < grid.num_steps:
+        summary["interrupted"] = f"after step {done} of {grid.num_steps}"
     blocks: list[Block] = []
     if spec.video:
         blocks.append(Movie(out.write("video.mp4", pictures(scene, arrays["x"]), fps=spec.fps), "the bodies"))

@@ -97,6 +97,18 @@ def training(scene: Scene, *, device: str | None = None) -> "LabelledTraining":
     return LabelledTraining(scene.world, scene.learner)
 
 
+def check(scene: Scene) -> dict[str, Any]:
+    """How many pictures and boxes there are to train on, and how many are kept back.
+
+    Args:
+        scene: With `[model] type = "picture_detector"`.
+    """
+    assert isinstance(scene.world, PicturesWorld) and isinstance(scene.learner, PictureDetector)
+    drawn, rest, kept = labelled(scene.world, scene.learner)
+    parts = {"trained on": drawn.only(rest), "kept back": drawn.only(kept)}
+    return {name: f"{len(own.pictures)} pictures, {len(own.boxes)} boxes" for name, own in parts.items()}
+
+
 def labelled(world: PicturesWorld, spec: PictureDetector) -> tuple[DrawnBoxes, list[int], list[int]]:
     """What people drew, and the numbers of the pictures to train on and of those kept back.
 

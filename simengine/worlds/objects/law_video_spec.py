@@ -44,6 +44,8 @@ class LawVideoSpec:
             raise ValueError(f"motion.bodies: expected one body, whose law is sought, got {len(self.motion.bodies)}")
         if self.law.plastic:
             raise ValueError("law.plastic: flow is not learned from videos; leave it out")
+        if self.law.form != "network":
+            raise ValueError(f"law.form: {self.law.form!r} is not learned from videos; a network is")
         if self.combinations > self.law.width:
             raise ValueError(f"combinations: {self.combinations} are more than the {self.law.width} hidden units")
         if not self.cameras:

@@ -96,6 +96,28 @@ def training(scene: Scene, *, device: str | None = None) -> "PaintSearch":
     )
 
 
+def check(scene: Scene) -> dict[str, Any]:
+    """Where in its photograph the car stands [px].
+
+    Args:
+        scene: With `[objective] type = "score"`.
+
+    Raises:
+        SceneError: There is no object, its box cannot be read, or it is out of the picture.
+    """
+    from simengine.io.pictures import picture_size
+
+    world = scene.world
+    assert isinstance(world, PicturesWorld)
+    if not world.objects:
+        raise SceneError("objective: its world needs [[objects]], whose first one is painted")
+    own, files = world.objects[0], world.files()
+    corners = box_of(own, picture_size(files[own.picture or next(iter(files))]))
+    if not bool((corners[2:] > corners[:2]).all()):
+        raise SceneError("objects.0.box: it lies outside the photograph")
+    return {"box of the painted car [px]": [round(v) for v in corners.tolist()]}
+
+
 def box_of(spec: PlacedSpec, size: "torch.Size | tuple[int, int]") -> torch.Tensor:
     """Corners [px] in the picture of what the box of a car projects to, (4,)."""
     pixels = box_corners(*spec.box.numbers()) @ camera_matrix(spec.camera).T

@@ -44,6 +44,11 @@ class BoxSpec:
     file: Path | None = None
     row: Annotated[int, Range(ge=0)] = 0
 
+    def __post_init__(self) -> None:
+        named = any(isinstance(v, str) for v in (*self.center, *self.size, self.yaw))
+        if not named and (self.file is not None or self.row):
+            raise ValueError("file, row: center, size and yaw name no column of a table; leave them out")
+
     def numbers(self) -> tuple[Vector, Vector, float]:
         """Center, size and yaw; read from the file where columns are named.
 
@@ -86,6 +91,10 @@ class PaintSpec:
 
     albedo: Albedo | tuple[Albedo, Albedo, Albedo] = 0.4
     texture: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.texture is not None and self.albedo != PaintSpec.albedo:
+            raise ValueError("albedo: a texture takes its place; leave one of them out")
 
     def tensor(self) -> torch.Tensor:
         """The texture, (rows, columns, 3), row 0 at v = 0."""

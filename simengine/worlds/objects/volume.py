@@ -303,12 +303,16 @@ def _read_grid(path: Path, shape: tuple[int, ...], key: str) -> "torch.Tensor":
     import numpy as np
     import torch
 
+    from simengine.io.arrays import read_npz
+
     try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = [data] if isinstance(data, np.ndarray) else [data[name] for name in data.files]
-    except (OSError, ValueError) as error:
-        raise SceneError(f"{key}: {path.name}: {error}") from None
-    fitting = [array for array in arrays if array.shape == shape]
+        if path.suffix.lower() == ".npy":
+            arrays = [np.load(path, allow_pickle=False)]
+        else:
+            arrays = list(read_npz(path).values())
+    except (OSError, ValueError, EOFError) as error:
+        raise SceneError(f"{key}: {error}") from None
+    fitting = [array for array in arrays if array.shape == shape and array.dtype.kind in "fiub"]
     if len(fitting) != 1:
         raise SceneError(f"{key}: {path.name} holds {[a.shape for a in arrays]}, and one array {shape} is wanted")
     return torch.from_numpy(np.asarray(fitting[0], dtype=np.float64).copy())

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from simengine.dtn.adapters import UltralyticsDetector
 from simengine.dtn.camouflage import PaintTexture
 from simengine.dtn.detector import CentreDetector
 from simengine.dtn.evaluation import detect
@@ -105,6 +106,19 @@ class Users(nn.Module):
         return [{"boxes": b, "labels": torch.zeros(1), "scores": s[:, 0]} for b, s in pairs]
 
 
+class Brightness(nn.Module):
+    """Raw output as of ultralytics' models: one box in the middle, as sure as the picture is bright; two classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        score = (self.slope * images.mean((1, 2, 3))).clamp(0, 1)
+        columns = [torch.full_like(score, v) for v in (24.0, 24.0, 24.0, 16.0)] + [score, 0.1 * score]
+        return torch.stack(columns, 1)[..., None]
+
+
 def test_a_detector_of_ones_own_is_evaluated_as_it_is(tmp_path: Path) -> None:
     wanted = spec(hardening=0, overlap=0.0, iterations=12, learning_rate=0.5)
     training = CamouflageTraining(TINY, wanted, detector=Users())
@@ -118,6 +132,17 @@ def test_a_detector_of_ones_own_is_evaluated_as_it_is(tmp_path: Path) -> None:
         CamouflageTraining(TINY, wanted, detector=nn.Linear(2, 2))
     with pytest.raises(ValueError, match=r"hardening needs a method loss\(images, boxes\)"):
         CamouflageTraining(TINY, dataclasses.replace(wanted, hardening=3), detector=Users())
+
+
+def test_a_model_of_another_library_is_hardened(tmp_path: Path) -> None:
+    """Behind an adapter that has nothing but its boxes before suppression."""
+    wanted = spec(hardening=2, rounds=1, iterations=1, kind=0, overlap=0.0)
+    detector = UltralyticsDetector(Brightness())
+    training = CamouflageTraining(TINY, wanted, detector=detector)
+    fit(training, directory(tmp_path / "run", TINY), progress=False)
+    moved: Any = training.modules["hardened"]
+    own: Any = detector.model
+    assert float(moved.model.slope.detach()) != 1.0 and float(own.slope.detach()) == 1.0
 
 
 def test_network_training_beats_where_it_starts(tmp_path: Path) -> None:

@@ -272,6 +272,27 @@ def test_shipped_rubber_beats_the_published_fit() -> None:
         assert float(relative.square().mean().sqrt()) < published, name
 
 
+@pytest.mark.parametrize(
+    "material",
+    [
+        {"type": "ogden", "mu": [3e5], "alpha": [2.0], "nu": 0.4},
+        {"type": "hyperfoam", "mu": [3e5], "alpha": [4.0], "beta": [0.3]},
+        {"type": "metal", "E": 1e9, "nu": 0.3, "yield_stress": 2e7},
+        {"type": "maxwell", "times": [1.0], "moduli": [1e5], "equilibrium": 1e4, "nu": 0.3},
+        {"type": "jelly", "E": 1e5, "nu": 0.2},
+    ],
+    ids=lambda material: material["type"],
+)
+def test_volume_is_the_product_of_the_stretches(material: dict[str, Any]) -> None:
+    """Kinematics, whatever the law: V = stretch transverse^2, and Cauchy's stress is the nominal one stretch / V."""
+    stretch = np.array([1.02, 1.1, 1.2])
+    names = ("volume_ratio", "transverse_stretch", "cauchy_stress", "nominal_stress")
+    volume, across, cauchy, nominal = answers(world(material, "uniaxial"), "stretch", stretch, *names).T
+    np.testing.assert_allclose(volume, stretch * across**2, rtol=1e-9)
+    np.testing.assert_allclose(cauchy, nominal * stretch / volume, rtol=1e-9)
+    assert (volume > 1 + 1e-4).all()
+
+
 def test_travel_and_load_of_a_machine() -> None:
     """A strip 50 mm long of 20 mm^2, in newtons and metres: neo-Hooke's 3e5 (l - l^-2) of the stretch 1 + u / L."""
     neo: dict[str, Any] = {"type": "ogden", "mu": [3e5], "alpha": [2.0]}

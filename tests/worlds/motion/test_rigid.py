@@ -54,6 +54,19 @@ def test_bounces_to_the_height_of_its_restitution() -> None:
     np.testing.assert_allclose(heights, [drop * e**2, drop * e**4], atol=1e-10)
 
 
+@pytest.mark.parametrize(("inertia", "left"), [(0.4, 5 / 7), (2 / 3, 3 / 5)])
+def test_an_oblique_bounce_that_sticks(inertia: float, left: float) -> None:
+    """Verification: rough enough, a ball without spin leaves with 1/(1 + k) of its speed along, and rolls off.
+
+    The impulse along is m v k/(1 + k): what stops the slip of the point that touches (Garwin 1969, without the spring).
+    """
+    thrown = ball(center=(0.0, 0.5, 0.0), velocity=[1.5, -1.0, 0.0], inertia=inertia)
+    contact = {"a-floor": {"restitution": 0.8, "friction": 10.0}}
+    scene = world(bodies=[thrown], colliders=[FLOOR], contact=contact, duration=0.4)
+    along, spin = series(scene, [0.3], "bodies.a.velocity.0", "bodies.a.spin.2")[0]
+    assert along == pytest.approx(1.5 * left, rel=1e-9) and spin == pytest.approx(-along / 0.1, rel=1e-9)
+
+
 def test_a_sliding_ball_rolls_at_five_sevenths() -> None:
     """Verification: a solid ball that starts without spin rolls at 5/7 of its speed from 2 v/(7 mu g) on."""
     v, mu = 2.0, 0.3
@@ -144,6 +157,14 @@ def test_faults_are_told_in_one_line() -> None:
     late = Series(names=("bodies.a.center.0",), against="time", values=torch.tensor([2.0]))
     with pytest.raises(SceneError, match="lengthen it"):
         world(bodies=[ball()], duration=1.0).prepare([late])
+
+
+def test_rolling_is_refused_where_it_means_nothing() -> None:
+    with pytest.raises(SceneError, match="spin: rolling = true tells it; leave one of them out"):
+        world(bodies=[ball(rolling=True, spin=[0.0, 0.0, 1.0])], duration=1.0)
+    scene = world(bodies=[ball(rolling=True)], colliders=[FLOOR], contact={"a-floor": {}}, duration=1.0)
+    with pytest.raises(Refused, match=r"bodies\.a\.rolling: it lies on no plane at the start"):
+        series(scene, [0.1], "bodies.a.spin.2")
 
 
 def test_a_camera_projects_as_the_formula_says() -> None:

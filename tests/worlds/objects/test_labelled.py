@@ -1,5 +1,7 @@
 """A detector trained on labelled pictures: crops and their boxes, what is kept back, the model that is left."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from simengine.cli import main
 from simengine.fit.loop import fit
 from simengine.fit.trainings.learned import learning_of
 from simengine.io.model_folder import read_model
@@ -106,3 +109,20 @@ def test_training_leaves_a_model_that_is_used(folder: Path) -> None:
 def test_mistakes_are_named(folder: Path, change: str, message: str) -> None:
     with pytest.raises(SceneError, match=message):
         learning_of(load_scene(folder / "scene.toml", [change]))
+
+
+def test_check_reads_the_labels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(folder / "scene.toml"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["trained on"] == "3 pictures, 6 boxes" and told["kept back"] == "1 pictures, 2 boxes"
+    assert main(["check", str(folder / "scene.toml"), "--set", 'examples.hold_out=["c"]']) == 2
+
+
+@pytest.mark.parametrize("name", ["kitti_camouflage", "drone_detector"])
+def test_the_targets_pass_their_check(name: str, shared: Path, tmp_path: Path) -> None:
+    data = {"kitti_camouflage": "kitti_cars_000008", "drone_detector": "drone_view_cars"}[name]
+    if not (shared / "real" / data).is_dir():
+        pytest.skip("the pictures are not at hand")
+    shutil.copytree(shared / "real" / data, tmp_path / "t")
+    shutil.copy(Path(__file__).parents[3] / "docs" / "results" / "targets" / f"{name}.toml", tmp_path / "t")
+    assert main(["check", str(tmp_path / "t" / f"{name}.toml")]) == 0

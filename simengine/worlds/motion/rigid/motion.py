@@ -158,6 +158,7 @@ class Mover:
         state = _State(*(np.array([getattr(b, name) for b in bodies]) for name in ("velocity", "velocity", "spin")))
         state.x = np.array([b.shape.center for b in bodies])
         for i, body in enumerate(bodies):
+            rolls = False
             for p, (_, n, _) in enumerate(self.planes):
                 if (i, p, True) not in self.contacts:
                     continue
@@ -165,7 +166,11 @@ class Mover:
                     if self.g @ n < 0:
                         self.on.add((i, p))
                     if body.rolling:
-                        state.w[i] = _cross(n, state.v[i]) / self.r[i]
+                        state.w[i], rolls = _cross(n, state.v[i]) / self.r[i], True
+            if body.rolling and not rolls:
+                raise Refused(
+                    f"bodies.{body.name}.rolling: it lies on no plane at the start; move it, or give its spin"
+                )
         return state
 
     def plane_gap(self, s: _State, i: int, p: int) -> float:

@@ -70,6 +70,10 @@ class RigidBody:
     inertia: Annotated[float, Range(gt=0, le=1)] = 0.4
     drag: Drag | None = None
 
+    def __post_init__(self) -> None:
+        if self.rolling and any(self.spin):
+            raise ValueError("spin: rolling = true tells it; leave one of them out")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RigidPlane:

@@ -1,0 +1,34 @@
+"""Drop a ball that bounces with restitution 0.8: each bounce reaches 0.64 of the height before."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+import simengine as se
+
+SCENE = """
+kind = "rigid"
+duration = 1.6
+gravity = [0.0, -9.81, 0.0]
+bodies = [{ name = "ball", shape = { type = "sphere", center = [0.0, 1.05, 0.0], radius = 0.05 }, mass = 0.1 }]
+colliders = [{ name = "floor", point = [0.0, 0.0, 0.0], normal = [0.0, 1.0, 0.0] }]
+contact = { ball-floor = { restitution = 0.8 } }
+"""
+
+
+def main() -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ball.toml"
+        file.write_text(SCENE)
+        world = se.load_world(file)
+    fall = (2 * 1.0 / 9.81) ** 0.5  # [s], until the first blow
+    top = torch.tensor([fall + 0.8 * fall], dtype=torch.float64)
+    ask = se.scene.Tracks(points=torch.full((1, 3), float("nan"), dtype=torch.float64), times=top, body="ball")
+    height = float(world.solve((ask,)).sample(ask)[0, 0, 1]) - 0.05
+    assert abs(height - 0.64) < 1e-4
+    return {"height_of_the_first_bounce": height, "error": abs(height - 0.64)}
+
+
+if __name__ == "__main__":
+    print(main())

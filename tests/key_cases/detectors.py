@@ -1,0 +1,71 @@
+"""Detectors: views of an object, and what is trained on them."""
+
+from key_cases.judge import Case, course, learn, run, training, whole
+
+VIEWS = {
+    "seed": 3,
+    "boxes": 2,
+    "yaw": [10.0, 50.0],
+    "pitch": [10.0, 20.0],
+    "distance": [6.0, 8.0],
+    "sun": [0.5, 0.9],
+    "haze": [0.001, 0.01],
+}
+MESH = {"type": "mesh", "file": "painted.obj", "paint": "paint", "length": 4.0, "up": "y"}
+NARROW = {"boxes": 0, "yaw": [10.0, 50.0], "pitch": [10.0, 20.0], "distance": [6.0, 7.0]}
+
+
+WORLD = {"kind": "dtn", "size": 32, "train_views": 2, "test_views": 2, "sky_rays": 1, "views": NARROW}
+LEARNT = {"iterations": 2, "batch": 2}
+DETECTOR = {"width": 16, "iterations": 1, "batch": 2, "empty": 0.0}
+CASES: dict[str, Case] = {
+    "views": Case(
+        {**WORLD, "views": VIEWS, "object": MESH, "train_views": 1},
+        (run,),
+        below=("views", "object", "size", "train_views", "sky_rays"),
+    ),
+    "network of views": Case(
+        learn(
+            WORLD,
+            "transformation",
+            extractor="conv",
+            width=4,
+            depth=2,
+            crop=16,
+            structure=0.1,
+            paints="mosaic",
+            **LEARNT,
+        ),
+        (training, course, whole),
+        below=("model", "training", "examples", "seed", "test_views"),
+        slow=True,
+    ),
+    "detector": Case(
+        learn({**WORLD, "views": {**NARROW, "boxes": 1}}, "detector", width=16, paints="all", **LEARNT),
+        (training, course, whole),
+        below=("model", "training", "examples"),
+        slow=True,
+    ),
+    "camouflage": Case(
+        learn(
+            {**WORLD, "unknowns": {"object.paint": {}}},
+            "camouflage",
+            "objective",
+            detector=DETECTOR,
+            rows=4,
+            columns=4,
+            mapping="triplanar",
+            palette=0.1,
+            hardening=2,
+            rounds=2,
+            sparring=1,
+            adversaries=1,
+            attack_views=1,
+            rendered=1,
+            **LEARNT,
+        ),
+        (training, course, whole),
+        below=("objective", "inference"),
+        slow=True,
+    ),
+}

@@ -1,0 +1,143 @@
+"""Bodies that move and deform, rigid ones, and their fits."""
+
+from typing import Any
+
+from key_cases.judge import Case, build, check, picture, run, scalars
+
+BOX = {"type": "box", "center": [0.45, 0.5, 0.5], "size": [0.2, 0.2, 0.2]}
+JELLY = {"type": "jelly", "E": 1e4, "nu": 0.3}
+SHORT = {"num_grids": 12, "time_step": 5e-4, "num_steps": 4}
+QUIET = {"save_every": 2, "video": False}
+SPIN = {"angular_velocity": [1.0, 2.0, 3.0]}
+FRICTION = {"kind": "friction", "friction": 0.3, "velocity": [0.1, 0.2, 0.3]}
+TURNED = {"orientation": [0.9, 0.1, 0.2, 0.3]}
+
+
+def mpm(material: dict[str, Any] = JELLY, shape: dict[str, Any] = BOX, **more: Any) -> dict[str, Any]:
+    body = {"shape": shape, "material": material, "velocity": [0.1, -1.0, 0.2], **SPIN}
+    return {"kind": "mpm", "grid": SHORT, "output": QUIET, "bodies": [body], **more}
+
+
+MATERIALS: dict[str, dict[str, Any]] = {
+    "rubber": {"E": 1e4, "nu": 0.3, "viscosity": 2.0, "relaxation": {"times": [0.01, 0.1], "shares": [0.2, 0.3]}},
+    "plasticine": {"E": 1e4, "nu": 0.3, "yield_stress": 1e3, "hardening": 10.0},
+    "sand": {"E": 1e4, "nu": 0.3, "friction_angle": 30.0, "cohesion": 0.01},
+    "water": {"E": 1e4, "nu": 0.3},
+    "tait_water": {"K": 1e4},
+    "snow": {"E": 1e4, "nu": 0.3},
+    "paste": {"E": 1e4, "nu": 0.3, "yield_stress": 1e3, "consistency": 10.0, "exponent": 0.5},
+    "neural": {"weights": "asset:jelly_law.safetensors"},
+}
+SHAPES: list[dict[str, Any]] = [
+    {**BOX, "counts": [3, 4, 5]},
+    {"type": "sphere", "center": [0.45, 0.5, 0.5], "radius": 0.15},
+    {"type": "cylinder", "center": [0.45, 0.5, 0.5], "radius": 0.15, "height": 0.2},
+    {"type": "torus", "center": [0.45, 0.5, 0.5], "major_radius": 0.15, "minor_radius": 0.08},
+    {"type": "mesh", "center": [0.45, 0.5, 0.5], "size": 0.3, "file": "asset:drum.obj"},
+]
+COLLIDERS: list[dict[str, Any]] = [
+    {"type": "plane", "point": [0.5, 0.3, 0.5], "normal": [0.1, 1.0, 0.2], **FRICTION},
+    {"type": "sphere", "center": [0.5, 0.2, 0.5], "radius": 0.2, **FRICTION, **SPIN},
+    {"type": "box", "center": [0.5, 0.2, 0.5], "half_size": [0.2, 0.15, 0.1], **FRICTION, **SPIN, **TURNED},
+    {"type": "capsule", "center": [0.5, 0.2, 0.5], "radius": 0.1, "half_length": 0.1, **FRICTION, **SPIN, **TURNED},
+    {"type": "mesh", "file": "asset:drum.obj", "center": [0.5, 0.3, 0.5], "size": 0.4, "resolution": 12}
+    | {**FRICTION, **SPIN, **TURNED},
+]
+
+
+CASES: dict[str, Case] = {
+    **{
+        f"material {name}": Case(mpm({"type": name, **values}), (build, run), below=("bodies.0.material",))
+        for name, values in MATERIALS.items()
+    },
+    **{f"shape {shape['type']}": Case(mpm(shape=shape), (build,), below=("bodies.0.shape",)) for shape in SHAPES},
+    "colliders": Case(
+        mpm(colliders=COLLIDERS), (build,), below=("colliders",), idle={".name": "names its force for observations"}
+    ),
+    "mpm": Case(
+        mpm(
+            output={"save_every": 2, "formats": ["ply"]},
+            camera={"width": 24, "height": 16, "up": [0.1, 1.0, 0.2]},
+            walls={"kind": "friction", "friction": 0.2},
+            gravity=[0.1, -9.8, 0.2],
+        ),
+        (build, picture, run, check),
+        idle={"bodies.0.name": "for messages"},
+    ),
+    "melting": Case(
+        {
+            **mpm(),
+            "kind": "melting",
+            "bodies": [mpm()["bodies"][0], {"shape": {**BOX, "center": [0.7, 0.5, 0.5]}, "material": JELLY}],
+            "melting": {"body": 0, "into": {"type": "water", "E": 1e4, "nu": 0.3}, "first_step": 1, "last_step": 3},
+        },
+        (build, run),
+        below=("melting",),
+    ),
+}
+CASES |= {
+    "supports": Case(
+        {
+            **mpm(shape={"type": "box", "center": [0.5, 0.2, 0.2], "size": [0.4, 0.2, 0.2]}),
+            "grid": {"lower": [0.0, 0.0, 0.0], "upper": [1.0, 0.4, 0.4], "spacing": 0.1}
+            | {"time_step": 5e-4, "num_steps": 4},
+            "clamps": [
+                {
+                    "name": "left",
+                    "on": "body",
+                    "region": {"lower": [0.3, 0.1, 0.1], "upper": [0.3, 0.3, 0.3]},
+                    "velocity": [0.1, 0.2, 0.3],
+                }
+            ],
+            "loads": [
+                {
+                    "name": "hook",
+                    "on": "body",
+                    "region": {"lower": [0.6, 0.1, 0.1], "upper": [0.65, 0.3, 0.3]},
+                    "mass": 2.0,
+                }
+            ],
+        },
+        (build, scalars),
+        idle={"grid.num_steps": "shows in a run", "loads.0.name": "for messages"},
+        below=("grid", "clamps", "loads"),
+    ),
+    "rigid": Case(
+        {
+            "kind": "rigid",
+            "gravity": [0.3, -9.8, 0.2],
+            "duration": 0.4,
+            "step": 0.02,
+            "bodies": [
+                {
+                    "name": "ball",
+                    "shape": {"type": "sphere", "center": [0.1, 0.4, 0.2], "radius": 0.1},
+                    "mass": 0.2,
+                    "velocity": [1.0, 0.1, -0.1],
+                    "spin": [1.0, 2.0, 3.0],
+                    "inertia": 0.5,
+                    "drag": {"coefficient": 0.4, "density": 2.0},
+                },
+                {
+                    "name": "roller",
+                    "shape": {"type": "sphere", "center": [0.5, 0.1, 0.1], "radius": 0.1},
+                    "mass": 0.3,
+                    "velocity": [0.2, 0.0, 0.1],
+                    "rolling": True,
+                },
+            ],
+            "colliders": [{"name": "floor", "point": [0.3, 0.0, 0.2], "normal": [0.0, 2.0, 0.0]}],
+            "contact": {
+                "*-floor": {"restitution": 0.6, "friction": 0.3},
+                "ball-roller": {"restitution": 0.7, "friction": 0.2},
+            },
+        },
+        (build,),
+        idle={
+            "colliders.0.point.0": "along the plane",
+            "colliders.0.point.2": "along the plane",
+            "colliders.0.normal.1": "its length does not count",
+            "seed": "nothing is random",
+        },
+    ),
+}

@@ -1,0 +1,107 @@
+"""Things that are pictured."""
+
+import torch
+
+from key_cases.judge import Case, answers, build, observed, steps, training
+from simengine.scene.asks import Fields, Rays, View
+
+CASES: dict[str, Case] = {
+    "material maps": Case(
+        {
+            "kind": "render",
+            "task": {"type": "material_maps", "size": 8, "lights": 2, "iterations": 3, "texel_iterations": 2},
+        },
+        (build, training, steps),
+    ),
+}
+PLACES = torch.tensor([[11.0, 22.0], [17.0, 24.0], [31.0, 37.0]], dtype=torch.float64)
+CROSS = torch.tensor([[0.1, -3.0, 0.05], [0.2, -3.0, 0.1], [0.35, -3.0, 0.3]], dtype=torch.float64)
+ALONG = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64).expand(3, 3)
+LOOK = {"intrinsics": torch.ones(1, 4), "world_to_camera": torch.eye(4)[None]}
+DRAWN = {"drawn": {"type": "labelled", "file": "boxes.csv", "label": "car"}}
+DRAWN["drawn"] |= {"columns": {"image": "file", "box": ["l [px]", "t [px]", "r [px]", "b [px]"]}}
+BOX = {"center": [0.5, 1.5, 8.0], "size": [4.0, 1.5, 1.8], "yaw": 0.4}
+TABLED = {"center": ["x", "y", "z"], "size": ["l", "h", "w"], "yaw": "turn", "file": "cars.csv", "row": 1}
+CASES |= {
+    "sheet": Case(
+        {
+            "kind": "displacement",
+            "body": {"lower": [8.0, 16.0], "upper": [40.0, 48.0], "spacing": 8.0, "moments": 2, "displacement": 0.3},
+        },
+        (build, answers(Fields(names=("u", "v", "u_x"), x=PLACES), field="body.displacement")),
+        below=("body",),
+    ),
+    "surface": Case({"kind": "surface", "surface": {"mask": "mask.png", "normals": 0.8}}, (build,), below=("surface",)),
+    "maps": Case(
+        {"kind": "maps", "maps": {"size": [0.3, 0.2], "cells": [2, 3], "metallic": 0.2, "slopes": 0.1}},
+        (
+            build,
+            answers(
+                View(
+                    intrinsics=torch.zeros(1, 4),
+                    world_to_camera=torch.tensor([[[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, -0.5], [0, 0, 0, 1.0]]]),
+                    size=(2, 3),
+                    channels=("flash",),
+                )
+            ),
+        ),
+        below=("maps",),
+    ),
+    "slice": Case(
+        {
+            "kind": "volume",
+            "volume": {"box": [[0.0, 0.5], [-0.2, 0.4]], "cells": [3, 4], "attenuation": "grid.npz", "emission": 0.4},
+        },
+        (
+            build,
+            answers(
+                Rays(origins=CROSS, directions=ALONG, quantity="attenuation"),
+                Rays(origins=CROSS, directions=ALONG, quantity="emission"),
+            ),
+        ),
+        below=("volume",),
+    ),
+    "clouds": Case(
+        {
+            "kind": "volume",
+            "volume": {
+                "box": [[0.0, 0.5], [-0.4, 0.4], [0.04, 0.4]],
+                "cells": [1, 2, 1],
+                "clouds": [{"center": [0.2, 0.1, 0.15], "width": 0.2, "peak": 3.0}],
+            },
+        },
+        (answers(Rays(origins=CROSS, directions=ALONG, quantity="attenuation")),),
+        below=("volume.clouds", "volume.box"),
+    ),
+    "cars in a photograph": Case(
+        {
+            "kind": "pictures",
+            "pictures": {"files": "photograph.png"},
+            "objects": [
+                {
+                    "box": BOX,
+                    "camera": "camera.json",
+                    "paint": {"albedo": [0.2, 0.3, 0.4]},
+                    "sun_elevation": 40.0,
+                    "sun_azimuth": 20.0,
+                    "sun": 0.6,
+                    "exposure": 1.1,
+                    "picture": "photograph.png",
+                },
+                {"box": TABLED, "camera": "camera.json", "paint": {"texture": "mask.png"}},
+            ],
+        },
+        (answers(View(**LOOK, size=(12, 24), names=("photograph.png",))),),
+        below=("objects",),
+    ),
+    "a detector and what it sees": Case(
+        {
+            "kind": "pictures",
+            "pictures": {"files": "photograph.png"},
+            "detector": {"architecture": "judged", "weights": "w", "classes": {"car": 7}, "side": 40, "multiple": 3},
+            "test": {"axes": {"light": [0.5, 2.0]}},
+        },
+        (observed(observations=DRAWN), observed(report=True, observations=DRAWN)),
+        below=("pictures", "detector", "test"),
+    ),
+}
