@@ -160,7 +160,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
 
 
 def _blocks(problem: Problem, name: str, p: Prediction, j: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
-    """Sum over blocks of g g^T with g = J_b^T r_b, as `block_covariance` scales it for few blocks."""
+    """Sum over blocks of g g^T with g = J_b^T r_b (Liang & Zeger 1986), scaled by G/(G - 1) and Student's t for few."""
     which = problem.rows(name)
     abscissa = next(iter(p.measured.at.values()), torch.arange(len(which), dtype=torch.float64))
     row = abscissa[:, None].expand_as(which)[which]

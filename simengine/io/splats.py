@@ -26,6 +26,9 @@ Arrays = dict[str, NDArray[np.float32]]
 def read_splats(path: Path) -> Arrays:
     """Read splats, bit by bit as they stand in the file.
 
+    Args:
+        path: A .ply file, binary and little-endian.
+
     Returns:
         `positions` (n, 3), `harmonics` (n, (degree + 1)^2, 3), `opacities` (n,) before the logistic function, `scales`
         (n, 2 or 3) as logarithms, `rotations` (n, 4), and `normals` (n, 3) where the file has them; float32.
@@ -99,6 +102,10 @@ def _numbered(names: tuple[str, ...], stem: str) -> list[str]:
 
 def write_splats(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
     """Write splats in the order of columns of the original program; what `read_splats` gives is written bit by bit.
+
+    Args:
+        path: The .ply file.
+        arrays: What `read_splats` returns, with its shapes.
 
     Raises:
         ValueError: An array has another shape than `read_splats` says.

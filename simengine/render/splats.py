@@ -78,6 +78,11 @@ class Splats:
 def render_splats(splats: Splats, camera: PinholeCamera, *, background: float = 0.0) -> torch.Tensor:
     """RGB (h, w, 3) of 3-D Gaussians by one camera; differentiable in all that they hold.
 
+    Args:
+        splats: The Gaussians, n of them.
+        camera: Whose picture it is.
+        background: Grey value behind all of them, linear.
+
     Raises:
         ValueError: They are flat.
     """

@@ -261,20 +261,22 @@ def test_samples_of_a_banana_have_its_moments(tmp_path: Path, method: str) -> No
     """u ~ N(0, 1) and v + u^2 = 0 +- 0.3: v has the mean -E u^2 and the variance 0.3^2 + Var u^2, by its flat prior."""
     data = {"y": _curve(tmp_path, "banana", [0.0], 0.3)}
     unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 1.0))), "v": se.Unknown(scale=1.0)}
-    found = _sampled(method, data, unknowns, samples=1000)
+    found = _sampled(method, data, unknowns, samples=1000 if method == "ensemble" else 400)
     assert found.samples.converged, found.samples.why
+    assert found.samples.divergences <= 8  # of 1600: its neck is narrow, and no draw of many may be one
     u, v = (found.samples.values[name].ravel() for name in ("u", "v"))
     assert u.std() == pytest.approx(1.0, rel=0.07) and abs(u.mean()) < 0.12
     assert v.mean() == pytest.approx(-1.0, abs=0.15) and v.std() == pytest.approx(math.sqrt(0.09 + 2.0), rel=0.1)
 
 
 @pytest.mark.slow
-def test_samples_of_a_bounded_number_follow_the_cut_gaussian(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_of_a_bounded_number_follow_the_cut_gaussian(tmp_path: Path, method: str) -> None:
     """0 < share < 1, measured as 0.95 +- 0.1: a Gaussian cut at the bound, whose quantiles are known."""
     from scipy.stats import truncnorm
 
     data = {"y": _curve(tmp_path, "share", [0.95], 0.1)}
-    found = _sampled("ensemble", data, {"share": se.Unknown()}, samples=1000)
+    found = _sampled(method, data, {"share": se.Unknown()}, samples=1000 if method == "ensemble" else 500)
     assert found.samples.converged, found.samples.why
     true = truncnorm(-9.5, 0.5, loc=0.95, scale=0.1)
     e = found.estimates["share"]
@@ -290,6 +292,16 @@ def test_samples_of_two_answers_hold_both(tmp_path: Path) -> None:
     assert found.samples.converged, found.samples.why
     u = found.samples.values["u"].ravel()
     assert 0.4 < (u > 0).mean() < 0.6 and any("2 answers" in text for text in found.directions)
+
+
+@pytest.mark.slow
+def test_nuts_between_two_minima_is_no_answer(tmp_path: Path) -> None:
+    """u = 2 or -2, 400 standard deviations apart: chains that begin at both disagree, and the two are told."""
+    data = _curve(tmp_path, "square", [4.0, 4.01, 3.99], 0.05)
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 3.0)), initial=1.2)}
+    found = _sampled("nuts", {"y": data}, unknowns, samples=200, starts=6)
+    assert not found.samples.converged and "ensemble" in found.samples.why
+    assert found.estimates["u"].std is None and any("2 answers" in text for text in found.directions)
 
 
 def test_chains_that_have_not_converged_are_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,11 +131,17 @@ class Evidence:
 
 
 def estimated(
-    evidence: Evidence, *, sd: float | None, length: float | None, least_sigma: float
+    evidence: Evidence,
+    *,
+    sd: float | None,
+    length: float | None,
+    least_sigma: float,
+    before: ModelError | None = None,
 ) -> tuple[torch.Tensor, ModelError]:
     """Sigma (columns,) and the model error that the restricted likelihood prefers; numbers told stay.
 
     Lengths lie between two spacings and twice the span: a shorter error is noise, a longer one is a trend.
+    The search begins where it ended `before`, else from a short, a middling and a long error.
     """
     from scipy.optimize import minimize
 
@@ -165,22 +171,24 @@ def estimated(
     def split(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return u[:columns].exp(), u[columns:-1].exp(), u[-1].exp()
 
-    def value(u: np.ndarray) -> tuple[float, np.ndarray]:
-        own = torch.tensor(u, dtype=torch.float64, requires_grad=True)
-        with torch.enable_grad():
-            try:
-                found = evidence.misfit(*split(own))
-            except torch.linalg.LinAlgError:
-                return 1e300, np.zeros_like(u)
-            (slope,) = torch.autograd.grad(found, own)
-        return float(found.detach()), slope.numpy()
+    @torch.no_grad()
+    def value(u: np.ndarray) -> float:
+        try:
+            return float(evidence.misfit(*split(torch.tensor(u, dtype=torch.float64))))
+        except torch.linalg.LinAlgError:
+            return 1e300
 
     best = None
-    for share in (0.1, 0.4, 1.0):  # of the span: the likelihood may have an end for a short and for a long error
-        noise = torch.where(evidence.estimated, 0.5 * rms, sigma).log()
-        begin = [*noise.tolist(), *rms.clamp_min(1e-300).log().tolist(), math.log(max(share * span, 3 * spacing))]
+    noise = torch.where(evidence.estimated, 0.5 * rms, sigma)
+    starts = [ModelError(rms.clamp_min(1e-300), max(share * span, 3 * spacing)) for share in (0.1, 0.4, 1.0)]
+    for error in starts if before is None else [before]:
+        begin = [
+            *(sigma if before is not None else noise).log().tolist(),
+            *error.sd.log().tolist(),
+            math.log(error.length),
+        ]
         begin = [min(max(v, low), high) for v, (low, high) in zip(begin, bounds, strict=True)]
-        found = minimize(value, begin, jac=True, method="L-BFGS-B", bounds=bounds)
+        found = minimize(value, begin, method="L-BFGS-B", bounds=bounds, options={"eps": 1e-6})
         if best is None or found.fun < best.fun:
             best = found
     assert best is not None
@@ -222,7 +230,7 @@ def renewed(problem: "Problem", z: torch.Tensor, name: str) -> float:
         largest=measured.values.nan_to_num().abs().amax(0),
     )
     sigma, error = estimated(
-        evidence, sd=told.sd, length=told.length, least_sigma=problem.instruments[name].least_sigma()
+        evidence, sd=told.sd, length=told.length, least_sigma=problem.instruments[name].least_sigma(), before=before
     )
     change = 1.0
     if before is not None:

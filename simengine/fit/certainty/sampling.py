@@ -4,6 +4,7 @@ Chains go on until they agree and hold the effective samples asked for. Others a
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,7 +59,8 @@ class Samples:
         if self.converged:
             return ""
         worst, least = max(self.r_hat.values()), min(self.effective.values())
-        return f"the chains have not converged (R-hat {worst:.3g}, {least:.0f} effective samples)"
+        apart = "; NUTS does not jump between minima, an ensemble does" if self.method == "nuts" and worst > 2 else ""
+        return f"the chains have not converged (R-hat {worst:.3g}, {least:.0f} effective samples){apart}"
 
     def summary(self) -> dict[str, Any]:
         """Diagnostics for the report."""
@@ -199,6 +201,12 @@ def _nuts(
     spectrum, vectors = torch.linalg.eigh(covariance[free[:, None], free])
     root = vectors * spectrum.clamp(1e-300, 1.0).sqrt()
     center = ends[0][free]
+    begin = itertools.cycle([torch.linalg.lstsq(root, (end[free] - center)[:, None]).solution[:, 0] for end in ends])
+
+    def start(seed: Any) -> NDArray[np.float64]:
+        # chains begin at all minima in turn: those that stay apart disagree, and are no answer
+        jitter = np.random.default_rng(abs(int(np.sum(seed)))).normal(scale=0.5, size=size)
+        return next(begin).numpy() + jitter
 
     def log_density(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         # in units of Laplace's ellipse, which is what its mass matrix has to find
@@ -218,8 +226,10 @@ def _nuts(
         expanded_dtypes=[np.dtype("float64")],
         expanded_shapes=[(size,)],
         expanded_names=["u"],
+        make_initial_point_fn=start,
     )
-    trace = nutpie.sample(compiled, draws=max(wanted, 200), tune=300, chains=4, cores=1, seed=seed, progress_bar=False)
+    draws = max(wanted, 200)  # of four chains: a draw near a bound is worth a third of an independent one
+    trace = nutpie.sample(compiled, draws=draws, tune=400, chains=4, cores=1, seed=seed, progress_bar=False)
     u = np.asarray(trace.posterior["u"])
     chains = center.numpy() + u @ root.numpy().T
     stats = trace.sample_stats

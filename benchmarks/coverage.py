@@ -1,0 +1,179 @@
+"""How often 95 % intervals hold the truth, for cheap problems; twins, named as such.
+
+`python benchmarks/coverage.py [cases] [seeds=100] [into=FILE]`: these cases, or all. Every fit is a line of FILE
+(coverage.jsonl in the working directory), and one that is there is not done again: it may be stopped at any time.
+
+Data are drawn with another seed each, by closed forms.
+`interval` is what the report prints, `joint` the ellipsoid of all numbers sought, `noise alone` the interval of
+(J^T J)^-1, which knows of nothing but the noise.
+"""
+
+import json
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.optimize
+import scipy.stats
+import torch
+
+import simengine as se
+from simengine.fit.certainty.bars import posterior_of
+from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.problem import Problem
+from simengine.observe import Curve
+from simengine.scene.grammar import build_scene
+
+Made = tuple[Problem, dict[str, float]]  # a problem with its data, and the truth
+
+
+class Decay(se.OwnWorld):
+    """y = height exp(-rate t)."""
+
+    parameters: ClassVar = {"height": se.OwnNumber(1.5, gt=0), "rate": se.OwnNumber(0.8, gt=0)}
+
+    def simulate(self, values: dict[str, torch.Tensor]) -> se.OwnMotion:
+        t = torch.linspace(0.0, 4.0, 81, dtype=torch.float64)
+        return se.OwnMotion(t, scalars={"y": values["height"] * (-values["rate"] * t).exp()})
+
+
+def decay(*, sigma: float | str, off: float = 0.0, discrepancy: bool = False) -> Callable[[Path, int], Made]:
+    """A world of one's own; `off` is a slow oscillation in the data that the model does not know."""
+
+    def made(folder: Path, seed: int) -> Made:
+        t = np.linspace(0, 4, 41)
+        y = 2.0 * np.exp(-t) + off * np.sin(1.3 * t + 0.5) + 0.02 * np.random.default_rng(seed).standard_normal(41)
+        _csv(folder / "y.csv", {"time [s]": t, "y": y})
+        curve = Curve(
+            directory=folder, file="y.csv", columns={"time": "time", "y": "y"}, sigma=sigma, discrepancy=discrepancy
+        )
+        unknowns = {"height": se.Unknown(), "rate": se.Unknown()}
+        return Problem(Decay(), observations={"y": curve}, unknowns=unknowns), {"height": 2.0, "rate": 1.0}
+
+    return made
+
+
+def paste(*, sigma: str, off: float = 0.0, discrepancy: bool = False) -> Callable[[Path, int], Made]:
+    """A flow curve, by the closed form tau_y + K rate^n; `off` is a stress that swings with ln rate."""
+
+    def made(folder: Path, seed: int) -> Made:
+        rate = np.logspace(-1, 2, 25)
+        random = np.random.default_rng(seed)
+        stress = 5.0 + 3.0 * rate**0.5 + off * np.sin(1.5 * np.log(rate)) + 0.1 * random.standard_normal(25)
+        _csv(folder / "flow.csv", {"rate": rate, "stress": stress})
+        text = f"""
+kind = "specimen"
+material = {{ type = "paste", E = 1e3, nu = 0.4, yield_stress = 4.0, consistency = 2.5, exponent = 0.55 }}
+test.type = "steady_shear"
+[observations.flow]
+type = "curve"
+against = "shear_rate"
+file = "flow.csv"
+columns = {{ shear_rate = "rate", shear_stress = "stress" }}
+sigma = {sigma}
+{"discrepancy = true" if discrepancy else ""}
+[unknowns]
+"material.yield_stress" = {{}}
+"material.consistency" = {{}}
+"material.exponent" = {{}}
+"""
+        truth = {"material.yield_stress": 5.0, "material.consistency": 3.0, "material.exponent": 0.5}
+        return Problem(_scene(text, folder)), truth
+
+    return made
+
+
+CASES: dict[str, Callable[[Path, int], Made]] = {
+    "own world, noise given": decay(sigma=0.02),
+    "own world, noise estimated": decay(sigma="estimate"),
+    "own world, model off": decay(sigma=0.02, off=0.15),
+    "own world, model off, discrepancy": decay(sigma="estimate", off=0.15, discrepancy=True),
+    "specimen, noise given": paste(sigma="0.1"),
+    "specimen, noise estimated": paste(sigma='"estimate"'),
+    "specimen, model off": paste(sigma="0.1", off=1.0),
+    "specimen, model off, discrepancy": paste(sigma='"estimate"', off=1.0, discrepancy=True),
+}
+
+
+def _csv(file: Path, columns: dict[str, np.ndarray]) -> None:
+    rows = zip(*columns.values(), strict=True)
+    file.write_text("\n".join([",".join(columns), *(",".join(f"{v:.12g}" for v in row) for row in rows)]) + "\n")
+
+
+def _scene(text: str, folder: Path) -> Any:
+    return build_scene(tomllib.loads(text), directory=folder, locate=lambda key: "scene.toml")
+
+
+def judged(problem: Problem, truth: dict[str, float]) -> dict[str, Any]:
+    """Whether the intervals of one fit hold the truth."""
+    fit = LeastSquaresFit(problem)
+    while not fit.converged:
+        fit.step()
+    found = posterior_of(fit)
+    _, j = problem.linearise(fit.z)
+    spread = 1.96 * torch.linalg.inv(j.T @ j).diagonal().sqrt()
+    held: dict[str, Any] = {"interval": {}, "noise alone": {}}
+    off, which = [], []
+    for k, c in enumerate(problem.coordinates):
+        if c.name not in truth:
+            continue
+        e, true = found.estimates[c.name], truth[c.name]
+        held["interval"][c.name] = bool(e.low is not None and e.high is not None and e.low <= true <= e.high)
+        ends = sorted(float(c.value(fit.z[k] + side * spread[k])) for side in (-1, 1))
+        held["noise alone"][c.name] = bool(ends[0] <= true <= ends[1])
+
+        def gap(z: float, c: Any = c, true: float = true) -> float:
+            return float(c.value(torch.tensor(z, dtype=torch.float64))) - true
+
+        off.append(scipy.optimize.brentq(gap, -20, 20) - float(fit.z[k]))
+        which.append(k)
+    own = found.covariance[which][:, which]
+    square = float(torch.tensor(off, dtype=torch.float64) @ torch.linalg.solve(own, torch.tensor(off).double()))
+    return {**held, "joint": bool(square <= scipy.stats.chi2.ppf(0.95, len(off)))}
+
+
+def row_of(case: str, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Shares over the seeds, of all numbers together."""
+
+    def share(kind: str) -> str:
+        flags = [flag for line in lines for flag in line[kind].values()]
+        return f"{100 * sum(flags) / len(flags):.0f}"
+
+    joint = 100 * sum(line["joint"] for line in lines) / len(lines)
+    return {
+        "name": case,
+        "seeds": len(lines),
+        "interval [%]": share("interval"),
+        "joint [%]": f"{joint:.0f}",
+        "noise alone [%]": share("noise alone"),
+    }
+
+
+def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
+    torch.set_num_threads(1)
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    wanted = [argument for argument in arguments if "=" not in argument]
+    file, seeds = Path(options.get("into", "coverage.jsonl")), int(options.get("seeds", "100"))
+    cases = [case for case in CASES if not wanted or any(case.startswith(one) for one in wanted)]
+    known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    done = {(line["case"], line["seed"]): line for line in known}
+    for case in cases:
+        for seed in range(seeds):
+            if (case, seed) in done:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                problem, truth = CASES[case](Path(folder), seed)
+                line = {"case": case, "seed": seed, **judged(problem, truth)}
+            with file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(line) + "\n")
+            done[case, seed] = line
+    return [row_of(case, own) for case in cases if (own := [v for (name, _), v in done.items() if name == case])]
+
+
+if __name__ == "__main__":
+    for row in main(sys.argv[1:]):
+        print(row)
