@@ -198,6 +198,8 @@ def stages_of(problem: Problem) -> list[Stage]:
     fractions = problem.scene.inference.stages or ((0.2, 1.0) if timed and world else (1.0,))
     pyramids = [getattr(instrument, "pyramid", 0) for instrument in problem.instruments.values()]
     coarse = max(problem.scene.inference.pyramid, *pyramids)
+    if problem.scene.inference.together and not coarse:
+        return [Stage(f, tuple(movable), False) for f in fractions]
     first = world or movable
     stages = [Stage(f, tuple(world), True, coarse) for f in fractions[:-1] if world]
     stages += [Stage(1.0, tuple(first), bool(world), level) for level in range(coarse, 0, -1)]

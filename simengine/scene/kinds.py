@@ -34,6 +34,7 @@ KINDS = {
     "solids": "simengine.worlds.learned.populations:SolidsWorld",
     "samples": "simengine.worlds.learned.populations:SamplesWorld",
     "displacement": "simengine.worlds.objects.displacement:DisplacementWorld",
+    "maps": "simengine.worlds.objects.maps:MapsWorld",
     "surface": "simengine.worlds.objects.surface:SurfaceWorld",
     "volume": "simengine.worlds.objects.volume:VolumeWorld",
 }
@@ -47,6 +48,7 @@ INSTRUMENTS = {
     "detections": "simengine.observe.instruments.detections:Detections",
     "labelled": "simengine.observe.instruments.detections:Detections",
     "displacements": "simengine.observe.instruments.displacements:Displacements",
+    "flashes": "simengine.observe.instruments.flashes:Flashes",
     "lamps": "simengine.observe.instruments.lamps:Lamps",
     "projections": "simengine.observe.instruments.projections:Projections",
 }

@@ -112,6 +112,8 @@ class Inference:
         iterations: At most so many trials in a stage.
         stages: Growing parts of the time to fit one after another, as fractions that end with 1; by default a short
             part, then all of it, where the world has time [1].
+        together: Whether the instruments' numbers are free from the beginning on: a clock that is held wrong leads the
+            world's numbers astray where these begin near.
         starts: Number of starts drawn from the priors; several minima are told as several answers.
         hold_out: Observations that are predicted and not fitted, by name or dotted key; or a share of the end of each.
         learning_rate: Of adam and lbfgs [1].
@@ -126,6 +128,7 @@ class Inference:
     method: str = "least_squares"
     iterations: Count = 40
     stages: tuple[Annotated[float, Range(gt=0, le=1)], ...] = ()
+    together: bool = False
     starts: Count = 1
     hold_out: Any = None
     learning_rate: Positive = 0.1

@@ -32,6 +32,21 @@ CASES |= {
         below=("body",),
     ),
     "surface": Case({"kind": "surface", "surface": {"mask": "mask.png", "normals": 0.8}}, (build,), below=("surface",)),
+    "maps": Case(
+        {"kind": "maps", "maps": {"size": [0.3, 0.2], "cells": [2, 3], "metallic": 0.2, "slopes": 0.1}},
+        (
+            build,
+            answers(
+                View(
+                    intrinsics=torch.zeros(1, 4),
+                    world_to_camera=torch.tensor([[[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, -0.5], [0, 0, 0, 1.0]]]),
+                    size=(2, 3),
+                    channels=("flash",),
+                )
+            ),
+        ),
+        below=("maps",),
+    ),
     "slice": Case(
         {
             "kind": "volume",

@@ -16,7 +16,7 @@ from simengine.fit.posterior import _inverse
 from simengine.solve.conjugate_gradients import conjugate_gradients
 
 TOLERANCE = 1e-2  # of the conjugate gradients; the complement is off by its square
-PRODUCTS = 150
+PRODUCTS, LEAST_PRODUCTS, TOGETHER = 150, 25, 1500  # for one number; for many; of all numbers together, about
 NEAR = 1e-6  # of x: a difference along a direction; the residuals are smooth in the cells
 LONGEST = 1.0  # of a coordinate in one step
 FLATTEST = 0.02
@@ -111,8 +111,9 @@ def profile(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor, widths:
             columns.append((ahead - behind) / (2 * widths[index]))
     c = torch.stack(columns)  # (p, rows)
     b = torch.stack([torch.autograd.grad(r, own, each, retain_graph=True)[0] for each in c]) * free
+    most = min(PRODUCTS, max(LEAST_PRODUCTS, TOGETHER // max(len(z), 1)))
     v = conjugate_gradients(
-        product, b, precondition=lambda w: w, tolerance=TOLERANCE, max_iterations=PRODUCTS, truncated=True
+        product, b, precondition=lambda w: w, tolerance=TOLERANCE, max_iterations=most, truncated=True
     ).nan_to_num()
     left = c - torch.stack([across(each) for each in v])  # what the cells cannot take up
     information, at = {}, 0

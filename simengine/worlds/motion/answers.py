@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
+from simengine.mpm import MPMModel, MPMState, SimulationError
 from simengine.scene.address import floats_in, tensors_in
 from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
 from simengine.scene.base import AbstractRun, Refused, SceneError
 from simengine.scene.strict import nearest
 from simengine.solve import CheckpointAdjoint
 from simengine.worlds.motion import forces
+from simengine.worlds.motion.hung import Hung, hung_on, run
 
 if TYPE_CHECKING:
     from simengine.render.skin import Skin
@@ -42,7 +43,7 @@ class MotionRun(AbstractRun):
         world: Whose motion it is, with floats.
         rest: Particles at t = 0 (n, 3) [m].
         ids: Body of each, (n,).
-        mass: Of each, with what hangs on it, (n,) [kg].
+        hung: Masses of the particles.
         spacing: Of the particles of each body [m].
         steps: Those saved, growing, (rows,).
         x: Positions (rows, n, 3) [m].
@@ -57,7 +58,7 @@ class MotionRun(AbstractRun):
     world: "MPMScene"
     rest: torch.Tensor
     ids: torch.Tensor
-    mass: torch.Tensor
+    hung: Hung
     spacing: tuple[float, ...]
     steps: torch.Tensor
     x: torch.Tensor
@@ -177,7 +178,10 @@ class MotionRun(AbstractRun):
         for name in ask.names:
             if name not in known:
                 raise SceneError(f"{name!r} is no scalar of this world; {nearest(name, known)}")
-            columns.append(self._scalar(name, row, back))
+            value = self._scalar(name, row, back)
+            if self.world.grid.flat and (name.startswith("energy") or forces.is_force(name)):
+                value = value / self.world.grid.depth  # of a metre across
+            columns.append(value)
         return torch.stack(columns, -1)
 
     def _force(self, name: str, row: torch.Tensor) -> torch.Tensor:
@@ -188,22 +192,28 @@ class MotionRun(AbstractRun):
             start = max(step - 1, 0)
             if start not in found:
                 held = int(torch.searchsorted(self.steps, start))
-                found[start] = forces.forces(self.model, self.states, held, start)[number, axis]
+                found[start] = forces.forces(self.model, self.states, held, start, self.hung)[number, axis]
         return torch.stack([found[max(step - 1, 0)] for step in self.steps[row].tolist()])
+
+    def _masses(self, row: torch.Tensor) -> torch.Tensor:
+        """Of the particles in saved rows, (rows, n), or (n,) where none comes late."""
+        if not self.hung.late:
+            return self.hung.own
+        return torch.stack([self.hung.at(max(step - 1, 0)) for step in self.steps[row].tolist()])
 
     def _scalar(self, name: str, row: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
         if name == "energy.kinetic":
-            return 0.5 * (self.mass[:, None] * self.v[row].square()).sum((1, 2))
+            return 0.5 * (self._masses(row)[..., None] * self.v[row].square()).sum((1, 2))
         if forces.is_force(name):
             return self._force(name, row)
         _, body, what, axis = name.split(".")
         own, k = self._particles(body), int(axis)
         x = self.x[row][:, own, k] - back[:, None] * self.v[row][:, own, k]
-        mass = self.mass[own]
+        mass = self._masses(row)[..., own]
         if what == "center":
-            return (x * mass).sum(1) / mass.sum()
+            return (x * mass).sum(1) / mass.sum(-1)
         if what == "velocity":
-            return (self.v[row][:, own, k] * mass).sum(1) / mass.sum()
+            return (self.v[row][:, own, k] * mass).sum(1) / mass.sum(-1)
         half = 0.5 * self.spacing[int(self.ids[own[0]])]  # matter reaches half a spacing beyond the outermost particle
         return x.max(1).values + half if what == "upper" else x.min(1).values - half
 
@@ -247,11 +257,10 @@ def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str
     saved = _saved_steps(world, asks, steps, len(rest), gradient=gradient)
     try:
         model, state = plain.build(device=device or "cpu", double=True, values=held)
-        states = MPMSolver(model).run(state, 0, saved, CheckpointAdjoint())
+        hung = hung_on(plain, held)
+        states = run(model, hung, state, saved, CheckpointAdjoint())
     except (SimulationError, SceneError) as error:
         raise Refused(str(error)) from None
-    if states is None:
-        raise SceneError("this world needs Warp's kernels; unset SIMENGINE_BACKEND")
     origin = torch.as_tensor(plain.lattice_box()[0]).to(states.x)
     spacing = tuple(
         float(volume[ids == k].mean()) ** (1 / 3) if bool((ids == k).any()) else plain.grid.dx
@@ -262,7 +271,7 @@ def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str
         world=plain,
         rest=rest.double(),
         ids=ids,
-        mass=model.mass.double().cpu(),
+        hung=hung,
         spacing=spacing,
         steps=torch.tensor(saved),
         x=states.x + origin,

@@ -13,6 +13,7 @@ import torch
 from simengine.mpm import MPMModel, MPMState
 from simengine.mpm.boundaries import FACES
 from simengine.ops.matter import dissipation_reference, hard_contact_reference, mpm_reference
+from simengine.worlds.motion.hung import Hung
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.world import MPMScene
@@ -44,7 +45,7 @@ def number_of(world: "MPMScene", name: str) -> tuple[int, int]:
     return _supports(world).index(support), int(axis)
 
 
-def forces(model: MPMModel, states: MPMState, row: int, step: int) -> torch.Tensor:
+def forces(model: MPMModel, states: MPMState, row: int, step: int, hung: Hung) -> torch.Tensor:
     """Mean force of matter on each support over a step, (6 + bodies, 3) [N].
 
     Args:
@@ -52,12 +53,14 @@ def forces(model: MPMModel, states: MPMState, row: int, step: int) -> torch.Tens
         states: Saved states, in the coordinates of the lattice.
         row: That before the step.
         step: Number of the step.
+        hung: Masses of the particles.
     """
     x, v, C, F, q, A = (getattr(states, name)[row] for name in ("x", "v", "C", "F", "q", "A"))
     tau = model.stress(F, q)
     if model.dissipates:
         tau, _ = dissipation_reference.dissipation(tau, F, C, A, model.losses(len(x)))
-    mass, volume = model.body(x)
+    mass, volume = hung.at(step).to(x), model.body(x)[1]
+    v = hung.joined(v, step)
     table = model.table(x, step)
     body: dict[str, Any] = {"mass": mass, "volume": volume, "table": table, "grid": model.grid}
     pushed = torch.zeros(6 + len(model.bodies), 3, dtype=x.dtype)

@@ -15,9 +15,10 @@ from simengine.io.arrays import read_npz
 from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
 from simengine.mpm.stability import cfl_numbers
 from simengine.scene.base import SceneError
-from simengine.solve import rollout
+from simengine.solve import DirectAdjoint, rollout
 from simengine.view.figures import curves
 from simengine.view.report import Block, Movie, Picture, Table, write_report
+from simengine.worlds.motion.hung import hung_on, run
 from simengine.worlds.motion.world import CFL_REFUSE, CFL_WARN, MPMScene
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
     told = check_stability(model, state, where="grid.time_step", force=force)
     spec, grid = scene.output, scene.grid
     saved, last = [state], time.perf_counter()
-    solver = MPMSolver(model)
+    solver, hung = MPMSolver(model), hung_on(scene, {})
     with torch.no_grad(), deferred_interrupt() as interrupt:
         steps = range(0, grid.num_steps, spec.save_every)
         for step in track(steps, description="run", console=Console(stderr=True), transient=True):
@@ -86,7 +87,13 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
                 break
             scene.before(model, state, step)
             try:
-                last_state = rollout(solver, state, spec.save_every, save_every=spec.save_every, first_step=step)[-1]
+                if hung.late:
+                    stretch = (0, spec.save_every)
+                    last_state = run(model, hung, state, stretch, DirectAdjoint(), first_step=step).map(lambda t: t[-1])
+                else:
+                    last_state = rollout(solver, state, spec.save_every, save_every=spec.save_every, first_step=step)[
+                        -1
+                    ]
                 # a state of its own: a view would hold the first state of the stretch too, twice the memory
                 state = MPMState(**{name: tensor.clone() for name, tensor in vars(last_state).items()})
             except SimulationError as error:

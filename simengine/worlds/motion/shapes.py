@@ -27,8 +27,12 @@ class Box:
 
     type: Literal["box"] = "box"
     center: Vector
-    size: Annotated[Vector, Range(gt=0)]
+    size: Annotated[Vector, Range(ge=0)]
     counts: tuple[Count, Count, Count] | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.size[0] > 0 and self.size[1] > 0):
+            raise ValueError(f"size: {list(self.size)} must be greater than 0 [m]; along z alone 0 is for plane strain")
 
     def bounds(self) -> tuple[Points, Points]:
         """Lower and upper corner [m]."""
@@ -231,6 +235,13 @@ class Lattice:
             positions[own] = new_low + (positions[own] - low) * stretch
             volumes[own] *= float(np.prod(stretch))
         return positions, volumes, self.ids
+
+
+def across(shape: Shape, lower: float, depth: float) -> Shape:
+    """A box without extent along z as one that reaches from `lower` [m] over `depth` [m] there."""
+    assert isinstance(shape, Box)
+    x, y, _ = shape.center
+    return dataclasses.replace(shape, center=(x, y, lower + depth / 2), size=(*shape.size[:2], depth))
 
 
 def finer(shape: Shape, factor: float) -> Shape:

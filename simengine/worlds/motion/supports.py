@@ -100,9 +100,11 @@ class LoadSpec(_OnBody):
 
     Attributes:
         mass: Spread over the part, with its weight and its inertia [kg].
+        begins: When it is hung on, at rest until then [s].
     """
 
     mass: NonNegative = 0.0
+    begins: NonNegative = 0.0
 
 
 @functools.cache

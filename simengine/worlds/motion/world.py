@@ -12,7 +12,7 @@ from simengine.scene.base import AbstractRun, AbstractScene, SceneError
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.materials import MaterialSpec
-from simengine.worlds.motion.shapes import Lattice, Shape, fill, finer, turned
+from simengine.worlds.motion.shapes import Box, Lattice, Shape, across, fill, finer, turned
 from simengine.worlds.motion.supports import ClampSpec, LoadSpec, holder, offsets
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Values = Mapping[str, torch.Tensor]
 
 CFL_WARN, CFL_REFUSE = 0.8, 1.0
+PERIOD = 4  # cells across a plane section, the least that the grid's blocks allow
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class GridSpec:
         spacing: Of its nodes [m].
         time_step: dt [s].
         num_steps: Steps of a run.
+        section: With `plane_strain` nothing moves or changes along z, where the box and the bodies, boxes too, have no
+            extent; forces and energies are those of a metre.
         epsilon: Added to nodal masses [kg], to repeat programs that do so; at most 1e-5 of the lightest particle.
     """
 
@@ -48,17 +51,25 @@ class GridSpec:
     spacing: Positive | None = None
     time_step: Positive = 5e-4
     num_steps: Count = 1000
+    section: Literal["solid", "plane_strain"] = "solid"
     epsilon: NonNegative = 0.0
 
     def __post_init__(self) -> None:
         box = (self.lower, self.upper, self.spacing)
         if box == (None, None, None):
+            if self.flat:
+                raise ValueError("section: plane_strain needs lower, upper and spacing")
             return
         if self.lower is None or self.upper is None or self.spacing is None:
             raise ValueError("lower, upper and spacing belong together: give all three, or num_grids and length")
         if (self.num_grids, self.length) != (20, 1.0):
             raise ValueError("num_grids and length: leave them out where lower, upper and spacing are given")
-        for k, name in enumerate("xyz"):
+        if self.flat and self.lower[2] != self.upper[2]:
+            raise ValueError(
+                f"section: plane_strain has nothing across, so upper along z must be lower, {self.lower[2]:g}, got "
+                f"{self.upper[2]:g}"
+            )
+        for k, name in enumerate("xy" if self.flat else "xyz"):
             cells = (self.upper[k] - self.lower[k]) / self.spacing
             if cells < 1 - 1e-6 or abs(cells - round(cells)) > 1e-6:
                 fits = self.lower[k] + max(round(cells), 1) * self.spacing
@@ -66,6 +77,16 @@ class GridSpec:
                     f"upper: along {name} the box holds {cells:.6g} cells of {self.spacing:g} m, which must be a whole "
                     f"number; upper = {fits:.6g} would do"
                 )
+
+    @property
+    def flat(self) -> bool:
+        """Whether nothing moves along z."""
+        return self.section == "plane_strain"
+
+    @property
+    def depth(self) -> float:
+        """What is computed across where nothing moves there: a period of so much [m]."""
+        return PERIOD * self.dx
 
     @property
     def dx(self) -> float:
@@ -213,6 +234,15 @@ class MPMScene(AbstractScene):
             )
         if self.grid.lower is None and self.clamps:
             raise ValueError("clamps: they need grid.lower, upper and spacing in place of num_grids and length")
+        for index, body in enumerate(self.bodies):
+            if self.grid.flat and not (isinstance(body.shape, Box) and body.shape.size[2] == 0 and not any(body.turn)):
+                raise ValueError(
+                    f"bodies.{index}.shape: with grid.section plane_strain a box of size 0 along z, not turned"
+                )
+            if not self.grid.flat and isinstance(body.shape, Box) and body.shape.size[2] == 0:
+                raise ValueError(f'bodies.{index}.shape.size: 0 along z is for grid.section = "plane_strain" alone')
+        if self.grid.flat and (self.clamps or self.loads):
+            raise ValueError("grid.section: clamps and loads need a solid section; hold a body by colliders instead")
         names = [clamp.name for clamp in self.clamps] + [body.name for body in self.bodies]
         if twice := [name for name in names if names.count(name) > 1 and name in [c.name for c in self.clamps]]:
             raise ValueError(f"clamps: the name {twice[0]!r} is taken; choose another")
@@ -228,10 +258,13 @@ class MPMScene(AbstractScene):
         lower, upper, h = np.array(self.grid.lower), np.array(self.grid.upper), self.grid.dx
         cells = np.round((upper - lower) / h).astype(int)
         if self.walls.kind == "periodic":
-            return lower, (int(cells[0]), int(cells[1]), int(cells[2]))
+            return lower, (int(cells[0]), int(cells[1]), PERIOD if self.grid.flat else int(cells[2]))
         moved = np.array(offsets(self))
         a, b, c = (int(k) for k in cells + 2 * margin + (moved > 0))
-        return lower - (margin + moved) * h, (a, b, c)
+        origin = lower - (margin + moved) * h
+        if self.grid.flat:
+            origin[2], c = lower[2], PERIOD
+        return origin, (a, b, c)
 
     def particles(self) -> tuple[Any, Any, Any]:
         """Positions (n, 3) [m], volumes (n,) [m^3] and body index (n,) of all bodies.
@@ -248,14 +281,20 @@ class MPMScene(AbstractScene):
             self._within_walls(positions, ids)
         return positions, volumes, ids
 
+    def shapes(self) -> tuple[Shape, ...]:
+        """What the particles of each body fill, as it lies without its `turn`."""
+        if not self.grid.flat or self.grid.lower is None:
+            return tuple(body.shape for body in self.bodies)
+        return tuple(across(body.shape, self.grid.lower[2], self.grid.depth) for body in self.bodies)
+
     def unturned(self) -> tuple[Any, Any, Any]:
         """The same with every body as its shape lies, without its `turn`."""
         if self.lattice is not None:
-            return self.lattice.moved(tuple(body.shape for body in self.bodies))
+            return self.lattice.moved(self.shapes())
         positions, volumes, ids = [], [], []
-        for index, body in enumerate(self.bodies):
+        for index, (body, shape) in enumerate(zip(self.bodies, self.shapes(), strict=True)):
             try:
-                x, volume = fill(body.shape, self.grid.dx / body.particles_per_cell)
+                x, volume = fill(shape, self.grid.dx / body.particles_per_cell)
             except ValueError as error:
                 raise SceneError(f"bodies.{index}.shape: {error}") from error
             positions.append(x)
@@ -267,6 +306,7 @@ class MPMScene(AbstractScene):
         low, high = np.zeros(3), np.zeros(3)
         if self.grid.lower is not None:
             low, high = np.array(self.grid.lower), np.array(self.grid.upper)
+            high[2] += self.grid.depth * self.grid.flat
         else:
             low += (self.walls.bound - 1) * self.grid.dx
             high += self.grid.length - low
@@ -296,6 +336,7 @@ class MPMScene(AbstractScene):
         import torch
 
         from simengine.mpm import MPMModel, MPMState, Walls
+        from simengine.worlds.motion.hung import hung_on
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         values = dict(values or {})
@@ -308,7 +349,7 @@ class MPMScene(AbstractScene):
             return torch.stack([part.to(torch.float64).cpu() for part in parts])
 
         x, volume, ids = (torch.as_tensor(array) for array in self.particles())
-        mass, velocities, materials = volume.clone(), torch.zeros_like(x), []
+        mass, velocities, materials = hung_on(self, values).at(0), torch.zeros_like(x), []
         for index, body in enumerate(self.bodies):
             own = ids == index
             key = f"bodies.{index}"
@@ -318,20 +359,18 @@ class MPMScene(AbstractScene):
                 if f"{key}.material.{name}" in values
             }
             materials.append(body.material.make(given, dt=self.grid.time_step))
-            mass[own] *= body.material.density
             arm = x - x[own].mean(0)
             spin = vector(f"{key}.angular_velocity", body.angular_velocity).expand_as(arm)
             motion = vector(f"{key}.velocity", body.velocity) + torch.linalg.cross(spin, arm)
             velocities = torch.where(own[:, None], motion, velocities)
-        for index, load in enumerate(self.loads):
-            part = torch.as_tensor(self.loaded(index, self.unturned()[0], ids.numpy()))
-            own_mass = values.get(f"loads.{index}.mass", torch.tensor(load.mass, dtype=torch.float64)).to(mass)
-            mass = mass + own_mass * volume * part / volume[part].sum()
         friction = values.get("walls.friction", self.walls.friction)
         kinds: Any = self.walls.kind
         if self.walls.open:
             faces = ("-x", "+x", "-y", "+y", "-z", "+z")
             kinds = {face: "open" if face in self.walls.open else self.walls.kind for face in faces}
+        if self.grid.flat:
+            kinds = {**(kinds if isinstance(kinds, dict) else dict.fromkeys(("-x", "+x", "-y", "+y"), kinds))}
+            kinds |= {"-z": "periodic", "+z": "periodic"}
         boundaries: list[Any] = [Walls(kinds, friction=friction, thickness=self.walls.bound)]
         origin, size = self.lattice_box()
         for index, collider in enumerate(self.colliders):
@@ -393,7 +432,8 @@ class MPMScene(AbstractScene):
         found: dict[str, float] = {"walls.friction": self.walls.friction}
         for index, collider in enumerate(self.colliders):
             found.update({f"colliders.{index}.{name}": value for name, value in collider.variables().items()})
-        found.update({f"loads.{index}.mass": load.mass for index, load in enumerate(self.loads)})
+        for index, load in enumerate(self.loads):
+            found.update({f"loads.{index}.mass": load.mass, f"loads.{index}.begins": load.begins})
         for index, clamp in enumerate(self.clamps):
             found.update({f"clamps.{index}.velocity.{k}": value for k, value in enumerate(clamp.velocity)})
         for index, body in enumerate(self.bodies):
@@ -416,7 +456,7 @@ class MPMScene(AbstractScene):
         made = self
         if made.lattice is None:
             self.particles()  # refuses what reaches into a wall
-            lattice = Lattice(*self.unturned(), tuple(body.shape for body in self.bodies))
+            lattice = Lattice(*self.unturned(), self.shapes())
             made = dataclasses.replace(made, lattice=lattice)
         if made.skins is None and any(isinstance(ask, View) for ask in asks):
             from simengine.worlds.motion.view import skins_of

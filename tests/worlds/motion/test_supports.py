@@ -202,3 +202,36 @@ def test_viscosity_counts_in_the_time_step(tmp_path: Path) -> None:
         material = dataclasses.replace(scene.bodies[0].material, E=1.0, viscosity=factor * most)
         other = dataclasses.replace(scene, bodies=(dataclasses.replace(scene.bodies[0], material=material),))
         assert (cfl_numbers(*other.build(device="cpu"))[0] < 1) == fits
+
+
+def test_a_mass_that_is_hung_on_later(tmp_path: Path) -> None:
+    """Nothing of it before, momentum kept as it comes, and the balance of forces with its weight after."""
+    text = BAR.replace("mass = 0.0 }", "mass = 3.0, begins = 0.0411 }")  # within a step
+    bar = world(tmp_path, text)
+    names = ("bodies.bar.center.0", "bodies.bar.velocity.0", "clamps.top.force.0")
+    times = torch.arange(0, 61, dtype=torch.float64) * 2e-3
+    loaded, free = series(bar, names, times), series(replaced(bar, {"loads.0.mass": 0.0}), names, times)
+    assert torch.equal(loaded[:21], free[:21])  # up to 0.04 s
+    assert float(loaded[-1, 0]) < float(free[-1, 0]) - 1e-3
+    # over each step after it came: momentum gained = weight + force of the clamp, which is the negative of what is told
+    momentum = (1000 * 0.8 * 0.04 + 3.0) * loaded[:, 1]
+    gained = momentum[23:].diff() / 2e-3
+    assert torch.allclose(gained, -(1000 * 0.8 * 0.04 + 3.0) * 9.8 - loaded[24:, 2], rtol=0, atol=1e-6)
+
+    def last(begins: float) -> float:
+        return float(series(replaced(bar, {"loads.0.begins": begins}), names, times)[-1, 0])
+
+    ends = [last(0.0411 + k * 1e-4) for k in (-2, 0, 2)]
+    assert ends[0] < ends[1] < ends[2]  # a later one has pulled less
+    early, late = ends[1] - ends[0], ends[2] - ends[1]
+    assert early == pytest.approx(late, rel=0.05)  # smooth within a step, where a mass comes by its share
+
+
+def test_a_mass_that_joins_a_free_body_brakes_it(tmp_path: Path) -> None:
+    """Without weight and clamp: v M / (M + m)."""
+    text = BAR.replace("gravity = [-9.8, 0.0, 0.0]", "gravity = [0.0, 0.0, 0.0]")
+    text = text.replace("mass = 0.0 }", "mass = 8.0, begins = 0.0105 }").replace('clamps = [{ name = "top"', "# ")
+    text = text.replace("material = {", "velocity = [0.5, 0.0, 0.0]\nmaterial = {")
+    seen = series(world(tmp_path, text), ("bodies.bar.velocity.0",), torch.tensor([0.01, 0.03], dtype=torch.float64))
+    assert float(seen[0, 0]) == pytest.approx(0.5, rel=1e-9)
+    assert float(seen[1, 0]) == pytest.approx(0.5 * 32 / (32 + 8), rel=1e-3)

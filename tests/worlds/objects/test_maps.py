@@ -1,0 +1,104 @@
+"""Maps of a flat sample from photographs with a flash in the lens, which are made here by the formula."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import simengine as se
+from simengine.observe.instruments.flashes import Flashes
+from simengine.scene import SceneError, load_scene
+
+EYES = [
+    (0.0, 0.0, 0.2),
+    (0.06, 0.0, 0.18),
+    (-0.05, 0.05, 0.2),
+    (0.0, -0.07, 0.17),
+    (0.05, 0.05, 0.19),
+    (-0.06, -0.03, 0.2),
+]
+SCENE = """
+kind = "maps"
+[maps]
+size = [0.08, 0.06]
+cells = [6, 8]
+base_color = 0.3
+[cameras.phone]
+file = "eyes.csv"
+columns = { eye = ["x [cm]", "y [cm]", "z [cm]"] }
+[observations.photos]
+type = "flashes"
+file = "photo_*.png"
+camera = "phone"
+intensity = 0.09
+bin = 2
+sigma = 0.004
+hold_out = { rows = [4] }
+[unknowns."maps.base_color"]
+scale = 0.3
+prior = { normal = 0.5, length = 0.005 }
+[unknowns."maps.roughness"]
+scale = 0.3
+prior = { normal = 0.2, length = 0.05 }
+[inference]
+method = "lbfgs"
+iterations = 300
+"""
+
+
+def _radiance(colour: np.ndarray, roughness: float, eye: tuple[float, float, float]) -> np.ndarray:
+    """Of a level dielectric with light and eye at one place: half vector, light and view are one (Karis 2013).
+
+    D = a^2 / (pi ((c^2)(a^2 - 1) + 1)^2) with a = roughness^2, F = 0.04, Smith's G twice, Burley's diffuse term.
+    """
+    x = ((np.arange(8) + 0.5) / 8 - 0.5) * 0.08
+    y = (0.5 - (np.arange(6) + 0.5) / 6) * 0.06
+    to = np.stack(np.broadcast_arrays(eye[0] - x[None], eye[1] - y[:, None], eye[2]), -1)
+    d2 = (to**2).sum(-1)
+    c = (to[..., 2] / np.sqrt(d2))[..., None]
+    a2 = roughness**4
+    spread = a2 / (np.pi * (c**2 * (a2 - 1) + 1) ** 2)
+    smith = 2 * c / (c + np.sqrt(a2 + (1 - a2) * c**2))
+    grazing = 0.5 + 2 * roughness - 1
+    matt = colour / np.pi * (1 + grazing * (1 - c) ** 5) ** 2
+    return (matt + spread * 0.04 * smith**2 / (4 * c**2)) * c / d2[..., None]
+
+
+def _photos(folder: Path) -> np.ndarray:
+    from PIL import Image
+
+    g = np.random.default_rng(1)
+    colour = g.uniform(0.1, 0.6, (6, 8, 3))
+    for k, eye in enumerate(EYES):
+        light = 0.09 * _radiance(colour, 0.4, eye).clip(0)
+        values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+        bytes_ = (255 * values).clip(0, 255).round().astype(np.uint8)
+        Image.fromarray(bytes_.repeat(2, 0).repeat(2, 1)).save(folder / f"photo_{k}.png")
+    rows = [",".join(f"{100 * v:g}" for v in eye) for eye in EYES]
+    (folder / "eyes.csv").write_text("\n".join(["x [cm],y [cm],z [cm]", *rows]) + "\n")
+    (folder / "card.toml").write_text(SCENE)
+    return colour
+
+
+def test_five_photographs_predict_the_sixth(tmp_path: Path) -> None:
+    """Recovery of maps behind pictures by a formula written apart from the renderer."""
+    colour = _photos(tmp_path)
+    result = se.identify(load_scene(tmp_path / "card.toml"), progress=False)
+    held = result.summary["observations"]["photos"]["held_out"]
+    assert held["rms"]["value"] < 0.006  # 8 bits leave 0.001; the start is off by 0.2
+    assert np.abs(result.fields["maps.base_color"].numpy() - colour).mean() < 0.02
+    assert float(result.fields["maps.roughness"].mean()) == pytest.approx(0.4, abs=0.03)
+
+
+def test_photographs_and_texels_have_to_agree(tmp_path: Path) -> None:
+    _photos(tmp_path)
+    with pytest.raises(SceneError, match=r"maps\.cells: 5 x 8, and the pictures are 6 x 8"):
+        se.identify(load_scene(tmp_path / "card.toml", ["maps.cells=[5, 8]"]))
+    (tmp_path / "photo_5.png").unlink()
+    with pytest.raises(SceneError, match="6 places for 5 pictures"):
+        se.identify(load_scene(tmp_path / "card.toml"))
+    with pytest.raises(SceneError, match="7 does not divide"):
+        scene = load_scene(tmp_path / "card.toml", ["observations.photos.bin=7"])
+        flashes = scene.observations["photos"]
+        assert isinstance(flashes, Flashes)
+        flashes.read()
