@@ -11,7 +11,7 @@ import torch
 from simengine.fit.twin import write_twin
 from simengine.observe import FanBeam, ParallelBeam, Projections
 from simengine.scene import SceneError, load_scene
-from simengine.worlds.objects.volume import VolumeSpec, VolumeWorld
+from simengine.worlds.objects.volume import VolumeSpec, VolumeWorld, around_axis
 
 R = 0.8
 
@@ -196,3 +196,19 @@ sigma = 0.01
         plain = load_scene(tmp_path / "scan.toml", ["observations.scan.angles=[0.0,10.0]"])
         scan = dataclasses.replace(plain.observations["scan"], views=None)
         scan.planned(plain.world, torch.Generator())
+
+
+def test_lines_across_an_axis_meet_the_integral_of_a_cylinder() -> None:
+    """A cylinder whose value grows evenly with height: (1 + 3 z) times the chord 2 sqrt(r^2 - b^2); nothing beyond."""
+    radius, rings, layers = 0.7, 9, 8
+    z = -0.4 + 0.8 * (torch.arange(layers, dtype=torch.float64) + 0.5) / layers
+    field = (1 + 3 * z).expand(rings, layers)
+    b, height = torch.tensor([0.0, 0.31, 0.69, 0.8, 0.2]), torch.tensor([0.12, -0.2, 0.3, 0.0, 0.5])
+    turned = torch.tensor([math.cos(0.4), math.sin(0.4), 0.0], dtype=torch.float64)
+    across = torch.tensor([-math.sin(0.4), math.cos(0.4), 0.0], dtype=torch.float64)
+    origins = b.double()[:, None] * across - 2 * turned
+    origins[:, 2] = height.double()
+    found = around_axis(field, ((0.0, radius), (-0.4, 0.4)), origins, turned.expand(5, 3))
+    chord = 2 * (radius**2 - b.double() ** 2).clamp_min(0).sqrt()
+    expected = torch.where(height.abs() <= 0.4, (1 + 3 * height.double()) * chord, 0.0)
+    assert torch.allclose(found, expected, atol=1e-12)

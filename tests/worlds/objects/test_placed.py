@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from simengine.cli import main
+from simengine.ops.light.raycast import RaySurface
 from simengine.scene import SceneError
 from simengine.worlds.objects.paint_search import PaintSearch, ScoreObjective, box_of, painter
-from simengine.worlds.objects.placed import BoxSpec, PlacedSpec, Placement, box_corners, place
+from simengine.worlds.objects.placed import BoxSpec, PlacedSpec, Placement, box_corners, fitted, place
 
 K = [[120.0, 0.0, 64.0], [0.0, 120.0, 32.0], [0.0, 0.0, 1.0]]
 BOX = BoxSpec(center=(0.8, 1.5, 9.0), size=(4.0, 1.5, 1.7), yaw=-1.1)
@@ -43,12 +44,34 @@ def test_the_rendered_car_fills_its_projected_box(placement: Placement) -> None:
     assert (extent[:2] > wanted[:2] - 1).all() and (extent[2:] < wanted[2:] + 1).all()
 
 
+def test_stretched_normals_stay_square_to_their_faces() -> None:
+    vertices = torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 1.0], [0.0, 3.0, 2.0]])
+    normal = torch.linalg.cross(vertices[1] - vertices[0], vertices[2] - vertices[0])
+    slope = RaySurface(
+        vertices=vertices,
+        faces=torch.tensor([[0, 1, 2]]),
+        material=torch.tensor([0]),
+        albedo=torch.full((1, 3), 0.5),
+        roughness=torch.tensor([0.5]),
+        reflectance=torch.tensor([0.0]),
+        painted=torch.tensor([False]),
+        part=torch.tensor([True]),
+        corner_normals=(normal / normal.norm()).expand(1, 3, 3).clone(),
+    )
+    found = fitted(slope, (4.0, 0.5, 1.5))  # length along x, height along z, width along y
+    low, high = found.vertices.amin(0), found.vertices.amax(0)
+    assert torch.allclose(high - low, torch.tensor([4.0, 1.5, 0.5])) and float(low[2]) == 0
+    edges = found.vertices[1:] - found.vertices[0]
+    assert found.corner_normals is not None and float((edges @ found.corner_normals[0, 0]).abs().max()) < 1e-6
+
+
 def test_the_photograph_stays_where_neither_car_nor_shadow_is(placement: Placement) -> None:
     picture = placement.picture(placement.buffers.radiance)
     clear = (placement.buffers.object == 0)[..., None] & (placement.ratio > 0.98)
     assert float(clear.float().mean()) > 0.5
     assert torch.allclose(picture[clear.expand_as(picture)], torch.tensor(0.2), rtol=0.02)
-    assert float(placement.ratio.min()) < 0.7  # it throws a shadow
+    shadow = (placement.buffers.object == 0) & (placement.ratio.amin(-1) < 0.7)
+    assert bool(shadow.any()) and torch.allclose(picture[shadow], 0.2 * placement.ratio[shadow], atol=1e-6)
 
 
 def test_the_picture_is_linear_in_the_paint(placement: Placement) -> None:
