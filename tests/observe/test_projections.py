@@ -11,6 +11,7 @@ import torch
 from simengine.fit.twin import write_twin
 from simengine.observe import FanBeam, ParallelBeam, Projections
 from simengine.scene import SceneError, load_scene
+from simengine.scene.asks import Rays
 from simengine.worlds.objects.volume import VolumeSpec, VolumeWorld, around_axis
 
 R = 0.8
@@ -212,3 +213,24 @@ def test_lines_across_an_axis_meet_the_integral_of_a_cylinder() -> None:
     chord = 2 * (radius**2 - b.double() ** 2).clamp_min(0).sqrt()
     expected = torch.where(height.abs() <= 0.4, (1 + 3 * height.double()) * chord, 0.0)
     assert torch.allclose(found, expected, atol=1e-12)
+
+
+def test_rays_of_binned_elements_are_the_means_of_theirs(tmp_path: Path) -> None:
+    """Parallel rays, 4 rows of 6 elements taken 2 by 3: origins in the middle of each block."""
+    np.savez(tmp_path / "scan.npz", p=np.ones((2, 4, 6)), a=[0.0, 30.0])
+
+    def origins(**more: tuple[int, int]) -> torch.Tensor:
+        scan = Projections(
+            directory=tmp_path,
+            file="scan.npz",
+            columns={"values": "p", "angle": "a [deg]"},
+            geometry=ParallelBeam(pitch=0.1, row_pitch=0.25, axis_offset=0.03),
+            **more,
+        )
+        measured = scan.read()
+        (ask,) = scan.prepared(measured).asks(measured)
+        assert isinstance(ask, Rays)
+        return ask.origins
+
+    blocks = origins().reshape(2, 2, 2, 2, 3, 3).mean((2, 4)).reshape(-1, 3)
+    assert torch.allclose(origins(bin=(2, 3)), blocks, atol=1e-12)

@@ -8,6 +8,7 @@ import torch
 from simengine.io.tables import read_table
 from simengine.io.units import ending, split_header, to_si
 from simengine.observe import Column, Curve, Experiments, HoldOut, Noise
+from simengine.observe.columns import take
 from simengine.scene import SceneError
 
 
@@ -134,3 +135,12 @@ def test_noise_and_what_is_held_out(tmp_path: Path) -> None:
     assert m.held_out[:, 0].tolist() == [False, True, False]
     (ask,) = table.asks(m)
     assert ask.conditions["phi"].tolist() == [0.8, 1.0, 1.2] and torch.is_tensor(ask.conditions["phi"])
+
+
+def test_a_column_of_standard_deviations_is_scaled_like_its_values(tmp_path: Path) -> None:
+    """Load in kN from a cell that reads half, its deviation in N in the same file: both doubled, both in newtons."""
+    (tmp_path / "load.csv").write_text("load [kN],sd [N]\n1.5,20\n-2.0,30\n")
+    values, sigma = take(
+        read_table(tmp_path / "load.csv"), Column(column="load", sigma="sd", gain=2.0), key="columns.force"
+    )
+    assert values.tolist() == [3000.0, -4000.0] and sigma.tolist() == [40.0, 60.0]
