@@ -16,7 +16,7 @@ from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNSc
 TASK = CamouflageSpec(
     detector=DetectorSpec(empty=0.5), rows=16, columns=16, iterations=3, batch=2, overlap=0.2, hardening=0, rendered=2
 )
-SCENE = DTNScene(size=48, train_views=4, test_views=4, sky_rays=1, task=TASK)
+SCENE = DTNScene(size=48, train_views=4, test_views=4, sky_rays=1)
 
 
 class Dark(nn.Module):

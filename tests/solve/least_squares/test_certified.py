@@ -40,9 +40,7 @@ def test_nist_set_to_six_digits(name: str, start: str) -> None:
         assert found.success and right
 
 
-@pytest.mark.parametrize(
-    ("name", "scale"), [("brown and dennis", 1), ("meyer", 1), ("osborne 1", 1), ("jennrich and sampson", 10)]
-)
+@pytest.mark.parametrize(("name", "scale"), [("brown and dennis", 1), ("meyer", 1), ("osborne 1", 1)])
 def test_more_garbow_hillstrom_to_a_known_minimum(name: str, scale: float) -> None:
     residual, begin, minima = CERTIFIED["problems"](torch)[name]
     start = scale * torch.tensor(begin, dtype=torch.float64)

@@ -217,7 +217,9 @@ def test_a_dead_branch_raises_instead_of_giving_nan() -> None:
 
 def test_limit_of_iterations() -> None:
     found = least_squares(
-        rosenbrock, torch.tensor([-1.2, 1.0], dtype=torch.float64), solver=LevenbergMarquardt(max_iterations=3)
+        rosenbrock,
+        torch.tensor([-1.2, 1.0], dtype=torch.float64),
+        solver=LevenbergMarquardt(max_iterations=3, finished=False),
     )
     assert found.result is Result.MAX_ITERATIONS and "raise max_iterations" in found.result.remedy
 
