@@ -118,3 +118,10 @@ def test_what_is_wrong_in_a_yolo_file_is_named(tmp_path: Path, line: str, messag
     write(tmp_path / "a.txt", line)
     with pytest.raises(ValueError, match=message):
         read_yolo(tmp_path, {"a": (100, 200)}, classes=("car", "van"))
+
+
+def test_areas_of_yolo_are_in_pixels(tmp_path: Path) -> None:
+    """A tenth by a fifth of a picture 200 wide and 100 high: 20 x 20 pixels."""
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.1 0.2\n")
+    found = read_yolo(tmp_path, {"a": (100, 200)})
+    assert found.boxes.tolist() == [pytest.approx([90, 40, 110, 60])] and found.area.tolist() == [pytest.approx(400)]

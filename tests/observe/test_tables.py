@@ -144,3 +144,13 @@ def test_a_column_of_standard_deviations_is_scaled_like_its_values(tmp_path: Pat
         read_table(tmp_path / "load.csv"), Column(column="load", sigma="sd", gain=2.0), key="columns.force"
     )
     assert values.tolist() == [3000.0, -4000.0] and sigma.tolist() == [40.0, 60.0]
+
+
+def test_a_comma_is_a_decimal_one_only_where_semicolons_separate(tmp_path: Path) -> None:
+    """ "1,234" in a file with tabs may be a thousand: the column stays words, and is refused for a number."""
+    (tmp_path / "a.csv").write_text("load;x\n1,5;2\n2,25;3\n")
+    assert read_table(tmp_path / "a.csv").columns["load"].tolist() == [1.5, 2.25]
+    (tmp_path / "b.txt").write_text("load\tx\n1,234\t2\n2,5\t3\n")
+    raw = read_table(tmp_path / "b.txt")
+    with pytest.raises(ValueError, match="load"):
+        take(raw, "load", key="columns.force")
