@@ -33,7 +33,7 @@ from simengine.flame.solver.solve import AbstractFlameSolver, GridSolver, Spectr
 from simengine.ops.fields import gas as gas_op
 from simengine.ops.fields import gas_reference
 from simengine.scene import load_scene
-from simengine.worlds.flames.world import FlameScene
+from simengine.worlds.flames.world import FlameWorld
 
 Row = dict[str, Any]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results" / "flame.md"
@@ -263,7 +263,7 @@ def intervals(seeds: int = 40) -> list[Row]:
     from tempfile import TemporaryDirectory
 
     scene = load_scene("counterflow_methane")
-    assert isinstance(scene.world, FlameScene)
+    assert isinstance(scene.world, FlameWorld)
     true = {name: float(value) for name, value in scene.reference.items()}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in true}
     seconds = []

@@ -16,7 +16,7 @@ from simengine.io.run_directory import RunDirectory
 from simengine.mpm import MPMSolver
 from simengine.scene import load_world, resolved
 from simengine.solve import rollout
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 # material table of the scene, true values, starting values
 PROBLEMS = {
@@ -35,7 +35,7 @@ PROBLEMS = {
 }
 
 
-def problem(name: str, folder: Path) -> MPMScene:
+def problem(name: str, folder: Path) -> MPMWorld:
     """The scene of one identification, its observations made at the true values."""
     table, truth, start = PROBLEMS[name]
 
@@ -44,7 +44,7 @@ def problem(name: str, folder: Path) -> MPMScene:
         return ["--", f"bodies.0.material={{{table}, {entries}}}"][1:]
 
     observed = load_world("jelly_drop", material(truth))
-    assert isinstance(observed, MPMScene)
+    assert isinstance(observed, MPMWorld)
     model, state = observed.build(device="cpu", double=True)
     with torch.no_grad():
         trajectory = rollout(MPMSolver(model), state, 1000, save_every=10)
@@ -57,7 +57,7 @@ def problem(name: str, folder: Path) -> MPMScene:
         f"fit={{observations='{file}', stages=[0.1, 0.3, 1.0], parameters={{{parameters}}}, truth={{{truths}}}}}"
     )
     scene = load_world("jelly_drop", [*material(start), fit_table])
-    assert isinstance(scene, MPMScene)
+    assert isinstance(scene, MPMWorld)
     return scene
 
 

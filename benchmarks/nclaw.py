@@ -46,10 +46,10 @@ from simengine.worlds.laws.published import (
     published_tests,
 )
 from simengine.worlds.laws.training import RolloutTraining, learner, training
-from simengine.worlds.laws.world import LawLearner, NCLawScene
+from simengine.worlds.laws.world import LawLearner, NCLawWorld
 from simengine.worlds.motion.materials import Jelly, MaterialSpec, Plasticine, Sand, Water
 from simengine.worlds.motion.momentum_balance import record
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 TRUE: dict[str, MaterialSpec] = {
     "jelly": Jelly(E=1e5, nu=0.2),
@@ -72,8 +72,8 @@ NCLAW_WEIGHTS = {
 NCLAW_LOSSES = (0.381752, 0.381774, 0.371805, 0.348184)
 
 
-def scene(name: str) -> NCLawScene:
-    return NCLawScene(material=TRUE[name])
+def scene(name: str) -> NCLawWorld:
+    return NCLawWorld(material=TRUE[name])
 
 
 def spec(name: str, observe: str = "states", **law: Any) -> LawLearner:
@@ -81,7 +81,7 @@ def spec(name: str, observe: str = "states", **law: Any) -> LawLearner:
     return LawLearner(**{**LAWS[name], "observe": observe, "frames": frames, "iterations": 5, **law})
 
 
-def learn(made: NCLawScene, learner: LawLearner) -> tuple[Material, float]:
+def learn(made: NCLawWorld, learner: LawLearner) -> tuple[Material, float]:
     """The learned material and the CPU time it took [s]."""
     start = time.process_time()
     run = training(made, learner, device="cpu")
@@ -184,7 +184,7 @@ def outside(table: Table) -> None:
     for name, (like, material) in hidden.items():
         made = scene(like)
 
-        def motion_of(moved: MPMScene, law: Material) -> torch.Tensor:
+        def motion_of(moved: MPMWorld, law: Material) -> torch.Tensor:
             model, state = moved.build(device="cpu")
             with torch.no_grad():
                 return rollout(
@@ -253,7 +253,7 @@ from simengine.materials.neural_yield import YieldNetwork
 from simengine.worlds.laws.balance import BalanceTraining, with_material
 from simengine.mpm import MPMSolver, forecast_memory
 from simengine.worlds.motion.materials import Jelly
-from simengine.worlds.laws.world import NCLawScene
+from simengine.worlds.laws.world import NCLawWorld
 from simengine.worlds.motion.shapes import Box
 from simengine.solve import CheckpointAdjoint, rollout
 torch.set_num_threads(1)
@@ -263,7 +263,7 @@ def status(key):
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
 def gradient(side, steps):
     cube = Box(center=(0.5, 0.5, 0.5), size=(0.5, 0.5, 0.5), counts=(side,) * 3)
-    scene = NCLawScene(material=Jelly(E=1e5, nu=0.2)).experiment(shape=cube, num_grids=grids)
+    scene = NCLawWorld(material=Jelly(E=1e5, nu=0.2)).experiment(shape=cube, num_grids=grids)
     model, state = scene.build(device="cpu")
     model = with_material(model, Material(EnergyNetwork(convexity="full"), YieldNetwork(strain_scale=0.03)))
     adjoint = CheckpointAdjoint(every or None)

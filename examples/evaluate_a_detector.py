@@ -11,7 +11,7 @@ from simengine.fit.loop import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import resolved
 from simengine.worlds.detectors.camouflage import CamouflageTraining
-from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNScene
+from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNWorld
 
 
 class DarkSpots(nn.Module):
@@ -42,7 +42,7 @@ def main() -> dict:
         hardening=0,
         rendered=4,
     )
-    scene = DTNScene(size=48, train_views=12, test_views=12, sky_rays=1)
+    scene = DTNWorld(size=48, train_views=12, test_views=12, sky_rays=1)
     training = CamouflageTraining(scene, spec, detector=DarkSpots())
     before = training.visibility("texture_0")
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ from typing import Any
 from simengine.fit.problem import Problem
 from simengine.io.arrays import read_json
 from simengine.scene.address import parts_of, replaced, resolve
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import BASE, Scene
 from simengine.shown import cut
 
@@ -79,7 +79,7 @@ def carried(values: dict[str, float], scene: Scene) -> Carried:
     return Carried(made, used, {name: why for name, why in left.items() if name not in used})
 
 
-def _places(world: AbstractScene, name: str) -> list[str]:
+def _places(world: AbstractWorld, name: str) -> list[str]:
     """The numbers of a world that an estimate is of; entries of vectors are told as "material.mu 0"."""
     base, _, entry = name.rpartition(" ")
     if base and entry.isdigit():

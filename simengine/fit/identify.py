@@ -15,13 +15,13 @@ from simengine.fit.problem import Problem
 from simengine.fit.result import FitResult
 from simengine.fit.starts import SeveralStarts
 from simengine.fit.training import AbstractTraining
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.record import open_run
 
 
 def identify(
-    problem: Problem | Scene | AbstractScene,
+    problem: Problem | Scene | AbstractWorld,
     *,
     out: str | Path | None = None,
     refine: float | None = None,

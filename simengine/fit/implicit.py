@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from simengine.scene.asks import Ask
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.instrument import Measured
 
 STEP = 1e-6  # of the difference through the instrument; the answers themselves are linear in it
@@ -69,7 +69,7 @@ def _same(one: Ask, other: Ask) -> bool:
     return True
 
 
-def check_plausible(name: str, measured: Measured, world: AbstractScene) -> None:
+def check_plausible(name: str, measured: Measured, world: AbstractWorld) -> None:
     """Refuse a column that is in no unit it can be in, or beyond what it can be without telling a unit.
 
     Raises:

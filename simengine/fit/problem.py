@@ -17,7 +17,7 @@ from simengine.fit.prediction import Prediction
 from simengine.fit.unknowns import Coordinate, coordinates, spread_out
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
-from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
 from simengine.scene.grammar import Scene, scene_of
 from simengine.scene.instrument import AbstractInstrument, Findings, Measured
 from simengine.scene.sought import Inference, Unknown
@@ -72,13 +72,13 @@ class Problem:
 
     def __init__(
         self,
-        scene: Scene | AbstractScene,
+        scene: Scene | AbstractWorld,
         *,
         observations: Mapping[str, AbstractInstrument] | None = None,
         unknowns: Mapping[str, Unknown] | None = None,
         inference: Inference | None = None,
     ) -> None:
-        scene = scene_of(scene) if isinstance(scene, AbstractScene) else scene
+        scene = scene_of(scene) if isinstance(scene, AbstractWorld) else scene
         changes: dict[str, object] = {}
         if observations is not None:
             named = {name: dataclasses.replace(own, name=name) for name, own in observations.items()}
@@ -124,7 +124,7 @@ class Problem:
         self.fraction = 1.0
         self.level = 0
         self.solves = 0
-        self._prepared: dict[str, AbstractScene] = {}
+        self._prepared: dict[str, AbstractWorld] = {}
         self.kept: dict[Key, AbstractRun] = {}
         self._ahead: dict[Key, AbstractRun] = {}
         self._extra: dict[str, list[Ask]] = {}
@@ -132,13 +132,13 @@ class Problem:
 
     # what stands where
 
-    def _world(self, observation: str) -> AbstractScene:
+    def _world(self, observation: str) -> AbstractWorld:
         run = self.scene.observations[observation].run
         worlds = self.scene.runs or {"": self.scene.world}
         return worlds.get(run, self.scene.world)
 
     @property
-    def worlds(self) -> Mapping[str, AbstractScene]:
+    def worlds(self) -> Mapping[str, AbstractWorld]:
         """Run -> its world, of the runs that an observation saw."""
         names = dict.fromkeys(instrument.run for instrument in self.instruments.values())
         return {name: self.scene.runs.get(name, self.scene.world) for name in names}
@@ -222,12 +222,12 @@ class Problem:
         _, seen = self.placed(z)
         return {name: replaced(own, seen[name]) if seen[name] else own for name, own in self.instruments.items()}
 
-    def world_at(self, z: torch.Tensor, run: str = "") -> AbstractScene:
+    def world_at(self, z: torch.Tensor, run: str = "") -> AbstractWorld:
         """The world of a run with the numbers of z, its discretisation that of the stage."""
         runs, _ = self.placed(z)
         return replaced(self.prepared(run), runs[run]) if runs[run] else self.prepared(run)
 
-    def prepared(self, run: str) -> AbstractScene:
+    def prepared(self, run: str) -> AbstractWorld:
         """The world of a run, its discretisation frozen."""
         if run not in self._prepared:
             asks = [

@@ -15,7 +15,7 @@ from simengine.scene.asks import Ask
 from simengine.scene.errors import Refused, SceneError, nothing_to_fit
 from simengine.scene.kinds import method_of
 
-__all__ = ["AbstractRun", "AbstractScene", "Refused", "SceneError"]
+__all__ = ["AbstractRun", "AbstractWorld", "Refused", "SceneError"]
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +59,7 @@ class AbstractRun(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractScene(abc.ABC):
+class AbstractWorld(abc.ABC):
     """A scene of one kind. Sub-classes are frozen dataclasses of plain data (numbers, strings, tuples, dataclasses).
 
     Attributes:
@@ -88,7 +88,7 @@ class AbstractScene(abc.ABC):
     )
     script: Path | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False)
 
-    def prepare(self, asks: Sequence[Ask]) -> "AbstractScene":
+    def prepare(self, asks: Sequence[Ask]) -> "AbstractWorld":
         """The world with its discretisation frozen for a stage of a fit, long enough for the asks.
 
         Particles, meshes and rows are made once, from these numbers; unknowns move and scale them and never fill anew.
@@ -124,7 +124,7 @@ class AbstractScene(abc.ABC):
         return None
 
     def solve_many(
-        self, worlds: "Sequence[AbstractScene]", asks: Sequence[Ask], *, gradient: bool = False
+        self, worlds: "Sequence[AbstractWorld]", asks: Sequence[Ask], *, gradient: bool = False
     ) -> Sequence[AbstractRun]:
         """A run of each world; they differ from this one in numbers only.
 
@@ -193,7 +193,7 @@ class AbstractScene(abc.ABC):
         """Ways of its own to fit a problem: value of `inference.method` -> what makes the training."""
         return {}
 
-    def refined(self, factor: float) -> "AbstractScene":
+    def refined(self, factor: float) -> "AbstractWorld":
         """The same world at `factor` times the resolution: twin data, and the bar that discretisation adds.
 
         Raises:

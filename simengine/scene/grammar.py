@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simengine.scene.address import joined
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument
 from simengine.scene.kinds import GONE_TASKS, INSTRUMENTS, NEW_FORM, learned_class, named_class
 from simengine.scene.learning import AbstractLearner, AbstractObjective, from_tables
@@ -45,8 +45,8 @@ class Scene:
         tables: The tables beside the world, as the file has them.
     """
 
-    world: AbstractScene
-    runs: Mapping[str, AbstractScene] = dataclasses.field(default_factory=dict)
+    world: AbstractWorld
+    runs: Mapping[str, AbstractWorld] = dataclasses.field(default_factory=dict)
     set_by_run: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     observations: Mapping[str, AbstractInstrument] = dataclasses.field(default_factory=dict)
     instrument_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -67,7 +67,7 @@ class Scene:
 
 
 def scene_of(
-    world: AbstractScene,
+    world: AbstractWorld,
     *,
     observations: Mapping[str, AbstractInstrument] | None = None,
     unknowns: Mapping[str, Unknown] | None = None,
@@ -93,7 +93,7 @@ def scene_of(
     )
 
 
-def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> AbstractScene:
+def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> AbstractWorld:
     """A world of plain data, whose key `kind` (default mpm) names the class."""
     try:
         cls = named_class("kind", data.get("kind", "mpm"))
@@ -105,7 +105,7 @@ def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> A
     task = rest.get("task")
     if isinstance(task, Mapping) and isinstance(task.get("type"), str) and task["type"] in GONE_TASKS:
         raise SceneError(f"{locate('task.type')}: task.type: {shown(task['type'])} is the old form: {NEW_FORM['task']}")
-    world: AbstractScene = from_plain(cls, rest, locate=locate, directory=directory)
+    world: AbstractWorld = from_plain(cls, rest, locate=locate, directory=directory)
     return world
 
 
@@ -224,7 +224,7 @@ def _learned(data: Mapping[str, Any], directory: Path, locate: Locate) -> dict[s
     return made
 
 
-def _lend(world: AbstractScene, data: Mapping[str, Any], own: dict[str, Any]) -> None:
+def _lend(world: AbstractWorld, data: Mapping[str, Any], own: dict[str, Any]) -> None:
     """Tables of the world that an observation shares, unless it has its own and where it knows such a key."""
     lent = [name for name in world.lends if name in data and name not in own]
     if lent:

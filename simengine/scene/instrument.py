@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from simengine.scene.asks import Ask
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.noise import HoldOutSpec, Loss, LossSpec, Noise, NoiseSpec, held_out, loss_of
 from simengine.scene.strict import Positive, resolve_path
 from simengine.solve.correlation import correlation_time
@@ -131,7 +131,7 @@ class AbstractInstrument(abc.ABC):
             raise SceneError(f"observations.{self.name}.file: {self.file}: no such file in {self.directory}")
         return path
 
-    def beside(self, world: AbstractScene) -> "AbstractInstrument":
+    def beside(self, world: AbstractWorld) -> "AbstractInstrument":
         """The instrument before the world that it looks at, before anything is read."""
         return self
 
@@ -166,7 +166,7 @@ class AbstractInstrument(abc.ABC):
     def write(self, file: Path, measured: Measured) -> None:
         """Write such a file, as `simengine observe` does; `read` reads it back."""
 
-    def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, AbstractInstrument]":
+    def planned(self, world: AbstractWorld, generator: torch.Generator) -> "tuple[Measured, AbstractInstrument]":
         """What this instrument would measure of a world, values left empty, and the instrument prepared for it.
 
         `simengine observe` uses an observation the other way round: `file` is what is written.

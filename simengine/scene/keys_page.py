@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from simengine.scene.base import AbstractScene
+from simengine.scene.base import AbstractWorld
 from simengine.scene.kinds import classes, learned_classes
 from simengine.scene.schema import DEFAULT_KIND, Key, bounds_of, in_words, keys_in, keys_of, tables_below, tables_in
 from simengine.scene.sought import Inference, Unknown
@@ -123,7 +123,7 @@ def _what(hint: Any) -> str:
     if origin is dict:
         return f"table: name = {_what(args[1])}"
     for table in tables_in(hint):
-        if issubclass(table, AbstractScene):
+        if issubclass(table, AbstractWorld):
             return f"[scene of kind {table.kind}](#{table.kind})"
         said = [key.default for key in keys_of(table) if key.name == "type"]
         anchor = _title(table).lower().replace(".", "")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simengine.scene.address import replaced, resolve
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import BASE, Scene, build_scene, make_world, scene_of
 from simengine.scene.kinds import KINDS
 from simengine.scene.own_code import imports_beside
@@ -29,7 +29,7 @@ def named_scenes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ".toml"}
 
 
-def load_world(source: str | Path, overrides: Sequence[str] = ()) -> AbstractScene:
+def load_world(source: str | Path, overrides: Sequence[str] = ()) -> AbstractWorld:
     """The world of a scene, without what was observed of it; see `load_scene`.
 
     Args:
@@ -79,7 +79,7 @@ def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> Scene:
 
 
 def _own(
-    made: AbstractScene | Scene, path: Path, functions: dict[str, Callable[..., Any]], overrides: Sequence[str]
+    made: AbstractWorld | Scene, path: Path, functions: dict[str, Callable[..., Any]], overrides: Sequence[str]
 ) -> Scene:
     """A script's scene with a world of its own: it is no plain data, so overrides may only change its numbers."""
     scene = made if isinstance(made, Scene) else scene_of(made)
@@ -101,12 +101,12 @@ def _own(
     return dataclasses.replace(scene, world=world, runs={BASE: world}, observations=beside)
 
 
-def make_scene(data: dict[str, Any], *, directory: Path, locate: Locate) -> AbstractScene:
+def make_scene(data: dict[str, Any], *, directory: Path, locate: Locate) -> AbstractWorld:
     """A world of plain data, whose key `kind` (default mpm) names the class."""
     return make_world(data, directory=directory, locate=locate)
 
 
-def resolved(scene: AbstractScene | Scene) -> dict[str, Any]:
+def resolved(scene: AbstractWorld | Scene) -> dict[str, Any]:
     """A scene as plain data with every default of its world written out; `load_scene` reads it back.
 
     Args:
@@ -159,7 +159,7 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], Locate]:
     return data, locate
 
 
-def _from_script(path: Path) -> tuple[AbstractScene | Scene, dict[str, Callable[..., Any]]]:
+def _from_script(path: Path) -> tuple[AbstractWorld | Scene, dict[str, Callable[..., Any]]]:
     """A script's scene, and its functions."""
     try:
         with imports_beside(path):
@@ -170,7 +170,7 @@ def _from_script(path: Path) -> tuple[AbstractScene | Scene, dict[str, Callable[
         raise
     except BaseException as error:  # SystemExit too: a script's mistake is told as one of a scene file is
         raise SceneError(f"{_place(path, error)}: {type(error).__name__}: {cut(str(error))}") from error
-    if not isinstance(scene, AbstractScene | Scene):
+    if not isinstance(scene, AbstractWorld | Scene):
         raise SceneError(f"{path}: expected a Scene named `scene`, or a function `scene()` that returns one")
     functions: dict[str, Callable[..., Any]] = {name: f for name, f in names.items() if inspect.isfunction(f)}
     return scene, functions

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from simengine.scene.address import numbers
 from simengine.scene.asks import Ask, Series, Tracks
-from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
 from simengine.scene.strict import Range, Unit, nearest
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class OwnMotion:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OwnWorld(AbstractScene):
+class OwnWorld(AbstractWorld):
     """A subclass names its `parameters` and says in `simulate` what they do; every instrument then takes it.
 
         class FallingBall(se.OwnWorld):

@@ -11,7 +11,7 @@ from typing import Any
 
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.address import numbers
-from simengine.scene.base import AbstractScene
+from simengine.scene.base import AbstractWorld
 from simengine.scene.grammar import Scene
 from simengine.scene.own_code import modules_beside, own_scripts
 from simengine.scene.strict import to_plain
@@ -57,7 +57,7 @@ class Record:
     sources: frozenset[Path]
 
 
-def record(scene: AbstractScene | Scene) -> Record:
+def record(scene: AbstractWorld | Scene) -> Record:
     """The record of a scene, or of a world alone. Files are named by their content.
 
     Raises:
@@ -140,7 +140,7 @@ def record(scene: AbstractScene | Scene) -> Record:
     return Record(data, inputs, frozenset(sources))
 
 
-def _of_script(scene: AbstractScene | Scene, script: Path) -> Record:
+def _of_script(scene: AbstractWorld | Scene, script: Path) -> Record:
     """The record of a world of one's own: its script, the modules beside it that it imports, and its observations.
 
     What the script opens by itself is not seen, and stays where it is.
@@ -172,7 +172,7 @@ def _texts(value: Any) -> Iterator[str]:
         yield value
 
 
-def open_run(folder: Path, scene: AbstractScene | Scene, *, overwrite: bool, resume: bool) -> RunDirectory:
+def open_run(folder: Path, scene: AbstractWorld | Scene, *, overwrite: bool, resume: bool) -> RunDirectory:
     """The run directory of a scene, with all that the scene reads; see `RunDirectory.create`."""
     kept = record(scene)
     world = scene.world if isinstance(scene, Scene) else scene

@@ -154,13 +154,13 @@ def test_a_mechanism_that_explodes_is_refused(tmp_path: Path) -> None:
 
 def _stopped(monkeypatch: pytest.MonkeyPatch, folder: Path, stop: str, at: tuple[int, ...]) -> int:
     """Run a motion of 8 steps, saved every 2, that is sent a signal before some of them."""
-    from simengine.worlds.motion.world import MPMScene
+    from simengine.worlds.motion.world import MPMWorld
 
-    def before(self: MPMScene, model: object, state: object, step: int) -> None:
+    def before(self: MPMWorld, model: object, state: object, step: int) -> None:
         for _ in range(at.count(step)):
             os.kill(os.getpid(), getattr(signal, stop))
 
-    monkeypatch.setattr(MPMScene, "before", before)
+    monkeypatch.setattr(MPMWorld, "before", before)
     (folder / "fall.toml").write_text(TOML + "[grid]\nnum_steps = 8\n[output]\nsave_every = 2\nvideo = false\n")
     return main(["run", str(folder / "fall.toml"), "--device", "cpu", "--json", "--out", str(folder / f"{stop}{at}")])
 

@@ -15,7 +15,7 @@ from simengine.fit.prediction import correlation_time
 from simengine.fit.problem import Problem
 from simengine.observe import Curve, Loss
 from simengine.scene import SceneError
-from simengine.scene.base import AbstractScene
+from simengine.scene.base import AbstractWorld
 
 
 class Decay(se.OwnWorld):
@@ -227,4 +227,4 @@ def test_white_residuals_count_singly_and_smooth_ones_do_not() -> None:
 
 
 def test_the_contract_is_one_class_for_worlds() -> None:
-    assert issubclass(Decay, AbstractScene)
+    assert issubclass(Decay, AbstractWorld)

@@ -24,7 +24,7 @@ from simengine.fit.trainings.learned import learning_of
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import Scene, build_scene
 from simengine.scene.kinds import KINDS, learned_class, learned_classes
 from simengine.scene.learning import places
@@ -110,7 +110,7 @@ def digest(*values: Any) -> str:
     return total.hexdigest()
 
 
-def build(scene: AbstractScene) -> str:
+def build(scene: AbstractWorld) -> str:
     return digest(scene.build(device="cpu"))
 
 
@@ -123,18 +123,18 @@ def begun(scene: Any) -> AbstractTraining:
     return learning_of(scene, table="model" if scene.objective is None else "objective", device="cpu")
 
 
-def training(scene: AbstractScene) -> str:
+def training(scene: AbstractWorld) -> str:
     return digest(begun(scene))
 
 
-def steps(scene: AbstractScene) -> str:
+def steps(scene: AbstractWorld) -> str:
     """Two iterations and what the fit says in the end, whether or not it is there."""
     made = begun(scene)
     figures = [made.step() for _ in range(min(2, made.num_iterations))]
     return digest(figures, made.num_iterations, made.state_dict(), made.estimates())
 
 
-def _folder(scene: AbstractScene, act: Callable[[RunDirectory], Any]) -> str:
+def _folder(scene: AbstractWorld, act: Callable[[RunDirectory], Any]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         summary = act(RunDirectory.create(folder, resolved(scene), overwrite=False, resume=False))
         kept: dict[str, Any] = {}
@@ -147,55 +147,55 @@ def _folder(scene: AbstractScene, act: Callable[[RunDirectory], Any]) -> str:
         return digest(summary, kept)
 
 
-def finish(scene: AbstractScene) -> str:
+def finish(scene: AbstractWorld) -> str:
     made = begun(scene)
     made.step()
     return _folder(scene, made.finish)
 
 
-def course(scene: AbstractScene) -> str:
+def course(scene: AbstractWorld) -> str:
     """Every iteration, without the results."""
     made = begun(scene)
     return digest([made.step() for _ in range(made.num_iterations)], made.state_dict())
 
 
-def whole(scene: AbstractScene) -> str:
+def whole(scene: AbstractWorld) -> str:
     """Every iteration, and the results."""
     made = begun(scene)
     figures = [made.step() for _ in range(made.num_iterations)]
     return digest(figures, made.state_dict(), _folder(scene, made.finish))
 
 
-def run(scene: AbstractScene) -> str:
+def run(scene: AbstractWorld) -> str:
     return _folder(scene, lambda out: scene.run(out, device="cpu", force=True))
 
 
-def picture(scene: AbstractScene) -> str:
+def picture(scene: AbstractWorld) -> str:
     from simengine.worlds.motion.run import pictures
 
     return digest(pictures(scene, scene.particles()[0][None]))  # type: ignore[arg-type,attr-defined]
 
 
-def members(scene: AbstractScene) -> str:
+def members(scene: AbstractWorld) -> str:
     return digest(scene.problem.solved_for(scene.seed))  # type: ignore[attr-defined]
 
 
-def scalars(scene: AbstractScene) -> str:
+def scalars(scene: AbstractWorld) -> str:
     return digest(scene.scalars())
 
 
-def solver(scene: AbstractScene) -> str:
+def solver(scene: AbstractWorld) -> str:
     return digest(scene.solver())  # type: ignore[attr-defined]
 
 
-def check(scene: AbstractScene) -> str:
+def check(scene: AbstractWorld) -> str:
     return digest(scene.check(device="cpu"))
 
 
-def answers(*asks: Ask, field: str = "") -> Callable[[AbstractScene], str]:
+def answers(*asks: Ask, field: str = "") -> Callable[[AbstractWorld], str]:
     """What the solved world answers; with a field in place of its number, that is not even."""
 
-    def level(scene: AbstractScene) -> str:
+    def level(scene: AbstractWorld) -> str:
         world = scene
         if field:
             uneven = torch.sin(torch.arange(math.prod(scene.fields()[field]), dtype=torch.float64))
@@ -206,10 +206,10 @@ def answers(*asks: Ask, field: str = "") -> Callable[[AbstractScene], str]:
     return level
 
 
-def observed(report: bool = False, **tables: Any) -> Callable[[AbstractScene], str]:
+def observed(report: bool = False, **tables: Any) -> Callable[[AbstractWorld], str]:
     """What observations beside the world should have shown; with a report also what it tells of them."""
 
-    def level(scene: AbstractScene) -> str:
+    def level(scene: AbstractWorld) -> str:
         data = {**resolved(scene), **tables}
         problem = Problem(build_scene(data, directory=scene.directory, locate=lambda key: "scene"))
         if report:
@@ -233,7 +233,7 @@ class Case:
     """
 
     data: dict[str, Any]
-    levels: tuple[Callable[[AbstractScene], str], ...]
+    levels: tuple[Callable[[AbstractWorld], str], ...]
     idle: dict[str, str] = dataclasses.field(default_factory=dict)
     below: tuple[str, ...] = ("",)
     slow: bool = False
@@ -248,7 +248,7 @@ def learn(world: dict[str, Any], kind: str, table: str = "model", **values: Any)
     return data
 
 
-def written(scene: AbstractScene | Scene) -> dict[str, Any]:
+def written(scene: AbstractWorld | Scene) -> dict[str, Any]:
     """A scene as plain data, every default written out."""
     data = resolved(scene)
     if isinstance(scene, Scene):
@@ -338,7 +338,7 @@ def acting(case: Case, folder: Path) -> tuple[dict[str, tuple[type, str]], dict[
     data = written(scene)
 
     @functools.cache
-    def base(level: Callable[[AbstractScene], str]) -> str:
+    def base(level: Callable[[AbstractWorld], str]) -> str:
         first = level(scene)
         assert level(scene_of(data, folder)) == first, "the same scene gives the same"
         return first

@@ -7,7 +7,7 @@ from simengine.materials import jelly
 from simengine.materials.energy_family import EnergyFamily
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.spline_energy import SplineEnergy
-from simengine.worlds.laws.world import NCLawScene
+from simengine.worlds.laws.world import NCLawWorld
 from simengine.worlds.motion.materials import Jelly
 from simengine.worlds.motion.momentum_balance import fit_energy, momentum_balance, record
 
@@ -53,7 +53,7 @@ def test_a_family_is_learned_from_motions_of_three_members() -> None:
     family = EnergyFamily(EnergyNetwork(width=16, modulus=1e5, strain_scale=0.3), degrees=(2,))
     total = None
     for p in (0.0, 0.5, 1.0):
-        truth, state = NCLawScene(material=Jelly(E=(1 + p) * 1e5, nu=0.2)).experiment().build(device="cpu")
+        truth, state = NCLawWorld(material=Jelly(E=(1 + p) * 1e5, nu=0.2)).experiment().build(device="cpu")
         motion = record(truth, state, 240)
         balance = momentum_balance(truth, family.network, motion, range(140, 240, 12)).of_family(family.basis([p]))
         total = balance if total is None else total + balance

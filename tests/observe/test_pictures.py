@@ -17,7 +17,7 @@ from simengine.observe import Camera, Pictures, Segment
 from simengine.observe.image_math import coarsened, matted, normalised, slopes
 from simengine.scene import SceneError
 from simengine.scene.asks import Ask, View
-from simengine.scene.base import AbstractRun, AbstractScene
+from simengine.scene.base import AbstractRun, AbstractWorld
 
 SIZE, ACROSS = 24, 8.0  # pixels, and how many of them are a metre
 CAMERA = Camera(eye=(0.0, 0.0, 8.0), target=(0.0, 0.0, 0.0), focal=ACROSS * 8, width=SIZE, height=SIZE)
@@ -345,7 +345,7 @@ def test_the_shipped_film_tells_the_modulus() -> None:
 def test_views_of_a_motion_are_its_surface(tmp_path: Path) -> None:
     """The box at the start: the silhouette's area, the depth of its face and its normal, by hand."""
     (tmp_path / "a.toml").write_text(JELLY, encoding="utf-8")
-    world: AbstractScene = se.load_scene(tmp_path / "a.toml").world
+    world: AbstractWorld = se.load_scene(tmp_path / "a.toml").world
     camera = Camera(eye=(0.5, 0.45, 2.5), target=(0.5, 0.45, 0.5), focal=80.0).opened(Path(), (32, 32))
     ask = View(
         intrinsics=camera.intrinsics(),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.loader import _apply, key_lines, load_world, make_scene, named_scenes, resolved
 from simengine.scene.strict import Count, Positive, Range, Vector, from_plain, to_plain
 
@@ -24,7 +24,7 @@ class Ball:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Toy(AbstractScene):
+class Toy(AbstractWorld):
     kind: ClassVar[str] = "toy"
     count: Count = 3
     width: Positive

@@ -19,7 +19,7 @@ import dataclasses, json
 from typing import Annotated, ClassVar
 import torch
 from simengine.scene.asks import Series
-from simengine.scene.base import AbstractRun, AbstractScene
+from simengine.scene.base import AbstractRun, AbstractWorld
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.strict import Positive, Range, Unit
 
@@ -34,7 +34,7 @@ class Shadow(AbstractRun):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Gnomon(AbstractScene):
+class Gnomon(AbstractWorld):
     """A rod in the sun.
 
     Attributes:

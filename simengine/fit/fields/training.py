@@ -16,7 +16,7 @@ from simengine.fit.fields.beside import Profile, profile
 from simengine.fit.fields.objective import FieldObjective, Fields
 from simengine.fit.problem import Problem
 from simengine.fit.training import AbstractTraining
-from simengine.scene.base import AbstractScene
+from simengine.scene.base import AbstractWorld
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -82,7 +82,7 @@ class FieldFit(AbstractTraining):
         self._steps = self._weights_tried = 0
 
     @property
-    def world(self) -> AbstractScene:
+    def world(self) -> AbstractWorld:
         """The world whose fields are sought."""
         return self.objective.world
 

@@ -11,7 +11,7 @@ from simengine.observe.motion_files import Motion, read_motion
 from simengine.observe.pinhole import Pinhole
 from simengine.observe.place import Place
 from simengine.scene.asks import Ask, Cloud, Tracks
-from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector, nearest
 from simengine.solve.rotation import nearest_rigid_motion
@@ -101,7 +101,7 @@ class Markers(AbstractInstrument):
     seen: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
     centered: tuple[str | None, ...] = dataclasses.field(default=(), metadata={"internal": True}, repr=False)
 
-    def beside(self, world: AbstractScene) -> "Markers":
+    def beside(self, world: AbstractWorld) -> "Markers":
         """Knows which bodies have a centre that marks follow."""
         bodies = dict.fromkeys((self.on, *(marker.on or self.on for marker in self.markers.values())))
         return dataclasses.replace(self, centered=tuple(body for body in bodies if world.has_center(body)))
@@ -298,7 +298,7 @@ class Markers(AbstractInstrument):
             found.append(f"time goes to {longest:.3g} s in a run of {sizes['s']:.3g} s; is the file in ms?")
         return found
 
-    def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, Markers]":
+    def planned(self, world: AbstractWorld, generator: torch.Generator) -> "tuple[Measured, Markers]":
         """Marks on particles of the body, frames by `times`, gaps in runs of some frames."""
         last = self.times.last or world.sizes()["s"]
         frames = torch.arange(int(last * self.times.rate + 1e-9) + 1, dtype=torch.float64) / self.times.rate

@@ -17,7 +17,7 @@ from simengine.render.camera import PinholeCamera
 from simengine.render.lens import picture_through, pinhole_covering
 from simengine.render.tone import decode_srgb, encode_srgb
 from simengine.scene.asks import Ask, View
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.strict import Count, Positive, Range, Vector, resolve_path
 from simengine.solve.correlation import correlation_time
@@ -451,7 +451,7 @@ class Pictures(AbstractInstrument):
 
     # twins
 
-    def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, Pictures]":
+    def planned(self, world: AbstractWorld, generator: torch.Generator) -> "tuple[Measured, Pictures]":
         """Pictures at the times of the scene, as the camera would record them."""
         camera = self.camera
         if camera.width is None or camera.height is None:
@@ -487,7 +487,7 @@ class Pictures(AbstractInstrument):
         )
         return measured, own.prepared(measured)
 
-    def _planned_times(self, world: AbstractScene) -> torch.Tensor | None:
+    def _planned_times(self, world: AbstractWorld) -> torch.Tensor | None:
         if self.times:
             return torch.tensor(self.times, dtype=torch.float64)
         if self.fps is None:

@@ -17,7 +17,7 @@ from simengine.io.pictures import read_stills
 from simengine.io.tables import read_hdf5
 from simengine.io.units import to_si
 from simengine.scene.asks import Ask, Rays
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
 from simengine.scene.strict import Count, Positive, Unit
@@ -292,7 +292,7 @@ class Projections(AbstractInstrument):
         counts = math.prod(self.bin) * torch.nn.functional.avg_pool1d(lines, 5, 1, 2, count_include_pad=False)
         return counts.clamp_min(1.0).sqrt().reshape(-1, 1) / (math.prod(self.bin) * self.sigma_level)
 
-    def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, Projections]":
+    def planned(self, world: AbstractWorld, generator: torch.Generator) -> "tuple[Measured, Projections]":
         """Views evenly over `angles`, of the whole detector."""
         if self.views is None or self.angles is None:
             raise SceneError(f"observations.{self.name}: views, angles and detector say what is observed")

@@ -11,7 +11,7 @@ import torch
 from simengine.io.tables import RawTable, read_table
 from simengine.observe.columns import ColumnSpec, column_of, find_header, matching_headers, mixture_of, take, told_unit
 from simengine.scene.asks import Ask, Fields, Series, Table
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import DiscrepancySpec
 
@@ -166,7 +166,7 @@ class AbstractTable(AbstractInstrument):
         """The answers, by gain and offset."""
         return self.shown(answers[0])
 
-    def planned(self, world: AbstractScene, generator: torch.Generator) -> "tuple[Measured, AbstractTable]":
+    def planned(self, world: AbstractWorld, generator: torch.Generator) -> "tuple[Measured, AbstractTable]":
         """The rows that `along` names, or those of the file where there is one."""
         names = tuple(name for name in self.columns if name not in self.coordinates())
         if self.along:

@@ -51,15 +51,15 @@ from simengine.worlds.detectors.network import (
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.worlds.detectors.world import CamouflageSpec, DTNScene
+    from simengine.worlds.detectors.world import CamouflageSpec, DTNWorld
 
 
 def training(scene: Scene, *, device: str | None = None) -> "CamouflageTraining":
     """The optimisation of a scene; the bounds of the unknown are those of the albedo."""
-    from simengine.worlds.detectors.world import CamouflageSpec, DTNScene
+    from simengine.worlds.detectors.world import CamouflageSpec, DTNWorld
 
     spec = scene.objective
-    assert isinstance(scene.world, DTNScene) and isinstance(spec, CamouflageSpec)
+    assert isinstance(scene.world, DTNWorld) and isinstance(spec, CamouflageSpec)
     sought = scene.unknowns[spec.seeks]
     low, high = spec.albedo
     bounds = (low if sought.lower is None else sought.lower, high if sought.upper is None else sought.upper)
@@ -130,7 +130,7 @@ class CamouflageTraining(AbstractTraining):
         ValueError: The detector does not fit the protocol (`simengine.dtn.checks` names how), or cannot be hardened.
     """
 
-    def __init__(self, scene: "DTNScene", spec: "CamouflageSpec", *, detector: nn.Module | None = None) -> None:
+    def __init__(self, scene: "DTNWorld", spec: "CamouflageSpec", *, detector: nn.Module | None = None) -> None:
         torch.manual_seed(scene.seed)
         self.scene, self.spec = scene, spec
         if detector is not None and not isinstance(detector, nn.Module):

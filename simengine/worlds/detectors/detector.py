@@ -20,14 +20,14 @@ from simengine.worlds.detectors.network import PATTERN, Predictor, affine_predic
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.worlds.detectors.world import DetectorSpec, DTNScene
+    from simengine.worlds.detectors.world import DetectorSpec, DTNWorld
 
 Paint = Callable[[torch.Tensor], torch.Tensor]  # indices of views (b,) -> paint that broadcasts to (b, 3, h, w)
 FIRST_EMPTY = 500_000  # index of the first view without the object in its sampler
 RENEWED = 60  # steps after which the next of the textures of a retraining starts again
 
 
-def empty_views(scene: "DTNScene", sampler: ViewSampler, number: int) -> ViewSet | None:
+def empty_views(scene: "DTNWorld", sampler: ViewSampler, number: int) -> ViewSet | None:
     """Views of the surroundings alone, to tell the object from; None for a number of 0."""
     if number == 0:
         return None
@@ -72,12 +72,12 @@ def make_detector(spec: "DetectorSpec") -> AbstractDetector:
     return (CentreDetector if spec.architecture == "centre" else AnchorDetector)(width=spec.width)
 
 
-def training(scene: Scene, *, device: str | None = None) -> "DetectorScene":
+def training(scene: Scene, *, device: str | None = None) -> "DetectorWorld":
     """The training of a scene."""
-    from simengine.worlds.detectors.world import DetectorSpec, DTNScene
+    from simengine.worlds.detectors.world import DetectorSpec, DTNWorld
 
-    assert isinstance(scene.world, DTNScene) and isinstance(scene.learner, DetectorSpec)
-    return DetectorScene(scene.world, scene.learner)
+    assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, DetectorSpec)
+    return DetectorWorld(scene.world, scene.learner)
 
 
 class DetectorTraining(GradientTraining):
@@ -241,7 +241,7 @@ class PictureSet:
             yield from self.empty.tone.encode(self.empty.offset).split(batch)
 
 
-def unseen_set(scene: "DTNScene", empty: float, number: int | None = None) -> PictureSet:
+def unseen_set(scene: "DTNWorld", empty: float, number: int | None = None) -> PictureSet:
     """Unseen views of a scene.
 
     Args:
@@ -254,10 +254,10 @@ def unseen_set(scene: "DTNScene", empty: float, number: int | None = None) -> Pi
     return PictureSet(scene_views(scene, scene.test_sampler, number), without)
 
 
-class DetectorScene(DetectorTraining):
+class DetectorWorld(DetectorTraining):
     """The training of a detector as a scene of its own."""
 
-    def __init__(self, scene: "DTNScene", spec: "DetectorSpec") -> None:
+    def __init__(self, scene: "DTNWorld", spec: "DetectorSpec") -> None:
         torch.manual_seed(scene.seed)
         self.scene, self.spec = scene, spec
         views = scene_views(scene, scene.views, scene.train_views)

@@ -23,7 +23,7 @@ from simengine.view.sheets import comparison, summary_rows
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.worlds.detectors.world import CarSpec, DTNScene, MeshSpec, NetworkSpec
+    from simengine.worlds.detectors.world import CarSpec, DTNWorld, MeshSpec, NetworkSpec
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # paint that broadcasts to (n, 3, h, w) -> pictures of all n views
 Predictor = Callable[[torch.Tensor | slice, torch.Tensor], torch.Tensor]  # which views, their paint -> pictures
@@ -31,7 +31,7 @@ PATTERN = (16, 16)  # texels of the patterns a network is tested with
 MIXED = 4  # texels in the mean that a pixel of a mosaic sees
 
 
-def scene_views(scene: "DTNScene", sampler: ViewSampler, number: int) -> ViewSet:
+def scene_views(scene: "DTNWorld", sampler: ViewSampler, number: int) -> ViewSet:
     """The first views of a sampler, without those that show less than half a pixel of the object or no paint.
 
     The last two sets are kept for the next call that asks for the same.
@@ -68,9 +68,9 @@ def make_network(spec: "NetworkSpec") -> TransformationNetwork:
 
 def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining":
     """The training of a scene."""
-    from simengine.worlds.detectors.world import DTNScene, NetworkSpec
+    from simengine.worlds.detectors.world import DTNWorld, NetworkSpec
 
-    assert isinstance(scene.world, DTNScene) and isinstance(scene.learner, NetworkSpec)
+    assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, NetworkSpec)
     return NetworkTraining(scene.world, scene.learner)
 
 
@@ -86,7 +86,7 @@ class NetworkTraining(GradientTraining):
 
     def __init__(
         self,
-        scene: "DTNScene",
+        scene: "DTNWorld",
         spec: "NetworkSpec",
         *,
         network: TransformationNetwork | None = None,

@@ -21,7 +21,7 @@ from simengine.view.boxes import draw_boxes
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison, summary_rows
 from simengine.worlds.detectors.network import network_predictor, scene_views
-from simengine.worlds.detectors.world import DTNScene
+from simengine.worlds.detectors.world import DTNWorld
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -47,7 +47,7 @@ def wear_texture(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
         SceneError: The picture cannot be read.
     """
     world = load_scene(model.scene).world
-    assert isinstance(world, DTNScene)
+    assert isinstance(world, DTNWorld)
     texture = _read(on)
     side = max(texture.shape[:2])
     if side > SIDE:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from simengine.dtn.views import ViewSampler
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.learning import AbstractLearner, AbstractObjective, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range
 
@@ -207,7 +207,7 @@ class CamouflageSpec(AbstractObjective):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DTNScene(AbstractScene):
+class DTNWorld(AbstractWorld):
     """An object, and the views of it.
 
     Attributes:

@@ -8,7 +8,7 @@ import torch
 
 from simengine.scene.address import floats_in, numbers, replaced
 from simengine.scene.asks import Ask, Fields, Series
-from simengine.scene.base import AbstractRun, AbstractScene, Refused, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
 from simengine.scene.strict import OneOf, nearest
 from simengine.worlds.fields.boundaries import Dirichlet, Robin, Rows
 from simengine.worlds.fields.coefficients import Piecewise
@@ -24,7 +24,7 @@ _FIXED = ("pde.domain", "pde.duration")  # numbers that worlds which march toget
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PDEWorld(AbstractScene):
+class PDEWorld(AbstractWorld):
     """A partial differential equation on a box.
 
     Attributes:
@@ -48,7 +48,7 @@ class PDEWorld(AbstractScene):
         return self.solve_many([self], asks, gradient=gradient)[0]
 
     def solve_many(
-        self, worlds: Sequence[AbstractScene], asks: Sequence[Ask], *, gradient: bool = False
+        self, worlds: Sequence[AbstractWorld], asks: Sequence[Ask], *, gradient: bool = False
     ) -> "list[FieldRun]":
         """The runs of worlds that differ from this one in numbers only: one march for all of them."""
         latest = max((float(t.detach().max()) for ask in asks if (t := _times(ask)) is not None and len(t)), default=0)

@@ -11,7 +11,7 @@ from simengine.scene import load_scene
 from simengine.scene.base import SceneError
 from simengine.worlds.fields.report import relative_error
 from simengine.worlds.fields.specs import OperatorLearner
-from simengine.worlds.fields.world import ConstraintScene
+from simengine.worlds.fields.world import ConstraintWorld
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -34,7 +34,7 @@ def solve_member(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
     """
     scene = load_scene(model.scene)
     world, fit = scene.world, scene.learner
-    assert isinstance(world, ConstraintScene) and isinstance(fit, OperatorLearner)
+    assert isinstance(world, ConstraintWorld) and isinstance(fit, OperatorLearner)
     try:
         data = read_npz(on)
     except ValueError as error:

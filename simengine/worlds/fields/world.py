@@ -14,7 +14,7 @@ from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import Constrained, HardConstraint
 from simengine.constraint.router import Router, squared_residuals
 from simengine.io.model_folder import write_model
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.strict import Count
 from simengine.worlds.fields.problems import Members, Problem, SorptionProblem
 from simengine.worlds.fields.report import film, picture, relative_error
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConstraintScene(AbstractScene):
+class ConstraintWorld(AbstractWorld):
     """An equation solved by the hard-constraint layer.
 
     Attributes:

@@ -27,7 +27,7 @@ from simengine.solve.solution import SolveError
 from simengine.worlds.flames.neighbour import moved_to
 
 if TYPE_CHECKING:
-    from simengine.worlds.flames.world import FlameScene
+    from simengine.worlds.flames.world import FlameWorld
 
 Row = tuple[tuple[str, float], ...]  # conditions of an experiment; () for the world as it stands
 TOLD = 3  # flames that are solved cold in silence; of more each is told, since minutes may pass
@@ -54,7 +54,7 @@ class FlameRun(AbstractRun):
         missing: Conditions -> why there is none.
     """
 
-    world: "FlameScene"
+    world: "FlameWorld"
     flames: Mapping[Row, FlameSolution]
     missing: Mapping[Row, str]
 
@@ -145,7 +145,7 @@ class FlameRun(AbstractRun):
         return state
 
 
-def resumed(world: "FlameScene", state: Mapping[str, torch.Tensor]) -> FlameRun:
+def resumed(world: "FlameWorld", state: Mapping[str, torch.Tensor]) -> FlameRun:
     """The run that a `state_dict` is of."""
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in state.items():
@@ -192,7 +192,7 @@ def rows_of(ask: Ask) -> list[Row]:
     return [tuple(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def under(world: "FlameScene", row: Row) -> "FlameScene":
+def under(world: "FlameWorld", row: Row) -> "FlameWorld":
     """The world under the conditions of an experiment; `T_in` is short for `flame.T_in`.
 
     Raises:
@@ -225,7 +225,7 @@ def under(world: "FlameScene", row: Row) -> "FlameScene":
     return replaced(world, plain) if plain else world
 
 
-def check_asks(world: "FlameScene", asks: Sequence[Ask]) -> None:
+def check_asks(world: "FlameWorld", asks: Sequence[Ask]) -> None:
     """Refuse what this flame cannot answer, before anything is solved.
 
     Raises:
@@ -246,7 +246,7 @@ def check_asks(world: "FlameScene", asks: Sequence[Ask]) -> None:
                     raise
 
 
-def solve(world: "FlameScene", asks: Sequence[Ask], *, near: AbstractRun | None) -> FlameRun:
+def solve(world: "FlameWorld", asks: Sequence[Ask], *, near: AbstractRun | None) -> FlameRun:
     """The flames that the asks need; each starts from its like in `near`, else cold, else from its nearest neighbour.
 
     Raises:
@@ -276,7 +276,7 @@ def solve(world: "FlameScene", asks: Sequence[Ask], *, near: AbstractRun | None)
 
 
 def _solved(
-    world: "FlameScene", flame: AbstractFlame, row: Row, done: Mapping[Row, FlameSolution], before: FlameRun | None
+    world: "FlameWorld", flame: AbstractFlame, row: Row, done: Mapping[Row, FlameSolution], before: FlameRun | None
 ) -> FlameSolution:
     solver = world.solver()
     like = before.flames.get(row) if before is not None else None

@@ -14,7 +14,7 @@ from simengine.flame.equations.simplified import SimplifiedFlame
 from simengine.flame.solver.solution import FlameSolution
 from simengine.flame.solver.solve import AbstractFlameSolver, GridSolver, SpectralSolver
 from simengine.scene.asks import Ask, Series, Table
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Range
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.network import UNITS, FlameNetworkTraining, trainers
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FlameScene(AbstractScene):
+class FlameWorld(AbstractWorld):
     """A flame.
 
     Attributes:
@@ -55,7 +55,7 @@ class FlameScene(AbstractScene):
             raise ValueError('gas: this flame needs a mechanism, as in [gas] mechanism = "gri30.yaml"')
         if isinstance(self.flame, FreeSimple) and self.gas is not None:
             raise ValueError("gas: a simplified flame has no mechanism; remove [gas], or choose flame.type = 'free'")
-        if self.grid is not None and self.resolution != FlameScene.resolution:
+        if self.grid is not None and self.resolution != FlameWorld.resolution:
             raise ValueError("resolution: is that of spectral elements, and [grid] has criteria of its own; remove one")
 
     def build(self, *, device: str | None = None) -> AbstractFlame:
@@ -78,7 +78,7 @@ class FlameScene(AbstractScene):
         solver = GridSolver(max_points=g.max_points, convection=g.convection)
         return solver.set_refine_criteria(ratio=g.ratio, slope=g.slope, curve=g.curve, prune=g.prune)
 
-    def prepare(self, asks: Sequence[Ask]) -> "FlameScene":
+    def prepare(self, asks: Sequence[Ask]) -> "FlameWorld":
         """Itself, after a look at what is asked.
 
         Raises:
@@ -124,7 +124,7 @@ class FlameScene(AbstractScene):
         """Of laminar flames."""
         return {"m": 1e-3, "m/s": 1.0, "K": 1000.0, "Pa": 1e5, "J/mol": 1e4, "1": 1.0}
 
-    def refined(self, factor: float) -> "FlameScene":
+    def refined(self, factor: float) -> "FlameWorld":
         """Criteria of the grid over `factor`; of spectral elements, tails 100 times smaller for a factor of two."""
         if self.grid is not None:
             grid = dataclasses.replace(self.grid, slope=self.grid.slope / factor, curve=self.grid.curve / factor)

@@ -26,7 +26,7 @@ from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison, contact_sheet, pyramid, summary_rows
 from simengine.worlds.laws.balance import BalanceTraining, with_material
 from simengine.worlds.motion.momentum_balance import record
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 from simengine.worlds.objects.law_video_spec import LawVideoSpec
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class LawMisfit:
             training.step()
         return network
 
-    def position_error(self, law: EnergyNetwork, motion: MPMScene) -> float:
+    def position_error(self, law: EnergyNetwork, motion: MPMWorld) -> float:
         """Mean squared position error [m^2] of a law against the true material, over the frames of a motion."""
         every = motion.grid.num_steps // self.spec.frames
         model, state = motion.build(device="cpu", double=True)
@@ -208,7 +208,7 @@ def _finish(misfit: LawMisfit, parameters: ParameterSet, out: "RunDirectory") ->
     return summary
 
 
-def _colours(motion: MPMScene, x: torch.Tensor) -> torch.Tensor:
+def _colours(motion: MPMWorld, x: torch.Tensor) -> torch.Tensor:
     """Linear RGB of the particles, (n, 3): the body's colour, brighter towards one corner, so that turns are seen.
 
     All channels by the same factor, 0.3 at the lowest corner of the body's bounds and 1.5 at the highest.

@@ -13,13 +13,13 @@ from simengine.worlds.laws.balance import FLOAT32_STEP, with_material
 from simengine.worlds.motion.momentum_balance import Motion, follow
 
 if TYPE_CHECKING:
-    from simengine.worlds.laws.world import NCLawScene
+    from simengine.worlds.laws.world import NCLawWorld
 
 UNIT_BOUNDS = {"nu": (0.0, 0.5), "friction_angle": (0.0, 90.0)}
 
 
 def identify(
-    scene: "NCLawScene", motion: Motion, *, part: float = 0.3, num_iterations: int = 8
+    scene: "NCLawWorld", motion: Motion, *, part: float = 0.3, num_iterations: int = 8
 ) -> tuple[Material, dict[str, float]]:
     """Coefficients of the scene's material from positions, started from a factor of 2 and of 1.3 off.
 

@@ -8,11 +8,11 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from simengine.worlds.laws.world import CENTER, NCLawScene
+from simengine.worlds.laws.world import CENTER, NCLawWorld
 from simengine.worlds.motion.materials import MaterialSpec
-from simengine.worlds.motion.melting import MeltingScene, MeltingSpec
+from simengine.worlds.motion.melting import MeltingSpec, MeltingWorld
 from simengine.worlds.motion.shapes import Box, MeshShape, Shape, Torus
-from simengine.worlds.motion.world import BodySpec, GridSpec, MPMScene, OutputSpec
+from simengine.worlds.motion.world import BodySpec, GridSpec, MPMWorld, OutputSpec
 
 MESHES = {"sand": "blub.obj", "water": "spot.obj"}  # published bodies of the geometry test
 MESH_SIZE = 0.8  # as published, shrunk where it would reach into the walls
@@ -26,7 +26,7 @@ COLORS = {
 }
 
 
-def geometry(scene: NCLawScene, *, meshes: Path | None = None) -> MPMScene:
+def geometry(scene: NCLawWorld, *, meshes: Path | None = None) -> MPMWorld:
     """Another body on the finer grid, 2000 steps.
 
     Args:
@@ -47,14 +47,14 @@ def geometry(scene: NCLawScene, *, meshes: Path | None = None) -> MPMScene:
     )
 
 
-def slope(material: MaterialSpec, *, full: bool = False) -> MPMScene:
+def slope(material: MaterialSpec, *, full: bool = False) -> MPMWorld:
     """A block on an inclined plane: gravity leans by 41 degrees against the floor."""
     body = _box("block", material, (0.5, 0.2, 0.35), (0.4, 0.25, 0.4), density=5e3, particles=2 if full else 1)
     grid = _grid(128 if full else 32, 1500 if full else 750)
-    return MPMScene(grid=grid, gravity=(0.0, -1.0, 0.866), bodies=(body,), output=OutputSpec(save_every=5))
+    return MPMWorld(grid=grid, gravity=(0.0, -1.0, 0.866), bodies=(body,), output=OutputSpec(save_every=5))
 
 
-def contact(materials: Mapping[str, MaterialSpec], *, full: bool = False) -> MPMScene:
+def contact(materials: Mapping[str, MaterialSpec], *, full: bool = False) -> MPMWorld:
     """Four bodies, one of each material (repeated where there are fewer), that meet in the middle."""
     names = [list(materials)[k % len(materials)] for k in range(4)]
     places = ((0.3, 0.5, 0.3), (0.7, 0.5, 0.3), (0.7, 0.5, 0.7), (0.3, 0.5, 0.7))
@@ -63,27 +63,27 @@ def contact(materials: Mapping[str, MaterialSpec], *, full: bool = False) -> MPM
         inward = tuple(2.0 if c < 0.5 else -2.0 for c in place)
         body = _box(name, materials[name], place, (0.25, 0.25, 0.25), particles=2 if full else 1)
         bodies.append(dataclasses.replace(body, velocity=(inward[0], 0.0, inward[2])))
-    return MPMScene(grid=_grid(32, 1000), bodies=tuple(bodies), output=OutputSpec(save_every=5))
+    return MPMWorld(grid=_grid(32, 1000), bodies=tuple(bodies), output=OutputSpec(save_every=5))
 
 
-def pool(body: MaterialSpec, liquid: MaterialSpec, *, full: bool = False) -> MPMScene:
+def pool(body: MaterialSpec, liquid: MaterialSpec, *, full: bool = False) -> MPMWorld:
     """A body that falls into a basin."""
     particles = 2 if full else 1
     water = _box("liquid", liquid, (0.5, 0.25, 0.5), (0.85, 0.3, 0.85), particles=particles)
     cube = _box("body", body, (0.5, 0.65, 0.5), (0.25, 0.25, 0.25), density=3e3, particles=particles)
     grid = _grid(64 if full else 32, 3000 if full else 1500)
-    return MPMScene(grid=grid, bodies=(water, cube), output=OutputSpec(save_every=5))
+    return MPMWorld(grid=grid, bodies=(water, cube), output=OutputSpec(save_every=5))
 
 
-def melting(solid: MaterialSpec, molten: MaterialSpec, *, full: bool = False) -> MeltingScene:
+def melting(solid: MaterialSpec, molten: MaterialSpec, *, full: bool = False) -> MeltingWorld:
     """A block that changes its law from below between steps 500 and 1500 of 2000."""
     body = _box("block", solid, (0.5, 0.4, 0.5), (0.4, 0.6, 0.4), particles=2 if full else 1)
     spec = MeltingSpec(into=molten, first_step=500, last_step=1500)
     grid = _grid(64 if full else 32, 2000)
-    return MeltingScene(grid=grid, bodies=(body,), melting=spec, output=OutputSpec(save_every=5))
+    return MeltingWorld(grid=grid, bodies=(body,), melting=spec, output=OutputSpec(save_every=5))
 
 
-def million(scene: NCLawScene, *, num_steps: int = 200) -> MPMScene:
+def million(scene: NCLawWorld, *, num_steps: int = 200) -> MPMWorld:
     """The training's cube of one million particles on the finest grid; it meets the floor at about step 130."""
     cube = Box(center=CENTER, size=(0.5, 0.5, 0.5), counts=MILLION)
     return scene.experiment(shape=cube, num_grids=64, epsilon=0.0, num_steps=num_steps)

@@ -16,10 +16,10 @@ from simengine.ops.matter import mpm
 from simengine.solve import rollout
 from simengine.worlds.laws import protocol as scenes
 from simengine.worlds.laws.balance import with_material
-from simengine.worlds.laws.world import VELOCITY_SEEDS, NCLawScene
+from simengine.worlds.laws.world import VELOCITY_SEEDS, NCLawWorld
 from simengine.worlds.motion.materials import MaterialSpec
-from simengine.worlds.motion.melting import MeltingScene
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.melting import MeltingWorld
+from simengine.worlds.motion.world import MPMWorld
 
 # Position MSE [m^2] of NCLaw as published (Ma et al. 2023, Table 1).
 PUBLISHED = {
@@ -30,10 +30,10 @@ PUBLISHED = {
 }
 FRAME = 5  # errors are means over every fifth step
 LONG = {"water": 5000}  # steps of the test "time", else 2000
-_truths: dict[tuple[MPMScene, int], torch.Tensor] = {}
+_truths: dict[tuple[MPMWorld, int], torch.Tensor] = {}
 
 
-def simulate(scene: MPMScene, *materials: Material, save_every: int = FRAME) -> torch.Tensor:
+def simulate(scene: MPMWorld, *materials: Material, save_every: int = FRAME) -> torch.Tensor:
     """Positions [m] of a scene's motion every few steps, shape (frames, n, 3).
 
     Args:
@@ -45,7 +45,7 @@ def simulate(scene: MPMScene, *materials: Material, save_every: int = FRAME) -> 
     if materials:
         model = with_material(model, *materials)
     solver, steps = MPMSolver(model), scene.grid.num_steps
-    stretch = scene.output.save_every if isinstance(scene, MeltingScene) else steps
+    stretch = scene.output.save_every if isinstance(scene, MeltingWorld) else steps
     frames = [state.x[None]]
     with torch.no_grad():
         for step in range(0, steps, stretch):
@@ -56,7 +56,7 @@ def simulate(scene: MPMScene, *materials: Material, save_every: int = FRAME) -> 
     return torch.cat(frames).double()
 
 
-def truth(scene: MPMScene) -> torch.Tensor:
+def truth(scene: MPMWorld) -> torch.Tensor:
     """The motion of a scene with its own materials; the last few are remembered."""
     key = (scene, FRAME)
     if key not in _truths:
@@ -66,18 +66,18 @@ def truth(scene: MPMScene) -> torch.Tensor:
     return _truths[key]
 
 
-def position_error(scene: MPMScene, *materials: Material) -> float:
+def position_error(scene: MPMWorld, *materials: Material) -> float:
     """Mean squared position error [m^2] of materials against the scene's own, over every fifth step."""
     return float((simulate(scene, *materials) - truth(scene)).square().mean())
 
 
-def velocity_error(scene: NCLawScene, material: Material) -> float:
+def velocity_error(scene: NCLawWorld, material: Material) -> float:
     """The mean error over the published random throws."""
     return float(np.mean([position_error(scene.thrown(seed), material) for seed in VELOCITY_SEEDS]))
 
 
 def published_tests(
-    scene: NCLawScene, material: Material, *, meshes: Path | None = None, geometry: bool = True
+    scene: NCLawWorld, material: Material, *, meshes: Path | None = None, geometry: bool = True
 ) -> dict[str, float]:
     """Errors [m^2] of the tests reconstruction, time, velocity and geometry.
 
@@ -117,7 +117,7 @@ def further_tests(
         Name with the size, error and CPU time [s].
     """
     jelly, sand, plasticine, water = (true[name] for name in ("jelly", "sand", "plasticine", "water"))
-    tests: dict[str, tuple[MPMScene, tuple[str, ...]]] = {
+    tests: dict[str, tuple[MPMWorld, tuple[str, ...]]] = {
         "pool: jelly into water": (scenes.pool(jelly, water, full=full), ("water", "jelly")),
         "slope: water": (scenes.slope(water, full=full), ("water",)),
         "contact: one body of each": (scenes.contact(true, full=full), tuple(true)),
@@ -166,7 +166,7 @@ def angular_momentum_drift(material: Material, *, num_steps: int = 1000) -> floa
     return float((after - before).norm() / before.norm())
 
 
-def admissibility(scene: MPMScene, material: Material, *, every: int = 10, device: str = "cpu") -> dict[str, Any]:
+def admissibility(scene: MPMWorld, material: Material, *, every: int = 10, device: str = "cpu") -> dict[str, Any]:
     """Run a scene with one material and look at every few steps for what must never happen.
 
     Args:

@@ -12,7 +12,7 @@ from simengine.materials.weights import save_material
 from simengine.view.figures import curves, label
 from simengine.view.report import Block, Movie, Picture, Table, write_report
 from simengine.worlds.laws.published import FRAME, PUBLISHED, position_error, simulate
-from simengine.worlds.laws.world import VELOCITY_SEEDS, LawLearner, NCLawScene
+from simengine.worlds.laws.world import VELOCITY_SEEDS, LawLearner, NCLawWorld
 from simengine.worlds.motion.run import pictures
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def write_results(
-    scene: NCLawScene, spec: LawLearner, material: Material, motion: "Motion", out: "RunDirectory"
+    scene: NCLawWorld, spec: LawLearner, material: Material, motion: "Motion", out: "RunDirectory"
 ) -> dict[str, Any]:
     """Write the folder model, nclaw.json, the video and report.html; return the summary."""
     truth = motion.x[::FRAME].double()

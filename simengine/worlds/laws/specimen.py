@@ -12,7 +12,7 @@ import torch
 
 from simengine.scene.address import floats_in, numbers
 from simengine.scene.asks import Ask, Series
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import nearest
 from simengine.worlds.laws.elastic import (
     ArrudaBoyce,
@@ -73,7 +73,7 @@ ROWS = 101  # of the curve that `simengine run` writes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SpecimenWorld(AbstractScene):
+class SpecimenWorld(AbstractWorld):
     """A material point under test.
 
     Attributes:

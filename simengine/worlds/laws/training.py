@@ -23,7 +23,7 @@ from simengine.solve.rollout import AbstractSolver, rollout
 from simengine.worlds.laws.balance import BalanceTraining, laws_state, load_laws, with_material
 from simengine.worlds.laws.flow_search import FlowSearch
 from simengine.worlds.laws.pressure import PressureTraining
-from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawScene
+from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
 from simengine.worlds.motion.momentum_balance import Motion, record
 
 if TYPE_CHECKING:
@@ -168,11 +168,11 @@ def learner(spec: LawSpec, *, seed: int) -> Material:
 
 def training_of(scene: Scene, *, device: str | None = None) -> AbstractTraining:
     """The training of a scene with `[model] type = "law"`."""
-    assert isinstance(scene.world, NCLawScene) and isinstance(scene.learner, LawLearner)
+    assert isinstance(scene.world, NCLawWorld) and isinstance(scene.learner, LawLearner)
     return training(scene.world, scene.learner, device=device)
 
 
-def training(scene: NCLawScene, spec: LawLearner, *, device: str | None = None) -> AbstractTraining:
+def training(scene: NCLawWorld, spec: LawLearner, *, device: str | None = None) -> AbstractTraining:
     """The learning of a law.
 
     Args:

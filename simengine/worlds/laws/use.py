@@ -10,11 +10,11 @@ from simengine.io.model_folder import Model
 from simengine.scene import load_scene
 from simengine.scene.base import SceneError
 from simengine.worlds.motion.materials import Neural
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.scene.base import AbstractScene
+    from simengine.scene.base import AbstractWorld
 
 
 def move_by_law(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
@@ -36,8 +36,8 @@ def move_by_law(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
     return _with_law(scene.world, model, on).run(out)
 
 
-def _with_law(world: "AbstractScene", model: Model, on: Path) -> MPMScene:
-    if not isinstance(world, MPMScene):
+def _with_law(world: "AbstractWorld", model: Model, on: Path) -> MPMWorld:
+    if not isinstance(world, MPMWorld):
         raise SceneError(f"--on {on}: a law moves scenes of kind mpm, this one is of kind {world.kind!r}")
     bodies = tuple(
         dataclasses.replace(body, material=Neural(density=body.material.density, weights=model.weights))

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from simengine.scene.base import AbstractScene
+from simengine.scene.base import AbstractWorld
 from simengine.scene.learning import AbstractLearner, stands
 from simengine.scene.strict import Count, Positive, Range, Vector
 from simengine.worlds.motion.materials import MaterialSpec
 from simengine.worlds.motion.shapes import Box, Shape
-from simengine.worlds.motion.world import BodySpec, CameraSpec, GridSpec, MPMScene, OutputSpec
+from simengine.worlds.motion.world import BodySpec, CameraSpec, GridSpec, MPMWorld, OutputSpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -76,7 +76,7 @@ class LawLearner(LawSpec, LearningSpec, AbstractLearner):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NCLawScene(AbstractScene):
+class NCLawWorld(AbstractWorld):
     """A thrown cube, from whose motion the law of its material is learned (`simengine train`).
 
     Attributes:
@@ -99,7 +99,7 @@ class NCLawScene(AbstractScene):
         num_grids: int = 20,
         epsilon: float = 1e-7,
         num_steps: int | None = None,
-    ) -> MPMScene:
+    ) -> MPMWorld:
         """The published throw, or a variation of it.
 
         Args:
@@ -121,9 +121,9 @@ class NCLawScene(AbstractScene):
         steps = num_steps or self.num_steps
         grid = GridSpec(num_grids=num_grids, time_step=5e-4, num_steps=steps, epsilon=epsilon)
         every = next(k for k in (10, 5, 4, 2, 1) if steps % k == 0)
-        return MPMScene(grid=grid, bodies=(body,), output=OutputSpec(save_every=every), camera=self.camera)
+        return MPMWorld(grid=grid, bodies=(body,), output=OutputSpec(save_every=every), camera=self.camera)
 
-    def thrown(self, seed: int, **options: Any) -> MPMScene:
+    def thrown(self, seed: int, **options: Any) -> MPMWorld:
         """The published test of generalisation over velocities, for one of `VELOCITY_SEEDS`."""
         random = np.random.Generator(np.random.PCG64(seed))
         direction = random.uniform(-1, 1, 3)

@@ -3,14 +3,14 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractPopulation(AbstractScene):
+class AbstractPopulation(AbstractWorld):
     """A population: no single world stands in the scene, so there is nothing to solve."""
 
     def build(self, *, device: str | None = None) -> Any:

@@ -26,7 +26,7 @@ from simengine.worlds.motion.hung import Hung, hung_on, run
 if TYPE_CHECKING:
     from simengine.render.skin import Skin
     from simengine.worlds.motion.view import MotionViewer
-    from simengine.worlds.motion.world import MPMScene
+    from simengine.worlds.motion.world import MPMWorld
 
 NEIGHBOURS, WIDTH = 12, 0.6  # of the interpolation; width in spacings of the particles
 ON_BODY = 3**0.5 / 2  # spacings: a point farther from every particle lies off the body
@@ -55,7 +55,7 @@ class MotionRun(AbstractRun):
         model: What was solved; None where forces are not asked for.
     """
 
-    world: "MPMScene"
+    world: "MPMWorld"
     rest: torch.Tensor
     ids: torch.Tensor
     hung: Hung
@@ -225,7 +225,7 @@ def times_of(ask: Ask) -> torch.Tensor | None:
     return ask.values if isinstance(ask, Series) and ask.against == "time" else None
 
 
-def last_step(world: "MPMScene", asks: Sequence[Ask]) -> int:
+def last_step(world: "MPMWorld", asks: Sequence[Ask]) -> int:
     """The last step that the asks need.
 
     Raises:
@@ -245,7 +245,7 @@ def last_step(world: "MPMScene", asks: Sequence[Ask]) -> int:
     return max(steps, 1)
 
 
-def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str | None) -> MotionRun:
+def solve(world: "MPMWorld", asks: Sequence[Ask], *, gradient: bool, device: str | None) -> MotionRun:
     """Simulate and save what the asks need.
 
     Raises:
@@ -284,7 +284,7 @@ def solve(world: "MPMScene", asks: Sequence[Ask], *, gradient: bool, device: str
     )
 
 
-def _saved_steps(world: "MPMScene", asks: Sequence[Ask], steps: int, n: int, *, gradient: bool) -> tuple[int, ...]:
+def _saved_steps(world: "MPMWorld", asks: Sequence[Ask], steps: int, n: int, *, gradient: bool) -> tuple[int, ...]:
     branches = max(len(getattr(body.material, "relaxation", None) or ()) for body in world.bodies)
     if not gradient and (steps + 1) * n * (_ROW + 72 * branches) <= BUDGET:
         return tuple(range(steps + 1))
@@ -298,7 +298,7 @@ def _saved_steps(world: "MPMScene", asks: Sequence[Ask], steps: int, n: int, *, 
     return tuple(sorted(needed))
 
 
-def scalars(world: "MPMScene") -> Mapping[str, str]:
+def scalars(world: "MPMWorld") -> Mapping[str, str]:
     """Scalars of a motion and their units."""
     found = {"energy.kinetic": "J"}
     for body in world.bodies:
@@ -308,7 +308,7 @@ def scalars(world: "MPMScene") -> Mapping[str, str]:
     return {**found, **forces.scalars(world)}
 
 
-def sizes(world: "MPMScene") -> Mapping[str, float]:
+def sizes(world: "MPMWorld") -> Mapping[str, float]:
     """Typical sizes of a motion."""
     x = world.particles()[0]
     length = float((x.max(0) - x.min(0)).max())

@@ -16,7 +16,7 @@ from simengine.ops.matter import dissipation_reference, hard_contact_reference, 
 from simengine.worlds.motion.hung import Hung
 
 if TYPE_CHECKING:
-    from simengine.worlds.motion.world import MPMScene
+    from simengine.worlds.motion.world import MPMWorld
 
 
 def is_force(name: str) -> bool:
@@ -25,7 +25,7 @@ def is_force(name: str) -> bool:
     return len(parts) == 4 and parts[0] in ("walls", "colliders", "clamps") and parts[2] == "force"
 
 
-def _supports(world: "MPMScene") -> list[str]:
+def _supports(world: "MPMWorld") -> list[str]:
     """Names in the order of the contacts of a node."""
     return [
         *(f"walls.{face}" for face in FACES),
@@ -34,12 +34,12 @@ def _supports(world: "MPMScene") -> list[str]:
     ]
 
 
-def scalars(world: "MPMScene") -> Mapping[str, str]:
+def scalars(world: "MPMWorld") -> Mapping[str, str]:
     """The forces of a world and their unit."""
     return {f"{support}.force.{axis}": "N" for support in _supports(world) for axis in range(3)}
 
 
-def number_of(world: "MPMScene", name: str) -> tuple[int, int]:
+def number_of(world: "MPMWorld", name: str) -> tuple[int, int]:
     """Number of the support among the contacts, and the axis."""
     support, _, axis = name.rpartition(".force.")
     return _supports(world).index(support), int(axis)

@@ -11,7 +11,7 @@ from simengine.scene.base import SceneError
 from simengine.solve.rollout import AbstractAdjoint
 
 if TYPE_CHECKING:
-    from simengine.worlds.motion.world import MPMScene, Values
+    from simengine.worlds.motion.world import MPMWorld, Values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Hung:
         return v * (self.at(step - 1) / self.at(step)).to(v)[:, None]
 
 
-def hung_on(world: "MPMScene", values: "Values") -> Hung:
+def hung_on(world: "MPMWorld", values: "Values") -> Hung:
     """The masses of the particles of a world, with tensors in place of some of its numbers."""
     x, volume, ids = world.unturned()
     volume, kinds = torch.as_tensor(volume), torch.as_tensor(ids)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from simengine.scene.strict import Range
 from simengine.worlds.motion.materials import MaterialSpec
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 if TYPE_CHECKING:
     from simengine.mpm import MPMModel, MPMState
@@ -34,7 +34,7 @@ class MeltingSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MeltingScene(MPMScene):
+class MeltingWorld(MPMWorld):
     """Bodies of particles of which one melts: particles take the new law at saved steps (`output.save_every`).
 
     Attributes:

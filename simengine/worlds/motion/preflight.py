@@ -10,10 +10,10 @@ from simengine.mpm.memory import forecast_memory
 from simengine.mpm.stability import cfl_numbers
 from simengine.solve import CheckpointAdjoint, rollout
 from simengine.worlds.motion.run import output_bytes
-from simengine.worlds.motion.world import CFL_REFUSE, MPMScene
+from simengine.worlds.motion.world import CFL_REFUSE, MPMWorld
 
 
-def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
+def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
     """Particles, stability numbers, memory, and the gradient against finite differences."""
     model, state = scene.build(device=device)
     sound, speed = cfl_numbers(model, state)
@@ -55,7 +55,7 @@ def preflight(scene: MPMScene, *, device: str | None) -> dict[str, Any]:
     return report
 
 
-def gradient_error(scene: MPMScene, *, num_steps: int, directions: int = 3) -> float:
+def gradient_error(scene: MPMWorld, *, num_steps: int, directions: int = 3) -> float:
     """Largest relative error of the adjoint against central differences, along random directions, in float64.
 
     Of a random linear function of the final positions, with respect to the initial velocities; these are disturbed by

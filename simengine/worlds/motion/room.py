@@ -11,7 +11,7 @@ from simengine.render.meshes import TexturedMesh
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.view import MotionViewer
-    from simengine.worlds.motion.world import MPMScene
+    from simengine.worlds.motion.world import MPMWorld
 
 LIGHT = Environment(
     sun_direction=(0.5, -0.6, 0.8),
@@ -34,7 +34,7 @@ class Room:
         viewer: Their surfaces.
     """
 
-    def __init__(self, world: "MPMScene", viewer: "MotionViewer") -> None:
+    def __init__(self, world: "MPMWorld", viewer: "MotionViewer") -> None:
         self.viewer = viewer
         up = -torch.tensor(world.gravity, dtype=torch.float64)
         up = up / up.norm() if float(up.norm()) > 0 else torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)

@@ -19,7 +19,7 @@ from simengine.solve import DirectAdjoint, rollout
 from simengine.view.figures import curves
 from simengine.view.report import Block, Movie, Picture, Table, write_report
 from simengine.worlds.motion.hung import hung_on, run
-from simengine.worlds.motion.world import CFL_REFUSE, CFL_WARN, MPMScene
+from simengine.worlds.motion.world import CFL_REFUSE, CFL_WARN, MPMWorld
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -53,7 +53,7 @@ def check_stability(model: MPMModel, state: MPMState, *, where: str, force: bool
     return worst
 
 
-def pictures(scene: MPMScene, positions: Any) -> Any:
+def pictures(scene: MPMWorld, positions: Any) -> Any:
     """Frames (k, h, w, 3), linear RGB, of positions (k, n, 3) [m] seen by the scene's camera."""
     from simengine.render import SurfelRenderer
 
@@ -65,13 +65,13 @@ def pictures(scene: MPMScene, positions: Any) -> Any:
         return SurfelRenderer(camera)(x, colours=colors)
 
 
-def render(scene: MPMScene, run: Path, file: Path, *, fps: float) -> Path:
+def render(scene: MPMWorld, run: Path, file: Path, *, fps: float) -> Path:
     """Picture the saved states of a run; the suffix of `file` is the format."""
     return write(file, pictures(scene, read_npz(run / "states.npz")["x"]), fps=fps)
 
 
-def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force: bool) -> dict[str, Any]:
-    """Run a scene into a run directory; see `MPMScene.run`."""
+def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force: bool) -> dict[str, Any]:
+    """Run a scene into a run directory; see `MPMWorld.run`."""
     from rich.console import Console
     from rich.progress import track
 
@@ -139,7 +139,7 @@ def simulate(scene: MPMScene, out: "RunDirectory", *, device: str | None, force:
     return summary
 
 
-def output_bytes(scene: MPMScene, num_particles: int) -> int:
+def output_bytes(scene: MPMWorld, num_particles: int) -> int:
     """Bytes that `simulate` holds beside the rollout: saved states stacked for the file, and the film's frames."""
     frames = scene.grid.num_steps // scene.output.save_every + 1
     arrays = frames * num_particles * 4 * (3 + 3 + 9)

@@ -13,12 +13,12 @@ from simengine.worlds.motion.run import pictures
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.scene.base import AbstractRun
-    from simengine.worlds.motion.world import MPMScene
+    from simengine.worlds.motion.world import MPMWorld
 
 MAX_FRAMES = 50
 
 
-def film(world: "MPMScene", run: "AbstractRun", out: "RunDirectory") -> list[Block]:
+def film(world: "MPMWorld", run: "AbstractRun", out: "RunDirectory") -> list[Block]:
     """Write fitted.mp4 and fitted.npz; the film, or its middle frame where no codec is at hand."""
     assert isinstance(run, MotionRun)
     steps = run.steps[torch.as_tensor(np.unique(np.linspace(0, len(run.steps) - 1, MAX_FRAMES).astype(int)))]

@@ -24,11 +24,11 @@ from simengine.render import (
 )
 from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import neighbour_distance
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.strict import nearest
 from simengine.view.offscreen import missing_gl, pyvista_frames
 from simengine.view.overlay import field_colours, field_limits, with_axes, with_colour_bar
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 STYLES = ("balls", "surface", "pyvista")
 LIGHT = (0.5, 0.9, 0.7)  # where the light of surfaces comes from
@@ -36,11 +36,11 @@ BACKGROUND = Look().background
 MOVING = (".mp4", ".gif")
 
 
-def motion_of(scene: AbstractScene) -> MPMScene | None:
+def motion_of(scene: AbstractWorld) -> MPMWorld | None:
     """The moving bodies that a run of a scene saved; None where nothing moves."""
     made = getattr(scene, "experiment", None)  # of a kind that describes the motion it makes
     scene = made() if callable(made) else scene
-    return scene if isinstance(scene, MPMScene) else None
+    return scene if isinstance(scene, MPMWorld) else None
 
 
 def state_fields(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -70,7 +70,7 @@ def read_states(run: Path) -> dict[str, np.ndarray]:
 
 
 def show_states(
-    scene: MPMScene, run: Path, file: Path, *, style: str, field: str | None, axes: bool, fps: float
+    scene: MPMWorld, run: Path, file: Path, *, style: str, field: str | None, axes: bool, fps: float
 ) -> Path:
     """Picture the saved states of a run.
 

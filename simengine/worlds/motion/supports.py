@@ -19,7 +19,7 @@ from simengine.worlds.motion.shapes import Points
 
 if TYPE_CHECKING:
     from simengine.mpm.rigid_bodies import Box
-    from simengine.worlds.motion.world import MPMScene
+    from simengine.worlds.motion.world import MPMWorld
 
 _HARD = 1e-3  # of a cell: the layer of a clamp's edge, between two nodes
 _NEAR = 0.75  # of the spacing of particles: so near a region they belong to it
@@ -145,14 +145,14 @@ def outward(region: Region, lower: Points, upper: Points, spacing: float) -> tup
     return None
 
 
-def _bounds(world: "MPMScene", spec: _OnBody, key: str) -> tuple[Points, Points, float, int]:
+def _bounds(world: "MPMWorld", spec: _OnBody, key: str) -> tuple[Points, Points, float, int]:
     """Corners of the body, spacing and particles per cell."""
     body = world.bodies[spec.body([b.name for b in world.bodies], key)]
     lower, upper = body.shape.bounds()
     return lower, upper, world.grid.dx / body.particles_per_cell, body.particles_per_cell
 
 
-def offsets(world: "MPMScene") -> tuple[float, float, float]:
+def offsets(world: "MPMWorld") -> tuple[float, float, float]:
     """How far the lattice is moved down along each axis, 0..1 cells, so that clamped faces have the depth they need.
 
     Raises:
@@ -178,7 +178,7 @@ def offsets(world: "MPMScene") -> tuple[float, float, float]:
     return found.get(0, 0.0), found.get(1, 0.0), found.get(2, 0.0)
 
 
-def holder(world: "MPMScene", index: int, origin: Points, velocity: Any) -> "Box":
+def holder(world: "MPMWorld", index: int, origin: Points, velocity: Any) -> "Box":
     """The rigid box that holds the nodes of a clamp, in the coordinates of the lattice.
 
     Args:

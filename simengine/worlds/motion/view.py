@@ -24,7 +24,7 @@ from simengine.worlds.motion.shapes import Box, Cylinder, MeshShape, Shape, Sphe
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.answers import MotionRun
-    from simengine.worlds.motion.world import MPMScene
+    from simengine.worlds.motion.world import MPMWorld
 
 CONNECTED = ("jelly", "rubber", "plasticine")  # materials whose bodies have a surface all the way
 DISC = 0.4  # standard deviation of a disc, in spacings: its edge is half a spacing from the particle
@@ -53,7 +53,7 @@ def surface_of(shape: Shape, edge: float) -> tuple[torch.Tensor, torch.Tensor]:
     return vertices + torch.tensor(shape.center, dtype=torch.float64), faces
 
 
-def skins_of(world: "MPMScene") -> tuple[Skin | None, ...]:
+def skins_of(world: "MPMWorld") -> tuple[Skin | None, ...]:
     """The surface of each body, bound to the particles of the world; None for what has none."""
     rest, volume, ids = (torch.as_tensor(array) for array in world.unturned())  # weights know no turn
     found: list[Skin | None] = []
@@ -82,7 +82,7 @@ class MotionViewer:
     """
 
     def __init__(
-        self, world: "MPMScene", skins: tuple[Skin | None, ...], ids: torch.Tensor, spacing: tuple[float, ...]
+        self, world: "MPMWorld", skins: tuple[Skin | None, ...], ids: torch.Tensor, spacing: tuple[float, ...]
     ) -> None:
         colours = torch.tensor([body.color for body in world.bodies], dtype=torch.float64)
         self._ids, self._colours, self._spacing = ids, colours, spacing

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.materials import MaterialSpec
@@ -194,7 +194,7 @@ class CameraSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MPMScene(AbstractScene):
+class MPMWorld(AbstractWorld):
     """Bodies of particles that move, deform, flow and touch.
 
     Attributes:
@@ -448,7 +448,7 @@ class MPMScene(AbstractScene):
 
         return nearest(sorted(unknown)[0], self.variables())
 
-    def prepare(self, asks: Sequence[Ask]) -> "MPMScene":
+    def prepare(self, asks: Sequence[Ask]) -> "MPMWorld":
         """The world with particles made and surfaces bound once; shapes that change move and stretch them."""
         from simengine.worlds.motion.answers import last_step
 
@@ -493,7 +493,7 @@ class MPMScene(AbstractScene):
 
         return sizes(self)
 
-    def refined(self, factor: float) -> "MPMScene":
+    def refined(self, factor: float) -> "MPMWorld":
         """Cells, particles per axis and steps in a second, each times `factor`."""
         grid = dataclasses.replace(
             self.grid,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from simengine.scene.asks import Ask, Fields
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Positive, Range, Unit, nearest
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class SheetSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DisplacementWorld(AbstractScene):
+class DisplacementWorld(AbstractWorld):
     """Where what was at X in the first picture is at later moments: X + (u, v)(X).
 
     Attributes:

@@ -9,7 +9,7 @@ from simengine.observe.conditions import TestSpec
 from simengine.observe.detectors import DetectorSpec
 from simengine.observe.labels import find_pictures
 from simengine.scene.asks import Ask, View
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import nearest
 from simengine.worlds.objects.placed import PlacedSpec
 
@@ -31,7 +31,7 @@ class PicturesSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PicturesWorld(AbstractScene):
+class PicturesWorld(AbstractWorld):
     """Given pictures.
 
     Attributes:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from simengine.scene.strict import Count, NonNegative, Range
 from simengine.worlds.laws.world import LawSpec
-from simengine.worlds.motion.world import CameraSpec, MPMScene
+from simengine.worlds.motion.world import CameraSpec, MPMWorld
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class LawVideoSpec:
     """
 
     type: Literal["law_video"] = "law_video"
-    motion: MPMScene
+    motion: MPMWorld
     cameras: tuple[CameraSpec, ...]
     law: LawSpec = dataclasses.field(default_factory=LawSpec)
     combinations: Annotated[int, Range(ge=1, le=64)] = 8
@@ -60,7 +60,7 @@ class LawVideoSpec:
         if len(sizes) > 1:
             raise ValueError(f"cameras: expected one picture size, got {sorted(sizes)}")
 
-    def other_throw(self) -> MPMScene:
+    def other_throw(self) -> MPMWorld:
         """The same body, thrown into another direction and turning the other way."""
         body = self.motion.bodies[0]
         x, y, z = body.velocity

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from simengine.scene.asks import Ask, View
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Count, Positive, Range, Unit
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class MapsSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MapsWorld(AbstractScene):
+class MapsWorld(AbstractWorld):
     """A flat sample before a camera that carries its lamp.
 
     Attributes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from simengine.scene.asks import Ask, View
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Range, Unit
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class SurfaceSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SurfaceWorld(AbstractScene):
+class SurfaceWorld(AbstractWorld):
     """A surface in front of a camera that stands still.
 
     Attributes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from simengine.scene.asks import Ask, Rays
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Count, Positive, Range, Unit, Vector, from_plain, nearest
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class VolumeSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VolumeWorld(AbstractScene):
+class VolumeWorld(AbstractWorld):
     """What light or X-rays go through.
 
     Attributes:

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.kinds import PROBLEMS, imported
 from simengine.worlds.objects.flame_image_spec import FlameImageSpec
 from simengine.worlds.objects.law_video_spec import LawVideoSpec
@@ -20,7 +20,7 @@ PictureTask = MaterialMapsSpec | FlameImageSpec | LawVideoSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RenderScene(AbstractScene):
+class RenderWorld(AbstractWorld):
     """Something to picture, and to find from its pictures.
 
     Attributes:

@@ -21,10 +21,10 @@ from simengine.scene.loader import load_scene, load_world, resolved
 from simengine.worlds.detectors.camouflage import CamouflageTraining
 from simengine.worlds.detectors.detector import HardeningTraining, PictureSet, natural_paint
 from simengine.worlds.detectors.network import NetworkTraining, evaluate_network, scene_views
-from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNScene, NetworkSpec
+from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNWorld, NetworkSpec
 from simengine.worlds.laws.measured import measured_fit
 
-TINY = DTNScene(size=48, train_views=12, test_views=8, sky_rays=1)
+TINY = DTNWorld(size=48, train_views=12, test_views=8, sky_rays=1)
 SPEC = CamouflageSpec(
     detector=DetectorSpec(iterations=3, batch=4, width=16),
     iterations=2,
@@ -37,7 +37,7 @@ SPEC = CamouflageSpec(
 )
 
 
-def directory(path: Path, scene: DTNScene) -> RunDirectory:
+def directory(path: Path, scene: DTNWorld) -> RunDirectory:
     return RunDirectory.create(path, resolved(scene), overwrite=False, resume=True)
 
 
@@ -146,7 +146,7 @@ def test_a_model_of_another_library_is_hardened(tmp_path: Path) -> None:
 
 
 def test_network_training_beats_where_it_starts(tmp_path: Path) -> None:
-    scene = DTNScene(size=48, train_views=16, test_views=6, sky_rays=2)
+    scene = DTNWorld(size=48, train_views=16, test_views=6, sky_rays=2)
     training = NetworkTraining(scene, NetworkSpec(iterations=40, depth=3, learning_rate=5e-3))
     test = scene_views(scene, scene.test_sampler, scene.test_views)
     before = evaluate_network(training.network, test, colours=4, patterns=1)
@@ -221,7 +221,7 @@ def test_paints_of_a_mosaic() -> None:
 def test_shipped_scenes_load_and_check() -> None:
     for name in ("dtn_network", "camouflage", "car_detector"):
         scene = load_world(name)
-        assert isinstance(scene, DTNScene)
+        assert isinstance(scene, DTNWorld)
         figures = scene.check()
         assert figures["painted_triangles"] > 100 and 0.5 < figures["paint_share_of_object"] < 1
 

@@ -17,7 +17,7 @@ from simengine.scene.base import Refused, SceneError
 from simengine.worlds.flames.answers import under
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.specs import Free
-from simengine.worlds.flames.world import FlameScene
+from simengine.worlds.flames.world import FlameWorld
 
 REACTION = "CH4 + 2 O2 => CO2 + 2 H2O"
 METHANE = Path(__file__).resolve().parents[3] / "assets" / "methane_1step.yaml"
@@ -27,13 +27,13 @@ def vector(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def by_differences(world: FlameScene, ask: Series | Table, key: str, step: float) -> torch.Tensor:
+def by_differences(world: FlameWorld, ask: Series | Table, key: str, step: float) -> torch.Tensor:
     value = dict(world_numbers(world))[key]
     ends = [replaced(world, {key: value * (1 + s * step)}).solve([ask]).sample(ask) for s in (1, -1)]
     return (ends[0] - ends[1]) / (2 * step * value)
 
 
-def world_numbers(world: FlameScene) -> list[tuple[str, float]]:
+def world_numbers(world: FlameWorld) -> list[tuple[str, float]]:
     from simengine.scene.address import numbers
 
     return [(key, number.value) for key, number in numbers(world).items()]
@@ -98,7 +98,7 @@ def test_a_composition_is_the_mixture_that_it_says() -> None:
 
 def test_factors_multiply_rates_and_names_reach_them() -> None:
     gas = GasSpec(mechanism=METHANE)
-    world = FlameScene(gas=gas, flame=load_world("calibrate_methane").flame)
+    world = FlameWorld(gas=gas, flame=load_world("calibrate_methane").flame)
     (key,) = resolve(world, f'gas.reactions."{REACTION}".factor')
     assert resolve(world, "gas.reactions.*.factor") == [key]
     twice = replaced(world, {key: 2.0}).build()
@@ -215,7 +215,7 @@ def test_columns_of_constants_cost_no_solve_and_are_those_of_differences(tmp_pat
 
 def test_scene_says_how_the_gas_diffuses_and_radiates() -> None:
     gas = GasSpec(mechanism=METHANE, transport="multicomponent", soret=True)
-    flame = FlameScene(gas=gas, flame=Free(radiation="optically_thin", width=0.05)).build()
+    flame = FlameWorld(gas=gas, flame=Free(radiation="optically_thin", width=0.05)).build()
     assert isinstance(flame, FreeFlame) and flame.radiation == "optically_thin"
     assert flame.transport == Multicomponent(soret=True)
     M = flame.first_flux()

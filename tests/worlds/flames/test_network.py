@@ -14,7 +14,7 @@ from simengine.fit.problem import Problem
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import load_scene, load_world
 from simengine.scene.base import SceneError
-from simengine.worlds.flames.world import FlameScene
+from simengine.worlds.flames.world import FlameWorld
 
 
 def _directory(tmp_path: Path) -> RunDirectory:
@@ -46,7 +46,7 @@ def by_the_solver(name: str, *changes: str) -> dict[str, Any]:
     while not training.converged:
         training.step()
     found = posterior(problem, training.z, problem.predict(training.z)).estimates
-    assert isinstance(problem.scene.world, FlameScene)
+    assert isinstance(problem.scene.world, FlameWorld)
     return {problem.scene.world._name_in_flame(c.targets): found[c.name] for c in problem.coordinates}
 
 

@@ -22,7 +22,7 @@ from simengine.solve import rollout
 from simengine.worlds.laws.balance import BalanceTraining, with_material
 from simengine.worlds.laws.published import position_error, simulate, velocity_error
 from simengine.worlds.laws.training import RolloutTraining, learner, restart_interval, training
-from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawScene
+from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
 from simengine.worlds.motion.materials import Jelly, Plasticine, Sand
 from simengine.worlds.motion.momentum_balance import Motion, follow, momentum_balance, record
 
@@ -37,9 +37,9 @@ REFERENCE = {
 }
 
 
-def short(material=JELLY, num_steps: int = 360) -> NCLawScene:
+def short(material=JELLY, num_steps: int = 360) -> NCLawWorld:
     """The throw up to its first impact (the cube reaches the floor at about step 130)."""
-    return NCLawScene(material=material, num_steps=num_steps)
+    return NCLawWorld(material=material, num_steps=num_steps)
 
 
 SAND_LAW = {"modulus": 1e6, "strain_scale": 0.01, "width": 8, "convexity": "full", "plastic": True}
@@ -55,7 +55,7 @@ def published_weights(shared: Path, name: str) -> Material:
 
 
 def test_published_networks_reconstruct_jelly_as_published(shared: Path) -> None:
-    scene = NCLawScene(material=JELLY)
+    scene = NCLawWorld(material=JELLY)
     error = position_error(scene.experiment(), published_weights(shared, "jelly"))
     assert error == pytest.approx(2.09e-4, rel=0.02)  # the reference is given to three digits
 
@@ -64,14 +64,14 @@ def test_published_networks_reconstruct_jelly_as_published(shared: Path) -> None
 @pytest.mark.parametrize("name", REFERENCE)
 def test_published_networks_behave_as_published(shared: Path, name: str) -> None:
     truth, reconstruction, velocity = REFERENCE[name]
-    scene, material = NCLawScene(material=truth), published_weights(shared, name)
+    scene, material = NCLawWorld(material=truth), published_weights(shared, name)
     assert position_error(scene.experiment(), material) == pytest.approx(reconstruction, rel=0.02)
     assert velocity_error(scene, material) == pytest.approx(velocity, rel=0.02)
 
 
 @pytest.mark.slow
 def test_published_training_starts_as_published() -> None:
-    scene = NCLawScene(material=JELLY)
+    scene = NCLawWorld(material=JELLY)
     truth, state = scene.experiment().build(device="cpu")
     torch.manual_seed(0)
     train = RolloutTraining(
@@ -127,7 +127,7 @@ def test_following_with_the_true_law_finds_the_hidden_states() -> None:
 
 def test_balance_of_the_true_law_leaves_nothing() -> None:
     # mu and kappa are Hencky's moduli, so the balance of plasticine is solved by mu/M = 0.4, (lam + 2 mu / 3)/M = 2/3
-    scene = NCLawScene(material=PLASTICINE)
+    scene = NCLawWorld(material=PLASTICINE)
     truth, state = scene.experiment().build(device="cpu")
     law = EnergyNetwork(width=1, modulus=3e5, strain_scale=0.03, convexity="full")
     balance = momentum_balance(truth, law, record(truth, state, 240), range(150, 240, 10))
@@ -221,10 +221,10 @@ from simengine.worlds.motion.momentum_balance import Motion, record
 from simengine.worlds.laws.training import RolloutTraining, learner
 from simengine.worlds.laws.balance import with_material
 from simengine.worlds.motion.materials import Jelly
-from simengine.worlds.laws.world import LawSpec, NCLawScene
+from simengine.worlds.laws.world import LawSpec, NCLawWorld
 torch.set_num_threads(1)
 dist.init_process_group("gloo")
-scene = NCLawScene(material=Jelly(E=1e5, nu=0.2), num_steps=40)
+scene = NCLawWorld(material=Jelly(E=1e5, nu=0.2), num_steps=40)
 truth, state = scene.experiment().build(device="cpu")
 law = LawSpec(width=12)
 training = RolloutTraining(with_material(truth, learner(law, seed=0)), [record(truth, state, 40)], num_iterations=2,
@@ -244,7 +244,7 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
     done = subprocess.run([*launcher, str(script), str(result)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     both = torch.load(result, weights_only=True)
-    scene = NCLawScene(material=JELLY, num_steps=40)
+    scene = NCLawWorld(material=JELLY, num_steps=40)
     truth, state = scene.experiment().build(device="cpu")
     motion = record(truth, state, 40)
     single = RolloutTraining(

@@ -9,7 +9,7 @@ from simengine.mpm import MPMModel, Walls
 from simengine.worlds.laws.balance import with_material
 from simengine.worlds.laws.pressure import PressureTraining, spread_over_volumes, volume_units
 from simengine.worlds.laws.training import learner, training
-from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawScene
+from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
 from simengine.worlds.motion.materials import Water
 from simengine.worlds.motion.momentum_balance import Motion, record
 from simengine.worlds.motion.shapes import Box
@@ -22,7 +22,7 @@ def splash(num_steps: int, *, fluid: bool = True) -> tuple[MPMModel, Motion]:
     """A learner's model and the motion of a small cube of water that runs into the floor."""
     spec = LawSpec(width=20, convexity="shear", plastic=True)
     cube = Box(center=(0.5, 0.31, 0.5), size=(0.3, 0.3, 0.3), counts=(6, 6, 6))
-    scene = NCLawScene(material=WATER)
+    scene = NCLawWorld(material=WATER)
     truth, state = scene.experiment(shape=cube, num_steps=num_steps).build(device="cpu")
     model = with_material(truth, learner(spec, seed=0))
     if fluid:
@@ -132,7 +132,7 @@ def test_what_is_no_fluid_leaves_nothing_to_do() -> None:
 def test_water_is_learned_from_the_positions_of_a_throw() -> None:
     """The whole training: the search tells a fluid, and the passage finds its pressure."""
     law = LawLearner(width=16, convexity="shear", plastic=True, observe="positions")
-    scene = NCLawScene(material=WATER, num_steps=150)
+    scene = NCLawWorld(material=WATER, num_steps=150)
     train = training(scene, law, device="cpu")
     while not train.converged:
         loss = train.step()["loss"]

@@ -22,7 +22,7 @@ from simengine.worlds.laws.published import (
     velocity_error,
 )
 from simengine.worlds.laws.training import learner, training
-from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawScene
+from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
 from simengine.worlds.motion.materials import Jelly, Plasticine, Sand, Water
 from simengine.worlds.motion.momentum_balance import Motion, record
 from simengine.worlds.motion.shapes import Box
@@ -44,7 +44,7 @@ def law(name: str):
 def impact(material, scale: tuple[float, float], num_steps: int) -> tuple[MPMModel, Motion]:
     """A learner's model and the motion of a cube that starts close to the floor."""
     spec = LawSpec(modulus=scale[0], strain_scale=scale[1], width=4, convexity="full", plastic=True)
-    scene = NCLawScene(material=material)
+    scene = NCLawWorld(material=material)
     cube = Box(center=(0.5, 0.36, 0.5), size=(0.4, 0.4, 0.4), counts=(8, 8, 8))
     truth, state = scene.experiment(shape=cube, num_steps=num_steps).build(device="cpu")
     return with_material(truth, learner(spec, seed=0)), record(truth, state, num_steps)
@@ -60,7 +60,7 @@ def test_the_kind_of_a_flow_is_told_from_positions(name: str, kind: str) -> None
 
 @pytest.mark.slow
 def test_sand_is_learned_from_positions() -> None:
-    scene = NCLawScene(material=SAND)
+    scene = NCLawWorld(material=SAND)
     run = training(scene, SAND_LAW, device="cpu")
     for _ in range(run.num_iterations):
         if run.converged:
@@ -77,7 +77,7 @@ def test_sand_is_learned_from_positions() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("material", [JELLY, PLASTICINE, WATER])
 def test_coefficients_of_a_known_form_are_found(material) -> None:
-    scene = NCLawScene(material=material)
+    scene = NCLawWorld(material=material)
     truth, state = scene.experiment().build(device="cpu")
     _, found = identify(scene, record(truth, state, 300), part=1.0)
     for name, value in found.items():
@@ -107,7 +107,7 @@ def test_shipped_laws_keep_angular_momentum(name: str) -> None:
 
 
 def test_shipped_sand_never_gains_energy_or_inverts() -> None:
-    scene = NCLawScene(material=SAND).experiment(num_steps=250)
+    scene = NCLawWorld(material=SAND).experiment(num_steps=250)
     found = admissibility(scene, law("sand"), every=5)
     assert found["largest_work"] > 1.0  # it flows
     assert found["smallest_work"] >= -found["rounding_of_work"]  # of strains in float32 times the stress
@@ -120,7 +120,7 @@ def test_shipped_sand_never_gains_energy_or_inverts() -> None:
     [("jelly", JELLY, 2.4e-5), ("sand", SAND, 2.6e-6), ("plasticine", PLASTICINE, 6.5e-6), ("water", WATER, 2e-6)],
 )
 def test_shipped_laws_reconstruct_ten_times_better_than_published(name: str, material, limit: float) -> None:
-    assert position_error(NCLawScene(material=material).experiment(num_steps=300), law(name)) < limit
+    assert position_error(NCLawWorld(material=material).experiment(num_steps=300), law(name)) < limit
 
 
 def test_melting_changes_the_law_from_below() -> None:
@@ -154,18 +154,18 @@ def test_scenes_of_the_protocol_fit_their_grids() -> None:
         nclaw_protocol.contact(four),
         nclaw_protocol.pool(JELLY, WATER),
         nclaw_protocol.melting(PLASTICINE, SAND),
-        nclaw_protocol.geometry(NCLawScene(material=SAND)),
+        nclaw_protocol.geometry(NCLawWorld(material=SAND)),
     ]
     for scene in scenes:
         x, volumes, _ = scene.particles()
         assert np.isfinite(x).all()
         assert (volumes > 0).all()
-    x, _, _ = nclaw_protocol.million(NCLawScene(material=SAND)).particles()
+    x, _, _ = nclaw_protocol.million(NCLawWorld(material=SAND)).particles()
     assert len(x) == 1_000_000
 
 
 def test_published_body_of_the_geometry_test(shared: Path) -> None:
-    scene = nclaw_protocol.geometry(NCLawScene(material=SAND), meshes=shared / "meshes")
+    scene = nclaw_protocol.geometry(NCLawWorld(material=SAND), meshes=shared / "meshes")
     x, _, _ = scene.particles()
     assert len(x) > 5000
     assert x.max() - x.min() == pytest.approx(0.8, abs=0.06)  # two cells of the lattice

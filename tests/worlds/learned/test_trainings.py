@@ -12,7 +12,7 @@ from simengine.fit.trainings.parameters import ParameterSet
 from simengine.io.model_folder import read_model
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import Scene, load_scene, load_world, resolved
-from simengine.scene.base import AbstractScene, SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.loader import make_scene
 from simengine.worlds.learned.svbrdf.network import MapsNetwork, flash_picture, layered_materials, rendering_loss
 
@@ -35,7 +35,7 @@ def tiny(name: str, *changes: str) -> Scene:
     return load_scene(name, [*TINY.get(name, ()), *changes])
 
 
-def run(scene: AbstractScene | Scene, folder: Path) -> dict[str, Any]:
+def run(scene: AbstractWorld | Scene, folder: Path) -> dict[str, Any]:
     directory = RunDirectory.create(folder, resolved(scene), overwrite=False, resume=True)
     training = learning_of(scene) if isinstance(scene, Scene) else scene.training(device="cpu")
     return fit(training, directory, progress=False).summary
@@ -63,7 +63,7 @@ FLAME = {
 }
 
 
-def flame(**changes: object) -> AbstractScene:
+def flame(**changes: object) -> AbstractWorld:
     data = {**FLAME, "task": {**FLAME["task"], **changes}}
     return make_scene(data, directory=Path(), locate=lambda key: "test")
 

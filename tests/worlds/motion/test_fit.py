@@ -15,7 +15,7 @@ from simengine.mpm import MPMSolver
 from simengine.scene import SceneError, load_scene, load_world
 from simengine.scene.address import bounds
 from simengine.solve import rollout
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 SCENE = """
 kind = "mpm"
@@ -52,7 +52,7 @@ UNKNOWNS
 """
 
 
-def positions(scene: MPMScene, noise: float = 0.0) -> np.ndarray:
+def positions(scene: MPMWorld, noise: float = 0.0) -> np.ndarray:
     """Particles at seven times, of the world at its own numbers, float64; the same lattice as in the fit."""
     model, state = scene.build(device="cpu", double=True)
     with torch.no_grad():
@@ -65,7 +65,7 @@ def write(folder: Path, unknowns: str, *changes: str, noise: float = 0.0, sigma:
     """A scene and what was seen of it, made by the scene itself: these tests are of the search, not of the physics."""
     (folder / "true.toml").write_text(SCENE)
     scene = load_world(folder / "true.toml", changes)
-    assert isinstance(scene, MPMScene)
+    assert isinstance(scene, MPMWorld)
     dt = scene.grid.time_step
     np.savez(folder / "observed.npz", x=positions(scene, noise), time=np.arange(7) * 10 * dt)
     file = folder / "scene.toml"
@@ -126,7 +126,7 @@ def test_friction_of_the_walls_is_found(tmp_path: Path) -> None:
     ]
     file = write(tmp_path, '"walls.friction" = { initial = 0.6 }', *changes)
     scene = load_world(file, changes)
-    assert isinstance(scene, MPMScene)
+    assert isinstance(scene, MPMWorld)
     model, state = scene.build(device="cpu", double=True)
     with torch.no_grad():
         moved = rollout(MPMSolver(model), state, 60, save_every=10).states

@@ -8,7 +8,7 @@ import pytest
 
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import SceneError, load_world, named_scenes, resolved
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 SCENES = [name for name, path in named_scenes().items() if 'kind = "mpm"' in path.read_text(encoding="utf-8")]
 
@@ -17,7 +17,7 @@ SCENES = [name for name, path in named_scenes().items() if 'kind = "mpm"' in pat
 def test_verification_short_run(name: str, tmp_path: Path) -> None:
     short = ["grid.num_steps=20", "output.save_every=10", "output.video=false"]
     scene = load_world(name, short)
-    assert isinstance(scene, MPMScene)
+    assert isinstance(scene, MPMWorld)
     out = RunDirectory.create(tmp_path / name, resolved(scene), overwrite=False, resume=False)
     summary = scene.run(out, device="cpu")
     _, volumes, ids = scene.particles()
@@ -74,7 +74,7 @@ def test_a_mesh_collides_and_its_pose_can_be_sought(tmp_path: Path) -> None:
     text = named_scenes()["jelly_drop"].read_text(encoding="utf-8")
     (tmp_path / "scene.toml").write_text(text, encoding="utf-8")
     scene = load_world(tmp_path / "scene.toml", [anvil, "grid.num_steps=300"])
-    assert isinstance(scene, MPMScene)
+    assert isinstance(scene, MPMWorld)
     assert scene.variables()["colliders.0.center.1"] == 0.12
 
     def height(y: float) -> torch.Tensor:
@@ -92,7 +92,7 @@ def test_a_mesh_collides_and_its_pose_can_be_sought(tmp_path: Path) -> None:
 def test_a_body_spins_about_its_own_centre() -> None:
     """Two spinning bodies: each has the mean velocity it was given, and the spin is w x r about its own centre."""
     scene = load_world("mixture")
-    assert isinstance(scene, MPMScene)
+    assert isinstance(scene, MPMWorld)
     spins = [(1.0, -2.0, 3.0), (0.0, 4.0, 0.0)]
     bodies = tuple(
         dataclasses.replace(body, velocity=(0.5, 0.0, -0.25), angular_velocity=spin)
@@ -117,7 +117,7 @@ def test_a_body_within_a_wall_is_refused(axis: int, side: int) -> None:
         center = [0.5, 0.5, 0.5]
         center[axis] += side * shift
         scene = load_world("jelly_drop", [f"bodies.0.shape.center={center}"])
-        assert isinstance(scene, MPMScene)
+        assert isinstance(scene, MPMWorld)
         if fits:
             scene.particles()
         else:

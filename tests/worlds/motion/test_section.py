@@ -8,7 +8,7 @@ import torch
 from simengine.scene.asks import Cloud, Series
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_world
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 BLOCK = """
 gravity = [0.0, 0.0, 0.0]
@@ -31,11 +31,11 @@ material = { type = "rubber", density = 1000.0, E = 1e5, nu = 0.3, viscosity = 4
 """
 
 
-def world(tmp_path: Path, text: str) -> MPMScene:
+def world(tmp_path: Path, text: str) -> MPMWorld:
     path = tmp_path / "scene.toml"
     path.write_text(text)
     found = load_world(path)
-    assert isinstance(found, MPMScene)
+    assert isinstance(found, MPMWorld)
     return found
 
 

@@ -12,7 +12,7 @@ from simengine.scene.asks import Cloud, Series, Tracks
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_world
 from simengine.solve.rotation import nearest_rigid_motion
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 BAR = """
 gravity = [-9.8, 0.0, 0.0]
@@ -32,15 +32,15 @@ material = { type = "rubber", density = 1000.0, E = 2e5, nu = 0.0, viscosity = 1
 """
 
 
-def world(tmp_path: Path, text: str) -> MPMScene:
+def world(tmp_path: Path, text: str) -> MPMWorld:
     path = tmp_path / "scene.toml"
     path.write_text(text)
     found = load_world(path)
-    assert isinstance(found, MPMScene)
+    assert isinstance(found, MPMWorld)
     return found
 
 
-def series(scene: MPMScene, names: tuple[str, ...], times: torch.Tensor, **options: bool) -> torch.Tensor:
+def series(scene: MPMWorld, names: tuple[str, ...], times: torch.Tensor, **options: bool) -> torch.Tensor:
     ask = Series(names=names, against="time", values=times)
     return scene.prepare([ask]).solve([ask], **options).sample(ask)
 

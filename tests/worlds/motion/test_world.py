@@ -15,15 +15,15 @@ from simengine.scene.loader import make_scene
 from simengine.solve import rollout
 from simengine.worlds.motion.room import Room
 from simengine.worlds.motion.view import MotionViewer
-from simengine.worlds.motion.world import CameraSpec, MPMScene
+from simengine.worlds.motion.world import CameraSpec, MPMWorld
 
 JELLY = {"type": "jelly", "E": 1e4, "nu": 0.3}
 
 
-def scene(*bodies: dict[str, object], **more: object) -> MPMScene:
+def scene(*bodies: dict[str, object], **more: object) -> MPMWorld:
     data = {"grid": {"num_grids": 20, "time_step": 5e-4}, "bodies": list(bodies), **more}
     made = make_scene({"kind": "mpm", **data}, directory=Path(), locate=lambda key: "scene")
-    assert isinstance(made, MPMScene)
+    assert isinstance(made, MPMWorld)
     return made
 
 

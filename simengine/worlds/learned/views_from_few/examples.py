@@ -12,7 +12,7 @@ from simengine.solve import rollout
 from simengine.worlds.learned.solids import FAR, Paint, Solids, cameras, cast, painted, random_paint, random_solids
 from simengine.worlds.learned.views_from_few.spec import ViewSynthesisSpec
 from simengine.worlds.learned.views_from_few.visibility import inside
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 HIDDEN = 0.15  # [m], how far behind the surface that a camera sees a point must be to count as hidden from it
 PARTICLES = 5000  # on the surfaces of the bodies of a scene
@@ -117,7 +117,7 @@ def particles_pictured(x: torch.Tensor, colours: torch.Tensor, radius: float, em
     return Example(camera=empty.camera, pictures=torch.stack(pictures).clamp(0, 1), depth=torch.stack(depths))
 
 
-def moving_examples(spec: ViewSynthesisSpec, motion: MPMScene, *, seed: int) -> list[Example]:
+def moving_examples(spec: ViewSynthesisSpec, motion: MPMWorld, *, seed: int) -> list[Example]:
     """Frames of a simulated motion on a painted floor; the unit cube of the simulation is 2.4 m wide in the scene."""
     torch.manual_seed(seed)
     poses = random_views(spec)

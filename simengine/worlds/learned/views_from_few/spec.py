@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from simengine.scene.learning import AbstractLearner, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range
 from simengine.worlds.learned.elevation import Elevation
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class ViewSynthesisSpec(AbstractLearner):
     learning_rate: Positive = stands("training", 3e-3)
     depth_weight: NonNegative = stands("training", 0.1)
     test_scenes: Count = stands("test", 12, key="count")
-    motion: MPMScene | None = stands("test", None)
+    motion: MPMWorld | None = stands("test", None)
     frames: Count = stands("test", 6)
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from simengine.worlds.learned.views_from_few.examples import moving_examples
 from simengine.worlds.learned.views_from_few.network import ViewSynthesis
 from simengine.worlds.learned.views_from_few.spec import ViewSynthesisSpec
 from simengine.worlds.learned.views_from_few.training import measure, shown
-from simengine.worlds.motion.world import MPMScene
+from simengine.worlds.motion.world import MPMWorld
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -69,7 +69,7 @@ def views_of_photographs(model: Model, on: Path, out: "RunDirectory") -> dict[st
     network.load_state_dict(model.tensors())
     formulation = model.options["visibility"]
     photographs = [own for own in scene.observations.values() if isinstance(own, Pictures)]
-    if not photographs and isinstance(scene.world, MPMScene):
+    if not photographs and isinstance(scene.world, MPMWorld):
         spec = dataclasses.replace(trained, motion=scene.world)
         frames = moving_examples(spec, scene.world, seed=scene.world.seed + 5)
         sheet = shown(network, frames, formulation)

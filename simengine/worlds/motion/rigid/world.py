@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import torch
 
 from simengine.scene.asks import Ask, Cloud, Series, Tracks
-from simengine.scene.base import AbstractRun, AbstractScene, SceneError
+from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import NonNegative, Positive, Range, Vector, nearest
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Contact:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RigidWorld(AbstractScene):
+class RigidWorld(AbstractWorld):
     """Bodies that do not deform.
 
     Attributes:
