@@ -78,20 +78,30 @@ def run(
         SceneError: Other kernels than Warp's are chosen.
     """
     last = first_step + saved[-1]
-    start, pieces, solver = first_step, list[MPMState](), MPMSolver(model)
-    for end in [*hung.changes(first_step, last), last]:
-        model.mass = hung.at(start).to(model.volume)
-        state = dataclasses.replace(state, v=hung.joined(state.v, start))
+    changes = hung.changes(first_step, last)
+    if not changes:  # one rollout: its states are not copied piece by piece
+        return _rolled(model, hung, state, first_step, saved, adjoint)
+    start, pieces = first_step, list[MPMState]()
+    for end in [*changes, last]:
         own = [
             k + first_step - start
             for k in saved
             if start < k + first_step <= end or k + first_step == start == first_step
         ]
         steps = sorted({0, end - start, *own})
-        states = solver.run(state, start, tuple(steps), adjoint)
-        if states is None:
-            raise SceneError("this world needs Warp's kernels; unset SIMENGINE_KERNELS")
+        states = _rolled(model, hung, state, start, tuple(steps), adjoint)
         rows = torch.tensor([steps.index(k) for k in own], dtype=torch.int64)
         pieces.append(states.map(lambda tensor, rows=rows: tensor[rows.to(tensor.device)]))  # type: ignore[misc]
         state, start = states.map(lambda tensor: tensor[-1]), end
     return MPMState(*(torch.cat([getattr(p, f.name) for p in pieces]) for f in dataclasses.fields(MPMState)))
+
+
+def _rolled(
+    model: MPMModel, hung: Hung, state: MPMState, start: int, steps: tuple[int, ...], adjoint: AbstractAdjoint
+) -> MPMState:
+    """The states after `steps` beyond `start`, between which no mass changes."""
+    model.mass = hung.at(start).to(model.volume)
+    states = MPMSolver(model).run(dataclasses.replace(state, v=hung.joined(state.v, start)), start, steps, adjoint)
+    if states is None:
+        raise SceneError("this world needs Warp's kernels; unset SIMENGINE_KERNELS")
+    return states
