@@ -1,5 +1,7 @@
 """Detectors, suppression, average precision and the losses of texture optimisation."""
 
+import math
+
 import pytest
 import torch
 from scipy.stats import t as student
@@ -193,6 +195,15 @@ def test_evasion_loss_counts_only_boxes_on_the_object() -> None:
     assert float(evasion_loss(Fixed(boxes, scores), images, truth)) == pytest.approx(0.6931, abs=1e-4)  # -log(1 - 1/2)
     everywhere = evasion_loss(Fixed(boxes, scores), images, truth, overlap=0.0)
     assert float(everywhere) == pytest.approx(2.3026, abs=1e-4)  # -log(1 - 0.9)
+
+
+def test_soft_evasion_weighs_scores_by_their_overlap() -> None:
+    """IoU 10/11 and score .8: -log(1 - .8 w), w the logistic of (10/11 - 1/2) / .1; the far box has w = 1 / (1 + e^5)."""
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [40, 40, 50, 50]]])
+    truth, images = torch.tensor([[0.0, 0, 10, 11]]), torch.zeros(1, 3, 64, 64)
+    found = evasion_loss(Fixed(boxes, torch.tensor([[[0.8], [0.5]]])), images, truth, over="soft")
+    near, far = 1 / (1 + math.exp(-(10 / 11 - 0.5) / 0.1)), 1 / (1 + math.exp(5))
+    assert float(found) == pytest.approx(-math.log(1 - 0.8 * near) - math.log(1 - 0.5 * far), rel=1e-5)
 
 
 def test_textures_and_their_penalties() -> None:

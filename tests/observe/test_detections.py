@@ -277,6 +277,17 @@ def test_letterbox_gives_boxes_back_in_the_given_picture() -> None:
         assert torch.allclose(box, torch.tensor([30.0, 20.0, 120.0, 60.0]), atol=2.1), (side, box)
 
 
+def test_a_letterbox_scales_each_side_by_its_own_rounded_pixels() -> None:
+    """A strip 10 high and 1000 wide, seen 50 wide, is one pixel high: its whole comes back as its whole."""
+
+    class Whole:
+        def predict(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+            return [{"boxes": torch.tensor([[0.0, 0.0, 50.0, 1.0]]), "labels": torch.zeros(1), "scores": torch.ones(1)}]
+
+    (found,) = Letterbox(Whole(), side=50).predict(torch.rand(1, 3, 10, 1000))
+    assert found["boxes"].tolist() == [pytest.approx([0, 0, 1000, 10])]
+
+
 def test_blur_is_scipys() -> None:
     """Parity with an independent Gaussian, borders continued."""
     image = torch.rand(3, 20, 31, dtype=torch.float64)
