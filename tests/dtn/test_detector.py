@@ -198,7 +198,7 @@ def test_evasion_loss_counts_only_boxes_on_the_object() -> None:
 
 
 def test_soft_evasion_weighs_scores_by_their_overlap() -> None:
-    """IoU 10/11 and score .8: -log(1 - .8 w), w the logistic of (10/11 - 1/2) / .1; the far box has w = 1 / (1 + e^5)."""
+    """IoU 10/11 and score .8: -log(1 - .8 w), w logistic in (10/11 - 1/2) / .1; the far box w = 1 / (1 + e^5)."""
     boxes = torch.tensor([[[0.0, 0, 10, 10], [40, 40, 50, 50]]])
     truth, images = torch.tensor([[0.0, 0, 10, 11]]), torch.zeros(1, 3, 64, 64)
     found = evasion_loss(Fixed(boxes, torch.tensor([[[0.8], [0.5]]])), images, truth, over="soft")

@@ -6,18 +6,22 @@ import torch
 from simengine.solve.rotation import nearest_rigid_motion, rotation_matrix
 
 
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("flat", [False, True])
-def test_a_motion_is_found_again(seed: int, flat: bool) -> None:
-    """Points of a plane leave the mirrored motion as good as the right one in the squares: a turn it must be."""
+@pytest.mark.parametrize("seed", range(4))
+def test_a_motion_is_found_again(seed: int) -> None:
     torch.manual_seed(seed)
     points = torch.randn(6, 3, dtype=torch.float64)
-    if flat:
-        points[:, 2] = 0.3
     turn, shift = rotation_matrix(2 * torch.randn(3, dtype=torch.float64)), torch.randn(3, dtype=torch.float64)
     found, offset = nearest_rigid_motion(points, points @ turn.T + shift)
     assert torch.allclose(found, turn, atol=1e-9) and torch.allclose(offset, shift, atol=1e-9)
+
+
+def test_a_mirrored_body_is_turned_and_not_mirrored_back() -> None:
+    """The mirror at z = 0 would fit without a rest; among the turns none moves the box's thin side least."""
+    corners = torch.tensor([[x, y, z] for x in (-3.0, 3.0) for y in (-2.0, 2.0) for z in (-0.1, 0.1)])
+    points = corners.double() + 0.01 * torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).double()
+    found, _ = nearest_rigid_motion(points, points * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
     assert float(torch.linalg.det(found)) == pytest.approx(1)
+    assert torch.allclose(found, torch.eye(3, dtype=torch.float64), atol=0.05)
 
 
 def test_a_quarter_turn_by_hand() -> None:
