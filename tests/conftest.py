@@ -1,6 +1,7 @@
 """Fixtures that every area uses."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +44,14 @@ def table() -> Callable[[str], dict[str, NDArray[np.float64]]]:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """SIGHUP as a terminal sends it: under nohup it is ignored, here and in what is started."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

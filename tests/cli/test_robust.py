@@ -165,6 +165,7 @@ def _stopped(monkeypatch: pytest.MonkeyPatch, folder: Path, stop: str, at: tuple
     return main(["run", str(folder / "fall.toml"), "--device", "cpu", "--json", "--out", str(folder / f"{stop}{at}")])
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("stop", [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)])
 def test_a_stopped_run_keeps_what_it_has(
     stop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -59,6 +59,7 @@ def rosenbrock(optimiser: str, num_iterations: int) -> GradientTraining:
 STOPS = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("optimiser", "stop"), [*(("adam", stop) for stop in STOPS), ("lbfgs", "SIGINT")])
 def test_resume_is_bitwise(optimiser: str, stop: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
