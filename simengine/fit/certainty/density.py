@@ -34,9 +34,9 @@ class LogPosterior:
         self, problem: Problem, z: torch.Tensor, free: Sequence[int], factors: Mapping[str, float] | None = None
     ) -> None:
         self.problem, self.z, self.free = problem, z.clone(), list(free)
-        self.factors = dict(factors or {})
-        self.names = [name for name in problem.instruments if bool(problem.rows(name).any())]
-        self.evaluations = 0
+        self.factors: dict[str, float] = dict(factors or {})
+        self.names: list[str] = [name for name in problem.instruments if bool(problem.rows(name).any())]
+        self.evaluations: int = 0
 
     @property
     def traced(self) -> bool:

@@ -69,8 +69,8 @@ class FieldObjective:
         self._frozen: tuple[torch.Tensor, Frozen] | None = None
         z = problem.start()
         starts = {key: self._start(key) for key in self.shapes}
-        self.scales = {key: self._scale(key, starts, z) for key in self.shapes}
-        self.start = self.flat(starts)
+        self.scales: dict[str, float] = {key: self._scale(key, starts, z) for key in self.shapes}
+        self.start: torch.Tensor = self.flat(starts)
         self.energies = {key: self._energy(key, float(starts[key].mean())) for key in self.shapes}
         self.estimated = [k for k in self.shapes if (p := scene.unknowns[k].prior) and p.total_variation == "estimate"]
         if self.estimated:

@@ -71,7 +71,7 @@ class ReactionReader:
         self.names, self.known, self.elements, self.lenient = names, set(names), elements, lenient
         rows = zip(names, composition.tolist(), strict=True)
         self.atoms = {name: dict(zip(elements, row, strict=True)) for name, row in rows}
-        self.place = {name: k for k, name in enumerate(names)}
+        self.place: dict[str, int] = {name: k for k, name in enumerate(names)}
         self.rows: list[_Row] = []
 
     def read(self, entries: list[Node], *, skip: bool) -> None:

@@ -30,10 +30,10 @@ class PublishedNetwork(nn.Module):
         self.flame, self.points, self.hard, width = flame, points, hard, 64
         edges, held = flame.edges()[0], flame.anchor_end == "right"
         self.low, self.high = (float(edges[0]), float(edges[-1])) if held else (float(edges[3]), float(edges[-3]))
-        self.where = flame.fields.index("T")
-        self.encoders = nn.ModuleList(nn.Linear(1, width) for _ in range(2))
-        self.layers = nn.ModuleList(nn.Linear(1 if k == 0 else width, width) for k in range(6))
-        self.out = nn.Linear(width, len(flame.fields))
+        self.where: int = flame.fields.index("T")
+        self.encoders: nn.ModuleList = nn.ModuleList(nn.Linear(1, width) for _ in range(2))
+        self.layers: nn.ModuleList = nn.ModuleList(nn.Linear(1 if k == 0 else width, width) for k in range(6))
+        self.out: nn.Linear = nn.Linear(width, len(flame.fields))
         self.double()
         known, z = flame.guess(edges.clamp(self.low, self.high)[None, None])
         zero = torch.zeros_like(known[:, :, :1])

@@ -332,7 +332,7 @@ class NetworkTrainer(AbstractTrainer):
                 leaf.grad = part.clone()
             return float(loss)
 
-        self.loss = float(self._first.step(closure))
+        self.loss: float = float(self._first.step(closure))
         self.theta = torch.cat([leaf.detach().flatten() for leaf in self._leaves])
         return self.loss
 

@@ -60,8 +60,8 @@ class LawMisfit:
         with torch.no_grad():
             exact = self.pictures({})
         noise = torch.randn(exact.shape, generator=torch.Generator().manual_seed(seed), dtype=exact.dtype)
-        self.observed = exact + spec.noise * noise
-        self.combinations = self._combinations()
+        self.observed: torch.Tensor = exact + spec.noise * noise
+        self.combinations: torch.Tensor = self._combinations()
 
     def pictures(self, values: Values, *, frames: int | None = None) -> torch.Tensor:
         """Videos of the motion under a law of these coefficients, shape (cameras, frames, h, w, 3)."""

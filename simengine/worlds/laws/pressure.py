@@ -132,7 +132,7 @@ class PressureTraining(AbstractTraining):
         self._parts = [(m, start) for m in range(len(motions)) for start in range(0, len(motions[m]), stretch)]
         self.num_iterations = passes * len(self._parts)
         self.iteration, self.missed = 0, 0.0
-        self.noise = rounding_of_velocities(motions[0], model.grid.dt)
+        self.noise: float = rounding_of_velocities(motions[0], model.grid.dt)
         self._state = dict[str, torch.Tensor]()
 
     @property
