@@ -181,7 +181,9 @@ class TransformationNetwork(nn.Module):
             raise ValueError(f"head={head!r}: expected one of {', '.join(MAPS)}")
         if extractor not in ("conv", "residual", "dense", "unet"):
             raise ValueError(f"extractor={extractor!r}: expected 'conv', 'residual', 'dense' or 'unet'")
-        self.head, self.geometry, self.depth = head, geometry, depth
+        self.head = head
+        self.geometry: bool = geometry
+        self.depth: int = depth
         # the published networks see the object alone; ours the whole picture, since haze shows on what is behind
         inputs = 4 + (GEOMETRY_CHANNELS if geometry else 0) + (3 if geometry and head == "linear" else 0)
         self.extract: _EncoderDecoder = _EncoderDecoder(

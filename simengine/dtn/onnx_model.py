@@ -61,7 +61,8 @@ class ONNXDetector:
             )
         self.side: int | None = fixed[0] if len(fixed) == 2 else None
         self.multiple: int = self.side or 32
-        self.threshold, self.overlap = threshold, overlap
+        self.threshold: float = threshold
+        self.overlap: float = overlap
         self.names: dict[int, str] = _names(self.session.get_modelmeta().custom_metadata_map.get("names", ""))
 
     def predict(self, images: torch.Tensor) -> list[Detections]:

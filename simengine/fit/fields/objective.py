@@ -51,7 +51,8 @@ class FieldObjective:
         blind = sorted(set(self.shapes) - set(self.world.traced()))
         if blind:
             raise SceneError(f"unknowns.{blind[0]}: this field has no gradient")
-        self.judging, self.factor = False, 1.0
+        self.judging: bool = False
+        self.factor = 1.0
         self._rows = {name: problem.rows(name) for name in problem.measured}
         self._measured = {name: m.values[self._rows[name]] for name, m in problem.measured.items()}
         self._asked = dict(problem.measured)  # what is fitted, without what is not, where the instrument can

@@ -31,7 +31,8 @@ class Gas:
     """
 
     def __init__(self, mechanism: Mechanism, *, smoothing: float = 0.0) -> None:
-        self.mechanism, self.smoothing = mechanism, smoothing
+        self.mechanism: Mechanism = mechanism
+        self.smoothing: float = smoothing
         self.W = mechanism.W
         self._fits: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         r = mechanism.reactions

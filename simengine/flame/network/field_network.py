@@ -63,7 +63,9 @@ class FieldNetwork:
     ) -> None:
         if flame.batch != 1:
             raise ValueError(f"flame: expected a single condition, got a batch of {flame.batch}")
-        self.flame, self.width, self.sought = flame, width, dict(sought or {})
+        self.flame: AbstractFlame = flame
+        self.width: int = width
+        self.sought: dict[str, float] = dict(sought or {})
         self.edges: torch.Tensor = flame.edges()[0]
         self.scale: torch.Tensor = flame.limits()[0][0, :-1]
         order = flame.order

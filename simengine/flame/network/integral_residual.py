@@ -29,7 +29,9 @@ class IntegralResidual:
     """
 
     def __init__(self, network: FieldNetwork, edges: torch.Tensor, sizes: torch.Tensor) -> None:
-        self.network, self.edges, self.sizes = network, edges, sizes
+        self.network: FieldNetwork = network
+        self.edges: torch.Tensor = edges
+        self.sizes: torch.Tensor = sizes
         h = edges.diff()
         middle = 0.5 * (edges[1:] + edges[:-1])
         self.h = h

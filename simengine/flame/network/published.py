@@ -39,9 +39,13 @@ class PublishedNetwork(nn.Module):
         zero = torch.zeros_like(known[:, :, :1])
         left = -flame.left(zero, zero, z)[0, 0, 0].detach()
         right = -flame.right(zero, zero, z)[0, 0, 0].detach() if held else known[0, 0, -1]
-        self.ends, self.held_right, self.scale = torch.stack((left, right)), held, flame.limits()[0][0, :-1]
-        self.sign, self.log_size = float(z.sign()), nn.Parameter(z.abs().log())
-        self.T_in, self.T_max = float(flame.T_in), 1.05 * float(flame.burnt()[0][0])
+        self.ends: torch.Tensor = torch.stack((left, right))
+        self.held_right: bool = held
+        self.scale: torch.Tensor = flame.limits()[0][0, :-1]
+        self.sign: float = float(z.sign())
+        self.log_size: nn.Parameter = nn.Parameter(z.abs().log())
+        self.T_in: float = float(flame.T_in)
+        self.T_max: float = 1.05 * float(flame.burnt()[0][0])
         self.optimiser = torch.optim.Adam(self.parameters(), lr=1e-3)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, 1000, 0.95)
 

@@ -255,7 +255,11 @@ class NetworkTrainer(AbstractTrainer):
         data: Data | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.cells, self.optimiser, self.seed, self.adapt = network, cells, optimiser, seed, adapt
+        self.network = network
+        self.cells: int = cells
+        self.optimiser = optimiser
+        self.seed: int = seed
+        self.adapt: int = adapt
         self.data, self.num_weights = data, network.num_weights
         self._first: torch.optim.Optimizer | None = None
         x = network.samples()

@@ -56,7 +56,9 @@ class TorchLaw:
     """
 
     def __init__(self, module: nn.Module, particles: torch.Tensor | None, *, plastic: bool) -> None:
-        self.module, self.particles, self.plastic = module, particles, plastic
+        self.module: nn.Module = module
+        self.particles: torch.Tensor | None = particles
+        self.plastic: bool = plastic
         self.history: bool = bool(getattr(module, "uses_history", False))
         self.sources: list[torch.Tensor] = []
         self.leaves: list[torch.Tensor] = []

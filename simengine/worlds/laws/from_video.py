@@ -50,7 +50,8 @@ class LawMisfit:
     """
 
     def __init__(self, spec: LawVideoSpec, *, seed: int) -> None:
-        self.spec, self.seed = spec, seed
+        self.spec: LawVideoSpec = spec
+        self.seed: int = seed
         motion = spec.motion
         x, volumes, _ = (torch.as_tensor(array) for array in motion.particles())
         radius = 0.9 * float(volumes.mean()) ** (1 / 3)

@@ -68,7 +68,8 @@ class Pix2ShapeProblem:
     """
 
     def __init__(self, spec: Pix2ShapeSpec, *, seed: int) -> None:
-        self.spec, self.seed = spec, seed
+        self.spec: Pix2ShapeSpec = spec
+        self.seed: int = seed
         torch.manual_seed(seed + 1_000_003)
         self.scenes: Solids = random_scenes(spec, spec.test_scenes, unseen=True)
         self.poses, self.others = (random_poses(spec, spec.test_scenes) for _ in range(2))
@@ -110,7 +111,9 @@ class Pix2ShapeTraining(GradientTraining):
         torch.manual_seed(problem.seed)
         sizes = {"size": spec.size, "latent": spec.latent, "width": spec.width}
         self.problem = problem
-        self.encoder, self.decoder, self.critic = Encoder(**sizes), Decoder(**sizes), Critic(**sizes)
+        self.encoder: Encoder = Encoder(**sizes)
+        self.decoder: Decoder = Decoder(**sizes)
+        self.critic: Critic = Critic(**sizes)
         self._camera = cameras(torch.zeros(1, 2), spec.size)
         super().__init__(
             nn.ModuleList([self.encoder, self.decoder]),

@@ -45,7 +45,8 @@ class SVBRDFProblem:
     """
 
     def __init__(self, spec: SVBRDFSpec, *, seed: int) -> None:
-        self.spec, self.seed = spec, seed
+        self.spec: SVBRDFSpec = spec
+        self.seed: int = seed
         torch.manual_seed(seed + 1_000_003)
         self.truth: MaterialMaps = layered_materials(spec.test_samples, spec.size)
         self.observed: torch.Tensor = flash_picture(self.truth)

@@ -46,7 +46,8 @@ class ViewSynthesisProblem:
     """
 
     def __init__(self, spec: ViewSynthesisSpec, *, seed: int) -> None:
-        self.spec, self.seed = spec, seed
+        self.spec: ViewSynthesisSpec = spec
+        self.seed: int = seed
         torch.manual_seed(seed + 1_000_003)
         self.examples: list[Example] = [random_example(spec) for _ in range(spec.test_scenes)]
         self.moving: list[Example] = [] if spec.motion is None else moving_examples(spec, spec.motion, seed=seed + 5)
