@@ -16,7 +16,7 @@ from simengine.fit.problem.columns import Columns
 from simengine.fit.problem.prediction import Prediction
 from simengine.fit.problem.reading import nuisances, read, world_of
 from simengine.fit.problem.runs import Runs
-from simengine.fit.unknowns import coordinates
+from simengine.fit.unknowns import Coordinate, coordinates
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
@@ -92,7 +92,7 @@ class Problem:
         for name in self.scene.observations:
             self.measured[name], self.instruments[name], doubts = read(self.scene, name)
             self.doubts += doubts
-        self.coordinates = coordinates(self.scene, self.instruments)
+        self.coordinates: list[Coordinate] = coordinates(self.scene, self.instruments)
         self.sought_sigmas: dict[int, list[str]] = {
             index: [name for _, name, _ in c.targets]
             for index, c in enumerate(self.coordinates)
