@@ -137,9 +137,7 @@ class FlameRun(AbstractRun):
 
         return -_factors(found).solve(columns(residual, theta))
 
-    def _of_pictures(
-        self, found: FlameSolution, ask: View, keys: Sequence[str], theta: torch.Tensor
-    ) -> torch.Tensor:
+    def _of_pictures(self, found: FlameSolution, ask: View, keys: Sequence[str], theta: torch.Tensor) -> torch.Tensor:
         """A picture of each derivative of the light."""
         tangents, body = self._tangents(found, keys, theta), self.world.flame.body
         assert body is not None

@@ -5,7 +5,7 @@ derivatives of a picture are pictures of the derivatives of the light.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 
@@ -25,17 +25,15 @@ SUBPIXELS = 4  # along each side of a pixel, of the other renderer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlameBody:
-    """How the line of numbers stands in space: fresh gas at small x, burnt gas at large x, the same across.
+    """A flat sheet in space: the line of numbers along x, fresh gas first, the same along y and z.
 
     Attributes:
-        form: A flat sheet.
         span: First and last x that shine [m].
         extent: Along y and along z, about the axis x [m].
         position: Where x = 0 of the flame lies along x [m].
         cells: Along x, each of one light.
     """
 
-    form: Literal["sheet"] = "sheet"
     span: tuple[Annotated[float, Range(), Unit("m")], Annotated[float, Range(), Unit("m")]] = (-0.5e-3, 1e-3)
     extent: tuple[Positive, Positive] = (1e-3, 1e-3)
     position: Annotated[float, Range(), Unit("m")] = 0.0
@@ -93,9 +91,7 @@ def check_view(spec: Shown, ask: View) -> None:
             )
 
 
-def radiance(
-    spec: Shown, flame: "AbstractFlame", problem: "AbstractFlameProblem", state: torch.Tensor
-) -> torch.Tensor:
+def radiance(spec: Shown, flame: "AbstractFlame", problem: "AbstractFlameProblem", state: torch.Tensor) -> torch.Tensor:
     """Light of the cells, radiance per length (cells, 3) [W/(m^3 sr)], differentiable in everything but the span.
 
     Args:
