@@ -147,7 +147,6 @@ def test_maps_of_a_file_have_to_fit(tmp_path: Path) -> None:
 def test_the_shipped_sample(tmp_path: Path) -> None:
     """Recovery: errors over those of even maps; the highlight that tells roughness is seen of few texels."""
     told = se.identify(load_scene("material_from_flashes"), out=tmp_path / "run", progress=False).summary["reference"]
-    errors = {
-        name: told[f"maps.{name}"]["error_over_that_of_the_mean_map"] for name in ("base_color", "metallic", "slopes")
-    }
+    names = ("base_color", "metallic", "slopes")  # measured .34, .18 and .08; roughness .82, above half
+    errors = {name: told[f"maps.{name}"]["error_over_that_of_the_mean_map"] for name in names}
     assert {name: value < 0.5 for name, value in errors.items()} == dict.fromkeys(errors, True)
