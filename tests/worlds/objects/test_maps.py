@@ -106,7 +106,7 @@ def test_photographs_and_texels_have_to_agree(tmp_path: Path) -> None:
 
 
 def test_a_twin_of_maps_in_a_file(tmp_path: Path) -> None:
-    """Photographs that `simengine observe` writes of twice the texels: they read back, and hold the maps of the file."""
+    """Photographs that `simengine observe` writes of twice the texels read back, and hold the maps of the file."""
     g = np.random.default_rng(3)
     colour = g.uniform(0.1, 0.6, (12, 16, 3))
     np.savez(tmp_path / "maps.npz", base_color=colour)
