@@ -95,7 +95,7 @@ class Problem:
         self.doubts: list[str] = []
         for name, instrument in self.scene.observations.items():
             window = self._clock_window(name)
-            instrument = instrument.beside(self._world(name))
+            instrument = instrument.facing(self._world(name))
             measured = instrument.read(before=window)
             self.measured[name] = self._with_global_hold_out(name, measured)
             self.instruments[name] = spread_out(instrument.prepared(measured), measured, self.scene.unknowns)
