@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from simengine.scene.instrument import Measured
+<<<<<<< HEAD:simengine/fit/prediction.py
 from simengine.solve.correlation import correlation_time
 from simengine.view.report import Block, Table
 
@@ -14,6 +15,8 @@ __all__ = ["Prediction", "correlation_time", "parts", "scores", "tables"]
 
 LEVEL = 2.0  # standard deviations of the bar within which a row counts as inside
 ROWS = 200  # of a table that a report shows
+=======
+>>>>>>> main:simengine/fit/problem/prediction.py
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,14 +28,12 @@ class Prediction:
         values: Predicted, (rows, columns), SI.
         measured: What was read.
         sigma: Standard deviations, (rows, columns), SI.
-        count: Share of the rows that count as independent [1].
     """
 
     name: str
     values: torch.Tensor
     measured: Measured
     sigma: torch.Tensor
-    count: float = 1.0
 
     @property
     def residual(self) -> torch.Tensor:
