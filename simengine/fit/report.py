@@ -16,12 +16,8 @@ from simengine.fit.certainty.bars import bars_summary, posterior_of
 from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.derived import derived
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands
-<<<<<<< HEAD
-from simengine.fit.prediction import Prediction, parts, scores, tables
-=======
->>>>>>> main
 from simengine.fit.problem import Problem
-from simengine.fit.problem.prediction import Prediction
+from simengine.fit.problem.prediction import Prediction, parts, scores, tables
 from simengine.io.tables import file_hash
 from simengine.scene.asks import Ask
 from simengine.scene.base import Refused

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from simengine.fit.prediction import Prediction, scores, tables
+from simengine.fit.problem.prediction import Prediction, scores, tables
 from simengine.fit.unknowns import spread_out
 from simengine.observe import Experiments, HoldOut
 from simengine.scene import SceneError

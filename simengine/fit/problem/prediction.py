@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from simengine.scene.instrument import Measured
-<<<<<<< HEAD:simengine/fit/prediction.py
 from simengine.solve.correlation import correlation_time
 from simengine.view.report import Block, Table
 
@@ -15,8 +14,6 @@ __all__ = ["Prediction", "correlation_time", "parts", "scores", "tables"]
 
 LEVEL = 2.0  # standard deviations of the bar within which a row counts as inside
 ROWS = 200  # of a table that a report shows
-=======
->>>>>>> main:simengine/fit/problem/prediction.py
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
