@@ -1,5 +1,6 @@
 """Tables of numbers: curves against time or a load, profiles over a place, samples of a field, whole experiments."""
 
+import abc
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -59,9 +60,9 @@ class AbstractTable(AbstractInstrument):
     discrepancy: DiscrepancySpec | None = None
     gain_by: str = dataclasses.field(default="", metadata={"internal": True})  # column of words that `gain` is per
 
+    @abc.abstractmethod
     def coordinates(self) -> tuple[str, ...]:
         """The columns that are no measurement."""
-        raise NotImplementedError
 
     def raw(self) -> RawTable:
         """The file as it stands."""
