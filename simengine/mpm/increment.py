@@ -1,10 +1,10 @@
 """One implicit increment of a body of particles: the displacements of the nodes at which all forces balance.
 
 r_i(u) = sum_p (w_ip f_p + S_p g_ip) + M_i (a u_i - b_i) + (weak terms) = 0 at every node that nothing holds, with f
-and S from `Response`; at rest a = b = 0. Newton's method with a line search; each step by conjugate gradients or, where the
-tangent is not symmetric, GMRES, on products with the cells' tangents. Their preconditioner is a sparse factorisation,
-used until it is stale, or of many nodes the block of each. Nodes that may only be pushed from one side (slip walls) are
-closed or open by the sign of what they bear.
+and S from `Response`; at rest a = b = 0. Newton's method with a line search; each step by conjugate gradients or, where
+the tangent is not symmetric, GMRES, on products with the cells' tangents. Their preconditioner is a sparse
+factorisation, used until it is stale, or of many nodes the block of each. Nodes that may only be pushed from one side
+(slip walls) are closed or open by the sign of what they bear.
 
 Two weak terms keep nodes apart from nothing: a spring to where the increment began, and a stiffness against the bending
 of rows of nodes (a ghost penalty: Burman 2010), which ties a node that hardly a particle reaches to those beside it and

@@ -1,8 +1,8 @@
 """The nodes that the particles of a state reach, what holds them, and forces gathered on them.
 
 Particles are gathered by cells that share their nodes: the 27 of one stencil, or, where a cell's mean volume counts,
-the 64 around a cell of the grid. With the mean over the former a body that hardly changes its volume still locks (a beam at
-nu = 0.499 sags by 16 % less than at 0.45, over cells of the grid by 2 %).
+the 64 around a cell of the grid. With the mean over the former a body that hardly changes its volume still locks (a
+beam at nu = 0.499 sags by 16 % less than at 0.45, over cells of the grid by 2 %).
 """
 
 import torch
