@@ -74,8 +74,8 @@ class MPMModel(nn.Module):
             raise ValueError(f"length must be positive and finite [m], got {length}")
         keep(self, "gravity", gravity, ((3,),))
         self.materials = nn.ModuleList(materials)
-        self.boundaries = nn.ModuleList(boundaries)
-        self.contact = contact
+        self.boundaries: nn.ModuleList = nn.ModuleList(boundaries)
+        self.contact: Contact | None = contact
         walls = [b for b in boundaries if isinstance(b, Walls)]
         if len(walls) > 1:
             raise ValueError(f"boundaries may hold one Walls, got {len(walls)}; give kinds by face instead")
@@ -86,7 +86,7 @@ class MPMModel(nn.Module):
             )
         if not walls:
             self.boundaries.append(Walls())
-        self.grid = Grid(
+        self.grid: Grid = Grid(
             size=(int(size[0]), int(size[1]), int(size[2])),
             dx=length / size[0],
             dt=dt,

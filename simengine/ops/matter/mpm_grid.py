@@ -168,7 +168,7 @@ class Sums:
         tensor = torch.zeros(threads, bodies, nodes + 2, 4, dtype=like.dtype, device=like.device)
         whole = tensor[:, 0] if bodies == 1 else tensor
         self.array = bridge.array(whole, wp.types.vector(4, bridge.scalar(like)))
-        self.parts = [[Nodes(own, packed=packed) for own in part] for part in tensor]
+        self.parts: list[list[Nodes]] = [[Nodes(own, packed=packed) for own in part] for part in tensor]
 
 
 class Fields:
@@ -182,7 +182,7 @@ class Fields:
     def __init__(self, like: torch.Tensor, bodies: int, nodes: int, *, packed: bool) -> None:
         tensor = torch.zeros(bodies, nodes + 2, 4, dtype=like.dtype, device=like.device)
         self.array = bridge.array(tensor[0] if bodies == 1 else tensor, wp.types.vector(4, bridge.scalar(like)))
-        self.parts = [Nodes(own, packed=packed) for own in tensor]
+        self.parts: list[Nodes] = [Nodes(own, packed=packed) for own in tensor]
 
 
 class Workspace:
@@ -196,7 +196,7 @@ class Workspace:
 
     def __init__(self, grid: Grid, like: torch.Tensor, threads: int = 1) -> None:
         real = bridge.scalar(like)
-        self.nodes = grid.size[0] * grid.size[1] * grid.size[2]
+        self.nodes: int = grid.size[0] * grid.size[1] * grid.size[2]
         blocks = 1
         for n in grid.size:
             blocks *= -(-n // BLOCK)
@@ -206,17 +206,18 @@ class Workspace:
         self.adjoint = mpm_adjoint.kernels(real, any(grid.periodic), self._packed)
         self.bodies = max(1, len(grid.bodies))
         self.between = between_bodies.kernels(real) if self.bodies > 1 else None
-        self.momentum, self.velocity = self._sums(), self._fields()
+        self.momentum: Sums = self._sums()
+        self.velocity: Fields = self._fields()
         if self.between:
-            self.moments = self._sums()
+            self.moments: Sums = self._sums()
             pairs = torch.tensor(grid.pairs, dtype=torch.int32, device=like.device)
             self.pairs = bridge.array(pairs)
         self._bars: tuple[Sums, Fields] | None = None
         self._moments_bar: Fields | None = None
-        self.active_tensor = torch.zeros(threads, blocks, dtype=torch.int32, device=like.device)
+        self.active_tensor: torch.Tensor = torch.zeros(threads, blocks, dtype=torch.int32, device=like.device)
         self.active = bridge.array(self.active_tensor)
         self.active_parts = [bridge.array(part) for part in self.active_tensor]
-        self.flag_tensor = torch.zeros(threads * self.bodies, 3, dtype=torch.int32, device=like.device)
+        self.flag_tensor: torch.Tensor = torch.zeros(threads * self.bodies, 3, dtype=torch.int32, device=like.device)
         self.flags = [bridge.array(part) for part in self.flag_tensor]  # of a thread and a body
         self.faces = bridge.array(torch.tensor(grid.faces, dtype=torch.int32, device=like.device))
         kinds, field = rigid_bodies(grid, like)

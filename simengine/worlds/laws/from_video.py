@@ -50,7 +50,8 @@ class LawMisfit:
     """
 
     def __init__(self, spec: LawVideoSpec, *, seed: int) -> None:
-        self.spec, self.seed = spec, seed
+        self.spec: LawVideoSpec = spec
+        self.seed: int = seed
         motion = spec.motion
         x, volumes, _ = (torch.as_tensor(array) for array in motion.particles())
         radius = 0.9 * float(volumes.mean()) ** (1 / 3)
@@ -60,8 +61,8 @@ class LawMisfit:
         with torch.no_grad():
             exact = self.pictures({})
         noise = torch.randn(exact.shape, generator=torch.Generator().manual_seed(seed), dtype=exact.dtype)
-        self.observed = exact + spec.noise * noise
-        self.combinations = self._combinations()
+        self.observed: torch.Tensor = exact + spec.noise * noise
+        self.combinations: torch.Tensor = self._combinations()
 
     def pictures(self, values: Values, *, frames: int | None = None) -> torch.Tensor:
         """Videos of the motion under a law of these coefficients, shape (cameras, frames, h, w, 3)."""

@@ -61,7 +61,7 @@ class FlameImage:
             exact = self.picture(self.truth)
         self._exposure = 1 / exact.max()
         noise = torch.randn(exact.shape, generator=torch.Generator().manual_seed(seed), dtype=exact.dtype)
-        self.observed = (exact * self._exposure + spec.noise * noise)[None]
+        self.observed: torch.Tensor = (exact * self._exposure + spec.noise * noise)[None]
         # from now on every flame starts from the one that the search starts at, or cold where that fails
         guess = {n: torch.tensor(entry.initial, dtype=torch.float64) for n, entry in spec.parameters.items()}
         self._start = self._solve({n: value for n, value in guess.items() if n == SHIFT or float(value) > 0})

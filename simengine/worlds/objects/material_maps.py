@@ -39,8 +39,8 @@ class MapsModule(nn.Module):
 
     def __init__(self, n: int) -> None:
         super().__init__()
-        self.slopes = nn.Parameter(torch.zeros(n, n, 2))
-        self.logits = nn.Parameter(torch.zeros(n, n, 5))
+        self.slopes: nn.Parameter = nn.Parameter(torch.zeros(n, n, 2))
+        self.logits: nn.Parameter = nn.Parameter(torch.zeros(n, n, 5))
 
     def forward(self) -> MaterialMaps:
         """The maps."""
@@ -69,13 +69,13 @@ class MaterialMapsProblem:
 
     def __init__(self, spec: MaterialMapsSpec, *, seed: int) -> None:
         self.spec = spec
-        self.truth = procedural_maps(spec.size, seed=seed)
+        self.truth: MaterialMaps = procedural_maps(spec.size, seed=seed)
         rings = [ring_of_lights(spec.lights + 1, radius=r, height=LIGHT_HEIGHT, turn=r)[1:] for r in spec.radii]
-        self.lights = torch.cat(rings)
-        self.new_lights = ring_of_lights(7, radius=0.9, height=LIGHT_HEIGHT, turn=0.4)
+        self.lights: torch.Tensor = torch.cat(rings)
+        self.new_lights: torch.Tensor = ring_of_lights(7, radius=0.9, height=LIGHT_HEIGHT, turn=0.4)
         exact = self.picture(self.truth, self.lights)
         noise = torch.randn(exact.shape, generator=torch.Generator().manual_seed(seed))
-        self.observed = (exact * (1 + spec.noise * noise)).clamp_min(0)
+        self.observed: torch.Tensor = (exact * (1 + spec.noise * noise)).clamp_min(0)
 
     def picture(self, maps: MaterialMaps, lights: torch.Tensor) -> torch.Tensor:
         """Pictures of a sample lit from each of some positions."""
