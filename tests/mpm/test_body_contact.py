@@ -1,4 +1,4 @@
-"""Contact between deformable bodies (verification): pulled apart, slid, thrown at each other, pressed; and gradients."""
+"""Contact between deformable bodies (verification): pulled apart, slid, thrown at each other; and gradients."""
 
 import math
 
