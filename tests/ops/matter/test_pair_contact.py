@@ -33,7 +33,7 @@ def inputs(counts: tuple[int, ...]) -> dict[str, torch.Tensor]:
     x, v = 0.3 + 0.25 * uniform(n, 3), normal(n, 3)
     start = 0
     for index, count in enumerate(counts):
-        x[start : start + count, 2] += 0.15 * index
+        x[start : start + count] += torch.tensor([(0.0, 0.0, 0.0), (0.0, 0.0, 0.15), (0.0, 0.12, 0.07)][index]).double()
         v[start : start + count, 2] -= 3.0 * index
         start += count
     table = torch.zeros(1, 4, 23, dtype=torch.float64)
