@@ -2,6 +2,7 @@
 
 from simengine.mpm.boundaries import Walls
 from simengine.mpm.contact import Contact
+from simengine.mpm.equilibrium import equilibrium
 from simengine.mpm.memory import forecast_memory
 from simengine.mpm.model import MPMModel
 from simengine.mpm.rigid_bodies import Box, Capsule, MeshBody, Plane, Sphere
@@ -23,6 +24,7 @@ __all__ = [
     "Sphere",
     "Walls",
     "cfl_numbers",
+    "equilibrium",
     "forecast_memory",
     "recommended_dt",
 ]

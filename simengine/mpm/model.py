@@ -200,6 +200,18 @@ class MPMModel(nn.Module):
         """Whether a rigid body touches the particles themselves."""
         return hard_contact.is_hard(self.grid)
 
+    def modulus(self, like: torch.Tensor, axis: int = 0) -> torch.Tensor:
+        """Rise of the stress along x with a stretch (axis 0) or a shear (1) from F = I [Pa], shape (n,), float64.
+
+        By central differences of the law: the modulus of a wave at rest, of compression or of shear.
+        """
+        h, n = 1e-4, len(like)
+        eye = torch.eye(3, dtype=torch.float64, device=like.device)
+        stretch = h * torch.outer(eye[0], eye[axis])
+        q = torch.zeros(n, dtype=torch.float64, device=like.device)
+        ahead, behind = (self.stress((eye + sign * stretch).repeat(n, 1, 1), q)[:, 0, axis] for sign in (1.0, -1.0))
+        return (ahead - behind) / (2 * h)
+
     def stiffness(self, like: torch.Tensor) -> torch.Tensor:
         """Of the spring that hard contact sets beside the material's own pressure [N/m], shape (n,), as x `like`.
 
@@ -212,19 +224,14 @@ class MPMModel(nn.Module):
         return (STIFFNESS * self.moduli(like) * edge**2 / self.grid.dx).to(like.dtype)
 
     def moduli(self, like: torch.Tensor) -> torch.Tensor:
-        """Of a wave at rest along x by central differences of the laws [Pa], shape (n,), float64, as x `like`.
+        """What springs of contact are made of: `modulus` with its branches [Pa], shape (n,), float64, as x `like`.
 
-        A law without one there gets that whose wave crosses a hundredth of a cell in a step.
+        A law without one at rest gets that whose wave crosses a hundredth of a cell in a step.
         """
         mass, volume = self.body(like)
-        h, n = 1e-4, len(like)
-        eye = torch.eye(3, dtype=torch.float64, device=like.device)
-        stretch = h * torch.outer(eye[0], eye[0])
-        q = torch.zeros(n, dtype=torch.float64, device=like.device)
-        ahead, behind = (self.stress((eye + sign * stretch).repeat(n, 1, 1), q)[:, 0, 0] for sign in (1.0, -1.0))
-        modulus = (ahead - behind) / (2 * h)
+        modulus = self.modulus(like)
         if self.dissipates:
-            modulus = modulus * (1 + self.losses(n)[:, 1 : 1 + self.branches].sum(1))
+            modulus = modulus * (1 + self.losses(len(like))[:, 1 : 1 + self.branches].sum(1))
         least = 1e-4 * (mass / volume).double() * (self.grid.dx / self.grid.dt) ** 2
         return torch.maximum(modulus, least)
 

@@ -113,7 +113,7 @@ CASES |= {
         },
         (build, scalars),
         idle={"grid.num_steps": "shows in a run", "loads.0.name": "for messages"},
-        below=("grid", "clamps", "loads"),
+        below=("grid", "clamps", "loads", "start"),
     ),
     "rigid": Case(
         {
