@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from simengine.fit.problem import Problem
-from simengine.fit.problem.prediction import Prediction
+from simengine.fit.problem.prediction import Prediction, tables
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture
 from simengine.view.sheets import comparison
@@ -42,6 +42,7 @@ def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], o
             columns[f"{column} sigma"] = p.sigma[:, k].tolist()
             if p.std is not None:
                 columns[f"{column} bar"] = p.std[:, k].tolist()
+            columns |= {f"{column} {model}": own[:, k].tolist() for model, own in m.beside.items()}
         lines = [",".join(columns)]
         for row in zip(*columns.values(), strict=True):
             lines.append(
@@ -66,6 +67,8 @@ def observation_blocks(problem: Problem, p: Prediction) -> list[Block]:
         title = f"mark {m.labels[mark]}, "
     else:
         pick, title = torch.arange(len(m.values)), ""
+    if m.row_names:  # experiments under several conditions lie along none of them
+        x = torch.arange(len(m.values), dtype=torch.float64)
     order = pick[x[pick].argsort()]
     panels: dict[str, dict[str, Any]] = {}
     residuals: dict[str, dict[str, Any]] = {}
@@ -80,6 +83,7 @@ def observation_blocks(problem: Problem, p: Prediction) -> list[Block]:
         if width is not None and float(width[shown, k].max()) > 0:
             half = 1.96 * width[shown, k]
             shaded[label] = (x[shown], p.values[shown, k] - half, p.values[shown, k] + half)
+        fit |= {model: (x[shown], own[shown, k]) for model, own in m.beside.items()}
         panels[label] = fit
         used = p.measured.mask[:, k] & ~m.held_out[:, k]
         entry = {"fitted": (x[used], p.residual[used, k])}
@@ -89,8 +93,11 @@ def observation_blocks(problem: Problem, p: Prediction) -> list[Block]:
         residuals[f"misfit / sigma of {name}"] = entry
     if not panels:
         return ["Nothing of it is compared."]
-    points = ("measured", "fitted", "held out")
+    points = ("measured", "fitted", "held out", *m.beside)
+    if m.row_names:
+        points, key = (*points, "predicted"), "row"
     return [
+        *tables(p, problem.rows(p.name)),
         Picture(curves(panels, xlabel=key, points=points, bands=shaded), f"{p.name}: measured and predicted"),
         Picture(curves(residuals, xlabel=key, points=points), f"{p.name}: residuals over sigma"),
     ]

@@ -18,7 +18,7 @@ from simengine.fit.derived import derived
 from simengine.fit.observed import observation_blocks, write_predictions
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands
 from simengine.fit.problem import Problem
-from simengine.fit.problem.prediction import Prediction
+from simengine.fit.problem.prediction import Prediction, parts, scores
 from simengine.fit.spread import spread_of
 from simengine.io.tables import file_hash
 from simengine.scene.asks import Ask
@@ -170,6 +170,8 @@ def misfit_summary(
         if p.std is not None:
             bar = torch.where(p.measured.mask, p.std.square(), 0.0).sum(0) / p.measured.mask.sum(0).clamp_min(1)
             entry["bar"] = dict(zip(p.measured.names, bar.sqrt().tolist(), strict=True))
+        if p.measured.beside:
+            entry["beside"] = {part: scores(p, which) for part, which in parts(p, fitted).items()}
         if p.measured.notes:
             entry["notes"] = list(p.measured.notes)
         each[name] = entry
