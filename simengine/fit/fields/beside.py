@@ -114,8 +114,11 @@ def profile(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor, widths:
     most = min(PRODUCTS, max(LEAST_PRODUCTS, TOGETHER // max(len(z), 1)))
     v = conjugate_gradients(
         product, b, precondition=lambda w: w, tolerance=TOLERANCE, max_iterations=most, truncated=True
-    ).nan_to_num()
+    )
+    failed = v.isnan().any(1)  # where H does not curve upwards: nobody knows what the cells take up
+    v = torch.where(failed[:, None], 0.0, v)
     left = c - torch.stack([across(each) for each in v])  # what the cells cannot take up
+    left[failed] = 0.0  # so the data tell nothing of such a number, and no bar comes out too small
     information, at = {}, 0
     with torch.no_grad():
         lengths = {name: len(part) for name, part in objective.parts(x, z).items()}

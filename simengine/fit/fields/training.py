@@ -224,7 +224,7 @@ class FieldFit(AbstractTraining):
             self._weights_tried,
             self._round,
             self._halvings,
-            self.problem.solves,
+            self.problem.runs.solves,
         ]
         figures = [self.objective.factor, *self._best[:2], self._before]
         state = {
@@ -255,7 +255,7 @@ class FieldFit(AbstractTraining):
         self._from, self._by = (state["from_x"], state["from_z"]), (state["by_x"], state["by_z"])
         self.objective.factor, score, factor, self._before = state["figures"].tolist()
         self._best = (score, factor, state["best_x"])
-        path, done, same, self._steps, self._weights_tried, self._round, self._halvings, self.problem.solves = (
+        path, done, same, self._steps, self._weights_tried, self._round, self._halvings, self.problem.runs.solves = (
             int(c) for c in state["counters"]
         )
         self._path, self._done, self._same = bool(path), bool(done), bool(same)
@@ -270,5 +270,5 @@ class FieldFit(AbstractTraining):
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write the answer."""
-        self.problem.place(self.fields())
+        self.problem.runs.place(self.fields())
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())
