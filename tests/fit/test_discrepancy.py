@@ -171,6 +171,24 @@ def test_what_is_estimated_is_what_was_drawn() -> None:
     assert known.sd.tolist() == pytest.approx([0.4] * 3) and known.length == pytest.approx(0.6)
 
 
+def test_what_goes_from_row_to_row_is_noise_and_no_error_of_the_model() -> None:
+    """Alternating gaps a hundred times the stated noise: the shortest error there is, of two spacings."""
+    signs = torch.tensor([1.0, -1.0], dtype=D).repeat(20)[:, None]
+    evidence = Evidence(
+        x=torch.linspace(0, 3.9, 40, dtype=D),
+        gap=signs,
+        slopes=torch.zeros(40, 1, dtype=D),
+        which=torch.ones(40, 1, dtype=torch.bool),
+        sigma=torch.full((40, 1), 0.01, dtype=D),
+        estimated=torch.zeros(1, dtype=torch.bool),
+        precision=torch.eye(1, dtype=D),
+        pull=torch.zeros(1, dtype=D),
+        largest=torch.ones(1, dtype=D),
+    )
+    _, error = estimated(evidence, sd=None, length=None, least_sigma=0.0)
+    assert error.length == pytest.approx(2 * 0.1, rel=1e-6)
+
+
 def test_restricted_likelihood_is_the_integral_over_what_is_sought() -> None:
     """One number with a flat prior: by quadrature, and its derivative by u is that of the integral."""
     generator = torch.Generator().manual_seed(1)
