@@ -16,8 +16,8 @@ from simengine.fit.certainty.bars import bars_summary, posterior_of
 from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.derived import derived
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands
-from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
+from simengine.fit.problem.prediction import Prediction
 from simengine.io.tables import file_hash
 from simengine.scene.asks import Ask
 from simengine.scene.base import Refused
@@ -46,7 +46,7 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
         **misfit_summary(problem, predictions, found.worth),
         "directions": list(found.directions),
         **bars_summary(found),
-        "solves": problem.solves,
+        "solves": problem.runs.solves,
     }
     evidence, why = log_evidence(problem, z)
     summary |= {"log_evidence": evidence} if evidence is not None else {"no_evidence": why}
@@ -366,7 +366,7 @@ def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) ->
         shown = order[m.mask[order, k]]
         if not len(shown):
             continue
-        unit = m.units[k] or problem._world(p.name).scalars().get(name, "")
+        unit = m.units[k] or problem.world_of(p.name).scalars().get(name, "")
         label = f"{title}{name} [{unit}]" if unit else f"{title}{name}"
         fit = {"measured": (x[shown], m.values[shown, k]), "predicted": (x[shown], p.values[shown, k])}
         if width is not None and float(width[shown, k].max()) > 0:
@@ -413,5 +413,5 @@ def _provenance(provenance: Mapping[str, Any], problem: Problem) -> list[Block]:
     ]
     rows += [(file, f"sha256 {digest[:16]}...") for file, digest in provenance["files"].items()]
     rows += [(f"own code: {f}", f"sha256 {d[:16]}...") for f, d in provenance.get("own code", {}).items()]
-    rows.append(("solves of the world", problem.solves))
+    rows.append(("solves of the world", problem.runs.solves))
     return [Table(("", ""), rows)]

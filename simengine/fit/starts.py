@@ -114,7 +114,7 @@ class SeveralStarts(AbstractTraining):
         generator = torch.Generator().manual_seed(seed)
         z = self.problem.start()
         for k, c in enumerate(self.problem.coordinates):
-            if c.chosen and k not in self.problem._sought_sigmas:
+            if c.chosen and k not in self.problem.sought_sigmas:
                 z[k] = c.coordinate(c.drawn(generator))
         return z
 

@@ -74,6 +74,12 @@ class Coordinate:
             return self.upper - (self.upper - self.start) * torch.exp(z)
         return self.start + self.scale * z
 
+    def rate(self, z: torch.Tensor) -> float:
+        """Change of the value per change of its coordinate."""
+        with torch.enable_grad():
+            own = z.detach().requires_grad_()
+            return float(torch.autograd.grad(self.value(own), own)[0])
+
     def coordinate(self, value: float) -> float:
         """The coordinate of a value."""
         if math.isfinite(self.lower) and math.isfinite(self.upper):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import simengine as se
+from simengine.fit.fields import beside
 from simengine.fit.fields.beside import profile
 from simengine.fit.fields.newton import newton_step
 from simengine.fit.fields.objective import FieldObjective
@@ -172,6 +173,19 @@ def test_the_profile_is_that_of_a_quadratic(tmp_path: Path) -> None:
     exact = c @ c - (a.T @ c) @ taken_up
     assert float(found.information["scan"] + found.stiffness) == pytest.approx(float(exact), rel=2e-3)
     assert float(found.gradient) == pytest.approx(float(c @ objective.residuals(best, z)), rel=1e-3)
+
+
+def test_a_number_whose_column_cannot_be_solved_is_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the cells take up is unknown then; taking it for nothing would print a bar that is too small."""
+    _blocks(tmp_path, 0, level=2.0)
+    objective = FieldObjective(Problem(load_scene(tmp_path / "scan.toml")))
+    x, z = torch.full((144,), 1.0, dtype=torch.float64), torch.tensor([0.25], dtype=torch.float64)
+    width = torch.tensor([0.01], dtype=torch.float64)
+    assert float(profile(objective, x, z, width).information["scan"]) > 1.0
+    monkeypatch.setattr(beside, "conjugate_gradients", lambda product, b, **_: torch.full_like(b, torch.nan))
+    found = profile(objective, x, z, width)
+    assert float(found.information["scan"]) == 0.0
+    assert bool(found.gradient.isfinite().all()) and bool(found.covariance().isfinite().all())
 
 
 def test_an_interrupted_search_goes_on_bitwise(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import torch
 from simengine.fit.fields.newton import Linearised
 from simengine.fit.fields.objective import FieldObjective
 from simengine.fit.posterior import _inverse
-from simengine.scene.base import SceneError
 from simengine.solve.conjugate_gradients import conjugate_gradients
 
 TOLERANCE = 1e-2  # of the conjugate gradients; the complement is off by its square
@@ -95,10 +94,10 @@ def profile(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor, widths:
     v = conjugate_gradients(
         product, b, precondition=here.preconditioner(), tolerance=TOLERANCE, max_iterations=most, truncated=True
     )
-    if bool((failed := v.isnan().any(1)).any()):
-        names = ", ".join(own.name for own, lost in zip(problem.coordinates, failed.tolist(), strict=True) if lost)
-        raise SceneError(f"{names}: the field that goes with it was not found; its curvature is not positive")
+    failed = v.isnan().any(1)  # where H does not curve upwards: nobody knows what the cells take up
+    v = torch.where(failed[:, None], 0.0, v)
     left = c - torch.stack([here.across(each) for each in v])  # what the cells cannot take up
+    left[failed] = 0.0  # so the data tell nothing of such a number, and no bar comes out too small
     information, at = {}, 0
     with torch.no_grad():
         lengths = {name: len(part) for name, part in objective.parts(x, z).items()}

@@ -182,7 +182,7 @@ class FieldObjective:
             for name, (instrument, asks, _) in own.items():
                 values = instrument.respond([solved.sample(ask) for ask in asks], self._asked[name])
                 found[name] = values[self._rows[name]]
-        self.problem.solves += 1
+        self.problem.runs.solves += 1
         return found
 
     def parts(self, x: torch.Tensor, z: torch.Tensor, *, judges: bool = False) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from simengine.fit.posterior import Posterior, Worth, estimates_of
-from simengine.fit.prediction import Prediction
+from simengine.fit.problem.prediction import Prediction
 from simengine.fit.report import (
     _convergence,
     _explained,
@@ -39,7 +39,7 @@ def field_answer(fit: "FieldFit", out: "RunDirectory") -> dict[str, Any]:
         "fields": {key: _figures(fit, key, field) for key, field in found.items()},
         **misfit_summary(problem, predictions, posterior.worth),
         "directions": [],
-        "solves": problem.solves,
+        "solves": problem.runs.solves,
     }
     told = {key: value for key, value in problem.scene.reference.items() if key in found and isinstance(value, dict)}
     if told:

@@ -202,7 +202,7 @@ class FieldFit(AbstractTraining):
             self._weights_tried,
             self._round,
             self._halvings,
-            self.problem.solves,
+            self.problem.runs.solves,
         ]
         figures = [self.objective.factor, *self._best[:2], self._before]
         state = {
@@ -234,7 +234,7 @@ class FieldFit(AbstractTraining):
         self._best = (score, factor, state["best_x"])
         path, done, same, again, *counts = (int(c) for c in state["counters"])
         self._path, self._done, self._same, self._judged_again = bool(path), bool(done), bool(same), bool(again)
-        self._steps, self._weights_tried, self._round, self._halvings, self.problem.solves = counts
+        self._steps, self._weights_tried, self._round, self._halvings, self.problem.runs.solves = counts
         self.objective.judging = self._path
         self.scores = [(float(a), float(b)) for a, b in state["scores"]]
         self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
@@ -246,5 +246,5 @@ class FieldFit(AbstractTraining):
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write the answer."""
-        self.problem.place(self.fields())
+        self.problem.runs.place(self.fields())
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())

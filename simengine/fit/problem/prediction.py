@@ -5,9 +5,6 @@ import dataclasses
 import torch
 
 from simengine.scene.instrument import Measured
-from simengine.solve.correlation import correlation_time
-
-__all__ = ["Prediction", "correlation_time"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,14 +16,12 @@ class Prediction:
         values: Predicted, (rows, columns), SI.
         measured: What was read.
         sigma: Standard deviations, (rows, columns), SI.
-        count: Share of the rows that count as independent [1].
     """
 
     name: str
     values: torch.Tensor
     measured: Measured
     sigma: torch.Tensor
-    count: float = 1.0
 
     @property
     def residual(self) -> torch.Tensor:
