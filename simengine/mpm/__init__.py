@@ -1,6 +1,7 @@
 """Explicit MLS-MPM with APIC and quadratic B-splines, differentiable end to end; docs/mpm.md is the page for users."""
 
 from simengine.mpm.boundaries import Walls
+from simengine.mpm.equilibrium import equilibrium
 from simengine.mpm.memory import forecast_memory
 from simengine.mpm.model import MPMModel
 from simengine.mpm.rigid_bodies import Box, Capsule, MeshBody, Plane, Sphere
@@ -21,6 +22,7 @@ __all__ = [
     "Sphere",
     "Walls",
     "cfl_numbers",
+    "equilibrium",
     "forecast_memory",
     "recommended_dt",
 ]

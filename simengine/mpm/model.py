@@ -71,7 +71,7 @@ class MPMModel(nn.Module):
             raise ValueError(f"length must be positive and finite [m], got {length}")
         keep(self, "gravity", gravity, ((3,),))
         self.materials = nn.ModuleList(materials)
-        self.boundaries = nn.ModuleList(boundaries)
+        self.boundaries: nn.ModuleList = nn.ModuleList(boundaries)
         walls = [b for b in boundaries if isinstance(b, Walls)]
         if len(walls) > 1:
             raise ValueError(f"boundaries may hold one Walls, got {len(walls)}; give kinds by face instead")
@@ -82,7 +82,7 @@ class MPMModel(nn.Module):
             )
         if not walls:
             self.boundaries.append(Walls())
-        self.grid = Grid(
+        self.grid: Grid = Grid(
             size=(int(size[0]), int(size[1]), int(size[2])),
             dx=length / size[0],
             dt=dt,
@@ -185,23 +185,30 @@ class MPMModel(nn.Module):
         """Whether a rigid body touches the particles themselves."""
         return hard_contact.is_hard(self.grid)
 
+    def modulus(self, like: torch.Tensor, axis: int = 0) -> torch.Tensor:
+        """Rise of the stress along x with a stretch (axis 0) or a shear (1) from F = I [Pa], shape (n,), float64.
+
+        By central differences of the law: the modulus of a wave at rest, of compression or of shear.
+        """
+        h, n = 1e-4, len(like)
+        eye = torch.eye(3, dtype=torch.float64, device=like.device)
+        stretch = h * torch.outer(eye[0], eye[axis])
+        q = torch.zeros(n, dtype=torch.float64, device=like.device)
+        ahead, behind = (self.stress((eye + sign * stretch).repeat(n, 1, 1), q)[:, 0, axis] for sign in (1.0, -1.0))
+        return (ahead - behind) / (2 * h)
+
     def stiffness(self, like: torch.Tensor) -> torch.Tensor:
         """Of the spring that hard contact sets beside the material's own pressure [N/m], shape (n,), as x `like`.
 
-        alpha M s^2 / dx, M the modulus of a wave at rest along x by central differences of the law. A law without one
-        there gets that whose wave crosses a hundredth of a cell in a step.
+        alpha M s^2 / dx, M the modulus of a wave at rest. A law without one there gets that whose wave crosses a
+        hundredth of a cell in a step.
         """
         mass, volume = self.body(like)
         if not self.is_hard:
             return torch.zeros_like(volume)
-        h, n = 1e-4, len(like)
-        eye = torch.eye(3, dtype=torch.float64, device=like.device)
-        stretch = h * torch.outer(eye[0], eye[0])
-        q = torch.zeros(n, dtype=torch.float64, device=like.device)
-        ahead, behind = (self.stress((eye + sign * stretch).repeat(n, 1, 1), q)[:, 0, 0] for sign in (1.0, -1.0))
-        modulus = (ahead - behind) / (2 * h)
+        modulus = self.modulus(like)
         if self.dissipates:
-            modulus = modulus * (1 + self.losses(n)[:, 1 : 1 + self.branches].sum(1))
+            modulus = modulus * (1 + self.losses(len(like))[:, 1 : 1 + self.branches].sum(1))
         least = 1e-4 * (mass / volume).double() * (self.grid.dx / self.grid.dt) ** 2
         edge = volume.double() ** (1 / 3)
         return (STIFFNESS * torch.maximum(modulus, least) * edge**2 / self.grid.dx).to(like.dtype)

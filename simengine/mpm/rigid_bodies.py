@@ -235,7 +235,7 @@ class Box(AbstractBody):
         super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
         if len(half_size) != 3 or not all(0 < h < math.inf for h in half_size):
             raise ValueError(f"half_size must be three positive lengths [m], got {half_size}")
-        self.half_size = (float(half_size[0]), float(half_size[1]), float(half_size[2]))
+        self.half_size: tuple[float, float, float] = (float(half_size[0]), float(half_size[1]), float(half_size[2]))
 
     def size(self) -> tuple[float, float, float]:
         """Half of its edges."""
@@ -323,7 +323,7 @@ class MeshBody(AbstractBody):
         super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
         if not 8 <= resolution <= 256:
             raise ValueError(f"resolution must lie in 8..256, got {resolution}")
-        self.field = _sampled(vertices.double().cpu(), faces.cpu(), resolution)
+        self.field: SignedDistance = _sampled(vertices.double().cpu(), faces.cpu(), resolution)
 
     def size(self) -> tuple[float, float, float]:
         """Half of the edges of the sampled box."""

@@ -95,6 +95,13 @@ def scene_of(
 
 def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> AbstractWorld:
     """A world of plain data, whose key `kind` (default mpm) names the class."""
+    task = data.get("task", {})
+    known = GONE_TASKS.get(str(task.get("type"))) if isinstance(task, Mapping) else None
+    if data.get("kind") == "render" or known is not None:
+        key = "kind" if known is None else "task.type"
+        example = "" if known is None else f"; the shipped scene {known} shows it"
+        told = shown("render" if known is None else task["type"])
+        raise SceneError(f"{locate(key)}: {key}: {told} is the old form: {NEW_FORM['task']}{example}")
     try:
         cls = named_class("kind", data.get("kind", "mpm"))
     except SceneError as error:
@@ -102,9 +109,6 @@ def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> A
     rest = {key: value for key, value in data.items() if key != "kind"}
     for table in NEW_FORM.keys() & rest.keys() - scene_fields(cls).keys():
         raise SceneError(f"{locate(table)}: {table}: [{table}] is the old form: {NEW_FORM[table]}")
-    task = rest.get("task")
-    if isinstance(task, Mapping) and isinstance(task.get("type"), str) and task["type"] in GONE_TASKS:
-        raise SceneError(f"{locate('task.type')}: task.type: {shown(task['type'])} is the old form: {NEW_FORM['task']}")
     world: AbstractWorld = from_plain(cls, rest, locate=locate, directory=directory)
     return world
 

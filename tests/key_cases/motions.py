@@ -26,6 +26,7 @@ MATERIALS: dict[str, dict[str, Any]] = {
     "tait_water": {"K": 1e4},
     "snow": {"E": 1e4, "nu": 0.3},
     "paste": {"E": 1e4, "nu": 0.3, "yield_stress": 1e3, "consistency": 10.0, "exponent": 0.5},
+    "energy_network": {"numbers": [0.1, -0.2], "width": 6},
     "neural": {"weights": "asset:jelly_law.safetensors"},
 }
 SHAPES: list[dict[str, Any]] = [
@@ -100,7 +101,7 @@ CASES |= {
         },
         (build, scalars),
         idle={"grid.num_steps": "shows in a run", "loads.0.name": "for messages"},
-        below=("grid", "clamps", "loads"),
+        below=("grid", "clamps", "loads", "start"),
     ),
     "rigid": Case(
         {

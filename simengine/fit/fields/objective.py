@@ -52,7 +52,8 @@ class FieldObjective:
         blind = sorted(set(self.shapes) - set(self.world.traced()))
         if blind:
             raise SceneError(f"unknowns.{blind[0]}: this field has no gradient")
-        self.judging, self.factor = False, 1.0
+        self.judging: bool = False
+        self.factor = 1.0
         self._rows = {name: problem.rows(name) for name in problem.measured}
         self._measured = {name: m.values[self._rows[name]] for name, m in problem.measured.items()}
         self._asked = dict(problem.measured)  # what is fitted, without what is not, where the instrument can
@@ -70,8 +71,8 @@ class FieldObjective:
         self._frozen: tuple[torch.Tensor, Frozen] | None = None
         z = problem.start()
         starts = {key: self._start(key) for key in self.shapes}
-        self.scales = {key: self._scale(key, starts, z) for key in self.shapes}
-        self.start = self.flat(starts)
+        self.scales: dict[str, float] = {key: self._scale(key, starts, z) for key in self.shapes}
+        self.start: torch.Tensor = self.flat(starts)
         self.energies = {key: self._energy(key, float(starts[key].mean())) for key in self.shapes}
         self.estimated = [k for k in self.shapes if (p := scene.unknowns[k].prior) and p.total_variation == "estimate"]
         if self.estimated:

@@ -58,7 +58,7 @@ class FieldFit(AbstractTraining):
 
     def __init__(self, problem: Problem, *, finish: Finish | None = None) -> None:
         self.problem = problem
-        self.objective = FieldObjective(problem)
+        self.objective: FieldObjective = FieldObjective(problem)
         self._finish = finish
         self.x, self.z = self.objective.start, problem.start()
         self.profile: Profile | None = None

@@ -1,5 +1,6 @@
 """Tables of numbers: curves against time or a load, profiles over a place, samples of a field, whole experiments."""
 
+import abc
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -51,9 +52,9 @@ class AbstractTable(AbstractInstrument):
     along: dict[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
     discrepancy: DiscrepancySpec | None = None
 
+    @abc.abstractmethod
     def coordinates(self) -> tuple[str, ...]:
         """The columns that are no measurement."""
-        raise NotImplementedError
 
     def raw(self) -> RawTable:
         """The file as it stands."""

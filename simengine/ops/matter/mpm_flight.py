@@ -207,17 +207,17 @@ class Flight:
     ) -> None:
         n, real = len(like), bridge.scalar(like)
         self.slots, self.like, self.schedule = slots, like, schedule
-        self.threads = 1 if like.is_cuda else max(1, min(schedule.threads, n))
-        self.space = Workspace(grid, like, self.threads)
+        self.threads: int = 1 if like.is_cuda else max(1, min(schedule.threads, n))
+        self.space: Workspace = Workspace(grid, like, self.threads)
         self.k, self.e, self.p = self.space.kernels, elasticity.kernels(real), plasticity.kernels(real)
         shipped = laws.plastic[laws.plastic >= 0]
-        self.elastic = bool((laws.elastic >= 0).any())
-        self.plastic = bool((shipped != plasticity.IDENTITY).any()) or (schedule.history and len(shipped) > 0)
-        self.slots_q = slots if schedule.history else 1
+        self.elastic: bool = bool((laws.elastic >= 0).any())
+        self.plastic: bool = bool((shipped != plasticity.IDENTITY).any()) or (schedule.history and len(shipped) > 0)
+        self.slots_q: int = slots if schedule.history else 1
         self.dissipates, self.d = schedule.dissipates, dissipation.kernels(real)
         self.hard, self.h = is_hard(grid), hard_contact.kernels(real)
         branches = constants[5].shape[1] // 2
-        self.slots_A = slots if branches else 1
+        self.slots_A: int = slots if branches else 1
 
         def new(*shape: int) -> torch.Tensor:
             return torch.empty(shape, dtype=like.dtype, device=like.device)
@@ -228,14 +228,14 @@ class Flight:
         )  # fmt: skip
         self.tau, self.trial, self.whole = new(n, 3, 3), new(1, n, 3, 3), new(n if self.dissipates else 0, 3, 3)
         self.sent, self.acting = (new(n if self.hard else 0, *shape) for shape in ((3,), (3, 3)))
-        self.clocks = torch.zeros(self.threads, 3, dtype=torch.int32, device=like.device)
-        self.constants = [t.contiguous() for t in constants]
+        self.clocks: torch.Tensor = torch.zeros(self.threads, 3, dtype=torch.int32, device=like.device)
+        self.constants: list[torch.Tensor] = [t.contiguous() for t in constants]
         self.laws, self.recording, self.slot = laws, recording, 0
         self.records: dict[tuple[int, TorchLaw], Record] = {}
         for law in laws.torch:
             law.bind()
-        self.bounds = [n * k // self.threads for k in range(self.threads + 1)]
-        self.parts = [Part(self, k, *ends) for k, ends in enumerate(itertools.pairwise(self.bounds))]
+        self.bounds: list[int] = [n * k // self.threads for k in range(self.threads + 1)]
+        self.parts: list[Part] = [Part(self, k, *ends) for k, ends in enumerate(itertools.pairwise(self.bounds))]
         self._forward: list[list[Any]] = []
         self._backward: list[list[Any]] = []
         self.bars: State | None = None

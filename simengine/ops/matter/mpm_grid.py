@@ -147,7 +147,7 @@ class Sums:
     def __init__(self, like: torch.Tensor, threads: int, nodes: int, *, packed: bool) -> None:
         tensor = torch.zeros(threads, nodes + 2, 4, dtype=like.dtype, device=like.device)
         self.array = bridge.array(tensor, wp.types.vector(4, bridge.scalar(like)))
-        self.parts = [Nodes(part, packed=packed) for part in tensor]
+        self.parts: list[Nodes] = [Nodes(part, packed=packed) for part in tensor]
 
 
 class Workspace:
@@ -161,7 +161,7 @@ class Workspace:
 
     def __init__(self, grid: Grid, like: torch.Tensor, threads: int = 1) -> None:
         real = bridge.scalar(like)
-        self.nodes = grid.size[0] * grid.size[1] * grid.size[2]
+        self.nodes: int = grid.size[0] * grid.size[1] * grid.size[2]
         blocks = 1
         for n in grid.size:
             blocks *= -(-n // BLOCK)
@@ -169,13 +169,13 @@ class Workspace:
         self._packed = not like.is_cuda and not any(grid.periodic)
         self.kernels = kernels.kernels(real, any(grid.periodic), self._packed)
         self.adjoint = mpm_adjoint.kernels(real, any(grid.periodic), self._packed)
-        self.momentum = Sums(like, threads, self.nodes, packed=self._packed)
-        self.velocity = self._empty()
+        self.momentum: Sums = Sums(like, threads, self.nodes, packed=self._packed)
+        self.velocity: Nodes = self._empty()
         self._bars: tuple[Sums, Nodes] | None = None
-        self.active_tensor = torch.zeros(threads, blocks, dtype=torch.int32, device=like.device)
+        self.active_tensor: torch.Tensor = torch.zeros(threads, blocks, dtype=torch.int32, device=like.device)
         self.active = bridge.array(self.active_tensor)
         self.active_parts = [bridge.array(part) for part in self.active_tensor]
-        self.flag_tensor = torch.zeros(threads, 3, dtype=torch.int32, device=like.device)
+        self.flag_tensor: torch.Tensor = torch.zeros(threads, 3, dtype=torch.int32, device=like.device)
         self.flags = [bridge.array(part) for part in self.flag_tensor]
         self.faces = bridge.array(torch.tensor(grid.faces, dtype=torch.int32, device=like.device))
         kinds, field = rigid_bodies(grid, like)

@@ -11,7 +11,7 @@ from simengine.ops.matter.contact_reference import boundary_stages, boundary_vel
 from simengine.ops.matter.mpm_grid import Grid
 
 
-def _stencil(x: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def stencil(x: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Node indices (n, 27), weights (n, 27) and x_i - x_p (n, 27, 3) of quadratic B-splines."""
     s = x / grid.dx
     base = torch.floor(s - 0.5).detach()
@@ -39,7 +39,7 @@ def step(
     number: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """As `simengine.ops.matter.mpm.step`, without checks."""
-    node, w, r = _stencil(x, grid)
+    node, w, r = stencil(x, grid)
     u, _, ijk, row = _on_nodes(x, v, C, tau, mass, volume, table, grid, number)
     inertia = 4 / grid.dx**2
     v_i = boundary_velocity(u, ijk, grid, row)[node]
@@ -84,7 +84,7 @@ def _on_nodes(
     number: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Velocity of the nodes before contact (nodes, 3), mass (nodes,), numbers (nodes, 3), and the row of `table`."""
-    node, w, r = _stencil(x, grid)
+    node, w, r = stencil(x, grid)
     nodes = grid.size[0] * grid.size[1] * grid.size[2]
     inertia = 4 / grid.dx**2
     A = -grid.dt * volume[:, None, None] * inertia * tau + mass[:, None, None] * C

@@ -200,6 +200,7 @@ class MPMWorld(AbstractWorld):
     Attributes:
         grid: Grid and time.
         gravity: Acceleration of everything [m/s^2].
+        start: `given`, undeformed, or `equilibrium`, at rest under gravity with what hangs on them from the start.
         walls: Of the domain.
         colliders: Rigid bodies that the others touch.
         clamps: Parts of bodies that are held, or moved.
@@ -215,6 +216,7 @@ class MPMWorld(AbstractWorld):
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
+    start: Literal["given", "equilibrium"] = "given"
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
     colliders: tuple[ColliderSpec, ...] = ()
     clamps: tuple[ClampSpec, ...] = ()
@@ -407,6 +409,15 @@ class MPMWorld(AbstractWorld):
                     f"colliders.{index}: {int(deep.sum())} particles of {name!r} begin more than a particle deep in it "
                     "and would be thrown out; move one of them"
                 )
+        if self.start == "equilibrium":
+            from simengine.mpm.equilibrium import at_rest
+
+            if like.dtype != torch.float64 or like.is_cuda:
+                return model, self.build(device="cpu", double=True, values=values)[1].to(like.dtype).to(like.device)
+            try:
+                return model, at_rest(model, MPMState.at_rest(place, velocities, branches=model.branches))
+            except ValueError as error:
+                raise SceneError(f"start: {error}") from error
         return model, MPMState.at_rest(place.to(like), velocities.to(like), branches=model.branches)
 
     def loaded(self, index: int, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
