@@ -1,6 +1,7 @@
 """Explicit MLS-MPM with APIC and quadratic B-splines, differentiable end to end; docs/mpm.md is the page for users."""
 
 from simengine.mpm.boundaries import Walls
+from simengine.mpm.contact import Contact
 from simengine.mpm.equilibrium import equilibrium
 from simengine.mpm.memory import forecast_memory
 from simengine.mpm.model import MPMModel
@@ -13,6 +14,7 @@ from simengine.ops.matter.mpm import SimulationError
 __all__ = [
     "Box",
     "Capsule",
+    "Contact",
     "MPMModel",
     "MPMSolver",
     "MPMState",

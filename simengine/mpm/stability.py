@@ -50,6 +50,12 @@ def cfl_numbers(model: MPMModel, state: MPMState) -> tuple[float, float]:
         # a mass on the spring of its contact: stable while dt sqrt(k / m) < 2
         k, (mass, _) = model.stiffness(state.x).detach(), model.body(state.x)
         sound = max(sound, grid.dt * float((k / mass).max().sqrt()) / 2)
+    if model.contact is not None and len(state.x):
+        # of two such bodies a node of little mass on its spring, omega^2 = 3 k / (rho dx^2)
+        rows = model.pair_rows(state.x).detach()
+        mass, volume = model.body(state.x)
+        density = float((mass / volume).min().detach())
+        sound = max(sound, grid.dt / grid.dx * math.sqrt(3 * float(rows[2 * len(rows) // 3 :].max()) / density) / 2)
     if model.dissipates and len(state.x):
         mass, volume = model.body(state.x)
         viscous = float((model.losses(len(mass)).detach()[:, 0].to(mass) * volume / mass).max())

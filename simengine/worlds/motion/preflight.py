@@ -44,6 +44,8 @@ def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
         "largest_stable_time_step": scene.grid.time_step / max(sound, speed, 1e-12),
         "ok": max(sound, speed) <= CFL_REFUSE,
     }
+    if len(scene.bodies) > 1 and not scene.contact:
+        report["contact"] = "bodies share one velocity field and stick where they meet; see the key contact"
     report["gradient_error"] = None
     if not report["ok"]:
         report["gradient_test"] = "not made: the time step is unstable"
