@@ -37,6 +37,8 @@ def read_splats(path: Path) -> Arrays:
         ValueError: The file is no such .ply; in one line.
     """
     try:
+        if path.exists() and not path.is_file():  # a folder, or a pipe that nobody writes to
+            raise ValueError(f"{path.name}: not a regular file")
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path.name}: cannot be read ({error.strerror})") from None
