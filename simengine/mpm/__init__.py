@@ -2,6 +2,7 @@
 
 from simengine.mpm.boundaries import Walls
 from simengine.mpm.equilibrium import equilibrium
+from simengine.mpm.implicit import ImplicitSolver
 from simengine.mpm.memory import forecast_memory
 from simengine.mpm.model import MPMModel
 from simengine.mpm.rigid_bodies import Box, Capsule, MeshBody, Plane, Sphere
@@ -13,6 +14,7 @@ from simengine.ops.matter.mpm import SimulationError
 __all__ = [
     "Box",
     "Capsule",
+    "ImplicitSolver",
     "MPMModel",
     "MPMSolver",
     "MPMState",

@@ -45,7 +45,7 @@ def number_of(world: "MPMWorld", name: str) -> tuple[int, int]:
     return _supports(world).index(support), int(axis)
 
 
-def forces(model: MPMModel, states: MPMState, row: int, step: int, hung: Hung) -> torch.Tensor:
+def forces(model: MPMModel, states: MPMState, row: int, step: int, hung: Hung, *, still: bool = False) -> torch.Tensor:
     """Mean force of matter on each support over a step, (6 + bodies, 3) [N].
 
     Args:
@@ -54,6 +54,7 @@ def forces(model: MPMModel, states: MPMState, row: int, step: int, hung: Hung) -
         row: That before the step.
         step: Number of the step.
         hung: Masses of the particles.
+        still: Whether the state is a balance without inertia; the forces are then those in it.
     """
     x, v, C, F, q, A = (getattr(states, name)[row] for name in ("x", "v", "C", "F", "q", "A"))
     tau = model.stress(F, q)
@@ -62,6 +63,9 @@ def forces(model: MPMModel, states: MPMState, row: int, step: int, hung: Hung) -
     mass, volume = hung.at(step).to(x), model.body(x)[1]
     v = hung.joined(v, step)
     table = model.table(x, step)
+    if still:  # velocities that only order the balances carry no momentum
+        v, C = torch.zeros_like(v), torch.zeros_like(C)
+        table = table * (torch.arange(table.shape[-1]) // 6 != 2)
     body: dict[str, Any] = {"mass": mass, "volume": volume, "table": table, "grid": model.grid}
     pushed = torch.zeros(6 + len(model.bodies), 3, dtype=x.dtype)
     if model.is_hard:
