@@ -11,105 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
+from simengine.fit.coordinate import Coordinate, Target
 from simengine.fit.joint_prior import JointPrior, alike
 from simengine.scene.address import Number, joined, named, numbers, parts_of, resolve, value_at
 from simengine.scene.base import SceneError
+from simengine.scene.factors import check_names, factor_of
 from simengine.scene.grammar import BASE, Scene
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.sought import Prior, Unknown
+from simengine.scene.sought import FactorFile, Prior, Unknown
 from simengine.scene.strict import nearest
 
-Target = tuple[str, str, str]  # "run" or "observation", its name, key of the number in its tree
 PER_COLUMN = ("offset", "gain")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Coordinate:
-    """One scalar sought.
-
-    Attributes:
-        name: As reports call it.
-        targets: Where its value goes.
-        start: Value at z = 0.
-        lower: Least value, exclusive.
-        upper: Greatest value, exclusive.
-        scale: Change of the value per z, where it has at most one finite bound and is not positive.
-        mean: Of the prior, in the value or its logarithm; NaN without a prior.
-        sd: Of the prior.
-        logarithmic: Whether mean and sd are of the logarithm.
-        unit: SI.
-        sentence: What it is.
-        chosen: Whether the scene asks for it; a nuisance that the instrument brings along is not reported singly.
-        joint: The prior of the vector that it is an entry of, in the order of the coordinates; mean and sd are then its
-            own share of it.
-    """
-
-    name: str
-    targets: tuple[Target, ...]
-    start: float
-    lower: float = -math.inf
-    upper: float = math.inf
-    scale: float = 1.0
-    mean: float = math.nan
-    sd: float = math.nan
-    logarithmic: bool = False
-    unit: str = ""
-    sentence: str = ""
-    chosen: bool = True
-    joint: JointPrior | None = None
-
-    @property
-    def of_world(self) -> bool:
-        """Whether a change costs a solve."""
-        return any(place == "run" for place, _, _ in self.targets)
-
-    def value(self, z: torch.Tensor) -> torch.Tensor:
-        """The value of a coordinate."""
-        if math.isfinite(self.lower) and math.isfinite(self.upper):
-            share = (self.start - self.lower) / (self.upper - self.lower)
-            return self.lower + (self.upper - self.lower) * torch.sigmoid(z + math.log(share / (1 - share)))
-        if math.isfinite(self.lower):
-            return self.lower + (self.start - self.lower) * torch.exp(z)
-        if math.isfinite(self.upper):
-            return self.upper - (self.upper - self.start) * torch.exp(z)
-        return self.start + self.scale * z
-
-    def rate(self, z: torch.Tensor) -> float:
-        """Change of the value per change of its coordinate."""
-        with torch.enable_grad():
-            own = z.detach().requires_grad_()
-            return float(torch.autograd.grad(self.value(own), own)[0])
-
-    def coordinate(self, value: float) -> float:
-        """The coordinate of a value."""
-        if math.isfinite(self.lower) and math.isfinite(self.upper):
-            share, own = ((v - self.lower) / (self.upper - self.lower) for v in (value, self.start))
-            return math.log(share / (1 - share)) - math.log(own / (1 - own))
-        if math.isfinite(self.lower):
-            return math.log((value - self.lower) / (self.start - self.lower))
-        if math.isfinite(self.upper):
-            return math.log((self.upper - value) / (self.upper - self.start))
-        return (value - self.start) / self.scale
-
-    def prior_residual(self, value: torch.Tensor) -> torch.Tensor | None:
-        """(value - mean)/sd, or None without a prior."""
-        if math.isnan(self.sd) or self.joint is not None:
-            return None
-        return ((value.log() if self.logarithmic else value) - self.mean) / self.sd
-
-    def drawn(self, generator: torch.Generator) -> float:
-        """A start from the prior, inside the bounds; from a factor of three about the start where there is none."""
-        noise = float(torch.randn((), generator=generator, dtype=torch.float64))
-        if math.isnan(self.sd):
-            return float(self.value(torch.tensor(noise, dtype=torch.float64)))
-        value = self.mean + self.sd * noise
-        value = math.exp(value) if self.logarithmic else value
-        width = self.upper - self.lower
-        edge = 1e-3 * width if math.isfinite(width) else 0.0
-        low = self.lower + edge if math.isfinite(self.lower) else value
-        high = self.upper - edge if math.isfinite(self.upper) else value
-        inside = min(max(value, low), high)
-        return inside if self.lower < inside < self.upper else self.start
 
 
 def coordinates(scene: Scene, instruments: Mapping[str, AbstractInstrument]) -> list[Coordinate]:
@@ -130,7 +42,10 @@ def coordinates(scene: Scene, instruments: Mapping[str, AbstractInstrument]) -> 
     order = sorted(sought, key=lambda item: _breadth(item[0], item[1]))
     for key, unknown in order:
         before = len(found)
-        for name, groups in _groups(scene, instruments, key, unknown):
+        each = list(_groups(scene, instruments, key, unknown))
+        if unknown.prior is not None and isinstance(unknown.prior.uncertainty_factor, FactorFile):
+            check_names(unknown.prior.uncertainty_factor, [name for name, _ in each], key)
+        for name, groups in each:
             free = [[target for target in group if target not in taken] for group in groups]
             own = _vector(scene, instruments, name, unknown, [group for group in free if group])
             taken.update(target for group in free for target in group)
@@ -159,6 +74,9 @@ def spread_out(
         if rest[:1] not in (["*"], [instrument.name]):
             continue
         field = joined(rest[1:])
+        if unknown.per != "column" and field == "gain" and hasattr(instrument, "gain_by"):
+            instrument = _by_group(instrument, measured, key, unknown.per)
+            continue
         if unknown.per != "column" or field not in PER_COLUMN:
             raise SceneError(
                 f"unknowns.{key}.per: {unknown.per!r} is not possible here; {' and '.join(PER_COLUMN)} take "
@@ -168,6 +86,17 @@ def spread_out(
         if not isinstance(value, tuple):
             instrument = dataclasses.replace(instrument, **{field: (value,) * len(measured.names)})  # type: ignore[arg-type]
     return instrument
+
+
+def _by_group(instrument: AbstractInstrument, measured: Measured, key: str, header: str) -> AbstractInstrument:
+    """The instrument with a gain for each word of a column."""
+    if header not in measured.words:
+        raise SceneError(f"unknowns.{key}.per: {header!r} is no column of words; {nearest(header, measured.words)}")
+    count = len(set(measured.words[header]))
+    gain = instrument.gain if isinstance(instrument.gain, tuple) else (instrument.gain,) * count
+    if len(gain) != count:
+        raise SceneError(f"observations.{instrument.name}.gain: {len(gain)} numbers for {count} groups of {header!r}")
+    return dataclasses.replace(instrument, gain=gain, gain_by=header)  # type: ignore[call-arg]
 
 
 def _breadth(key: str, unknown: Unknown) -> tuple[bool, int]:
@@ -389,7 +318,7 @@ def _prior(prior: Prior | None, start: float, entry: int, size: int, name: str) 
     if prior.total_variation is not None:
         raise SceneError(f"unknowns.{name}.prior.total_variation: it is for fields, and this is a number")
     if prior.uncertainty_factor is not None:
-        return _log(start, name), math.log(prior.uncertainty_factor) / prior.level, True
+        return _log(start, name), math.log(factor_of(prior.uncertainty_factor, name)) / prior.level, True
     logarithmic = prior.lognormal is not None
     widths = prior.lognormal if logarithmic else prior.normal
     center: float | None = None

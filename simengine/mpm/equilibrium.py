@@ -91,6 +91,10 @@ def refuse_contact(model: MPMModel) -> None:
         raise ValueError(
             "walls of kind friction are for explicit steps alone; use slip or sticky, or a collider with friction"
         )
+    if model.contact is not None:
+        raise ValueError(
+            "contact: bodies that touch one another are for explicit steps alone; leave it out, or run until they rest"
+        )
     for body in model.bodies:
         if body.width is not None and body.mode[1] != contact.STICKY:
             raise ValueError("a body with a layer of contact (width) is for explicit steps alone; leave the width out")

@@ -41,7 +41,7 @@ INSTRUMENTS = {
     "curve": "simengine.observe.instruments.table:Curve",
     "profiles": "simengine.observe.instruments.table:Profiles",
     "samples": "simengine.observe.instruments.table:Samples",
-    "experiments": "simengine.observe.instruments.table:Experiments",
+    "experiments": "simengine.observe.instruments.experiments:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
     **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
     "detections": "simengine.observe.instruments.detections:Detections",

@@ -5,8 +5,9 @@ from fnmatch import fnmatchcase
 
 import torch
 
+from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem.plausible import check_plausible
-from simengine.fit.unknowns import Coordinate, spread_out
+from simengine.fit.unknowns import spread_out
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -30,7 +31,7 @@ def read(scene: Scene, name: str) -> tuple[Measured, AbstractInstrument, list[st
         SceneError: The file cannot be read, or the instrument asks what the world does not answer.
     """
     world = world_of(scene, name)
-    instrument = scene.observations[name].beside(world)
+    instrument = scene.observations[name].facing(world)
     measured = _held_out(scene, name, instrument.read(before=_clock_window(scene, name)))
     instrument = spread_out(instrument.prepared(measured), measured, scene.unknowns)
     check_plausible(name, measured, world)

@@ -101,7 +101,7 @@ class Markers(AbstractInstrument):
     seen: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
     centered: tuple[str | None, ...] = dataclasses.field(default=(), metadata={"internal": True}, repr=False)
 
-    def beside(self, world: AbstractWorld) -> "Markers":
+    def facing(self, world: AbstractWorld) -> "Markers":
         """Knows which bodies have a centre that marks follow."""
         bodies = dict.fromkeys((self.on, *(marker.on or self.on for marker in self.markers.values())))
         return dataclasses.replace(self, centered=tuple(body for body in bodies if world.has_center(body)))
