@@ -112,7 +112,7 @@ CASES |= {
             ],
         },
         (build, scalars),
-        idle={"grid.num_steps": "shows in a run", "loads.0.name": "for messages"},
+        idle={"grid.num_steps": "shows in a run", "grid.integrator": "as well", "loads.0.name": "for messages"},
         below=("grid", "clamps", "loads", "start"),
     ),
     "balances": Case(

@@ -63,7 +63,10 @@ def stress(stretch: float, E: float, nu: float) -> float:
     return (mu * (stretch**2 - 1) + lam / 2 * (J * J - 1)) / stretch
 
 
-@pytest.mark.parametrize(("place", "nu", "more"), [(0.0013, 0.3, ""), (0.0071, 0.49, 'volume = "cells"')])
+@pytest.mark.parametrize(
+    ("place", "nu", "more"),
+    [(0.0013, 0.3, ""), pytest.param(0.0071, 0.49, 'volume = "cells"', marks=pytest.mark.slow)],
+)
 def test_a_pressed_block_bears_what_it_should(tmp_path: Path, place: float, nu: float, more: str) -> None:
     """3 cells high, 4 % shorter in one step between slip plates off the nodes: the force is right within 2 %."""
     top, bottom = pressed(tmp_path, place, nu, more)
@@ -103,7 +106,7 @@ def test_a_step_far_beyond_the_explicit_one_stays_bounded() -> None:
     assert float((states.x - state.x).abs().max()) < 0.05 * 0.014
 
 
-@pytest.mark.parametrize("kind", ["quasistatic", "implicit"])
+@pytest.mark.parametrize("kind", [pytest.param("quasistatic", marks=pytest.mark.slow), "implicit"])
 def test_gradient_against_differences(kind) -> None:
     """Two steps by modulus and gravity, of a body that flows a little too, to 1e-5 (the flow has a kink nearby)."""
     probe = torch.randn(96, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
