@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 import simengine as se
@@ -358,3 +359,28 @@ def test_a_world_without_a_resolution_says_so(tmp_path: Path) -> None:
     problem = Problem(Shapes(), observations={"y": _line(tmp_path)}, unknowns=unknowns)
     with pytest.raises(SceneError, match="cannot be refined"):
         se.identify(problem, refine=2.0, progress=False)
+
+
+class Slope(se.OwnWorld):
+    """y = b t."""
+
+    parameters: ClassVar = {"b": se.OwnNumber(1.0)}
+
+    def simulate(self, values: dict[str, torch.Tensor]) -> se.OwnMotion:
+        t = torch.linspace(0.0, 1.0, 11, dtype=torch.float64)
+        return se.OwnMotion(t, scalars={"y": values["b"] * t})
+
+
+def test_few_rows_of_unknown_noise_give_students_interval(tmp_path: Path) -> None:
+    """Closed form: b +- t(n - 1) s / sqrt(sum t^2) with s^2 of n - 1 degrees: 1.96 would hold 89 %."""
+    t = np.array([0.1, 0.3, 0.4, 0.6, 0.9, 1.0])
+    y = 2.0 * t + np.array([0.03, -0.05, 0.02, 0.04, -0.03, -0.01])
+    (tmp_path / "y.csv").write_text("time [s],y\n" + "\n".join(f"{a},{b}" for a, b in zip(t, y, strict=True)))
+    curve = Curve(directory=tmp_path, file="y.csv", columns={"time": "time", "y": "y"}, sigma="estimate")
+    problem = Problem(Slope(), observations={"o": curve}, unknowns={"b": se.Unknown()})
+    e = posterior_of(_fit(problem)).estimates["b"]
+    best = t @ y / (t @ t)
+    half = scipy.stats.t.ppf(0.975, 5) * math.sqrt(np.square(y - best * t).sum() / 5 / (t @ t))
+    assert e.low is not None and e.high is not None
+    assert e.value == pytest.approx(best, abs=1e-6)
+    assert (e.high - e.low) / 2 == pytest.approx(half, rel=1e-3)

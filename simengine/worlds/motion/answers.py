@@ -193,7 +193,8 @@ class MotionRun(AbstractRun):
             start = step if still else max(step - 1, 0)
             if start not in found:
                 held = int(torch.searchsorted(self.steps, start))
-                whole = forces.forces(self.model, self.states, held, start, self.hung, still=still)
+                faces = self.world.walls.numbers(flat=self.world.grid.flat)
+                whole = forces.forces(self.model, self.states, held, start, self.hung, faces, still=still)
                 found[start] = whole[number, axis]
         return torch.stack([found[step if still else max(step - 1, 0)] for step in self.steps[row].tolist()])
 

@@ -18,6 +18,7 @@ from simengine.scene.base import SceneError
 from simengine.solve import DirectAdjoint, rollout
 from simengine.view.figures import curves
 from simengine.view.report import Block, Movie, Picture, Table, write_report
+from simengine.worlds.motion.forces import bodies_of
 from simengine.worlds.motion.hung import hung_on, run
 from simengine.worlds.motion.world import CFL_REFUSE, CFL_WARN, MPMWorld
 
@@ -53,10 +54,13 @@ def check_stability(model: MPMModel, state: MPMState, *, where: str, force: bool
     return worst
 
 
-def check_sweep(model: MPMModel, state: MPMState, *, where: str, force: bool, told: float = 1.0) -> float:
+def check_sweep(
+    scene: MPMWorld, model: MPMModel, state: MPMState, *, where: str, force: bool, told: float = 1.0
+) -> float:
     """Warn, or refuse, where matter meets a collider so fast that it may come out behind it.
 
     Args:
+        scene: Whose colliders, clamps and hard walls the bodies of the model are.
         model: The model.
         state: The state that counts.
         where: What the message begins with.
@@ -73,7 +77,9 @@ def check_sweep(model: MPMModel, state: MPMState, *, where: str, force: bool, to
     worst = max(numbers, default=0.0)
     if worst <= (1.0 if told == 1 else 1.2 * told):
         return told
-    what = f"{where}: colliders.{numbers.index(worst)}: matter comes at it with {worst:.2g} times what it can stop"
+    what = (
+        f"{where}: {bodies_of(scene)[numbers.index(worst)]}: matter comes at it with {worst:.2g} times what it can stop"
+    )
     what += " and may come out behind it; use a smaller time step, a stiffer body, or a slower or thicker collider"
     if not force:
         raise SceneError(f"{what}, or --force")
@@ -104,10 +110,12 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
     from rich.progress import track
 
     model, state = scene.build(device=device)
-    swept = check_sweep(model, state, where="start", force=force)
     spec, grid = scene.output, scene.grid
     explicit = grid.integrator == "explicit"
-    told = check_stability(model, state, where="grid.time_step", force=force) if explicit else 0.0
+    told, swept = 0.0, 1.0
+    if explicit:
+        told = check_stability(model, state, where="grid.time_step", force=force)
+        swept = check_sweep(scene, model, state, where="start", force=force)
     saved, last = [state], time.perf_counter()
     solver, hung = scene.solver(model), hung_on(scene, {})
     with torch.no_grad(), deferred_interrupt() as interrupt:
@@ -134,7 +142,7 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
             where = f"step {step + spec.save_every}"
             if explicit:
                 told = check_stability(model, state, where=where, force=True, told=told)
-            swept = check_sweep(model, state, where=where, force=True, told=swept)
+                swept = check_sweep(scene, model, state, where=where, force=True, told=swept)
             saved.append(state)
     seconds, done = time.perf_counter() - last, (len(saved) - 1) * spec.save_every
     times = np.arange(len(saved)) * spec.save_every * grid.time_step
