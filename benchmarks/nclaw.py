@@ -55,7 +55,7 @@ from simengine.worlds.motion.world import MPMWorld
 
 TRUE: dict[str, MaterialSpec] = {
     "jelly": Jelly(E=1e5, nu=0.2),
-    "sand": Sand(E=1e6, nu=0.2, friction_angle=25.0),
+    "sand": Sand(E=1e6, nu=0.2, friction_angle=25.0, volume_correction=False),  # as published
     "plasticine": Plasticine(E=3e5, nu=0.25, yield_stress=5e3),
     "water": Water(E=1e5, nu=0.3),
 }

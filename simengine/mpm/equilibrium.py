@@ -80,6 +80,10 @@ def refuse(model: MPMModel) -> None:
             )
     if "friction" in model.walls.kinds.values():
         raise ValueError("walls of kind friction leave more than one state of rest; use slip or sticky, or a collider")
+    if model.contact is not None:
+        raise ValueError(
+            "contact: bodies that touch one another give no state of rest; leave it out, or run until then"
+        )
     for body in model.bodies:
         if body.width is not None and body.mode[1] != contact.STICKY:
             raise ValueError("a body with a layer of contact (width) gives no state of rest; leave the width out")

@@ -231,6 +231,19 @@ class AbstractInstrument(abc.ABC):
         """What this instrument tells of a run beside the misfits of its values; files go to `out`. None for nothing."""
         return None
 
+    def direct(
+        self, key: str, measured: Measured, extent: Sequence[tuple[float, float]], shape: Sequence[int]
+    ) -> "tuple[str, torch.Tensor] | None":
+        """What a formula makes of the fitted rows without a fit, for comparison: its name and a field. None for none.
+
+        Args:
+            key: Of the field that is sought, `volume.attenuation`.
+            measured: What was read.
+            extent: Least and greatest of each axis [m].
+            shape: Of the field that is wanted.
+        """
+        return None
+
     def noise(self, measured: Measured) -> torch.Tensor:
         """Standard deviations of the values, (rows, columns); NaN where they are to be estimated."""
         values = measured.values.nan_to_num()  # gaps are masked; their sigma is never used

@@ -127,7 +127,7 @@ class Inference:
     """How the answer is found.
 
     Attributes:
-        method: least_squares (default), adam, lbfgs, or a method that the kind of world registers.
+        method: least_squares (default; of fields too), or a method that the kind of world registers.
         iterations: At most so many trials in a stage.
         stages: Growing parts of the time to fit one after another, as fractions that end with 1; by default a short
             part, then all of it, where the world has time [1].

@@ -65,6 +65,18 @@ CASES: dict[str, Case] = {
         (build, picture, run, check),
         idle={"bodies.0.name": "for messages"},
     ),
+    "contact": Case(
+        {
+            **mpm(),
+            "bodies": [
+                {**mpm()["bodies"][0], "name": "first"},
+                {"name": "second", "shape": {**BOX, "center": [0.45, 0.7, 0.5]}, "material": JELLY},
+            ],
+            "contact": {"first-second": {"kind": "frictional", "friction": 0.3}},
+        },
+        (build,),
+        below=("contact",),
+    ),
     "melting": Case(
         {
             **mpm(),

@@ -6,6 +6,7 @@ The gradient goes back through the world to the cells, by the exact transpose of
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -207,6 +208,18 @@ class FieldObjective:
         for key, field in self.fields(x).items():
             total = total + (self.factor if key in self.estimated else 1.0) * self.energies[key](field)
         return total
+
+    def stiffness(self, x: torch.Tensor) -> Any:
+        """Matrix of the quadratic that touches the energy at cells x (n,) from above, sparse (n, n) of scipy."""
+        from scipy.sparse import block_diag
+
+        parts = [
+            (self.factor if key in self.estimated else 1.0)
+            * self.scales[key] ** 2
+            * self.energies[key].stiffness(field)
+            for key, field in self.fields(x.detach()).items()
+        ]
+        return block_diag(parts, format="csr")
 
     def value_and_gradient(self, x: torch.Tensor, z: torch.Tensor) -> tuple[float, torch.Tensor]:
         """The objective and its gradient by the cells (n,); the priors of z are left out."""

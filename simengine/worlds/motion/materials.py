@@ -53,7 +53,7 @@ class _Shipped:
 
     def coefficients(self) -> dict[str, float]:
         """The coefficients of the law by name."""
-        left = ("type", "density", "viscosity", "relaxation")
+        left = ("type", "density", "viscosity", "relaxation", "volume_correction")
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left}
 
     def variables(self) -> dict[str, float]:
@@ -143,11 +143,18 @@ class Sand(_Solid):
     Attributes:
         friction_angle: Angle of internal friction [degrees].
         cohesion: A log volume strain up to which grains hold together [1].
+        volume_correction: Whether grains that were apart press again only when the volume they gained is gone; false
+            for the published law without it, by which sand that was thrown stays swollen.
     """
 
     type: Literal["sand"] = "sand"
     friction_angle: Annotated[float, Range(gt=0, lt=90)]
     cohesion: NonNegative = 0.0
+    volume_correction: bool = True
+
+    def law(self, values: "Mapping[str, torch.Tensor | float]") -> "dict[str, torch.Tensor | float]":
+        """As of every law, and whether volume is corrected."""
+        return {**super().law(values), "volume_correction": self.volume_correction}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import numpy as np
 from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
+from simengine.worlds.motion.between import Touch, contact_of, refuse_wrong
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.materials import MaterialSpec
 from simengine.worlds.motion.shapes import Box, Lattice, Shape, across, fill, finer, turned
@@ -206,6 +207,8 @@ class MPMWorld(AbstractWorld):
         clamps: Parts of bodies that are held, or moved.
         loads: Masses that hang on parts of bodies.
         bodies: What moves.
+        contact: "NAME-NAME" -> what happens between two bodies; `*` is any, the nearer name wins. Those without share
+            one velocity field: they stick to each other where they come within a cell.
         output: What a run writes.
         camera: Of the pictures.
     """
@@ -222,6 +225,7 @@ class MPMWorld(AbstractWorld):
     clamps: tuple[ClampSpec, ...] = ()
     loads: tuple[LoadSpec, ...] = ()
     bodies: tuple[BodySpec, ...]
+    contact: dict[str, Touch] = dataclasses.field(default_factory=dict, hash=False)
     output: OutputSpec = dataclasses.field(default_factory=OutputSpec)
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
     lattice: Lattice | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
@@ -230,6 +234,7 @@ class MPMWorld(AbstractWorld):
     def __post_init__(self) -> None:
         if not self.bodies:
             raise ValueError("bodies: a scene needs at least one [[bodies]]")
+        refuse_wrong(self.contact, [body.name for body in self.bodies])
         if self.grid.num_steps % self.output.save_every:
             raise ValueError(
                 f"output.save_every: {self.output.save_every} does not divide grid.num_steps = {self.grid.num_steps}"
@@ -395,6 +400,16 @@ class MPMWorld(AbstractWorld):
                 length=self.grid.dx * size[0] if self.grid.lower is not None else self.grid.length,
                 gravity=self.gravity,
                 boundaries=boundaries,
+                contact=contact_of(
+                    self.contact,
+                    [body.name for body in self.bodies],
+                    torch.bincount(ids, minlength=len(self.bodies)).tolist(),
+                    {
+                        key: values[f"contact.{key}.friction"]
+                        for key in self.contact
+                        if f"contact.{key}.friction" in values
+                    },
+                ),
                 epsilon=self.grid.epsilon,
             ).to(device)
         except ValueError as error:
@@ -447,6 +462,7 @@ class MPMWorld(AbstractWorld):
             found.update({f"loads.{index}.mass": load.mass, f"loads.{index}.begins": load.begins})
         for index, clamp in enumerate(self.clamps):
             found.update({f"clamps.{index}.velocity.{k}": value for k, value in enumerate(clamp.velocity)})
+        found.update({f"contact.{key}.friction": touch.friction for key, touch in self.contact.items()})
         for index, body in enumerate(self.bodies):
             for name, value in body.material.variables().items():
                 found[f"bodies.{index}.material.{name}"] = value

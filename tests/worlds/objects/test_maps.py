@@ -42,7 +42,6 @@ prior = { normal = 0.5, length = 0.005 }
 scale = 0.3
 prior = { normal = 0.2, length = 0.05 }
 [inference]
-method = "lbfgs"
 iterations = 300
 """
 
