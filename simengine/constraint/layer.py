@@ -109,12 +109,12 @@ class HardConstraint(nn.Module):
 
         shaped: dict[str, Any] = {"periodic": periodic, "overlap": overlap, "blend": blend}
         self.blocks: Blocks = dealt(cuts, **shaped)
-        self.shard = Shard(group)
+        self.shard: Shard = Shard(group)
         if self.shard.size > self.blocks.num_blocks:
             raise ValueError(
                 f"group: {self.shard.size} processes for {self.blocks.num_blocks} experts; use as many at most"
             )
-        self.coupled = coupled and self.blocks.num_blocks > 1
+        self.coupled: bool = coupled and self.blocks.num_blocks > 1
         if isinstance(norm, AbstractNorm) and not self._normable:
             raise ValueError("norm: other norms than the plain one take coupled experts in one process")
         self.norm = norm
@@ -123,7 +123,7 @@ class HardConstraint(nn.Module):
         self._whole: Blocks | None = dealt([(0, size) for size in pde.shape]) if needs_field else None
         self.options = {"condition_weight": condition_weight, "interface_weight": interface_weight, "ridge": ridge}
         self.solver = solver or LevenbergMarquardt(tolerance=1e-8, max_iterations=50)
-        self.adjoint = adjoint or ImplicitAdjoint()
+        self.adjoint: AbstractAdjoint | ImplicitAdjoint = adjoint or ImplicitAdjoint()
         self.throw = throw
 
     def forward(

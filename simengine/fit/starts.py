@@ -70,7 +70,9 @@ class SeveralStarts(AbstractTraining):
     def __init__(
         self, problem: Problem, starts: int, begin: "Callable[..., LeastSquaresFit]", *, finish: "Finish | None" = None
     ) -> None:
-        self.problem, self._begin, self._finish = problem, begin, finish
+        self.problem: Problem = problem
+        self._begin = begin
+        self._finish = finish
         self._count = starts
         self._ends: list[Minimum] = []
         self._attempt = 0

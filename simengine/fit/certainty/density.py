@@ -33,10 +33,12 @@ class LogPosterior:
     def __init__(
         self, problem: Problem, z: torch.Tensor, free: Sequence[int], factors: Mapping[str, float] | None = None
     ) -> None:
-        self.problem, self.z, self.free = problem, z.clone(), list(free)
-        self.factors = dict(factors or {})
-        self.names = [name for name in problem.instruments if bool(problem.rows(name).any())]
-        self.evaluations = 0
+        self.problem: Problem = problem
+        self.z: torch.Tensor = z.clone()
+        self.free: list[int] = list(free)
+        self.factors: dict[str, float] = dict(factors or {})
+        self.names: list[str] = [name for name in problem.instruments if bool(problem.rows(name).any())]
+        self.evaluations: int = 0
 
     @property
     def traced(self) -> bool:

@@ -14,7 +14,8 @@ class Shifted(AbstractRun):
     """A run whose answers are moved to first order."""
 
     def __init__(self, run: AbstractRun, moved: Callable[[Ask], torch.Tensor]) -> None:
-        self.run, self.moved = run, moved
+        self.run: AbstractRun = run
+        self.moved = moved
 
     def sample(self, ask: Ask) -> torch.Tensor:
         """The answer, moved."""
@@ -30,7 +31,8 @@ class Derivatives:
     """
 
     def __init__(self, run: AbstractRun, keys: Sequence[str]) -> None:
-        self.run, self.keys = run, list(keys)
+        self.run: AbstractRun = run
+        self.keys: list[str] = list(keys)
         self._known: list[tuple[Ask, torch.Tensor]] = []
 
     def of(self, ask: Ask) -> torch.Tensor | None:

@@ -16,7 +16,7 @@ from simengine.fit.problem.columns import Columns
 from simengine.fit.problem.prediction import Prediction
 from simengine.fit.problem.reading import nuisances, read, world_of
 from simengine.fit.problem.runs import Runs
-from simengine.fit.unknowns import coordinates
+from simengine.fit.unknowns import Coordinate, coordinates
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
@@ -83,7 +83,7 @@ class Problem:
             changes["unknowns"] = unknowns
         if inference is not None:
             changes["inference"] = inference
-        self.scene = dataclasses.replace(scene, **changes)  # type: ignore[arg-type]
+        self.scene: Scene = dataclasses.replace(scene, **changes)  # type: ignore[arg-type]
         if not self.scene.observations:
             raise SceneError("observations: nothing was measured; add [observations.NAME] with a type and a file")
         self.measured: dict[str, Measured] = {}
@@ -92,8 +92,8 @@ class Problem:
         for name in self.scene.observations:
             self.measured[name], self.instruments[name], doubts = read(self.scene, name)
             self.doubts += doubts
-        self.coordinates = coordinates(self.scene, self.instruments)
-        self.sought_sigmas = {
+        self.coordinates: list[Coordinate] = coordinates(self.scene, self.instruments)
+        self.sought_sigmas: dict[int, list[str]] = {
             index: [name for _, name, _ in c.targets]
             for index, c in enumerate(self.coordinates)
             if all(place == "observation" and key == "sigma" for place, _, key in c.targets)
@@ -105,9 +105,9 @@ class Problem:
         self.sigmas: dict[str, torch.Tensor] = {}
         self.errors: dict[str, ModelError] = {}
         self._roots: dict[str, tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]] = {}
-        self.fraction = 1.0
+        self.fraction: float = 1.0
         self.level = 0
-        self.runs = Runs(self.worlds, {run: self._asks(run, self.instruments) for run in self.worlds})
+        self.runs: Runs = Runs(self.worlds, {run: self._asks(run, self.instruments) for run in self.worlds})
         self.left_out: dict[str, torch.Tensor] = {}  # observation -> its mask, where rows have no answer
 
     def world_of(self, observation: str) -> AbstractWorld:

@@ -30,7 +30,7 @@ def read(scene: Scene, name: str) -> tuple[Measured, AbstractInstrument, list[st
         SceneError: The file cannot be read, or the instrument asks what the world does not answer.
     """
     world = world_of(scene, name)
-    instrument = scene.observations[name].beside(world)
+    instrument = scene.observations[name].facing(world)
     measured = _held_out(scene, name, instrument.read(before=_clock_window(scene, name)))
     instrument = spread_out(instrument.prepared(measured), measured, scene.unknowns)
     check_plausible(name, measured, world)

@@ -127,10 +127,18 @@ def test_what_is_no_mixture_is_refused(text: str) -> None:
         mixture_of(text)
 
 
+PLAIN = [  # the shipped scene's own table has more columns
+    *(f"observations.speeds.{key}={{}}" for key in ("within", "where", "beside")),
+    *('observations.speeds.row=""', "observations.speeds.hold_out=false", "observations.speeds.sigma_level=1"),
+    *('observations.speeds.sigma="estimate"', 'observations.speeds.conditions={ phi = "phi" }'),
+    'observations.speeds.measured={ flame_speed = "flame_speed [m/s]" }',
+]
+
+
 def scene(folder: Path, table: str, *changes: str):  # type: ignore[no-untyped-def]
     (folder / "speeds.csv").write_text(table)
-    file = [f'observations.speeds.file="{folder / "speeds.csv"}"', "observations.speeds.within={}", "resolution=1e-4"]
-    return load_scene("calibrate_methane", [*file, *changes])
+    file = [f'observations.speeds.file="{folder / "speeds.csv"}"', "resolution=1e-4"]
+    return load_scene("calibrate_methane", [*file, *PLAIN, *changes])
 
 
 CONDITIONS = 'observations.speeds.conditions={ phi = "phi", T_in = "T_in", p = "p" }'
