@@ -213,3 +213,25 @@ def test_unknown_names_are_told() -> None:
         found("u", y=0.5)
     with pytest.raises(ValueError, match="estimate=False"):
         found.error()
+
+
+def test_parity_the_same_function_on_cells_and_on_polynomials(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    import simengine as se
+
+    @se.equation("fisher_of_a_test", fields={"n": "1"}, numbers={"D": "m^2/s", "rate": "1/s"})
+    def fisher(n, p):  # type: ignore[no-untyped-def]
+        return n.t - p.D * n.xx - p.rate * n * (1 - n)
+
+    file = tmp_path / "fisher.toml"
+    file.write_text(
+        'kind = "pde"\n[pde]\nequation = "fisher_of_a_test"\nD = 0.05\nrate = 1.0\ninitial = 0.1\nduration = 2.0\n'
+        'domain = [[0.0, 1.0]]\ncells = [40, 80]\n[[pde.boundary]]\nat = "left"\ntype = "dirichlet"\nvalue = 0.8\n'
+        '[[pde.boundary]]\nat = "right"\ntype = "dirichlet"\nvalue = 0.1\n'
+    )
+    x = _points(9, 0.05, 0.95)
+    ask = se.scene.Fields(names=("n",), x=x[:, None], times=torch.full_like(x, 2.0))
+    cells = se.load_world(file).solve((ask,)).sample(ask)[:, 0]
+    ends = [Fixed(0.8, at="left"), Fixed(0.1, at="right")]
+    line = Spectral(fisher, Domain(x=(0.0, 1.0)), fields=("n",), boundary=ends, numbers={"D": 0.05, "rate": 1.0})
+    smooth = line.march(lambda p: 0.1 + 0 * p.x, 2.0, 12, tolerance=1e-3, estimate=False).check()("n", x=x)
+    assert float((smooth - cells).abs().max()) < 5e-4  # second order: (cell of 0.0125 over a layer of 0.2)^2 / 8
