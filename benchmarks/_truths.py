@@ -286,8 +286,8 @@ def _ripples(n: int) -> np.ndarray:
         start,
         method="Radau",
         jac=lambda _, u: -np.diag(first @ u) - u[:, None] * first - rest,
-        rtol=1e-10,
-        atol=1e-12,
+        rtol=1e-8,
+        atol=1e-10,
     ).y[:, -1]
 
 

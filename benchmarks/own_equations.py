@@ -135,7 +135,7 @@ CASES: dict[str, tuple[Callable[[int], Expansion], tuple[int, ...]]] = {
     "elasticity": (elasticity, (8, 12)),
     "wave": (wave, (30, 40, 60)),
     "heat": (heat, (4, 6)),
-    "gray_scott": (gray_scott, (11, 15, 19)),
+    "gray_scott": (gray_scott, (11, 15)),
     "kuramoto": (kuramoto, (17, 23, 31)),
 }
 
