@@ -10,7 +10,7 @@ import numpy as np
 from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
-from simengine.worlds.motion.between import Touch, contact_of, refuse_wrong
+from simengine.worlds.motion.between import Touch, contact_of, refuse_overlaps, refuse_wrong
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.materials import MaterialSpec
 from simengine.worlds.motion.shapes import Box, Lattice, Shape, across, fill, finer, turned
@@ -271,8 +271,10 @@ class MPMWorld(AbstractWorld):
             if any(body.turn):
                 own = ids == index
                 positions[own] = turned(positions[own], body.shape, body.turn)
-        if self.lattice is None:  # on the way of a fit a body may come close to a wall
+        if self.lattice is None:  # on the way of a fit a body may come close to a wall, or to another
             self._within_walls(positions, ids)
+            if self.contact:
+                refuse_overlaps(self.contact, [body.name for body in self.bodies], positions, volumes, ids)
         return positions, volumes, ids
 
     def shapes(self) -> tuple[Shape, ...]:
