@@ -89,7 +89,7 @@ class Recording:
         off, size = float((seen - v0).square().mean().sqrt()), float(seen.square().mean().sqrt())
         if off > OFF * size:
             raise SceneError(
-                f"bodies.0.velocity: the particles of the file start at {_three(seen.mean(0))} m/s in the mean, {off:.3g} "
+                f"bodies.0.velocity: the ways in the file start at {_three(seen.mean(0))} m/s in the mean, {off:.3g} "
                 f"m/s from what velocity {_three(speed)} and angular_velocity {_three(spin)} make of them"
             )
         v = torch.cat((v0[None], x.diff(dim=0) / dt))

@@ -38,7 +38,7 @@ def test_the_law_of_another_programs_motion(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("bodies.jelly.velocity=[0.0, 0.0, 0.0]", r"bodies\.0\.velocity: the particles of the file start at \[1"),
+        ("bodies.jelly.velocity=[0.0, 0.0, 0.0]", r"bodies\.0\.velocity: the ways in the file start at \[1"),
         ("bodies.jelly.shape.counts=[5, 5, 5]", r"bodies\.0\.shape: 125 particles, and the file follows 1000"),
         ("training.epochs=3", r"training\.epochs: a file tells one motion by its positions"),
         ("examples.observe='states'", r"examples\.observe: a file tells"),
