@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from simengine.dtn.car import surroundings
@@ -66,12 +67,22 @@ class ViewSampler:
         if self.boxes < 0:
             raise ValueError(f"boxes: expected a number of other bodies, 0 or more, got {self.boxes}")
 
-    def _generator(self, index: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.seed << 32) + index)
+    def _mixed(self, index: int, *, of: str) -> int:
+        """The seed of a view's conditions, camera, ground or other bodies.
+
+        Mixed to 32 bits: torch's generator on the CPU looks at no more of a seed than its lowest 32.
+        """
+        stream = ("conditions", "camera", "ground", "bodies").index(of)
+        return int(np.random.SeedSequence((self.seed % 2**64, index, stream)).generate_state(1)[0])
+
+    def _generator(self, index: int, *, of: str) -> torch.Generator:
+        return torch.Generator().manual_seed(self._mixed(index, of=of))
 
     def conditions(self, index: int) -> dict[str, float]:
         """Camera, light and weather of view `index` by the names of CONDITIONS."""
-        u = torch.rand(len(CONDITIONS) + 1, generator=self._generator(index), dtype=torch.float64).tolist()
+        u = torch.rand(
+            len(CONDITIONS) + 1, generator=self._generator(index, of="conditions"), dtype=torch.float64
+        ).tolist()
         values = {}
         for share, name in zip(u, CONDITIONS, strict=False):
             low, high = getattr(self, name)
@@ -87,8 +98,7 @@ class ViewSampler:
         middle = torch.tensor([0.0, 0.0, 0.7], dtype=torch.float64)
         direction = [math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), math.sin(pitch)]
         eye = middle + r * torch.tensor(direction, dtype=torch.float64)
-        generator = self._generator(index)
-        generator.manual_seed(generator.initial_seed() ^ 0x5DEECE66D)
+        generator = self._generator(index, of="camera")
         shift = (2 * torch.rand(2, generator=generator, dtype=torch.float64) - 1) * self.offset
         shift = shift * r * math.tan(math.radians(self.fov) / 2) * min(1.0, (r - 5.0) / 5.0 if r > 5.0 else 0.0)
         forward = torch.nn.functional.normalize(middle - eye, dim=0)
@@ -103,8 +113,7 @@ class ViewSampler:
         """Light, weather and ground of view `index`."""
         view = self.conditions(index)
         azimuth, elevation = math.radians(view["sun_azimuth"]), math.radians(view["sun_elevation"])
-        generator = self._generator(index)
-        generator.manual_seed(generator.initial_seed() ^ 0x2545F491)
+        generator = self._generator(index, of="ground")
         u = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
         warm = 1.0 - math.sin(elevation)
         sun, sky = 3.2 * view["sun"], view["sky"]
@@ -156,7 +165,7 @@ class ViewSampler:
         scene = surface
         if self.boxes:
             yaw = math.radians(self.conditions(index)["yaw"])
-            around = surroundings((self.seed << 20) + index, number=self.boxes, away_from=yaw)
+            around = surroundings(self._mixed(index, of="bodies"), number=self.boxes, away_from=yaw)
             scene = around if surface is None else surface.joined(around)
         if scene is None:
             raise ValueError("boxes: a view without the object needs other bodies to show, got 0; set views.boxes")

@@ -7,7 +7,7 @@ from simengine.mpm.memory import forecast_memory
 from simengine.mpm.model import MPMModel
 from simengine.mpm.rigid_bodies import Box, Capsule, MeshBody, Plane, Sphere
 from simengine.mpm.solver import MPMSolver
-from simengine.mpm.stability import cfl_numbers, recommended_dt
+from simengine.mpm.stability import cfl_numbers, recommended_dt, swept_numbers
 from simengine.mpm.state import MPMState
 from simengine.ops.matter.mpm import SimulationError
 
@@ -27,4 +27,5 @@ __all__ = [
     "equilibrium",
     "forecast_memory",
     "recommended_dt",
+    "swept_numbers",
 ]

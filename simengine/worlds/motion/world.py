@@ -225,7 +225,7 @@ class MPMWorld(AbstractWorld):
     clamps: tuple[ClampSpec, ...] = ()
     loads: tuple[LoadSpec, ...] = ()
     bodies: tuple[BodySpec, ...]
-    contact: dict[str, Touch] = dataclasses.field(default_factory=dict)
+    contact: dict[str, Touch] = dataclasses.field(default_factory=dict, hash=False)
     output: OutputSpec = dataclasses.field(default_factory=OutputSpec)
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
     lattice: Lattice | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
