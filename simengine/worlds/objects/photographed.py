@@ -18,14 +18,14 @@ from simengine.fit.report import _convergence, _provenance, _write_page, provena
 from simengine.fit.training import AbstractTraining
 from simengine.observe.instruments.pictures import Pictures
 from simengine.render.camera import PinholeCamera
-from simengine.render.splats import Splats
+from simengine.render.splats import Splats, render_flat_splats
 from simengine.render.surfels import quaternion_of_normal, rotation_matrix
 from simengine.render.tone import decode_srgb, encode_srgb
 from simengine.render.volumes import intersect_box
 from simengine.scene.base import SceneError
 from simengine.view.report import Block, Picture, Table
 from simengine.view.sheets import comparison
-from simengine.worlds.objects.surfels import SurfelsWorld, pictured
+from simengine.worlds.objects.surfels_spec import SurfelsSpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -70,6 +70,8 @@ class SurfelTraining(AbstractTraining):
 
     Args:
         problem: Of a world of surfels, seen by photographs whose light is compared.
+        spec: What its scene says of them.
+        start: Discs to begin with; None for those of the hull.
 
     Attributes:
         cloud: Positions, harmonics, opacities, scales and rotations, as in files.
@@ -78,14 +80,12 @@ class SurfelTraining(AbstractTraining):
         SceneError: An observation is no series of photographs, or no outline is left.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        world = problem.scene.world
-        assert isinstance(world, SurfelsWorld)
+    def __init__(self, problem: Problem, spec: SurfelsSpec, start: Splats | None = None) -> None:
         if problem.coordinates:
             raise SceneError(
                 f"unknowns: the discs are found without being named; {problem.coordinates[0].name!r} is not"
             )
-        self.problem, self.spec = problem, world.surfels
+        self.problem, self.spec = problem, spec
         self.box = torch.tensor(self.spec.box, dtype=torch.float64)
         self.size = float((self.box[:, 1] - self.box[:, 0]).max())
         self.photographs = [shot for name in problem.measured for shot in _photographs(problem, name, self.box)]
@@ -94,18 +94,19 @@ class SurfelTraining(AbstractTraining):
             raise SceneError("observations: two photographs or more have to be fitted")
         self.num_iterations = problem.scene.inference.iterations
         self.hull = visual_hull(self.fitted, self.box, self.spec.visible)
-        self.cloud = self._start(world)
+        self.cloud = (
+            self._start()
+            if start is None
+            else {f.name: getattr(start, f.name).float() for f in dataclasses.fields(Splats)}
+        )
         self._count = 0
         self._forget()
 
-    def _start(self, world: SurfelsWorld) -> dict[str, torch.Tensor]:
-        if world.surfels.file is not None:
-            splats = world.build()
-            return {f.name: getattr(splats, f.name).float() for f in dataclasses.fields(Splats)}
+    def _start(self) -> dict[str, torch.Tensor]:
         inside = self.hull.double()
         soft = torch.nn.functional.avg_pool3d(inside[None, None], 5, 1, 2)[0, 0]
         shell = self.hull & (torch.nn.functional.avg_pool3d(inside[None, None], 3, 1, 1)[0, 0] < 0.99)
-        g = torch.Generator().manual_seed(world.seed)
+        g = torch.Generator().manual_seed(self.problem.scene.world.seed)
         place = shell.nonzero()
         place = place[torch.randperm(len(place), generator=g)[: max(self.spec.count // 2, 1)]]
         slopes = torch.stack(torch.gradient(soft), -1)[tuple(place.T)]
@@ -136,7 +137,7 @@ class SurfelTraining(AbstractTraining):
         order = torch.randperm(len(self.fitted), generator=torch.Generator().manual_seed(turn))
         shot = self.fitted[int(order[which])]
         cloud = {name: v.clone().requires_grad_() for name, v in self.cloud.items()}
-        seen, _ = pictured(Splats(**cloud), shot.camera, shot.background)
+        seen, _ = render_flat_splats(Splats(**cloud), shot.camera, background=shot.background)
         loss = self._loss(seen, shot.picture)
         loss.backward()
         self._count += 1
@@ -218,7 +219,7 @@ class SurfelTraining(AbstractTraining):
         rows, seen = [], []
         for shot in self.photographs:
             with torch.no_grad():
-                own, alpha = pictured(splats, shot.camera, shot.background)
+                own, alpha = render_flat_splats(splats, shot.camera, background=shot.background)
             rows.append({"photograph": shot.name, "held out": shot.held_out, **self._scores(shot, own, alpha)})
             seen.append(own.clamp(0, 1).double())
         scores = {name: _mean(rows, held) for name, held in (("fitted", False), ("held out", True))}

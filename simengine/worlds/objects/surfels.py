@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
-from simengine.scene.strict import Count, Range
+from simengine.worlds.objects.surfels_spec import SurfelsSpec
 
 if TYPE_CHECKING:
     import torch
@@ -15,36 +14,7 @@ if TYPE_CHECKING:
     from simengine.fit.problem import Problem
     from simengine.fit.training import AbstractTraining
     from simengine.io.run_directory import RunDirectory
-    from simengine.render.camera import PinholeCamera
     from simengine.render.splats import Splats
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SurfelsSpec:
-    """Oriented discs with colours, as 2-D Gaussian splatting has them (Huang et al. 2024).
-
-    Attributes:
-        box: Least and greatest x, y, z of the body [m].
-        count: Discs at most.
-        harmonics: Degree of the colour's dependence on direction; 0 for none. Few photographs tell none.
-        visible: Brightest channel above which a pixel of the photographs shows the body; outside of the hull of these
-            outlines nothing is put [1].
-        similarity: Share of 1 - SSIM beside that of the mean absolute difference [1].
-        every: Steps from one round of splitting and pruning to the next; none in the last third.
-        file: Discs that are there already, a .ply; without it there are none before a fit.
-    """
-
-    box: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
-    count: Count = 10_000
-    harmonics: Annotated[int, Range(ge=0, le=3)] = 0
-    visible: Annotated[float, Range(gt=0, lt=1)] = 0.08
-    similarity: Annotated[float, Range(ge=0, lt=1)] = 0.2
-    every: Count = 100
-    file: Path | None = None
-
-    def __post_init__(self) -> None:
-        if any(not low < high for low, high in self.box):
-            raise ValueError(f"box: expected [least, greatest] of each axis, got {[list(b) for b in self.box]}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,7 +69,8 @@ class SurfelsWorld(AbstractWorld):
         def training() -> "AbstractTraining":
             from simengine.worlds.objects.photographed import SurfelTraining
 
-            return SurfelTraining(problem)
+            start = None if self.surfels.file is None else self.build()
+            return SurfelTraining(problem, self.surfels, start)
 
         return {"adam": training}
 
@@ -127,6 +98,7 @@ class SurfelsRun(AbstractRun):
         import torch
 
         from simengine.render.camera import PinholeCamera
+        from simengine.render.splats import render_flat_splats
         from simengine.render.tone import decode_srgb
 
         if not isinstance(ask, View) or not set(ask.channels) <= {"rgb", "alpha"} or ask.names:
@@ -135,24 +107,7 @@ class SurfelsRun(AbstractRun):
         for pose, pinhole in zip(ask.world_to_camera, ask.intrinsics, strict=True):
             camera = PinholeCamera(world_to_camera=pose, intrinsics=pinhole, width=ask.size[1], height=ask.size[0])
             with torch.no_grad():
-                rgb, alpha = pictured(self.splats, camera)
+                rgb, alpha = render_flat_splats(self.splats, camera)
             parts = {"rgb": decode_srgb(rgb.clamp(0, 1)), "alpha": alpha}
             pictures.append(torch.cat([parts[name] for name in ask.channels], -1))
         return torch.stack(pictures).double()
-
-
-def pictured(
-    splats: "Splats", camera: "PinholeCamera", background: "torch.Tensor | float" = 0.0
-) -> "tuple[torch.Tensor, torch.Tensor]":
-    """A picture in the file's own encoded values (h, w, 3), and its alpha (h, w, 1).
-
-    Args:
-        splats: Flat ones.
-        camera: Whose picture it is.
-        background: Encoded, a number or (h, w, 3).
-    """
-    from simengine.render.surfels import render_surfels
-
-    camera = camera.to(splats.positions.dtype)
-    image = render_surfels(splats.surfels(camera.position), camera, background=background, normals=False)
-    return image.rgb, image.alpha
