@@ -42,11 +42,13 @@ class SurfelsWorld(AbstractWorld):
         return SurfelsRun(self.build())
 
     def build(self, *, device: str | None = None) -> "Splats":
-        """The discs, of a fit or of the file.
+        """The discs, of a fit or of the file; none where neither is there yet.
 
         Raises:
-            SceneError: There are none, or the file holds no flat splats.
+            SceneError: The file holds no flat splats.
         """
+        import torch
+
         from simengine.io.splats import read_splats
         from simengine.render.splats import Splats
 
@@ -54,7 +56,14 @@ class SurfelsWorld(AbstractWorld):
             found: Splats = self.found
             return found
         if self.surfels.file is None:
-            raise SceneError("surfels.file: no discs are there yet; find them by simengine fit, or name a .ply")
+            none = {
+                "positions": (0, 3),
+                "harmonics": (0, 1, 3),
+                "opacities": (0,),
+                "scales": (0, 2),
+                "rotations": (0, 4),
+            }
+            return Splats(**{name: torch.zeros(shape) for name, shape in none.items()})
         try:
             splats = Splats.of(read_splats(self.surfels.file))
         except (OSError, ValueError) as error:
@@ -76,7 +85,7 @@ class SurfelsWorld(AbstractWorld):
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """How many discs there are before a fit."""
-        return {"discs": len(self.build().positions) if self.surfels.file is not None else 0}
+        return {"discs": len(self.build().positions)}
 
     def sizes(self) -> Mapping[str, float]:
         """The box."""
@@ -103,6 +112,9 @@ class SurfelsRun(AbstractRun):
 
         if not isinstance(ask, View) or not set(ask.channels) <= {"rgb", "alpha"} or ask.names:
             raise SceneError("a cloud of surfels shows rgb and alpha; compare = photometric or silhouette")
+        if not len(self.splats.positions):
+            channels = sum({"rgb": 3, "alpha": 1}[name] for name in ask.channels)
+            return torch.zeros(len(ask.world_to_camera), *ask.size, channels, dtype=torch.float64)
         pictures = []
         for pose, pinhole in zip(ask.world_to_camera, ask.intrinsics, strict=True):
             camera = PinholeCamera(world_to_camera=pose, intrinsics=pinhole, width=ask.size[1], height=ask.size[0])
