@@ -220,7 +220,7 @@ WORKER = """
 import sys, torch, torch.distributed as dist
 from simengine.worlds.motion.momentum_balance import Motion, record
 from simengine.worlds.laws.stages import learner
-    from simengine.worlds.laws.training import RolloutTraining
+from simengine.worlds.laws.training import RolloutTraining
 from simengine.worlds.laws.balance import with_material
 from simengine.worlds.motion.materials import Jelly
 from simengine.worlds.laws.world import LawSpec, NCLawWorld
