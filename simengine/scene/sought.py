@@ -135,7 +135,6 @@ class Inference:
             world's numbers astray where these begin near.
         starts: Number of starts drawn from the priors; several minima are told as several answers.
         hold_out: Observations that are predicted and not fitted, by name or dotted key; or a share of the end of each.
-        learning_rate: Of adam and lbfgs [1].
         tolerance: Predicted drop of chi-square below which a stage has converged [1].
         report: Scalars of the world whose uncertainty the report tells.
         pyramid: Halvings of the resolution of pictures to begin with.
@@ -150,7 +149,6 @@ class Inference:
     together: bool = False
     starts: Count = 1
     hold_out: Any = None
-    learning_rate: Positive = 0.1
     tolerance: Positive = 1e-2
     report: tuple[str, ...] = ()
     pyramid: Annotated[int, Range(ge=0, le=8)] = 0
