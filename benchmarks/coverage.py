@@ -8,6 +8,7 @@ Data are drawn with another seed each, by closed forms.
 (J^T J)^-1, which knows of nothing but the noise.
 """
 
+import dataclasses
 import json
 import sys
 import tempfile
@@ -25,7 +26,9 @@ import simengine as se
 from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.problem import Problem
+from simengine.fit.twin import write_twin
 from simengine.observe import Curve
+from simengine.scene.address import replaced
 from simengine.scene.grammar import build_scene
 
 Made = tuple[Problem, dict[str, float]]  # a problem with its data, and the truth
@@ -87,6 +90,129 @@ sigma = {sigma}
     return made
 
 
+def ball(*, sigma: str) -> Callable[[Path, int], Made]:
+    """A ball that falls in air, by the closed form vt^2/g ln cosh(g t/vt), tracked by a clock that began late."""
+
+    def made(folder: Path, seed: int) -> Made:
+        random, t = np.random.default_rng(seed), np.arange(40) / 60.0
+        late, coefficient, mass, radius = 0.03, 0.47, 2.8e-3, 0.02
+        square = 2 * mass * 9.81 / (1.2 * coefficient * np.pi * radius**2)
+        fallen = square / 9.81 * np.log(np.cosh(9.81 * np.maximum(t - late, 0.0) / np.sqrt(square)))
+        columns = {"t": t, "x": 0.0 * t, "y": 2.5 - fallen, "z": 0.0 * t}
+        for axis in "xyz":
+            columns[axis] = columns[axis] + 2e-3 * random.standard_normal(40)
+        _csv(folder / "ball.csv", columns)
+        text = f"""
+kind = "rigid"
+gravity = [0.0, -9.81, 0.0]
+duration = 0.7
+[[bodies]]
+name = "ball"
+shape = {{ type = "sphere", center = [0.0, 2.49, 0.0], radius = {radius} }}
+mass = {mass}
+drag = {{ coefficient = 0.6, density = 1.2 }}
+[observations.film]
+type = "markers"
+file = "ball.csv"
+on = "ball"
+sigma = {sigma}
+columns = {{ time = "t", x = "x", y = "y", z = "z" }}
+[unknowns]
+"bodies.ball.drag.coefficient" = {{}}
+"bodies.ball.shape.center.1" = {{ prior = {{ normal = 0.05 }} }}
+"observations.film.start" = {{ initial = 0.02, prior = {{ normal = 0.03 }} }}
+"""
+        truth = {
+            "bodies.ball.drag.coefficient": coefficient,
+            "bodies.ball.shape.center.1": 2.5,
+            "observations.film.start": late,
+        }
+        return Problem(_scene(text, folder)), truth
+
+    return made
+
+
+def rod(*, sigma: str) -> Callable[[Path, int], Made]:
+    """A hot rod between cold ends that loses heat to the air, by its series of sines."""
+
+    def made(folder: Path, seed: int) -> Made:
+        random, t, places = np.random.default_rng(seed), np.linspace(0.05, 0.6, 12), (0.2, 0.5, 0.7)
+        columns = {"t": t}
+        for k, x in enumerate(places):
+            terms = [4 / (n * np.pi) * np.sin(n * np.pi * x) * np.exp(-0.25 * (n * np.pi) ** 2 * t)
+                     for n in range(1, 40, 2)]  # fmt: skip
+            columns[f"T{k}"] = 50.0 * np.exp(-1.5 * t) * sum(terms) + 0.3 * random.standard_normal(12)
+        _csv(folder / "rod.csv", columns)
+        text = f"""
+kind = "pde"
+[pde]
+equation = "heat"
+conductivity = 1.4
+heat_capacity = 4.0
+convection = {{ h = 2.0, perimeter_per_area = 2.0, ambient = 0.0 }}
+initial = 50.0
+domain = [[0.0, 1.0]]
+duration = 0.6
+cells = [120, 60]
+[[pde.boundary]]
+at = "both"
+type = "dirichlet"
+value = 0.0
+[observations.rod]
+type = "samples"
+file = "rod.csv"
+columns = {{ t = "t", T = "T*" }}
+at = [[0.2], [0.5], [0.7]]
+sigma = {sigma}
+[unknowns]
+"pde.conductivity" = {{}}
+"pde.convection.h" = {{}}
+"""
+        return Problem(_scene(text, folder)), {"pde.conductivity": 1.0, "pde.convection.h": 3.0}
+
+    return made
+
+
+def flame(*, sigma: str) -> Callable[[Path, int], Made]:
+    """Profiles of a flame with simplified physics, of our own at four times the points, read once and given noise."""
+    clean: dict[str, np.ndarray] = {}
+
+    def made(folder: Path, seed: int) -> Made:
+        text = f"""
+kind = "flame"
+[flame]
+type = "free_simple"
+phi = 0.42
+[observations.profiles]
+type = "profiles"
+file = "flame.csv"
+columns = {{ x = "x [m]", T = "T [K]", u = "u [m/s]" }}
+sigma = {sigma}
+along = {{ x = [0.0, 1.5e-3, 10] }}
+[unknowns]
+"flame.lam" = {{ initial = 0.03 }}
+"flame.Ea" = {{ initial = 1.5e5 }}
+"flame.gradient" = {{ initial = 2e5 }}
+"""
+        truth = {"flame.lam": 2.6e-2, "flame.Ea": 1.214172e5, "flame.gradient": 1e5}
+        if not clean:
+            hidden = _scene(text.replace(sigma, "{ absolute = 1e-12 }").replace("flame.csv", "clean.csv"), folder)
+            hidden = dataclasses.replace(hidden, world=replaced(hidden.world, truth))
+            write_twin(hidden, hidden, folder, refine=4.0)
+            with (folder / "clean.csv").open(encoding="utf-8") as file:
+                names = file.readline().strip().split(",")
+                rows = np.loadtxt(file, delimiter=",")
+            clean.update({name: rows[:, k] for k, name in enumerate(names)})
+        random = np.random.default_rng(seed)
+        noisy = {
+            n: v if n.startswith("x") else v * (1 + 0.02 * random.standard_normal(len(v))) for n, v in clean.items()
+        }
+        _csv(folder / "flame.csv", noisy)
+        return Problem(_scene(text, folder)), truth
+
+    return made
+
+
 CASES: dict[str, Callable[[Path, int], Made]] = {
     "own world, noise given": decay(sigma=0.02),
     "own world, noise estimated": decay(sigma="estimate"),
@@ -96,6 +222,11 @@ CASES: dict[str, Callable[[Path, int], Made]] = {
     "specimen, noise estimated": paste(sigma='"estimate"'),
     "specimen, model off": paste(sigma="0.1", off=1.0),
     "specimen, model off, discrepancy": paste(sigma='"estimate"', off=1.0, discrepancy=True),
+    "rigid, noise given": ball(sigma="2e-3"),
+    "rigid, noise estimated": ball(sigma='"estimate"'),
+    "field, noise given": rod(sigma="0.3"),
+    "field, noise estimated": rod(sigma='"estimate"'),
+    "flame, noise given": flame(sigma="{ relative = 0.02 }"),
 }
 
 

@@ -27,7 +27,7 @@ PROBLEMS = {
         {"E": 1e5, "nu": 0.1, "yield_stress": 1e4},
     ),
     "sand": (
-        'type="sand"',
+        'type="sand", volume_correction=false',
         {"E": 1e6, "nu": 0.2, "friction_angle": 25.0},
         {"E": 5e5, "nu": 0.1, "friction_angle": 40.0},
     ),

@@ -21,13 +21,6 @@ ALLOWED_BETWEEN_AREAS = {("mpm", "materials"), ("dtn", "render")}
 DATA_ONLY = {"io", "view"}  # take arrays and dicts, never models
 MAX_MODULES = 20  # in a folder
 SHARED_FAMILIES = {"motion", "flames"}  # any family may use them; they use no other
-BETWEEN_FAMILIES = {  # until the tasks of the kind `render` are worlds with observations
-    (
-        "simengine.worlds.objects.law_video_spec",
-        "laws",
-    ): "a law is sought, in the words of scenes that learn laws",
-    ("simengine.worlds.laws.from_video", "objects"): "and from a video, which is filmed there",
-}
 
 
 def _modules() -> dict[str, Path]:
@@ -141,18 +134,13 @@ def test_no_circle_between_files() -> None:
 
 
 def test_families_use_only_motion_and_flames() -> None:
-    used = set()
     for module, targets in GRAPH.items():
         family = module.split(".")[2:3] if module.startswith("simengine.worlds.") else []
         for other in {target.split(".")[2] for target in targets if target.startswith("simengine.worlds.")} - {*family}:
             if not family:
                 continue  # worlds/__init__.py
-            if (module, other) in BETWEEN_FAMILIES:
-                used.add((module, other))
-                continue
             assert other in SHARED_FAMILIES, f"{module} must not use the family {other}"
             assert family[0] not in SHARED_FAMILIES, f"{module} must not use the family {other}: others use it"
-    assert used == set(BETWEEN_FAMILIES), "an exception that nobody needs"
 
 
 def test_observe_and_fit_do_not_know_one_another() -> None:
@@ -170,12 +158,11 @@ def test_no_folder_is_crowded() -> None:
 
 def test_names_of_the_table_are_there() -> None:
     """What `scene/kinds.py` names as a string no reader of imports sees, so it is looked up here, and not imported."""
-    from simengine.scene.kinds import INSTRUMENTS, KINDS, METHODS, PROBLEMS
+    from simengine.scene.kinds import INSTRUMENTS, KINDS, METHODS
 
     paths = [
         *KINDS.values(),
         *INSTRUMENTS.values(),
-        *PROBLEMS.values(),
         *(path for methods in METHODS.values() for path in methods.values()),
     ]
     assert len(paths) >= 26

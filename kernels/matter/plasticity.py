@@ -5,8 +5,11 @@ F = U diag(s) V^T -> U diag(g(s)) V^T; e = log s, d = dev e. The columns of `coe
     0 IDENTITY
     1 VON_MISES       (mu, sigma_y, H)          2 mu |d| is brought back to sigma_y + H q (q: accumulated plastic
                                                 strain; linear isotropic hardening), s taken as at least 0.05
-    2 DRUCKER_PRAGER  (mu, lam, alpha, c)       cone |d| <= -alpha (3 lam + 2 mu) / (2 mu) tr(e - c), tip at e = c I;
-                                                Klar et al. 2016, cohesion c as a strain
+    2 DRUCKER_PRAGER  (mu, lam, alpha, c, 0)    cone |d| <= -alpha (3 lam + 2 mu) / (2 mu) tr(e - c), tip at e = c I;
+                                                Klar et al. 2016, cohesion c as a strain; with a fifth coefficient
+                                                of 1 the volume that grains gained while they were apart is q and goes
+                                                before they press again: tr e + q takes the place of tr e, and q becomes
+                                                what of it lies beyond the tip (Tampubolon et al. 2017, Sec. 4.3.4)
     3 FLUID           ()                        F -> J^(1/3) I
     4 SNOW            (theta_c, theta_s)        s clamped to [1 - theta_c, 1 + theta_s], q = log det F_plastic;
                                                 Stomakhin et al. 2013, Sec. 5
@@ -130,11 +133,17 @@ def kernels(real):
                 elif kind == DRUCKER_PRAGER:
                     lam = real(coefficients[p, 1])
                     tip = real(coefficients[p, 3])
+                    if coefficients[p, 4] > wp.float64(0.0) and q0 != zero:
+                        mean += q0 * third
+                        q1 = zero
+                        changed = True
                     trace = real(3.0) * (mean - tip)
                     if trace >= zero:
                         mean = tip
                         r = zero
                         changed = True
+                        if coefficients[p, 4] > wp.float64(0.0):
+                            q1 = trace
                     else:
                         excess = norm + (real(3.0) * lam + two * mu) / (two * mu) * real(coefficients[p, 2]) * trace
                         if excess > zero:
@@ -228,6 +237,7 @@ def kernels(real):
             slope_norm = one  # d norm' / d norm
             slope_mean = zero  # d norm' / d mean
             mode = int(0)
+            corrects = bool(False)
             if kind == VON_MISES:
                 H = real(coefficients[p, 2])
                 excess = two * mu * norm - real(coefficients[p, 1]) - H * q0
@@ -242,6 +252,10 @@ def kernels(real):
                     changed = True
                     mode = 2
             elif kind == DRUCKER_PRAGER:
+                corrects = coefficients[p, 4] > wp.float64(0.0)
+                if corrects:
+                    mean += q0 * third
+                    changed = True
                 trace = real(3.0) * (mean - real(coefficients[p, 3]))
                 if trace >= zero:
                     changed = True
@@ -308,6 +322,9 @@ def kernels(real):
                 elif mode == 3:
                     coefficients_bar_out[p, 3] += wp.float64(sum_eb)
                     across = vec3()
+                    if corrects:
+                        coefficients_bar_out[p, 3] -= wp.float64(real(3.0) * qb)
+                        mean_bar = real(3.0) * qb
                 elif mode == 4:
                     lam = real(coefficients[p, 1])
                     alpha = real(coefficients[p, 2])
@@ -317,6 +334,8 @@ def kernels(real):
                     coefficients_bar_out[p, 1] += wp.float64(-norm_bar * alpha * trace * real(1.5) / mu)
                     coefficients_bar_out[p, 2] += wp.float64(-norm_bar * slope * trace)
                     coefficients_bar_out[p, 3] += wp.float64(norm_bar * slope * alpha * real(3.0))
+                if corrects:
+                    q_bar[p] = mean_bar * third
                 for j in range(3):
                     value = zero
                     if s[j] > s_min:

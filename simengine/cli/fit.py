@@ -1,6 +1,7 @@
 """`simengine fit`, `train`, `optimise` and `demo`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from simengine.cli.common import (
 
 if TYPE_CHECKING:
     from simengine.fit.training import AbstractTraining
+    from simengine.scene.grammar import Scene
 
 DEMONSTRATIONS = {
     "motion": "identify_jelly",
@@ -53,10 +55,8 @@ def fit(
         scene: A .toml or .py file with [observations] and [unknowns], or the name of a shipped scene.
         refine: Fit the answer again at so many times the resolution; how far it moves is added to the bars.
     """
-    from simengine.fit.loop import fit as drive
     from simengine.scene import load_scene
     from simengine.scene.own_code import run_own
-    from simengine.scene.record import open_run
 
     run_own(own or [])
     loaded = load_scene(scene, overrides or ())
@@ -82,20 +82,9 @@ def fit(
     else:
         training = loaded.world.training(device=chosen)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")
-    directory = open_run(folder, loaded, overwrite=overwrite, resume=True)
-    result = drive(training, directory, progress=not quiet and not as_json)
-    outcome = {
-        "parameters": result.parameters,
-        **result.summary,
-        "iterations": result.iterations,
-        "loss": result.loss,
-        "converged": result.converged,
-        "directory": str(folder),
-    }
-    if result.interrupted:
-        print(f"interrupted after iteration {result.iterations}; the same command resumes", file=sys.stderr)
+    outcome = _drive(training, loaded, folder, overwrite=overwrite, progress=not quiet and not as_json)
+    if outcome is None:
         return 1
-    directory.write("summary.json", outcome)
     if "estimates" in outcome and not as_json:
         _print_answer(outcome)
     else:
@@ -103,67 +92,73 @@ def fit(
     return 0
 
 
-def train(
-    scene: str,
-    *,
-    overrides: Overrides = None,
-    own: With = None,
-    out: Out = None,
-    overwrite: Overwrite = False,
-    device: Device = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> int:
-    """Train the model of a scene and test it; the run holds it as a folder, which `simengine predict RUN --on` uses.
+def _learning(table: str, verb: str, what: str, scenes: str) -> Callable[..., int]:
+    """The command of what explains no observation: the same options, loop and answer for every table."""
+
+    def command(
+        scene: str,
+        *,
+        overrides: Overrides = None,
+        own: With = None,
+        out: Out = None,
+        overwrite: Overwrite = False,
+        device: Device = None,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> int:
+        from simengine.fit.trainings.learned import learning_of
+        from simengine.scene import load_scene
+        from simengine.scene.own_code import run_own
+
+        run_own(own or [])
+        loaded = load_scene(scene, overrides or ())
+        training = learning_of(loaded, table=table, device=pick_device(device, loaded.world.fit_devices))
+        folder = out or default_out(scene).with_name(f"{default_out(scene).name}-{verb}")
+        outcome = _drive(training, loaded, folder, overwrite=overwrite, progress=not quiet and not as_json)
+        if outcome is None:
+            return 1
+        emit(outcome if as_json else brief(outcome), as_json=as_json, title=f"{verb} {scene}")
+        return 0
+
+    command.__name__ = command.__qualname__ = verb
+    command.__doc__ = f"""{what}
 
     Ctrl-C saves and stops; the same command goes on where it stopped.
 
     Args:
-        scene: A .toml or .py file with [model], or the name of a shipped scene.
+        scene: A .toml or .py file with {scenes}, or the name of a shipped scene.
     """
-    given: dict[str, Any] = {"overrides": overrides, "own": own, "out": out, "overwrite": overwrite, "device": device}
-    return _drive("model", "train", scene, as_json=as_json, quiet=quiet, **given)
+    return command
 
 
-def optimise(
-    scene: str,
-    *,
-    overrides: Overrides = None,
-    own: With = None,
-    out: Out = None,
-    overwrite: Overwrite = False,
-    device: Device = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> int:
-    """Make the objective of a scene small over its unknowns: a design, as the paint that a detector sees worst.
-
-    Ctrl-C saves and stops; the same command goes on where it stopped.
-
-    Args:
-        scene: A .toml or .py file with [objective] and [unknowns], or the name of a shipped scene.
-    """
-    given: dict[str, Any] = {"overrides": overrides, "own": own, "out": out, "overwrite": overwrite, "device": device}
-    return _drive("objective", "optimise", scene, as_json=as_json, quiet=quiet, **given)
+train = _learning(
+    "model",
+    "train",
+    "Train the model of a scene and test it; the run holds it as a folder, which `simengine predict RUN --on` uses.",
+    "[model]",
+)
+optimise = _learning(
+    "objective",
+    "optimise",
+    "Make the objective of a scene small over its unknowns: a design, as the paint that a detector sees worst.",
+    "[objective] and [unknowns]",
+)
 
 
-def _drive(table: str, verb: str, scene: str, *, as_json: bool, quiet: bool, **given: Any) -> int:
+def _drive(
+    training: "AbstractTraining", loaded: "Scene", folder: Path, *, overwrite: bool, progress: bool
+) -> dict[str, Any] | None:
+    """The outcome of a training, also written to the run; None where it was interrupted."""
     from simengine.fit.loop import fit as drive
-    from simengine.fit.trainings.learned import learning_of
-    from simengine.scene import load_scene
-    from simengine.scene.own_code import run_own
     from simengine.scene.record import open_run
 
-    run_own(given["own"] or [])
-    loaded = load_scene(scene, given["overrides"] or ())
-    training = learning_of(loaded, table=table, device=pick_device(given["device"], loaded.world.fit_devices))
-    folder = given["out"] or default_out(scene).with_name(f"{default_out(scene).name}-{verb}")
-    directory = open_run(folder, loaded, overwrite=given["overwrite"], resume=True)
-    result = drive(training, directory, progress=not quiet and not as_json)
+    directory = open_run(folder, loaded, overwrite=overwrite, resume=True)
+    result = drive(training, directory, progress=progress)
     if result.interrupted:
         print(f"interrupted after iteration {result.iterations}; the same command resumes", file=sys.stderr)
-        return 1
+        return None
     outcome = {
+        **({"parameters": result.parameters} if result.parameters else {}),
         **result.summary,
         "iterations": result.iterations,
         "loss": result.loss,
@@ -171,8 +166,7 @@ def _drive(table: str, verb: str, scene: str, *, as_json: bool, quiet: bool, **g
         "directory": str(folder),
     }
     directory.write("summary.json", outcome)
-    emit(outcome if as_json else brief(outcome), as_json=as_json, title=f"{verb} {scene}")
-    return 0
+    return outcome
 
 
 def demo(

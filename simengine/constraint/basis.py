@@ -73,8 +73,8 @@ class BranchTrunk(nn.Module):
     ) -> None:
         super().__init__()
         self.size, self.modes = size, modes
-        self.branch = _network([inputs, *[width] * (depth - 1), modes * size]) if inputs else None
-        self.trunk = _network([coordinates, *[width] * depth, modes if inputs else size])
+        self.branch: nn.Sequential | None = _network([inputs, *[width] * (depth - 1), modes * size]) if inputs else None
+        self.trunk: nn.Sequential = _network([coordinates, *[width] * depth, modes if inputs else size])
 
     def forward(self, family: AbstractFamily, parameters: Parameters) -> torch.Tensor:
         """Shape (samples, *shape, n); (1, *shape, n) without a branch."""
@@ -104,8 +104,8 @@ class OperatorBasis(nn.Module):
     ) -> None:
         super().__init__()
         own = max(size - hints, 1)
-        self.kept = size - own
-        self.operator = FNO(inputs=coordinates + 1 + hints, outputs=own, modes=modes, width=width, depth=depth)
+        self.kept: int = size - own
+        self.operator: FNO = FNO(inputs=coordinates + 1 + hints, outputs=own, modes=modes, width=width, depth=depth)
 
     def forward(self, family: AbstractFamily, parameters: Parameters) -> torch.Tensor:
         """Shape (samples, *shape, n)."""

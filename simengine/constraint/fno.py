@@ -17,10 +17,10 @@ class SpectralConvolution(nn.Module):
 
     def __init__(self, channels: int, modes: Sequence[int]) -> None:
         super().__init__()
-        self.modes = tuple(modes)
+        self.modes: tuple[int, ...] = tuple(modes)
         corners = 2 ** (len(modes) - 1)  # signs of the frequencies on all axes but the last
         shape = (corners, channels, channels, *modes, 2)
-        self.weight = nn.Parameter(torch.randn(shape, dtype=torch.float64) / channels)
+        self.weight: nn.Parameter = nn.Parameter(torch.randn(shape, dtype=torch.float64) / channels)
 
     def forward(self, field: torch.Tensor) -> torch.Tensor:
         """Shape (samples, channels, *grid) to the same.
@@ -60,10 +60,10 @@ class FNO(nn.Module):
         super().__init__()
         if not 1 <= len(modes) <= 3 or min(modes) < 1:
             raise ValueError(f"modes: expected 1 to 3 numbers of at least 1, got {tuple(modes)}")
-        self.lift = nn.Linear(inputs, width, dtype=torch.float64)
-        self.spectral = nn.ModuleList(SpectralConvolution(width, modes) for _ in range(depth))
+        self.lift: nn.Linear = nn.Linear(inputs, width, dtype=torch.float64)
+        self.spectral: nn.ModuleList = nn.ModuleList(SpectralConvolution(width, modes) for _ in range(depth))
         self.pointwise = nn.ModuleList(nn.Linear(width, width, dtype=torch.float64) for _ in range(depth))
-        self.project = nn.Sequential(
+        self.project: nn.Sequential = nn.Sequential(
             nn.Linear(width, 2 * width, dtype=torch.float64),
             nn.GELU(),
             nn.Linear(2 * width, outputs, dtype=torch.float64),

@@ -1,7 +1,9 @@
 """Basis functions in, a field that satisfies the equation out: the solver is a layer of the network."""
 
 import dataclasses
+import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +11,9 @@ import torch
 from torch import nn
 
 from simengine.constraint.blocks import Blocks, decompose, uniform_cuts
+from simengine.constraint.estimate import nodal_error
+from simengine.constraint.norm import AbstractNorm, chosen
+from simengine.constraint.normed import NormedSystem
 from simengine.constraint.pde import AbstractPDE
 from simengine.constraint.shard import Shard
 from simengine.constraint.system import ExpertSystem
@@ -27,11 +32,13 @@ class Constrained:
         field: u on the grid, shape (samples, *shape), differentiable.
         weights: omega, shape (samples, K, n), differentiable.
         solution: How the solve ended; coupled: a problem per sample, independent: one per sample and expert.
+        norm: In which the residual was made small: `plain`, `Galerkin`, ...
     """
 
     field: torch.Tensor
     weights: torch.Tensor
     solution: Solution[torch.Tensor]
+    norm: str = "plain"
 
 
 class HardConstraint(nn.Module):
@@ -57,6 +64,10 @@ class HardConstraint(nn.Module):
             False takes every point from the block between whose cuts it lies.
         group: Process group of `torch.distributed` over which the experts are dealt out; None for one process. Every
             process calls the layer with the same arguments and gets the same result and the same gradients.
+        norm: In which the residual is made small: `auto` tests the rows of an elliptic equation with the functions
+            (Galerkin) and takes the plain sum of squares for any other; `plain`; or an `AbstractNorm`, such as
+            `InverseLaplacian(pde.shape)` or one's own. Other norms than the plain one take all rows, a dense Jacobian,
+            coupled experts and one process.
     """
 
     def __init__(
@@ -78,8 +89,11 @@ class HardConstraint(nn.Module):
         overlap: int = 0,
         blend: bool = True,
         group: Any = None,
+        norm: AbstractNorm | str = "auto",
     ) -> None:
         super().__init__()
+        if isinstance(norm, str) and norm not in ("auto", "plain"):
+            raise ValueError(f"norm: expected auto, plain or an AbstractNorm such as Galerkin(), got {norm!r}")
         if isinstance(adjoint, UnrolledAdjoint):
             raise ValueError("adjoint: the layer has implicit gradients only; use ImplicitAdjoint()")
         if cuts is None:
@@ -89,22 +103,27 @@ class HardConstraint(nn.Module):
             cuts = [uniform_cuts(size, count) for size, count in zip(pde.shape, counts, strict=True)]
         self.pde = pde
 
-        def dealt(cuts: Sequence[Sequence[int]], **options: Any) -> Blocks:
+        def dealt(cuts: Sequence[Sequence[int]], rows: int = rows_per_block, **options: Any) -> Blocks:
             generator = torch.Generator().manual_seed(seed)
-            return decompose(pde, cuts, rows_per_block=rows_per_block, generator=generator, **options)
+            return decompose(pde, cuts, rows_per_block=rows, generator=generator, **options)
 
-        self.blocks: Blocks = dealt(cuts, periodic=periodic, overlap=overlap, blend=blend)
-        self.shard = Shard(group)
+        shaped: dict[str, Any] = {"periodic": periodic, "overlap": overlap, "blend": blend}
+        self.blocks: Blocks = dealt(cuts, **shaped)
+        self.shard: Shard = Shard(group)
         if self.shard.size > self.blocks.num_blocks:
             raise ValueError(
                 f"group: {self.shard.size} processes for {self.blocks.num_blocks} experts; use as many at most"
             )
-        self.coupled = coupled and self.blocks.num_blocks > 1
+        self.coupled: bool = coupled and self.blocks.num_blocks > 1
+        if isinstance(norm, AbstractNorm) and not self._normable:
+            raise ValueError("norm: other norms than the plain one take coupled experts in one process")
+        self.norm = norm
+        self._complete = functools.cache(lambda: dealt(cuts, math.prod(pde.shape) * 64, **shaped))
         needs_field = self.coupled and len(pde.of_the_stitched_field) > 0
         self._whole: Blocks | None = dealt([(0, size) for size in pde.shape]) if needs_field else None
         self.options = {"condition_weight": condition_weight, "interface_weight": interface_weight, "ridge": ridge}
         self.solver = solver or LevenbergMarquardt(tolerance=1e-8, max_iterations=50)
-        self.adjoint = adjoint or ImplicitAdjoint()
+        self.adjoint: AbstractAdjoint | ImplicitAdjoint = adjoint or ImplicitAdjoint()
         self.throw = throw
 
     def forward(
@@ -165,9 +184,13 @@ class HardConstraint(nn.Module):
 
     def _system(
         self, basis: torch.Tensor, parameters: Mapping[str, torch.Tensor], base: torch.Tensor | None
-    ) -> ExpertSystem:
+    ) -> ExpertSystem | NormedSystem:
         table = self.pde.table(basis)
         base_table = None if base is None else self.pde.table(base.unsqueeze(-1)).squeeze(-1)
+        norm = self._norm(parameters)
+        if norm is not None:
+            blocks = self._complete()
+            return NormedSystem(self.pde, blocks, table, base_table, dict(parameters), norm=norm, **self.options)
         return ExpertSystem(
             self.pde,
             self.blocks,
@@ -179,13 +202,56 @@ class HardConstraint(nn.Module):
             **self.options,
         )
 
+    @property
+    def _normable(self) -> bool:
+        one = self.blocks.num_blocks == 1 or self.coupled
+        return one and self.shard.size == 1 and not self.pde.of_the_stitched_field
+
+    def _norm(self, parameters: Mapping[str, torch.Tensor]) -> AbstractNorm | None:
+        """The norm of these problems; None for the plain one."""
+        if isinstance(self.norm, AbstractNorm):
+            return self.norm
+        if self.norm == "plain" or not self._normable:
+            return None
+        return chosen(self.pde, {name: value[:1].detach() for name, value in parameters.items()})
+
+    def error(
+        self,
+        found: Constrained,
+        parameters: Mapping[str, torch.Tensor],
+        sample: int = 0,
+    ) -> torch.Tensor:
+        """How far a field is from the solution of the equation on its grid, as far as one step of Newton tells.
+
+        The residual of all rows through the inverse of the equation linearised there, on all grid points: for a linear
+        equation the error itself, but for that of the grid. Costs one sparse factorisation, as a solver does.
+
+        Args:
+            found: What `forward` returned.
+            parameters: As given to it.
+            sample: Which of its samples.
+
+        Returns:
+            Estimate of field - solution, shape (*shape).
+
+        Raises:
+            ValueError: The equation sees more of the field than values at grid points.
+        """
+        own = {name: value[sample : sample + 1].detach() for name, value in parameters.items()}
+        return nodal_error(self.pde, found.field[sample].detach(), own)
+
     def _solve(
-        self, system: ExpertSystem, basis: torch.Tensor, base: torch.Tensor | None, start: torch.Tensor | None
+        self,
+        system: ExpertSystem | NormedSystem,
+        basis: torch.Tensor,
+        base: torch.Tensor | None,
+        start: torch.Tensor | None,
     ) -> Constrained:
         num, sizes = self.blocks.num_blocks, self.shard.sizes(self.blocks.num_blocks)
         if start is None:
             try:
-                y0 = system.linear_start() if self._whole is None else self._shared_start(self._whole, system)
+                shared = self._whole is not None and isinstance(system, ExpertSystem)
+                y0 = self._shared_start(self._whole, system) if shared else system.linear_start()  # type: ignore[arg-type]
             except Exception as error:
                 which = torch.arange(system.problems)
                 raise named_error(error, 0, which, torch.empty(len(which), system.experts * system.size)) from error
@@ -203,7 +269,8 @@ class HardConstraint(nn.Module):
             }
             solution = Solution(weights.reshape(-1, system.size), Result(int(stats["status"].max())), stats)
         checked(solution, self.throw)
-        return Constrained(self._stitched(basis, weights, base), weights, solution)
+        norm = system.norm.name if isinstance(system, NormedSystem) else "plain"
+        return Constrained(self._stitched(basis, weights, base), weights, solution, norm)
 
     def _shared_start(self, whole: Blocks, system: ExpertSystem) -> torch.Tensor:
         """Weights of one expert for the whole domain, to a few digits: its Jacobian is complete, that of many not."""

@@ -37,7 +37,7 @@ class Router(nn.Module):
         self.counts, self.uniform = tuple(counts), uniform
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.axes = nn.ModuleList(
+            self.axes: nn.ModuleList = nn.ModuleList(
                 nn.Sequential(
                     nn.Linear(1, width, dtype=torch.float64),
                     nn.Tanh(),

@@ -52,8 +52,8 @@ class ExpertRows:
         self._shard = shard if coupled else Shard()
         self._sizes = shard.sizes(self.experts)
         base = table.new_zeros(len(table), 1).expand(table.shape[:2]) if base is None else base
-        self.names = list(parameters)
-        self.tensors = (table, base, *parameters.values())
+        self.names: list[str] = list(parameters)
+        self.tensors: tuple[torch.Tensor, ...] = (table, base, *parameters.values())
 
         self._entries = blocks.entries[own]
         self._rows, self._conditions = blocks.rows.part(own), blocks.conditions.part(own)
@@ -66,7 +66,7 @@ class ExpertRows:
         self._touching_weight = interface_weight * blocks.interface_weight[self._mine]
         needs_field = self.experts > 1 and len(pde.of_the_stitched_field) > 0
         self._stitched = StitchedFunctionals(pde, blocks, self._shard) if needs_field else None
-        self.chain = blocks.is_chain and self.experts > 1
+        self.chain: bool = blocks.is_chain and self.experts > 1
 
     # -- what belongs to which problem ---------------------------------------------------------------------------------
 

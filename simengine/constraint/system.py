@@ -63,7 +63,7 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         self.gram: AbstractGram = DenseGram()
         if self.experts > 1:
             self.gram = BlockBandedGram() if self.chain else SchurGram(self.experts, self._distinct)
-        self.solution = table.new_zeros(0)  # where the last solve ended
+        self.solution: torch.Tensor = table.new_zeros(0)  # where the last solve ended
         self._point: _Point | None = None
         self._gradient: tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]] | None = None
         self._places = self._in_table(self._rows.index)

@@ -225,7 +225,9 @@ class DETRDetector(AbstractAdapter):
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
         super().__init__(model)
-        self.activation, self.mean, self.std = activation, mean, std
+        self.activation = activation
+        self.mean: tuple[float, float, float] = mean
+        self.std: tuple[float, float, float] = std
 
     def _raw(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One box a query."""
@@ -248,7 +250,8 @@ class LibraryDetector(nn.Module):
 
     def __init__(self, model: nn.Module, *, kind: int = 1) -> None:
         super().__init__()
-        self.model, self.kind = model, kind
+        self.model: nn.Module = model
+        self.kind: int = kind
 
     def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         """The library's own training loss, the sum of its parts: what hardening needs.

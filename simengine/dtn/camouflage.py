@@ -57,7 +57,7 @@ class PaintTexture(nn.Module):
         self.albedo = albedo
         start = torch.randn(*size, 3, generator=torch.Generator().manual_seed(seed)) * spread
         coarser = [torch.zeros(rows, columns, 3) for rows, columns in mip_levels(size)[1:levels]]
-        self.levels = nn.ParameterList([start, *coarser])
+        self.levels: nn.ParameterList = nn.ParameterList([start, *coarser])
 
     @property
     def size(self) -> tuple[int, int]:

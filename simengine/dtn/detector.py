@@ -64,8 +64,8 @@ class AbstractDetector(nn.Module, abc.ABC):
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first: nn.Conv2d = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second: nn.Conv2d = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm = nn.GroupNorm(8, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -77,15 +77,15 @@ class _Backbone(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
+        self.stem: nn.Sequential = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, stride=2, padding=1),
             nn.ReLU(),
             nn.Conv2d(width // 2, width, 3, 2, 1),
             nn.ReLU(),
         )
-        self.fine = _Residual(width)
-        self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
-        self.coarse = nn.Sequential(
+        self.fine: _Residual = _Residual(width)
+        self.down: nn.Conv2d = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.coarse: nn.Sequential = nn.Sequential(
             _Residual(2 * width), nn.Conv2d(2 * width, 2 * width, 3, 1, 2, dilation=2), nn.ReLU()
         )
 
@@ -130,9 +130,9 @@ class CentreDetector(AbstractDetector):
 
     def __init__(self, *, width: int = 32) -> None:
         super().__init__()
-        self.backbone = _Backbone(width)
-        self.join = nn.Conv2d(3 * width, width, 3, padding=1)
-        self.head = nn.Sequential(_Residual(width), nn.Conv2d(width, 5, 1))
+        self.backbone: _Backbone = _Backbone(width)
+        self.join: nn.Conv2d = nn.Conv2d(3 * width, width, 3, padding=1)
+        self.head: nn.Sequential = nn.Sequential(_Residual(width), nn.Conv2d(width, 5, 1))
         nn.init.constant_(self.head[-1].bias[:1], -3.0)  # type: ignore[index]
 
     def _maps(self, images: torch.Tensor) -> torch.Tensor:
@@ -192,8 +192,8 @@ class AnchorDetector(AbstractDetector):
 
     def __init__(self, *, width: int = 32) -> None:
         super().__init__()
-        self.backbone = _Backbone(width)
-        self.head = nn.Sequential(_Residual(2 * width), nn.Conv2d(2 * width, 5 * len(ANCHORS), 1))
+        self.backbone: _Backbone = _Backbone(width)
+        self.head: nn.Sequential = nn.Sequential(_Residual(2 * width), nn.Conv2d(2 * width, 5 * len(ANCHORS), 1))
         bias = self.head[-1].bias.data.view(len(ANCHORS), 5)  # type: ignore[operator]
         bias[:, 0] = -3.0
 

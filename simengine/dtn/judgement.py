@@ -55,7 +55,7 @@ class WeightedPrecision:
     def __init__(
         self, found: Sequence[Found], objects: Sequence[Objects], *, thresholds: Sequence[float] = OVERLAPS
     ) -> None:
-        self.objects = torch.tensor([float(counted(o).sum()) for o in objects], dtype=torch.float64)
+        self.objects: torch.Tensor = torch.tensor([float(counted(o).sum()) for o in objects], dtype=torch.float64)
         self.parts = []
         for label in sorted({int(v) for o in objects for v, c in zip(o.labels, counted(o), strict=True) if c}):
             matches = [match(f, o, label, thresholds=thresholds) for f, o in zip(found, objects, strict=True)]

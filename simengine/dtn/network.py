@@ -90,7 +90,8 @@ def paint_share(reference: Reference) -> torch.Tensor:
     """A first guess of the share of each pixel's radiance that is paint, shape (n, 3, h, w): where `linear` starts.
 
     Paint under a clear coat (reflectance COAT at normal incidence, Schlick) that mirrors sky and houses of radiance
-    SKY, behind haze as bright as the darkest pixel of the object, some tyre or pane (the dark channel of He et al., CVPR 2009).
+    SKY, behind haze as bright as the darkest pixel of the object, some tyre or pane (the dark channel of He et al.,
+    CVPR 2009).
     """
     if reference.geometry is None:
         raise ValueError("reference: the geometry buffers are needed, got none")
@@ -128,15 +129,15 @@ class _EncoderDecoder(nn.Module):
     ) -> None:
         super().__init__()
         block: Extractor = "residual" if kind == "unet" else kind
-        self.across = across or kind == "unet"
+        self.across: bool = across or kind == "unet"
         widths = [width * min(2**k, 4) for k in range(depth + 1)]
-        self.stem = nn.Conv2d(inputs, widths[0], 3, padding=1)
+        self.stem: nn.Conv2d = nn.Conv2d(inputs, widths[0], 3, padding=1)
         self.down = nn.ModuleList(_Block(widths[k], widths[k + 1], block, normalise) for k in range(depth))
         extra = [widths[k] if self.across else 0 for k in range(depth)]
-        self.up = nn.ModuleList(
+        self.up: nn.ModuleList = nn.ModuleList(
             _Block(widths[k + 1] + extra[k], widths[k], block, normalise) for k in reversed(range(depth))
         )
-        self.out = nn.Conv2d(widths[0], outputs, 3, padding=1)
+        self.out: nn.Conv2d = nn.Conv2d(widths[0], outputs, 3, padding=1)
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -181,10 +182,12 @@ class TransformationNetwork(nn.Module):
             raise ValueError(f"head={head!r}: expected one of {', '.join(MAPS)}")
         if extractor not in ("conv", "residual", "dense", "unet"):
             raise ValueError(f"extractor={extractor!r}: expected 'conv', 'residual', 'dense' or 'unet'")
-        self.head, self.geometry, self.depth = head, geometry, depth
+        self.head = head
+        self.geometry: bool = geometry
+        self.depth: int = depth
         # the published networks see the object alone; ours the whole picture, since haze shows on what is behind
         inputs = 4 + (GEOMETRY_CHANNELS if geometry else 0) + (3 if geometry and head == "linear" else 0)
-        self.extract = _EncoderDecoder(
+        self.extract: _EncoderDecoder = _EncoderDecoder(
             inputs,
             3 * MAPS[head],
             kind=extractor,

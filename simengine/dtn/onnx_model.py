@@ -59,10 +59,11 @@ class ONNXDetector:
             raise ValueError(
                 f"{file.name}: its input is {fixed[0]} x {fixed[1]}; export it with a square one, or a free one"
             )
-        self.side = fixed[0] if len(fixed) == 2 else None
-        self.multiple = self.side or 32
-        self.threshold, self.overlap = threshold, overlap
-        self.names = _names(self.session.get_modelmeta().custom_metadata_map.get("names", ""))
+        self.side: int | None = fixed[0] if len(fixed) == 2 else None
+        self.multiple: int = self.side or 32
+        self.threshold: float = threshold
+        self.overlap: float = overlap
+        self.names: dict[int, str] = _names(self.session.get_modelmeta().custom_metadata_map.get("names", ""))
 
     def predict(self, images: torch.Tensor) -> list[Detections]:
         """See `simengine.dtn.protocol.Detector.predict`.

@@ -28,7 +28,9 @@ class ReferencePredictor:
             raise ValueError(f"levels: expected at least two different greys in [0, 1], got {levels.tolist()}")
         if images.dim() != 5 or images.shape[1:3] != (k, 3):
             raise ValueError(f"images: expected shape (n, {k}, 3, h, w), got {tuple(images.shape)}")
-        self.levels, self.images, self.tone = levels, images, tone
+        self.levels: torch.Tensor = levels
+        self.images: torch.Tensor = images
+        self.tone: ToneCurve | None = tone
 
     def __call__(self, paint: torch.Tensor) -> torch.Tensor:
         """Encoded pictures, differentiable in the paint.

@@ -50,7 +50,7 @@ class LeastSquaresFit(AbstractTraining):
         if not any(c.chosen for c in problem.coordinates):
             raise SceneError("unknowns: nothing is sought; add [unknowns], or use `predict` for the misfit")
         self.problem = problem
-        self.stages = stages_of(problem)
+        self.stages: list[Stage] = stages_of(problem)
         self.num_iterations = problem.scene.inference.iterations * len(self.stages) + ROUNDS
         self._finish = finish
         self.z = problem.start() if start is None else start.clone()
@@ -121,7 +121,7 @@ class LeastSquaresFit(AbstractTraining):
             "loss": 2 * float(state.cost) / max(self._rows(), 1),
             "stage": float(self._stage),
             "round": float(self._round),
-            "solves": float(self.problem.solves),
+            "solves": float(self.problem.runs.solves),
         }
         if not len(state.active) or int(state.iterations) >= solver.max_iterations:
             self._next()
@@ -145,7 +145,7 @@ class LeastSquaresFit(AbstractTraining):
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything the next trial depends on."""
-        counters = [self._stage, self._round, int(self._done), self.problem.solves]
+        counters = [self._stage, self._round, int(self._done), self.problem.runs.solves]
         state = {"z": self.z, "counters": torch.tensor(counters)}
         if self._state is not None:
             state |= {_PREFIX + name: value for name, value in self._state.state_dict().items()}
@@ -164,7 +164,7 @@ class LeastSquaresFit(AbstractTraining):
         import dataclasses
 
         self.z = state["z"]
-        self._stage, self._round, done, self.problem.solves = (int(v) for v in state["counters"])
+        self._stage, self._round, done, self.problem.runs.solves = (int(v) for v in state["counters"])
         self._done = bool(done)
         held = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
         self._state = IterationState.from_state_dict(held) if held else None
@@ -192,7 +192,7 @@ class LeastSquaresFit(AbstractTraining):
 
 def stages_of(problem: Problem) -> list[Stage]:
     """Growing parts of the time with the instruments' numbers held, then all of it with everything free."""
-    movable = [k for k in range(len(problem.coordinates)) if k not in problem._sought_sigmas]
+    movable = [k for k in range(len(problem.coordinates)) if k not in problem.sought_sigmas]
     world = [k for k in movable if problem.coordinates[k].of_world]
     timed = any("time" in measured.at for measured in problem.measured.values())
     fractions = problem.scene.inference.stages or ((0.2, 1.0) if timed and world else (1.0,))

@@ -14,15 +14,15 @@ from simengine.scene.strict import nearest
 def training_of(problem: Problem) -> AbstractTraining:
     """The fit of a problem by the method that its scene names, with the one report at its end.
 
-    A field among the unknowns is sought by L-BFGS, whatever else is.
+    A field among the unknowns is sought by least squares of its own, whatever else is.
 
     Raises:
         SceneError: There is no such method.
     """
     method = problem.scene.inference.method
     if problem.scene.unknowns.keys() & problem.scene.world.fields().keys():
-        if method != "lbfgs":
-            raise SceneError(f'inference.method: a field among the unknowns is sought by "lbfgs", got {method!r}')
+        if method != "least_squares":
+            raise SceneError(f'inference.method: a field is sought by "least_squares", the default; got {method!r}')
         return FieldFit(problem, finish=field_answer)
     if method != "least_squares":
         own = problem.scene.world.methods(problem)

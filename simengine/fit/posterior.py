@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from simengine.fit.certainty.discrepancy import in_words
-from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
+from simengine.fit.problem.prediction import Prediction
 from simengine.fit.unknowns import Coordinate
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def estimates_of(
         if not c.chosen:
             continue
         value, slope = _slope(c, z[index])
-        if index in problem._sought_sigmas:
+        if index in problem.sought_sigmas:
             found[c.name] = _of_sigma(problem, index, worth)
             continue
         z_std = float(covariance[index, index].clamp_min(0).sqrt())
@@ -287,7 +287,7 @@ def estimates_of(
 def _of_sigma(problem: Problem, index: int, worth: Mapping[str, Worth]) -> Estimate:
     """A sought standard deviation: n independent residuals tell its logarithm to 1/sqrt(2 n), and its prior adds."""
     c, value = problem.coordinates[index], problem.sought_sigma(index)
-    own = [worth[name] for name in problem._sought_sigmas[index] if name in worth]
+    own = [worth[name] for name in problem.sought_sigmas[index] if name in worth]
     precision = 2 * sum(w.rows / w.correlation for w in own)
     if not math.isnan(c.sd):
         precision += 1 / (c.sd if c.logarithmic else c.sd / value) ** 2
@@ -307,7 +307,7 @@ def _directions(
     chosen = [
         k
         for k, c in enumerate(problem.coordinates)
-        if c.chosen and k not in problem._sought_sigmas and float(information[k, k]) > 0
+        if c.chosen and k not in problem.sought_sigmas and float(information[k, k]) > 0
     ]
     said: list[str] = []
     std = covariance.diagonal().clamp_min(1e-300).sqrt()

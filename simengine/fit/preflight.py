@@ -46,7 +46,7 @@ def check_observations(scene: Scene) -> dict[str, Any]:
     if chosen:
         world = sum(c.of_world for c in chosen)
         found["unknowns"] = {c.name: f"{c.start:g} {c.unit}".strip() for c in chosen}
-        one = seconds / max(problem.solves, 1)
+        one = seconds / max(problem.runs.solves, 1)
         found["seconds_of_a_solve"] = one
         if one * world < PATIENCE:
             found["told"] = at_the_prior(problem, z)

@@ -16,8 +16,8 @@ from simengine.fit.certainty.bars import bars_summary, posterior_of
 from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.derived import derived
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands
-from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
+from simengine.fit.problem.prediction import Prediction, parts, scores, tables
 from simengine.io.tables import file_hash
 from simengine.scene.asks import Ask
 from simengine.scene.base import Refused
@@ -46,7 +46,7 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
         **misfit_summary(problem, predictions, found.worth),
         "directions": list(found.directions),
         **bars_summary(found),
-        "solves": problem.solves,
+        "solves": problem.runs.solves,
     }
     evidence, why = log_evidence(problem, z)
     summary |= {"log_evidence": evidence} if evidence is not None else {"no_evidence": why}
@@ -155,6 +155,8 @@ def misfit_summary(
                 "chi_square_per_row": held / count,
                 "rms": dict(zip(p.measured.names, map(_finite, p.rms(out)), strict=True)),
             }
+        if p.measured.beside:
+            entry["beside"] = {part: scores(p, which) for part, which in parts(p, fitted).items()}
         if p.measured.notes:
             entry["notes"] = list(p.measured.notes)
         each[name] = entry
@@ -225,6 +227,7 @@ def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], o
             columns[f"{column} measured"] = m.values[:, k].tolist()
             columns[f"{column} predicted"] = p.values[:, k].tolist()
             columns[f"{column} sigma"] = p.sigma[:, k].tolist()
+            columns |= {f"{column} {model}": own[:, k].tolist() for model, own in m.beside.items()}
         lines = [",".join(columns)]
         for row in zip(*columns.values(), strict=True):
             lines.append(
@@ -358,6 +361,8 @@ def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) ->
         title = f"mark {m.labels[mark]}, "
     else:
         pick, title = torch.arange(len(m.values)), ""
+    if m.row_names:  # experiments under several conditions lie along none of them
+        x = torch.arange(len(m.values), dtype=torch.float64)
     order = pick[x[pick].argsort()]
     panels: dict[str, dict[str, Any]] = {}
     residuals: dict[str, dict[str, Any]] = {}
@@ -366,12 +371,13 @@ def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) ->
         shown = order[m.mask[order, k]]
         if not len(shown):
             continue
-        unit = m.units[k] or problem._world(p.name).scalars().get(name, "")
+        unit = m.units[k] or problem.world_of(p.name).scalars().get(name, "")
         label = f"{title}{name} [{unit}]" if unit else f"{title}{name}"
         fit = {"measured": (x[shown], m.values[shown, k]), "predicted": (x[shown], p.values[shown, k])}
         if width is not None and float(width[shown, k].max()) > 0:
             half = 1.96 * width[shown, k]
             shaded[label] = (x[shown], p.values[shown, k] - half, p.values[shown, k] + half)
+        fit |= {model: (x[shown], own[shown, k]) for model, own in m.beside.items()}
         panels[label] = fit
         used = p.measured.mask[:, k] & ~m.held_out[:, k]
         entry = {"fitted": (x[used], p.residual[used, k])}
@@ -381,8 +387,11 @@ def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) ->
         residuals[f"misfit / sigma of {name}"] = entry
     if not panels:
         return ["Nothing of it is compared."]
-    points = ("measured", "fitted", "held out")
+    points = ("measured", "fitted", "held out", *m.beside)
+    if m.row_names:
+        points, key = (*points, "predicted"), "row"
     return [
+        *tables(p, problem.rows(p.name)),
         Picture(curves(panels, xlabel=key, points=points, bands=shaded), f"{p.name}: measured and predicted"),
         Picture(curves(residuals, xlabel=key, points=points), f"{p.name}: residuals over sigma"),
     ]
@@ -413,5 +422,5 @@ def _provenance(provenance: Mapping[str, Any], problem: Problem) -> list[Block]:
     ]
     rows += [(file, f"sha256 {digest[:16]}...") for file, digest in provenance["files"].items()]
     rows += [(f"own code: {f}", f"sha256 {d[:16]}...") for f, d in provenance.get("own code", {}).items()]
-    rows.append(("solves of the world", problem.solves))
+    rows.append(("solves of the world", problem.runs.solves))
     return [Table(("", ""), rows)]

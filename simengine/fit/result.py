@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from simengine.fit.certainty.sampling import Samples
     from simengine.fit.posterior import Estimate
-    from simengine.fit.prediction import Prediction
+    from simengine.fit.problem.prediction import Prediction
     from simengine.fit.starts import Minimum
     from simengine.scene.grammar import Scene
     from simengine.scene.instrument import AbstractInstrument

@@ -70,7 +70,9 @@ class SeveralStarts(AbstractTraining):
     def __init__(
         self, problem: Problem, starts: int, begin: "Callable[..., LeastSquaresFit]", *, finish: "Finish | None" = None
     ) -> None:
-        self.problem, self._begin, self._finish = problem, begin, finish
+        self.problem: Problem = problem
+        self._begin = begin
+        self._finish = finish
         self._count = starts
         self._ends: list[Minimum] = []
         self._attempt = 0
@@ -114,7 +116,7 @@ class SeveralStarts(AbstractTraining):
         generator = torch.Generator().manual_seed(seed)
         z = self.problem.start()
         for k, c in enumerate(self.problem.coordinates):
-            if c.chosen and k not in self.problem._sought_sigmas:
+            if c.chosen and k not in self.problem.sought_sigmas:
                 z[k] = c.coordinate(c.drawn(generator))
         return z
 

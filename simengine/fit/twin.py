@@ -37,7 +37,8 @@ def write_twin(
         raise SceneError("observations: there is nothing to observe; add [observations.NAME]")
     generator = torch.Generator().manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
-    written: dict[str, Any] = {}
+    written: dict[str, str] = {}
+    notes: list[str] = []
     for name, instrument in hidden.observations.items():
         world = hidden.runs.get(instrument.run, hidden.world)
         if renderer != "own" and hasattr(instrument, "renderer"):
@@ -48,7 +49,13 @@ def write_twin(
         run = finer.prepare(asks).solve(asks)
         with torch.no_grad():
             values = prepared.predict(run, template)
-            sigma = prepared.noise(dataclasses.replace(template, values=values)).nan_to_num(nan=0.0)
+            sigma = prepared.noise(dataclasses.replace(template, values=values))
+            if bool(sigma.isnan().any()):
+                notes.append(
+                    f"observations.{name}: its standard deviation is to be estimated, so its file has no noise where "
+                    f"it is not told; --set observations.{name}.sigma=VALUE gives it some"
+                )
+                sigma = sigma.nan_to_num(nan=0.0)
             noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
             values = torch.where(template.mask, values + sigma * noise, math.nan)
         file = out / Path(instrument.file.removeprefix("asset:")).name
@@ -58,7 +65,8 @@ def write_twin(
     path = out / "reference.toml"
     made = {"refine": refine, "seed": seed, "renderer": renderer}
     path.write_text(tomli_w.dumps({"reference": reference, "made": made}), encoding="utf-8")
-    return {"files": written, "reference": str(path), "hidden": reference}
+    told = {"files": written, "reference": str(path), "hidden": reference}
+    return told | {"notes": notes} if notes else told
 
 
 def _differences(scene: Scene, hidden: Scene) -> dict[str, float]:

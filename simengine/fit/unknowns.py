@@ -14,9 +14,10 @@ import torch
 from simengine.fit.joint_prior import JointPrior, alike
 from simengine.scene.address import Number, joined, named, numbers, parts_of, resolve, value_at
 from simengine.scene.base import SceneError
+from simengine.scene.factors import check_names, factor_of
 from simengine.scene.grammar import BASE, Scene
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.sought import Prior, Unknown
+from simengine.scene.sought import FactorFile, Prior, Unknown
 from simengine.scene.strict import nearest
 
 Target = tuple[str, str, str]  # "run" or "observation", its name, key of the number in its tree
@@ -74,6 +75,12 @@ class Coordinate:
             return self.upper - (self.upper - self.start) * torch.exp(z)
         return self.start + self.scale * z
 
+    def rate(self, z: torch.Tensor) -> float:
+        """Change of the value per change of its coordinate."""
+        with torch.enable_grad():
+            own = z.detach().requires_grad_()
+            return float(torch.autograd.grad(self.value(own), own)[0])
+
     def coordinate(self, value: float) -> float:
         """The coordinate of a value."""
         if math.isfinite(self.lower) and math.isfinite(self.upper):
@@ -124,7 +131,10 @@ def coordinates(scene: Scene, instruments: Mapping[str, AbstractInstrument]) -> 
     order = sorted(sought, key=lambda item: _breadth(item[0], item[1]))
     for key, unknown in order:
         before = len(found)
-        for name, groups in _groups(scene, instruments, key, unknown):
+        each = list(_groups(scene, instruments, key, unknown))
+        if unknown.prior is not None and isinstance(unknown.prior.uncertainty_factor, FactorFile):
+            check_names(unknown.prior.uncertainty_factor, [name for name, _ in each], key)
+        for name, groups in each:
             free = [[target for target in group if target not in taken] for group in groups]
             own = _vector(scene, instruments, name, unknown, [group for group in free if group])
             taken.update(target for group in free for target in group)
@@ -153,6 +163,9 @@ def spread_out(
         if rest[:1] not in (["*"], [instrument.name]):
             continue
         field = joined(rest[1:])
+        if unknown.per != "column" and field == "gain" and hasattr(instrument, "gain_by"):
+            instrument = _by_group(instrument, measured, key, unknown.per)
+            continue
         if unknown.per != "column" or field not in PER_COLUMN:
             raise SceneError(
                 f"unknowns.{key}.per: {unknown.per!r} is not possible here; {' and '.join(PER_COLUMN)} take "
@@ -162,6 +175,17 @@ def spread_out(
         if not isinstance(value, tuple):
             instrument = dataclasses.replace(instrument, **{field: (value,) * len(measured.names)})  # type: ignore[arg-type]
     return instrument
+
+
+def _by_group(instrument: AbstractInstrument, measured: Measured, key: str, header: str) -> AbstractInstrument:
+    """The instrument with a gain for each word of a column."""
+    if header not in measured.words:
+        raise SceneError(f"unknowns.{key}.per: {header!r} is no column of words; {nearest(header, measured.words)}")
+    count = len(set(measured.words[header]))
+    gain = instrument.gain if isinstance(instrument.gain, tuple) else (instrument.gain,) * count
+    if len(gain) != count:
+        raise SceneError(f"observations.{instrument.name}.gain: {len(gain)} numbers for {count} groups of {header!r}")
+    return dataclasses.replace(instrument, gain=gain, gain_by=header)  # type: ignore[call-arg]
 
 
 def _breadth(key: str, unknown: Unknown) -> tuple[bool, int]:
@@ -383,7 +407,7 @@ def _prior(prior: Prior | None, start: float, entry: int, size: int, name: str) 
     if prior.total_variation is not None:
         raise SceneError(f"unknowns.{name}.prior.total_variation: it is for fields, and this is a number")
     if prior.uncertainty_factor is not None:
-        return _log(start, name), math.log(prior.uncertainty_factor) / prior.level, True
+        return _log(start, name), math.log(factor_of(prior.uncertainty_factor, name)) / prior.level, True
     logarithmic = prior.lognormal is not None
     widths = prior.lognormal if logarithmic else prior.normal
     center: float | None = None

@@ -19,7 +19,7 @@ class Lock:
     """An exclusive lock on a file, held until the object is gone. Within one process it may be taken again."""
 
     def __init__(self, file: Path) -> None:
-        self.descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        self.descriptor: int = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         self._release = weakref.finalize(self, os.close, self.descriptor)
         try:
             _lock(self.descriptor)

@@ -29,7 +29,8 @@ class EnergyFamily(nn.Module):
         super().__init__()
         if not degrees or min(degrees) < 0:
             raise ValueError(f"degrees={tuple(degrees)}: expected one number of at least 0 for each parameter")
-        self.network, self.degrees = network, tuple(degrees)
+        self.network: EnergyNetwork = network
+        self.degrees: tuple[int, ...] = tuple(degrees)
         count = math.prod(d + 1 for d in degrees)
         start = torch.cat((network.log_moduli.detach().exp(), network.weights.detach()))
         self.controls = nn.Parameter(start.repeat(count, 1))  # (controls, 2 + width)

@@ -28,7 +28,7 @@ class AbstractLaw(nn.Module):
     """
 
     kind: ClassVar[int]
-    uses_history: ClassVar[bool] = False
+    uses_history: bool = False
 
     def _set(self, name: str, value: Coefficient, *, above: float = -float("inf"), below: float = float("inf")) -> None:
         """Keep a coefficient: a parameter if it is one, otherwise a float64 buffer.

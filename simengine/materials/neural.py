@@ -32,9 +32,9 @@ class _PublishedNetwork(nn.Module):
 
     def __init__(self, *, width: int = WIDTH) -> None:
         super().__init__()
-        self.first = nn.Linear(13, width, bias=False)
-        self.second = nn.Linear(width, width, bias=False)
-        self.last = nn.Linear(width, 9, bias=False)
+        self.first: nn.Linear = nn.Linear(13, width, bias=False)
+        self.second: nn.Linear = nn.Linear(width, width, bias=False)
+        self.last: nn.Linear = nn.Linear(width, 9, bias=False)
         for layer in (self.first, self.second, self.last):
             nn.init.xavier_uniform_(layer.weight)
 

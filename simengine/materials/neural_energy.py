@@ -73,12 +73,12 @@ class EnergyNetwork(nn.Module):
         self._read: tuple[tuple[int, int, int], tuple[float, float]] | None = None
         self.register_buffer("modulus", torch.tensor(float(modulus)))
         self.register_buffer("strain_scale", torch.tensor(float(strain_scale)))
-        self.log_moduli = nn.Parameter(torch.tensor([0.4, 0.3]).log())  # mu and kappa in units of M
+        self.log_moduli: nn.Parameter = nn.Parameter(torch.tensor([0.4, 0.3]).log())  # mu and kappa in units of M
         generator = torch.Generator().manual_seed(seed)
         directions = torch.randn(width, 3 if convexity == "none" else 2, generator=generator)
-        self.directions = nn.Parameter(directions)
-        self.offsets = nn.Parameter(torch.randn(width, generator=generator))
-        self.raw_weights = nn.Parameter(torch.full((width,), 1e-2))
+        self.directions: nn.Parameter = nn.Parameter(directions)
+        self.offsets: nn.Parameter = nn.Parameter(torch.randn(width, generator=generator))
+        self.raw_weights: nn.Parameter = nn.Parameter(torch.full((width,), 1e-2))
         free = {"none": width, "shear": width // 2, "full": 0}[convexity]
         self.register_buffer("free", torch.arange(width) < free, persistent=False)  # units with weights of either sign
 

@@ -43,11 +43,11 @@ class YieldNetwork(nn.Module):
         if not cap >= 0:
             raise ValueError(f"cap={cap}: expected at least 0, or math.inf for none")
         self.register_buffer("strain_scale", torch.tensor(float(strain_scale)))
-        self.slopes = nn.Parameter(torch.ones(width) * torch.tensor([1.0, -1.0]).repeat(width)[:width])
-        self.kinks = nn.Parameter(torch.linspace(-2.0, 2.0, width))
-        self.weights = nn.Parameter(torch.zeros(width))
-        self.bias = nn.Parameter(torch.tensor(float(initial)))
-        self.cap = nn.Parameter(torch.tensor(float(cap)), requires_grad=math.isfinite(cap))
+        self.slopes: nn.Parameter = nn.Parameter(torch.ones(width) * torch.tensor([1.0, -1.0]).repeat(width)[:width])
+        self.kinks: nn.Parameter = nn.Parameter(torch.linspace(-2.0, 2.0, width))
+        self.weights: nn.Parameter = nn.Parameter(torch.zeros(width))
+        self.bias: nn.Parameter = nn.Parameter(torch.tensor(float(initial)))
+        self.cap: nn.Parameter = nn.Parameter(torch.tensor(float(cap)), requires_grad=math.isfinite(cap))
 
     @property
     def fluid(self) -> bool:

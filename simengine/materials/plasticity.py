@@ -58,6 +58,8 @@ class DruckerPrager(AbstractPlasticity):
         nu: Poisson's ratio [1].
         friction_angle: Angle of internal friction [degrees].
         cohesion: Hencky strain per axis at which the cone has its tip [1].
+        volume_correction: Grains that were apart press again only when they have lost the volume they gained
+            (Tampubolon et al. 2017), of which q is the logarithm. Without it sand that was thrown stays swollen.
     """
 
     kind = kernel.DRUCKER_PRAGER
@@ -68,18 +70,26 @@ class DruckerPrager(AbstractPlasticity):
     cohesion: torch.Tensor
 
     def __init__(
-        self, E: Coefficient, nu: Coefficient, friction_angle: Coefficient = 25.0, cohesion: Coefficient = 0.0
+        self,
+        E: Coefficient,
+        nu: Coefficient,
+        friction_angle: Coefficient = 25.0,
+        cohesion: Coefficient = 0.0,
+        *,
+        volume_correction: bool = True,
     ) -> None:
         super().__init__()
+        self.uses_history = volume_correction
         self._set("E", E, above=0.0)
         self._set("nu", nu, above=-1.0, below=0.5)
         self._set("friction_angle", friction_angle, above=0.0, below=90.0)
         self._set("cohesion", cohesion)
 
     def coefficients(self) -> tuple[torch.Tensor, ...]:
-        """mu, lam [Pa], slope alpha of the cone [1], cohesion [1]."""
+        """mu, lam [Pa], slope alpha of the cone [1], cohesion [1], and 1 where volume is corrected."""
         sine = torch.sin(self.friction_angle.double() * (math.pi / 180))
-        return (*lame(self.E, self.nu), math.sqrt(2 / 3) * 2 * sine / (3 - sine), self.cohesion)
+        corrects = torch.full_like(self.cohesion, float(self.uses_history)).detach()
+        return (*lame(self.E, self.nu), math.sqrt(2 / 3) * 2 * sine / (3 - sine), self.cohesion, corrects)
 
 
 class FluidProjection(AbstractPlasticity):

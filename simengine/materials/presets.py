@@ -38,11 +38,20 @@ def plasticine(
 
 
 def sand(
-    E: Coefficient = 1e6, nu: Coefficient = 0.2, friction_angle: Coefficient = 25.0, cohesion: Coefficient = 0.0
+    E: Coefficient = 1e6,
+    nu: Coefficient = 0.2,
+    friction_angle: Coefficient = 25.0,
+    cohesion: Coefficient = 0.0,
+    *,
+    volume_correction: bool = True,
 ) -> Material:
-    """Hencky elasticity and Drucker-Prager plasticity; E [Pa], nu [1], friction_angle [degrees], cohesion [1]."""
+    """Hencky elasticity and Drucker-Prager plasticity; E [Pa], nu [1], friction_angle [degrees], cohesion [1].
+
+    Without `volume_correction` it is the law of Klar et al. 2016, by which sand that was thrown stays swollen.
+    """
     E, nu = _shared(E), _shared(nu)
-    return Material(Hencky(E, nu), DruckerPrager(E, nu, friction_angle, cohesion))
+    flow = DruckerPrager(E, nu, friction_angle, cohesion, volume_correction=volume_correction)
+    return Material(Hencky(E, nu), flow)
 
 
 def water(E: Coefficient = 1e5, nu: Coefficient = 0.3) -> Material:

@@ -1,17 +1,20 @@
 """Explicit MLS-MPM with APIC and quadratic B-splines, differentiable end to end; docs/mpm.md is the page for users."""
 
 from simengine.mpm.boundaries import Walls
+from simengine.mpm.contact import Contact
+from simengine.mpm.equilibrium import equilibrium
 from simengine.mpm.memory import forecast_memory
 from simengine.mpm.model import MPMModel
 from simengine.mpm.rigid_bodies import Box, Capsule, MeshBody, Plane, Sphere
 from simengine.mpm.solver import MPMSolver
-from simengine.mpm.stability import cfl_numbers, recommended_dt
+from simengine.mpm.stability import cfl_numbers, recommended_dt, swept_numbers
 from simengine.mpm.state import MPMState
 from simengine.ops.matter.mpm import SimulationError
 
 __all__ = [
     "Box",
     "Capsule",
+    "Contact",
     "MPMModel",
     "MPMSolver",
     "MPMState",
@@ -21,6 +24,8 @@ __all__ = [
     "Sphere",
     "Walls",
     "cfl_numbers",
+    "equilibrium",
     "forecast_memory",
     "recommended_dt",
+    "swept_numbers",
 ]

@@ -11,6 +11,7 @@ from simengine.kernels.matter.hard_contact import STIFFNESS
 from simengine.materials import Identity, Material
 from simengine.materials.law import AbstractLaw
 from simengine.mpm.boundaries import Walls, keep
+from simengine.mpm.contact import Contact
 from simengine.mpm.rigid_bodies import AbstractBody, MeshBody
 from simengine.ops.matter import constitutive, hard_contact
 from simengine.ops.matter.constitutive import elasticity, plasticity
@@ -32,6 +33,7 @@ class MPMModel(nn.Module):
         material_ids: Index into `materials` of each particle, shape (n,); None for the first.
         length: Length of the x axis [m]; dx = length / num_grids[0].
         gravity: Acceleration [m/s^2], three numbers, a tensor or an `nn.Parameter`, (3,).
+        contact: Between bodies; None where all particles share one velocity field.
         boundaries: At most one `Walls` (without one, slip walls) and any rigid bodies: `Plane`, `Sphere`, `Box`,
             `Capsule`, `MeshBody`.
         epsilon: Added to a node's mass [kg] where momentum is divided by it, as some published programs do. It takes
@@ -59,6 +61,7 @@ class MPMModel(nn.Module):
         length: float = 1.0,
         gravity: Sequence[float] | torch.Tensor = (0.0, -9.8, 0.0),
         boundaries: Sequence[nn.Module] = (),
+        contact: Contact | None = None,
         epsilon: float = 0.0,
     ) -> None:
         super().__init__()
@@ -71,7 +74,8 @@ class MPMModel(nn.Module):
             raise ValueError(f"length must be positive and finite [m], got {length}")
         keep(self, "gravity", gravity, ((3,),))
         self.materials = nn.ModuleList(materials)
-        self.boundaries = nn.ModuleList(boundaries)
+        self.boundaries: nn.ModuleList = nn.ModuleList(boundaries)
+        self.contact: Contact | None = contact
         walls = [b for b in boundaries if isinstance(b, Walls)]
         if len(walls) > 1:
             raise ValueError(f"boundaries may hold one Walls, got {len(walls)}; give kinds by face instead")
@@ -82,7 +86,7 @@ class MPMModel(nn.Module):
             )
         if not walls:
             self.boundaries.append(Walls())
-        self.grid = Grid(
+        self.grid: Grid = Grid(
             size=(int(size[0]), int(size[1]), int(size[2])),
             dx=length / size[0],
             dt=dt,
@@ -93,6 +97,8 @@ class MPMModel(nn.Module):
             periodic=self.walls.periodic,
             kinds=tuple(body.mode for body in self.bodies),
             fields=tuple(body.field for body in self.bodies if isinstance(body, MeshBody)),
+            bodies=contact.bodies if contact else (),
+            pairs=contact.pairs if contact else (),
         )
         self._body("volume", volume)
         self._body("mass", mass)
@@ -154,7 +160,8 @@ class MPMModel(nn.Module):
         """Frictions of the faces and poses of the bodies as the grid kernels read them, in the dtype of `like`.
 
         Returns:
-            Shape (num_steps, 1 + bodies, 23), or (1, 1 + bodies, 23) where nothing moves.
+            Shape (num_steps, 1 + bodies, 23), or (1, 1 + bodies, 23) where nothing moves; with frictions of pairs in
+            rows after these.
         """
         bodies = self.bodies
         count = num_steps if any(body.moving for body in bodies) else 1
@@ -164,7 +171,15 @@ class MPMModel(nn.Module):
         fall = self.gravity.to(wide) - torch.tensor(self.grid.gravity, dtype=wide.dtype, device=wide.device)
         walls = torch.cat((walls[:6], fall, walls[9:]))  # what a parameter has moved by, and its gradient
         rows = [walls.expand(count, -1), *(body.rows(times, self.grid.dx) for body in bodies)]
+        if self.contact is not None:
+            rows += [row.expand(count, -1) for row in self.pair_rows(like)]
         return torch.stack(rows, 1).to(like.dtype)
+
+    def pair_rows(self, like: torch.Tensor) -> torch.Tensor:
+        """Frictions, margins and stiffnesses of pairs of bodies, (rows, 23), float64."""
+        assert self.contact is not None
+        spacing = self.body(like)[1].double() ** (1 / 3) / self.grid.dx
+        return self.contact.rows(self.moduli(like), spacing)
 
     def groups(self, n: int) -> list[torch.Tensor | None]:
         """The particles of each material as indices; None for all of them."""
@@ -185,26 +200,40 @@ class MPMModel(nn.Module):
         """Whether a rigid body touches the particles themselves."""
         return hard_contact.is_hard(self.grid)
 
+    def modulus(self, like: torch.Tensor, axis: int = 0) -> torch.Tensor:
+        """Rise of the stress along x with a stretch (axis 0) or a shear (1) from F = I [Pa], shape (n,), float64.
+
+        By central differences of the law: the modulus of a wave at rest, of compression or of shear.
+        """
+        h, n = 1e-4, len(like)
+        eye = torch.eye(3, dtype=torch.float64, device=like.device)
+        stretch = h * torch.outer(eye[0], eye[axis])
+        q = torch.zeros(n, dtype=torch.float64, device=like.device)
+        ahead, behind = (self.stress((eye + sign * stretch).repeat(n, 1, 1), q)[:, 0, axis] for sign in (1.0, -1.0))
+        return (ahead - behind) / (2 * h)
+
     def stiffness(self, like: torch.Tensor) -> torch.Tensor:
         """Of the spring that hard contact sets beside the material's own pressure [N/m], shape (n,), as x `like`.
 
-        alpha M s^2 / dx, M the modulus of a wave at rest along x by central differences of the law. A law without one
-        there gets that whose wave crosses a hundredth of a cell in a step.
+        alpha M s^2 / dx, M of `moduli`.
         """
-        mass, volume = self.body(like)
+        _, volume = self.body(like)
         if not self.is_hard:
             return torch.zeros_like(volume)
-        h, n = 1e-4, len(like)
-        eye = torch.eye(3, dtype=torch.float64, device=like.device)
-        stretch = h * torch.outer(eye[0], eye[0])
-        q = torch.zeros(n, dtype=torch.float64, device=like.device)
-        ahead, behind = (self.stress((eye + sign * stretch).repeat(n, 1, 1), q)[:, 0, 0] for sign in (1.0, -1.0))
-        modulus = (ahead - behind) / (2 * h)
-        if self.dissipates:
-            modulus = modulus * (1 + self.losses(n)[:, 1 : 1 + self.branches].sum(1))
-        least = 1e-4 * (mass / volume).double() * (self.grid.dx / self.grid.dt) ** 2
         edge = volume.double() ** (1 / 3)
-        return (STIFFNESS * torch.maximum(modulus, least) * edge**2 / self.grid.dx).to(like.dtype)
+        return (STIFFNESS * self.moduli(like) * edge**2 / self.grid.dx).to(like.dtype)
+
+    def moduli(self, like: torch.Tensor) -> torch.Tensor:
+        """What springs of contact are made of: `modulus` with its branches [Pa], shape (n,), float64, as x `like`.
+
+        A law without one at rest gets that whose wave crosses a hundredth of a cell in a step.
+        """
+        mass, volume = self.body(like)
+        modulus = self.modulus(like)
+        if self.dissipates:
+            modulus = modulus * (1 + self.losses(len(like))[:, 1 : 1 + self.branches].sum(1))
+        least = 1e-4 * (mass / volume).double() * (self.grid.dx / self.grid.dt) ** 2
+        return torch.maximum(modulus, least)
 
     @property
     def dissipates(self) -> bool:

@@ -81,6 +81,11 @@ class AbstractBody(nn.Module):
         """The dimensions the kernel reads [m]."""
         return 0.0, 0.0, 0.0
 
+    @property
+    def thickness(self) -> float:
+        """Twice the depth of its deepest point, or more [m]."""
+        return math.inf
+
     def distance(self, x: torch.Tensor, dx: float) -> torch.Tensor:
         """Signed distance of points (n, 3) at time 0 [m], (n,), without a gradient; of cells `dx` [m]."""
         with torch.no_grad():
@@ -199,6 +204,11 @@ class Sphere(AbstractBody):
             raise ValueError(f"radius must be positive [m], got {radius}")
         self.radius = radius
 
+    @property
+    def thickness(self) -> float:
+        """As of every body."""
+        return 2 * self.radius
+
     def size(self) -> tuple[float, float, float]:
         """Radius."""
         return self.radius, 0.0, 0.0
@@ -235,7 +245,12 @@ class Box(AbstractBody):
         super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
         if len(half_size) != 3 or not all(0 < h < math.inf for h in half_size):
             raise ValueError(f"half_size must be three positive lengths [m], got {half_size}")
-        self.half_size = (float(half_size[0]), float(half_size[1]), float(half_size[2]))
+        self.half_size: tuple[float, float, float] = (float(half_size[0]), float(half_size[1]), float(half_size[2]))
+
+    @property
+    def thickness(self) -> float:
+        """As of every body."""
+        return 2 * min(self.half_size)
 
     def size(self) -> tuple[float, float, float]:
         """Half of its edges."""
@@ -277,6 +292,11 @@ class Capsule(AbstractBody):
             raise ValueError(f"radius must be positive and half_length >= 0 [m], got {radius} and {half_length}")
         self.radius = radius
         self.half_length = half_length
+
+    @property
+    def thickness(self) -> float:
+        """As of every body."""
+        return 2 * self.radius
 
     def size(self) -> tuple[float, float, float]:
         """Radius and half of the straight part."""
@@ -323,7 +343,12 @@ class MeshBody(AbstractBody):
         super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
         if not 8 <= resolution <= 256:
             raise ValueError(f"resolution must lie in 8..256, got {resolution}")
-        self.field = _sampled(vertices.double().cpu(), faces.cpu(), resolution)
+        self.field: SignedDistance = _sampled(vertices.double().cpu(), faces.cpu(), resolution)
+
+    @property
+    def thickness(self) -> float:
+        """As of every body."""
+        return -2 * float(self.field.coefficients.min())
 
     def size(self) -> tuple[float, float, float]:
         """Half of the edges of the sampled box."""

@@ -3,10 +3,11 @@
 from simengine.observe.camera import Camera
 from simengine.observe.columns import Column
 from simengine.observe.image_math import Segment
+from simengine.observe.instruments.experiments import Experiments
 from simengine.observe.instruments.markers import Marker, Markers
 from simengine.observe.instruments.pictures import Pictures
 from simengine.observe.instruments.projections import FanBeam, ParallelBeam, Projections
-from simengine.observe.instruments.table import Curve, Experiments, Profiles, Samples
+from simengine.observe.instruments.table import Curve, Profiles, Samples
 from simengine.observe.place import Place
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import HoldOut, Loss, Noise

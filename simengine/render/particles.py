@@ -57,7 +57,7 @@ class SurfelRenderer:
             raise ValueError(f"radius: expected a positive length in metres, got {radius}")
         self.camera = camera
         self.radius = radius
-        self.look = look or Look()
+        self.look: Look = look or Look()
         self.num_threads = num_threads
 
     def __call__(self, particles: Any, *, colours: torch.Tensor | None = None) -> torch.Tensor:

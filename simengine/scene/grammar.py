@@ -95,6 +95,13 @@ def scene_of(
 
 def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> AbstractWorld:
     """A world of plain data, whose key `kind` (default mpm) names the class."""
+    task = data.get("task", {})
+    known = GONE_TASKS.get(str(task.get("type"))) if isinstance(task, Mapping) else None
+    if data.get("kind") == "render" or known is not None:
+        key = "kind" if known is None else "task.type"
+        example = "" if known is None else f"; the shipped scene {known} shows it"
+        told = shown("render" if known is None else task["type"])
+        raise SceneError(f"{locate(key)}: {key}: {told} is the old form: {NEW_FORM['task']}{example}")
     try:
         cls = named_class("kind", data.get("kind", "mpm"))
     except SceneError as error:
@@ -102,9 +109,6 @@ def make_world(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> A
     rest = {key: value for key, value in data.items() if key != "kind"}
     for table in NEW_FORM.keys() & rest.keys() - scene_fields(cls).keys():
         raise SceneError(f"{locate(table)}: {table}: [{table}] is the old form: {NEW_FORM[table]}")
-    task = rest.get("task")
-    if isinstance(task, Mapping) and isinstance(task.get("type"), str) and task["type"] in GONE_TASKS:
-        raise SceneError(f"{locate('task.type')}: task.type: {shown(task['type'])} is the old form: {NEW_FORM['task']}")
     world: AbstractWorld = from_plain(cls, rest, locate=locate, directory=directory)
     return world
 
@@ -124,7 +128,13 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
     learned = _learned(data, directory, locate)
     beside = {*_TABLES, *(part for table in learned for part in _LEARNED[table])}
     world_data = {key: value for key, value in data.items() if key not in beside}
-    world = make_world(world_data, directory=directory, locate=locate)
+    incomplete: SceneError | None = None  # why the world as it stands is none: runs may hold what it lacks
+    try:
+        world = make_world(world_data, directory=directory, locate=locate)
+    except SceneError as error:
+        if not tables["runs"]:
+            raise
+        incomplete, world = error, _first_run(world_data, tables["runs"], directory, locate, error)
     overlays: dict[str, Mapping[str, Any]] = {BASE: {}}
     overlays |= {name: _table(own, f"runs.{name}", locate) for name, own in tables["runs"].items()}
     observations: dict[str, AbstractInstrument] = {}
@@ -147,6 +157,8 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
             overlays[name], run = run, name
         elif run not in overlays:
             raise SceneError(f"{locate(key)}: {key}.run: {nearest_of(run, tables['runs'])}")
+        if incomplete is not None and run == BASE:
+            raise incomplete
         used.append(run)
         camera = own.get("camera", "") if isinstance(own.get("camera"), str) else ""
         if camera and camera not in tables["cameras"]:
@@ -197,6 +209,22 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
         objective=learned.get("objective"),
         tables={name: data[name] for name in data if name in beside},
     )
+
+
+def _first_run(
+    data: Mapping[str, Any], runs: Mapping[str, Any], directory: Path, locate: Locate, error: SceneError
+) -> AbstractWorld:
+    """The world of the first run, for a scene whose runs say what its own tables do not.
+
+    Raises:
+        SceneError: What is wrong with the scene's own tables, where the run cannot mend it.
+    """
+    name, own = next(iter(runs.items()))
+    try:
+        merged = overlaid(data, _table(own, f"runs.{name}", locate), f"runs.{name}")
+        return make_world(merged, directory=directory, locate=_within(locate, name))
+    except SceneError:
+        raise error from None
 
 
 def _learned(data: Mapping[str, Any], directory: Path, locate: Locate) -> dict[str, Any]:

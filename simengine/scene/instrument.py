@@ -37,6 +37,8 @@ class Measured:
         shape: How the rows are arranged, where they are pictures: (pictures, rows, columns) of pixels.
         told: Coordinate or column -> the unit that the file or the scene tells of it.
         row_names: Of the rows, for notes; () for their numbers.
+        beside: Name of another model -> its answer, (rows, columns), SI.
+        words: Column of words of the file -> its cells, by which rows are grouped.
     """
 
     values: torch.Tensor
@@ -52,16 +54,27 @@ class Measured:
     shape: tuple[int, ...] = ()
     told: Mapping[str, str] = dataclasses.field(default_factory=dict)
     row_names: tuple[str, ...] = ()
+    beside: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def only(self, rows: torch.Tensor) -> "Measured":
         """Some of the rows, bool (rows,)."""
         parts = {name: getattr(self, name)[rows] for name in ("values", "mask", "held_out", "sigma")}
-        return dataclasses.replace(self, **parts, at={name: column[rows] for name, column in self.at.items()})
+        at = {name: column[rows] for name, column in self.at.items()}
+        beside = {name: column[rows] for name, column in self.beside.items()}
+        words = {name: tuple(_chosen(cells, rows)) for name, cells in self.words.items()}
+        names = tuple(_chosen(self.row_names, rows))
+        return dataclasses.replace(self, **parts, at=at, beside=beside, words=words, row_names=names)
 
     @property
     def fitted(self) -> torch.Tensor:
         """Values that the fit sees, bool (rows, columns)."""
         return self.mask & ~self.held_out
+
+
+def _chosen(cells: Sequence[str], rows: torch.Tensor) -> list[str]:
+    """The cells of some rows, bool (rows,)."""
+    return [cell for cell, keep in zip(cells, rows.tolist(), strict=True) if keep] if cells else []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +144,7 @@ class AbstractInstrument(abc.ABC):
             raise SceneError(f"observations.{self.name}.file: {self.file}: no such file in {self.directory}")
         return path
 
-    def beside(self, world: AbstractWorld) -> "AbstractInstrument":
+    def facing(self, world: AbstractWorld) -> "AbstractInstrument":
         """The instrument before the world that it looks at, before anything is read."""
         return self
 
@@ -218,6 +231,19 @@ class AbstractInstrument(abc.ABC):
         """What this instrument tells of a run beside the misfits of its values; files go to `out`. None for nothing."""
         return None
 
+    def direct(
+        self, key: str, measured: Measured, extent: Sequence[tuple[float, float]], shape: Sequence[int]
+    ) -> "tuple[str, torch.Tensor] | None":
+        """What a formula makes of the fitted rows without a fit, for comparison: its name and a field. None for none.
+
+        Args:
+            key: Of the field that is sought, `volume.attenuation`.
+            measured: What was read.
+            extent: Least and greatest of each axis [m].
+            shape: Of the field that is wanted.
+        """
+        return None
+
     def noise(self, measured: Measured) -> torch.Tensor:
         """Standard deviations of the values, (rows, columns); NaN where they are to be estimated."""
         values = measured.values.nan_to_num()  # gaps are masked; their sigma is never used
@@ -259,11 +285,12 @@ class AbstractInstrument(abc.ABC):
         abscissa: torch.Tensor | None,
         keep: Any,
         files: Sequence[str] = (),
+        cells: Sequence[str] | None = None,
     ) -> Any:
         """Mask and held-out values of a table."""
         mask = ~values.isnan() & keep[:, None]
         try:
-            out = held_out(self.hold_out, names, abscissa, values.shape, files)
+            out = held_out(self.hold_out, names, abscissa, values.shape, files, cells)
         except ValueError as error:
             raise SceneError(f"observations.{self.name}.{error}") from None
         if not bool(mask.any()):

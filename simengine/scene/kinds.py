@@ -27,7 +27,6 @@ KINDS = {
     "flame": "simengine.worlds.flames.world:FlameWorld",
     "pde": "simengine.worlds.fields.pde:PDEWorld",
     "constraint": "simengine.worlds.fields.world:ConstraintWorld",
-    "render": "simengine.worlds.objects.world:RenderWorld",
     "nclaw": "simengine.worlds.laws.world:NCLawWorld",
     "pictures": "simengine.worlds.objects.given:PicturesWorld",
     "dtn": "simengine.worlds.detectors.world:DTNWorld",
@@ -42,7 +41,7 @@ INSTRUMENTS = {
     "curve": "simengine.observe.instruments.table:Curve",
     "profiles": "simengine.observe.instruments.table:Profiles",
     "samples": "simengine.observe.instruments.table:Samples",
-    "experiments": "simengine.observe.instruments.table:Experiments",
+    "experiments": "simengine.observe.instruments.experiments:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
     **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
     "detections": "simengine.observe.instruments.detections:Detections",
@@ -104,9 +103,6 @@ OBJECTIVES = {  # type of [objective] -> what it is, and what makes it small
         "check": "simengine.worlds.objects.paint_search:check",
     },
 }
-OLD_FORM = {  # kinds -> the table in which their inverse problems still stand; it may only shrink
-    "render": "task",
-}
 _TRAINED = "; for `simengine train` what is trained into [model], on what and how into [examples] and [training]"
 NEW_FORM = {  # old tables -> what says the same now
     "fit": "what was measured goes into [observations.NAME], what is sought into [unknowns], how into [inference], "
@@ -116,9 +112,17 @@ NEW_FORM = {  # old tables -> what says the same now
     "learning": "what was measured goes into [observations.NAME], numbers that are sought into [unknowns]; for "
     "`simengine train` the law goes into [model], how it learns into [examples] and [training]",
 }
-GONE_TASKS = frozenset(  # of the kind render: worlds with observations, and models, now
-    ("tomography", "camera_pose", "video", "pix2shape", "view_synthesis", "svbrdf")
-)
+GONE_TASKS = {  # of the kind render, which is no more -> the shipped scene that says it as it is said now
+    "material_maps": "material_from_flashes",
+    "flame_image": "flame_from_image",
+    "law_video": "law_from_video",
+    "tomography": "tomography_blob",
+    "camera_pose": "camera_from_silhouette",
+    "video": "elasticity_from_video",
+    "pix2shape": "shape_from_pictures",
+    "view_synthesis": "new_views",
+    "svbrdf": "material_from_one_picture",
+}
 METHODS = {  # of kinds; a kind that inherits from another has the methods of that too
     "mpm": {
         "run": "simengine.worlds.motion.run:simulate",
@@ -126,11 +130,6 @@ METHODS = {  # of kinds; a kind that inherits from another has the methods of th
         "render": "simengine.worlds.motion.run:render",
         "show": "simengine.worlds.motion.show:film",
     },
-}
-PROBLEMS = {  # of the tasks of the kind `render`, by their type
-    "material_maps": "simengine.worlds.objects.material_maps:MaterialMapsProblem",
-    "flame_image": "simengine.worlds.objects.flame_image:FlameImage",
-    "law_video": "simengine.worlds.laws.from_video:LawMisfit",
 }
 _GROUPS = {"kind": ("simengine.kinds", KINDS), "type": ("simengine.instruments", INSTRUMENTS)}
 _LEARNED = {"model": MODELS, "objective": OBJECTIVES}

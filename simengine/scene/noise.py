@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from simengine.scene.strict import NonNegative, Positive, Range
+from simengine.scene.strict import NonNegative, Positive, Range, nearest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,9 @@ class HoldOut:
         last: Share of the end of the abscissa [1].
         values: Names of measured scalars.
         files: Of a series of pictures, by their names.
+        by: Header of a table's column whose cells group the rows, as in the publication they are from.
+        share: Of these groups in alphabetical order, spread evenly; 0.5 is every second one [1].
+        groups: Cells of that column instead of a share.
     """
 
     rows: tuple[int, ...] | str = ()
@@ -81,6 +84,13 @@ class HoldOut:
     last: Annotated[float, Range(gt=0, lt=1)] | None = None
     values: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    by: str = ""
+    share: Annotated[float, Range(gt=0, lt=1)] | None = None
+    groups: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.by) != (self.share is not None or bool(self.groups)):
+            raise ValueError('by: it goes with share or groups, as in { by = "reference", share = 0.5 }')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +125,7 @@ def held_out(
     abscissa: torch.Tensor | None,
     shape: Any,
     files: Sequence[str] = (),
+    cells: Sequence[str] | None = None,
 ) -> torch.Tensor:
     """Which values are held out, bool (rows, columns).
 
@@ -124,6 +135,7 @@ def held_out(
         abscissa: Of the rows, or None.
         shape: Rows and columns.
         files: Of a series of pictures, each with as many rows as the others.
+        cells: Of the column that groups the rows, or None where there is no such column.
 
     Raises:
         ValueError: A row or a name does not exist, or there is no abscissa to cut.
@@ -146,6 +158,10 @@ def held_out(
         each = len(out) // len(files)
         for k in [k for k, other in enumerate(files) if other == name]:
             out[k * each : (k + 1) * each] = True
+    if parts.by:
+        if cells is None:
+            raise ValueError("hold_out.by: only the rows of a table are grouped by a column")
+        out |= _grouped(parts, cells)[:, None]
     if parts.after is not None or parts.last is not None:
         if abscissa is None:
             raise ValueError("hold_out: there is no abscissa to cut; name rows")
@@ -153,6 +169,21 @@ def held_out(
         cut = parts.after if parts.after is not None else high - (parts.last or 0.0) * (high - low)
         out |= (abscissa > cut)[:, None]
     return out
+
+
+def _grouped(parts: HoldOut, cells: Sequence[str]) -> torch.Tensor:
+    """Rows of the groups that are held out, (rows,)."""
+    names = sorted(set(cells))
+    for name in parts.groups:
+        if name not in names:
+            raise ValueError(f"hold_out.groups: no row of {parts.by!r} is {name!r}; {nearest(name, names)}")
+    chosen = set(parts.groups)
+    if parts.share is not None:
+        whole = [int((k + 1) * parts.share + 1e-9) for k in range(-1, len(names))]
+        chosen |= {name for k, name in enumerate(names) if whole[k + 1] > whole[k]}
+        if not chosen:
+            raise ValueError(f"hold_out.share: {parts.share:g} of {len(names)} groups is none; name them by `groups`")
+    return torch.tensor([cell in chosen for cell in cells])
 
 
 def _row_numbers(rows: tuple[int, ...] | str) -> Iterable[int]:

@@ -1,5 +1,6 @@
 """A world of one's own: a class with numbers, and a method that turns them into what moves."""
 
+import abc
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -76,9 +77,9 @@ class OwnWorld(AbstractWorld):
             setattr(cls, name, float(number.value))
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
+    @abc.abstractmethod
     def simulate(self, values: "Mapping[str, torch.Tensor]") -> OwnMotion:
         """What happens with these numbers, 0-d float64 tensors by name."""
-        raise NotImplementedError
 
     def solve(
         self,

@@ -123,7 +123,9 @@ def record(scene: AbstractWorld | Scene) -> Record:
 
     data = {"kind": scene.kind, **to_plain(scene, path=keep)}
     data |= {
-        name: kept_table(own) if name in ("observations", "instruments", "cameras", "examples", "test") else own
+        name: kept_table(own)
+        if name in ("observations", "instruments", "cameras", "examples", "test", "unknowns")
+        else own
         for name, own in tables.items()
     }
     for script in own_scripts():

@@ -1,6 +1,7 @@
 """What is sought, with what is believed of it beforehand, and how: the tables `[unknowns]` and `[inference]`."""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from simengine.scene.strict import Count, Positive, Range
@@ -24,6 +25,23 @@ class FieldPrior:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FactorFile:
+    """Uncertainty factors that a table tells, each for the key that has the row's name as a part.
+
+    Attributes:
+        file: The table.
+        names: Column of the names, as in the equations of reactions.
+        column: Column of the factors [1].
+        otherwise: The factor of what the table does not name; None to refuse it [1].
+    """
+
+    file: Path
+    names: str = "reaction"
+    column: str = "f"
+    otherwise: Annotated[float, Range(gt=1)] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Prior:
     """What is believed of an unknown beforehand.
 
@@ -36,7 +54,8 @@ class Prior:
         lognormal: Standard deviation of the logarithm, or [median, standard deviation of the logarithm] [unit of the
             key].
         uniform: [least, most]; equally likely in between [unit of the key].
-        uncertainty_factor: Factor f: ln f is `level` standard deviations of the logarithm [1].
+        uncertainty_factor: Factor f: ln f is `level` standard deviations of the logarithm; or a table of them,
+            { file, names, column, otherwise } [1].
         level: Of `uncertainty_factor` [1].
         length: Over which neighbouring entries of a vector, or of a field, are alike, each with its own width; in the
             unit of what they stand over: knots, the number of the entry, or metres [unit of the knots].
@@ -49,7 +68,7 @@ class Prior:
     normal: Widths | None = None
     lognormal: Widths | None = None
     uniform: tuple[float, float] | None = None
-    uncertainty_factor: Annotated[float, Range(gt=1)] | None = None
+    uncertainty_factor: Annotated[float, Range(gt=1)] | FactorFile | None = None
     level: Positive = 2.0
     length: Positive | None = None
     field: FieldPrior | None = None
@@ -89,7 +108,7 @@ class Unknown:
         upper: Greatest value; only narrows the bounds of the key [unit of the key].
         scale: A typical change, where neither a prior nor the value tells one [unit of the key].
         sets: Keys that this one unknown sets, where the name of the unknown is no key.
-        per: `row`, `column` or a header: one for each inside a file.
+        per: `column`, or of a gain the header of a column of words: one for each inside a file.
         over: `body`: a field over the body instead of a number.
     """
 
@@ -108,7 +127,7 @@ class Inference:
     """How the answer is found.
 
     Attributes:
-        method: least_squares (default), adam, lbfgs, or a method that the kind of world registers.
+        method: least_squares (default; of fields too), or a method that the kind of world registers.
         iterations: At most so many trials in a stage.
         stages: Growing parts of the time to fit one after another, as fractions that end with 1; by default a short
             part, then all of it, where the world has time [1].

@@ -140,7 +140,6 @@ columns = { image = "file", box = ["left [px]", "top [px]", "right [px]", "botto
         "",
     ),
 }
-METHODS = {"volume": 'method = "lbfgs"\n', "surface": 'method = "lbfgs"\n'}
 
 
 def template(kind: str, instrument: str) -> str:
@@ -168,8 +167,7 @@ def template(kind: str, instrument: str) -> str:
     ]
     if unknowns:
         parts.append(f"[unknowns]  # bounds, unit and scale come from the key\n{unknowns}")
-        method = METHODS.get(kind, "")
-        parts.append(f"[inference]\n{method}{_may(Inference, method)}")
+        parts.append("[inference]\n" + _may(Inference, ""))
     return "\n".join(parts)
 
 

@@ -5,17 +5,22 @@ last Newton step left, whatever the number of parameters, and a tangent one plai
 part.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from simengine.solve.block_tridiagonal import Factors
+
+class Transposed(Protocol):
+    """What solves with the transpose of dF/dy, directly or by iteration."""
+
+    def solve_transposed(self, b: torch.Tensor) -> torch.Tensor:
+        """F_y^-T b, of the shape of b."""
 
 
 class _ImplicitRoot(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, residual: torch.Tensor, root: torch.Tensor, factors: Factors) -> torch.Tensor:
+    def forward(ctx: Any, residual: torch.Tensor, root: torch.Tensor, factors: Transposed) -> torch.Tensor:
         ctx.factors = factors
         return root.clone()
 
@@ -25,7 +30,7 @@ class _ImplicitRoot(torch.autograd.Function):
         return -ctx.factors.solve_transposed(grad.contiguous()), None, None  # residual
 
 
-def implicit_root(root: torch.Tensor, residual: torch.Tensor, factors: Factors) -> torch.Tensor:
+def implicit_root(root: torch.Tensor, residual: torch.Tensor, factors: Transposed) -> torch.Tensor:
     """The root as a differentiable function of whatever the residual depends on.
 
     Args:

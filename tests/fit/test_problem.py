@@ -11,11 +11,11 @@ import simengine as se
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.method import training_of
 from simengine.fit.posterior import posterior
-from simengine.fit.prediction import correlation_time
 from simengine.fit.problem import Problem
 from simengine.observe import Curve, Loss
 from simengine.scene import SceneError
 from simengine.scene.base import AbstractWorld
+from simengine.solve.correlation import correlation_time
 
 
 class Decay(se.OwnWorld):

@@ -151,3 +151,66 @@ def test_a_noise_that_is_sought_is_told_as_the_residuals_show_it(tmp_path: Path)
     assert told.value == pytest.approx(0.3, abs=3 * told.std)
     # 200 rows tell the logarithm to 1/sqrt(400); its prior of width 2 adds 1/4 to the precision
     assert told.std == pytest.approx(told.value * (400 + 0.25) ** -0.5, rel=1e-6)
+
+
+FACTORS = FLUID + (
+    '"runs.*.material.consistency" = '
+    '{ prior.uncertainty_factor = { file = "f.csv", names = "run", otherwise = 3.0 } }\n'
+)
+
+
+def test_uncertainty_factors_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("run,f\nb,1.5\n")
+    widths = {c.name: c.sd for c in problem(tmp_path, FACTORS).coordinates}
+    found = [widths[f"runs.{run}.material.consistency"] for run in "abc"]
+    assert found == pytest.approx(np.log([3.0, 1.5, 3.0]) / 2)  # at two standard deviations
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("run,f\nd,1.5\n", "f.csv: 'd' is not sought"),
+        ("run,f\nb,0.5\n", "row 0: f of 'b' is 0.5; a factor is above 1"),
+        ("run,f\nb,2\nb,2\n", "row 1: 'b' stands there twice"),
+        ("name,f\nb,2\n", "f.csv has no column 'run'"),
+    ],
+)
+def test_a_fault_of_a_file_of_factors_is_told_in_one_line(tmp_path: Path, file: str, message: str) -> None:
+    (tmp_path / "f.csv").write_text(file)
+    with pytest.raises(SceneError, match=message) as told:
+        problem(tmp_path, FACTORS)
+    assert "\n" not in str(told.value)
+
+
+def test_what_the_file_leaves_out_needs_a_factor_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("run,f\nb,1.5\n")
+    with pytest.raises(
+        SceneError, match=r"runs\.a\.material\.consistency.*no row for it; add one, or tell `otherwise`"
+    ):
+        problem(tmp_path, FACTORS.replace(", otherwise = 3.0", ""))
+
+
+JOINT = """
+kind = "flame"
+gas.mechanism = "asset:methane_1step.yaml"
+[runs.free.flame]
+type = "free"
+[runs.cup.flame]
+type = "diffusion"
+length = 0.03
+"""
+
+
+def test_runs_may_describe_what_the_scene_itself_leaves_open(tmp_path: Path) -> None:
+    """The gas is one for both; which flame it burns in, each run says."""
+    scene = build_scene(tomllib.loads(JOINT), directory=tmp_path, locate=lambda key: "scene.toml")
+    assert {name: world.flame.type for name, world in scene.runs.items()} == {"free": "free", "cup": "diffusion"}  # type: ignore[attr-defined]
+    seen = '[observations.s]\ntype = "curve"\nfile = "a.csv"\n'
+    with pytest.raises(SceneError, match="a simplified flame has no mechanism"):
+        build_scene(tomllib.loads(JOINT + seen), directory=tmp_path, locate=lambda key: "scene.toml")
+    with pytest.raises(SceneError, match="a simplified flame has no mechanism"):
+        build_scene(
+            tomllib.loads(JOINT.split("[runs.cup")[0].replace("free", "free_simple")),
+            directory=tmp_path,
+            locate=lambda key: "scene.toml",
+        )

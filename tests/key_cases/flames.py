@@ -1,6 +1,15 @@
 """Flames."""
 
-from key_cases.judge import Case, build, solver, steps, training
+import torch
+
+from key_cases.judge import Case, answers, build, solver, steps, training
+from simengine.scene.asks import View
+
+LOOK = View(  # from the side, a hand's breadth of pixels
+    intrinsics=torch.tensor([[30.0, 30.0, 8.0, 4.0]], dtype=torch.float64),
+    world_to_camera=torch.tensor([[[1.0, 0, 0, 1e-4], [0, 1, 0, 2e-4], [0, 0, 1, 4e-3], [0, 0, 0, 1]]]).double(),
+    size=(8, 16),
+)
 
 CASES: dict[str, Case] = {
     "simplified flame": Case(
@@ -56,20 +65,15 @@ CASES |= {
     ),
     "light of a flame": Case(
         {
-            "kind": "render",
-            "task": {
-                "type": "flame_image",
-                "flame": {"type": "free", "mechanism": "asset:methane_1step.yaml", "phi": 0.9},
-                "camera": {"eye": [0.0, 0.0, 4e-3], "target": [0.0, 0.0, 0.0], "width": 16, "height": 16},
-                "parameters": {"phi": {"initial": 0.95, "lower": 0.6, "upper": 1.4, "scale": 0.1}},
-                "cells": 20,
-                "resolution": 1e-3,
-                "iterations": 2,
+            **FREE,
+            "resolution": 1e-3,
+            "flame": {
+                "type": "free",
+                "body": {"position": 1e-5, "cells": 20},
+                "light": {"kappa": 0.1, "efficiency": 1e-6},
             },
         },
-        (build, training, steps),
-        below=tuple(f"task.{key}" for key in ("flame.mech", "span", "ext", "cells", "kappa", "eff", "noise", "res"))
-        + tuple(f"task.{key}" for key in ("method", "iter", "parameters")),
-        slow=True,
+        (answers(LOOK),),
+        below=("flame.body", "flame.light"),
     ),
 }

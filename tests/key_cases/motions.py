@@ -26,6 +26,7 @@ MATERIALS: dict[str, dict[str, Any]] = {
     "tait_water": {"K": 1e4},
     "snow": {"E": 1e4, "nu": 0.3},
     "paste": {"E": 1e4, "nu": 0.3, "yield_stress": 1e3, "consistency": 10.0, "exponent": 0.5},
+    "energy_network": {"numbers": [0.1, -0.2], "width": 6},
     "neural": {"weights": "asset:jelly_law.safetensors"},
 }
 SHAPES: list[dict[str, Any]] = [
@@ -64,6 +65,18 @@ CASES: dict[str, Case] = {
         (build, picture, run, check),
         idle={"bodies.0.name": "for messages"},
     ),
+    "contact": Case(
+        {
+            **mpm(),
+            "bodies": [
+                {**mpm()["bodies"][0], "name": "first"},
+                {"name": "second", "shape": {**BOX, "center": [0.45, 0.7, 0.5]}, "material": JELLY},
+            ],
+            "contact": {"first-second": {"kind": "frictional", "friction": 0.3}},
+        },
+        (build,),
+        below=("contact",),
+    ),
     "melting": Case(
         {
             **mpm(),
@@ -100,7 +113,7 @@ CASES |= {
         },
         (build, scalars),
         idle={"grid.num_steps": "shows in a run", "loads.0.name": "for messages"},
-        below=("grid", "clamps", "loads"),
+        below=("grid", "clamps", "loads", "start"),
     ),
     "rigid": Case(
         {

@@ -2,18 +2,10 @@
 
 import torch
 
-from key_cases.judge import Case, answers, build, observed, steps, training
+from key_cases.judge import Case, answers, build, observed
 from simengine.scene.asks import Fields, Rays, View
 
-CASES: dict[str, Case] = {
-    "material maps": Case(
-        {
-            "kind": "render",
-            "task": {"type": "material_maps", "size": 8, "lights": 2, "iterations": 3, "texel_iterations": 2},
-        },
-        (build, training, steps),
-    ),
-}
+CASES: dict[str, Case] = {}
 PLACES = torch.tensor([[11.0, 22.0], [17.0, 24.0], [31.0, 37.0]], dtype=torch.float64)
 CROSS = torch.tensor([[0.1, -3.0, 0.05], [0.2, -3.0, 0.1], [0.35, -3.0, 0.3]], dtype=torch.float64)
 ALONG = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64).expand(3, 3)

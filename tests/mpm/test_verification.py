@@ -193,10 +193,10 @@ def test_mass_is_conserved(threads: int, dtype: torch.dtype, tolerance: float, m
             fields = [vector(state.x[None, part]), vector(state.v[None, part]), matrix(state.C[None, part])]
             constants = [*space.transfer, bridge.array(torch.zeros(3, dtype=torch.int32))]
             body = [bridge.array(mass.contiguous()[part]), bridge.array(volume.contiguous()[part])]
-            nodes = [space.momentum.parts[t].rows, space.active_parts[t], space.flags[t]]
+            nodes = [space.momentum.parts[t][0].rows, space.active_parts[t], space.flags[t]]
             stress = matrix(model.stress(state.F[part], state.q[part]))
             bridge.launch(space.kernels.p2g, b - a, [*constants, *body, *fields, stress], nodes, on=state.x)
-        on_grid = sum(part.tensor[:, 3].double().sum() for part in space.momentum.parts)
+        on_grid = sum(part.tensor[:, 3].double().sum() for (part,) in space.momentum.parts)
         assert abs(float(on_grid / mass.double().sum()) - 1) <= tolerance, k
 
 

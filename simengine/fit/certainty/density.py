@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from simengine.fit.prediction import Prediction
 from simengine.fit.problem import Problem
+from simengine.fit.problem.prediction import Prediction
 from simengine.fit.unknowns import Coordinate
 from simengine.scene.address import replaced
 from simengine.scene.base import Refused, SceneError
@@ -33,10 +33,12 @@ class LogPosterior:
     def __init__(
         self, problem: Problem, z: torch.Tensor, free: Sequence[int], factors: Mapping[str, float] | None = None
     ) -> None:
-        self.problem, self.z, self.free = problem, z.clone(), list(free)
-        self.factors = dict(factors or {})
-        self.names = [name for name in problem.instruments if bool(problem.rows(name).any())]
-        self.evaluations = 0
+        self.problem: Problem = problem
+        self.z: torch.Tensor = z.clone()
+        self.free: list[int] = list(free)
+        self.factors: dict[str, float] = dict(factors or {})
+        self.names: list[str] = [name for name in problem.instruments if bool(problem.rows(name).any())]
+        self.evaluations: int = 0
 
     @property
     def traced(self) -> bool:
@@ -91,8 +93,8 @@ class LogPosterior:
             }
             names = [name for name in self.names if problem.instruments[name].run == run]
             asks = [a for name in names for a in problem.instruments[name].asks(problem.measured[name])]
-            solved = replaced(problem.prepared(run), tensors).solve(asks, gradient=True)
-            problem.solves += 1
+            solved = replaced(problem.runs.prepared(run), tensors).solve(asks, gradient=True)
+            problem.runs.solves += 1
             for name in names:
                 own, measured = problem.instruments[name], problem.measured[name]
                 found[name] = Prediction(
@@ -105,7 +107,7 @@ class LogPosterior:
         for name, prediction in predictions.items():
             square = self.problem.residual_of(prediction).square()
             factor = self.factors.get(name, 1.0)
-            if name in self.problem.sigmas and not self.problem._sigma_is_sought(name):
+            if name in self.problem.sigmas and not self.problem.sigma_is_sought(name):
                 rows = self.problem.rows(name)
                 column = torch.arange(rows.shape[1]).expand_as(rows)[rows]
                 free = self.problem.instruments[name].noise(prediction.measured).isnan()[rows]

@@ -68,7 +68,7 @@ def linear(problem: Problem, z: torch.Tensor | None = None, step: float = 1e-4) 
     z = problem.start() if z is None else z
     problem.settle(z)
     problem.estimate_sigmas(z)
-    free = tuple(k for k in range(len(z)) if k not in problem._sought_sigmas)
+    free = tuple(k for k in range(len(z)) if k not in problem.sought_sigmas)
     here = problem.predict(z)
     columns: dict[str, list[torch.Tensor]] = {name: [] for name in here}
     for k in free:

@@ -14,7 +14,7 @@ def log_evidence(problem: Problem, z: torch.Tensor) -> tuple[float | None, str]:
     Exact where the world is linear in its coordinates with normal priors. Sigmas that are estimated stand at their
     best, so models compare where they have the same ones estimated.
     """
-    free = [k for k in range(len(z)) if k not in problem._sought_sigmas]
+    free = [k for k in range(len(z)) if k not in problem.sought_sigmas]
     log_prior = 0.0
     rows, _ = problem.prior_rows(z)
     for k in free:

@@ -48,7 +48,7 @@ def profile(problem: Problem, z: torch.Tensor, found: Posterior, name: str) -> P
     index = [c.name for c in problem.coordinates].index(name)
     c = problem.coordinates[index]
     weights = {key: 1 / worth.factor for key, worth in found.worth.items()}
-    free = [k for k in range(len(z)) if k != index and k not in problem._sought_sigmas]
+    free = [k for k in range(len(z)) if k != index and k not in problem.sought_sigmas]
     best = float(_chi(problem, z, weights))
     width = min(float(found.covariance[index, index].clamp_min(0).sqrt()), 1.0) or 1.0
     sides: list[list[tuple[float, float]]] = []

@@ -75,7 +75,7 @@ def movable(problem: Problem, covariance: torch.Tensor) -> list[int]:
     return [
         k
         for k in range(len(width))
-        if k not in problem._sought_sigmas and (float(width[k]) < WIDEST or (bounded[k] and float(width[k]) > 0))
+        if k not in problem.sought_sigmas and (float(width[k]) < WIDEST or (bounded[k] and float(width[k]) > 0))
     ]
 
 

@@ -7,17 +7,17 @@ numbers, how the cells move with them, and the bars: the information on z that i
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
+from simengine.fit.fields.newton import Linearised
 from simengine.fit.fields.objective import FieldObjective
 from simengine.fit.posterior import _inverse
 from simengine.solve.conjugate_gradients import conjugate_gradients
 
 TOLERANCE = 1e-2  # of the conjugate gradients; the complement is off by its square
 PRODUCTS, LEAST_PRODUCTS, TOGETHER = 150, 25, 1500  # for one number; for many; of all numbers together, about
-NEAR = 1e-6  # of x: a difference along a direction; the residuals are smooth in the cells
 LONGEST = 1.0  # of a coordinate in one step
 FLATTEST = 0.02
 
@@ -75,32 +75,11 @@ def profile(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor, widths:
             must be wide enough to see the mean slope of many rays.
     """
     problem = objective.problem
-    own = x.detach().clone().requires_grad_()
-    r = objective.residuals(own, z)
-    energy = objective.energy(own)
-    (pull,) = torch.autograd.grad(r, own, r.detach(), retain_graph=True)
-    (weight,) = _grad(energy, own, create_graph=True)
-    slope = pull + weight.detach()
-    low, high = objective.limits().T
-    free = ~(((x <= low) & (slope > 0)) | ((x >= high) & (slope < 0)))
-    r0 = r.detach()
-
-    def across(v: torch.Tensor) -> torch.Tensor:
-        """A v, (rows,)."""
-        step = NEAR / float(v.abs().max().clamp_min(1e-300))
-        with torch.no_grad():
-            return (objective.residuals(x + step * v, z) - r0) / step
-
-    def stiffness(v: torch.Tensor) -> torch.Tensor:
-        """R v, (n,)."""
-        if not weight.requires_grad:
-            return torch.zeros_like(v)
-        found: torch.Tensor = _grad(weight, own, v, retain_graph=True)[0]
-        return found
+    here = Linearised(objective, x, z)
+    curved = _curvature(objective, x)
 
     def product(v: torch.Tensor) -> torch.Tensor:
-        rows = [torch.autograd.grad(r, own, across(each), retain_graph=True)[0] + stiffness(each) for each in v * free]
-        return torch.stack(rows) * free
+        return torch.stack([here.back(here.across(each)) + curved(each) for each in v * here.free]) * here.free
 
     columns = []
     with torch.no_grad():
@@ -110,12 +89,15 @@ def profile(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor, widths:
             ahead, behind = objective.residuals(x, z + unit), objective.residuals(x, z - unit)
             columns.append((ahead - behind) / (2 * widths[index]))
     c = torch.stack(columns)  # (p, rows)
-    b = torch.stack([torch.autograd.grad(r, own, each, retain_graph=True)[0] for each in c]) * free
+    b = torch.stack([here.back(each) for each in c]) * here.free
     most = min(PRODUCTS, max(LEAST_PRODUCTS, TOGETHER // max(len(z), 1)))
     v = conjugate_gradients(
-        product, b, precondition=lambda w: w, tolerance=TOLERANCE, max_iterations=most, truncated=True
-    ).nan_to_num()
-    left = c - torch.stack([across(each) for each in v])  # what the cells cannot take up
+        product, b, precondition=here.preconditioner(), tolerance=TOLERANCE, max_iterations=most, truncated=True
+    )
+    failed = v.isnan().any(1)  # where H does not curve upwards: nobody knows what the cells take up
+    v = torch.where(failed[:, None], 0.0, v)
+    left = c - torch.stack([here.across(each) for each in v])  # what the cells cannot take up
+    left[failed] = 0.0  # so the data tell nothing of such a number, and no bar comes out too small
     information, at = {}, 0
     with torch.no_grad():
         lengths = {name: len(part) for name, part in objective.parts(x, z).items()}
@@ -124,20 +106,20 @@ def profile(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor, widths:
         at += length
     rows, slopes = problem.prior_rows(z)[0], problem.prior_slopes(z)
     return Profile(
-        gradient=c @ r0 - v @ (slope * free),
+        gradient=c @ here.r - v @ (here.slope * here.free),
         along=-v,
         information=information,
-        stiffness=v @ torch.stack([stiffness(each) for each in v]).T,
+        stiffness=v @ torch.stack([curved(each) for each in v]).T,
         prior=slopes.T @ rows,
         belief=slopes.T @ slopes,
     )
 
 
-def _grad(
-    output: torch.Tensor, x: torch.Tensor, along: torch.Tensor | None = None, **options: bool
-) -> tuple[torch.Tensor, ...]:
-    """The gradient; zero where the output does not depend on x."""
-    if not output.requires_grad:
-        return (torch.zeros_like(x),)
-    found = torch.autograd.grad(output, x, along, allow_unused=True, **options)
-    return tuple(torch.zeros_like(x) if part is None else part for part in found)
+def _curvature(objective: FieldObjective, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Products (n,) with the Hessian of the prior at cells x (n,)."""
+    own = x.detach().clone().requires_grad_()
+    energy = objective.energy(own)
+    if not energy.requires_grad:
+        return torch.zeros_like
+    (slope,) = torch.autograd.grad(energy, own, create_graph=True)
+    return lambda v: torch.autograd.grad(slope, own, v, retain_graph=True)[0]

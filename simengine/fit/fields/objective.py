@@ -6,6 +6,7 @@ The gradient goes back through the world to the cells, by the exact transpose of
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -51,7 +52,8 @@ class FieldObjective:
         blind = sorted(set(self.shapes) - set(self.world.traced()))
         if blind:
             raise SceneError(f"unknowns.{blind[0]}: this field has no gradient")
-        self.judging, self.factor = False, 1.0
+        self.judging: bool = False
+        self.factor = 1.0
         self._rows = {name: problem.rows(name) for name in problem.measured}
         self._measured = {name: m.values[self._rows[name]] for name, m in problem.measured.items()}
         self._asked = dict(problem.measured)  # what is fitted, without what is not, where the instrument can
@@ -69,8 +71,8 @@ class FieldObjective:
         self._frozen: tuple[torch.Tensor, Frozen] | None = None
         z = problem.start()
         starts = {key: self._start(key) for key in self.shapes}
-        self.scales = {key: self._scale(key, starts, z) for key in self.shapes}
-        self.start = self.flat(starts)
+        self.scales: dict[str, float] = {key: self._scale(key, starts, z) for key in self.shapes}
+        self.start: torch.Tensor = self.flat(starts)
         self.energies = {key: self._energy(key, float(starts[key].mean())) for key in self.shapes}
         self.estimated = [k for k in self.shapes if (p := scene.unknowns[k].prior) and p.total_variation == "estimate"]
         if self.estimated:
@@ -181,7 +183,7 @@ class FieldObjective:
             for name, (instrument, asks, _) in own.items():
                 values = instrument.respond([solved.sample(ask) for ask in asks], self._asked[name])
                 found[name] = values[self._rows[name]]
-        self.problem.solves += 1
+        self.problem.runs.solves += 1
         return found
 
     def parts(self, x: torch.Tensor, z: torch.Tensor, *, judges: bool = False) -> dict[str, torch.Tensor]:
@@ -206,6 +208,18 @@ class FieldObjective:
         for key, field in self.fields(x).items():
             total = total + (self.factor if key in self.estimated else 1.0) * self.energies[key](field)
         return total
+
+    def stiffness(self, x: torch.Tensor) -> Any:
+        """Matrix of the quadratic that touches the energy at cells x (n,) from above, sparse (n, n) of scipy."""
+        from scipy.sparse import block_diag
+
+        parts = [
+            (self.factor if key in self.estimated else 1.0)
+            * self.scales[key] ** 2
+            * self.energies[key].stiffness(field)
+            for key, field in self.fields(x.detach()).items()
+        ]
+        return block_diag(parts, format="csr")
 
     def value_and_gradient(self, x: torch.Tensor, z: torch.Tensor) -> tuple[float, torch.Tensor]:
         """The objective and its gradient by the cells (n,); the priors of z are left out."""

@@ -1,8 +1,10 @@
 """What is believed of a field beforehand, as energies of its cells: even with sharp edges, or smooth."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -36,6 +38,42 @@ class FieldEnergy:
         """The energy of a field in the shape of its cells, 0-d."""
         if not self.total_variation and not self.smooth:
             return field.new_zeros(())
+        square = self._gradient_squared(field)
+        if self.total_variation:
+            return self.total_variation * self._cell * ((square + self._rounding**2).sqrt() - self._rounding).sum()
+        return self.smooth * self._cell * ((field - self.mean).square().sum() + self.length**2 * square.sum())
+
+    def stiffness(self, field: torch.Tensor) -> Any:
+        """The matrix of the quadratic that touches the energy at a field and lies nowhere below it, sparse (n, n).
+
+        Of a smooth field the Hessian; of a total variation each gradient squared over its length at the field.
+        """
+        from scipy.sparse import csr_array, diags, eye
+
+        shape, count = tuple(field.shape), field.numel()
+        if not self.total_variation and not self.smooth:
+            return csr_array((count, count))
+        if self.total_variation:
+            length = (self._gradient_squared(field) + self._rounding**2).sqrt()
+            weight, total = (self.total_variation * self._cell / length).reshape(-1), csr_array((count, count))
+        else:
+            weight = torch.full((count,), 2 * self.smooth * self._cell * self.length**2, dtype=torch.float64)
+            total = eye(count, format="csr") * (2 * self.smooth * self._cell)
+        for axis, size in enumerate(self.sizes):
+            if math.isfinite(size):
+                step = _differences(shape, axis)
+                total = total + step.T @ diags(weight.numpy() / size**2) @ step
+        return total
+
+    @property
+    def _cell(self) -> float:
+        return math.prod(size for size in self.sizes if math.isfinite(size))
+
+    @property
+    def _rounding(self) -> float:
+        return ROUND * self.scale / max(size for size in self.sizes if math.isfinite(size))
+
+    def _gradient_squared(self, field: torch.Tensor) -> torch.Tensor:
         steps = []
         for axis, size in enumerate(self.sizes):
             if math.isinf(size):
@@ -43,12 +81,18 @@ class FieldEnergy:
             step = field.diff(dim=axis) / size
             pad = [0, 0] * (field.ndim - 1 - axis) + [0, 1]
             steps.append(torch.nn.functional.pad(step, pad))
-        square = torch.stack(steps).square().sum(0)
-        cell = math.prod(size for size in self.sizes if math.isfinite(size))
-        if self.total_variation:
-            rounding = ROUND * self.scale / max(size for size in self.sizes if math.isfinite(size))
-            return self.total_variation * cell * ((square + rounding**2).sqrt() - rounding).sum()
-        return self.smooth * cell * ((field - self.mean).square().sum() + self.length**2 * square.sum())
+        return torch.stack(steps).square().sum(0)
+
+
+@functools.lru_cache(maxsize=16)
+def _differences(shape: tuple[int, ...], axis: int) -> Any:
+    """From each cell to the next along an axis, 0 for the last, sparse (n, n)."""
+    from scipy.sparse import diags, eye, kron
+
+    count = shape[axis]
+    own = diags([[-1.0] * (count - 1) + [0.0], [1.0] * (count - 1)], [0, 1], shape=(count, count))
+    before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    return kron(eye(before), kron(own, eye(after)), format="csr")
 
 
 def field_energy(

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from simengine.fit.posterior import Posterior, Worth, estimates_of
-from simengine.fit.prediction import Prediction
+from simengine.fit.problem.prediction import Prediction
 from simengine.fit.report import (
     _convergence,
     _explained,
@@ -39,11 +39,13 @@ def field_answer(fit: "FieldFit", out: "RunDirectory") -> dict[str, Any]:
         "fields": {key: _figures(fit, key, field) for key, field in found.items()},
         **misfit_summary(problem, predictions, posterior.worth),
         "directions": [],
-        "solves": problem.solves,
+        "solves": problem.runs.solves,
     }
     told = {key: value for key, value in problem.scene.reference.items() if key in found and isinstance(value, dict)}
     if told:
         summary["reference"] = {key: fit.world.beside(key, found[key], value) for key, value in told.items()}
+        if direct := _direct(fit, told):
+            summary["direct"] = direct
     provenance = provenance_of(problem)
     out.write("fit.json", {**summary, "provenance": provenance})
     for name, p in predictions.items():
@@ -89,6 +91,19 @@ def field_posterior(fit: "FieldFit", predictions: Mapping[str, Prediction]) -> P
     return Posterior(estimates=estimates, covariance=covariance, directions=(), worth=worth)
 
 
+def _direct(fit: "FieldFit", told: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    """Field -> formula -> its scores beside the reference, where an instrument has one."""
+    problem, found = fit.problem, {}
+    instruments = problem.instruments_at(fit.z)
+    for key, reference in told.items():
+        shape, extent = fit.objective.shapes[key], fit.world.extent(key)
+        answers = [own.direct(key, problem.measured[name], extent, shape) for name, own in instruments.items()]
+        scores = {name: fit.world.beside(key, field, reference) for name, field in filter(None, answers)}
+        if scores:
+            found[key] = scores
+    return found
+
+
 def _figures(fit: "FieldFit", key: str, field: torch.Tensor) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "cells": list(field.shape),
@@ -115,7 +130,9 @@ def _fields(
     if posterior.estimates:
         blocks += _found(posterior, [])
     for key, scores in summary.get("reference", {}).items():
-        blocks.append(Table(("beside the reference", key), list(scores.items())))
+        direct = summary.get("direct", {}).get(key, {})
+        rows = [(name, value, *(own[name] for own in direct.values())) for name, value in scores.items()]
+        blocks.append(Table(("beside the reference", key, *direct), rows))
     return blocks
 
 

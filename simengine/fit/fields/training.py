@@ -1,4 +1,4 @@
-"""A field of many numbers as the unknown: L-BFGS with bounds on its cells, and beside them the few numbers.
+"""A field of many numbers as the unknown: Gauss-Newton within bounds on its cells, and beside them the few numbers.
 
 The weight of a total variation that is to be estimated is the one that best predicts values kept from the search. The
 numbers beside the field (an axis, a gain) move between rounds of it, by the profile of the objective.
@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from simengine.fit.fields.beside import Profile, profile
+from simengine.fit.fields.newton import newton_step
 from simengine.fit.fields.objective import FieldObjective, Fields
 from simengine.fit.problem import Problem
 from simengine.fit.training import AbstractTraining
@@ -21,12 +21,9 @@ from simengine.scene.base import AbstractWorld
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
-CHUNK = 20  # iterations of L-BFGS in a step
-FEW, FEW_CHUNK = 3000, 300  # cells below which iterations are cheap and a spline's are badly conditioned
-FEW_TRIED = 80  # and those on a trial weight
-TRIED = 1e-2  # relative drop in a step that ends a trial weight
-SETTLED = 1e-3  # and a round
-PATH_STEPS = 4  # steps on a trial weight, at most
+TRIED = 1e-2  # relative drop of the objective in a step that ends a trial weight
+SETTLED = 1e-5  # and a round
+PATH_STEPS = 6  # steps on a trial weight, at most
 PATH = 10  # trial weights, at most
 FIRST = 0.03  # of the weight beyond which nothing is left but an even field
 FINER = math.sqrt(10.0)  # from one trial weight to the next
@@ -36,9 +33,9 @@ SAME = 0.05  # of a sigma: gradients of two rounds can be compared
 LONG = 0.5  # standard deviations: a step along which they tell the curvature
 MOVED = 0.02  # of a sigma: less ends the rounds
 NEAR = 0.2  # standard deviations: numbers that move by less have arrived
-FAR = 3.0  # and by more since the weights were estimated: they are estimated anew
+FAR = 3.0  # and by more since the weights were estimated: they are estimated anew, once
 HALVINGS = 4  # of a step of the numbers that made the fit worse
-RISE = 1e-3  # relative, of the objective: what a search that has not quite settled may be off by
+RISE = 1e-4  # relative, of the objective: what a search that has not quite settled may be off by
 STEP = 0.1  # of a coordinate: the first differences in the numbers
 Finish = Callable[["FieldFit", "RunDirectory"], dict[str, Any]]
 
@@ -61,18 +58,17 @@ class FieldFit(AbstractTraining):
 
     def __init__(self, problem: Problem, *, finish: Finish | None = None) -> None:
         self.problem = problem
-        self.objective = FieldObjective(problem)
+        self.objective: FieldObjective = FieldObjective(problem)
         self._finish = finish
         self.x, self.z = self.objective.start, problem.start()
         self.profile: Profile | None = None
         self.scores: list[tuple[float, float]] = []
         self._path = bool(self.objective.estimated)
         self._begin_path(FIRST)
-        self._judged_at = self.z
         self._before = math.inf  # the objective where the numbers came from, `_from`, by the step `_by`
         self._from, self._by = (self.x, self.z), (torch.zeros_like(self.x), torch.zeros_like(self.z))
         self._round = self._halvings = 0
-        self._done = self._same = False
+        self._done = self._same = self._judged_again = False
         self.num_iterations = 2 * PATH * PATH_STEPS + ROUNDS * self._most_steps() + 1
 
     def _begin_path(self, factor: float) -> None:
@@ -111,40 +107,21 @@ class FieldFit(AbstractTraining):
     # the search
 
     def step(self) -> dict[str, float]:
-        """Some iterations of L-BFGS with bounds; at the end of a round a step of the numbers."""
-        from scipy.optimize import minimize
-
-        def value(v: np.ndarray) -> tuple[float, np.ndarray]:
-            total, gradient = self.objective.value_and_gradient(torch.from_numpy(v.astype(np.float64)), self.z)
-            return total, gradient.numpy()
-
-        few = FEW_TRIED if self._path else FEW_CHUNK
-        chunk, remembered = (few, 60) if len(self.x) < FEW else (CHUNK, 12)
-        before = value(self.x.numpy())[0]
-        found = minimize(
-            value,
-            self.x.numpy(),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=self.objective.limits().numpy(),
-            options={"maxiter": chunk, "maxcor": remembered, "maxfun": 2 * chunk, "ftol": 1e-10, "gtol": 1e-12},
-        )
-        self.x = torch.from_numpy(found.x.copy())
+        """A step of the cells; at the end of a round one of the numbers."""
+        self.x, value, drop = newton_step(self.objective, self.x, self.z)
         self._steps += 1
-        drop = (before - found.fun) / max(abs(found.fun), 1e-300)
         with torch.no_grad():
             r = self.objective.residuals(self.x, self.z)
-        loss = float(r.square().mean())
-        figures = {"loss": loss, "drop": drop, "stage": float(not self._path) + self._round}
+        figures = {"loss": float(r.square().mean()), "drop": drop, "stage": float(not self._path) + self._round}
         if self._path:
             if drop < TRIED or self._steps >= PATH_STEPS:
                 self._judge()
         elif drop < SETTLED or self._steps >= self._most_steps():
-            self._settle(float(found.fun))
+            self._settle(value)
         return figures
 
     def _most_steps(self) -> int:
-        return max(math.ceil(self.problem.scene.inference.iterations / CHUNK), 1)
+        return self.problem.scene.inference.iterations
 
     def _judge(self) -> None:
         """The score of a trial weight, and the next one; the best one where the last was no better."""
@@ -180,10 +157,10 @@ class FieldFit(AbstractTraining):
         self._done = arrived or self._round >= ROUNDS
         if self._done and not arrived:
             self.problem.doubts.append(f"the numbers beside the field still moved after {ROUNDS} rounds")
-        far = self.profile is not None and self._in_bars(self.z - self._judged_at) > FAR
-        if arrived and far and self.objective.estimated and self._round < ROUNDS:
-            # the weight was judged with the numbers elsewhere
-            self._judged_at, self._done, self._path, self._before = self.z, False, True, math.inf
+        far = self.profile is not None and self._in_bars(self.z) > FAR
+        if arrived and far and self.objective.estimated and not self._judged_again:
+            # the weight was judged with the numbers at their start
+            self._judged_again, self._done, self._path, self._before = True, False, True, math.inf
             self._begin_path(FINER * self.objective.factor)
 
     def _renew_profile(self) -> None:
@@ -220,18 +197,18 @@ class FieldFit(AbstractTraining):
             self._path,
             self._done,
             self._same,
+            self._judged_again,
             self._steps,
             self._weights_tried,
             self._round,
             self._halvings,
-            self.problem.solves,
+            self.problem.runs.solves,
         ]
         figures = [self.objective.factor, *self._best[:2], self._before]
         state = {
             "x": self.x,
             "z": self.z,
             "best_x": self._best[2],
-            "judged_at": self._judged_at,
             "from_x": self._from[0],
             "from_z": self._from[1],
             "by_x": self._by[0],
@@ -251,14 +228,13 @@ class FieldFit(AbstractTraining):
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
-        self.x, self.z, self._judged_at = state["x"], state["z"], state["judged_at"]
+        self.x, self.z = state["x"], state["z"]
         self._from, self._by = (state["from_x"], state["from_z"]), (state["by_x"], state["by_z"])
         self.objective.factor, score, factor, self._before = state["figures"].tolist()
         self._best = (score, factor, state["best_x"])
-        path, done, same, self._steps, self._weights_tried, self._round, self._halvings, self.problem.solves = (
-            int(c) for c in state["counters"]
-        )
-        self._path, self._done, self._same = bool(path), bool(done), bool(same)
+        path, done, same, again, *counts = (int(c) for c in state["counters"])
+        self._path, self._done, self._same, self._judged_again = bool(path), bool(done), bool(same), bool(again)
+        self._steps, self._weights_tried, self._round, self._halvings, self.problem.runs.solves = counts
         self.objective.judging = self._path
         self.scores = [(float(a), float(b)) for a, b in state["scores"]]
         self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
@@ -270,5 +246,5 @@ class FieldFit(AbstractTraining):
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write the answer."""
-        self.problem.place(self.fields())
+        self.problem.runs.place(self.fields())
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())

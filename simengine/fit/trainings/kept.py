@@ -13,7 +13,7 @@ _HEAD = "kept."
 def saved_runs(problem: Problem) -> dict[str, torch.Tensor]:
     """Numbers and state of each kept run, oldest first, of those that solving again would not give to the bit."""
     names, state = list(problem.worlds), {}
-    for number, ((run, values), found) in enumerate(problem.kept.items()):
+    for number, ((run, values), found) in enumerate(problem.runs.kept.items()):
         own = found.state_dict()
         if own:
             head = f"{_HEAD}{number}."
@@ -31,13 +31,13 @@ def restore_runs(problem: Problem, state: Mapping[str, torch.Tensor]) -> None:
             number, _, name = key.removeprefix(_HEAD).partition(".")
             parts.setdefault(int(number), {})[name] = value
     runs, _ = problem.placed(problem.start())
-    problem.kept.clear()
+    problem.runs.kept.clear()
     for _, own in sorted(parts.items()):
         run = list(problem.worlds)[int(own["run"])]
         values = dict(zip(sorted(runs[run]), own["values"].tolist(), strict=True))
-        world = problem.prepared(run)
+        world = problem.runs.prepared(run)
         world = replaced(world, values) if values else world
         inside = {name.removeprefix("state."): v for name, v in own.items() if name.startswith("state.")}
         found = world.resumed(inside)
         if found is not None:
-            problem.kept[run, tuple((name, value.hex()) for name, value in values.items())] = found
+            problem.runs.kept[run, tuple((name, value.hex()) for name, value in values.items())] = found

@@ -29,7 +29,7 @@ class StagedTraining(AbstractTraining):
     ) -> None:
         if not stages:
             raise ValueError("stages: expected at least one training")
-        self.stages = list(stages)
+        self.stages: list[AbstractTraining] = list(stages)
         self.num_iterations = sum(stage.num_iterations for stage in stages)
         self._finish = finish
         self._current = 0

@@ -74,12 +74,12 @@ class MulticomponentTransport:
         for i, one in enumerate(data):
             for j, other in enumerate(data):
                 wells[i, j], _, deltas[i, j] = pair(one, other)
-        self.log_well = torch.as_tensor(np.log(wells / BOLTZMANN))
+        self.log_well: torch.Tensor = torch.as_tensor(np.log(wells / BOLTZMANN))
         T_star = (BOLTZMANN * low / wells.max(), BOLTZMANN * high / wells.min())
         kinds, which = np.unique(deltas, return_inverse=True)
         fits = np.stack([ratio_fits(delta, *T_star) for delta in kinds], axis=1)
-        self.ratios = torch.as_tensor(fits[:, which.reshape(deltas.shape)])  # A*, B*, C*: (3, K, K, 9)
-        self.rotational = torch.tensor([float(t.geometry) for t in data], dtype=torch.float64)
+        self.ratios: torch.Tensor = torch.as_tensor(fits[:, which.reshape(deltas.shape)])  # A*, B*, C*: (3, K, K, 9)
+        self.rotational: torch.Tensor = torch.tensor([float(t.geometry) for t in data], dtype=torch.float64)
         self.relaxation_298 = torch.tensor([max(1.0, t.rotational_relaxation) for t in data], dtype=torch.float64)
         well = torch.tensor([t.well_depth / BOLTZMANN for t in data], dtype=torch.float64)
         self.well, self.relaxation_298 = well, self.relaxation_298 * parker(well / 298.0)

@@ -68,10 +68,13 @@ class ReactionReader:
     def __init__(
         self, names: tuple[str, ...], elements: tuple[str, ...], composition: torch.Tensor, *, lenient: bool = False
     ) -> None:
-        self.names, self.known, self.elements, self.lenient = names, set(names), elements, lenient
+        self.names: tuple[str, ...] = names
+        self.known: set[str] = set(names)
+        self.elements: tuple[str, ...] = elements
+        self.lenient: bool = lenient
         rows = zip(names, composition.tolist(), strict=True)
         self.atoms = {name: dict(zip(elements, row, strict=True)) for name, row in rows}
-        self.place = {name: k for k, name in enumerate(names)}
+        self.place: dict[str, int] = {name: k for k, name in enumerate(names)}
         self.rows: list[_Row] = []
 
     def read(self, entries: list[Node], *, skip: bool) -> None:

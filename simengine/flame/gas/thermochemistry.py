@@ -31,11 +31,12 @@ class Gas:
     """
 
     def __init__(self, mechanism: Mechanism, *, smoothing: float = 0.0) -> None:
-        self.mechanism, self.smoothing = mechanism, smoothing
+        self.mechanism: Mechanism = mechanism
+        self.smoothing: float = smoothing
         self.W = mechanism.W
         self._fits: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         r = mechanism.reactions
-        self.kinetics = Kinetics(
+        self.kinetics: Kinetics = Kinetics(
             nasa=mechanism.nasa,
             breaks=mechanism.breaks,
             p_ref=mechanism.p_ref,
@@ -57,7 +58,7 @@ class Gas:
             chebyshev=r.chebyshev,
             smoothing=smoothing,
         )
-        self.rate_parameters = self.kinetics.rates
+        self.rate_parameters: Rates = self.kinetics.rates
 
     def smoothed(self, smoothing: float) -> "Gas":
         """The same gas with another smoothing."""

@@ -85,7 +85,7 @@ class Units:
             if name not in ("temperature", "current"):
                 factor(str(unit))
         self.declared: dict[str, str] = {str(name): str(unit) for name, unit in declared.items()}
-        self.names = {"length": "m", "quantity": "kmol", "time": "s", "pressure": "Pa", **self.declared}
+        self.names: dict[str, str] = {"length": "m", "quantity": "kmol", "time": "s", "pressure": "Pa", **self.declared}
         energy, quantity = self.names.setdefault("energy", "J"), self.names["quantity"]
         self.names.setdefault("activation-energy", f"{energy}/{quantity}")
 

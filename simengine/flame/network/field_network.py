@@ -63,23 +63,25 @@ class FieldNetwork:
     ) -> None:
         if flame.batch != 1:
             raise ValueError(f"flame: expected a single condition, got a batch of {flame.batch}")
-        self.flame, self.width, self.sought = flame, width, dict(sought or {})
-        self.edges = flame.edges()[0]
-        self.scale = flame.limits()[0][0, :-1]
+        self.flame: AbstractFlame = flame
+        self.width: int = width
+        self.sought: dict[str, float] = dict(sought or {})
+        self.edges: torch.Tensor = flame.edges()[0]
+        self.scale: torch.Tensor = flame.limits()[0][0, :-1]
         order = flame.order
-        self.closing = next((a for a, o in enumerate(order) if o == 0), None)
-        self.free = [a for a, o in enumerate(order) if o > 0]
-        self.held_right = flame.anchor_end == "right"  # else the right end is open
+        self.closing: int | None = next((a for a, o in enumerate(order) if o == 0), None)
+        self.free: list[int] = [a for a, o in enumerate(order) if o > 0]
+        self.held_right: bool = flame.anchor_end == "right"  # else the right end is open
         x = self.samples()
         guess, z = flame.guess(x[None, None])
-        self.z0 = float(z[0])
+        self.z0: float = float(z[0])
         self._place(*self._places(x, guess[0, 0]))
         self._ends = _ends(flame, z)
         for name in self.sought:
             other = flame.replace(**{name: 1.01 * flame.parameter(name)})
             if any(not torch.equal(*pair) for pair in zip(self._ends, _ends(other, z), strict=True)):
                 raise ValueError(f"{name}: changes what the ends prescribe, which a network holds; fit by the solver")
-        self.num_weights = 2 * width + len(self.free) * (width + 1)
+        self.num_weights: int = 2 * width + len(self.free) * (width + 1)
 
     def _places(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         faces = spread(x, y, self.scale, self.width)

@@ -29,15 +29,17 @@ class IntegralResidual:
     """
 
     def __init__(self, network: FieldNetwork, edges: torch.Tensor, sizes: torch.Tensor) -> None:
-        self.network, self.edges, self.sizes = network, edges, sizes
+        self.network: FieldNetwork = network
+        self.edges: torch.Tensor = edges
+        self.sizes: torch.Tensor = sizes
         h = edges.diff()
         middle = 0.5 * (edges[1:] + edges[:-1])
         self.h = h
-        self.faces = network.at(edges)
-        self.inner = network.at(torch.cat([middle + place * h for place, _ in GAUSS]))
+        self.faces: Points = network.at(edges)
+        self.inner: Points = network.at(torch.cat([middle + place * h for place, _ in GAUSS]))
         order = network.flame.order
-        self.second = [a for a, o in enumerate(order) if o == 2]
-        self.rows = [a for a, o in enumerate(order) if o > 0]
+        self.second: list[int] = [a for a, o in enumerate(order) if o == 2]
+        self.rows: list[int] = [a for a, o in enumerate(order) if o > 0]
 
     @classmethod
     def of_turnover(cls, network: FieldNetwork, theta: torch.Tensor, edges: torch.Tensor) -> "IntegralResidual":

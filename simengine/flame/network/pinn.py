@@ -232,10 +232,13 @@ class SimplifiedTrainer(AbstractTrainer):
         data: Data | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.data, self.num_weights, self.adapt = network, data, network.num_weights, adapt
+        self.network = network
+        self.data = data
+        self.num_weights = network.num_weights
+        self.adapt: int = adapt
         self.x = torch.linspace(0, network.length, points, dtype=torch.float64)
         self.theta = network.initial(seed)
-        self.damping = 1e-2
+        self.damping: float = 1e-2
 
     def domain(self) -> torch.Tensor:
         """Positions over the whole domain in rising order [m], (n,)."""

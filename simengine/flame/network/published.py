@@ -30,18 +30,22 @@ class PublishedNetwork(nn.Module):
         self.flame, self.points, self.hard, width = flame, points, hard, 64
         edges, held = flame.edges()[0], flame.anchor_end == "right"
         self.low, self.high = (float(edges[0]), float(edges[-1])) if held else (float(edges[3]), float(edges[-3]))
-        self.where = flame.fields.index("T")
-        self.encoders = nn.ModuleList(nn.Linear(1, width) for _ in range(2))
-        self.layers = nn.ModuleList(nn.Linear(1 if k == 0 else width, width) for k in range(6))
-        self.out = nn.Linear(width, len(flame.fields))
+        self.where: int = flame.fields.index("T")
+        self.encoders: nn.ModuleList = nn.ModuleList(nn.Linear(1, width) for _ in range(2))
+        self.layers: nn.ModuleList = nn.ModuleList(nn.Linear(1 if k == 0 else width, width) for k in range(6))
+        self.out: nn.Linear = nn.Linear(width, len(flame.fields))
         self.double()
         known, z = flame.guess(edges.clamp(self.low, self.high)[None, None])
         zero = torch.zeros_like(known[:, :, :1])
         left = -flame.left(zero, zero, z)[0, 0, 0].detach()
         right = -flame.right(zero, zero, z)[0, 0, 0].detach() if held else known[0, 0, -1]
-        self.ends, self.held_right, self.scale = torch.stack((left, right)), held, flame.limits()[0][0, :-1]
-        self.sign, self.log_size = float(z.sign()), nn.Parameter(z.abs().log())
-        self.T_in, self.T_max = float(flame.T_in), 1.05 * float(flame.burnt()[0][0])
+        self.ends: torch.Tensor = torch.stack((left, right))
+        self.held_right: bool = held
+        self.scale: torch.Tensor = flame.limits()[0][0, :-1]
+        self.sign: float = float(z.sign())
+        self.log_size: nn.Parameter = nn.Parameter(z.abs().log())
+        self.T_in: float = float(flame.T_in)
+        self.T_max: float = 1.05 * float(flame.burnt()[0][0])
         self.optimiser = torch.optim.Adam(self.parameters(), lr=1e-3)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, 1000, 0.95)
 

@@ -20,6 +20,8 @@ Data = tuple[torch.Tensor, Mapping[str, torch.Tensor], Mapping[str, torch.Tensor
 # Of a standard deviation of the data, in units of what the equations turn over. At first data draw the flame to its
 # place; in the end the equations hold far better than the data are known.
 FIRST_WEIGHT, LAST_WEIGHT, LIGHTER = 0.1, 3e-4, 0.4
+SMALL_GAIN = 0.02  # of the loss in one step: the fields are as good as their units allow
+SMALL_GAIN_WITH_DATA = 2e-3  # what is sought creeps on along valleys that gain little: by .3 of its bar at 0.02
 CERTIFIED = 1e-3  # largest imbalance over a fine mesh, of what the equation turns over; fields err by about as much
 
 
@@ -197,8 +199,10 @@ class AbstractTrainer(abc.ABC):
 
     @property
     def converged(self) -> bool:
-        """Whether the last Levenberg-Marquardt step gained less than 2 %, with the equations at their full weight."""
-        return self.gain < 0.02 and (self.data is None or self.weight == LAST_WEIGHT)
+        """Whether the last Levenberg-Marquardt step gained next to nothing, with the equations at their full weight."""
+        if self.data is None:
+            return self.gain < SMALL_GAIN
+        return self.gain < SMALL_GAIN_WITH_DATA and self.weight == LAST_WEIGHT
 
     def covariance(self) -> torch.Tensor:
         """Of zeta and the logarithms of the sought parameters, given the noise of the data; (1 + p, 1 + p).
@@ -251,7 +255,11 @@ class NetworkTrainer(AbstractTrainer):
         data: Data | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.cells, self.optimiser, self.seed, self.adapt = network, cells, optimiser, seed, adapt
+        self.network = network
+        self.cells: int = cells
+        self.optimiser = optimiser
+        self.seed: int = seed
+        self.adapt: int = adapt
         self.data, self.num_weights = data, network.num_weights
         self._first: torch.optim.Optimizer | None = None
         x = network.samples()
@@ -328,7 +336,7 @@ class NetworkTrainer(AbstractTrainer):
                 leaf.grad = part.clone()
             return float(loss)
 
-        self.loss = float(self._first.step(closure))
+        self.loss: float = float(self._first.step(closure))
         self.theta = torch.cat([leaf.detach().flatten() for leaf in self._leaves])
         return self.loss
 

@@ -72,10 +72,12 @@ class GridProblem(AbstractFlameProblem):
         lean: torch.Tensor | None = None,
         held: tuple[torch.Tensor, Sequence[int]] | None = None,
     ) -> None:
-        self.flame, self.mesh, self.held = flame, mesh, held
-        self.lean = torch.zeros_like(mesh.edges[:, 1:]) if lean is None else lean
-        self.h = mesh.edges.diff(dim=1)  # (b, N - 1)
-        self.width = 0.5 * (self.h[:, 1:] + self.h[:, :-1])
+        self.flame = flame
+        self.mesh = mesh
+        self.held: tuple[torch.Tensor, Sequence[int]] | None = held
+        self.lean: torch.Tensor = torch.zeros_like(mesh.edges[:, 1:]) if lean is None else lean
+        self.h: torch.Tensor = mesh.edges.diff(dim=1)  # (b, N - 1)
+        self.width: torch.Tensor = 0.5 * (self.h[:, 1:] + self.h[:, :-1])
         self.second, self.first = ([a for a, o in enumerate(flame.order) if o in wanted] for wanted in ((2,), (0, 1)))
         self.scale, self.lower, self.upper = (limit.detach().unsqueeze(1) for limit in flame.limits())
         self.floor = self.lower.clone()

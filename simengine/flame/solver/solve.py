@@ -87,7 +87,7 @@ class AbstractFlameSolver(abc.ABC):
                 if not room:
                     result = Result.MAX_ITERATIONS
                     break
-                problem, state = _onto(finer, problem, state)
+                problem, state = onto(finer, problem, state)
             solved = self._newton(problem, state, final)
             total += int(solved.stats["num_iterations"])
         found = FlameSolution(flame, problem, state)
@@ -218,7 +218,7 @@ class AbstractFlameSolver(abc.ABC):
         return 0 if flame.anchor_end == "left" else edges.shape[1] - 1
 
 
-def _onto(
+def onto(
     finer: AbstractFlameProblem, problem: AbstractFlameProblem, state: torch.Tensor
 ) -> tuple[AbstractFlameProblem, torch.Tensor]:
     """Another mesh near a state of this one, and the state on it."""
@@ -380,7 +380,7 @@ class GridSolver(AbstractFlameSolver):
             with torch.no_grad():
                 finer, _, room = crude.adapted(problem, state)
             if finer is not None and room:
-                problem, state = _onto(finer, problem, state)
+                problem, state = onto(finer, problem, state)
 
     def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> GridProblem:
         """A flame on points."""

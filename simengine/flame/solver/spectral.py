@@ -118,9 +118,9 @@ class SpectralProblem(AbstractFlameProblem):
 
     def __init__(self, flame: AbstractFlame, mesh: SpectralMesh) -> None:
         self.flame, self.mesh = flame, mesh
-        self.slope = mesh.slope
+        self.slope: torch.Tensor = mesh.slope
         self.second, self.first = ([a for a, o in enumerate(flame.order) if o == wanted] for wanted in (2, 1))
-        self.bounded = [a for a, o in enumerate(flame.order) if o > 0]
+        self.bounded: list[int] = [a for a, o in enumerate(flame.order) if o > 0]
         self.scale, self.lower, self.upper = (self._spread(limit.detach()) for limit in flame.limits())
 
     def of(self, flame: AbstractFlame) -> "SpectralProblem":

@@ -1,7 +1,7 @@
 """A detector is an instrument: light to boxes. What it should have found is what people drew."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -158,18 +158,23 @@ class Detections(AbstractInstrument):
         key = (id(run), axis, value)
         if key not in self.kept:
             self.kept["run"] = run  # so that its id stays its own
-            self.kept[key] = self._elsewhere() if self.detector.file else self._found(run, measured, axis, value)
+            self.kept[key] = (
+                self._elsewhere()
+                if self.detector.file
+                else self._found((run.sample(ask) for ask in self.asks(measured)), axis, value)
+            )
         found: list[Found] = self.kept[key]
         return found
 
-    def _found(self, run: AbstractRun, measured: Measured, axis: str, value: float) -> list[Found]:
+    def _found(self, pictures: Iterable[torch.Tensor], axis: str = "light", value: float = 1.0) -> list[Found]:
+        """What the detector finds in pictures (1, h, w, 3), which are looked at one after another."""
         if "detector" not in self.kept:
             self.kept["detector"] = make_detector(self.detector, self.directory)
         detector = self.kept["detector"]
         numbers = self._numbers(detector)
         found = []
-        for index, ask in enumerate(self.asks(measured)):
-            light = run.sample(ask)[0].permute(2, 0, 1).float()
+        for index, picture in enumerate(pictures):
+            light = picture[0].permute(2, 0, 1).float()
             image = changed(light, axis, value, seed=index, boxes=self.objects()[index].boxes)
             ((boxes, labels, scores),) = checked_detections(detector, image[None])
             ratio = boxes.new_tensor([light.shape[2] / image.shape[2], light.shape[1] / image.shape[1]] * 2)
@@ -231,12 +236,19 @@ class Detections(AbstractInstrument):
         return [one if one is not None else empty for one in found]
 
     def predict(self, run: AbstractRun, measured: Measured) -> torch.Tensor:
-        """Overlap and score of each object's detection, 0 where there is none."""
+        """Overlap and score of each object's detection, 0 where there is none; one picture after another."""
+        return self._told(self.seek(run, measured), measured)
+
+    def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
+        """Overlap and score of each object's detection in the pictures, 0 where there is none."""
+        return self._told(self._elsewhere() if self.detector.file else self._found(answers), measured)
+
+    def _told(self, detected: Sequence[Found], measured: Measured) -> torch.Tensor:
         from simengine.dtn.coco import overlaps
 
         drawn = self.drawn()
         values = torch.zeros_like(measured.values)
-        for k, (found, objects) in enumerate(zip(self.seek(run, measured), self.objects(), strict=True)):
+        for k, (found, objects) in enumerate(zip(detected, self.objects(), strict=True)):
             own = np.flatnonzero(drawn.picture == k)
             who = assignment(found, objects, overlap=self.overlap)[: len(own)]
             iou = overlaps(np.asarray(found.boxes), drawn.boxes[own], np.zeros(len(own), dtype=bool))
@@ -244,10 +256,6 @@ class Detections(AbstractInstrument):
                 if one >= 0:
                     values[number] = torch.tensor([iou[one, row], found.scores[one]], dtype=torch.float64)
         return values
-
-    def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
-        """Not used: `predict` looks at one picture after another."""
-        raise NotImplementedError
 
     def findings(self, run: AbstractRun, measured: Measured, out: "RunDirectory") -> Findings:
         """AP, misses, kinds of errors, curves, the worst pictures."""

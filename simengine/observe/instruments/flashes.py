@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 
 from simengine.io.image import from_srgb
-from simengine.io.pictures import read_stills
+from simengine.io.pictures import read_stills, write_series
 from simengine.io.tables import read_table
 from simengine.observe.columns import take
 from simengine.scene.asks import Ask, View
-from simengine.scene.base import SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
-from simengine.scene.strict import Count, Positive
+from simengine.scene.strict import Count, Positive, resolve_path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,9 +56,7 @@ class Flashes(AbstractInstrument):
 
     def read(self, *, before: float = 0.0) -> Measured:
         """A row for each picture, texel and channel, as a share of full scale, encoded as sRGB."""
-        paths = sorted(self.directory.glob(self.file), key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
-        if not paths:
-            raise SceneError(f"observations.{self.name}.file: no file is like {self.file} in {self.directory}")
+        paths = self._paths()
         try:
             pictures = read_stills(paths)
         except ValueError as error:
@@ -93,25 +92,41 @@ class Flashes(AbstractInstrument):
             notes=(f"{int(bright.sum())} values at saturated pixels are left out",) if bool(bright.any()) else (),
         )
 
+    def _paths(self) -> list[Path]:
+        """The pictures in the order of their numbers.
+
+        Raises:
+            SceneError: There are none.
+        """
+        pattern = resolve_path(self.file, self.directory)
+        found = sorted(pattern.parent.glob(pattern.name), key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
+        if not found:
+            raise SceneError(f"observations.{self.name}.file: no file is like {pattern.name} in {pattern.parent}")
+        return found
+
     def prepared(self, measured: Measured) -> "Flashes":
         """With the places of the file, and the size of the pictures."""
         count = int(measured.at["picture"].max()) + 1
-        key, camera = f"observations.{self.name}.camera", self.camera
-        if camera.file:
-            names = camera.columns.get("eye", ())
-            if len(names) != 3:
-                raise SceneError(f"{key}.columns.eye: expected the names of three columns, got {list(names)}")
-            try:
-                raw = read_table(self.directory / camera.file)
-                found = [take(raw, name, key=f"{key}.columns.eye")[0].tolist() for name in names]
-            except (OSError, ValueError) as error:
-                raise SceneError(str(error)) from None
-            camera = dataclasses.replace(camera, eye=tuple(zip(*found, strict=True)))
+        camera = self._placed()
         if len(camera.eye) != count:
-            raise SceneError(f"{key}: {len(camera.eye)} places for {count} pictures")
-        first = next(iter(sorted(self.directory.glob(self.file))))
-        height, width = read_stills([first]).values.shape[1:3]
+            raise SceneError(f"observations.{self.name}.camera: {len(camera.eye)} places for {count} pictures")
+        height, width = read_stills(self._paths()[:1]).values.shape[1:3]
         return dataclasses.replace(self, camera=camera, size=(height // self.bin, width // self.bin))
+
+    def _placed(self) -> Eyes:
+        """With the places that the file tells."""
+        key, camera = f"observations.{self.name}.camera", self.camera
+        if not camera.file:
+            return camera
+        names = camera.columns.get("eye", ())
+        if len(names) != 3:
+            raise SceneError(f"{key}.columns.eye: expected the names of three columns, got {list(names)}")
+        try:
+            raw = read_table(resolve_path(camera.file, self.directory))
+            found = [take(raw, name, key=f"{key}.columns.eye")[0].tolist() for name in names]
+        except (OSError, ValueError) as error:
+            raise SceneError(str(error)) from None
+        return dataclasses.replace(camera, eye=tuple(zip(*found, strict=True)))
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """A rectified view from each place."""
@@ -125,9 +140,42 @@ class Flashes(AbstractInstrument):
         light = answers[0].flatten(1)[measured.at["picture"].long(), measured.at["place"].long()]
         return self.shown(_encoded(self.intensity * light)[:, None])
 
+    def planned(self, world: AbstractWorld, generator: torch.Generator) -> "tuple[Measured, Flashes]":
+        """A picture from each place; `bin` pixels along each side of a texel of the scene.
+
+        Raises:
+            SceneError: The world has no texels, or nobody says where the lens stood.
+        """
+        camera, cells = self._placed(), getattr(getattr(world, "maps", None), "cells", None)
+        if cells is None:
+            raise SceneError(f"observations.{self.name}: only a flat sample (kind 'maps') is seen under a flash")
+        if not camera.eye:
+            raise SceneError(f"observations.{self.name}.camera: eye, or a file, says from where it is observed")
+        rows, columns = (n * self.bin for n in cells)
+        each, count = rows * columns * 3, len(camera.eye)
+        values = torch.zeros(count * each, 1, dtype=torch.float64)
+        measured = Measured(
+            values=values,
+            names=("value",),
+            units=("1",),
+            at={
+                "picture": torch.arange(count, dtype=torch.float64).repeat_interleave(each),
+                "place": torch.arange(each, dtype=torch.float64).repeat(count),
+            },
+            mask=torch.ones_like(values, dtype=torch.bool),
+            held_out=torch.zeros_like(values, dtype=torch.bool),
+            sigma=torch.full_like(values, torch.nan),
+            shape=(count, rows, columns),
+        )
+        return measured, dataclasses.replace(self, camera=camera, size=(rows, columns))
+
     def write(self, file: Path, measured: Measured) -> None:
-        """Refused: pictures are not written yet."""
-        raise SceneError(f"observations.{self.name}: photographs under a flash are read, and not written yet")
+        """Pictures of 8 bits, with their number in place of the star."""
+        pictures = (255 * measured.values.clamp(0, 1)).round().reshape(*measured.shape, 3).numpy().astype(np.uint8)
+        try:
+            write_series(file, pictures)
+        except ValueError as error:
+            raise SceneError(f"observations.{self.name}.file: {error}") from None
 
 
 def _encoded(light: torch.Tensor) -> torch.Tensor:

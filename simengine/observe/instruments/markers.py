@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import torch
 
+from simengine.observe.camera import Camera
 from simengine.observe.motion_files import Motion, read_motion
-from simengine.observe.pinhole import Pinhole
 from simengine.observe.place import Place
 from simengine.scene.asks import Ask, Cloud, Tracks
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
@@ -91,7 +91,7 @@ class Markers(AbstractInstrument):
     unit: str = ""
     markers: dict[str, Marker] = dataclasses.field(default_factory=dict)
     place: Place = dataclasses.field(default_factory=Place)
-    camera: Pinhole | None = None
+    camera: Camera | None = None
     within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     seat_sigma: float | None = None
     points: Points = dataclasses.field(default_factory=Points)
@@ -101,7 +101,7 @@ class Markers(AbstractInstrument):
     seen: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
     centered: tuple[str | None, ...] = dataclasses.field(default=(), metadata={"internal": True}, repr=False)
 
-    def beside(self, world: AbstractWorld) -> "Markers":
+    def facing(self, world: AbstractWorld) -> "Markers":
         """Knows which bodies have a centre that marks follow."""
         bodies = dict.fromkeys((self.on, *(marker.on or self.on for marker in self.markers.values())))
         return dataclasses.replace(self, centered=tuple(body for body in bodies if world.has_center(body)))
@@ -196,7 +196,22 @@ class Markers(AbstractInstrument):
         late = [0.0 if w is None or (told[k] and not place.register) else w for k, w in enumerate(when)]
         places = torch.where(centers[:, None], torch.nan, here)
         seen = Seats(here, torch.tensor(late, dtype=torch.float64), places)
-        return dataclasses.replace(self, place=place, seats=self.seats or zero, seen=seen)
+        return dataclasses.replace(self, place=place, seats=self.seats or zero, seen=seen, camera=self._opened())
+
+    def _opened(self) -> Camera | None:
+        """The camera with what its file tells.
+
+        Raises:
+            SceneError: Nobody says how large the picture is.
+        """
+        if self.camera is None:
+            return None
+        size = (self.camera.height or 0, self.camera.width or 0)
+        if 0 in size and not self.camera.file:
+            raise SceneError(
+                f"observations.{self.name}.camera: width and height say how large the picture is that the pixels are of"
+            )
+        return self.camera.opened(self.directory, size)
 
     def settled(self, run: AbstractRun, measured: Measured) -> "Markers":
         """Marks first seen after the start sit where, by this run, they must have sat to be seen there then."""
@@ -313,11 +328,12 @@ class Markers(AbstractInstrument):
             mark = int(torch.randint(count, (1,), generator=generator))
             start, length = (int(torch.randint(1, n, (1,), generator=generator)) for n in (max(rows, 2), 8))
             mask[start : start + length, mark] = False
-        shape = (rows * count, 3)
+        names, unit = (_AXES, "m") if self.camera is None else (("u", "v"), "px")
+        shape = (rows * count, len(names))
         measured = Measured(
             values=torch.zeros(shape, dtype=torch.float64),
-            names=_AXES,
-            units=("m",) * 3,
+            names=names,
+            units=(unit,) * len(names),
             at={"time": (frames / self.clock_rate + self.start)[:, None].expand(rows, count).reshape(-1)},
             mask=mask.reshape(-1, 1).expand(shape),
             held_out=torch.zeros(shape, dtype=torch.bool),
@@ -325,10 +341,10 @@ class Markers(AbstractInstrument):
             labels=tuple(f"m{k}" for k in range(count)),
         )
         seen = Seats(places, torch.zeros(count, dtype=torch.float64))
-        return measured, dataclasses.replace(self, seats=(0.0,) * (3 * count), seen=seen)
+        return measured, dataclasses.replace(self, seats=(0.0,) * (3 * count), seen=seen, camera=self._opened())
 
     def write(self, file: Path, measured: Measured) -> None:
-        """A long csv: time, name, x, y, z; a gap is an empty field."""
+        """A long csv: time, name, and x, y, z or the pixels u, v; a gap is an empty field."""
         lines = [",".join(("time", "name", *measured.names))]
         names = measured.labels * (len(measured.values) // len(measured.labels))
         for time, name, row in zip(measured.at["time"].tolist(), names, measured.values.tolist(), strict=True):

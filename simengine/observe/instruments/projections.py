@@ -16,6 +16,7 @@ from simengine.io.arrays import read_npz
 from simengine.io.pictures import read_stills
 from simengine.io.tables import read_hdf5
 from simengine.io.units import to_si
+from simengine.observe.back_projection import filtered_back_projection
 from simengine.scene.asks import Ask, Rays
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -279,6 +280,36 @@ class Projections(AbstractInstrument):
         """The integrals, by beam hardening, gain and offset."""
         p = answers[0]
         return self.shown((p - self.beam_hardening * p.square())[:, None])
+
+    def direct(
+        self, key: str, measured: Measured, extent: Sequence[tuple[float, float]], shape: Sequence[int]
+    ) -> tuple[str, torch.Tensor] | None:
+        """A slice by filtered back-projection of the views that are fitted whole, axis and beam as they stand."""
+        views, rows, _ = self.shape(measured)
+        whole = measured.fitted.reshape(views, -1).all(1)
+        if key.rpartition(".")[2] != self.quantity or rows != 1 or len(shape) != 2 or int(whole.sum()) < 2:
+            return None
+        g = self.geometry
+        sense = 1.0 if g.turn == "counterclockwise" else -1.0
+        angles = sense * measured.at["angle"].reshape(views, -1)[whole, 0] + math.radians(g.first_angle)
+        axes = [
+            low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n
+            for (low, high), n in zip(extent, shape, strict=True)
+        ]
+        fan = (
+            {"source_to_axis": g.source_to_axis, "source_to_detector": g.source_to_detector}
+            if isinstance(g, FanBeam)
+            else {}
+        )
+        found = filtered_back_projection(
+            measured.values.reshape(views, -1)[whole],
+            angles,
+            g.pitch * self.bin[1],
+            torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2),
+            axis_offset=g.axis_offset,
+            **fan,
+        )
+        return "filtered back-projection", found.reshape(tuple(shape))
 
     def noise(self, measured: Measured) -> torch.Tensor:
         """As of any instrument; `sigma = "poisson"` for counts: the root of their mean over five elements.

@@ -1,5 +1,6 @@
 """Tables of numbers: curves against time or a load, profiles over a place, samples of a field, whole experiments."""
 
+import abc
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -9,11 +10,11 @@ from typing import Any, Literal
 import torch
 
 from simengine.io.tables import RawTable, read_table
-from simengine.observe.columns import ColumnSpec, column_of, find_header, matching_headers, mixture_of, take, told_unit
-from simengine.scene.asks import Ask, Fields, Series, Table
+from simengine.observe.columns import ColumnSpec, column_of, find_header, matching_headers, take, told_unit
+from simengine.scene.asks import Ask, Fields, Series
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.noise import DiscrepancySpec
+from simengine.scene.noise import DiscrepancySpec, HoldOut
 
 _TIMES = ("time", "t")
 _RATES = ("angular_frequency", "shear_rate", "strain_rate")  # what a faster clock makes smaller
@@ -23,6 +24,11 @@ _PLACES = ("x", "y", "z")
 def quantity(name: str) -> str:
     """What a column is of: the columns that a star names are `T#0`, `T#1`, ... of one quantity T."""
     return re.sub(r"#\d+$", "", name)
+
+
+def _kept(cells: Sequence[str], keep: torch.Tensor) -> list[str]:
+    """The cells of the rows that are kept, bool (rows,)."""
+    return [cell for cell, own in zip(cells, keep.tolist(), strict=True) if own] if cells else []
 
 
 def quantities(measured: Measured) -> tuple[str, ...]:
@@ -41,6 +47,7 @@ class AbstractTable(AbstractInstrument):
         where: Column of the file -> the text or number of the rows that count, or a list of them.
         along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written
             [unit of the abscissa].
+        beside: Name of another model -> column of its answers, drawn and scored beside ours.
         discrepancy: Whether the model may be off, by a smooth error that the bars then hold: true, or { sd, length }
             of what is known of it [unit of the value].
     """
@@ -49,11 +56,13 @@ class AbstractTable(AbstractInstrument):
     within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     where: dict[str, Any] = dataclasses.field(default_factory=dict)
     along: dict[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
+    beside: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
     discrepancy: DiscrepancySpec | None = None
+    gain_by: str = dataclasses.field(default="", metadata={"internal": True})  # column of words that `gain` is per
 
+    @abc.abstractmethod
     def coordinates(self) -> tuple[str, ...]:
         """The columns that are no measurement."""
-        raise NotImplementedError
 
     def raw(self) -> RawTable:
         """The file as it stands."""
@@ -96,6 +105,8 @@ class AbstractTable(AbstractInstrument):
                         f"observations.{self.name}: {names[0]} and sigma: tell the unit of both, or of neither"
                     )
             keep = self._rows(raw)
+            beside = {name: self._beside(raw, name, spec, names, told) for name, spec in self.beside.items()}
+            cells = self._grouping(raw)
         except ValueError as error:
             raise error if isinstance(error, SceneError) else SceneError(str(error)) from None
         if missing := [name for name in self.required() if name not in at]:
@@ -109,6 +120,11 @@ class AbstractTable(AbstractInstrument):
         # rows of another specimen, or without an abscissa, are no part of the path that the world is driven along
         table, spread = torch.stack(values, 1)[keep], torch.stack(sigmas, 1)[keep]
         at = {name: column[keep] for name, column in at.items()}
+        beside = {name: column[keep, None] for name, column in beside.items()}
+        row_names, cells = (tuple(_kept(own, keep)) for own in (self.row_names(raw), cells or ()))
+        words = {
+            h: tuple(_kept([str(c) for c in own], keep)) for h, own in raw.columns.items() if own.dtype.kind in "UO"
+        }
         keep = keep[keep]
         notes = []
         for name, (low, high) in self.within.items():
@@ -123,7 +139,7 @@ class AbstractTable(AbstractInstrument):
                     notes.append(f"{int((early & keep).sum())} rows before the start are left out")
                 keep &= ~early
         abscissa = next(iter(at.values()), None)
-        mask, out = self._masked(table, tuple(names), abscissa, keep)
+        mask, out = self._masked(table, tuple(names), abscissa, keep, cells=cells or None)
         return Measured(
             values=table,
             names=tuple(names),
@@ -135,8 +151,32 @@ class AbstractTable(AbstractInstrument):
             files={self.path.name: raw.sha256},
             notes=tuple(notes),
             told={name: unit for name, unit in told.items() if unit},
-            row_names=self.row_names(raw),
+            row_names=row_names,
+            beside=beside,
+            words=words,
         )
+
+    def _grouping(self, raw: RawTable) -> tuple[str, ...]:
+        """The cells of the column by which rows are held out; () without one."""
+        if not isinstance(self.hold_out, HoldOut) or not self.hold_out.by:
+            return ()
+        try:
+            header, _ = find_header(raw, self.hold_out.by)
+        except ValueError as error:
+            raise ValueError(f"observations.{self.name}.hold_out.by: {error}") from None
+        return tuple(str(cell) for cell in raw.columns[header])
+
+    def _beside(
+        self, raw: RawTable, name: str, spec: ColumnSpec, names: Sequence[str], told: Mapping[str, str]
+    ) -> torch.Tensor:
+        """Another model's answers (n,), SI."""
+        key = f"observations.{self.name}.beside.{name}"
+        if len(names) != 1:
+            raise ValueError(f"{key}: it goes with one measured column, and there are {len(names)}")
+        values, _ = take(raw, spec, key=key)
+        if (told.get(names[0], "") in ("", "1")) != (told_unit(raw, spec) in ("", "1")):
+            raise ValueError(f"{key}: tell the unit of both {names[0]} and {name}, or of neither")
+        return values
 
     def mixtures(self, raw: RawTable, name: str, spec: ColumnSpec) -> dict[str, torch.Tensor] | None:
         """A coordinate for each species of a column of mixtures; None of a column of numbers."""
@@ -164,7 +204,24 @@ class AbstractTable(AbstractInstrument):
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers, by gain and offset."""
-        return self.shown(answers[0])
+        return self.by_group(answers[0], measured, None)
+
+    def by_group(self, values: torch.Tensor, measured: Measured, keep: torch.Tensor | None) -> torch.Tensor:
+        """What is shown of values (rows, columns), where each group of rows may have a gain of its own.
+
+        Args:
+            values: Of the rows that are kept.
+            measured: What was read.
+            keep: Rows that are kept, bool (rows,); None for all.
+        """
+        if not self.gain_by:
+            return self.shown(values)
+        cells = measured.words[self.gain_by]
+        names = sorted(set(cells))
+        index = torch.tensor([names.index(cell) for cell in cells])
+        index = index if keep is None else index[keep]
+        gains = torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in self.gain])  # type: ignore[union-attr]
+        return dataclasses.replace(self, gain=1.0, gain_by="").shown(gains[index][:, None] * values)
 
     def planned(self, world: AbstractWorld, generator: torch.Generator) -> "tuple[Measured, AbstractTable]":
         """The rows that `along` names, or those of the file where there is one."""
@@ -302,90 +359,6 @@ class Samples(AbstractTable):
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers side by side, by gain and offset."""
         return self.shown(torch.cat(list(answers), 1))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Experiments(AbstractTable):
-    """A row for each experiment: the conditions that it sets, and what was answered.
-
-    Attributes:
-        conditions: Number of the world -> column of the file. A column of words holds mixtures, as in
-            `CH4: 9.5%, O2: 19%, N2: 71.5%`, each its own gas.
-        measured: Scalar of the world -> column of the file.
-        row: Column that names the rows, in the report.
-    """
-
-    type: Literal["experiments"] = "experiments"
-    conditions: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
-    measured: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
-    row: str = ""
-
-    def __post_init__(self) -> None:
-        columns = {**self.conditions, **self.measured}
-        if self.columns and self.columns != columns:  # they are set here, and copies come with them
-            raise ValueError("columns: a table of experiments names `conditions` and `measured`")
-        object.__setattr__(self, "columns", columns)
-
-    def coordinates(self) -> tuple[str, ...]:
-        """The conditions."""
-        return tuple(self.conditions)
-
-    def mixtures(self, raw: RawTable, name: str, spec: ColumnSpec) -> dict[str, torch.Tensor] | None:
-        """`name.SPECIES` -> the amount in each row, 0 where a row has none of it."""
-        if name not in self.conditions:
-            return None
-        header, _ = find_header(raw, column_of(spec).column)
-        cells = raw.columns[header]
-        if cells.dtype.kind in "fiub":
-            return None
-        rows = []
-        for number, cell in enumerate(cells):
-            try:
-                rows.append(mixture_of(str(cell)))
-            except ValueError as error:
-                raise ValueError(
-                    f"observations.{self.name}.conditions.{name}: {raw.file.name}: column {header!r}, row {number}: "
-                    f"{error}"
-                ) from None
-        species = dict.fromkeys(s for row in rows for s in row)
-        return {f"{name}.{s}": torch.tensor([row.get(s, 0.0) for row in rows], dtype=torch.float64) for s in species}
-
-    def row_names(self, raw: RawTable) -> tuple[str, ...]:
-        """The cells of the column `row`."""
-        if not self.row:
-            return ()
-        return tuple(str(cell) for cell in raw.columns[find_header(raw, self.row)[0]])
-
-    def write(self, file: Path, measured: Measured) -> None:
-        """A csv with the columns in SI units, mixtures as words."""
-        mixed = {name: None for name in self.conditions if name not in measured.at}
-        columns: dict[str, list[str]] = {}
-        for name, values in measured.at.items():
-            first = name.partition(".")[0]
-            if first in mixed:
-                before = columns.get(first, [""] * len(values))
-                cells = [f"{name.partition('.')[2]}: {float(v):.9g}" if v else "" for v in values]
-                columns[first] = [", ".join(filter(None, pair)) for pair in zip(before, cells, strict=True)]
-            else:
-                columns[name] = [f"{float(v):.9g}" for v in values]
-        for k, name in enumerate(measured.names):
-            columns[name] = ["" if torch.isnan(v) else f"{float(v):.9g}" for v in measured.values[:, k]]
-        lines = [",".join(columns)]
-        for row in zip(*columns.values(), strict=True):
-            lines.append(",".join(f'"{cell}"' if "," in cell else cell for cell in row))
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-    def asks(self, measured: Measured) -> tuple[Ask, ...]:
-        """One table of all rows that count."""
-        keep = measured.mask.any(1)
-        conditions = {name: column[keep] for name, column in measured.at.items()}
-        return (Table(names=quantities(measured), conditions=conditions),)
-
-    def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
-        """The answers at their rows, by gain and offset."""
-        keep = measured.mask.any(1)
-        out = torch.zeros_like(measured.values)
-        return out.index_copy(0, keep.nonzero()[:, 0], self.shown(answers[0]))
 
 
 def doubts_of_magnitude(measured: Measured, sizes: Mapping[str, float]) -> list[str]:

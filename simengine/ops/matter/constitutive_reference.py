@@ -94,7 +94,10 @@ def return_map(
                 )
                 h = h + move
             else:
+                corrects = c[:, 4] > 0
+                mean = mean + torch.where(corrects, h / 3, 0.0)
                 trace = 3 * (mean - c[:, 3])
+                h = torch.where(corrects, trace.clamp(min=0.0), h)
                 move = (norm + (3 * c[:, 1] + 2 * mu) / (2 * mu) * c[:, 2] * trace).clamp(min=0)
                 move = torch.where(trace >= 0, norm, move)
                 mean = torch.where(trace >= 0, c[:, 3], mean)

@@ -106,7 +106,7 @@ def boundary_stages(u: torch.Tensor, ijk: torch.Tensor, grid: "Grid", table: tor
             u = torch.where(layer[:, None], _contact(u, normal, mode, table[0, k]), u)
         stages.append(u)
     x, fields = ijk.to(u) * grid.dx, iter(grid.fields)
-    for (kind, mode), row in zip(grid.kinds, table[1:], strict=True):
+    for (kind, mode), row in zip(grid.kinds, table[1 : 1 + len(grid.kinds)], strict=True):
         coefficients = next(fields).coefficients if kind == signed_distance.FIELD else None
         if mode >= contact.HARD:
             stages.append(u)

@@ -26,7 +26,7 @@ def pushes(
     rows, fields = table[min(number, len(table) - 1)], iter(grid.fields)
     s = volume[:, None] ** (1 / 3)
     r, forces, arms = s / 2, [torch.zeros_like(x)[None][:0]], [torch.zeros_like(x)[None][:0]]
-    for (kind, mode), row in zip(grid.kinds, rows[1:], strict=True):
+    for (kind, mode), row in zip(grid.kinds, rows[1 : 1 + len(grid.kinds)], strict=True):
         coefficients = next(fields).coefficients if kind == signed_distance.FIELD else None
         if mode < contact.HARD:
             forces.append(torch.zeros_like(x)[None])

@@ -1,5 +1,6 @@
 """Bridge of one step of the MPM transfers: P2G, grid, G2P, from the stress to the trial deformation."""
 
+import itertools
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from simengine.ops.matter.mpm_grid import (
     rigid_bodies,
     workspace,
 )
+from simengine.ops.matter.mpm_moments import Moments, cut
 
 __all__ = ["Grid", "SignedDistance", "SimulationError", "Workspace", "rigid_bodies", "step", "workspace"]
 
@@ -37,7 +39,7 @@ class _Step(torch.autograd.Function):
         step: int,
     ) -> tuple[torch.Tensor, ...]:
         n, space = len(x), workspace(grid, x)
-        k = space.kernels
+        k, shares = space.kernels, grid.shares(0, n)
         clock = still(x)
         clock[2:].fill_(step)
         x1, v1, C1, F1 = torch.empty_like(x), torch.empty_like(v), torch.empty_like(C), torch.empty_like(F)
@@ -45,16 +47,21 @@ class _Step(torch.autograd.Function):
         particles = [vector(x[None]), vector(v[None]), matrix(C[None]), matrix(tau)]
         body = [bridge.array(mass), bridge.array(volume)]
         try:
-            outputs = [space.momentum.parts[0].rows, space.active_parts[0], space.flags[0]]
-            bridge.launch(k.p2g, n, [*constants, *body, *particles], outputs, on=x)
-            arguments = [*space.motion(bridge.array(clock), bridge.array(table)), space.momentum.array]
-            bridge.launch(k.grid_op, space.sweep(), arguments, [space.velocity.array], on=x)
-            outputs = [vector(x1[None]), vector(v1[None]), matrix(C1[None]), matrix(F1[None])]
-            arguments = [*constants, 1, vector(x[None]), matrix(F[None]), space.velocity.rows]
-            bridge.launch(k.g2p, n, arguments, outputs, on=x)
+            for index, own in shares:
+                outputs = [space.momentum.parts[0][index].rows, space.active_parts[0], space.flags[index]]
+                inputs = [*constants, *(cut(array, own) for array in (*body, *particles))]
+                bridge.launch(k.p2g, own.stop - own.start, inputs, outputs, on=x)
+            if space.between:
+                Moments(space, volume, shares, 0, constants[-1], 1).scatter(particles[0])
+            space.launch_sweep(constants[-1], bridge.array(table))
+            ends = [vector(x1[None]), vector(v1[None]), matrix(C1[None]), matrix(F1[None])]
+            for index, own in shares:
+                inputs = [cut(particles[0], own), cut(matrix(F[None]), own), space.velocity.parts[index].rows]
+                outputs = [cut(array, own) for array in ends]
+                bridge.launch(k.g2p, own.stop - own.start, [*constants, 1, *inputs], outputs, on=x)
             space.active_tensor.zero_()
             if not x.is_cuda:
-                space.raise_flagged()
+                space.raise_flagged(0, [0, *itertools.accumulate(grid.bodies[:-1])])
         except BaseException:
             forget_workspaces()
             raise
@@ -67,6 +74,7 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, v, C, F, tau, mass, volume, table, C1, clock = ctx.saved_tensors
         n, space = len(x), workspace(ctx.grid, x)
+        shares = ctx.grid.shares(0, n)
         x_bar, v_bar, C_bar, F_bar = (c.contiguous().clone() for c in cotangents)
         tau_bar = torch.empty_like(tau)
         body_bar = torch.zeros(n, 2, dtype=torch.float64, device=x.device)
@@ -77,29 +85,24 @@ class _Step(torch.autograd.Function):
         bars = vector(x_bar), vector(v_bar), matrix(C_bar), matrix(F_bar)
         try:
             velocity_bar, momentum_bar = space.bars
-            bridge.launch(
-                space.adjoint.scatter_adjoint,
-                n,
-                [*constants, *body, xw, vw, Cw, matrix(F[None]), tauw, bars[0], bars[3], bars[1], bars[2]],
-                [space.momentum.parts[0].rows, velocity_bar.parts[0].rows, space.active_parts[0]],
-                on=x,
-            )
-            motion = space.motion(bridge.array(clock), bridge.array(table))
-            bridge.launch(
-                space.adjoint.grid_adjoint,
-                space.sweep(),
-                [*motion, space.momentum.array, velocity_bar.array],
-                [space.velocity.array, momentum_bar.array, bridge.array(table_bar)],
-                on=x,
-            )
-            nodes = [space.velocity.rows, momentum_bar.rows]
-            bridge.launch(
-                space.adjoint.gather_adjoint,
-                n,
-                [*constants, *body, xw, vw, Cw, matrix(C1[None]), tauw, *nodes, *bars],
-                [matrix(tau_bar), bridge.array(body_bar)],
-                on=x,
-            )
+            for index, own in shares:
+                fields = (*body, xw, vw, Cw, matrix(F[None]), tauw, bars[0], bars[3], bars[1], bars[2])
+                outputs = [space.momentum.parts[0][index].rows, velocity_bar.parts[0][index].rows]
+                inputs = [*constants, *(cut(array, own) for array in fields)]
+                count, kernel = own.stop - own.start, space.adjoint.scatter_adjoint
+                bridge.launch(kernel, count, inputs, [*outputs, space.active_parts[0]], on=x)
+            moments = Moments(space, volume, shares, 0, constants[-1], 1) if space.between else None
+            if moments:
+                moments.scatter(xw)
+            space.launch_sweep_back(constants[-1], bridge.array(table), bridge.array(table_bar))
+            for index, own in shares:
+                ours = [cut(array, own) for array in (*body, xw, vw, Cw, matrix(C1[None]), tauw)]
+                nodes = [space.velocity.parts[index].rows, momentum_bar.parts[index].rows]
+                inputs = [*constants, *ours, *nodes, *(cut(array, own) for array in bars)]
+                outputs = [cut(matrix(tau_bar), own), bridge.array(body_bar[own])]
+                bridge.launch(space.adjoint.gather_adjoint, own.stop - own.start, inputs, outputs, on=x)
+            if moments:
+                moments.pull_back(xw, bars[0], body_bar)
             space.active_tensor.zero_()
         except BaseException:
             forget_workspaces()
@@ -169,11 +172,15 @@ def step(
             raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
         if tensor.dtype != x.dtype:
             raise TypeError(f"{name} must be {x.dtype} as x is, got {tensor.dtype}; convert with .to(x.dtype)")
-    if table.ndim != 3 or table.shape[1] != 1 + len(grid.kinds) or table.shape[2] != 23 or not len(table):
-        raise ValueError(f"table must have shape (rows, {1 + len(grid.kinds)}, 23), got {tuple(table.shape)}")
+    if table.ndim != 3 or table.shape[1] != grid.rows or table.shape[2] != 23 or not len(table):
+        raise ValueError(f"table must have shape (rows, {grid.rows}, 23), got {tuple(table.shape)}")
+    if grid.bodies and sum(grid.bodies) != n:
+        raise ValueError(f"grid: its bodies have {sum(grid.bodies)} particles together, the state has {n}")
     x, v, C, F, tau, mass, volume = (t.contiguous() for t in (x, v, C, F, tau, mass, volume))
     table = table.to(x.dtype).contiguous()
     chosen = bridge.backend("warp", "taichi", on=x)
+    if chosen == "taichi" and grid.bodies:
+        raise ValueError("grid: Taichi's kernels know one velocity field; leave contact between bodies out")
     if chosen == "warp":
         return _Step.apply(x, v, C, F, tau, mass, volume, table, grid, number)
     raise_invalid(x, v, C, tau, grid, number)

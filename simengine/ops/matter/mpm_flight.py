@@ -25,6 +25,7 @@ from simengine.ops.matter.constitutive import matrix, vector
 from simengine.ops.matter.hard_contact import is_hard
 from simengine.ops.matter.mpm_grid import Grid, Workspace
 from simengine.ops.matter.mpm_laws import Laws, Record, TorchLaw
+from simengine.ops.matter.mpm_moments import Moments, cut
 
 State = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]  # x, v, C, F, q, A
 
@@ -66,6 +67,10 @@ class Part:
         mass, volume, table, elastic, plastic, dissipative, stiffness = flight.constants
         self.table = bridge.array(table)
         self.body = [bridge.array(self._own(mass)), bridge.array(self._own(volume))]
+        self.shares, self.moments = flight.space.grid.shares(first, last), None
+        if flight.space.between:
+            own = self._own(volume)
+            self.moments = Moments(flight.space, own, self.shares, thread, self.clock, flight.slots)
         self.transfer = [*flight.space.transfer, self.clock]
         self.stress = [self.clock, bridge.array(self._own(flight.laws.elastic)), bridge.array(self._own(elastic))]
         self.flow = [self.clock, bridge.array(self._own(flight.laws.plastic)), bridge.array(self._own(plastic))]
@@ -97,8 +102,15 @@ class Part:
         f, s, i = self.flight, self.flight.space, self.thread
         x, _, C, *_ = self.arrays
         self._stress()
-        nodes = [s.momentum.parts[i].rows, s.active_parts[i], s.flags[i]]
-        self._launch(f.k.p2g, self.n, [*self.transfer, *self.body, x, self.sent, C, self.acting], nodes)
+        for body, own in self.shares:
+            nodes = [s.momentum.parts[i][body].rows, s.active_parts[i], s.flags[i * s.bodies + body]]
+            inputs = [cut(array, own) for array in (*self.body, x, self.sent, C, self.acting)]
+            self._transfer(f.k.p2g, own, inputs, nodes)
+        if self.moments:
+            self.moments.scatter(x)
+
+    def _transfer(self, kernel: Any, own: slice, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        self._launch(kernel, own.stop - own.start, [*self.transfer, *inputs], outputs)
 
     def _stress(self) -> None:
         f, (x, v, C, F, q) = self.flight, self.arrays
@@ -111,17 +123,16 @@ class Part:
 
     def sweep(self) -> None:
         """The thread's share of the grid."""
-        s = self.flight.space
-        inputs = [*s.motion(self.clock, self.table, self.thread), s.momentum.array]
-        self._launch(self.flight.k.grid_op, s.sweep(self.thread), inputs, [s.velocity.array])
+        self.flight.space.launch_sweep(self.clock, self.table, self.thread)
 
     def gather(self) -> None:
         """G2P, return map, and on to the next step."""
         f, s = self.flight, self.flight.space
         x, v, C, F, q = self.arrays
         outputs = [x, v, C, self.trial if f.plastic else F]
-        inputs = [*self.transfer, int(not f.plastic), x, F, s.velocity.rows]
-        self._launch(f.k.g2p, self.n, inputs, outputs)
+        for body, own in self.shares:
+            fields = [int(not f.plastic), cut(x, own), cut(F, own), s.velocity.parts[body].rows]
+            self._transfer(f.k.g2p, own, fields, [cut(array, own) for array in outputs])
         if f.plastic:
             self._launch(f.p.return_map, self.n, [*self.flow, self.trial_row, q], [F, q])
         self._tick(1)
@@ -137,7 +148,8 @@ class Part:
         body, table, elastic, plastic, dissipative, stiffness = constant_bars
         if self.flight.dissipates:
             self.relaxed_bar, self.loss_bar = _branches(A), bridge.array(self._own(dissipative))
-        self.body_bar, self.table_bar = bridge.array(self._own(body)), bridge.array(table[self.thread])
+        self.body_bar_tensor = self._own(body)
+        self.body_bar, self.table_bar = bridge.array(self.body_bar_tensor), bridge.array(table[self.thread])
         self.elastic_bar, self.plastic_bar = bridge.array(self._own(elastic)), bridge.array(self._own(plastic))
         self.stiffness_bar = bridge.array(self._own(stiffness))
         self.tau_bar = matrix(self._own(tau_bar))
@@ -153,25 +165,30 @@ class Part:
             self._launch(s.adjoint.trial, self.n, [s.grid.dt, self.clock, C, F], [self.trial_row])
             inputs = [*self.flow, self.trial_row, q, F_bar, q_bar]
             self._launch(f.p.return_map_adjoint, self.n, inputs, [self.plastic_bar])
-        inputs = [*self.transfer, *self.body, x, self.sent, C, F, self.acting, x_bar, F_bar, v_bar, C_bar]
-        nodes = [s.momentum.parts[i].rows, s.bars[0].parts[i].rows, s.active_parts[i]]
-        self._launch(s.adjoint.scatter_adjoint, self.n, inputs, nodes)
+        inputs = [*self.body, x, self.sent, C, F, self.acting, x_bar, F_bar, v_bar, C_bar]
+        for body, own in self.shares:
+            nodes = [s.momentum.parts[i][body].rows, s.bars[0].parts[i][body].rows, s.active_parts[i]]
+            self._transfer(s.adjoint.scatter_adjoint, own, [cut(array, own) for array in inputs], nodes)
+        if self.moments:
+            self.moments.scatter(x)
 
     def sweep_back(self) -> None:
         """The adjoint of the thread's share of the grid."""
-        s = self.flight.space
-        inputs = [*s.motion(self.clock, self.table, self.thread), s.momentum.array, s.bars[0].array]
-        outputs = [s.velocity.array, s.bars[1].array, self.table_bar]
-        self._launch(s.adjoint.grid_adjoint, s.sweep(self.thread), inputs, outputs)
+        self.flight.space.launch_sweep_back(self.clock, self.table, self.table_bar, self.thread)
 
     def gather_back(self) -> None:
         """P2G's adjoint and the stress's."""
         f, s = self.flight, self.flight.space
         x, v, C, F, q = self.arrays
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
-        inputs = [*self.transfer, *self.body, x, self.sent, C, C, self.acting, s.velocity.rows, s.bars[1].rows]
-        inputs += [x_bar, v_bar, C_bar, F_bar]
-        self._launch(s.adjoint.gather_adjoint, self.n, inputs, [self.tau_bar, self.body_bar])
+        inputs, bars = [*self.body, x, self.sent, C, C, self.acting], [x_bar, v_bar, C_bar, F_bar]
+        for body, own in self.shares:
+            nodes = [s.velocity.parts[body].rows, s.bars[1].parts[body].rows]
+            both = [*(cut(array, own) for array in inputs), *nodes, *(cut(array, own) for array in bars)]
+            outputs = [cut(self.tau_bar, own), self.body_bar[own] if self.moments else self.body_bar]
+            self._transfer(s.adjoint.gather_adjoint, own, both, outputs)
+        if self.moments:
+            self.moments.pull_back(x, x_bar, self.body_bar_tensor)
         if f.hard:
             inputs = [*self.contact, x, v, C, F, self.whole, v_bar, self.tau_bar]
             outputs = [x_bar, C_bar, F_bar, self.body_bar, self.stiffness_bar, self.table_bar]
@@ -207,17 +224,17 @@ class Flight:
     ) -> None:
         n, real = len(like), bridge.scalar(like)
         self.slots, self.like, self.schedule = slots, like, schedule
-        self.threads = 1 if like.is_cuda else max(1, min(schedule.threads, n))
-        self.space = Workspace(grid, like, self.threads)
+        self.threads: int = 1 if like.is_cuda else max(1, min(schedule.threads, n))
+        self.space: Workspace = Workspace(grid, like, self.threads)
         self.k, self.e, self.p = self.space.kernels, elasticity.kernels(real), plasticity.kernels(real)
         shipped = laws.plastic[laws.plastic >= 0]
-        self.elastic = bool((laws.elastic >= 0).any())
-        self.plastic = bool((shipped != plasticity.IDENTITY).any()) or (schedule.history and len(shipped) > 0)
-        self.slots_q = slots if schedule.history else 1
+        self.elastic: bool = bool((laws.elastic >= 0).any())
+        self.plastic: bool = bool((shipped != plasticity.IDENTITY).any()) or (schedule.history and len(shipped) > 0)
+        self.slots_q: int = slots if schedule.history else 1
         self.dissipates, self.d = schedule.dissipates, dissipation.kernels(real)
         self.hard, self.h = is_hard(grid), hard_contact.kernels(real)
         branches = constants[5].shape[1] // 2
-        self.slots_A = slots if branches else 1
+        self.slots_A: int = slots if branches else 1
 
         def new(*shape: int) -> torch.Tensor:
             return torch.empty(shape, dtype=like.dtype, device=like.device)
@@ -228,14 +245,16 @@ class Flight:
         )  # fmt: skip
         self.tau, self.trial, self.whole = new(n, 3, 3), new(1, n, 3, 3), new(n if self.dissipates else 0, 3, 3)
         self.sent, self.acting = (new(n if self.hard else 0, *shape) for shape in ((3,), (3, 3)))
-        self.clocks = torch.zeros(self.threads, 3, dtype=torch.int32, device=like.device)
-        self.constants = [t.contiguous() for t in constants]
+        self.clocks: torch.Tensor = torch.zeros(self.threads, 3, dtype=torch.int32, device=like.device)
+        self.constants: list[torch.Tensor] = [t.contiguous() for t in constants]
         self.laws, self.recording, self.slot = laws, recording, 0
         self.records: dict[tuple[int, TorchLaw], Record] = {}
         for law in laws.torch:
             law.bind()
-        self.bounds = [n * k // self.threads for k in range(self.threads + 1)]
-        self.parts = [Part(self, k, *ends) for k, ends in enumerate(itertools.pairwise(self.bounds))]
+        self.bounds: list[int] = [n * k // self.threads for k in range(self.threads + 1)]
+        self.parts: list[Part] = [Part(self, k, *ends) for k, ends in enumerate(itertools.pairwise(self.bounds))]
+        starts = [0, *itertools.accumulate(grid.bodies[:-1])]
+        self.offsets: list[int] = [max(first, start) for first in self.bounds[:-1] for start in starts]
         self._forward: list[list[Any]] = []
         self._backward: list[list[Any]] = []
         self.bars: State | None = None
@@ -390,7 +409,7 @@ class Flight:
             x, v, C, F, *_ = self.states
             inputs = [s.size, s.periodic, s.grid.dx, self.parts[0].clock, vector(x), vector(v), matrix(C), matrix(F)]
             bridge.launch(self.k.validate, len(self.like), inputs, [s.flags[0]], on=self.like)
-        s.raise_flagged(self.schedule.first_step, self.bounds[:-1])
+        s.raise_flagged(self.schedule.first_step, self.offsets)
 
 
 def _branches(tensor: torch.Tensor) -> wp.array:

@@ -1,6 +1,7 @@
 """The grid of MPM: its description, its errors, and the arrays that the transfer kernels work on."""
 
 import dataclasses
+import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 import torch
 import warp as wp
 
+from simengine.kernels.matter import between_bodies, contact, mpm_adjoint, signed_distance
 from simengine.kernels.matter import mpm as kernels
-from simengine.kernels.matter import mpm_adjoint, signed_distance
 from simengine.kernels.matter.mpm_stencil import BLOCK
 from simengine.ops import bridge
 
@@ -73,6 +74,10 @@ class Grid:
         periodic: Axes that wrap around.
         kinds: Shape and contact of each rigid body, see `simengine.kernels.matter.contact`.
         fields: The signed distances of the bodies whose shape is a field, in their order.
+        bodies: Particles of each deformable body that has a velocity field of its own, in their order; none where all
+            share one.
+        pairs: Two of them and how they touch, see `simengine.kernels.matter.pair_contact`; their frictions,
+            margins [cells] and stiffnesses [Pa] stand in the last rows of the table, one after the other.
     """
 
     size: tuple[int, int, int]
@@ -85,6 +90,21 @@ class Grid:
     periodic: tuple[bool, bool, bool] = (False, False, False)
     kinds: tuple[tuple[int, int], ...] = ()
     fields: tuple[SignedDistance, ...] = ()
+    bodies: tuple[int, ...] = ()
+    pairs: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows of a step in the table: the faces, the rigid bodies, and frictions, margins and stiffnesses of pairs."""
+        return 1 + len(self.kinds) + 3 * -(-len(self.pairs) // contact.COLUMNS)
+
+    def shares(self, first: int, last: int) -> list[tuple[int, slice]]:
+        """The bodies among the particles from `first` to `last`, and the part of each, counted from `first`."""
+        if len(self.bodies) < 2:
+            return [(0, slice(0, last - first))]
+        ends = [0, *itertools.accumulate(self.bodies)]
+        cuts = [(max(start, first) - first, min(end, last) - first) for start, end in itertools.pairwise(ends)]
+        return [(body, slice(*cut)) for body, cut in enumerate(cuts) if cut[1] > cut[0]]
 
     def __post_init__(self) -> None:
         if min(self.size) < 4 or self.dx <= 0 or self.dt <= 0:
@@ -137,17 +157,32 @@ class Nodes:
 
 
 class Sums:
-    """Four numbers per node for each of the threads that share the particles, zero between two passes.
+    """Four numbers per node for each thread that shares the particles and each body, zero between two passes.
 
     Attributes:
-        array: Shape (threads, nodes + 2).
-        parts: The nodes of each thread.
+        array: Shape (threads, nodes + 2), or (threads, bodies, nodes + 2) for several bodies.
+        parts: The nodes of each thread and body.
     """
 
-    def __init__(self, like: torch.Tensor, threads: int, nodes: int, *, packed: bool) -> None:
-        tensor = torch.zeros(threads, nodes + 2, 4, dtype=like.dtype, device=like.device)
-        self.array = bridge.array(tensor, wp.types.vector(4, bridge.scalar(like)))
-        self.parts = [Nodes(part, packed=packed) for part in tensor]
+    def __init__(self, like: torch.Tensor, threads: int, bodies: int, nodes: int, *, packed: bool) -> None:
+        tensor = torch.zeros(threads, bodies, nodes + 2, 4, dtype=like.dtype, device=like.device)
+        whole = tensor[:, 0] if bodies == 1 else tensor
+        self.array = bridge.array(whole, wp.types.vector(4, bridge.scalar(like)))
+        self.parts: list[list[Nodes]] = [[Nodes(own, packed=packed) for own in part] for part in tensor]
+
+
+class Fields:
+    """Four numbers per node for each body.
+
+    Attributes:
+        array: Shape (nodes + 2,), or (bodies, nodes + 2) for several bodies.
+        parts: The nodes of each body.
+    """
+
+    def __init__(self, like: torch.Tensor, bodies: int, nodes: int, *, packed: bool) -> None:
+        tensor = torch.zeros(bodies, nodes + 2, 4, dtype=like.dtype, device=like.device)
+        self.array = bridge.array(tensor[0] if bodies == 1 else tensor, wp.types.vector(4, bridge.scalar(like)))
+        self.parts: list[Nodes] = [Nodes(own, packed=packed) for own in tensor]
 
 
 class Workspace:
@@ -161,7 +196,7 @@ class Workspace:
 
     def __init__(self, grid: Grid, like: torch.Tensor, threads: int = 1) -> None:
         real = bridge.scalar(like)
-        self.nodes = grid.size[0] * grid.size[1] * grid.size[2]
+        self.nodes: int = grid.size[0] * grid.size[1] * grid.size[2]
         blocks = 1
         for n in grid.size:
             blocks *= -(-n // BLOCK)
@@ -169,14 +204,21 @@ class Workspace:
         self._packed = not like.is_cuda and not any(grid.periodic)
         self.kernels = kernels.kernels(real, any(grid.periodic), self._packed)
         self.adjoint = mpm_adjoint.kernels(real, any(grid.periodic), self._packed)
-        self.momentum = Sums(like, threads, self.nodes, packed=self._packed)
-        self.velocity = self._empty()
-        self._bars: tuple[Sums, Nodes] | None = None
-        self.active_tensor = torch.zeros(threads, blocks, dtype=torch.int32, device=like.device)
+        self.bodies = max(1, len(grid.bodies))
+        self.between = between_bodies.kernels(real) if self.bodies > 1 else None
+        self.momentum: Sums = self._sums()
+        self.velocity: Fields = self._fields()
+        if self.between:
+            self.moments: Sums = self._sums()
+            pairs = torch.tensor(grid.pairs, dtype=torch.int32, device=like.device)
+            self.pairs = bridge.array(pairs)
+        self._bars: tuple[Sums, Fields] | None = None
+        self._moments_bar: Fields | None = None
+        self.active_tensor: torch.Tensor = torch.zeros(threads, blocks, dtype=torch.int32, device=like.device)
         self.active = bridge.array(self.active_tensor)
         self.active_parts = [bridge.array(part) for part in self.active_tensor]
-        self.flag_tensor = torch.zeros(threads, 3, dtype=torch.int32, device=like.device)
-        self.flags = [bridge.array(part) for part in self.flag_tensor]
+        self.flag_tensor: torch.Tensor = torch.zeros(threads * self.bodies, 3, dtype=torch.int32, device=like.device)
+        self.flags = [bridge.array(part) for part in self.flag_tensor]  # of a thread and a body
         self.faces = bridge.array(torch.tensor(grid.faces, dtype=torch.int32, device=like.device))
         kinds, field = rigid_bodies(grid, like)
         self.kinds = (
@@ -189,17 +231,43 @@ class Workspace:
         self.transfer = [self.size, self.periodic, grid.dx, grid.dt]
         self._gravity = wp.types.vector(3, real)(*grid.gravity)
 
-    def _empty(self) -> Nodes:
-        like = self._like
-        tensor = torch.zeros(self.nodes + 2, 4, dtype=like.dtype, device=like.device)
-        return Nodes(tensor, packed=self._packed)
+    def _sums(self) -> Sums:
+        return Sums(self._like, self.threads, self.bodies, self.nodes, packed=self._packed)
+
+    def _fields(self) -> Fields:
+        return Fields(self._like, self.bodies, self.nodes, packed=self._packed)
 
     @property
-    def bars(self) -> tuple[Sums, Nodes]:
+    def bars(self) -> tuple[Sums, Fields]:
         """Cotangents of the nodes' velocities, and of their momenta and masses; made on first use."""
         if self._bars is None:
-            self._bars = Sums(self._like, self.threads, self.nodes, packed=self._packed), self._empty()
+            self._bars = self._sums(), self._fields()
         return self._bars
+
+    @property
+    def moments_bar(self) -> Fields:
+        """Cotangents of the moments of the bodies' volumes; made on first use."""
+        if self._moments_bar is None:
+            self._moments_bar = self._fields()
+        return self._moments_bar
+
+    def launch_sweep(self, clock: wp.array, table: wp.array, thread: int = 0) -> None:
+        """From the sums to the nodes' velocities, for the blocks of a thread."""
+        inputs, kernel = [*self.motion(clock, table, thread), self.momentum.array], self.kernels.grid_op
+        if self.between:
+            kernel, inputs = self.between.grid_op, [*inputs[:-1], self.pairs, inputs[-1], self.moments.array]
+        bridge.launch(kernel, self.sweep(thread), inputs, [self.velocity.array], on=self._like)
+
+    def launch_sweep_back(self, clock: wp.array, table: wp.array, table_bar: wp.array, thread: int = 0) -> None:
+        """The same again, and from the cotangents of the velocities to those of the sums."""
+        motion, bars = self.motion(clock, table, thread), self.bars
+        inputs = [*motion, self.momentum.array, bars[0].array]
+        outputs, kernel = [self.velocity.array, bars[1].array, table_bar], self.adjoint.grid_adjoint
+        if self.between:
+            kernel = self.between.grid_adjoint
+            inputs = [*motion, self.pairs, self.momentum.array, self.moments.array, bars[0].array]
+            outputs = [*outputs[:2], self.moments_bar.array, table_bar]
+        bridge.launch(kernel, self.sweep(thread), inputs, outputs, on=self._like)
 
     def sweep(self, thread: int = 0) -> tuple[int, int]:
         """The dimensions of a launch over the blocks of a thread: every so many, from its number."""
@@ -216,7 +284,7 @@ class Workspace:
 
         Args:
             first_step: Number of the step that the clock calls 0.
-            offsets: First particle of each thread.
+            offsets: First particle of each thread and body, for all that have a flag.
 
         Raises:
             SimulationError: A particle left the grid or a field became non-finite.

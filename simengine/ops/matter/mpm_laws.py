@@ -56,8 +56,10 @@ class TorchLaw:
     """
 
     def __init__(self, module: nn.Module, particles: torch.Tensor | None, *, plastic: bool) -> None:
-        self.module, self.particles, self.plastic = module, particles, plastic
-        self.history = bool(getattr(module, "uses_history", False))
+        self.module: nn.Module = module
+        self.particles: torch.Tensor | None = particles
+        self.plastic: bool = plastic
+        self.history: bool = bool(getattr(module, "uses_history", False))
         self.sources: list[torch.Tensor] = []
         self.leaves: list[torch.Tensor] = []
         self.rows: list[int] = []

@@ -9,9 +9,10 @@ import torch
 
 from simengine.ops.matter.contact_reference import boundary_stages, boundary_velocity
 from simengine.ops.matter.mpm_grid import Grid
+from simengine.ops.matter.pair_contact_reference import settle
 
 
-def _stencil(x: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def stencil(x: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Node indices (n, 27), weights (n, 27) and x_i - x_p (n, 27, 3) of quadratic B-splines."""
     s = x / grid.dx
     base = torch.floor(s - 0.5).detach()
@@ -39,10 +40,11 @@ def step(
     number: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """As `simengine.ops.matter.mpm.step`, without checks."""
-    node, w, r = _stencil(x, grid)
+    node, w, r = stencil(x, grid)
     u, _, ijk, row = _on_nodes(x, v, C, tau, mass, volume, table, grid, number)
     inertia = 4 / grid.dx**2
-    v_i = boundary_velocity(u, ijk, grid, row)[node]
+    fields = torch.stack([boundary_velocity(own, ijk, grid, row) for own in u])
+    v_i = fields[_bodies(x, grid)[:, None], node]
     v_new = (w[..., None] * v_i).sum(1)
     C_new = inertia * torch.einsum("nk,nki,nkj->nij", w, v_i, r)
     return x + grid.dt * v_new, v_new, C_new, F + grid.dt * C_new @ F
@@ -66,10 +68,19 @@ def impulses(
     the transfers keep it.
     """
     u, M, ijk, row = _on_nodes(x, v, C, tau, mass, volume, table, grid, number)
-    some = (M > 0).nonzero()[:, 0]
-    stages = boundary_stages(u[some], ijk[some], grid, row)
-    changes = [after - before for before, after in itertools.pairwise(stages)]
-    return torch.stack([(M[some, None] * change).sum(0) for change in changes])
+    total = x.new_zeros(6 + len(grid.kinds), 3)
+    for own, mass_i in zip(u, M, strict=True):
+        some = (mass_i > 0).nonzero()[:, 0]
+        stages = boundary_stages(own[some], ijk[some], grid, row)
+        changes = [after - before for before, after in itertools.pairwise(stages)]
+        total = total + torch.stack([(mass_i[some, None] * change).sum(0) for change in changes])
+    return total
+
+
+def _bodies(x: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """The body of each particle, (n,)."""
+    counts = torch.tensor(grid.bodies or (len(x),), device=x.device)
+    return torch.arange(len(counts), device=x.device).repeat_interleave(counts)
 
 
 def _on_nodes(
@@ -83,17 +94,23 @@ def _on_nodes(
     grid: Grid,
     number: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Velocity of the nodes before contact (nodes, 3), mass (nodes,), numbers (nodes, 3), and the row of `table`."""
-    node, w, r = _stencil(x, grid)
+    """Velocity of the nodes before walls (bodies, nodes, 3), mass, numbers (nodes, 3), and the row of `table`."""
+    node, w, r = stencil(x, grid)
     nodes = grid.size[0] * grid.size[1] * grid.size[2]
     inertia = 4 / grid.dx**2
     A = -grid.dt * volume[:, None, None] * inertia * tau + mass[:, None, None] * C
     momentum = w[..., None] * (mass[:, None, None] * v[:, None] + torch.einsum("nij,nkj->nki", A, r))
-    P = x.new_zeros(nodes, 3).index_add(0, node.reshape(-1), momentum.reshape(-1, 3))
-    M = x.new_zeros(nodes).index_add(0, node.reshape(-1), (w * mass[:, None]).reshape(-1))
-    full = (M > 0)[:, None]
-    u = torch.where(full, P / torch.where(full, M[:, None] + grid.epsilon, 1.0), 0.0)
+    bodies = max(1, len(grid.bodies))
+    place = (_bodies(x, grid)[:, None] * nodes + node).reshape(-1)
+    P = x.new_zeros(bodies * nodes, 3).index_add(0, place, momentum.reshape(-1, 3)).reshape(bodies, nodes, 3)
+    M = x.new_zeros(bodies * nodes).index_add(0, place, (w * mass[:, None]).reshape(-1)).reshape(bodies, nodes)
+    full = (M > 0)[..., None]
+    u = torch.where(full, P / torch.where(full, M[..., None] + grid.epsilon, 1.0), 0.0)
     row = table[min(number, len(table) - 1)]
     u = u + (torch.tensor(grid.gravity, dtype=x.dtype, device=x.device) + row[0, 6:9]) * grid.dt
+    if bodies > 1:
+        parts = torch.cat((r, torch.ones_like(r[..., :1])), -1) * (w * volume[:, None])[..., None]
+        moments = x.new_zeros(bodies * nodes, 4).index_add(0, place, parts.reshape(-1, 4))
+        u = settle(u, M, moments.reshape(bodies, nodes, 4), grid, row)
     ijk = torch.stack(torch.meshgrid(*(torch.arange(n, device=x.device) for n in grid.size), indexing="ij"), -1)
     return u, M, ijk.reshape(-1, 3), row

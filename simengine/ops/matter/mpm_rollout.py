@@ -175,8 +175,10 @@ def rollout(
         if tensor.dtype != dtype:
             raise TypeError(f"{name} must be {dtype} as x is, got {tensor.dtype}; convert with .to(x.dtype)")
     steps = schedule.saved[-1]
-    if table.ndim != 3 or len(table) not in {1, max(steps, 1)} or table.shape[1:] != (1 + len(grid.kinds), 23):
-        raise ValueError(f"table must have shape (1 or {steps}, {1 + len(grid.kinds)}, 23), got {tuple(table.shape)}")
+    if table.ndim != 3 or len(table) not in {1, max(steps, 1)} or table.shape[1:] != (grid.rows, 23):
+        raise ValueError(f"table must have shape (1 or {steps}, {grid.rows}, 23), got {tuple(table.shape)}")
+    if grid.bodies and sum(grid.bodies) != n:
+        raise ValueError(f"grid: its bodies have {sum(grid.bodies)} particles together, the state has {n}")
     columns = (elasticity.NUM_COEFFICIENTS, plasticity.NUM_COEFFICIENTS)
     for tensor, law, width in zip(coefficients[:2], (laws.elastic, laws.plastic), columns, strict=True):
         if tensor.shape != (n, width) or law.shape != (n,):

@@ -48,7 +48,7 @@ class BlackBoxSystem(AbstractSystem):
         self._linearise = linearise or (lambda z: self._differences(z, central=False))
         self._refined = refined or (lambda z: self._differences(z, central=True))
         self._last: tuple[torch.Tensor, torch.Tensor] | None = None
-        self.evaluations = 0
+        self.evaluations: int = 0
 
     def refine(self) -> None:
         """Linearise more exactly from now on; begin anew at the point reached to have it there."""

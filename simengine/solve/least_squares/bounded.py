@@ -45,7 +45,7 @@ class BoundedSystem(ConstrainedSystem):
         """Solution z (b, 3 n), status (b,) and stats of every problem, from the starts y (b, n)."""
         assert self.bounds is not None
         lower, upper = self.bounds
-        self.size = y.shape[1]
+        self.size: int = y.shape[1]
         y, status, stats = iterate(self, y.maximum(lower).minimum(upper), solver)
         gradient = self.linearise(y, torch.arange(len(y), device=y.device))["gradient"].to(y.dtype)
         held = held_at_bounds(y, gradient, self.bounds)

@@ -43,7 +43,9 @@ class ConstrainedSystem(FunctionSystem):
         **others: Any,
     ) -> None:
         super().__init__(residual, args, **others)
-        self.equality, self.inequality, self.tolerance = equality, inequality, tolerance
+        self.equality: Function | None = equality
+        self.inequality: Function | None = inequality
+        self.tolerance: float = tolerance
         self.size = 0
 
     def constraints(self, y: torch.Tensor, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

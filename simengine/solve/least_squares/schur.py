@@ -25,7 +25,7 @@ class SchurGram(AbstractGram):
     def __init__(self, num_blocks: int, pairs: Sequence[tuple[int, int]]) -> None:
         if len(set(pairs)) < len(pairs) or any(not 0 <= i < j < num_blocks for i, j in pairs):
             raise ValueError(f"pairs: expected distinct (i, j) with 0 <= i < j < {num_blocks}, got {list(pairs)}")
-        self.pairs = list(pairs)
+        self.pairs: list[tuple[int, int]] = list(pairs)
         neighbours: list[set[int]] = [set() for _ in range(num_blocks)]
         for i, j in pairs:
             neighbours[i].add(j)
@@ -34,8 +34,8 @@ class SchurGram(AbstractGram):
         for k in sorted(range(num_blocks), key=lambda k: len(neighbours[k])):  # stable: in order on a regular grid
             if not neighbours[k] & set(free):
                 free.append(k)
-        self.eliminated = sorted(free)
-        self.kept = [k for k in range(num_blocks) if k not in free]
+        self.eliminated: list[int] = sorted(free)
+        self.kept: list[int] = [k for k in range(num_blocks) if k not in free]
 
     def solve(self, lin: Linearisation, damping: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Cholesky of the eliminated blocks and of the Schur complement, scaled to a unit diagonal."""

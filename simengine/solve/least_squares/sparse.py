@@ -31,8 +31,10 @@ class Sparse(AbstractStructure):
             )
         if len(rows) == 0 or int(rows.min()) < 0 or int(columns.min()) < 0:
             raise ValueError("rows, columns: expected at least one entry and no negative index")
-        self.rows, self.columns = rows, columns
-        self.m, self.n = int(rows.max()) + 1, int(columns.max()) + 1
+        self.rows: torch.Tensor = rows
+        self.columns: torch.Tensor = columns
+        self.m: int = int(rows.max()) + 1
+        self.n: int = int(columns.max()) + 1
         if len(torch.unique(rows * self.n + columns)) < len(rows):
             raise ValueError("rows, columns: an entry is named twice")
         self.gram = SparseGram(self)

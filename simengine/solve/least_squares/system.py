@@ -134,7 +134,7 @@ class FunctionSystem(AbstractSystem):
         self.tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
         self._dims = tuple(0 if batched(tensor) else None for tensor in self.tensors)
         self.batch = batch
-        self.structure = structure or Dense()
+        self.structure: AbstractStructure | Dense = structure or Dense()
         self.gram = self.structure.gram
         self._direct = self.structure == Dense()  # the exact Hessian is formed and factorised
         if linear is not None and not self._direct:

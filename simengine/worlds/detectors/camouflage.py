@@ -93,8 +93,8 @@ class TextureTraining(GradientTraining):
         predict: Predictor | None = None,
     ) -> None:
         self.texture, self.detector, self.views, self.put_on, self.spec = texture, detector, views, put_on, spec
-        self.predict = predict or affine_predictor(views)
-        self.boxes = views.boxes()
+        self.predict: Predictor = predict or affine_predictor(views)
+        self.boxes: torch.Tensor = views.boxes()
         super().__init__(
             texture, self._objective, num_iterations=spec.iterations, learning_rate=spec.learning_rate, cosine=True
         )
@@ -144,10 +144,10 @@ class CamouflageTraining(AbstractTraining):
                 f"detector: hardening needs a method loss(images, boxes), which {type(detector).__name__} lacks; "
                 "give it one (simengine.dtn's adapters of other libraries have it), or set hardening = 0"
             )
-        self.views = scene_views(scene, scene.sampler, scene.train_views)
-        self.empty = empty_views(scene, scene.sampler, round(spec.detector.empty * scene.train_views))
-        self.attacked = self.views[torch.arange(min(spec.attack_views, len(self.views)))]
-        self.put_on = self.map(self.attacked)
+        self.views: ViewSet = scene_views(scene, scene.sampler, scene.train_views)
+        self.empty: ViewSet | None = empty_views(scene, scene.sampler, round(spec.detector.empty * scene.train_views))
+        self.attacked: ViewSet = self.views[torch.arange(min(spec.attack_views, len(self.views)))]
+        self.put_on: TextureMap = self.map(self.attacked)
         own = make_detector(spec.detector) if detector is None else copy.deepcopy(detector).eval()
         if getattr(own, "kind", 0) is None:  # an adapter learns the class whose detections count
             own.kind = spec.kind  # type: ignore[assignment]

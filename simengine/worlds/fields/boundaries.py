@@ -1,5 +1,6 @@
 """What happens at the ends of a box: rows that give the value at a face, and what flows in through it."""
 
+import abc
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -30,10 +31,6 @@ class AbstractBoundary:
             return [side for side in SIDES.values() if side[0] < axes]
         return [(0, 0), (0, 1)] if self.at == "both" else [SIDES[self.at]]
 
-    def flux(self, world: Any, share: Any) -> tuple[Any, Any]:
-        """Coefficient a and constant b of what flows in, b - a u, u being the value at the face."""
-        raise NotImplementedError
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dirichlet(AbstractBoundary):
@@ -55,7 +52,16 @@ class Periodic(AbstractBoundary):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Neumann(AbstractBoundary):
+class AbstractInflow(AbstractBoundary, abc.ABC):
+    """A row that tells what flows in."""
+
+    @abc.abstractmethod
+    def flux(self, world: Any, share: Any) -> tuple[Any, Any]:
+        """Coefficient a and constant b of what flows in, b - a u, u being the value at the face."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Neumann(AbstractInflow):
     """What flows in is known.
 
     Attributes:
@@ -71,7 +77,7 @@ class Neumann(AbstractBoundary):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Robin(AbstractBoundary):
+class Robin(AbstractInflow):
     """D du/dn + coefficient (u - value) = 0.
 
     Attributes:
@@ -89,7 +95,7 @@ class Robin(AbstractBoundary):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Convection(AbstractBoundary):
+class Convection(AbstractInflow):
     """k dT/dn = h (ambient - T), with the h and the ambient of the equation's `convection`."""
 
     type: Literal["convection"] = "convection"
@@ -101,7 +107,7 @@ class Convection(AbstractBoundary):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Source(AbstractBoundary):
+class Source(AbstractInflow):
     """Power that enters through a face, switched; it is added to the flux of other rows of that side.
 
     Attributes:
@@ -179,6 +185,7 @@ class Rows:
             if isinstance(row, Dirichlet):
                 value = row.value + torch.zeros_like(u)
                 return value, k(value) * (value - u) * (2 / h)
+            assert isinstance(row, AbstractInflow), "a periodic side has no face"
             share = self._shares[id(row)][step] if isinstance(row, Source) else None
             if share is not None and share.ndim == 3:  # a row of u for each time of one world
                 share = share[:, 0]

@@ -1,5 +1,6 @@
 """The shipped equations on boxes, and those of a user: the table `[pde]` of a scene."""
 
+import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,7 +14,7 @@ from simengine.worlds.fields.local import AXES, Local
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractEquation:
+class AbstractEquation(abc.ABC):
     """A box, what it begins with, and what happens at its sides.
 
     Attributes:
@@ -47,21 +48,21 @@ class AbstractEquation:
             if isinstance(table, Piecewise) and table.of not in known:
                 raise ValueError(f"{field.name}.of: {table.of!r} is no field and no axis; known: {', '.join(known)}")
 
+    @abc.abstractmethod
     def units(self) -> Mapping[str, str]:
         """Name and unit of each field."""
-        raise NotImplementedError
 
     def linear(self) -> bool:
         """Whether the residual is linear in the fields, with a matrix that does not change in time."""
         return False
 
+    @abc.abstractmethod
     def diffusivity(self) -> Any:
         """What the flux through a side is a multiple of the gradient by."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def residual(self, at: Local) -> Sequence[torch.Tensor]:
         """What is to vanish in each cell, for each field (worlds, cells)."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

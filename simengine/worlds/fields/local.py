@@ -92,8 +92,12 @@ class Local:
         missing: Mapping[Side, torch.Tensor | None],
         places: Mapping[str, torch.Tensor],
     ) -> None:
-        self.grid, self.rows, self.names = grid, rows, tuple(names)
-        self.t, self.step, self.places = t, step, places
+        self.grid: Grid = grid
+        self.rows: Rows = rows
+        self.names: tuple[str, ...] = tuple(names)
+        self.t: float = t
+        self.step: int = step
+        self.places: Mapping[str, torch.Tensor] = places
         self._u, self._beside, self._rate, self._missing = u, beside, rate, missing
 
     def value(self, name: str) -> torch.Tensor:

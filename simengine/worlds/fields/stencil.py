@@ -33,7 +33,7 @@ class Stencil:
         *,
         chain: bool,
     ) -> None:
-        self.shape = (own.shape[0], own.shape[1], own.shape[3])
+        self.shape: tuple[int, int, int] = (own.shape[0], own.shape[1], own.shape[3])
         self._bands: tuple[Any, Any, Any] | None = None
         self._factors: Any = None
         if not bool(own.isfinite().all()):

@@ -70,8 +70,12 @@ class NetworkTraining(GradientTraining):
         relayer: Callable[[list[list[int]]], HardConstraint] | None = None,
         finish: Finish,
     ) -> None:
-        self.backbone, self.family, self.layer = backbone, family, layer
-        self.router, self._reroute, self._relayer = router, reroute, relayer
+        self.backbone: Backbone = backbone
+        self.family: AbstractFamily = family
+        self.layer = layer
+        self.router: Router | None = router
+        self._reroute = reroute
+        self._relayer = relayer
         self._draw, self._fresh, self._through, self._finish = draw, fresh, through, finish
         self._members = None if fresh else draw()
         self._windows = windows

@@ -19,11 +19,12 @@ from simengine.flame.equations.counterflow import DiffusionFlame
 from simengine.flame.equations.detailed import AbstractDetailedFlame
 from simengine.flame.solver.solution import FlameSolution
 from simengine.scene.address import numbers, replaced
-from simengine.scene.asks import Ask, Series, Table
+from simengine.scene.asks import Ask, Series, Table, View
 from simengine.scene.base import AbstractRun, Refused, SceneError
 from simengine.scene.strict import nearest
 from simengine.solve.implicit import implicit_root
 from simengine.solve.solution import SolveError
+from simengine.worlds.flames.light import check_view, pictures, radiance
 from simengine.worlds.flames.neighbour import moved_to
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 Row = tuple[tuple[str, float], ...]  # conditions of an experiment; () for the world as it stands
 TOLD = 3  # flames that are solved cold in silence; of more each is told, since minutes may pass
+SHAPE = ("flame.body.span", "flame.body.extent")  # keys that move the cells themselves
 DENSE = 4  # points between two of the solution where a profile is inverted
 # unit, least and largest value that is no mistake of units
 PLAUSIBLE = {
@@ -81,6 +83,11 @@ class FlameRun(AbstractRun):
                 with torch.no_grad():
                     answers.append(empty if own is None else _scalars(own.flame, own.problem, own.state, ask.names))
             return torch.stack(answers)
+        if isinstance(ask, View):
+            found, spec = self.flames[()], self.world.flame
+            assert spec.body is not None
+            with torch.no_grad():
+                return pictures(spec.body, radiance(spec, found.flame, found.problem, found.state), ask)
         raise SceneError(f"a flame does not answer {type(ask).__name__}")
 
     def derivatives(self, ask: Ask, keys: Sequence[str]) -> torch.Tensor | None:
@@ -102,6 +109,8 @@ class FlameRun(AbstractRun):
                 else:
                     rows.append(self._by_adjoint(own, row, ask.names, keys, theta))
             return torch.stack(rows)
+        if isinstance(ask, View) and not any(key.startswith(SHAPE) for key in keys):
+            return self._of_pictures(self.flames[()], ask, keys, theta)
         return None
 
     def _flame(self, row: Row, keys: Sequence[str], theta: torch.Tensor) -> AbstractFlame:
@@ -111,11 +120,7 @@ class FlameRun(AbstractRun):
     def _by_tangents(self, found: FlameSolution, ask: Series, keys: Sequence[str], theta: torch.Tensor) -> torch.Tensor:
         places = _places(found, ask)
         slopes = _slopes(found, ask, places)
-
-        def residual(values: torch.Tensor) -> torch.Tensor:
-            return found.problem.of(self._flame((), keys, values)).residual(found.state)
-
-        tangents = -_factors(found).solve(columns(residual, theta))
+        tangents = self._tangents(found, keys, theta)
 
         def observed(values: torch.Tensor) -> torch.Tensor:
             state = found.state + tangents @ (values - theta)
@@ -123,6 +128,26 @@ class FlameRun(AbstractRun):
             return _profiles(flame, found.problem, state, ask, places, slopes)
 
         return columns(observed, theta)
+
+    def _tangents(self, found: FlameSolution, keys: Sequence[str], theta: torch.Tensor) -> torch.Tensor:
+        """Derivatives of the state of the flame, (..., p)."""
+
+        def residual(values: torch.Tensor) -> torch.Tensor:
+            return found.problem.of(self._flame((), keys, values)).residual(found.state)
+
+        return -_factors(found).solve(columns(residual, theta))
+
+    def _of_pictures(self, found: FlameSolution, ask: View, keys: Sequence[str], theta: torch.Tensor) -> torch.Tensor:
+        """A picture of each derivative of the light."""
+        tangents, body = self._tangents(found, keys, theta), self.world.flame.body
+        assert body is not None
+
+        def light(values: torch.Tensor) -> torch.Tensor:
+            spec = replaced(self.world, dict(zip(keys, values, strict=True))).flame
+            state = found.state + tangents @ (values - theta)
+            return radiance(spec, self._flame((), keys, values), found.problem, state)
+
+        return torch.stack([pictures(body, slope, ask) for slope in columns(light, theta).unbind(-1)], -1)
 
     def _by_adjoint(
         self, own: FlameSolution, row: Row, names: Sequence[str], keys: Sequence[str], theta: torch.Tensor
@@ -233,6 +258,8 @@ def check_asks(world: "FlameWorld", asks: Sequence[Ask]) -> None:
     """
     known = world.scalars()
     for ask in asks:
+        if isinstance(ask, View):
+            check_view(world.flame, ask)
         against = (ask.against,) if isinstance(ask, Series) and ask.against != "x" else ()
         for name in (*(ask.names if isinstance(ask, Series | Table) else ()), *against):
             if name not in known:
@@ -458,6 +485,8 @@ def columns(function: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor) -
     z = z.detach().requires_grad_()
     with torch.enable_grad():
         value = function(z)
+        if not value.requires_grad:  # a place in space is no number of the equations
+            return torch.zeros(*value.shape, len(z), dtype=value.dtype)
         u = torch.zeros_like(value, requires_grad=True)
         (pulled,) = torch.autograd.grad(value, z, u, create_graph=True)
         columns = [torch.autograd.grad(entry, u, retain_graph=True)[0] for entry in pulled]

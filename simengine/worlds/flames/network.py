@@ -91,7 +91,9 @@ class FlameNetworkTraining(AbstractTraining):
         num_iterations: int = 30,
         truth: FlameSolution | None = None,
     ) -> None:
-        self.members, self.num_iterations, self.truth = list(members), num_iterations, truth
+        self.members: list[AbstractTrainer] = list(members)
+        self.num_iterations = num_iterations
+        self.truth: FlameSolution | None = truth
 
     def step(self) -> dict[str, float]:
         """One step of every member that has not converged."""

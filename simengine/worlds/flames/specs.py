@@ -13,10 +13,11 @@ from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
 from simengine.scene.strict import Count, NonNegative, Positive, Range
 from simengine.worlds.flames.gas import GasSpec
+from simengine.worlds.flames.light import Shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FreeSimple:
+class FreeSimple(Shown):
     """The simplified freely propagating flame; see `SimplifiedFlame` for its equations.
 
     Attributes:
@@ -46,7 +47,7 @@ class FreeSimple:
 
     def flame(self, gas: GasSpec | None = None) -> SimplifiedFlame:
         """The equations."""
-        names = [f.name for f in dataclasses.fields(self) if f.name != "type"]
+        names = [f.name for f in dataclasses.fields(self) if f.name not in ("type", "body", "light")]
         return SimplifiedFlame(**{name: _tensor(getattr(self, name)) for name in names})
 
 
@@ -55,7 +56,7 @@ def _tensor(value: Any) -> torch.Tensor:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Free:
+class Free(Shown):
     """A freely propagating flame of a real gas.
 
     Attributes:
@@ -160,6 +161,7 @@ class Diffusion(Free):
     T_right: Positive = 300.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.composition is not None:
             raise ValueError(
                 "composition: a diffusion flame has two streams, fuel and oxidiser, dilution beside the fuel"

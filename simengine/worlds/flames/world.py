@@ -13,7 +13,7 @@ from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
 from simengine.flame.solver.solution import FlameSolution
 from simengine.flame.solver.solve import AbstractFlameSolver, GridSolver, SpectralSolver
-from simengine.scene.asks import Ask, Series, Table
+from simengine.scene.asks import Ask, Series, Table, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Range
 from simengine.worlds.flames.gas import GasSpec
@@ -40,7 +40,7 @@ class FlameWorld(AbstractWorld):
     """
 
     kind: ClassVar[str] = "flame"
-    answers: ClassVar[frozenset[type[Ask]]] = frozenset((Series, Table))
+    answers: ClassVar[frozenset[type[Ask]]] = frozenset((Series, Table, View))
     moved: ClassVar[Mapping[str, str]] = {
         "fit": "is now [observations.NAME], with a file, and [unknowns]; see the shipped scene free_flame_methane"
     }
@@ -125,7 +125,15 @@ class FlameWorld(AbstractWorld):
         return {"m": 1e-3, "m/s": 1.0, "K": 1000.0, "Pa": 1e5, "J/mol": 1e4, "1": 1.0}
 
     def refined(self, factor: float) -> "FlameWorld":
-        """Criteria of the grid over `factor`; of spectral elements, tails 100 times smaller for a factor of two."""
+        """Criteria of the grid over `factor`; of spectral elements, tails 100 times smaller for a factor of two.
+
+        Of a body in space as many more cells.
+        """
+        if self.flame.body is not None:
+            body = dataclasses.replace(self.flame.body, cells=round(self.flame.body.cells * factor))
+            own = dataclasses.replace(self, flame=dataclasses.replace(self.flame, body=None, light=None))
+            spec = dataclasses.replace(self.flame, body=body)
+            return dataclasses.replace(own.refined(factor), flame=spec)
         if self.grid is not None:
             grid = dataclasses.replace(self.grid, slope=self.grid.slope / factor, curve=self.grid.curve / factor)
             return dataclasses.replace(self, grid=grid)

@@ -68,15 +68,20 @@ class BalanceTraining(AbstractTraining):
         frames: int,
         laws_known: bool = False,
     ) -> None:
-        self.model, self.motions, self.positions_only = model, list(motions), positions_only
-        self.num_iterations, self.frames, self.laws_known = num_iterations, frames, laws_known
+        self.model: MPMModel = model
+        self.motions: list[Motion] = list(motions)
+        self.positions_only: bool = positions_only
+        self.num_iterations = num_iterations
+        self.frames: int = frames
+        self.laws_known: bool = laws_known
         self.iteration, self.best = 0, math.inf
         self.ridge = FIRST_RIDGE
         self._followed = list[Motion]()  # the motions that the laws give
         energy, flow = model.materials[0].elasticity, model.materials[0].plasticity
         if not isinstance(energy, EnergyNetwork) or not isinstance(flow, nn.Module):
             raise TypeError(f"model: expected an EnergyNetwork to fit, got {type(energy).__name__}")
-        self.energy, self.flow = energy, flow
+        self.energy: EnergyNetwork = energy
+        self.flow: nn.Module = flow
 
     @property
     def converged(self) -> bool:

@@ -5,6 +5,7 @@ that it is a function of the stretches without their volume change, and a pressu
 that goes with nu and the shear modulus at rest.
 """
 
+import abc
 import dataclasses
 from typing import Annotated, Any, Literal
 
@@ -25,7 +26,7 @@ def tensor(value: Any) -> torch.Tensor:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Elastic:
+class Elastic(abc.ABC):
     """A law whose stress depends on the stretches alone."""
 
     @property
@@ -33,9 +34,9 @@ class Elastic:
         """Whether the volume cannot change."""
         return False
 
+    @abc.abstractmethod
     def principal(self, logs: torch.Tensor) -> torch.Tensor:
         """Principal Kirchhoff stresses [Pa], (m, 3), of the logarithms of the principal stretches, (m, 3)."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,13 @@ class _Rubbery(Elastic):
         """Whether nu is 0.5."""
         return float(tensor(self.nu).detach()) == 0.5
 
+    @abc.abstractmethod
     def shear_modulus(self) -> torch.Tensor:
         """At rest [Pa]."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def shape_stress(self, logs: torch.Tensor) -> torch.Tensor:
         """Kirchhoff stress up to a pressure, (m, 3), of stretches without change of volume."""
-        raise NotImplementedError
 
     def principal(self, logs: torch.Tensor) -> torch.Tensor:
         """Principal Kirchhoff stresses [Pa]."""
@@ -137,9 +138,9 @@ class MooneyRivlin(_Rubbery):
 class _FirstInvariant(_Rubbery):
     """A law of I1 = l1^2 + l2^2 + l3^2 alone."""
 
+    @abc.abstractmethod
     def slope(self, first: torch.Tensor) -> torch.Tensor:
         """dW/dI1 [Pa] of I1 - 3."""
-        raise NotImplementedError
 
     def shear_modulus(self) -> torch.Tensor:
         """At rest [Pa]."""

@@ -88,13 +88,16 @@ class FlowSearch(AbstractTraining):
         num_iterations: int = 8,
         parts: tuple[float, float] = (0.2, 0.3),
     ) -> None:
-        self.model, self.motion, self.parts = model, motion, parts
+        self.model: MPMModel = model
+        self.motion: Motion = motion
+        self.parts: tuple[float, float] = parts
         self.num_iterations = num_iterations + 1
         self.iteration, self.choice, self.whole = 0, -1, False
         energy, flow = model.materials[0].elasticity, model.materials[0].plasticity
         if not isinstance(energy, EnergyNetwork) or not isinstance(flow, YieldNetwork):
             raise TypeError(f"model: expected an EnergyNetwork and a YieldNetwork, got {energy} and {flow}")
-        self.energy, self.flow = energy, flow
+        self.energy: EnergyNetwork = energy
+        self.flow: YieldNetwork = flow
         self.search: LeastSquaresTraining | None = None
         self.start: dict[str, float] = {}
         with torch.no_grad():

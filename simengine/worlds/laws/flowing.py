@@ -4,6 +4,7 @@ Numbers are those that a laboratory prints: the yield stress of a metal is that 
 stress at which it starts to flow.
 """
 
+import abc
 import dataclasses
 import math
 from collections.abc import Callable
@@ -86,16 +87,16 @@ class Logarithmic:
     reference: Positive = 1.0
 
 
-class Flowing:
+class Flowing(abc.ABC):
     """A law that is advanced step by step."""
 
     def memory(self) -> float:
         """What it remembers beside its elastic deformation, at rest."""
         return 0.0
 
+    @abc.abstractmethod
     def advance(self, F: np.ndarray, memory: float, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Kirchhoff stresses [Pa] (n, 3, 3), elastic deformations (n, 3, 3) and memories (n,) after trial ones."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,9 +111,9 @@ class Yielding(Flowing):
     E: Positive
     nu: Annotated[float, Range(gt=-1, lt=0.5)]
 
+    @abc.abstractmethod
     def flow_stress(self, p: float, rate: float) -> float:
         """Of a pull [Pa], at plastic strain p and its rate [1/s]."""
-        raise NotImplementedError
 
     def flow(self, trial: float, modulus: float, p: float, dt: float) -> float:
         """Plastic strain of a step: trial - modulus d = flow stress(p + d, d/dt), or 0; Newton kept in a bracket."""

@@ -127,12 +127,16 @@ class PressureTraining(AbstractTraining):
         energy, flow = model.materials[0].elasticity, model.materials[0].plasticity
         if not isinstance(energy, EnergyNetwork) or not isinstance(flow, YieldNetwork):
             raise TypeError(f"model: expected an EnergyNetwork and a YieldNetwork, got {energy} and {flow}")
-        self.model, self.motions, self.energy, self.flow = model, list(motions), energy, flow
-        self.stretch, self.every = stretch, every
+        self.model: MPMModel = model
+        self.motions: list[Motion] = list(motions)
+        self.energy: EnergyNetwork = energy
+        self.flow: YieldNetwork = flow
+        self.stretch: int = stretch
+        self.every: int = every
         self._parts = [(m, start) for m in range(len(motions)) for start in range(0, len(motions[m]), stretch)]
         self.num_iterations = passes * len(self._parts)
         self.iteration, self.missed = 0, 0.0
-        self.noise = rounding_of_velocities(motions[0], model.grid.dt)
+        self.noise: float = rounding_of_velocities(motions[0], model.grid.dt)
         self._state = dict[str, torch.Tensor]()
 
     @property

@@ -63,8 +63,11 @@ class RolloutTraining(AbstractTraining):
         clip_norm: float = 0.1,
         intervals: tuple[int, int] = (25, 200),
     ) -> None:
-        self.model, self.motions = model, list(motions)
-        self.num_iterations, self.clip_norm, self.intervals = num_iterations, clip_norm, intervals
+        self.model: MPMModel = model
+        self.motions: list[Motion] = list(motions)
+        self.num_iterations = num_iterations
+        self.clip_norm: float = clip_norm
+        self.intervals: tuple[int, int] = intervals
         self.iteration = 0
         self.rates = learning_rates
         self._captured: CapturedSolver | None = None

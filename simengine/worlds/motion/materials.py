@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from simengine.io.model_folder import find_model
 from simengine.scene.base import SceneError
-from simengine.scene.strict import NonNegative, Positive, Range
+from simengine.scene.strict import NonNegative, Positive, Range, Unit
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ class _Shipped:
 
     def coefficients(self) -> dict[str, float]:
         """The coefficients of the law by name."""
-        left = ("type", "density", "viscosity", "relaxation")
+        left = ("type", "density", "viscosity", "relaxation", "volume_correction")
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left}
 
     def variables(self) -> dict[str, float]:
@@ -143,11 +143,18 @@ class Sand(_Solid):
     Attributes:
         friction_angle: Angle of internal friction [degrees].
         cohesion: A log volume strain up to which grains hold together [1].
+        volume_correction: Whether grains that were apart press again only when the volume they gained is gone; false
+            for the published law without it, by which sand that was thrown stays swollen.
     """
 
     type: Literal["sand"] = "sand"
     friction_angle: Annotated[float, Range(gt=0, lt=90)]
     cohesion: NonNegative = 0.0
+    volume_correction: bool = True
+
+    def law(self, values: "Mapping[str, torch.Tensor | float]") -> "dict[str, torch.Tensor | float]":
+        """As of every law, and whether volume is corrected."""
+        return {**super().law(values), "volume_correction": self.volume_correction}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -216,6 +223,57 @@ class Neural:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EnergyLaw(_Shipped):
+    """An elastic solid of a law that nobody wrote down: an energy network (`materials.neural_energy`) of few numbers.
+
+    Attributes:
+        mu: Shear modulus at rest, in units of `modulus` [1].
+        kappa: Bulk modulus at rest, in units of `modulus` [1].
+        numbers: Of the combinations of the last weights of random features, the one that changes stress most first [1].
+        modulus: Scale of the stress [Pa].
+        strain_scale: Strains at which the law is resolved [1].
+        width: Random features.
+        features: Seed of the features.
+    """
+
+    type: Literal["energy_network"] = "energy_network"
+    mu: Positive = 0.5
+    kappa: Positive = 0.5
+    numbers: tuple[Annotated[float, Range(), Unit("1")], ...] = ()
+    modulus: Positive = 1e5
+    strain_scale: Positive = 0.3
+    width: Annotated[int, Range(ge=3, le=1024)] = 48
+    features: Annotated[int, Range(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if len(self.numbers) > self.width - 2:
+            raise ValueError(f"numbers: {len(self.numbers)} are more than width - 2, {self.width - 2}")
+
+    def coefficients(self) -> dict[str, float]:
+        """None that takes a tensor."""
+        return {}
+
+    def make(self, values: "Mapping[str, torch.Tensor | float]", *, dt: float) -> "Material":
+        """The material, float64."""
+        import torch
+
+        from simengine.materials import Identity, Material
+        from simengine.materials.energy_basis import energy_network
+
+        network = energy_network(
+            torch.tensor([float(self.mu), float(self.kappa)], dtype=torch.float64),
+            torch.tensor([float(n) for n in self.numbers], dtype=torch.float64),
+            width=self.width,
+            modulus=self.modulus,
+            strain_scale=self.strain_scale,
+            seed=self.features,
+        )
+        material = Material(network, Identity())
+        material.dissipation = self.losses(values)
+        return material
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TaitWater(_Shipped):
     """A weakly compressible fluid with Tait's equation of state.
 
@@ -254,4 +312,4 @@ class Paste(_Solid):
         return material
 
 
-MaterialSpec = Neural | Jelly | Rubber | Plasticine | Sand | Water | TaitWater | Snow | Paste
+MaterialSpec = Neural | EnergyLaw | Jelly | Rubber | Plasticine | Sand | Water | TaitWater | Snow | Paste

@@ -79,9 +79,11 @@ class Transfers:
 
     def __init__(self, model: MPMModel, x: torch.Tensor) -> None:
         grid, n = model.grid, len(x)
-        self.dt, self.dx = grid.dt, grid.dx
+        self.dt: float = grid.dt
+        self.dx: float = grid.dx
         mass, volume = model.body(x)
-        self.mass, self.volume = mass[:, None], volume[:, None]
+        self.mass: torch.Tensor = mass[:, None]
+        self.volume: torch.Tensor = volume[:, None]
         base = (x / grid.dx - 0.5).floor()
         f = x / grid.dx - base  # 0.5 to 1.5
         weights = torch.stack((0.5 * (1.5 - f).square(), 0.75 - (f - 1).square(), 0.5 * (f - 0.5).square()), dim=1)

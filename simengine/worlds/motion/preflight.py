@@ -7,7 +7,7 @@ import torch
 
 from simengine.mpm import MPMSolver, SimulationError
 from simengine.mpm.memory import forecast_memory
-from simengine.mpm.stability import cfl_numbers
+from simengine.mpm.stability import cfl_numbers, swept_numbers
 from simengine.solve import CheckpointAdjoint, rollout
 from simengine.worlds.motion.run import output_bytes
 from simengine.worlds.motion.world import CFL_REFUSE, MPMWorld
@@ -44,9 +44,14 @@ def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
         "largest_stable_time_step": scene.grid.time_step / max(sound, speed, 1e-12),
         "ok": max(sound, speed) <= CFL_REFUSE,
     }
+    if scene.colliders:
+        report["collider_sweep"] = max(swept_numbers(model, state)[: len(scene.colliders)])
+        report["ok"] = report["ok"] and report["collider_sweep"] <= 1
+    if len(scene.bodies) > 1 and not scene.contact:
+        report["contact"] = "bodies share one velocity field and stick where they meet; see the key contact"
     report["gradient_error"] = None
     if not report["ok"]:
-        report["gradient_test"] = "not made: the time step is unstable"
+        report["gradient_test"] = "not made: the time step is unstable or a collider lets matter through"
         return report
     try:
         report["gradient_error"] = gradient_error(scene, num_steps=min(20, scene.grid.num_steps))

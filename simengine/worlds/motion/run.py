@@ -13,7 +13,7 @@ from simengine.interrupt import deferred_interrupt
 from simengine.io import write
 from simengine.io.arrays import read_npz
 from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
-from simengine.mpm.stability import cfl_numbers
+from simengine.mpm.stability import cfl_numbers, swept_numbers
 from simengine.scene.base import SceneError
 from simengine.solve import DirectAdjoint, rollout
 from simengine.view.figures import curves
@@ -53,6 +53,34 @@ def check_stability(model: MPMModel, state: MPMState, *, where: str, force: bool
     return worst
 
 
+def check_sweep(model: MPMModel, state: MPMState, *, where: str, force: bool, told: float = 1.0) -> float:
+    """Warn, or refuse, where matter meets a collider so fast that it may come out behind it.
+
+    Args:
+        model: The model.
+        state: The state that counts.
+        where: What the message begins with.
+        force: Warn instead of refusing.
+        told: The number last warned of; the next warning comes when it has grown by a fifth.
+
+    Returns:
+        The number last warned of.
+
+    Raises:
+        SceneError: `force` is not set.
+    """
+    numbers = swept_numbers(model, state)
+    worst = max(numbers, default=0.0)
+    if worst <= (1.0 if told == 1 else 1.2 * told):
+        return told
+    what = f"{where}: colliders.{numbers.index(worst)}: matter comes at it with {worst:.2g} times what it can stop"
+    what += " and may come out behind it; use a smaller time step, a stiffer body, or a slower or thicker collider"
+    if not force:
+        raise SceneError(f"{what}, or --force")
+    print(f"warning: {what}", file=sys.stderr)
+    return worst
+
+
 def pictures(scene: MPMWorld, positions: Any) -> Any:
     """Frames (k, h, w, 3), linear RGB, of positions (k, n, 3) [m] seen by the scene's camera."""
     from simengine.render import SurfelRenderer
@@ -77,6 +105,7 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
 
     model, state = scene.build(device=device)
     told = check_stability(model, state, where="grid.time_step", force=force)
+    swept = check_sweep(model, state, where="start", force=force)
     spec, grid = scene.output, scene.grid
     saved, last = [state], time.perf_counter()
     solver, hung = MPMSolver(model), hung_on(scene, {})
@@ -99,7 +128,9 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
             except SimulationError as error:
                 out.write("last_good_state.npz", vars(saved[-1]))
                 raise RuntimeError(f"{error} (after step {step}; last good state in {out.path})") from error
-            told = check_stability(model, state, where=f"step {step + spec.save_every}", force=True, told=told)
+            where = f"step {step + spec.save_every}"
+            told = check_stability(model, state, where=where, force=True, told=told)
+            swept = check_sweep(model, state, where=where, force=True, told=swept)
             saved.append(state)
     seconds, done = time.perf_counter() - last, (len(saved) - 1) * spec.save_every
     times = np.arange(len(saved)) * spec.save_every * grid.time_step

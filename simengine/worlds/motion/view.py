@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from simengine.worlds.motion.answers import MotionRun
     from simengine.worlds.motion.world import MPMWorld
 
-CONNECTED = ("jelly", "rubber", "plasticine")  # materials whose bodies have a surface all the way
+CONNECTED = ("energy_network", "jelly", "rubber", "plasticine")  # materials whose bodies have a surface all the way
 DISC = 0.4  # standard deviation of a disc, in spacings: its edge is half a spacing from the particle
 OPACITY = 0.97
 HEAP = 0.75  # spacings from the mean of near particles to their surface: closes the gaps between them

@@ -10,6 +10,7 @@ import numpy as np
 from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
+from simengine.worlds.motion.between import Touch, contact_of, refuse_wrong
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.materials import MaterialSpec
 from simengine.worlds.motion.shapes import Box, Lattice, Shape, across, fill, finer, turned
@@ -200,11 +201,14 @@ class MPMWorld(AbstractWorld):
     Attributes:
         grid: Grid and time.
         gravity: Acceleration of everything [m/s^2].
+        start: `given`, undeformed, or `equilibrium`, at rest under gravity with what hangs on them from the start.
         walls: Of the domain.
         colliders: Rigid bodies that the others touch.
         clamps: Parts of bodies that are held, or moved.
         loads: Masses that hang on parts of bodies.
         bodies: What moves.
+        contact: "NAME-NAME" -> what happens between two bodies; `*` is any, the nearer name wins. Those without share
+            one velocity field: they stick to each other where they come within a cell.
         output: What a run writes.
         camera: Of the pictures.
     """
@@ -215,11 +219,13 @@ class MPMWorld(AbstractWorld):
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
+    start: Literal["given", "equilibrium"] = "given"
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
     colliders: tuple[ColliderSpec, ...] = ()
     clamps: tuple[ClampSpec, ...] = ()
     loads: tuple[LoadSpec, ...] = ()
     bodies: tuple[BodySpec, ...]
+    contact: dict[str, Touch] = dataclasses.field(default_factory=dict, hash=False)
     output: OutputSpec = dataclasses.field(default_factory=OutputSpec)
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
     lattice: Lattice | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
@@ -228,6 +234,7 @@ class MPMWorld(AbstractWorld):
     def __post_init__(self) -> None:
         if not self.bodies:
             raise ValueError("bodies: a scene needs at least one [[bodies]]")
+        refuse_wrong(self.contact, [body.name for body in self.bodies])
         if self.grid.num_steps % self.output.save_every:
             raise ValueError(
                 f"output.save_every: {self.output.save_every} does not divide grid.num_steps = {self.grid.num_steps}"
@@ -393,6 +400,16 @@ class MPMWorld(AbstractWorld):
                 length=self.grid.dx * size[0] if self.grid.lower is not None else self.grid.length,
                 gravity=self.gravity,
                 boundaries=boundaries,
+                contact=contact_of(
+                    self.contact,
+                    [body.name for body in self.bodies],
+                    torch.bincount(ids, minlength=len(self.bodies)).tolist(),
+                    {
+                        key: values[f"contact.{key}.friction"]
+                        for key in self.contact
+                        if f"contact.{key}.friction" in values
+                    },
+                ),
                 epsilon=self.grid.epsilon,
             ).to(device)
         except ValueError as error:
@@ -407,6 +424,15 @@ class MPMWorld(AbstractWorld):
                     f"colliders.{index}: {int(deep.sum())} particles of {name!r} begin more than a particle deep in it "
                     "and would be thrown out; move one of them"
                 )
+        if self.start == "equilibrium":
+            from simengine.mpm.equilibrium import at_rest
+
+            if like.dtype != torch.float64 or like.is_cuda:
+                return model, self.build(device="cpu", double=True, values=values)[1].to(like.dtype).to(like.device)
+            try:
+                return model, at_rest(model, MPMState.at_rest(place, velocities, branches=model.branches))
+            except ValueError as error:
+                raise SceneError(f"start: {error}") from error
         return model, MPMState.at_rest(place.to(like), velocities.to(like), branches=model.branches)
 
     def loaded(self, index: int, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -436,6 +462,7 @@ class MPMWorld(AbstractWorld):
             found.update({f"loads.{index}.mass": load.mass, f"loads.{index}.begins": load.begins})
         for index, clamp in enumerate(self.clamps):
             found.update({f"clamps.{index}.velocity.{k}": value for k, value in enumerate(clamp.velocity)})
+        found.update({f"contact.{key}.friction": touch.friction for key, touch in self.contact.items()})
         for index, body in enumerate(self.bodies):
             for name, value in body.material.variables().items():
                 found[f"bodies.{index}.material.{name}"] = value

@@ -167,7 +167,7 @@ class LabelledTraining(GradientTraining):
             small = torch.nn.functional.interpolate(light[None], size, mode="bilinear", antialias=True)[0]
             self.pictures.append(small)
             self.boxes.append(torch.from_numpy(own.boxes[own.picture == k]).float() * ratio)
-        self.detector = KINDS[spec.architecture](width=spec.width)
+        self.detector: AbstractDetector = KINDS[spec.architecture](width=spec.width)
         if spec.start:
             try:
                 before = read_model(world.directory / Path(spec.start).expanduser())

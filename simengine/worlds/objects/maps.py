@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
-from simengine.scene.strict import Count, Positive, Range, Unit
+from simengine.scene.strict import Count, Positive, Range, Unit, resolve_path
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,8 @@ DEPTH = {"base_color": 3, "metallic": 1, "roughness": 1, "slopes": 2}  # map -> 
 class MapsSpec:
     """A rectangle in the plane z = 0, its middle at the origin: x right, y up, row 0 on top.
 
+    A map is one number, or a .npy or .npz (under its name) of (rows, columns, numbers), whole times as fine as `cells`.
+
     Attributes:
         size: Width and height [m].
         cells: Rows and columns of texels.
@@ -31,10 +34,10 @@ class MapsSpec:
 
     size: tuple[Positive, Positive]
     cells: tuple[Count, Count]
-    base_color: Annotated[float, Range(ge=0, le=1), Unit("1")] = 0.5
-    metallic: Annotated[float, Range(ge=0, le=1), Unit("1")] = 0.0
-    roughness: Annotated[float, Range(ge=0.05, le=1), Unit("1")] = 0.5
-    slopes: Annotated[float, Range(), Unit("1")] = 0.0
+    base_color: Annotated[float, Range(ge=0, le=1), Unit("1")] | Path = 0.5
+    metallic: Annotated[float, Range(ge=0, le=1), Unit("1")] | Path = 0.0
+    roughness: Annotated[float, Range(ge=0.05, le=1), Unit("1")] | Path = 0.5
+    slopes: Annotated[float, Range(), Unit("1")] | Path = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,11 @@ class MapsWorld(AbstractWorld):
 
         found = {}
         for name, depth in DEPTH.items():
-            value = torch.as_tensor(getattr(self.maps, name), dtype=torch.float64)
+            own = getattr(self.maps, name)
+            if isinstance(own, Path):
+                found[name] = read_map(own, name, (*self.maps.cells, depth), f"maps.{name}")
+                continue
+            value = torch.as_tensor(own, dtype=torch.float64)
             found[name] = value.expand(*self.maps.cells, depth) if value.ndim == 0 else value
         return found
 
@@ -90,6 +97,23 @@ class MapsWorld(AbstractWorld):
     def figures(self, key: str, field: "torch.Tensor") -> "dict[str, torch.Tensor]":
         """Each number of a map, row 0 on top."""
         return {f"{key} {k}": field[..., k] for k in range(field.shape[-1])}
+
+    def refined(self, factor: float) -> "MapsWorld":
+        """With `factor` times as many texels along each side, which have to be whole."""
+        rows, columns = (n * factor for n in self.maps.cells)
+        if not (float(rows).is_integer() and float(columns).is_integer()):
+            raise SceneError(f"maps.cells: {list(self.maps.cells)} times {factor:g} are no whole texels")
+        return dataclasses.replace(self, maps=dataclasses.replace(self.maps, cells=(int(rows), int(columns))))
+
+    def beside(self, key: str, field: "torch.Tensor", reference: Mapping[str, Any]) -> dict[str, float]:
+        """Root mean square of what differs from the map in a { file }, over that of the best even map."""
+        if set(reference) != {"file"}:
+            raise SceneError(f"reference.{key}: expected {{ file = ... }} of the map beside which it is told")
+        name = key.rpartition(".")[2]
+        path = resolve_path(str(reference["file"]), self.directory)
+        true = read_map(path, name, tuple(field.shape), f"reference.{key}.file")
+        even = (true - true.mean((0, 1))).square().mean().sqrt()
+        return {"error_over_that_of_the_mean_map": float((field - true).square().mean().sqrt() / even)}
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
         """Write the maps."""
@@ -141,3 +165,34 @@ class MapsRun(AbstractRun):
             eye = -pose[:3, :3].T @ pose[:3, 3]
             pictures.append(shade(points, normal, eye, material, [PointLight(position=eye, intensity=unit)]))
         return torch.stack(pictures)
+
+
+def read_map(path: Path, name: str, shape: tuple[int, ...], key: str) -> "torch.Tensor":
+    """A map (rows, columns, numbers) in float64 of a file that is whole times as fine, each texel a mean.
+
+    Raises:
+        SceneError: The file holds no map of that name, or of another shape.
+    """
+    import numpy as np
+    import torch
+
+    from simengine.io.arrays import read_npz
+
+    try:
+        if path.suffix.lower() == ".npy":
+            arrays = {name: np.load(path, allow_pickle=False)}
+        else:
+            arrays = dict(read_npz(path))
+    except (OSError, ValueError, EOFError) as error:
+        raise SceneError(f"{key}: {error}") from None
+    if name not in arrays:
+        raise SceneError(f"{key}: {path.name} holds no {name!r}; it holds {', '.join(sorted(arrays))}")
+    value = torch.from_numpy(np.asarray(arrays[name], dtype=np.float64).copy())
+    value = value[..., None] if value.ndim == 2 else value
+    rows, columns, depth = shape
+    times = value.shape[0] // rows if value.ndim == 3 else 0
+    if not times or tuple(value.shape) != (times * rows, times * columns, depth):
+        raise SceneError(
+            f"{key}: {path.name} holds {list(value.shape)}, and {list(shape)} or whole times as fine is wanted"
+        )
+    return value.reshape(rows, times, columns, times, depth).mean((1, 3))

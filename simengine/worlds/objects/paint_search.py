@@ -186,7 +186,7 @@ class PaintSearch(AbstractTraining):
         size = (spec.rows, spec.columns)
         self._picture = painter(placement, size)
         check_detector(detector, self.shown(torch.full((*size, 3), GREY))[None], kind=kind)
-        self.textures = nn.ModuleList(
+        self.textures: nn.ModuleList = nn.ModuleList(
             PaintTexture(size, albedo=albedo, seed=seed + start) for start in range(spec.restarts)
         )
         self.num_iterations = spec.restarts * spec.iterations

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 Density = Annotated[float, Range(ge=0), Unit("1/m")] | Path
+THRESHOLDS = 60  # tried for the one that the reference likes best
 QUANTITIES = ("attenuation", "emission")
 
 
@@ -155,6 +156,8 @@ class VolumeWorld(AbstractWorld):
     def beside(self, key: str, field: "torch.Tensor", reference: Mapping[str, Any]) -> dict[str, float]:
         """Matthews' coefficient beside a picture of what is filled: { file, threshold }, the box with y up.
 
+        It is told at this threshold and, for comparison, at the one that suits the reference best.
+
         Or, beside clouds, { clouds = [...] }: the root mean square over the cells of what differs, over the largest.
         """
         import torch
@@ -173,7 +176,10 @@ class VolumeWorld(AbstractWorld):
             raise SceneError(f"reference.{key}.file: {error}") from None
         image = field.T.flip(0)[None, None]
         fitted = torch.nn.functional.interpolate(image, size=tuple(true.shape), mode="bilinear", align_corners=False)
-        return {"matthews": matthews(fitted[0, 0] > float(reference["threshold"]), true)}
+        scores = {"matthews": matthews(fitted[0, 0] > float(reference["threshold"]), true)}
+        levels = torch.linspace(0.0, float(fitted.max()), THRESHOLDS + 1)[1:-1].tolist()
+        best = max(levels, key=lambda level: matthews(fitted[0, 0] > level, true))
+        return {**scores, "matthews, best threshold": matthews(fitted[0, 0] > best, true), "best threshold": best}
 
     def _beside_clouds(self, key: str, field: "torch.Tensor", told: Any) -> dict[str, float]:
         import torch

@@ -64,7 +64,7 @@ def test_simplified_flame_with_noise_is_found_as_by_the_solver(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["counterflow_network", "free_flame_methane"])
 def test_kinetics_and_transport_are_found_as_by_the_solver(name: str, tmp_path: Path) -> None:
     plain = "counterflow_methane" if name == "counterflow_network" else name
-    extra = [] if name == "counterflow_network" else ["network.num_iterations=40", 'inference.method="network"']
+    extra = [] if name == "counterflow_network" else ["network.num_iterations=120", 'inference.method="network"']
     summary = trained(name, tmp_path, *extra)
     for key, e in by_the_solver(plain, "resolution=1e-5").items():
         assert abs(summary[key] - e.value) < 0.2 * e.std, key

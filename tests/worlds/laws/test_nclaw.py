@@ -27,7 +27,7 @@ from simengine.worlds.motion.materials import Jelly, Plasticine, Sand
 from simengine.worlds.motion.momentum_balance import Motion, follow, momentum_balance, record
 
 JELLY = Jelly(E=1e5, nu=0.2)
-SAND = Sand(E=1e6, nu=0.2, friction_angle=25.0)
+SAND = Sand(E=1e6, nu=0.2, friction_angle=25.0, volume_correction=False)  # as published
 PLASTICINE = Plasticine(E=3e5, nu=0.25, yield_stress=5e3)
 # Position MSE of the published weights under the published simulator (reconstruction, velocity over three seeds)
 REFERENCE = {

@@ -30,7 +30,7 @@ from simengine.worlds.motion.world import OutputSpec
 
 ASSETS = Path(str(files("simengine.assets")))
 JELLY = Jelly(E=1e5, nu=0.2)
-SAND = Sand(E=1e6, nu=0.2, friction_angle=25.0)
+SAND = Sand(E=1e6, nu=0.2, friction_angle=25.0, volume_correction=False)  # as published
 PLASTICINE = Plasticine(E=3e5, nu=0.25, yield_stress=5e3)
 WATER = Water(E=1e5, nu=0.3)
 SAND_LAW = LawLearner(modulus=1e6, strain_scale=0.01, width=16, convexity="full", plastic=True, frames=20)

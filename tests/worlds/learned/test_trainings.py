@@ -8,12 +8,10 @@ import torch
 
 from simengine.fit.loop import fit
 from simengine.fit.trainings.learned import learning_of
-from simengine.fit.trainings.parameters import ParameterSet
 from simengine.io.model_folder import read_model
 from simengine.io.run_directory import RunDirectory
-from simengine.scene import Scene, load_scene, load_world, resolved
+from simengine.scene import Scene, load_scene, resolved
 from simengine.scene.base import AbstractWorld, SceneError
-from simengine.scene.loader import make_scene
 from simengine.worlds.learned.svbrdf.network import MapsNetwork, flash_picture, layered_materials, rendering_loss
 
 SHAPE = ("examples.size=16", "model.width=4", "model.latent=8", "test.count=3", "test.questions=6")
@@ -39,65 +37,6 @@ def run(scene: AbstractWorld | Scene, folder: Path) -> dict[str, Any]:
     directory = RunDirectory.create(folder, resolved(scene), overwrite=False, resume=True)
     training = learning_of(scene) if isinstance(scene, Scene) else scene.training(device="cpu")
     return fit(training, directory, progress=False).summary
-
-
-FLAME = {
-    "kind": "render",
-    "task": {
-        "type": "flame_image",
-        "flame": {"type": "free_simple", "phi": 0.42},
-        "camera": {
-            "eye": [0.7e-3, 1e-3, 10e-3],
-            "target": [0.7e-3, 0.0, 0.0],
-            "field_of_view": 5.0,
-            "width": 48,
-            "height": 16,  # the least that a camera has
-        },
-        "parameters": {"phi": {"initial": 0.45}, "lam": {"initial": 0.03}},
-        "span": [0.0, 1.4e-3],
-        "cells": 60,
-        "kappa": 1e-5,
-        "efficiency": 1e-6,
-        "resolution": 1e-5,
-    },
-}
-
-
-def flame(**changes: object) -> AbstractWorld:
-    data = {**FLAME, "task": {**FLAME["task"], **changes}}
-    return make_scene(data, directory=Path(), locate=lambda key: "test")
-
-
-def test_flame_from_a_picture(tmp_path: Path) -> None:
-    summary = run(flame(), tmp_path / "run")
-    # a picture with noise of 2 %: mixture within 1 %, conductivity within 5 %
-    assert summary["relative_error"]["phi"] < 0.01 and summary["relative_error"]["lam"] < 0.05
-    assert summary["initial_pixel_rmse"] > 2 * summary["pixel_rmse"]
-    # through picture and flame; meshes may differ between flames, which leaves about 1e-5
-    assert summary["gradient_check"]["relative_error"] < 0.01
-    assert {"pictures.png", "profiles.png", "report.html"} <= {file.name for file in (tmp_path / "run").iterdir()}
-
-
-@pytest.mark.slow
-def test_flame_by_the_adjoint(tmp_path: Path) -> None:
-    scene = flame(method="lbfgs", iterations=4, parameters={"phi": {"initial": 0.45}})
-    assert run(scene, tmp_path / "run")["relative_error"]["phi"] < 0.01
-
-
-def test_flame_errors() -> None:
-    with pytest.raises(SceneError, match="no parameter of this flame"):
-        flame(parameters={"colour": {"initial": 1.0}}).build()
-    with pytest.raises(SceneError, match="span"):
-        flame(span=[1.0, 0.0])
-    with pytest.raises(SceneError, match="positive start"):
-        flame(parameters={"phi": {"initial": -1.0}}).training()
-
-
-@pytest.mark.slow
-def test_methane_flame_from_a_picture(tmp_path: Path) -> None:
-    summary = run(load_world("flame_from_image"), tmp_path / "run")
-    assert summary["relative_error"]["phi"] < 0.01 and summary["relative_error"]["lam_factor"] < 0.05
-    assert summary["gradient_check"]["relative_error"] < 0.01
 
 
 @pytest.mark.parametrize("name", list(TINY))
@@ -138,9 +77,6 @@ def test_a_population_is_no_world_to_run(name: str, tmp_path: Path) -> None:
         ("shape_from_pictures", "examples.elevation=[60.0, 50.0]", "lowest first"),
         ("new_views", "examples.size=50", "multiple of 4"),
         ("new_views", "test.frames=7", "does not divide"),
-        ("law_from_video", "task.law.plastic=true", "flow is not learned"),
-        ("law_from_video", "task.frames=7", "does not divide"),
-        ("law_from_video", "task.law.width=5", "more than the 5 hidden units"),
     ],
 )
 def test_scene_errors(name: str, change: str, message: str) -> None:
@@ -173,32 +109,6 @@ def test_material_network_learns() -> None:
         training.step()
     end = errors()
     assert end["new_lights"] < 0.9 * start["new_lights"] and end["metallic"] < start["metallic"]
-
-
-@pytest.mark.slow
-def test_law_from_a_video(tmp_path: Path) -> None:
-    summary = run(load_world("law_from_video"), tmp_path / "run")
-    assert max(summary["video_over_positions"].values()) < 3
-    assert summary["position_mse"]["filmed motion"]["video"] < 0.01 * summary["start_position_mse"]
-
-
-def test_law_misfit_vanishes_without_noise_for_its_own_law() -> None:
-    changes = [
-        "noise=0.0",
-        "frames=2",
-        "motion.grid.num_steps=10",
-        "motion.bodies.0.shape.counts=[4,4,4]",
-        "law.width=3",
-        "combinations=2",
-    ]
-    misfit = load_world("law_from_video", [f"task.{change}" for change in changes]).build()
-    start: ParameterSet = misfit.parameters()
-    with torch.no_grad():
-        values = start()
-        misfit.observed = misfit.pictures(values)
-        assert float(misfit.residual(values).square().sum()) == 0.0  # the weights start at zero
-        values["mu"] = values["mu"] * 1.5
-        assert float(misfit.residual(values).square().sum()) > 0.0
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from simengine.fit.problem import Problem
-from simengine.observe.pinhole import Pinhole
+from simengine.observe.camera import Camera
 from simengine.scene.asks import Series, Tracks
 from simengine.scene.base import Refused, SceneError
 from simengine.scene.grammar import build_scene, make_world
@@ -170,7 +170,7 @@ def test_rolling_is_refused_where_it_means_nothing() -> None:
 def test_a_camera_projects_as_the_formula_says() -> None:
     """Verification: u = f x/z + cu, v = cv - f y/z for axes left, down, back."""
     turn = ((-0.9957, -0.0349, 0.0858), (-0.0148, -0.8544, -0.5194), (0.0914, -0.5184, 0.8502))
-    camera = Pinhole(
+    camera = Camera(
         focal=1200.0, width=1280, height=720, axes=("left", "down", "back"), turn=turn, shift=(0.567, 0.278, -1.298)
     )
     point = np.array([0.53, 0.29, 0.034])
@@ -178,10 +178,10 @@ def test_a_camera_projects_as_the_formula_says() -> None:
     seen = camera.project(torch.from_numpy(point)).numpy()
     np.testing.assert_allclose(seen, [1200 * x / z + 640, 360 - 1200 * y / z], atol=0.5)  # four digits of the rotation
     assert camera.turn == (0.0, 0.0, 0.0)
-    flat = Pinhole(focal=100.0, width=10, height=10, shift=(0.0, 0.0, 2.0))
+    flat = Camera(focal=100.0, width=10, height=10, shift=(0.0, 0.0, 2.0))
     np.testing.assert_allclose(flat.project(torch.tensor([1.0, -0.5, 0.0], dtype=torch.float64)), [55.0, -20.0])
     with pytest.raises(ValueError, match="no rotation"):
-        Pinhole(focal=1.0, width=10, height=10, turn=((1.0, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, 0.0, 1.0)))
+        Camera(focal=1.0, width=10, height=10, turn=((1.0, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, 0.0, 1.0)))
 
 
 TWIN = """

@@ -101,3 +101,14 @@ def test_marks_that_are_not_there_yet_are_told(tmp_path: Path, capsys: pytest.Ca
         file.write_text(wrong)
         assert main(["check", str(file), "--device", "cpu"]) == 2
         assert "observations.marks.file: marks.csv: no such file" in capsys.readouterr().err
+
+
+def test_a_twin_without_noise_says_so(tmp_path: Path) -> None:
+    """Where sigma is to be estimated nobody knows how much to add, and an exact file must not pass for another."""
+    (tmp_path / "scene.toml").write_text(SCENE)
+    short = ["grid.num_steps=10", "observations.marks.times={ rate = 500.0 }"]
+    quiet = se.load_scene(tmp_path / "scene.toml", [*short, 'observations.marks.sigma="estimate"'])
+    told = write_twin(quiet, quiet, tmp_path, refine=1.0)
+    assert "--set observations.marks.sigma=VALUE" in told["notes"][0]
+    loud = se.load_scene(tmp_path / "scene.toml", short)
+    assert "notes" not in write_twin(loud, loud, tmp_path, refine=1.0)

@@ -61,7 +61,6 @@ def test_a_stretch_is_read_off_pictures_by_one_scene(tmp_path: Path) -> None:
         [unknowns."body.displacement"]
         prior = { normal = 50.0, length = 200.0 }
         [inference]
-        method = "lbfgs"
         iterations = 200
         """
     )

@@ -10,7 +10,7 @@ import simengine as se
 from simengine.fit.loop import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.render import orbit
-from simengine.scene import SceneError, load_world, resolved
+from simengine.scene import load_world, resolved
 from simengine.scene.address import replaced
 from simengine.scene.asks import Rays
 from simengine.view.sheets import comparison, contact_sheet, pyramid
@@ -71,17 +71,6 @@ def test_a_camera_from_a_silhouette(tmp_path: Path) -> None:
     assert abs(found["cameras.front.turn 0"]) > 0.03  # it starts at 0
 
 
-@pytest.mark.parametrize("name", ["tomography", "camera_pose", "video"])
-def test_tasks_that_are_gone_say_the_new_form(name: str, tmp_path: Path) -> None:
-    file = tmp_path / "old.toml"
-    file.write_text(f'kind = "render"\n[task]\ntype = "{name}"\n')
-    with pytest.raises(
-        SceneError, match=r"old.toml:3: task.type: .* is the old form: .*\[observations.NAME\]"
-    ) as caught:
-        se.load_scene(file)
-    assert "\n" not in str(caught.value)
-
-
 def test_pyramid_keeps_the_mean() -> None:
     images = torch.rand(2, 16, 8, 3)
     levels = pyramid(images, 5)
@@ -95,21 +84,6 @@ def test_sheets() -> None:
     assert sheet.shape == (12, 21, 3)
     rows = comparison({"a": torch.rand(2, 6, 40, 3), "b": torch.rand(2, 6, 40, 3)})
     assert rows.shape == (2 * (6 + 20), 80, 3)
-
-
-def test_scene_errors() -> None:
-    with pytest.raises(ValueError, match="run on the CPU"):
-        load_world("material_from_flashes").build(device="cuda")
-    with pytest.raises(ValueError, match=r"task.size.*at least 8"):
-        load_world("material_from_flashes", ["task.size=2"])
-
-
-def test_pictures_of_a_run(tmp_path: Path) -> None:
-    scene = load_world("material_from_flashes", ["task.size=8", "task.lights=1", "task.radii=[0.5,1.3,2.2]"])
-    directory = RunDirectory.create(tmp_path / "run", resolved(scene), overwrite=False, resume=False)
-    assert scene.run(directory) == {"pictures": 3, "size": [8, 8]}
-    assert (tmp_path / "run" / "observed.png").is_file()
-    assert scene.render(tmp_path / "run", tmp_path / "again.gif", fps=5).is_file()
 
 
 @pytest.mark.slow
@@ -130,29 +104,3 @@ def test_films_of_another_renderer(tmp_path: Path, name: str, bar: float) -> Non
         seen = [found[f"{key} {k}" if isinstance(true, list) else key] for k in range(len(values))]
         scale = max(map(abs, values)) or 1.0
         assert max(abs(a - b) for a, b in zip(seen, values, strict=True)) < bar * scale, key
-
-
-@pytest.mark.slow
-def test_maps_from_flash_pictures(tmp_path: Path) -> None:
-    summary = run_fit("material_from_flashes", tmp_path / "run")
-    errors = summary["error_over_that_of_the_mean_map"]
-    # at most half the error of the mean map, and of its pictures under new lights (measured 0.01 to 0.05; roughness
-    # 0.32: a dielectric's highlight is weak, and few of the lights are near the mirror direction of a texel)
-    assert {name: value < 0.5 for name, value in errors.items()} == dict.fromkeys(errors, True)
-
-
-def test_texels_walk_to_the_truth_by_themselves(tmp_path: Path) -> None:
-    # without noise, from near it: squares fall by orders of magnitude, and the roughness is found
-    scene = load_world(
-        "material_from_flashes", ["task.size=8", "task.noise=0.0", "task.iterations=60", "task.texel_iterations=16"]
-    )
-    training = scene.training(device="cpu")
-    figures = [training.step() for _ in range(75)]
-    assert figures[-1]["loss"] < 1e-2 * figures[60]["loss"]
-    directory = RunDirectory.create(tmp_path / "run", resolved(scene), overwrite=False, resume=False)
-    errors = training.finish(directory)["error_over_that_of_the_mean_map"]
-    assert errors["roughness"] < 0.5 and errors["base_colour"] < 0.2
-    saved = training.state_dict()
-    again = scene.training(device="cpu")
-    again.load_state_dict(saved)
-    assert again.step() == training.step()

@@ -27,7 +27,6 @@ initial = 0.5
 [unknowns."observations.photos.gamma"]
 prior = { lognormal = [1.0, 0.4] }
 [inference]
-method = "lbfgs"
 iterations = 80
 [reference."surface.normals"]
 sphere = { center = [12.0, 11.0], radius = 9.0, inside = 0.8 }

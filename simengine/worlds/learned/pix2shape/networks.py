@@ -139,7 +139,7 @@ class Encoder(nn.Module):
     def __init__(self, *, size: int, latent: int, width: int) -> None:
         super().__init__()
         channels = stage_channels(size, width)
-        self.layers = nn.ModuleList(
+        self.layers: nn.ModuleList = nn.ModuleList(
             [nn.Conv2d(i, o, 4, stride=2, padding=1) for i, o in zip([3, *channels[:-1]], channels, strict=True)]
         )
         self.head = nn.Sequential(nn.Linear(channels[-1] * 16 + 4, 8 * width), nn.SiLU(), nn.Linear(8 * width, latent))
@@ -168,9 +168,9 @@ class Decoder(nn.Module):
 
     def __init__(self, *, size: int, latent: int, width: int) -> None:
         super().__init__()
-        self.channels = stage_channels(size, width)
+        self.channels: list[int] = stage_channels(size, width)
         coarsest = self.channels[-1]
-        self.start = nn.Sequential(
+        self.start: nn.Sequential = nn.Sequential(
             nn.Linear(latent + 4, 8 * width), nn.SiLU(), nn.Linear(8 * width, coarsest * 16), nn.SiLU()
         )
         finer = [*reversed(self.channels[:-1]), max(8, width // 2)]
@@ -178,8 +178,8 @@ class Decoder(nn.Module):
         for detail, outside in zip(reversed([3, *self.channels[:-1]]), finer, strict=True):
             layers.append(nn.Conv2d(inside + detail, outside, 3, padding=1))
             inside = outside
-        self.layers = nn.ModuleList(layers)
-        self.head = nn.Conv2d(inside, 1, 3, padding=1)
+        self.layers: nn.ModuleList = nn.ModuleList(layers)
+        self.head: nn.Conv2d = nn.Conv2d(inside, 1, 3, padding=1)
 
     def forward(self, code: torch.Tensor, poses: torch.Tensor, details: Details | None = None) -> torch.Tensor:
         """Depths [m], shape (b, h, w), of codes (b, latent) seen from poses (b, 2), with the maps of the encoder."""
@@ -203,7 +203,7 @@ class Critic(nn.Module):
 
     def __init__(self, *, size: int, latent: int, width: int) -> None:
         super().__init__()
-        self.maps = Encoder(size=size, latent=4 * width, width=width)
+        self.maps: Encoder = Encoder(size=size, latent=4 * width, width=width)
         self.head = nn.Sequential(nn.Linear(4 * width + latent, 4 * width), nn.SiLU(), nn.Linear(4 * width, 1))
 
     def forward(self, picture: torch.Tensor, code: torch.Tensor, poses: torch.Tensor) -> torch.Tensor:

@@ -68,16 +68,17 @@ class Pix2ShapeProblem:
     """
 
     def __init__(self, spec: Pix2ShapeSpec, *, seed: int) -> None:
-        self.spec, self.seed = spec, seed
+        self.spec: Pix2ShapeSpec = spec
+        self.seed: int = seed
         torch.manual_seed(seed + 1_000_003)
-        self.scenes = random_scenes(spec, spec.test_scenes, unseen=True)
+        self.scenes: Solids = random_scenes(spec, spec.test_scenes, unseen=True)
         self.poses, self.others = (random_poses(spec, spec.test_scenes) for _ in range(2))
         self.observed, self.depth = self.pictured(self.scenes, self.poses)
         self.elsewhere, self.depth_elsewhere = self.pictured(self.scenes, self.others)
         # what an estimator knows that has seen only the training scenes
         typical = self.pictured(random_scenes(spec, 256), random_poses(spec, 256))[1]
-        self.mean_depth = float(typical.mean())
-        self.mean_image = typical.mean(0)
+        self.mean_depth: float = float(typical.mean())
+        self.mean_image: torch.Tensor = typical.mean(0)
 
     def pictured(self, scenes: Solids, poses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pictures and depths of scenes, one for each pose."""
@@ -110,7 +111,9 @@ class Pix2ShapeTraining(GradientTraining):
         torch.manual_seed(problem.seed)
         sizes = {"size": spec.size, "latent": spec.latent, "width": spec.width}
         self.problem = problem
-        self.encoder, self.decoder, self.critic = Encoder(**sizes), Decoder(**sizes), Critic(**sizes)
+        self.encoder: Encoder = Encoder(**sizes)
+        self.decoder: Decoder = Decoder(**sizes)
+        self.critic: Critic = Critic(**sizes)
         self._camera = cameras(torch.zeros(1, 2), spec.size)
         super().__init__(
             nn.ModuleList([self.encoder, self.decoder]),

@@ -132,7 +132,7 @@ class MapsNetwork(nn.Module):
 
     def __init__(self, *, width: int = 24, depth: int = 3) -> None:
         super().__init__()
-        self.net = UNet(5, 7, width=width, depth=depth, overall=True)
+        self.net: UNet = UNet(5, 7, width=width, depth=depth, overall=True)
 
     def forward(self, pictures: torch.Tensor) -> MaterialMaps:
         """Maps (b, n, n, ...) of flash pictures (b, n, n, 3), linear RGB as `flash_picture` makes them.

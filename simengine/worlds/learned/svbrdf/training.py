@@ -45,12 +45,13 @@ class SVBRDFProblem:
     """
 
     def __init__(self, spec: SVBRDFSpec, *, seed: int) -> None:
-        self.spec, self.seed = spec, seed
+        self.spec: SVBRDFSpec = spec
+        self.seed: int = seed
         torch.manual_seed(seed + 1_000_003)
-        self.truth = layered_materials(spec.test_samples, spec.size)
-        self.observed = flash_picture(self.truth)
+        self.truth: MaterialMaps = layered_materials(spec.test_samples, spec.size)
+        self.observed: torch.Tensor = flash_picture(self.truth)
         self.places = [(random_places(spec.test_samples), random_places(spec.test_samples)) for _ in range(NEW_LIGHTS)]
-        self.mean = _constant(layered_materials(256, spec.size), spec.test_samples)
+        self.mean: MaterialMaps = _constant(layered_materials(256, spec.size), spec.test_samples)
 
     def contact_sheet(self, images: torch.Tensor) -> NDArray[Any]:
         """Pictures side by side, the brightest pixels cut."""
@@ -93,7 +94,7 @@ class SVBRDFTraining(GradientTraining):
         spec = problem.spec
         torch.manual_seed(problem.seed)
         self.problem = problem
-        self.network = MapsNetwork(width=spec.width)
+        self.network: MapsNetwork = MapsNetwork(width=spec.width)
         super().__init__(
             self.network,
             self._objective,

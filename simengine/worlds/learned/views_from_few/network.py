@@ -134,11 +134,12 @@ class ViewSynthesis(nn.Module):
 
     def __init__(self, *, num_planes: int = 24, width: int = 16, coarse: int = 32, fine: int = 4) -> None:
         super().__init__()
-        self.coarse, self.fine = coarse, fine
+        self.coarse: int = coarse
+        self.fine: int = fine
         self.register_buffer("planes", inverse_planes(NEAR, FAR, num_planes), persistent=False)
-        self.net = UNet(5 * num_planes + 3, num_planes, width=width, depth=2)
-        self.solid_bias = nn.Parameter(torch.tensor(2.0))  # in spreads; see `solidity`
-        self.visible_bias = nn.Parameter(torch.tensor(3.0))
+        self.net: UNet = UNet(5 * num_planes + 3, num_planes, width=width, depth=2)
+        self.solid_bias: nn.Parameter = nn.Parameter(torch.tensor(2.0))  # in spreads; see `solidity`
+        self.visible_bias: nn.Parameter = nn.Parameter(torch.tensor(3.0))
         self.log_focus = nn.Parameter(torch.tensor(2.0))  # how much views from a similar side count for more
 
     planes: torch.Tensor

@@ -46,11 +46,12 @@ class ViewSynthesisProblem:
     """
 
     def __init__(self, spec: ViewSynthesisSpec, *, seed: int) -> None:
-        self.spec, self.seed = spec, seed
+        self.spec: ViewSynthesisSpec = spec
+        self.seed: int = seed
         torch.manual_seed(seed + 1_000_003)
-        self.examples = [random_example(spec) for _ in range(spec.test_scenes)]
-        self.moving = [] if spec.motion is None else moving_examples(spec, spec.motion, seed=seed + 5)
-        self.observed = torch.stack([example.given[0] for example in self.examples])
+        self.examples: list[Example] = [random_example(spec) for _ in range(spec.test_scenes)]
+        self.moving: list[Example] = [] if spec.motion is None else moving_examples(spec, spec.motion, seed=seed + 5)
+        self.observed: torch.Tensor = torch.stack([example.given[0] for example in self.examples])
 
     def contact_sheet(self, images: torch.Tensor) -> NDArray[Any]:
         """The pictures of each scene in a row."""

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from simengine.scene.asks import Ask
-from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
-from simengine.scene.instrument import Measured
+from simengine.scene.base import AbstractRun
 
 STEP = 1e-6  # of the difference through the instrument; the answers themselves are linear in it
 
@@ -15,7 +14,8 @@ class Shifted(AbstractRun):
     """A run whose answers are moved to first order."""
 
     def __init__(self, run: AbstractRun, moved: Callable[[Ask], torch.Tensor]) -> None:
-        self.run, self.moved = run, moved
+        self.run: AbstractRun = run
+        self.moved = moved
 
     def sample(self, ask: Ask) -> torch.Tensor:
         """The answer, moved."""
@@ -31,7 +31,8 @@ class Derivatives:
     """
 
     def __init__(self, run: AbstractRun, keys: Sequence[str]) -> None:
-        self.run, self.keys = run, list(keys)
+        self.run: AbstractRun = run
+        self.keys: list[str] = list(keys)
         self._known: list[tuple[Ask, torch.Tensor]] = []
 
     def of(self, ask: Ask) -> torch.Tensor | None:
@@ -66,41 +67,4 @@ def _same(one: Ask, other: Ask) -> bool:
                 return False
         elif not (torch.equal(value, theirs) if isinstance(value, torch.Tensor) else value == theirs):
             return False
-    return True
-
-
-def check_plausible(name: str, measured: Measured, world: AbstractWorld) -> None:
-    """Refuse a column that is in no unit it can be in, or beyond what it can be without telling a unit.
-
-    Raises:
-        SceneError: It names the column, the value and how to tell the unit.
-    """
-    from simengine.io.units import dimension
-
-    used = measured.mask.any(1)
-    columns = {**measured.at, **{c: measured.values[:, k] for k, c in enumerate(measured.names)}}
-    for column, (unit, least, most) in world.plausible().items():
-        if column not in columns:
-            continue
-        told = measured.told.get(column, "")
-        if told and not _is_number(told) and dimension(told) != dimension(unit):
-            raise SceneError(f"observations.{name}: {column} is told in {told}; it has to be in {unit} or the like")
-        values = columns[column][used]
-        values = values[~values.isnan()]
-        if not told and len(values) and not (least <= float(values.min()) and float(values.max()) <= most):
-            worst = float(values.max()) if float(values.max()) > most else float(values.min())
-            raise SceneError(
-                f"observations.{name}: {column}: {worst:g} {unit} is beyond {least:g} to {most:g}; tell the unit of "
-                f"the column, as in '{column} [{_EXAMPLES.get(unit, unit)}]' (or '[{unit}]' if that is meant)"
-            )
-
-
-_EXAMPLES = {"m/s": "cm/s", "K": "degC", "Pa": "atm"}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
     return True

@@ -1,0 +1,5 @@
+"""A scene as a least-squares problem: its rows, its columns, its runs."""
+
+from simengine.fit.problem.problem import Problem, Stage
+
+__all__ = ["Problem", "Stage"]

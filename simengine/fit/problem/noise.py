@@ -1,0 +1,58 @@
+"""Standard deviations of observations that are estimated from what a model leaves."""
+
+import math
+
+import torch
+
+from simengine.fit.problem.prediction import Prediction
+from simengine.fit.unknowns import Coordinate
+from simengine.scene.instrument import AbstractInstrument
+
+NEWTON = 50  # steps for the mode of a sigma with a prior: it converges in fewer than ten
+
+
+def estimated(
+    prediction: Prediction,
+    instrument: AbstractInstrument,
+    which: torch.Tensor,
+    chosen: int,
+    sought: Coordinate | None,
+) -> torch.Tensor:
+    """The standard deviation of each column, (columns,), SI.
+
+    Args:
+        prediction: Of the observation.
+        instrument: That measured it.
+        which: The values compared, bool (rows, columns).
+        chosen: How many numbers were fitted: degrees of freedom shared by the columns.
+        sought: The coordinate with the prior of sigma, where there is one.
+    """
+    measured = prediction.measured.values
+    columns = measured.shape[1]
+    found = []
+    for column in range(columns):
+        used = which[:, column]
+        gap = (prediction.values - measured)[used, column]
+        degrees = max(len(gap) - chosen / max(columns, 1), 1.0)
+        size = float(measured[:, column].nan_to_num().abs().max())  # of what was read: gaps are no size
+        least = max(instrument.least_sigma(), 1e-9 * size + 1e-300)
+        found.append(_most_likely(float(gap.square().sum()), degrees, sought, least))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _most_likely(total: float, degrees: float, sought: Coordinate | None, least: float) -> float:
+    """The standard deviation that makes a sum of squares most likely, with the prior of one that is sought."""
+    plain = max(math.sqrt(total / degrees), least)
+    if sought is None or math.isnan(sought.sd):
+        return plain
+    mean = sought.mean if sought.logarithmic else math.log(max(sought.mean, least))
+    sd = sought.sd if sought.logarithmic else sought.sd / max(sought.mean, least)
+    u = math.log(plain)
+    for _ in range(NEWTON):  # on the log posterior in u = ln sigma
+        slope = -degrees + total * math.exp(-2 * u) - (u - mean) / sd**2
+        curvature = -2 * total * math.exp(-2 * u) - 1 / sd**2
+        step = max(-1.0, min(1.0, slope / curvature))
+        u -= step
+        if abs(step) < 1e-10:
+            break
+    return max(math.exp(u), least)

@@ -1,0 +1,41 @@
+"""Whether the columns of an observation can be what their units say."""
+
+from simengine.scene.base import AbstractWorld, SceneError
+from simengine.scene.instrument import Measured
+
+
+def check_plausible(name: str, measured: Measured, world: AbstractWorld) -> None:
+    """Refuse a column that is in no unit it can be in, or beyond what it can be without telling a unit.
+
+    Raises:
+        SceneError: It names the column, the value and how to tell the unit.
+    """
+    from simengine.io.units import dimension
+
+    used = measured.mask.any(1)
+    columns = {**measured.at, **{c: measured.values[:, k] for k, c in enumerate(measured.names)}}
+    for column, (unit, least, most) in world.plausible().items():
+        if column not in columns:
+            continue
+        told = measured.told.get(column, "")
+        if told and not _is_number(told) and dimension(told) != dimension(unit):
+            raise SceneError(f"observations.{name}: {column} is told in {told}; it has to be in {unit} or the like")
+        values = columns[column][used]
+        values = values[~values.isnan()]
+        if not told and len(values) and not (least <= float(values.min()) and float(values.max()) <= most):
+            worst = float(values.max()) if float(values.max()) > most else float(values.min())
+            raise SceneError(
+                f"observations.{name}: {column}: {worst:g} {unit} is beyond {least:g} to {most:g}; tell the unit of "
+                f"the column, as in '{column} [{_EXAMPLES.get(unit, unit)}]' (or '[{unit}]' if that is meant)"
+            )
+
+
+_EXAMPLES = {"m/s": "cm/s", "K": "degC", "Pa": "atm"}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,98 @@
+"""Tables of experiments: a row is a run of its own under the conditions that it names."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from simengine.io.tables import RawTable
+from simengine.observe.columns import ColumnSpec, column_of, find_header, mixture_of
+from simengine.observe.instruments.table import AbstractTable, quantities
+from simengine.scene.asks import Ask, Table
+from simengine.scene.instrument import Measured
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiments(AbstractTable):
+    """A row for each experiment: the conditions that it sets, and what was answered.
+
+    Attributes:
+        conditions: Number of the world -> column of the file. A column of words holds mixtures, as in
+            `CH4: 9.5%, O2: 19%, N2: 71.5%`, each its own gas.
+        measured: Scalar of the world -> column of the file.
+        row: Column that names the rows, in the report.
+    """
+
+    type: Literal["experiments"] = "experiments"
+    conditions: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
+    measured: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
+    row: str = ""
+
+    def __post_init__(self) -> None:
+        columns = {**self.conditions, **self.measured}
+        if self.columns and self.columns != columns:  # they are set here, and copies come with them
+            raise ValueError("columns: a table of experiments names `conditions` and `measured`")
+        object.__setattr__(self, "columns", columns)
+
+    def coordinates(self) -> tuple[str, ...]:
+        """The conditions."""
+        return tuple(self.conditions)
+
+    def mixtures(self, raw: RawTable, name: str, spec: ColumnSpec) -> dict[str, torch.Tensor] | None:
+        """`name.SPECIES` -> the amount in each row, 0 where a row has none of it."""
+        if name not in self.conditions:
+            return None
+        header, _ = find_header(raw, column_of(spec).column)
+        cells = raw.columns[header]
+        if cells.dtype.kind in "fiub":
+            return None
+        rows = []
+        for number, cell in enumerate(cells):
+            try:
+                rows.append(mixture_of(str(cell)))
+            except ValueError as error:
+                raise ValueError(
+                    f"observations.{self.name}.conditions.{name}: {raw.file.name}: column {header!r}, row {number}: "
+                    f"{error}"
+                ) from None
+        species = dict.fromkeys(s for row in rows for s in row)
+        return {f"{name}.{s}": torch.tensor([row.get(s, 0.0) for row in rows], dtype=torch.float64) for s in species}
+
+    def row_names(self, raw: RawTable) -> tuple[str, ...]:
+        """The cells of the column `row`."""
+        if not self.row:
+            return ()
+        return tuple(str(cell) for cell in raw.columns[find_header(raw, self.row)[0]])
+
+    def write(self, file: Path, measured: Measured) -> None:
+        """A csv with the columns in SI units, mixtures as words."""
+        mixed = {name: None for name in self.conditions if name not in measured.at}
+        columns: dict[str, list[str]] = {}
+        for name, values in measured.at.items():
+            first = name.partition(".")[0]
+            if first in mixed:
+                before = columns.get(first, [""] * len(values))
+                cells = [f"{name.partition('.')[2]}: {float(v):.9g}" if v else "" for v in values]
+                columns[first] = [", ".join(filter(None, pair)) for pair in zip(before, cells, strict=True)]
+            else:
+                columns[name] = [f"{float(v):.9g}" for v in values]
+        for k, name in enumerate(measured.names):
+            columns[name] = ["" if torch.isnan(v) else f"{float(v):.9g}" for v in measured.values[:, k]]
+        lines = [",".join(columns)]
+        for row in zip(*columns.values(), strict=True):
+            lines.append(",".join(f'"{cell}"' if "," in cell else cell for cell in row))
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def asks(self, measured: Measured) -> tuple[Ask, ...]:
+        """One table of all rows that count."""
+        keep = measured.mask.any(1)
+        conditions = {name: column[keep] for name, column in measured.at.items()}
+        return (Table(names=quantities(measured), conditions=conditions),)
+
+    def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
+        """The answers at their rows, by gain and offset."""
+        keep = measured.mask.any(1)
+        out = torch.zeros_like(measured.values)
+        return out.index_copy(0, keep.nonzero()[:, 0], self.by_group(answers[0], measured, keep))
