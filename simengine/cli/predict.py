@@ -75,11 +75,17 @@ def _use(
         from simengine.fit.carry import carried, found_in
         from simengine.fit.problem import Problem
         from simengine.fit.report import misfit_report
+        from simengine.fit.spread import read_spread
 
         made = carried(found_in(run), load_scene(on, overrides or ()))
         directory = open_run(folder, made.scene, overwrite=overwrite, resume=False)
         if made.scene.observations:
-            summary = misfit_report(Problem(made.scene), directory)
+            bars = None
+            try:
+                bars = made.bars(read_spread(run))
+            except SceneError as error:
+                print(f"note: predictions without bars: {error}", file=sys.stderr)
+            summary = misfit_report(Problem(made.scene), directory, bars)
         else:
             summary = made.scene.world.run(directory)
         for name, why in made.left.items():

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from simengine.dtn.bodies.surroundings import surroundings
@@ -111,12 +112,22 @@ class ViewSampler:
         given: Interval | None = getattr(self, name)
         return CAR_DISTANCE if given is None else given
 
-    def _generator(self, index: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.seed << 32) + index)
+    def _mixed(self, index: int, *, of: str) -> int:
+        """The seed of a view's conditions, camera, ground or other bodies.
+
+        Mixed to 32 bits: torch's generator on the CPU looks at no more of a seed than its lowest 32.
+        """
+        stream = ("conditions", "camera", "ground", "bodies").index(of)
+        return int(np.random.SeedSequence((self.seed % 2**64, index, stream)).generate_state(1)[0])
+
+    def _generator(self, index: int, *, of: str) -> torch.Generator:
+        return torch.Generator().manual_seed(self._mixed(index, of=of))
 
     def conditions(self, index: int) -> dict[str, float]:
         """Camera, light and weather of view `index` by the names of CONDITIONS."""
-        u = torch.rand(len(CONDITIONS) + 1, generator=self._generator(index), dtype=torch.float64).tolist()
+        u = torch.rand(
+            len(CONDITIONS) + 1, generator=self._generator(index, of="conditions"), dtype=torch.float64
+        ).tolist()
         values = {}
         for share, name in zip(u, CONDITIONS, strict=False):
             low, high = self.interval(name)
@@ -132,8 +143,7 @@ class ViewSampler:
         middle = torch.tensor([0.0, 0.0, CAR_AIM if self.aim is None else self.aim], dtype=torch.float64)
         direction = [math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), math.sin(pitch)]
         eye = middle + r * torch.tensor(direction, dtype=torch.float64)
-        generator = self._generator(index)
-        generator.manual_seed(generator.initial_seed() ^ 0x5DEECE66D)
+        generator = self._generator(index, of="camera")
         reach = CAR_REACH if self.reach is None else self.reach
         shift = (2 * torch.rand(2, generator=generator, dtype=torch.float64) - 1) * self.offset
         shift = shift * r * math.tan(math.radians(self.fov) / 2) * min(1.0, max(0.0, r / (2.2 * reach) - 1.0))
@@ -149,8 +159,7 @@ class ViewSampler:
         """Light, weather and ground of view `index`."""
         view = self.conditions(index)
         azimuth, elevation = math.radians(view["sun_azimuth"]), math.radians(view["sun_elevation"])
-        generator = self._generator(index)
-        generator.manual_seed(generator.initial_seed() ^ 0x2545F491)
+        generator = self._generator(index, of="ground")
         u = torch.rand(12, generator=generator, dtype=torch.float64).tolist()
         warm = 1.0 - math.sin(elevation)
         sun, sky = 4.0 * view["sun"], view["sky"]
@@ -211,7 +220,8 @@ class ViewSampler:
         if self.boxes:
             yaw = math.radians(self.conditions(index)["yaw"])
             reach = CAR_REACH if self.reach is None else self.reach
-            around = surroundings((self.seed << 20) + index, number=self.boxes, away_from=yaw, reach=reach)
+            seed = self._mixed(index, of="bodies")
+            around = surroundings(seed, number=self.boxes, away_from=yaw, reach=reach)
             scene = around if surface is None else surface.joined(around)
         if scene is None:
             raise ValueError("boxes: a view without the object needs other bodies to show, got 0; set views.boxes")

@@ -13,6 +13,7 @@ from simengine.fit.loop import Callback, fit
 from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.fit.result import FitResult
+from simengine.fit.spread import spread_of
 from simengine.fit.starts import SeveralStarts
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import AbstractWorld, SceneError
@@ -89,4 +90,5 @@ def _driven(
         predictions=predictions,
         minima=found.minima,
         samples=found.samples,
+        spread=spread_of(problem, training.z, found),
     )

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from simengine.fit.certainty.discrepancy import in_words
+from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem import Problem
 from simengine.fit.problem.prediction import Prediction
-from simengine.fit.unknowns import Coordinate
 
 if TYPE_CHECKING:
     from simengine.fit.certainty.resolution import Shift

@@ -15,23 +15,23 @@ import torch
 from simengine.fit.certainty.bars import bars_summary, posterior_of
 from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.derived import derived
+from simengine.fit.observed import observation_blocks, write_predictions
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands
 from simengine.fit.problem import Problem
-from simengine.fit.problem.prediction import Prediction, parts, scores, tables
+from simengine.fit.problem.prediction import Prediction, parts, scores
+from simengine.fit.spread import spread_of
 from simengine.io.tables import file_hash
 from simengine.scene.asks import Ask
 from simengine.scene.base import Refused
 from simengine.scene.own_code import own_scripts
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table, write_report
-from simengine.view.sheets import comparison
 
 if TYPE_CHECKING:
     from simengine.fit.inference import LeastSquaresFit
     from simengine.io.run_directory import RunDirectory
 
 EXPLAINED = 1.5  # chi-square per degree of freedom up to which a model explains its data
-PANELS = 4  # of a figure
 MAX_BANDS = 40  # unknowns up to which the bands of predictions are drawn
 
 
@@ -40,6 +40,7 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     problem, z = fit.problem, fit.z
     predictions = problem.predict(z)
     found = posterior_of(fit)
+    spread = spread_of(problem, z, found)
     found = dataclasses.replace(found, estimates={**found.estimates, **derived(problem, z, found.covariance)})
     summary: dict[str, Any] = {
         "estimates": {name: estimate_summary(e) for name, e in found.estimates.items()},
@@ -54,15 +55,18 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     if reference:
         summary["reference"] = {name: values for name, *values in reference}
     provenance = provenance_of(problem)
-    out.write("fit.json", {**summary, "covariance": found.covariance, "provenance": provenance})
-    write_predictions(problem, predictions, out)
+    out.write(
+        "fit.json", {**summary, "covariance": found.covariance, "spread": spread.plain(), "provenance": provenance}
+    )
     widths = _widths(problem, z, found, predictions)
+    predictions = {name: dataclasses.replace(p, std=widths.get(name)) for name, p in predictions.items()}
+    write_predictions(problem, predictions, out)
     sections: dict[str, Sequence[Block]] = {
         "What was found": _found(found, reference),
         "How well the data are explained": _explained(summary, problem),
     }
     for name, prediction in predictions.items():
-        sections[f"Observation {name}"] = _observation(problem, prediction, widths.get(name))
+        sections[f"Observation {name}"] = observation_blocks(problem, prediction)
     shown: list[Block] = []
     for run, world in problem.worlds.items():
         blocks = world.show(problem.run_at(z, run, _asks(problem, run, z)), out)
@@ -76,12 +80,20 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     return summary
 
 
-def misfit_report(problem: Problem, out: "RunDirectory") -> dict[str, Any]:
-    """The report of a prediction: nothing is moved, the misfits are told."""
+def misfit_report(
+    problem: Problem, out: "RunDirectory", bars: Mapping[str, torch.Tensor] | None = None
+) -> dict[str, Any]:
+    """The report of a prediction: nothing is moved, the misfits are told.
+
+    Args:
+        problem: What is predicted.
+        out: Where it is written.
+        bars: Standard deviation of each prediction, (rows, columns), by observation, where somebody knows it.
+    """
     z = problem.start()
     problem.settle(z)
     problem.estimate_sigmas(z)
-    predictions = problem.predict(z)
+    predictions = {n: dataclasses.replace(p, std=(bars or {}).get(n)) for n, p in problem.predict(z).items()}
     summary = misfit_summary(problem, predictions, None)
     provenance = provenance_of(problem)
     told = {name: found for name in predictions if (found := problem.findings(name, out)) is not None}
@@ -98,7 +110,7 @@ def misfit_report(problem: Problem, out: "RunDirectory") -> dict[str, Any]:
     if rest:
         sections["How well the data are predicted"] = _explained(summary, problem, rest)
     for name, prediction in rest.items():
-        sections[f"Observation {name}"] = _observation(problem, prediction, None)
+        sections[f"Observation {name}"] = observation_blocks(problem, prediction)
     sections["Provenance"] = _provenance(provenance, problem)
     _write_page(out, f"{out.path.name}: {problem.scene.kind}", sections)
     return summary
@@ -155,6 +167,9 @@ def misfit_summary(
                 "chi_square_per_row": held / count,
                 "rms": dict(zip(p.measured.names, map(_finite, p.rms(out)), strict=True)),
             }
+        if p.std is not None:
+            bar = torch.where(p.measured.mask, p.std.square(), 0.0).sum(0) / p.measured.mask.sum(0).clamp_min(1)
+            entry["bar"] = dict(zip(p.measured.names, bar.sqrt().tolist(), strict=True))
         if p.measured.beside:
             entry["beside"] = {part: scores(p, which) for part, which in parts(p, fitted).items()}
         if p.measured.notes:
@@ -203,37 +218,6 @@ def provenance_of(problem: Problem) -> dict[str, Any]:
         "seed": problem.scene.world.seed,
         **({"own code": {p.name: file_hash(p) for p in own_scripts()}} if own_scripts() else {}),
     }
-
-
-def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], out: "RunDirectory") -> None:
-    """A csv per observation: coordinates, then measured, predicted and sigma of each column, SI units."""
-    folder = out.path / "predictions"
-    folder.mkdir(exist_ok=True)
-    for name, p in predictions.items():
-        m = p.measured
-        if m.shape:  # a line for each pixel helps nobody
-            arrays = {"measured": m.values, "predicted": p.values, "sigma": p.sigma[0]}
-            out.write(
-                f"predictions/{name}.npz",
-                {key: v.reshape(*m.shape, -1).float() if v.ndim > 1 else v for key, v in arrays.items()},
-            )
-            continue
-        columns: dict[str, Sequence[Any]] = {key: values.tolist() for key, values in m.at.items()}
-        if m.row_names:
-            columns["row"] = [text.replace(",", ";") for text in m.row_names]
-        if m.labels:
-            columns["name"] = m.labels * (len(m.values) // len(m.labels))
-        for k, column in enumerate(m.names):
-            columns[f"{column} measured"] = m.values[:, k].tolist()
-            columns[f"{column} predicted"] = p.values[:, k].tolist()
-            columns[f"{column} sigma"] = p.sigma[:, k].tolist()
-            columns |= {f"{column} {model}": own[:, k].tolist() for model, own in m.beside.items()}
-        lines = [",".join(columns)]
-        for row in zip(*columns.values(), strict=True):
-            lines.append(
-                ",".join(cell if isinstance(cell, str) else "" if cell != cell else f"{cell:.9g}" for cell in row)
-            )
-        out.claim(f"predictions/{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _widths(
@@ -344,57 +328,6 @@ def _explained(
 
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
-
-
-def _observation(problem: Problem, p: Prediction, width: torch.Tensor | None) -> list[Block]:
-    m = p.measured
-    sheets = problem.instruments[p.name].sheets(p.values, m)
-    if sheets:
-        return [Picture(comparison({k: v.clamp(0, 1) for k, v in sheets.items()}), f"{p.name}: {', '.join(sheets)}")]
-    key = next(iter(m.at), "row")
-    x = m.at[key] if m.at else torch.arange(len(m.values), dtype=torch.float64)
-    if m.labels and len(m.labels) > 1:
-        count = len(m.labels)
-        seen = m.mask.all(1).reshape(-1, count).sum(0)
-        mark = int(seen.argmax())
-        pick = torch.arange(mark, len(m.values), count)
-        title = f"mark {m.labels[mark]}, "
-    else:
-        pick, title = torch.arange(len(m.values)), ""
-    if m.row_names:  # experiments under several conditions lie along none of them
-        x = torch.arange(len(m.values), dtype=torch.float64)
-    order = pick[x[pick].argsort()]
-    panels: dict[str, dict[str, Any]] = {}
-    residuals: dict[str, dict[str, Any]] = {}
-    shaded: dict[str, tuple[Any, Any, Any]] = {}
-    for k, name in list(enumerate(m.names))[:PANELS]:
-        shown = order[m.mask[order, k]]
-        if not len(shown):
-            continue
-        unit = m.units[k] or problem.world_of(p.name).scalars().get(name, "")
-        label = f"{title}{name} [{unit}]" if unit else f"{title}{name}"
-        fit = {"measured": (x[shown], m.values[shown, k]), "predicted": (x[shown], p.values[shown, k])}
-        if width is not None and float(width[shown, k].max()) > 0:
-            half = 1.96 * width[shown, k]
-            shaded[label] = (x[shown], p.values[shown, k] - half, p.values[shown, k] + half)
-        fit |= {model: (x[shown], own[shown, k]) for model, own in m.beside.items()}
-        panels[label] = fit
-        used = p.measured.mask[:, k] & ~m.held_out[:, k]
-        entry = {"fitted": (x[used], p.residual[used, k])}
-        held = m.mask[:, k] & m.held_out[:, k]
-        if bool(held.any()):
-            entry["held out"] = (x[held], p.residual[held, k])
-        residuals[f"misfit / sigma of {name}"] = entry
-    if not panels:
-        return ["Nothing of it is compared."]
-    points = ("measured", "fitted", "held out", *m.beside)
-    if m.row_names:
-        points, key = (*points, "predicted"), "row"
-    return [
-        *tables(p, problem.rows(p.name)),
-        Picture(curves(panels, xlabel=key, points=points, bands=shaded), f"{p.name}: measured and predicted"),
-        Picture(curves(residuals, xlabel=key, points=points), f"{p.name}: residuals over sigma"),
-    ]
 
 
 def _convergence(history: Sequence[Mapping[str, Any]]) -> list[Block]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from simengine.fit.certainty.sampling import Samples
     from simengine.fit.posterior import Estimate
     from simengine.fit.problem.prediction import Prediction
+    from simengine.fit.spread import Spread
     from simengine.fit.starts import Minimum
     from simengine.scene.grammar import Scene
     from simengine.scene.instrument import AbstractInstrument
@@ -36,6 +37,7 @@ class FitResult:
         fields: Those that were sought as a whole, by key, in the shape of their cells.
         minima: Different ends of several starts, best first: several answers where more than one explains the data.
         samples: What was drawn from the posterior, with diagnostics; None where the bars are Laplace's.
+        spread: How the numbers vary together, which predictions elsewhere take their bars from.
         scene: What was fitted; None for a training.
     """
 
@@ -53,10 +55,11 @@ class FitResult:
     fields: "Mapping[str, torch.Tensor]" = dataclasses.field(default_factory=dict, repr=False)
     minima: "tuple[Minimum, ...]" = ()
     samples: "Samples | None" = dataclasses.field(default=None, repr=False)
+    spread: "Spread | None" = dataclasses.field(default=None, repr=False)
     scene: "Scene | None" = dataclasses.field(default=None, repr=False)
 
     def predict(self, on: "Scene | AbstractInstrument") -> "Mapping[str, Prediction]":
-        """What was found, in another scene, or seen by another instrument of the same worlds.
+        """What was found, in another scene, or seen by another instrument of the same worlds; `std` holds its bars.
 
         Args:
             on: A scene with observations, or an instrument, its file beside those of the fit.
@@ -65,7 +68,7 @@ class FitResult:
             SceneError: Nothing that was found has a place there.
             ValueError: This is the result of a training, or a scene observes nothing.
         """
-        from simengine.fit.carry import carried_problem
+        from simengine.fit.carry import predicted
 
         scene = on
         if not hasattr(on, "observations"):
@@ -78,9 +81,7 @@ class FitResult:
         if not scene.observations:  # type: ignore[union-attr]
             raise ValueError("on: the scene has no [observations] to predict")
         values = {name: e.value for name, e in self.estimates.items()} or self.parameters
-        problem = carried_problem(dict(values), scene)  # type: ignore[arg-type]
-        problem.settle(problem.start())
-        return problem.predict()
+        return predicted(dict(values), self.spread, scene)  # type: ignore[arg-type]
 
     def to_json(self) -> str:
         """The answer as strict JSON: null where there is no number, never Infinity."""

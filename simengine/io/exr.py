@@ -82,7 +82,9 @@ def read_exr(path: str | Path) -> dict[str, NDArray[np.float32]]:
         return _parse(data)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    except (struct.error, IndexError, KeyError, zlib.error, UnicodeDecodeError) as error:
+    except zlib.error:
+        raise ValueError(f"{path}: damaged (a block does not decompress)") from None
+    except (struct.error, IndexError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: damaged ({error})") from None
 
 

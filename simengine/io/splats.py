@@ -36,7 +36,10 @@ def read_splats(path: Path) -> Arrays:
     Raises:
         ValueError: The file is no such .ply; in one line.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path.name}: cannot be read ({error.strerror})") from None
     head, mark, _ = data[:LONGEST].partition(b"end_header\n")
     if not data.startswith(b"ply\n") or not mark:
         raise ValueError(f"{path.name}: no .ply with a header that ends in `end_header`")
@@ -55,6 +58,8 @@ def read_splats(path: Path) -> Arrays:
     if strange:
         raise ValueError(f"{path.name}: `{strange[0]}` is no number of a splat")
     layout = np.dtype([(line[2], "<" + TYPES[line[1]]) for line in own])
+    if len(elements[0]) != 3 or not elements[0][2].isdecimal():
+        raise ValueError(f"{path.name}: `{' '.join(elements[0])[:80]}` is no number of splats")
     n = int(elements[0][2])
     if len(data) - len(head) - len(mark) < n * layout.itemsize:
         raise ValueError(f"{path.name}: {n} splats of {layout.itemsize} bytes are announced and not there")

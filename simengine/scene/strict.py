@@ -79,6 +79,24 @@ def scene_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
     return {field.name: field for field in dataclasses.fields(cls) if not field.metadata.get("internal")}
 
 
+def without_effect(spec: Any, *names: str, where: str) -> None:
+    """Refuse keys of a dataclass that differ from their defaults although nothing reads them.
+
+    Args:
+        spec: The dataclass.
+        names: Of its fields, each with a default.
+        where: What makes them idle, as in `cuts = "uniform"`.
+
+    Raises:
+        ValueError: One of them was set.
+    """
+    for name in names:
+        field = scene_fields(type(spec))[name]
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if getattr(spec, name) != default:
+            raise ValueError(f"{name}: has no effect with {where}; leave it out")
+
+
 def nearest(word: str, words: typing.Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `words`, else the list of them."""
     words = sorted(words)

@@ -28,6 +28,15 @@ def test_cuts_gather_where_the_residual_is() -> None:
     assert float(router.density(1, 100).sum()) == pytest.approx(1.0) and float(router.density(1, 100).min()) >= 0.002
 
 
+def test_a_share_goes_as_the_root_of_the_squares() -> None:
+    """Squares of 4 in one half and 1 in the other: roots of 2 and 1, so two thirds; four fifths are of the squares."""
+    router = Router((1, 2))
+    squares = torch.ones(1, 3, 40)
+    squares[..., :20] = 4.0
+    router.update(squares, steps=300)
+    assert float(router.density(1, 40)[:20].sum().detach()) == pytest.approx(2 / 3, abs=0.005)
+
+
 def test_cuts_leave_room_and_serve_the_layer() -> None:
     router = Router((1, 5))
     router.update(bump(nx=24, centre=0.0), steps=300)

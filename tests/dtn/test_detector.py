@@ -169,7 +169,8 @@ def test_gradient_of_the_dense_scores(kind: type) -> None:
 
 
 def test_augmentation_moves_the_boxes_with_the_pictures() -> None:
-    # A bright rectangle on black; after the transformation its box is where it is seen, to the blur of half a pixel.
+    # A bright rectangle on black; after the transformation its box is where it is seen. A border is a ramp as wide as
+    # the scale, 0.8 to 1.2 pixels; its place by sums of samples a pixel apart is off by at most |1 - scale| / 2 = 0.1.
     torch.manual_seed(2)
     boxes = torch.tensor([[20.0, 16.0, 44.0, 40.0]]).repeat(16, 1)
     images = torch.zeros(16, 3, 64, 64)
@@ -180,7 +181,7 @@ def test_augmentation_moves_the_boxes_with_the_pictures() -> None:
         for line, low, high in ((columns, box[0], box[2]), (rows, box[1], box[3])):
             place = torch.arange(64) + 0.5
             middle, mass = float((line * place).sum() / line.sum()), float(line.sum() / line.max())
-            assert abs(middle - float(low + high) / 2) < 0.05 and abs(mass - float(high - low)) < 0.3
+            assert abs(middle - float(low + high) / 2) < 0.1 and abs(mass - float(high - low)) < 0.2
     assert float((where - boxes).abs().amax(1).min()) > 0.1 and len(where.unique(dim=0)) == 16  # each its own
     same, still = augment(images, boxes, brightness=0.0, contrast=0.0, shift=0.0, scale=0.0)
     assert torch.equal(same, images) and torch.equal(still, boxes)

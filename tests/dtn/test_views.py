@@ -35,6 +35,18 @@ def test_a_view_depends_on_seed_and_index_alone() -> None:
     assert not torch.equal(other.gain, forward.gain[:1])
 
 
+def test_views_of_two_seeds_have_nothing_in_common() -> None:
+    """Each of camera, light and weather, the aim and the ground differ, whether the seeds are near or far apart."""
+    for a, b in ((0, 1), (7, 8), (3, 3 + 2**32)):
+        one, other = ViewSampler(seed=a), ViewSampler(seed=b)
+        for index in (0, 5, 500_000):
+            pair = one.conditions(index), other.conditions(index)
+            assert all(abs(pair[0][name] - pair[1][name]) > 1e-9 for name in ("yaw", "pitch", "distance", "sun", "sky"))
+            assert one.environment(index).ground_light != other.environment(index).ground_light
+            cameras = [s.camera(index, (8, 8)) for s in (one, other)]
+            assert not torch.allclose(cameras[0].rotation, cameras[1].rotation)
+
+
 def test_conditions_fill_their_ranges() -> None:
     sampler = ViewSampler(yaw=(30.0, 60.0), haze=(0.0, 0.02))
     values = [sampler.conditions(i) for i in range(200)]

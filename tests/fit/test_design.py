@@ -90,6 +90,14 @@ def test_what_the_data_do_not_tell_is_named_before_a_fit(tmp_path: Path) -> None
     assert "something else that is sought does the same" in said["a"] and "hardly" in said["twin"]
 
 
+def test_a_number_that_one_value_tells_as_well_as_its_prior_keeps_the_root_of_a_half(tmp_path: Path) -> None:
+    """One value of sigma 1 beside a prior of width 1: 2^(-1/2) is left, which nothing else that is sought has taken."""
+    (tmp_path / "y.csv").write_text("time [s],y\n0,1.0\n")
+    data = Curve(directory=tmp_path, file="y.csv", columns={"time": "time", "y": "y"}, sigma=1.0)
+    said = at_the_prior(Problem(Line(), observations={"y": data}, unknowns={"a": PRIOR}))
+    assert said["a"] == "the observations will hardly tell it (0.71 of what is believed beforehand)"
+
+
 def test_nothing_held_out_is_nothing_to_choose_from(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="hold out what could be measured"):
         candidates(Problem(Line(), observations={"y": _data(tmp_path)}, unknowns={"b": PRIOR}))

@@ -1,6 +1,7 @@
 """Sweeps over processes, and the comparison of models, through the command line; the evidence against a closed form."""
 
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -18,6 +19,7 @@ import simengine as se
 from simengine.cli import main
 from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.joint_prior import JointPrior
 from simengine.fit.problem import Problem
 from simengine.fit.sweep import combinations, values_of
 from simengine.observe import Curve
@@ -79,6 +81,25 @@ def test_the_evidence_of_a_line_is_that_of_its_gaussian(tmp_path: Path, column: 
     exact = multivariate_normal(x @ m, 0.09 * np.eye(8) + x @ s @ x.T).logpdf(y)
     evidence, why = log_evidence(problem, fit.z)
     assert not why and evidence == pytest.approx(exact, abs=2e-3)
+
+
+def test_the_evidence_knows_what_of_a_prior_hangs_together(tmp_path: Path) -> None:
+    """The line again, its numbers with a correlation of 0.6 before anything is measured."""
+    y = list(0.3 + 0.8 * np.linspace(0, 1, 8) + 0.1 * np.cos(9 * np.arange(8)))
+    x, m, s = np.stack([np.ones(8), np.linspace(0, 1, 8)], 1), np.array([0.1, 0.2]), np.array([[0.25, 0.6], [0.6, 4.0]])
+    priors = [se.Unknown(prior=se.Prior(normal=(float(m[k]), float(s[k, k] ** 0.5)))) for k in (0, 1)]
+    problem = Problem(
+        Line(), observations={"o": _curve(tmp_path, "y", y)}, unknowns=dict(zip("ab", priors, strict=True))
+    )
+    joint = JointPrior(mean=torch.from_numpy(m), covariance=torch.from_numpy(s), logarithmic=False)
+    problem.coordinates = type(problem.coordinates)(dataclasses.replace(c, joint=joint) for c in problem.coordinates)
+    fit = LeastSquaresFit(problem)
+    while not fit.converged:
+        fit.step()
+    from scipy.stats import multivariate_normal
+
+    exact = multivariate_normal(x @ m, 0.09 * np.eye(8) + x @ s @ x.T).logpdf(y)
+    assert log_evidence(problem, fit.z)[0] == pytest.approx(exact, abs=2e-3)
 
 
 def test_a_number_without_a_prior_leaves_no_evidence(tmp_path: Path) -> None:

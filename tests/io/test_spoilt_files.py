@@ -1,8 +1,9 @@
 """Spoilt files of every kind, and spoilt scenes of every kind of world: read, or one line that says what is wrong.
 
 Cells turned into words, infinities and other scripts; rows and keys removed, doubled and shuffled; arrays of other
-shapes and types; pictures of other modes; bytes flipped, cut and inserted; folders, loops of links and UTF-16 in place
-of files. `SAMPLES` of each are drawn here; some hundreds of each were, once, when this was written.
+shapes and types; pictures of other modes; bytes flipped, cut and inserted; huge, negative and missing counts in binary
+headers; folders, loops of links and UTF-16 in place of files. `SAMPLES` of each are drawn here, fewer where each costs
+a process; some hundreds of each were, once, when this was written.
 """
 
 import copy
@@ -10,6 +11,7 @@ import json
 import os
 import random
 import re
+import struct
 import tomllib
 from collections.abc import Callable
 from importlib.resources import files
@@ -23,7 +25,10 @@ from PIL import Image
 
 from simengine.io import mesh_file
 from simengine.io.annotations import read_coco, read_yolo
+from simengine.io.exr import read_exr, write_exr
+from simengine.io.mesh_file import read_mesh
 from simengine.io.pictures import read_rgb, read_series
+from simengine.io.splats import read_splats, write_splats
 from simengine.io.tables import read_table
 from simengine.materials.weights import load_material
 from simengine.observe.camera_files import read_shots
@@ -33,6 +38,7 @@ from simengine.scene import load_scene, named_scenes
 from simengine.worlds.flames.gas import GasSpec
 
 SAMPLES = 25
+CHILD = {".c3d": 6, ".obj": 3, ".glb": 3, ".stl": 3}  # samples of what is read in a process of its own
 RAW = (
     r"object has no|not subscriptable|unhashable|NoneType|must be real number|could not convert|invalid literal|ufunc|"
     r"unsupported operand|out of range for|Expected |tensor\(|expected string or|broadcast|size of tensor|"
@@ -81,6 +87,21 @@ def _png(path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)).save(path)
 
 
+def _exr(path: Path) -> None:
+    write_exr(path, {name: np.random.default_rng(0).random((20, 13)) for name in "RGBA"})
+
+
+def _splats(path: Path) -> None:
+    shapes = {"positions": (7, 3), "harmonics": (7, 4, 3), "opacities": (7,), "scales": (7, 3), "rotations": (7, 4)}
+    write_splats(path, {name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+
+
+def _mesh(path: Path) -> None:
+    import trimesh
+
+    trimesh.creation.icosphere(subdivisions=1).export(path)
+
+
 def _asset(name: str) -> Callable[[Path], None]:
     return lambda path: path.write_bytes((files("simengine.assets") / name).read_bytes()) and None
 
@@ -127,6 +148,11 @@ KINDS: dict[str, tuple[str, Callable[[Path], Any], Callable[[Path], Any]]] = {  
     "png": ("t.png", _png, read_rgb),
     "npy": ("t.npy", lambda p: np.save(p, np.ones((4, 5, 3))), read_rgb),
     "film": ("t.mp4", _asset("jelly_film.mp4"), lambda p: read_series(p, every=20)),
+    "EXR": ("t.exr", _exr, read_exr),
+    "splats": ("t.ply", _splats, read_splats),
+    "OBJ": ("t.obj", _mesh, read_mesh),
+    "glTF": ("t.glb", _mesh, read_mesh),
+    "STL": ("t.stl", _mesh, read_mesh),
     "weights": ("t.safetensors", _asset("jelly_law.safetensors"), load_material),
     "mechanism": ("t.yaml", _asset("methane_1step.yaml"), lambda p: GasSpec(mechanism=p).parameters()),
 }
@@ -268,6 +294,20 @@ def spoil_picture(path: Path, rng: random.Random) -> None:
     changed.save(path, format=rng.choice(["PNG", "PNG", "TIFF"]))
 
 
+def spoil_count(path: Path, rng: random.Random) -> None:
+    """Another number among the first bytes, where the headers of binary files count."""
+    data = bytearray(path.read_bytes())
+    at = rng.randrange(min(len(data) - 4, 500))
+    data[at : at + 4] = struct.pack("<i", rng.choice([2**31 - 1, -(2**31), -1, 0, 10**9, 2**20, 7]))
+    path.write_bytes(bytes(data))
+
+
+def spoil_header(path: Path, rng: random.Random) -> None:
+    """Another header of text before the same bytes."""
+    head, mark, body = path.read_bytes().partition(b"end_header")
+    path.write_bytes(spoilt_text(head.decode(), rng).encode() + mark + body)
+
+
 def spoil_bytes(path: Path, rng: random.Random) -> None:
     data = bytearray(path.read_bytes())
     for _ in range(rng.randint(1, 20)):
@@ -281,7 +321,7 @@ def spoil_bytes(path: Path, rng: random.Random) -> None:
 
 def spoil(path: Path, rng: random.Random) -> None:
     """Make one of the files of a kind wrong; the way is drawn."""
-    chance, text = rng.random(), path.suffix in (".csv", ".trc", ".json", ".txt", ".yaml")
+    chance, text = rng.random(), path.suffix in (".csv", ".trc", ".json", ".txt", ".yaml", ".obj")
     if chance < 0.02:
         path.unlink()
     elif chance < 0.04:
@@ -294,6 +334,10 @@ def spoil(path: Path, rng: random.Random) -> None:
         path.write_text(path.read_text(), encoding=rng.choice(["utf-16", "utf-16-le", "latin-1"]), errors="replace")
     elif path.suffix in (".npz", ".npy", ".h5") and chance < 0.8:
         spoil_arrays(path, rng)
+    elif path.suffix in (".exr", ".glb", ".stl") and chance < 0.5:
+        spoil_count(path, rng)
+    elif path.suffix == ".ply" and chance < 0.6:
+        spoil_header(path, rng)
     elif path.suffix == ".png" and chance < 0.5:
         spoil_picture(path, rng)
     elif path.suffix == ".json" and chance < 0.6:
@@ -323,7 +367,7 @@ def test_spoilt_files_are_read_or_named(kind: str, tmp_path: Path, monkeypatch: 
     name, write, read = KINDS[kind]
     monkeypatch.setattr(mesh_file, "SECONDS", 5)  # of a child, which a spoilt .c3d file keeps busy for ever
     faults = {}
-    for number in range(SAMPLES if name != "t.c3d" else 6):  # a process each
+    for number in range(CHILD.get(Path(name).suffix, SAMPLES)):
         folder = tmp_path / str(number)
         folder.mkdir()
         write(folder / name)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from simengine import materials, mpm, solve
+from simengine.mpm.stability import sound_speed
 from simengine.ops.matter.dissipation_reference import dissipation
 
 E, NU, RHO, LENGTH = 3e4, 0.25, 1000.0, 1.0
@@ -24,6 +25,19 @@ def test_stress_relaxes_as_in_closed_form() -> None:
         whole, A = dissipation(tau, F, torch.zeros_like(F), A, loss.row(dt, 2)[None])
         expected = 1 + sum(s * math.exp(-step * dt / t) for t, s in zip(TIMES, SHARES, strict=True))
         assert float((whole - expected * tau).abs().max()) < 1e-12 * E  # exact in each step but for rounding
+
+
+def test_sound_is_that_of_the_springs_side_by_side() -> None:
+    """At once a body is (1 + the sum of the shares) times as stiff as at rest."""
+    h, speeds = LENGTH / 8, []
+    for loss in (None, materials.Dissipation(0.0, TIMES, SHARES)):
+        material = materials.rubber(E, NU)
+        material.dissipation = loss
+        model = mpm.MPMModel(num_grids=8, dt=1e-3, materials=[material], volume=h**3, mass=RHO * h**3)
+        speeds.append(
+            sound_speed(model, mpm.MPMState.at_rest(torch.full((3, 3), 0.5).double(), branches=model.branches))
+        )
+    assert speeds[1] / speeds[0] == pytest.approx(math.sqrt(1 + sum(SHARES)), rel=1e-6)
 
 
 def wave(loss: materials.Dissipation | None, *, cells: int = 16) -> complex:

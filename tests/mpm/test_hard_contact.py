@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from simengine import mpm, solve
-from simengine.materials import rubber
+from simengine.materials import Dissipation, rubber
 from simengine.ops.matter import hard_contact_reference
 
 E, NU, DENSITY, DX, SPACING = 1e5, 0.3, 1000.0, 0.05, 0.025
@@ -128,3 +128,28 @@ def test_a_thrown_block_comes_back() -> None:
         speeds.append(float(states[-1].v[:, 2].mean()))
     assert 0.6 < speeds[1] < 1.0
     assert speeds[0] == pytest.approx(speeds[1], rel=0.02)
+
+
+def test_the_spring_of_contact_counts_in_the_time_step() -> None:
+    """A mass m on k = 8 M s^2 / dx is stable while dt sqrt(k / m) < 2; that is 2 c dt / dx for two particles a cell."""
+    dt, floor = 0.1 * DX / SOUND, mpm.Plane(point=(0.0, 0.0, 0.2), normal=(0.0, 0.0, 1.0))
+    state = mpm.MPMState.at_rest(block((2, 2, 2), (0.3, 0.3, 0.3)))
+    assert mpm.cfl_numbers(model_of(dt, []), state)[0] == pytest.approx(0.1, rel=1e-4)
+    model = model_of(dt, [floor])
+    assert mpm.cfl_numbers(model, state)[0] == pytest.approx(0.2, rel=1e-4)
+    assert model.stiffness(state.x).tolist() == pytest.approx(
+        [8 * DENSITY * SOUND**2 * SPACING**2 / DX] * len(state.x), rel=1e-6
+    )
+
+
+def test_branches_stiffen_the_spring_of_contact() -> None:
+    """What a body answers at once is (1 + the sum of the shares) times what it is at rest."""
+    dt, floor = 0.1 * DX / SOUND, mpm.Plane(point=(0.0, 0.0, 0.2), normal=(0.0, 0.0, 1.0))
+    x, model = block((1, 1, 1), (0.3, 0.3, 0.3)), model_of(dt, [floor])
+    material = rubber(E=E, nu=NU)
+    material.dissipation = Dissipation(0.0, (0.1, 1.0), (0.3, 0.2))
+    body = {"volume": SPACING**3, "mass": DENSITY * SPACING**3, "materials": [material]}
+    lossy = mpm.MPMModel(
+        **body, num_grids=16, length=16 * DX, dt=dt, gravity=(0.0, 0.0, 0.0), boundaries=[mpm.Walls("open"), floor]
+    )
+    assert (lossy.stiffness(x) / model.stiffness(x)).tolist() == pytest.approx([1.5] * len(x), rel=1e-9)

@@ -58,3 +58,11 @@ def test_what_is_no_body_is_refused() -> None:
     tiny = mpm.MeshBody(vertices * 0.1, faces, center=(0.5, 0.5, 0.5))
     with pytest.raises(ValueError, match="width: a layer"):
         drop(tiny)
+
+
+def test_only_faces_with_friction_have_their_coefficient() -> None:
+    kinds = {"-x": "friction", "+y": "friction", "-z": "sticky", "+z": "open"}
+    six = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], dtype=torch.float64)
+    for friction, wanted in ((six, [0.1, 0.0, 0.0, 0.4, 0.0, 0.0]), (0.7, [0.7, 0.0, 0.0, 0.7, 0.0, 0.0])):
+        row = mpm.Walls(kinds, friction=friction).row(six)  # type: ignore[arg-type]
+        assert row[:6].tolist() == wanted and not bool(row[6:].any())

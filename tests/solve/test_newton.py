@@ -93,6 +93,32 @@ def test_no_root_is_a_result_and_raises_only_when_asked() -> None:
         newton(_Fold(one, one), start, max_iterations=40, throw=True)
 
 
+class _Runaway(_Arctan):
+    """dy/dt = y^2 of which Newton is told no slope: only steps of pseudo-time are left, and they run away at t = 1."""
+
+    seen: list[float]
+
+    def mass(self, y: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(y)
+
+    def residual(self, y: torch.Tensor) -> torch.Tensor:
+        return y * y
+
+    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonal]:
+        self.seen.append(float(y))
+        none = torch.zeros_like(y).unsqueeze(3)
+        return self.residual(y), BlockTridiagonal(none, none, none)
+
+
+def test_a_step_of_pseudo_time_changes_nothing_by_more_than_its_scale() -> None:
+    one = torch.ones(1, dtype=torch.float64)
+    problem = _Runaway(one, one)
+    problem.seen = []
+    solution = newton(problem, one[:, None, None], max_iterations=120)
+    moves = torch.tensor(problem.seen).diff().abs()
+    assert int(solution.stats["time_steps"]) > 20 and 0.5 < float(moves.max()) <= 1.0
+
+
 def test_implicit_gradient_is_that_of_the_closed_form() -> None:
     a = torch.tensor([1.0, 5.0], dtype=torch.float64)
     c = torch.tensor([2.0, -3.0], dtype=torch.float64, requires_grad=True)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem import Problem
 from simengine.fit.problem.prediction import Prediction
-from simengine.fit.unknowns import Coordinate
 from simengine.scene.address import replaced
 from simengine.scene.base import Refused, SceneError
 

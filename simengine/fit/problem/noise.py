@@ -4,8 +4,8 @@ import math
 
 import torch
 
+from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem.prediction import Prediction
-from simengine.fit.unknowns import Coordinate
 from simengine.scene.instrument import AbstractInstrument
 
 NEWTON = 50  # steps for the mode of a sigma with a prior: it converges in fewer than ten

@@ -24,13 +24,16 @@ class Prediction:
         name: Of the observation.
         values: Predicted, (rows, columns), SI.
         measured: What was read.
-        sigma: Standard deviations, (rows, columns), SI.
+        sigma: Standard deviations of the measured values, (rows, columns), SI.
+        std: Of the predicted values, from what is uncertain in the numbers behind them, (rows, columns), SI; None where
+            nobody told.
     """
 
     name: str
     values: torch.Tensor
     measured: Measured
     sigma: torch.Tensor
+    std: torch.Tensor | None = None
 
     @property
     def residual(self) -> torch.Tensor:

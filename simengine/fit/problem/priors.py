@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from simengine.fit.unknowns import Coordinate
+from simengine.fit.coordinate import Coordinate
 
 
 def prior_rows(

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from simengine.fit.certainty.discrepancy import ModelError, factors_of, renewed, whitened
+from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem import noise, priors
 from simengine.fit.problem.columns import Columns
 from simengine.fit.problem.prediction import Prediction
 from simengine.fit.problem.reading import nuisances, read, world_of
 from simengine.fit.problem.runs import Runs
-from simengine.fit.unknowns import Coordinate, coordinates
+from simengine.fit.unknowns import coordinates
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError

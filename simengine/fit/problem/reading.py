@@ -5,8 +5,9 @@ from fnmatch import fnmatchcase
 
 import torch
 
+from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem.plausible import check_plausible
-from simengine.fit.unknowns import Coordinate, spread_out
+from simengine.fit.unknowns import spread_out
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.instrument import AbstractInstrument, Measured

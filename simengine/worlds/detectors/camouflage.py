@@ -37,7 +37,7 @@ from simengine.worlds.detectors.detector import (
     PictureSet,
     empty_views,
     make_detector,
-    natural_paint,
+    paint_of,
     wear,
 )
 from simengine.worlds.detectors.network import (
@@ -249,7 +249,8 @@ class CamouflageTraining(AbstractTraining):
                 learning_rate=spec.learning_rate / 2,
                 **common,
             )
-        return DetectorTraining(module, self.views, natural_paint, learning_rate=spec.learning_rate, **common)
+        paint = paint_of(spec, self.views)
+        return DetectorTraining(module, self.views, paint, learning_rate=spec.learning_rate, **common)
 
     def step(self) -> dict[str, float]:
         """One iteration of the current stage."""

@@ -67,6 +67,13 @@ def varied_paint(put_on: TextureMap, found: list[torch.Tensor]) -> Paint:
     return paint
 
 
+def paint_of(spec: "DetectorSpec", views: ViewSet) -> Paint:
+    """The paints that a detector of a spec is trained in."""
+    if spec.paints == "all":
+        return varied_paint(texture_map(views, PATTERN, mapping="triplanar"), [])
+    return natural_paint
+
+
 def make_detector(spec: "DetectorSpec") -> AbstractDetector:
     """The detector of a spec, untrained."""
     return (CentreDetector if spec.architecture == "centre" else AnchorDetector)(width=spec.width)
@@ -261,13 +268,10 @@ class DetectorWorld(DetectorTraining):
         torch.manual_seed(scene.seed)
         self.scene, self.spec = scene, spec
         views = scene_views(scene, scene.sampler, scene.train_views)
-        paint: Paint = natural_paint
-        if spec.paints == "all":
-            paint = varied_paint(texture_map(views, PATTERN, mapping="triplanar"), [])
         super().__init__(
             make_detector(spec),
             views,
-            paint,
+            paint_of(spec, views),
             iterations=spec.iterations,
             batch=spec.batch,
             learning_rate=spec.learning_rate,

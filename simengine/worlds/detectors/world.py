@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from simengine.dtn.views import ViewSampler
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.learning import AbstractLearner, AbstractObjective, stands
-from simengine.scene.strict import Count, NonNegative, Positive, Range
+from simengine.scene.strict import Count, NonNegative, Positive, Range, without_effect
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -147,10 +147,10 @@ class CamouflageSpec(AbstractObjective):
         columns: Of the texture.
         mapping: How the texture is put on. `"planar"`, the published baseline, is a projection along y in the pipeline,
             where a full render puts the same pattern on triplanar.
-        repetitions: Of the pattern [1/m]; without effect for `"uv"`.
+        repetitions: Of the pattern [1/m]; not for `"uv"`.
         albedo: Lowest and highest albedo of the texture, `lower` and `upper` of the unknown `object.paint` [1].
         pipeline: What predicts the pictures an attack sees: the `"affine"` law, or a `"network"` trained before.
-        network: The network of the pipeline.
+        network: The network of the pipeline; only for `"network"`.
         restarts: Attacks from different starts; the strongest on the attacked views is reported.
         iterations: Steps of Adam on the texture.
         batch: Views a step.
@@ -201,6 +201,10 @@ class CamouflageSpec(AbstractObjective):
     rendered: Count = 200
 
     def __post_init__(self) -> None:
+        if self.pipeline != "network":
+            without_effect(self, "network", where=f'pipeline = "{self.pipeline}"')
+        if self.mapping == "uv":
+            without_effect(self, "repetitions", where='mapping = "uv"')
         if 0 < self.hardening < self.rounds:
             raise ValueError(f"rounds: expected at most hardening = {self.hardening}, got {self.rounds}")
         if self.albedo[0] >= self.albedo[1]:

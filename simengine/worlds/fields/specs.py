@@ -8,7 +8,7 @@ from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import HardConstraint
 from simengine.scene.base import SceneError
 from simengine.scene.learning import AbstractLearner, stands
-from simengine.scene.strict import Count, NonNegative, Positive
+from simengine.scene.strict import Count, NonNegative, Positive, without_effect
 from simengine.worlds.fields.problems import Members, Problem
 
 
@@ -119,7 +119,8 @@ class OperatorLearner(AbstractLearner):
 
     Attributes:
         backbone: The network.
-        constraint: `hard`, by the layer, or `soft`: the network is the solution, its residual the loss.
+        constraint: `hard`, by the layer, or `soft`: the network is the solution, its residual the loss. This one word
+            makes the comparison: what is said of experts is then left aside.
         on: The equation on the grid of the training, where not that of the scene; the test is on the scene's. A shorter
             duration leaves the rest of the time to a test beyond it.
         experts: While it is trained; those of the scene if absent.
@@ -155,5 +156,7 @@ class OperatorLearner(AbstractLearner):
     def __post_init__(self) -> None:
         if self.optimiser == "lbfgs" and self.fresh:
             raise ValueError("optimiser: lbfgs needs members that stay; set fresh = false")
+        if self.optimiser == "lbfgs":
+            without_effect(self, "learning_rate", where='optimiser = "lbfgs"')
         if self.windows > 1 and self.on is not None:
             raise ValueError("windows: cut the problem of the scene; leave out `on`")

@@ -15,7 +15,7 @@ from simengine.constraint.layer import Constrained, HardConstraint
 from simengine.constraint.router import Router, squared_residuals
 from simengine.io.model_folder import write_model
 from simengine.scene.base import AbstractWorld, SceneError
-from simengine.scene.strict import Count
+from simengine.scene.strict import Count, without_effect
 from simengine.worlds.fields.problems import Members, Problem, SorptionProblem
 from simengine.worlds.fields.report import film, picture, relative_error
 from simengine.worlds.fields.specs import Experts, OperatorLearner
@@ -45,6 +45,10 @@ class ConstraintWorld(AbstractWorld):
     basis_size: Count = 16
     snapshots: Count = 32
     rounds: Count = 2
+
+    def __post_init__(self) -> None:
+        if self.experts.cuts == "uniform":
+            without_effect(self, "rounds", where='experts.cuts = "uniform"')
 
     def build(self, *, device: str | None = None) -> HardConstraint:
         """The layer, with uniform cuts; it computes on the CPU."""
@@ -146,6 +150,11 @@ class ConstraintWorld(AbstractWorld):
             raise SceneError(f"training.on.type: expected that of the scene, {self.problem.type!r}, got {on.type!r}")
         if tuple(on.family().shape[1:]) != tuple(self.problem.family().shape[1:]) and "u0" not in vars(self.problem):
             raise SceneError("training.on: an initial field asks for the same grid in space")
+        if experts.cuts == "uniform":
+            try:
+                without_effect(fit, "reroute", where='cuts = "uniform"')
+            except ValueError as error:
+                raise SceneError(f"training.{error}") from None
         family = on.family()
         torch.manual_seed(self.seed)
         backbone = self.backbone(fit)

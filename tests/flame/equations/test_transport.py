@@ -13,6 +13,7 @@ from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.transport import AbstractTransport, LewisNumbers, MixtureAveraged, Multicomponent
 from simengine.flame.gas.document import find
 from simengine.flame.gas.mechanism_yaml import load_mechanism
+from simengine.flame.gas.radiation import absorption
 from simengine.flame.gas.thermochemistry import Gas
 from simengine.flame.solver.grid import GridMesh
 from simengine.flame.solver.solve import GridSolver
@@ -66,6 +67,15 @@ def test_laws_differ_and_radiation_cools(gas: Gas) -> None:
     X = gas.mole_fractions(Y)[0, 0, 0, gas.mechanism.index("H2O")]
     a = sum(c * (1000 / 1500) ** n for n, c in enumerate((-0.23093, -1.12390, 9.41530, -2.99880, 0.51382, -1.8684e-5)))
     assert float(lost) == pytest.approx(2 * 4 * 5.670374419e-8 * (1500.0**4 - 300.0**4) * a * float(X), rel=1e-6)
+
+
+def test_absorption_is_that_of_the_fits_and_stays_where_they_end(gas: Gas) -> None:
+    """The workshop's polynomials by hand at 400 K, and beyond 300 and 2500 K the values there."""
+    water, at = gas.mechanism.index("H2O"), torch.tensor([400.0, 300.0, 250.0, 2500.0, 3000.0], dtype=torch.float64)
+    found = absorption(gas.mechanism, at)[:, water]
+    by_hand = sum(c * 2.5**n for n, c in enumerate((-0.23093, -1.12390, 9.41530, -2.99880, 0.51382, -1.8684e-5)))
+    assert float(found[0]) == pytest.approx(by_hand / 101325.0, rel=1e-9)
+    assert found[1] == found[2] and found[3] == found[4] and len(found.unique()) == 3
 
 
 @pytest.mark.slow

@@ -255,6 +255,21 @@ def test_criteria_add_keep_and_remove_points() -> None:
         RefineCriteria(prune=0.5)
 
 
+def test_an_error_is_that_of_a_parabola_between_points() -> None:
+    """X^2 between points h apart is h^2 / 4 off its chord; over a range of 1."""
+    x = torch.linspace(0, 1, 11, dtype=torch.float64)[None]
+    _, _, error = RefineCriteria(3, 1.0, 1.0).apply(x, 0, (x**2).unsqueeze(-1), torch.ones(1, 1, 1))
+    assert error.tolist() == pytest.approx([0.1**2 / 4], rel=1e-9)
+
+
+def test_a_wide_interval_is_cut_on_either_side_of_a_narrow_one() -> None:
+    x = torch.tensor([[0.0, 1.0, 1.2, 1.4]], dtype=torch.float64)
+    flat = torch.zeros(1, 4, 1, dtype=torch.float64)
+    for points, wanted in ((x, [0.0, 0.5, 1.0, 1.2, 1.4]), (1.4 - x.flip(1), [0.0, 0.2, 0.4, 0.9, 1.4])):
+        found, _, _ = RefineCriteria(3, 0.1, 0.2).apply(points, 0, flat, torch.ones(1, 1, 1))
+        assert found[0].tolist() == pytest.approx(wanted)
+
+
 @pytest.mark.parametrize("phi", [0.6, 1.0, 1.6])
 def test_equilibrium_is_canteras(phi: float) -> None:
     cantera = pytest.importorskip("cantera")

@@ -79,6 +79,15 @@ def spec(**changes: Any) -> CamouflageSpec:
     return dataclasses.replace(SPEC, transfer=False, **changes)
 
 
+def test_the_detector_of_an_evaluation_is_trained_in_the_paints_it_names() -> None:
+    drawn = []
+    for paints in ("natural", "all"):
+        training = CamouflageTraining(TINY, spec(detector=dataclasses.replace(SPEC.detector, paints=paints)))
+        torch.manual_seed(3)
+        drawn.append(training._stage.paint(torch.arange(6)))  # type: ignore[attr-defined]
+    assert drawn[0].shape == (6, 3, 1, 1) and drawn[1].shape == (6, 3, 48, 48)
+
+
 def test_a_network_as_the_pipeline_and_restarts(tmp_path: Path) -> None:
     network = NetworkSpec(iterations=3, depth=2, crop=32)
     wanted = spec(pipeline="network", network=network, restarts=2, hardening=0, mapping="planar")
@@ -231,6 +240,8 @@ def test_tasks_that_make_no_sense_are_named() -> None:
         "inference.rounds=2000": "rounds: expected at most hardening = 1600, got 2000",
         "inference.evasion=all": "inference.evasion: unknown key; it stands in objective.evasion",
         "objective.albedo=[0.1, 0.9]": "objective.albedo: unknown key",
+        "objective.repetitions=2": 'repetitions: has no effect with mapping = "uv"',
+        "objective.network={width=16}": 'network: has no effect with pipeline = "affine"',
         "size=40": "size: expected a multiple of 16, got 40",
     }.items():
         with pytest.raises(SceneError, match=message):

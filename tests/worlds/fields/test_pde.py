@@ -194,6 +194,26 @@ def test_an_equation_of_ones_own_in_a_few_lines() -> None:
     assert world.scalars()["u"] == "m/s"
 
 
+def test_a_line_keeps_its_slope_up_to_both_sides() -> None:
+    """u_t + u_x = D u_xx + 1 leaves u = x as it is where u_x is exact in the cells beside a known value and a flux."""
+
+    @se.equation("drift_test", fields={"u": "1"}, numbers={"D": "m2/s"})
+    def drift(u: Any, p: Any) -> Any:
+        return u.t + u.x - p.D * u.xx - 1
+
+    world = _world(
+        equation="drift_test",
+        D=0.3,
+        initial="start",
+        domain=[[0.0, 1.0]],
+        duration=0.5,
+        cells=[5, 6],
+        boundary=[{"at": "left", "type": "dirichlet", "value": 0.0}, {"at": "right", "type": "neumann", "inflow": 0.3}],
+    )
+    object.__setattr__(world, "functions", {"start": lambda x: x})
+    assert float((_at(world, X, 0.5, "u") - X).abs().max()) < 1e-12
+
+
 def test_a_system_of_two_fields_on_a_closed_square() -> None:
     @se.equation("turning_test", fields={"a": "1", "b": "1"}, numbers={"nu": "m2/s", "w": "1/s"})
     def turning(a: Any, b: Any, p: Any) -> Any:

@@ -194,6 +194,12 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
         load_world("navier_stokes", ["problem.nt=64", "problem.size=64", "experts.counts=[1,4]"]).build()
     with pytest.raises(SceneError, match="lbfgs needs members that stay"):
         load_world("diffusion_sorption", ["examples.fresh=true"])
+    with pytest.raises(SceneError, match=r'rounds: has no effect with experts.cuts = "uniform"; leave it out'):
+        load_world("burgers", ["rounds=3"])
+    with pytest.raises(SceneError, match=r'learning_rate: has no effect with optimiser = "lbfgs"'):
+        load_world("diffusion_sorption", ["training.learning_rate=0.01"])
+    with pytest.raises(SceneError, match=r'training.reroute: has no effect with cuts = "uniform"'):
+        trained(load_scene("burgers", ["training.reroute=20"]))
     with pytest.raises(SceneError, match=r"model.backbone.modes: expected 2 numbers"):
         trained(load_scene("burgers", ["model.backbone.modes=[4,4,4]"]))
     with pytest.raises(SceneError, match=r"training.on.type: expected that of the scene"):

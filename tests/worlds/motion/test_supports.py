@@ -4,6 +4,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from simengine.scene.asks import Cloud, Series, Tracks
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_world
 from simengine.solve.rotation import nearest_rigid_motion
+from simengine.worlds.motion.supports import Region
 from simengine.worlds.motion.world import MPMWorld
 
 BAR = """
@@ -43,6 +45,20 @@ def world(tmp_path: Path, text: str) -> MPMWorld:
 def series(scene: MPMWorld, names: tuple[str, ...], times: torch.Tensor, **options: bool) -> torch.Tensor:
     ask = Series(names=names, against="time", values=times)
     return scene.prepare([ask]).solve([ask], **options).sample(ask)
+
+
+def test_a_face_is_its_nearest_layer_and_a_thick_region_what_lies_in_it() -> None:
+    """A lattice of spacing 1 that fills 0..3: layers at 0.5, 1.5, 2.5."""
+    axis = [0.5, 1.5, 2.5]
+    x = np.array([[a, b, c] for a in axis for b in axis for c in axis])
+
+    def held(lower: tuple[float, ...], upper: tuple[float, ...]) -> list[list[float]]:
+        return x[Region(lower=lower, upper=upper).holds(x, 1.0)].tolist()  # type: ignore[arg-type]
+
+    assert held((0, 0, 0), (3, 3, 0)) == [p.tolist() for p in x if p[2] == 0.5]
+    assert held((3, 0, 0), (3, 3, 3)) == [p.tolist() for p in x if p[0] == 2.5]
+    assert held((0, 0, 0), (3, 3, 2)) == [p.tolist() for p in x if p[2] < 2]
+    assert held((0, 3, 3), (3, 3, 3)) == [[a, 2.5, 2.5] for a in axis]
 
 
 def test_a_hanging_bar_is_as_long_as_in_closed_form(tmp_path: Path) -> None:

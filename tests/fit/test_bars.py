@@ -1,0 +1,102 @@
+"""The pieces of a bar against their closed forms: degrees of freedom, groups, blocks of time, priors, sought sigmas."""
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import t as student
+
+import simengine as se
+from simengine.fit.certainty.bars import posterior_of
+from simengine.fit.method import training_of
+from simengine.fit.posterior import Worth, _blocks, _of_sigma, _rows_within, scatter
+from simengine.fit.problem import Problem
+from simengine.observe import Curve
+
+D = torch.float64
+
+
+class Line(se.OwnWorld):
+    """y = a + b t, and a positive constant."""
+
+    parameters: ClassVar = {"a": se.OwnNumber(0.0), "b": se.OwnNumber(0.0), "positive": se.OwnNumber(1.0, gt=0)}
+
+    def simulate(self, values: dict[str, torch.Tensor]) -> se.OwnMotion:
+        t = torch.linspace(0.0, 1.0, 11, dtype=D)
+        return se.OwnMotion(
+            t, scalars={"y": values["a"] + values["b"] * t, "c": values["positive"] * torch.ones_like(t)}
+        )
+
+
+def _posterior(folder: Path, name: str, values: Any, sigma: float, unknowns: dict[str, se.Unknown]) -> Any:
+    t = np.linspace(0, 1, len(values))
+    lines = [f"time [s],{name}", *(f"{a},{b}" for a, b in zip(t, values, strict=True))]
+    (folder / "o.csv").write_text("\n".join(lines) + "\n")
+    curve = Curve(directory=folder, file="o.csv", columns={"time": "time", name: name}, sigma=sigma)
+    fit = training_of(Problem(Line(), observations={"o": curve}, unknowns=unknowns))
+    while not fit.converged:
+        fit.step()
+    return posterior_of(fit)
+
+
+def test_two_numbers_of_a_line_take_two_degrees_of_freedom(tmp_path: Path) -> None:
+    noise = 0.3 * np.array([1, -1, -1, 1, 1, -1, 1, -1, -1, 1])  # without a slope or a mean
+    found = _posterior(tmp_path, "y", 1 + np.linspace(0, 1, 10) + noise, 0.1, {"a": se.Unknown(), "b": se.Unknown()})
+    t = np.linspace(0, 1, 10)
+    left = noise - np.polyval(np.polyfit(t, noise, 1), t)
+    assert found.worth["o"].reduced == pytest.approx(float(left @ left) / 0.01 / (10 - 2), rel=1e-6)
+
+
+def test_a_misfit_below_the_noise_leaves_the_stated_noise(tmp_path: Path) -> None:
+    values = 2.0 + 0.1 * np.array([1, -1, -1, 1, 0, 1, -1, -1, 1])  # no two neighbours go together
+    found = _posterior(tmp_path, "c", values, 0.3, {"positive": se.Unknown()})
+    assert found.worth["o"].factor == 1.0 and found.estimates["positive"].std == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_prior_in_the_logarithm_has_its_width_in_the_number(tmp_path: Path) -> None:
+    prior = se.Prior(lognormal=(3.0, 0.2))
+    found = _posterior(tmp_path, "c", [2.0] * 9, 0.01, {"positive": se.Unknown(prior=prior)})
+    e = found.estimates["positive"]
+    assert e.value == pytest.approx(2.0, rel=1e-3) and e.prior_std == pytest.approx(0.2 * e.value, rel=1e-9)
+
+
+def test_scores_of_groups_scatter_as_liang_and_zeger_say() -> None:
+    """One mean of 6 values in 3 groups: G/(G - 1) of the sums' squares over the 2 + 2 + 2 that independence gives."""
+    r = torch.tensor([1.0, 2.0, -1.0, -1.5, 0.5, -1.0], dtype=D)
+    sums = [3.0, -2.5, -0.5]
+    wanted = 3 / 2 * sum(s * s for s in sums) / 6
+    assert scatter(torch.ones(6, 1, dtype=D), r, torch.tensor([0, 0, 1, 1, 2, 2])) == pytest.approx(wanted, rel=1e-12)
+    assert scatter(torch.ones(6, 1, dtype=D), r, torch.zeros(6)) == 0.0  # one group tells nothing
+
+
+def test_blocks_of_time_have_students_factor() -> None:
+    """8 blocks of 3 moments each: G/(G - 1) (t_7 / 1.96)^2 of the sum of the squares of their scores."""
+    r = torch.randn(24, 1, generator=torch.Generator().manual_seed(0), dtype=D)
+    measured = SimpleNamespace(at={"time": torch.linspace(0, 1, 24, dtype=D)})
+    problem = SimpleNamespace(rows=lambda name: torch.ones(24, 1, dtype=torch.bool))
+    found = _blocks(problem, "o", SimpleNamespace(measured=measured), torch.ones(24, 1, dtype=D), r[:, 0])  # type: ignore[arg-type]
+    wide = (student.ppf(0.975, 7) / student.ppf(0.975, 1e9)) ** 2
+    assert float(found) == pytest.approx(wide * 8 / 7 * float(r.reshape(8, 3).sum(1).square().sum()), rel=1e-6)
+
+
+def test_rows_alike_over_a_length_are_counted_by_the_usual_spacing() -> None:
+    x = torch.tensor([0.0, 0.1, 0.2, 0.3, 5.0], dtype=D)  # a gap is no spacing
+    assert _rows_within(SimpleNamespace(measured=SimpleNamespace(at={"x": x})), 0.7) == pytest.approx(7.0)  # type: ignore[arg-type]
+
+
+def test_a_sought_sigma_is_told_by_its_independent_rows_and_its_prior() -> None:
+    """1/(2 n) for the variance of the logarithm, n = 60 rows of which 3 count as one; a prior's precision adds."""
+    worth = {"o": Worth(chi_square=60.0, rows=60, reduced=1.0, correlation=3.0, estimated=False, factor=3.0)}
+    for sd, logarithmic, more in ((math.nan, True, 0.0), (0.1, True, 100.0), (0.5, False, 16.0)):
+        coordinate = SimpleNamespace(sd=sd, logarithmic=logarithmic, unit="m")
+        problem = SimpleNamespace(coordinates=[coordinate], sought_sigma=lambda k: 2.0, sought_sigmas={0: ["o"]})
+        e = _of_sigma(problem, 0, worth)  # type: ignore[arg-type]
+        spread = (2 * 20 + more) ** -0.5
+        assert e.std == pytest.approx(2.0 * spread, rel=1e-12)
+        assert e.low == pytest.approx(2.0 * math.exp(-1.96 * spread)) and e.high == pytest.approx(
+            2.0 * math.exp(1.96 * spread)
+        )
