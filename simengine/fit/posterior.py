@@ -130,6 +130,8 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
             correlation = max(correlation, _rows_within(predictions[name], stated))
         estimated = name in problem.sigmas
         factor = max(reduced, 1.0) * correlation
+        if estimated and not modelled:
+            factor *= student(lengths[name] / correlation - share)
         clusters = problem.instruments[name].clusters(predictions[name].measured)
         if clusters is not None:
             which = problem.rows(name)
@@ -171,10 +173,18 @@ def _blocks(problem: Problem, name: str, p: Prediction, j: torch.Tensor, r: torc
     edges = moments[[len(moments) * k // count for k in range(1, count)]]
     block = torch.bucketize(row, edges, right=True)
     scores = torch.stack([j[block == k].T @ r[block == k] for k in range(count)])
+    return student(count - 1) * count / (count - 1) * scores.T @ scores
+
+
+def student(degrees: float) -> float:
+    """By how much a variance has to be larger for 1.96 of its roots to hold 95 %, where few degrees of freedom tell it.
+
+    Args:
+        degrees: Of freedom of the estimated variance; below 1 as if 1.
+    """
     from scipy.stats import t
 
-    wide = (float(t.ppf(0.975, count - 1)) / 1.959964) ** 2
-    return wide * count / (count - 1) * scores.T @ scores
+    return (float(t.ppf(0.975, max(degrees, 1.0))) / 1.959964) ** 2
 
 
 def _larger(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

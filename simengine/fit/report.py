@@ -159,6 +159,7 @@ def misfit_summary(
                 entry["model_error"] = {
                     "sd": dict(zip(p.measured.names, error.sd.tolist(), strict=True)),
                     "length": error.length,
+                    "along": "logarithm" if error.logarithmic else "abscissa",
                 }
         if bool(out.any()):
             held, count = p.chi_square(out)

@@ -131,6 +131,18 @@ class AbstractInstrument(abc.ABC):
     weight: Positive | None = None
 
     @property
+    def located(self) -> Path:
+        """Where `file` lies, be it there or not; a pattern of several files stays one.
+
+        Raises:
+            SceneError: No file can have this name.
+        """
+        try:
+            return resolve_path(self.file, self.directory)
+        except SceneError as error:
+            raise SceneError(f"observations.{self.name}.file: {error}") from None
+
+    @property
     def path(self) -> Path:
         """The file.
 
@@ -139,7 +151,7 @@ class AbstractInstrument(abc.ABC):
         """
         if not self.file:
             raise SceneError(f"observations.{self.name}: file: name the file that was measured")
-        path = resolve_path(self.file, self.directory)
+        path = self.located
         if not path.exists():
             raise SceneError(f"observations.{self.name}.file: {self.file}: no such file in {self.directory}")
         return path

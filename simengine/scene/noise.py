@@ -99,11 +99,14 @@ class Discrepancy:
 
     Attributes:
         sd: Standard deviation of the error, SI [unit of the value].
-        length: Over which the error is alike, SI [unit of the abscissa].
+        length: Over which the error is alike, SI, or of the logarithm [unit of the abscissa, or 1].
+        scale: Whether the error runs along the abscissa or its logarithm (for a table over decades); auto takes the
+            one in which the rows are spread more evenly.
     """
 
     sd: Positive | None = None
     length: Positive | None = None
+    scale: Literal["auto", "linear", "log"] = "auto"
 
 
 NoiseSpec = float | str | Noise

@@ -61,6 +61,7 @@ class OneOf:
     classes: Callable[[], Mapping[str, type]]
 
 
+LONGEST_NAME = 255  # bytes: what file systems hold
 NAMED = 20  # words of a list in a message
 Positive = Annotated[float, Range(gt=0)]
 NonNegative = Annotated[float, Range(ge=0)]
@@ -247,7 +248,10 @@ def from_plain(
         if hint is str and isinstance(value, str):
             return value
         if hint is Path and isinstance(value, str | Path):
-            return resolve_path(value, directory)
+            try:
+                return resolve_path(value, directory)
+            except SceneError as error:
+                raise fail(where, str(error)) from None
         names = {float: "a number", int: "an integer", bool: "true or false", str: "a string", Path: "a path"}
         raise fail(where, f"expected {names.get(hint, hint)}, got {shown(value)}")
 
@@ -255,7 +259,13 @@ def from_plain(
 
 
 def resolve_path(text: str | Path, directory: Path) -> Path:
-    """An absolute path: `asset:name` lies in simengine's own assets, anything relative beside the scene."""
+    """An absolute path: `asset:name` lies in simengine's own assets, anything relative beside the scene.
+
+    Raises:
+        SceneError: No file can have this name.
+    """
+    if any(len(part.encode(errors="surrogatepass")) > LONGEST_NAME for part in Path(text).parts):
+        raise SceneError(f"{shown(str(text))}: a name of more than {LONGEST_NAME} bytes is too long for a file")
     if str(text).startswith("asset:"):
         return Path(str(files("simengine.assets"))) / str(text).removeprefix("asset:")
     try:

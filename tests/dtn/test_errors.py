@@ -39,6 +39,13 @@ def test_one_of_each_kind() -> None:
     assert table.count == {"class": 1, "loose": 1, "both": 1, "duplicate": 1, "alarm": 1, "missed": 1}
 
 
+def test_an_object_seen_as_another_class_and_elsewhere_is_missed() -> None:
+    errors = picture_errors(found((306, 10, 1, 0.5)), OBJECTS)
+    assert errors.kind.tolist() == ["both"] and errors.cause.tolist() == [3] and errors.missed.all()
+    loose = picture_errors(found((306, 10, 2, 0.5)), OBJECTS)
+    assert loose.kind.tolist() == ["loose"] and loose.missed.tolist() == [True, True, True, False]
+
+
 def test_costs_by_hand() -> None:
     # One class, two objects. Points of recall of 101: up to 1/2 there are 51, above 50.
     objects = Objects(np.array([box(0), box(100)]), np.array([1, 1]))

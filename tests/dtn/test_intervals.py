@@ -6,8 +6,10 @@ import torch
 from scipy.special import stdtrit
 from scipy.stats import beta, binom, norm
 
+from simengine.dtn.coco import Found, Objects
 from simengine.dtn.evaluation import DetectionTable, average_precision, miss_rate, precision_gap
-from simengine.dtn.intervals import clustered_rate_interval, rate_interval
+from simengine.dtn.intervals import clustered_rate_interval, rate_interval, spread
+from simengine.dtn.judgement import judge
 
 
 def perfect(objects: int, empty: int = 0) -> DetectionTable:
@@ -23,6 +25,27 @@ def test_a_cell_without_a_fault_has_the_interval_of_a_rate(objects: int, empty: 
     found = average_precision(perfect(objects, empty))
     assert found.value == 1.0 and found.high == 1.0
     assert found.low == pytest.approx(float(beta.ppf(0.025, objects + 0.5, 0.5)), rel=1e-6)
+
+
+def test_a_bootstrap_has_the_deviation_of_a_mean_and_the_bias_of_a_largest() -> None:
+    """The mean of 5 numbers: their deviation with 4 degrees of freedom over 5^(1/2). The largest of 4, of two of them
+    drawn without repetition 10/3 on average for 4: twice what is lost."""
+    values = torch.tensor([1.0, 2.0, 4.0, 7.0, 11.0], dtype=torch.float64)
+    mean = spread(lambda w: (w.double() @ values) / w.double().sum(1), torch.ones(5), resamples=20_000)
+    assert mean.value == pytest.approx(5.0)
+    assert mean.deviation == pytest.approx(float(values.std()) / 5**0.5, rel=0.02)  # 4 standard errors of 20,000
+    rank = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+    largest = spread(lambda w: (rank * (w > 0)).amax(1), torch.ones(4), resamples=20_000)
+    assert largest.value == 4.0 and largest.bias == pytest.approx(2 * (10 / 3 - 4), abs=0.05)
+
+
+def test_pictures_are_what_an_average_precision_is_of() -> None:
+    """Four pictures of three objects each, all found: Jeffreys's interval of four, not of twelve."""
+    boxes = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
+    labels = np.array([1, 1, 1])
+    found = [Found(boxes, labels, np.array([0.9, 0.8, 0.7]))] * 4
+    judged = judge(found, [Objects(boxes, labels)] * 4)
+    assert judged.precision.low == pytest.approx(float(beta.ppf(0.025, 4.5, 0.5)), rel=1e-6)
 
 
 def test_rates_are_exact() -> None:

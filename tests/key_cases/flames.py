@@ -31,9 +31,18 @@ CASES: dict[str, Case] = {
             "free": {},
             "counterflow": {"opposed": {"N2": 1.0, "O2": 0.1}},
             "burner": {},
-            "diffusion": {"dilution": {"N2": 1.0}},
+            "diffusion": {"dilution": {"N2": 1.0}, "agent": {"CO2": 1.0}, "agent_fraction": 0.1},
         }.items()
     },
+    "diffusion flame by its strain": Case(
+        {
+            "kind": "flame",
+            "gas": {"mechanism": "asset:methane_1step.yaml"},
+            "flame": {"type": "diffusion", "strain": 100.0},
+        },
+        (build,),
+        below=("flame.strain",),
+    ),
 }
 
 METHANE = "CH4 + 2 O2 => CO2 + 2 H2O"

@@ -65,6 +65,7 @@ CASES: dict[str, Case] = {
         (build, picture, run, check),
         idle={"bodies.0.name": "for messages"},
     ),
+    "hard walls": Case(mpm(walls={"hard": True, "kind": "friction"}), (build,), below=("walls.hard",)),
     "contact": Case(
         {
             **mpm(),

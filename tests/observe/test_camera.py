@@ -136,7 +136,7 @@ def test_colmap(tmp_path: Path) -> None:
     (tmp_path / "cameras.txt").write_text(
         "# cameras\n1 PINHOLE 80 60 300 310 40 30\n2 SIMPLE_RADIAL 80 60 250 40 30 0.1\n"
     )
-    pose = " ".join(f"{v:.17g}" for v in (w, x, y, z, *T))
+    pose = " ".join(f"{v:.17g}" for v in (2 * w, 2 * x, 2 * y, 2 * z, *T))  # of any length
     (tmp_path / "images.txt").write_text(f"# images\n1 {pose} 1 a b.png\n1.0 2.0 -1\n2 {pose} 1 c.png\n\n")
     camera = Camera(file="images.txt").opened(tmp_path, (60, 80), ("c.png", "a b.png"))
     assert np.allclose(_pixels(camera), _by_hand(R, T, _k(300, 310, 40, 30))) and len(camera.shots) == 2

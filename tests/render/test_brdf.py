@@ -137,3 +137,15 @@ def test_shadow() -> None:
         shade(
             torch.zeros(3), UP.float(), UP.float(), PhongMaterial(albedo=torch.ones(3)), [], visibility=[torch.ones(1)]
         )
+
+
+def test_a_point_light_falls_off_as_its_three_numbers_say() -> None:
+    """At 3 and 4 to the sides of the lamp, 5 m away: 8 / (1 + 0.2 5 + 0.04 25) = 8 / 3, towards it."""
+    lamp = PointLight(
+        position=torch.tensor([3.0, 0.0, 4.0]).double(),
+        intensity=torch.tensor(8.0).double(),
+        attenuation=(1.0, 0.2, 0.04),
+    )
+    towards, irradiance = lamp.arriving(torch.zeros(3, dtype=torch.float64))
+    assert towards.tolist() == pytest.approx([0.6, 0.0, 0.8])
+    assert float(irradiance) == pytest.approx(8 / 3, rel=1e-12)

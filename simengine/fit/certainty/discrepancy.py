@@ -32,20 +32,26 @@ class ModelError:
 
     Attributes:
         sd: Standard deviation of each column, (columns,), SI.
-        length: Over which it is alike, SI.
+        length: Over which it is alike, SI; of the logarithm [1] where it runs along that.
+        logarithmic: Whether it runs along the logarithm of the abscissa.
     """
 
     sd: torch.Tensor
     length: float
+    logarithmic: bool = False
+
+    def places(self, x: torch.Tensor) -> torch.Tensor:
+        """Where values of the abscissa lie for the process."""
+        return x.log() if self.logarithmic else x
 
     def tensor(self) -> torch.Tensor:
-        """Length, then sd: for a checkpoint."""
-        return torch.cat([torch.tensor([self.length], dtype=torch.float64), self.sd])
+        """Length, whether logarithmic, then sd: for a checkpoint."""
+        return torch.cat([torch.tensor([self.length, self.logarithmic], dtype=torch.float64), self.sd])
 
     @classmethod
     def from_tensor(cls, held: torch.Tensor) -> "ModelError":
         """What `tensor` wrote."""
-        return cls(held[1:].clone(), float(held[0]))
+        return cls(held[2:].clone(), float(held[0]), bool(held[1]))
 
 
 def alike(x: torch.Tensor, length: torch.Tensor | float) -> torch.Tensor:
@@ -76,6 +82,7 @@ def whitened(r: torch.Tensor, which: torch.Tensor, factors: Sequence[torch.Tenso
 
 def factors_of(error: ModelError, x: torch.Tensor, sigma: torch.Tensor, which: torch.Tensor) -> list[torch.Tensor]:
     """L of every column, of the rows that are compared."""
+    x = error.places(x)
     return [
         factor(x[which[:, k]], sigma[which[:, k], k], float(error.sd[k]), error.length) for k in range(which.shape[1])
     ]
@@ -86,7 +93,7 @@ class Evidence:
     """What the rows of one observation tell of its noise and model error.
 
     Attributes:
-        x: Abscissa, (rows,).
+        x: Places along the process, (rows,).
         gap: Predicted less measured, (rows, columns), SI.
         slopes: Derivative of each compared gap by what is sought, (values, p), row by row.
         which: Values that are compared, (rows, columns).
@@ -136,6 +143,7 @@ def estimated(
     sd: float | None,
     length: float | None,
     least_sigma: float,
+    logarithmic: bool = False,
     before: ModelError | None = None,
 ) -> tuple[torch.Tensor, ModelError]:
     """Sigma (columns,) and the model error that the restricted likelihood prefers; numbers told stay.
@@ -193,7 +201,7 @@ def estimated(
             best = found
     assert best is not None
     fresh, spread, along = split(torch.tensor(best.x, dtype=torch.float64))
-    return fresh, ModelError(spread, float(along))
+    return fresh, ModelError(spread, float(along), logarithmic)
 
 
 def renewed(problem: "Problem", z: torch.Tensor, name: str) -> float:
@@ -206,6 +214,9 @@ def renewed(problem: "Problem", z: torch.Tensor, name: str) -> float:
     told = spec if isinstance(spec, Discrepancy) else Discrepancy()
     which, measured = problem.rows(name), problem.measured[name]
     x = abscissa(name, measured, which)
+    logarithmic = told.scale == "log" or (told.scale == "auto" and spread_by_decades(x[which.any(1)]))
+    if logarithmic and not bool((x[which.any(1)] > 0).all()):
+        raise SceneError(f"observations.{name}.discrepancy.scale: 'log' needs an abscissa that is positive throughout")
     before = problem.errors.pop(name, None)
     r, j = problem.linearise(z)
     prediction = problem.predict(z)[name]
@@ -219,7 +230,7 @@ def renewed(problem: "Problem", z: torch.Tensor, name: str) -> float:
     slopes = j[own] * prediction.sigma[which][:, None] / (1.0 if weight is None else weight**0.5)
     noise = problem.instruments_at(z)[name].noise(measured)
     evidence = Evidence(
-        x=x,
+        x=x.log() if logarithmic else x,
         gap=prediction.values - measured.values,
         slopes=slopes,
         which=which,
@@ -230,11 +241,16 @@ def renewed(problem: "Problem", z: torch.Tensor, name: str) -> float:
         largest=measured.values.nan_to_num().abs().amax(0),
     )
     sigma, error = estimated(
-        evidence, sd=told.sd, length=told.length, least_sigma=problem.instruments[name].least_sigma(), before=before
+        evidence,
+        sd=told.sd,
+        length=told.length,
+        least_sigma=problem.instruments[name].least_sigma(),
+        logarithmic=logarithmic,
+        before=before,
     )
     change = 1.0
     if before is not None:
-        both = torch.cat([error.tensor() / before.tensor() - 1, error.sd / before.sd - 1])
+        both = torch.cat([error.sd / before.sd - 1, torch.tensor([error.length / before.length - 1]).double()])
         # an error that is nothing beside the noise may change as it likes
         seen = float((error.sd / sigma).max()) > 0.05
         change = float(both.abs().max()) if seen else 0.0
@@ -264,10 +280,19 @@ def abscissa(name: str, measured: Measured, which: torch.Tensor) -> torch.Tensor
     return next(iter(measured.at.values()))
 
 
+def spread_by_decades(x: torch.Tensor) -> bool:
+    """Whether values (m,) are spread more evenly in their logarithm than as they are, over a factor of ten or more."""
+    x = x.unique()
+    if len(x) < 3 or not float(x[0]) > 0 or float(x[-1] / x[0]) < 10:
+        return False
+    plain, logs = x.diff(), x.log().diff()
+    return bool(logs.std() / logs.mean() < plain.std() / plain.mean())
+
+
 def in_words(name: str, measured: Measured, error: ModelError, sigma: torch.Tensor) -> list[str]:
     """What is said of it, a line for each column."""
     lines = []
-    along = next(iter(measured.at))
+    along = f"{'ln ' if error.logarithmic else ''}{next(iter(measured.at))}"
     for k, column in enumerate(measured.names):
         noise = float(sigma[:, k].median())
         if float(error.sd[k]) < 0.1 * noise:

@@ -21,7 +21,11 @@ from simengine.scene.base import Refused, SceneError
 
 AGREED = {"ensemble": 1.05, "nuts": 1.01}  # R-hat; the many walkers of an ensemble are each shorter than a chain
 CHUNK = 100  # steps of an ensemble between two looks at it
-CHUNKS = 60
+CHUNKS = 200
+LENGTHENED = 4  # times that the chains of NUTS are made twice as long
+ACCEPTED = 0.95  # share that NUTS aims at: its short steps follow a bent ridge, where those for 0.8 diverge
+TUNE = 400  # steps in which NUTS finds its step and masses
+APART = 2.0  # R-hat beyond which chains stand in different minima
 MAX_FREE = 40  # coordinates that an ensemble can move
 WIDEST = 20.0  # standard deviation of a coordinate by Laplace beyond which nothing tells it
 BURN = 0.3  # share of the steps that is thrown away
@@ -59,7 +63,9 @@ class Samples:
         if self.converged:
             return ""
         worst, least = max(self.r_hat.values()), min(self.effective.values())
-        apart = "; NUTS does not jump between minima, an ensemble does" if self.method == "nuts" and worst > 2 else ""
+        apart = (
+            "; NUTS does not jump between minima, an ensemble does" if self.method == "nuts" and worst > APART else ""
+        )
         return f"the chains have not converged (R-hat {worst:.3g}, {least:.0f} effective samples){apart}"
 
     def summary(self) -> dict[str, Any]:
@@ -152,6 +158,7 @@ def _ensemble(
             spread *= 0.7
         begin.append(point)
     jump = _jumps([end[free].numpy() for end in ends], WIDER * root)
+    # more differences of walkers agree sooner about a bent ridge, and too soon: without its ends
     moves = [(emcee.moves.MHMove(jump), 0.5), (emcee.moves.StretchMove(), 0.3), (emcee.moves.DEMove(), 0.2)]
     sampler = emcee.EnsembleSampler(walkers, size, lambda point: density(torch.from_numpy(point)), moves=moves)
     sampler._random = np.random.RandomState(seed)
@@ -160,12 +167,15 @@ def _ensemble(
         state = sampler.run_mcmc(state, CHUNK, skip_initial_state_check=True)
         skip = int(BURN * sampler.iteration)
         chains = sampler.get_chain(discard=skip).swapaxes(0, 1)
-        if all(
-            r_hat(chains[:, :, k]) < AGREED["ensemble"] and effective_samples(chains[:, :, k]) > 1.1 * wanted
-            for k in range(size)
-        ):
+        if _enough(chains, "ensemble", wanted):
             break
     return chains, sampler.get_log_prob(discard=skip).T, 0
+
+
+def _enough(chains: NDArray[np.float64], method: str, wanted: int) -> bool:
+    """Whether chains (chains, samples, coordinates) agree and hold some more effective samples than are wanted."""
+    each = [chains[:, :, k] for k in range(chains.shape[2])]
+    return all(r_hat(own) < AGREED[method] and effective_samples(own) > 1.1 * wanted for own in each)
 
 
 def _jumps(centers: Sequence[NDArray[np.float64]], root: NDArray[np.float64]) -> Any:
@@ -229,9 +239,21 @@ def _nuts(
         make_initial_point_fn=start,
     )
     draws = max(wanted, 200)  # of four chains: a draw near a bound is worth a third of an independent one
-    trace = nutpie.sample(compiled, draws=draws, tune=400, chains=4, cores=1, seed=seed, progress_bar=False)
-    u = np.asarray(trace.posterior["u"])
-    chains = center.numpy() + u @ root.numpy().T
+    for length in range(LENGTHENED + 1):  # from the start each time: what it makes cannot be gone on with
+        trace = nutpie.sample(
+            compiled,
+            draws=draws << length,
+            tune=TUNE << length,
+            chains=4,
+            cores=1,
+            seed=seed,
+            progress_bar=False,
+            target_accept=ACCEPTED,
+        )
+        u = np.asarray(trace.posterior["u"])
+        chains = center.numpy() + u @ root.numpy().T
+        if _enough(chains, "nuts", wanted) or max(r_hat(chains[:, :, k]) for k in range(size)) > APART:
+            break
     stats = trace.sample_stats
     return chains, np.asarray(stats["logp"]), int(np.asarray(stats["diverging"]).sum())
 

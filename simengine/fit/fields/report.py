@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simengine.fit.posterior import Posterior, Worth, estimates_of
+from simengine.fit.posterior import Posterior, Worth, estimates_of, student
 from simengine.fit.problem.prediction import Prediction
 from simengine.fit.report import (
     _convergence,
@@ -81,7 +81,9 @@ def field_posterior(fit: "FieldFit", predictions: Mapping[str, Prediction]) -> P
             reduced=chi / rows,
             correlation=correlation,
             estimated=name in problem.sigmas,
-            factor=max(chi / rows, 1.0) * correlation,
+            factor=max(chi / rows, 1.0)
+            * correlation
+            * (student(rows / correlation) if name in problem.sigmas else 1.0),
         )
     factors = {name: own.factor for name, own in worth.items()}
     told = profile.bend * sum(own / factors[name] for name, own in profile.information.items())

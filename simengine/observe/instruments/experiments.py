@@ -23,12 +23,14 @@ class Experiments(AbstractTable):
             `CH4: 9.5%, O2: 19%, N2: 71.5%`, each its own gas.
         measured: Scalar of the world -> column of the file.
         row: Column that names the rows, in the report.
+        labels: Condition of mixtures -> word of the file -> the mixture that it stands for, as in fuel.Methane = "CH4".
     """
 
     type: Literal["experiments"] = "experiments"
     conditions: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
     measured: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
     row: str = ""
+    labels: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         columns = {**self.conditions, **self.measured}
@@ -51,7 +53,7 @@ class Experiments(AbstractTable):
         rows = []
         for number, cell in enumerate(cells):
             try:
-                rows.append(mixture_of(str(cell)))
+                rows.append(mixture_of(self.labels.get(name, {}).get(str(cell), str(cell))))
             except ValueError as error:
                 raise ValueError(
                     f"observations.{self.name}.conditions.{name}: {raw.file.name}: column {header!r}, row {number}: "

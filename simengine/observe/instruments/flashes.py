@@ -98,7 +98,7 @@ class Flashes(AbstractInstrument):
         Raises:
             SceneError: There are none.
         """
-        pattern = resolve_path(self.file, self.directory)
+        pattern = self.located
         found = sorted(pattern.parent.glob(pattern.name), key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
         if not found:
             raise SceneError(f"observations.{self.name}.file: no file is like {pattern.name} in {pattern.parent}")

@@ -19,7 +19,7 @@ from simengine.render.tone import decode_srgb, encode_srgb
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.strict import Count, Positive, Range, Vector, resolve_path
+from simengine.scene.strict import Count, Positive, Range, Vector
 from simengine.solve.correlation import correlation_time
 
 _COLUMNS = {
@@ -95,7 +95,7 @@ class Pictures(AbstractInstrument):
     def path(self) -> Path:
         """The file, a folder, or a path with stars."""
         if "*" in self.file or "?" in self.file:
-            return resolve_path(self.file, self.directory)
+            return self.located
         return super().path
 
     # what was measured

@@ -11,6 +11,7 @@ from simengine.solve.least_squares.system import AbstractSystem
 # A step that would change the sum of squares by less than VISIBLE^2 roundings cannot be judged by it.
 VISIBLE = 32.0
 _NEWTON_STEPS = 20
+_DEFINITE = 1e-8  # of the largest eigenvalue: far above the rounding of second derivatives
 
 
 def precision(
@@ -56,6 +57,19 @@ def polish(
             break
         y, gradient = torch.where(rough[:, None], trial, y), torch.where(rough[:, None], fresh, gradient)
     return y, gradient
+
+
+def strict_minimum(system: AbstractSystem, y: torch.Tensor, which: torch.Tensor, lin: Linearisation) -> torch.Tensor:
+    """Where the exact Hessian is positive definite, whatever the rank of J: a unique minimiser with a gradient, (p,).
+
+    Scaled as J^T J is, with its floor: what no residual tells stays untold.
+    """
+    hessian = None if "root" in lin else system.hessian(y, which)
+    if hessian is None:
+        return torch.zeros(len(which), dtype=torch.bool, device=y.device)
+    scale = damping_diagonal(lin["diagonal"]).rsqrt()
+    values = torch.linalg.eigvalsh(scale[:, :, None] * hessian * scale[:, None, :])
+    return values[:, 0] > _DEFINITE * values[:, -1]
 
 
 def newton(

@@ -18,11 +18,21 @@ have been, after refused trials too, and computes nothing twice. Where the probl
 Sources: Nocedal & Wright, Numerical Optimization, chapter 10; the relative offset criterion of Bates & Watts (1981).
 """
 
+from typing import NamedTuple
+
 import torch
 
 from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
-from simengine.solve.least_squares.finish import VISIBLE, held_at_bounds, newton, polish, precision, without
-from simengine.solve.least_squares.gram import damping_diagonal
+from simengine.solve.least_squares.finish import (
+    VISIBLE,
+    held_at_bounds,
+    newton,
+    polish,
+    precision,
+    strict_minimum,
+    without,
+)
+from simengine.solve.least_squares.gram import Linearisation, damping_diagonal
 from simengine.solve.least_squares.solvers import (
     SMALLEST_DAMPING,
     AbstractLeastSquaresSolver,
@@ -119,63 +129,18 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
     which, eps = state.active, torch.finfo(state.y.dtype).eps
     if len(which) == 0:
         return state
-    y, cost, lin, scale = state.y, state.cost, state.linearisation, state.scale
-    status, iterations = state.status.clone(), state.iterations.index_add(0, which, torch.ones_like(which))
-    here = {name: value[which] for name, value in lin.items()}
-    bounds = None if system.bounds is None else tuple(side[which] for side in system.bounds)
-    if bounds is not None:  # unknowns that a bound stops leave the step
-        here = without(here, held_at_bounds(y[which], here["gradient"], bounds))
-    g, c, d, damping = here["gradient"], cost[which], scale[which], state.damping[which]
-    sharp = "root" in here  # J itself is factorised: no damping is needed to tell high condition from none
-    if sharp:
-        damping = torch.where(damping <= SMALLEST_DAMPING, 0.0, damping)
-    step = system.gram.solve({**here, "diagonal": d}, damping, -g)
-    solvable = step.isfinite().all(dim=1)
-    # reduction of the linear model: 1/2 step . (damping D step - g)
-    predicted = 0.5 * (step * (damping[:, None] * d * step - g)).sum(dim=1)
-    norm = (2 * c).sqrt()
-    z = y[which].double()
-    weighted = (z * system.gram.product(here, z)).sum(dim=1).clamp_min(0).sqrt()  # |J y|
-    precise = precision(solver, norm, weighted, state.y.dtype)
-    limit = precise.maximum(VISIBLE * eps**0.5 * norm)
-    offset = (2 * predicted).clamp_min(0).sqrt()
-    near, calm = offset <= limit, offset.square() < solver.drop
-    slope = (g.abs() * damping_diagonal(here["diagonal"]).rsqrt()).amax(dim=1)  # |r| times the largest cosine
-    flat = slope <= solver.gradient * norm
-    rough = state.rough.clone()
-    if bool((near | calm).any()):  # the damping may have made the step small: the undamped one decides
-        undamped = system.gram.solve(here, torch.full_like(c, 0.0 if sharp else 1e-13), -g)
-        offset = (-g * undamped).sum(dim=1).clamp_min(0).sqrt().detach()
-        near &= (offset <= limit) | ~offset.isfinite()
-        calm &= (offset.square() < solver.drop) | ~offset.isfinite()
-        rough[which] = near & (offset > precise)
-        if sharp:  # the last step is not damped, so that directions which hardly change J y arrive too
-            last = near & undamped.isfinite().all(dim=1)
-            step = torch.where(last[:, None], undamped, step)
-            predicted = torch.where(last, -0.5 * (g * undamped).sum(dim=1), predicted)
-    near |= flat
-    crooked = torch.zeros_like(near)
-    if solver.accelerated and not bool(near.all()):
-        turn = system.curvature(y[which], step.to(y.dtype), which)
-        if turn is not None:
-            bend = system.gram.solve({**here, "diagonal": d}, damping, -turn)
-            ratio = (d * bend.square()).sum(dim=1).sqrt() / (d * step.square()).sum(dim=1).sqrt()
-            crooked = ~near & solvable & ~(ratio <= _STRAIGHT)
-            step = torch.where((near | crooked)[:, None], step, step + 0.5 * bend)
-    if solver.bounded:
-        step = solver.shortened(step)
-    if bounds is not None:
-        step = step.maximum(bounds[0] - z).minimum(bounds[1] - z)
-    if solver.bounded or bounds is not None:
-        predicted = -(step * (g + 0.5 * system.gram.product(here, step))).sum(dim=1)
-    trial = torch.where(solvable[:, None], y[which] + step.to(y.dtype), y[which])
-    trial_cost = torch.where(solvable & ~crooked, system.cost(trial, which), torch.nan)
-    gain = ((c - trial_cost) / predicted.clamp_min(torch.finfo(torch.float64).tiny)).detach()
+    c = state.cost[which]
+    p = _proposed(system, state, solver, which)
+    trial = torch.where(p.solvable[:, None], state.y[which] + p.step.to(state.y.dtype), state.y[which])
+    trial_cost = torch.where(p.solvable & ~p.crooked, system.cost(trial, which), torch.nan)
+    gain = ((c - trial_cost) / p.predicted.clamp_min(torch.finfo(torch.float64).tiny)).detach()
     # a last step whose effect drowns in the rounding of the cost
-    harmless = near & (trial_cost <= c * (1 + VISIBLE**2 * eps))
-    taken = solvable & (solver.accept(gain) | harmless)
-    calms = state.calm.index_copy(0, which, torch.where(calm, state.calm[which] + 1, 0))
-    done = near | (calms[which] >= solver.patience)
+    harmless = p.near & (trial_cost <= c * (1 + VISIBLE**2 * eps))
+    taken = p.solvable & (solver.accept(gain) | harmless)
+    calms = state.calm.index_copy(0, which, torch.where(p.calm, state.calm[which] + 1, 0))
+    done = p.near | (calms[which] >= solver.patience)
+    y, cost, lin, scale = state.y, state.cost, state.linearisation, state.scale
+    status = state.status.clone()
     if bool(taken.any()):
         moved = which[taken]
         y, cost = y.index_copy(0, moved, trial[taken]), cost.index_copy(0, moved, trial_cost[taken])
@@ -186,8 +151,8 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
         scale = scale.index_copy(0, moved, solver.scaled(scale[moved], fresh["diagonal"]))
         status[moved[~_finite(cost[moved], fresh)]] = Result.NONFINITE
     damping, growth = solver.next_damping(state.damping[which], state.growth[which], gain)
-    status[which[solver.failed(solvable)]] = Result.SINGULAR
-    status[which[solver.failed(trial_cost.isfinite() | ~solvable)]] = Result.NONFINITE
+    status[which[solver.failed(p.solvable)]] = Result.SINGULAR
+    status[which[solver.failed(trial_cost.isfinite() | ~p.solvable)]] = Result.NONFINITE
     status[which[done & (status[which] == ACTIVE)]] = Result.SUCCESS
     status[which[(damping > _LARGEST_DAMPING) & (status[which] == ACTIVE)]] = Result.STAGNATED
     return IterationState(
@@ -198,10 +163,98 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
         growth=state.growth.index_copy(0, which, growth),
         scale=scale,
         calm=calms,
-        rough=rough,
+        rough=state.rough.index_copy(0, which, p.rough),
         status=status,
-        iterations=iterations,
+        iterations=state.iterations.index_add(0, which, torch.ones_like(which)),
     )
+
+
+class _Proposal(NamedTuple):
+    """Steps of the problems that go on, (p, n), and what is known of them before they are tried, (p,) each.
+
+    Attributes:
+        step: Change of y.
+        predicted: Reduction of the cost by the linear model.
+        solvable: Whether the step's system had a solution.
+        near: Whether the step would be the last one.
+        calm: Whether it is predicted to lower |r|^2 by less than the solver's `drop`.
+        rough: Whether the cost cannot judge it for its rounding.
+        crooked: Whether the path would turn too far within it.
+    """
+
+    step: torch.Tensor
+    predicted: torch.Tensor
+    solvable: torch.Tensor
+    near: torch.Tensor
+    calm: torch.Tensor
+    rough: torch.Tensor
+    crooked: torch.Tensor
+
+
+def _proposed(
+    system: AbstractSystem, state: IterationState, solver: AbstractLeastSquaresSolver, which: torch.Tensor
+) -> _Proposal:
+    """Damped steps, judged by the undamped ones, bent along the residual's curvature and held within bounds."""
+    here = {name: value[which] for name, value in state.linearisation.items()}
+    z = state.y[which].double()
+    bounds = None if system.bounds is None else tuple(side[which] for side in system.bounds)
+    if bounds is not None:  # unknowns that a bound stops leave the step
+        here = without(here, held_at_bounds(state.y[which], here["gradient"], bounds))
+    g, d, damping = here["gradient"], state.scale[which], state.damping[which]
+    if "root" in here:  # J itself is factorised: no damping is needed to tell high condition from none
+        damping = torch.where(damping <= SMALLEST_DAMPING, 0.0, damping)
+    step = system.gram.solve({**here, "diagonal": d}, damping, -g)
+    solvable = step.isfinite().all(dim=1)
+    # reduction of the linear model: 1/2 step . (damping D step - g)
+    predicted = 0.5 * (step * (damping[:, None] * d * step - g)).sum(dim=1)
+    p = _judged(system, state, solver, which, here, z, _Proposal(step, predicted, solvable, *[state.rough[which]] * 4))
+    if solver.accelerated and not bool(p.near.all()):
+        turn = system.curvature(state.y[which], p.step.to(state.y.dtype), which)
+        if turn is not None:
+            bend = system.gram.solve({**here, "diagonal": d}, damping, -turn)
+            ratio = (d * bend.square()).sum(dim=1).sqrt() / (d * p.step.square()).sum(dim=1).sqrt()
+            crooked = ~p.near & solvable & ~(ratio <= _STRAIGHT)
+            bent = torch.where((p.near | crooked)[:, None], p.step, p.step + 0.5 * bend)
+            p = p._replace(step=bent, crooked=crooked)
+    if not solver.bounded and bounds is None:
+        return p
+    step = solver.shortened(p.step) if solver.bounded else p.step
+    if bounds is not None:
+        step = step.maximum(bounds[0] - z).minimum(bounds[1] - z)
+    return p._replace(step=step, predicted=-(step * (g + 0.5 * system.gram.product(here, step))).sum(dim=1))
+
+
+def _judged(
+    system: AbstractSystem,
+    state: IterationState,
+    solver: AbstractLeastSquaresSolver,
+    which: torch.Tensor,
+    here: Linearisation,
+    z: torch.Tensor,
+    p: _Proposal,
+) -> _Proposal:
+    """Whether steps are the last ones, by the stops of the solver; a small damped one is judged by the undamped."""
+    g, c, sharp = here["gradient"], state.cost[which], "root" in here
+    norm = (2 * c).sqrt()
+    weighted = (z * system.gram.product(here, z)).sum(dim=1).clamp_min(0).sqrt()  # |J y|
+    precise = precision(solver, norm, weighted, state.y.dtype)
+    limit = precise.maximum(VISIBLE * torch.finfo(state.y.dtype).eps ** 0.5 * norm)
+    offset = (2 * p.predicted).clamp_min(0).sqrt()
+    near, calm, rough = offset <= limit, offset.square() < solver.drop, p.rough
+    slope = (g.abs() * damping_diagonal(here["diagonal"]).rsqrt()).amax(dim=1)  # |r| times the largest cosine
+    step, predicted = p.step, p.predicted
+    if bool((near | calm).any()):
+        undamped = system.gram.solve(here, torch.full_like(c, 0.0 if sharp else 1e-13), -g)
+        offset = (-g * undamped).sum(dim=1).clamp_min(0).sqrt().detach()
+        near &= (offset <= limit) | ~offset.isfinite()
+        calm &= (offset.square() < solver.drop) | ~offset.isfinite()
+        rough = near & (offset > precise)
+        if sharp:  # the last step is not damped, so that directions which hardly change J y arrive too
+            last = near & undamped.isfinite().all(dim=1)
+            step = torch.where(last[:, None], undamped, step)
+            predicted = torch.where(last, -0.5 * (g * undamped).sum(dim=1), predicted)
+    near = near | (slope <= solver.gradient * norm)
+    return _Proposal(step, predicted, p.solvable, near, calm, rough, torch.zeros_like(near))
 
 
 def end(
@@ -229,8 +282,11 @@ def end(
     if system.bounds is not None:
         lin = without(lin, held_at_bounds(y, lin["gradient"], system.bounds))
     if len(good) and system.linearised_at_the_end:
-        deficient = system.gram.rank_deficient({name: value[good].detach() for name, value in lin.items()})
-        status[good[deficient]] = Result.RANK_DEFICIENT
+        deficient = good[system.gram.rank_deficient({name: value[good].detach() for name, value in lin.items()})]
+        if len(deficient) and system.bounds is None:
+            there = {name: value[deficient].detach() for name, value in lin.items()}
+            deficient = deficient[~strict_minimum(system, y[deficient].detach(), deficient, there)]
+        status[deficient] = Result.RANK_DEFICIENT
     stats = {
         "cost": cost,
         "gradient_norm": lin["gradient"].detach().norm(dim=1),

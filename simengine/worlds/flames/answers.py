@@ -18,12 +18,14 @@ from simengine.flame.equations.base import AbstractFlame, AbstractFlameProblem
 from simengine.flame.equations.counterflow import DiffusionFlame
 from simengine.flame.equations.detailed import AbstractDetailedFlame
 from simengine.flame.solver.solution import FlameSolution
+from simengine.flame.solver.turning import TurningPoint
 from simengine.scene.address import numbers, replaced
 from simengine.scene.asks import Ask, Series, Table, View
 from simengine.scene.base import AbstractRun, Refused, SceneError
 from simengine.scene.strict import nearest
 from simengine.solve.implicit import implicit_root
 from simengine.solve.solution import SolveError
+from simengine.worlds.flames.extinction import condition_of, end_of, key_of, slope_of
 from simengine.worlds.flames.light import check_view, pictures, radiance
 from simengine.worlds.flames.neighbour import moved_to
 
@@ -54,15 +56,20 @@ class FlameRun(AbstractRun):
         world: Whose flames they are, with floats.
         flames: Conditions -> the flame.
         missing: Conditions -> why there is none.
+        ends: Conditions, and the one that puts the flame out -> where it goes out.
     """
 
     world: "FlameWorld"
     flames: Mapping[Row, FlameSolution]
     missing: Mapping[Row, str]
+    ends: Mapping[tuple[Row, str], TurningPoint] = dataclasses.field(default_factory=dict)
 
     def holds(self, ask: Ask) -> bool:
         """Whether every flame that the ask needs was sought."""
-        return all(row in self.flames or row in self.missing for row in rows_of(ask))
+        rows, ends = rows_of(ask), ends_of(ask)
+        return all(
+            row in self.missing or (row in self.flames and all((row, end) in self.ends for end in ends)) for row in rows
+        )
 
     def gaps(self, ask: Ask) -> dict[int, str]:
         """Rows of a table without an answer, and why."""
@@ -81,7 +88,7 @@ class FlameRun(AbstractRun):
                 own = self.flames.get(row)
                 empty = torch.full((len(ask.names),), math.nan, dtype=torch.float64)
                 with torch.no_grad():
-                    answers.append(empty if own is None else _scalars(own.flame, own.problem, own.state, ask.names))
+                    answers.append(empty if own is None else self._row(own, row, ask.names))
             return torch.stack(answers)
         if isinstance(ask, View):
             found, spec = self.flames[()], self.world.flame
@@ -89,6 +96,17 @@ class FlameRun(AbstractRun):
             with torch.no_grad():
                 return pictures(spec.body, radiance(spec, found.flame, found.problem, found.state), ask)
         raise SceneError(f"a flame does not answer {type(ask).__name__}")
+
+    def _row(self, own: FlameSolution, row: Row, names: Sequence[str]) -> torch.Tensor:
+        """The scalars of a row, those of the burning flame and where it goes out, (names,)."""
+        values = torch.empty(len(names), dtype=torch.float64)
+        for k, name in enumerate(names):
+            end = condition_of(name)
+            value = (
+                _scalars(own.flame, own.problem, own.state, (name,))[0] if end is None else self.ends[row, end].value
+            )
+            values[k] = value
+        return values
 
     def derivatives(self, ask: Ask, keys: Sequence[str]) -> torch.Tensor | None:
         """Of the answer in the numbers of the world, (..., p)."""
@@ -152,6 +170,16 @@ class FlameRun(AbstractRun):
     def _by_adjoint(
         self, own: FlameSolution, row: Row, names: Sequence[str], keys: Sequence[str], theta: torch.Tensor
     ) -> torch.Tensor:
+        ends = {k: end for k, name in enumerate(names) if (end := condition_of(name)) is not None}
+        if ends:
+            rows = torch.empty(len(names), len(keys), dtype=torch.float64)
+            plain = [k for k in range(len(names)) if k not in ends]
+            if plain:
+                rows[plain] = self._by_adjoint(own, row, [names[k] for k in plain], keys, theta)
+            for k, end in ends.items():
+                found = self.ends[row, end]
+                rows[k] = slope_of(self.world, lambda world: under(world, row), end, found, keys, theta)
+            return rows
         factors = _factors(own)
         with torch.enable_grad():
             leaf = theta.clone().requires_grad_()
@@ -217,6 +245,12 @@ def rows_of(ask: Ask) -> list[Row]:
     return [tuple(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
+def ends_of(ask: Ask) -> tuple[str, ...]:
+    """The conditions at whose turning point an ask looks."""
+    names = ask.names if isinstance(ask, Table) else ()
+    return tuple(end for name in names if (end := condition_of(name)) is not None)
+
+
 def under(world: "FlameWorld", row: Row) -> "FlameWorld":
     """The world under the conditions of an experiment; `T_in` is short for `flame.T_in`.
 
@@ -230,7 +264,7 @@ def under(world: "FlameWorld", row: Row) -> "FlameWorld":
     known = numbers(world)
     for name, value in row:
         first, _, species = name.removeprefix("flame.").partition(".")
-        if first in ("composition", "fuel", "oxidiser") and species:
+        if first in ("composition", "fuel", "oxidiser", "agent") and species:
             mixtures.setdefault(first, {})[species] = value
             continue
         key = next((k for k in (f"flame.{name}", name) if k in known), None)
@@ -262,7 +296,9 @@ def check_asks(world: "FlameWorld", asks: Sequence[Ask]) -> None:
             check_view(world.flame, ask)
         against = (ask.against,) if isinstance(ask, Series) and ask.against != "x" else ()
         for name in (*(ask.names if isinstance(ask, Series | Table) else ()), *against):
-            if name not in known:
+            if isinstance(ask, Table) and (end := condition_of(name)) is not None:
+                key_of(world, end)
+            elif name not in known:
                 raise SceneError(f"{name!r} is no scalar or field of this flame; {nearest(name, known)}")
         rows = rows_of(ask)
         if rows and rows[0]:
@@ -282,13 +318,18 @@ def solve(world: "FlameWorld", asks: Sequence[Ask], *, near: AbstractRun | None)
     before = near if isinstance(near, FlameRun) else None
     flames: dict[Row, FlameSolution] = {}
     missing: dict[Row, str] = {}
+    ends: dict[tuple[Row, str], TurningPoint] = {}
     rows = list(dict.fromkeys(row for ask in asks for row in rows_of(ask)))
     for number, row in enumerate(rows, 1):
         began = time.monotonic()
         try:
             flame = under(world, row).build()
             with _one_thread():
-                flames[row] = _solved(world, flame, row, flames, before)
+                found = _solved(world, flame, row, flames, before)
+                for end in dict.fromkeys(end for ask in asks if row in rows_of(ask) for end in ends_of(ask)):
+                    like = before.ends.get((row, end)) if before is not None else None
+                    ends[row, end] = end_of(world, lambda own, row=row: under(own, row), end, found, like)  # type: ignore[misc]
+                flames[row] = found
         except SceneError:
             raise
         except (SolveError, ValueError, RuntimeError) as error:
@@ -299,7 +340,7 @@ def solve(world: "FlameWorld", asks: Sequence[Ask], *, near: AbstractRun | None)
         if before is None and len(rows) > TOLD:
             took, what = time.monotonic() - began, missing.get(row, "found")
             print(f"flame {number} of {len(rows)}: {what} ({took:.1f} s)", file=sys.stderr, flush=True)
-    return FlameRun(world, flames, missing)
+    return FlameRun(world, flames, missing, ends)
 
 
 def _solved(

@@ -151,6 +151,10 @@ class Diffusion(Free):
         mass_flux_left: rho u of the fuel stream [kg/(m^2 s)].
         mass_flux_right: Of the oxidiser, towards the left [kg/(m^2 s)].
         T_right: Temperature of the oxidiser [K].
+        strain: Global strain rate, 4 u/length of an oxidiser with the momentum of the fuel, instead of both mass fluxes
+            [1/s].
+        agent: Moles of what is mixed into the oxidiser to put the flame out [mol].
+        agent_fraction: Mole fraction of the agent in that stream [1].
     """
 
     type: Literal["diffusion"] = "diffusion"  # type: ignore[assignment]
@@ -159,9 +163,16 @@ class Diffusion(Free):
     mass_flux_left: Positive = 0.5
     mass_flux_right: Positive = 1.0
     T_right: Positive = 300.0
+    strain: Positive | None = None
+    agent: dict[str, NonNegative] = dataclasses.field(default_factory=dict)
+    agent_fraction: Annotated[float, Range(ge=0, lt=1)] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.strain is not None and (self.mass_flux_left, self.mass_flux_right) != (0.5, 1.0):
+            raise ValueError("strain: it tells both mass fluxes; leave out mass_flux_left and mass_flux_right")
+        if isinstance(self.agent_fraction, float) and self.agent_fraction and not self.agent:
+            raise ValueError("agent_fraction: of what? Name it, as in agent = { CO2 = 1.0 }")
         if self.composition is not None:
             raise ValueError(
                 "composition: a diffusion flame has two streams, fuel and oxidiser, dilution beside the fuel"
@@ -172,7 +183,23 @@ class Diffusion(Free):
         data = self.conditions(gas)
         for name in ("mass_flux_left", "mass_flux_right", "T_right"):
             data[name] = _tensor(getattr(self, name))
-        return DiffusionFlame(**data, length=self.length, dilution=self.dilution)
+        if self.agent:
+            data["mixture"] = Mixture(self.fuel, self._with_agent())
+        flame = DiffusionFlame(**data, length=self.length, dilution=self.dilution)
+        if self.strain is None:
+            return flame
+        speed = _tensor(self.strain) * self.length / 4
+        left, right = flame.rho_in[0], flame.gas.density(flame.p, flame.T_right, flame.Y_right)
+        return dataclasses.replace(flame, mass_flux_left=speed * (left * right).sqrt(), mass_flux_right=speed * right)
+
+    def _with_agent(self) -> dict[str, Any]:
+        """Moles of the oxidiser with the agent."""
+        share = _tensor(self.agent_fraction)
+        air, whole = sum(self.oxidiser.values()), sum(self.agent.values())
+        mixed: dict[str, Any] = {name: (1 - share) * amount / air for name, amount in self.oxidiser.items()}
+        for name, amount in self.agent.items():
+            mixed[name] = mixed.get(name, 0.0) + share * amount / whole
+        return mixed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -192,7 +192,9 @@ class MotionRun(AbstractRun):
             start = max(step - 1, 0)
             if start not in found:
                 held = int(torch.searchsorted(self.steps, start))
-                found[start] = forces.forces(self.model, self.states, held, start, self.hung)[number, axis]
+                found[start] = forces.forces(
+                    self.model, self.states, held, start, self.hung, self.world.walls.numbers(flat=self.world.grid.flat)
+                )[number, axis]
         return torch.stack([found[max(step - 1, 0)] for step in self.steps[row].tolist()])
 
     def _masses(self, row: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
+from simengine.scene.base import SceneError
 from simengine.scene.strict import NonNegative, nearest
 
 if TYPE_CHECKING:
@@ -86,3 +89,34 @@ def contact_of(
         given = values.get(key) if key is not None else None
         frictions.append(torch.tensor(touch.friction).double() if given is None else given.double().cpu())
     return Contact(counts, kinds, friction=torch.stack(frictions))
+
+
+def refuse_overlaps(
+    contact: Mapping[str, Touch], names: Sequence[str], x: np.ndarray, volumes: np.ndarray, ids: np.ndarray
+) -> None:
+    """Refuse bodies that begin inside each other where friction is to act between them.
+
+    Args:
+        contact: Of pairs by their names.
+        names: Of the bodies.
+        x: Positions of all particles [m], (n, 3).
+        volumes: Their volumes [m^3], (n,).
+        ids: Their bodies, (n,).
+
+    Raises:
+        SceneError: A particle of one lies less than half a spacing from one of another.
+    """
+    from scipy.spatial import cKDTree
+
+    for a, b in itertools.combinations(range(len(names)), 2):
+        key = key_of(contact, names[a], names[b])
+        if key is None or contact[key].kind != "frictional":
+            continue
+        first, second = x[ids == a], x[ids == b]
+        spacing = min(volumes[ids == a].min(), volumes[ids == b].min()) ** (1 / 3)
+        near, _ = cKDTree(first).query(second, distance_upper_bound=spacing / 2)
+        if count := int(np.isfinite(near).sum()):
+            raise SceneError(
+                f"bodies.{b}.shape: {count} particles of {names[b]!r} begin inside {names[a]!r} and would be thrown "
+                "out; move one of them, or let the pair be sticky"
+            )

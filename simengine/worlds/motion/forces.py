@@ -5,7 +5,7 @@ gravity they balance the momentum of the particles to rounding. The sign is that
 matter exerts on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,6 +34,12 @@ def _supports(world: "MPMWorld") -> list[str]:
     ]
 
 
+def bodies_of(world: "MPMWorld") -> list[str]:
+    """Names of the bodies of the model: colliders, clamps, and walls where they are hard."""
+    names = _supports(world)
+    return [*names[6:], *(names[k] for k in world.walls.numbers(flat=world.grid.flat))]
+
+
 def scalars(world: "MPMWorld") -> Mapping[str, str]:
     """The forces of a world and their unit."""
     return {f"{support}.force.{axis}": "N" for support in _supports(world) for axis in range(3)}
@@ -45,8 +51,10 @@ def number_of(world: "MPMWorld", name: str) -> tuple[int, int]:
     return _supports(world).index(support), int(axis)
 
 
-def forces(model: MPMModel, states: MPMState, row: int, step: int, hung: Hung) -> torch.Tensor:
-    """Mean force of matter on each support over a step, (6 + bodies, 3) [N].
+def forces(
+    model: MPMModel, states: MPMState, row: int, step: int, hung: Hung, hard: Sequence[int] = ()
+) -> torch.Tensor:
+    """Mean force of matter on each support over a step, (6 + bodies, 3) [N]; that on hard walls in the first six.
 
     Args:
         model: The model.
@@ -54,6 +62,7 @@ def forces(model: MPMModel, states: MPMState, row: int, step: int, hung: Hung) -
         row: That before the step.
         step: Number of the step.
         hung: Masses of the particles.
+        hard: Numbers of the faces whose walls are the last bodies of the model.
     """
     x, v, C, F, q, A = (getattr(states, name)[row] for name in ("x", "v", "C", "F", "q", "A"))
     tau = model.stress(F, q)
@@ -69,4 +78,7 @@ def forces(model: MPMModel, states: MPMState, row: int, step: int, hung: Hung) -
         force, arm = hard_contact_reference.pushes(x, v, C, F, tau, stiffness=stiffness, **body)
         pushed = torch.cat((pushed[:6], force.sum(1)))
         v, tau = hard_contact_reference.applied(v, tau, force, arm, mass=mass, volume=volume, dt=model.grid.dt)
-    return -mpm_reference.impulses(x, v, C, tau, **body) / model.grid.dt - pushed
+    found = -mpm_reference.impulses(x, v, C, tau, **body) / model.grid.dt - pushed
+    if hard:
+        found = found.index_add(0, torch.tensor(list(hard)), found[-len(hard) :])
+    return found

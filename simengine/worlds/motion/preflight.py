@@ -44,8 +44,8 @@ def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
         "largest_stable_time_step": scene.grid.time_step / max(sound, speed, 1e-12),
         "ok": max(sound, speed) <= CFL_REFUSE,
     }
-    if scene.colliders:
-        report["collider_sweep"] = max(swept_numbers(model, state)[: len(scene.colliders)])
+    if model.bodies:
+        report["collider_sweep"] = max(swept_numbers(model, state))
         report["ok"] = report["ok"] and report["collider_sweep"] <= 1
     if len(scene.bodies) > 1 and not scene.contact:
         report["contact"] = "bodies share one velocity field and stick where they meet; see the key contact"

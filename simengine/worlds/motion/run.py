@@ -18,6 +18,7 @@ from simengine.scene.base import SceneError
 from simengine.solve import DirectAdjoint, rollout
 from simengine.view.figures import curves
 from simengine.view.report import Block, Movie, Picture, Table, write_report
+from simengine.worlds.motion.forces import bodies_of
 from simengine.worlds.motion.hung import hung_on, run
 from simengine.worlds.motion.world import CFL_REFUSE, CFL_WARN, MPMWorld
 
@@ -53,10 +54,13 @@ def check_stability(model: MPMModel, state: MPMState, *, where: str, force: bool
     return worst
 
 
-def check_sweep(model: MPMModel, state: MPMState, *, where: str, force: bool, told: float = 1.0) -> float:
+def check_sweep(
+    scene: MPMWorld, model: MPMModel, state: MPMState, *, where: str, force: bool, told: float = 1.0
+) -> float:
     """Warn, or refuse, where matter meets a collider so fast that it may come out behind it.
 
     Args:
+        scene: Whose colliders, clamps and hard walls the bodies of the model are.
         model: The model.
         state: The state that counts.
         where: What the message begins with.
@@ -73,7 +77,9 @@ def check_sweep(model: MPMModel, state: MPMState, *, where: str, force: bool, to
     worst = max(numbers, default=0.0)
     if worst <= (1.0 if told == 1 else 1.2 * told):
         return told
-    what = f"{where}: colliders.{numbers.index(worst)}: matter comes at it with {worst:.2g} times what it can stop"
+    what = (
+        f"{where}: {bodies_of(scene)[numbers.index(worst)]}: matter comes at it with {worst:.2g} times what it can stop"
+    )
     what += " and may come out behind it; use a smaller time step, a stiffer body, or a slower or thicker collider"
     if not force:
         raise SceneError(f"{what}, or --force")
@@ -105,7 +111,7 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
 
     model, state = scene.build(device=device)
     told = check_stability(model, state, where="grid.time_step", force=force)
-    swept = check_sweep(model, state, where="start", force=force)
+    swept = check_sweep(scene, model, state, where="start", force=force)
     spec, grid = scene.output, scene.grid
     saved, last = [state], time.perf_counter()
     solver, hung = MPMSolver(model), hung_on(scene, {})
@@ -130,7 +136,7 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
                 raise RuntimeError(f"{error} (after step {step}; last good state in {out.path})") from error
             where = f"step {step + spec.save_every}"
             told = check_stability(model, state, where=where, force=True, told=told)
-            swept = check_sweep(model, state, where=where, force=True, told=swept)
+            swept = check_sweep(scene, model, state, where=where, force=True, told=swept)
             saved.append(state)
     seconds, done = time.perf_counter() - last, (len(saved) - 1) * spec.save_every
     times = np.arange(len(saved)) * spec.save_every * grid.time_step

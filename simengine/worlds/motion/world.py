@@ -10,11 +10,12 @@ import numpy as np
 from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector
-from simengine.worlds.motion.between import Touch, contact_of, refuse_wrong
+from simengine.worlds.motion.between import Touch, contact_of, refuse_overlaps, refuse_wrong
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.materials import MaterialSpec
 from simengine.worlds.motion.shapes import Box, Lattice, Shape, across, fill, finer, turned
 from simengine.worlds.motion.supports import ClampSpec, LoadSpec, holder, offsets
+from simengine.worlds.motion.walls import WallSpec
 
 if TYPE_CHECKING:
     import torch
@@ -93,27 +94,6 @@ class GridSpec:
     def dx(self) -> float:
         """Node spacing [m]."""
         return self.length / self.num_grids if self.spacing is None else self.spacing
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WallSpec:
-    """The six walls of the domain.
-
-    Attributes:
-        kind: slip, sticky, friction or periodic.
-        bound: Their thickness in cells.
-        friction: Coulomb coefficient [1].
-        open: Faces without a wall, as in ["+y"].
-    """
-
-    kind: Literal["slip", "sticky", "friction", "periodic", "open"] = "slip"
-    bound: Annotated[int, Range(ge=2, le=64)] = 3
-    friction: NonNegative = 0.0
-    open: tuple[Literal["-x", "+x", "-y", "+y", "-z", "+z"], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.kind == "periodic" and self.open:
-            raise ValueError(f"open: {self.open[0]!r} cannot be open where the walls are periodic; leave it out")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -284,8 +264,10 @@ class MPMWorld(AbstractWorld):
             if any(body.turn):
                 own = ids == index
                 positions[own] = turned(positions[own], body.shape, body.turn)
-        if self.lattice is None:  # on the way of a fit a body may come close to a wall
+        if self.lattice is None:  # on the way of a fit a body may come close to a wall, or to another
             self._within_walls(positions, ids)
+            if self.contact:
+                refuse_overlaps(self.contact, [body.name for body in self.bodies], positions, volumes, ids)
         return positions, volumes, ids
 
     def shapes(self) -> tuple[Shape, ...]:
@@ -309,14 +291,17 @@ class MPMWorld(AbstractWorld):
             ids.append(np.full(len(x), index))
         return np.concatenate(positions), np.concatenate(volumes), np.concatenate(ids)
 
-    def _within_walls(self, positions: np.ndarray, ids: np.ndarray) -> None:
-        low, high = np.zeros(3), np.zeros(3)
+    def room(self) -> tuple[np.ndarray, np.ndarray]:
+        """The corners of the room between the walls [m], (3,) each."""
         if self.grid.lower is not None:
             low, high = np.array(self.grid.lower), np.array(self.grid.upper)
             high[2] += self.grid.depth * self.grid.flat
-        else:
-            low += (self.walls.bound - 1) * self.grid.dx
-            high += self.grid.length - low
+            return low, high
+        low = np.full(3, (self.walls.bound - 1) * self.grid.dx)
+        return low, self.grid.length - low
+
+    def _within_walls(self, positions: np.ndarray, ids: np.ndarray) -> None:
+        low, high = self.room()
         for index in range(len(self.bodies)):
             x = positions[ids == index]
             beyond = np.maximum(low - x.min(0), x.max(0) - high)
@@ -371,14 +356,9 @@ class MPMWorld(AbstractWorld):
             motion = vector(f"{key}.velocity", body.velocity) + torch.linalg.cross(spin, arm)
             velocities = torch.where(own[:, None], motion, velocities)
         friction = values.get("walls.friction", self.walls.friction)
-        kinds: Any = self.walls.kind
-        if self.walls.open:
-            faces = ("-x", "+x", "-y", "+y", "-z", "+z")
-            kinds = {face: "open" if face in self.walls.open else self.walls.kind for face in faces}
-        if self.grid.flat:
-            kinds = {**(kinds if isinstance(kinds, dict) else dict.fromkeys(("-x", "+x", "-y", "+y"), kinds))}
-            kinds |= {"-z": "periodic", "+z": "periodic"}
-        boundaries: list[Any] = [Walls(kinds, friction=friction, thickness=self.walls.bound)]
+        boundaries: list[Any] = [
+            Walls(self.walls.on_nodes(flat=self.grid.flat), friction=friction, thickness=self.walls.bound)
+        ]
         origin, size = self.lattice_box()
         for index, collider in enumerate(self.colliders):
             start = f"colliders.{index}."
@@ -389,6 +369,8 @@ class MPMWorld(AbstractWorld):
                 raise SceneError(f"colliders.{index}: {error}") from error
         for index, clamp in enumerate(self.clamps):
             boundaries.append(holder(self, index, origin, vector(f"clamps.{index}.velocity", clamp.velocity)))
+        low, high = (corner - origin for corner in self.room())
+        boundaries += self.walls.planes(low, high, friction, flat=self.grid.flat).values()
         try:
             model = MPMModel(
                 num_grids=size,

@@ -5,13 +5,24 @@ from pathlib import Path
 
 import pytest
 import warp as wp
-from simengine.kernels.matter import dissipation, elasticity, hard_contact, isotropic, mpm, mpm_adjoint, plasticity, svd
+from simengine.kernels.matter import (
+    between_bodies,
+    dissipation,
+    elasticity,
+    hard_contact,
+    isotropic,
+    mpm,
+    mpm_adjoint,
+    plasticity,
+    svd,
+)
 
 CASES = [
     ("transfers", wp.float32, False),
     ("laws", wp.float32, False),
     ("losses", wp.float32, False),
     ("contact", wp.float32, False),
+    ("bodies", wp.float32, False),
     ("polar", wp.float32, False),
     ("isotropic", wp.float32, False),
     pytest.param("transfers", wp.float64, False, marks=pytest.mark.slow),
@@ -30,6 +41,7 @@ def test_ptx(family: str, real: type, wraps: bool, tmp_path: Path) -> None:
         "laws": lambda: {**vars(elasticity.kernels(real)), **vars(plasticity.kernels(real))},
         "losses": lambda: vars(dissipation.kernels(real)),
         "contact": lambda: vars(hard_contact.kernels(real)),
+        "bodies": lambda: vars(between_bodies.kernels(real)),
         "polar": lambda: vars(svd.kernels(real)),
         "isotropic": lambda: vars(isotropic.kernels(real)),
     }[family]()

@@ -307,3 +307,20 @@ def test_damping_grows_ever_faster_and_falls_by_the_gain() -> None:
     damping, growth = solver.next_damping(damping, growth, torch.tensor([0.75], dtype=torch.float64))
     assert float(damping) == pytest.approx(1.024 * 0.875) and float(growth) == 2.0
     assert float(solver.next_damping(damping, growth, torch.tensor([1.0]))[0]) == pytest.approx(0.0896)  # a tenth
+
+
+def test_verification_a_minimum_where_columns_are_parallel_is_one() -> None:
+    """Freudenstein and Roth's second minimum: J has rank 1 there, the Hessian rank 2, so it has a gradient."""
+
+    def residual(z: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        x, y = z
+        return torch.stack([x - 13 + ((5 - y) * y - 2) * y, x - 29 + ((y + 1) * y - 14) * y]) - shift
+
+    start, shift = torch.tensor([0.5, -2.0]).double(), torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    found = least_squares(residual, start, shift, throw=True)
+    assert 2 * float(found.stats["cost"]) == pytest.approx(48.98425, rel=1e-6)
+    (slope,) = torch.autograd.grad(found.value[0], shift)
+    h = 1e-3 * torch.tensor([1.0, 0.0], dtype=torch.float64)
+    with torch.no_grad():
+        ends = [float(least_squares(residual, start, shift + side * h).value[0]) for side in (1, -1)]
+    assert float(slope[0]) == pytest.approx((ends[0] - ends[1]) / 2e-3, rel=1e-5)

@@ -16,6 +16,7 @@ from simengine.scene import SceneError
 from simengine.scene.address import replaced
 from simengine.scene.asks import Fields, Series
 from simengine.scene.loader import make_scene
+from simengine.worlds.fields.coefficients import Piecewise
 from simengine.worlds.fields.pde import PDEWorld
 
 
@@ -192,6 +193,12 @@ def test_an_equation_of_ones_own_in_a_few_lines() -> None:
     orders = _orders(world, wave(x, 0.6), x, 0.6, "u")
     assert min(orders) > 1.7, orders
     assert world.scalars()["u"] == "m/s"
+
+
+def test_a_table_is_linear_between_its_knots_and_constant_beyond() -> None:
+    table = Piecewise(of="x", knots=(0.2, 0.6, 0.8), values=(2.0, 4.0, 3.0))
+    at = torch.tensor([[0.0, 0.2, 0.3, 0.6, 0.7, 0.8, 1.0]], dtype=torch.float64)
+    assert table(at).tolist()[0] == pytest.approx([2.0, 2.0, 2.5, 4.0, 3.5, 3.0, 3.0])
 
 
 def test_a_line_keeps_its_slope_up_to_both_sides() -> None:

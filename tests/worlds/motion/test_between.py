@@ -8,6 +8,7 @@ import torch
 from simengine import solve
 from simengine.cli import main
 from simengine.mpm import MPMSolver, swept_numbers
+from simengine.scene.base import SceneError
 from simengine.scene.loader import load_world
 
 SCENE = """
@@ -71,6 +72,14 @@ def test_a_wrong_pair_is_refused(pair: str, told: str, tmp_path: Path, capsys: p
     assert main(["check", str(tmp_path / "scene.toml")]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert told in last
+
+
+def test_bodies_that_begin_inside_each_other_are_refused(tmp_path: Path) -> None:
+    """Three quarters of a cell deep; sticky they may."""
+    deep = SCENE.replace("center = [0.25, 0.5, 0.25]", "center = [0.255, 0.465, 0.25]")
+    with pytest.raises(SceneError, match="particles of 'high' begin inside 'low'"):
+        world_of(tmp_path, deep + CONTACT).build(device="cpu")
+    world_of(tmp_path, deep + '[contact]\n"*-*" = { kind = "sticky" }\n').build(device="cpu")
 
 
 def test_a_collider_that_is_too_fast_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import simengine as se
+from simengine.observe.instruments.displacements import Displacements
 from simengine.observe.registration import matched
 from simengine.scene import load_scene
 from simengine.worlds.objects.displacement import DisplacementRun, SheetSpec
@@ -69,6 +70,24 @@ def test_a_stretch_is_read_off_pictures_by_one_scene(tmp_path: Path) -> None:
     # the mean of a gradient is the difference of the ends: windows are 0.1 px off at most, over 90 and 40 px
     assert found["mean strain yy"] == pytest.approx(0.02, abs=2 * 0.1 / 90)
     assert found["mean strain xx"] == pytest.approx(-0.01, abs=2 * 0.1 / 40)
+
+
+def test_windows_that_are_not_found_again_are_left_out_and_told(tmp_path: Path) -> None:
+    """A corner of the second picture is a chequered board: what agrees too little there is not taken."""
+    from PIL import Image
+
+    first, second = _pair(160, 100)
+    second[:70, :60] = np.indices((70, 60)).sum(0) % 2
+    for name, picture in (("a", first), ("b", second)):
+        Image.fromarray(np.round(255 * picture.clip(0, 1)).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    camera = {"window": 15, "step": 20, "lower": (20.0, 25.0), "upper": (80.0, 125.0), "pyramid": 2}
+    sheet = Displacements(directory=tmp_path, name="camera", files=("a.png", "b.png"), **camera)  # type: ignore[arg-type]
+    measured = sheet.read()
+    few = ~(measured.at["correlation"] >= 0.3)  # NaN where there is nothing to agree with
+    assert torch.equal(measured.mask, ~few[:, None].expand(-1, 2)) and bool(measured.values[few].isnan().all())
+    inside = (measured.at["x"] < 50) & (measured.at["y"] < 65)
+    assert int(few[inside].sum()) >= 2 and int((~few).sum()) >= len(few) / 2
+    assert measured.notes[0].startswith(f"{int(few.sum())} of {len(few)} windows agree too little")
 
 
 @pytest.mark.parametrize("free", [False, True])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import simengine as se
+from simengine.fit.problem import Problem
 from simengine.scene import Scene, SceneError, load_scene
 
 SCENE = """
@@ -48,7 +49,8 @@ def _photos(folder: Path, gamma: float, ambient: float = 0.0) -> None:
         light = 0.8 * (np.maximum(normal @ lamp, 0) + around) ** (1 / gamma)
         picture = 255 * np.where(r2 < 1, light, 0) + g.normal(0, 1.0, r2.shape)
         Image.fromarray(picture.clip(0, 255).round().astype(np.uint8)).save(folder / f"photo_{k}.png")
-    rows = [",".join(f"{v:.6f}" for v in lamp) for lamp in lamps]
+    # a direction needs no length of 1
+    rows = [",".join(f"{v:.6f}" for v in (1 + 0.3 * k) * lamp) for k, lamp in enumerate(lamps)]
     (folder / "lamps.csv").write_text("\n".join(["lx,ly,lz", *rows]) + "\n")
     (folder / "ball.toml").write_text(SCENE)
 
@@ -81,6 +83,21 @@ def _without_gamma(folder: Path) -> Scene:
     text = SCENE.replace('[unknowns."observations.photos.gamma"]\nprior = { lognormal = [1.0, 0.4] }\n', "")
     (folder / "plain.toml").write_text(text)
     return load_scene(folder / "plain.toml")
+
+
+def test_saturated_values_are_left_out_and_told(tmp_path: Path) -> None:
+    from PIL import Image
+
+    _photos(tmp_path, gamma=1.0)
+    for k, grey in ((2, 249), (3, 250)):
+        picture = np.array(Image.open(tmp_path / f"photo_{k}.png"))
+        picture[10, 11] = grey
+        Image.fromarray(picture).save(tmp_path / f"photo_{k}.png")
+    measured = Problem(load_scene(tmp_path / "ball.toml")).measured["photos"]
+    at = (measured.at["row"] == 10) & (measured.at["column"] == 11)
+    shown = {int(k): bool(m) for k, m in zip(measured.at["picture"][at], measured.mask[at, 0], strict=True)}
+    assert shown == {k: k != 3 for k in range(10)}
+    assert int((~measured.mask).sum()) == 1 and measured.notes == ("1 saturated values are left out",)
 
 
 def test_lamps_and_pictures_have_to_agree(tmp_path: Path) -> None:

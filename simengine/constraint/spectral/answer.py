@@ -1,0 +1,144 @@
+"""What a solve of an equation on functions returns: fields that can be asked anywhere, and how wrong they are."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from simengine.constraint.spectral.discrete import Discrete
+from simengine.solve.solution import Result, Solution, SolveError
+
+_SLOWEST = 0.75  # share of a difference that the next one is thought to be at most
+
+
+def chained(found: "Sequence[Expansion]") -> "Expansion":
+    """The first answer, each with the next as its finer one."""
+    last = found[-1]
+    for own in reversed(found[:-1]):
+        last = dataclasses.replace(own, finer=last)
+    return last
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Coefficients in time: in each window a polynomial through its start and its stages.
+
+    Attributes:
+        starts: Moment at which each window begins, and where the last one ends, (w + 1,).
+        nodes: Share of a window of the start and the stages, (s + 1,).
+        coefficients: (w, s + 1, N).
+    """
+
+    starts: torch.Tensor
+    nodes: torch.Tensor
+    coefficients: torch.Tensor
+
+    def at(self, t: float) -> torch.Tensor:
+        """Coefficients at a moment, (N,)."""
+        first, last = float(self.starts[0]), float(self.starts[-1])
+        slack = 1e-9 * (last - first)
+        if not first - slack <= t <= last + slack:
+            raise ValueError(f"t: the run goes from {first:g} to {last:g}, and {t:g} is asked for")
+        k = int((torch.searchsorted(self.starts, t) - 1).clamp(0, len(self.coefficients) - 1))
+        share = (t - float(self.starts[k])) / float(self.starts[k + 1] - self.starts[k])
+        return lagrange(self.nodes, share) @ self.coefficients[k]
+
+
+def lagrange(nodes: torch.Tensor, s: float) -> torch.Tensor:
+    """Values at s of the polynomials that are 1 at one node and 0 at the others, (n,)."""
+    ones = torch.eye(len(nodes), dtype=torch.bool)
+    ratio = (s - nodes)[None] / torch.where(ones, 1.0, nodes[:, None] - nodes[None])
+    return torch.where(ones, 1.0, ratio).prod(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Expansion:
+    """Fields as sums of functions.
+
+    Attributes:
+        discrete: The functions, one set for each field.
+        coefficients: (N,), or in time.
+        result: How the solve ended.
+        stats: Figures of the way there.
+        finer: The same on a richer set of functions (and finer windows), from which the error is told; None without.
+    """
+
+    discrete: Discrete
+    coefficients: "torch.Tensor | Windows"
+    result: Result
+    stats: Mapping[str, Any]
+    finer: "Expansion | None" = None
+
+    @property
+    def norm(self) -> str:
+        """In which the residual was made to vanish."""
+        order = self.discrete.order
+        return f"tested with the functions (dual of {f'H{order}' if order else 'L2'})"
+
+    def __call__(self, field: str, /, t: float | torch.Tensor | None = None, **places: Any) -> torch.Tensor:
+        """A field at places.
+
+        Args:
+            field: Its name.
+            t: The moment; the end of the run if None.
+            places: x, y, ... of any one shape; numbers or tensors.
+
+        Raises:
+            ValueError: The field or an axis is unknown, or the moment lies outside the run.
+        """
+        own = self.discrete
+        names, axes = own.equation.fields, tuple(own.equation.domain.axes)
+        if field not in names:
+            raise ValueError(f"{field!r} is no field; known: {', '.join(names)}")
+        if set(places) != set(axes):
+            raise ValueError(f"places: expected {', '.join(axes)}, got {', '.join(places) or 'none'}")
+        tensors = torch.broadcast_tensors(*(torch.as_tensor(places[a], dtype=torch.float64) for a in axes))
+        shape, flat = tensors[0].shape, {a: v.flatten() for a, v in zip(axes, tensors, strict=True)}
+        i = names.index(field)
+        moment, y = 0.0, self.coefficients
+        if isinstance(y, Windows):
+            moment = float(y.starts[-1]) if t is None else float(t)
+            y = y.at(moment)
+        space = own.spaces[i]
+        lifted = space.lifting(flat, [""], moment, own.numbers)[""]
+        return (space.functions(flat) @ y[own.slices[i]] + lifted).reshape(shape)
+
+    def error(self, field: str | None = None, t: float | None = None) -> float:
+        """Estimate of the relative error in the mean square over the domain: the difference to richer solves.
+
+        Args:
+            field: Its name; the first one if None.
+            t: The moment; the end of the run if None.
+
+        Raises:
+            ValueError: The solve was told to leave the estimate out.
+        """
+        if self.finer is None:
+            raise ValueError("error: solved with estimate=False; leave that out")
+        name = self.discrete.equation.fields[0] if field is None else field
+        missed, size = self._apart(self.finer, name, t)
+        if self.finer.finer is not None:
+            # where more functions help slowly, the richer answer is wrong too: the differences are summed to the end
+            again, _ = self.finer._apart(self.finer.finer, name, t)
+            missed = missed / (1 - min(again / missed, _SLOWEST)) if missed > 0 else missed
+        return missed / max(size, 1e-300)
+
+    def _apart(self, other: "Expansion", name: str, t: float | None) -> tuple[float, float]:
+        """Mean squares over the domain of the difference to another answer, and of that answer."""
+        places, weight = other.discrete.places, other.discrete.weight
+        with torch.no_grad():
+            own, theirs = self(name, t=t, **places), other(name, t=t, **places)
+        return float((weight * (own - theirs).square()).sum().sqrt()), float((weight * theirs.square()).sum().sqrt())
+
+    def check(self) -> "Expansion":
+        """This answer if its solve succeeded.
+
+        Raises:
+            SolveError: It did not.
+        """
+        if self.result is not Result.SUCCESS:
+            held = self.coefficients.coefficients if isinstance(self.coefficients, Windows) else self.coefficients
+            what = f"equation: {self.result.name}: {self.result.remedy}"
+            raise SolveError(what, Solution(held, self.result, dict(self.stats)))
+        return self

@@ -1,0 +1,41 @@
+"""Files of motion capture: positions and times in SI, points that were not seen."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simengine.observe.motion_files import read_motion
+
+
+def test_c3d_in_millimetres_with_a_point_that_is_lost(tmp_path: Path) -> None:
+    """Zeros and NaN stand for a point that no camera saw."""
+    ezc3d = pytest.importorskip("ezc3d")
+    made = ezc3d.c3d()
+    made["parameters"]["POINT"]["RATE"]["value"] = [50.0]
+    made["parameters"]["POINT"]["LABELS"]["value"] = ["hip", "knee"]
+    made["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
+    points = np.ones((4, 2, 3))
+    points[:3, 0] = [[100.0, 110.0, 120.0], [200.0, 200.0, 200.0], [0.0, 0.0, 0.0]]
+    points[:3, 1] = [[10.0, 0.0, np.nan], [0.0, 0.0, np.nan], [30.0, 0.0, np.nan]]
+    made["data"]["points"] = points
+    made.write(str(tmp_path / "walk.c3d"))
+    found = read_motion(tmp_path / "walk.c3d", columns={})
+    assert found.names == ("hip", "knee") and found.times.tolist() == pytest.approx([0.0, 0.02, 0.04])
+    hip = torch.tensor([[0.1, 0.2, 0.0], [0.11, 0.2, 0.0], [0.12, 0.2, 0.0]], dtype=torch.float64)
+    assert torch.allclose(found.positions[:, 0], hip, atol=1e-8)  # the file holds float32
+    assert found.positions[0, 1].tolist() == pytest.approx([0.01, 0.0, 0.03], abs=1e-8)
+    assert bool(found.positions[1:, 1].isnan().all())
+
+
+def test_trc_in_its_own_unit_with_an_empty_cell(tmp_path: Path) -> None:
+    (tmp_path / "walk.trc").write_text(
+        "PathFileType\t4\t(X/Y/Z)\tt.trc\nDataRate\tNumFrames\tNumMarkers\tUnits\n20\t2\t2\tcm\n"
+        "Frame#\tTime\thip\t\t\tknee\t\t\n\t\tX1\tY1\tZ1\tX2\tY2\tZ2\n"
+        "1\t0.5\t10\t20\t30\t1\t2\t3\n2\t0.55\t11\t20\t30\t\t\t\n"
+    )
+    found = read_motion(tmp_path / "walk.trc", columns={}, names=("knee", "hip"))
+    assert found.names == ("knee", "hip") and found.times.tolist() == [0.5, 0.55]
+    assert found.positions[0].tolist() == [pytest.approx([0.01, 0.02, 0.03]), pytest.approx([0.1, 0.2, 0.3])]
+    assert bool(found.positions[1, 0].isnan().all()) and float(found.positions[1, 1, 0]) == pytest.approx(0.11)
