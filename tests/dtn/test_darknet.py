@@ -124,4 +124,4 @@ def test_a_coco_detector_sees_the_default_car_in_clear_weather(tmp_path: Path) -
     views = render_views(car(), sampler, range(60), (416, 416), sky_rays=2)
     torch.manual_seed(1)
     table = detect(detector, [views.picture(natural_paint(torch.arange(60)))], views.boxes(), kind=2)
-    assert average_precision(table).value >= 0.85  # measured .86; .83 of the scene before it had a road
+    assert average_precision(table).value >= 0.85  # measured .866 [.769, .935]
