@@ -47,7 +47,8 @@ from simengine.worlds.laws.published import (
     further_tests,
     published_tests,
 )
-from simengine.worlds.laws.training import RolloutTraining, learner, training
+from simengine.worlds.laws.stages import learner
+from simengine.worlds.laws.training import RolloutTraining, training
 from simengine.worlds.laws.world import LawLearner, NCLawWorld
 from simengine.worlds.motion.materials import Jelly, MaterialSpec, Plasticine, Sand, Water
 from simengine.worlds.motion.momentum_balance import record

@@ -205,6 +205,8 @@ def _packed(
 
 
 def _json(path: Path, kind: type = dict) -> Any:
+    if path.exists() and not path.is_file():  # a folder, or a pipe that nobody writes to
+        raise ValueError(f"{path}: not a regular file")
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

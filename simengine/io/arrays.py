@@ -87,6 +87,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: The file is missing, damaged, or holds objects or too much.
     """
+    if path.exists() and not path.is_file():  # a folder, or a pipe that nobody writes to
+        raise ValueError(f"{path}: not a regular file")
     if path.suffix.lower() != ".npz" and path.is_file() and not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not an .npz file; write the arrays there by numpy.savez")
     try:

@@ -74,6 +74,8 @@ def read_exr(path: str | Path) -> dict[str, NDArray[np.float32]]:
         ValueError: The file is missing, damaged or of a kind that is not read.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # a folder, or a pipe that nobody writes to
+        raise ValueError(f"{path}: not a regular file")
     try:
         data = path.read_bytes()
     except OSError as error:

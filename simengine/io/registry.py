@@ -91,8 +91,8 @@ def read(path: str | Path, **options: Any) -> Any:
     reader = _readers.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path.name}: no reader for suffix {path.suffix!r}; known: {', '.join(sorted(_readers))}")
-    if not path.exists():
-        raise ValueError(f"{path}: no such file")
+    if not path.is_file():  # of a pipe that nobody writes to a reader would never come back
+        raise ValueError(f"{path}: not a regular file" if path.exists() else f"{path}: no such file")
     if isinstance(reader, str):
         module, function = reader.split(":")
         reader = _readers[path.suffix.lower()] = getattr(importlib.import_module(module), function)

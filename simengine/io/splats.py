@@ -23,6 +23,13 @@ LONGEST = 65536  # bytes of a header
 Arrays = dict[str, NDArray[np.float32]]
 
 
+def is_splats(path: Path) -> bool:
+    """Whether a .ply announces colours of splats; other .ply files are meshes."""
+    with path.open("rb") as file:
+        head = file.read(LONGEST).partition(b"end_header\n")[0]
+    return head.startswith(b"ply\n") and b" f_dc_0\n" in head
+
+
 def read_splats(path: Path) -> Arrays:
     """Read splats, bit by bit as they stand in the file.
 
@@ -37,6 +44,8 @@ def read_splats(path: Path) -> Arrays:
         ValueError: The file is no such .ply; in one line.
     """
     try:
+        if path.exists() and not path.is_file():  # a folder, or a pipe that nobody writes to
+            raise ValueError(f"{path.name}: not a regular file")
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path.name}: cannot be read ({error.strerror})") from None

@@ -3,6 +3,7 @@
 from simengine.mpm.boundaries import Walls
 from simengine.mpm.contact import Contact
 from simengine.mpm.equilibrium import equilibrium
+from simengine.mpm.implicit import ImplicitSolver
 from simengine.mpm.memory import forecast_memory
 from simengine.mpm.model import MPMModel
 from simengine.mpm.rigid_bodies import Box, Capsule, MeshBody, Plane, Sphere
@@ -15,6 +16,7 @@ __all__ = [
     "Box",
     "Capsule",
     "Contact",
+    "ImplicitSolver",
     "MPMModel",
     "MPMSolver",
     "MPMState",

@@ -78,15 +78,26 @@ def refuse(model: MPMModel) -> None:
                 f"material {k} flows ({name}), so its rest hangs on how it got there; let it come to rest in motion, "
                 "or use an elastic material"
             )
+    refuse_contact(model)
+
+
+def refuse_contact(model: MPMModel) -> None:
+    """Say what holds matter in explicit steps only.
+
+    Raises:
+        ValueError: It names the wall or body.
+    """
     if "friction" in model.walls.kinds.values():
-        raise ValueError("walls of kind friction leave more than one state of rest; use slip or sticky, or a collider")
+        raise ValueError(
+            "walls of kind friction are for explicit steps alone; use slip or sticky, or a collider with friction"
+        )
     if model.contact is not None:
         raise ValueError(
-            "contact: bodies that touch one another give no state of rest; leave it out, or run until then"
+            "contact: bodies that touch one another are for explicit steps alone; leave it out, or run until they rest"
         )
     for body in model.bodies:
         if body.width is not None and body.mode[1] != contact.STICKY:
-            raise ValueError("a body with a layer of contact (width) gives no state of rest; leave the width out")
+            raise ValueError("a body with a layer of contact (width) is for explicit steps alone; leave the width out")
 
 
 def at_rest(model: MPMModel, state: MPMState, *, cells: bool = False) -> MPMState:

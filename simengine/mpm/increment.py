@@ -39,11 +39,11 @@ class Increment:
     Args:
         model: What is constant.
         state: From which it goes.
-        number: Of the step at whose end rigid bodies are.
+        number: Of the step at whose beginning rigid bodies are.
         span: Time that it takes [s], 0 for a state of rest.
         share: Of gravity that acts.
         cells: Whether the volume is kept cell by cell, against locking.
-        inertia: a [1/s^2] and b [m/s^2], (m, 3), where matter has inertia.
+        relaxed: Whether branches have relaxed.
     """
 
     def __init__(
@@ -51,21 +51,30 @@ class Increment:
         model: MPMModel,
         state: MPMState,
         *,
-        number: int = 0,
+        number: float = 0,
         span: float = 0.0,
         share: float = 1.0,
         cells: bool = False,
+        relaxed: bool = True,
     ) -> None:
         self.model, self.state = model, state
         self.patch = Patch(model, state, number=number, span=span, whole=cells)
         mean = self.patch.cell if cells else None
-        self.response = Response(model, state, number=number, span=span, share=share, mean=mean)
+        self.response = Response(model, state, number=number, span=span, share=share, mean=mean, relaxed=relaxed)
         modulus = model.modulus(state.x, 1).mean()
         mass, volume = model.body(state.x)
         h = model.grid.dx
         self.ghost = BENT * modulus * h
         self.spring = SPRING * modulus * volume.mean() / (mass.mean() * h**2) * self.patch.mass[:, None]
         self.rate, self.past = 0.0, torch.zeros_like(self.patch.told)
+
+    def throw(self, state: MPMState, span: float) -> torch.Tensor:
+        """Give matter inertia, and the nodes the particles' velocities, (m, 3) [m/s]: M (u / span - v) / span acts."""
+        v = torch.cat((state.v[..., None], state.C * (self.model.grid.dx**2 / 4)), -1)
+        mass, _ = self.model.body(state.x)
+        before = self.patch.gathered(mass[:, None, None] * v) / self.patch.mass[:, None]
+        self.rate, self.past = span**-2, before / span
+        return before
 
     def residual(self, u: torch.Tensor) -> torch.Tensor:
         """Forces on the nodes that nothing balances [N], (m, 3)."""

@@ -156,7 +156,7 @@ class MPMModel(nn.Module):
         """The rigid bodies."""
         return [b for b in self.boundaries if isinstance(b, AbstractBody)]
 
-    def table(self, like: torch.Tensor, first_step: int = 0, num_steps: int = 1) -> torch.Tensor:
+    def table(self, like: torch.Tensor, first_step: float = 0, num_steps: int = 1) -> torch.Tensor:
         """Frictions of the faces and poses of the bodies as the grid kernels read them, in the dtype of `like`.
 
         Returns:

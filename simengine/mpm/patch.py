@@ -20,7 +20,7 @@ class Patch:
     Args:
         model: The grid and what holds its nodes: faces, and bodies with a `width`.
         state: Where the particles are.
-        number: Of the step at whose end the bodies are.
+        number: Of the step at whose beginning the bodies are.
         span: Time over which they move [s].
         whole: Whether cells are those of the grid.
 
@@ -36,7 +36,7 @@ class Patch:
     """
 
     def __init__(
-        self, model: MPMModel, state: MPMState, *, number: int = 0, span: float = 0.0, whole: bool = False
+        self, model: MPMModel, state: MPMState, *, number: float = 0, span: float = 0.0, whole: bool = False
     ) -> None:
         grid, x = model.grid, state.x
         node, w, r = stencil(x, grid)
@@ -80,7 +80,7 @@ class Patch:
             else:
                 self.stop[layer, axis] = -1 if side else 1
 
-    def _bodies(self, model: MPMModel, ijk: torch.Tensor, number: int, span: float) -> None:
+    def _bodies(self, model: MPMModel, ijk: torch.Tensor, number: float, span: float) -> None:
         x = ijk.to(self.told) * model.grid.dx
         rows = model.table(x, number)[0]
         for body, (kind, mode), row in zip(model.bodies, model.grid.kinds, rows[1:], strict=True):

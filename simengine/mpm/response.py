@@ -47,10 +47,11 @@ class Response:
     Args:
         model: Laws, bodies, masses.
         state: From which they move.
-        number: Of the step at whose end rigid bodies are.
+        number: Of the step at whose beginning rigid bodies are.
         span: Time that the increment takes [s], 0 for a state of rest.
         share: Of the gravity that acts.
         mean: Number of the cell of each particle whose mean volume counts, (n,); None for its own.
+        relaxed: Whether branches have relaxed, and there is no viscosity.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class Response:
         model: MPMModel,
         state: MPMState,
         *,
-        number: int = 0,
+        number: float = 0,
         span: float = 0.0,
         share: float = 1.0,
         mean: torch.Tensor | None = None,
+        relaxed: bool = True,
     ) -> None:
         self.model, self.state, self.mean, self.span = model, state, mean, span
         self.mass, self.volume = model.body(state.x)
@@ -72,7 +74,7 @@ class Response:
         turns = torch.ones(table.shape[-1], dtype=table.dtype)
         turns[12:18] = span  # velocities of bodies become displacements
         self.table = table * turns
-        self.losses = model.losses(len(state.x)) if model.dissipates and span > 0 else None
+        self.losses = model.losses(len(state.x)) if model.dissipates and not relaxed else None
 
     def average(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of the cell of each particle, weighed with the volume at rest, (n,)."""
@@ -114,19 +116,18 @@ class Response:
         )
 
     def moved(self, y: torch.Tensor) -> MPMState:
-        """The state after the increment, at rest where it takes no time."""
+        """The state after the increment, at rest."""
         state, d, G = self.state, y[..., 0], y[..., 1:]
         F, q = self.model.return_map(self._deformed(y), state.q)
-        rate = 1 / self.span if self.span > 0 else 0.0
         A = state.A
         if A.shape[1]:
             tau = self.model.stress(F, q)
-            if self.losses is not None:
+            if self.losses is not None and self.span > 0:
                 A = dissipation_reference.dissipation(tau, F, torch.zeros_like(G), A, self.losses)[1]
-            else:
+            elif self.losses is None:
                 inverse = torch.linalg.inv(F)
                 A = (inverse @ tau @ inverse.mT)[:, None].expand_as(A)
-        return MPMState(state.x + d, d * rate, G * rate, F, q, A)
+        return MPMState(state.x + d, torch.zeros_like(d), torch.zeros_like(G), F, q, A)
 
     def _deformed(self, y: torch.Tensor) -> torch.Tensor:
         return (torch.eye(3).to(y) + y[..., 1:]) @ self.state.F
@@ -148,7 +149,8 @@ class Response:
         if bar is not None and pressure is not None:
             tau = tau + (pressure * J / bar - p)[:, None, None] * eye
         if self.losses is not None:
-            tau = dissipation_reference.dissipation(tau, F, G @ back / self.span, state.A, self.losses)[0]
+            rate = G @ back / self.span if self.span > 0 else torch.zeros_like(G)
+            tau = dissipation_reference.dissipation(tau, F, rate, state.A, self.losses)[0]
         force = self.weight
         if model.is_hard:
             push, arm = hard_contact_reference.pushes(

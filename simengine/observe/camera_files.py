@@ -55,6 +55,8 @@ def read_shots(path: Path) -> list[Shot]:
     try:
         if path.is_dir() or path.name == "images.txt":
             return _colmap(path if path.is_dir() else path.parent)
+        if not path.is_file():  # a pipe that nobody writes to
+            raise ValueError(f"{path.name}: not a regular file")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{path.name}: larger than {MAX_BYTES} bytes")
         data = json.loads(path.read_text(encoding="utf-8-sig"))

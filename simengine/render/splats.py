@@ -15,7 +15,7 @@ import torch
 
 from simengine.render.camera import PinholeCamera
 from simengine.render.lights import spherical_harmonics
-from simengine.render.surfels import Surfels, rotation_matrix
+from simengine.render.surfels import Surfels, render_surfels, rotation_matrix
 
 WIDENED = 0.3  # pixel^2 added to the covariance in the picture: no splat falls between the pixels
 LEAST_ALPHA, MOST_ALPHA = 1 / 255, 0.99
@@ -124,3 +124,21 @@ def render_splats(splats: Splats, camera: PinholeCamera, *, background: float = 
         before = torch.cat((torch.ones_like(left[:, :1]), (1 - alpha).cumprod(1)), 1)
         rows.append((alpha * before[:, :-1]) @ colour + background * before[:, -1:])
     return torch.cat(rows).reshape(camera.height, camera.width, 3)
+
+
+def render_flat_splats(
+    splats: Splats, camera: PinholeCamera, *, background: torch.Tensor | float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """RGB (h, w, 3) and alpha (h, w, 1) of flat Gaussians, as surfels; in the encoded values that their files hold.
+
+    Args:
+        splats: Flat ones, n of them.
+        camera: Whose picture it is.
+        background: Behind all of them, a number or (h, w, 3).
+
+    Raises:
+        ValueError: They are not flat.
+    """
+    camera = camera.to(splats.positions.dtype)
+    image = render_surfels(splats.surfels(camera.position), camera, background=background, normals=False)
+    return image.rgb, image.alpha

@@ -245,7 +245,8 @@ def _learned(data: Mapping[str, Any], directory: Path, locate: Locate) -> dict[s
             raise SceneError(f"{locate('kind')}: kind: {name!r} goes with {' or '.join(cls.kinds)}, got {kind!r}")
         own = {part: data[part] for part in cls.tables if part in data}
         made[table] = from_tables(cls, own, locate=locate, directory=directory)
-    if made and ("observations" in data or len(made) > 1):
+    of_files = "model" in made and data.get("kind", "mpm") in made["model"].recorded
+    if made and (("observations" in data and not of_files) or len(made) > 1):
         raise SceneError(
             f"{locate(next(iter(made)))}: a scene has one of [observations], [model] and [objective]; cut it in two"
         )

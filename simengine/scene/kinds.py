@@ -35,6 +35,7 @@ KINDS = {
     "displacement": "simengine.worlds.objects.displacement:DisplacementWorld",
     "maps": "simengine.worlds.objects.maps:MapsWorld",
     "surface": "simengine.worlds.objects.surface:SurfaceWorld",
+    "surfels": "simengine.worlds.objects.surfels:SurfelsWorld",
     "volume": "simengine.worlds.objects.volume:VolumeWorld",
 }
 INSTRUMENTS = {

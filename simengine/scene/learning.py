@@ -39,6 +39,7 @@ class AbstractLearner:
 
     type: str
     kinds: ClassVar[tuple[str, ...]] = ()  # of worlds that it learns from
+    recorded: ClassVar[tuple[str, ...]] = ()  # of them, those that are observed, by files
     first: ClassVar[str] = "model"
     tables: ClassVar[tuple[str, ...]] = ("model", "examples", "training", "test")
 

@@ -130,11 +130,12 @@ def rollout(
     numbers = tuple(first_step + k for k in saved)
     states = solver.run(state, first_step, saved, adjoint)
     if states is None:
-        states = _by_steps(solver, state, first_step, saved, adjoint)
+        states = by_steps(solver, state, first_step, saved, adjoint)
     return Trajectory(numbers, states)
 
 
-def _by_steps(solver: AbstractSolver, state: Any, first: int, saved: tuple[int, ...], adjoint: AbstractAdjoint) -> Any:
+def by_steps(solver: AbstractSolver, state: Any, first: int, saved: tuple[int, ...], adjoint: AbstractAdjoint) -> Any:
+    """The stacked states after the steps `saved`, each by `solver.step`, with the numbers from `first` on."""
     kind = type(state)
     names = [field.name for field in dataclasses.fields(state)]
     tensors = tuple(getattr(state, name) for name in names)

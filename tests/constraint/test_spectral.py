@@ -190,6 +190,14 @@ def test_what_has_no_answer_says_so() -> None:
             "div: only a number may multiply",
         ),
         (
+            lambda: Spectral(lambda u, p: div(u.x) - u, Domain(x=(0.0, 1.0), inside=lambda p: 0.7 - p.x)).solve(3),
+            "u is free at the curve of `inside`",
+        ),
+        (
+            lambda: Domain(x=(0.0, 1.0), inside=lambda p: 0.7 - p.x).side("right", [4]),
+            "inside: it is positive nowhere on the side right",
+        ),
+        (
             lambda: Spectral(lambda u, p: u.xx, Domain(x=(0.0, 1.0)), boundary=[Fixed(0.0), Fixed(1.0)]).solve(3),
             "two values are known at left",
         ),
@@ -207,6 +215,7 @@ def test_unknown_names_are_told() -> None:
     with pytest.raises(AttributeError, match=r"u\.w: a field has t"):
         Spectral(lambda u, p: u.w, line).solve(3)
     found = Spectral(lambda u, p: u - 1, line).solve(3, estimate=False)
+    assert repr(found) == "Expansion(SUCCESS, u by 3 functions)"
     with pytest.raises(ValueError, match="'v' is no field"):
         found("v", x=0.5)
     with pytest.raises(ValueError, match="places: expected x"):

@@ -378,6 +378,17 @@ def test_spoilt_files_are_read_or_named(kind: str, tmp_path: Path, monkeypatch: 
     assert not faults
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", [k for k in KINDS if KINDS[k][0] not in ("a.txt", "cameras.txt", "images.txt")])
+def test_a_pipe_is_no_file(kind: str, tmp_path: Path) -> None:
+    """Nobody writes to it: whoever opens it waits for ever."""
+    name, _, read = KINDS[kind]
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=r"regular file|no such file"):
+        read(tmp_path / name)
+
+
 @pytest.mark.parametrize("name", sorted(named_scenes()))
 def test_spoilt_scenes_are_loaded_or_named(name: str, tmp_path: Path) -> None:
     data, file = tomllib.loads(named_scenes()[name].read_text(encoding="utf-8")), tmp_path / "scene.toml"

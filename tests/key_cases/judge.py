@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.fit.report import misfit_report
 from simengine.fit.training import AbstractTraining
@@ -216,6 +217,17 @@ def observed(report: bool = False, **tables: Any) -> Callable[[AbstractWorld], s
             return _folder(scene, lambda out: misfit_report(problem, out))
         found = problem.predict(problem.start())
         return digest({name: prediction.values for name, prediction in found.items()})
+
+    return level
+
+
+def trained(**tables: Any) -> Callable[[AbstractWorld], str]:
+    """Every iteration of the fit that observations and inference beside the world ask for."""
+
+    def level(scene: AbstractWorld) -> str:
+        data = {**resolved(scene), **tables}
+        made = training_of(Problem(build_scene(data, directory=scene.directory, locate=lambda key: "scene")))
+        return digest([made.step() for _ in range(made.num_iterations)], made.state_dict())
 
     return level
 

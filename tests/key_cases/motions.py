@@ -113,8 +113,17 @@ CASES |= {
             ],
         },
         (build, scalars),
-        idle={"grid.num_steps": "shows in a run", "loads.0.name": "for messages"},
+        idle={"grid.num_steps": "shows in a run", "grid.integrator": "as well", "loads.0.name": "for messages"},
         below=("grid", "clamps", "loads", "start"),
+    ),
+    "balances": Case(
+        {
+            **mpm(shape={"type": "box", "center": [0.5, 0.2, 0.2], "size": [0.2, 0.2, 0.2]}),
+            "grid": {"lower": [0.0, 0.0, 0.0], "upper": [1.0, 0.4, 0.4], "spacing": 0.1, "integrator": "implicit"}
+            | {"volume": "cells", "time_step": 5e-4, "num_steps": 2},
+        },
+        (run,),
+        below=("grid.integrator", "grid.volume"),
     ),
     "rigid": Case(
         {

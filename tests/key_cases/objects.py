@@ -2,7 +2,7 @@
 
 import torch
 
-from key_cases.judge import Case, answers, build, observed
+from key_cases.judge import Case, answers, build, observed, trained
 from simengine.scene.asks import Fields, Rays, View
 
 CASES: dict[str, Case] = {}
@@ -14,6 +14,11 @@ DRAWN = {"drawn": {"type": "labelled", "file": "boxes.csv", "label": "car"}}
 DRAWN["drawn"] |= {"columns": {"image": "file", "box": ["l [px]", "t [px]", "r [px]", "b [px]"]}}
 BOX = {"center": [0.5, 1.5, 8.0], "size": [4.0, 1.5, 1.8], "yaw": 0.4}
 TABLED = {"center": ["x", "y", "z"], "size": ["l", "h", "w"], "yaw": "turn", "file": "cars.csv", "row": 1}
+AHEAD = {"eye": [0.0, 0.0, 2.0], "target": [0.0, 0.0, 0.0], "field_of_view": 20.0}
+SEEN = {
+    name: {"type": "views", "file": file, "camera": AHEAD, "background": [0.0, 0.0, 0.0], "response": "linear"}
+    for name, file in (("one", "photograph.png"), ("other", "mask.png"))
+}
 CASES |= {
     "sheet": Case(
         {
@@ -38,6 +43,14 @@ CASES |= {
             ),
         ),
         below=("maps",),
+    ),
+    "surfels": Case(
+        {
+            "kind": "surfels",
+            "surfels": {"box": [[-0.3, 0.4], [-0.2, 0.3], [-0.4, 0.2]], "count": 40, "every": 2},
+        },
+        (trained(observations=SEEN, inference={"method": "adam", "iterations": 4}),),
+        below=("surfels",),
     ),
     "slice": Case(
         {

@@ -132,6 +132,7 @@ def test_parity_with_plain_torch(make) -> None:
     assert float((mine - u[free]).abs().max() / mine.abs().max()) < 1e-9
 
 
+@pytest.mark.slow
 def test_a_beam_that_keeps_its_volume_does_not_lock(tmp_path: Path) -> None:
     """The sag of a cantilever at nu = .4995 is that at .45 within 6 % (the clamp) by cells; by particles it is half."""
 

@@ -1,5 +1,6 @@
 """Splats of other programs: their files bit by bit, their colours and pictures by their formula, here in numpy."""
 
+import math
 import struct
 from pathlib import Path
 
@@ -155,3 +156,31 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "b.ply").write_bytes(cut.replace(b"f_dc_1", b"f_dc_9"))
     with pytest.raises(ValueError, match="a splat has f_dc_1"):
         read_splats(tmp_path / "b.ply")
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_a_file_is_pictured(tmp_path: Path, axes: int) -> None:
+    """Verification: over black the middle of one opaque splat is its colour times its opacity, the corner black."""
+    from PIL import Image
+
+    from simengine.io.splats import is_splats, write_splats
+    from simengine.worlds.motion.showing import show_file
+
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    positions = np.concatenate([np.zeros((1, 3)), 1.0 * corners]).astype(np.float32)  # eight faint ones frame it
+    turn = np.array([math.cos(0.2), -math.sin(0.2), 0, 0])  # towards the eye, 0.4 above
+    arrays = {
+        "positions": positions,
+        "harmonics": np.full((9, 1, 3), [1.0, -0.5, 0.3], np.float32),
+        "opacities": np.array([2.0] + [-12.0] * 8, np.float32),
+        "scales": np.full((9, axes), math.log(0.4), np.float32),
+        "rotations": np.tile(turn, (9, 1)).astype(np.float32),
+    }
+    write_splats(tmp_path / "one.ply", arrays)
+    assert is_splats(tmp_path / "one.ply")
+    show_file(tmp_path / "one.ply", tmp_path / "one.png", style="balls", fps=30)
+    seen = np.asarray(Image.open(tmp_path / "one.png"))[..., :3] / 255
+    colour = 0.5 + np.array([1.0, -0.5, 0.3]) / math.sqrt(4 * math.pi)
+    assert seen.shape[:2] == (480, 480)
+    assert np.allclose(seen[240, 240], colour / (1 + math.exp(-2.0)), atol=0.01)
+    assert not seen[5, 5].any()

@@ -70,6 +70,11 @@ class Expansion:
     stats: Mapping[str, Any]
     finer: "Expansion | None" = None
 
+    def __repr__(self) -> str:
+        told = "" if self.finer is None else f", error {self.error():.2g}"
+        fields = ", ".join(self.discrete.equation.fields)
+        return f"Expansion({self.result.name}, {fields} by {self.discrete.count} functions{told})"
+
     @property
     def norm(self) -> str:
         """In which the residual was made to vanish."""

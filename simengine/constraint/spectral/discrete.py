@@ -106,6 +106,12 @@ class Discrete:
         ends = torch.tensor([0, *(self.matrices[i, ""].shape[1] for i in range(len(self.spaces)))]).cumsum(0).tolist()
         self.slices = [slice(a, b) for a, b in itertools.pairwise(ends)]
         self.count: int = ends[-1]
+        for name, scale, space in zip(equation.fields, self.scales, self.spaces, strict=True):
+            if scale is not None and domain.inside is not None and not space.held_at_curve:
+                raise ValueError(
+                    f"boundary: {name} is free at the curve of `inside`, and its equation holds a `div`: what flows "
+                    "through a curve is not offered; add a Fixed value at the curve"
+                )
         self._tests = self._made_tests()
         self._sides = [
             _Side(self, row, name, points)

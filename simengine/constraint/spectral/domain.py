@@ -111,11 +111,9 @@ class Domain:
         places = {name: g.flatten() for name, g in zip(self.axes, grids, strict=True)}
         return self._within(places, weight.flatten())
 
-    def side(self, name: str, counts: Sequence[int]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def side(self, side: str, counts: Sequence[int]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Places on a side of the box and their weights."""
-        normal, end = SIDES[name]
-        places: dict[str, torch.Tensor] = {}
-        weight = torch.ones(1, dtype=torch.float64)
+        normal, end = SIDES[side]
         lines = []
         for k, (axis, n) in enumerate(zip(self.axes.values(), counts, strict=True)):
             if k == normal:
@@ -128,16 +126,16 @@ class Domain:
         for _, w in lines[1:]:
             weight = weight[..., None] * w
         places = {name: g.flatten() for name, g in zip(self.axes, grids, strict=True)}
-        return self._within(places, weight.flatten())
+        return self._within(places, weight.flatten(), f"on the side {side}")
 
     def _within(
-        self, places: dict[str, torch.Tensor], weight: torch.Tensor
+        self, places: dict[str, torch.Tensor], weight: torch.Tensor, where: str = "in the box"
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         if self.inside is None:
             return places, weight
         held = self.inside(At(places, 0.0, {})) > 0
         if not bool(held.any()):
-            raise ValueError("inside: it is positive nowhere in the box")
+            raise ValueError(f"inside: it is positive nowhere {where}")
         return {name: x[held] for name, x in places.items()}, weight[held]
 
     def distance(self, sides: Iterable[str]) -> Function | None:

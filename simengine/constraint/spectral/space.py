@@ -27,6 +27,7 @@ class Space:
         size: As given.
         places: Quadrature points, name -> (q,).
         weight: Their weights (q,).
+        held_at_curve: Whether the field is known at the curve of the domain.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Space:
                 raise ValueError(f"boundary: two values are known at {name}; leave one out")
         self._zero = [(f"{axis}0" in self._ends(sides), f"{axis}1" in self._ends(sides)) for axis in AXES]
         self._curve = domain.inside if "curve" in sides else None
+        self.held_at_curve = self._curve is not None
         self.places, self.weight = domain.quadrature(points)
 
     @staticmethod

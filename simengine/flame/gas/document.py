@@ -54,6 +54,8 @@ def read_document(path: Path) -> Table:
     """
     import yaml
 
+    if path.exists() and not path.is_file():  # a folder, or a pipe that nobody writes to
+        raise MechanismError(f"{path}: not a regular file")
     try:
         data = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_loader())
         size = _size(data)

@@ -11,25 +11,20 @@ from torch import nn
 from simengine.fit.training import AbstractTraining
 from simengine.fit.trainings.gradient import _flatten_optimiser, _restore_optimiser
 from simengine.fit.trainings.staged import StagedTraining
-from simengine.materials import Identity, Material
-from simengine.materials.neural_energy import EnergyNetwork
-from simengine.materials.neural_yield import YieldNetwork
-from simengine.materials.spline_energy import SplineEnergy
+from simengine.materials import Material
 from simengine.mpm import MPMModel, MPMSolver, MPMState
 from simengine.mpm.captured import CapturedSolver
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
 from simengine.solve.rollout import AbstractSolver, rollout
-from simengine.worlds.laws.balance import BalanceTraining, laws_state, load_laws, with_material
-from simengine.worlds.laws.flow_search import FlowSearch
-from simengine.worlds.laws.pressure import PressureTraining
-from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
+from simengine.worlds.laws import recorded
+from simengine.worlds.laws.balance import laws_state, load_laws, with_material
+from simengine.worlds.laws.stages import learner, stages_of
+from simengine.worlds.laws.world import LawLearner, NCLawWorld
 from simengine.worlds.motion.momentum_balance import Motion, record
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-
-IMPROVEMENTS = 7  # rounds of the balance, at most, once the moduli and the flow are found
 
 
 def restart_interval(epoch: int, num_epochs: int, *, first: int = 25, last: int = 200) -> int:
@@ -157,21 +152,11 @@ def _still(x: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(x[0, :, 0])
 
 
-def learner(spec: LawSpec, *, seed: int) -> Material:
-    """The laws of a spec before any learning."""
-    common: dict[str, Any] = {
-        "width": spec.width,
-        "modulus": spec.modulus,
-        "strain_scale": spec.strain_scale,
-        "convexity": spec.convexity,
-    }
-    energy = SplineEnergy(**common) if spec.form == "spline" else EnergyNetwork(**common, seed=seed)
-    return Material(energy, YieldNetwork(strain_scale=spec.strain_scale) if spec.plastic else Identity())
-
-
 def training_of(scene: Scene, *, device: str | None = None) -> AbstractTraining:
     """The training of a scene with `[model] type = "law"`."""
-    assert isinstance(scene.world, NCLawWorld) and isinstance(scene.learner, LawLearner)
+    assert isinstance(scene.learner, LawLearner)
+    if not isinstance(scene.world, NCLawWorld):
+        return recorded.training(scene, scene.learner)
     return training(scene.world, scene.learner, device=device)
 
 
@@ -195,19 +180,7 @@ def training(scene: NCLawWorld, spec: LawLearner, *, device: str | None = None) 
         other = scene.experiment(velocity=velocity, angular_velocity=spin)
         motions.append(record(truth, other.build(device=device or "cpu")[1], scene.num_steps))
     model = with_material(truth, learner(spec, seed=scene.seed)).to(device or "cpu")
-    flows = positions_only and spec.plastic
-    rounds = IMPROVEMENTS if flows else spec.iterations if positions_only else 1
-    stages: list[AbstractTraining] = [FlowSearch(model, motions[0]), PressureTraining(model, motions)] if flows else []
-    stages.append(
-        BalanceTraining(
-            model,
-            motions,
-            positions_only=positions_only,
-            num_iterations=rounds,
-            frames=spec.frames,
-            laws_known=flows,
-        )
-    )
+    stages = stages_of(model, motions, spec)
     if spec.epochs:
         rate = spec.learning_rate
         stages.append(RolloutTraining(model, motions, num_iterations=spec.epochs, learning_rates=(rate, rate)))

@@ -67,11 +67,14 @@ class LearningSpec:
 class LawLearner(LawSpec, LearningSpec, AbstractLearner):
     """Learn the law of a material from its motion; what learns and how it learns.
 
+    A kind nclaw makes the motion by a hidden material; of a kind mpm it is a file with the ways of all particles.
+
     Attributes:
         type: Tells what is trained apart.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("nclaw",)
+    kinds: ClassVar[tuple[str, ...]] = ("nclaw", "mpm")
+    recorded: ClassVar[tuple[str, ...]] = ("mpm",)
     type: Literal["law"] = "law"
 
 

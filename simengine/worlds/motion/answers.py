@@ -187,15 +187,16 @@ class MotionRun(AbstractRun):
     def _force(self, name: str, row: torch.Tensor) -> torch.Tensor:
         """The force of matter on a support over the step that leads to each row, (rows,) [N]."""
         number, axis = forces.number_of(self.world, name)
+        still = self.world.grid.integrator == "quasistatic"
         found: dict[int, torch.Tensor] = {}
         for step in self.steps[row].tolist():
-            start = max(step - 1, 0)
+            start = step if still else max(step - 1, 0)
             if start not in found:
                 held = int(torch.searchsorted(self.steps, start))
-                found[start] = forces.forces(
-                    self.model, self.states, held, start, self.hung, self.world.walls.numbers(flat=self.world.grid.flat)
-                )[number, axis]
-        return torch.stack([found[max(step - 1, 0)] for step in self.steps[row].tolist()])
+                faces = self.world.walls.numbers(flat=self.world.grid.flat)
+                whole = forces.forces(self.model, self.states, held, start, self.hung, faces, still=still)
+                found[start] = whole[number, axis]
+        return torch.stack([found[step if still else max(step - 1, 0)] for step in self.steps[row].tolist()])
 
     def _masses(self, row: torch.Tensor) -> torch.Tensor:
         """Of the particles in saved rows, (rows, n), or (n,) where none comes late."""
@@ -260,7 +261,7 @@ def solve(world: "MPMWorld", asks: Sequence[Ask], *, gradient: bool, device: str
     try:
         model, state = plain.build(device=device or "cpu", double=True, values=held)
         hung = hung_on(plain, held)
-        states = run(model, hung, state, saved, CheckpointAdjoint())
+        states = run(plain.solver(model), hung, state, saved, CheckpointAdjoint())
     except (SimulationError, SceneError) as error:
         raise Refused(str(error)) from None
     origin = torch.as_tensor(plain.lattice_box()[0]).to(states.x)

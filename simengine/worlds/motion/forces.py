@@ -52,7 +52,14 @@ def number_of(world: "MPMWorld", name: str) -> tuple[int, int]:
 
 
 def forces(
-    model: MPMModel, states: MPMState, row: int, step: int, hung: Hung, hard: Sequence[int] = ()
+    model: MPMModel,
+    states: MPMState,
+    row: int,
+    step: int,
+    hung: Hung,
+    hard: Sequence[int] = (),
+    *,
+    still: bool = False,
 ) -> torch.Tensor:
     """Mean force of matter on each support over a step, (6 + bodies, 3) [N]; that on hard walls in the first six.
 
@@ -63,6 +70,7 @@ def forces(
         step: Number of the step.
         hung: Masses of the particles.
         hard: Numbers of the faces whose walls are the last bodies of the model.
+        still: Whether the state is a balance without inertia; the forces are then those in it.
     """
     x, v, C, F, q, A = (getattr(states, name)[row] for name in ("x", "v", "C", "F", "q", "A"))
     tau = model.stress(F, q)
@@ -71,6 +79,9 @@ def forces(
     mass, volume = hung.at(step).to(x), model.body(x)[1]
     v = hung.joined(v, step)
     table = model.table(x, step)
+    if still:  # velocities that only order the balances carry no momentum
+        v, C = torch.zeros_like(v), torch.zeros_like(C)
+        table = table * (torch.arange(table.shape[-1]) // 6 != 2)
     body: dict[str, Any] = {"mass": mass, "volume": volume, "table": table, "grid": model.grid}
     pushed = torch.zeros(6 + len(model.bodies), 3, dtype=x.dtype)
     if model.is_hard:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.mpm import MPMModel, MPMSolver, MPMState
+from simengine.mpm import ImplicitSolver, MPMSolver, MPMState
 from simengine.scene.base import SceneError
 from simengine.solve.rollout import AbstractAdjoint
 
@@ -64,7 +64,7 @@ def hung_on(world: "MPMWorld", values: "Values") -> Hung:
 
 
 def run(
-    model: MPMModel,
+    solver: MPMSolver | ImplicitSolver,
     hung: Hung,
     state: MPMState,
     saved: tuple[int, ...],
@@ -80,7 +80,7 @@ def run(
     last = first_step + saved[-1]
     changes = hung.changes(first_step, last)
     if not changes:  # one rollout: its states are not copied piece by piece
-        return _rolled(model, hung, state, first_step, saved, adjoint)
+        return _rolled(solver, hung, state, first_step, saved, adjoint)
     start, pieces = first_step, list[MPMState]()
     for end in [*changes, last]:
         own = [
@@ -89,7 +89,7 @@ def run(
             if start < k + first_step <= end or k + first_step == start == first_step
         ]
         steps = sorted({0, end - start, *own})
-        states = _rolled(model, hung, state, start, tuple(steps), adjoint)
+        states = _rolled(solver, hung, state, start, tuple(steps), adjoint)
         rows = torch.tensor([steps.index(k) for k in own], dtype=torch.int64)
         pieces.append(states.map(lambda tensor, rows=rows: tensor[rows.to(tensor.device)]))  # type: ignore[misc]
         state, start = states.map(lambda tensor: tensor[-1]), end
@@ -97,11 +97,16 @@ def run(
 
 
 def _rolled(
-    model: MPMModel, hung: Hung, state: MPMState, start: int, steps: tuple[int, ...], adjoint: AbstractAdjoint
+    solver: MPMSolver | ImplicitSolver,
+    hung: Hung,
+    state: MPMState,
+    start: int,
+    steps: tuple[int, ...],
+    adjoint: AbstractAdjoint,
 ) -> MPMState:
     """The states after `steps` beyond `start`, between which no mass changes."""
-    model.mass = hung.at(start).to(model.volume)
-    states = MPMSolver(model).run(dataclasses.replace(state, v=hung.joined(state.v, start)), start, steps, adjoint)
+    solver.model.mass = hung.at(start).to(solver.model.volume)
+    states = solver.run(dataclasses.replace(state, v=hung.joined(state.v, start)), start, steps, adjoint)
     if states is None:
         raise SceneError("this world needs Warp's kernels; unset SIMENGINE_KERNELS")
     return states

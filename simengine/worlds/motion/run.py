@@ -12,7 +12,7 @@ import torch
 from simengine.interrupt import deferred_interrupt
 from simengine.io import write
 from simengine.io.arrays import read_npz
-from simengine.mpm import MPMModel, MPMSolver, MPMState, SimulationError
+from simengine.mpm import MPMModel, MPMState, SimulationError
 from simengine.mpm.stability import cfl_numbers, swept_numbers
 from simengine.scene.base import SceneError
 from simengine.solve import DirectAdjoint, rollout
@@ -110,11 +110,14 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
     from rich.progress import track
 
     model, state = scene.build(device=device)
-    told = check_stability(model, state, where="grid.time_step", force=force)
-    swept = check_sweep(scene, model, state, where="start", force=force)
     spec, grid = scene.output, scene.grid
+    explicit = grid.integrator == "explicit"
+    told, swept = 0.0, 1.0
+    if explicit:
+        told = check_stability(model, state, where="grid.time_step", force=force)
+        swept = check_sweep(scene, model, state, where="start", force=force)
     saved, last = [state], time.perf_counter()
-    solver, hung = MPMSolver(model), hung_on(scene, {})
+    solver, hung = scene.solver(model), hung_on(scene, {})
     with torch.no_grad(), deferred_interrupt() as interrupt:
         steps = range(0, grid.num_steps, spec.save_every)
         for step in track(steps, description="run", console=Console(stderr=True), transient=True):
@@ -124,7 +127,9 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
             try:
                 if hung.late:
                     stretch = (0, spec.save_every)
-                    last_state = run(model, hung, state, stretch, DirectAdjoint(), first_step=step).map(lambda t: t[-1])
+                    last_state = run(solver, hung, state, stretch, DirectAdjoint(), first_step=step).map(
+                        lambda t: t[-1]
+                    )
                 else:
                     last_state = rollout(solver, state, spec.save_every, save_every=spec.save_every, first_step=step)[
                         -1
@@ -135,8 +140,9 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
                 out.write("last_good_state.npz", vars(saved[-1]))
                 raise RuntimeError(f"{error} (after step {step}; last good state in {out.path})") from error
             where = f"step {step + spec.save_every}"
-            told = check_stability(model, state, where=where, force=True, told=told)
-            swept = check_sweep(scene, model, state, where=where, force=True, told=swept)
+            if explicit:
+                told = check_stability(model, state, where=where, force=True, told=told)
+                swept = check_sweep(scene, model, state, where=where, force=True, told=swept)
             saved.append(state)
     seconds, done = time.perf_counter() - last, (len(saved) - 1) * spec.save_every
     times = np.arange(len(saved)) * spec.save_every * grid.time_step

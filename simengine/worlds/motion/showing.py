@@ -11,6 +11,7 @@ import torch
 from simengine.io import write
 from simengine.io.arrays import read_npz
 from simengine.io.image import to_srgb8
+from simengine.io.splats import is_splats, read_splats
 from simengine.render import (
     DirectionalLight,
     Look,
@@ -34,6 +35,8 @@ STYLES = ("balls", "surface", "pyvista")
 LIGHT = (0.5, 0.9, 0.7)  # where the light of surfaces comes from
 BACKGROUND = Look().background
 MOVING = (".mp4", ".gif")
+MOST_SPLATS = 50_000  # of three scales
+FEW_SPLATS = 0.01  # share at each end of an axis that may lie beyond the picture
 
 
 def motion_of(scene: AbstractWorld) -> MPMWorld | None:
@@ -126,11 +129,13 @@ def show_states(
 
 
 def show_file(source: Path, file: Path, *, style: str, fps: float) -> Path:
-    """Picture a file: a mesh, or an .npz with particles `x` (n, 3) or (k, n, 3) or with a grid `density` (nx, ny, nz).
+    """Picture a file: a mesh, splats, or an .npz: particles `x` (n, 3) or (k, n, 3), or a grid `density` (nx, ny, nz).
 
     A still is seen from one side; a video of what does not move goes around it.
     """
     views = 48 if file.suffix.lower() in MOVING else 1
+    if source.suffix.lower() == ".ply" and is_splats(source):
+        return _write(file, _splats(source, views), fps=fps)
     if source.suffix.lower() != ".npz":
         from simengine.io.mesh_file import read_mesh
 
@@ -164,6 +169,34 @@ def show_file(source: Path, file: Path, *, style: str, fps: float) -> Path:
     camera = _cameras(low, high, 1)[0]
     with torch.no_grad():
         return _write(file, to_srgb8(SurfelRenderer(camera)(frames)), fps=fps)
+
+
+def _splats(source: Path, views: int) -> np.ndarray:
+    """Pictures of splats over black, in the values that their file holds, (views, h, w, 3) of 8 bits."""
+    from simengine.render.splats import Splats, render_splats
+    from simengine.render.surfels import render_surfels
+
+    splats = Splats.of(read_splats(source), dtype=torch.float32)
+    count, flat = len(splats.positions), splats.scales.shape[1] == 2
+    if not count:
+        raise SceneError(f"{source}: it holds no splats, so there is nothing to picture")
+    if not flat and count > MOST_SPLATS:
+        raise SceneError(
+            f"{source}: {count} Gaussians of three scales, and a picture costs splats times pixels; expected "
+            f"{MOST_SPLATS} at most (flat ones, with two scales, may be millions)"
+        )
+    far = torch.tensor([FEW_SPLATS, 1 - FEW_SPLATS])  # splats far off do not make the rest small
+    low, high = torch.quantile(splats.positions[:: max(count // 10**6, 1)], far, dim=0)
+    pictures = []
+    with torch.no_grad():
+        cameras = _cameras(low, high, views)
+        for camera in (cameras[k] for k in range(views)):
+            if flat:
+                own = splats.surfels(camera.position)
+                pictures.append(render_surfels(own, camera, normals=False, num_threads=2).rgb)
+            else:
+                pictures.append(render_splats(splats, camera))
+    return (255 * torch.stack(pictures).clamp(0, 1)).round().to(torch.uint8).numpy()
 
 
 def _find_field(fields: dict[str, np.ndarray], name: str) -> tuple[str, np.ndarray]:

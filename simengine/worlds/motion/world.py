@@ -20,7 +20,7 @@ from simengine.worlds.motion.walls import WallSpec
 if TYPE_CHECKING:
     import torch
 
-    from simengine.mpm import MPMModel, MPMState
+    from simengine.mpm import ImplicitSolver, MPMModel, MPMSolver, MPMState
     from simengine.render import PinholeCamera
 
     Values = Mapping[str, torch.Tensor]
@@ -41,6 +41,9 @@ class GridSpec:
         spacing: Of its nodes [m].
         time_step: dt [s].
         num_steps: Steps of a run.
+        integrator: `explicit`; `quasistatic`, each step a balance without inertia; `implicit`, the midpoint rule.
+        volume: What keeps it: `particles` each its own, or `cells`, so that a nearly incompressible body does not lock;
+            in steps that are not explicit.
         section: With `plane_strain` nothing moves or changes along z, where the box and the bodies, boxes too, have no
             extent; forces and energies are those of a metre.
         epsilon: Added to nodal masses [kg], to repeat programs that do so; at most 1e-5 of the lightest particle.
@@ -53,10 +56,14 @@ class GridSpec:
     spacing: Positive | None = None
     time_step: Positive = 5e-4
     num_steps: Count = 1000
+    integrator: Literal["explicit", "quasistatic", "implicit"] = "explicit"
+    volume: Literal["particles", "cells"] = "particles"
     section: Literal["solid", "plane_strain"] = "solid"
     epsilon: NonNegative = 0.0
 
     def __post_init__(self) -> None:
+        if self.volume == "cells" and self.integrator == "explicit":
+            raise ValueError('volume: cells keep it in steps that are not explicit; set integrator = "implicit"')
         box = (self.lower, self.upper, self.spacing)
         if box == (None, None, None):
             if self.flat:
@@ -412,10 +419,27 @@ class MPMWorld(AbstractWorld):
             if like.dtype != torch.float64 or like.is_cuda:
                 return model, self.build(device="cpu", double=True, values=values)[1].to(like.dtype).to(like.device)
             try:
-                return model, at_rest(model, MPMState.at_rest(place, velocities, branches=model.branches))
+                rest = MPMState.at_rest(place, velocities, branches=model.branches)
+                return model, at_rest(model, rest, cells=self.grid.volume == "cells")
             except ValueError as error:
                 raise SceneError(f"start: {error}") from error
         return model, MPMState.at_rest(place.to(like), velocities.to(like), branches=model.branches)
+
+    def solver(self, model: "MPMModel") -> "MPMSolver | ImplicitSolver":
+        """What makes the steps.
+
+        Raises:
+            SceneError: The steps cannot be those of `grid.integrator`.
+        """
+        from simengine.mpm import ImplicitSolver, MPMSolver
+
+        kind = self.grid.integrator
+        if kind == "explicit":
+            return MPMSolver(model)
+        try:
+            return ImplicitSolver(model, kind, cells=self.grid.volume == "cells")
+        except ValueError as error:
+            raise SceneError(f"grid.integrator: {error}") from error
 
     def loaded(self, index: int, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Which particles (n,) a load hangs on.

@@ -21,7 +21,8 @@ from simengine.scene.loader import make_scene
 from simengine.solve import rollout
 from simengine.worlds.laws.balance import BalanceTraining, with_material
 from simengine.worlds.laws.published import position_error, simulate, velocity_error
-from simengine.worlds.laws.training import RolloutTraining, learner, restart_interval, training
+from simengine.worlds.laws.stages import learner
+from simengine.worlds.laws.training import RolloutTraining, restart_interval, training
 from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
 from simengine.worlds.motion.materials import Jelly, Plasticine, Sand
 from simengine.worlds.motion.momentum_balance import Motion, follow, momentum_balance, record
@@ -218,7 +219,8 @@ def test_rollout_training_lowers_the_loss_and_resumes(tmp_path: Path) -> None:
 WORKER = """
 import sys, torch, torch.distributed as dist
 from simengine.worlds.motion.momentum_balance import Motion, record
-from simengine.worlds.laws.training import RolloutTraining, learner
+from simengine.worlds.laws.stages import learner
+from simengine.worlds.laws.training import RolloutTraining
 from simengine.worlds.laws.balance import with_material
 from simengine.worlds.motion.materials import Jelly
 from simengine.worlds.laws.world import LawSpec, NCLawWorld

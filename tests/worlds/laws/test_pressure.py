@@ -8,7 +8,8 @@ import torch
 from simengine.mpm import MPMModel, Walls
 from simengine.worlds.laws.balance import with_material
 from simengine.worlds.laws.pressure import PressureTraining, spread_over_volumes, volume_units
-from simengine.worlds.laws.training import learner, training
+from simengine.worlds.laws.stages import learner
+from simengine.worlds.laws.training import training
 from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
 from simengine.worlds.motion.materials import Water
 from simengine.worlds.motion.momentum_balance import Motion, record

@@ -21,7 +21,8 @@ from simengine.worlds.laws.published import (
     simulate,
     velocity_error,
 )
-from simengine.worlds.laws.training import learner, training
+from simengine.worlds.laws.stages import learner
+from simengine.worlds.laws.training import training
 from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
 from simengine.worlds.motion.materials import Jelly, Plasticine, Sand, Water
 from simengine.worlds.motion.momentum_balance import Motion, record

@@ -35,7 +35,8 @@ def test_windows_are_found_to_a_part_of_a_pixel() -> None:
     centers = np.stack(np.meshgrid([40.0, 60.0], [60.0, 90.0, 120.0]), -1)
     found, score = matched(first, second, centers, window=25, halvings=2)
     true = np.stack((1.3 - 0.01 * centers[..., 0], -14.6 + 0.02 * centers[..., 1]), -1)
-    assert np.abs(found - true).max() < 0.1
+    # 0.037 to 0.056 px over six draws of the speckles; a window finds a mean over itself, 0.24 px wide at this stretch
+    assert np.sqrt(np.square(found - true).mean()) < 0.1 and np.abs(found - true).max() < 0.24
     assert score.min() > 0.9
 
 
@@ -73,20 +74,27 @@ def test_a_stretch_is_read_off_pictures_by_one_scene(tmp_path: Path) -> None:
 
 
 def test_windows_that_are_not_found_again_are_left_out_and_told(tmp_path: Path) -> None:
-    """A corner of the second picture is a chequered board: what agrees too little there is not taken."""
+    """A corner of the second picture is noise to a half: what agrees too little there is not taken."""
     from PIL import Image
 
     first, second = _pair(160, 100)
-    second[:70, :60] = np.indices((70, 60)).sum(0) % 2
+    second[:70, :60] += np.random.default_rng(3).normal(0, second.std(), (70, 60))
     for name, picture in (("a", first), ("b", second)):
         Image.fromarray(np.round(255 * picture.clip(0, 1)).astype(np.uint8)).save(tmp_path / f"{name}.png")
-    camera = {"window": 15, "step": 20, "lower": (20.0, 25.0), "upper": (80.0, 125.0), "pyramid": 2}
+    camera = {
+        "window": 15,
+        "step": 20,
+        "lower": (20.0, 25.0),
+        "upper": (80.0, 125.0),
+        "pyramid": 2,
+        "least_correlation": 0.8,
+    }
     sheet = Displacements(directory=tmp_path, name="camera", files=("a.png", "b.png"), **camera)  # type: ignore[arg-type]
     measured = sheet.read()
-    few = ~(measured.at["correlation"] >= 0.3)  # NaN where there is nothing to agree with
+    few = ~(measured.at["correlation"] >= 0.8)  # NaN where there is nothing to agree with
     assert torch.equal(measured.mask, ~few[:, None].expand(-1, 2)) and bool(measured.values[few].isnan().all())
     inside = (measured.at["x"] < 50) & (measured.at["y"] < 65)
-    assert int(few[inside].sum()) >= 2 and int((~few).sum()) >= len(few) / 2
+    assert bool((measured.at["correlation"][few & inside] > 0.1).any()) and int((~few).sum()) >= len(few) / 2
     assert measured.notes[0].startswith(f"{int(few.sum())} of {len(few)} windows agree too little")
 
 
