@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from simengine.dtn.bodies.car import car
 from simengine.dtn.camouflage import PaintTexture
-from simengine.dtn.car import car
 from simengine.dtn.detector import CentreDetector
 from simengine.dtn.texture import texture_map
 from simengine.dtn.views import ViewSampler, render_views

@@ -2,7 +2,7 @@
 
 import torch
 
-from simengine.dtn.car import car
+from simengine.dtn.bodies.car import car
 from simengine.dtn.metrics import object_psnr
 from simengine.dtn.references import ReferencePredictor
 from simengine.dtn.texture import texture_map

@@ -15,6 +15,7 @@ SURFACE = wp.constant(1)
 GROUND = wp.constant(2)
 OFFSET = wp.constant(1.0e-3)  # [m] where secondary rays start above a surface
 PI = wp.constant(3.14159265358979)
+WIDE = wp.constant(0.05)  # angle that a secondary ray stands for [rad]
 GOLDEN = wp.constant(0.61803398875)
 
 
@@ -29,7 +30,14 @@ class Environment:
     ground: int  # whether there is a plane z = 0
     ground_dark: wp.vec3  # albedo
     ground_light: wp.vec3  # albedo
-    ground_frequency: float  # of the pattern [rad/m]
+    ground_frequency: float  # of the pattern [1/m]
+    road: float  # half width of the carriageway along x [m]; 0 for none
+    lane: float  # y of its middle [m]
+    asphalt: float  # albedo
+    clouds: float  # share of the sky
+    skyline: wp.vec3  # radiance of what stands at the horizon
+    skyline_height: float  # sine of its largest elevation; 0 for none
+    pixel: float  # angle of a pixel [rad], which filters the patterns of the ground
 
 
 @wp.struct
@@ -58,16 +66,92 @@ class Hit:
 
 
 @wp.func
-def sky(env: Environment, d: wp.vec3):
-    return wp.lerp(env.sky_horizon, env.sky_zenith, wp.sqrt(wp.max(d[2], 0.0)))
+def lattice(i: int, j: int):
+    """A random number in [0, 1) of a lattice point."""
+    h = wp.uint32(i) * wp.uint32(374761393) + wp.uint32(j) * wp.uint32(668265263)
+    h = (h ^ (h >> wp.uint32(13))) * wp.uint32(1274126177)
+    h = h ^ (h >> wp.uint32(16))
+    return float(h & wp.uint32(16777215)) / 16777216.0
 
 
 @wp.func
-def ground_albedo(env: Environment, p: wp.vec3):
+def noise(x: float, y: float):
+    """Value noise in [0, 1]: smooth between random numbers at whole coordinates."""
+    fx = x - wp.floor(x)
+    fy = y - wp.floor(y)
+    i = int(wp.floor(x))
+    j = int(wp.floor(y))
+    u = fx * fx * (3.0 - 2.0 * fx)
+    v = fy * fy * (3.0 - 2.0 * fy)
+    low = lattice(i, j) * (1.0 - u) + lattice(i + 1, j) * u
+    high = lattice(i, j + 1) * (1.0 - u) + lattice(i + 1, j + 1) * u
+    return low * (1.0 - v) + high * v
+
+
+@wp.func
+def sky(env: Environment, d: wp.vec3):
+    if env.skyline_height > 0.0 and d[2] < env.skyline_height:
+        azimuth = wp.atan2(d[1], d[0])
+        top = 0.35 + 0.4 * noise(azimuth * 6.0, 3.5) + 0.25 * noise(azimuth * 25.0, 9.5)
+        if d[2] < env.skyline_height * top:
+            return env.skyline
+    clear = wp.lerp(env.sky_horizon, env.sky_zenith, wp.sqrt(wp.max(d[2], 0.0)))
+    if env.clouds <= 0.0 or d[2] <= 0.0:
+        return clear
+    x = 1.5 * d[0] / (d[2] + 0.15)
+    y = 1.5 * d[1] / (d[2] + 0.15)
+    depth = 0.55 * noise(x, y) + 0.3 * noise(2.1 * x + 7.0, 2.1 * y) + 0.15 * noise(4.3 * x, 4.3 * y + 11.0)
+    cover = wp.clamp((depth - 1.0 + env.clouds) * 4.0 + 0.5, 0.0, 1.0)
+    return wp.lerp(clear, env.sky_horizon * (1.5 - 0.6 * depth), cover)
+
+
+@wp.func
+def stripe(x: float, half: float, blur: float):
+    """Share of an interval of length `blur` about x that lies in [-half, half]."""
+    low = wp.max(x - 0.5 * blur, -half)
+    high = wp.min(x + 0.5 * blur, half)
+    return wp.max(high - low, 0.0) / blur
+
+
+@wp.func
+def grain(p: wp.vec3, frequency: float, blur: float):
+    """Noise about 0 that fades where a pixel is larger than its cells."""
+    f = frequency * blur
+    return (noise(p[0] * frequency, p[1] * frequency) - 0.5) / (1.0 + 4.0 * f * f)
+
+
+@wp.func
+def ground_albedo(env: Environment, p: wp.vec3, d: wp.vec3, blur: float):
+    """What the ray along `d` sees of the ground at `p`; `blur` is the width of its pixel there [m].
+
+    A carriageway of asphalt with markings, between kerbs, pavements, and the pattern beyond.
+    """
+    lean = wp.max(wp.abs(d[2]), 0.02)
+    flat = wp.max(wp.sqrt(d[0] * d[0] + d[1] * d[1]), 1.0e-6)
+    across = wp.max(blur * (wp.abs(d[0]) + wp.abs(d[1]) / lean) / flat, 1.0e-3)
+    along = wp.max(blur * (wp.abs(d[1]) + wp.abs(d[0]) / lean) / flat, 1.0e-3)
+    wide = wp.max(across, along)
     f = env.ground_frequency
-    a = wp.sin(f * p[0] + 1.7 * wp.sin(0.7 * f * p[1]))
-    b = wp.sin(1.3 * f * p[1] + 1.3 * wp.sin(0.9 * f * p[0]))
-    return wp.lerp(env.ground_dark, env.ground_light, 0.5 + 0.25 * (a + b))
+    mix = 0.5 + grain(p, f, wide) + 0.7 * grain(p, 4.1 * f, wide) + 0.5 * grain(p, 23.0 * f, wide)
+    ground = wp.lerp(env.ground_dark, env.ground_light, wp.clamp(mix, 0.0, 1.0))
+    if env.road <= 0.0:
+        return ground
+    q = p[1] - env.lane
+    worn = 1.0 + 0.3 * grain(p, 0.6, wide) + 0.4 * grain(p, 9.0, wide) + 0.5 * grain(p, 45.0, wide)
+    grey = env.asphalt * worn
+    dash = p[0] - 6.0 * wp.floor(p[0] / 6.0) - 3.0
+    mark = stripe(q, 0.06, across) * stripe(dash, 1.5, along)
+    mark += stripe(wp.abs(q) - env.road + 0.3, 0.06, across)
+    grey = grey + (0.55 - grey) * mark * (0.8 + 0.8 * grain(p, 9.0, wide))
+    edge = wp.abs(q) - env.road
+    joint = p[0] - wp.floor(p[0]) - 0.5
+    slab = (0.30 + 0.06 * grain(p, 3.0, wide) + 0.10 * grain(p, 30.0, wide)) * (1.0 - 0.5 * stripe(joint, 0.01, along))
+    on_road = stripe(q, env.road, across)
+    on_kerb = stripe(edge - 0.08, 0.08, across)
+    on_pavement = stripe(edge - 1.16, 1.0, across)
+    rest = wp.max(1.0 - on_road - on_kerb - on_pavement, 0.0)
+    paved = grey * on_road + 0.42 * on_kerb + slab * on_pavement
+    return wp.vec3(paved, paved, 0.97 * paved) + ground * rest
 
 
 @wp.func
@@ -150,9 +234,18 @@ def paint(texture: wp.array3d(dtype=float), scale: float, hit: Hit):
 
 
 @wp.func
-def albedo_at(surface: Surface, env: Environment, texture: wp.array3d(dtype=float), scale: float, hit: Hit):
+def albedo_at(
+    surface: Surface,
+    env: Environment,
+    texture: wp.array3d(dtype=float),
+    scale: float,
+    hit: Hit,
+    d: wp.vec3,
+    angle: float,
+):
+    """Albedo where a ray along `d`, as wide as `angle` [rad], meets something."""
     if hit.kind == GROUND:
-        return ground_albedo(env, hit.position)
+        return ground_albedo(env, hit.position, d, angle * hit.t)
     material = surface.material[hit.face]
     if surface.painted[material] == 1:
         return paint(texture, scale, hit)
@@ -179,7 +272,7 @@ def arriving(
     hit = trace(surface, env, o, d)
     if hit.kind == NOTHING:
         return sky(env, d)
-    rho = albedo_at(surface, env, texture, scale, hit)
+    rho = albedo_at(surface, env, texture, scale, hit, d, WIDE)
     start = hit.position + hit.geometric * OFFSET
     light = sun_on(surface, env, start, hit.normal) / PI + 0.5 * (env.sky_zenith + env.sky_horizon) * (
         0.5 + 0.5 * hit.normal[2]
@@ -294,7 +387,7 @@ def raycast(
                 )
         through = wp.exp(-env.haze * hit.t)  # transmittance of the haze
         air = env.airlight * (1.0 - through)
-        rho = albedo_at(surface, env, texture, texture_scale, hit)
+        rho = albedo_at(surface, env, texture, texture_scale, hit, d, env.pixel)
         if painted == 1:
             gain += diffuse * (through * share)
             offset += (gloss * through + air) * share

@@ -24,7 +24,7 @@ Head = Literal["dtn4", "ntr2", "efe", "linear"]
 Extractor = Literal["conv", "residual", "dense", "unet"]
 MAPS = {"dtn4": 4, "ntr2": 2, "efe": 2, "linear": 1}
 GEOMETRY_CHANNELS = 11
-COAT, SKY = 0.04, (0.35, 0.43, 0.56)
+COAT, SKY = 0.04, (0.28, 0.33, 0.41)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,8 +89,9 @@ def reference_of(views: ViewSet, *, grey: float = 0.5) -> Reference:
 def paint_share(reference: Reference) -> torch.Tensor:
     """A first guess of the share of each pixel's radiance that is paint, shape (n, 3, h, w): where `linear` starts.
 
-    Paint under a clear coat (reflectance COAT at normal incidence, Schlick) that mirrors a sky of radiance SKY, behind
-    haze as bright as the darkest pixel of the object, some tyre or pane (the dark channel of He et al., CVPR 2009).
+    Paint under a clear coat (reflectance COAT at normal incidence, Schlick) that mirrors sky and houses of radiance
+    SKY, behind haze as bright as the darkest pixel of the object, some tyre or pane (the dark channel of He et al.,
+    CVPR 2009).
     """
     if reference.geometry is None:
         raise ValueError("reference: the geometry buffers are needed, got none")

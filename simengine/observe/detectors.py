@@ -21,7 +21,7 @@ class DetectorSpec:
     Attributes:
         architecture: A name given by `--with FILE.py`, or of torchvision, as in "retinanet_resnet50_fpn_v2".
         weights: As the detector's maker takes them: of torchvision "COCO_V1", of one's own usually a file.
-        model: Folder of a detector that simengine trained, or an .onnx file.
+        model: Folder of a detector that simengine trained, an .onnx file, or Darknet's .cfg with `weights` beside it.
         file: What a detector found elsewhere: COCO's results (json), or a folder of YOLO's text files with scores.
         classes: Class of the labels -> label of the detector, or labels, as in { car = 3 }; without them by its own
             `names`.
@@ -63,6 +63,9 @@ def make_detector(spec: DetectorSpec, directory: Path) -> Any:
     if spec.model.lower().endswith(".onnx"):
         made = _onnx(directory / Path(spec.model).expanduser())
         side, multiple = made.side or side, made.multiple
+    elif spec.model.lower().endswith(".cfg"):
+        made = _darknet(directory / Path(spec.model).expanduser(), directory / Path(spec.weights).expanduser())
+        multiple = made.multiple
     elif spec.model:
         made, multiple, trained = _from_folder(directory / Path(spec.model).expanduser())
         side = side or trained
@@ -121,6 +124,18 @@ def _onnx(file: Path) -> Any:
         return ONNXDetector(file)
     except ImportError:
         raise SceneError("detector.model: an ONNX file needs onnxruntime; pip install 'simengine[onnx]'") from None
+    except ValueError as error:
+        raise SceneError(f"detector.model: {error}") from None
+
+
+def _darknet(file: Path, weights: Path) -> Any:
+    from simengine.dtn.darknet import DarknetDetector
+
+    for key, path in (("model", file), ("weights", weights)):
+        if not path.is_file():
+            raise SceneError(f"detector.{key}: {path.name}: no such file; Darknet's .cfg needs its .weights")
+    try:
+        return DarknetDetector(file, weights)
     except ValueError as error:
         raise SceneError(f"detector.model: {error}") from None
 

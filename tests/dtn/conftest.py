@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from simengine.dtn.car import car
+from simengine.dtn.bodies.car import car
 from simengine.dtn.views import ViewSampler, ViewSet, render_views
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from simengine.dtn.car import MATERIALS, car
+from simengine.dtn.bodies.car import MATERIALS, car
 from simengine.dtn.views import ViewSampler
 
 mitsuba = pytest.importorskip("mitsuba", reason="Mitsuba is an independent reference, not a dependency")

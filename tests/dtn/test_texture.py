@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from simengine.dtn.car import car
+from simengine.dtn.bodies.car import car
 from simengine.dtn.texture import mip_pyramid, taps, texture_map, texture_picture
 from simengine.dtn.views import ViewSampler, ViewSet, render_views, stack_views
 from simengine.io import write

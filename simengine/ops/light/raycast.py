@@ -149,7 +149,13 @@ class Environment:
         ground: Whether the plane z = 0 is there.
         ground_dark: Albedo in the dark parts of its pattern.
         ground_light: Albedo in the light parts.
-        ground_frequency: Of the pattern [rad/m].
+        ground_frequency: Of the pattern [1/m].
+        road: Half the width of a carriageway along x, between kerbs and pavements [m]; 0 for none.
+        lane: y of its middle [m].
+        asphalt: Its albedo [1].
+        clouds: Share of the sky that they cover [1].
+        skyline: Radiance of what stands at the horizon.
+        skyline_height: Sine of the largest elevation that it reaches; 0 for none.
     """
 
     sun_direction: Vector = (0.4, 0.3, 0.85)
@@ -162,12 +168,23 @@ class Environment:
     ground_dark: Vector = (0.15, 0.15, 0.15)
     ground_light: Vector = (0.3, 0.29, 0.27)
     ground_frequency: float = 1.0
+    road: float = 0.0
+    lane: float = 0.0
+    asphalt: float = 0.12
+    clouds: float = 0.0
+    skyline: Vector = (0.08, 0.1, 0.07)
+    skyline_height: float = 0.0
 
     def __post_init__(self) -> None:
         if not math.hypot(*self.sun_direction) > 0:
             raise ValueError(f"sun_direction: expected a vector that is not zero, got {self.sun_direction}")
         if not (self.haze >= 0 and math.isfinite(self.haze)):
             raise ValueError(f"haze: expected an extinction of at least 0 [1/m], got {self.haze}")
+        if not (self.road >= 0 and self.skyline_height >= 0 and 0 <= self.clouds <= 1):
+            raise ValueError(
+                f"expected road >= 0, skyline_height >= 0 and clouds in [0, 1], got {self.road}, "
+                f"{self.skyline_height}, {self.clouds}"
+            )
 
     @property
     def to_sun(self) -> Vector:
@@ -176,15 +193,16 @@ class Environment:
         r = math.hypot(x, y, z)
         return (x / r, y / r, z / r)
 
-    def _struct(self) -> Any:
+    def _struct(self, pixel: float) -> Any:
         env = kernels.Environment()
         env.sun_direction = wp.vec3(*self.to_sun)
-        names = ("sun_irradiance", "sky_zenith", "sky_horizon", "airlight", "ground_dark", "ground_light")
+        names = ("sun_irradiance", "sky_zenith", "sky_horizon", "airlight", "ground_dark", "ground_light", "skyline")
         for name in names:
             setattr(env, name, wp.vec3(*getattr(self, name)))
-        env.haze = self.haze
         env.ground = int(self.ground)
-        env.ground_frequency = self.ground_frequency
+        for name in ("haze", "ground_frequency", "road", "lane", "asphalt", "clouds", "skyline_height"):
+            setattr(env, name, float(getattr(self, name)))
+        env.pixel = pixel
         return env
 
 
@@ -288,7 +306,7 @@ def raycast(
         _, handle = surface._handle
         inputs = [
             handle,
-            environment._struct(),
+            environment._struct(1.0 / float(intrinsics[0])),
             wp.vec3(*(-rotation @ pose[:3, 3]).tolist()),
             wp.mat33(*rotation.reshape(-1).tolist()),
             wp.vec4(*intrinsics.detach().double().cpu().tolist()),

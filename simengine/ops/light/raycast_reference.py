@@ -1,6 +1,7 @@
 """The ray caster in plain torch, float64, every ray against every triangle. Same signature as `ops.raycast.raycast`."""
 
 import math
+from functools import partial
 
 import torch
 
@@ -8,6 +9,7 @@ from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, che
 
 OFFSET = 1e-3
 GOLDEN = 0.61803398875
+WIDE = 0.05
 
 
 class _Hits:
@@ -74,18 +76,10 @@ def raycast_reference(
         return torch.tensor(value, dtype=torch.float64)
 
     sun, irradiance, zenith, horizon = map(vector, (env.to_sun, env.sun_irradiance, env.sky_zenith, env.sky_horizon))
+    sky = partial(_sky, env)
 
-    def sky(d: torch.Tensor) -> torch.Tensor:
-        return horizon + (zenith - horizon) * d[:, 2:].clamp(min=0).sqrt()
-
-    def albedo(hits: _Hits) -> torch.Tensor:
-        x, y = hits.position[:, 0], hits.position[:, 1]
-        f = env.ground_frequency
-        pattern = torch.sin(f * x + 1.7 * torch.sin(0.7 * f * y)) + torch.sin(
-            1.3 * f * y + 1.3 * torch.sin(0.9 * f * x)
-        )
-        dark, light = vector(env.ground_dark), vector(env.ground_light)
-        ground = dark + (light - dark) * (0.5 + 0.25 * pattern)[:, None]
+    def albedo(hits: _Hits, d: torch.Tensor, angle: float) -> torch.Tensor:
+        ground = _ground(env, hits.position, d, angle * hits.t)
         painted = surface.painted.bool()[hits.material][:, None]
         own = torch.where(painted, _paint(texture, repetitions_per_metre, hits), surface.albedo.double()[hits.material])
         return torch.where(hits.ground[:, None], ground, own)
@@ -98,7 +92,7 @@ def raycast_reference(
         hits = _Hits(surface, env, o, d)
         light = sun_on(hits.position + hits.geometric * OFFSET, hits.normal) / math.pi
         light = light + 0.5 * (zenith + horizon) * (0.5 + 0.5 * hits.normal[:, 2:])
-        return torch.where(hits.hit[:, None], albedo(hits) * light, sky(d))
+        return torch.where(hits.hit[:, None], albedo(hits, d, WIDE) * light, sky(d))
 
     def fresnel(f0: torch.Tensor, cosine: torch.Tensor) -> torch.Tensor:
         return f0 + ((50 * f0).clamp(max=1) - f0) * (1 - cosine) ** 5
@@ -149,7 +143,7 @@ def raycast_reference(
         air = vector(env.airlight) * (1 - through)
         painted = (hits.surface & surface.painted.bool()[hits.material])[:, None]
         part = hits.surface & surface.part.bool()[hits.material]
-        own = albedo(hits) * diffuse
+        own = albedo(hits, d, 1 / float(fx)) * diffuse
         nothing = (~hits.hit)[:, None]
         miss = vector(env.airlight).expand_as(d) if env.haze > 0 else sky(d)
         totals["gain"] += torch.where(painted, diffuse * through, 0.0) * share
@@ -204,3 +198,67 @@ def _bilinear(texture: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
 
     top = texel(y0, x0) * (1 - fx) + texel(y0, x0 + 1) * fx
     return top * (1 - fy) + (texel(y0 + 1, x0) * (1 - fx) + texel(y0 + 1, x0 + 1) * fx) * fy
+
+
+def _noise(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Value noise; the whole numbers are hashed modulo 2**32."""
+
+    def lattice(i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+        low = 0xFFFFFFFF
+        h = ((i & low) * 374761393 + (j & low) * 668265263) & low
+        h = ((h ^ (h >> 13)) * 1274126177) & low
+        return ((h ^ (h >> 16)) & 0xFFFFFF).double() / 0x1000000
+
+    i, j = x.floor().long(), y.floor().long()
+    u, v = x - x.floor(), y - y.floor()
+    u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
+    low = lattice(i, j) * (1 - u) + lattice(i + 1, j) * u
+    high = lattice(i, j + 1) * (1 - u) + lattice(i + 1, j + 1) * u
+    return low * (1 - v) + high * v
+
+
+def _sky(env: Environment, d: torch.Tensor) -> torch.Tensor:
+    """Radiance of the sky, its clouds and the skyline along unit vectors (n, 3)."""
+    zenith, horizon, line = (d.new_tensor(value) for value in (env.sky_zenith, env.sky_horizon, env.skyline))
+    up = d[:, 2]
+    clear = horizon + (zenith - horizon) * up.clamp(min=0).sqrt()[:, None]
+    x, y = (1.5 * d[:, k] / (up.clamp(min=0) + 0.15) for k in (0, 1))
+    depth = 0.55 * _noise(x, y) + 0.3 * _noise(2.1 * x + 7, 2.1 * y) + 0.15 * _noise(4.3 * x, 4.3 * y + 11)
+    cover = ((depth - 1 + env.clouds) * 4 + 0.5).clamp(0, 1) * ((up > 0) & (env.clouds > 0))
+    seen = clear + (horizon * (1.5 - 0.6 * depth)[:, None] - clear) * cover[:, None]
+    azimuth = torch.atan2(d[:, 1], d[:, 0])
+    fixed = torch.ones_like(azimuth)
+    top = 0.35 + 0.4 * _noise(azimuth * 6, 3.5 * fixed) + 0.25 * _noise(azimuth * 25, 9.5 * fixed)
+    return torch.where((up < env.skyline_height * top)[:, None] & (env.skyline_height > 0), line, seen)
+
+
+def _ground(env: Environment, p: torch.Tensor, d: torch.Tensor, blur: torch.Tensor) -> torch.Tensor:
+    """Albedo of the ground at (n, 3) for rays along `d`, of pixels that are `blur` (n,) wide there."""
+    lean = d[:, 2].abs().clamp(min=0.02)
+    flat = d[:, :2].norm(dim=-1).clamp(min=1e-6)
+    across = (blur * (d[:, 0].abs() + d[:, 1].abs() / lean) / flat).clamp(min=1e-3)
+    along = (blur * (d[:, 1].abs() + d[:, 0].abs() / lean) / flat).clamp(min=1e-3)
+    wide = torch.maximum(across, along)
+
+    def grain(frequency: float) -> torch.Tensor:
+        return (_noise(p[:, 0] * frequency, p[:, 1] * frequency) - 0.5) / (1 + 4 * (frequency * wide) ** 2)
+
+    def stripe(x: torch.Tensor, half: float, width: torch.Tensor) -> torch.Tensor:
+        return ((x + 0.5 * width).clamp(max=half) - (x - 0.5 * width).clamp(min=-half)).clamp(min=0) / width
+
+    f = env.ground_frequency
+    mix = (0.5 + grain(f) + 0.7 * grain(4.1 * f) + 0.5 * grain(23 * f)).clamp(0, 1)[:, None]
+    dark, light = d.new_tensor(env.ground_dark), d.new_tensor(env.ground_light)
+    ground = dark + (light - dark) * mix
+    if env.road <= 0:
+        return ground
+    q = p[:, 1] - env.lane
+    grey = env.asphalt * (1 + 0.3 * grain(0.6) + 0.4 * grain(9.0) + 0.5 * grain(45.0))
+    mark = stripe(q, 0.06, across) * stripe(p[:, 0] - 6 * (p[:, 0] / 6).floor() - 3, 1.5, along)
+    mark = mark + stripe(q.abs() - env.road + 0.3, 0.06, across)
+    grey = grey + (0.55 - grey) * mark * (0.8 + 0.8 * grain(9.0))
+    edge, joint = q.abs() - env.road, p[:, 0] - p[:, 0].floor() - 0.5
+    slab = (0.30 + 0.06 * grain(3.0) + 0.10 * grain(30.0)) * (1 - 0.5 * stripe(joint, 0.01, along))
+    shares = stripe(q, env.road, across), stripe(edge - 0.08, 0.08, across), stripe(edge - 1.16, 1.0, across)
+    paved = grey * shares[0] + 0.42 * shares[1] + slab * shares[2]
+    return paved[:, None] * d.new_tensor((1.0, 1.0, 0.97)) + ground * (1 - sum(shares)).clamp(min=0)[:, None]  # type: ignore[union-attr]

@@ -144,8 +144,8 @@ class CamouflageTraining(AbstractTraining):
                 f"detector: hardening needs a method loss(images, boxes), which {type(detector).__name__} lacks; "
                 "give it one (simengine.dtn's adapters of other libraries have it), or set hardening = 0"
             )
-        self.views: ViewSet = scene_views(scene, scene.views, scene.train_views)
-        self.empty: ViewSet | None = empty_views(scene, scene.views, round(spec.detector.empty * scene.train_views))
+        self.views: ViewSet = scene_views(scene, scene.sampler, scene.train_views)
+        self.empty: ViewSet | None = empty_views(scene, scene.sampler, round(spec.detector.empty * scene.train_views))
         self.attacked: ViewSet = self.views[torch.arange(min(spec.attack_views, len(self.views)))]
         self.put_on: TextureMap = self.map(self.attacked)
         own = make_detector(spec.detector) if detector is None else copy.deepcopy(detector).eval()

@@ -267,7 +267,7 @@ class DetectorWorld(DetectorTraining):
     def __init__(self, scene: "DTNWorld", spec: "DetectorSpec") -> None:
         torch.manual_seed(scene.seed)
         self.scene, self.spec = scene, spec
-        views = scene_views(scene, scene.views, scene.train_views)
+        views = scene_views(scene, scene.sampler, scene.train_views)
         super().__init__(
             make_detector(spec),
             views,
@@ -275,7 +275,7 @@ class DetectorWorld(DetectorTraining):
             iterations=spec.iterations,
             batch=spec.batch,
             learning_rate=spec.learning_rate,
-            empty=empty_views(scene, scene.views, round(spec.empty * scene.train_views)),
+            empty=empty_views(scene, scene.sampler, round(spec.empty * scene.train_views)),
         )
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:

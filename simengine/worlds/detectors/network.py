@@ -95,7 +95,7 @@ class NetworkTraining(GradientTraining):
         if network is None:
             torch.manual_seed(scene.seed)
         self.scene, self.spec = scene, spec
-        views = scene_views(scene, scene.views, scene.train_views) if views is None else views
+        views = scene_views(scene, scene.sampler, scene.train_views) if views is None else views
         self.views: ViewSet = object_crops(views, spec.crop) if 0 < spec.crop < scene.size else views
         self.reference = reference_of(self.views)
         self.network: TransformationNetwork = make_network(spec) if network is None else network

@@ -106,7 +106,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
         shown += [("hardened", "natural"), ("hardened", "optimised anew")]
     header = ("cell", "objects", *(f"{name}, {worn}" for name, worn in shown))
     chosen = [tables[key] for key in shown]
-    alone, together = (cell_edges(scene.views, place) for place in (0, 1))
+    alone, together = (cell_edges(scene.sampler, place) for place in (0, 1))
     single = [row for name, edges in alone.items() for row in cell_rows(chosen, unseen.conditions, {name: edges})]
     named = {f"{name}, {worn}": tables[name, worn] for name, worn in shown}
     for name, edges in alone.items():
@@ -142,7 +142,7 @@ def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]
     """Bounds of equal cells over the ranges of a sampler, and of haze none or some; `place` as in `PARTS`."""
     edges = {}
     for name, parts in PARTS.items():
-        low, high = getattr(sampler, name)
+        low, high = sampler.interval(name)
         if parts[place] == 1 and place:
             continue
         step = (high - low) / parts[place]

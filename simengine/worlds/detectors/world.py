@@ -1,6 +1,7 @@
 """Scenes of an object seen through many cameras, lights and weathers, and what is trained on its views."""
 
 import dataclasses
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -25,7 +26,7 @@ class CarSpec:
 
     def surface(self) -> "RaySurface":
         """The car."""
-        from simengine.dtn.car import car
+        from simengine.dtn.bodies.car import car
 
         return car()
 
@@ -235,10 +236,18 @@ class DTNWorld(AbstractWorld):
         if self.size % 16:
             raise ValueError(f"size: expected a multiple of 16, got {self.size}")
 
+    @cached_property
+    def sampler(self) -> ViewSampler:
+        """Distribution of the views, for the size of the object."""
+        try:
+            return self.views.fitted(self.surface())
+        except ValueError as error:
+            raise SceneError(f"views.{error}") from None
+
     @property
     def test_sampler(self) -> ViewSampler:
         """Distribution of the unseen views."""
-        return dataclasses.replace(self.views, seed=self.views.seed + 1)
+        return dataclasses.replace(self.sampler, seed=self.views.seed + 1)
 
     def surface(self) -> "RaySurface":
         """The object."""
@@ -248,7 +257,7 @@ class DTNWorld(AbstractWorld):
         """The object, and the sampler of its views."""
         if device not in (None, "cpu"):
             raise SceneError(f"scenes of kind {self.kind!r} run on the CPU, got --device {device}")
-        return self.surface(), self.views
+        return self.surface(), self.sampler
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
         """Render the training views into `views-00000.npz`, ...; files that are there already are kept.

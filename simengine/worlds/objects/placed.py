@@ -203,7 +203,7 @@ def place(spec: PlacedSpec, photograph: torch.Tensor) -> Placement:
     Raises:
         SceneError: The camera has no K, or the box lies behind it.
     """
-    from simengine.dtn.car import car
+    from simengine.dtn.bodies.car import car
     from simengine.ops.light.raycast import Environment, raycast
 
     center, size, yaw = spec.box.numbers()

@@ -55,10 +55,14 @@ def box_scene() -> RaySurface:
     return painted.joined(grey)
 
 
-@pytest.mark.parametrize("repetitions", [0.0, 1.3])
-def test_parity_with_the_reference(repetitions: float) -> None:
+STREET = Environment(road=1.2, lane=0.4, clouds=0.6, skyline_height=0.2, ground_frequency=1.3)
+
+
+@pytest.mark.parametrize(
+    ("repetitions", "env"), [(0.0, Environment(haze=0.05)), (1.3, Environment(haze=0.05)), (0.0, STREET)]
+)
+def test_parity_with_the_reference(repetitions: float, env: Environment) -> None:
     texture = torch.rand(5, 7, 3, generator=torch.Generator().manual_seed(1))
-    env = Environment(haze=0.05)
     arguments = (box_scene(), env, *camera((3.0, 2.5, 1.8), (0.0, 0.3, 0.5), 24))
     options: dict = {"samples": 2, "sky_rays": 3, "paint": texture, "repetitions_per_metre": repetitions, "seed": 5}
     ours, reference = raycast(*arguments, **options), raycast_reference(*arguments, **options)
@@ -172,3 +176,50 @@ def test_bad_input_is_named() -> None:
         surface_of(trimesh.creation.box((1, 1, 1)), faces=torch.full((12, 3), 8))
     with pytest.raises(ValueError, match="sun_direction"):
         Environment(sun_direction=(0.0, 0.0, 0.0))
+    with pytest.raises(ValueError, match="clouds in"):
+        Environment(clouds=2.0)
+
+
+def ground_seen(env: Environment, x: float, y: float, *, height: float = 2.0, n: int = 8) -> torch.Tensor:
+    """Albedo of the ground below a camera that looks straight down, under a sun that makes radiance equal it."""
+    far = surface_of(trimesh.creation.box((0.1, 0.1, 0.1)), vertices=torch.full((8, 3), 50.0) + torch.rand(8, 3))
+    lit = {name: getattr(PLAIN, name) for name in ("sun_direction", "sun_irradiance", "sky_zenith", "sky_horizon")}
+    view = raycast(
+        far,
+        dataclasses.replace(env, **lit),
+        *camera((x, y, height), (x, y, 0.0), n, up=(0.0, 1.0, 0.0)),
+        samples=1,
+        sky_rays=0,
+    )
+    return view.radiance.mean((0, 1))
+
+
+def test_the_road_has_its_markings_kerbs_and_pavements() -> None:
+    env = Environment(road=3.5, lane=0.0, asphalt=0.1, ground_light=(0.1, 0.3, 0.1), ground_dark=(0.1, 0.3, 0.1))
+    lane, dash, gap = (ground_seen(env, *place, height=0.05) for place in ((3.0, 1.7), (3.0, 0.0), (0.0, 0.0)))
+    edge, kerb, slab, verge = (ground_seen(env, 3.3, y, height=0.05) for y in (3.2, 3.58, 4.6, 7.0))
+    assert float(lane.max()) < 0.17 and float(gap.max()) < 0.17  # asphalt, and between two dashes
+    assert float(dash.min()) > 0.35 and float(edge.min()) > 0.35
+    assert abs(float(kerb[0]) - 0.42) < 0.01 and abs(float(slab[0]) - 0.30) < 0.1
+    assert torch.allclose(verge, torch.tensor([0.1, 0.3, 0.1]), atol=1e-4)
+    # from far above a pixel sees the mean: two edge lines of 0.12 m, dashes of half the length, on 7 m of asphalt
+    share = (2 * 0.12 + 0.5 * 0.12) / 7.0
+    view = ground_seen(dataclasses.replace(env, road=3.5), 0.0, 0.0, height=7.0 / (2 * math.tan(math.radians(22.5))))
+    assert abs(float(view[0]) - (0.1 + share * 0.8 * 0.45)) < 0.02
+
+
+def test_clouds_cover_their_share_and_the_skyline_hides_the_horizon() -> None:
+    far = surface_of(trimesh.creation.box((0.1, 0.1, 0.1)), vertices=torch.full((8, 3), 50.0) + torch.rand(8, 3))
+    up = camera((0.0, 0.0, 1.0), (0.0, 0.0, 2.0), 48, up=(0.0, 1.0, 0.0))
+    blue = {"sky_zenith": (0.0, 0.0, 1.0), "sky_horizon": (1.0, 1.0, 1.0)}
+    covered = []
+    for clouds in (0.0, 0.35, 0.6, 1.0):
+        red = raycast(far, Environment(clouds=clouds, **blue), *up, samples=1, sky_rays=0).radiance[..., 0]
+        covered.append(float((red > 0.5).float().mean()))
+    assert covered == sorted(covered) and covered[0] < 0.01 and covered[-1] > 0.95
+    level = camera((0.0, 0.0, 1.0), (9.0, 0.0, 1.0), 48)
+    view = raycast(far, Environment(skyline=(3.0, 0.0, 0.0), skyline_height=0.2), *level, samples=1, sky_rays=0)
+    above = view.radiance[:24, :, 0] > 2.5  # the upper half, which sees no ground
+    low = above.flip(0).cummin(0).values.sum(0)  # rows in an unbroken column from the horizon upwards
+    rise = torch.tan(torch.asin(torch.tensor(0.2))) * up[1][0]
+    assert bool((low == above.sum(0)).all()) and 0.3 * rise < float(low.min()) and float(low.max()) <= rise + 1

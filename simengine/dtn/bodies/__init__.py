@@ -1,0 +1,1 @@
+"""What stands in a scene: the car that ships, and what is around an object."""
