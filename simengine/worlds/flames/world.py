@@ -110,7 +110,7 @@ class FlameWorld(AbstractWorld):
 
     def scalars(self) -> Mapping[str, str]:
         """Speed or pressure curvature, T_max, thickness; fields T, u, ..., Y_* and X_*."""
-        from simengine.worlds.flames.answers import scalars_of
+        from simengine.worlds.flames.readings import scalars_of
 
         return scalars_of(self.build())
 

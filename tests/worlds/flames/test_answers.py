@@ -14,7 +14,7 @@ from simengine.scene import load_scene, load_world
 from simengine.scene.address import replaced, resolve
 from simengine.scene.asks import Series, Table
 from simengine.scene.base import Refused, SceneError
-from simengine.worlds.flames.answers import under
+from simengine.worlds.flames.conditions import under
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.specs import Free
 from simengine.worlds.flames.world import FlameWorld

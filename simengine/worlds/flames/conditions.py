@@ -1,0 +1,63 @@
+"""The conditions of experiments: the rows of a table, and the world under each of them."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from simengine.scene.address import numbers, replaced
+from simengine.scene.asks import Ask, Table
+from simengine.scene.base import SceneError
+from simengine.scene.strict import nearest
+from simengine.worlds.flames.extinction import condition_of
+
+if TYPE_CHECKING:
+    from simengine.worlds.flames.world import FlameWorld
+
+Row = tuple[tuple[str, float], ...]  # conditions of an experiment; () for the world as it stands
+
+
+def rows_of(ask: Ask) -> list[Row]:
+    """The conditions of an ask, in its order."""
+    if not isinstance(ask, Table):
+        return [()]
+    names = sorted(ask.conditions)
+    columns = [ask.conditions[name].tolist() for name in names]
+    return [tuple(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def ends_of(ask: Ask) -> tuple[str, ...]:
+    """The conditions at whose turning point an ask looks."""
+    names = ask.names if isinstance(ask, Table) else ()
+    return tuple(end for name in names if (end := condition_of(name)) is not None)
+
+
+def under(world: "FlameWorld", row: Row) -> "FlameWorld":
+    """The world under the conditions of an experiment; `T_in` is short for `flame.T_in`.
+
+    Raises:
+        SceneError: A condition is no number of the world, or out of its range.
+    """
+    if not row:
+        return world
+    plain: dict[str, float] = {}
+    mixtures: dict[str, dict[str, float]] = {}
+    known = numbers(world)
+    for name, value in row:
+        first, _, species = name.removeprefix("flame.").partition(".")
+        if first in ("composition", "fuel", "oxidiser", "agent") and species:
+            mixtures.setdefault(first, {})[species] = value
+            continue
+        key = next((k for k in (f"flame.{name}", name) if k in known), None)
+        if key is None:
+            own = [k.removeprefix("flame.") for k in known if k.startswith("flame.")]
+            raise SceneError(f"conditions: {name!r} is no number of this flame; {nearest(name, own)}")
+        plain[key] = value
+    if mixtures:
+        if any(not hasattr(world.flame, name) for name in mixtures):
+            raise SceneError("conditions: is no number of this flame, which has no species; choose flame.type = 'free'")
+        told: dict[str, Any] = {k: {s: n for s, n in m.items() if n} for k, m in mixtures.items()}
+        spec = dataclasses.replace(world.flame, **told)
+        copy = object.__new__(type(world))  # the rest of the world may hold tensors
+        for field in dataclasses.fields(world):
+            object.__setattr__(copy, field.name, spec if field.name == "flame" else getattr(world, field.name))
+        world = copy
+    return replaced(world, plain) if plain else world
