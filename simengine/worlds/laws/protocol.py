@@ -12,7 +12,8 @@ from simengine.worlds.laws.world import CENTER, NCLawWorld
 from simengine.worlds.motion.materials import MaterialSpec
 from simengine.worlds.motion.melting import MeltingSpec, MeltingWorld
 from simengine.worlds.motion.shapes import Box, MeshShape, Shape, Torus
-from simengine.worlds.motion.world import BodySpec, GridSpec, MPMWorld, OutputSpec
+from simengine.worlds.motion.specs import BodySpec, GridSpec, OutputSpec
+from simengine.worlds.motion.world import MPMWorld
 
 MESHES = {"sand": "blub.obj", "water": "spot.obj"}  # published bodies of the geometry test
 MESH_SIZE = 0.8  # as published, shrunk where it would reach into the walls

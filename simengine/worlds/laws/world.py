@@ -11,7 +11,8 @@ from simengine.scene.learning import AbstractLearner, stands
 from simengine.scene.strict import Count, Positive, Range, Vector
 from simengine.worlds.motion.materials import MaterialSpec
 from simengine.worlds.motion.shapes import Box, Shape
-from simengine.worlds.motion.world import BodySpec, CameraSpec, GridSpec, MPMWorld, OutputSpec
+from simengine.worlds.motion.specs import BodySpec, CameraSpec, GridSpec, OutputSpec
+from simengine.worlds.motion.world import MPMWorld
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

@@ -27,7 +27,7 @@ from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
 from simengine.worlds.motion.materials import Jelly, Plasticine, Sand, Water
 from simengine.worlds.motion.momentum_balance import Motion, record
 from simengine.worlds.motion.shapes import Box
-from simengine.worlds.motion.world import OutputSpec
+from simengine.worlds.motion.specs import OutputSpec
 
 ASSETS = Path(str(files("simengine.assets")))
 JELLY = Jelly(E=1e5, nu=0.2)

@@ -14,8 +14,9 @@ from simengine.scene.base import SceneError
 from simengine.scene.loader import make_scene
 from simengine.solve import rollout
 from simengine.worlds.motion.room import Room
+from simengine.worlds.motion.specs import CameraSpec
 from simengine.worlds.motion.view import MotionViewer
-from simengine.worlds.motion.world import CameraSpec, MPMWorld
+from simengine.worlds.motion.world import MPMWorld
 
 JELLY = {"type": "jelly", "E": 1e4, "nu": 0.3}
 
