@@ -99,7 +99,7 @@ class Discrepancy:
 
     Attributes:
         sd: Standard deviation of the error, SI [unit of the value].
-        length: Over which the error is alike, SI; a pure number where it runs along the logarithm [unit of the abscissa].
+        length: Over which the error is alike, SI; a pure number along a logarithm [unit of the abscissa].
         scale: Whether the error runs along the abscissa or its logarithm (for a table over decades); auto takes the
             one in which the rows are spread more evenly.
     """
