@@ -31,7 +31,8 @@ def test_every_key_of_every_world_and_instrument_is_on_its_page(tmp_path: Path) 
     for role, folder in (("kind", "worlds"), ("type", "instruments")):
         pages = {page.stem: page.read_text(encoding="utf-8") for page in (tmp_path / folder).glob("*.md")}
         for name, cls in classes(role).items():
-            text = next(t for stem, t in pages.items() if stem == name or f"`{name}`" in t or f'"{name}"' in t)
+            told = (t for t in pages.values() if f"`{name}`" in t or f'"{name}"' in t)
+            text = pages[name] if name in pages else next(told)
             for table in tables_below([cls]):
                 for key in keys_of(table):
                     if key.name != "type":
