@@ -217,7 +217,7 @@ def test_rollout_training_lowers_the_loss_and_resumes(tmp_path: Path) -> None:
 
 
 WORKER = """
-import sys, torch, torch.distributed as dist
+import os, sys, torch, torch.distributed as dist
 from simengine.worlds.motion.momentum_balance import Motion, record
 from simengine.worlds.laws.stages import learner
 from simengine.worlds.laws.training import RolloutTraining
@@ -235,7 +235,9 @@ loss = training.gradient()
 if dist.get_rank() == 0:
     gradient = torch.cat([p.grad.flatten() for group in training.groups for p in group])
     torch.save({"loss": loss, "gradient": gradient}, sys.argv[1])
+dist.barrier()
 dist.destroy_process_group()
+os._exit(0)  # after Python has ended, one run in ten aborts in a destructor of C++ ("terminate called without ...")
 """
 
 
