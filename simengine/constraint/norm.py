@@ -14,6 +14,7 @@ import torch
 from simengine.constraint.pde import AbstractPDE, Parameters, Rows
 
 _ELLIPTIC = 1.5  # orders along every axis beyond which an equation without a first-order axis counts as elliptic
+_ENOUGH = 8192  # rows that the response to a wave is read off
 
 
 class AbstractNorm(abc.ABC):
@@ -134,7 +135,7 @@ def order(pde: AbstractPDE, parameters: Parameters) -> float | None:
     An equation is elliptic where waves along all axes come back in phase and with one sign, growing with a power above
     1.5 of their number.
     """
-    rows, found = pde.rows(), []
+    rows, found = _some(pde.rows()), []
     for axis, n in enumerate(pde.shape):
         one = max(1, n // 20)
         if n < 16:
@@ -148,6 +149,21 @@ def order(pde: AbstractPDE, parameters: Parameters) -> float | None:
     if len({sign for sign, _ in found}) > 1:
         return None
     return 2.0 * max(1, round(sum(p for _, p in found) / len(found) / 2))
+
+
+def _some(rows: Rows) -> Rows:
+    """Rows enough for means over them, drawn without an order that a wave could have too."""
+    count = len(rows.index)
+    if count <= _ENOUGH:
+        return rows
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:_ENOUGH]
+    return dataclasses.replace(
+        rows,
+        index=rows.index[drawn],
+        data=tuple(d[drawn] for d in rows.data),
+        position=rows.position[drawn],
+        group=None,
+    )
 
 
 def chosen(pde: AbstractPDE, parameters: Parameters) -> AbstractNorm | None:

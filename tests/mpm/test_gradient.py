@@ -104,7 +104,7 @@ def check(material: str, walls: str, num_steps: int, make_cube, make_model, adjo
     z = torch.tensor([points.get(name, 0.0) for name in names], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(value(z), z)
     difference = torch.zeros_like(gradient)
-    step = 1e-6 if num_steps <= 100 else 1e-7  # a long motion with friction has kinks closer than 1e-6
+    step = 1e-6 if num_steps < 100 else 1e-7  # a long motion with friction has kinks closer than 1e-6
     with torch.no_grad():
         for k in range(len(z)):
             h = torch.zeros_like(z)
