@@ -4,6 +4,7 @@ from simengine.observe.camera import Camera
 from simengine.observe.columns import Column
 from simengine.observe.image_math import Segment
 from simengine.observe.instruments.experiments import Experiments
+from simengine.observe.instruments.goal import Goal
 from simengine.observe.instruments.markers import Marker, Markers
 from simengine.observe.instruments.pictures import Pictures
 from simengine.observe.instruments.projections import FanBeam, ParallelBeam, Projections
@@ -19,6 +20,7 @@ __all__ = [
     "Curve",
     "Experiments",
     "FanBeam",
+    "Goal",
     "HoldOut",
     "Loss",
     "Marker",
