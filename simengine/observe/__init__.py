@@ -3,6 +3,7 @@
 from simengine.observe.camera import Camera
 from simengine.observe.columns import Column
 from simengine.observe.image_math import Segment
+from simengine.observe.instruments.distribution import Distribution
 from simengine.observe.instruments.experiments import Experiments
 from simengine.observe.instruments.goal import Goal
 from simengine.observe.instruments.markers import Marker, Markers
@@ -18,6 +19,7 @@ __all__ = [
     "Camera",
     "Column",
     "Curve",
+    "Distribution",
     "Experiments",
     "FanBeam",
     "Goal",
