@@ -44,7 +44,7 @@ def test_the_first_numbers_change_stress_the_most() -> None:
 
 
 def test_moduli_at_rest_are_the_numbers_of_that_name() -> None:
-    """Whatever the other numbers are: 2 mu of a shear, kappa of a swelling, by Hooke's law at strains of 1e-5 and -1e-5."""
+    """Whatever the other numbers are: 2 mu of a shear, kappa of a swelling, by Hooke's law at strains of +-1e-5."""
     law = energy_network(MODULI, torch.tensor([0.3, -0.5, 0.2, 0.1], dtype=torch.float64), **FEATURES)  # type: ignore[arg-type]
     eps = 1e-5
     H = torch.zeros(2, 3, 3, dtype=torch.float64)
