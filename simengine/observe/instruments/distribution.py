@@ -148,7 +148,7 @@ class Distribution(AbstractInstrument):
             SceneError: A principal variance is off.
         """
         body = _principal(self.rest.x, self.rest.cell)[0]
-        noise = (float(self.sigma) * float(self.place.scale)) ** 2
+        noise = float(self._blur()) * float(self.place.scale) ** 2
         seen, width = _principal(cloud * float(self.place.scale), -noise * torch.eye(3, dtype=torch.float64))
         off = (seen - body).abs() - SLACK * body
         if bool((off > ODD * width).any()):
@@ -159,6 +159,10 @@ class Distribution(AbstractInstrument):
                 f"{float(body[k]) ** 0.5:.3g} m: they are no sample of it, as points on its surface or of a part are "
                 "not; or its shape is another"
             )
+
+    def _blur(self) -> Any:
+        """Variance of a position of the file [m^2]."""
+        return (self.sigma / self.sigma_level) ** 2 + self.least_sigma() ** 2
 
     def noise(self, measured: Measured) -> torch.Tensor:
         """Of samples of that size."""
@@ -173,7 +177,7 @@ class Distribution(AbstractInstrument):
         x = self.place.to_file(answers[0])
         mean = x.mean(1)
         own = x - mean[:, None]
-        covariance = torch.einsum("fni,fnj->fij", own, own) / x.shape[1] + self.sigma**2 * torch.eye(3, dtype=x.dtype)
+        covariance = torch.einsum("fni,fnj->fij", own, own) / x.shape[1] + self._blur() * torch.eye(3, dtype=x.dtype)
         if self.rest is not None:
             turn = self.place.to_file(torch.eye(3, dtype=x.dtype)) - self.place.to_file(torch.zeros(3, dtype=x.dtype))
             covariance = covariance + turn.T @ self.rest.cell @ turn
@@ -232,7 +236,7 @@ class _Drawn(Distribution):
             at={"time": time},
             mask=torch.ones(shape, dtype=torch.bool),
             held_out=torch.zeros(shape, dtype=torch.bool),
-            sigma=torch.full(shape, float(own.sigma), dtype=torch.float64),
+            sigma=torch.full(shape, float(own._blur()) ** 0.5, dtype=torch.float64),
         )
         kept = {f.name: getattr(facing, f.name) for f in dataclasses.fields(Distribution)}
         return measured, cls(**kept, drawn=generator)
