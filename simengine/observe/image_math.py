@@ -27,7 +27,13 @@ class Segment:
     by: Literal["color", "hue"] = "color"
 
     def opacity(
-        self, stored: torch.Tensor, light: torch.Tensor, empty: torch.Tensor | None, empty_light: torch.Tensor | None
+        self,
+        stored: torch.Tensor,
+        light: torch.Tensor,
+        empty: torch.Tensor | None,
+        empty_light: torch.Tensor | None,
+        *,
+        sharp: bool = True,
     ) -> torch.Tensor:
         """How much of each pixel the body covers, (f, h, w).
 
@@ -36,6 +42,7 @@ class Segment:
             light: The same in linear light.
             empty: The background as the file has it, (h, w, 3).
             empty_light: The same in linear light.
+            sharp: Whether colours are known in each pixel.
 
         Raises:
             ValueError: There is neither a colour nor a background.
@@ -52,7 +59,7 @@ class Segment:
             assert other is not None
             distance = (stored - other).norm(dim=-1)
         hard = distance > self.tolerance if self.color is None else distance < self.tolerance
-        return matted(light, hard, any_light=self.by == "hue")
+        return matted(light, hard, sharp=sharp, any_light=sharp and self.by == "hue")
 
 
 def _hue(light: torch.Tensor) -> torch.Tensor:
@@ -65,7 +72,7 @@ def _decoded(encoded: torch.Tensor) -> torch.Tensor:
     return decode_srgb(encoded)
 
 
-def matted(light: torch.Tensor, hard: torch.Tensor, *, any_light: bool = False) -> torch.Tensor:
+def matted(light: torch.Tensor, hard: torch.Tensor, *, sharp: bool = True, any_light: bool = False) -> torch.Tensor:
     """Opacities (f, h, w) of a mask (f, h, w): pixels at its edge are mixtures of the colours on both sides.
 
     A threshold alone puts the outline up to half a pixel off; the share of a mixture in linear light does not.
@@ -73,6 +80,7 @@ def matted(light: torch.Tensor, hard: torch.Tensor, *, any_light: bool = False) 
     Args:
         light: Linear, (f, h, w, 3).
         hard: The mask.
+        sharp: Whether colours are known in each pixel; of smeared ones the mean over more pixels is taken.
         any_light: Whether what is behind may be darker or brighter at the edge than beside it, as in the shadow where a
             body stands: the share is then told by what of the colour the wall has not.
     """
@@ -87,7 +95,7 @@ def matted(light: torch.Tensor, hard: torch.Tensor, *, any_light: bool = False) 
     def near(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # the nearest colours that there are: shading changes along a body, and a wider mean puts a dark edge inside
         colour, found = torch.zeros_like(pixels), torch.zeros_like(weight, dtype=torch.bool)
-        for reach in (2, 3):
+        for reach in (2, 3) if sharp else (3,):
             size = 2 * reach + 1
             count = torch.nn.functional.avg_pool2d(weight, size, 1, reach)
             mean = torch.nn.functional.avg_pool2d(pixels * weight, size, 1, reach) / count.clamp_min(1e-9)

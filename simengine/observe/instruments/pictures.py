@@ -196,7 +196,8 @@ class Pictures(AbstractInstrument):
             return shrunk(torch.from_numpy(whole)[..., None], self.shrink)[-len(light) :, ..., 0]
         as_shown = encode_srgb(light.clamp(0, 1))
         shown_empty = None if empty is None else encode_srgb(empty.clamp(0, 1))
-        return self.segment.opacity(as_shown, light, shown_empty, empty)
+        sharp = not series.colours_are_halved or self.shrink > 1
+        return self.segment.opacity(as_shown, light, shown_empty, empty, sharp=sharp)
 
     def _empty(self, light: torch.Tensor, series: Series | None) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Light behind the bodies (h, w, 3), and the pictures that show bodies."""
