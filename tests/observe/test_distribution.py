@@ -138,6 +138,39 @@ def test_files_without_frames_or_numbers_are_told(tmp_path: Path) -> None:
             Distribution(file="cloud.csv", **changes)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"start": 0.02},
+        {"clock_rate": 0.9},
+        {"gain": 1.1},
+        {"offset": 0.01},
+        {"quantum": 0.05},
+        {"sigma": 0.03},
+        {"sigma": 0.02, "sigma_level": 2.0},
+        {"loss": "huber"},
+        {"hold_out": 0.3},
+        {"weight": 0.5},
+        {"unit": "km"},
+        {"columns": {"x": "y", "y": "x"}},
+        {"place": se.observe.Place(shift=(0.1, 0.0, 0.0))},
+        {"within": {"time": (0.1, 0.4)}},
+    ],
+)
+def test_every_key_counts_or_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    """Residuals of the same file, with and without a key."""
+    _write(tmp_path, _drawn(np.random.default_rng(0), 200))
+    own = {"sigma": 0.02} | changes
+    before = _problem(tmp_path, sigma=0.02)
+    try:
+        after = _problem(tmp_path, **own)
+    except SceneError as error:
+        assert "in the first frame points are spread" in str(error)
+        return
+    a, b = before.residual(before.start()), after.residual(after.start())
+    assert a.shape != b.shape or not torch.allclose(a, b)
+
+
 SCENE = """
 [grid]
 num_grids = 12
