@@ -240,7 +240,9 @@ def test_binned_elements_see_the_mean_of_their_rays(tmp_path: Path) -> None:
 
 
 def test_a_beam_that_drifts_is_found_view_by_view(tmp_path: Path) -> None:
-    """Views times factors of mean 1 come back as those factors; one that is held out has its neighbour's."""
+    """Views times factors of mean 1 come back as those factors, but for a hundredth that speaks for no drift; a view
+    that is held out has its neighbour's.
+    """
     g = torch.Generator().manual_seed(0)
     p = 1 + torch.rand(5, 7, generator=g, dtype=torch.float64)
     factors = torch.tensor([0.97, 1.02, 0.99, 1.02, 7.0], dtype=torch.float64)
@@ -257,4 +259,6 @@ def test_a_beam_that_drifts_is_found_view_by_view(tmp_path: Path) -> None:
     measured = scan.read()
     shown = scan.prepared(measured).respond([p.reshape(-1)], measured)[:, 0].reshape(5, 7)
     factors[4] = factors[3]
-    assert torch.allclose(shown, p * factors[:, None] + 0.01, atol=1e-12)
+    assert torch.allclose(
+        shown, p * factors[:, None] + 0.01, atol=2 * 0.03 * 0.02
+    )  # of up to 2, by drifts of up to 3 %

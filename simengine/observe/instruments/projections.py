@@ -25,6 +25,7 @@ from simengine.scene.noise import held_out
 from simengine.scene.strict import Count
 
 MAX_BYTES = 16 << 30  # of a dataset
+SHY = 1e-2  # of a view's squares: so much speaks for no drift, which makes the factor smooth where nothing is seen yet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -221,11 +222,13 @@ class Projections(AbstractInstrument):
         shown = torch.where(counts, (measured.values[:, 0] - offset) / gain, 0.0).to(seen)
         own = torch.where(counts, seen, 0.0)
         empty = seen.new_zeros(int(view.max()) + 1)
-        below = empty.index_add(0, view, own.square())
-        told = below > 0
+        whole = empty.index_add(0, view, shown.square())
+        told = whole > 0
         if not bool(told.any()):
             return torch.ones_like(seen)
-        factors = empty.index_add(0, view, own * shown)[told] / below[told]
+        least = SHY * whole[told]
+        above, below = (empty.index_add(0, view, own * other)[told] for other in (shown, own))
+        factors = (above + least) / (below + least)
         nearest = (torch.arange(len(told))[:, None] - told.nonzero()[:, 0]).abs().argmin(1)
         return (factors / factors.mean())[nearest][view]
 
