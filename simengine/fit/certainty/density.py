@@ -1,9 +1,10 @@
 """The log posterior of a problem in its free coordinates, and its gradient where the world is traced.
 
 The likelihood of each observation counts as Laplace's approximation counts it: divided by the factor by which its rows
-are worth less (`posterior.Worth.factor`). A standard deviation that is estimated, one for the columns of each quantity, is
+are worth less (`posterior.Worth.factor`). A standard deviation that is estimated, one for the columns of a quantity, is
 integrated over with the prior 1/sigma. Priors are densities in the number itself (normal, uniform) or in its logarithm
-(lognormal); a number between two bounds without a prior is equally likely in between, any other without a prior in its coordinate.
+(lognormal); a number between two bounds without a prior is equally likely in between, any other without a prior in its
+coordinate.
 """
 
 import math
