@@ -5,8 +5,10 @@ prior, the search and the report are those of any fit.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from matplotlib import pyplot as plt
 
 import simengine as se
 from simengine.scene import Tracks
@@ -38,8 +40,17 @@ def main() -> dict[str, float]:
         wanted = (TARGET[axis] - 0.5) / t + (9.81 * t / 2 if axis == 1 else 0.0)
         found = result.parameters[f"bodies.jelly.velocity {axis}"]
         assert abs(found - wanted) < 0.05, (axis, found, wanted)
+    times = torch.linspace(0.0, 0.1, 21, dtype=torch.float64)
+    world = se.load_world(Path(__file__), [f"{key.replace(' ', '.')}={v}" for key, v in result.parameters.items()])
+    ask = Tracks(points=torch.full((1, 3), 0.5, dtype=torch.float64), times=times)
+    path = world.prepare([ask]).solve([ask]).sample(ask)[:, 0]
+    plt.plot(path[:, 0], path[:, 1], label="the middle of the jelly")
+    plt.plot(TARGET[0], TARGET[1], "x", markersize=12, label="where it shall be after 0.08 s")
+    plt.gca().set(xlabel="x [m]", ylabel="y [m]", title="A throw that was aimed")
+    plt.legend()
     return dict(result.parameters)
 
 
 if __name__ == "__main__":
     main()
+    plt.savefig("aim_a_throw.png")
