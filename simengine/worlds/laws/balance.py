@@ -181,8 +181,8 @@ class BalanceTraining(AbstractTraining):
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
         iteration, self.ridge = state["place"].tolist()
-        self.iteration = int(iteration)  # followed again by the next step
-        self._followed = []
+        self.iteration = int(iteration)
+        self._followed = []  # followed again by the next step
         load_laws(self.model, state)
 
 
