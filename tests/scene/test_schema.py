@@ -148,9 +148,8 @@ FREE = {"reference", "unknowns"}  # their keys are addresses
 
 def test_all_shipped_scenes_are_valid() -> None:
     fastjsonschema = pytest.importorskip("fastjsonschema")
-    validate = fastjsonschema.compile(
-        json_schema(), use_default=False
-    )  # an alternative's defaults stay in what the next is given
+    # defaults that the validator writes for one alternative would stay in what it gives to the next
+    validate = fastjsonschema.compile(json_schema(), use_default=False)
     scenes = named_scenes()
     assert len(scenes) >= 40
     for file in scenes.values():
