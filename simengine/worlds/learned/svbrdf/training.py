@@ -73,7 +73,7 @@ class SVBRDFProblem:
         return {
             "rmse": rmse,
             "over_mean_map": {name: value / mean[name] for name, value in rmse.items()},
-            "over_own_mean": {name: value / own[name] for name, value in rmse.items() if own[name] > 0},
+            "over_own_mean": {name: value / own[name] for name, value in rmse.items() if own[name] > 1e-6},
         }
 
     def _rmse(self, maps: MaterialMaps) -> dict[str, float]:
