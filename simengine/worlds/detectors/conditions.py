@@ -14,8 +14,8 @@ import torch
 
 from simengine.dtn.evaluation import DetectionTable, cells, miss_rate
 from simengine.dtn.intervals import Estimate
+from simengine.dtn.sampler import CONDITIONS
 from simengine.dtn.texture import texture_picture
-from simengine.dtn.views import CONDITIONS
 from simengine.io.image import to_srgb8
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table

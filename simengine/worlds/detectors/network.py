@@ -12,8 +12,9 @@ from simengine.dtn.camouflage import random_texture
 from simengine.dtn.metrics import object_psnr, ssim
 from simengine.dtn.network import TransformationNetwork, paint_share, reference_of
 from simengine.dtn.references import ReferencePredictor
+from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.texture import TextureMap, texture_map
-from simengine.dtn.views import ViewSampler, ViewSet, keep_views, object_crops, render_views
+from simengine.dtn.views import ViewSet, keep_views, object_crops, render_views
 from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io.model_folder import write_model
 from simengine.render.tone import decode_srgb

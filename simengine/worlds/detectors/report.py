@@ -17,8 +17,8 @@ from simengine.dtn.evaluation import (
     precision_gap,
 )
 from simengine.dtn.metrics import object_psnr
+from simengine.dtn.sampler import CONDITIONS, ViewSampler
 from simengine.dtn.texture import texture_picture
-from simengine.dtn.views import CONDITIONS, ViewSampler
 from simengine.render.tone import decode_srgb
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from simengine.dtn.views import ViewSampler
+from simengine.dtn.sampler import ViewSampler
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.learning import AbstractLearner, AbstractObjective, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range, without_effect
