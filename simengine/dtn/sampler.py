@@ -21,7 +21,17 @@ GROUNDS = (
 )
 LENGTHS = (1.4, 3.2)  # of an object that the camera is away from it, if nothing else is said
 CAR_DISTANCE, CAR_AIM, CAR_REACH = (6.2, 14.3), 0.73, 2.3  # what that comes to for the car that ships [m]
-CONDITIONS = ("yaw", "pitch", "distance", "sun_azimuth", "sun_elevation", "sun", "sky", "haze")
+UNITS = {
+    "yaw": "deg",
+    "pitch": "deg",
+    "distance": "m",
+    "sun_azimuth": "deg",
+    "sun_elevation": "deg",
+    "sun": "1",
+    "sky": "1",
+    "haze": "1/m",
+}
+CONDITIONS = tuple(UNITS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
