@@ -113,21 +113,11 @@ def tell_cells(
     together = {id(cell): cell.rate(m) for cell in every}
     worst = max(every, key=lambda cell: together[id(cell)].low)
     bound = together[id(worst)]
-    rows, told = [], []
+    rows = []
     for cell in every:
         alone, all_of_them = cell.rate(), together[id(cell)]
-        number = int(cell.objects.sum())
-        rows.append((cell.name, cell.place, number, str(alone), f"[{all_of_them.low:.3f}, {all_of_them.high:.3f}]"))
-        told.append(
-            {
-                "name": cell.name,
-                "from": cell.low,
-                "to": cell.high,
-                "objects": number,
-                "missed": dataclasses.asdict(alone),
-                "together": {"low": all_of_them.low, "high": all_of_them.high},
-            }
-        )
+        bounds = f"[{all_of_them.low:.3f}, {all_of_them.high:.3f}]"
+        rows.append((cell.name, cell.place, int(cell.objects.sum()), str(alone), bounds))
     stretches, reaches = [], {}
     for name, cells in by_name.items():
         ends = [reach(cells, starts[name], tolerated, comparisons=m, sure=sure) for sure in (False, True)]
@@ -144,18 +134,30 @@ def tell_cells(
     for name, cells in by_name.items():
         if len(cells) > 1:
             x = [(cell.low + cell.high) / 2 for cell in cells]
-            lines = {"missed": [cell.rate() for cell in cells]}["missed"]
+            rates = [cell.rate() for cell in cells]
             panel = {
-                "missed": (x, [r.value for r in lines]),
-                "95 %": (x, [r.low for r in lines]),
-                "95 % ": (x, [r.high for r in lines]),
+                "missed": (x, [r.value for r in rates]),
+                "95 %": (x, [r.low for r in rates]),
+                "95 % ": (x, [r.high for r in rates]),
                 "together": (x, [together[id(c)].low for c in cells]),
                 "together ": (x, [together[id(c)].high for c in cells]),
             }
             blocks.append(Picture(curves({"missed": panel}, xlabel=name), f"missed over {name}"))
     summary = {
-        "cells": told,
+        "cells": m,
         "worst_cell": {"name": worst.name, "from": worst.low, "to": worst.high, "missed_at_least": bound.low},
-        "reach": reaches,
+        "reach": {"tolerated": tolerated, **reaches},
     }
     return blocks, summary
+
+
+def cells_csv(by_name: Mapping[str, Sequence[Cell]]) -> str:
+    """A row for each cell, with the bounds of its miss rate by itself and of all together."""
+    every = [cell for cells in by_name.values() for cell in cells]
+    lines = ["condition,from,to,objects,missed,low,high,low_together,high_together"]
+    for cell in every:
+        alone, both = cell.rate(), cell.rate(len(every))
+        numbers = (alone.value, alone.low, alone.high, both.low, both.high)
+        place = f"{cell.low:.6g},{cell.high:.6g},{int(cell.objects.sum())}"
+        lines.append(",".join([f'"{cell.name}"', place, *(f"{v:.5f}" for v in numbers)]))
+    return "\n".join(lines) + "\n"

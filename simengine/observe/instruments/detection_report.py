@@ -11,7 +11,7 @@ from simengine.dtn.intervals import Estimate
 from simengine.dtn.judgement import Judgement, above, assignment, counted, judge
 from simengine.io.arrays import read_json
 from simengine.observe.conditions import AXES
-from simengine.observe.instruments.detection_cells import Cell, number_cells, tell_cells
+from simengine.observe.instruments.detection_cells import Cell, cells_csv, number_cells, tell_cells
 from simengine.scene.base import AbstractRun, SceneError
 from simengine.scene.instrument import Findings, Measured
 from simengine.view.boxes import draw_boxes
@@ -51,7 +51,7 @@ def tell(own: "Detections", run: AbstractRun, measured: Measured, out: "RunDirec
             sections[f"{own.name}: along {axis}"] = _curve(axis, rows, own.overlap)
         if axes:
             summary["along"] = {axis: [_row(value, j) for value, j in rows] for axis, rows in axes.items()}
-    cells, told = _cells(own, judged, axes)
+    cells, told = _cells(own, judged, axes, out)
     if cells:
         sections[f"{own.name}: misses by condition"] = cells
         summary |= told
@@ -163,9 +163,12 @@ def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -
 
 
 def _cells(
-    own: "Detections", j: Judgement, axes: dict[str, list[tuple[float, Judgement]]]
+    own: "Detections", j: Judgement, axes: dict[str, list[tuple[float, Judgement]]], out: "RunDirectory"
 ) -> tuple[list[Block], dict[str, Any]]:
-    """Miss rates by each number of the labels, by the height of the box, and along each axis."""
+    """Miss rates by each number of the labels, by the height of the box, and along each axis; `pictures/..cells.csv`.
+
+    The pictures as they are stand in the cells of the axes once for each.
+    """
     drawn, lost = own.drawn(), _per_box(own, j.lost)
     use = ~own.ignored() & ~drawn.crowd
     numbers = {"height of the box [px]": drawn.boxes[:, 3] - drawn.boxes[:, 1]}
@@ -184,7 +187,11 @@ def _cells(
         name = f"{axis} [{AXES[axis].unit}]"
         cells = [Cell(name, v, v, np.array([int(one.sum()) for one in k.lost]), shown) for v, k in rows]
         by_name[name], starts[name] = cells, AXES[axis].neutral
-    return tell_cells(by_name, starts, own.tolerated) if by_name else ([], {})
+    if not by_name:
+        return [], {}
+    (out.path / "pictures").mkdir(exist_ok=True)
+    out.claim(f"pictures/{own.name}_cells.csv").write_text(cells_csv(by_name), encoding="utf-8")
+    return tell_cells(by_name, starts, own.tolerated)
 
 
 def _per_box(own: "Detections", lost: Sequence[np.ndarray]) -> np.ndarray:

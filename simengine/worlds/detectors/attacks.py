@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 LOSSES: tuple[Evasion, ...] = ("soft", "all", "best")  # that restarts take turns through
 AREAS = ((0.0, 0.8), (0.001, 0.4), (0.005, 0.2), (0.02, 0.1), (0.1, 0.05), (0.2, 0.025), (0.4, 0.0125), (0.6, 0.00625))
 KEPT = 20  # proposals that are judged on the same pictures
-BLOCK = 8  # texels along a side of the blocks it starts from, where they divide the texture
 
 
 def loss_of(spec: "CamouflageSpec", restart: int) -> Evasion:
@@ -89,12 +88,13 @@ class TextureTraining(GradientTraining):
 class SquareTraining(AbstractTraining):
     """Square attack on the texels: sees boxes and scores of `predict`, no gradient and nothing before suppression.
 
-    A square of the texture takes an extreme colour at random, and stays if the loss falls; its share of the texture
-    shrinks as in AutoAttack (Andriushchenko et al., ECCV 2020; Croce & Hein, ICML 2020). Views and transformations of
-    them are drawn anew every KEPT proposals, so that what stays helps on all of them.
+    It starts from the natural paint that is seen worst. A square of the texture takes an extreme colour at random, and
+    stays if the loss falls; its share of the texture shrinks as in AutoAttack (Andriushchenko et al., ECCV 2020; Croce
+    and Hein, ICML 2020). Views and transformations of them are drawn anew every KEPT proposals, so that what stays
+    helps on all of them.
 
     Args:
-        texture: What is sought; starts from blocks of extreme colours.
+        texture: What is sought.
         detector: The detector attacked.
         views: The views.
         put_on: Their texture map.
@@ -125,11 +125,11 @@ class SquareTraining(AbstractTraining):
     def _extreme(self, *shape: int) -> torch.Tensor:
         return self.bounds[torch.randint(2, (*shape, 3))]
 
-    def _start(self) -> None:
-        rows, columns = self.texture.size
-        block = BLOCK if rows % BLOCK == 0 and columns % BLOCK == 0 else 1
-        blocks = self._extreme(rows // block, columns // block)
-        self.texture.set(blocks.repeat_interleave(block, 0).repeat_interleave(block, 1))
+    def _start(self) -> torch.Tensor:
+        """The natural paint that the detector sees worst, over all of the object."""
+        low, high = self.bounds.tolist()
+        paints = [torch.tensor(paint).clamp(low, high).expand(*self.texture.size, 3) for paint in NATURAL_PAINTS]
+        return min(paints, key=self.loss)
 
     def _proposal(self) -> torch.Tensor:
         rows, columns = self.texture.size
@@ -156,11 +156,11 @@ class SquareTraining(AbstractTraining):
 
     def step(self) -> dict[str, float]:
         """One proposal."""
-        if self.iteration == 0:
-            self._start()
         if self.iteration % KEPT == 0:
             self._index = torch.randint(len(self.views), (self.spec.batch,))
             self._seed = int(torch.randint(1 << 30, ()))
+            if self.iteration == 0:
+                self.texture.set(self._start())
             self._best = self.loss(self.texture())
         proposal = self._proposal()
         value = self.loss(proposal)
