@@ -8,7 +8,7 @@ import numpy as np
 
 from simengine.dtn.coco import Found, Objects
 from simengine.dtn.intervals import Estimate
-from simengine.dtn.judgement import Judgement, above, assignment, counted, judge
+from simengine.dtn.judgement import Judgement, ScoreBin, above, assignment, counted, judge, reliability
 from simengine.io.arrays import read_json
 from simengine.observe.conditions import AXES
 from simengine.observe.instruments.detection_cells import Cell, cells_csv, number_cells, tell_cells
@@ -55,6 +55,10 @@ def tell(own: "Detections", run: AbstractRun, measured: Measured, out: "RunDirec
     if cells:
         sections[f"{own.name}: misses by condition"] = cells
         summary |= told
+    bins, error = reliability(found, objects, overlap=own.overlap)
+    if bins:
+        sections[f"{own.name}: what a score is worth"] = _calibration(bins, error)
+        summary["calibration_error"] = error
     if distances := _distances(own, found):
         header = ("picture", "distance, labelled [m]", "nearest face [m]", "by box height and lens [m]", "score")
         sections[f"{own.name}: distances"] = [
@@ -159,6 +163,22 @@ def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -
             f"{axis}; the pictures as given at {AXES[axis].neutral:g}",
         ),
         Table((f"{axis} [{AXES[axis].unit}]", at, "AP@[.5:.95]", "missed", "false alarms"), table),
+    ]
+
+
+def _calibration(bins: Sequence[ScoreBin], error: float) -> list[Block]:
+    x = [b.score for b in bins]
+    lines = {
+        "right": (x, [b.right.value for b in bins]),
+        "95 %": (x, [b.right.low for b in bins]),
+        "95 % ": (x, [b.right.high for b in bins]),
+        "score": (x, x),
+    }
+    rows = [(f"{b.score:.3f}", b.number, str(b.right)) for b in bins]
+    return [
+        f"Share of the detections that are right, by their score. Expected calibration error: {error:.3f}.",
+        Picture(curves({"right": lines}, xlabel="score"), "a score that is the probability lies on the diagonal"),
+        Table(("mean score", "detections", "right"), rows),
     ]
 
 
