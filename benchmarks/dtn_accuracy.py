@@ -19,7 +19,7 @@ SAME = ("training.structure=0", "examples.varied=false", "model.width=16", "mode
 BARE = (*SAME, "model.geometry=false")
 NETWORKS = {
     "linear, varied (ours)": (),
-    "linear (ours)": ("examples.varied=false", "training.iterations=1000"),
+    "linear (ours)": ("examples.varied=false",),
     "linear, same steps": SAME,
     "dtn4, residual, with geometry": ("model.head=dtn4", "model.extractor=residual", *SAME),
     "efe, unet, with geometry": ("model.head=efe", "model.extractor=unet", *SAME),

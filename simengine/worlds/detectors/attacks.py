@@ -31,8 +31,14 @@ if TYPE_CHECKING:
     from simengine.worlds.detectors.world import CamouflageSpec
 
 LOSSES: tuple[Evasion, ...] = ("soft", "all", "best")  # that restarts take turns through
+CONTROLS = ("more", "patterns")  # as many steps on the paints of the detector, and on random colours and patterns
 AREAS = ((0.0, 0.8), (0.001, 0.4), (0.005, 0.2), (0.02, 0.1), (0.1, 0.05), (0.2, 0.025), (0.4, 0.0125), (0.6, 0.00625))
 KEPT = 20  # proposals that are judged on the same pictures
+
+
+def anew(retrained: str) -> str:
+    """Prefix of the textures made against a retrained detector."""
+    return "anew" if retrained == "hardened" else f"anew_{retrained}"
 
 
 def loss_of(spec: "CamouflageSpec", restart: int) -> Evasion:

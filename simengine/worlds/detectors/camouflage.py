@@ -24,7 +24,7 @@ from simengine.fit.training import AbstractTraining
 from simengine.io import checkpoint
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
-from simengine.worlds.detectors.attacks import SquareTraining, TextureTraining, loss_of
+from simengine.worlds.detectors.attacks import CONTROLS, SquareTraining, TextureTraining, anew, loss_of
 from simengine.worlds.detectors.detector import (
     DetectorTraining,
     HardeningTraining,
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.worlds.detectors.world import CamouflageSpec, DTNWorld
 
-CONTROLS = ("more", "patterns")  # as many steps on the paints of the detector, and on random colours and patterns
-
 
 def training(scene: Scene, *, device: str | None = None) -> "CamouflageTraining":
     """The optimisation of a scene; the bounds of the unknown are those of the albedo."""
@@ -64,11 +62,6 @@ def training(scene: Scene, *, device: str | None = None) -> "CamouflageTraining"
     except ValueError as error:
         raise SceneError(f'unknowns."{spec.seeks}": {error}') from None
     return CamouflageTraining(scene.world, spec)
-
-
-def anew(retrained: str) -> str:
-    """Prefix of the textures made against a retrained detector."""
-    return "anew" if retrained == "hardened" else f"anew_{retrained}"
 
 
 class CamouflageTraining(AbstractTraining):

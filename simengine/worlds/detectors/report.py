@@ -22,7 +22,7 @@ from simengine.dtn.texture import TextureMap, texture_picture
 from simengine.render.tone import decode_srgb
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison
-from simengine.worlds.detectors.camouflage import CONTROLS, anew
+from simengine.worlds.detectors.attacks import CONTROLS, anew
 from simengine.worlds.detectors.conditions import (
     condition_curve,
     paint_sheet,
