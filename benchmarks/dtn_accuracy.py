@@ -15,7 +15,7 @@ from simengine.worlds.laws.measured import measured_fit
 
 FOLDER = Path("runs/dtn_accuracy")
 # of the same width and depth, after as many steps on the same pictures; the first two are ours in full
-SAME = ("training.structure=0", "examples.varied=false", "model.width=16", "model.depth=3", "training.iterations=250")
+SAME = ("training.structure=0", "examples.varied=false", "model.width=16", "model.depth=3", "training.iterations=150")
 BARE = (*SAME, "model.geometry=false")
 NETWORKS = {
     "linear, varied (ours)": (),
