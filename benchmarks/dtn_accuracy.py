@@ -15,11 +15,11 @@ from simengine.worlds.laws.measured import measured_fit
 
 FOLDER = Path("runs/dtn_accuracy")
 # of the same width and depth, after as many steps on the same pictures; the first two are ours in full
-SAME = ("training.structure=0", "examples.varied=false", "model.width=16", "model.depth=3", "training.iterations=150")
+SAME = ("training.structure=0", "model.width=16", "model.depth=3", "training.iterations=150")
 BARE = (*SAME, "model.geometry=false")
 NETWORKS = {
-    "linear, varied (ours)": (),
-    "linear (ours)": ("examples.varied=false",),
+    "linear (ours)": (),
+    "linear, varied (ours)": ("examples.varied=true",),
     "linear, same steps": SAME,
     "dtn4, residual, with geometry": ("model.head=dtn4", "model.extractor=residual", *SAME),
     "efe, unet, with geometry": ("model.head=efe", "model.extractor=unet", *SAME),

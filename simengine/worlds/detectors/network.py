@@ -133,10 +133,9 @@ class NetworkTraining(GradientTraining):
         views = self.views[index]
         reference, mask = self.reference[index], (views.object > 0).to(views.gain.dtype)
         if self.spec.varied:
-            curve, told = random_curve()
-            views = dataclasses.replace(views, tone=curve)
+            views = dataclasses.replace(views, tone=random_curve())
             seen = views.picture(torch.full((1, 3, 1, 1), reference.grey))
-            reference = dataclasses.replace(reference, picture=seen, tone=curve if told else None)
+            reference = dataclasses.replace(reference, picture=seen, tone=None)
         maps = self.network.maps(reference)
         paint = self._paint(views)
         predicted, true = self.network.apply_maps(maps, reference, paint), views.picture(paint)

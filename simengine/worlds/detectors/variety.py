@@ -23,21 +23,19 @@ def coated(surface: RaySurface, roughness: float, reflectance: float) -> RaySurf
     return dataclasses.replace(surface, **values)
 
 
-def random_curve() -> tuple[ToneCurve, bool]:
-    """A tone curve with its exposure, and whether the network is told it, from torch's global generator.
+def random_curve() -> ToneCurve:
+    """A tone curve and an exposure that nobody tells the network, from torch's global generator.
 
-    Half of the time it is the usual one, so that this stays the best known; half of the others are told.
+    Two of five times the usual one, so that it stays the best known.
     """
-    kind, told, light = torch.rand(3).tolist()
-    if kind < 1 / 2:
-        return ToneCurve(), True
-    if kind < 2 / 3:
-        curve = ToneCurve(exposure=2.0 ** (2 * light - 1))
-    elif kind < 5 / 6:
-        curve = ToneCurve(exposure=2.0 ** (1.6 * light - 0.8), shoulder="aces")
-    else:
-        curve = ToneCurve(exposure=2.0 ** (1.2 * light - 1), shoulder="none")
-    return curve, told < 0.5
+    kind, light = torch.rand(2).tolist()
+    if kind < 0.4:
+        return ToneCurve()
+    if kind < 0.6:
+        return ToneCurve(exposure=2.0 ** (2 * light - 1))
+    if kind < 0.8:
+        return ToneCurve(exposure=2.0 ** (1.6 * light - 0.8), shoulder="aces")
+    return ToneCurve(exposure=2.0 ** (1.2 * light - 1), shoulder="none")
 
 
 def varied_views(surface: RaySurface, sampler: ViewSampler, number: int, size: int, *, sky_rays: int) -> list[ViewSet]:

@@ -77,8 +77,8 @@ class NetworkSpec(AbstractLearner):
         paints: To train with: `"flat"` colours as published, `"noise"`, a colour for each pixel, or `"mosaic"`, on half
             of the views the mean of several.
         crop: Side of the part of the pictures about the object that is trained on [pixels]; 0 for whole pictures.
-        varied: Whether half of the views show the object in other coats, or other bodies, and half of the pictures have
-            other tone curves and exposures, of which the network is told half.
+        varied: Whether half of the views show the object in other coats, or other bodies, and three of five steps have
+            another tone curve and exposure, which the network is not told.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("dtn",)

@@ -28,14 +28,12 @@ def test_coats_change_the_paint_alone() -> None:
 
 def test_curves_are_drawn_as_told() -> None:
     torch.manual_seed(0)
-    drawn = [random_curve() for _ in range(600)]
-    kinds = Counter((curve.shoulder, curve.exposure == 1) for curve, _ in drawn)
-    assert 260 < kinds["soft", True] < 340
+    kinds = Counter((curve.shoulder, curve.exposure == 1) for curve in (random_curve() for _ in range(500)))
+    assert 160 < kinds["soft", True] < 240
     assert all(70 < kinds[key] < 130 for key in (("soft", False), ("aces", False), ("none", False)))
-    assert 110 < sum(not told for _, told in drawn) < 190
 
 
-def test_half_of_the_views_are_varied_and_a_curve_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_the_views_are_varied_and_no_curve_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     import simengine.worlds.detectors.network as module
 
     training = NetworkTraining(TINY, NetworkSpec(varied=True, depth=2, crop=0))
@@ -44,7 +42,7 @@ def test_half_of_the_views_are_varied_and_a_curve_is_not_told(monkeypatch: pytes
     seen = []
     maps = training.network.maps
     monkeypatch.setattr(training.network, "maps", lambda reference: seen.append(reference) or maps(reference))
-    monkeypatch.setattr(module, "random_curve", lambda: (ToneCurve(shoulder="aces"), False))
+    monkeypatch.setattr(module, "random_curve", lambda: ToneCurve(shoulder="aces"))
     torch.manual_seed(0)
     training.step()
     assert seen[0].tone is None
