@@ -109,23 +109,25 @@ def newton_step(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor) -> 
     def product(v: torch.Tensor) -> torch.Tensor:
         return torch.stack([(here.back(here.across(row)) + times(stiffness, row)) * here.free for row in v])
 
+    precondition, down = here.preconditioner(), -(here.slope * here.free)[None]
     step = conjugate_gradients(
         product,
-        -(here.slope * here.free)[None],
-        precondition=here.preconditioner(),
+        down,
+        precondition=precondition,
         tolerance=TOLERANCE,
         max_iterations=PRODUCTS,
         truncated=True,
     )[0]
-    if not bool(step.isfinite().all()):
-        step = -here.slope * here.free
     low, high = objective.limits().T
-    for halving in range(HALVINGS):
-        there = (x + step / 2**halving).clamp(low, high)
-        with torch.no_grad():
-            value = float(objective.residuals(there, z).square().sum() / 2 + objective.energy(there))
-        if value <= here.value + ARMIJO * float(here.slope @ (there - x)) and value < here.value:
-            return there, value, (here.value - value) / max(abs(value), 1e-300)
+    for direction in (step, precondition(down)[0]):  # where the model is wrong, the way down is still known
+        if not bool(direction.isfinite().all()):
+            continue
+        for halving in range(HALVINGS):
+            there = (x + direction / 2**halving).clamp(low, high)
+            with torch.no_grad():
+                value = float(objective.residuals(there, z).square().sum() / 2 + objective.energy(there))
+            if value <= here.value + ARMIJO * float(here.slope @ (there - x)) and value < here.value:
+                return there, value, (here.value - value) / max(abs(value), 1e-300)
     return x, here.value, 0.0
 
 
