@@ -70,7 +70,11 @@ class TextureTraining(GradientTraining):
         predict: Predictor | None = None,
         evasion: Evasion | None = None,
     ) -> None:
-        self.texture, self.detector, self.views, self.put_on, self.spec = texture, detector, views, put_on, spec
+        self.texture: PaintTexture = texture
+        self.detector: Detector = detector
+        self.views: ViewSet = views
+        self.put_on: TextureMap = put_on
+        self.spec: CamouflageSpec = spec
         self.evasion: Evasion = evasion or loss_of(spec, 0)
         self.predict: Predictor = predict or affine_predictor(views)
         self.boxes: torch.Tensor = views.boxes()
@@ -120,12 +124,19 @@ class SquareTraining(AbstractTraining):
         iterations: int,
         predict: Predictor | None = None,
     ) -> None:
-        self.texture, self.detector, self.views, self.put_on, self.spec = texture, detector, views, put_on, spec
+        self.texture: PaintTexture = texture
+        self.detector: Detector = detector
+        self.views: ViewSet = views
+        self.put_on: TextureMap = put_on
+        self.spec: CamouflageSpec = spec
         self.predict: Predictor = predict or affine_predictor(views)
         self.boxes: torch.Tensor = views.boxes()
-        self.num_iterations, self.iteration = iterations, 0
+        self.num_iterations = iterations
+        self.iteration: int = 0
         low, high = texture.albedo
-        self.bounds = torch.tensor([low + 0.01 * (high - low), high - 0.01 * (high - low)])  # as `PaintTexture.set`
+        self.bounds: torch.Tensor = torch.tensor(
+            [low + 0.01 * (high - low), high - 0.01 * (high - low)]
+        )  # as `PaintTexture.set`
         self._index, self._seed, self._best = torch.zeros(spec.batch, dtype=torch.long), 0, math.inf
 
     def _extreme(self, *shape: int) -> torch.Tensor:

@@ -96,7 +96,8 @@ class NetworkTraining(GradientTraining):
     ) -> None:
         if network is None:
             torch.manual_seed(scene.seed)
-        self.scene, self.spec = scene, spec
+        self.scene: DTNWorld = scene
+        self.spec: NetworkSpec = spec
         views = scene_views(scene, scene.sampler, scene.train_views) if views is None else views
         if spec.varied:
             sampler, surface, number = scene.sampler, scene.surface(), scene.train_views
