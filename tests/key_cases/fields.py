@@ -33,6 +33,12 @@ CASES: dict[str, Case] = {
         cells=[4, 4, 5],
         initial={"of": "x", "knots": [0.2, 0.8], "values": [2.0, 3.0]},
     ),
+    "heat on cells": pde(
+        "heat",
+        [{"at": "left", "type": "dirichlet", "value": 1.0}],
+        conductivity={"type": "cells", "cells": [4], "values": 2.0},
+        heat_capacity=4.0,
+    ),
     "sorption": pde(
         "diffusion_sorption",
         [
