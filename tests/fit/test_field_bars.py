@@ -181,8 +181,8 @@ def test_the_answer_has_its_bars_and_the_report_their_maps(tmp_path: Path) -> No
     assert bool((own.low < field).all() and (field < own.high).all() and (own.std > 0).all())
     scores = result.summary["reference"][KEY]
     assert scores["rms of ln(found/true)"] < 0.3 and scores["share of cells inside the 95 % band"] > 0.8
-    kept = np.load(tmp_path / "out" / "fields.npz")
-    assert kept[f"{KEY}.std"].tolist() == pytest.approx(own.std.tolist())
+    with np.load(tmp_path / "out" / "fields.npz") as kept:
+        assert kept[f"{KEY}.std"].tolist() == pytest.approx(own.std.tolist())
     page = (tmp_path / "out" / "report.html").read_text()
     assert "what the data tell of it" in page and "degrees of freedom" in page and "beside the reference" in page
 

@@ -55,6 +55,7 @@ class GaussianField:
         return root.T @ root
 
     gaussian: ClassVar[bool] = True
+    total_variation: ClassVar[float] = 0.0
 
     def covariance(self, v: torch.Tensor) -> torch.Tensor:
         """The covariance times fields v (b, *shape)."""

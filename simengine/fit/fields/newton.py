@@ -73,13 +73,14 @@ class Linearised:
             return torch.stack([self.back(row) for row in every])
         return found
 
-    def step(self) -> torch.Tensor:
-        """To the minimum of the quadratic (n,), exact: -(A'A + R)^-1 slope, by a matrix of as many rows as A has."""
+    def ways(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """To the minimum of the quadratic (n,), -(A'A + R)^-1 slope by a matrix of A's rows; and the way down."""
         rows, own = self.rows(), self.objective
         moved = own.prior_covariance(torch.cat([rows, self.slope[None]]))
         gram = rows @ moved[:-1].T
         root = torch.linalg.cholesky(torch.eye(len(rows), dtype=rows.dtype) + (gram + gram.T) / 2)
-        return moved[:-1].T @ torch.cholesky_solve((rows @ moved[-1])[:, None], root)[:, 0] - moved[-1]
+        seen = torch.cholesky_solve((rows @ moved[-1])[:, None], root)[:, 0]
+        return moved[:-1].T @ seen - moved[-1], -moved[-1]
 
     def preconditioner(self) -> Linear:
         """About (A'A + R)^-1 among the free cells, symmetric positive definite, of (b, n)."""
@@ -124,34 +125,37 @@ def newton_step(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor) -> 
     if not bool(here.free.any()):
         return x, here.value, 0.0
     gaussian = all(energy.gaussian for energy in objective.energies.values())
-    step = here.step() if gaussian and len(here.r) <= EXACT and bool(here.free.all()) else _inexact(here)
-    if not bool(step.isfinite().all()):
-        step = -here.slope * here.free
+    exact = gaussian and len(here.r) <= EXACT and bool(here.free.all())
     low, high = objective.limits().T
-    for halving in range(HALVINGS):
-        there = (x + step / 2**halving).clamp(low, high)
-        with torch.no_grad():
-            value = float(objective.residuals(there, z).square().sum() / 2 + objective.energy(there))
-        if value <= here.value + ARMIJO * float(here.slope @ (there - x)) and value < here.value:
-            return there, value, (here.value - value) / max(abs(value), 1e-300)
+    for direction in here.ways() if exact else _inexact(here):
+        if not bool(direction.isfinite().all()):
+            continue
+        for halving in range(HALVINGS):
+            there = (x + direction / 2**halving).clamp(low, high)
+            with torch.no_grad():
+                value = float(objective.residuals(there, z).square().sum() / 2 + objective.energy(there))
+            if value <= here.value + ARMIJO * float(here.slope @ (there - x)) and value < here.value:
+                return there, value, (here.value - value) / max(abs(value), 1e-300)
     return x, here.value, 0.0
 
 
-def _inexact(here: Linearised) -> torch.Tensor:
-    """The step by conjugate gradients among the free cells, (n,)."""
+def _inexact(here: Linearised) -> tuple[torch.Tensor, torch.Tensor]:
+    """The step by conjugate gradients among the free cells, and the way down: known where the model is wrong."""
     stiffness = here.objective.stiffness(here.x)
 
     def product(v: torch.Tensor) -> torch.Tensor:
         return torch.stack([(here.back(here.across(row)) + times(stiffness, row)) * here.free for row in v])
 
-    return conjugate_gradients(
+    precondition, down = here.preconditioner(), -(here.slope * here.free)[None]
+    step = conjugate_gradients(
         product,
-        -(here.slope * here.free)[None],
-        precondition=here.preconditioner(),
+        down,
+        precondition=precondition,
         tolerance=TOLERANCE,
         max_iterations=PRODUCTS,
         truncated=True,
     )[0]
+    return step, precondition(down)[0]
 
 
 def times(matrix: Any, v: torch.Tensor) -> torch.Tensor:

@@ -143,7 +143,7 @@ class FieldObjective:
             count, energy = math.prod(shape), self.energies[key]
             own = gradient[at : at + count].abs().max() / self.scales[key]
             at += count
-            if key in self.estimated:
+            if key in self.estimated and isinstance(energy, FieldEnergy):
                 slope = math.prod(energy.sizes) / min(energy.sizes)  # of the energy by one cell
                 self.energies[key] = dataclasses.replace(energy, total_variation=float(own) / slope)
 

@@ -127,9 +127,9 @@ def field_energy(
         weight = 1.0 / (2 * prior.normal**2 * (2 * prior.length) ** sum(math.isfinite(s) for s in sizes))
         return dataclasses.replace(plain, smooth=weight, mean=start, length=prior.length)
     if prior.lognormal is not None and prior.length is not None:
-        told = prior.lognormal if isinstance(prior.lognormal, tuple) else (start, prior.lognormal)
-        if len(told) == 2 and told[0] > 0 and told[1] > 0:
-            return GaussianField(sizes=sizes, mean=math.log(told[0]), sd=told[1], length=prior.length)
+        level = prior.lognormal if isinstance(prior.lognormal, tuple) else (start, prior.lognormal)
+        if len(level) == 2 and level[0] > 0 and level[1] > 0:
+            return GaussianField(sizes=sizes, mean=math.log(level[0]), sd=level[1], length=prior.length)
     raise SceneError(
         f"unknowns.{key}.prior: a field takes total_variation, or normal = s.d. with length = metres, as in "
         "{ normal = 1.0, length = 0.01 }, or lognormal = s.d. of the logarithm with length"
