@@ -122,8 +122,14 @@ class HardConstraint(nn.Module):
         self._complete = functools.cache(lambda: dealt(cuts, math.prod(pde.shape) * 64, **shaped))
         needs_field = self.coupled and len(pde.of_the_stitched_field) > 0
         self._whole: Blocks | None = dealt([(0, size) for size in pde.shape]) if needs_field else None
-        self.options = {"condition_weight": condition_weight, "interface_weight": interface_weight, "ridge": ridge}
-        self.solver = solver or LevenbergMarquardt(tolerance=1e-8, max_iterations=50)
+        self.options: dict[str, float] = {
+            "condition_weight": condition_weight,
+            "interface_weight": interface_weight,
+            "ridge": ridge,
+        }
+        self.solver: AbstractLeastSquaresSolver | LevenbergMarquardt = solver or LevenbergMarquardt(
+            tolerance=1e-8, max_iterations=50
+        )
         self.adjoint: AbstractAdjoint | ImplicitAdjoint = adjoint or ImplicitAdjoint()
         self.throw = throw
 

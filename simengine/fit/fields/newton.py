@@ -41,17 +41,19 @@ class Linearised:
     """
 
     def __init__(self, objective: FieldObjective, x: torch.Tensor, z: torch.Tensor) -> None:
-        self.objective, self.x, self.z = objective, x.detach(), z
+        self.objective: FieldObjective = objective
+        self.x: torch.Tensor = x.detach()
+        self.z: torch.Tensor = z
         self._own = x.detach().clone().requires_grad_()
         self._seen = objective.residuals(self._own, z)
-        self.r = self._seen.detach()
+        self.r: torch.Tensor = self._seen.detach()
         energy = objective.energy(self._own)
-        self.value = float(self.r.square().sum() / 2 + energy.detach())
+        self.value: float = float(self.r.square().sum() / 2 + energy.detach())
         self.slope = self.back(self.r)
         if energy.requires_grad:
             self.slope = self.slope + torch.autograd.grad(energy, self._own)[0]
         low, high = objective.limits().T
-        self.free = ~(((x <= low) & (self.slope > 0)) | ((x >= high) & (self.slope < 0)))
+        self.free: torch.Tensor = ~(((x <= low) & (self.slope > 0)) | ((x >= high) & (self.slope < 0)))
 
     def across(self, v: torch.Tensor) -> torch.Tensor:
         """A v, (rows,), of v (n,)."""

@@ -10,8 +10,9 @@ from simengine.dtn.camouflage import NATURAL_PAINTS, PaintTexture, random_textur
 from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
 from simengine.dtn.evaluation import average_precision, checked_predict, detect
 from simengine.dtn.protocol import box_iou
+from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.texture import TextureMap, texture_map
-from simengine.dtn.views import ViewSampler, ViewSet, render_views
+from simengine.dtn.views import ViewSet, render_views
 from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io.model_folder import write_model
 from simengine.scene.grammar import Scene
@@ -111,8 +112,12 @@ class DetectorTraining(GradientTraining):
         learning_rate: float,
         empty: ViewSet | None = None,
     ) -> None:
-        self.views, self.paint, self.batch, self.empty = views, paint, batch, empty
-        self.detector, self.boxes = detector, views.boxes()
+        self.views: ViewSet = views
+        self.paint = paint
+        self.batch: int = batch
+        self.empty: ViewSet | None = empty
+        self.detector: AbstractDetector = detector
+        self.boxes: torch.Tensor = views.boxes()
         super().__init__(
             detector,
             self._objective,
@@ -175,7 +180,10 @@ class HardeningTraining(DetectorTraining):
         learning_rate: float,
         empty: ViewSet | None = None,
     ) -> None:
-        self.put_on, self.found, self.adversaries, self.climb = put_on, found, adversaries, climb
+        self.put_on: TextureMap = put_on
+        self.found: list[torch.Tensor] = found
+        self.adversaries: Sequence[PaintTexture] = adversaries
+        self.climb: float = climb
         for adversary in adversaries:
             adversary.requires_grad_(True)
         self.varied = varied_paint(put_on, found)
@@ -223,7 +231,8 @@ class PictureSet:
     """
 
     def __init__(self, views: ViewSet, empty: ViewSet | None) -> None:
-        self.views, self.empty = views, empty
+        self.views: ViewSet = views
+        self.empty: ViewSet | None = empty
         self.boxes, self.conditions = views.boxes(), views.conditions
         if empty is not None:
             self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(len(empty), 4)])
@@ -266,7 +275,8 @@ class DetectorWorld(DetectorTraining):
 
     def __init__(self, scene: "DTNWorld", spec: "DetectorSpec") -> None:
         torch.manual_seed(scene.seed)
-        self.scene, self.spec = scene, spec
+        self.scene: DTNWorld = scene
+        self.spec: DetectorSpec = spec
         views = scene_views(scene, scene.sampler, scene.train_views)
         super().__init__(
             make_detector(spec),

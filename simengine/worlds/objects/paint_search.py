@@ -16,8 +16,9 @@ from simengine.dtn.camouflage import PaintTexture, evasion_loss, total_variation
 from simengine.dtn.checks import check_detector
 from simengine.dtn.evaluation import checked_detections
 from simengine.dtn.protocol import box_iou
+from simengine.dtn.sampler import CONDITIONS
 from simengine.dtn.texture import texture_map, texture_picture
-from simengine.dtn.views import CONDITIONS, stack_views
+from simengine.dtn.views import stack_views
 from simengine.fit.training import AbstractTraining
 from simengine.fit.trainings.gradient import _flatten_optimiser, _restore_optimiser
 from simengine.io.image import to_srgb8
@@ -182,14 +183,18 @@ class PaintSearch(AbstractTraining):
         albedo: tuple[float, float] = (0.02, 0.85),
         seed: int = 0,
     ) -> None:
-        self.detector, self.box, self.spec, self.kind, self.seed = detector, box, spec, kind, seed
+        self.detector: Any = detector
+        self.box: torch.Tensor = box
+        self.spec: ScoreObjective = spec
+        self.kind: int | None = kind
+        self.seed: int = seed
         size = (spec.rows, spec.columns)
         self._picture = painter(placement, size)
         check_detector(detector, self.shown(torch.full((*size, 3), GREY))[None], kind=kind)
         self.textures: nn.ModuleList = nn.ModuleList(
             PaintTexture(size, albedo=albedo, seed=seed + start) for start in range(spec.restarts)
         )
-        self.num_iterations = spec.restarts * spec.iterations
+        self.num_iterations: int = spec.restarts * spec.iterations
         self.iteration = 0
         self._begin(0)
 
