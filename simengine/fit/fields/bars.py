@@ -82,7 +82,8 @@ class Laplace:
     """
 
     def __init__(self, objective: FieldObjective, x: torch.Tensor, z: torch.Tensor) -> None:
-        self.objective, self.z = objective, z
+        self.objective: FieldObjective = objective
+        self.z: torch.Tensor = z
         self._here = Linearised(objective, x, z)
         with torch.no_grad():
             self.lengths: dict[str, int] = {name: len(part) for name, part in objective.parts(x, z).items()}

@@ -82,7 +82,7 @@ class FieldObjective:
                 raise SceneError(f"unknowns.{key}.initial: a lognormal prior needs a start above 0 everywhere")
         self.scales: dict[str, float] = {key: self._scale(key, starts, z) for key in self.shapes}
         self.start: torch.Tensor = self.flat(starts)
-        self.energies: dict[str, FieldEnergy] = {
+        self.energies: dict[str, FieldEnergy | GaussianField] = {
             key: self._energy(key, float(starts[key].mean())) for key in self.shapes
         }
         self.estimated: list[str] = [
