@@ -178,7 +178,8 @@ def demo(
     """Fit a scene that ships, from its file to the report; what an earlier demo left there is replaced.
 
     Args:
-        area: motion (a silicone beam's stiffness and damping, as measured), materials (rubber), flames (a rate), fields (sorption), pictures (a film).
+        area: motion (a silicone beam as measured), materials (rubber), flames (a rate), fields (sorption), pictures (a
+            film).
     """
     folder = out or Path("runs") / f"demo-{area}"
     return fit(DEMONSTRATIONS[area], out=folder, overwrite=True, quiet=quiet)

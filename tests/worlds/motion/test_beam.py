@@ -24,16 +24,17 @@ FOUND = {
 def swing(times: np.ndarray, heights: np.ndarray, frequency: float) -> tuple[float, float]:
     """Frequency [Hz] and decay [1/s] of one damped cosine about a place of rest."""
 
-    def shape(t: np.ndarray, rest: float, a: float, b: float, w: float, decay: float) -> np.ndarray:
+    def shape(t: np.ndarray, *numbers: float) -> np.ndarray:
+        rest, a, b, w, decay = numbers
         return rest + np.exp(-decay * t) * (a * np.cos(w * t) + b * np.sin(w * t))
 
-    start = (heights.mean(), 3.0, 0.0, 2 * math.pi * frequency, 2.0)
+    start = (float(heights.mean()), 3.0, 0.0, 2 * math.pi * frequency, 2.0)
     found = curve_fit(shape, times, heights, p0=start)[0]
     return float(found[3]) / (2 * math.pi), float(found[4])
 
 
 def test_one_modulus_and_one_branch_predict_four_recordings() -> None:
-    """Periods within 5 % and decays within 20 % of what is measured from the first trough on, the bars of the target."""
+    """Periods within 5 % and decays within 20 % of what is measured from the first trough on, as the target asks."""
     problem = Problem(load_scene("soft_beam", [f"{key}={value}" for key, value in FOUND.items()]))
     for name, prediction in problem.predict().items():
         measured = prediction.measured
