@@ -70,10 +70,11 @@ def _driven(
         return result
     if isinstance(training, FieldFit):
         predictions = problem.predict(training.z)
-        beside = field_posterior(training, predictions)
+        beside, bars = training.answer or field_posterior(training, predictions)[:2]
         return dataclasses.replace(
             result,
             fields=training.fields(),
+            field_bars=bars,
             predictions=predictions,
             estimates=beside.estimates,
             covariance=beside.covariance,
