@@ -51,7 +51,7 @@ def _coefficient(rate: Rate, terms: tuple[torch.Tensor, ...], k: int) -> torch.T
             total = term + t * total
         return rate(total)
 
-    derivative = along
+    derivative: Rate = along
     for _ in range(k):
         derivative = _slope(derivative)
     zero = torch.zeros((), dtype=terms[0].dtype, device=terms[0].device)
