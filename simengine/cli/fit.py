@@ -53,7 +53,8 @@ def fit(
 
     Args:
         scene: A .toml or .py file with [observations] and [unknowns], or the name of a shipped scene.
-        refine: Fit the answer again at so many times the resolution; how far it moves is added to the bars.
+        refine: Fit the answer again at so many times the resolution; how far it moves is added to the bars
+            (inference.refine).
     """
     from simengine.scene import load_scene
     from simengine.scene.own_code import run_own
@@ -73,7 +74,7 @@ def fit(
         for doubt in problem.doubts:
             print(f"doubt: {doubt}", file=sys.stderr)
         training = training_of(problem)
-        if hasattr(training, "refine"):
+        if refine is not None and hasattr(training, "refine"):
             training.refine = refine
         elif refine is not None:
             raise ValueError("--refine: only least squares can be refitted at another resolution")

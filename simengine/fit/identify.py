@@ -45,7 +45,7 @@ def identify(
     """
     problem = problem if isinstance(problem, Problem) else Problem(problem)
     training = training_of(problem)
-    if isinstance(training, LeastSquaresFit | SeveralStarts):
+    if refine is not None and isinstance(training, LeastSquaresFit | SeveralStarts):
         training.refine = refine
     elif refine is not None:
         raise SceneError("refine: only least squares can be refitted at another resolution")
