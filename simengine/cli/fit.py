@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from simengine.scene.grammar import Scene
 
 DEMONSTRATIONS = {
-    "motion": "identify_jelly",
+    "motion": "soft_beam",
     "materials": "rubber_treloar",
     "flames": "calibrate_methane",
     "fields": "diffusion_sorption_inverse",
@@ -179,7 +179,8 @@ def demo(
     """Fit a scene that ships, from its file to the report; what an earlier demo left there is replaced.
 
     Args:
-        area: motion (a jelly's stiffness), materials (rubber), flames (a rate), fields (sorption), pictures (a film).
+        area: motion (a silicone beam as measured), materials (rubber), flames (a rate), fields (sorption), pictures (a
+            film).
     """
     folder = out or Path("runs") / f"demo-{area}"
     return fit(DEMONSTRATIONS[area], out=folder, overwrite=True, quiet=quiet)
