@@ -27,13 +27,7 @@ from simengine.worlds.detectors.variety import coated
 
 ACCURACY = runpy.run_path(str(Path(__file__).with_name("dtn_accuracy.py")))
 VIEWS = 16
-COMPARED = (
-    "linear, varied (ours)",
-    "linear (ours)",
-    "linear, same steps",
-    "dtn4, residual, with geometry",
-    "efe, unet, with geometry",
-)
+COMPARED = ("linear (ours)", "linear, varied (ours)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
