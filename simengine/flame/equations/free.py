@@ -117,12 +117,15 @@ class FreeFlame(AbstractDetailedFlame):
         return factor * (2 * heat).sqrt() / rise.clamp_min(1.0) + 1e-6
 
     def settled(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """The mass flux that the heat released would warm from fresh to burnt."""
+        """The mass flux that the heat released would warm from fresh to burnt, up to five times the guess.
+
+        Not below the guess: a flame is found from guesses that are too fast by ten and lost from those too slow by two.
+        """
         with torch.no_grad():
             b, Y_in = self.batch, self.Y_in
             heat = torch.trapezoid(self.heat_release(y[..., 0], y[..., 1:]), x)
             rise = self.gas.h(self.burnt()[0], Y_in) - self.gas.h(self.T_in.expand(b), Y_in)
-        return torch.maximum(torch.minimum(heat / rise, 5 * z), 0.2 * z)
+        return torch.maximum(torch.minimum(heat / rise, 5 * z), z)
 
     def alternatives(self) -> list[AbstractFlame]:
         """Slower and faster guesses."""

@@ -1,0 +1,155 @@
+"""The ignition delay of a closed reactor, with exact derivatives in every rate constant and the first state.
+
+The delay is where an event function g of the state vanishes: T - (T_0 + rise), or d2T/dt2, whose change of sign is the
+steepest rise. Its derivative follows by implicit differentiation, d tau = -(g_y dy + dg)/(g_y dy/dt), with dy by the
+adjoint of the very steps that were taken: one pass backwards for all constants.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from simengine.flame.reactor.closed import ClosedReactor
+from simengine.solve.radau import Step, StiffError, stepped, steps
+from simengine.solve.solution import Result, Solution, SolveError
+
+Event = Callable[[ClosedReactor, torch.Tensor], torch.Tensor]
+LEAST_RISE = 50.0  # K by which the steepest rise must have warmed the gas: slow heating has none that counts
+
+
+def ignition_delay(
+    reactor: ClosedReactor,
+    *,
+    rise: float | None = None,
+    longest: float = 10.0,
+    rtol: float = 1e-6,
+    atol: float = 1e-12,
+) -> torch.Tensor:
+    """Time [s] until a reactor ignites, (), with gradients in what of the reactor requires them.
+
+    Args:
+        reactor: The reactor and its first state.
+        rise: Ignited is what is hotter than at first by so much [K]; None for the steepest rise of the temperature.
+        longest: Time to wait [s].
+        rtol: Error of a step, relative.
+        atol: Error of a step in mass fractions; of temperatures 1e3 times it.
+
+    Raises:
+        SolveError: Nothing ignites before `longest`.
+    """
+    if rise is not None and not 0 < rise < 3000:
+        raise ValueError(f"rise={rise!r}: expected kelvins between 0 and 3000, or None for the steepest rise")
+    fixed = reactor.detached()
+    event = _steepest if rise is None else _above(rise)
+    taken = _until(fixed, event, rise, longest, rtol, atol)
+    last = taken[-1]
+    tau = torch.tensor(last.t + last.h, dtype=torch.float64)
+    own = [value for value in (reactor.T, reactor.p, reactor.Y, *_rates(reactor)) if value.requires_grad]
+    if not own or not torch.is_grad_enabled():
+        return tau
+    at = last.end.detach().requires_grad_()
+    (adjoint,) = torch.autograd.grad(event(fixed, at), at)
+    pace = float(adjoint @ last.along(fixed.linearised(last.stages)[1]))
+    seed, weights = adjoint, []
+    for step in reversed(taken):
+        seed, weight = step.back(fixed.linearised(step.stages)[1], seed)
+        weights.append(weight)
+    stages = torch.cat([step.stages for step in reversed(taken)])
+    # what the discrete equations and the event change by at first order, whose gradient is the implicit one
+    moved = (torch.cat(weights) * reactor.rate(stages)).sum() + seed @ reactor.start + event(reactor, last.end)
+    return tau - (moved - moved.detach()) / pace
+
+
+def _rates(reactor: ClosedReactor) -> tuple[torch.Tensor, ...]:
+    rates = reactor.rates
+    return () if rates is None else tuple(v for v in vars(rates).values() if isinstance(v, torch.Tensor))
+
+
+def _above(rise: float) -> Event:
+    """T - (T_0 + rise)."""
+
+    def event(reactor: ClosedReactor, y: torch.Tensor) -> torch.Tensor:
+        return y[0] - reactor.T - rise
+
+    return event
+
+
+def _steepest(reactor: ClosedReactor, y: torch.Tensor) -> torch.Tensor:
+    """-d2T/dt2, in plain torch, since its derivative takes second derivatives of the rates."""
+    with torch.enable_grad():
+        at = y if y.requires_grad else y.detach().requires_grad_()
+        rate = reactor.rate(at, plain=True)
+        (slope,) = torch.autograd.grad(rate[0], at, create_graph=True)
+        return -(slope * rate).sum()
+
+
+def _value(event: Event, reactor: ClosedReactor, y: torch.Tensor, rise: float | None) -> float:
+    """The event function without gradients, the second derivative by the exact Jacobian."""
+    if rise is not None:
+        return float(event(reactor, y))
+    rate, J = (value[0] for value in reactor.linearised(y[None]))
+    return -float(J[0] @ rate)
+
+
+def _until(
+    fixed: ClosedReactor, event: Event, rise: float | None, longest: float, rtol: float, atol: float
+) -> list[Step]:
+    """Steps to the event, the last of which ends there.
+
+    Raises:
+        SolveError: It does not come.
+    """
+    tolerance = torch.full((len(fixed.Y) + 1,), atol, dtype=torch.float64)
+    tolerance[0] = 1e3 * atol
+    taken: list[Step] = []
+    before = _value(event, fixed, fixed.start, rise)
+    hottest = float(fixed.T)
+    try:
+        for step in steps(fixed.linearised, fixed.start, longest, rtol=rtol, atol=tolerance):
+            after = _value(event, fixed, step.end, rise)
+            hottest = max(hottest, float(step.end[0]))
+            warm = rise is not None or float(step.end[0]) > float(fixed.T) + LEAST_RISE
+            if before < 0 <= after and warm:
+                scale = tolerance + rtol * step.y.abs()
+                return [*taken, _shortened(fixed, event, rise, step, before, after, scale)]
+            taken.append(step)
+            before = after
+    except StiffError as error:
+        raise _lost(f"the steps failed: {error}") from None
+    raise _lost(
+        f"no ignition within {longest:g} s: the gas came to {hottest:.0f} K from {float(fixed.T):.0f} K; wait longer, "
+        "or start hotter"
+    )
+
+
+def _lost(why: str) -> SolveError:
+    return SolveError(f"ignition_delay: {why}", Solution(torch.tensor(torch.nan), Result.WRONG_BRANCH, {}))
+
+
+def _shortened(
+    fixed: ClosedReactor,
+    event: Event,
+    rise: float | None,
+    step: Step,
+    before: float,
+    after: float,
+    scale: torch.Tensor,
+) -> Step:
+    """The step cut where the event is, by the Illinois form of the rule of false position on its length."""
+    low, high, found = 0.0, step.h, step
+    for _ in range(100):
+        h = high - after * (high - low) / (after - before)
+        cut = stepped(fixed.linearised, step.t, step.y, h, scale)
+        if cut is None:
+            raise _lost(f"no step to the event near {step.t:.6g} s")
+        value, found = _value(event, fixed, cut.end, rise), cut
+        if value == 0 or high - low < 1e-15 * (step.t + step.h):
+            break
+        width = abs(h - high) if value * after > 0 else abs(h - low)
+        if value * after > 0:
+            high, after, before = h, value, before / 2
+        else:
+            low, before, after = h, value, after / 2
+        if width < 1e-15 * (step.t + step.h):
+            break
+    return found

@@ -1,0 +1,151 @@
+"""Stiff initial value problems by the three-stage Radau IIA method, of order 5, with what its adjoint takes.
+
+E. Hairer & G. Wanner, "Solving Ordinary Differential Equations II", Springer 1996, sections IV.5 and IV.8: collocation
+at c = (4 -+ sqrt 6)/10 and 1. Every step solves its stages by full Newton steps, so that the step is a smooth function
+of where it starts and of its length, and what it gives can be differentiated exactly as it stands.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import torch
+
+ROOT = 6.0**0.5
+A = torch.tensor(
+    [
+        [(88 - 7 * ROOT) / 360, (296 - 169 * ROOT) / 1800, (-2 + 3 * ROOT) / 225],
+        [(296 + 169 * ROOT) / 1800, (88 + 7 * ROOT) / 360, (-2 - 3 * ROOT) / 225],
+        [(16 - ROOT) / 36, (16 + ROOT) / 36, 1 / 9],
+    ],
+    dtype=torch.float64,
+)
+REAL = 3 + 3 ** (2 / 3) - 3 ** (1 / 3)  # the real eigenvalue of the inverse of A
+EMBEDDED = torch.tensor([-13 - 7 * ROOT, -13 + 7 * ROOT, -1.0], dtype=torch.float64) / 3
+NEWTON = 12  # iterations of a step
+Linearised = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]  # (3, n) -> dy/dt, and its derivative
+
+
+class StiffError(RuntimeError):
+    """The steps became too short, or too many."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        t: Where it starts [s].
+        h: Its length [s].
+        y: State at its start, (n,).
+        Z: Stages less the start, (3, n); the last is where it ends.
+    """
+
+    t: float
+    h: float
+    y: torch.Tensor
+    Z: torch.Tensor
+
+    @property
+    def stages(self) -> torch.Tensor:
+        """States at the three stages, (3, n)."""
+        return self.y + self.Z
+
+    @property
+    def end(self) -> torch.Tensor:
+        """State at its end, (n,)."""
+        return self.y + self.Z[2]
+
+    def matrix(self, J: torch.Tensor) -> torch.Tensor:
+        """Derivative of the equations of the stages, I - h A x J, (3 n, 3 n), for J (3, n, n)."""
+        n = len(self.y)
+        blocks = -self.h * A[:, :, None, None] * J[None]  # i, j, n, n
+        return torch.eye(3 * n, dtype=self.y.dtype) + blocks.permute(0, 2, 1, 3).reshape(3 * n, 3 * n)
+
+    def back(self, J: torch.Tensor, adjoint: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The adjoint (n,) at its start from that at its end, and the weights (3, n) of dy/dt at the stages."""
+        seed = torch.zeros_like(self.Z)
+        seed[2] = adjoint
+        mu = torch.linalg.solve(self.matrix(J).T, seed.flatten()).reshape(3, -1)
+        weights = self.h * A.T @ mu
+        return adjoint + torch.einsum("jab,ja->b", J, weights), weights
+
+    def along(self, J: torch.Tensor) -> torch.Tensor:
+        """Derivative of its end in its length, (n,)."""
+        return torch.linalg.solve(self.matrix(J), (self.Z / self.h).flatten()).reshape(3, -1)[2]
+
+
+def stepped(
+    f: Linearised, t: float, y: torch.Tensor, h: float, scale: torch.Tensor, guess: torch.Tensor | None = None
+) -> Step | None:
+    """One step of length h; None where Newton does not converge.
+
+    Args:
+        f: The equations.
+        t: Where it starts.
+        y: State there, (n,).
+        h: Its length.
+        scale: Size of a noticeable change of each unknown, (n,).
+        guess: Of the stages less the start, (3, n).
+    """
+    step = Step(t, h, y, torch.zeros(3, len(y), dtype=y.dtype) if guess is None else guess)
+    before = torch.inf
+    for _ in range(NEWTON):
+        rate, J = f(step.stages)
+        residual = step.Z - h * A @ rate
+        change = torch.linalg.solve(step.matrix(J), -residual.flatten()).reshape(3, -1)
+        size = float((change / scale).abs().max())
+        step = dataclasses.replace(step, Z=step.Z + change)
+        if size < 1e-5:  # what is left is of the order of its square
+            return step
+        if not size < 1e15 or size > 2 * before:
+            return None
+        before = size
+    return None
+
+
+def steps(
+    f: Linearised, y: torch.Tensor, end: float, *, rtol: float, atol: torch.Tensor, most: int = 20000
+) -> Iterator[Step]:
+    """Steps from y (n,) at t = 0 to `end`, each as long as its error (of an embedded formula of order 3) allows.
+
+    Args:
+        f: The equations.
+        y: First state.
+        end: Last time [s].
+        rtol: Error of a step, relative.
+        atol: Absolute, (n,).
+        most: Steps.
+
+    Raises:
+        StiffError: They became too short, or too many.
+    """
+    t, n = 0.0, len(y)
+    identity = torch.eye(n, dtype=y.dtype)
+    rate, J = (value[0] for value in f(y[None]))
+    scale = atol + rtol * y.abs()
+    h = min(end, 0.1 / max(float((rate / scale).abs().max()), 1e-30))
+    for _ in range(most):
+        if t >= end * (1 - 1e-12):
+            return
+        h = min(h, end - t)
+        if h < 1e-16 * max(end, 1e-30) or h < 1e-22:
+            raise StiffError(f"steps of {h:.3g} s at t = {t:.6g} s are too short")
+        scale = atol + rtol * y.abs()
+        step = stepped(f, t, y, h, scale)
+        if step is None:
+            h *= 0.25
+            continue
+        toward = REAL / h * identity - J
+        error = torch.linalg.solve(toward, rate + EMBEDDED @ step.Z / h)
+        size = float((error / (atol + rtol * torch.maximum(y.abs(), step.end.abs()))).square().mean().sqrt())
+        if size > 1:  # damped once more, for stiff beginnings
+            error = torch.linalg.solve(toward, f((y + error)[None])[0][0] + EMBEDDED @ step.Z / h)
+            size = float((error / (atol + rtol * torch.maximum(y.abs(), step.end.abs()))).square().mean().sqrt())
+        if size > 1:
+            h *= max(0.2, 0.9 * size**-0.25)
+            continue
+        yield step
+        t, y = t + h, step.end
+        rate, J = (value[0] for value in f(y[None]))
+        h *= min(5.0, 0.9 * max(size, 1e-8) ** -0.25)
+    raise StiffError(f"more than {most} steps before t = {end:g} s")

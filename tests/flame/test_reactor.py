@@ -1,0 +1,163 @@
+"""Parity and gradcheck: closed and stirred reactors beside Cantera; derivatives beside differences."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simengine.flame.gas.mechanism_yaml import load_mechanism
+from simengine.flame.gas.thermochemistry import Gas
+from simengine.flame.reactor import ClosedReactor, StirredReactor, ignition_delay, stirred
+from simengine.solve.radau import StiffError, steps
+from simengine.solve.solution import SolveError
+
+ct = pytest.importorskip("cantera")
+FEED = "H2:2, O2:1, N2:3.76"
+
+
+@pytest.fixture(scope="module")
+def gas() -> Gas:
+    return Gas(load_mechanism(Path(ct.__file__).parent / "data" / "h2o2.yaml"))
+
+
+def _closed(gas: Gas, hold: str = "volume", **changes: object) -> ClosedReactor:
+    state = ct.Solution("h2o2.yaml")
+    state.TPX = 1100.0, 2e5, FEED
+    own = {"T": torch.tensor(1100.0), "p": torch.tensor(2e5), "Y": torch.as_tensor(state.Y), **changes}
+    return ClosedReactor(gas=gas, hold=hold, **own)  # type: ignore[arg-type]
+
+
+def test_steps_decay() -> None:
+    """Verification: y' = -1000 (y - cos t) beside its closed form, in few steps."""
+
+    def f(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # y = (value, cos t, sin t)
+        matrix = torch.tensor([[-1000.0, 1000, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)
+        return y @ matrix.T, matrix.expand(len(y), 3, 3)
+
+    start = torch.tensor([0.0, 1, 0], dtype=torch.float64)
+    taken = list(steps(f, start, 2.0, rtol=1e-8, atol=torch.full((3,), 1e-10, dtype=torch.float64)))
+    k = 1000.0
+    exact = (k * k * np.cos(2.0) + k * np.sin(2.0)) / (k * k + 1)
+    assert float(taken[-1].end[0]) == pytest.approx(exact, rel=1e-8)
+    assert len(taken) < 200
+    with pytest.raises(StiffError):
+        list(steps(f, start, 2.0, rtol=1e-8, atol=torch.full((3,), 1e-10, dtype=torch.float64), most=5))
+
+
+@pytest.mark.parametrize("hold", ["volume", "pressure"])
+def test_jacobian(gas: Gas, hold: str) -> None:
+    """Gradcheck: the written-out Jacobian beside reverse sweeps."""
+    reactor = _closed(gas, hold)
+    y = torch.cat((torch.tensor([1500.0], dtype=torch.float64), 0.5 * reactor.Y + 0.5 / len(reactor.Y)))
+    leaf = y.clone().requires_grad_()
+    sweeps = torch.stack([torch.autograd.grad(reactor.rate(leaf[None])[0, k], leaf)[0] for k in range(len(y))])
+    rate, J = reactor.linearised(y[None])
+    assert torch.allclose(J[0], sweeps, rtol=1e-12, atol=1e-12 * float(sweeps.abs().max()))
+    assert torch.allclose(rate[0], reactor.rate(y[None])[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("hold", ["volume", "pressure"])
+def test_delay_beside_cantera(gas: Gas, hold: str) -> None:
+    """Parity: 1e-4, of both events; Cantera's read off steps of at most 50 ns."""
+    reactor = _closed(gas, hold)
+    ours = [float(ignition_delay(reactor, rise=rise)) for rise in (None, 400.0)]
+    state = ct.Solution("h2o2.yaml")
+    state.TPX = 1100.0, 2e5, FEED
+    kind = ct.IdealGasReactor if hold == "volume" else ct.IdealGasConstPressureReactor
+    own = kind(state, clone=False)
+    net = ct.ReactorNet([own])
+    net.rtol, net.atol, net.max_time_step = 1e-10, 1e-16, 5e-8
+    t, T = [], []
+    while net.time < 1.5 * max(ours):
+        net.step()
+        t.append(net.time)
+        T.append(own.T)
+    t, T = np.array(t), np.array(T)
+    k = int(np.argmax(T > 1500.0))
+    crossed = np.interp(1500.0, T[k - 2 : k + 2], t[k - 2 : k + 2])
+    middle, slope = 0.5 * (t[1:] + t[:-1]), np.diff(T) / np.diff(t)
+    k = int(np.argmax(slope))
+    near = slice(k - 10, k + 11)
+    a, b, _ = np.polyfit(middle[near] - middle[k], slope[near] / slope[k], 2)
+    assert ours[0] == pytest.approx(middle[k] - b / (2 * a), rel=1e-4)
+    assert ours[1] == pytest.approx(crossed, rel=1e-4)
+
+
+@pytest.mark.parametrize("rise", [None, 400.0])
+def test_delay_gradients(gas: Gas, rise: float | None) -> None:
+    """Gradcheck: rate constants, temperature and pressure, beside central differences of the fourth order, 1e-6."""
+
+    def delay(x: torch.Tensor) -> torch.Tensor:  # ln k of two reactions, ln T, ln p
+        rates = gas.rate_parameters
+        factor = torch.ones_like(rates.A)
+        factor = torch.cat((factor[:10], x[:1].exp(), factor[11:21], x[1:2].exp(), factor[22:]))
+        rates = dataclasses.replace(rates, A=rates.A * factor, A_low=rates.A_low * factor)
+        reactor = _closed(gas, T=1100 * x[2].exp(), p=2e5 * x[3].exp(), rates=rates)
+        return ignition_delay(reactor, rise=rise, rtol=1e-8).log()
+
+    x = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    (exact,) = torch.autograd.grad(delay(x), x)
+    for k, step in enumerate((0.02, 0.02, 0.001, 0.02)):
+        unit = torch.zeros(4, dtype=torch.float64)
+        unit[k] = step
+        with torch.no_grad():
+            values = [float(delay(n * unit)) for n in (-2, -1, 1, 2)]
+        differences = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * step)
+        assert float(exact[k]) == pytest.approx(differences, abs=1e-6 * float(exact.abs().max()))
+
+
+def test_no_ignition(gas: Gas) -> None:
+    """A cold gas does not ignite, and it is said."""
+    with pytest.raises(SolveError, match="no ignition within"):
+        ignition_delay(_closed(gas, T=torch.tensor(600.0)), longest=1e-3)
+    with pytest.raises(ValueError, match="rise"):
+        ignition_delay(_closed(gas), rise=-1.0)
+
+
+def _stirred(gas: Gas, residence: float, **changes: object) -> StirredReactor:
+    state = ct.Solution("h2o2.yaml")
+    state.TPX = 300.0, 101325.0, FEED
+    own = {"T_in": torch.tensor(300.0), "p": torch.tensor(101325.0), "Y_in": torch.as_tensor(state.Y), **changes}
+    return StirredReactor(gas=gas, residence=torch.tensor(residence, dtype=torch.float64), **own)  # type: ignore[arg-type]
+
+
+def test_stirred_beside_cantera(gas: Gas) -> None:
+    """Parity: 1e-6 of temperature and of every mass fraction above 1e-6."""
+    residence = 1e-4
+    T, Y = stirred(_stirred(gas, residence))
+    fresh, state = ct.Solution("h2o2.yaml"), ct.Solution("h2o2.yaml")
+    fresh.TPX = state.TPX = 300.0, 101325.0, FEED
+    state.equilibrate("HP")
+    own = ct.IdealGasConstPressureReactor(state, clone=False)
+    inlet = ct.MassFlowController(ct.Reservoir(fresh, clone=False), own, mdot=lambda t: own.mass / residence)
+    ct.PressureController(own, ct.Reservoir(fresh, clone=False), primary=inlet, K=0.0)
+    net = ct.ReactorNet([own])
+    net.rtol, net.atol = 1e-12, 1e-18
+    net.advance(1.0)
+    assert float(T) == pytest.approx(state.T, rel=1e-6)
+    large = state.Y > 1e-6
+    assert np.abs(Y.numpy()[large] / state.Y[large] - 1).max() < 1e-6
+
+
+def test_stirred_gradients_and_blow_out(gas: Gas) -> None:
+    """Gradcheck: rate constants and residence time; below the shortest time the reactor goes out, and it is said."""
+
+    def temperature(x: torch.Tensor) -> torch.Tensor:
+        rates = gas.rate_parameters
+        factor = torch.ones_like(rates.A)
+        rates = dataclasses.replace(rates, A=rates.A * torch.cat((factor[:10], x[:1].exp(), factor[11:])))
+        reactor = dataclasses.replace(_stirred(gas, 1e-4), rates=rates, residence=1e-4 * x[1].exp())
+        return stirred(reactor)[0]
+
+    x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    (exact,) = torch.autograd.grad(temperature(x), x)
+    for k in range(2):
+        unit = torch.zeros(2, dtype=torch.float64)
+        unit[k] = 1e-4
+        with torch.no_grad():
+            difference = float(temperature(unit) - temperature(-unit)) / 2e-4
+        assert float(exact[k]) == pytest.approx(difference, rel=1e-6)
+    with pytest.raises(SolveError, match="goes out at a residence time"):
+        stirred(_stirred(gas, 1e-7))
