@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from matplotlib import pyplot as plt
 
 import simengine as se
 
@@ -24,11 +25,17 @@ def main() -> dict[str, float]:
         world = se.load_world(file)
     fall = (2 * 1.0 / 9.81) ** 0.5  # [s], until the first blow
     top = torch.tensor([fall + 0.8 * fall], dtype=torch.float64)
-    ask = se.scene.Tracks(points=torch.full((1, 3), float("nan"), dtype=torch.float64), times=top, body="ball")
-    height = float(world.solve((ask,)).sample(ask)[0, 0, 1]) - 0.05
+    times = torch.cat((top, torch.linspace(0.0, 1.5, 301, dtype=torch.float64)))
+    ask = se.scene.Tracks(points=torch.full((1, 3), float("nan"), dtype=torch.float64), times=times, body="ball")
+    y = world.solve((ask,)).sample(ask)[:, 0, 1] - 0.05
+    height = float(y[0])
+    plt.plot(times[1:], y[1:])
+    plt.plot(top, y[:1], "o")
+    plt.gca().set(xlabel="time [s]", ylabel="height [m]", title="A ball that bounces")
     assert abs(height - 0.64) < 1e-4
     return {"height_of_the_first_bounce": height, "error": abs(height - 0.64)}
 
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("bounce_a_ball.png")

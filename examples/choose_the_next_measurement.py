@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from matplotlib import pyplot as plt
 
 import simengine as se
 from simengine.fit.certainty.design import candidates
@@ -45,9 +46,17 @@ def main() -> dict[str, float]:
         more = se.Problem(Cooling(), observations={"tea": after}, unknowns=unknowns)
         volumes = [float(se.identify(p, progress=False).covariance.det().sqrt()) for p in (problem, more)]  # type: ignore[union-attr]
     kept = volumes[0] / volumes[1]
+    t = np.linspace(0, 9, 200)
+    plt.plot(t, 20 + 60 * np.exp(-0.5 * t), color="0.6")
+    plt.plot(TIMES, measured, "o", mfc="white", label="could be measured")
+    plt.plot(np.delete(TIMES, OPEN), np.delete(measured, OPEN), "o", color="0.3", label="measured")
+    plt.plot(TIMES[row], measured[row], "o", color="tab:red", label="measure this next")
+    plt.gca().set(xlabel="time [min]", ylabel="temperature [°C]", title="A cup of tea")
+    plt.legend()
     assert abs(kept / best.shrinks - 1) < 0.2, (kept, best.shrinks)
     return {"measure next at": TIMES[row], "promised": best.shrinks, "kept": kept}
 
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("choose_the_next_measurement.png")

@@ -3,6 +3,7 @@
 import tempfile
 
 import torch
+from matplotlib import pyplot as plt
 from torch import nn
 
 from simengine.dtn.detector import suppress
@@ -32,16 +33,8 @@ class DarkSpots(nn.Module):
 
 def main() -> dict:
     """AP over the attacked views in the random texture at the start and in the one found, and over unseen views."""
-    spec = CamouflageSpec(
-        detector=DetectorSpec(empty=0.5),
-        rows=16,
-        columns=16,
-        iterations=40,
-        batch=4,
-        overlap=0.2,
-        hardening=0,
-        rendered=4,
-    )
+    size = {"rows": 16, "columns": 16, "iterations": 40, "batch": 4, "rendered": 4}
+    spec = CamouflageSpec(detector=DetectorSpec(empty=0.5), overlap=0.2, hardening=0, **size)
     scene = DTNWorld(size=48, train_views=12, test_views=12, sky_rays=1)
     training = CamouflageTraining(scene, spec, detector=DarkSpots())
     before = training.visibility("texture_0")
@@ -49,14 +42,12 @@ def main() -> dict:
         out = RunDirectory.create(f"{folder}/run", resolved(scene), overwrite=False, resume=False)
         summary = fit(training, out, progress=False).summary
     after = training.visibility("texture_0")
+    plt.bar(["natural", "random", "found"], [summary["detector/natural"]["AP50"], before, after])
+    plt.gca().set(ylabel="AP50", title="How well a detector sees a car, by its texture")
     assert after < before, f"expected the texture to hide the object, got {after:.3f} from {before:.3f}"
-    return {
-        "AP50_start": before,
-        "AP50_found": after,
-        "AP50_natural": summary["detector/natural"]["AP50"],
-        "AP50_optimised": summary["detector/optimised"]["AP50"],
-    }
+    return {"start": before, "found": after, **{k: summary[f"detector/{k}"]["AP50"] for k in ("natural", "optimised")}}
 
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("evaluate_a_detector.png")

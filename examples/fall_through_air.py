@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from matplotlib import pyplot as plt
 
 import simengine as se
 
@@ -59,6 +60,11 @@ def main() -> dict[str, float]:
         }
         result = se.identify(se.Problem(FallingBall(), observations={"track": seen}, unknowns=unknowns), progress=False)
     print(result)
+    track = result.predictions["track"]
+    plt.plot(track.measured.at["time"], track.measured.values, "o", mfc="white", label="tracked")
+    plt.plot(track.measured.at["time"], track.values, label="fitted")
+    plt.gca().set(xlabel="time of the film [s]", ylabel="height [m]", title="A ball that falls through air")
+    plt.legend()
     for key, true in (("drag", 0.46), ("observations.track.start", 0.02)):
         estimate = result.estimates[key]
         assert estimate.std is not None and abs(estimate.value - true) < 3 * estimate.std, key
@@ -67,3 +73,4 @@ def main() -> dict[str, float]:
 
 if __name__ == "__main__":
     main()
+    plt.savefig("fall_through_air.png")

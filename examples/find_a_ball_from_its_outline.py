@@ -1,6 +1,7 @@
 """Find where a ball is from its outline in one picture: the antialiased border of a mesh has a gradient."""
 
 import torch
+from matplotlib import pyplot as plt
 
 from simengine.render import PinholeCamera, TexturedMesh, render_mesh
 from simengine.render.bodies import sphere_mesh
@@ -13,7 +14,7 @@ def main() -> dict[str, float]:
     ball = TexturedMesh(vertices=vertices, faces=faces, texture=torch.ones(len(vertices), 1).double())
 
     def outline(centre: torch.Tensor) -> torch.Tensor:
-        return render_mesh(ball.with_vertices(vertices + centre), camera).alpha
+        return render_mesh(ball.with_vertices(vertices + centre), camera).alpha.reshape(64, 64)
 
     truth = torch.tensor([0.1, -0.05, 0.08], dtype=torch.float64)
     seen = outline(truth)
@@ -27,6 +28,10 @@ def main() -> dict[str, float]:
         return value
 
     search.step(loss)
+    plt.imshow(seen.numpy(), cmap="gray_r")
+    plt.contour(outline(torch.zeros(3).double()).numpy(), [0.5], colors="tab:orange")
+    plt.contour(outline(centre.detach()).numpy(), [0.5], colors="tab:blue")
+    plt.gca().set(title="Outline at the start (orange) and found (blue)", xticks=[], yticks=[])
     error = float((centre.detach() - truth).norm())
     assert error < 0.01  # of the radius
     return {"error": error, "started": float(truth.norm())}
@@ -34,3 +39,4 @@ def main() -> dict[str, float]:
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("find_a_ball_from_its_outline.png")

@@ -1,6 +1,7 @@
 """The flame speed of a methane-air flame and its sensitivities to conditions, kinetics and transport, by one solve."""
 
 import torch
+from matplotlib import pyplot as plt
 
 from simengine.flame.equations.detailed import Mixture
 from simengine.flame.equations.free import FreeFlame
@@ -21,9 +22,13 @@ def main() -> dict[str, float]:
     slopes = {f"dlnsL/dln{name}": float(leaf.grad * leaf.detach()) for name, leaf in leaves.items()}
     slopes["dlnsL/dlnA"] = float(A.grad[0] * A.detach()[0])
     assert abs(slopes["dlnsL/dlnA"] - 0.5) < 1e-6  # exact for one reaction: scale lengths with A^-1/2
+    names = {"phi": "mixture", "p": "pressure", "T_in": "inlet temperature", "A": "rate"}
+    plt.bar(list(names.values()), [slopes[f"dlnsL/dln{name}"] for name in names])
+    plt.gca().set(ylabel="d ln (flame speed) / d ln (...)", title="Sensitivities by one solve")
     return {"flame_speed": float(speed.detach()), **slopes}
 
 
 if __name__ == "__main__":
     for name, value in main().items():
         print(f"{name:16} {value:.6f}")
+    plt.savefig("find_flame_speed_gradient.png")

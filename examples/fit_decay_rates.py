@@ -1,6 +1,7 @@
 """A batch of decays, each with its own rate, fitted at once; how the rates depend on the data comes with them."""
 
 import torch
+from matplotlib import pyplot as plt
 
 from simengine.solve.least_squares import least_squares
 
@@ -16,6 +17,9 @@ def main() -> dict[str, float]:
     start = torch.ones(3, 2, dtype=torch.float64)
     solution = least_squares(residual, start, data, throw=True)
     found = solution.value[:, 1]
+    plt.plot(t, data.detach().mT, "o", ms=4, color="0.6")
+    plt.plot(t, (solution.value[:, :1] * torch.exp(-solution.value[:, 1:] * t)).detach().mT)
+    plt.gca().set(xlabel="time", ylabel="left", title="Three decays, fitted at once")
     assert torch.allclose(found, rates, atol=1e-8)
     # scaling the data changes heights, not rates: their derivative along the data vanishes
     found.sum().backward()
@@ -27,3 +31,4 @@ def main() -> dict[str, float]:
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("fit_decay_rates.png")

@@ -1,6 +1,7 @@
 """Photograph a flame, and ask how the picture changes with its mixture: the gradient goes through the whole flame."""
 
 import torch
+from matplotlib import pyplot as plt
 
 from simengine.flame.emission import Emission
 from simengine.flame.equations.simplified import SimplifiedFlame
@@ -30,7 +31,10 @@ def picture(phi: torch.Tensor) -> torch.Tensor:
 
 def main() -> dict[str, float]:
     phi = torch.tensor(0.42, dtype=torch.float64, requires_grad=True)
-    brightness = picture(phi).mean()
+    seen = picture(phi)
+    brightness = seen.mean()
+    plt.imshow((seen / seen.max()).detach().clamp(0, 1).numpy() ** 0.45, extent=(0, 1e3 * WIDTH, 0, 1e3 * WIDTH / 3))
+    plt.gca().set(xlabel="place [mm]", yticks=[], title="A flat flame from its side")
     (slope,) = torch.autograd.grad(brightness, phi)
     with torch.no_grad():
         difference = (picture(phi + 1e-3).mean() - picture(phi - 1e-3).mean()) / 2e-3
@@ -41,3 +45,4 @@ def main() -> dict[str, float]:
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("photograph_a_flame.png")

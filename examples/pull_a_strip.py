@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from matplotlib import pyplot as plt
 
 import simengine as se
 
@@ -31,10 +32,16 @@ def main() -> dict[str, float]:
         (Path(folder) / "machine.csv").write_text("\n".join(["Weg [mm];Kraft [kN]", *rows]), encoding="utf-8")
         scene = Path(folder) / "strip.toml"
         scene.write_text(SCENE)
-        E = se.identify(se.load_scene(scene), progress=False).estimates["material.E"]
+        found = se.identify(se.load_scene(scene), progress=False)
+    E = found.estimates["material.E"]
+    plt.plot(travel, 1e3 * load, "o", mfc="white", label="testing machine")
+    plt.plot(travel, found.predictions["machine"].values, label="fitted")
+    plt.gca().set(xlabel="travel [mm]", ylabel="force [N]", title="A strip that is pulled")
+    plt.legend()
     assert E.std is not None and abs(E.value - 530e6) < 3 * E.std + 0.01 * 530e6  # 1 %: finite strains
     return {"E": E.value, "standard deviation": E.std}
 
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("pull_a_strip.png")

@@ -1,6 +1,7 @@
 """Two pictures of a car, in black and in white, give every other paint of that view: radiance is affine in it."""
 
 import torch
+from matplotlib import pyplot as plt
 
 from simengine.dtn.bodies.car import car
 from simengine.dtn.metrics import object_psnr
@@ -17,6 +18,11 @@ def main() -> dict:
     texture = torch.rand(16, 16, 3, generator=torch.Generator().manual_seed(0))
     pattern = texture_map(views, (16, 16), mapping="triplanar")(texture)
     true, mask = views.picture(pattern), (views.object >= 0.5).float()
+    exact = ReferencePredictor(levels, references, tone=views.tone)(pattern)
+    shown = [*references[0], exact[0], true[0]]
+    for k, (name, one) in enumerate(zip(("black", "white", "predicted", "rendered"), shown, strict=True)):
+        plt.subplot(1, 4, k + 1, title=name, xticks=[], yticks=[])
+        plt.imshow(one.movedim(0, -1).clamp(0, 1).numpy())
     known = object_psnr(ReferencePredictor(levels, references, tone=views.tone)(pattern), true, mask)
     unknown = object_psnr(ReferencePredictor(levels, references)(pattern), true, mask)
     assert known > 90.0, f"expected an exact prediction, got {known:.1f} dB"
@@ -26,3 +32,4 @@ def main() -> dict:
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("repaint_a_car.png")

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from matplotlib import pyplot as plt
 
 import simengine as se
 
@@ -22,6 +23,10 @@ def main() -> dict[str, float]:
     stretch = torch.linspace(0.7, 4.0, 12, dtype=torch.float64)
     ask = se.scene.Series(names=("nominal_stress",), against="stretch", values=stretch)
     stress = strip.solve((ask,)).sample(ask)[:, 0]
+    plt.plot(stretch, 0.3 * (stretch - stretch**-2), label="closed form")
+    plt.plot(stretch, stress / 1e6, "o", mfc="white", label="simengine")
+    plt.gca().set(xlabel="stretch", ylabel="nominal stress [MPa]", title="A strip of rubber")
+    plt.legend()
     error = float((stress - 3e5 * (stretch - stretch**-2)).abs().max() / 3e5)
     assert error < 1e-6
     return {"stress_at_4": float(stress[-1]), "error": error}
@@ -29,3 +34,4 @@ def main() -> dict[str, float]:
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("stretch_a_rubber.png")

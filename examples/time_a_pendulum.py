@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from matplotlib import pyplot as plt
 from scipy.integrate import solve_ivp
 
 import simengine as se
@@ -44,11 +45,18 @@ def main() -> dict[str, float]:
             "observations.swing.start": se.Unknown(prior=se.Prior(normal=0.2)),
         }
         problem = se.Problem(Pendulum(), observations={"swing": curve}, unknowns=unknowns)
-        found = se.identify(problem, progress=False).estimates
-    g = found["g"]
+        result = se.identify(problem, progress=False)
+    found, g = result.estimates, result.estimates["g"]
+    swing = result.predictions["swing"]
+    time, fitted = swing.measured.at["time"], swing.values[:, 0]
+    plt.plot(time, swing.measured.values.rad2deg(), "o", mfc="white", label="seen")
+    plt.plot(time, fitted.rad2deg(), label="fitted")
+    plt.gca().set(xlabel="time of the camera [s]", ylabel="angle [degrees]", title="A pendulum")
+    plt.legend()
     assert g.std is not None and abs(g.value - 9.81) < 4 * g.std < 0.05
     return {"g": g.value, "standard deviation": g.std, "clock began late by": found["observations.swing.start"].value}
 
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("time_a_pendulum.png")

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from matplotlib import pyplot as plt
 
 import simengine as se
 
@@ -37,6 +38,10 @@ def main() -> dict[str, float]:
     ask = se.scene.Fields(names=("T",), x=x[:, None], times=torch.full_like(x, 100.0))
     found = rod.solve((ask,)).sample(ask)[:, 0]
     width = math.sqrt(4 * 169.4 / 2.42e6 * 100.0)
+    plt.plot(x, 20 + 40 * torch.special.erfc(x / width), label="closed form")
+    plt.plot(x, found - 273.15, "o", mfc="white", label="simengine")
+    plt.gca().set(xlabel="place [m]", ylabel="temperature [°C]", title="A rod, after 100 s")
+    plt.legend()
     error = float((found - 293.15 - 40 * torch.special.erfc(x / width)).abs().max())
     assert error < 2e-3  # [K] of 40; second order in the cell of 2.5 mm gives 4e-4
     return {"T_at_2_cm": float(found[0]), "error": error}
@@ -44,3 +49,4 @@ def main() -> dict[str, float]:
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("warm_a_rod.png")

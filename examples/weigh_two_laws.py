@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from matplotlib import pyplot as plt
+
 import simengine as se
 from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.inference import LeastSquaresFit
@@ -25,9 +27,12 @@ def evidence(changes: Sequence[str], unknowns: dict[str, se.Unknown]) -> float:
 def main() -> dict[str, float]:
     neo_hooke = evidence(["material.mu=[4e5]", "material.alpha=[2.0]"], MU | NOISE)
     ogden = evidence([], MU | ALPHA | NOISE)
+    plt.bar(["neo-Hooke", "Ogden, three terms"], [0.0, ogden - neo_hooke])
+    plt.gca().set(ylabel="log evidence, above neo-Hooke's", title="Rubber, 1944: which law?")
     assert ogden > neo_hooke + 10  # neo-Hooke knows nothing of the upturn beyond a stretch of 5
     return {"neo-Hooke": neo_hooke, "Ogden, three terms": ogden}
 
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("weigh_two_laws.png")

@@ -1,6 +1,7 @@
 """A constitutive law of one's own: ten lines of torch, differentiated and simulated like the shipped ones."""
 
 import torch
+from matplotlib import pyplot as plt
 from torch import nn
 
 import simengine as se
@@ -31,6 +32,10 @@ def main() -> dict[str, float]:
     state = se.mpm.MPMState.at_rest(x, torch.tensor([0.0, -2.0, 0.0]).expand(216, 3))
     trajectory = se.rollout(se.mpm.MPMSolver(model), state, num_steps=80, save_every=10)
     last = trajectory[-1].x
+    for x_, name, mark in ((x, "at the start", "."), (last.detach(), "on the floor", "o")):
+        plt.plot(x_[:, 0], x_[:, 1], mark, ms=4, label=name)
+    plt.gca().set(aspect="equal", xlabel="x, along the fibres [m]", ylabel="y [m]", title="A law of one's own")
+    plt.legend()
     extent = (last.amax(0) - last.amin(0)).detach().tolist()
     width_x, width_z = extent[0], extent[2]
     last.square().mean().backward()
@@ -41,3 +46,4 @@ def main() -> dict[str, float]:
 
 if __name__ == "__main__":
     print(main())
+    plt.savefig("write_a_law.png")

@@ -65,7 +65,7 @@ def test_every_public_name_is_in_the_reference(tmp_path: Path) -> None:
 def test_every_example_has_its_page(tmp_path: Path) -> None:
     module("gallery").write(tmp_path)
     pages = {page.stem for page in (tmp_path / "gallery").glob("*.md")} - {"index"}
-    assert pages == {file.stem for file in (ROOT / "examples").glob("*.py")} and len(pages) >= 10
+    assert pages == {file.stem for file in (ROOT / "examples").glob("*.py")} and len(pages) >= 24
 
 
 def test_blocks_are_coloured_and_links_lead_out_of_the_site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """# Gallery
 
-Short scripts; each runs in seconds on a CPU and checks a number of its own (`tests/test_examples.py` runs them all).
+Short scripts; each runs in seconds on a CPU, checks a number of its own and draws its picture (`tests/test_examples.py`
+runs them all).
 
 """
 
@@ -25,11 +26,11 @@ def write(source: Path) -> None:
         tree = ast.parse(code)
         said = " ".join((ast.get_docstring(tree) or "").split())
         title = file.stem.replace("_", " ").capitalize()
-        picture = next(iter((ROOT / "docs" / "pictures").glob(f"example_{file.stem}.*")), None)
-        shown = f"![{said}](../pictures/{picture.name})\n\n" if picture else ""
-        page = f"# {title}\n\n{said}\n\n{shown}```python\n{code}```\n\nRun it: `python examples/{file.name}`\n"
+        picture = f"../pictures/example_{file.stem}.png"
+        shown = f"![{said}]({picture})\n\n```python\n{code}```\n\n"
+        page = f"# {title}\n\n{said}\n\n{shown}Run it: `python examples/{file.name}`; it writes the picture beside.\n"
         (folder / f"{file.stem}.md").write_text(page, encoding="utf-8")
-        top = f":img-top: ../pictures/{picture.name}\n:img-alt: {said[:100]}\n" if picture else ""
+        top = f":img-top: {picture}\n:img-alt: {said}\n"
         cards.append(f":::{{grid-item-card}} {title}\n:link: {file.stem}\n:link-type: doc\n{top}\n{said}\n:::\n")
         names.append(file.stem)
     grid = "::::{grid} 1 2 2 3\n:gutter: 3\n\n" + "\n".join(cards) + "::::\n"

@@ -4,10 +4,12 @@
 """
 
 import csv
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,13 +185,20 @@ def _kept(file: Path, name: str, width: int = 640) -> None:
         small.save(PICTURES / f"{name}.webp", quality=80, method=6)
 
 
+def example(name: str, folder: Path) -> None:
+    """`python examples/NAME.py`, which writes its picture beside."""
+    subprocess.run([sys.executable, str(ROOT / "examples" / f"{name}.py")], check=True, cwd=folder)
+    shutil.copyfile(folder / f"{name}.png", PICTURES / f"example_{name}.png")
+    _small(PICTURES / f"example_{name}.png")
+
+
 MADE = {
     f.__name__: f
     for f in (
         *(jelly_drop, rubber, world_mpm, world_melting, world_rigid, world_pde, world_flame),
         *(world_constraint, world_dtn),
     )
-}
+} | {f"example_{file.stem}": partial(example, file.stem) for file in sorted((ROOT / "examples").glob("*.py"))}
 
 
 def main(names: list[str]) -> None:

@@ -72,7 +72,8 @@ class BranchTrunk(nn.Module):
         self, *, inputs: int, coordinates: int, size: int = 16, modes: int = 48, width: int = 64, depth: int = 3
     ) -> None:
         super().__init__()
-        self.size, self.modes = size, modes
+        self.size: int = size
+        self.modes: int = modes
         self.branch: nn.Sequential | None = _network([inputs, *[width] * (depth - 1), modes * size]) if inputs else None
         self.trunk: nn.Sequential = _network([coordinates, *[width] * depth, modes if inputs else size])
 

@@ -62,7 +62,9 @@ class FNO(nn.Module):
             raise ValueError(f"modes: expected 1 to 3 numbers of at least 1, got {tuple(modes)}")
         self.lift: nn.Linear = nn.Linear(inputs, width, dtype=torch.float64)
         self.spectral: nn.ModuleList = nn.ModuleList(SpectralConvolution(width, modes) for _ in range(depth))
-        self.pointwise = nn.ModuleList(nn.Linear(width, width, dtype=torch.float64) for _ in range(depth))
+        self.pointwise: nn.ModuleList = nn.ModuleList(
+            nn.Linear(width, width, dtype=torch.float64) for _ in range(depth)
+        )
         self.project: nn.Sequential = nn.Sequential(
             nn.Linear(width, 2 * width, dtype=torch.float64),
             nn.GELU(),

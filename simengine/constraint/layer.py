@@ -118,11 +118,18 @@ class HardConstraint(nn.Module):
         if isinstance(norm, AbstractNorm) and not self._normable:
             raise ValueError("norm: other norms than the plain one take coupled experts in one process")
         self.norm = norm
+        self._chosen: tuple[AbstractNorm | None] | None = None  # read off the equation at the first call, then kept
         self._complete = functools.cache(lambda: dealt(cuts, math.prod(pde.shape) * 64, **shaped))
         needs_field = self.coupled and len(pde.of_the_stitched_field) > 0
         self._whole: Blocks | None = dealt([(0, size) for size in pde.shape]) if needs_field else None
-        self.options = {"condition_weight": condition_weight, "interface_weight": interface_weight, "ridge": ridge}
-        self.solver = solver or LevenbergMarquardt(tolerance=1e-8, max_iterations=50)
+        self.options: dict[str, float] = {
+            "condition_weight": condition_weight,
+            "interface_weight": interface_weight,
+            "ridge": ridge,
+        }
+        self.solver: AbstractLeastSquaresSolver | LevenbergMarquardt = solver or LevenbergMarquardt(
+            tolerance=1e-8, max_iterations=50
+        )
         self.adjoint: AbstractAdjoint | ImplicitAdjoint = adjoint or ImplicitAdjoint()
         self.throw = throw
 
@@ -213,7 +220,9 @@ class HardConstraint(nn.Module):
             return self.norm
         if self.norm == "plain" or not self._normable:
             return None
-        return chosen(self.pde, {name: value[:1].detach() for name, value in parameters.items()})
+        if self._chosen is None:
+            self._chosen = (chosen(self.pde, {name: value[:1].detach() for name, value in parameters.items()}),)
+        return self._chosen[0]
 
     def error(
         self,

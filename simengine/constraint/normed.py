@@ -44,8 +44,11 @@ class NormedSystem(FunctionSystem):
         interface_weight: float,
         ridge: float,
     ) -> None:
-        self.experts, self.size, self.problems = blocks.num_blocks, table.shape[2], len(table)
-        self.solution, self.norm = table.new_zeros(0), norm
+        self.experts: int = blocks.num_blocks
+        self.size: int = table.shape[2]
+        self.problems: int = len(table)
+        self.solution: torch.Tensor = table.new_zeros(0)
+        self.norm: AbstractNorm = norm
         entries, rows, conditions = blocks.entries, blocks.rows, blocks.conditions
         held = torch.ones_like(rows.position, dtype=table.dtype) if rows.weight is None else rows.weight
         condition_weights = condition_weight * conditions.weight if conditions.weight is not None else condition_weight

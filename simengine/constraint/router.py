@@ -34,7 +34,8 @@ class Router(nn.Module):
         super().__init__()
         if not 0 < uniform <= 1:
             raise ValueError(f"uniform: expected a share above 0 and at most 1, got {uniform}")
-        self.counts, self.uniform = tuple(counts), uniform
+        self.counts: tuple[int, ...] = tuple(counts)
+        self.uniform: float = uniform
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.axes: nn.ModuleList = nn.ModuleList(

@@ -44,7 +44,10 @@ class ExpertRows:
         shard, blocks, table = shard or Shard(), blocks.to(table.device), table.contiguous()
         own = shard.own(blocks.num_blocks)
         num = own.stop - own.start
-        self.pde, self.ridge, self.size, self.coupled = pde, ridge, table.shape[2], coupled
+        self.pde: AbstractPDE = pde
+        self.ridge: float = ridge
+        self.size: int = table.shape[2]
+        self.coupled: bool = coupled
         self.experts: int = blocks.num_blocks if coupled else 1
         self.held: int = num if coupled else 1
         self.problems = len(table) if coupled else len(table) * num

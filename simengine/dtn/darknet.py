@@ -46,9 +46,12 @@ class DarknetDetector(nn.Module):
         self, cfg: Path, weights: Path | None = None, *, threshold: float = 0.05, overlap: float = 0.45
     ) -> None:
         super().__init__()
-        self.file, self.threshold, self.overlap = cfg.name, threshold, overlap
+        self.file: str = cfg.name
+        self.threshold: float = threshold
+        self.overlap: float = overlap
         self.sections = _sections(cfg)
-        self.layers, channels = nn.ModuleList(), [3]
+        self.layers: nn.ModuleList = nn.ModuleList()
+        channels = [3]
         for name, line, options in self.sections:
             try:
                 layer, out = self._layer(name, options, channels)
@@ -59,12 +62,12 @@ class DarknetDetector(nn.Module):
         if not any(name == "yolo" for name, *_ in self.sections):
             raise ValueError(f"{cfg.name}: it has no [yolo] section, so it gives no boxes")
         steps = [int(o.get("stride", "1")) for name, _, o in self.sections if name in ("convolutional", "maxpool")]
-        self.multiple = min(32, int(np.prod(steps)))
+        self.multiple: int = min(32, int(np.prod(steps)))
         if weights is not None:
             self._read(weights)
         listed = next((f for f in (cfg.with_suffix(".names"), cfg.with_name("coco.names")) if f.is_file()), None)
         lines = listed.read_text().split("\n") if listed else []
-        self.names = {k: line.strip() for k, line in enumerate(lines) if line.strip()}
+        self.names: dict[int, str] = {k: line.strip() for k, line in enumerate(lines) if line.strip()}
         self.eval()
 
     def _layer(self, name: str, options: dict[str, str], channels: list[int]) -> tuple[nn.Module, int]:

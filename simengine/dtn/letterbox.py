@@ -20,7 +20,9 @@ class Letterbox(nn.Module):
 
     def __init__(self, detector: Any, *, side: int | None = None, multiple: int = 32) -> None:
         super().__init__()
-        self.detector, self.side, self.multiple = detector, side, multiple
+        self.detector: Any = detector
+        self.side: int | None = side
+        self.multiple: int = multiple
 
     def _boxed(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Padded pictures, and pixels of theirs per pixel of the given ones, (4,)."""

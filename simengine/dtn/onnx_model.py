@@ -43,7 +43,7 @@ class ONNXDetector:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         try:
-            self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            self.session: Any = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own kinds, which it does not export
             raise ValueError(f"{file.name}: onnxruntime cannot read it: {str(error).splitlines()[0]}") from None
         inputs = self.session.get_inputs()
@@ -53,7 +53,8 @@ class ONNXDetector:
             raise ValueError(f"{file.name}: expected one input of pictures (batch, 3, height, width), got {told}")
         if inputs[0].type not in TYPES:
             raise ValueError(f"{file.name}: expected pictures of {' or '.join(TYPES)}, got {inputs[0].type}")
-        self.input, self.type = inputs[0].name, TYPES[inputs[0].type]
+        self.input: Any = inputs[0].name
+        self.type: Any = TYPES[inputs[0].type]
         fixed = [n for n in shape[2:] if isinstance(n, int)]
         if len(fixed) == 2 and fixed[0] != fixed[1]:
             raise ValueError(

@@ -51,7 +51,7 @@ class LeastSquaresFit(AbstractTraining):
             raise SceneError("unknowns: nothing is sought; add [unknowns], or use `predict` for the misfit")
         self.problem = problem
         self.stages: list[Stage] = stages_of(problem)
-        self.num_iterations = problem.scene.inference.iterations * len(self.stages) + ROUNDS
+        self.num_iterations: int = problem.scene.inference.iterations * len(self.stages) + ROUNDS
         self._finish = finish
         self.z = problem.start() if start is None else start.clone()
         self._stage = 0

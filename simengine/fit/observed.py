@@ -56,7 +56,8 @@ def observation_blocks(problem: Problem, p: Prediction) -> list[Block]:
     m, width = p.measured, p.std
     sheets = problem.instruments[p.name].sheets(p.values, m)
     if sheets:
-        return [Picture(comparison({k: v.clamp(0, 1) for k, v in sheets.items()}), f"{p.name}: {', '.join(sheets)}")]
+        sheet = comparison({k: v.clamp(0, 1) for k, v in sheets.items()})
+        return [Picture(sheet, f"{p.name}: {', '.join(sheets)}", abreast=len(next(iter(sheets.values()))))]
     key = next(iter(m.at), "row")
     x = m.at[key] if m.at else torch.arange(len(m.values), dtype=torch.float64)
     if m.labels and len(m.labels) > 1:

@@ -131,8 +131,8 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
         estimated = name in problem.sigmas
         factor = max(reduced, 1.0) * correlation
         if estimated and not modelled:
-            columns = int(problem.rows(name).any(0).sum())  # each has a sigma of its own
-            factor *= student((lengths[name] / correlation - share) / columns)
+            noises = problem.measured[name].noises[problem.rows(name).any(0)].unique()
+            factor *= student((lengths[name] / correlation - share) / len(noises))
         clusters = problem.instruments[name].clusters(predictions[name].measured)
         if clusters is not None:
             which = problem.rows(name)

@@ -77,7 +77,7 @@ class SeveralStarts(AbstractTraining):
         self._ends: list[Minimum] = []
         self._attempt = 0
         self._fit = begin(problem)
-        self.num_iterations = starts * self._fit.num_iterations
+        self.num_iterations: int = starts * self._fit.num_iterations
         self._best: list[Minimum] = []
 
     @property

@@ -71,8 +71,11 @@ def strongest_combinations(width: int, strain_scale: float, seed: int) -> torch.
 def _at_rest(network: EnergyNetwork) -> torch.Tensor:
     """What each weight adds to the shear and to the bulk modulus at rest, (2, width)."""
     small = 1e-4 * float(network.strain_scale)
-    shear = torch.diag(torch.tensor([small, -small, 0.0], dtype=torch.float64).exp())
-    swell = math.exp(small / 3) * torch.eye(3, dtype=torch.float64)
-    columns = network.stress_columns(torch.stack((shear, swell)))[2:]
+    eye = torch.eye(3, dtype=torch.float64)
+    sides = []
+    for side in (small, -small):  # of both, or a stress that bends leaves a part of it in the modulus
+        shear = torch.diag(torch.tensor([side, -side, 0.0], dtype=torch.float64).exp())
+        sides.append(network.stress_columns(torch.stack((shear, math.exp(side / 3) * eye)))[2:])
+    columns = (sides[0] - sides[1]) / 2
     bulk = columns[:, 1].diagonal(dim1=1, dim2=2).mean(1) / small
     return torch.stack(((columns[:, 0, 0, 0] - columns[:, 0, 1, 1]) / (4 * small), bulk))

@@ -42,7 +42,7 @@ class Contact(nn.Module):
         friction: float | torch.Tensor = 0.0,
     ) -> None:
         super().__init__()
-        self.bodies = tuple(int(count) for count in bodies)
+        self.bodies: tuple[int, ...] = tuple(int(count) for count in bodies)
         if len(self.bodies) < 2 or min(self.bodies) < 1:
             raise ValueError(f"bodies: contact needs two bodies of one particle at least, got {list(bodies)}")
         pairs = list(itertools.combinations(range(len(self.bodies)), 2))
@@ -50,7 +50,7 @@ class Contact(nn.Module):
         for pair, value in kinds.items():
             if pair not in pairs or value not in MODES:
                 raise ValueError(f"kind: expected pairs {pairs} and kinds {tuple(MODES)}, got {pair!r}: {value!r}")
-        self.pairs = tuple((a, b, MODES[kinds[a, b]]) for a, b in pairs)
+        self.pairs: tuple[tuple[int, int, int], ...] = tuple((a, b, MODES[kinds[a, b]]) for a, b in pairs)
         keep(self, "friction", friction, ((), (len(pairs),)))
         if float(self.friction.detach().min()) < 0:
             raise ValueError(f"friction must not be negative, got {self.friction.tolist()}")

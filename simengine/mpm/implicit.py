@@ -38,7 +38,10 @@ class ImplicitSolver(AbstractSolver):
         self, model: MPMModel, kind: Literal["quasistatic", "implicit"] = "implicit", *, cells: bool = False
     ) -> None:
         refuse_contact(model)
-        self.model, self.kind, self.cells, self._linear = model, kind, cells, Linear()
+        self.model: MPMModel = model
+        self.kind = kind
+        self.cells: bool = cells
+        self._linear = Linear()
 
     def step(self, state: MPMState, number: int = 0) -> MPMState:
         """The state one step later, differentiable in the state and in the model's parameters.

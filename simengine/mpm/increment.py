@@ -57,15 +57,18 @@ class Increment:
         cells: bool = False,
         relaxed: bool = True,
     ) -> None:
-        self.model, self.state = model, state
-        self.patch = Patch(model, state, number=number, span=span, whole=cells)
+        self.model: MPMModel = model
+        self.state: MPMState = state
+        self.patch: Patch = Patch(model, state, number=number, span=span, whole=cells)
         mean = self.patch.cell if cells else None
-        self.response = Response(model, state, number=number, span=span, share=share, mean=mean, relaxed=relaxed)
+        self.response: Response = Response(
+            model, state, number=number, span=span, share=share, mean=mean, relaxed=relaxed
+        )
         modulus = model.modulus(state.x, 1).mean()
         mass, volume = model.body(state.x)
         h = model.grid.dx
-        self.ghost = BENT * modulus * h
-        self.spring = SPRING * modulus * volume.mean() / (mass.mean() * h**2) * self.patch.mass[:, None]
+        self.ghost: torch.Tensor = BENT * modulus * h
+        self.spring: torch.Tensor = SPRING * modulus * volume.mean() / (mass.mean() * h**2) * self.patch.mass[:, None]
         self.rate, self.past = 0.0, torch.zeros_like(self.patch.told)
 
     def throw(self, state: MPMState, span: float) -> torch.Tensor:
@@ -73,7 +76,8 @@ class Increment:
         v = torch.cat((state.v[..., None], state.C * (self.model.grid.dx**2 / 4)), -1)
         mass, _ = self.model.body(state.x)
         before = self.patch.gathered(mass[:, None, None] * v) / self.patch.mass[:, None]
-        self.rate, self.past = span**-2, before / span
+        self.rate = span**-2
+        self.past = before / span
         return before
 
     def residual(self, u: torch.Tensor) -> torch.Tensor:
@@ -107,10 +111,11 @@ class CellTangent:
     """
 
     def __init__(self, increment: Increment, local: Tangent) -> None:
-        self.patch, self.response = increment.patch, increment.response
+        self.patch: Patch = increment.patch
+        self.response: Response = increment.response
         patch, n = self.patch, len(local.motion)
         b, cell, cells = patch.b.detach(), patch.cell, len(patch.of)
-        self.dofs = 3 * b.shape[1]
+        self.dofs: int = 3 * b.shape[1]
         self.matrix = b.new_zeros(cells, self.dofs, self.dofs)
         for part in torch.arange(n).split(max(1, 2**23 // self.dofs**2)):
             bp = b[part]
@@ -122,10 +127,10 @@ class CellTangent:
         if local.volume is not None:
             self._mean(local, b)
         diagonal = (patch.mass[:, None] * increment.rate + increment.spring).detach()
-        self.diagonal = diagonal.expand(patch.count, 3)
-        self.ghost = float(increment.ghost.detach())
+        self.diagonal: torch.Tensor = diagonal.expand(patch.count, 3)
+        self.ghost: float = float(increment.ghost.detach())
         skew = (self.matrix - self.matrix.mT).norm() / self.matrix.norm()
-        self.symmetric = float(skew) < 1e-9
+        self.symmetric: bool = float(skew) < 1e-9
 
     def _mean(self, local: Tangent, b: torch.Tensor) -> None:
         """What couples the particles of a cell by its mean volume and pressure: two outer products."""

@@ -48,13 +48,15 @@ class Patch:
         self.b = b
         self.of = torch.zeros(int(self.cell.max()) + 1, b.shape[1], dtype=torch.int64)
         self.of = self.of.scatter_reduce(0, self.cell[:, None].expand_as(compact), compact, "amax")
-        self.count = len(ids)
+        self.count: int = len(ids)
         mass = model.body(x)[0]
-        self.mass = x.new_zeros(len(ids)).index_add(0, compact.flatten(), (b[..., 0] * mass[:, None]).flatten())
+        self.mass: torch.Tensor = x.new_zeros(len(ids)).index_add(
+            0, compact.flatten(), (b[..., 0] * mass[:, None]).flatten()
+        )
         size = grid.size
         ijk = torch.stack((ids // (size[1] * size[2]), ids // size[2] % size[1], ids % size[2]), 1)
         self.held = torch.zeros(len(ids), 3, dtype=torch.bool)
-        self.stop = torch.zeros(len(ids), 3, dtype=torch.int64)
+        self.stop: torch.Tensor = torch.zeros(len(ids), 3, dtype=torch.int64)
         self.told = x.new_zeros(len(ids), 3)
         self._faces(model, ijk)
         self._bodies(model, ijk, number, span)
@@ -65,7 +67,7 @@ class Patch:
             start = ids[ijk[:, axis] < size[axis] - 2]
             row = torch.stack((where[start], where[start + stride], where[start + 2 * stride]), 1)
             found.append(row[(row >= 0).all(1)])
-        self.triples = torch.cat(found)
+        self.triples: torch.Tensor = torch.cat(found)
 
     def _faces(self, model: MPMModel, ijk: torch.Tensor) -> None:
         grid = model.grid

@@ -65,16 +65,19 @@ class Response:
         mean: torch.Tensor | None = None,
         relaxed: bool = True,
     ) -> None:
-        self.model, self.state, self.mean, self.span = model, state, mean, span
+        self.model: MPMModel = model
+        self.state: MPMState = state
+        self.mean: torch.Tensor | None = mean
+        self.span: float = span
         self.mass, self.volume = model.body(state.x)
         table = model.table(state.x, number)
         gravity = torch.tensor(model.grid.gravity, dtype=state.x.dtype) + table[0, 0, 6:9]
-        self.weight = share * self.mass[:, None] * gravity
-        self.stiffness = model.stiffness(state.x)
+        self.weight: torch.Tensor = share * self.mass[:, None] * gravity
+        self.stiffness: torch.Tensor = model.stiffness(state.x)
         turns = torch.ones(table.shape[-1], dtype=table.dtype)
         turns[12:18] = span  # velocities of bodies become displacements
-        self.table = table * turns
-        self.losses = model.losses(len(state.x)) if model.dissipates and not relaxed else None
+        self.table: torch.Tensor = table * turns
+        self.losses: torch.Tensor | None = model.losses(len(state.x)) if model.dissipates and not relaxed else None
 
     def average(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of the cell of each particle, weighed with the volume at rest, (n,)."""

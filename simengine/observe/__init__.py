@@ -1,12 +1,13 @@
 """What was measured, and with what: files in, arrays in SI units out, and what a run should have shown."""
 
+from simengine.observe.beams import FanBeam, ParallelBeam
 from simengine.observe.camera import Camera
 from simengine.observe.columns import Column
 from simengine.observe.image_math import Segment
 from simengine.observe.instruments.experiments import Experiments
 from simengine.observe.instruments.markers import Marker, Markers
 from simengine.observe.instruments.pictures import Pictures
-from simengine.observe.instruments.projections import FanBeam, ParallelBeam, Projections
+from simengine.observe.instruments.projections import Projections
 from simengine.observe.instruments.table import Curve, Profiles, Samples
 from simengine.observe.place import Place
 from simengine.scene.instrument import AbstractInstrument, Measured

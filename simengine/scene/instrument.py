@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +18,11 @@ from simengine.solve.correlation import correlation_time
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.view.report import Block
+
+
+def quantity(name: str) -> str:
+    """What a column is of: the columns that a star names are `T#0`, `T#1`, ... of one quantity T."""
+    return re.sub(r"#\d+$", "", name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +76,18 @@ class Measured:
     def fitted(self) -> torch.Tensor:
         """Values that the fit sees, bool (rows, columns)."""
         return self.mask & ~self.held_out
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What each column is of."""
+        return tuple(quantity(name) for name in self.names)
+
+    @property
+    def noises(self) -> torch.Tensor:
+        """Number of the standard deviation of each column, (columns,): columns of one quantity have one noise."""
+        of = self.quantities
+        first = list(dict.fromkeys(of))
+        return torch.tensor([first.index(name) for name in of], dtype=torch.long)
 
 
 def _chosen(cells: Sequence[str], rows: torch.Tensor) -> list[str]:

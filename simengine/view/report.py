@@ -4,12 +4,14 @@ import base64
 import dataclasses
 import html
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from simengine.io.image import to_srgb8
 
+LEAST, ROOM = 320, 1068  # pixels of the screen: that a picture is wide, and that there are
 _STYLE = """
 :root{color-scheme:light dark;--ink:#222;--paper:#fff;--line:#ddd;--soft:#f6f6f6;--good:#17692b;--bad:#a11}
 @media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#16181b;--line:#3a3d42;--soft:#22252a;--good:#6c9;--bad:#f88}}
@@ -17,7 +19,8 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding
 background:var(--paper)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;margin:.5em 0}
 td,th{border-bottom:1px solid var(--line);padding:.25em .9em;text-align:left;vertical-align:top}
-img,video{max-width:100%;border:1px solid var(--line);background:#fff}figure{margin:1em 0}
+img,video{max-width:100%;border:1px solid var(--line);background:#fff}
+video{min-width:min(320px,100%)}.small{image-rendering:pixelated}figure{margin:1em 0}
 figcaption{font-size:.9em;opacity:.8}pre{background:var(--soft);padding:1em;overflow:auto}
 .good{color:var(--good)}.bad{color:var(--bad)}
 """
@@ -33,10 +36,14 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """An image: `pixels` (h, w, 3), 8-bit sRGB or linear float; its `caption` stands below and is read aloud."""
+    """An image: `pixels` (h, w, 3), 8-bit sRGB or linear float; its `caption` stands below and is read aloud.
+
+    A small one is shown larger: each of those `abreast` in it 320 pixels of the screen wide, where they find room.
+    """
 
     pixels: Any
     caption: str = ""
+    abreast: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +92,7 @@ def _block(block: Block) -> str:
             source = _png(block.pixels)
         except ImportError as error:
             return f"<p>{html.escape(block.caption)}: not drawn ({html.escape(str(error))})</p>"
-        return _figure(f'<img alt="{_alt(block)}" src="{source}">', block.caption)
+        return _figure(f'<img alt="{_alt(block)}"{_enlarged(block)} src="{source}">', block.caption)
     if not block.file.is_file():
         return f"<p>{html.escape(block.caption)}: {html.escape(block.file.name)} was not written</p>"
     data = base64.b64encode(block.file.read_bytes()).decode()
@@ -94,6 +101,13 @@ def _block(block: Block) -> str:
     options = f'controls autoplay loop muted playsinline aria-label="{_alt(block)}"'
     video = f'<video {options} src="data:video/mp4;base64,{data}"></video>'
     return _figure(video, block.caption)
+
+
+def _enlarged(block: Picture) -> str:
+    """Width of a small picture on the screen, a multiple of its own so that pixels stay even; '' for a large one."""
+    width = int(block.pixels.shape[1])
+    factor = min(math.ceil(LEAST * block.abreast / width), ROOM // width)
+    return f' width="{factor * width}" class="small"' if factor > 1 else ""
 
 
 def _alt(block: Picture | Movie) -> str:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from simengine.io.image import to_srgb8
 from simengine.view.figures import label
 
+NAME = 80  # pixels that the name of a row is wide
+
 
 def pyramid(images: torch.Tensor, levels: int) -> list[torch.Tensor]:
     """Images (..., h, w, c) and their halvings by means over 2 x 2 pixels, `levels` of them at most."""
@@ -45,6 +47,8 @@ def comparison(rows: Mapping[str, torch.Tensor]) -> NDArray[np.uint8]:
     for name, images in rows.items():
         flat = images.reshape(-1, *images.shape[-3:])
         sheet = contact_sheet(flat, columns=len(flat))
+        spare = max(NAME - sheet.shape[1], 0)
+        sheet = np.pad(sheet, ((0, 0), (0, spare), (0, 0)), constant_values=255)
         strip = np.full((16, sheet.shape[1], 3), 255, np.uint8)
         sheets += [label(np.concatenate([strip, strip[:4]]), name), sheet]
     return np.concatenate(sheets)

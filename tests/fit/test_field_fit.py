@@ -88,6 +88,27 @@ def test_a_disc_with_a_hole(tmp_path: Path) -> None:
     assert axis.std is not None and 0 < axis.std < 0.003
 
 
+def test_an_arc_of_a_beam_that_drifts_from_an_empty_field(tmp_path: Path) -> None:
+    """The first 84 degrees, each view by another factor up to 6 %: told, the rows are explained to their noise of 2 %;
+    untold, they are not."""
+    _two_discs(tmp_path)
+    arrays = dict(np.load(tmp_path / "scan.npz"))
+    arrays["s"] = arrays["s"] * (1 + 0.06 * np.cos(np.arange(30)))[:, None]
+    np.savez(tmp_path / "scan.npz", **arrays)
+    told = SCENE.replace('rows = "24:30"', "after = 1.5").replace('sigma = "estimate"', "sigma = 0.02")
+    told = told.replace('"estimate"', "0.1").replace("offset = 0.0", f"offset = {SHIFT}")
+    told = told.replace('[unknowns."observations.scan.geometry.axis_offset"]\nprior = { normal = 0.1 }\n', "")
+    chi = []
+    for more in ("", "drifting = true\n"):
+        (tmp_path / "scan.toml").write_text(told.replace("sigma = 0.02\n", f"sigma = 0.02\n{more}"))
+        fit = FieldFit(Problem(load_scene(tmp_path / "scan.toml")))
+        for _ in range(8):
+            fit.step()
+        with torch.no_grad():
+            chi.append(float(fit.objective.residuals(fit.x, fit.z).square().mean()))
+    assert chi[1] < 1.5 < 2.0 * chi[1] < chi[0]
+
+
 def test_the_objective_has_its_gradient(tmp_path: Path) -> None:
     _two_discs(tmp_path)
     fit = FieldObjective(Problem(load_scene(tmp_path / "scan.toml", ["volume.cells=[6, 5]"])))

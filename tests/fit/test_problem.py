@@ -101,6 +101,37 @@ def test_the_noise_is_estimated_where_it_is_not_told(tmp_path: Path) -> None:
     assert float(problem.sigmas["y"][0]) == pytest.approx(0.01, rel=0.3)
 
 
+def _sensors(folder: Path, seed: int, count: int = 5, rows: int = 5) -> Curve:
+    """The same decay by several sensors that are alike, few rows each."""
+    generator = torch.Generator().manual_seed(seed)
+    t = torch.linspace(0.1, 2.5, rows, dtype=torch.float64)
+    y = 2.0 * torch.exp(-0.7 * t)[:, None] + 0.05 * torch.randn(rows, count, generator=generator, dtype=torch.float64)
+    lines = [",".join(["time", *(f"y{k}" for k in range(count))])]
+    lines += [",".join(str(float(v)) for v in (a, *b)) for a, b in zip(t, y, strict=True)]
+    (folder / "sensors.csv").write_text("\n".join(lines) + "\n")
+    return Curve(directory=folder, file="sensors.csv", columns={"time": "time", "y": "y*"}, sigma="estimate")
+
+
+def test_sensors_of_one_quantity_share_a_sigma_and_intervals_hold_the_truth(tmp_path: Path) -> None:
+    """Of 200 at least 181 with probability 0.9985; a sigma for each sensor of five rows holds fewer."""
+    held = 0
+    for seed in range(100):
+        unknowns = {"amplitude": se.Unknown(initial=1.8), "rate": se.Unknown(initial=0.8)}
+        problem = Problem(Decay(), observations={"y": _sensors(tmp_path, seed)}, unknowns=unknowns)
+        fit = _solve(problem)
+        found = posterior(problem, fit.z, problem.predict(fit.z)).estimates
+        for name, true in (("amplitude", 2.0), ("rate", 0.7)):
+            e = found[name]
+            assert e.low is not None and e.high is not None
+            held += e.low < true < e.high
+    sigmas = problem.sigmas["y"]
+    assert len(sigmas) == 5 and bool((sigmas == sigmas[0]).all())
+    # the root of the sum of squares over 25 - 2 degrees
+    r = torch.where(problem.rows("y"), problem.predict(fit.z)["y"].residual, 0.0) * sigmas
+    assert float(sigmas[0]) == pytest.approx(float((r.square().sum() / 23).sqrt()), rel=0.02)
+    assert 181 <= held <= 199, held
+
+
 def test_only_the_product_of_two_numbers_is_told(tmp_path: Path) -> None:
     unknowns = {
         "a": se.Unknown(prior=se.Prior(lognormal=1.0)),

@@ -40,19 +40,19 @@ def test_the_first_numbers_change_stress_the_most() -> None:
     basis = torch.linalg.qr(by_moduli).Q
     changes = [stress([0.0] * k + [0.1]) - rest for k in range(6)]
     beyond = [float((change - basis @ (basis.T @ change)).norm()) for change in changes]
-    assert beyond[0] > 2 * beyond[2] > 4 * beyond[5] > 0  # measured 3.0 and more
+    assert beyond[0] > 2 * beyond[2] > 4 * beyond[5] > 0  # measured 2.99 and more
 
 
 def test_moduli_at_rest_are_the_numbers_of_that_name() -> None:
-    """Whatever the other numbers are: 2 mu of a shear, kappa of a swelling, by Hooke's law at a strain of 1e-5."""
+    """Whatever the other numbers are: 2 mu of a shear, kappa of a swelling, by Hooke's law at strains of +-1e-5."""
     law = energy_network(MODULI, torch.tensor([0.3, -0.5, 0.2, 0.1], dtype=torch.float64), **FEATURES)  # type: ignore[arg-type]
     eps = 1e-5
     H = torch.zeros(2, 3, 3, dtype=torch.float64)
     H[0, 0, 1] = H[0, 1, 0] = eps
     H[1] = eps / 3 * torch.eye(3, dtype=torch.float64)
-    tau = law(torch.matrix_exp(H))
-    assert float(tau[0, 0, 1]) / (2 * eps) == pytest.approx(0.5 * 2e4, rel=1e-4)
-    assert float(tau[1].diagonal().mean()) / eps == pytest.approx(0.8 * 2e4, rel=1e-4)
+    tau = (law(torch.matrix_exp(H)) - law(torch.matrix_exp(-H))) / 2
+    assert float(tau[0, 0, 1]) / (2 * eps) == pytest.approx(0.5 * 2e4, rel=1e-6)
+    assert float(tau[1].diagonal().mean()) / eps == pytest.approx(0.8 * 2e4, rel=1e-6)
 
 
 def test_more_numbers_than_features() -> None:

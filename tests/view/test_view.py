@@ -1,8 +1,11 @@
 """Figures hold what was drawn; a report is one file that needs nothing else."""
 
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from simengine.io import write
 from simengine.view.figures import curves, fields, label
@@ -21,12 +24,24 @@ def test_figures_draw_their_data() -> None:
     assert (label(np.full((40, 90, 3), 255, np.uint8), "hello") < 128).any()
 
 
+def test_small_pictures_of_a_report_are_shown_large_and_kept_small(tmp_path: Path) -> None:
+    """96 pixels are shown by 4; of eight abreast none finds 320, so the page's width is used; large ones stay."""
+    wide = [Picture(np.zeros((4, w, 3)), abreast=n) for w, n in ((96, 1), (320, 8), (700, 2))]
+    write_report(tmp_path / "r.html", "t", {"s": wide})
+    page = (tmp_path / "r.html").read_text()
+    assert [part.partition('"')[0] for part in page.split(' width="')[1:]] == ["384", "960"]
+    stored = [part.partition('"')[0] for part in page.split("base64,")[1:]]
+    widths = [Image.open(io.BytesIO(base64.b64decode(data))).width for data in stored]
+    assert widths == [96, 320, 700]
+
+
 def test_report_is_self_contained(tmp_path: Path) -> None:
     movie = write(tmp_path / "a.gif", np.random.default_rng(0).random((3, 8, 8, 3)))
     picture = Picture(np.zeros((4, 4, 3)), "black <&>")
     blocks = ["text", Table(["name", "ok"], [["<E>", True]]), picture, Movie(movie)]
     write_report(tmp_path / "r.html", "A <report>", {"Section": blocks})
     page = (tmp_path / "r.html").read_text()
+    assert 'width="320"' in page
     assert "data:image/png;base64" in page and "data:image/gif;base64" in page
     assert "A &lt;report&gt;" in page and "&lt;E&gt;" in page and "<E>" not in page
     assert "http" not in page and 'src="/' not in page

@@ -85,21 +85,23 @@ class Discrete:
 
     def __init__(self, equation: Equation, size: Sequence[int], numbers: Numbers) -> None:
         load_forward_mode()
-        self.equation, self.numbers = equation, numbers
+        self.equation: Equation = equation
+        self.numbers = numbers
         self.used, self.scales = equation.used(numbers)
-        self.evolves = any(letters == "t" for _, letters in self.used)
+        self.evolves: bool = any(letters == "t" for _, letters in self.used)
         domain = equation.domain
         highest = max((len(letters) for _, letters in self.used if letters != "t"), default=0)
         highest = max(highest, 2 if any(scale is not None for scale in self.scales) else 0)
-        self.order = 0 if self.evolves else (highest + 1) // 2
+        self.order: int = 0 if self.evolves else (highest + 1) // 2
         points = domain.points(size)
         fixed = [
             [row for row in equation.boundary if isinstance(row, Fixed) and row.field in (None, name)]
             for name in equation.fields
         ]
-        self.spaces = [Space(domain, rows, size, points, self.order) for rows in fixed]
-        self.places, self.weight = self.spaces[0].places, self.spaces[0].weight
-        self.matrices = {
+        self.spaces: list[Space] = [Space(domain, rows, size, points, self.order) for rows in fixed]
+        self.places: dict[str, torch.Tensor] = self.spaces[0].places
+        self.weight: torch.Tensor = self.spaces[0].weight
+        self.matrices: dict[tuple[int, str], torch.Tensor] = {
             (i, letters): self.spaces[i].functions(self.places, "" if letters == "t" else letters)
             for i, letters in {*self.used, *((i, "") for i in range(len(self.spaces)))}
         }

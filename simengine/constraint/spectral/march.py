@@ -50,8 +50,10 @@ class March:
     """
 
     def __init__(self, discrete: Discrete, *, stages: int, tolerance: float) -> None:
-        self.discrete, self.tolerance, self.stages = discrete, tolerance, stages
-        self.nodes = torch.cat([torch.zeros(1, dtype=torch.float64), radau(stages)])
+        self.discrete: Discrete = discrete
+        self.tolerance: float = tolerance
+        self.stages: int = stages
+        self.nodes: torch.Tensor = torch.cat([torch.zeros(1, dtype=torch.float64), radau(stages)])
         self._rates = torch.stack([slopes(self.nodes, float(c)) for c in self.nodes[1:]])  # (s, s + 1)
         between = (self.nodes[:-1] + self.nodes[1:]) / 2
         self._between, self._sharp = between, max(1e-5 * min(tolerance, 1e-4), 1e-13)
@@ -79,7 +81,8 @@ class March:
                 better = 0.9 * max(ratio, 1e-6) ** (-1 / self.stages)
                 change = _LONGER ** math.floor(math.log(min(max(better, 0.1), 8.0), _LONGER))
                 if ratio > 1.0:
-                    window, self.refused = dt * min(change, 1 / _LONGER), self.refused + 1
+                    window = dt * min(change, 1 / _LONGER)
+                    self.refused = self.refused + 1
                 else:
                     t, y, size = t + dt, whole[-1], bar
                     starts.append(t)

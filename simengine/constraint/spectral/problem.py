@@ -51,11 +51,11 @@ class Spectral:
             if row.field is not None and row.field not in fields:
                 raise ValueError(f"boundary: {row.field!r} is no field; known: {', '.join(fields)}")
             domain.sides(row.at)
-        self.numbers = dict(numbers or {})
+        self.numbers: dict[str, Value] = dict(numbers or {})
         for name in self.numbers:
             if name in (*domain.axes, "t", *fields):
                 raise ValueError(f"numbers: {name!r} names an axis, the time or a field; rename it")
-        self.equation = Equation(equation, domain, tuple(fields), tuple(boundary))
+        self.equation: Equation = Equation(equation, domain, tuple(fields), tuple(boundary))
 
     def solve(
         self,

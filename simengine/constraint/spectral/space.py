@@ -33,7 +33,9 @@ class Space:
     def __init__(
         self, domain: Domain, fixed: Sequence[Fixed], size: Sequence[int], points: Sequence[int], order: int
     ) -> None:
-        self.domain, self.size, self.order = domain, tuple(size), order
+        self.domain: Domain = domain
+        self.size: tuple[int, ...] = tuple(size)
+        self.order: int = order
         self._rows = [(row.value, domain.sides(row.at)) for row in fixed]
         sides = list(itertools.chain.from_iterable(own for _, own in self._rows))
         for name in sides:
@@ -41,7 +43,7 @@ class Space:
                 raise ValueError(f"boundary: two values are known at {name}; leave one out")
         self._zero = [(f"{axis}0" in self._ends(sides), f"{axis}1" in self._ends(sides)) for axis in AXES]
         self._curve = domain.inside if "curve" in sides else None
-        self.held_at_curve = self._curve is not None
+        self.held_at_curve: bool = self._curve is not None
         self.places, self.weight = domain.quadrature(points)
 
     @staticmethod

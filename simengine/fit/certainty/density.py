@@ -1,9 +1,10 @@
 """The log posterior of a problem in its free coordinates, and its gradient where the world is traced.
 
 The likelihood of each observation counts as Laplace's approximation counts it: divided by the factor by which its rows
-are worth less (`posterior.Worth.factor`). A column whose standard deviation is estimated is integrated over it with the
-prior 1/sigma. Priors are densities in the number itself (normal, uniform) or in its logarithm (lognormal); a number
-between two bounds without a prior is equally likely in between, any other without a prior in its coordinate.
+are worth less (`posterior.Worth.factor`). A standard deviation that is estimated, one for the columns of a quantity, is
+integrated over with the prior 1/sigma. Priors are densities in the number itself (normal, uniform) or in its logarithm
+(lognormal); a number between two bounds without a prior is equally likely in between, any other without a prior in its
+coordinate.
 """
 
 import math
@@ -109,10 +110,10 @@ class LogPosterior:
             factor = self.factors.get(name, 1.0)
             if name in self.problem.sigmas and not self.problem.sigma_is_sought(name):
                 rows = self.problem.rows(name)
-                column = torch.arange(rows.shape[1]).expand_as(rows)[rows]
+                noise = prediction.measured.noises.expand_as(rows)[rows]
                 free = self.problem.instruments[name].noise(prediction.measured).isnan()[rows]
-                for k in column[free].unique():
-                    own = square[free & (column == k)]
+                for k in noise[free].unique():
+                    own = square[free & (noise == k)]
                     # the rows less what the fit took from them would be Student's; n is what 1/sigma leaves
                     total = total - 0.5 * len(own) / factor * own.sum().clamp_min(1e-300).log()
                 square = square[~free]

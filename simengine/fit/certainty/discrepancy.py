@@ -102,6 +102,7 @@ class Evidence:
         precision: Of what is sought, from all other rows and priors, (p, p).
         pull: Their J^T r, (p,).
         largest: Of the values measured, of each column, (columns,).
+        noises: Number of the sigma of each column, (columns,): columns of one quantity share theirs; None for one each.
     """
 
     x: torch.Tensor
@@ -113,6 +114,7 @@ class Evidence:
     precision: torch.Tensor
     pull: torch.Tensor
     largest: torch.Tensor
+    noises: torch.Tensor | None = None
 
     def misfit(self, sigma: torch.Tensor, sd: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
         """-2 log of the restricted likelihood up to a constant; sigma (columns,) of the estimated ones."""
@@ -157,12 +159,14 @@ def estimated(
     x = evidence.x[evidence.which.any(1)].sort().values
     span, gaps = float(x[-1] - x[0]), x.diff()
     spacing = float(gaps[gaps > 0].median()) if bool((gaps > 0).any()) else 1.0
+    noises = torch.arange(columns) if evidence.noises is None else evidence.noises
+    count = int(noises.max()) + 1
     sigma = torch.stack([evidence.sigma[evidence.which[:, k], k].median() for k in range(columns)])
     rms = torch.stack([evidence.gap[evidence.which[:, k], k].square().mean().sqrt() for k in range(columns)])
     largest = evidence.largest.clamp_min(1e-300)
     low_sigma = torch.maximum(torch.full_like(sigma, least_sigma), 1e-6 * largest).log()
     least_length, most_length = math.log(2 * spacing), math.log(max(2 * span, 4 * spacing))
-    bounds = [(float(low_sigma[k]), float(largest[k].log())) for k in range(columns)]
+    bounds = [(float(low_sigma[noises == n].max()), float(largest[noises == n].max().log())) for n in range(count)]
     bounds += [
         (math.log(SMALLEST * float(min(sigma[k], rms[k]))), math.log(LARGEST * float(largest[k])))
         for k in range(columns)
@@ -170,14 +174,15 @@ def estimated(
     bounds.append((least_length, most_length))
     for k in range(columns):
         if sd is not None:
-            bounds[columns + k] = (math.log(sd),) * 2
-        if not bool(evidence.estimated[k]):
-            bounds[k] = (float(sigma[k].log()),) * 2
+            bounds[count + k] = (math.log(sd),) * 2
+    for n in range(count):
+        if not bool(evidence.estimated[noises == n].any()):
+            bounds[n] = (float(sigma[noises == n].mean().log()),) * 2
     if length is not None:
         bounds[-1] = (math.log(length),) * 2
 
     def split(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return u[:columns].exp(), u[columns:-1].exp(), u[-1].exp()
+        return u[noises].exp(), u[count:-1].exp(), u[-1].exp()
 
     @torch.no_grad()
     def value(u: np.ndarray) -> float:
@@ -190,8 +195,9 @@ def estimated(
     noise = torch.where(evidence.estimated, 0.5 * rms, sigma)
     starts = [ModelError(rms.clamp_min(1e-300), max(share * span, 3 * spacing)) for share in (0.1, 0.4, 1.0)]
     for error in starts if before is None else [before]:
+        first = sigma if before is not None else noise
         begin = [
-            *(sigma if before is not None else noise).log().tolist(),
+            *(float(first[noises == n].mean().log()) for n in range(count)),
             *error.sd.log().tolist(),
             math.log(error.length),
         ]
@@ -239,6 +245,7 @@ def renewed(problem: "Problem", z: torch.Tensor, name: str) -> float:
         precision=j[rest].T @ j[rest],
         pull=j[rest].T @ r[rest],
         largest=measured.values.nan_to_num().abs().amax(0),
+        noises=measured.noises,
     )
     sigma, error = estimated(
         evidence,

@@ -39,17 +39,19 @@ class Linearised:
     """
 
     def __init__(self, objective: FieldObjective, x: torch.Tensor, z: torch.Tensor) -> None:
-        self.objective, self.x, self.z = objective, x.detach(), z
+        self.objective: FieldObjective = objective
+        self.x: torch.Tensor = x.detach()
+        self.z: torch.Tensor = z
         self._own = x.detach().clone().requires_grad_()
         self._seen = objective.residuals(self._own, z)
-        self.r = self._seen.detach()
+        self.r: torch.Tensor = self._seen.detach()
         energy = objective.energy(self._own)
-        self.value = float(self.r.square().sum() / 2 + energy.detach())
+        self.value: float = float(self.r.square().sum() / 2 + energy.detach())
         self.slope = self.back(self.r)
         if energy.requires_grad:
             self.slope = self.slope + torch.autograd.grad(energy, self._own)[0]
         low, high = objective.limits().T
-        self.free = ~(((x <= low) & (self.slope > 0)) | ((x >= high) & (self.slope < 0)))
+        self.free: torch.Tensor = ~(((x <= low) & (self.slope > 0)) | ((x >= high) & (self.slope < 0)))
 
     def across(self, v: torch.Tensor) -> torch.Tensor:
         """A v, (rows,), of v (n,)."""
@@ -109,23 +111,25 @@ def newton_step(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor) -> 
     def product(v: torch.Tensor) -> torch.Tensor:
         return torch.stack([(here.back(here.across(row)) + times(stiffness, row)) * here.free for row in v])
 
+    precondition, down = here.preconditioner(), -(here.slope * here.free)[None]
     step = conjugate_gradients(
         product,
-        -(here.slope * here.free)[None],
-        precondition=here.preconditioner(),
+        down,
+        precondition=precondition,
         tolerance=TOLERANCE,
         max_iterations=PRODUCTS,
         truncated=True,
     )[0]
-    if not bool(step.isfinite().all()):
-        step = -here.slope * here.free
     low, high = objective.limits().T
-    for halving in range(HALVINGS):
-        there = (x + step / 2**halving).clamp(low, high)
-        with torch.no_grad():
-            value = float(objective.residuals(there, z).square().sum() / 2 + objective.energy(there))
-        if value <= here.value + ARMIJO * float(here.slope @ (there - x)) and value < here.value:
-            return there, value, (here.value - value) / max(abs(value), 1e-300)
+    for direction in (step, precondition(down)[0]):  # where the model is wrong, the way down is still known
+        if not bool(direction.isfinite().all()):
+            continue
+        for halving in range(HALVINGS):
+            there = (x + direction / 2**halving).clamp(low, high)
+            with torch.no_grad():
+                value = float(objective.residuals(there, z).square().sum() / 2 + objective.energy(there))
+            if value <= here.value + ARMIJO * float(here.slope @ (there - x)) and value < here.value:
+                return there, value, (here.value - value) / max(abs(value), 1e-300)
     return x, here.value, 0.0
 
 

@@ -14,7 +14,7 @@ from simengine.fit.fields.prior import FieldEnergy, field_energy
 from simengine.fit.problem import Problem
 from simengine.scene.address import bounds, replaced, value_at
 from simengine.scene.asks import Ask
-from simengine.scene.base import SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument
 
 KEPT_OUT = 16  # one value in so many judges the weights
@@ -45,8 +45,10 @@ class FieldObjective:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         scene = problem.scene
-        self.world = next(iter(problem.worlds.values()))
-        self.shapes = {key: self.world.fields()[key] for key in scene.unknowns if key in self.world.fields()}
+        self.world: AbstractWorld = next(iter(problem.worlds.values()))
+        self.shapes: dict[str, tuple[int, ...]] = {
+            key: self.world.fields()[key] for key in scene.unknowns if key in self.world.fields()
+        }
         if not self.shapes:
             raise SceneError("unknowns: no field is sought; use the method least_squares")
         blind = sorted(set(self.shapes) - set(self.world.traced()))
@@ -73,8 +75,12 @@ class FieldObjective:
         starts = {key: self._start(key) for key in self.shapes}
         self.scales: dict[str, float] = {key: self._scale(key, starts, z) for key in self.shapes}
         self.start: torch.Tensor = self.flat(starts)
-        self.energies = {key: self._energy(key, float(starts[key].mean())) for key in self.shapes}
-        self.estimated = [k for k in self.shapes if (p := scene.unknowns[k].prior) and p.total_variation == "estimate"]
+        self.energies: dict[str, FieldEnergy] = {
+            key: self._energy(key, float(starts[key].mean())) for key in self.shapes
+        }
+        self.estimated: list[str] = [
+            k for k in self.shapes if (p := scene.unknowns[k].prior) and p.total_variation == "estimate"
+        ]
         if self.estimated:
             self._first_weights(z)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from simengine.fit.posterior import Posterior, Worth, estimates_of, student
 from simengine.fit.problem.prediction import Prediction
 from simengine.fit.report import (
+    _asks,
     _convergence,
     _explained,
     _found,
@@ -19,6 +20,7 @@ from simengine.fit.report import (
     misfit_summary,
     provenance_of,
 )
+from simengine.scene.base import AbstractRun
 from simengine.view.figures import fields as draw
 from simengine.view.report import Block, Picture, Table
 
@@ -58,10 +60,17 @@ def field_answer(fit: "FieldFit", out: "RunDirectory") -> dict[str, Any]:
     sections["How well the data are explained"] = _explained(summary, problem)
     for name, prediction in predictions.items():
         sections[f"Observation {name}"] = _observation(fit, prediction)
+    if shown := [block for run, world in problem.worlds.items() for block in world.show(_run_of(fit, run), out)]:
+        sections["The world"] = shown
     sections["Convergence"] = _convergence(out.events("iteration"))
     sections["Provenance"] = _provenance(provenance, problem)
     _write_page(out, f"{out.path.name}: {problem.scene.kind}", sections)
     return summary
+
+
+def _run_of(fit: "FieldFit", run: str) -> AbstractRun:
+    """The answer's own run."""
+    return fit.problem.run_at(fit.z, run, _asks(fit.problem, run, fit.z))
 
 
 def field_posterior(fit: "FieldFit", predictions: Mapping[str, Prediction]) -> Posterior:

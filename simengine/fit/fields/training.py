@@ -69,7 +69,7 @@ class FieldFit(AbstractTraining):
         self._from, self._by = (self.x, self.z), (torch.zeros_like(self.x), torch.zeros_like(self.z))
         self._round = self._halvings = 0
         self._done = self._same = self._judged_again = False
-        self.num_iterations = 2 * PATH * PATH_STEPS + ROUNDS * self._most_steps() + 1
+        self.num_iterations: int = 2 * PATH * PATH_STEPS + ROUNDS * self._most_steps() + 1
 
     def _begin_path(self, factor: float) -> None:
         self.objective.judging = self._path
@@ -228,7 +228,8 @@ class FieldFit(AbstractTraining):
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
-        self.x, self.z = state["x"], state["z"]
+        self.x = state["x"]
+        self.z = state["z"]
         self._from, self._by = (state["from_x"], state["from_z"]), (state["by_x"], state["by_z"])
         self.objective.factor, score, factor, self._before = state["figures"].tolist()
         self._best = (score, factor, state["best_x"])

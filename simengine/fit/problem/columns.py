@@ -34,7 +34,10 @@ class Columns:
     def __init__(
         self, problem: "Problem", z: torch.Tensor, blocks: Mapping[str, torch.Tensor], *, central: bool
     ) -> None:
-        self.problem, self.z, self.blocks, self.central = problem, z, blocks, central
+        self.problem: Problem = problem
+        self.z: torch.Tensor = z
+        self.blocks: Mapping[str, torch.Tensor] = blocks
+        self.central: bool = central
         self._at: dict[str, slice] = {}
         end = 0
         for name, block in blocks.items():

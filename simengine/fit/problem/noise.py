@@ -18,7 +18,10 @@ def estimated(
     chosen: int,
     sought: Coordinate | None,
 ) -> torch.Tensor:
-    """The standard deviation of each column, (columns,), SI.
+    """The standard deviation of each column, (columns,), SI; columns of one quantity share theirs.
+
+    A standard deviation for each of several sensors that are alike would weight them by chance: what three sensors of
+    twelve rows tell then scatters half as much again as its bars say.
 
     Args:
         prediction: Of the observation.
@@ -27,17 +30,17 @@ def estimated(
         chosen: How many numbers were fitted: degrees of freedom shared by the columns.
         sought: The coordinate with the prior of sigma, where there is one.
     """
-    measured = prediction.measured.values
+    measured, noises = prediction.measured.values, prediction.measured.noises
     columns = measured.shape[1]
-    found = []
-    for column in range(columns):
-        used = which[:, column]
-        gap = (prediction.values - measured)[used, column]
-        degrees = max(len(gap) - chosen / max(columns, 1), 1.0)
-        size = float(measured[:, column].nan_to_num().abs().max())  # of what was read: gaps are no size
+    found = torch.empty(columns, dtype=torch.float64)
+    for one in noises.unique():
+        own = noises == one
+        gap = (prediction.values - measured)[:, own][which[:, own]]
+        degrees = max(len(gap) - chosen * int(own.sum()) / columns, 1.0)
+        size = float(measured[:, own].nan_to_num().abs().max())  # of what was read: gaps are no size
         least = max(instrument.least_sigma(), 1e-9 * size + 1e-300)
-        found.append(_most_likely(float(gap.square().sum()), degrees, sought, least))
-    return torch.tensor(found, dtype=torch.float64)
+        found[own] = _most_likely(float(gap.square().sum()), degrees, sought, least)
+    return found
 
 
 def _most_likely(total: float, degrees: float, sought: Coordinate | None, least: float) -> float:

@@ -31,7 +31,7 @@ class Runs:
 
     def __init__(self, worlds: Mapping[str, AbstractWorld], asks: Mapping[str, Sequence[Ask]]) -> None:
         self.worlds: dict[str, AbstractWorld] = dict(worlds)
-        self.solves = 0
+        self.solves: int = 0
         self.kept: dict[Key, AbstractRun] = {}
         self._asks = asks
         self._ahead: dict[Key, AbstractRun] = {}

@@ -101,7 +101,8 @@ class GradientTraining(AbstractTraining):
         """Continue from what `state_dict` returned."""
         prefix = "module."
         self.module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self.iteration, self._stuck = int(state["iteration"]), state["stuck"]
+        self.iteration = int(state["iteration"])
+        self._stuck = state["stuck"]
         _restore_optimiser(self.optimiser, state)
         if self.schedule is not None:
             self.schedule.last_epoch = self.iteration

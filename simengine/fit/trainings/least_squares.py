@@ -186,7 +186,8 @@ class LeastSquaresTraining(AbstractTraining):
         """Continue from what `state_dict` returned."""
         self.parameters.set_scales(state["scales"])
         self.parameters.z.data.copy_(state["z"])
-        self.damping, self.last_step = state["damping"], state["last_step"]
+        self.damping = state["damping"]
+        self.last_step = state["last_step"]
 
     def estimates(self) -> dict[str, float]:
         """The parameters."""

@@ -86,10 +86,10 @@ class ParameterSet(nn.Module):
         super().__init__()
         if not parameters:
             raise ValueError("a ParameterSet needs at least one parameter, got none")
-        self.entries = dict(parameters)
+        self.entries: dict[str, Parameter] = dict(parameters)
         self._provisional: dict[str, float] = {}  # whose scale may still shrink: the one before
         start = [entry.unconstrain(entry.initial) for entry in self.entries.values()]
-        self.z = nn.Parameter(torch.tensor(start, dtype=torch.float64))
+        self.z: nn.Parameter = nn.Parameter(torch.tensor(start, dtype=torch.float64))
 
     def settle(self, r: torch.Tensor, j: torch.Tensor) -> bool:
         """Give a scale to every parameter that has none, from a residual and its Jacobian at the start.

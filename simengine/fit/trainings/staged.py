@@ -30,7 +30,7 @@ class StagedTraining(AbstractTraining):
         if not stages:
             raise ValueError("stages: expected at least one training")
         self.stages: list[AbstractTraining] = list(stages)
-        self.num_iterations = sum(stage.num_iterations for stage in stages)
+        self.num_iterations: int = sum(stage.num_iterations for stage in stages)
         self._finish = finish
         self._current = 0
         self._done = 0  # iterations of the current stage

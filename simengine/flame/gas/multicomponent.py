@@ -82,7 +82,8 @@ class MulticomponentTransport:
         self.rotational: torch.Tensor = torch.tensor([float(t.geometry) for t in data], dtype=torch.float64)
         self.relaxation_298 = torch.tensor([max(1.0, t.rotational_relaxation) for t in data], dtype=torch.float64)
         well = torch.tensor([t.well_depth / BOLTZMANN for t in data], dtype=torch.float64)
-        self.well, self.relaxation_298 = well, self.relaxation_298 * parker(well / 298.0)
+        self.well: torch.Tensor = well
+        self.relaxation_298 = self.relaxation_298 * parker(well / 298.0)
 
     def pairs(self, T: torch.Tensor) -> Pairs:
         """Of temperatures T (...)."""

@@ -88,7 +88,9 @@ class FieldNetwork:
         return 0.5 * (faces[1:] + faces[:-1]), OVERLAP * faces.diff()
 
     def _place(self, centres: torch.Tensor, widths: torch.Tensor) -> None:
-        self.centres, self.widths, self.layer = centres, widths, float(widths.median())
+        self.centres: torch.Tensor = centres
+        self.widths: torch.Tensor = widths
+        self.layer: float = float(widths.median())
 
     def with_units(self, centres: torch.Tensor, widths: torch.Tensor, z0: float) -> "FieldNetwork":
         """The same with units elsewhere [m], (width,) each, and another first eigenvalue."""

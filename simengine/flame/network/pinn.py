@@ -234,7 +234,7 @@ class SimplifiedTrainer(AbstractTrainer):
         super().__init__()
         self.network = network
         self.data = data
-        self.num_weights = network.num_weights
+        self.num_weights: int = network.num_weights
         self.adapt: int = adapt
         self.x = torch.linspace(0, network.length, points, dtype=torch.float64)
         self.theta = network.initial(seed)
@@ -272,7 +272,8 @@ class SimplifiedTrainer(AbstractTrainer):
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
         super().load_state_dict(state)
-        self.network, self.x = dataclasses.replace(self.network, faces=state["faces"]), state["x"]
+        self.network = dataclasses.replace(self.network, faces=state["faces"])
+        self.x = state["x"]
 
 
 def train_flame(

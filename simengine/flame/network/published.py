@@ -27,7 +27,10 @@ class PublishedNetwork(nn.Module):
     def __init__(self, flame: FreeFlame | CounterflowFlame, *, points: int = 100, seed: int = 0, hard: bool = True):
         super().__init__()
         torch.manual_seed(seed)
-        self.flame, self.points, self.hard, width = flame, points, hard, 64
+        self.flame: FreeFlame | CounterflowFlame = flame
+        self.points: int = points
+        self.hard: bool = hard
+        width = 64
         edges, held = flame.edges()[0], flame.anchor_end == "right"
         self.low, self.high = (float(edges[0]), float(edges[-1])) if held else (float(edges[3]), float(edges[-3]))
         self.where: int = flame.fields.index("T")
@@ -46,7 +49,7 @@ class PublishedNetwork(nn.Module):
         self.log_size: nn.Parameter = nn.Parameter(z.abs().log())
         self.T_in: float = float(flame.T_in)
         self.T_max: float = 1.05 * float(flame.burnt()[0][0])
-        self.optimiser = torch.optim.Adam(self.parameters(), lr=1e-3)
+        self.optimiser: torch.optim.Adam = torch.optim.Adam(self.parameters(), lr=1e-3)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, 1000, 0.95)
 
     @property

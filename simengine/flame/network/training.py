@@ -182,7 +182,8 @@ class AbstractTrainer(abc.ABC):
         gram, right = j.T @ j, j.T @ r
         damped = torch.ones_like(right)
         damped[self.num_weights :] = 1e-4  # eigenvalue and parameters act on every row: damped less
-        self.loss, self.gain = before, 0.0
+        self.loss = before
+        self.gain = 0.0
         for _ in range(12):
             factor, info = torch.linalg.cholesky_ex(gram + torch.diag(self.damping * damped))
             if int(info) == 0:
@@ -260,7 +261,8 @@ class NetworkTrainer(AbstractTrainer):
         self.optimiser = optimiser
         self.seed: int = seed
         self.adapt: int = adapt
-        self.data, self.num_weights = data, network.num_weights
+        self.data = data
+        self.num_weights: int = network.num_weights
         self._first: torch.optim.Optimizer | None = None
         x = network.samples()
         with torch.no_grad():
@@ -337,7 +339,7 @@ class NetworkTrainer(AbstractTrainer):
             return float(loss)
 
         self.loss: float = float(self._first.step(closure))
-        self.theta = torch.cat([leaf.detach().flatten() for leaf in self._leaves])
+        self.theta: torch.Tensor = torch.cat([leaf.detach().flatten() for leaf in self._leaves])
         return self.loss
 
     @property

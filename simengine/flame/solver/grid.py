@@ -80,7 +80,7 @@ class GridProblem(AbstractFlameProblem):
         self.width: torch.Tensor = 0.5 * (self.h[:, 1:] + self.h[:, :-1])
         self.second, self.first = ([a for a, o in enumerate(flame.order) if o in wanted] for wanted in ((2,), (0, 1)))
         self.scale, self.lower, self.upper = (limit.detach().unsqueeze(1) for limit in flame.limits())
-        self.floor = self.lower.clone()
+        self.floor: torch.Tensor = self.lower.clone()
         self.floor[..., list(flame.positive)] = 0.0
 
     def of(self, flame: AbstractFlame) -> "GridProblem":

@@ -117,7 +117,8 @@ class SpectralProblem(AbstractFlameProblem):
     mesh: SpectralMesh
 
     def __init__(self, flame: AbstractFlame, mesh: SpectralMesh) -> None:
-        self.flame, self.mesh = flame, mesh
+        self.flame: AbstractFlame = flame
+        self.mesh = mesh
         self.slope: torch.Tensor = mesh.slope
         self.second, self.first = ([a for a, o in enumerate(flame.order) if o == wanted] for wanted in (2, 1))
         self.bounded: list[int] = [a for a, o in enumerate(flame.order) if o > 0]

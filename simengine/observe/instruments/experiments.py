@@ -9,7 +9,7 @@ import torch
 
 from simengine.io.tables import RawTable
 from simengine.observe.columns import ColumnSpec, column_of, find_header, mixture_of
-from simengine.observe.instruments.table import AbstractTable, quantities
+from simengine.observe.instruments.table import AbstractTable
 from simengine.scene.asks import Ask, Table
 from simengine.scene.instrument import Measured
 
@@ -91,7 +91,7 @@ class Experiments(AbstractTable):
         """One table of all rows that count."""
         keep = measured.mask.any(1)
         conditions = {name: column[keep] for name, column in measured.at.items()}
-        return (Table(names=quantities(measured), conditions=conditions),)
+        return (Table(names=measured.quantities, conditions=conditions),)
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers at their rows, by gain and offset."""

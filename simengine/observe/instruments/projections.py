@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,87 +17,15 @@ from simengine.io.pictures import read_stills
 from simengine.io.tables import read_hdf5
 from simengine.io.units import to_si
 from simengine.observe.back_projection import filtered_back_projection
+from simengine.observe.beams import FanBeam, ParallelBeam
 from simengine.scene.asks import Ask, Rays
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
-from simengine.scene.strict import Count, Positive, Unit
+from simengine.scene.strict import Count
 
 MAX_BYTES = 16 << 30  # of a dataset
-Metres = Annotated[float, Unit("m")]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ParallelBeam:
-    """Rays side by side.
-
-    At angle t the detector's elements follow one another along (cos t, sin t) and the rays run along (-sin t, cos t);
-    rows of a detector with several go down, against z, which is the axis of turning.
-
-    Attributes:
-        pitch: From one element to the next [m]; negative where they follow one another the other way.
-        row_pitch: From one row to the next [m]; `pitch` where it is left out.
-        axis_offset: Where the axis meets the detector, from its middle along the elements [m].
-        row_offset: Where z = 0 meets the detector, from its middle upwards [m].
-        turn: Which way the views turn the rays about the axis, seen from +z.
-        first_angle: Added to all angles [degrees].
-    """
-
-    type: Literal["parallel"] = "parallel"
-    pitch: Metres
-    row_pitch: Metres | None = None
-    axis_offset: Metres = 0.0
-    row_offset: Metres = 0.0
-    turn: Literal["counterclockwise", "clockwise"] = "counterclockwise"
-    first_angle: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.pitch == 0.0:
-            raise ValueError("pitch: expected the distance between two elements, got 0")
-
-    def rays(
-        self, angles: torch.Tensor, row: torch.Tensor, element: torch.Tensor, size: tuple[int, int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Origins and unit directions of rays, (q, 3).
-
-        Args:
-            angles: Of their views, as in the file, (q,) [rad].
-            row: Of the detector, (q,).
-            element: Of the row, (q,).
-            size: Rows and elements of the detector.
-        """
-        sense = 1.0 if self.turn == "counterclockwise" else -1.0
-        t = sense * angles + math.radians(self.first_angle)
-        u = (element - (size[1] - 1) / 2) * self.pitch - self.axis_offset
-        row_pitch = abs(self.pitch) if self.row_pitch is None else self.row_pitch
-        z = ((size[0] - 1) / 2 - row) * row_pitch - self.row_offset
-        cos, sin, zero = t.cos(), t.sin(), torch.zeros_like(t)
-        along = torch.stack((-sin, cos, zero), -1)
-        return self._lines(torch.stack((u * cos, u * sin, z), -1), along)
-
-    def _lines(self, place: torch.Tensor, along: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return place, along
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FanBeam(ParallelBeam):
-    """Rays from a point to a flat detector; with several rows, a cone.
-
-    The source stands at -`source_to_axis` along the rays of the parallel beam.
-
-    Attributes:
-        source_to_axis: From the source to the axis [m].
-        source_to_detector: From the source to the detector [m].
-    """
-
-    type: Literal["fan"] = "fan"  # type: ignore[assignment]
-    source_to_axis: Positive
-    source_to_detector: Positive
-
-    def _lines(self, place: torch.Tensor, along: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        source = -self.source_to_axis * along
-        to = place + (self.source_to_detector - self.source_to_axis) * along - source
-        return source, to / to.norm(dim=-1, keepdim=True)
+SHY = 1e-2  # of a view's squares: so much speaks for no drift, which makes the factor smooth where nothing is seen yet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,8 +44,10 @@ class Projections(AbstractInstrument):
         quantity: Field that is integrated.
         geometry: Of the beam.
         beam_hardening: b of a beam that is not of one colour: p - b p^2 is seen of an integral p [1].
+        drifting: Whether the beam drifts from view to view, as that of a tube that warms up: the integrals of each view
+            are seen times a factor, 1 on average, which suits that view best.
         every: Each so many-th view is taken.
-        bin: So many rows and elements are one, their integrals averaged.
+        bin: So many rows and elements are one, their integrals averaged; a ray runs through each.
     """
 
     rows_alone: ClassVar[bool] = True
@@ -128,6 +58,7 @@ class Projections(AbstractInstrument):
     quantity: str = "attenuation"
     geometry: ParallelBeam | FanBeam
     beam_hardening: float = 0.0
+    drifting: bool = False
     every: Count = 1
     bin: tuple[Count, Count] = (1, 1)
     detector: tuple[Count, Count] = (1, 1)
@@ -258,12 +189,13 @@ class Projections(AbstractInstrument):
         return len(measured.values) // (rows * elements), rows, elements
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
-        """A ray for each row."""
-        r, e = self.bin
-        row_pitch = abs(self.geometry.pitch) if self.geometry.row_pitch is None else self.geometry.row_pitch
-        beam = dataclasses.replace(self.geometry, pitch=self.geometry.pitch * e, row_pitch=row_pitch * r)
-        at = measured.at
-        origins, directions = beam.rays(at["angle"], at["row"], at["element"], self.detector)
+        """A ray through each element of the file; those that `bin` makes one follow one another."""
+        (r, e), at = self.bin, measured.at
+        row = (at["row"][:, None, None] * r + torch.arange(r)[:, None]).expand(-1, r, e).reshape(-1)
+        element = (at["element"][:, None, None] * e + torch.arange(e)).expand(-1, r, e).reshape(-1)
+        rows, elements = self.detector
+        angle = at["angle"].repeat_interleave(r * e)
+        origins, directions = self.geometry.rays(angle, row, element, (rows * r, elements * e))
         return (Rays(origins=origins, directions=directions, quantity=self.quantity),)
 
     def _binned(self, views: NDArray[Any]) -> NDArray[Any]:
@@ -277,9 +209,28 @@ class Projections(AbstractInstrument):
         return binned
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
-        """The integrals, by beam hardening, gain and offset."""
-        p = answers[0]
-        return self.shown((p - self.beam_hardening * p.square())[:, None])
+        """The integrals, by beam hardening, drift, gain and offset."""
+        p = answers[0].reshape(len(measured.values), -1).mean(1)  # as `bin` averages
+        seen = p - self.beam_hardening * p.square()
+        return self.shown((seen * self._drift(seen, measured) if self.drifting else seen)[:, None])
+
+    def _drift(self, seen: torch.Tensor, measured: Measured) -> torch.Tensor:
+        """Factor of each row's view by least squares, (rows,); a view that is not fitted has the nearest one's."""
+        _, view = measured.at["angle"].unique(return_inverse=True)
+        gain, offset = (torch.as_tensor(own, dtype=torch.float64).reshape(-1)[0] for own in (self.gain, self.offset))
+        counts = measured.fitted[:, 0]
+        shown = torch.where(counts, (measured.values[:, 0] - offset) / gain, 0.0).to(seen)
+        own = torch.where(counts, seen, 0.0)
+        empty = seen.new_zeros(int(view.max()) + 1)
+        whole = empty.index_add(0, view, shown.square())
+        told = whole > 0
+        if not bool(told.any()):
+            return torch.ones_like(seen)
+        least = SHY * whole[told]
+        above, below = (empty.index_add(0, view, own * other)[told] for other in (shown, own))
+        factors = (above + least) / (below + least)
+        nearest = (torch.arange(len(told))[:, None] - told.nonzero()[:, 0]).abs().argmin(1)
+        return (factors / factors.mean())[nearest][view]
 
     def direct(
         self, key: str, measured: Measured, extent: Sequence[tuple[float, float]], shape: Sequence[int]
@@ -340,7 +291,7 @@ class Projections(AbstractInstrument):
             held_out=torch.zeros_like(values, dtype=torch.bool),
             sigma=torch.full_like(values, torch.nan),
         )
-        return measured, dataclasses.replace(self, bin=(1, 1))
+        return measured, dataclasses.replace(self, bin=(1, 1), drifting=False)
 
     def write(self, file: Path, measured: Measured) -> None:
         """An npz with the views as integrals and the angles in degrees."""

@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,19 +20,9 @@ _RATES = ("angular_frequency", "shear_rate", "strain_rate")  # what a faster clo
 _PLACES = ("x", "y", "z")
 
 
-def quantity(name: str) -> str:
-    """What a column is of: the columns that a star names are `T#0`, `T#1`, ... of one quantity T."""
-    return re.sub(r"#\d+$", "", name)
-
-
 def _kept(cells: Sequence[str], keep: torch.Tensor) -> list[str]:
     """The cells of the rows that are kept, bool (rows,)."""
     return [cell for cell, own in zip(cells, keep.tolist(), strict=True) if own] if cells else []
-
-
-def quantities(measured: Measured) -> tuple[str, ...]:
-    """What each column is of."""
-    return tuple(quantity(name) for name in measured.names)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -286,7 +275,7 @@ class Curve(AbstractTable):
         """One series of all that was measured."""
         return (
             Series(
-                names=quantities(measured),
+                names=measured.quantities,
                 against=self.against,
                 values=self.abscissa(self.against, measured.at[self.against].nan_to_num()),
             ),
@@ -317,7 +306,7 @@ class Profiles(AbstractTable):
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """One series over the coordinate."""
         place = measured.at[self.against].nan_to_num() - self.shift
-        return (Series(names=quantities(measured), against=self.against, values=place),)
+        return (Series(names=measured.quantities, against=self.against, values=place),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -350,11 +339,11 @@ class Samples(AbstractTable):
                 )
             places = [torch.tensor([place], dtype=torch.float64).expand(rows, -1) for place in self.at]
             return tuple(
-                Fields(names=(name,), x=x, times=times) for name, x in zip(quantities(measured), places, strict=True)
+                Fields(names=(name,), x=x, times=times) for name, x in zip(measured.quantities, places, strict=True)
             )
         axes = [measured.at[name].nan_to_num() for name in _PLACES if name in measured.at]
         x = torch.stack(axes, 1) if axes else torch.zeros(rows, 0, dtype=torch.float64)
-        return (Fields(names=quantities(measured), x=x, times=times),)
+        return (Fields(names=measured.quantities, x=x, times=times),)
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers side by side, by gain and offset."""

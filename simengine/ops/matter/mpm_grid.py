@@ -34,7 +34,9 @@ class SimulationError(RuntimeError):
 
     def __init__(self, message: str, *, step: int, particle: int, field: str) -> None:
         super().__init__(message)
-        self.step, self.particle, self.field = step, particle, field
+        self.step: int = step
+        self.particle: int = particle
+        self.field: str = field
 
 
 class SignedDistance:
@@ -46,7 +48,8 @@ class SignedDistance:
     """
 
     def __init__(self, coefficients: torch.Tensor, half_size: tuple[float, float, float]) -> None:
-        self.coefficients, self.half_size = coefficients, half_size
+        self.coefficients: torch.Tensor = coefficients
+        self.half_size: tuple[float, float, float] = half_size
 
 
 def _error(code: int, step: int, particle: int) -> SimulationError:
@@ -167,7 +170,7 @@ class Sums:
     def __init__(self, like: torch.Tensor, threads: int, bodies: int, nodes: int, *, packed: bool) -> None:
         tensor = torch.zeros(threads, bodies, nodes + 2, 4, dtype=like.dtype, device=like.device)
         whole = tensor[:, 0] if bodies == 1 else tensor
-        self.array = bridge.array(whole, wp.types.vector(4, bridge.scalar(like)))
+        self.array: Any = bridge.array(whole, wp.types.vector(4, bridge.scalar(like)))
         self.parts: list[list[Nodes]] = [[Nodes(own, packed=packed) for own in part] for part in tensor]
 
 
@@ -181,7 +184,7 @@ class Fields:
 
     def __init__(self, like: torch.Tensor, bodies: int, nodes: int, *, packed: bool) -> None:
         tensor = torch.zeros(bodies, nodes + 2, 4, dtype=like.dtype, device=like.device)
-        self.array = bridge.array(tensor[0] if bodies == 1 else tensor, wp.types.vector(4, bridge.scalar(like)))
+        self.array: Any = bridge.array(tensor[0] if bodies == 1 else tensor, wp.types.vector(4, bridge.scalar(like)))
         self.parts: list[Nodes] = [Nodes(own, packed=packed) for own in tensor]
 
 
@@ -200,35 +203,38 @@ class Workspace:
         blocks = 1
         for n in grid.size:
             blocks *= -(-n // BLOCK)
-        self.grid, self.threads, self.blocks, self._like = grid, threads, blocks, like[:0]
+        self.grid: Grid = grid
+        self.threads: int = threads
+        self.blocks: int = blocks
+        self._like = like[:0]
         self._packed = not like.is_cuda and not any(grid.periodic)
         self.kernels = kernels.kernels(real, any(grid.periodic), self._packed)
         self.adjoint = mpm_adjoint.kernels(real, any(grid.periodic), self._packed)
-        self.bodies = max(1, len(grid.bodies))
+        self.bodies: int = max(1, len(grid.bodies))
         self.between = between_bodies.kernels(real) if self.bodies > 1 else None
         self.momentum: Sums = self._sums()
         self.velocity: Fields = self._fields()
         if self.between:
             self.moments: Sums = self._sums()
             pairs = torch.tensor(grid.pairs, dtype=torch.int32, device=like.device)
-            self.pairs = bridge.array(pairs)
+            self.pairs: Any = bridge.array(pairs)
         self._bars: tuple[Sums, Fields] | None = None
         self._moments_bar: Fields | None = None
         self.active_tensor: torch.Tensor = torch.zeros(threads, blocks, dtype=torch.int32, device=like.device)
-        self.active = bridge.array(self.active_tensor)
-        self.active_parts = [bridge.array(part) for part in self.active_tensor]
+        self.active: Any = bridge.array(self.active_tensor)
+        self.active_parts: list[Any] = [bridge.array(part) for part in self.active_tensor]
         self.flag_tensor: torch.Tensor = torch.zeros(threads * self.bodies, 3, dtype=torch.int32, device=like.device)
-        self.flags = [bridge.array(part) for part in self.flag_tensor]  # of a thread and a body
-        self.faces = bridge.array(torch.tensor(grid.faces, dtype=torch.int32, device=like.device))
+        self.flags: list[Any] = [bridge.array(part) for part in self.flag_tensor]  # of a thread and a body
+        self.faces: Any = bridge.array(torch.tensor(grid.faces, dtype=torch.int32, device=like.device))
         kinds, field = rigid_bodies(grid, like)
-        self.kinds = (
+        self.kinds: Any = (
             bridge.array(kinds) if len(kinds) else wp.zeros(kinds.shape, dtype=wp.int32, device=self.faces.device)
         )
-        self.field = bridge.array(field)
+        self.field: Any = bridge.array(field)
         self.lanes = 64 if like.is_cuda else 1
         self.size = wp.vec3i(*grid.size)
         self.periodic = wp.vec3i(*(int(p) for p in grid.periodic))
-        self.transfer = [self.size, self.periodic, grid.dx, grid.dt]
+        self.transfer: list[Any] = [self.size, self.periodic, grid.dx, grid.dt]
         self._gravity = wp.types.vector(3, real)(*grid.gravity)
 
     def _sums(self) -> Sums:

@@ -48,12 +48,17 @@ class Moments:
         clock: wp.array,
         slots: int,
     ) -> None:
-        self.space, self.shares, self.thread, self.volume = space, shares, thread, bridge.array(volume)
+        self.space: Workspace = space
+        self.shares = shares
+        self.thread: int = thread
+        self.volume: Any = bridge.array(volume)
         self._transfer, n = [*space.transfer, clock], len(volume)
         self._kept = volume.new_zeros(1, 3), volume.new_zeros(1, 3, 3), torch.eye(3).to(volume)[None]
         zero, none, eye = vector(self._kept[0]), matrix(self._kept[1]), matrix(self._kept[2])
-        self.still, self.unit = repeated(zero, (slots, n)), repeated(eye, (slots, n))
-        self.flat, self.slack = repeated(none, (slots, n)), repeated(none, (n,))
+        self.still: Any = repeated(zero, (slots, n))
+        self.unit: Any = repeated(eye, (slots, n))
+        self.flat: Any = repeated(none, (slots, n))
+        self.slack: Any = repeated(none, (n,))
         self._like, self._scratch = volume, list[Any]()
 
     def scatter(self, x: wp.array) -> None:

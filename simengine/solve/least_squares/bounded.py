@@ -37,7 +37,9 @@ class BoundedSystem(ConstrainedSystem):
             tolerance=0.0,
             **others,
         )
-        self.bounds = tuple(side.detach().expand(self.batch, -1) for side in sides)  # type: ignore[assignment]
+        self.bounds: tuple[torch.Tensor, torch.Tensor] | None = tuple(
+            side.detach().expand(self.batch, -1) for side in sides
+        )  # type: ignore[assignment]
 
     def solve(
         self, y: torch.Tensor, solver: AbstractLeastSquaresSolver

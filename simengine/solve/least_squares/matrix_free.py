@@ -56,8 +56,9 @@ class MatrixFreeSystem(FunctionSystem):
         tensors = self._take(which)
         gradient = self._map(self._optimality_one, y, tensors).double()
         n = y.shape[1]
-        signs = torch.randint(0, 2, (n,), generator=torch.Generator().manual_seed(0)).to(y) * 2 - 1
-        pushed = self._map(lambda y, *t: self._jvp_one(y, signs, *t), y, tensors).double()
+        # normal, not signs: sums over an even number of them would often come to nothing, and leave no damping
+        probe = torch.randn(n, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(y)
+        pushed = self._map(lambda y, *t: self._jvp_one(y, probe, *t), y, tensors).double()
         mean_square = pushed.square().sum(dim=1, keepdim=True) / n
         return {"gradient": gradient, "diagonal": mean_square.expand(-1, n).clone(), "y": y, "which": which}
 

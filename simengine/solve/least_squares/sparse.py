@@ -37,7 +37,7 @@ class Sparse(AbstractStructure):
         self.n: int = int(columns.max()) + 1
         if len(torch.unique(rows * self.n + columns)) < len(rows):
             raise ValueError("rows, columns: an entry is named twice")
-        self.gram = SparseGram(self)
+        self.gram: SparseGram = SparseGram(self)
 
     @classmethod
     def from_mask(cls, mask: torch.Tensor) -> "Sparse":

@@ -131,16 +131,16 @@ class FunctionSystem(AbstractSystem):
         leaves, self._spec = pytree.tree_flatten(args)
         self._is_tensor = [isinstance(leaf, torch.Tensor) for leaf in leaves]
         self._static = [leaf for leaf in leaves if not isinstance(leaf, torch.Tensor)]
-        self.tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+        self.tensors: tuple[torch.Tensor, ...] = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
         self._dims = tuple(0 if batched(tensor) else None for tensor in self.tensors)
         self.batch = batch
         self.structure: AbstractStructure | Dense = structure or Dense()
-        self.gram = self.structure.gram
+        self.gram: AbstractGram = self.structure.gram
         self._direct = self.structure == Dense()  # the exact Hessian is formed and factorised
         if linear is not None and not self._direct:
             raise ValueError(f"linear: rows of their own need a dense Jacobian, without qr, got {self.structure}")
         if not self._direct:
-            self.once_differentiable = (
+            self.once_differentiable: str = (
                 f"least_squares with structure {self.structure} is once differentiable: use Dense()"
             )
         self._residual, self._user_jacobian, self._linear = residual, jacobian, linear

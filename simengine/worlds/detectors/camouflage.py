@@ -92,7 +92,11 @@ class TextureTraining(GradientTraining):
         *,
         predict: Predictor | None = None,
     ) -> None:
-        self.texture, self.detector, self.views, self.put_on, self.spec = texture, detector, views, put_on, spec
+        self.texture: PaintTexture = texture
+        self.detector: Detector = detector
+        self.views: ViewSet = views
+        self.put_on: TextureMap = put_on
+        self.spec: CamouflageSpec = spec
         self.predict: Predictor = predict or affine_predictor(views)
         self.boxes: torch.Tensor = views.boxes()
         super().__init__(
@@ -132,7 +136,8 @@ class CamouflageTraining(AbstractTraining):
 
     def __init__(self, scene: "DTNWorld", spec: "CamouflageSpec", *, detector: nn.Module | None = None) -> None:
         torch.manual_seed(scene.seed)
-        self.scene, self.spec = scene, spec
+        self.scene: DTNWorld = scene
+        self.spec: CamouflageSpec = spec
         if detector is not None and not isinstance(detector, nn.Module):
             raise ValueError(
                 f"detector: expected an nn.Module, got {type(detector).__name__}; derive it from nn.Module"
@@ -153,7 +158,7 @@ class CamouflageTraining(AbstractTraining):
             own.kind = spec.kind  # type: ignore[assignment]
         tried: Any = own
         check_detector(tried, self.attacked[:2].picture(torch.full((1, 3, 1, 1), 0.4)), kind=spec.kind)
-        self.modules = nn.ModuleDict({"detector": own})
+        self.modules: nn.ModuleDict = nn.ModuleDict({"detector": own})
         self.stages = [] if detector is not None else [("detector", spec.detector.iterations)]
         if spec.pipeline == "network":
             self._add("network", make_network(spec.network), spec.network.iterations)
@@ -171,7 +176,7 @@ class CamouflageTraining(AbstractTraining):
             architecture = {"centre": "anchor", "anchor": "centre"}[spec.detector.architecture]
             other = type(spec.detector)(**{**vars(spec.detector), "architecture": architecture})
             self._add("other", make_detector(other), spec.detector.iterations)
-        self.num_iterations = sum(length for _, length in self.stages)
+        self.num_iterations: int = sum(length for _, length in self.stages)
         self._position = 0
         self._done = 0
         self._stage = self._start(0)

@@ -111,8 +111,12 @@ class DetectorTraining(GradientTraining):
         learning_rate: float,
         empty: ViewSet | None = None,
     ) -> None:
-        self.views, self.paint, self.batch, self.empty = views, paint, batch, empty
-        self.detector, self.boxes = detector, views.boxes()
+        self.views: ViewSet = views
+        self.paint = paint
+        self.batch: int = batch
+        self.empty: ViewSet | None = empty
+        self.detector: AbstractDetector = detector
+        self.boxes: torch.Tensor = views.boxes()
         super().__init__(
             detector,
             self._objective,
@@ -175,7 +179,10 @@ class HardeningTraining(DetectorTraining):
         learning_rate: float,
         empty: ViewSet | None = None,
     ) -> None:
-        self.put_on, self.found, self.adversaries, self.climb = put_on, found, adversaries, climb
+        self.put_on: TextureMap = put_on
+        self.found: list[torch.Tensor] = found
+        self.adversaries: Sequence[PaintTexture] = adversaries
+        self.climb: float = climb
         for adversary in adversaries:
             adversary.requires_grad_(True)
         self.varied = varied_paint(put_on, found)
@@ -223,7 +230,8 @@ class PictureSet:
     """
 
     def __init__(self, views: ViewSet, empty: ViewSet | None) -> None:
-        self.views, self.empty = views, empty
+        self.views: ViewSet = views
+        self.empty: ViewSet | None = empty
         self.boxes, self.conditions = views.boxes(), views.conditions
         if empty is not None:
             self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(len(empty), 4)])
@@ -266,7 +274,8 @@ class DetectorWorld(DetectorTraining):
 
     def __init__(self, scene: "DTNWorld", spec: "DetectorSpec") -> None:
         torch.manual_seed(scene.seed)
-        self.scene, self.spec = scene, spec
+        self.scene: DTNWorld = scene
+        self.spec: DetectorSpec = spec
         views = scene_views(scene, scene.sampler, scene.train_views)
         super().__init__(
             make_detector(spec),

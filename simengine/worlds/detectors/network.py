@@ -94,7 +94,8 @@ class NetworkTraining(GradientTraining):
     ) -> None:
         if network is None:
             torch.manual_seed(scene.seed)
-        self.scene, self.spec = scene, spec
+        self.scene: DTNWorld = scene
+        self.spec: NetworkSpec = spec
         views = scene_views(scene, scene.sampler, scene.train_views) if views is None else views
         self.views: ViewSet = object_crops(views, spec.crop) if 0 < spec.crop < scene.size else views
         self.reference = reference_of(self.views)

@@ -159,7 +159,9 @@ class Rows:
         self._world = world
         self._rows: dict[tuple[str, int, int], list[AbstractBoundary]] = {}
         self._shares = {id(row): row.shares(edges) for row in world.boundary if isinstance(row, Source)}
-        self.periodic = {side[0] for row in world.boundary if isinstance(row, Periodic) for side in row.sides(axes)}
+        self.periodic: set[int] = {
+            side[0] for row in world.boundary if isinstance(row, Periodic) for side in row.sides(axes)
+        }
         for row in world.boundary:
             for name in names if row.field is None else (row.field,):
                 for axis, end in row.sides(axes):

@@ -134,7 +134,9 @@ class BalanceTraining(AbstractTraining):
         self._balance(self._followed, ridge=self.ridge, around=around)
         found, loss = self._follow(self.model, 1.0)
         if loss < self.best:
-            self.best, self._followed, self.ridge = loss, found, self.ridge / 10
+            self.best = loss
+            self._followed = found
+            self.ridge = self.ridge / 10
         else:
             load_laws(self.model, kept)
             self.ridge = min(10 * self.ridge, LARGEST_RIDGE)
@@ -179,7 +181,8 @@ class BalanceTraining(AbstractTraining):
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
         iteration, self.ridge = state["place"].tolist()
-        self.iteration, self._followed = int(iteration), []  # followed again by the next step
+        self.iteration = int(iteration)
+        self._followed = []  # followed again by the next step
         load_laws(self.model, state)
 
 

@@ -91,7 +91,7 @@ class FlowSearch(AbstractTraining):
         self.model: MPMModel = model
         self.motion: Motion = motion
         self.parts: tuple[float, float] = parts
-        self.num_iterations = num_iterations + 1
+        self.num_iterations: int = num_iterations + 1
         self.iteration, self.choice, self.whole = 0, -1, False
         energy, flow = model.materials[0].elasticity, model.materials[0].plasticity
         if not isinstance(energy, EnergyNetwork) or not isinstance(flow, YieldNetwork):
@@ -195,7 +195,8 @@ class FlowSearch(AbstractTraining):
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
-        self.iteration, self.choice = int(state["place"][0]), int(state["place"][1])
+        self.iteration = int(state["place"][0])
+        self.choice = int(state["place"][1])
         self.whole = bool(state["place"][2])
         load_laws(self.model, state)
         if self.choice >= 0:

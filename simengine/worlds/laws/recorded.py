@@ -72,7 +72,7 @@ class Recording:
                 f"bodies.0.shape: {len(self.start.x)} particles, and the file follows {count}; each is a particle"
             )
         out = measured.held_out.reshape(len(self.times), -1).any(1)
-        self.learned = int(out.nonzero()[0]) if bool(out.any()) else len(self.times)
+        self.learned: int = int(out.nonzero()[0]) if bool(out.any()) else len(self.times)
         self.motion: Motion = self._between(world)
 
     def _between(self, world: MPMWorld) -> Motion:

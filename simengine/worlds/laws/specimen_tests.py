@@ -44,9 +44,9 @@ class Extension(_Test):
         rate: At which the engineering strain is driven [1/s].
     """
 
-    drivers = ("stretch", "strain", "true_strain", "time")
-    span = (1.0, 2.0)
-    travel = ("extension", "nominal_stress")
+    drivers: ClassVar[tuple[str, ...]] = ("stretch", "strain", "true_strain", "time")
+    span: ClassVar[tuple[float, float]] = (1.0, 2.0)
+    travel: ClassVar[tuple[str, str]] = ("extension", "nominal_stress")
     rate: Positive = 1e-3
 
 
@@ -80,7 +80,7 @@ class Triaxial(Extension):
     """
 
     type: Literal["triaxial"] = "triaxial"
-    span = (1.0, 0.9)
+    span: ClassVar[tuple[float, float]] = (1.0, 0.9)
     pressure: NonNegative
 
 
@@ -93,9 +93,9 @@ class SimpleShear(_Test):
     """
 
     type: Literal["simple_shear"] = "simple_shear"
-    drivers = ("shear", "time")
-    span = (0.0, 1.0)
-    travel = ("displacement", "shear_stress")
+    drivers: ClassVar[tuple[str, ...]] = ("shear", "time")
+    span: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    travel: ClassVar[tuple[str, str]] = ("displacement", "shear_stress")
     rate: Positive = 1e-3
 
 
@@ -104,8 +104,8 @@ class SteadyShear(_Test):
     """Sheared at each rate until the stress no longer changes: a flow curve."""
 
     type: Literal["steady_shear"] = "steady_shear"
-    drivers = ("shear_rate",)
-    span = (1e-3, 1e3)
+    drivers: ClassVar[tuple[str, ...]] = ("shear_rate",)
+    span: ClassVar[tuple[float, float]] = (1e-3, 1e3)
     logarithmic = True
 
 
@@ -118,8 +118,8 @@ class Relaxation(_Test):
     """
 
     type: Literal["relaxation"] = "relaxation"
-    drivers = ("time",)
-    span = (1e-3, 1e3)
+    drivers: ClassVar[tuple[str, ...]] = ("time",)
+    span: ClassVar[tuple[float, float]] = (1e-3, 1e3)
     logarithmic = True
     shear: Positive = 0.01
 
@@ -133,8 +133,8 @@ class Creep(_Test):
     """
 
     type: Literal["creep"] = "creep"
-    drivers = ("time",)
-    span = (1e-3, 1e3)
+    drivers: ClassVar[tuple[str, ...]] = ("time",)
+    span: ClassVar[tuple[float, float]] = (1e-3, 1e3)
     logarithmic = True
     shear_stress: Positive = 1.0
 
@@ -144,8 +144,8 @@ class Oscillation(_Test):
     """Sheared to and fro, weakly, at each angular frequency."""
 
     type: Literal["oscillation"] = "oscillation"
-    drivers = ("angular_frequency",)
-    span = (1e-2, 1e3)
+    drivers: ClassVar[tuple[str, ...]] = ("angular_frequency",)
+    span: ClassVar[tuple[float, float]] = (1e-2, 1e3)
     logarithmic = True
 
 

@@ -70,11 +70,13 @@ class RolloutTraining(AbstractTraining):
             [m.elasticity for m in model.materials],
             [m.plasticity for m in model.materials],
         ]
-        self.groups = [[p for law in laws for p in law.parameters() if p.requires_grad] for laws in parts]
+        self.groups: list[list[Any]] = [
+            [p for law in laws for p in law.parameters() if p.requires_grad] for laws in parts
+        ]
         groups = [{"params": g, "lr": r} for g, r in zip(self.groups, learning_rates, strict=True) if g]
         if not groups:
             raise ValueError("model: no law has a parameter that requires a gradient, so there is nothing to learn")
-        self.optimiser = torch.optim.Adam(groups)
+        self.optimiser: torch.optim.Adam = torch.optim.Adam(groups)
 
     def _solver(self) -> AbstractSolver:
         """Steps: captured in one graph where the device has such."""

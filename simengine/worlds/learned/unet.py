@@ -32,7 +32,9 @@ class UNet(nn.Module):
         super().__init__()
         self.depth = depth
         widths = [width * min(2**k, 4) for k in range(depth + 1)]
-        self.down = nn.ModuleList([_Block(i, o) for i, o in zip([inputs, *widths[:-1]], widths, strict=True)])
+        self.down: nn.ModuleList = nn.ModuleList(
+            [_Block(i, o) for i, o in zip([inputs, *widths[:-1]], widths, strict=True)]
+        )
         self.bottom: nn.Linear | None = nn.Linear(2 * widths[-1], widths[-1]) if overall else None
         self.up: nn.ModuleList = nn.ModuleList([_Block(widths[k] + widths[k + 1], widths[k]) for k in range(depth)])
         self.head: nn.Conv2d = nn.Conv2d(width, outputs, 1)

@@ -156,10 +156,12 @@ class LabelledTraining(GradientTraining):
 
     def __init__(self, world: PicturesWorld, spec: PictureDetector) -> None:
         torch.manual_seed(world.seed)
-        self.world, self.spec = world, spec
+        self.world: PicturesWorld = world
+        self.spec: PictureDetector = spec
         self.drawn, chosen, self.kept = labelled(world, spec)
         own = self.drawn.only(chosen)
-        self.pictures, self.boxes = [], []
+        self.pictures: list[Any] = []
+        self.boxes: list[Any] = []
         for k, path in enumerate(own.pictures):
             light = torch.from_numpy(read_rgb(path)).permute(2, 0, 1)
             ratio = spec.side / max(light.shape[1:])

@@ -116,10 +116,22 @@ class MapsWorld(AbstractWorld):
         return {"error_over_that_of_the_mean_map": float((field - true).square().mean().sqrt() / even)}
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
-        """Write the maps."""
+        """Write the maps, and a material of other programs."""
+        from simengine.worlds.objects.material_files import write_material
+
         found = self.build()
         out.write("states.npz", found)
+        write_material(found, self.maps.size, out)
         return {"texels": list(self.maps.cells)}
+
+    def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
+        """The textures of the material that is written for other programs."""
+        from simengine.view.report import Picture
+        from simengine.worlds.objects.material_files import NAME, write_material
+
+        assert isinstance(run, MapsRun)
+        textures = write_material(run.maps, self.maps.size, out)
+        return [f"{NAME} holds them for other programs.", *(Picture(own, name) for name, own in textures.items())]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -182,14 +182,18 @@ class PaintSearch(AbstractTraining):
         albedo: tuple[float, float] = (0.02, 0.85),
         seed: int = 0,
     ) -> None:
-        self.detector, self.box, self.spec, self.kind, self.seed = detector, box, spec, kind, seed
+        self.detector: Any = detector
+        self.box: torch.Tensor = box
+        self.spec: ScoreObjective = spec
+        self.kind: int | None = kind
+        self.seed: int = seed
         size = (spec.rows, spec.columns)
         self._picture = painter(placement, size)
         check_detector(detector, self.shown(torch.full((*size, 3), GREY))[None], kind=kind)
         self.textures: nn.ModuleList = nn.ModuleList(
             PaintTexture(size, albedo=albedo, seed=seed + start) for start in range(spec.restarts)
         )
-        self.num_iterations = spec.restarts * spec.iterations
+        self.num_iterations: int = spec.restarts * spec.iterations
         self.iteration = 0
         self._begin(0)
 

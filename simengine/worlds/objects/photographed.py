@@ -85,15 +85,18 @@ class SurfelTraining(AbstractTraining):
             raise SceneError(
                 f"unknowns: the discs are found without being named; {problem.coordinates[0].name!r} is not"
             )
-        self.problem, self.spec = problem, spec
-        self.box = torch.tensor(self.spec.box, dtype=torch.float64)
-        self.size = float((self.box[:, 1] - self.box[:, 0]).max())
-        self.photographs = [shot for name in problem.measured for shot in _photographs(problem, name, self.box)]
-        self.fitted = [shot for shot in self.photographs if not shot.held_out]
+        self.problem: Problem = problem
+        self.spec: SurfelsSpec = spec
+        self.box: torch.Tensor = torch.tensor(self.spec.box, dtype=torch.float64)
+        self.size: float = float((self.box[:, 1] - self.box[:, 0]).max())
+        self.photographs: list[Photograph] = [
+            shot for name in problem.measured for shot in _photographs(problem, name, self.box)
+        ]
+        self.fitted: list[Photograph] = [shot for shot in self.photographs if not shot.held_out]
         if len(self.fitted) < 2:
             raise SceneError("observations: two photographs or more have to be fitted")
-        self.num_iterations = problem.scene.inference.iterations
-        self.hull = visual_hull(self.fitted, self.box, self.spec.visible)
+        self.num_iterations: int = problem.scene.inference.iterations
+        self.hull: torch.Tensor = visual_hull(self.fitted, self.box, self.spec.visible)
         self.cloud = (
             self._start()
             if start is None

@@ -96,7 +96,8 @@ def test_vector_jacobian_product_near_identity(name: str, size: float) -> None:
         F = F * 1.05
     _, bars = evaluate(law, constitutive, F, 0 * q, torch.float32)
     _, exact = evaluate(law, constitutive, F, 0 * q, torch.float64)
-    assert error(bars[0], exact[0]) <= 1e-5
+    # what a viscous flow leaves above its yield stress is a difference that cancels where it begins to flow
+    assert error(bars[0], exact[0]) <= (5e-5 if "herschel" in name else 1e-5)
 
 
 @pytest.mark.parametrize("name", list(LAWS))
@@ -174,8 +175,9 @@ def test_laws_are_objective() -> None:
     Q = Q * torch.linalg.det(Q)
     for law in ELASTIC.values():
         tau = law(F, q)
-        assert torch.allclose(law(Q @ F, q), Q @ tau @ Q.T, atol=1e-9)
-        assert torch.allclose(law(F @ Q, q), tau, atol=1e-9)
+        rounding = {"rtol": 0.0, "atol": 1e-13 * float(tau.abs().max())}
+        assert torch.allclose(law(Q @ F, q), Q @ tau @ Q.T, **rounding)
+        assert torch.allclose(law(F @ Q, q), tau, **rounding)
         assert torch.equal(tau, tau.mT)  # symmetric to the bit: angular momentum
     for name, law in PLASTIC.items():
         F_new, q_new = law(F, q)

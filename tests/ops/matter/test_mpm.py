@@ -75,7 +75,8 @@ def error(value: torch.Tensor, expected: torch.Tensor) -> float:
 FACES = {"slip": (2,) * 6, "sticky": (1,) * 6, "mixed": (1, 2, 2, 0, 2, 1), "none": (0,) * 6}
 
 
-# float64: rounding of sums in another order; float32: 27-fold sums of numbers that cancel, measured 3e-7 and 2e-6
+# float64: rounding of sums in another order; float32: 27-fold sums of numbers that cancel, measured 3e-7 and 2e-6, and
+# where more cancels, as in the sum over all particles, what the reference itself loses in float32
 @pytest.mark.parametrize(("dtype", "forward", "backward"), [(torch.float64, 1e-14, 1e-12), (torch.float32, 2e-6, 1e-5)])
 @pytest.mark.parametrize("faces", list(FACES))
 def test_parity(dtype: torch.dtype, forward: float, backward: float, faces: str) -> None:
@@ -86,11 +87,13 @@ def test_parity(dtype: torch.dtype, forward: float, backward: float, faces: str)
     theirs, theirs_bar = with_gradients(reference.step, exact, grid)
     for name, a, b in zip("xvCF", ours, theirs, strict=True):
         assert error(a, b) < forward, name
-    for name, a, b in zip(NAMES, ours_bar, theirs_bar, strict=True):
-        assert error(a, b) < backward, name
+    _, rounded_bar = with_gradients(reference.step, values, grid)
+    for name, a, b, rounded in zip(NAMES, ours_bar, theirs_bar, rounded_bar, strict=True):
+        bound = max(backward, 2 * error(rounded, b))
+        assert error(a, b) < bound, name
         if b.norm() > 0:
             cosine = (a.double() * b).sum() / (a.double().norm() * b.norm())
-            assert cosine > 1 - backward, name
+            assert cosine > 1 - bound, name
 
 
 def test_periodic_parity_and_wrapping() -> None:

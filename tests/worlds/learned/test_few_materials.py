@@ -50,9 +50,15 @@ def test_truth_surprises_least() -> None:
     told = {"base_colour": true["colour"].sigmoid(), "metallic": true["metallic"].sigmoid()}
     told["roughness"] = 0.1 + 0.9 * true["roughness"].sigmoid()
     least = surprise(true, picture, told)
-    for name, size in (("colour", 1.0), ("metallic", 3.0), ("roughness", 1.0), ("bumps", 0.03), ("patch", 20.0)):
-        other = {**true, name: true[name] + size * torch.randn_like(true[name])}
-        assert float(surprise(other, picture, told)) > float(least) + 0.05, name
+    others = {
+        "colour": true["colour"] + 1,
+        "metallic": 0.1 * true["metallic"],  # 0.65 and 0.35
+        "roughness": true["roughness"] + 1,
+        "bumps": -true["bumps"],
+        "patch": -true["patch"],
+    }
+    for name, other in others.items():
+        assert float(surprise({**true, name: other}, picture, told)) > float(least) + 0.05, name
 
 
 def test_a_wrong_estimate_is_set_right() -> None:

@@ -149,3 +149,36 @@ def test_the_shipped_sample(tmp_path: Path) -> None:
     names = ("base_color", "metallic", "slopes")  # measured .34, .18 and .08; roughness .82, above half
     errors = {name: told[f"maps.{name}"]["error_over_that_of_the_mean_map"] for name in names}
     assert {name: value < 0.5 for name, value in errors.items()} == dict.fromkeys(errors, True)
+
+
+def test_a_material_is_read_by_another_program(tmp_path: Path) -> None:
+    """trimesh reads glTF by itself: the rectangle, row 0 on top, colours in sRGB, green of a slope that rises."""
+    import torch
+    import trimesh
+
+    from simengine.io.run_directory import RunDirectory
+    from simengine.worlds.objects.material_files import NAME, write_material
+
+    rows, columns = 3, 2
+    color = torch.zeros(rows, columns, 3, dtype=torch.float64)
+    color[0, 0] = torch.tensor([1.0, 0.21586, 0.0])  # 0.21586 of light is 128 of 255 in sRGB
+    slopes = torch.zeros(rows, columns, 2, dtype=torch.float64)
+    slopes[2, 1, 1] = 0.75  # rises upwards, so the normal leans down: (0, -0.6, 0.8)
+    maps = {
+        "base_color": color,
+        "metallic": torch.full((rows, columns, 1), 1.0),
+        "roughness": torch.full((rows, columns, 1), 0.4),
+        "slopes": slopes,
+    }
+    out = RunDirectory(tmp_path)
+    write_material(maps, (0.2, 0.3), out)
+    scene = trimesh.load(out.path / NAME)
+    (mesh,) = scene.geometry.values()
+    assert np.allclose(mesh.extents, (0.2, 0.3, 0.0), atol=1e-6) and np.allclose(mesh.face_normals, (0, 0, 1))
+    material = mesh.visual.material
+    read = {n: np.asarray(getattr(material, n)) for n in ("baseColorTexture", "normalTexture")}
+    assert read["baseColorTexture"][0, 0, :3].tolist() == [255, 128, 0] and not read["baseColorTexture"][1:].any()
+    assert np.allclose(read["normalTexture"][2, 1, :3] / 127.5 - 1, (0.0, -0.6, 0.8), atol=0.5 / 127.5)
+    assert np.asarray(material.metallicRoughnessTexture)[0, 0, :3].tolist() == [255, 102, 255]
+    top = mesh.vertices[:, 1] > 0  # trimesh counts v upwards
+    assert (mesh.visual.uv[top, 1] == 1).all() and (mesh.visual.uv[~top, 1] == 0).all()

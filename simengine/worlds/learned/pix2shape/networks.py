@@ -142,7 +142,9 @@ class Encoder(nn.Module):
         self.layers: nn.ModuleList = nn.ModuleList(
             [nn.Conv2d(i, o, 4, stride=2, padding=1) for i, o in zip([3, *channels[:-1]], channels, strict=True)]
         )
-        self.head = nn.Sequential(nn.Linear(channels[-1] * 16 + 4, 8 * width), nn.SiLU(), nn.Linear(8 * width, latent))
+        self.head: nn.Sequential = nn.Sequential(
+            nn.Linear(channels[-1] * 16 + 4, 8 * width), nn.SiLU(), nn.Linear(8 * width, latent)
+        )
 
     def forward(self, picture: torch.Tensor, poses: torch.Tensor) -> tuple[torch.Tensor, Details]:
         """Codes (b, latent) of pictures (b, h, w, 3) seen from poses (b, 2), and maps of every size."""
@@ -204,7 +206,9 @@ class Critic(nn.Module):
     def __init__(self, *, size: int, latent: int, width: int) -> None:
         super().__init__()
         self.maps: Encoder = Encoder(size=size, latent=4 * width, width=width)
-        self.head = nn.Sequential(nn.Linear(4 * width + latent, 4 * width), nn.SiLU(), nn.Linear(4 * width, 1))
+        self.head: nn.Sequential = nn.Sequential(
+            nn.Linear(4 * width + latent, 4 * width), nn.SiLU(), nn.Linear(4 * width, 1)
+        )
 
     def forward(self, picture: torch.Tensor, code: torch.Tensor, poses: torch.Tensor) -> torch.Tensor:
         """Shape (b,)."""

@@ -50,7 +50,9 @@ class SVBRDFProblem:
         torch.manual_seed(seed + 1_000_003)
         self.truth: MaterialMaps = layered_materials(spec.test_samples, spec.size)
         self.observed: torch.Tensor = flash_picture(self.truth)
-        self.places = [(random_places(spec.test_samples), random_places(spec.test_samples)) for _ in range(NEW_LIGHTS)]
+        self.places: list[tuple[torch.Tensor, torch.Tensor]] = [
+            (random_places(spec.test_samples), random_places(spec.test_samples)) for _ in range(NEW_LIGHTS)
+        ]
         self.mean: MaterialMaps = _constant(layered_materials(256, spec.size), spec.test_samples)
 
     def contact_sheet(self, images: torch.Tensor) -> NDArray[Any]:

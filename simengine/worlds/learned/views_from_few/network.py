@@ -140,7 +140,9 @@ class ViewSynthesis(nn.Module):
         self.net: UNet = UNet(5 * num_planes + 3, num_planes, width=width, depth=2)
         self.solid_bias: nn.Parameter = nn.Parameter(torch.tensor(2.0))  # in spreads; see `solidity`
         self.visible_bias: nn.Parameter = nn.Parameter(torch.tensor(3.0))
-        self.log_focus = nn.Parameter(torch.tensor(2.0))  # how much views from a similar side count for more
+        self.log_focus: nn.Parameter = nn.Parameter(
+            torch.tensor(2.0)
+        )  # how much views from a similar side count for more
 
     planes: torch.Tensor
 

@@ -69,7 +69,9 @@ class ViewSynthesisTraining(GradientTraining):
         spec = problem.spec
         torch.manual_seed(problem.seed)
         self.problem = problem
-        self.network = ViewSynthesis(num_planes=spec.planes, width=spec.width, coarse=spec.coarse, fine=spec.fine)
+        self.network: ViewSynthesis = ViewSynthesis(
+            num_planes=spec.planes, width=spec.width, coarse=spec.coarse, fine=spec.fine
+        )
         super().__init__(
             self.network,
             self._objective,

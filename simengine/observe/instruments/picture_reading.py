@@ -1,0 +1,129 @@
+"""From a file of pictures to what is compared: light, opacity, depth; and what lies behind the bodies."""
+
+from pathlib import Path
+
+import torch
+
+from simengine.io.pictures import Pictures as Series
+from simengine.io.pictures import read_series
+from simengine.io.units import to_si
+from simengine.observe.image_math import normalised, shrunk, slopes
+from simengine.observe.instruments.picture_settings import PictureSettings
+from simengine.render.tone import decode_srgb, encode_srgb
+
+
+def moments_of(own: PictureSettings, series: Series) -> torch.Tensor | None:
+    """Times of the pictures (f,) [s]; None where nothing tells them.
+
+    Raises:
+        ValueError: `times` are too many, too few, or do not grow.
+    """
+    count = len(series.values)
+    if own.times:
+        if len(own.times) != count:
+            raise ValueError(f"times: {len(own.times)} for {count} pictures")
+        moments = torch.tensor(own.times, dtype=torch.float64)
+        if not bool((moments.diff() > 0).all()):
+            raise ValueError("times: they must grow")
+        return moments
+    if own.fps is not None:
+        return torch.arange(count, dtype=torch.float64) * (own.every / own.fps)
+    return None if series.times is None else torch.from_numpy(series.times)
+
+
+def light_of(own: PictureSettings, series: Series) -> torch.Tensor:
+    """Linear light of what the file stores, by the response."""
+    stored = torch.from_numpy(series.values)
+    if own.response == "gamma":
+        return stored.clamp_min(0) ** float(own.gamma)
+    srgb = own.response == "srgb" or (own.response == "file" and not series.linear)
+    return decode_srgb(stored) if srgb else stored
+
+
+def compared(own: PictureSettings, series: Series) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
+    """What is compared of the file (f, h, w, columns), NaN where nothing is told."""
+    stored = torch.from_numpy(series.values)
+    if own.compare == "depth":
+        full = 2.0**series.bits - 1 if series.bits else 1.0
+        depth = stored[..., :1] * full * to_si(own.unit)[0]
+        depth = torch.where((depth > 0) & depth.isfinite(), depth, torch.nan)
+        depth = _middles(depth, own.shrink)
+        return _with_mask(own, depth), depth.shape  # type: ignore[return-value]
+    light = shrunk(three(light_of(own, series)), own.shrink)
+    empty, light = empty_of(own, light, series)
+    if own.compare == "silhouette":
+        value = _opacity(own, series, light, empty)[..., None]
+    else:
+        weight = torch.ones(light.shape[:3], dtype=torch.float64)
+        value = transformed(own, light, _with_mask(own, weight[..., None])[..., 0].nan_to_num())
+    if own.saturated is not None and own.compare in ("photometric", "gradients"):
+        top = shrunk((three(stored) >= own.saturated).double(), own.shrink)[-len(light) :] > 0
+        top = top if own.compare == "photometric" else top.any(-1, keepdim=True)
+        value = torch.where(top, torch.nan, value)
+    return _with_mask(own, value), value.shape  # type: ignore[return-value]
+
+
+def _opacity(own: PictureSettings, series: Series, light: torch.Tensor, empty: torch.Tensor | None) -> torch.Tensor:
+    if own.segment is None:
+        whole = series.alpha if series.alpha is not None else series.values.mean(-1)
+        return shrunk(torch.from_numpy(whole)[..., None], own.shrink)[-len(light) :, ..., 0]
+    as_shown = encode_srgb(light.clamp(0, 1))
+    shown_empty = None if empty is None else encode_srgb(empty.clamp(0, 1))
+    return own.segment.opacity(as_shown, light, shown_empty, empty)
+
+
+def empty_of(
+    own: PictureSettings, light: torch.Tensor, series: Series | None
+) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Light behind the bodies (h, w, 3), and the pictures that show bodies."""
+    if own.background is None:
+        return None, light
+    if isinstance(own.background, tuple):
+        shown = torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in own.background])
+        linear = own.response == "linear" or (own.response == "file" and series is not None and series.linear)
+        one = shown if linear else shown**own.gamma if own.response == "gamma" else decode_srgb(shown)
+        return one.expand(*light.shape[1:3], 3), light
+    if own.background == "first":
+        if len(light) < 2:
+            raise ValueError("background: `first` needs a picture beside the first")
+        return light[0], light[1:]
+    if own.background == "median":
+        return light.median(0).values, light
+    file = own.directory / Path(own.background).expanduser()
+    picture = shrunk(three(light_of(own, read_series(file))), own.shrink)[0]
+    if picture.shape != light.shape[1:]:
+        raise ValueError(
+            f"background: {file.name} has another size ({picture.shape[1]} x {picture.shape[0]}) than the pictures"
+        )
+    return picture, light
+
+
+def _with_mask(own: PictureSettings, value: torch.Tensor) -> torch.Tensor:
+    if not own.mask:
+        return value
+    mask = read_series(own.directory / Path(own.mask).expanduser())
+    white = shrunk(torch.from_numpy(mask.values.mean(-1))[..., None], own.shrink)[..., 0] > 0.5
+    if white.shape[1:] != value.shape[1:3]:
+        raise ValueError(f"mask: {own.mask} has another size than the pictures")
+    return torch.where(white[..., None], value, torch.nan)
+
+
+def transformed(own: PictureSettings, light: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """What is compared of linear light (f, h, w, 3), where pixels of weight (f, h, w) count."""
+    if own.compare == "gradients":
+        return slopes(light)
+    if own.compare == "correlation":
+        return normalised(light, weight)
+    return light
+
+
+def three(light: torch.Tensor) -> torch.Tensor:
+    """Grey light (f, h, w, 1) in three channels."""
+    return light if light.shape[-1] == 3 else light.expand(*light.shape[:3], 3)
+
+
+def _middles(depth: torch.Tensor, factor: int) -> torch.Tensor:
+    """Depth in the middle of each block: means over an outline are no depth."""
+    half = factor // 2
+    rows, columns = (n // factor * factor for n in depth.shape[1:3])
+    return depth[:, half:rows:factor, half:columns:factor]

@@ -1,0 +1,116 @@
+"""What a scene says of pictures, and what is made of it once."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+
+from simengine.observe.camera import Camera
+from simengine.observe.image_math import Segment
+from simengine.render.camera import PinholeCamera
+from simengine.scene.instrument import AbstractInstrument
+from simengine.scene.strict import Count, Positive, Range, Vector
+
+COLUMNS = {
+    "photometric": ("r", "g", "b"),
+    "silhouette": ("alpha",),
+    "depth": ("depth",),
+    "gradients": ("slope_x", "slope_y"),
+    "correlation": ("grey",),
+}
+Background = Vector | str
+Compared = Literal["photometric", "silhouette", "depth", "gradients", "correlation"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What pictures take from their data once.
+
+    Attributes:
+        empty: Light behind the bodies, (h, w, 3), or None.
+        light: Of the pictures, (f, h, w, 3), where what is compared is not light itself; or None.
+        covering: Intrinsics, rows and columns of the pinhole whose picture a lens bends; None without a lens.
+        gamma: With which the file was read.
+    """
+
+    empty: torch.Tensor | None
+    light: torch.Tensor | None
+    covering: tuple[torch.Tensor, int, int] | None
+    gamma: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PictureSettings(AbstractInstrument):
+    """What a scene says of a video, or of a series of stills, of one camera.
+
+    Attributes:
+        camera: Who sees it.
+        compare: photometric (R, G, B), silhouette (how much of a pixel is covered), depth [m], gradients (slopes of the
+            luminance), or correlation (luminance of each picture but for gain and offset).
+        times: Of the pictures [s]; those of the video's frames where left out.
+        fps: Frames a second instead, the first at 0 [1/s].
+        frames: For `simengine observe`: how many; until the end of the run where left out.
+        every: Of the file's pictures every n-th is read.
+        shrink: Pixels along each side that are averaged into one.
+        within: { time = [from, to] } that is compared, in the file's time [s].
+        response: How light became numbers: srgb, linear, gamma; `file` for what its kind says.
+        gamma: Exponent of a response by gamma [1].
+        exposure: Recorded light per light of the world [1].
+        white: Of R, G, B over that [1].
+        appearance: `world` for the colours of the bodies as they are; `fitted`, where the light is not known: times
+            what fits best among soft lights from all sides, for each channel.
+        background: What is behind the bodies, as the file shows it: a colour, a picture, `first` (the first picture,
+            which shows no body), `median` (over all pictures); without it a wall of one colour that fits best [1].
+        segment: For silhouettes out of colours; without it the file is a mask (or has one as its opacity).
+        mask: A picture that is white where pixels count.
+        saturated: Share of full scale from which a value tells nothing [1].
+        unit: Of depths.
+        pyramid: Halvings of the resolution at which a fit begins.
+        renderer: For `simengine observe`: own, or raycast.
+    """
+
+    camera: Camera
+    compare: Compared = "photometric"
+    times: tuple[float, ...] = ()
+    fps: Positive | None = None
+    frames: Count | None = None
+    every: Count = 1
+    shrink: Count = 1
+    within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+    response: Literal["file", "srgb", "linear", "gamma"] = "file"
+    gamma: Positive = 2.2
+    exposure: Positive = 1.0
+    white: Annotated[Vector, Range(gt=0)] = (1.0, 1.0, 1.0)
+    appearance: Literal["world", "fitted"] = "world"
+    background: Background | None = None
+    segment: Segment | None = None
+    mask: str = ""
+    saturated: Annotated[float, Range(gt=0, le=1)] | None = None
+    unit: str = "m"
+    pyramid: Annotated[int, Range(ge=0, le=8)] = 0
+    renderer: Literal["own", "raycast"] = "own"
+    recording: bool = dataclasses.field(default=False, metadata={"internal": True}, compare=False, repr=False)
+    made: Made | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.compare in ("gradients", "correlation") and self.background is None:
+            raise ValueError(f"background: compare = {self.compare!r} needs to know what is behind the bodies")
+
+    @property
+    def path(self) -> Path:
+        """The file, a folder, or a path with stars."""
+        if "*" in self.file or "?" in self.file:
+            return self.located
+        return super().path
+
+    def pinholes(self, shape: tuple[int, ...]) -> PinholeCamera:
+        """The cameras of the pictures, a batch."""
+        frames, height, width = shape
+        size = (height * self.shrink, width * self.shrink)
+        return PinholeCamera(
+            world_to_camera=self.camera.world_to_camera(frames),
+            intrinsics=self.camera.intrinsics(size, frames) / self.shrink,
+            width=width,
+            height=height,
+        )
