@@ -270,7 +270,7 @@ class AbstractDetailedFlame(AbstractFlame):
         if len(part.species) == len(self.gas.W):
             return self
         own = self.parameters()
-        changed = {name: own[name][part.reactions] for name in RATES}
+        changed: dict[str, Any] = {name: own[name][part.reactions] for name in RATES}
         changed["orders"] = changed["orders"][:, part.species]
         return dataclasses.replace(self, gas=part.gas, D_factor=own["D_factor"][part.species], **changed)
 
