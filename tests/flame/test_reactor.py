@@ -9,8 +9,8 @@ import torch
 
 from simengine.flame.gas.mechanism_yaml import load_mechanism
 from simengine.flame.gas.thermochemistry import Gas
-from simengine.flame.reactor import ClosedReactor, StirredReactor, ignition_delay, stirred
-from simengine.solve.radau import StiffError, steps
+from simengine.flame.reactor import ClosedReactor, StirredReactor, ignition, ignition_delay, stirred
+from simengine.solve.radau import StiffError, stepped, steps
 from simengine.solve.solution import SolveError
 
 ct = pytest.importorskip("cantera")
@@ -87,25 +87,53 @@ def test_delay_beside_cantera(gas: Gas, hold: str) -> None:
 
 @pytest.mark.parametrize("rise", [None, 400.0])
 def test_delay_gradients(gas: Gas, rise: float | None) -> None:
-    """Gradcheck: rate constants, temperature and pressure, beside central differences of the fourth order, 1e-6."""
+    """Gradcheck: a rate constant, temperature and pressure beside central differences over the same steps, 1e-6.
 
-    def delay(x: torch.Tensor) -> torch.Tensor:  # ln k of two reactions, ln T, ln p
-        rates = gas.rate_parameters
-        factor = torch.ones_like(rates.A)
-        factor = torch.cat((factor[:10], x[:1].exp(), factor[11:21], x[1:2].exp(), factor[22:]))
-        rates = dataclasses.replace(rates, A=rates.A * factor, A_low=rates.A_low * factor)
-        reactor = _closed(gas, T=1100 * x[2].exp(), p=2e5 * x[3].exp(), rates=rates)
-        return ignition_delay(reactor, rise=rise, rtol=1e-8).log()
+    Steps are kept, since those chosen anew move a delay by their error, which a difference would divide by its step.
+    """
+    event = ignition._steepest if rise is None else ignition._above(rise)
+    tolerance = torch.full((len(gas.W) + 1,), 1e-12, dtype=torch.float64)
 
-    x = torch.zeros(4, dtype=torch.float64, requires_grad=True)
-    (exact,) = torch.autograd.grad(delay(x), x)
-    for k, step in enumerate((0.02, 0.02, 0.001, 0.02)):
-        unit = torch.zeros(4, dtype=torch.float64)
-        unit[k] = step
-        with torch.no_grad():
-            values = [float(delay(n * unit)) for n in (-2, -1, 1, 2)]
-        differences = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * step)
-        assert float(exact[k]) == pytest.approx(differences, abs=1e-6 * float(exact.abs().max()))
+    def reactor(x: torch.Tensor) -> ClosedReactor:  # ln k, ln T, ln p
+        rates, factor = gas.rate_parameters, torch.ones_like(gas.rate_parameters.A)
+        rates = dataclasses.replace(rates, A=rates.A * torch.cat((factor[:10], x[:1].exp(), factor[11:])))
+        return _closed(gas, T=1100 * x[1].exp(), p=2e5 * x[2].exp(), rates=rates)
+
+    x = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    tau = ignition_delay(reactor(x), rise=rise, rtol=1e-3)
+    (exact,) = torch.autograd.grad(tau, x)
+    taken = ignition._until(reactor(x).detached(), event, rise, 1.0, 1e-3, 1e-12)
+
+    def again(x: torch.Tensor) -> float:
+        own = reactor(x).detached()
+        y = own.start
+        for step in taken:
+            scale = tolerance + 1e-6 * y.abs()
+            last = stepped(own.linearised, step.t, y, step.h, scale)
+            assert last is not None
+            y = last.end if step is not taken[-1] else y
+        ends = []
+        for factor in (0.5, 1.3):
+            wide = stepped(own.linearised, last.t, y, factor * last.h, scale)
+            assert wide is not None
+            ends.append((wide, ignition._value(event, own, wide.end, rise)))
+        low, high = (h * last.h for h in (0.5, 1.3))
+        for _ in range(60):  # by halves
+            middle = 0.5 * (low + high)
+            cut = stepped(own.linearised, last.t, y, middle, scale)
+            assert cut is not None
+            if ignition._value(event, own, cut.end, rise) < 0:
+                low = middle
+            else:
+                high = middle
+        assert ends[0][1] < 0 < ends[1][1]
+        return last.t + 0.5 * (low + high)
+
+    for k, move in enumerate((1e-5, 1e-6, 1e-5)):  # of about the same effect
+        unit = torch.zeros(3, dtype=torch.float64)
+        unit[k] = move
+        difference = (again(unit) - again(-unit)) / (2 * move)
+        assert float(exact[k]) == pytest.approx(difference, rel=1e-6)
 
 
 def test_no_ignition(gas: Gas) -> None:

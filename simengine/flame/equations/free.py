@@ -132,11 +132,11 @@ class FreeFlame(AbstractDetailedFlame):
         return [dataclasses.replace(self, hurry=self.hurry * f) for f in (0.6, 1.7, 0.3, 3.0)]
 
     def faster(self) -> list[AbstractFlame]:
-        """4, 32 and 128 times as fast: the guess of rich and of much diluted hydrogen is 1/30 of the speed.
+        """8, 64 and 128 times as fast: the guess of rich and of much diluted hydrogen is 1/30 of the speed.
 
         Each flame is found from guesses within a factor of some two to four only; the fastest are cheap to try.
         """
-        return [dataclasses.replace(self, hurry=self.hurry * f) for f in (4.0, 32.0, 128.0)]
+        return [dataclasses.replace(self, hurry=self.hurry * f) for f in (8.0, 64.0, 128.0)]
 
     def obstacle(self, solve: Callable[..., Any]) -> str | None:
         """Gas that does not get hot enough for a flame at T_fix."""
