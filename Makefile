@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint docs pictures clean
+.PHONY: setup demo demo-jelly test test-all lint docs pictures clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -15,6 +15,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/simengine demo --out out/demo
+
+demo-jelly: $(STAMP)
+	$(BIN)/simengine fit identify_jelly --out out/demo-jelly --overwrite
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/site/build.py

@@ -13,8 +13,9 @@ import torch
 from simengine.dtn.bodies.car import car
 from simengine.dtn.camouflage import PaintTexture
 from simengine.dtn.detector import CentreDetector
+from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.texture import texture_map
-from simengine.dtn.views import ViewSampler, render_views
+from simengine.dtn.views import render_views
 from simengine.ops.light.raycast import raycast
 from simengine.ops.light.raycast_reference import raycast_reference
 from simengine.scene import load_scene

@@ -6,8 +6,9 @@ from matplotlib import pyplot as plt
 from simengine.dtn.bodies.car import car
 from simengine.dtn.metrics import object_psnr
 from simengine.dtn.references import ReferencePredictor
+from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.texture import texture_map
-from simengine.dtn.views import ViewSampler, render_views
+from simengine.dtn.views import render_views
 
 
 def main() -> dict:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from simengine.scene.grammar import Scene
 
 DEMONSTRATIONS = {
-    "motion": "identify_jelly",
+    "motion": "soft_beam",
     "materials": "rubber_treloar",
     "flames": "calibrate_methane",
     "fields": "diffusion_sorption_inverse",
@@ -53,7 +53,8 @@ def fit(
 
     Args:
         scene: A .toml or .py file with [observations] and [unknowns], or the name of a shipped scene.
-        refine: Fit the answer again at so many times the resolution; how far it moves is added to the bars.
+        refine: Fit the answer again at so many times the resolution; how far it moves is added to the bars
+            (inference.refine).
     """
     from simengine.scene import load_scene
     from simengine.scene.own_code import run_own
@@ -73,7 +74,7 @@ def fit(
         for doubt in problem.doubts:
             print(f"doubt: {doubt}", file=sys.stderr)
         training = training_of(problem)
-        if hasattr(training, "refine"):
+        if refine is not None and hasattr(training, "refine"):
             training.refine = refine
         elif refine is not None:
             raise ValueError("--refine: only least squares can be refitted at another resolution")
@@ -178,7 +179,8 @@ def demo(
     """Fit a scene that ships, from its file to the report; what an earlier demo left there is replaced.
 
     Args:
-        area: motion (a jelly's stiffness), materials (rubber), flames (a rate), fields (sorption), pictures (a film).
+        area: motion (a silicone beam as measured), materials (rubber), flames (a rate), fields (sorption), pictures (a
+            film).
     """
     folder = out or Path("runs") / f"demo-{area}"
     return fit(DEMONSTRATIONS[area], out=folder, overwrite=True, quiet=quiet)
@@ -187,6 +189,7 @@ def demo(
 def _print_answer(outcome: dict[str, Any]) -> None:
     """A table that fits 80 columns: what was found, and how well the data are explained."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from simengine.fit.report import number
@@ -201,7 +204,14 @@ def _print_answer(outcome: dict[str, Any]) -> None:
         held = entry.get("held_out", {}).get("chi_square_per_row")
         fit.add_row(name, str(entry["rows"]), chi, "-" if held is None else f"{held:.3g}")
     console = Console()
-    console.print(found)
+    if found.row_count:
+        console.print(found)
+    for name, figures in outcome.get("fields", {}).items():
+        field = Table(name, "value", title_justify="left")
+        for figure, value in figures.items():
+            if isinstance(value, float):
+                field.add_row(escape(figure), f"{value:.4g}")
+        console.print(field)
     console.print(fit)
     if outcome.get("explained") is False:
         console.print("The model does not explain the data within their noise; the report shows where.")

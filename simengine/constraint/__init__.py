@@ -11,6 +11,7 @@ from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import Constrained, HardConstraint
 from simengine.constraint.navier_stokes import NavierStokes
 from simengine.constraint.pde import AbstractPDE, Rows
+from simengine.constraint.taylor import longest_window, taylor_series
 
 __all__ = [
     "AbstractFamily",
@@ -22,4 +23,6 @@ __all__ = [
     "HardConstraint",
     "NavierStokes",
     "Rows",
+    "longest_window",
+    "taylor_series",
 ]

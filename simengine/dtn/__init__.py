@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from simengine.dtn.onnx_model import ONNXDetector
     from simengine.dtn.protocol import Detections, Detector, box_iou
     from simengine.dtn.references import ReferencePredictor
+    from simengine.dtn.sampler import ViewSampler
     from simengine.dtn.texture import TextureMap, texture_map
-    from simengine.dtn.views import ViewSampler, ViewSet, render_views
+    from simengine.dtn.views import ViewSet, render_views
 else:  # a checker that sees __getattr__ takes any name
     __getattr__, __dir__ = on_use(
         __name__,
@@ -37,7 +38,8 @@ else:  # a checker that sees __getattr__ takes any name
             **dict.fromkeys(("Detections", "Detector", "box_iou"), "simengine.dtn.protocol"),
             **dict.fromkeys(("ReferencePredictor",), "simengine.dtn.references"),
             **dict.fromkeys(("TextureMap", "texture_map"), "simengine.dtn.texture"),
-            **dict.fromkeys(("ViewSampler", "ViewSet", "render_views"), "simengine.dtn.views"),
+            **dict.fromkeys(("ViewSampler",), "simengine.dtn.sampler"),
+            **dict.fromkeys(("ViewSet", "render_views"), "simengine.dtn.views"),
         },
     )
 

@@ -126,20 +126,28 @@ def difference_interval(found: Spread, objects: float) -> Estimate:
     return Estimate(found.value, min(end(-1.0), found.value), max(end(1.0), found.value))
 
 
-def rate_interval(count: int, number: int) -> Estimate:
+def rate_interval(count: int, number: int, *, comparisons: int = 1) -> Estimate:
     """A rate, count of number, and its exact interval (Clopper and Pearson, Biometrika 26, 1934).
+
+    Args:
+        count: How many of them.
+        number: Of all.
+        comparisons: As many intervals that hold all together in 95 of 100 (Bonferroni).
 
     Raises:
         ValueError: There is nothing to count, or more than all were counted.
     """
     if number < 1 or not 0 <= count <= number:
         raise ValueError(f"count: expected 0 to number = {number}, at least one, got {count}")
-    low = float(betaincinv(count, number - count + 1, TAILS[0])) if count else 0.0
-    high = float(betaincinv(count + 1, number - count, TAILS[1])) if count < number else 1.0
+    tail = TAILS[0] / comparisons
+    low = float(betaincinv(count, number - count + 1, tail)) if count else 0.0
+    high = float(betaincinv(count + 1, number - count, 1 - tail)) if count < number else 1.0
     return Estimate(count / number, low, high)
 
 
-def clustered_rate_interval(counts: Sequence[int] | np.ndarray, numbers: Sequence[int] | np.ndarray) -> Estimate:
+def clustered_rate_interval(
+    counts: Sequence[int] | np.ndarray, numbers: Sequence[int] | np.ndarray, *, comparisons: int = 1
+) -> Estimate:
     """A rate of objects that come in pictures, and its interval: what happens to those of one picture hangs together.
 
     Clopper and Pearson's, of as many independent objects as would give the variance found between the pictures (Korn
@@ -149,6 +157,7 @@ def clustered_rate_interval(counts: Sequence[int] | np.ndarray, numbers: Sequenc
     Args:
         counts: Of each picture, the objects counted.
         numbers: Of each picture, its objects.
+        comparisons: As many intervals that hold all together in 95 of 100 (Bonferroni).
 
     Raises:
         ValueError: There is nothing to count, or more than all were counted.
@@ -157,14 +166,14 @@ def clustered_rate_interval(counts: Sequence[int] | np.ndarray, numbers: Sequenc
     own = number > 0
     count, number = count[own], number[own]
     total, pictures = float(number.sum()), len(number)
-    exact = rate_interval(int(count.sum()), int(total))
+    exact, tail = rate_interval(int(count.sum()), int(total), comparisons=comparisons), TAILS[0] / comparisons
     if pictures < 2 or not 0 < exact.value < 1 or (count > number).any():
         return exact
     variance = pictures / (pictures - 1) * float(((count - exact.value * number) ** 2).sum()) / total**2
     effective = exact.value * (1 - exact.value) / variance if variance > 0 else total
-    student = float(stdtrit(total - 1, TAILS[1]) / stdtrit(pictures - 1, TAILS[1]))
+    student = float(stdtrit(total - 1, 1 - tail) / stdtrit(pictures - 1, 1 - tail))
     effective = min(effective * student**2, total)
     x = exact.value * effective
-    low = float(betaincinv(x, effective - x + 1, TAILS[0]))
-    high = float(betaincinv(x + 1, effective - x, TAILS[1]))
+    low = float(betaincinv(x, effective - x + 1, tail))
+    high = float(betaincinv(x + 1, effective - x, 1 - tail))
     return Estimate(exact.value, low, high)

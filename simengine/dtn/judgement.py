@@ -105,6 +105,56 @@ def _stacked(matches: Sequence[Matches]) -> tuple[torch.Tensor, torch.Tensor, to
     return torch.from_numpy(right).double(), torch.from_numpy(wrong).double(), torch.from_numpy(picture), number
 
 
+@dataclasses.dataclass(frozen=True)
+class ScoreBin:
+    """Detections whose scores lie in a part of [0, 1].
+
+    Attributes:
+        number: Of detections.
+        score: Their mean.
+        right: Share of them that are right, with its interval.
+    """
+
+    number: int
+    score: float
+    right: Estimate
+
+
+def reliability(
+    found: Sequence[Found], objects: Sequence[Objects], *, overlap: float = 0.5, bins: int = 10
+) -> tuple[list[ScoreBin], float]:
+    """How far a score is the probability that a detection is right.
+
+    Detections on what does not count, crowds and ignored objects, are left out. A duplicate is wrong.
+
+    Args:
+        found: Detections of each picture, all scores.
+        objects: What each picture shows.
+        overlap: Smallest overlap (IoU) of a hit.
+        bins: Equal parts of [0, 1]; those without a detection are left out.
+
+    Returns:
+        The bins, and the expected calibration error, the mean over detections of |share right - mean score| of their
+        bin (Kueppers et al., CVPR Workshops 2020, over the score alone); NaN without a detection.
+    """
+    counts, rights = np.zeros((len(found), bins), dtype=int), np.zeros((len(found), bins), dtype=int)
+    total = np.zeros(bins)
+    for k, (f, o) in enumerate(zip(found, objects, strict=True)):
+        for label in sorted({int(v) for v in f.labels}):
+            m = match(f, o, label, thresholds=(overlap,))
+            use = ~m.left_out[0]
+            place = np.minimum((np.asarray(m.scores)[use] * bins).astype(int), bins - 1)
+            np.add.at(counts[k], place, 1)
+            np.add.at(rights[k], place, m.right[0][use].astype(int))
+            np.add.at(total, place, np.asarray(m.scores)[use])
+    rows, error = [], 0.0
+    for b in np.flatnonzero(counts.sum(0)):
+        number = int(counts[:, b].sum())
+        rows.append(ScoreBin(number, total[b] / number, clustered_rate_interval(rights[:, b], counts[:, b])))
+        error += number * abs(rows[-1].right.value - rows[-1].score)
+    return rows, error / counts.sum() if counts.any() else float("nan")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Judgement:
     """How well a detector does on a set of pictures.

@@ -66,6 +66,11 @@ class Reference:
     def __len__(self) -> int:
         return len(self.picture)
 
+    @property
+    def radiance(self) -> torch.Tensor:
+        """Of the picture; by the usual curve where its own is unknown."""
+        return (self.tone or ToneCurve()).decode(self.picture)
+
     def __getitem__(self, index: torch.Tensor | slice) -> "Reference":
         geometry = None if self.geometry is None else self.geometry[index]
         return dataclasses.replace(self, picture=self.picture[index], object=self.object[index], geometry=geometry)
@@ -96,7 +101,7 @@ def paint_share(reference: Reference) -> torch.Tensor:
     if reference.geometry is None:
         raise ValueError("reference: the geometry buffers are needed, got none")
     coverage, grazing = reference.geometry[:, :1], reference.geometry[:, -1:]
-    radiance = (reference.tone or ToneCurve()).decode(reference.picture)
+    radiance = reference.radiance
     outside = torch.where(reference.object >= 0.5, 0.0, torch.inf)
     near = (radiance - (radiance + outside).amin((2, 3), keepdim=True)).clamp(min=0)
     mirrored = (COAT + (1 - COAT) * grazing) * radiance.new_tensor(SKY).view(3, 1, 1)
@@ -207,7 +212,10 @@ class TransformationNetwork(nn.Module):
         if h % 2**self.depth or w % 2**self.depth:
             raise ValueError(f"picture: expected sides that divide by {2**self.depth}, got {h} x {w}; pad or resize it")
         mask = (reference.object >= 0.5).to(reference.picture.dtype)
-        picture = reference.picture if self.head == "linear" else reference.picture * mask
+        if self.head == "linear":  # always sees the usual curve, so that one that is told makes no difference
+            picture = ToneCurve().encode(reference.radiance)
+        else:
+            picture = reference.picture * mask
         channels = [picture - 0.5 * mask, mask]
         if self.geometry:
             if reference.geometry is None:
@@ -238,7 +246,7 @@ class TransformationNetwork(nn.Module):
         """
         if self.head == "linear":
             tone = reference.tone or ToneCurve()
-            radiance = tone.decode(reference.picture)
+            radiance = reference.radiance
             # L = A c + L_ref - A c_ref with A = s L_ref / c_ref
             return tone.encode(radiance * (1 + maps[:, 0] * (paint / reference.grey - 1)))
         mask = (reference.object >= 0.5).to(maps.dtype)

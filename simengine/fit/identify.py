@@ -45,7 +45,7 @@ def identify(
     """
     problem = problem if isinstance(problem, Problem) else Problem(problem)
     training = training_of(problem)
-    if isinstance(training, LeastSquaresFit | SeveralStarts):
+    if refine is not None and isinstance(training, LeastSquaresFit | SeveralStarts):
         training.refine = refine
     elif refine is not None:
         raise SceneError("refine: only least squares can be refitted at another resolution")
@@ -70,10 +70,11 @@ def _driven(
         return result
     if isinstance(training, FieldFit):
         predictions = problem.predict(training.z)
-        beside = field_posterior(training, predictions)
+        beside, bars = training.answer or field_posterior(training, predictions)[:2]
         return dataclasses.replace(
             result,
             fields=training.fields(),
+            field_bars=bars,
             predictions=predictions,
             estimates=beside.estimates,
             covariance=beside.covariance,

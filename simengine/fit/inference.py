@@ -44,7 +44,6 @@ class LeastSquaresFit(AbstractTraining):
     """
 
     found: "Posterior | None" = None  # set by the report, so that it is computed once
-    refine: float | None = None  # times the resolution at which the best fit is fitted again, for its bars
 
     def __init__(self, problem: Problem, *, start: torch.Tensor | None = None, finish: Finish | None = None) -> None:
         if not any(c.chosen for c in problem.coordinates):
@@ -53,6 +52,7 @@ class LeastSquaresFit(AbstractTraining):
         self.stages: list[Stage] = stages_of(problem)
         self.num_iterations: int = problem.scene.inference.iterations * len(self.stages) + ROUNDS
         self._finish = finish
+        self.refine: float | None = problem.scene.inference.refine  # times the resolution, for the bars
         self.z = problem.start() if start is None else start.clone()
         self._stage = 0
         self._round = 0

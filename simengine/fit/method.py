@@ -19,8 +19,10 @@ def training_of(problem: Problem) -> AbstractTraining:
     Raises:
         SceneError: There is no such method.
     """
-    method = problem.scene.inference.method
-    if problem.scene.unknowns.keys() & problem.scene.world.fields().keys():
+    method, fields = problem.scene.inference.method, problem.scene.unknowns.keys() & problem.scene.world.fields().keys()
+    if problem.scene.inference.refine is not None and (fields or method != "least_squares"):
+        raise SceneError("inference.refine: only numbers found by least squares are fitted again; leave it out")
+    if fields:
         if method != "least_squares":
             raise SceneError(f'inference.method: a field is sought by "least_squares", the default; got {method!r}')
         return FieldFit(problem, finish=field_answer)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from simengine.fit.certainty.sampling import Samples
+    from simengine.fit.fields.bars import FieldBars
     from simengine.fit.posterior import Estimate
     from simengine.fit.problem.prediction import Prediction
     from simengine.fit.spread import Spread
@@ -35,6 +36,7 @@ class FitResult:
         directions: What is told only together, and what is not told, in words.
         predictions: Of each observation, by name.
         fields: Those that were sought as a whole, by key, in the shape of their cells.
+        field_bars: How sure their cells are, by key, where their priors are Gaussian.
         minima: Different ends of several starts, best first: several answers where more than one explains the data.
         samples: What was drawn from the posterior, with diagnostics; None where the bars are Laplace's.
         spread: How the numbers vary together, which predictions elsewhere take their bars from.
@@ -53,6 +55,7 @@ class FitResult:
     directions: tuple[str, ...] = ()
     predictions: "Mapping[str, Prediction]" = dataclasses.field(default_factory=dict, repr=False)
     fields: "Mapping[str, torch.Tensor]" = dataclasses.field(default_factory=dict, repr=False)
+    field_bars: "Mapping[str, FieldBars]" = dataclasses.field(default_factory=dict, repr=False)
     minima: "tuple[Minimum, ...]" = ()
     samples: "Samples | None" = dataclasses.field(default=None, repr=False)
     spread: "Spread | None" = dataclasses.field(default=None, repr=False)

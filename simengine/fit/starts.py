@@ -65,12 +65,12 @@ class SeveralStarts(AbstractTraining):
     """
 
     found: "Posterior | None" = None
-    refine: float | None = None
 
     def __init__(
         self, problem: Problem, starts: int, begin: "Callable[..., LeastSquaresFit]", *, finish: "Finish | None" = None
     ) -> None:
         self.problem: Problem = problem
+        self.refine: float | None = problem.scene.inference.refine
         self._begin = begin
         self._finish = finish
         self._count = starts

@@ -20,7 +20,7 @@ from simengine.io.image import from_srgb
 from simengine.io.tables import file_hash
 
 STILLS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".exr", ".npy")
-VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif")
 MAX_PIXELS = 1 << 27  # of one picture
 MAX_VALUES = 1 << 30  # of a series
 
@@ -46,6 +46,11 @@ class Pictures:
     times: NDArray[np.float64] | None
     names: tuple[str, ...]
     hashes: dict[str, str]
+
+    @property
+    def colours_are_halved(self) -> bool:
+        """Whether the files keep colours for every second pixel, as videos and jpg do, and so smear them."""
+        return any(Path(name).suffix.lower() in (*VIDEOS, ".jpg", ".jpeg") for name in self.hashes)
 
     def light(self) -> NDArray[np.float64]:
         """Linear light, (f, h, w, c)."""

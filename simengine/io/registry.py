@@ -30,7 +30,7 @@ _writers: dict[str, str | Writer] = {
 _readers: dict[str, str | Reader] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy"), "simengine.io.pictures:read_picture"),
     ".exr": "simengine.io.exr:read_exr",
-    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"), "simengine.io.pictures:read_video"),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif"), "simengine.io.pictures:read_video"),
     **dict.fromkeys((".csv", ".tsv", ".txt", ".dat", ".h5", ".hdf5"), "simengine.io.tables:read_table"),
     ".npz": "simengine.io.arrays:read_npz",
     **dict.fromkeys((".ply", ".obj", ".stl", ".off", ".glb", ".gltf"), "simengine.io.mesh_file:read_mesh"),

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simengine.io.units import to_si
+
 MAX_BYTES = 512 << 20
 _COMMENT = "#"
 _GAPS = ("", "nan", "na", "n/a", "none", "null", "-", "--")
@@ -48,9 +50,9 @@ def read_table(path: str | Path) -> RawTable:
     """Read a table of columns.
 
     Args:
-        path: A csv, tsv or txt file with a line of headers (comma, semicolon, tab or blanks; a byte-order mark, lines
-            that begin with `#` and a decimal comma beside semicolons are understood), an .npz of arrays of one length,
-            or an HDF5 file of such datasets.
+        path: A csv, tsv or txt file with a line of headers (comma, semicolon, tab or blanks; a byte-order mark, UTF-16,
+            lines that begin with `#`, titles above and units below the headers and a decimal comma beside semicolons
+            are understood), an .npz of arrays of one length, or an HDF5 file of such datasets.
 
     Raises:
         ValueError: The file is missing, too large, or no table; the message names the line.
@@ -110,18 +112,22 @@ def read_hdf5(path: Path, *, most: int = MAX_BYTES) -> dict[str, NDArray[Any]]:
 
 
 def _read_text(path: Path) -> dict[str, NDArray[Any]]:
+    raw = path.read_bytes()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError:
-        text = path.read_text(encoding="latin-1")
+        text = raw.decode("latin-1")
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and line.lstrip()[0] != _COMMENT]
     if len(lines) < 2:
         raise ValueError(f"{path}: expected a line of headers and at least one row")
-    separator = _separator(lines[0][1])
+    separator = _separator([line for _, line in lines])
     try:
         rows = [(n, _cells(line, separator)) for n, line in lines]
     except csv.Error as error:
         raise ValueError(f"{path}: {error}") from None
+    filled = [sum(bool(cell.strip()) for cell in cells) for _, cells in rows]
+    title = next((k for k, count in enumerate(filled) if count > 1), 0)  # lines of one cell above the headers
+    rows = _with_units(rows[title:])
     headers = [cell.strip() for cell in rows[0][1]]
     if len(set(headers)) != len(headers):
         twice = next(h for h in headers if headers.count(h) > 1)
@@ -137,11 +143,37 @@ def _read_text(path: Path) -> dict[str, NDArray[Any]]:
     return {header: _column(cells, decimal_comma=separator == ";") for header, cells in zip(headers, body, strict=True)}
 
 
-def _separator(header: str) -> str:
+def _separator(lines: Sequence[str]) -> str:
+    """The first that stands in most of the lines: titles above the headers may hold any."""
     for candidate in ("\t", ";", ","):
-        if candidate in header:
+        if 2 * sum(candidate in line for line in lines) > len(lines):
             return candidate
     return " "
+
+
+def _with_units(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """The rows with a line of units below the headers, as testing machines write it, put into the headers."""
+    if len(rows) < 3 or len(rows[0][1]) != len(rows[1][1]):
+        return rows
+    units = [cell.strip().strip("[]()").strip() for cell in rows[1][1]]
+    below = dict(enumerate(rows[2][1]))
+    if not any(units) or not all(
+        unit in ("", "-") or (_is_unit(unit) and _number(below.get(k, "x"), decimal_comma=True) is not None)
+        for k, unit in enumerate(units)
+    ):
+        return rows
+    headers = [f"{name.strip()} [{unit}]" if unit else name for name, unit in zip(rows[0][1], units, strict=True)]
+    return [(rows[0][0], headers), *rows[2:]]
+
+
+def _is_unit(text: str) -> bool:
+    if _number(text, decimal_comma=True) is not None:
+        return False
+    try:
+        to_si(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _cells(line: str, separator: str) -> list[str]:

@@ -33,6 +33,8 @@ class MPMModel(nn.Module):
         material_ids: Index into `materials` of each particle, shape (n,); None for the first.
         length: Length of the x axis [m]; dx = length / num_grids[0].
         gravity: Acceleration [m/s^2], three numbers, a tensor or an `nn.Parameter`, (3,).
+        release: Share of the weight that a hand under everything bears at first [1], and when it is gone [s], (2,); in
+            between it bears less in proportion to the time. None for no hand.
         contact: Between bodies; None where all particles share one velocity field.
         boundaries: At most one `Walls` (without one, slip walls) and any rigid bodies: `Plane`, `Sphere`, `Box`,
             `Capsule`, `MeshBody`.
@@ -44,6 +46,7 @@ class MPMModel(nn.Module):
     """
 
     gravity: torch.Tensor
+    release: torch.Tensor
     materials: nn.ModuleList
     volume: torch.Tensor
     mass: torch.Tensor
@@ -60,6 +63,7 @@ class MPMModel(nn.Module):
         material_ids: torch.Tensor | None = None,
         length: float = 1.0,
         gravity: Sequence[float] | torch.Tensor = (0.0, -9.8, 0.0),
+        release: Sequence[float] | torch.Tensor | None = None,
         boundaries: Sequence[nn.Module] = (),
         contact: Contact | None = None,
         epsilon: float = 0.0,
@@ -73,6 +77,7 @@ class MPMModel(nn.Module):
         if not math.isfinite(length) or length <= 0:
             raise ValueError(f"length must be positive and finite [m], got {length}")
         keep(self, "gravity", gravity, ((3,),))
+        keep(self, "release", (0.0, 0.0) if release is None else release, ((2,),))
         self.materials = nn.ModuleList(materials)
         self.boundaries: nn.ModuleList = nn.ModuleList(boundaries)
         self.contact: Contact | None = contact
@@ -160,17 +165,24 @@ class MPMModel(nn.Module):
         """Frictions of the faces and poses of the bodies as the grid kernels read them, in the dtype of `like`.
 
         Returns:
-            Shape (num_steps, 1 + bodies, 23), or (1, 1 + bodies, 23) where nothing moves; with frictions of pairs in
-            rows after these.
+            Shape (num_steps, 1 + bodies, 23), or (1, 1 + bodies, 23) where nothing moves and no hand lets go; with
+            frictions of pairs in rows after these.
         """
-        bodies = self.bodies
-        count = num_steps if any(body.moving for body in bodies) else 1
+        bodies, (share, until) = self.bodies, self.release.to(like.device).unbind()
+        held = until / self.grid.dt - first_step  # steps from the first on
+        lifted = float(share.detach()) != 0 and float(held.detach()) > 0
+        count = num_steps if lifted or any(body.moving for body in bodies) else 1
         wide = torch.zeros((), dtype=torch.float64, device=like.device)
         times = (first_step + torch.arange(count, dtype=torch.float64, device=like.device)) * self.grid.dt
         walls = self.walls.row(wide)
         fall = self.gravity.to(wide) - torch.tensor(self.grid.gravity, dtype=wide.dtype, device=wide.device)
-        walls = torch.cat((walls[:6], fall, walls[9:]))  # what a parameter has moved by, and its gradient
-        rows = [walls.expand(count, -1), *(body.rows(times, self.grid.dx) for body in bodies)]
+        walls = torch.cat((walls[:6], fall, walls[9:])).expand(count, -1)  # what a parameter moved by, and its gradient
+        if lifted:  # in proportion to the time left, the mean of each step
+            left = (held - torch.arange(count + 1, dtype=wide.dtype, device=wide.device)).clamp_min(0.0).square()
+            borne = share * (left[:-1] - left[1:]) * self.grid.dt / (2 * until)
+            lift = borne[:, None] * self.gravity.to(wide)
+            walls = torch.cat((walls[:, :6], walls[:, 6:9] - lift, walls[:, 9:]), 1)
+        rows = [walls, *(body.rows(times, self.grid.dx) for body in bodies)]
         if self.contact is not None:
             rows += [row.expand(count, -1) for row in self.pair_rows(like)]
         return torch.stack(rows, 1).to(like.dtype)

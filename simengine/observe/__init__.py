@@ -4,7 +4,9 @@ from simengine.observe.beams import FanBeam, ParallelBeam
 from simengine.observe.camera import Camera
 from simengine.observe.columns import Column
 from simengine.observe.image_math import Segment
+from simengine.observe.instruments.distribution import Distribution
 from simengine.observe.instruments.experiments import Experiments
+from simengine.observe.instruments.goal import Goal
 from simengine.observe.instruments.markers import Marker, Markers
 from simengine.observe.instruments.pictures import Pictures
 from simengine.observe.instruments.projections import Projections
@@ -18,8 +20,10 @@ __all__ = [
     "Camera",
     "Column",
     "Curve",
+    "Distribution",
     "Experiments",
     "FanBeam",
+    "Goal",
     "HoldOut",
     "Loss",
     "Marker",

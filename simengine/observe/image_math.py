@@ -8,6 +8,7 @@ import torch
 from simengine.scene.strict import Positive, Vector
 
 WEIGHTS = (0.2126, 0.7152, 0.0722)  # of R, G, B in luminance (Rec. 709)
+TINT = 0.1  # of a colour that another has not, from which the two are told apart in any light
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,13 @@ class Segment:
     by: Literal["color", "hue"] = "color"
 
     def opacity(
-        self, stored: torch.Tensor, light: torch.Tensor, empty: torch.Tensor | None, empty_light: torch.Tensor | None
+        self,
+        stored: torch.Tensor,
+        light: torch.Tensor,
+        empty: torch.Tensor | None,
+        empty_light: torch.Tensor | None,
+        *,
+        sharp: bool = True,
     ) -> torch.Tensor:
         """How much of each pixel the body covers, (f, h, w).
 
@@ -35,6 +42,7 @@ class Segment:
             light: The same in linear light.
             empty: The background as the file has it, (h, w, 3).
             empty_light: The same in linear light.
+            sharp: Whether colours are known in each pixel.
 
         Raises:
             ValueError: There is neither a colour nor a background.
@@ -51,7 +59,7 @@ class Segment:
             assert other is not None
             distance = (stored - other).norm(dim=-1)
         hard = distance > self.tolerance if self.color is None else distance < self.tolerance
-        return matted(light, hard)
+        return matted(light, hard, sharp=sharp, any_light=sharp and self.by == "hue")
 
 
 def _hue(light: torch.Tensor) -> torch.Tensor:
@@ -64,25 +72,44 @@ def _decoded(encoded: torch.Tensor) -> torch.Tensor:
     return decode_srgb(encoded)
 
 
-def matted(light: torch.Tensor, hard: torch.Tensor) -> torch.Tensor:
+def matted(light: torch.Tensor, hard: torch.Tensor, *, sharp: bool = True, any_light: bool = False) -> torch.Tensor:
     """Opacities (f, h, w) of a mask (f, h, w): pixels at its edge are mixtures of the colours on both sides.
 
     A threshold alone puts the outline up to half a pixel off; the share of a mixture in linear light does not.
+
+    Args:
+        light: Linear, (f, h, w, 3).
+        hard: The mask.
+        sharp: Whether colours are known in each pixel; of smeared ones the mean over more pixels is taken.
+        any_light: Whether what is behind may be darker or brighter at the edge than beside it, as in the shadow where a
+            body stands: the share is then told by what of the colour the wall has not.
     """
     inside = hard.to(light)[:, None]
+    beside = torch.nn.functional.avg_pool2d(inside, 3, 1, 1, divisor_override=1)
+    inside = inside * (beside > 2.5)  # one or two pixels alone are noise: in the dark any hue comes up
     core = -torch.nn.functional.max_pool2d(-inside, 3, 1, 1)  # whole neighbourhood inside
     rim = torch.nn.functional.max_pool2d(inside, 3, 1, 1)
     off = 1 - rim
     pixels = light.permute(0, 3, 1, 2)
 
     def near(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        box = torch.nn.functional.avg_pool2d
-        count = box(weight, 7, 1, 3)
-        return box(pixels * weight, 7, 1, 3) / count.clamp_min(1e-9), count > 1e-6
+        # the nearest colours that there are: shading changes along a body, and a wider mean puts a dark edge inside
+        colour, found = torch.zeros_like(pixels), torch.zeros_like(weight, dtype=torch.bool)
+        for reach in (2, 3) if sharp else (3,):
+            size = 2 * reach + 1
+            count = torch.nn.functional.avg_pool2d(weight, size, 1, reach)
+            mean = torch.nn.functional.avg_pool2d(pixels * weight, size, 1, reach) / count.clamp_min(1e-9)
+            colour = torch.where(found, colour, mean)
+            found = found | (count > 1e-6)
+        return colour, found
 
     (body, has_body), (wall, has_wall) = near(core), near(off)
-    across = body - wall
-    share = ((pixels - wall) * across).sum(1, keepdim=True) / across.square().sum(1, keepdim=True).clamp_min(1e-9)
+    across, beyond = body - wall, pixels - wall
+    if any_light:
+        of = wall / wall.norm(dim=1, keepdim=True).clamp_min(1e-9)
+        own = body - (body * of).sum(1, keepdim=True) * of
+        across = torch.where(own.norm(dim=1, keepdim=True) > TINT * body.norm(dim=1, keepdim=True), own, across)
+    share = (beyond * across).sum(1, keepdim=True) / across.square().sum(1, keepdim=True).clamp_min(1e-9)
     edge = (core < 0.5) & (off < 0.5)
     found = torch.where(edge & has_body & has_wall, share.clamp(0, 1), inside)
     return found[:, 0]

@@ -151,6 +151,12 @@ class AbstractWorld(abc.ABC):
 
         return torch.full(self.fields()[key], value, dtype=torch.float64)
 
+    def field_at(self, key: str) -> "Tensor":
+        """The field that stands at a key as a file or a tensor, float64 in its shape."""
+        import torch
+
+        return torch.as_tensor(self.build()[key.rpartition(".")[2]], dtype=torch.float64)
+
     def figures(self, key: str, field: "Tensor") -> "dict[str, Tensor]":
         """Pictures (h, w) of a field for a report, row 0 on top, by title; NaN where nothing is."""
         return {}
@@ -158,6 +164,14 @@ class AbstractWorld(abc.ABC):
     def measures(self, key: str, field: "Tensor") -> dict[str, float]:
         """Numbers that a report tells of a field, by name with unit."""
         return {}
+
+    def truth(self, key: str, reference: Mapping[str, Any]) -> "Tensor | None":
+        """What a table in `[reference]` tells of a field, in the shape of its cells; None where it tells no such thing.
+
+        Raises:
+            SceneError: It tells a file that does not fit.
+        """
+        return None
 
     def beside(self, key: str, field: "Tensor", reference: Mapping[str, Any]) -> dict[str, float]:
         """Scores of a field beside its table in `[reference]`, by name.

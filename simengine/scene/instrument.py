@@ -285,7 +285,8 @@ class AbstractInstrument(abc.ABC):
             sigma = torch.ones_like(values) * self.sigma
         told = ~measured.sigma.isnan()
         found = torch.where(told, measured.sigma, sigma) / self.sigma_level
-        return (found.square() + self.least_sigma() ** 2).sqrt()
+        least = self.least_sigma()
+        return (found.square() + least**2).sqrt() if least else found
 
     def least_sigma(self) -> float:
         """What rounding by the converter alone leaves: quantum/sqrt(12)."""

@@ -47,6 +47,7 @@ INSTRUMENTS = {
     **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
     "detections": "simengine.observe.instruments.detections:Detections",
     "labelled": "simengine.observe.instruments.detections:Detections",
+    "distribution": "simengine.observe.instruments.distribution:Distribution",
     "displacements": "simengine.observe.instruments.displacements:Displacements",
     "flashes": "simengine.observe.instruments.flashes:Flashes",
     "lamps": "simengine.observe.instruments.lamps:Lamps",

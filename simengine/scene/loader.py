@@ -57,7 +57,7 @@ def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> Scene:
     functions: dict[str, Callable[..., Any]] = {}
     if path.suffix == ".py":
         made, functions = _from_script(path)
-        if made.kind not in KINDS:
+        if made.kind not in KINDS or (isinstance(made, Scene) and made.observations and not made.tables):
             return _own(made, path, functions, overrides)
         data, locate = resolved(made), _constant(str(path))
     else:
@@ -81,7 +81,7 @@ def load_scene(source: str | Path, overrides: Sequence[str] = ()) -> Scene:
 def _own(
     made: AbstractWorld | Scene, path: Path, functions: dict[str, Callable[..., Any]], overrides: Sequence[str]
 ) -> Scene:
-    """A script's scene with a world of its own: it is no plain data, so overrides may only change its numbers."""
+    """A script's scene with a world or instruments made there: no plain data, so overrides may only change numbers."""
     scene = made if isinstance(made, Scene) else scene_of(made)
     values: dict[str, float] = {}
     for override in overrides:
@@ -89,7 +89,7 @@ def _own(
         try:
             value = float(text)
         except ValueError:
-            raise SceneError(f"--set {override}: only numbers of a world of one's own can be set") from None
+            raise SceneError(f"--set {override}: only numbers of a scene that is made in Python can be set") from None
         values |= dict.fromkeys(resolve(scene.world, key), value)
     script = scene.world.script or path  # that of a run names another one, which defines the world
     world = dataclasses.replace(scene.world, directory=script.parent, functions=functions, script=script)

@@ -141,6 +141,8 @@ class Inference:
         posterior: What the bars rest on: the curvature at the best fit (laplace), or samples of an affine-invariant
             ensemble, or of NUTS where every unknown has a gradient.
         samples: Effective samples of each number that chains go on for.
+        refine: Times the resolution at which the best fit is fitted again: how far it moves is added to the bars, for a
+            world whose discretisation is not small beside the noise; not 1 [1].
     """
 
     method: str = "least_squares"
@@ -154,6 +156,7 @@ class Inference:
     pyramid: Annotated[int, Range(ge=0, le=8)] = 0
     posterior: Literal["laplace", "ensemble", "nuts"] = "laplace"
     samples: Count = 400
+    refine: Positive | None = None
 
     def __post_init__(self) -> None:
         if self.stages and (self.stages[-1] != 1.0 or list(self.stages) != sorted(set(self.stages))):

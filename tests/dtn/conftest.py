@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from simengine.dtn.bodies.car import car
-from simengine.dtn.views import ViewSampler, ViewSet, render_views
+from simengine.dtn.sampler import ViewSampler
+from simengine.dtn.views import ViewSet, render_views
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from simengine.dtn.bodies.car import MATERIALS, car
-from simengine.dtn.views import ViewSampler
+from simengine.dtn.sampler import ViewSampler
 
 mitsuba = pytest.importorskip("mitsuba", reason="Mitsuba is an independent reference, not a dependency")
 trimesh = pytest.importorskip("trimesh")

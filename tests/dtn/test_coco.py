@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import math
 
 import numpy as np
 import pytest
 
 from simengine.dtn.coco import Found, Objects, coco_precision, match
+from simengine.dtn.judgement import reliability
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
@@ -117,3 +119,33 @@ def test_what_is_wrong_is_named() -> None:
         Objects(boxes((0, 0, 1, 1)), np.zeros(1), crowd=np.zeros(2))
     with pytest.raises(ValueError, match="found: expected one entry for each of 1 pictures"):
         coco_precision([], [Objects(boxes((0, 0, 1, 1)), np.zeros(1))])
+
+
+def test_a_score_is_worth_what_it_hits() -> None:
+    """By hand: two hits at .9 and .95, a duplicate at .92, one of four right at .25, one on a crowd left out."""
+    box = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 60, 20]])
+    objects = [Objects(box, np.zeros(3, int), crowd=np.array([False, False, True])), Objects(box[:1], np.zeros(1, int))]
+    far = np.array([[80.0, 80, 90, 90]] * 3)
+    found = [
+        Found(box[[0, 1, 1, 2]], np.zeros(4, int), np.array([0.9, 0.95, 0.92, 0.97])),
+        Found(np.concatenate([box[:1], far]), np.zeros(4, int), np.full(4, 0.25)),
+    ]
+    bins, error = reliability(found, objects)
+    assert [(b.number, b.right.value) for b in bins] == [(4, 0.25), (3, pytest.approx(2 / 3))]
+    assert bins[0].score == pytest.approx(0.25) and bins[1].score == pytest.approx(2.77 / 3)
+    assert error == pytest.approx((4 * 0.0 + 3 * (2.77 / 3 - 2 / 3)) / 7)
+    assert math.isnan(reliability([Found(box[:0], np.zeros(0, int), np.zeros(0))], [objects[1]])[1])
+
+
+def test_a_calibrated_detector_shows_as_one() -> None:
+    rng = np.random.default_rng(0)
+    box = np.array([[0.0, 0, 10, 10]])
+    scores = rng.uniform(0, 1, 3000)
+    shifts = np.where(rng.uniform(0, 1, 3000) < scores, 0.0, 50.0)
+    objects = [Objects(box, np.zeros(1, int))] * 3000
+    found = [Found(box + shift, np.zeros(1, int), np.array([s])) for s, shift in zip(scores, shifts, strict=True)]
+    bins, error = reliability(found, objects)
+    assert len(bins) == 10 and error < 0.03  # ten bins of 300: a deviation of about .02 each
+    assert sum(b.right.low <= b.score <= b.right.high for b in bins) >= 8
+    squared = [Found(f.boxes, f.labels, f.scores**2) for f in found]
+    assert reliability(squared, objects)[1] > 0.12  # the mean of s - s^2 is 1/6

@@ -11,7 +11,8 @@ import torch
 from simengine.dtn.bodies.car import car
 from simengine.dtn.darknet import DarknetDetector
 from simengine.dtn.evaluation import average_precision, detect
-from simengine.dtn.views import ViewSampler, render_views
+from simengine.dtn.sampler import ViewSampler
+from simengine.dtn.views import render_views
 from simengine.observe.detectors import DetectorSpec, make_detector
 from simengine.scene import SceneError
 from simengine.worlds.detectors.detector import natural_paint

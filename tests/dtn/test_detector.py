@@ -20,7 +20,8 @@ from simengine.dtn.checks import checked_dense
 from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector, suppress
 from simengine.dtn.evaluation import DetectionTable, cells, detect, precision_gap
 from simengine.dtn.protocol import Detector, box_iou
-from simengine.dtn.views import ViewSampler, ViewSet
+from simengine.dtn.sampler import ViewSampler
+from simengine.dtn.views import ViewSet
 from simengine.worlds.detectors.report import cell_edges
 
 SMALL = [CentreDetector, AnchorDetector]

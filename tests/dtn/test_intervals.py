@@ -55,6 +55,10 @@ def test_rates_are_exact() -> None:
     assert float(binom.cdf(3, 20, found.high)) == pytest.approx(0.025)
     assert rate_interval(0, 20).low == 0.0 and rate_interval(20, 20).high == 1.0
     assert rate_interval(0, 20).high == pytest.approx(1 - 0.025 ** (1 / 20))
+    # five at once hold together in 95 of 100 if each does in 99
+    together = rate_interval(3, 20, comparisons=5)
+    assert float(binom.sf(2, 20, together.low)) == pytest.approx(0.005)
+    assert float(binom.cdf(3, 20, together.high)) == pytest.approx(0.005)
     assert miss_rate(perfect(20)).high == pytest.approx(1 - 0.025 ** (1 / 20))
     for count, number in ((0, 0), (3, 2), (-1, 2)):
         with pytest.raises(ValueError, match="count: expected 0 to number"):

@@ -1,12 +1,14 @@
 """Networks: what holds before any training, gradients, and errors."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from simengine.dtn.metrics import object_psnr
 from simengine.dtn.network import MAPS, TransformationNetwork, paint_share, reference_of
 from simengine.dtn.views import ViewSet
-from simengine.render.tone import decode_srgb, encode_srgb
+from simengine.render.tone import ToneCurve, decode_srgb, encode_srgb
 
 HEADS = sorted(MAPS)
 
@@ -141,3 +143,37 @@ def test_bad_input_is_named(views: ViewSet) -> None:
         type(reference)(picture=reference.picture, object=torch.zeros_like(reference.object))
     with pytest.raises(ValueError, match="head='dtn5'"):
         TransformationNetwork("dtn5")  # type: ignore[arg-type]
+
+
+CURVES = (ToneCurve(exposure=1.7), ToneCurve(shoulder="aces"), ToneCurve(exposure=0.5, shoulder="none"))
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_curves_increase_and_lead_back(curve: ToneCurve) -> None:
+    light = torch.linspace(0, 1.9, 400, dtype=torch.float64)
+    picture = curve.encode(light)
+    assert bool((picture.diff() > 0).all()) and float(picture.min()) >= 0 and float(picture.max()) <= 1
+    assert torch.allclose(curve.decode(picture), light, atol=1e-6)
+    with pytest.raises(ValueError, match="shoulder='film': expected 'soft', 'aces' or 'none'"):
+        ToneCurve(shoulder="film")  # type: ignore[arg-type]
+
+
+def test_the_curve_of_aces_is_that_of_its_fit() -> None:
+    # Narkowicz (2016): x (2.51 x + .03) / (x (2.43 x + .59) + .14), at 1 and at .18; cut at 1
+    linear = decode_srgb(ToneCurve(shoulder="aces").encode(torch.tensor([0.18, 1.0, 20.0], dtype=torch.float64)))
+    by_hand = [0.18 * (2.51 * 0.18 + 0.03) / (0.18 * (2.43 * 0.18 + 0.59) + 0.14), 2.54 / 3.16, 1.0]
+    assert linear.tolist() == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_a_curve_that_is_told_makes_no_difference(views: ViewSet) -> None:
+    """The network sees the light, so that what it learned under one curve serves under any that it is told."""
+    few = some(views)
+    network = TransformationNetwork("linear", width=8)
+    torch.nn.init.normal_(network.extract.out.weight, std=0.1)
+    bright = float((few.gain + few.offset).max())
+    usual = network.maps(reference_of(few)).detach()
+    for curve in (ToneCurve(exposure=2.0), ToneCurve(shoulder="aces"), ToneCurve(exposure=1 / bright, shoulder="none")):
+        told = reference_of(dataclasses.replace(few, tone=curve))
+        assert torch.allclose(network.maps(told).detach(), usual, atol=1e-3), curve  # pictures are float32
+    untold = dataclasses.replace(told, tone=None)
+    assert float((network.maps(untold).detach() - usual).abs().max()) > 0.05

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from simengine.dtn.bodies.car import car
+from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.texture import mip_pyramid, taps, texture_map, texture_picture
-from simengine.dtn.views import ViewSampler, ViewSet, render_views, stack_views
+from simengine.dtn.views import ViewSet, render_views, stack_views
 from simengine.io import write
 from simengine.ops.light.raycast import Environment, raycast
 from simengine.render.tone import ToneCurve

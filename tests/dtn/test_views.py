@@ -8,7 +8,8 @@ import torch
 from simengine.dtn import views as views_module
 from simengine.dtn.bodies.car import MATERIALS, car
 from simengine.dtn.bodies.surroundings import surroundings
-from simengine.dtn.views import ViewSampler, ViewSet, keep_views, object_crops, render_views
+from simengine.dtn.sampler import ViewSampler
+from simengine.dtn.views import ViewSet, keep_views, object_crops, render_views
 
 
 def test_car_has_its_size_and_fits_its_atlas() -> None:

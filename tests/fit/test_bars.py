@@ -64,13 +64,23 @@ def test_a_prior_in_the_logarithm_has_its_width_in_the_number(tmp_path: Path) ->
     assert e.value == pytest.approx(2.0, rel=1e-3) and e.prior_std == pytest.approx(0.2 * e.value, rel=1e-9)
 
 
-def test_scores_of_groups_scatter_as_liang_and_zeger_say() -> None:
-    """One mean of 6 values in 3 groups: G/(G - 1) of the sums' squares over the 2 + 2 + 2 that independence gives."""
-    r = torch.tensor([1.0, 2.0, -1.0, -1.5, 0.5, -1.0], dtype=D)
-    sums = [3.0, -2.5, -0.5]
-    wanted = 3 / 2 * sum(s * s for s in sums) / 6
-    assert scatter(torch.ones(6, 1, dtype=D), r, torch.tensor([0, 0, 1, 1, 2, 2])) == pytest.approx(wanted, rel=1e-12)
-    assert scatter(torch.ones(6, 1, dtype=D), r, torch.zeros(6)) == 0.0  # one group tells nothing
+def test_groups_scatter_as_the_jackknife_says() -> None:
+    """A line through five groups of unequal size, fitted again without each group: (G - 1)/G of the sum of the squares
+    of the shifts beside (J'J)^-1, in the direction where that ratio is largest; Student's t with G - 1 degrees."""
+    generator = torch.Generator().manual_seed(1)
+    group = torch.tensor([0] * 3 + [1] * 2 + [2] * 6 + [3] * 4 + [4] * 5)
+    j = torch.stack([torch.ones(20, dtype=D), torch.linspace(-1, 1, 20, dtype=D)], 1)
+    y = torch.randn(20, generator=generator, dtype=D) + torch.randn(5, generator=generator, dtype=D)[group]
+    best = torch.linalg.lstsq(j, y[:, None]).solution[:, 0]
+    shifts = torch.stack(
+        [torch.linalg.lstsq(j[group != k], y[group != k, None]).solution[:, 0] - best for k in range(5)]
+    )
+    jackknife = 4 / 5 * shifts.T @ shifts
+    root = torch.linalg.cholesky(j.T @ j)
+    wanted = float(torch.linalg.eigvalsh(root.T @ jackknife @ root)[-1])
+    wide = (student.ppf(0.975, 4) / student.ppf(0.975, 1e9)) ** 2
+    assert scatter(j, y - j @ best, group) == pytest.approx(wide * wanted, rel=1e-4)
+    assert scatter(j[:6], y[:6], torch.zeros(6)) == 0.0  # one group tells nothing
 
 
 def test_blocks_of_time_have_students_factor() -> None:

@@ -358,6 +358,9 @@ def test_the_bar_holds_what_the_resolution_changes(tmp_path: Path) -> None:
     )
     assert e.low is not None and e.high is not None and e.low < 2.0 < e.high and not plain.low < 2.0 < plain.high
     assert result.summary["refine"]["settled"] and "2 times the resolution" in result.directions[0]
+    asked = se.Inference(refine=2.0)  # by the scene
+    again = Problem(made, observations={"y": data}, unknowns={"rate": se.Unknown()}, inference=asked)
+    assert se.identify(again, progress=False).estimates["rate"].std == e.std
 
 
 def test_a_world_without_a_resolution_says_so(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Equations on boxes, fields that are sought, hard constraints."""
 
+import dataclasses
 from typing import Any
 
-from key_cases.judge import Case, build, course, learn, members, run, training, whole
+from key_cases.judge import Case, build, course, fields, learn, members, run, training, whole
 
 
 def pde(equation: str, boundary: list[dict[str, Any]], **more: Any) -> Case:
@@ -32,6 +33,16 @@ CASES: dict[str, Case] = {
         domain=[[0.1, 1.0], [0.0, 0.9]],
         cells=[4, 4, 5],
         initial={"of": "x", "knots": [0.2, 0.8], "values": [2.0, 3.0]},
+    ),
+    "heat on cells": dataclasses.replace(
+        pde(
+            "heat",
+            [{"at": "left", "type": "dirichlet", "value": 1.0}],
+            conductivity={"type": "cells", "cells": [4], "values": 2.0},
+            heat_capacity=4.0,
+        ),
+        levels=(fields, run),
+        below=("pde.conductivity",),
     ),
     "sorption": pde(
         "diffusion_sorption",

@@ -181,6 +181,10 @@ def members(scene: AbstractWorld) -> str:
     return digest(scene.problem.solved_for(scene.seed))  # type: ignore[attr-defined]
 
 
+def fields(scene: AbstractWorld) -> str:
+    return digest(scene.fields())
+
+
 def scalars(scene: AbstractWorld) -> str:
     return digest(scene.scalars())
 

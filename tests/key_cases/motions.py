@@ -61,6 +61,7 @@ CASES: dict[str, Case] = {
             camera={"width": 24, "height": 16, "up": [0.1, 1.0, 0.2]},
             walls={"kind": "friction", "friction": 0.2},
             gravity=[0.1, -9.8, 0.2],
+            release={"share": 0.5, "until": 2e-3},
         ),
         (build, picture, run, check),
         idle={"bodies.0.name": "for messages"},

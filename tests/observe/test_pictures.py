@@ -15,6 +15,7 @@ from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
 from simengine.observe import Camera, Pictures, Segment
 from simengine.observe.image_math import coarsened, matted, normalised, slopes
+from simengine.render.tone import encode_srgb
 from simengine.scene import SceneError
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractRun, AbstractWorld
@@ -198,6 +199,22 @@ def test_outlines_are_unbiased_by_the_threshold() -> None:
         soft = matted(light, hard)
         assert abs(float(soft.sum()) - area) < 0.05
     assert abs(float((light[..., 0] > 0.14).sum()) - area) > 5
+
+
+def test_the_shadow_at_an_edge_is_no_part_of_the_body() -> None:
+    """A blue disc before a grey wall that is dark where it touches the disc, and two dark pixels of its hue."""
+    share = _disc(0.07, 0.8)[None, ..., None]
+    wall = (0.2 - 0.15 * (share > 0).double()) * torch.ones(3, dtype=torch.float64)
+    blue = torch.tensor([0.1, 0.2, 0.5], dtype=torch.float64)
+    light = share * blue + (1 - share) * wall
+    light[0, 1, 1] = light[0, 2, 2] = 0.1 * blue
+    segment = Segment(color=tuple(encode_srgb(blue).tolist()), tolerance=0.15, by="hue")
+    found = segment.opacity(encode_srgb(light), light, None, None)
+    area = float(share.sum())
+    assert abs(float(found.sum()) - area) < 0.1
+    assert float(found[0, 1, 1] + found[0, 2, 2]) == 0.0
+    of_walls_beside = float(matted(light, found > 0.5).sum())
+    assert abs(of_walls_beside - area) > 1
 
 
 def test_slopes_correlation_and_blocks_are_their_formulas() -> None:

@@ -121,7 +121,7 @@ def test_schema_and_loader_agree(name: str) -> None:
     fastjsonschema = pytest.importorskip("fastjsonschema")
     file = named_scenes()[name]
     data = tomllib.loads(file.read_text(encoding="utf-8"))
-    validate = fastjsonschema.compile(json_schema(data.get("kind", "mpm")))
+    validate = fastjsonschema.compile(json_schema(data.get("kind", "mpm")), use_default=False)
     validate(data)
     refused = 0
     for what, mutant in _mutants({k: v for k, v in data.items() if k not in FREE}, data):
@@ -148,7 +148,8 @@ FREE = {"reference", "unknowns"}  # their keys are addresses
 
 def test_all_shipped_scenes_are_valid() -> None:
     fastjsonschema = pytest.importorskip("fastjsonschema")
-    validate = fastjsonschema.compile(json_schema())
+    # defaults that the validator writes for one alternative would stay in what it gives to the next
+    validate = fastjsonschema.compile(json_schema(), use_default=False)
     scenes = named_scenes()
     assert len(scenes) >= 40
     for file in scenes.values():

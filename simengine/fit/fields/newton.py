@@ -1,4 +1,4 @@
-"""A Gauss-Newton step of the cells: preconditioned conjugate gradients, bounds by projection, edges by reweighting.
+"""A Gauss-Newton step of the cells: exact of few rows, else preconditioned conjugate gradients; bounds by projection.
 
 The matrix is A'A + R. A is by what is seen, told by products alone. R is of the prior: of a total variation its
 quadratic majorant, diffusion that lags behind the gradient (Vogel & Oman 1996). Cells at a bound that the slope pushes
@@ -18,6 +18,8 @@ from simengine.solve.conjugate_gradients import conjugate_gradients
 NEAR = 1e-6  # of x: a difference along a direction; the residuals are smooth in the cells
 PROBES = 16  # signs of the rows: each entry of the diagonal to a third
 LEAST = 1e-3  # of the mean of the diagonal: cells that nothing sees
+EXACT = 600  # rows, at most, with which a step beside Gaussian priors is exact
+TOGETHER = 128  # rows that go back at once
 TOLERANCE, PRODUCTS = 0.03, 80  # of the conjugate gradients in a step
 ARMIJO, HALVINGS = 1e-4, 12
 Linear = Callable[[torch.Tensor], torch.Tensor]
@@ -64,6 +66,24 @@ class Linearised:
         (found,) = torch.autograd.grad(self._seen, self._own, w, retain_graph=True)
         return found
 
+    def rows(self) -> torch.Tensor:
+        """A itself, (rows, n): all rows back at once where the world can, else one by one."""
+        every = torch.eye(len(self.r), dtype=self.r.dtype)
+        try:
+            found: torch.Tensor = torch.func.vmap(self.back, chunk_size=TOGETHER)(every)
+        except RuntimeError:  # a kernel that takes one gradient at a time
+            return torch.stack([self.back(row) for row in every])
+        return found
+
+    def ways(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """To the minimum of the quadratic (n,), -(A'A + R)^-1 slope by a matrix of A's rows; and the way down."""
+        rows, own = self.rows(), self.objective
+        moved = own.prior_covariance(torch.cat([rows, self.slope[None]]))
+        gram = rows @ moved[:-1].T
+        root = torch.linalg.cholesky(torch.eye(len(rows), dtype=rows.dtype) + (gram + gram.T) / 2)
+        seen = torch.cholesky_solve((rows @ moved[-1])[:, None], root)[:, 0]
+        return moved[:-1].T @ seen - moved[-1], -moved[-1]
+
     def preconditioner(self) -> Linear:
         """About (A'A + R)^-1 among the free cells, symmetric positive definite, of (b, n)."""
         from scipy.sparse import diags
@@ -106,7 +126,24 @@ def newton_step(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor) -> 
     here = Linearised(objective, x, z)
     if not bool(here.free.any()):
         return x, here.value, 0.0
-    stiffness = objective.stiffness(x)
+    gaussian = all(energy.gaussian for energy in objective.energies.values())
+    exact = gaussian and len(here.r) <= EXACT and bool(here.free.all())
+    low, high = objective.limits().T
+    for direction in here.ways() if exact else _inexact(here):
+        if not bool(direction.isfinite().all()):
+            continue
+        for halving in range(HALVINGS):
+            there = (x + direction / 2**halving).clamp(low, high)
+            with torch.no_grad():
+                value = float(objective.residuals(there, z).square().sum() / 2 + objective.energy(there))
+            if value <= here.value + ARMIJO * float(here.slope @ (there - x)) and value < here.value:
+                return there, value, (here.value - value) / max(abs(value), 1e-300)
+    return x, here.value, 0.0
+
+
+def _inexact(here: Linearised) -> tuple[torch.Tensor, torch.Tensor]:
+    """The step by conjugate gradients among the free cells, and the way down: known where the model is wrong."""
+    stiffness = here.objective.stiffness(here.x)
 
     def product(v: torch.Tensor) -> torch.Tensor:
         return torch.stack([(here.back(here.across(row)) + times(stiffness, row)) * here.free for row in v])
@@ -120,17 +157,7 @@ def newton_step(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor) -> 
         max_iterations=PRODUCTS,
         truncated=True,
     )[0]
-    low, high = objective.limits().T
-    for direction in (step, precondition(down)[0]):  # where the model is wrong, the way down is still known
-        if not bool(direction.isfinite().all()):
-            continue
-        for halving in range(HALVINGS):
-            there = (x + direction / 2**halving).clamp(low, high)
-            with torch.no_grad():
-                value = float(objective.residuals(there, z).square().sum() / 2 + objective.energy(there))
-            if value <= here.value + ARMIJO * float(here.slope @ (there - x)) and value < here.value:
-                return there, value, (here.value - value) / max(abs(value), 1e-300)
-    return x, here.value, 0.0
+    return step, precondition(down)[0]
 
 
 def times(matrix: Any, v: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from simengine.fit.fields.gaussian import GaussianField
 from simengine.fit.fields.prior import FieldEnergy, field_energy
 from simengine.fit.problem import Problem
 from simengine.scene.address import bounds, replaced, value_at
@@ -31,8 +32,9 @@ class FieldObjective:
     Attributes:
         world: The world whose fields are sought.
         shapes: Field -> shape of its cells.
-        scales: Field -> unit of x, SI.
-        energies: Field -> its prior.
+        logarithmic: Fields whose cells x are logarithms.
+        scales: Field -> unit of x, SI; 1 of a logarithm.
+        energies: Field -> its prior, of the logarithm where cells are logarithms.
         estimated: Fields whose total variation is to be estimated.
         factor: Of the weights that are estimated.
         judging: Whether some values are kept out, to judge the weights.
@@ -73,9 +75,14 @@ class FieldObjective:
         self._frozen: tuple[torch.Tensor, Frozen] | None = None
         z = problem.start()
         starts = {key: self._start(key) for key in self.shapes}
+        priors = {key: scene.unknowns[key].prior for key in self.shapes}
+        self.logarithmic: frozenset[str] = frozenset(k for k, p in priors.items() if p and p.lognormal is not None)
+        for key in self.logarithmic:
+            if not bool((starts[key] > 0).all()):
+                raise SceneError(f"unknowns.{key}.initial: a lognormal prior needs a start above 0 everywhere")
         self.scales: dict[str, float] = {key: self._scale(key, starts, z) for key in self.shapes}
         self.start: torch.Tensor = self.flat(starts)
-        self.energies: dict[str, FieldEnergy] = {
+        self.energies: dict[str, FieldEnergy | GaussianField] = {
             key: self._energy(key, float(starts[key].mean())) for key in self.shapes
         }
         self.estimated: list[str] = [
@@ -94,7 +101,7 @@ class FieldObjective:
         if isinstance(value, float):
             start = self.world.field_of(key, value)
         else:  # a file or a tensor: the world reads it
-            start = torch.as_tensor(self.world.build()[key.rpartition(".")[2]], dtype=torch.float64)
+            start = self.world.field_at(key)
         low, high = self.bounds(key)
         return start.expand(self.shapes[key]).clamp(low, high).contiguous()
 
@@ -109,27 +116,27 @@ class FieldObjective:
         """Least and greatest of each cell, in units of their scales, (n, 2)."""
         return torch.cat(
             [
-                torch.tensor([[b / self.scales[key] for b in self.bounds(key)]], dtype=torch.float64).expand(
-                    math.prod(shape), 2
-                )
+                self._cells(key, torch.tensor(self.bounds(key), dtype=torch.float64)).expand(math.prod(shape), 2)
                 for key, shape in self.shapes.items()
             ]
         )
 
     def _scale(self, key: str, starts: Fields, z: torch.Tensor) -> float:
         """The even field that explains the data best, or what the scene says."""
+        if key in self.logarithmic:
+            return 1.0
         if told := self.problem.scene.unknowns[key].scale:
             return told
         with torch.no_grad():
-            none = {k: torch.zeros_like(s) for k, s in starts.items()}
-            here, one = self.seen(none, z), self.seen({**none, key: self.world.field_of(key, 1.0)}, z)
+            none = {k: s if k in self.logarithmic else torch.zeros_like(s) for k, s in starts.items()}
+            here, one = (self.seen({**none, key: self.world.field_of(key, v)}, z) for v in (0.0, 1.0))
         top = sum(float((one[n] - here[n]) @ (self._measured[n] - here[n])) for n in one)
         below = sum(float((one[n] - here[n]).square().sum()) for n in one)
         if not below > 0:
             raise SceneError(f"unknowns.{key}: no observation sees this field; does a ray meet its box?")
         return abs(top / below) or 1.0
 
-    def _energy(self, key: str, start: float) -> FieldEnergy:
+    def _energy(self, key: str, start: float) -> FieldEnergy | GaussianField:
         unknown, shape = self.problem.scene.unknowns[key], self.shapes[key]
         return field_energy(unknown.prior, key, self.world.extent(key), shape, self.scales[key], start)
 
@@ -142,7 +149,7 @@ class FieldObjective:
             count, energy = math.prod(shape), self.energies[key]
             own = gradient[at : at + count].abs().max() / self.scales[key]
             at += count
-            if key in self.estimated:
+            if key in self.estimated and isinstance(energy, FieldEnergy):
                 slope = math.prod(energy.sizes) / min(energy.sizes)  # of the energy by one cell
                 self.energies[key] = dataclasses.replace(energy, total_variation=float(own) / slope)
 
@@ -150,10 +157,18 @@ class FieldObjective:
 
     def flat(self, fields: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Fields, SI, as cells in units of their scales, (n,)."""
-        return torch.cat([(fields[key] / self.scales[key]).reshape(-1) for key in self.shapes])
+        return torch.cat([self._cells(key, fields[key]).reshape(-1) for key in self.shapes])
+
+    def _cells(self, key: str, values: torch.Tensor) -> torch.Tensor:
+        return values.clamp_min(0.0).log() if key in self.logarithmic else values / self.scales[key]
 
     def fields(self, x: torch.Tensor) -> Fields:
         """Cells x (n,) as fields, SI."""
+        own = self.believed(x)
+        return {key: field.exp() if key in self.logarithmic else field for key, field in own.items()}
+
+    def believed(self, x: torch.Tensor) -> Fields:
+        """Cells x (n,) as what the priors are of: fields, SI, or their logarithms."""
         fields, at = {}, 0
         for key, shape in self.shapes.items():
             count = math.prod(shape)
@@ -211,7 +226,7 @@ class FieldObjective:
     def energy(self, x: torch.Tensor) -> torch.Tensor:
         """Minus the logarithm of the fields' priors, 0-d."""
         total = x.new_zeros(())
-        for key, field in self.fields(x).items():
+        for key, field in self.believed(x).items():
             total = total + (self.factor if key in self.estimated else 1.0) * self.energies[key](field)
         return total
 
@@ -223,9 +238,23 @@ class FieldObjective:
             (self.factor if key in self.estimated else 1.0)
             * self.scales[key] ** 2
             * self.energies[key].stiffness(field)
-            for key, field in self.fields(x.detach()).items()
+            for key, field in self.believed(x.detach()).items()
         ]
         return block_diag(parts, format="csr")
+
+    def prior_covariance(self, v: torch.Tensor) -> torch.Tensor:
+        """Covariance of Gaussian priors times cells v (b, n), in units of the scales."""
+        found, at = [], 0
+        for key, shape in self.shapes.items():
+            own = v[:, at : at + math.prod(shape)].reshape(-1, *shape)
+            at += math.prod(shape)
+            found.append((self.energies[key].covariance(own) / self.scales[key] ** 2).reshape(len(v), -1))
+        return torch.cat(found, 1)
+
+    def prior_variance(self) -> torch.Tensor:
+        """Of each cell by Gaussian priors, (n,), in units of the scales."""
+        own = [self.energies[k].variance(shape) / self.scales[k] ** 2 for k, shape in self.shapes.items()]
+        return torch.cat([v.reshape(-1) for v in own])
 
     def value_and_gradient(self, x: torch.Tensor, z: torch.Tensor) -> tuple[float, torch.Tensor]:
         """The objective and its gradient by the cells (n,); the priors of z are left out."""

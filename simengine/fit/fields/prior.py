@@ -1,13 +1,13 @@
 """What is believed of a field beforehand, as energies of its cells: even with sharp edges, or smooth."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from simengine.fit.fields.gaussian import GaussianField, differences, inverse_of_stiffened, variance_of
 from simengine.scene.base import SceneError
 from simengine.scene.sought import Prior
 
@@ -61,9 +61,24 @@ class FieldEnergy:
             total = eye(count, format="csr") * (2 * self.smooth * self._cell)
         for axis, size in enumerate(self.sizes):
             if math.isfinite(size):
-                step = _differences(shape, axis)
+                step = differences(shape, axis)
                 total = total + step.T @ diags(weight.numpy() / size**2) @ step
         return total
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether the prior is a Gaussian one of every cell."""
+        return self.smooth > 0 and not self.total_variation
+
+    def covariance(self, v: torch.Tensor) -> torch.Tensor:
+        """The covariance of a smooth field times fields v (b, *shape)."""
+        weight = 2 * self.smooth * self._cell
+        return torch.from_numpy(inverse_of_stiffened(v.numpy(), self.sizes, self.length, 1)) / weight
+
+    def variance(self, shape: Sequence[int]) -> torch.Tensor:
+        """Of each cell of a smooth field, in this shape."""
+        weight = 2 * self.smooth * self._cell
+        return torch.from_numpy(variance_of(shape, self.sizes, self.length, 1)) / weight
 
     @property
     def _cell(self) -> float:
@@ -84,17 +99,6 @@ class FieldEnergy:
         return torch.stack(steps).square().sum(0)
 
 
-@functools.lru_cache(maxsize=16)
-def _differences(shape: tuple[int, ...], axis: int) -> Any:
-    """From each cell to the next along an axis, 0 for the last, sparse (n, n)."""
-    from scipy.sparse import diags, eye, kron
-
-    count = shape[axis]
-    own = diags([[-1.0] * (count - 1) + [0.0], [1.0] * (count - 1)], [0, 1], shape=(count, count))
-    before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    return kron(eye(before), kron(own, eye(after)), format="csr")
-
-
 def field_energy(
     prior: Prior | None,
     key: str,
@@ -102,11 +106,12 @@ def field_energy(
     shape: Sequence[int],
     scale: float,
     start: float,
-) -> FieldEnergy:
+) -> FieldEnergy | GaussianField:
     """The energy of a prior; the weight of a total variation that is to be estimated is left 1.
 
     A smooth field has a standard deviation and a length: its energy is the integral of
-    ((f - start)^2 + length^2 |grad f|^2) / (2 sd^2 (2 length)^d), the first-order Matern field in d dimensions.
+    ((f - start)^2 + length^2 |grad f|^2) / (2 sd^2 (2 length)^d), the first-order Matern field in d dimensions. Of the
+    logarithm of a field (lognormal) it is that of a `GaussianField`.
 
     Raises:
         SceneError: The prior is none of a field.
@@ -121,7 +126,11 @@ def field_energy(
     if isinstance(prior.normal, float) and prior.length is not None:
         weight = 1.0 / (2 * prior.normal**2 * (2 * prior.length) ** sum(math.isfinite(s) for s in sizes))
         return dataclasses.replace(plain, smooth=weight, mean=start, length=prior.length)
+    if prior.lognormal is not None and prior.length is not None:
+        level = prior.lognormal if isinstance(prior.lognormal, tuple) else (start, prior.lognormal)
+        if len(level) == 2 and level[0] > 0 and level[1] > 0:
+            return GaussianField(sizes=sizes, mean=math.log(level[0]), sd=level[1], length=prior.length)
     raise SceneError(
         f"unknowns.{key}.prior: a field takes total_variation, or normal = s.d. with length = metres, as in "
-        "{ normal = 1.0, length = 0.01 }"
+        "{ normal = 1.0, length = 0.01 }, or lognormal = s.d. of the logarithm with length"
     )

@@ -19,6 +19,8 @@ from simengine.fit.training import AbstractTraining
 from simengine.scene.base import AbstractWorld
 
 if TYPE_CHECKING:
+    from simengine.fit.fields.bars import FieldBars
+    from simengine.fit.posterior import Posterior
     from simengine.io.run_directory import RunDirectory
 
 TRIED = 1e-2  # relative drop of the objective in a step that ends a trial weight
@@ -51,6 +53,7 @@ class FieldFit(AbstractTraining):
         x: Cells in units of their scales, (n,).
         z: Coordinates of the numbers beside the fields, (p,).
         profile: The objective about the answer as a quadratic of the numbers; None before the first round ended.
+        answer: How sure the numbers and the cells are; set by the report, so that it is computed once.
 
     Raises:
         SceneError: A prior is none of a field, or nothing is to be compared.
@@ -62,6 +65,7 @@ class FieldFit(AbstractTraining):
         self._finish = finish
         self.x, self.z = self.objective.start, problem.start()
         self.profile: Profile | None = None
+        self.answer: tuple[Posterior, dict[str, FieldBars]] | None = None
         self.scores: list[tuple[float, float]] = []
         self._path = bool(self.objective.estimated)
         self._begin_path(FIRST)

@@ -1,6 +1,5 @@
 """What a detector's instrument tells: AP, misses, kinds of errors, curves over conditions, the worst pictures."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simengine.dtn.coco import Found, Objects
-from simengine.dtn.intervals import Estimate, clustered_rate_interval
-from simengine.dtn.judgement import Judgement, above, assignment, counted, judge
+from simengine.dtn.intervals import Estimate
+from simengine.dtn.judgement import Judgement, ScoreBin, above, assignment, counted, judge, reliability
 from simengine.io.arrays import read_json
 from simengine.observe.conditions import AXES
+from simengine.observe.instruments.detection_cells import Cell, cells_csv, number_cells, tell_cells
 from simengine.scene.base import AbstractRun, SceneError
 from simengine.scene.instrument import Findings, Measured
 from simengine.view.boxes import draw_boxes
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from simengine.observe.instruments.detections import Detections
 
 WORST = 6  # pictures shown
-BINS = 4  # of a number of the labels
 MEANING = {
     "class": "on an object of another class",
     "loose": "overlaps its object by .1 to the overlap of a hit",
@@ -45,14 +44,21 @@ def tell(own: "Detections", run: AbstractRun, measured: Measured, out: "RunDirec
         **_figures(judged),
     }
     sections: dict[str, list[Block]] = {f"{own.name}: what {own.detector.name} finds": _overview(own, judged, summary)}
+    axes: dict[str, list[tuple[float, Judgement]]] = {}
     if not own.detector.file:
         axes = {axis: _along(own, run, measured, axis, values) for axis, values in own.test.axes.items()}
         for axis, rows in axes.items():
             sections[f"{own.name}: along {axis}"] = _curve(axis, rows, own.overlap)
         if axes:
             summary["along"] = {axis: [_row(value, j) for value, j in rows] for axis, rows in axes.items()}
-    if cells := _cells(own, judged):
-        sections[f"{own.name}: misses by what the labels tell"] = cells
+    cells, told = _cells(own, judged, axes, out)
+    if cells:
+        sections[f"{own.name}: misses by condition"] = cells
+        summary |= told
+    bins, error = reliability(found, objects, overlap=own.overlap)
+    if bins:
+        sections[f"{own.name}: what a score is worth"] = _calibration(bins, error)
+        summary["calibration_error"] = error
     if distances := _distances(own, found):
         header = ("picture", "distance, labelled [m]", "nearest face [m]", "by box height and lens [m]", "score")
         sections[f"{own.name}: distances"] = [
@@ -160,33 +166,52 @@ def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -
     ]
 
 
-def _cells(own: "Detections", j: Judgement) -> list[Block]:
-    """Miss rates by each number of the labels, and by the height of the box."""
+def _calibration(bins: Sequence[ScoreBin], error: float) -> list[Block]:
+    x = [b.score for b in bins]
+    lines = {
+        "right": (x, [b.right.value for b in bins]),
+        "95 %": (x, [b.right.low for b in bins]),
+        "95 % ": (x, [b.right.high for b in bins]),
+        "score": (x, x),
+    }
+    rows = [(f"{b.score:.3f}", b.number, str(b.right)) for b in bins]
+    return [
+        f"Share of the detections that are right, by their score. Expected calibration error: {error:.3f}.",
+        Picture(curves({"right": lines}, xlabel="score"), "a score that is the probability lies on the diagonal"),
+        Table(("mean score", "detections", "right"), rows),
+    ]
+
+
+def _cells(
+    own: "Detections", j: Judgement, axes: dict[str, list[tuple[float, Judgement]]], out: "RunDirectory"
+) -> tuple[list[Block], dict[str, Any]]:
+    """Miss rates by each number of the labels, by the height of the box, and along each axis; `pictures/..cells.csv`.
+
+    The pictures as they are stand in the cells of the axes once for each.
+    """
     drawn, lost = own.drawn(), _per_box(own, j.lost)
     use = ~own.ignored() & ~drawn.crowd
     numbers = {"height of the box [px]": drawn.boxes[:, 3] - drawn.boxes[:, 1]}
     if "center.2" in drawn.numbers:
         numbers["distance [m]"] = np.sqrt(sum(drawn.numbers[f"center.{k}"] ** 2 for k in range(3)))
     numbers |= {n: v for n, v in drawn.numbers.items() if "." not in n and n not in own.ignore and n != "yaw"}
-    rows = []
-    for name, values in numbers.items():
-        edges = np.unique(np.quantile(values[use], np.linspace(0, 1, BINS + 1)))
-        if len(edges) < 2:
-            continue
-        for low, high in itertools.pairwise(edges):
-            inside = use & (values >= low) & ((values < high) | (high == edges[-1]))
-            if inside.any():
-                shown = np.bincount(drawn.picture[inside], minlength=len(drawn.pictures))
-                counts = np.bincount(drawn.picture[inside & lost], minlength=len(drawn.pictures))
-                rate = clustered_rate_interval(counts, shown)
-                rows.append((name, f"{low:.4g} to {high:.4g}", int(inside.sum()), str(rate)))
-    if not rows:
-        return []
-    worst = max(rows, key=lambda row: float(row[3].split("[")[1].split(",")[0]))
-    first = (
-        f"The worst cell, by the lower bound of its miss rate: {worst[0]} {worst[1]}, {worst[3]} of {worst[2]} objects."
-    )
-    return [first, Table(("number", "from, to", "objects", "missed"), rows)]
+    pictures = len(drawn.pictures)
+    by_name: dict[str, list[Cell]] = {}
+    for cell in number_cells(numbers, use, lost, drawn.picture, pictures):
+        by_name.setdefault(cell.name, []).append(cell)
+    starts = {name: cells[0].low for name, cells in by_name.items()}
+    if "height of the box [px]" in by_name:  # the nearest objects are the tallest
+        starts["height of the box [px]"] = by_name["height of the box [px]"][-1].high
+    shown = np.array([int(counted(o).sum()) for o in own.objects()])
+    for axis, rows in axes.items():
+        name = f"{axis} [{AXES[axis].unit}]"
+        cells = [Cell(name, v, v, np.array([int(one.sum()) for one in k.lost]), shown) for v, k in rows]
+        by_name[name], starts[name] = cells, AXES[axis].neutral
+    if not by_name:
+        return [], {}
+    (out.path / "pictures").mkdir(exist_ok=True)
+    out.claim(f"pictures/{own.name}_cells.csv").write_text(cells_csv(by_name), encoding="utf-8")
+    return tell_cells(by_name, starts, own.tolerated)
 
 
 def _per_box(own: "Detections", lost: Sequence[np.ndarray]) -> np.ndarray:

@@ -57,6 +57,7 @@ class Detections(AbstractInstrument):
         regions: Boxes [px] in every picture in which nothing is labelled: what is found there is no false alarm.
         overlap: Smallest overlap (IoU) of a hit [1].
         score: From which on a detection counts as found [1].
+        tolerated: Miss rate up to which the report tells how far each condition may go [1].
         camera: Its `file` (json) holds K, for distances.
     """
 
@@ -71,6 +72,7 @@ class Detections(AbstractInstrument):
     regions: tuple[tuple[float, float, float, float], ...] = ()
     overlap: Share = 0.5
     score: Share = 0.5
+    tolerated: Share = 0.1
     camera: dict[str, Any] | None = None
     kept: dict[Any, Any] = dataclasses.field(
         default_factory=dict, metadata={"internal": True}, compare=False, repr=False

@@ -267,7 +267,10 @@ class Markers(AbstractInstrument):
 
     def _seats(self) -> torch.Tensor:
         assert self.seen is not None, "prepared() comes before asks()"
-        moved = torch.stack([torch.as_tensor(s, dtype=torch.float64) for s in self.seats]).reshape(-1, 3)
+        if any(isinstance(s, torch.Tensor) for s in self.seats):
+            moved = torch.stack([torch.as_tensor(s, dtype=torch.float64) for s in self.seats]).reshape(-1, 3)
+        else:  # thousands of them, twice a prediction
+            moved = torch.tensor(self.seats, dtype=torch.float64).reshape(-1, 3)
         return torch.as_tensor(self.seen.places + moved)
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:

@@ -69,7 +69,8 @@ def _opacity(own: PictureSettings, series: Series, light: torch.Tensor, empty: t
         return shrunk(torch.from_numpy(whole)[..., None], own.shrink)[-len(light) :, ..., 0]
     as_shown = encode_srgb(light.clamp(0, 1))
     shown_empty = None if empty is None else encode_srgb(empty.clamp(0, 1))
-    return own.segment.opacity(as_shown, light, shown_empty, empty)
+    sharp = not series.colours_are_halved or own.shrink > 1
+    return own.segment.opacity(as_shown, light, shown_empty, empty, sharp=sharp)
 
 
 def empty_of(

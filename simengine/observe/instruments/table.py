@@ -12,7 +12,7 @@ from simengine.io.tables import RawTable, read_table
 from simengine.observe.columns import ColumnSpec, column_of, find_header, matching_headers, take, told_unit
 from simengine.scene.asks import Ask, Fields, Series
 from simengine.scene.base import AbstractWorld, SceneError
-from simengine.scene.instrument import AbstractInstrument, Measured
+from simengine.scene.instrument import AbstractInstrument, Measured, quantity
 from simengine.scene.noise import DiscrepancySpec, HoldOut
 
 _TIMES = ("time", "t")
@@ -214,7 +214,7 @@ class AbstractTable(AbstractInstrument):
 
     def planned(self, world: AbstractWorld, generator: torch.Generator) -> "tuple[Measured, AbstractTable]":
         """The rows that `along` names, or those of the file where there is one."""
-        names = tuple(name for name in self.columns if name not in self.coordinates())
+        names = self._planned_names()
         if self.along:
             (name, grid), *more = self.along.items()
             if more or name not in self.coordinates():
@@ -224,7 +224,7 @@ class AbstractTable(AbstractInstrument):
         else:
             read = self.read()
             at, shape = dict(read.at), tuple(read.values.shape)  # type: ignore[assignment]
-        told = [column_of(self.columns[name]).sigma for name in names]
+        told = [column_of(self.columns[quantity(name)]).sigma for name in names]
         sigma = torch.tensor([s if isinstance(s, float) else torch.nan for s in told], dtype=torch.float64)
         measured = Measured(
             values=torch.zeros(shape, dtype=torch.float64),
@@ -236,6 +236,10 @@ class AbstractTable(AbstractInstrument):
             sigma=sigma.expand(shape),
         )
         return measured, self
+
+    def _planned_names(self) -> tuple[str, ...]:
+        """The columns that are written."""
+        return tuple(name for name in self.columns if name not in self.coordinates())
 
     def write(self, file: Path, measured: Measured) -> None:
         """A csv with the columns in SI units."""
@@ -326,6 +330,13 @@ class Samples(AbstractTable):
     def coordinates(self) -> tuple[str, ...]:
         """Time and place."""
         return (*_TIMES, *_PLACES)
+
+    def _planned_names(self) -> tuple[str, ...]:
+        """One for each sensor where a star names them all."""
+        names = super()._planned_names()
+        spec = self.columns[names[0]] if len(names) == 1 else ""
+        several = isinstance(spec, str) and "*" in spec and len(self.at) > 1
+        return tuple(f"{names[0]}#{k}" for k in range(len(self.at))) if several else names
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """The fields: at each row's place, or one ask for each sensor."""

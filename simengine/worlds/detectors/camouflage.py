@@ -1,8 +1,9 @@
 """Robustness of a detector: how well it sees, the texture it sees worst, and the detector retrained against it.
 
 Stages of one training: the detector, the textures, the hardened detector in rounds with a short attack before each but
-the first, the same attack anew on the hardened one; a network as the pipeline of the attacks and a second detector,
-shown what fools the first, where the scene asks for them.
+the first, the same attack anew on the hardened one. Where the scene asks for them: a network as the pipeline of the
+attacks; controls, retrained for as long without any attack, and attacked anew as well; an attack that sees scores alone
+on each of these; a second detector, shown what fools the first.
 """
 
 import copy
@@ -13,24 +14,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from simengine.dtn.camouflage import (
-    NATURAL_PAINTS,
-    PaintTexture,
-    augment,
-    evasion_loss,
-    palette_distance,
-    total_variation,
-)
+from simengine.dtn.camouflage import PaintTexture
 from simengine.dtn.checks import check_detector
 from simengine.dtn.evaluation import detect
 from simengine.dtn.protocol import Detector
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSet
 from simengine.fit.training import AbstractTraining
-from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io import checkpoint
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
+from simengine.worlds.detectors.attacks import CONTROLS, SquareTraining, TextureTraining, anew, loss_of
 from simengine.worlds.detectors.detector import (
     DetectorTraining,
     HardeningTraining,
@@ -68,55 +62,6 @@ def training(scene: Scene, *, device: str | None = None) -> "CamouflageTraining"
     except ValueError as error:
         raise SceneError(f'unknowns."{spec.seeks}": {error}') from None
     return CamouflageTraining(scene.world, spec)
-
-
-class TextureTraining(GradientTraining):
-    """Adam on the texels: expectation over views and augmentations of the evasion loss, smoothness and palette.
-
-    Args:
-        texture: What is optimised.
-        detector: The detector attacked; its parameters stay as they are.
-        views: The views.
-        put_on: Their texture map.
-        spec: Weights and lengths.
-        predict: What predicts the pictures; the affine law of the views if None.
-    """
-
-    def __init__(
-        self,
-        texture: PaintTexture,
-        detector: Detector,
-        views: ViewSet,
-        put_on: TextureMap,
-        spec: "CamouflageSpec",
-        *,
-        predict: Predictor | None = None,
-    ) -> None:
-        self.texture: PaintTexture = texture
-        self.detector: Detector = detector
-        self.views: ViewSet = views
-        self.put_on: TextureMap = put_on
-        self.spec: CamouflageSpec = spec
-        self.predict: Predictor = predict or affine_predictor(views)
-        self.boxes: torch.Tensor = views.boxes()
-        super().__init__(
-            texture, self._objective, num_iterations=spec.iterations, learning_rate=spec.learning_rate, cosine=True
-        )
-
-    def _objective(self) -> Mapping[str, torch.Tensor]:
-        spec, texture = self.spec, self.texture()
-        index = torch.randint(len(self.views), (spec.batch,))
-        images, boxes = augment(self.predict(index, self.put_on[index](texture)), self.boxes[index])
-        terms = {
-            "evasion": evasion_loss(
-                self.detector, images, boxes, overlap=spec.overlap, kind=spec.kind, over=spec.evasion
-            )
-        }
-        if spec.smoothness:
-            terms["smoothness"] = spec.smoothness * total_variation(texture)
-        if spec.palette:
-            terms["palette"] = spec.palette * palette_distance(texture, NATURAL_PAINTS)
-        return terms
 
 
 class CamouflageTraining(AbstractTraining):
@@ -162,16 +107,21 @@ class CamouflageTraining(AbstractTraining):
         self.stages = [] if detector is not None else [("detector", spec.detector.iterations)]
         if spec.pipeline == "network":
             self._add("network", make_network(spec.network), spec.network.iterations)
-        self._add_textures("texture", scene.seed)
+        self.targets: dict[str, str] = {}  # whom the texture of a stage is made against
+        self._add_textures("texture", scene.seed, "detector")
         if spec.hardening:
             self.modules["adversaries"] = nn.ModuleList(self._texture(scene.seed) for _ in range(spec.adversaries))
-            self.modules["hardened"] = copy.deepcopy(own)
             lengths = [len(part) for part in torch.arange(spec.hardening).tensor_split(spec.rounds)]
-            for k, length in enumerate(lengths):
-                if k:
-                    self._add(f"sparring_{k}", self._texture(scene.seed + 1000 + k), spec.sparring)
-                self.stages.append((f"hardened_{k}", length))
-            self._add_textures("anew", scene.seed + spec.restarts)
+            for name in self.retrained:
+                self.modules[name] = copy.deepcopy(own)
+                for k, length in enumerate(lengths):
+                    if k and name == "hardened":
+                        self._add_texture(f"sparring_{k}", scene.seed + 1000 + k, spec.sparring, name)
+                    self.stages.append((f"{name}_{k}", length))
+                self._add_textures(anew(name), scene.seed + spec.restarts, name)
+        if spec.black_box:
+            for k, name in enumerate(("detector", *self.retrained)):
+                self._add_texture(f"black_box_{name}", scene.seed + 2000 + k, spec.black_box, name)
         if spec.transfer:
             architecture = {"centre": "anchor", "anchor": "centre"}[spec.detector.architecture]
             other = type(spec.detector)(**{**vars(spec.detector), "architecture": architecture})
@@ -188,9 +138,18 @@ class CamouflageTraining(AbstractTraining):
     def _texture(self, seed: int) -> PaintTexture:
         return PaintTexture((self.spec.rows, self.spec.columns), albedo=self.spec.albedo, seed=seed)
 
-    def _add_textures(self, prefix: str, seed: int) -> None:
+    def _add_texture(self, name: str, seed: int, length: int, target: str) -> None:
+        self.targets[name] = target
+        self._add(name, self._texture(seed), length)
+
+    def _add_textures(self, prefix: str, seed: int, target: str) -> None:
         for k in range(self.spec.restarts):
-            self._add(f"{prefix}_{k}", self._texture(seed + k), self.spec.iterations)
+            self._add_texture(f"{prefix}_{k}", seed + k, self.spec.iterations, target)
+
+    @property
+    def retrained(self) -> tuple[str, ...]:
+        """The detectors that start from the first: hardened, and its controls."""
+        return () if not self.spec.hardening else ("hardened", *(CONTROLS if self.spec.controls else ()))
 
     def map(self, views: ViewSet) -> TextureMap:
         """The texture map of views, as the scene puts textures on."""
@@ -204,33 +163,40 @@ class CamouflageTraining(AbstractTraining):
         network: Any = self.modules["network"]
         return network_predictor(network, views)
 
-    def _target(self, name: str) -> Any:
-        return self.modules["detector" if name.startswith("texture") else "hardened"]
-
-    def _attack(self, name: str, length: int) -> TextureTraining:
+    def _attack(self, name: str, length: int) -> AbstractTraining:
         texture: Any = self.modules[name]
-        spec = dataclasses.replace(self.spec, iterations=length)
+        target: Any = self.modules[self.targets[name]]
         predict = self.predictor(self.attacked)
-        return TextureTraining(texture, self._target(name), self.attacked, self.put_on, spec, predict=predict)
+        if name.startswith("black_box"):
+            return SquareTraining(
+                texture, target, self.attacked, self.put_on, self.spec, iterations=length, predict=predict
+            )
+        spec, restart = dataclasses.replace(self.spec, iterations=length), int(name.rpartition("_")[2])
+        loss = loss_of(spec, 0 if name.startswith("sparring") else restart)
+        return TextureTraining(texture, target, self.attacked, self.put_on, spec, predict=predict, evasion=loss)
 
     @torch.no_grad()
     def visibility(self, name: str) -> float:
         """AP@.5 of the detector that a texture was made against, over the attacked views that wear it."""
         attacked, paint = PictureSet(self.attacked, self.empty), wear(self.put_on, self.modules[name]())
         images = attacked.pictures(paint, self.predictor(self.attacked))
-        return float(detect(self._target(name), images, attacked.boxes, kind=self.spec.kind).average_precision())
+        target: Any = self.modules[self.targets[name]]
+        return float(detect(target, images, attacked.boxes, kind=self.spec.kind).average_precision())
 
     def found(self, prefix: str) -> torch.Tensor:
-        """The texture of a prefix, `"texture"` or `"anew"`, with which the attacked views leave the lowest AP."""
-        names = [f"{prefix}_{k}" for k in range(self.spec.restarts)]
+        """Of the textures of a prefix, `"texture"` or what `anew` names, the one that leaves the lowest AP.
+
+        Also the single one of a stage, by its name.
+        """
+        names = [name for name in self.targets if name == prefix or name.rpartition("_")[0] == prefix]
         best = min(names, key=self.visibility) if len(names) > 1 else names[0]
         with torch.no_grad():
             return self.modules[best]()
 
-    def _start(self, position: int) -> GradientTraining:
+    def _start(self, position: int) -> AbstractTraining:
         name, length = self.stages[position]
-        hardening = name.startswith("hardened")
-        module: Any = self.modules["hardened" if hardening else name]
+        stem = name.rpartition("_")[0]
+        module: Any = self.modules[name if name in self.modules else stem]
         self.modules.requires_grad_(False)
         module.requires_grad_(True)
         if isinstance(module, PaintTexture):
@@ -239,8 +205,11 @@ class CamouflageTraining(AbstractTraining):
             return NetworkTraining(self.scene, self.spec.network, network=module, views=self.views)
         spec = self.spec.detector
         common: Any = {"iterations": length, "batch": spec.batch, "empty": self.empty}
-        if hardening:
-            adversaries: Any = self.modules["adversaries"]
+        common["learning_rate"] = spec.learning_rate
+        if stem in self.retrained:
+            common["learning_rate"] = spec.learning_rate / 2
+        if stem in ("hardened", "patterns"):
+            adversaries: Any = self.modules["adversaries"] if stem == "hardened" else []
             with torch.no_grad():
                 earlier = [self.modules[before] for before, _ in self.stages[:position] if before in self.modules]
                 found = [texture() for texture in earlier if isinstance(texture, PaintTexture)]
@@ -248,21 +217,21 @@ class CamouflageTraining(AbstractTraining):
                 module,
                 self.views,
                 self.map(self.views),
-                found,
+                found if stem == "hardened" else [],
                 adversaries,
-                climb=self.spec.adversary,
-                learning_rate=spec.learning_rate / 2,
+                climb=self.spec.adversary if stem == "hardened" else 0.0,
                 **common,
             )
         paint = paint_of(spec, self.views)
-        return DetectorTraining(module, self.views, paint, learning_rate=spec.learning_rate, **common)
+        return DetectorTraining(module, self.views, paint, **common)
 
     def step(self) -> dict[str, float]:
         """One iteration of the current stage."""
         if self._done == self.stages[self._position][1]:
             self._position, self._done = self._position + 1, 0
-            if self.stages[self._position][0] == "hardened_0":
-                self.modules["hardened"].load_state_dict(self.modules["detector"].state_dict())
+            name, _, number = self.stages[self._position][0].rpartition("_")
+            if name in self.retrained and number == "0":
+                self.modules[name].load_state_dict(self.modules["detector"].state_dict())
             self._stage = self._start(self._position)
         self._done += 1
         return {**self._stage.step(), "stage": float(self._position)}

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from simengine.dtn.evaluation import DetectionTable, cells, miss_rate
-from simengine.dtn.intervals import Estimate
+from simengine.dtn.intervals import Estimate, rate_interval
+from simengine.dtn.sampler import CONDITIONS, UNITS
 from simengine.dtn.texture import texture_picture
-from simengine.dtn.views import CONDITIONS
 from simengine.io.image import to_srgb8
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture, Table
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.worlds.detectors.camouflage import CamouflageTraining
 
-UNITS = {"yaw": "deg", "pitch": "deg", "distance": "m", "sun": "1", "sky": "1", "haze": "1/m"}
 SIDE = 192  # of a texture in the report [pixels]
 
 
@@ -75,17 +74,19 @@ def worst_cells(
     tables: Mapping[str, DetectionTable], conditions: torch.Tensor, alone: Mapping[str, Sequence[float]]
 ) -> list[Block]:
     """Of each detector and paint the cell whose miss rate is surely highest: by the lower bound of its interval."""
-    rows = []
+    rows, number = [], 0
     for title, table in tables.items():
         found = []
         for name, edges in alone.items():
             for low, high in itertools.pairwise(edges):
                 part = table.part(_inside(conditions, name, low, high))
                 if bool(part.objects.any()):
-                    found.append((miss_rate(part), f"{name} {low:.3g} to {high:.3g}", int(part.objects.sum())))
-        worst, cell, number = max(found, key=lambda entry: entry[0].low)
-        rows.append((title, cell, number, str(worst)))
-    note = f"The worst of {len(found)} cells was looked for, so its interval alone is too favourable to a finding."
+                    found.append((part.missed(), f"{name} {low:.3g} to {high:.3g}"))
+        number = len(found) * len(tables)
+        bounds = [rate_interval(int(missed.sum()), len(missed), comparisons=number) for missed, _ in found]
+        worst = max(range(len(found)), key=lambda k: bounds[k].low)
+        rows.append((title, found[worst][1], len(found[worst][0]), str(bounds[worst])))
+    note = f"The intervals hold for all {number} cells that were looked at together (Bonferroni)."
     return [Table(("detector, paint", "cell", "objects", "missed"), rows), note]
 
 

@@ -10,8 +10,9 @@ from simengine.dtn.camouflage import NATURAL_PAINTS, PaintTexture, random_textur
 from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
 from simengine.dtn.evaluation import average_precision, checked_predict, detect
 from simengine.dtn.protocol import box_iou
+from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.texture import TextureMap, texture_map
-from simengine.dtn.views import ViewSampler, ViewSet, render_views
+from simengine.dtn.views import ViewSet, render_views
 from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io.model_folder import write_model
 from simengine.scene.grammar import Scene

@@ -12,14 +12,16 @@ from simengine.dtn.camouflage import random_texture
 from simengine.dtn.metrics import object_psnr, ssim
 from simengine.dtn.network import TransformationNetwork, paint_share, reference_of
 from simengine.dtn.references import ReferencePredictor
+from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.texture import TextureMap, texture_map
-from simengine.dtn.views import ViewSampler, ViewSet, keep_views, object_crops, render_views
+from simengine.dtn.views import ViewSet, keep_views, object_crops, render_views
 from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io.model_folder import write_model
 from simengine.render.tone import decode_srgb
 from simengine.scene.grammar import Scene
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison, summary_rows
+from simengine.worlds.detectors.variety import joined, random_curve, varied_views
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -97,6 +99,9 @@ class NetworkTraining(GradientTraining):
         self.scene: DTNWorld = scene
         self.spec: NetworkSpec = spec
         views = scene_views(scene, scene.sampler, scene.train_views) if views is None else views
+        if spec.varied:
+            sampler, surface, number = scene.sampler, scene.surface(), scene.train_views
+            views = joined([views, *varied_views(surface, sampler, number, scene.size, sky_rays=scene.sky_rays)])
         self.views: ViewSet = object_crops(views, spec.crop) if 0 < spec.crop < scene.size else views
         self.reference = reference_of(self.views)
         self.network: TransformationNetwork = make_network(spec) if network is None else network
@@ -128,6 +133,10 @@ class NetworkTraining(GradientTraining):
         index = torch.randint(len(self.views), (self.spec.batch,))
         views = self.views[index]
         reference, mask = self.reference[index], (views.object > 0).to(views.gain.dtype)
+        if self.spec.varied:
+            views = dataclasses.replace(views, tone=random_curve())
+            seen = views.picture(torch.full((1, 3, 1, 1), reference.grey))
+            reference = dataclasses.replace(reference, picture=seen, tone=None)
         maps = self.network.maps(reference)
         paint = self._paint(views)
         predicted, true = self.network.apply_maps(maps, reference, paint), views.picture(paint)

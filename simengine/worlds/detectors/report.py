@@ -17,11 +17,12 @@ from simengine.dtn.evaluation import (
     precision_gap,
 )
 from simengine.dtn.metrics import object_psnr
-from simengine.dtn.texture import texture_picture
-from simengine.dtn.views import CONDITIONS, ViewSampler
+from simengine.dtn.sampler import CONDITIONS, ViewSampler
+from simengine.dtn.texture import TextureMap, texture_picture
 from simengine.render.tone import decode_srgb
 from simengine.view.report import Block, Picture, Table, write_report
 from simengine.view.sheets import comparison
+from simengine.worlds.detectors.attacks import CONTROLS, anew
 from simengine.worlds.detectors.conditions import (
     condition_curve,
     paint_sheet,
@@ -39,11 +40,12 @@ PARTS = {
     "distance": (4, 2),
     "pitch": (3, 2),
     "yaw": (4, 4),
+    "sun_elevation": (3, 1),
     "sun": (3, 1),
     "sky": (3, 1),
 }  # intervals of a condition alone, and with the others
 KINDS = ("loose", "duplicate", "alarm", "missed")
-DETECTORS = ("detector", "hardened", "other")
+DETECTORS = ("detector", "hardened", *CONTROLS, "other")
 
 
 def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory") -> dict[str, Any]:
@@ -66,12 +68,13 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
         textures["optimised anew"] = training.found("anew")
     paints: dict[str, Paint] = {"natural": natural_paint}
     paints |= {name: wear(put_on, texture) for name, texture in textures.items()}
+    own = own_paints(training, put_on)
 
     summary: dict[str, Any] = {"views": len(unseen.views), "views_without": len(unseen.boxes) - len(unseen.views)}
     rows, errors, tables = [], [], {}
     detectors: dict[str, Any] = {name: training.modules[name] for name in DETECTORS if name in training.modules}
     for name, detector in detectors.items():
-        for worn, paint in paints.items():
+        for worn, paint in {**paints, **own.get(name, {})}.items():
             torch.manual_seed(scene.seed + 1)
             kind = None if name == "other" else spec.kind  # the other one has a single class
             table = detect(detector, unseen.pictures(paint, predict), unseen.boxes, kind=kind)
@@ -91,6 +94,8 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
                 "AP": {"value": coco.value, "low": coco.low, "high": coco.high},
                 "errors": kinds,
             }
+    gains = hardening_gains(tables, [name for name in CONTROLS if name in detectors])
+    summary |= {"gains": gains} if gains else {}
     sections: dict[str, list[Block]] = {
         "Average precision": [
             f"{summary['views']} unseen views and {summary['views_without']} without the object; brackets: 95 % "
@@ -99,6 +104,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
             "Errors by kind (TIDE) of detections above 0.5: loose overlaps its object by .1 to .5, an alarm none.",
             Table(("detector", "paint", *KINDS), errors),
         ],
+        **({"What hardening is worth": [gain_table(gains)]} if gains else {}),
         "Paints": [Picture(paint_sheet(textures), ", ".join(textures))],
     }
     shown = [("detector", "natural"), ("detector", "optimised")]
@@ -136,6 +142,45 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     sections["What was run"] = [Table(("", ""), provenance(training))]
     write_report(out.path / "report.html", "Robustness of a detector", sections)
     return summary
+
+
+def own_paints(training: "CamouflageTraining", put_on: TextureMap) -> dict[str, dict[str, Paint]]:
+    """By detector the paints that were made against it and that no other detector is shown."""
+    own: dict[str, dict[str, Paint]] = {}
+    for name in CONTROLS:
+        if name in training.modules:
+            own[name] = {"optimised anew": wear(put_on, training.found(anew(name)))}
+    for name in DETECTORS:
+        if f"black_box_{name}" in training.modules:
+            own.setdefault(name, {})["black box"] = wear(put_on, training.found(f"black_box_{name}"))
+    return own
+
+
+def hardening_gains(
+    tables: Mapping[tuple[str, str], DetectionTable], controls: Sequence[str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """AP@.5 of the hardened detector less that of each control, both in what was made against them, by paint.
+
+    The intervals are of the paired difference.
+    """
+    worn = [paint for paint in ("natural", "optimised anew", "black box") if ("hardened", paint) in tables]
+    gains: dict[str, dict[str, dict[str, float]]] = {}
+    for control in controls:
+        gains[control] = {}
+        for paint in worn:
+            gap = precision_gap(tables[control, paint], tables["hardened", paint])
+            gains[control][paint] = {"value": gap.value, "low": gap.low, "high": gap.high}
+    return gains
+
+
+def gain_table(gains: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """The gains beside one another."""
+    rows = [
+        (control, paint, f"{g['value']:.3f} [{g['low']:.3f}, {g['high']:.3f}]")
+        for control, by_paint in gains.items()
+        for paint, g in by_paint.items()
+    ]
+    return Table(("control", "paint", "AP@.5 of the hardened detector less that of the control"), rows)
 
 
 def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]:

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from simengine.dtn.views import ViewSampler
+from simengine.dtn.sampler import ViewSampler
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.learning import AbstractLearner, AbstractObjective, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range, without_effect
@@ -77,6 +77,8 @@ class NetworkSpec(AbstractLearner):
         paints: To train with: `"flat"` colours as published, `"noise"`, a colour for each pixel, or `"mosaic"`, on half
             of the views the mean of several.
         crop: Side of the part of the pictures about the object that is trained on [pixels]; 0 for whole pictures.
+        varied: Whether half of the views show the object in other coats, or other bodies, and three of five steps have
+            another tone curve and exposure, which the network is not told.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("dtn",)
@@ -95,6 +97,7 @@ class NetworkSpec(AbstractLearner):
     structure: NonNegative = stands("training", 0.0)
     paints: Literal["flat", "noise", "mosaic"] = stands("examples", "noise")
     crop: Annotated[int, Range(ge=0)] = stands("examples", 64)
+    varied: bool = stands("examples", False)
 
     def __post_init__(self) -> None:
         if self.width % 4 or (self.width > 32 and self.width % 8):
@@ -155,7 +158,8 @@ class CamouflageSpec(AbstractObjective):
         iterations: Steps of Adam on the texture.
         batch: Views a step.
         learning_rate: Of Adam [1].
-        evasion: Whose scores are pushed down; see `simengine.dtn.camouflage.evasion_loss`.
+        evasion: Whose scores are pushed down; see `simengine.dtn.camouflage.evasion_loss`. With `"each"` the restarts
+            take turns through `"soft"`, `"all"` and `"best"`.
         smoothness: Weight of the total variation [1].
         palette: Weight of the distance to the natural paints [1].
         overlap: Overlap (IoU) of the boxes whose score counts [1].
@@ -166,6 +170,10 @@ class CamouflageSpec(AbstractObjective):
         sparring: Steps of these attacks.
         adversaries: Textures that are trained against the detector during the retraining.
         adversary: Their step before the logistic function; 0 for none [1].
+        controls: Whether the retraining is repeated for as many steps without an attack, on the paints of the detector
+            (`more`) and on random colours and patterns (`patterns`), and these are attacked anew as well.
+        black_box: Proposals of an attack that sees scores alone, against the detector and each retrained one; 0 for
+            none.
         attack_views: Views that the texture is optimised over.
         transfer: Whether the other architecture is trained too and shown the found texture.
         rendered: Unseen views rendered in full with the found texture; may be more than the scene's `test_views`.
@@ -186,7 +194,7 @@ class CamouflageSpec(AbstractObjective):
     iterations: Count = stands("inference", 300)
     batch: Count = stands("inference", 8)
     learning_rate: Positive = stands("inference", 0.15)
-    evasion: Literal["best", "all", "soft"] = "all"
+    evasion: Literal["best", "all", "soft", "each"] = "all"
     smoothness: NonNegative = 0.02
     palette: NonNegative = 0.0
     overlap: Annotated[float, Range(ge=0, lt=1)] = 0.5
@@ -196,6 +204,8 @@ class CamouflageSpec(AbstractObjective):
     sparring: Count = stands("inference", 100)
     adversaries: Count = stands("inference", 4)
     adversary: NonNegative = stands("inference", 0.1)
+    controls: bool = False
+    black_box: Annotated[int, Range(ge=0)] = stands("inference", 0)
     attack_views: Count = 200
     transfer: bool = False
     rendered: Count = 200
@@ -205,6 +215,8 @@ class CamouflageSpec(AbstractObjective):
             without_effect(self, "network", where=f'pipeline = "{self.pipeline}"')
         if self.mapping == "uv":
             without_effect(self, "repetitions", where='mapping = "uv"')
+        if not self.hardening:
+            without_effect(self, "controls", where="hardening = 0")
         if 0 < self.hardening < self.rounds:
             raise ValueError(f"rounds: expected at most hardening = {self.hardening}, got {self.rounds}")
         if self.albedo[0] >= self.albedo[1]:
@@ -262,7 +274,8 @@ class DTNWorld(AbstractWorld):
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
         """Render the training views into `views-00000.npz`, ...; files that are there already are kept.
 
-        Also writes `views.png`, the first views with three paints.
+        Also writes `views.png`, the first views with three paints, and for detectors of any kind `pictures/`, each view
+        in one of the natural paints, which follow one another, with `labels.csv`: box and conditions of each.
         """
         import torch
 
@@ -280,13 +293,43 @@ class DTNWorld(AbstractWorld):
             out.write(name, views.tensors())
             made += len(indices)
             out.log("views", first=start, number=len(indices))
+        labels = self._write_pictures(out)
         first = render_views(surface, sampler, range(min(8, self.train_views)), (self.size, self.size))
         paints = torch.tensor([[0.45, 0.46, 0.47], [0.40, 0.03, 0.03], [0.03, 0.06, 0.25]])
         rows = torch.cat([first.picture(paint.view(1, 3, 1, 1)) for paint in paints])
         from simengine.render.tone import decode_srgb
 
         out.write("views.png", contact_sheet(decode_srgb(rows).permute(0, 2, 3, 1), columns=len(first)))
-        return {"views": self.train_views, "rendered": made, "size": self.size, "triangles": len(surface.faces)}
+        figures = {"views": self.train_views, "rendered": made, "labelled": labels}
+        return {**figures, "size": self.size, "triangles": len(surface.faces)}
+
+    def _write_pictures(self, out: "RunDirectory") -> int:
+        """Pictures of the views of a run with their labels; the number of those that show the object."""
+        import torch
+
+        from simengine.dtn.camouflage import NATURAL_PAINTS
+        from simengine.dtn.sampler import CONDITIONS, UNITS
+        from simengine.dtn.views import ViewSet
+        from simengine.io.arrays import read_npz
+        from simengine.render.tone import ToneCurve, decode_srgb
+
+        sides = [f"{side} [px]" for side in ("left", "top", "right", "bottom")]
+        lines = [",".join(["image", "class", *sides, *(f"{name} [{UNITS[name]}]" for name in CONDITIONS)])]
+        (out.path / "pictures").mkdir(exist_ok=True)
+        for start in range(0, self.train_views, SHARD):
+            tensors = {k: torch.from_numpy(v) for k, v in read_npz(out.path / f"views-{start:05d}.npz").items()}
+            views = ViewSet(**tensors, tone=ToneCurve())
+            paints = torch.tensor(NATURAL_PAINTS)[views.index % len(NATURAL_PAINTS)]
+            pictures = decode_srgb(views.picture(paints[:, :, None, None]))
+            shown = (views.object >= 0.5).flatten(1).any(1).nonzero().flatten()
+            boxes = views[shown].boxes()
+            for place, k in enumerate(shown.tolist()):
+                name = f"{int(views.index[k]):05d}.png"
+                out.write(f"pictures/{name}", pictures[k].permute(1, 2, 0).numpy())
+                numbers = [*boxes[place].tolist(), *views.conditions[k].tolist()]
+                lines.append(",".join([name, "car", *(f"{v:.6g}" for v in numbers)]))
+        out.claim("labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return len(lines) - 1
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Triangles, share of the paint, and whether the first views show the object."""

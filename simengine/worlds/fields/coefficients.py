@@ -2,10 +2,12 @@
 
 import dataclasses
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 
+from simengine.scene.base import SceneError
 from simengine.scene.strict import Positive, Range
 
 Value = Any  # a float, or a tensor that broadcasts against (worlds, cells)
@@ -81,8 +83,78 @@ class Freundlich:
         return 1.0 + (1.0 - self.porosity) / self.porosity * self.density * slope
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cells:
+    """A coefficient on cells of its own that divide the box, linear between their centres; it can be sought as a field.
+
+    Attributes:
+        cells: Along each axis of the box, 2 or more.
+        values: One for all cells, or a .npy of (cells along x, cells along y), SI [unit of the value].
+    """
+
+    type: Literal["cells"] = "cells"
+    cells: tuple[Annotated[int, Range(ge=2)], ...]
+    values: Positive | Path
+    box: tuple[tuple[float, float], ...] = dataclasses.field(default=(), metadata={"internal": True})
+
+    def field(self, key: str = "values") -> torch.Tensor:
+        """The values in the shape of the cells, float64.
+
+        Raises:
+            SceneError: The file holds something else.
+        """
+        if isinstance(self.values, Path):
+            found = array_of(self.values, key)
+            if tuple(found.shape) != self.cells:
+                raise SceneError(
+                    f"{key}: {self.values.name} has {list(found.shape)} cells, and {list(self.cells)} are told"
+                )
+            return found
+        values = torch.as_tensor(self.values, dtype=torch.float64)
+        return values.expand(self.cells) if values.numel() == 1 else values
+
+    def __call__(self, at: "dict[str, torch.Tensor]") -> torch.Tensor:
+        """The coefficient at places x, y (worlds, cells of the grid): the same for all worlds, (1, cells)."""
+        table = self.field()
+        corners = []
+        for axis, (low, high) in enumerate(self.box):
+            n = self.cells[axis]
+            place = ((at["xy"[axis]][0].detach() - low) * (n / (high - low)) - 0.5).clamp(0.0, n - 1.0)
+            left = place.floor().clamp_max(n - 2).to(torch.int64)
+            corners.append((left, place - left))
+        total: torch.Tensor | float = 0.0
+        for corner in range(2 ** len(corners)):
+            index, weight = [], torch.ones((), dtype=torch.float64)
+            for axis, (left, share) in enumerate(corners):
+                far = corner >> axis & 1
+                index.append(left + far)
+                weight = weight * (share if far else 1 - share)
+            total = total + weight * table[tuple(index)]
+        assert isinstance(total, torch.Tensor)
+        return total[None]
+
+
+def array_of(file: Path, key: str) -> torch.Tensor:
+    """Numbers of a .npy, float64.
+
+    Raises:
+        SceneError: There are none.
+    """
+    import numpy as np
+
+    try:
+        found = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SceneError(f"{key}: {error}") from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+        raise SceneError(f"{key}: {file.name} holds no array of numbers")
+    return torch.from_numpy(np.asarray(found, dtype=np.float64))
+
+
 def evaluated(coefficient: Any, at: "dict[str, torch.Tensor]") -> Value:
     """A coefficient where the fields and places are `at`: a number stands for itself."""
+    if isinstance(coefficient, Cells):
+        return coefficient(at)
     if isinstance(coefficient, Piecewise):
         return coefficient(at[coefficient.of])
     if isinstance(coefficient, Freundlich):

@@ -9,7 +9,7 @@ import torch
 
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Unit
 from simengine.worlds.fields.boundaries import Boundary, Convection, checked
-from simengine.worlds.fields.coefficients import Freundlich, Piecewise, constant, evaluated
+from simengine.worlds.fields.coefficients import Cells, Freundlich, Piecewise, constant, evaluated
 from simengine.worlds.fields.local import AXES, Local
 
 
@@ -47,6 +47,13 @@ class AbstractEquation(abc.ABC):
             table = getattr(self, field.name)
             if isinstance(table, Piecewise) and table.of not in known:
                 raise ValueError(f"{field.name}.of: {table.of!r} is no field and no axis; known: {', '.join(known)}")
+            if isinstance(table, Cells):
+                if len(table.cells) != len(self.domain):
+                    raise ValueError(
+                        f"{field.name}.cells: expected {len(self.domain)} counts, one for each axis of the domain, got "
+                        f"{list(table.cells)}"
+                    )
+                object.__setattr__(self, field.name, dataclasses.replace(table, box=self.domain))
 
     @abc.abstractmethod
     def units(self) -> Mapping[str, str]:
@@ -85,14 +92,14 @@ class Heat(AbstractEquation):
     """C T_t = div(k grad T) - h p (T - ambient) + source.
 
     Attributes:
-        conductivity: k, a number or a table over T or the place [W/(m K)].
+        conductivity: k, a number, a table over T or the place, or { type = "cells", cells, values } [W/(m K)].
         heat_capacity: C, density times specific heat [J/(m^3 K)].
         convection: What is lost along the sides of a thin body.
         heating: Heat set free in the body [W/m^3].
     """
 
     equation: Literal["heat"] = "heat"
-    conductivity: Positive | Piecewise
+    conductivity: Positive | Piecewise | Cells
     heat_capacity: Positive
     convection: Loss | None = None
     heating: float = 0.0
@@ -128,13 +135,13 @@ class DiffusionSorption(AbstractEquation):
     """R(c) c_t = div(D grad c) - decay R(c) c.
 
     Attributes:
-        D: Diffusivity, a number or a table over the place [m^2/s].
+        D: Diffusivity, a number, a table over the place, or { type = "cells", cells, values } [m^2/s].
         retardation: R, a number, a table over c, or { type = "freundlich", ... } [1].
         decay: Rate at which it decays [1/s].
     """
 
     equation: Literal["diffusion_sorption"] = "diffusion_sorption"
-    D: Positive | Piecewise
+    D: Positive | Piecewise | Cells
     retardation: Positive | Piecewise | Freundlich = 1.0
     decay: NonNegative = 0.0
 

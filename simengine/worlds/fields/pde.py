@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 
-from simengine.scene.address import floats_in, numbers, replaced
+from simengine.scene.address import numbers, replaced, value_at
 from simengine.scene.asks import Ask, Fields, Series
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
-from simengine.scene.strict import OneOf, nearest
+from simengine.scene.strict import OneOf, nearest, resolve_path
 from simengine.worlds.fields.boundaries import Dirichlet, Robin, Rows
-from simengine.worlds.fields.coefficients import Piecewise
+from simengine.worlds.fields.coefficients import Cells, Piecewise, array_of
 from simengine.worlds.fields.equations import EQUATIONS, AbstractEquation
 from simengine.worlds.fields.local import Grid
 from simengine.worlds.fields.march import March, MarchError
@@ -58,11 +58,12 @@ class PDEWorld(AbstractWorld):
                 f"pde.duration: the run ends at {duration:.6g} s, and {latest:.6g} s is asked for; raise it, or cut "
                 f"the observation by `within`"
             )
-        tables = [numbers(world) for world in worlds]
+        fields = set(self.fields())
+        tables = [{k: n for k, n in numbers(world).items() if k not in fields} for world in worlds]
         shared = all(
             table[key].value == tables[0][key].value for table in tables for key in table if key.startswith(_FIXED)
-        )
-        if not shared:
+        ) and all(value_at(world, key) is value_at(worlds[0], key) for world in worlds for key in fields)
+        if not shared and len(worlds) > 1:
             return [run for world in worlds for run in self.solve_many([world], asks, gradient=gradient)]
         held: dict[str, Any] = {}
         for key in tables[0]:
@@ -114,12 +115,52 @@ class PDEWorld(AbstractWorld):
         return torch.as_tensor(initial, dtype=torch.float64).reshape(-1, 1, 1).expand(shape)
 
     def traced(self) -> frozenset[str]:
-        """All numbers but those of the box."""
-        return frozenset(key for key in numbers(self) if not key.startswith(_FIXED))
+        """All numbers but those of the box, and the fields."""
+        return frozenset(key for key in numbers(self) if not key.startswith(_FIXED)) | frozenset(self.fields())
+
+    def fields(self) -> Mapping[str, tuple[int, ...]]:
+        """The coefficients on cells of their own."""
+        own = {field.name: getattr(self.pde, field.name) for field in dataclasses.fields(self.pde)}
+        return {f"pde.{name}.values": table.cells for name, table in own.items() if isinstance(table, Cells)}
+
+    def extent(self, key: str) -> tuple[tuple[float, float], ...]:
+        """The box."""
+        return tuple((float(low), float(high)) for low, high in self.pde.domain)
+
+    def field_at(self, key: str) -> torch.Tensor:
+        """What the table of a coefficient tells."""
+        table: Cells = value_at(self, key.rpartition(".")[0])
+        return table.field(key)
+
+    def figures(self, key: str, field: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The field, x to the right and y up; a line as a row."""
+        return {key: field.T.flip(0) if field.ndim == 2 else field[None]}
+
+    def truth(self, key: str, reference: Mapping[str, Any]) -> torch.Tensor | None:
+        """The mean in each cell of what a .npy tells, { file }; its counts are multiples of those of the cells.
+
+        Raises:
+            SceneError: There is no such file, or its cells do not fit.
+        """
+        if "file" not in reference:
+            raise SceneError(f"reference.{key}: expected {{ file }}, a .npy of the true field")
+        fine = array_of(resolve_path(str(reference["file"]), self.directory), f"reference.{key}.file")
+        shape = self.fields()[key]
+        if fine.ndim != len(shape) or any(a % b for a, b in zip(fine.shape, shape, strict=True)):
+            raise SceneError(f"reference.{key}.file: {list(fine.shape)} cells are no multiples of {list(shape)}")
+        split = [part for a, b in zip(fine.shape, shape, strict=True) for part in (b, a // b)]
+        return fine.reshape(split).mean(tuple(range(1, 2 * len(shape), 2)))
+
+    def beside(self, key: str, field: torch.Tensor, reference: Mapping[str, Any]) -> dict[str, float]:
+        """ln(found/true), root mean square and largest."""
+        true = self.truth(key, reference)
+        assert true is not None
+        off = (field / true).log()
+        return {"rms of ln(found/true)": float(off.square().mean().sqrt()), "largest": float(off.abs().max())}
 
     def sizes(self) -> Mapping[str, float]:
         """Of the box, and of the fields as far as initial and boundary values tell."""
-        lengths = [high - low for low, high in floats_in(self).pde.domain]
+        lengths = [float(high) - float(low) for low, high in self.pde.domain]
         size = {"m": max(lengths), "s": float(self.pde.duration), "1": 1.0}
         told = [row.value for row in self.pde.boundary if isinstance(row, Dirichlet | Robin)]
         told += [self.pde.initial] if isinstance(self.pde.initial, float) else []

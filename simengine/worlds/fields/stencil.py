@@ -1,5 +1,6 @@
 """Linear systems of cells that see their nearest neighbours, solved with gradients that cost one more solve."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,8 +47,8 @@ class Stencil:
             self._factors = splu(_matrix(own, beside, neighbours))
 
     def solve(self, right: torch.Tensor, *, transposed: bool = False) -> torch.Tensor:
-        """The solution for a right side (worlds, fields, cells)."""
-        flat = right.detach().reshape(-1).numpy()
+        """The solution for right sides (..., worlds, fields, cells)."""
+        flat = np.ascontiguousarray(right.detach().reshape(-1, math.prod(self.shape)).numpy().T)
         if self._bands is not None:
             lower, diagonal, upper = self._bands if not transposed else self._bands[::-1]
             *_, found, info = lapack.dgtsv(lower, diagonal, upper, flat)
@@ -55,25 +56,36 @@ class Stencil:
                 raise ArithmeticError("the equation does not tell its field")
         else:
             found = self._factors.solve(flat, trans="T" if transposed else "N")
-        return torch.from_numpy(np.asarray(found).reshape(self.shape))
+        return torch.from_numpy(np.ascontiguousarray(np.asarray(found).T)).reshape(right.shape)
 
     def applied(self, right: torch.Tensor) -> torch.Tensor:
         """`solve`, with the gradient to the right side."""
-        found: torch.Tensor = _Solve.apply(right, self)
+        found: torch.Tensor = _Solve.apply(right, self, False)
         return found
 
 
 class _Solve(torch.autograd.Function):
-    """A x = b for a matrix that carries no gradient."""
+    """A x = b for a matrix that carries no gradient; many gradients go back through it at once."""
 
     @staticmethod
-    def forward(ctx: Any, right: torch.Tensor, stencil: Stencil) -> torch.Tensor:
-        ctx.stencil = stencil
-        return stencil.solve(right)
+    def forward(right: torch.Tensor, stencil: Stencil, transposed: bool = False) -> torch.Tensor:
+        return stencil.solve(right, transposed=transposed)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return ctx.stencil.solve(gradients[0], transposed=True), None
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        _, ctx.stencil, *transposed = inputs
+        ctx.transposed = bool(transposed and transposed[0])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return _Solve.apply(gradients[0], ctx.stencil, not ctx.transposed), None, None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], right: torch.Tensor, stencil: Stencil, transposed: bool = False
+    ) -> tuple[torch.Tensor, int]:
+        assert in_dims[0] is not None
+        return _Solve.apply(right.movedim(in_dims[0], 0), stencil, transposed), 0
 
 
 def _matrix(

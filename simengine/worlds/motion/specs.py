@@ -114,6 +114,19 @@ class BodySpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ReleaseSpec:
+    """How bodies are let go by a hand under them: what it bears of their weight falls to nothing, evenly in time.
+
+    Attributes:
+        share: Of the weight of everything, what it bears at t = 0 [1].
+        until: When it bears nothing any more [s].
+    """
+
+    share: Annotated[float, Range(ge=0, le=1)] = 1.0
+    until: NonNegative = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputSpec:
     """What a run writes.
 

@@ -12,7 +12,7 @@ from simengine.scene.strict import Vector
 from simengine.worlds.motion.between import Touch, contact_of, refuse_overlaps, refuse_wrong
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.shapes import Box, Lattice, Shape, across, fill, finer, turned
-from simengine.worlds.motion.specs import PERIOD, BodySpec, CameraSpec, GridSpec, OutputSpec
+from simengine.worlds.motion.specs import PERIOD, BodySpec, CameraSpec, GridSpec, OutputSpec, ReleaseSpec
 from simengine.worlds.motion.supports import ClampSpec, LoadSpec, holder, offsets
 from simengine.worlds.motion.walls import WallSpec
 
@@ -33,6 +33,7 @@ class MPMWorld(AbstractWorld):
     Attributes:
         grid: Grid and time.
         gravity: Acceleration of everything [m/s^2].
+        release: What a hand under the bodies bears of their weight until it lets go.
         start: `given`, undeformed, or `equilibrium`, at rest under gravity with what hangs on them from the start.
         walls: Of the domain.
         colliders: Rigid bodies that the others touch.
@@ -51,6 +52,7 @@ class MPMWorld(AbstractWorld):
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
+    release: ReleaseSpec = dataclasses.field(default_factory=ReleaseSpec)
     start: Literal["given", "equilibrium"] = "given"
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
     colliders: tuple[ColliderSpec, ...] = ()
@@ -233,6 +235,12 @@ class MPMWorld(AbstractWorld):
                 material_ids=ids,
                 length=self.grid.dx * size[0] if self.grid.lower is not None else self.grid.length,
                 gravity=self.gravity,
+                release=torch.stack(
+                    [
+                        torch.as_tensor(values.get(f"release.{name}", own), dtype=torch.float64).cpu()
+                        for name, own in vars(self.release).items()
+                    ]
+                ),
                 boundaries=boundaries,
                 contact=contact_of(
                     self.contact,
@@ -307,6 +315,7 @@ class MPMWorld(AbstractWorld):
     def variables(self) -> dict[str, float]:
         """Every number of this scene that `build` can take as a tensor, by dotted key."""
         found: dict[str, float] = {"walls.friction": self.walls.friction}
+        found.update({f"release.{name}": value for name, value in vars(self.release).items()})
         for index, collider in enumerate(self.colliders):
             found.update({f"colliders.{index}.{name}": value for name, value in collider.variables().items()})
         for index, load in enumerate(self.loads):

@@ -16,8 +16,9 @@ from simengine.dtn.camouflage import PaintTexture, evasion_loss, total_variation
 from simengine.dtn.checks import check_detector
 from simengine.dtn.evaluation import checked_detections
 from simengine.dtn.protocol import box_iou
+from simengine.dtn.sampler import CONDITIONS
 from simengine.dtn.texture import texture_map, texture_picture
-from simengine.dtn.views import CONDITIONS, stack_views
+from simengine.dtn.views import stack_views
 from simengine.fit.training import AbstractTraining
 from simengine.fit.trainings.gradient import _flatten_optimiser, _restore_optimiser
 from simengine.io.image import to_srgb8

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from simengine.dtn.views import ViewSampler, render_views
+from simengine.dtn.sampler import ViewSampler
+from simengine.dtn.views import render_views
 from simengine.scene.base import SceneError
 from simengine.worlds.detectors.painted_mesh import read_painted_mesh
 

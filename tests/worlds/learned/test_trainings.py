@@ -1,5 +1,6 @@
 """Trainings on pictures: small ones run through, resume bitwise, and improve what they are to improve."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,17 @@ def test_material_network_learns() -> None:
         training.step()
     end = errors()
     assert end["new_lights"] < 0.9 * start["new_lights"] and end["metallic"] < start["metallic"]
+
+
+def test_a_map_that_is_one_number_everywhere_is_compared_with_no_mean_of_its_own() -> None:
+    """As few samples of one material may be: no division by an error of zero."""
+    problem: Any = learning_of(tiny("material_from_one_picture")).problem  # type: ignore[attr-defined]
+    same = torch.full_like(problem.truth.metallic, 0.3)
+    problem.truth = dataclasses.replace(problem.truth, metallic=same)
+    found = dataclasses.replace(problem.truth, metallic=same + 0.1)
+    errors = problem.errors(found)
+    assert errors["rmse"]["metallic"] == pytest.approx(0.1, rel=1e-5)
+    assert "metallic" not in errors["over_own_mean"] and "roughness" in errors["over_own_mean"]
 
 
 @pytest.mark.slow

@@ -68,14 +68,14 @@ class SVBRDFProblem:
 
         Returns:
             `rmse`; `over_mean_map`, over that of the mean of all materials; `over_own_mean`, over that of the mean of
-            each sample's own maps, which no estimator knows.
+            each sample's own maps, which no estimator knows (without a map that is one number in every sample).
         """
         rmse = self._rmse(found)
         mean, own = self._rmse(self.mean), self._rmse(_own_mean(self.truth))
         return {
             "rmse": rmse,
             "over_mean_map": {name: value / mean[name] for name, value in rmse.items()},
-            "over_own_mean": {name: value / own[name] for name, value in rmse.items()},
+            "over_own_mean": {name: value / own[name] for name, value in rmse.items() if own[name] > 1e-6},
         }
 
     def _rmse(self, maps: MaterialMaps) -> dict[str, float]:

@@ -1,0 +1,241 @@
+"""Distribution of cameras, lights and weathers; view i of a sampler depends on its seed and on i alone."""
+
+import dataclasses
+import math
+
+import numpy as np
+import torch
+
+from simengine.dtn.bodies.surroundings import surroundings
+from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, raycast
+from simengine.render.camera import PinholeCamera
+
+Interval = tuple[float, float]
+# albedo of what lies beside a road, light and dark: grass, dry grass, gravel, concrete, soil
+GROUNDS = (
+    ((0.13, 0.19, 0.06), (0.05, 0.09, 0.03)),
+    ((0.28, 0.25, 0.13), (0.14, 0.13, 0.06)),
+    ((0.30, 0.29, 0.26), (0.17, 0.16, 0.15)),
+    ((0.36, 0.35, 0.33), (0.28, 0.27, 0.26)),
+    ((0.22, 0.16, 0.11), (0.12, 0.09, 0.06)),
+)
+LENGTHS = (1.4, 3.2)  # of an object that the camera is away from it, if nothing else is said
+CAR_DISTANCE, CAR_AIM, CAR_REACH = (6.2, 14.3), 0.73, 2.3  # what that comes to for the car that ships [m]
+UNITS = {
+    "yaw": "deg",
+    "pitch": "deg",
+    "distance": "m",
+    "sun_azimuth": "deg",
+    "sun_elevation": "deg",
+    "sun": "1",
+    "sky": "1",
+    "haze": "1/m",
+}
+CONDITIONS = tuple(UNITS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViewSampler:
+    """Uniform distributions of camera, light and weather, on a road or beside one.
+
+    Where `distance`, `aim` or `reach` is None, `fitted` takes it from the object; before that it is the shipped car's.
+
+    Attributes:
+        yaw: Azimuth of the camera about the object [deg].
+        pitch: Its elevation above the ground [deg].
+        distance: From the object's middle [m]; None for 1.4 to 3.2 times the object's length.
+        sun_azimuth: [deg].
+        sun_elevation: [deg].
+        sun: Factor of the sun's irradiance; near 0 it is overcast [1].
+        sky: Factor of the sky's radiance [1].
+        haze: Extinction coefficient [1/m]; half of the views have none where it starts at 0.
+        fov: Vertical field of view [deg].
+        offset: Largest shift of the object's middle from the picture's, as a share of half the picture [1].
+        boxes: Number of other bodies around.
+        aim: Height that the camera looks at [m]; None for the middle of the object.
+        reach: Largest horizontal distance of the object from the origin [m], which other bodies keep clear of; None for
+            the object's own.
+        seed: Of all views.
+    """
+
+    yaw: Interval = (0.0, 360.0)
+    pitch: Interval = (4.0, 40.0)
+    distance: Interval | None = None
+    sun_azimuth: Interval = (0.0, 360.0)
+    sun_elevation: Interval = (15.0, 75.0)
+    sun: Interval = (0.1, 1.0)
+    sky: Interval = (0.5, 1.2)
+    haze: Interval = (0.0, 0.04)
+    fov: float = 40.0
+    offset: float = 0.35
+    boxes: int = 6
+    aim: float | None = None
+    reach: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in CONDITIONS:
+            low, high = self.interval(name)
+            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+                raise ValueError(f"{name}: expected a lower and an upper bound in order, got {(low, high)}")
+        if self.distance is not None and self.distance[0] <= 0:
+            raise ValueError(f"distance: expected more than 0 m, got {self.distance[0]:g}")
+        if not 0.0 < self.fov < 180.0:
+            raise ValueError(f"fov: expected an angle between 0 and 180 degrees, got {self.fov:g}")
+        if self.boxes < 0:
+            raise ValueError(f"boxes: expected a number of other bodies, 0 or more, got {self.boxes}")
+
+    def fitted(self, surface: RaySurface) -> "ViewSampler":
+        """This distribution with the distance, the aim and the reach of an object where none are given.
+
+        Raises:
+            ValueError: The smallest distance lies inside the object.
+        """
+        low, high = surface.vertices.min(0).values.tolist(), surface.vertices.max(0).values.tolist()
+        length = max(high[0] - low[0], high[1] - low[1], high[2] - low[2])
+        reach = float(surface.vertices[:, :2].norm(dim=-1).max())
+        distance = self.distance or (LENGTHS[0] * length, LENGTHS[1] * length)
+        if distance[0] <= reach:
+            raise ValueError(f"distance: expected more than {reach:.3g} m, outside the object, got {distance[0]:g}")
+        return dataclasses.replace(
+            self,
+            distance=distance,
+            aim=0.5 * (low[2] + high[2]) if self.aim is None else self.aim,
+            reach=reach if self.reach is None else self.reach,
+        )
+
+    def interval(self, name: str) -> Interval:
+        """Bounds of a condition, by its name.
+
+        Args:
+            name: One of CONDITIONS.
+        """
+        given: Interval | None = getattr(self, name)
+        return CAR_DISTANCE if given is None else given
+
+    def _mixed(self, index: int, *, of: str) -> int:
+        """The seed of a view's conditions, camera, ground or other bodies.
+
+        Mixed to 32 bits: torch's generator on the CPU looks at no more of a seed than its lowest 32.
+        """
+        stream = ("conditions", "camera", "ground", "bodies").index(of)
+        return int(np.random.SeedSequence((self.seed % 2**64, index, stream)).generate_state(1)[0])
+
+    def _generator(self, index: int, *, of: str) -> torch.Generator:
+        return torch.Generator().manual_seed(self._mixed(index, of=of))
+
+    def conditions(self, index: int) -> dict[str, float]:
+        """Camera, light and weather of view `index` by the names of CONDITIONS."""
+        u = torch.rand(
+            len(CONDITIONS) + 1, generator=self._generator(index, of="conditions"), dtype=torch.float64
+        ).tolist()
+        values = {}
+        for share, name in zip(u, CONDITIONS, strict=False):
+            low, high = self.interval(name)
+            values[name] = low + (high - low) * share
+        if self.haze[0] == 0.0 and u[-1] < 0.5:
+            values["haze"] = 0.0
+        return values
+
+    def camera(self, index: int, size: tuple[int, int]) -> PinholeCamera:
+        """The camera of view `index` for pictures of `size` (height, width)."""
+        view = self.conditions(index)
+        yaw, pitch, r = math.radians(view["yaw"]), math.radians(view["pitch"]), view["distance"]
+        middle = torch.tensor([0.0, 0.0, CAR_AIM if self.aim is None else self.aim], dtype=torch.float64)
+        direction = [math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), math.sin(pitch)]
+        eye = middle + r * torch.tensor(direction, dtype=torch.float64)
+        generator = self._generator(index, of="camera")
+        reach = CAR_REACH if self.reach is None else self.reach
+        shift = (2 * torch.rand(2, generator=generator, dtype=torch.float64) - 1) * self.offset
+        shift = shift * r * math.tan(math.radians(self.fov) / 2) * min(1.0, max(0.0, r / (2.2 * reach) - 1.0))
+        forward = torch.nn.functional.normalize(middle - eye, dim=0)
+        up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+        right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=0)
+        target = middle + shift[0] * right + shift[1] * torch.linalg.cross(right, forward)
+        return PinholeCamera.look_at(
+            eye, target, up=up, fov_y=math.radians(self.fov), height=size[0], width=size[1], dtype=torch.float64
+        )
+
+    def environment(self, index: int) -> Environment:
+        """Light, weather and ground of view `index`."""
+        view = self.conditions(index)
+        azimuth, elevation = math.radians(view["sun_azimuth"]), math.radians(view["sun_elevation"])
+        generator = self._generator(index, of="ground")
+        u = torch.rand(12, generator=generator, dtype=torch.float64).tolist()
+        warm = 1.0 - math.sin(elevation)
+        sun, sky = 4.0 * view["sun"], view["sky"]
+        light, dark = GROUNDS[int(u[0] * len(GROUNDS))]
+        shade = 0.75 + 0.5 * u[1]
+        haze_light = sky * (0.55 + 0.25 * view["sun"])
+        green, height = (0.05 + 0.15 * u[2]) * (0.5 * sky + 0.4 * view["sun"]), 0.02 + 0.10 * u[3] * u[3]
+        half = 3.0 + 1.5 * u[4]  # two lanes; the object stands on its right one, or at its edge
+        lane = half * (0.35 + 0.3 * u[5])
+        return Environment(
+            sun_direction=(
+                math.cos(azimuth) * math.cos(elevation),
+                math.sin(azimuth) * math.cos(elevation),
+                math.sin(elevation),
+            ),
+            sun_irradiance=(sun, sun * (1 - 0.15 * warm), sun * (1 - 0.35 * warm)),
+            sky_zenith=(0.20 * sky, 0.34 * sky, 0.62 * sky),
+            sky_horizon=(0.52 * sky, 0.60 * sky, 0.69 * sky),
+            haze=view["haze"],
+            airlight=(haze_light, haze_light, 1.05 * haze_light),
+            ground_light=(shade * light[0], shade * light[1], shade * light[2]),
+            ground_dark=(shade * dark[0], shade * dark[1], shade * dark[2]),
+            ground_frequency=0.3 + 1.2 * u[6],
+            road=half if u[7] < 0.8 else 0.0,
+            lane=lane if u[8] < 0.5 else -lane,
+            asphalt=0.06 + 0.12 * u[9],
+            clouds=min(1.0, 0.9 - 0.6 * view["sun"] + 0.3 * (u[10] - 0.5)),
+            skyline=(0.85 * green, green, 0.75 * green),
+            skyline_height=height,
+        )
+
+    def render(
+        self,
+        surface: RaySurface | None,
+        index: int,
+        size: tuple[int, int],
+        *,
+        samples: int = 2,
+        sky_rays: int = 4,
+        paint: torch.Tensor | None = None,
+        repetitions_per_metre: float = 0.0,
+    ) -> RayBuffers:
+        """Cast view `index` of an object; the options are those of `simengine.ops.light.raycast.raycast`.
+
+        Args:
+            surface: The object; None shows its surroundings alone.
+            index: Of the view.
+            size: Height and width [pixels].
+            samples: Per pixel and axis.
+            sky_rays: Per sample.
+            paint: Linear albedo, a texture (rows, columns, 3); None for a mid grey.
+            repetitions_per_metre: 0 puts `paint` on by uv, above 0 triplanar.
+
+        Raises:
+            ValueError: There is neither an object nor anything around it.
+        """
+        scene = surface
+        if self.boxes:
+            yaw = math.radians(self.conditions(index)["yaw"])
+            reach = CAR_REACH if self.reach is None else self.reach
+            seed = self._mixed(index, of="bodies")
+            around = surroundings(seed, number=self.boxes, away_from=yaw, reach=reach)
+            scene = around if surface is None else surface.joined(around)
+        if scene is None:
+            raise ValueError("boxes: a view without the object needs other bodies to show, got 0; set views.boxes")
+        camera = self.camera(index, size)
+        return raycast(
+            scene,
+            self.environment(index),
+            camera.world_to_camera,
+            camera.intrinsics,
+            size,
+            samples=samples,
+            sky_rays=sky_rays,
+            paint=paint,
+            repetitions_per_metre=repetitions_per_metre,
+            seed=index,
+        )
