@@ -117,20 +117,26 @@ class FreeFlame(AbstractDetailedFlame):
         return factor * (2 * heat).sqrt() / rise.clamp_min(1.0) + 1e-6
 
     def settled(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """The mass flux that the heat released would warm from fresh to burnt."""
+        """The mass flux that the heat released would warm from fresh to burnt, up to five times the guess.
+
+        Not below the guess: a flame is found from guesses that are too fast by ten and lost from those too slow by two.
+        """
         with torch.no_grad():
             b, Y_in = self.batch, self.Y_in
             heat = torch.trapezoid(self.heat_release(y[..., 0], y[..., 1:]), x)
             rise = self.gas.h(self.burnt()[0], Y_in) - self.gas.h(self.T_in.expand(b), Y_in)
-        return torch.maximum(torch.minimum(heat / rise, 5 * z), 0.2 * z)
+        return torch.maximum(torch.minimum(heat / rise, 5 * z), z)
 
     def alternatives(self) -> list[AbstractFlame]:
         """Slower and faster guesses."""
         return [dataclasses.replace(self, hurry=self.hurry * f) for f in (0.6, 1.7, 0.3, 3.0)]
 
     def faster(self) -> list[AbstractFlame]:
-        """8 and 64 times as fast: flames are found from 0.7 to 12 times their speed, rich hydrogen's guess is 1/30."""
-        return [dataclasses.replace(self, hurry=self.hurry * f) for f in (8.0, 64.0)]
+        """8, 64 and 128 times as fast: the guess of rich and of much diluted hydrogen is 1/30 of the speed.
+
+        Each flame is found from guesses within a factor of some two to four only; the fastest are cheap to try.
+        """
+        return [dataclasses.replace(self, hurry=self.hurry * f) for f in (8.0, 64.0, 128.0)]
 
     def obstacle(self, solve: Callable[..., Any]) -> str | None:
         """Gas that does not get hot enough for a flame at T_fix."""

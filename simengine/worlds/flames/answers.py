@@ -129,7 +129,7 @@ class FlameRun(AbstractRun):
 
     def _flame(self, row: Row, keys: Sequence[str], theta: torch.Tensor) -> AbstractFlame:
         world = replaced(self.world, dict(zip(keys, theta, strict=True)))
-        return under(world, row).build()
+        return _equations(world, row)
 
     def _by_tangents(self, found: FlameSolution, ask: Series, keys: Sequence[str], theta: torch.Tensor) -> torch.Tensor:
         places = places_of(found, ask)
@@ -209,8 +209,13 @@ def resumed(world: "FlameWorld", state: Mapping[str, torch.Tensor]) -> FlameRun:
         if head.startswith("missing."):
             missing[row] = _text(own["why"])
         else:
-            flames[row] = world.solver().resumed(under(world, row).build(), own)
+            flames[row] = world.solver().resumed(_equations(world, row), own)
     return FlameRun(world, flames, missing)
+
+
+def _equations(world: "FlameWorld", row: Row) -> AbstractFlame:
+    """Of the world as it stands with all its species, since these may be asked for; of a row with those it can make."""
+    return under(world, row).reduced() if row else world.build()
 
 
 def _packed(row: Row) -> dict[str, torch.Tensor]:
@@ -271,7 +276,7 @@ def solve(world: "FlameWorld", asks: Sequence[Ask], *, near: AbstractRun | None)
     for number, row in enumerate(rows, 1):
         began = time.monotonic()
         try:
-            flame = under(world, row).build()
+            flame = _equations(world, row)
             with _one_thread():
                 found = _solved(world, flame, row, flames, before)
                 for end in dict.fromkeys(end for ask in asks if row in rows_of(ask) for end in ends_of(ask)):

@@ -9,6 +9,7 @@ import torch
 
 from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.equations.burner import BurnerFlame
+from simengine.flame.equations.detailed import AbstractDetailedFlame
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
 from simengine.flame.solver.solution import FlameSolution
@@ -61,6 +62,11 @@ class FlameWorld(AbstractWorld):
     def build(self, *, device: str | None = None) -> AbstractFlame:
         """The equations of the flame. They are solved on the CPU, where small factorisations are fastest."""
         return self.flame.flame(self.gas)  # type: ignore[arg-type]
+
+    def reduced(self) -> AbstractFlame:
+        """The same flame without the species that nothing fed can become, for tables, which ask for no species."""
+        flame = self.build()
+        return flame.reduced() if isinstance(flame, AbstractDetailedFlame) else flame
 
     def solution(self) -> FlameSolution:
         """The flame.
