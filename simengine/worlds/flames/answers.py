@@ -9,7 +9,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -262,8 +262,20 @@ def check_asks(world: "FlameWorld", asks: Sequence[Ask]) -> None:
                     raise
 
 
-def solve(world: "FlameWorld", asks: Sequence[Ask], *, near: AbstractRun | None) -> FlameRun:
+def solve(
+    world: "FlameWorld",
+    asks: Sequence[Ask],
+    *,
+    near: AbstractRun | None,
+    keep: Callable[[Row, FlameSolution], None] | None = None,
+) -> FlameRun:
     """The flames that the asks need; each starts from its like in `near`, else cold, else from its nearest neighbour.
+
+    Args:
+        world: Whose flames.
+        asks: What is asked of them.
+        near: A run of about the same numbers.
+        keep: Told of every flame of a row as it is found.
 
     Raises:
         Refused: There is no flame of the world as it stands.
@@ -283,6 +295,8 @@ def solve(world: "FlameWorld", asks: Sequence[Ask], *, near: AbstractRun | None)
                     like = before.ends.get((row, end)) if before is not None else None
                     ends[row, end] = end_of(world, lambda own, row=row: under(own, row), end, found, like)  # type: ignore[misc]
                 flames[row] = found
+            if keep is not None and row:
+                keep(row, found)
         except SceneError:
             raise
         except (SolveError, ValueError, RuntimeError) as error:
@@ -290,7 +304,7 @@ def solve(world: "FlameWorld", asks: Sequence[Ask], *, near: AbstractRun | None)
             if not row:
                 raise Refused(reason) from None
             missing[row] = reason
-        if before is None and len(rows) > TOLD:
+        if (before is None or keep is not None) and len(rows) > TOLD:
             took, what = time.monotonic() - began, missing.get(row, "found")
             print(f"flame {number} of {len(rows)}: {what} ({took:.1f} s)", file=sys.stderr, flush=True)
     return FlameRun(world, flames, missing, ends)

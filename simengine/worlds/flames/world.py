@@ -108,6 +108,14 @@ class FlameWorld(AbstractWorld):
 
         return solve(self, asks, near=near)
 
+    def solve_kept(self, asks: Sequence[Ask], folder: Path, *, near: AbstractRun | None = None) -> AbstractRun:
+        """Each flame starts from its like in the folder, so that one found by an earlier process costs a step or two."""
+        from simengine.worlds.flames.answers import solve
+        from simengine.worlds.flames.kept import KeptFlames
+
+        kept = KeptFlames(self, folder)
+        return solve(self, asks, near=near or kept.before, keep=kept.keep)
+
     def resumed(self, state: "Mapping[str, torch.Tensor]") -> AbstractRun:
         """Flames start from their like, so those that were solved are kept."""
         from simengine.worlds.flames.answers import resumed
