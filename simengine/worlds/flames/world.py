@@ -109,7 +109,7 @@ class FlameWorld(AbstractWorld):
         return solve(self, asks, near=near)
 
     def solve_kept(self, asks: Sequence[Ask], folder: Path, *, near: AbstractRun | None = None) -> AbstractRun:
-        """Each flame starts from its like in the folder, so that one found by an earlier process costs a step or two."""
+        """Each flame starts from its like in the folder: one that an earlier process found costs a step or two."""
         from simengine.worlds.flames.answers import solve
         from simengine.worlds.flames.kept import KeptFlames
 
