@@ -63,6 +63,7 @@ def fit(
     loaded = load_scene(scene, overrides or ())
     chosen = pick_device(device, loaded.world.fit_devices)
     training: AbstractTraining
+    said: set[str] = set()
     for table, verb in {"learner": "train", "objective": "optimise"}.items():
         if getattr(loaded, table) is not None:
             raise ValueError(f"{scene}: a scene that explains no observation; use `simengine {verb}`")
@@ -71,6 +72,7 @@ def fit(
         from simengine.fit.problem import Problem
 
         problem = Problem(loaded)
+        said |= set(problem.doubts)
         for doubt in problem.doubts:
             print(f"doubt: {doubt}", file=sys.stderr)
         training = training_of(problem)
@@ -86,6 +88,9 @@ def fit(
     outcome = _drive(training, loaded, folder, overwrite=overwrite, progress=not quiet and not as_json)
     if outcome is None:
         return 1
+    for doubt in outcome.get("doubts", ()):  # those that the search came upon
+        if doubt not in said:
+            print(f"doubt: {doubt}", file=sys.stderr)
     if "estimates" in outcome and not as_json:
         _print_answer(outcome)
     else:

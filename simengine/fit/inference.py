@@ -19,6 +19,7 @@ from simengine.solve.least_squares.black_box import BlackBoxSystem
 from simengine.solve.least_squares.iteration import advance, begin
 from simengine.solve.least_squares.solvers import LevenbergMarquardt
 from simengine.solve.least_squares.state import IterationState
+from simengine.solve.solution import Result
 
 if TYPE_CHECKING:
     from simengine.fit.posterior import Posterior
@@ -58,6 +59,7 @@ class LeastSquaresFit(AbstractTraining):
         self._round = 0
         self._state: IterationState | None = None
         self._done = False
+        self._refusal = ""
         self._begin()
 
     @property
@@ -78,7 +80,7 @@ class LeastSquaresFit(AbstractTraining):
             self.problem.estimate_sigmas(self.z)
         except Refused as error:
             raise SceneError(f"the world has no run at the start of the search: {error}") from None
-        self._state = None
+        self._state, self._refusal = None, ""
 
     @property
     def solver(self) -> LevenbergMarquardt:
@@ -111,9 +113,11 @@ class LeastSquaresFit(AbstractTraining):
 
     def step(self) -> dict[str, float]:
         """One trial of the current stage."""
-        free, solver = list(self.stage.free), self.solver
-        state = begin(self._system, self.z[free][None], solver) if self._state is None else self._state
-        state = advance(self._system, state, solver)
+        free, solver, system = list(self.stage.free), self.solver, self._system
+        state = begin(system, self.z[free][None], solver) if self._state is None else self._state
+        state = advance(system, state, solver)
+        if system.refusal is not None:  # the first one asks for most
+            self._refusal = self._refusal or str(system.refusal)
         self.z = self.z.clone()
         self.z[free] = state.y[0]
         self._state = state
@@ -139,9 +143,12 @@ class LeastSquaresFit(AbstractTraining):
         change = self.problem.estimate_sigmas(self.z, fitted=True)
         self._round += 1
         if change > SETTLED and self._round < ROUNDS:
-            self._state = None
+            self._state, self._refusal = None, ""
             return
         self._done = True
+        # a search that a refusal keeps from the minimum never comes to where no drop is predicted
+        if self._refusal and self._state is not None and int(self._state.status[0]) != Result.SUCCESS:
+            self.problem.doubts.append(f"the search ended at the edge of what has a run: {self._refusal}")
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything the next trial depends on."""
@@ -149,6 +156,8 @@ class LeastSquaresFit(AbstractTraining):
         state = {"z": self.z, "counters": torch.tensor(counters)}
         if self._state is not None:
             state |= {_PREFIX + name: value for name, value in self._state.state_dict().items()}
+        if self._refusal:
+            state["refusal"] = torch.tensor(list(self._refusal.encode()), dtype=torch.uint8)
         state |= {f"sigma.{name}": value for name, value in self.problem.sigmas.items()}
         state |= {f"mask.{name}": value for name, value in self.problem.left_out.items()}
         state |= saved_runs(self.problem)
@@ -166,6 +175,7 @@ class LeastSquaresFit(AbstractTraining):
         self.z = state["z"]
         self._stage, self._round, done, self.problem.runs.solves = (int(v) for v in state["counters"])
         self._done = bool(done)
+        self._refusal = bytes(state["refusal"].tolist()).decode() if "refusal" in state else ""
         held = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
         self._state = IterationState.from_state_dict(held) if held else None
         self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level

@@ -27,6 +27,7 @@ class BlackBoxSystem(AbstractSystem):
 
     Attributes:
         evaluations: Calls of `residual` so far, those of differences too.
+        refusal: Why the last trial was refused; None where it had a value.
     """
 
     gram = DenseGram()
@@ -49,6 +50,7 @@ class BlackBoxSystem(AbstractSystem):
         self._refined = refined or (lambda z: self._differences(z, central=True))
         self._last: tuple[torch.Tensor, torch.Tensor] | None = None
         self.evaluations: int = 0
+        self.refusal: Exception | None = None
 
     def refine(self) -> None:
         """Linearise more exactly from now on; begin anew at the point reached to have it there."""
@@ -71,8 +73,10 @@ class BlackBoxSystem(AbstractSystem):
         """1/2 |r|^2, shape (1,); infinite where the residual is refused."""
         try:
             r = self.residual(y.detach()[0])
-        except self._refused:
+        except self._refused as error:
+            self.refusal = error
             return torch.full((1,), torch.inf, dtype=torch.float64)
+        self.refusal = None
         return 0.5 * r.square().sum().reshape(1)
 
     def linearise(self, y: torch.Tensor, which: torch.Tensor) -> Linearisation:

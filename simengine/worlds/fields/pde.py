@@ -36,6 +36,23 @@ class PDEWorld(AbstractWorld):
     together: ClassVar[int] = 16
     pde: Annotated[AbstractEquation, OneOf("equation", lambda: EQUATIONS)]
 
+    def prepare(self, asks: Sequence[Ask]) -> "PDEWorld":
+        """The world itself, its cells being frozen already; an ask beyond the run is told."""
+        if beyond := self._beyond(asks):
+            raise SceneError(beyond)
+        return self
+
+    def _beyond(self, asks: Sequence[Ask]) -> str | None:
+        """What to say if a time lies beyond the run."""
+        latest = max((float(t.detach().max()) for ask in asks if (t := _times(ask)) is not None and len(t)), default=0)
+        duration = float(self.pde.duration)
+        if latest <= duration * (1 + 1e-9):
+            return None
+        return (
+            f"pde.duration: the run ends at {duration:.6g} s, and {latest:.6g} s is asked for; raise it, or cut "
+            f"the observation by `within`"
+        )
+
     def solve(
         self,
         asks: Sequence[Ask],
@@ -50,14 +67,14 @@ class PDEWorld(AbstractWorld):
     def solve_many(
         self, worlds: Sequence[AbstractWorld], asks: Sequence[Ask], *, gradient: bool = False
     ) -> "list[FieldRun]":
-        """The runs of worlds that differ from this one in numbers only: one march for all of them."""
-        latest = max((float(t.detach().max()) for ask in asks if (t := _times(ask)) is not None and len(t)), default=0)
+        """The runs of worlds that differ from this one in numbers only: one march for all of them.
+
+        Raises:
+            Refused: A time that is sought lies beyond the run, or the march has no next row.
+        """
+        if beyond := self._beyond(asks):
+            raise Refused(beyond)
         duration = float(self.pde.duration)
-        if latest > duration * (1 + 1e-9):
-            raise SceneError(
-                f"pde.duration: the run ends at {duration:.6g} s, and {latest:.6g} s is asked for; raise it, or cut "
-                f"the observation by `within`"
-            )
         fields = set(self.fields())
         tables = [{k: n for k, n in numbers(world).items() if k not in fields} for world in worlds]
         shared = all(

@@ -252,9 +252,13 @@ def solve(world: "MPMWorld", asks: Sequence[Ask], *, gradient: bool, device: str
     """Simulate and save what the asks need.
 
     Raises:
-        Refused: The motion ends in a particle off the grid or a field that is not finite.
+        Refused: A time, such as that of a clock which is sought, lies beyond the run, or the motion ends in a particle
+            off the grid or a field that is not finite.
     """
-    steps = last_step(world, asks)
+    try:
+        steps = last_step(world, asks)
+    except SceneError as error:
+        raise Refused(str(error)) from None
     plain, held = floats_in(world), tensors_in(world)
     rest, volume, ids = (torch.as_tensor(array) for array in plain.particles())
     saved = _saved_steps(world, asks, steps, len(rest), gradient=gradient)

@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 import simengine as se
-from simengine.scene import SceneError
+from simengine.scene import Refused, SceneError
 from simengine.scene.address import replaced
 from simengine.scene.asks import Fields, Series
 from simengine.scene.loader import make_scene
@@ -291,8 +291,12 @@ def test_a_place_or_a_time_beyond_the_box_is_refused() -> None:
     world = _heat(initial=1.0)
     with pytest.raises(SceneError, match=r"beyond the domain"):
         _at(world, [33.0], 0.1)
-    with pytest.raises(SceneError, match=r"pde\.duration: the run ends at 0\.3 s, and 7 s is asked for"):
-        _at(world, [0.5], 7.0)
+    late = Fields(names=("T",), x=torch.tensor([[0.5]]).double(), times=torch.tensor([7.0]).double())
+    said = r"pde\.duration: the run ends at 0\.3 s, and 7 s is asked for"
+    with pytest.raises(SceneError, match=said):
+        world.prepare([late])
+    with pytest.raises(Refused, match=said):  # by a clock that is sought: a bad trial
+        world.solve([late])
     with pytest.raises(SceneError, match="no field of this world"):
         _at(world, [0.5], 0.1, "c")
 

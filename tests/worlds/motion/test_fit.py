@@ -77,6 +77,29 @@ def found(file: Path, *changes: str) -> FitResult:
     return se.identify(load_scene(file, changes), out=file.parent / "run", progress=False)
 
 
+@pytest.mark.parametrize("num_steps", [60, 80])
+def test_a_clock_beyond_the_end_of_the_run_is_a_bad_trial(tmp_path: Path, capfd, num_steps: int) -> None:
+    """The last row was seen at 0.072 s: with 60 steps the search stops at the end of the run and says so."""
+    file = write(tmp_path, '"observations.seen.clock_rate" = { prior.lognormal = [1.0, 0.5] }', sigma="1e-4")
+    model, state = load_world(file).build(device="cpu", double=True)
+    with torch.no_grad():
+        x = rollout(MPMSolver(model), state, 72, save_every=12).states.x.numpy()
+    np.savez(tmp_path / "observed.npz", x=x, time=np.arange(7) * 0.01)
+    changes = [f"grid.num_steps={num_steps}", "output.save_every=20", "observations.seen.clock_rate=0.9"]
+    options = [part for change in changes for part in ("--set", change)]
+    assert main(["fit", str(file), "--quiet", "--out", str(tmp_path / "run"), *options]) == 0
+    summary = json.loads((tmp_path / "run" / "fit.json").read_text())
+    rate = summary["estimates"]["observations.seen.clock_rate"]["value"]
+    doubt = "doubt: the search ended at the edge of what has a run: grid.num_steps: the run ends at 0.06 s"
+    if num_steps == 80:
+        assert rate == pytest.approx(1.2, abs=2e-3)
+        assert "doubts" not in summary
+    else:
+        assert rate == pytest.approx(1.0, abs=1e-3)
+    assert (doubt in capfd.readouterr().err) == (num_steps == 60)
+    assert ("edge of what has a run" in (tmp_path / "run" / "report.html").read_text()) == (num_steps == 60)
+
+
 def test_noise_is_reflected_in_the_uncertainty(tmp_path: Path) -> None:
     sigma = 1e-3
     start = '"bodies.0.material.E" = { initial = 2e4 }\n"bodies.0.material.nu" = { initial = 0.1 }'
