@@ -78,11 +78,11 @@ def _use(
     if find_model(run) is None:
         from simengine.fit.carry import carried, found_in
         from simengine.fit.problem import Problem
-        from simengine.fit.report import misfit_report
+        from simengine.fit.report import FOUND, misfit_report
         from simengine.fit.spread import read_spread
 
         made = carried(found_in(run), load_scene(on, overrides or ()))
-        directory = open_run(folder, made.scene, overwrite=overwrite, resume=False)
+        directory = open_run(folder, made.scene, overwrite=overwrite, resume=(folder / FOUND).is_dir())
         if made.scene.observations:
             bars = None
             try:
