@@ -127,16 +127,15 @@ class FreeFlame(AbstractDetailedFlame):
         return torch.maximum(torch.minimum(heat / rise, 5 * z), self.slowest * z)
 
     def alternatives(self) -> list[AbstractFlame]:
-        """Slower and faster guesses."""
-        return [dataclasses.replace(self, hurry=self.hurry * f) for f in (0.6, 1.7, 0.3, 3.0)]
+        """Slower and faster guesses, tried last. Radicals do not slow these down, as nothing came of it before.
+
+        Of 49 measured flames one is found so: hydrogen at phi 1.5 in 75 % of nitrogen.
+        """
+        return [dataclasses.replace(self, hurry=self.hurry * f, slowest=1.0) for f in (0.6, 1.7, 0.3, 3.0)]
 
     def faster(self) -> list[AbstractFlame]:
-        """8, 64 and 128 times as fast: the guess of rich and of much diluted hydrogen is 1/30 of the speed.
-
-        These are not slowed down again: a flame is found from guesses too fast by ten, lost from those too slow by two.
-        The first guess is: methane at 5 atm takes 17 Jacobians so, and 307 otherwise.
-        """
-        return [dataclasses.replace(self, hurry=self.hurry * f, slowest=1.0) for f in (8.0, 64.0, 128.0)]
+        """8 and 64 times as fast: flames are found from 0.7 to 12 times their speed, rich hydrogen's guess is 1/30."""
+        return [dataclasses.replace(self, hurry=self.hurry * f) for f in (8.0, 64.0)]
 
     def obstacle(self, solve: Callable[..., Any]) -> str | None:
         """Gas that does not get hot enough for a flame at T_fix."""
