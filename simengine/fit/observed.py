@@ -70,6 +70,8 @@ def observation_blocks(problem: Problem, p: Prediction) -> list[Block]:
         pick, title = torch.arange(len(m.values)), ""
     if m.row_names:  # experiments under several conditions lie along none of them
         x = torch.arange(len(m.values), dtype=torch.float64)
+    if key == "time":
+        key = "time [s]"
     order = pick[x[pick].argsort()]
     panels: dict[str, dict[str, Any]] = {}
     residuals: dict[str, dict[str, Any]] = {}

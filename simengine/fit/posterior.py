@@ -91,6 +91,7 @@ class Posterior:
         minima: Different ends of several starts, best first.
         samples: What was drawn, where the bars rest on samples.
         moved: How far the answer moves at another resolution, where that was asked.
+        linearised: Residual (rows,) and Jacobian (rows, p) at the answer by central differences, where it was had so.
     """
 
     estimates: Mapping[str, Estimate]
@@ -100,6 +101,7 @@ class Posterior:
     minima: "tuple[Minimum, ...]" = ()
     samples: "Samples | None" = None
     moved: "Shift | None" = None
+    linearised: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
 def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Prediction]) -> Posterior:
@@ -160,7 +162,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
     said = _directions(problem, covariance, information, estimates)
     for name, error in problem.errors.items():
         said += tuple(in_words(name, problem.measured[name], error, predictions[name].sigma))
-    return Posterior(estimates, covariance, worth, said)
+    return Posterior(estimates, covariance, worth, said, linearised=(r, j))
 
 
 def _blocks(problem: Problem, name: str, p: Prediction, j: torch.Tensor, r: torch.Tensor) -> torch.Tensor:

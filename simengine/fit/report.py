@@ -49,7 +49,7 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
         **bars_summary(found),
         "solves": problem.runs.solves,
     }
-    evidence, why = log_evidence(problem, z)
+    evidence, why = log_evidence(problem, z, found.linearised)
     summary |= {"log_evidence": evidence} if evidence is not None else {"no_evidence": why}
     reference = reference_rows(problem, found.estimates)
     if reference:
@@ -69,7 +69,7 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
         sections[f"Observation {name}"] = observation_blocks(problem, prediction)
     shown: list[Block] = []
     for run, world in problem.worlds.items():
-        blocks = world.show(problem.run_at(z, run, _asks(problem, run, z)), out)
+        blocks = world.show(problem.run_at(z, run, _asks(problem, run, z)), out.within(run))
         shown += [*([run] if run and blocks else []), *blocks]
     if shown:
         sections["The world"] = shown

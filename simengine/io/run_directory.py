@@ -1,5 +1,6 @@
 """A run directory: the resolved scene, versions, a log as JSON lines, and whatever the run writes beside them."""
 
+import copy
 import json
 import platform
 import shutil
@@ -41,6 +42,7 @@ class RunDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path: Path = Path(path)
         self._lock: Lock | None = None
+        self._prefix = ""  # of the names of files: a folder within the run
 
     @classmethod
     def create(
@@ -100,9 +102,18 @@ class RunDirectory:
         recorded.write_text(text, encoding="utf-8")  # last: it makes the folder a run's
         return run
 
+    def within(self, folder: str) -> "RunDirectory":
+        """The same run, its files in a folder of it; the run itself for an empty name."""
+        if not folder:
+            return self
+        inner = copy.copy(self)
+        inner._prefix = f"{self._prefix}{folder}/"
+        (self.path / inner._prefix).mkdir(parents=True, exist_ok=True)
+        return inner
+
     def claim(self, name: str) -> Path:
         """The path of a file of the run; `--overwrite` will remove it."""
-        marker = self.path / MARKER
+        marker, name = self.path / MARKER, self._prefix + name
         if marker.is_file() and name not in marker.read_text(encoding="utf-8").splitlines():
             with marker.open("a", encoding="utf-8") as file:
                 file.write(name + "\n")

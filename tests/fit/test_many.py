@@ -20,6 +20,7 @@ from simengine.cli import main
 from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.joint_prior import JointPrior
+from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
 from simengine.fit.sweep import combinations, values_of
 from simengine.observe import Curve
@@ -81,6 +82,9 @@ def test_the_evidence_of_a_line_is_that_of_its_gaussian(tmp_path: Path, column: 
     exact = multivariate_normal(x @ m, 0.09 * np.eye(8) + x @ s @ x.T).logpdf(y)
     evidence, why = log_evidence(problem, fit.z)
     assert not why and evidence == pytest.approx(exact, abs=2e-3)
+    known, solves = posterior(problem, fit.z, problem.predict(fit.z)).linearised, problem.runs.solves
+    assert log_evidence(problem, fit.z, known) == (evidence, "")  # to the bit
+    assert problem.runs.solves == solves
 
 
 def test_the_evidence_knows_what_of_a_prior_hangs_together(tmp_path: Path) -> None:

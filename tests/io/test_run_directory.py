@@ -52,6 +52,18 @@ def test_only_what_a_run_wrote_is_removed(tmp_path: Path) -> None:
     assert files(path) == {*kept, MARKER, "scene.toml", "versions.json"}
 
 
+def test_runs_of_one_report_write_into_folders_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    run = make(path)
+    assert run.within("") is run
+    written = [run.within(name).write("fitted.json", {"of": name}) for name in ("a", "b")]
+    assert [json.loads(file.read_text())["of"] for file in written] == ["a", "b"]
+    assert {"a/fitted.json", "b/fitted.json"} <= files(path)
+    del run
+    make(path, {"kind": "other"}, overwrite=True)
+    assert not (path / "a").exists() and not (path / "b").exists()
+
+
 def test_a_marker_that_names_other_places_removes_nothing_there(tmp_path: Path) -> None:
     path, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
     make(path)

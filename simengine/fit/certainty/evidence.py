@@ -8,11 +8,18 @@ from simengine.fit.certainty.density import _log_volume
 from simengine.fit.problem import Problem
 
 
-def log_evidence(problem: Problem, z: torch.Tensor) -> tuple[float | None, str]:
+def log_evidence(
+    problem: Problem, z: torch.Tensor, linearised: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> tuple[float | None, str]:
     """Natural logarithm of the evidence at the best fit z (p,); None, with the reason, where there is none.
 
     Exact where the world is linear in its coordinates with normal priors. Sigmas that are estimated stand at their
     best, so models compare where they have the same ones estimated.
+
+    Args:
+        problem: Whose data.
+        z: The best fit (p,).
+        linearised: Residual (rows,) and Jacobian (rows, p) there by central differences, where they are known.
     """
     free = [k for k in range(len(z)) if k not in problem.sought_sigmas]
     log_prior = 0.0
@@ -31,7 +38,8 @@ def log_evidence(problem: Problem, z: torch.Tensor) -> tuple[float | None, str]:
         own = joint.covariance.diagonal().log().sum()
         log_prior -= 0.5 * float(torch.linalg.slogdet(joint.covariance)[1] - own)
     log_prior -= 0.5 * float(rows.square().sum())
-    r, j = problem.linearise(z, free, central=True)
+    r, j = problem.linearise(z, central=True) if linearised is None else linearised
+    j = j[:, free]
     data = r[: len(r) - len(rows)]
     log_likelihood = -0.5 * float(data.square().sum()) - 0.5 * len(data) * math.log(2 * math.pi)
     for name, instrument in problem.instruments_at(z).items():

@@ -71,7 +71,9 @@ def field_answer(fit: "FieldFit", out: "RunDirectory") -> dict[str, Any]:
     sections["How well the data are explained"] = _explained(summary, problem)
     for name, prediction in predictions.items():
         sections[f"Observation {name}"] = _observation(fit, prediction)
-    if shown := [block for run, world in problem.worlds.items() for block in world.show(_run_of(fit, run), out)]:
+    if shown := [
+        block for run, world in problem.worlds.items() for block in world.show(_run_of(fit, run), out.within(run))
+    ]:
         sections["The world"] = shown
     sections["Convergence"] = _convergence(out.events("iteration"))
     sections["Provenance"] = _provenance(provenance, problem)
