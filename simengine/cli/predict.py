@@ -24,6 +24,9 @@ def predict(
     `predict RUN --on SCENE` uses what a run found: numbers of a fit in another scene, a law that was learned in a new
     scene, a network on photographs, a texture or a new member, a detector on a folder of pictures.
 
+    Rows of a table of flames are kept as they are found: the same command goes on where it stopped, and tries again the
+    rows that have no flame yet.
+
     Args:
         scene: A .toml or .py file with [observations], or the name of a shipped scene; with --on the folder of a run,
             or of a model.
@@ -31,7 +34,7 @@ def predict(
     if on:
         return _use(Path(scene), on, overrides, own, out, overwrite=overwrite, as_json=as_json)
     from simengine.fit.problem import Problem
-    from simengine.fit.report import misfit_report
+    from simengine.fit.report import FOUND, misfit_report
     from simengine.scene import load_scene
     from simengine.scene.own_code import run_own
     from simengine.scene.record import open_run
@@ -42,7 +45,8 @@ def predict(
     for doubt in problem.doubts:
         print(f"doubt: {doubt}", file=sys.stderr)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-predict")
-    directory = open_run(folder, loaded, overwrite=overwrite, resume=False)
+    begun = (folder / FOUND).is_dir()  # else a run that is there is a finished one
+    directory = open_run(folder, loaded, overwrite=overwrite, resume=begun)
     summary = {**misfit_report(problem, directory), "directory": str(folder)}
     directory.write("summary.json", summary)
     if not as_json:  # curves and tables stand in the report
@@ -74,11 +78,11 @@ def _use(
     if find_model(run) is None:
         from simengine.fit.carry import carried, found_in
         from simengine.fit.problem import Problem
-        from simengine.fit.report import misfit_report
+        from simengine.fit.report import FOUND, misfit_report
         from simengine.fit.spread import read_spread
 
         made = carried(found_in(run), load_scene(on, overrides or ()))
-        directory = open_run(folder, made.scene, overwrite=overwrite, resume=False)
+        directory = open_run(folder, made.scene, overwrite=overwrite, resume=(folder / FOUND).is_dir())
         if made.scene.observations:
             bars = None
             try:

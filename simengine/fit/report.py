@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 EXPLAINED = 1.5  # chi-square per degree of freedom up to which a model explains its data
+FOUND = "found"  # folder of a prediction's run for what its worlds keep as it is found
 MAX_BANDS = 40  # unknowns up to which the bands of predictions are drawn
 
 
@@ -91,6 +92,7 @@ def misfit_report(
         bars: Standard deviation of each prediction, (rows, columns), by observation, where somebody knows it.
     """
     z = problem.start()
+    problem.runs.folder = out.path / FOUND
     problem.settle(z)
     problem.estimate_sigmas(z)
     predictions = {n: dataclasses.replace(p, std=(bars or {}).get(n)) for n, p in problem.predict(z).items()}

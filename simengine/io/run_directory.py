@@ -21,7 +21,7 @@ _PICTURES = (".png", ".gif", ".mp4")
 # What runs write without `RunDirectory.write`
 _KNOWN = (
     *("scene.toml", "scene.py", "versions.json", "log.jsonl", "report.html", "weights.safetensors"),
-    *(f"{name}/checkpoint*" for name in ("checkpoint", "models", "detector", "network")),
+    *(f"{name}/checkpoint*" for name in ("checkpoint", "models", "detector", "network", "found", "found/*")),
 )
 
 
@@ -172,7 +172,7 @@ class RunDirectory:
             parts = PurePosixPath(name).parts
             if not parts or ".." in parts or PurePosixPath(name).is_absolute() or name == MARKER:
                 continue
-            wanted = (self.path / name).parent.glob(parts[-1]) if name in _KNOWN else [self.path / name]
+            wanted = self.path.glob(name) if name in _KNOWN else [self.path / name]
             for file in wanted:
                 if file.parent.resolve().is_relative_to(root) and (file.is_symlink() or file.is_file()):
                     file.unlink()

@@ -119,6 +119,14 @@ class AbstractWorld(abc.ABC):
         """
         raise SceneError(f"a world of kind {self.kind!r} answers no instrument yet")
 
+    def solve_kept(self, asks: Sequence[Ask], folder: Path, *, near: AbstractRun | None = None) -> AbstractRun:
+        """`solve` that keeps in a folder what it has found, as it is found, and goes on from what is kept there.
+
+        Raises:
+            Refused: There is no run with these numbers.
+        """
+        return self.solve(asks, near=near)
+
     def resumed(self, state: "Mapping[str, Tensor]") -> AbstractRun | None:
         """The run of this world that a `state_dict` is of; None where solving again gives the same bits."""
         return None

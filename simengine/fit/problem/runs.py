@@ -1,6 +1,7 @@
 """Solves of the worlds of a problem, kept by their numbers to the bit."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 
@@ -27,12 +28,14 @@ class Runs:
     Attributes:
         solves: How often a world was solved.
         kept: The last runs, oldest first: the next solve starts near the last one.
+        folder: Where worlds keep what they have found of a run that is solved once; None where runs are many.
     """
 
     def __init__(self, worlds: Mapping[str, AbstractWorld], asks: Mapping[str, Sequence[Ask]]) -> None:
         self.worlds: dict[str, AbstractWorld] = dict(worlds)
         self.solves: int = 0
         self.kept: dict[Key, AbstractRun] = {}
+        self.folder: Path | None = None
         self._asks = asks
         self._ahead: dict[Key, AbstractRun] = {}
         self._prepared: dict[str, AbstractWorld] = {}
@@ -68,7 +71,10 @@ class Runs:
             raise Refused(str(error)) from None
         near = next((other for (name, *_), other in reversed(self.kept.items()) if name == run), None)
         with torch.no_grad():
-            solved = world.solve(asks, near=near)
+            if self.folder is None:
+                solved = world.solve(asks, near=near)
+            else:
+                solved = world.solve_kept(asks, self.folder / run, near=near)
         self.solves += 1
         self.kept.pop(key, None)
         self.kept[key] = solved

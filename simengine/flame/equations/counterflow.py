@@ -47,6 +47,10 @@ class CounterflowFlame(AbstractDetailedFlame):
     folds: bool = dataclasses.field(default=True, init=False)
     start_on_grid: bool = dataclasses.field(default=True, init=False)
 
+    def fed(self) -> set[str]:
+        """Names of the species of both streams."""
+        return {*super().fed(), *self.opposed}
+
     @staticmethod
     def _own() -> tuple[str, ...]:
         return ("mass_flux_left", "mass_flux_right", "T_right")
@@ -233,6 +237,10 @@ class DiffusionFlame(CounterflowFlame):
 
     phi: torch.Tensor = dataclasses.field(default_factory=lambda: torch.ones((), dtype=torch.float64))
     dilution: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def fed(self) -> set[str]:
+        """Names of the species of both streams."""
+        return {*self.mixture.species, *self.dilution}
 
     def _stream(self, moles: Mapping[str, float]) -> torch.Tensor:
         X = torch.zeros(len(self.gas.W), dtype=torch.float64)

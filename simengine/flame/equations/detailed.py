@@ -68,6 +68,11 @@ class Mixture:
         others = {name: n for name, n in self.oxidiser.items() if name != "O2"}
         return mechanism.index(max(others, key=lambda name: others[name]) if others else "O2")
 
+    @property
+    def species(self) -> set[str]:
+        """Names of what is in it."""
+        return {*self.fuel, *self.oxidiser}
+
     def told(self, phi: float) -> str:
         """The mixture at an equivalence ratio, for messages."""
         return f"phi = {phi:g}"
@@ -111,6 +116,11 @@ class GivenMixture(Mixture):
             if name != "O2" and n > 0 and float(demand[mechanism.index(name)]) <= 0
         }
         return mechanism.index(max(inert, key=lambda name: inert[name]) if inert else "O2")
+
+    @property
+    def species(self) -> set[str]:
+        """Names of what is in it."""
+        return {name for name, n in self.amounts.items() if isinstance(n, torch.Tensor) or n > 0}
 
     def told(self, phi: float) -> str:
         """The mixture, for messages."""
@@ -246,6 +256,23 @@ class AbstractDetailedFlame(AbstractFlame):
             mask[k] = True
             changed[base] = torch.where(mask, value, current)
         return dataclasses.replace(self, **changed)
+
+    def fed(self) -> set[str]:
+        """Names of the species of all streams."""
+        return self.mixture.species
+
+    def reduced(self) -> "AbstractDetailedFlame":
+        """The same flame in the species that reactions can make from those fed: the others are nowhere in it.
+
+        Of GRI-Mech 3.0 a flame of hydrogen in argon keeps 9 species of 53.
+        """
+        part = self.gas.reaching(self.fed())
+        if len(part.species) == len(self.gas.W):
+            return self
+        own = self.parameters()
+        changed: dict[str, Any] = {name: own[name][part.reactions] for name in RATES}
+        changed["orders"] = changed["orders"][:, part.species]
+        return dataclasses.replace(self, gas=part.gas, D_factor=own["D_factor"][part.species], **changed)
 
     def parameter(self, name: str) -> torch.Tensor:
         """One parameter, or one of its entries, by the names that `replace` takes."""

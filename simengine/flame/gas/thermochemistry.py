@@ -6,19 +6,30 @@ units with the mole; mass fractions Y and concentrations C have shape (..., K), 
 
 import copy
 import dataclasses
+from collections.abc import Iterable
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 
 from simengine.flame.gas.collision import transport_fits
 from simengine.flame.gas.mechanism import Mechanism, MechanismError
 from simengine.flame.gas.multicomponent import MulticomponentTransport
+from simengine.flame.gas.reduced import part_of, reachable
 from simengine.flame.gas.units import R
 from simengine.ops.fields import gas as gas_op
 from simengine.ops.fields import gas_reference
 from simengine.ops.fields.gas_reference import Kinetics, Rates
 
 RateParameters = Rates
+
+
+class Part(NamedTuple):
+    """Part of a gas: its own gas, and the numbers of its species and reactions in the whole."""
+
+    gas: "Gas"
+    species: torch.Tensor
+    reactions: torch.Tensor
 
 
 class Gas:
@@ -35,6 +46,7 @@ class Gas:
         self.smoothing: float = smoothing
         self.W = mechanism.W
         self._fits: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._parts: dict[tuple[int, ...], Part] = {}
         r = mechanism.reactions
         self.kinetics: Kinetics = Kinetics(
             nasa=mechanism.nasa,
@@ -64,7 +76,24 @@ class Gas:
         """The same gas with another smoothing."""
         other = copy.copy(self)
         other.smoothing, other.kinetics = smoothing, dataclasses.replace(self.kinetics, smoothing=smoothing)
+        other._parts = {}
         return other
+
+    def reaching(self, fed: Iterable[str]) -> "Part":
+        """The gas of the species that reactions can make from those fed; kept, as many flames share it.
+
+        Raises:
+            MechanismError: One of them is not in the mechanism.
+        """
+        kept = reachable(self.mechanism, fed)
+        if kept not in self._parts:
+            mechanism, reactions = part_of(self.mechanism, kept)
+            gas, species = Gas(mechanism, smoothing=self.smoothing), torch.tensor(kept)
+            if all(self.mechanism.transport):
+                viscosity, conductivity, diffusion = self.fits  # those of the whole, to the bit
+                gas._fits = viscosity[species], conductivity[species], diffusion[species][:, species]
+            self._parts[kept] = Part(gas, species, reactions)
+        return self._parts[kept]
 
     # Thermodynamics
 

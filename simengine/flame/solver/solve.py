@@ -203,7 +203,7 @@ class AbstractFlameSolver(abc.ABC):
             holding = problem.holding(state, [*guesser.held, len(guesser.order)])
             state = newton(holding, state, tolerance=1e-2, max_iterations=80).value
             y = problem.unpack(state)[0]
-            z = problem.flame.settled(problem.mesh.x[:, 0], y[:, 0], z)
+            z = guesser.settled(problem.mesh.x[:, 0], y[:, 0], z)
             problem = problem.near(y, z)
             state = problem.pack(y, z)
         if easier := guesser.eased():

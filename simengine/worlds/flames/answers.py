@@ -9,7 +9,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -129,7 +129,7 @@ class FlameRun(AbstractRun):
 
     def _flame(self, row: Row, keys: Sequence[str], theta: torch.Tensor) -> AbstractFlame:
         world = replaced(self.world, dict(zip(keys, theta, strict=True)))
-        return under(world, row).build()
+        return _equations(world, row)
 
     def _by_tangents(self, found: FlameSolution, ask: Series, keys: Sequence[str], theta: torch.Tensor) -> torch.Tensor:
         places = places_of(found, ask)
@@ -209,8 +209,13 @@ def resumed(world: "FlameWorld", state: Mapping[str, torch.Tensor]) -> FlameRun:
         if head.startswith("missing."):
             missing[row] = _text(own["why"])
         else:
-            flames[row] = world.solver().resumed(under(world, row).build(), own)
+            flames[row] = world.solver().resumed(_equations(world, row), own)
     return FlameRun(world, flames, missing)
+
+
+def _equations(world: "FlameWorld", row: Row) -> AbstractFlame:
+    """Of the world as it stands with all its species, since these may be asked for; of a row with those it can make."""
+    return under(world, row).reduced() if row else world.build()
 
 
 def _packed(row: Row) -> dict[str, torch.Tensor]:
@@ -257,8 +262,20 @@ def check_asks(world: "FlameWorld", asks: Sequence[Ask]) -> None:
                     raise
 
 
-def solve(world: "FlameWorld", asks: Sequence[Ask], *, near: AbstractRun | None) -> FlameRun:
+def solve(
+    world: "FlameWorld",
+    asks: Sequence[Ask],
+    *,
+    near: AbstractRun | None,
+    keep: Callable[[Row, FlameSolution], None] | None = None,
+) -> FlameRun:
     """The flames that the asks need; each starts from its like in `near`, else cold, else from its nearest neighbour.
+
+    Args:
+        world: Whose flames.
+        asks: What is asked of them.
+        near: A run of about the same numbers.
+        keep: Told of every flame of a row as it is found.
 
     Raises:
         Refused: There is no flame of the world as it stands.
@@ -271,13 +288,15 @@ def solve(world: "FlameWorld", asks: Sequence[Ask], *, near: AbstractRun | None)
     for number, row in enumerate(rows, 1):
         began = time.monotonic()
         try:
-            flame = under(world, row).build()
+            flame = _equations(world, row)
             with _one_thread():
                 found = _solved(world, flame, row, flames, before)
                 for end in dict.fromkeys(end for ask in asks if row in rows_of(ask) for end in ends_of(ask)):
                     like = before.ends.get((row, end)) if before is not None else None
                     ends[row, end] = end_of(world, lambda own, row=row: under(own, row), end, found, like)  # type: ignore[misc]
                 flames[row] = found
+            if keep is not None and row:
+                keep(row, found)
         except SceneError:
             raise
         except (SolveError, ValueError, RuntimeError) as error:
@@ -285,7 +304,7 @@ def solve(world: "FlameWorld", asks: Sequence[Ask], *, near: AbstractRun | None)
             if not row:
                 raise Refused(reason) from None
             missing[row] = reason
-        if before is None and len(rows) > TOLD:
+        if (before is None or keep is not None) and len(rows) > TOLD:
             took, what = time.monotonic() - began, missing.get(row, "found")
             print(f"flame {number} of {len(rows)}: {what} ({took:.1f} s)", file=sys.stderr, flush=True)
     return FlameRun(world, flames, missing, ends)

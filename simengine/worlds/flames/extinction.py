@@ -57,7 +57,7 @@ def end_of(
     assert isinstance(solver, GridSolver)
 
     def family(mu: torch.Tensor) -> AbstractFlame:
-        return replaced(under(world), {key: mu}).build()
+        return replaced(under(world), {key: mu}).reduced()
 
     found = None if before is None else extinction_near(before, family, solver)
     if found is not None:
@@ -73,6 +73,6 @@ def slope_of(
 
     def family(mu: torch.Tensor, own: torch.Tensor) -> AbstractFlame:
         values = {name: value for name, value in zip(keys, own, strict=True) if name != key}
-        return replaced(under(replaced(world, values)), {key: mu}).build()
+        return replaced(under(replaced(world, values)), {key: mu}).reduced()
 
     return end.derivative(family, theta)

@@ -9,6 +9,7 @@ import torch
 
 from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.equations.burner import BurnerFlame
+from simengine.flame.equations.detailed import AbstractDetailedFlame
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
 from simengine.flame.solver.solution import FlameSolution
@@ -62,6 +63,11 @@ class FlameWorld(AbstractWorld):
         """The equations of the flame. They are solved on the CPU, where small factorisations are fastest."""
         return self.flame.flame(self.gas)  # type: ignore[arg-type]
 
+    def reduced(self) -> AbstractFlame:
+        """The same flame without the species that nothing fed can become, for tables, which ask for no species."""
+        flame = self.build()
+        return flame.reduced() if isinstance(flame, AbstractDetailedFlame) else flame
+
     def solution(self) -> FlameSolution:
         """The flame.
 
@@ -101,6 +107,14 @@ class FlameWorld(AbstractWorld):
         from simengine.worlds.flames.answers import solve
 
         return solve(self, asks, near=near)
+
+    def solve_kept(self, asks: Sequence[Ask], folder: Path, *, near: AbstractRun | None = None) -> AbstractRun:
+        """Each flame starts from its like in the folder: one that an earlier process found costs a step or two."""
+        from simengine.worlds.flames.answers import solve
+        from simengine.worlds.flames.kept import KeptFlames
+
+        kept = KeptFlames(self, folder)
+        return solve(self, asks, near=near or kept.before, keep=kept.keep)
 
     def resumed(self, state: "Mapping[str, torch.Tensor]") -> AbstractRun:
         """Flames start from their like, so those that were solved are kept."""

@@ -179,3 +179,27 @@ def test_units() -> None:
     assert Units({"length": "cm", "quantity": "mol"}).rate("1e5", 2) == pytest.approx(0.1)  # YAML 1.1 reads 1e5 as text
     with pytest.raises(UnitError, match="furlong"):
         factor("furlong/s")
+
+
+def test_what_nothing_fed_can_become_is_left_out() -> None:
+    """Verification: rates and transport of the part are those of the whole, and absent species are not made."""
+    pytest.importorskip("cantera")
+    whole = Gas(load_mechanism("gri30.yaml"))
+    part = whole.reaching({"H2", "O2", "AR"})
+    assert set(part.gas.mechanism.species) == {"H2", "H", "O", "O2", "OH", "H2O", "HO2", "H2O2", "AR"}
+    assert len(whole.reaching({"H2", "O2", "N2"}).species) == 18 and whole.reaching({"H2", "O2", "AR"}) is part
+    torch.manual_seed(0)
+    own = torch.rand(20, len(part.species), dtype=torch.float64) + 0.01
+    own = own / own.sum(1, keepdim=True)
+    Y = torch.zeros(20, len(whole.W), dtype=torch.float64)
+    Y[:, part.species] = own
+    T, p = torch.linspace(500, 2500, 20, dtype=torch.float64), torch.tensor(2e5, dtype=torch.float64)
+    C = whole.density(p, T, Y)[:, None] * Y / whole.W
+    made, kept = whole.production(T, C), part.gas.production(T, C[:, part.species])
+    absent = torch.ones(len(whole.W), dtype=torch.bool)
+    absent[part.species] = False
+    assert float(made[:, absent].abs().max()) == 0.0
+    assert torch.allclose(kept, made[:, part.species], rtol=1e-10, atol=1e-10 * float(made.abs().max()))
+    lam, D = whole.transport(p, T, Y)
+    own_lam, own_D = part.gas.transport(p, T, own)
+    assert torch.allclose(own_lam, lam, rtol=1e-10) and torch.allclose(own_D, D[:, part.species], rtol=1e-8)
