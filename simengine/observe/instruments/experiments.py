@@ -94,7 +94,7 @@ class Experiments(AbstractTable):
         return (Table(names=measured.quantities, conditions=conditions),)
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
-        """The answers at their rows, by gain and offset."""
+        """The answers at their rows, by gain and offset; NaN at rows that were not asked for."""
         keep = measured.mask.any(1)
-        out = torch.zeros_like(measured.values)
+        out = torch.full_like(measured.values, torch.nan)
         return out.index_copy(0, keep.nonzero()[:, 0], self.by_group(answers[0], measured, keep))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,9 @@ def predicted(folder: Path, out: str, *more: str) -> int:
 
 def values(folder: Path) -> list[float]:
     with (folder / "predictions" / "speeds.csv").open() as file:
-        return [float(value) for row in csv.DictReader(file) for name, value in row.items() if "predicted" in name]
+        return [
+            float(value or "nan") for row in csv.DictReader(file) for name, value in row.items() if "predicted" in name
+        ]
 
 
 def test_the_same_command_goes_on_where_it_stopped(
@@ -65,6 +68,7 @@ def test_the_same_command_goes_on_where_it_stopped(
     cold = []
     assert predicted(tmp_path, "whole") == 0 and len(cold) == 5
     again, once = values(tmp_path / "run"), values(tmp_path / "whole")
+    assert [k for k, value in enumerate(once) if math.isnan(value)] == [2]  # an empty cell, not a speed of 0
     assert len(once) == 5 and again == pytest.approx(once, rel=1e-6, nan_ok=True)
 
     state = next((tmp_path / "run" / "found").glob("checkpoint-*"))
