@@ -260,7 +260,7 @@ def test_camera_of_another_dtype_and_opacities_out_of_range() -> None:
 
 @pytest.mark.parametrize("light", [(0.2, 0.0, -1.0), (-0.5, -0.8, -0.9)])
 def test_a_sheet_of_particles_is_lit_by_the_formula(light: tuple[float, float, float]) -> None:
-    """Facing the camera: .35 + .65 cos(a) of its colour, and a gloss of cos(a)^24 / 4, for the light is mirrored to a."""
+    """Facing the camera: .35 + .65 cos(a) of its colour, and a gloss of cos(a)^24 / 4: the mirrored light is at a."""
     axis = torch.linspace(-0.4, 0.4, 33, dtype=torch.float64)
     x = torch.cartesian_prod(axis, axis, torch.zeros(1, dtype=torch.float64))
     camera = PinholeCamera.look_at((0.0, 0.0, 2.0), (0.0, 0.0, 0.0), width=33, height=33)
