@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from simengine.dtn.labels import COLUMNS, label_view
+from simengine.dtn.bodies.labels import COLUMNS, label_view
 from simengine.dtn.sampler import CONDITIONS, ViewSampler
 from simengine.ops.light.raycast import RayBuffers, RaySurface
 from simengine.render.camera import PinholeCamera
@@ -37,8 +37,8 @@ class ViewSet:
         eye: Position of the camera [m], shape (n, 3).
         conditions: By the names of CONDITIONS, shape (n, 8).
         index: Of each view in its sampler, shape (n,).
-        labels: Of the things in each view, by the COLUMNS of `simengine.dtn.labels`, shape (n, k, 8); None where nobody
-            labelled them.
+        labels: Of the things in each view, by the COLUMNS of `simengine.dtn.bodies.labels`, shape (n, k, 8); None where
+            nobody labelled them.
         tone: From radiance to pictures.
     """
 

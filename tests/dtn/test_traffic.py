@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from simengine.dtn.bodies.car import car
+from simengine.dtn.bodies.labels import COLUMNS, boxes_of, label_view
 from simengine.dtn.bodies.traffic import CLASSES, Footprint, footprint, overlapping, placed
 from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
-from simengine.dtn.labels import COLUMNS, boxes_of, label_view
 from simengine.dtn.protocol import box_iou
 from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.views import object_crops, render_views

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from simengine.dtn.bodies.labels import COLUMNS
+from simengine.dtn.bodies.labels import UNITS as OWN
 from simengine.dtn.camouflage import NATURAL_PAINTS
 from simengine.dtn.coco import Objects
-from simengine.dtn.labels import COLUMNS
-from simengine.dtn.labels import UNITS as OWN
 from simengine.dtn.sampler import CONDITIONS, UNITS
 from simengine.dtn.views import ViewSet
 from simengine.io.annotations import Annotations, write_coco

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from simengine.dtn.bodies.labels import boxes_of
 from simengine.dtn.coco import Found, Objects
 from simengine.dtn.evaluation import average_precision, checked_detections, detect
 from simengine.dtn.judgement import assignment, by_class, judge
-from simengine.dtn.labels import boxes_of
 from simengine.io.model_folder import write_model
 from simengine.scene.grammar import Scene
 from simengine.view.boxes import draw_boxes, sheet
