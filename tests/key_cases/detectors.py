@@ -10,6 +10,8 @@ VIEWS = {
     "distance": [6.0, 8.0],
     "sun": [0.5, 0.9],
     "haze": [0.001, 0.01],
+    "aim": 0.7,
+    "reach": 2.5,
     "objects": [1, 2],
     "classes": ["van", "bicycle"],
 }

@@ -67,6 +67,7 @@ CASES: dict[str, Case] = {
         idle={"bodies.0.name": "for messages"},
     ),
     "hard walls": Case(mpm(walls={"hard": True, "kind": "friction"}), (build,), below=("walls.hard",)),
+    "open walls": Case(mpm(walls={"open": ["+y"]}), (build,), below=("walls.open",)),
     "contact": Case(
         {
             **mpm(),

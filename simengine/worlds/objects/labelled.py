@@ -239,7 +239,7 @@ class LabelledTraining(GradientTraining):
         measured = instrument.read()
         found = instrument.findings(PicturesRun({path.name: path for path in own.pictures}), measured, out)
         write_report(out.claim("report.html"), "A detector, on pictures that no training saw", found.sections)
-        summary = {"trained_on": len(self.pictures), "tested_on": len(own.pictures), **found.summary}
+        summary = {"trained_on": len(self.pictures), "tested_on": len(own.pictures), **found.summary, "detector": "model"}
         self._write(out, summary)
         return summary
 
