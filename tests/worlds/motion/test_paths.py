@@ -144,7 +144,7 @@ def test_a_plate_presses_as_the_machine_did(tmp_path: Path) -> None:
 
 
 def test_a_clamp_goes_as_the_grip_moved(tmp_path: Path) -> None:
-    """Pressed on a plate by a clamp whose path is that of a mark: E A e within 2 % at nu = 0, and the mark goes along."""
+    """Pressed on a plate by a clamp whose path is that of a mark: E A e within 2 % at nu = 0."""
     (tmp_path / "grip.csv").write_text("t [s],x [mm],y [mm],z [mm]\n0,70,8.0,9\n4,70,6.8,9\n")
     text = BLOCK + CLAMPS[CLAMPS.index("[[clamps]]", 5) :] + PLATES[: PLATES.index("[[colliders]]", 5)]
     scene = world(tmp_path, text.replace("nu = 0.3", "nu = 0.0"))
