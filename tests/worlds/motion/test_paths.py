@@ -157,7 +157,7 @@ def test_a_clamp_goes_as_the_grip_moved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("steps", ["quasistatic", "explicit"])
 def test_gradient_of_the_force_against_differences(tmp_path: Path, steps: str) -> None:
     """Force of the plate by clock, gain and offset of its path, to 1e-4."""
-    text, times = BLOCK + PLATES, [1.0, 2.0]
+    text, times = BLOCK + PLATES, [1.0]
     if steps == "explicit":
         text, times = text.replace(*EXPLICIT), [0.001, 0.00251]
     press = PRESS if steps == "quasistatic" else "Zeit;Weg\ns;mm\n0;0\n1e-3;0,1\n9e-3;0,5\n"
@@ -167,7 +167,7 @@ def test_gradient_of_the_force_against_differences(tmp_path: Path, steps: str) -
     scene = replaced(scene, at)
     assert set(at) <= scene.traced()
     tensors = {key: torch.tensor(value, dtype=torch.float64, requires_grad=True) for key, value in at.items()}
-    probe = torch.tensor([[1.0, 1e4], [-0.5, 3e4]], dtype=torch.float64)
+    probe = torch.tensor([[1.0, 1e4], [-0.5, 3e4]], dtype=torch.float64)[: len(times)]
     value = (series(replaced(scene, tensors), names, times, gradient=True) * probe).sum()
     gradient = torch.autograd.grad(value, list(tensors.values()))
     for (key, middle), own in zip(at.items(), gradient, strict=True):
