@@ -10,6 +10,11 @@ VIEWS = {
     "distance": [6.0, 8.0],
     "sun": [0.5, 0.9],
     "haze": [0.001, 0.01],
+    "rain": [5.0, 30.0],
+    "water": [0.5, 1.5],
+    "lamps": [500.0, 1500.0],
+    "headlamps": [5000.0, 9000.0],
+    "metering": 4.0,
     "objects": [1, 2],
     "classes": ["van", "bicycle"],
 }
