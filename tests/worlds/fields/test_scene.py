@@ -210,3 +210,25 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
         load_world("burgers", ["fit={type='network'}"])
     with pytest.raises(SceneError, match=r"holds no solution.npz"):
         load_world("burgers").render(tmp_path, tmp_path / "x.png", fps=5)
+
+
+@pytest.mark.parametrize("name", ["burgers", "allen_cahn"])
+def test_terms_of_the_series_need_neither_solutions_nor_training(tmp_path: Path, name: str) -> None:
+    sets = ["problem.nt=41", "problem.nx=32", "problem.members=2", "experts.counts=[1,1]", "basis.type=taylor"]
+    short = ["problem.duration=0.2"]  # windows of 0.02, over which four terms hold
+    errors = {}
+    for order in (1, 4):
+        more = [f"basis.order={order}", "basis.windows=10", *short]
+        world = load_world(name, [*sets, *more])
+        summary = world.run(directory(tmp_path / f"{order}", world), device="cpu")
+        errors[order] = max(summary["relative_error"])
+        still = min(summary["no_change_error"])
+    assert errors[4] < 1e-3 < 0.1 < still and errors[4] < errors[1] / 5
+    with pytest.raises(SceneError, match=r"basis\.windows: need .* divides"):
+        world = load_world(name, [*sets, "basis.windows=7"])
+        world.run(directory(tmp_path / "7", world), device="cpu")
+
+
+def test_a_jump_has_no_series() -> None:
+    with pytest.raises(SceneError, match="no Taylor series"):
+        load_world("diffusion_sorption", ["basis.type=taylor"])
