@@ -169,13 +169,13 @@ class FormulaEnergy(nn.Module):
         for name in terms:
             if name not in TERMS:
                 raise ValueError(f"terms: {name!r} is none of {', '.join(TERMS)}")
-        c = torch.zeros(len(terms)) if coefficients is None else torch.as_tensor(coefficients)
-        inside = torch.ones(len(terms)) if numbers is None else torch.as_tensor(numbers)
+        c = torch.as_tensor([0.0] * len(terms) if coefficients is None else coefficients, dtype=torch.float64)
+        inside = torch.as_tensor([1.0] * len(terms) if numbers is None else numbers, dtype=torch.float64)
         if c.shape != (len(terms),) or inside.shape != (len(terms),):
             raise ValueError(f"coefficients, numbers: expected {len(terms)} of each, one for each term")
         self.terms: tuple[str, ...] = tuple(terms)
-        self.register_buffer("coefficients", c.double())
-        self.register_buffer("numbers", inside.double())
+        self.register_buffer("coefficients", c)
+        self.register_buffer("numbers", inside)
 
     def energy(self, F: torch.Tensor) -> torch.Tensor:
         """Energy psi [J per m^3 at rest], (n,), of F [1], (n, 3, 3)."""
