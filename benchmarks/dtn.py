@@ -19,7 +19,7 @@ from simengine.dtn.views import render_views
 from simengine.ops.light.raycast import raycast
 from simengine.ops.light.raycast_reference import raycast_reference
 from simengine.scene import load_scene
-from simengine.worlds.detectors.camouflage import TextureTraining
+from simengine.worlds.detectors.attacks import Target, TextureTraining
 
 VIEWS, COLOURS = 20, 50
 
@@ -81,7 +81,7 @@ def main() -> list[dict]:
 
     few = render_views(body, sampler, range(40), (96, 96), sky_rays=2)
     spec = load_scene("camouflage").objective
-    attack = TextureTraining(PaintTexture((64, 64)), CentreDetector(), few, texture_map(few, (64, 64)), spec)
+    attack = TextureTraining(Target(PaintTexture((64, 64)), CentreDetector(), few, texture_map(few, (64, 64)), spec))
     attack.step()
     steps = cpu(lambda: [attack.step() for _ in range(40)]) * 10
     row(

@@ -22,6 +22,7 @@ REAL = {  # form -> folder of its data under reference/real; a star for the part
     "clay_core": "clay_core_tce_breakthrough",
     "ct_disc": "ct_disc_fan_beam",
     "cup_burner": "*cup*",
+    "dic_tension": "dic_tension_images",
     "drone_detector": "*drone*",
     "emulsion_flow_curves": "emulsion_flow_curves",
     "falling_balls": "falling_balls_video",

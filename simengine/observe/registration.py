@@ -18,7 +18,8 @@ def matched(
         second: Grey picture (h, w).
         centers: Of the windows in the first, x to the right and y down, (rows, columns, 2) [px].
         window: Pixels along each side.
-        halvings: Of the resolution at which the search begins, over the whole picture.
+        halvings: Of the resolution at which the search begins, over the whole picture; a level too coarse to hold a
+            window is passed over.
 
     Returns:
         Displacements (rows, columns, 2) [px] and the correlations (rows, columns), NaN where a window leaves a picture.
@@ -29,8 +30,9 @@ def matched(
         scale = 2**level
         a, b = _halved(first, level), _halved(second, level)
         half = max(round((window if level == 0 else 1.5 * window) / scale), LEAST) // 2
-        reach = max(b.shape) if level == halvings else REACH
-        start = _median_of_neighbours(found, score) / scale if level < halvings else found
+        known = ~np.isnan(score) & (level < halvings)
+        reach = REACH if known.any() else max(b.shape)  # nothing yet: over the whole picture
+        start = _median_of_neighbours(found, known) / scale
         for index in np.ndindex(*score.shape):
             moved, score[index] = _one(a, b, (centers[index] + 0.5) / scale - 0.5, start[index], half, reach)
             found[index] = moved * scale
@@ -86,12 +88,15 @@ def _peak(three: Floats) -> float:
     return float(0.5 * (three[0] - three[2]) / below) if below < 0 else 0.0
 
 
-def _median_of_neighbours(found: Floats, score: NDArray[np.float64]) -> Floats:
-    """Of the nine displacements about each, NaN ones left out: a start that one wrong window does not spoil."""
-    padded = np.pad(
-        np.where(np.isnan(score)[..., None], np.nan, found), ((1, 1), (1, 1), (0, 0)), constant_values=np.nan
-    )
+def _median_of_neighbours(found: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Of the nine displacements about each, unknown ones left out: a start that one wrong window does not spoil.
+
+    Where none of the nine is known, as at the edge of a coarse picture, the median of all.
+    """
+    if not known.any():
+        return np.zeros_like(found)
+    padded = np.pad(np.where(known[..., None], found, np.nan), ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
     views = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1)).reshape(*found.shape, 9)
     empty = np.isnan(views).all(-1)
     medians: Floats = np.nanmedian(np.where(empty[..., None], 0.0, views), axis=-1)
-    return np.where(empty, np.nan, medians)
+    return np.where(empty, np.median(found[known], axis=0), medians)

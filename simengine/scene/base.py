@@ -68,6 +68,7 @@ class AbstractWorld(abc.ABC):
         answers: The asks that its runs answer.
         together: How many worlds `solve_many` takes at once for about the price of one; 1 where it takes them in turn.
         fit_devices: Those that a fit of such a scene runs on.
+        pictures_cells: Whether `figures` shows the cells of a field as they are, so that it may show their bars too.
         lends: Tables of the scene that its observations take where they have none of their own.
         seed: Seed of everything random in this scene.
         directory: Where relative paths in the scene start; set by the loader.
@@ -80,6 +81,7 @@ class AbstractWorld(abc.ABC):
     answers: ClassVar[frozenset[type[Ask]]] = frozenset()
     together: ClassVar[int] = 1
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    pictures_cells: ClassVar[bool] = True
     lends: ClassVar[tuple[str, ...]] = ()
     seed: int = 0
     directory: Path = dataclasses.field(default=Path(), metadata={"internal": True})
@@ -169,8 +171,8 @@ class AbstractWorld(abc.ABC):
         """Pictures (h, w) of a field for a report, row 0 on top, by title; NaN where nothing is."""
         return {}
 
-    def measures(self, key: str, field: "Tensor") -> dict[str, float]:
-        """Numbers that a report tells of a field, by name with unit."""
+    def measures(self, key: str, field: "Tensor") -> "dict[str, Tensor]":
+        """Numbers (0-d) that a report tells of a field, by name with unit; those with a gradient by it get bars."""
         return {}
 
     def truth(self, key: str, reference: Mapping[str, Any]) -> "Tensor | None":

@@ -143,6 +143,7 @@ def test_bars_are_those_of_the_dense_matrix_and_random_products_find_them(
         ahead, behind = (fit.objective.residuals(fit.x + s * along, fit.z) for s in (1e-5, -1e-5))
     assert torch.allclose(own._rows @ along, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-6)
     monkeypatch.setattr(bars, "EXACT", 0)
+    monkeypatch.setattr(bars, "WHOLE", 0)
     drawn = Laplace(fit.objective, fit.x, fit.z).posterior({"sensors": 2.0})
     assert torch.allclose(drawn.variance, found.variance, rtol=1e-3)  # products across are differences, of 1e-6
     assert drawn.degrees["sensors"] == pytest.approx(float(degrees), rel=1e-3)

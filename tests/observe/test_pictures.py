@@ -18,7 +18,7 @@ from simengine.observe.image_math import coarsened, matted, normalised, slopes
 from simengine.render.tone import encode_srgb
 from simengine.scene import SceneError
 from simengine.scene.asks import Ask, View
-from simengine.scene.base import AbstractRun, AbstractWorld
+from simengine.scene.base import AbstractRun, AbstractWorld, Refused
 
 SIZE, ACROSS = 24, 8.0  # pixels, and how many of them are a metre
 CAMERA = Camera(eye=(0.0, 0.0, 8.0), target=(0.0, 0.0, 0.0), focal=ACROSS * 8, width=SIZE, height=SIZE)
@@ -226,6 +226,33 @@ def test_slopes_correlation_and_blocks_are_their_formulas() -> None:
     gap, count = torch.rand(1, 5, 6, 2, dtype=torch.float64), torch.ones(1, 5, 6, 1, dtype=torch.float64)
     assert torch.allclose(coarsened(gap, count, 1)[0, :2, 2:4], gap[0, :2, 2:4].mean((0, 1)).expand(2, 2, 2))
     assert torch.allclose(coarsened(gap, count, 1)[0, 4, 4:], gap[0, 4, 4:].mean(0).expand(2, 2))
+
+
+@pytest.mark.parametrize("level", [1, 3])
+def test_a_pixel_without_an_answer_is_refused_on_coarse_levels_too(level: int, tmp_path: Path) -> None:
+    """A gap where a pixel counts is no answer; one behind the mask is none of the fit's."""
+    from PIL import Image
+
+    _film(tmp_path)
+    mask = np.full((SIZE, SIZE), 255, dtype=np.uint8)
+    mask[:2, :2] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    film = Pictures(
+        name="film", directory=tmp_path, file="f_*.png", camera=CAMERA, times=TIMES, mask="mask.png", sigma=0.1
+    )
+    problem = Problem(Ball(), observations={"film": film}, unknowns={"speed": se.Unknown()})
+    told = problem.predict(problem.start())["film"]
+    problem.level = level
+    plain = problem.residual_of(told)
+    for row, counts in ((0, False), (SIZE + 1, False), (12 * SIZE + 12, True)):
+        values = told.values.clone()
+        values[row] = torch.nan
+        holed = dataclasses.replace(told, values=values)
+        if counts:
+            with pytest.raises(Refused, match="have no answer"):
+                problem.residual_of(holed)
+        else:
+            assert torch.equal(problem.residual_of(holed), plain)
 
 
 def test_neighbours_count_as_one(tmp_path: Path) -> None:

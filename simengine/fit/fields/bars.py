@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from simengine.fit.fields.beside import Profile
 
 RANK, EXTRA = 100, 20  # directions of a matrix of more rows; those drawn beyond them
+WHOLE = 300  # cells, at most, of which all directions are taken
 TOLD = 0.1  # eigenvalue of a direction that the data tell little of, beside the prior
 QUANTILE = 1.959964
 
@@ -33,12 +34,14 @@ class FieldBars:
         low: 2.5 % quantile.
         high: 97.5 % quantile.
         told: Share of the prior's variance that the data took away, 0 to 1.
+        figures: Name of a number that the world tells of the field -> its standard deviation, to first order.
     """
 
     std: torch.Tensor
     low: torch.Tensor
     high: torch.Tensor
     told: torch.Tensor
+    figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +66,11 @@ class FieldPosterior:
     def variance(self) -> torch.Tensor:
         """Of each cell, (n,)."""
         left = self.prior - self.moves.square().sum(1) + self.beside.square().sum(1)
+        return left.clamp_min(0.0)
+
+    def variance_along(self, slope: torch.Tensor, believed: torch.Tensor) -> torch.Tensor:
+        """Of a number, 0-d, by its slope in the cells (n,) and the prior's covariance times that (n,)."""
+        left = slope @ believed - (self.moves.T @ slope).square().sum() + (self.beside.T @ slope).square().sum()
         return left.clamp_min(0.0)
 
 
@@ -123,7 +131,8 @@ class Laplace:
     def _best_told(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Largest eigenvalues (k,) and vectors (n, k), v'R v = 1, of A'WA v = lambda R v, by two passes of products."""
         here, own = self._here, self.objective
-        count = min(RANK + EXTRA, len(here.x))
+        few = len(here.x) <= WHOLE
+        rank, count = (len(here.x),) * 2 if few else (RANK, min(RANK + EXTRA, len(here.x)))
 
         def product(v: torch.Tensor) -> torch.Tensor:
             return torch.stack([here.back(weight * here.across(each)) for each in v])
@@ -133,7 +142,7 @@ class Laplace:
         q = _orthonormal(own.prior_covariance(seen), own.stiffness(here.x))
         small = q @ product(q).T
         values, turn = torch.linalg.eigh((small + small.T) / 2)
-        kept = [k for k in reversed(range(len(values))) if float(values[k]) > 0][:RANK]
+        kept = [k for k in reversed(range(len(values))) if float(values[k]) > 0][:rank]
         return values[kept].clone(), (turn[:, kept].T @ q).T
 
 
@@ -157,7 +166,19 @@ def bars_of(objective: FieldObjective, x: torch.Tensor, found: FieldPosterior) -
         told = (1 - found.variance[own] / before[own]).clamp(0.0, 1.0).reshape(field.shape)
         if key in objective.logarithmic:
             by = (QUANTILE * spread).exp()
-            bars[key] = FieldBars(field * spread, field / by, field * by, told)
+            bars[key] = FieldBars(field * spread, field / by, field * by, told, _figures(objective, x, found, key))
         else:
-            bars[key] = FieldBars(spread, field - QUANTILE * spread, field + QUANTILE * spread, told)
+            by = QUANTILE * spread
+            bars[key] = FieldBars(spread, field - by, field + by, told, _figures(objective, x, found, key))
     return bars
+
+
+def _figures(objective: FieldObjective, x: torch.Tensor, found: FieldPosterior, key: str) -> dict[str, float]:
+    """Standard deviations of what the world tells of a field, where that has a gradient."""
+    cells = x.detach().clone().requires_grad_()
+    stds = {}
+    for name, value in objective.world.measures(key, objective.fields(cells)[key]).items():
+        if value.requires_grad:
+            (slope,) = torch.autograd.grad(value, cells, retain_graph=True)
+            stds[name] = float(found.variance_along(slope, objective.prior_covariance(slope[None])[0]).sqrt())
+    return stds

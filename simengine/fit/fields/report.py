@@ -164,11 +164,12 @@ def _figures(fit: "FieldFit", key: str, field: torch.Tensor, bars: FieldBars | N
         "least": float(field.min()),
         "mean": float(field.mean()),
         "greatest": float(field.max()),
-        **fit.world.measures(key, field),
+        **{name: float(value) for name, value in fit.world.measures(key, field).items()},
     }
     if bars is not None:
         figures["standard deviation, mean"] = float(bars.std.mean())
         figures["told by the data, mean"] = float(bars.told.mean())
+        figures.update({f"standard deviation of {name}": std for name, std in bars.figures.items()})
     if key in fit.weights():
         figures["total_variation"] = fit.weights()[key]
     return figures
@@ -195,7 +196,7 @@ def _fields(
 
     for key, field in fit.fields().items():
         blocks.append(Picture(pictured(key, {"": field}), key))
-        if key in bars:
+        if key in bars and fit.world.pictures_cells:
             own = {"standard deviation of ": bars[key].std, "told by the data, of 1: ": bars[key].told}
             blocks.append(Picture(pictured(key, own), f"{key}: what is uncertain, and what the data tell of it"))
         if key in truths:

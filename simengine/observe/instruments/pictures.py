@@ -146,10 +146,13 @@ class Pictures(PictureSettings):
     # for fits
 
     def smoothed(self, gap: torch.Tensor, measured: Measured, level: int) -> torch.Tensor:
-        """Means over blocks of pixels: what a fit sees of a gap (rows, columns) before it looks closely."""
+        """Means over blocks of pixels: what a fit sees of a gap (rows, columns) before it looks closely.
+
+        A pixel that counts and has no answer leaves its block without one.
+        """
         shape = (*measured.shape, gap.shape[1])
-        weight = measured.mask.reshape(shape).to(gap)
-        return coarsened(gap.nan_to_num().reshape(shape), weight, level).reshape(gap.shape)
+        counted = torch.where(measured.mask, gap, 0.0).reshape(shape)
+        return coarsened(counted, measured.mask.reshape(shape).to(gap), level).reshape(gap.shape)
 
     def rows_as_one(self, residual: torch.Tensor, measured: Measured) -> float:
         """Neighbours along columns, rows and time are alike: the product of the three counts, and of the channels'."""

@@ -4,8 +4,10 @@ A detector whose gradients lead nowhere looks robust to the first kind and falls
 2018; Carlini et al. 2019), so an evaluation that means something has both.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -46,47 +48,61 @@ def loss_of(spec: "CamouflageSpec", restart: int) -> Evasion:
     return LOSSES[restart % len(LOSSES)] if spec.evasion == "each" else spec.evasion
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Target:
+    """What an attack works on, of either kind.
+
+    Attributes:
+        texture: What is sought.
+        detector: The detector attacked; its parameters stay as they are.
+        views: The views.
+        put_on: Their texture map.
+        spec: Weights, lengths, pictures a step.
+        predictor: What predicts the pictures; the affine law of the views if None.
+    """
+
+    texture: PaintTexture
+    detector: Detector
+    views: ViewSet
+    put_on: TextureMap
+    spec: "CamouflageSpec"
+    predictor: Predictor | None = None
+
+    @cached_property
+    def boxes(self) -> torch.Tensor:
+        """Of the object in each view [pixels], (n, 4)."""
+        return self.views.boxes()
+
+    def pictures(self, index: torch.Tensor, texture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures of some of the views in a texture, moved, scaled and lit at random, and the object's boxes there."""
+        predict = self.predictor or affine_predictor(self.views)
+        return augment(predict(index, self.put_on[index](texture)), self.boxes[index])
+
+
 class TextureTraining(GradientTraining):
     """Adam on the texels: expectation over views and augmentations of the evasion loss, smoothness and palette.
 
     Args:
-        texture: What is optimised.
-        detector: The detector attacked; its parameters stay as they are.
-        views: The views.
-        put_on: Their texture map.
-        spec: Weights and lengths.
-        predict: What predicts the pictures; the affine law of the views if None.
-        evasion: The loss; `spec.evasion` if None.
+        target: Texture, detector and views.
+        evasion: The loss; the first of `target.spec` if None.
     """
 
-    def __init__(
-        self,
-        texture: PaintTexture,
-        detector: Detector,
-        views: ViewSet,
-        put_on: TextureMap,
-        spec: "CamouflageSpec",
-        *,
-        predict: Predictor | None = None,
-        evasion: Evasion | None = None,
-    ) -> None:
-        self.texture: PaintTexture = texture
-        self.detector: Detector = detector
-        self.views: ViewSet = views
-        self.put_on: TextureMap = put_on
-        self.spec: CamouflageSpec = spec
+    def __init__(self, target: Target, *, evasion: Evasion | None = None) -> None:
+        spec = target.spec
+        self.target: Target = target
         self.evasion: Evasion = evasion or loss_of(spec, 0)
-        self.predict: Predictor = predict or affine_predictor(views)
-        self.boxes: torch.Tensor = views.boxes()
         super().__init__(
-            texture, self._objective, num_iterations=spec.iterations, learning_rate=spec.learning_rate, cosine=True
+            target.texture,
+            self._objective,
+            num_iterations=spec.iterations,
+            learning_rate=spec.learning_rate,
+            cosine=True,
         )
 
     def _objective(self) -> Mapping[str, torch.Tensor]:
-        spec, texture = self.spec, self.texture()
-        index = torch.randint(len(self.views), (spec.batch,))
-        images, boxes = augment(self.predict(index, self.put_on[index](texture)), self.boxes[index])
-        loss = evasion_loss(self.detector, images, boxes, overlap=spec.overlap, kind=spec.kind, over=self.evasion)
+        target, spec, texture = self.target, self.target.spec, self.target.texture()
+        images, boxes = target.pictures(torch.randint(len(target.views), (spec.batch,)), texture)
+        loss = evasion_loss(target.detector, images, boxes, overlap=spec.overlap, kind=spec.kind, over=self.evasion)
         terms = {"evasion": loss}
         if spec.smoothness:
             terms["smoothness"] = spec.smoothness * total_variation(texture)
@@ -104,40 +120,19 @@ class SquareTraining(AbstractTraining):
     helps on all of them.
 
     Args:
-        texture: What is sought.
-        detector: The detector attacked.
-        views: The views.
-        put_on: Their texture map.
-        spec: Overlap, class, pictures a step.
-        iterations: Proposals; each costs one look of the detector at `spec.batch` pictures.
-        predict: What predicts the pictures; the affine law of the views if None.
+        target: Texture, detector and views.
+        iterations: Proposals; each costs one look of the detector at `target.spec.batch` pictures.
     """
 
-    def __init__(
-        self,
-        texture: PaintTexture,
-        detector: Detector,
-        views: ViewSet,
-        put_on: TextureMap,
-        spec: "CamouflageSpec",
-        *,
-        iterations: int,
-        predict: Predictor | None = None,
-    ) -> None:
-        self.texture: PaintTexture = texture
-        self.detector: Detector = detector
-        self.views: ViewSet = views
-        self.put_on: TextureMap = put_on
-        self.spec: CamouflageSpec = spec
-        self.predict: Predictor = predict or affine_predictor(views)
-        self.boxes: torch.Tensor = views.boxes()
+    def __init__(self, target: Target, *, iterations: int) -> None:
+        self.target: Target = target
         self.num_iterations = iterations
         self.iteration: int = 0
-        low, high = texture.albedo
+        low, high = target.texture.albedo
         self.bounds: torch.Tensor = torch.tensor(
             [low + 0.01 * (high - low), high - 0.01 * (high - low)]
         )  # as `PaintTexture.set`
-        self._index, self._seed, self._best = torch.zeros(spec.batch, dtype=torch.long), 0, math.inf
+        self._index, self._seed, self._best = torch.zeros(target.spec.batch, dtype=torch.long), 0, math.inf
 
     def _extreme(self, *shape: int) -> torch.Tensor:
         return self.bounds[torch.randint(2, (*shape, 3))]
@@ -145,57 +140,58 @@ class SquareTraining(AbstractTraining):
     def _start(self) -> torch.Tensor:
         """The natural paint that the detector sees worst, over all of the object."""
         low, high = self.bounds.tolist()
-        paints = [torch.tensor(paint).clamp(low, high).expand(*self.texture.size, 3) for paint in NATURAL_PAINTS]
+        paints = [torch.tensor(paint).clamp(low, high).expand(*self.target.texture.size, 3) for paint in NATURAL_PAINTS]
         return min(paints, key=self.loss)
 
     def _proposal(self) -> torch.Tensor:
-        rows, columns = self.texture.size
+        rows, columns = self.target.texture.size
         done = self.iteration / self.num_iterations
         area = next(area for start, area in reversed(AREAS) if done >= start)
         side = max(1, min(rows, columns, round(math.sqrt(area * rows * columns))))
         row, column = int(torch.randint(rows - side + 1, ())), int(torch.randint(columns - side + 1, ()))
-        proposal = self.texture().detach().clone()
+        proposal = self.target.texture().detach().clone()
         proposal[row : row + side, column : column + side] = self._extreme()
         return proposal
 
     @torch.no_grad()
     def loss(self, texture: torch.Tensor) -> float:
         """Mean over the pictures of the sum of -log(1 - s), s the scores times how surely they are of the object."""
-        index, spec = self._index, self.spec
+        target, spec = self.target, self.target.spec
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
-            images, boxes = augment(self.predict(index, self.put_on[index](texture)), self.boxes[index])
+            images, boxes = target.pictures(self._index, texture)
         total = 0.0
-        for (found, scores), box in zip(checked_predict(self.detector, images, spec.kind), boxes, strict=True):
+        for (found, scores), box in zip(checked_predict(target.detector, images, spec.kind), boxes, strict=True):
             counts = torch.sigmoid((box_iou(found, box) - spec.overlap) / 0.1)
             total -= float(torch.log1p(-(scores * counts).clamp(max=1 - 1e-6)).sum())
-        return total / len(index)
+        return total / len(images)
 
     def step(self) -> dict[str, float]:
         """One proposal."""
         if self.iteration % KEPT == 0:
-            self._index = torch.randint(len(self.views), (self.spec.batch,))
+            self._index = torch.randint(len(self.target.views), (self.target.spec.batch,))
             self._seed = int(torch.randint(1 << 30, ()))
             if self.iteration == 0:
-                self.texture.set(self._start())
-            self._best = self.loss(self.texture())
+                self.target.texture.set(self._start())
+            self._best = self.loss(self.target.texture())
         proposal = self._proposal()
         value = self.loss(proposal)
         if value < self._best:
-            self.texture.set(proposal)
+            self.target.texture.set(proposal)
             self._best = value
         self.iteration += 1
         return {"loss": self._best, "proposed": value}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Texture, counter, and the pictures that proposals are judged on."""
-        state = {f"texture.{name}": value.clone() for name, value in self.texture.state_dict().items()}
+        state = {f"texture.{name}": value.clone() for name, value in self.target.texture.state_dict().items()}
         counters = torch.tensor([self.iteration, self._seed])
         return {**state, "counters": counters, "index": self._index, "best": torch.tensor(self._best).double()}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
         prefix = "texture."
-        self.texture.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        self.target.texture.load_state_dict(own)
         self.iteration, self._seed = (int(v) for v in state["counters"])
         self._index, self._best = state["index"], float(state["best"])

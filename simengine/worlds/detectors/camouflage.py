@@ -24,7 +24,7 @@ from simengine.fit.training import AbstractTraining
 from simengine.io import checkpoint
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
-from simengine.worlds.detectors.attacks import CONTROLS, SquareTraining, TextureTraining, anew, loss_of
+from simengine.worlds.detectors.attacks import CONTROLS, SquareTraining, Target, TextureTraining, anew, loss_of
 from simengine.worlds.detectors.detector import (
     DetectorTraining,
     HardeningTraining,
@@ -165,15 +165,13 @@ class CamouflageTraining(AbstractTraining):
 
     def _attack(self, name: str, length: int) -> AbstractTraining:
         texture: Any = self.modules[name]
-        target: Any = self.modules[self.targets[name]]
-        predict = self.predictor(self.attacked)
+        detector: Any = self.modules[self.targets[name]]
+        spec = dataclasses.replace(self.spec, iterations=length)
+        target = Target(texture, detector, self.attacked, self.put_on, spec, self.predictor(self.attacked))
         if name.startswith("black_box"):
-            return SquareTraining(
-                texture, target, self.attacked, self.put_on, self.spec, iterations=length, predict=predict
-            )
-        spec, restart = dataclasses.replace(self.spec, iterations=length), int(name.rpartition("_")[2])
-        loss = loss_of(spec, 0 if name.startswith("sparring") else restart)
-        return TextureTraining(texture, target, self.attacked, self.put_on, spec, predict=predict, evasion=loss)
+            return SquareTraining(target, iterations=length)
+        restart = int(name.rpartition("_")[2])
+        return TextureTraining(target, evasion=loss_of(spec, 0 if name.startswith("sparring") else restart))
 
     @torch.no_grad()
     def visibility(self, name: str) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from simengine.scene.asks import Ask, Fields
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
-from simengine.scene.strict import Positive, Range, Unit, nearest
+from simengine.scene.strict import Positive, Range, Unit, nearest, resolve_path
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 KEY = "body.displacement"
 NAMES = ("u", "v")
+PLACED = ("x", "y", *NAMES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ class DisplacementWorld(AbstractWorld):
 
     kind: ClassVar[str] = "displacement"
     answers: ClassVar[frozenset[type[Ask]]] = frozenset((Fields,))
+    pictures_cells: ClassVar[bool] = False
     body: SheetSpec
 
     def solve(
@@ -117,20 +119,69 @@ class DisplacementWorld(AbstractWorld):
         values = run.at(("u", "v"), grid.reshape(-1, 2))[-1].reshape(*grid.shape[:2], 2)
         return {"u, to the right [px]": values[..., 0], "v, down [px]": values[..., 1]}
 
-    def measures(self, key: str, field: "torch.Tensor") -> dict[str, float]:
+    def measures(self, key: str, field: "torch.Tensor") -> "dict[str, torch.Tensor]":
         """Medians of the displacement, and mean strains (small: of the gradient) at each moment."""
         run = DisplacementRun(self.body, field)
         values = run.at(("u", "v", "u_x", "v_y"), self.grid().reshape(-1, 2))
         found = {}
         for k, moment in enumerate(values):
             of = f" at moment {k + 1}" if len(values) > 1 else ""
-            found[f"median u{of} [px]"] = float(moment[:, 0].median())
-            found[f"median v{of} [px]"] = float(moment[:, 1].median())
-            xx, yy = float(moment[:, 2].mean()), float(moment[:, 3].mean())
+            found[f"median u{of} [px]"] = moment[:, 0].median()
+            found[f"median v{of} [px]"] = moment[:, 1].median()
+            xx, yy = moment[:, 2].mean(), moment[:, 3].mean()
             found[f"mean strain xx{of}"], found[f"mean strain yy{of}"] = xx, yy
             if yy and not self.body.divergence_free:
                 found[f"transverse ratio -xx/yy{of}"] = -xx / yy
         return found
+
+    def beside(self, key: str, field: "torch.Tensor", reference: Mapping[str, Any]) -> dict[str, float]:
+        """Scores at places where others tell a displacement, for each moment that has a table.
+
+        `{ vectors = ["a.csv", ...], columns = { x = "x [px]", y, u, v } }`: rms of the difference, and mean
+        strains of both by the plane that fits the displacements of these places best.
+        """
+        import torch
+
+        files, columns = reference.get("vectors"), reference.get("columns", {})
+        if not isinstance(files, list | tuple) or not 1 <= len(files) <= self.body.moments:
+            raise SceneError(f"reference.{key}: expected vectors = [a table for each of {self.body.moments} moments]")
+        if not isinstance(columns, Mapping) or not set(columns) <= set(PLACED):
+            raise SceneError(f"reference.{key}.columns: expected some of {', '.join(PLACED)}, got {columns!r}")
+        run, found = DisplacementRun(self.body, field.detach()), {}
+        for k, file in enumerate(files):
+            told = self._vectors(file, columns, f"reference.{key}")
+            own = run.at(NAMES, told[:, :2])[k]
+            of = f" at moment {k + 1}" if len(files) > 1 else ""
+            for axis, name in enumerate(NAMES):
+                found[f"rms of {name}{of} [px]"] = float((own - told[:, 2:])[:, axis].square().mean().sqrt())
+            plane = torch.cat((torch.ones(len(told), 1, dtype=torch.float64), told[:, :2]), 1)
+            ours, theirs = (torch.linalg.lstsq(plane, uv).solution for uv in (own, told[:, 2:]))
+            for axis, name in enumerate(("xx", "yy")):
+                found[f"strain {name}{of} at its places"] = float(ours[1 + axis, axis])
+                found[f"strain {name}{of} by it"] = float(theirs[1 + axis, axis])
+        return found
+
+    def _vectors(self, file: Any, columns: Mapping[str, str], where: str) -> "torch.Tensor":
+        """Places and displacements of a table inside the body, (q, 4)."""
+        import torch
+
+        from simengine.io.tables import read_table
+        from simengine.observe.columns import take
+
+        path = resolve_path(str(file), self.directory)
+        if not path.exists():
+            raise SceneError(f"{where}.vectors: {file}: no such file in {self.directory}")
+        try:
+            raw = read_table(path)
+            table = [take(raw, columns.get(n, f"{n} [px]"), key=f"{where}.columns.{n}")[0] for n in PLACED]
+        except ValueError as error:
+            raise SceneError(str(error)) from None
+        told = torch.stack(table, 1)
+        low, high = (torch.tensor(edge, dtype=torch.float64) for edge in (self.body.lower, self.body.upper))
+        told = told[~told.isnan().any(1) & ((told[:, :2] >= low) & (told[:, :2] <= high)).all(1)]
+        if len(told) < 3:
+            raise SceneError(f"{where}.vectors: {file}: fewer than three of its places lie in the body")
+        return told
 
     def build(self, *, device: str | None = None) -> Any:
         """The coefficients."""
@@ -170,7 +221,8 @@ class DisplacementRun(AbstractRun):
         def derivative(dy: int, dx: int) -> "torch.Tensor":
             if (dy, dx) not in cache:
                 by, bx = (self._basis(x[:, axis], axis, order) for axis, order in ((1, dy), (0, dx)))
-                cache[dy, dx] = torch.einsum("qi,qj,mijc->mqc", by, bx, self.field)
+                weights = (by[:, :, None] * bx[:, None, :]).flatten(1)
+                cache[dy, dx] = weights @ self.field.flatten(1, 2)  # (moments, q, components)
             return cache[dy, dx]
 
         found = []

@@ -45,6 +45,7 @@ class SurfaceWorld(AbstractWorld):
 
     kind: ClassVar[str] = "surface"
     answers: ClassVar[frozenset[type[Ask]]] = frozenset((View,))
+    pictures_cells: ClassVar[bool] = False
     surface: SurfaceSpec
 
     def inside(self) -> "torch.Tensor":

@@ -15,7 +15,7 @@ from simengine.fit.loop import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_world, resolved
-from simengine.worlds.detectors.attacks import LOSSES, SquareTraining, loss_of
+from simengine.worlds.detectors.attacks import LOSSES, SquareTraining, Target, loss_of
 from simengine.worlds.detectors.camouflage import CamouflageTraining
 from simengine.worlds.detectors.network import scene_views
 from simengine.worlds.detectors.report import hardening_gains
@@ -52,7 +52,7 @@ def square(iterations: int) -> SquareTraining:
     views = scene_views(TINY, TINY.sampler, TINY.train_views)
     spec = CamouflageSpec(batch=4, overlap=0.0)
     texture = PaintTexture((16, 16), seed=1)
-    return SquareTraining(texture, Masked(), views, texture_map(views, (16, 16)), spec, iterations=iterations)
+    return SquareTraining(Target(texture, Masked(), views, texture_map(views, (16, 16)), spec), iterations=iterations)
 
 
 def test_scores_alone_lead_where_gradients_do_not() -> None:
@@ -60,13 +60,14 @@ def test_scores_alone_lead_where_gradients_do_not() -> None:
     torch.manual_seed(0)
     attack = square(100)
     attack.step()
-    assert attack.texture()[0, 0].tolist() == pytest.approx([0.03, 0.06, 0.25], abs=0.01)  # the bluest natural paint
+    bluest = [0.03, 0.06, 0.25]  # of the natural paints
+    assert attack.target.texture()[0, 0].tolist() == pytest.approx(bluest, abs=0.01)
     for _ in range(99):
         attack.step()
-    red, _, blue = attack.texture().detach().mean((0, 1)).tolist()
+    red, _, blue = attack.target.texture().detach().mean((0, 1)).tolist()
     assert red < 0.06 and blue > 0.4
-    views, leaf = attack.views, attack.texture().detach().requires_grad_()
-    _, scores = Masked().dense(views.picture(attack.put_on(leaf)))
+    views, leaf = attack.target.views, attack.target.texture().detach().requires_grad_()
+    _, scores = Masked().dense(views.picture(attack.target.put_on(leaf)))
     (slope,) = torch.autograd.grad(scores.sum(), leaf)
     assert not bool(slope.any())
 
@@ -75,15 +76,15 @@ def test_a_proposal_stays_only_if_the_loss_falls() -> None:
     torch.manual_seed(1)
     attack, last = square(40), 0.0
     for k in range(40):
-        before = attack.texture().detach().clone()
+        before = attack.target.texture().detach().clone()
         figures = attack.step()
-        moved = not torch.equal(before, attack.texture().detach())
+        moved = not torch.equal(before, attack.target.texture().detach())
         if k % 20:  # else other pictures
             assert moved == (figures["proposed"] < last)
             assert figures["loss"] == min(figures["proposed"], last)
         last = figures["loss"]
         # what was accepted is what the texture holds, to rounding of the logistic function
-        assert attack.loss(attack.texture().detach()) == pytest.approx(figures["loss"], abs=1e-2)
+        assert attack.loss(attack.target.texture().detach()) == pytest.approx(figures["loss"], abs=1e-2)
 
 
 def test_every_stage_resumes_bitwise() -> None:

@@ -7,9 +7,13 @@ import pytest
 import torch
 
 import simengine as se
+from simengine.fit.fields import bars
+from simengine.fit.fields.newton import Linearised
+from simengine.fit.fields.training import FieldFit
+from simengine.fit.problem import Problem
 from simengine.observe.instruments.displacements import Displacements
 from simengine.observe.registration import matched
-from simengine.scene import load_scene
+from simengine.scene import SceneError, load_scene
 from simengine.worlds.objects.displacement import DisplacementRun, SheetSpec
 
 
@@ -40,12 +44,21 @@ def test_windows_are_found_to_a_part_of_a_pixel() -> None:
     assert score.min() > 0.9
 
 
-def test_a_stretch_is_read_off_pictures_by_one_scene(tmp_path: Path) -> None:
+def test_levels_too_coarse_to_hold_a_window_are_passed_over() -> None:
+    """Halved five times, 160 x 100 pixels are 5 x 3; halved three times, windows near the edge leave the picture."""
+    first, second = _pair(160, 100)
+    centers = np.stack(np.meshgrid([15.0, 40.0, 60.0], [60.0, 90.0, 140.0]), -1)
+    found, score = matched(first, second, centers, window=25, halvings=5)
+    true = np.stack((1.3 - 0.01 * centers[..., 0], -14.6 + 0.02 * centers[..., 1]), -1)
+    assert score.min() > 0.9 and np.abs(found - true).max() < 0.24  # as above
+
+
+def _written(folder: Path) -> Path:
     from PIL import Image
 
     for name, picture in zip("ab", _pair(160, 100), strict=True):
-        Image.fromarray(np.round(255 * picture.clip(0, 1)).astype(np.uint8)).save(tmp_path / f"{name}.png")
-    (tmp_path / "pull.toml").write_text(
+        Image.fromarray(np.round(255 * picture.clip(0, 1)).astype(np.uint8)).save(folder / f"{name}.png")
+    (folder / "pull.toml").write_text(
         """
         kind = "displacement"
         [body]
@@ -66,11 +79,69 @@ def test_a_stretch_is_read_off_pictures_by_one_scene(tmp_path: Path) -> None:
         iterations = 200
         """
     )
-    result = se.identify(load_scene(tmp_path / "pull.toml"), progress=False)
+    return folder / "pull.toml"
+
+
+def test_a_stretch_is_read_off_pictures_by_one_scene(tmp_path: Path) -> None:
+    x, y = (axis.ravel() for axis in np.meshgrid([35.0, 50.0, 65.0, 90.0], [45.0, 80.0, 125.0]))
+    rows = [f"{a},{b},{1.3 - 0.01 * a},{-14.6 + 0.02 * b}" for a, b in zip(x, y, strict=True)]
+    (tmp_path / "told.csv").write_text("\n".join(["x_px,y_px,u_px,v_px", *rows]) + "\n")
+    scene = _written(tmp_path)
+    columns = ", ".join(f'{name} = "{name}_px [px]"' for name in "xyuv")
+    told = f'[reference."body.displacement"]\nvectors = ["told.csv"]\ncolumns = {{ {columns} }}\n'
+    scene.write_text(scene.read_text() + told)
+    result = se.identify(load_scene(scene), progress=False)
     found = result.summary["fields"]["body.displacement"]
+    beside = result.summary["reference"]["body.displacement"]
+    assert max(beside["rms of u [px]"], beside["rms of v [px]"]) < 0.1  # beyond the body is left out
+    assert beside["strain xx by it"] == pytest.approx(-0.01) and beside["strain yy by it"] == pytest.approx(0.02)
+    assert beside["strain yy at its places"] == pytest.approx(0.02, abs=2 * 0.1 / 80)
+    assert 0 < found["standard deviation of mean strain yy"] < 2 * 0.1 / 90
     # the mean of a gradient is the difference of the ends: windows are 0.1 px off at most, over 90 and 40 px
     assert found["mean strain yy"] == pytest.approx(0.02, abs=2 * 0.1 / 90)
     assert found["mean strain xx"] == pytest.approx(-0.01, abs=2 * 0.1 / 40)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ('files = ["a.csv"]', "expected vectors"),
+        ('vectors = ["a.csv"]\ncolumns = { w = "w" }', "expected some of x, y, u, v"),
+        ('vectors = ["a.csv"]', "no such file"),
+        ('vectors = ["b.csv"]', "b.csv has no column 'u'"),
+        ('vectors = ["c.csv"]', "fewer than three"),
+    ],
+)
+def test_a_table_of_displacements_that_does_not_fit(told: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("x [px],y [px]\n50,60\n")
+    (tmp_path / "c.csv").write_text("x [px],y [px],u [px],v [px]\n500,60,0,0\n")
+    scene = _written(tmp_path)
+    scene.write_text(f'{scene.read_text()}[reference."body.displacement"]\n{told}\n')
+    own = load_scene(scene)
+    reference = own.reference["body.displacement"]
+    with pytest.raises(SceneError, match=words):
+        own.world.beside("body.displacement", own.world.field_of("body.displacement", 0.0), reference)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_bars_of_strains_are_those_of_the_dense_matrix(
+    exact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exact:
+        monkeypatch.setattr(bars, "EXACT", 0)
+    fit = FieldFit(Problem(load_scene(_written(tmp_path))))
+    fit.step()
+    own, key = fit.objective, "body.displacement"
+    laplace = bars.Laplace(own, fit.x, fit.z)
+    told = bars.bars_of(own, fit.x, laplace.posterior({"camera": 2.0}))[key].figures
+    rows = Linearised(own, fit.x, fit.z).rows()
+    covariance = torch.linalg.inv(rows.T @ rows / 2 + torch.from_numpy(own.stiffness(fit.x).toarray()))
+    cells = fit.x.clone().requires_grad_()
+    figures = own.world.measures(key, own.fields(cells)[key])
+    assert set(figures) == set(told) and "transverse ratio -xx/yy" in told
+    for name, value in figures.items():
+        (slope,) = torch.autograd.grad(value, cells, retain_graph=True)
+        assert told[name] == pytest.approx(float((slope @ covariance @ slope).sqrt()), rel=1e-3), name
 
 
 def test_windows_that_are_not_found_again_are_left_out_and_told(tmp_path: Path) -> None:
