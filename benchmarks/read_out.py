@@ -23,7 +23,7 @@ from simengine.materials.formula import FormulaEnergy
 from simengine.mpm import MPMSolver
 from simengine.solve import rollout
 from simengine.worlds.laws.balance import with_material
-from simengine.worlds.laws.read_out import read_out
+from simengine.worlds.laws.formula.read_out import read_out
 from simengine.worlds.laws.stages import learner, stages_of
 from simengine.worlds.laws.world import VELOCITY_SEEDS, LawLearner, NCLawWorld
 from simengine.worlds.motion.materials import Jelly, MaterialSpec, Plasticine, Sand

@@ -150,8 +150,8 @@ def _told(spec: LawLearner, recording: Recording, model: MPMModel, out: "RunDire
     assert isinstance(material, Material)
     read: dict[str, list[Block]] = {}
     if spec.read_out:
-        from simengine.worlds.laws.formula_report import tell
-        from simengine.worlds.laws.read_out import read_out
+        from simengine.worlds.laws.formula.read_out import read_out
+        from simengine.worlds.laws.formula.report import tell
 
         formula = read_out(model, [recording.motion])
         told, blocks = tell(formula, out)

@@ -11,14 +11,14 @@ from simengine.materials import Material
 from simengine.materials.weights import save_material
 from simengine.view.figures import curves, label
 from simengine.view.report import Block, Movie, Picture, Table, write_report
-from simengine.worlds.laws.formula_report import tell
+from simengine.worlds.laws.formula.report import tell
 from simengine.worlds.laws.published import FRAME, PUBLISHED, position_error, simulate
 from simengine.worlds.laws.world import VELOCITY_SEEDS, LawLearner, NCLawWorld
 from simengine.worlds.motion.run import pictures
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.worlds.laws.read_out import Formula
+    from simengine.worlds.laws.formula.read_out import Formula
     from simengine.worlds.motion.momentum_balance import Motion
 
 

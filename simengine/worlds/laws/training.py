@@ -188,7 +188,7 @@ def training(scene: NCLawWorld, spec: LawLearner, *, device: str | None = None) 
         stages.append(RolloutTraining(model, motions, num_iterations=spec.epochs, learning_rates=(rate, rate)))
 
     def finish(last: AbstractTraining, out: "RunDirectory") -> dict[str, Any]:
-        from simengine.worlds.laws.read_out import read_out
+        from simengine.worlds.laws.formula.read_out import read_out
         from simengine.worlds.laws.report import write_results
 
         material = model.materials[0]

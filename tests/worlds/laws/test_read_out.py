@@ -11,8 +11,8 @@ from simengine.cli import main
 from simengine.materials import Identity, Material
 from simengine.materials.formula import FormulaEnergy
 from simengine.mpm import MPMModel, MPMState
-from simengine.worlds.laws.read_out import Formula, read_out
-from simengine.worlds.laws.sparse import best_of_each_size
+from simengine.worlds.laws.formula.read_out import Formula, read_out
+from simengine.worlds.laws.formula.sparse import best_of_each_size
 from simengine.worlds.motion.momentum_balance import Motion, frames, record
 
 HIDDEN = {

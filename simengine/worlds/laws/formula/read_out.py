@@ -19,7 +19,7 @@ from simengine.materials.formula import TERMS, FormulaEnergy
 from simengine.materials.neural_yield import YieldNetwork
 from simengine.mpm import MPMModel, SimulationError
 from simengine.worlds.laws.balance import FLOAT32_STEP, with_material
-from simengine.worlds.laws.sparse import best_of_each_size, free_numbers
+from simengine.worlds.laws.formula.sparse import best_of_each_size, free_numbers
 from simengine.worlds.motion.momentum_balance import Motion, follow, frames
 
 ROUNDS = 4  # of choosing terms and following with them

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from simengine.materials import Material
 from simengine.materials.weights import save_material
 from simengine.view.report import Block, Table
-from simengine.worlds.laws.read_out import Formula
+from simengine.worlds.laws.formula.read_out import Formula
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
