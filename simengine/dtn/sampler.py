@@ -6,7 +6,8 @@ import math
 import numpy as np
 import torch
 
-from simengine.dtn.bodies.surroundings import surroundings
+from simengine.dtn.bodies.surroundings import KINDS, surroundings
+from simengine.dtn.bodies.traffic import CLASSES, Sight, footprint, traffic
 from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, raycast
 from simengine.render.camera import PinholeCamera
 
@@ -55,6 +56,9 @@ class ViewSampler:
         aim: Height that the camera looks at [m]; None for the middle of the object.
         reach: Largest horizontal distance of the object from the origin [m], which other bodies keep clear of; None for
             the object's own.
+        objects: Least and most further things in a view, each of one of the classes and none in another; fewer where
+            there is no room [1].
+        classes: Of these: `"car"`, `"van"`, `"bicycle"`, `"stop sign"`.
         seed: Of all views.
     """
 
@@ -71,6 +75,8 @@ class ViewSampler:
     boxes: int = 6
     aim: float | None = None
     reach: float | None = None
+    objects: tuple[int, int] = (0, 0)
+    classes: tuple[str, ...] = tuple(CLASSES)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -82,6 +88,11 @@ class ViewSampler:
             raise ValueError(f"distance: expected more than 0 m, got {self.distance[0]:g}")
         if not 0.0 < self.fov < 180.0:
             raise ValueError(f"fov: expected an angle between 0 and 180 degrees, got {self.fov:g}")
+        if not 0 <= self.objects[0] <= self.objects[1]:
+            raise ValueError(f"objects: expected two numbers in order, 0 or more, got {self.objects}")
+        unknown = [name for name in self.classes if name not in CLASSES]
+        if unknown or not self.classes:
+            raise ValueError(f"classes: expected some of {', '.join(CLASSES)}, got {unknown or 'none'}")
         if self.boxes < 0:
             raise ValueError(f"boxes: expected a number of other bodies, 0 or more, got {self.boxes}")
 
@@ -114,11 +125,11 @@ class ViewSampler:
         return CAR_DISTANCE if given is None else given
 
     def _mixed(self, index: int, *, of: str) -> int:
-        """The seed of a view's conditions, camera, ground or other bodies.
+        """The seed of a view's conditions, camera, ground, other bodies or further objects.
 
         Mixed to 32 bits: torch's generator on the CPU looks at no more of a seed than its lowest 32.
         """
-        stream = ("conditions", "camera", "ground", "bodies").index(of)
+        stream = ("conditions", "camera", "ground", "bodies", "objects").index(of)
         return int(np.random.SeedSequence((self.seed % 2**64, index, stream)).generate_state(1)[0])
 
     def _generator(self, index: int, *, of: str) -> torch.Generator:
@@ -192,6 +203,46 @@ class ViewSampler:
             skyline_height=height,
         )
 
+    def things(self, surface: RaySurface | None, index: int) -> list[tuple[int, RaySurface]]:
+        """What is labelled in view `index`: class (0 for the object, 1 for the first of `classes`) and surface."""
+        found = [] if surface is None else [(0, surface)]
+        if not self.objects[1]:
+            return found
+        generator = self._generator(index, of="objects")
+        least, most = self.objects
+        number = least + int(torch.randint(most - least + 1, (), generator=generator))
+        pose = self.camera(index, (16, 16)).world_to_camera
+        ahead, eye = pose[2, :3], -pose[:3, :3].T @ pose[:3, 3]
+        x, y, z = eye.tolist()
+        sight = Sight(
+            eye=(x, y, z),
+            azimuth=math.atan2(float(ahead[1]), float(ahead[0])),
+            pitch=-math.asin(float(ahead[2])),
+            half=0.45 * math.radians(self.fov),
+            far=1.6 * self.conditions(index)["distance"] + 4.0,
+        )
+        taken = [] if surface is None else [footprint(surface)]
+        for name, body in traffic(self._mixed(index, of="objects"), number, self.classes, sight, taken):
+            one = torch.ones(len(body.albedo), dtype=torch.long)
+            found.append((1 + self.classes.index(name), dataclasses.replace(body, instance=one)))
+        return found
+
+    def _scene(self, surface: RaySurface | None, index: int) -> RaySurface:
+        """All that stands in view `index`."""
+        bodies = [body for _, body in self.things(surface, index)]
+        if self.boxes:
+            reach = CAR_REACH if self.reach is None else self.reach
+            clear = max([reach, *(float(body.vertices[:, :2].norm(dim=-1).max()) for body in bodies)])
+            kinds = [kind for kind in KINDS if kind != "van"] if self.objects[1] else KINDS  # vans would be labelled
+            yaw, seed = math.radians(self.conditions(index)["yaw"]), self._mixed(index, of="bodies")
+            bodies.append(surroundings(seed, number=self.boxes, away_from=yaw, reach=clear, kinds=kinds))
+        if not bodies:
+            raise ValueError("boxes: a view without the object needs other bodies to show, got 0; set views.boxes")
+        scene = bodies[0]
+        for body in bodies[1:]:
+            scene = scene.joined(body)
+        return scene
+
     def render(
         self,
         surface: RaySurface | None,
@@ -217,18 +268,9 @@ class ViewSampler:
         Raises:
             ValueError: There is neither an object nor anything around it.
         """
-        scene = surface
-        if self.boxes:
-            yaw = math.radians(self.conditions(index)["yaw"])
-            reach = CAR_REACH if self.reach is None else self.reach
-            seed = self._mixed(index, of="bodies")
-            around = surroundings(seed, number=self.boxes, away_from=yaw, reach=reach)
-            scene = around if surface is None else surface.joined(around)
-        if scene is None:
-            raise ValueError("boxes: a view without the object needs other bodies to show, got 0; set views.boxes")
         camera = self.camera(index, size)
         return raycast(
-            scene,
+            self._scene(surface, index),
             self.environment(index),
             camera.world_to_camera,
             camera.intrinsics,

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -146,8 +147,6 @@ def test_a_sweep_does_all_once_and_survives_its_workers(tmp_path: Path, capsys: 
     killed: list[int] = []
 
     def kill() -> None:  # the first worker that can be seen, once
-        import multiprocessing
-
         until = time.monotonic() + 60
         while not killed and time.monotonic() < until:
             for child in multiprocessing.active_children():
@@ -233,6 +232,27 @@ def test_the_workers_of_a_sweep_end_with_it_and_the_next_call_does_the_rest(tmp_
     with (out / "results.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["material.mu.0"]) for row in rows] == pytest.approx(list(np.linspace(2e5, 4e5, 30)))
+
+
+def test_a_task_that_kills_each_worker_is_given_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Five workers are tried, so four tasks come again; the failure is told."""
+    scene, out, killed, over = _scene(tmp_path), tmp_path / "out", set(), threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.02):
+            for child in multiprocessing.active_children():
+                if child.pid and child.is_alive() and child.pid not in killed:
+                    killed.add(child.pid)
+                    os.kill(child.pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    main(["sweep", str(scene), "--over", "material.mu.0=[2e5]", "--out", str(out), "--json"])
+    over.set()
+    thread.join()
+    said = json.loads(capsys.readouterr().out)
+    assert len(killed) == 5 and said["retried"] == 4 and said["failed"] == 1, said
+    assert "died 5 times" in (out / "tasks" / "0000.json").read_text()
 
 
 def test_fits_are_compared_by_held_out_data_and_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,10 @@ VIEWS = {
     "distance": [6.0, 8.0],
     "sun": [0.5, 0.9],
     "haze": [0.001, 0.01],
+    "objects": [1, 2],
+    "classes": ["van", "bicycle"],
 }
-MESH = {"type": "mesh", "file": "painted.obj", "paint": "paint", "length": 4.0, "up": "y"}
+MESH = {"type": "mesh", "file": "painted.obj", "paint": "paint", "length": 4.0, "up": "y", "label": "bus"}
 NARROW = {"boxes": 0, "yaw": [10.0, 50.0], "pitch": [10.0, 20.0], "distance": [6.0, 7.0]}
 
 

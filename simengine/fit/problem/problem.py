@@ -335,13 +335,14 @@ class Problem:
 
     def _leave_out(self, name: str, gone: torch.Tensor, z: torch.Tensor, instrument: AbstractInstrument) -> None:
         measured = self.measured[name]
-        asked = measured.mask.any(1).nonzero()[:, 0].tolist()
         asks = instrument.asks(measured)
+        asked = instrument.asked(measured)
         run = self.run_at(z, instrument.run, asks)
         reasons: dict[str, list[str]] = {}
-        for ask in asks:
+        for ask, numbers_of in zip(asks, asked, strict=True):
             for row, why in run.gaps(ask).items():
-                label = measured.row_names[asked[row]] if measured.row_names else str(asked[row])
+                number = int(numbers_of[row])
+                label = measured.row_names[number] if measured.row_names else str(number)
                 reasons.setdefault(why, []).append(label)
         notes = [f"{len(rows)} rows are left out, {why}: {', '.join(rows)}" for why, rows in reasons.items()]
         mask = measured.mask & ~gone
