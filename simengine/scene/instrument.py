@@ -198,6 +198,10 @@ class AbstractInstrument(ShortRepr, abc.ABC):
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """What the world is asked, at the instrument's own times and places, in the world's frame."""
 
+    def asked(self, measured: Measured) -> "tuple[torch.Tensor, ...]":
+        """Numbers of the rows of each ask, for those that ask for the rows that count."""
+        return tuple(measured.mask.any(1).nonzero()[:, 0] for _ in self.asks(measured))
+
     @abc.abstractmethod
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """What the instrument shows of the answers, in the shape of `measured.values`."""
