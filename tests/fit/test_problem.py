@@ -271,3 +271,10 @@ def test_white_residuals_count_singly_and_smooth_ones_do_not() -> None:
 
 def test_the_contract_is_one_class_for_worlds() -> None:
     assert issubclass(Decay, AbstractWorld)
+
+
+def test_a_noise_that_is_sought_has_the_unit_of_its_column() -> None:
+    problem = se.Problem(se.load_scene("rubber_treloar"))
+    assert {c.name: c.unit for c in problem.coordinates if "sigma" in c.name} == {
+        f"observations.{name}.sigma": "Pa" for name in ("tension", "biaxial", "shear")
+    }

@@ -52,6 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "cars.csv").write_text(
         "x,y,z,l,h,w,turn\n" + "1.0,1.5,9.0,4.0,1.5,1.8,0.1\n-1.5,1.5,7.0,4.0,1.4,1.7,0.2\n" * 2
     )
+    (path / "press.csv").write_text("time [s],way\n0,1\n0.5,2\n2,9\n")
     import trimesh
 
     box = trimesh.creation.box((2.0, 1.0, 3.0))

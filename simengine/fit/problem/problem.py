@@ -15,7 +15,7 @@ from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem import noise, priors
 from simengine.fit.problem.columns import Columns
 from simengine.fit.problem.prediction import Prediction
-from simengine.fit.problem.reading import nuisances, read, world_of
+from simengine.fit.problem.reading import in_its_unit, nuisances, read, world_of
 from simengine.fit.problem.runs import Runs
 from simengine.fit.unknowns import coordinates
 from simengine.scene.address import replaced
@@ -93,7 +93,9 @@ class Problem:
         for name in self.scene.observations:
             self.measured[name], self.instruments[name], doubts = read(self.scene, name)
             self.doubts += doubts
-        self.coordinates: list[Coordinate] = coordinates(self.scene, self.instruments)
+        self.coordinates: list[Coordinate] = [
+            in_its_unit(c, self.scene, self.measured) for c in coordinates(self.scene, self.instruments)
+        ]
         self.sought_sigmas: dict[int, list[str]] = {
             index: [name for _, name, _ in c.targets]
             for index, c in enumerate(self.coordinates)

@@ -210,3 +210,31 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
         load_world("burgers", ["fit={type='network'}"])
     with pytest.raises(SceneError, match=r"holds no solution.npz"):
         load_world("burgers").render(tmp_path, tmp_path / "x.png", fps=5)
+
+
+def _by_series(folder: Path, name: str, order: int, windows: int) -> dict[str, Any]:
+    sets = ["problem.nx=32", "problem.duration=0.2", "problem.members=2", "experts.counts=[1,1]"]
+    more = ["problem.nt=81", "basis.type=taylor", f"basis.order={order}", f"basis.windows={windows}"]
+    world = load_world(name, [*sets, *more])
+    return world.run(directory(folder / f"{order}-{windows}", world), device="cpu")
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_series_errs_by_its_order_in_the_window(tmp_path: Path, order: int) -> None:
+    """Nothing is solved before and nothing trained; windows of half the length err by 2^order less."""
+    long, short = (max(_by_series(tmp_path, "allen_cahn", order, w)["relative_error"]) for w in (5, 10))
+    assert long / short == pytest.approx(2**order, rel=0.1)  # the next order is a twentieth of it
+    assert short < (4e-4, 5e-6)[order - 1]  # of a field that changes by 0.03 to 0.05
+
+
+def test_four_terms_hold_a_steep_field(tmp_path: Path) -> None:
+    found = _by_series(tmp_path, "burgers", 4, 10)
+    assert found["result"] == "SUCCESS" and min(found["no_change_error"]) > 0.2
+    assert max(found["relative_error"]) < 2e-3  # 1.4e-3: the data drop a third of the frequencies of 32 points
+    with pytest.raises(SceneError, match=r"basis\.windows: need .* divides"):
+        _by_series(tmp_path, "burgers", 4, 7)
+
+
+def test_a_jump_has_no_series() -> None:
+    with pytest.raises(SceneError, match="no Taylor series"):
+        load_world("diffusion_sorption", ["basis.type=taylor"])
