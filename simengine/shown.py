@@ -1,6 +1,8 @@
 """Values in messages: `shown` prints at most some 80 characters of any value, whatever its size or nesting."""
 
+import dataclasses
 import reprlib
+from typing import Any
 
 MOST = 80  # characters of one value
 MESSAGE = 300  # characters of a whole message
@@ -24,3 +26,30 @@ def cut(text: str, most: int = MESSAGE) -> str:
         return text
     head = 2 * (most - 3) // 3
     return f"{text[:head]}...{text[len(text) - (most - 3 - head) :]}"
+
+
+class ShortRepr:
+    """A dataclass whose `repr` is a line: what differs from its defaults, as one would write it."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__repr__" not in cls.__dict__:  # so that the decorator `dataclass` leaves it alone
+            cls.__repr__ = _changed  # type: ignore[method-assign]
+
+
+def _changed(own: Any) -> str:
+    told = []
+    for field in dataclasses.fields(own):
+        value = getattr(own, field.name)
+        if field.repr and not field.metadata.get("internal") and not _is_default(field, value):
+            nested = dataclasses.is_dataclass(value) and not isinstance(value, type | ShortRepr)
+            told.append(f"{field.name}={_changed(value) if nested else shown(value)}")
+    return cut(f"{type(own).__name__}({', '.join(told)})")
+
+
+def _is_default(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+    try:
+        return bool(value == default)
+    except (TypeError, ValueError, RuntimeError):  # tensors and arrays are compared entry by entry
+        return False

@@ -15,7 +15,14 @@ from simengine.scene import named_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = {"pyvista": "view", "taichi": "taichi", "emcee": "bayes", "nutpie": "bayes", "onnxruntime": "onnx"}
+EXTRAS = {
+    "pyvista": "view",
+    "taichi": "taichi",
+    "emcee": "bayes",
+    "nutpie": "bayes",
+    "onnxruntime": "onnx",
+    "distributed": "cluster",
+}
 SCENE = """kind = "mpm"
 camera = {width = 16, height = 16}
 [grid]

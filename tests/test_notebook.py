@@ -146,3 +146,15 @@ def test_a_flame_shows_its_profiles() -> None:
     assert _line(found).startswith("FlameSolution(") and "points)" in _line(found)
     views = _circles(found._repr_html_())
     assert len(views) == len(found.flame.fields) and all(len(view) > 5 for view in views)
+
+
+def test_a_scene_says_in_a_line_what_is_not_as_usual() -> None:
+    """Worlds, instruments and unknowns: as one would write them, tensors and long tables cut."""
+    unknown = se.Unknown(prior=se.Prior(lognormal=(2.0, 0.5)), lower=1.0)
+    assert repr(unknown) == "Unknown(prior=Prior(lognormal=(2.0, 0.5)), lower=1.0)"
+    assert repr(Curve(file="pull.csv", columns={"time": "t [s]"}, sigma=0.1)) == (
+        "Curve(file='pull.csv', sigma=0.1, columns={'time': 't [s]'})"
+    )
+    world = repr(se.load_scene("soft_beam").world)
+    assert world.startswith("MPMWorld(grid=GridSpec(") and len(world) <= 300 and "\n" not in world
+    assert eval(repr(unknown), {"Unknown": se.Unknown, "Prior": se.Prior}) == unknown

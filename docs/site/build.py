@@ -78,7 +78,8 @@ def linked(text: str, page: Path) -> str:
 
 def _tree(folder: Path) -> str:
     """The pages of the folder of a page, for the navigation."""
-    names = [f"{folder.name}/{page.stem}" for page in sorted(folder.glob("*.md"))]
+    pages = [page for page in sorted(folder.glob("*")) if page.suffix in (".md", ".ipynb")]
+    names = [f"{folder.name}/{page.stem}" for page in pages]
     return "\n".join(["", "```{toctree}", ":hidden:", "", *names, "```", ""]) if names else ""
 
 
@@ -91,7 +92,7 @@ def lay_out() -> None:
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".md":
-            text = linked(fenced(file.read_text(encoding="utf-8")), file)
+            text = linked(fenced(file.read_text(encoding="utf-8")), file).replace(".ipynb)", ".md)")
             place.write_text(text + _tree(file.with_suffix("")), encoding="utf-8")
         else:
             shutil.copyfile(file, place)
@@ -102,7 +103,7 @@ def lay_out() -> None:
     shutil.copyfile(HERE / "conf.py", SOURCE / "conf.py")
     (SOURCE / "_static").mkdir()
     shutil.copyfile(HERE / "site.css", SOURCE / "_static" / "site.css")
-    for name in ("reference", "api", "gallery"):
+    for name in ("reference", "api", "gallery", "notebooks"):
         _module(name).write(SOURCE)  # type: ignore[attr-defined]
 
 

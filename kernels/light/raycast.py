@@ -1,10 +1,11 @@
-"""Ray casting of a painted triangle mesh under sun, sky and haze. Forward only, float32 (Warp's ray queries are).
+"""Ray casting of a painted triangle mesh under sun, sky, lamps and haze; float32, as Warp's ray queries, forward only.
 
 Every sample follows one primary ray, a shadow ray to the sun, cosine-distributed sky rays with one bounce, and a mirror
 ray weighted by Schlick's Fresnel term. Lengths in m, radiance in W/(m^2 sr) per channel up to a common scale.
 """
 
 import warp as wp
+from simengine.kernels.light.outdoors import Environment, flooded, ground_albedo, lamp_on, sky, soaked
 
 # ruff: noqa: UP018, RUF046 - a Warp variable that a loop changes is declared by int() or float()
 
@@ -15,29 +16,10 @@ SURFACE = wp.constant(1)
 GROUND = wp.constant(2)
 OFFSET = wp.constant(1.0e-3)  # [m] where secondary rays start above a surface
 PI = wp.constant(3.14159265358979)
+WATER = wp.constant(0.02)  # reflectance of a sheet of water at normal incidence, ((n - 1)/(n + 1))^2
+RIPPLE = wp.constant(0.12)  # its roughness
 WIDE = wp.constant(0.05)  # angle that a secondary ray stands for [rad]
 GOLDEN = wp.constant(0.61803398875)
-
-
-@wp.struct
-class Environment:
-    sun_direction: wp.vec3  # unit vector to the sun
-    sun_irradiance: wp.vec3  # on a plane facing the sun
-    sky_zenith: wp.vec3  # radiance overhead
-    sky_horizon: wp.vec3  # radiance at the horizon
-    haze: float  # extinction coefficient [1/m]
-    airlight: wp.vec3  # radiance of an infinitely long way through haze
-    ground: int  # whether there is a plane z = 0
-    ground_dark: wp.vec3  # albedo
-    ground_light: wp.vec3  # albedo
-    ground_frequency: float  # of the pattern [1/m]
-    road: float  # half width of the carriageway along x [m]; 0 for none
-    lane: float  # y of its middle [m]
-    asphalt: float  # albedo
-    clouds: float  # share of the sky
-    skyline: wp.vec3  # radiance of what stands at the horizon
-    skyline_height: float  # sine of its largest elevation; 0 for none
-    pixel: float  # angle of a pixel [rad], which filters the patterns of the ground
 
 
 @wp.struct
@@ -52,6 +34,7 @@ class Surface:
     reflectance: wp.array(dtype=float)  # at normal incidence
     painted: wp.array(dtype=int)
     part: wp.array(dtype=int)  # whether it belongs to the object
+    instance: wp.array(dtype=int)  # number of the labelled object that it belongs to; 0 for none
 
 
 @wp.struct
@@ -63,95 +46,6 @@ class Hit:
     normal: wp.vec3
     uv: wp.vec2
     face: int
-
-
-@wp.func
-def lattice(i: int, j: int):
-    """A random number in [0, 1) of a lattice point."""
-    h = wp.uint32(i) * wp.uint32(374761393) + wp.uint32(j) * wp.uint32(668265263)
-    h = (h ^ (h >> wp.uint32(13))) * wp.uint32(1274126177)
-    h = h ^ (h >> wp.uint32(16))
-    return float(h & wp.uint32(16777215)) / 16777216.0
-
-
-@wp.func
-def noise(x: float, y: float):
-    """Value noise in [0, 1]: smooth between random numbers at whole coordinates."""
-    fx = x - wp.floor(x)
-    fy = y - wp.floor(y)
-    i = int(wp.floor(x))
-    j = int(wp.floor(y))
-    u = fx * fx * (3.0 - 2.0 * fx)
-    v = fy * fy * (3.0 - 2.0 * fy)
-    low = lattice(i, j) * (1.0 - u) + lattice(i + 1, j) * u
-    high = lattice(i, j + 1) * (1.0 - u) + lattice(i + 1, j + 1) * u
-    return low * (1.0 - v) + high * v
-
-
-@wp.func
-def sky(env: Environment, d: wp.vec3):
-    if env.skyline_height > 0.0 and d[2] < env.skyline_height:
-        azimuth = wp.atan2(d[1], d[0])
-        top = 0.35 + 0.4 * noise(azimuth * 6.0, 3.5) + 0.25 * noise(azimuth * 25.0, 9.5)
-        if d[2] < env.skyline_height * top:
-            return env.skyline
-    clear = wp.lerp(env.sky_horizon, env.sky_zenith, wp.sqrt(wp.max(d[2], 0.0)))
-    if env.clouds <= 0.0 or d[2] <= 0.0:
-        return clear
-    x = 1.5 * d[0] / (d[2] + 0.15)
-    y = 1.5 * d[1] / (d[2] + 0.15)
-    depth = 0.55 * noise(x, y) + 0.3 * noise(2.1 * x + 7.0, 2.1 * y) + 0.15 * noise(4.3 * x, 4.3 * y + 11.0)
-    cover = wp.clamp((depth - 1.0 + env.clouds) * 4.0 + 0.5, 0.0, 1.0)
-    return wp.lerp(clear, env.sky_horizon * (1.5 - 0.6 * depth), cover)
-
-
-@wp.func
-def stripe(x: float, half: float, blur: float):
-    """Share of an interval of length `blur` about x that lies in [-half, half]."""
-    low = wp.max(x - 0.5 * blur, -half)
-    high = wp.min(x + 0.5 * blur, half)
-    return wp.max(high - low, 0.0) / blur
-
-
-@wp.func
-def grain(p: wp.vec3, frequency: float, blur: float):
-    """Noise about 0 that fades where a pixel is larger than its cells."""
-    f = frequency * blur
-    return (noise(p[0] * frequency, p[1] * frequency) - 0.5) / (1.0 + 4.0 * f * f)
-
-
-@wp.func
-def ground_albedo(env: Environment, p: wp.vec3, d: wp.vec3, blur: float):
-    """What the ray along `d` sees of the ground at `p`; `blur` is the width of its pixel there [m].
-
-    A carriageway of asphalt with markings, between kerbs, pavements, and the pattern beyond.
-    """
-    lean = wp.max(wp.abs(d[2]), 0.02)
-    flat = wp.max(wp.sqrt(d[0] * d[0] + d[1] * d[1]), 1.0e-6)
-    across = wp.max(blur * (wp.abs(d[0]) + wp.abs(d[1]) / lean) / flat, 1.0e-3)
-    along = wp.max(blur * (wp.abs(d[1]) + wp.abs(d[0]) / lean) / flat, 1.0e-3)
-    wide = wp.max(across, along)
-    f = env.ground_frequency
-    mix = 0.5 + grain(p, f, wide) + 0.7 * grain(p, 4.1 * f, wide) + 0.5 * grain(p, 23.0 * f, wide)
-    ground = wp.lerp(env.ground_dark, env.ground_light, wp.clamp(mix, 0.0, 1.0))
-    if env.road <= 0.0:
-        return ground
-    q = p[1] - env.lane
-    worn = 1.0 + 0.3 * grain(p, 0.6, wide) + 0.4 * grain(p, 9.0, wide) + 0.5 * grain(p, 45.0, wide)
-    grey = env.asphalt * worn
-    dash = p[0] - 6.0 * wp.floor(p[0] / 6.0) - 3.0
-    mark = stripe(q, 0.06, across) * stripe(dash, 1.5, along)
-    mark += stripe(wp.abs(q) - env.road + 0.3, 0.06, across)
-    grey = grey + (0.55 - grey) * mark * (0.8 + 0.8 * grain(p, 9.0, wide))
-    edge = wp.abs(q) - env.road
-    joint = p[0] - wp.floor(p[0]) - 0.5
-    slab = (0.30 + 0.06 * grain(p, 3.0, wide) + 0.10 * grain(p, 30.0, wide)) * (1.0 - 0.5 * stripe(joint, 0.01, along))
-    on_road = stripe(q, env.road, across)
-    on_kerb = stripe(edge - 0.08, 0.08, across)
-    on_pavement = stripe(edge - 1.16, 1.0, across)
-    rest = wp.max(1.0 - on_road - on_kerb - on_pavement, 0.0)
-    paved = grey * on_road + 0.42 * on_kerb + slab * on_pavement
-    return wp.vec3(paved, paved, 0.97 * paved) + ground * rest
 
 
 @wp.func
@@ -245,7 +139,10 @@ def albedo_at(
 ):
     """Albedo where a ray along `d`, as wide as `angle` [rad], meets something."""
     if hit.kind == GROUND:
-        return ground_albedo(env, hit.position, d, angle * hit.t)
+        rho = ground_albedo(env, hit.position, d, angle * hit.t)
+        if env.water > 0.0:
+            return soaked(rho, env.water)
+        return rho
     material = surface.material[hit.face]
     if surface.painted[material] == 1:
         return paint(texture, scale, hit)
@@ -265,18 +162,37 @@ def sun_on(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3):
 
 
 @wp.func
+def lit(surface: Surface, env: Environment, k: int, p: wp.vec3):
+    """Whether nothing stands between a point and a lamp."""
+    way = env.lamp_position[k] - p
+    r = wp.length(way)
+    query = wp.mesh_query_ray(surface.mesh, p, way / r, r)
+    return not query.result
+
+
+@wp.func
+def lamps_on(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3):
+    """Irradiance of the lamps at a point."""
+    total = wp.vec3(0.0, 0.0, 0.0)
+    for k in range(env.lamps):
+        cosine = wp.dot(n, wp.normalize(env.lamp_position[k] - p))
+        if cosine > 0.0 and lit(surface, env, k, p):
+            total += lamp_on(env, k, p) * cosine
+    return total
+
+
+@wp.func
 def arriving(
     surface: Surface, env: Environment, texture: wp.array3d(dtype=float), scale: float, o: wp.vec3, d: wp.vec3
 ):
-    """Radiance along a secondary ray: the sky, or a diffuse surface in sun and open sky."""
+    """Radiance along a secondary ray: the sky, or a diffuse surface in sun, lamps and open sky."""
     hit = trace(surface, env, o, d)
     if hit.kind == NOTHING:
         return sky(env, d)
     rho = albedo_at(surface, env, texture, scale, hit, d, WIDE)
     start = hit.position + hit.geometric * OFFSET
-    light = sun_on(surface, env, start, hit.normal) / PI + 0.5 * (env.sky_zenith + env.sky_horizon) * (
-        0.5 + 0.5 * hit.normal[2]
-    )
+    light = (sun_on(surface, env, start, hit.normal) + lamps_on(surface, env, start, hit.normal)) / PI
+    light += 0.5 * (env.sky_zenith + env.sky_horizon) * (0.5 + 0.5 * hit.normal[2])
     return wp.cw_mul(rho, light)
 
 
@@ -300,6 +216,18 @@ def ggx(n: wp.vec3, v: wp.vec3, l: wp.vec3, roughness: float, f0: float):
     gl = 2.0 * nl / (nl + wp.sqrt(a2 + (1.0 - a2) * nl * nl))
     gv = 2.0 * nv / (nv + wp.sqrt(a2 + (1.0 - a2) * nv * nv))
     return a2 / (PI * q * q) * gl * gv * fresnel(f0, wp.max(wp.dot(l, h), 0.0)) / (4.0 * nl * nv)
+
+
+@wp.func
+def glints(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3, v: wp.vec3, roughness: float, f0: float):
+    """Radiance of the lamps by way of the coat."""
+    total = wp.vec3(0.0, 0.0, 0.0)
+    for k in range(env.lamps):
+        to_lamp = wp.normalize(env.lamp_position[k] - p)
+        cosine = wp.dot(n, to_lamp)
+        if cosine > 0.0 and lit(surface, env, k, p):
+            total += lamp_on(env, k, p) * (cosine * ggx(n, v, to_lamp, roughness, f0))
+    return total
 
 
 @wp.kernel
@@ -326,6 +254,7 @@ def raycast(
     uv_out: wp.array2d(dtype=wp.vec2),
     footprint_out: wp.array2d(dtype=wp.vec2),  # of a pixel, in m and in uv
     depth_out: wp.array2d(dtype=float),
+    instance_out: wp.array3d(dtype=int),  # of each sample, (h, w, samples^2)
 ):
     i, j = wp.tid()
     gain = wp.vec3(0.0, 0.0, 0.0)
@@ -362,8 +291,12 @@ def raycast(
             roughness = surface.roughness[material]
             painted = surface.painted[material]
             part = surface.part[material]
+            instance_out[i, j, s] = surface.instance[material]
+        elif env.water > 0.0:
+            f0 = WATER * flooded(env, hit.position)
+            roughness = RIPPLE
         sun = sun_on(surface, env, start, n)
-        diffuse = sun / PI  # what an albedo of 1 sends to the eye
+        diffuse = (sun + lamps_on(surface, env, start, n)) / PI  # what an albedo of 1 sends to the eye
         tangent = wp.normalize(wp.cross(n, wp.vec3(0.0, 1.0, 0.0)))
         if wp.abs(n[1]) > 0.9:
             tangent = wp.normalize(wp.cross(n, wp.vec3(1.0, 0.0, 0.0)))
@@ -380,6 +313,7 @@ def raycast(
         gloss = wp.vec3(0.0, 0.0, 0.0)
         if f0 > 0.0:
             gloss = sun * ggx(n, v, env.sun_direction, roughness, f0)
+            gloss += glints(surface, env, start, n, v, roughness, f0)
             mirror = d - n * (2.0 * wp.dot(d, n))
             if wp.dot(mirror, hit.geometric) > 0.0:
                 gloss += arriving(surface, env, texture, texture_scale, start, mirror) * fresnel(

@@ -303,7 +303,7 @@ def kernels(real):
             for j in range(3):
                 if sp[j] > flow_min:
                     diagonal[j] = (across[j] + mean_bar) / sp[j]
-            F_bar = map_adjoint(Up, sp, V, G, g, diagonal, exp_apart(sp, e, h, c, flow_min))
+            F_bar = map_adjoint(Up, sp, V, G, g, diagonal, exp_apart(sp, e, h, vec3(c, c, c), flow_min))
         F_bar_out[p] = F_bar
         v_bar_out[p] = v_bar
         excess_bar_out[p] = excess_bar

@@ -15,6 +15,7 @@ F = U diag(s) V^T -> U diag(g(s)) V^T; e = log s, d = dev e. The columns of `coe
                                                 Stomakhin et al. 2013, Sec. 5
     5 HERSCHEL_BULKLEY (mu, sigma_y, k, n, dt)  2 mu |d'| = 2 mu |d| - 2 mu dt g with the rate g [1/s] that solves
                                                 2 mu |d| - 2 mu dt g = sigma_y + k g^n (implicit overstress)
+    6 MOHR_COULOMB    (mu, lam, sin phi, c, 0)  the hexagon of `mohr_coulomb` in place of the cone; tip and q as there
 
 -1 is a law of the user: its result is left as it stands.
 """
@@ -27,9 +28,10 @@ from types import SimpleNamespace
 import warp as wp
 
 from ..cpu import cpu_module
+from .mohr_coulomb import functions as hexagon_functions
 from .svd import functions as matrix_functions
 
-IDENTITY, VON_MISES, DRUCKER_PRAGER, FLUID, SNOW, HERSCHEL_BULKLEY = 0, 1, 2, 3, 4, 5
+IDENTITY, VON_MISES, DRUCKER_PRAGER, FLUID, SNOW, HERSCHEL_BULKLEY, MOHR_COULOMB = range(7)
 NUM_COEFFICIENTS = 5
 
 
@@ -40,6 +42,8 @@ def kernels(real):
     module, vec3, mat33 = cpu_module(f"simengine_plastic_{real.__name__}"), f.vec3, f.mat33
     svd, cofactor = f.svd, f.cofactor
     exp_apart, map_adjoint, ratio = f.exp_apart, f.map_adjoint, f.ratio
+    hexagon = hexagon_functions(real)
+    beyond, flowed, pulled_back = hexagon.excess, hexagon.flowed, hexagon.pulled_back
     zero, one, two, third = real(0.0), real(1.0), real(2.0), real(1.0 / 3.0)
     s_min, J_min, tiny = real(0.05), real(1e-6), real(1e-12)
     settled = real(1e-14) if real == wp.float64 else real(1e-7)
@@ -130,7 +134,7 @@ def kernels(real):
                         q1 = q0 + dt * rate
                         r = one - dt * rate / norm
                         changed = True
-                elif kind == DRUCKER_PRAGER:
+                elif kind == DRUCKER_PRAGER or kind == MOHR_COULOMB:
                     lam = real(coefficients[p, 1])
                     tip = real(coefficients[p, 3])
                     if coefficients[p, 4] > wp.float64(0.0) and q0 != zero:
@@ -144,6 +148,12 @@ def kernels(real):
                         changed = True
                         if coefficients[p, 4] > wp.float64(0.0):
                             q1 = trace
+                    elif kind == MOHR_COULOMB:
+                        sine = real(coefficients[p, 2])
+                        steep = sine * (real(3.0) * lam + two * mu) / mu
+                        if beyond(d, mean - tip, steep, sine) > zero:
+                            d = flowed(d, mean - tip, steep, sine)
+                            changed = True
                     else:
                         excess = norm + (real(3.0) * lam + two * mu) / (two * mu) * real(coefficients[p, 2]) * trace
                         if excess > zero:
@@ -251,7 +261,7 @@ def kernels(real):
                 if excess > zero:
                     changed = True
                     mode = 2
-            elif kind == DRUCKER_PRAGER:
+            elif kind == DRUCKER_PRAGER or kind == MOHR_COULOMB:
                 corrects = coefficients[p, 4] > wp.float64(0.0)
                 if corrects:
                     mean += q0 * third
@@ -263,6 +273,12 @@ def kernels(real):
                     r = zero
                     keep = zero
                     mean = real(coefficients[p, 3])
+                elif kind == MOHR_COULOMB:
+                    sine = real(coefficients[p, 2])
+                    steep = sine * (real(3.0) * real(coefficients[p, 1]) + two * mu) / mu
+                    if beyond(d, mean - real(coefficients[p, 3]), steep, sine) > zero:
+                        changed = True
+                        mode = 5
                 else:
                     slope = (real(3.0) * real(coefficients[p, 1]) + two * mu) / (two * mu)
                     excess = norm + slope * real(coefficients[p, 2]) * trace
@@ -283,7 +299,12 @@ def kernels(real):
                 dt_rate_excess = dt / (two * mu * dt + n_hb * k_hb * wp.pow(rate, n_hb - one))  # d(dt g) / d excess
                 slope_norm = one - two * mu * dt_rate_excess
             if changed:
-                new_e = vec3(mean + r * d[0], mean + r * d[1], mean + r * d[2])
+                new_d = r * d
+                if mode == 5:
+                    sine = real(coefficients[p, 2])
+                    steep = sine * (real(3.0) * real(coefficients[p, 1]) + two * mu) / mu
+                    new_d = flowed(d, mean - real(coefficients[p, 3]), steep, sine)
+                new_e = vec3(mean + new_d[0], mean + new_d[1], mean + new_d[2])
                 g = vec3(wp.exp(new_e[0]), wp.exp(new_e[1]), wp.exp(new_e[2]))
                 eb = vec3(G[0, 0] * g[0], G[1, 1] * g[1], G[2, 2] * g[2])  # cotangent of e'
                 sum_eb = eb[0] + eb[1] + eb[2]
@@ -334,6 +355,18 @@ def kernels(real):
                     coefficients_bar_out[p, 1] += wp.float64(-norm_bar * alpha * trace * real(1.5) / mu)
                     coefficients_bar_out[p, 2] += wp.float64(-norm_bar * slope * trace)
                     coefficients_bar_out[p, 3] += wp.float64(norm_bar * slope * alpha * real(3.0))
+                elif mode == 5:
+                    lam = real(coefficients[p, 1])
+                    sine = real(coefficients[p, 2])
+                    tip = real(coefficients[p, 3])
+                    steep = sine * (real(3.0) * lam + two * mu) / mu
+                    middle_bar, m_bar, k_bar, sine_bar = pulled_back(d, mean - tip, steep, sine, eb)
+                    across = vec3(-middle_bar * third, two * middle_bar * third, -middle_bar * third)
+                    mean_bar = sum_eb + m_bar
+                    coefficients_bar_out[p, 0] += wp.float64(-real(3.0) * k_bar * sine * lam / (mu * mu))
+                    coefficients_bar_out[p, 1] += wp.float64(real(3.0) * k_bar * sine / mu)
+                    coefficients_bar_out[p, 2] += wp.float64(sine_bar + k_bar * (real(3.0) * lam + two * mu) / mu)
+                    coefficients_bar_out[p, 3] -= wp.float64(m_bar)
                 if corrects:
                     q_bar[p] = mean_bar * third
                 for j in range(3):
@@ -341,7 +374,13 @@ def kernels(real):
                     if s[j] > s_min:
                         value = (across[j] + mean_bar * third) / s[j]
                     diagonal[j] = value
-                apart = exp_apart(s, e, new_e, r, s_min)
+                rates = vec3(r, r, r)
+                if mode == 5:
+                    for k in range(3):
+                        i = (k + 1) % 3
+                        j = (k + 2) % 3
+                        rates[k] = ratio(new_d[i] - new_d[j], d[i] - d[j])
+                apart = exp_apart(s, e, new_e, rates, s_min)
         if changed:
             F_bar[p] = map_adjoint(U, s, V, G, g, diagonal, apart)
 

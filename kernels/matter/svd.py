@@ -236,13 +236,13 @@ def functions(real):
         return out
 
     @wp.func(module=module)
-    def exp_apart(s: vec3, e: vec3, h: vec3, r: real, low: real):
-        # (exp h_i - exp h_j) / (s_i - s_j) for (1, 2), (0, 2), (0, 1), h = r e + constant, e = log max(s, low)
+    def exp_apart(s: vec3, e: vec3, h: vec3, r: vec3, low: real):
+        # (exp h_i - exp h_j) / (s_i - s_j) for (1, 2), (0, 2), (0, 1); e = log max(s, low), r: rise of h over that of e
         apart = vec3()
         for k in range(3):
             i = (k + 1) % 3
             j = (k + 2) % 3
-            value = exp_difference(h[i], h[j]) * r
+            value = exp_difference(h[i], h[j]) * r[k]
             if s[i] > low and s[j] > low:
                 value = value * log_difference(s[i], s[j])
             else:

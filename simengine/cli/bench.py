@@ -1,11 +1,13 @@
 """`simengine bench`."""
 
+import csv
 import datetime
 import os
 import platform
 import re
 import runpy
 import shlex
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +20,14 @@ from simengine.scene.strict import nearest
 Write = Annotated[Path | None, Parameter(help="Markdown page in which the table of this benchmark is put or renewed.")]
 
 
+Track = Annotated[Path | None, Parameter(help="csv to which the numbers are added, with day, commit and processor.")]
+
 Arguments = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
 
-def bench(area: str = "all", *arguments: Arguments, write: Write = None, as_json: AsJson = False) -> int:
+def bench(
+    area: str = "all", *arguments: Arguments, write: Write = None, track: Track = None, as_json: AsJson = False
+) -> int:
     """Run benchmarks side by side with a reference; needs a source checkout.
 
     Args:
@@ -43,6 +49,8 @@ def bench(area: str = "all", *arguments: Arguments, write: Write = None, as_json
                     renewed(write.read_text() if write.exists() else "", shlex.join([name, *arguments]), rows),
                     encoding="utf-8",
                 )
+            if track is not None:
+                add(track, shlex.join([name, *arguments]), rows)
             table: dict[str, dict[str, Any]] = {}
             for row in rows:
                 table.setdefault(row["name"], {}).update({key: value for key, value in row.items() if key != "name"})
@@ -73,6 +81,44 @@ def renewed(page: str, name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     if pattern.search(page):
         return pattern.sub(lambda _: block, page)
     return (page.rstrip() + "\n\n" if page.strip() else "") + block + "\n"
+
+
+def add(file: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add the numbers of a benchmark to a csv, a line each, so that they can be followed over commits.
+
+    Args:
+        file: The csv; made where it does not exist.
+        name: Of the benchmark, with its arguments.
+        rows: Its result.
+    """
+    here = [f"{datetime.date.today():%Y-%m-%d}", commit(), processor(), name]
+    new = not file.exists()
+    with file.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        if new:
+            writer.writerow(["day", "commit", "processor", "benchmark", "row", "column", "value"])
+        for row in rows:
+            for column, value in row.items():
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    writer.writerow([*here, row["name"], column, f"{value:.6g}"])
+
+
+def commit() -> str:
+    """Of the checkout, short, with a + where files differ from it; empty where there is none."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def processor() -> str:
+    """The name of the processor, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def _cell(value: Any) -> str:

@@ -12,7 +12,14 @@ from simengine.cli.common import AsJson, emit
 
 _NEEDED = ("torch", "warp-lang", "numpy", "scipy", "trimesh", "imageio", "av", "safetensors")
 # package -> extra
-_EXTRAS = {"pyvista": "view", "taichi": "taichi", "emcee": "bayes", "nutpie": "bayes", "onnxruntime": "onnx"}
+_EXTRAS = {
+    "pyvista": "view",
+    "taichi": "taichi",
+    "emcee": "bayes",
+    "nutpie": "bayes",
+    "onnxruntime": "onnx",
+    "distributed": "cluster",
+}
 
 
 def doctor(*, as_json: AsJson = False) -> int:

@@ -67,6 +67,12 @@ class AllenCahn(AbstractFieldFamily):
         spot = data[0]
         return parameters["u0"].flatten(1).gather(1, spot.flatten(1)).reshape(*spot.shape, 1)
 
+    def rate(self, field: torch.Tensor) -> torch.Tensor:
+        """Diffusion and reaction."""
+        before, after = field[:, :1], field[:, -1:]
+        second = torch.cat([before, field, after], dim=1).diff(n=2, dim=1)
+        return (self.epsilon * self.nx) ** 2 * second + field - field**3
+
     # -- data ---------------------------------------------------------------------------------------------------------
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:

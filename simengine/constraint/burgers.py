@@ -105,6 +105,11 @@ class Burgers(AbstractFieldFamily):
             [torch.zeros_like(still[0]), *(f for f in still for _ in range(self.time_order))], dim=-1
         ).reshape(*spot.shape, 1 + 2 * self.time_order)
 
+    def rate(self, field: torch.Tensor) -> torch.Tensor:
+        """Diffusion less advection, the product formed at the points as that of the residual is."""
+        slope, curvature = self._derivatives(field, 1)
+        return self.viscosity * curvature - field * slope
+
     # -- data ---------------------------------------------------------------------------------------------------------
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ import math
 import torch
 
 from simengine.constraint.pde import AbstractPDE, Parameters, Rows
+from simengine.constraint.taylor import taylor_series
 
 
 class AbstractFamily(AbstractPDE):
@@ -88,6 +89,26 @@ class AbstractFieldFamily(AbstractFamily):
             step = max(1, size // self.sensors)
             value = value.index_select(axis, torch.arange(step // 2, size, step))
         return value.flatten(1)
+
+    def series(self, field: torch.Tensor, order: int) -> torch.Tensor:
+        """Coefficients of the Taylor series of the field in t, from the equation itself.
+
+        Args:
+            field: At t = 0, (samples, *shape[1:]).
+            order: Highest power of t.
+
+        Returns:
+            Those of t, t^2, ..., t^order, (order, samples, *shape[1:]).
+        """
+        return taylor_series(self.rate, field, order)
+
+    def rate(self, field: torch.Tensor) -> torch.Tensor:
+        """The change of fields in time, as of the equation on its grid; both (samples, *shape[1:]).
+
+        Raises:
+            ValueError: The family does not say it.
+        """
+        raise ValueError(f"{type(self).__name__}: says no rate of its fields, so they have no Taylor series")
 
     def coordinates(self) -> torch.Tensor:
         """Time, then sine and cosine of periodic axes and the place along others."""

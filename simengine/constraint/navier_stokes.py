@@ -167,6 +167,10 @@ class NavierStokes(AbstractFieldFamily):
         still = torch.ones_like(time)
         return torch.stack([first.unsqueeze(1) * still, second.unsqueeze(1) * time], dim=-1)
 
+    def rate(self, field: torch.Tensor) -> torch.Tensor:
+        """Diffusion less advection, whose products are formed without aliasing."""
+        return self.series(field, 1)[0]
+
     def series(self, w0: torch.Tensor, order: int) -> torch.Tensor:
         """Coefficients of the Taylor series of w in t, from the equation alone.
 

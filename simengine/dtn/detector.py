@@ -44,15 +44,32 @@ def suppress(
 
 
 class AbstractDetector(nn.Module, abc.ABC):
-    """A small detector of one class; sub-classes give `dense` and a training loss."""
+    """A small detector; sub-classes give `dense` and a training loss.
+
+    Attributes:
+        classes: Their number.
+    """
+
+    classes: int
 
     @abc.abstractmethod
     def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `simengine.dtn.protocol.Detector.dense`."""
 
     @abc.abstractmethod
-    def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """Training loss of pictures (b, 3, h, w), boxes [pixels] (b, 4), or (b, k, 4) of several; no area for none."""
+    def loss(self, images: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """Training loss.
+
+        Args:
+            images: Encoded pictures, shape (b, 3, h, w).
+            boxes: Of one thing [pixels], shape (b, 4), or of several, (b, k, 4); no area for none.
+            labels: Their classes, shape (b, k), integers; 0 if None.
+        """
+
+    def _ones_of(self, boxes: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """Class of each box as 0 and 1, shape (b, k, classes); all 0 where there is no box."""
+        label = torch.zeros(boxes.shape[:2], dtype=torch.long) if labels is None else labels.long()
+        return nn.functional.one_hot(label.clamp(min=0), self.classes).to(boxes) * shown(boxes)[..., None]
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> list[Detections]:
@@ -124,16 +141,18 @@ class CentreDetector(AbstractDetector):
 
     Args:
         width: Channels at stride 4, divisible by 8.
+        classes: Their number.
     """
 
     stride = 4
 
-    def __init__(self, *, width: int = 32) -> None:
+    def __init__(self, *, width: int = 32, classes: int = 1) -> None:
         super().__init__()
+        self.classes = classes
         self.backbone: _Backbone = _Backbone(width)
         self.join: nn.Conv2d = nn.Conv2d(3 * width, width, 3, padding=1)
-        self.head: nn.Sequential = nn.Sequential(_Residual(width), nn.Conv2d(width, 5, 1))
-        nn.init.constant_(self.head[-1].bias[:1], -3.0)  # type: ignore[index]
+        self.head: nn.Sequential = nn.Sequential(_Residual(width), nn.Conv2d(width, classes + 4, 1))
+        nn.init.constant_(self.head[-1].bias[:classes], -3.0)  # type: ignore[index]
 
     def _maps(self, images: torch.Tensor) -> torch.Tensor:
         _check_size(images)
@@ -143,22 +162,23 @@ class CentreDetector(AbstractDetector):
 
     def _boxes(self, maps: torch.Tensor) -> torch.Tensor:
         """Boxes of all cells, shape (b, h w, 4)."""
-        values = maps.flatten(2).transpose(1, 2)
-        centre = _cells(maps.shape[2], maps.shape[3], self.stride, maps) + self.stride * values[..., 1:3]
-        half = 8.0 * torch.exp(values[..., 3:].clamp(-4, 4))
+        values = maps[:, self.classes :].flatten(2).transpose(1, 2)
+        centre = _cells(maps.shape[2], maps.shape[3], self.stride, maps) + self.stride * values[..., :2]
+        half = 8.0 * torch.exp(values[..., 2:].clamp(-4, 4))
         return torch.cat([centre - half, centre + half], -1)
 
     def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `simengine.dtn.protocol.Detector.dense`; one box a cell."""
         maps = self._maps(images)
-        return self._boxes(maps), torch.sigmoid(maps[:, 0]).flatten(1)[..., None]
+        return self._boxes(maps), torch.sigmoid(maps[:, : self.classes]).flatten(2).transpose(1, 2)
 
-    def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """Focal loss of the heat map plus L1 of centre and log size at and about the centre."""
+    def loss(self, images: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """Focal loss of the heat maps plus L1 of centre and log size at and about the centre."""
         maps = self._maps(images)
         h, w = maps.shape[2:]
         boxes = boxes.unsqueeze(1) if boxes.ndim == 2 else boxes
         present = shown(boxes).to(maps.dtype)  # (b, k)
+        kind = self._ones_of(boxes, labels).to(maps.dtype)  # (b, k, classes)
         centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, ((boxes[..., 2:] - boxes[..., :2]) / 2).clamp(min=0.5)
         cells = _cells(h, w, self.stride, maps)
         column = (centre[..., 0] / self.stride).long().clamp(0, w - 1)
@@ -168,65 +188,77 @@ class CentreDetector(AbstractDetector):
         away = (cells - cells[peak][:, :, None]) / sigma[:, :, None]  # (b, k, h w, 2)
         each = torch.exp(-(away**2).sum(-1) / 2) * present[..., None]
         gauss, own = each.max(1)  # the object that a cell belongs to
-        heat = gauss.scatter_reduce(1, peak, present, reduce="amax")
+        heat = (each[:, :, None] * kind[..., None]).amax(1)  # (b, classes, h w)
+        peaks = peak[:, None].expand(-1, self.classes, -1)
+        heat = heat.scatter_reduce(2, peaks, kind.transpose(1, 2), reduce="amax")
         values = maps.flatten(2).transpose(1, 2)
         near = gauss * (gauss > 0.4)
         picked = own[..., None].expand(-1, -1, 2)
         offset = (centre.gather(1, picked) - cells) / self.stride
         target = torch.cat([offset, torch.log(half / 8.0).gather(1, picked)], -1)
-        error = (values[..., 1:] - target).abs() * values.new_tensor([0.5, 0.5, 2.0, 2.0])
-        return focal_loss(values[..., 0], heat) + (error.sum(-1) * near).sum() / near.sum().clamp(min=1.0)
+        error = (values[..., self.classes :] - target).abs() * values.new_tensor([0.5, 0.5, 2.0, 2.0])
+        return focal_loss(values[..., : self.classes], heat.transpose(1, 2)) + (
+            error.sum(-1) * near
+        ).sum() / near.sum().clamp(min=1.0)
 
 
 ANCHORS = ((20.0, 14.0), (34.0, 20.0), (34.0, 34.0), (56.0, 30.0))  # width, height [pixels]
 
 
 class AnchorDetector(AbstractDetector):
-    """Anchor-based: four boxes a cell at stride 8, each with a score and a correction (Liu et al., SSD, 2016).
+    """Anchor-based: four boxes a cell at stride 8, each with scores and a correction (Liu et al., SSD, 2016).
 
     Args:
         width: Channels at stride 4, divisible by 8.
+        classes: Their number.
     """
 
     stride = 8
 
-    def __init__(self, *, width: int = 32) -> None:
+    def __init__(self, *, width: int = 32, classes: int = 1) -> None:
         super().__init__()
+        self.classes = classes
         self.backbone: _Backbone = _Backbone(width)
-        self.head: nn.Sequential = nn.Sequential(_Residual(2 * width), nn.Conv2d(2 * width, 5 * len(ANCHORS), 1))
-        bias = self.head[-1].bias.data.view(len(ANCHORS), 5)  # type: ignore[operator]
-        bias[:, 0] = -3.0
+        channels = (classes + 4) * len(ANCHORS)
+        self.head: nn.Sequential = nn.Sequential(_Residual(2 * width), nn.Conv2d(2 * width, channels, 1))
+        bias = self.head[-1].bias.data.view(len(ANCHORS), -1)  # type: ignore[operator]
+        bias[:, :classes] = -3.0
 
     def _values(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores and corrections (b, n, 5), and anchors (n, 4) as centre and size."""
+        """Scores and corrections (b, n, classes + 4), and anchors (n, 4) as centre and size."""
         _check_size(images)
         maps = self.head(self.backbone(images)[1])
         b, _, h, w = maps.shape
         cells = _cells(h, w, self.stride, maps)
         sizes = maps.new_tensor(ANCHORS)
         anchors = torch.cat([cells.repeat(len(sizes), 1), sizes.repeat_interleave(len(cells), 0)], 1)
-        return maps.view(b, len(ANCHORS), 5, h * w).transpose(2, 3).reshape(b, -1, 5), anchors
+        values = maps.view(b, len(ANCHORS), -1, h * w).transpose(2, 3)
+        return values.reshape(b, -1, self.classes + 4), anchors
 
     def dense(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `simengine.dtn.protocol.Detector.dense`; four boxes a cell."""
         values, anchors = self._values(images)
-        centre = anchors[:, :2] + anchors[:, 2:] * values[..., 1:3]
-        half = anchors[:, 2:] / 2 * torch.exp(values[..., 3:].clamp(-3, 3))
-        return torch.cat([centre - half, centre + half], -1), torch.sigmoid(values[..., :1])
+        scores, shifts = values.split([self.classes, 4], -1)
+        centre = anchors[:, :2] + anchors[:, 2:] * shifts[..., :2]
+        half = anchors[:, 2:] / 2 * torch.exp(shifts[..., 2:].clamp(-3, 3))
+        return torch.cat([centre - half, centre + half], -1), torch.sigmoid(scores)
 
-    def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    def loss(self, images: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Focal loss of the scores plus L1 of the corrections of the anchors that overlap the object."""
         values, anchors = self._values(images)
         corners = torch.cat([anchors[:, :2] - anchors[:, 2:] / 2, anchors[:, :2] + anchors[:, 2:] / 2], 1)
         boxes = boxes.unsqueeze(1) if boxes.ndim == 2 else boxes
         each = box_iou(corners, boxes[:, :, None])  # (b, k, n)
         best = each.max(2, keepdim=True).values
-        positive = (((each >= 0.5) | (each == best)) & shown(boxes)[..., None]).any(1)
-        overlap, own = each.max(1)  # the object that an anchor belongs to
-        target = torch.where(positive, 1.0, torch.where(overlap > 0.35, 0.7, 0.0))
+        right = ((each >= 0.5) | (each == best)) & shown(boxes)[..., None]
+        positive = right.any(1)
+        own = each.argmax(1)  # the object that an anchor belongs to
+        kind = self._ones_of(boxes, labels)[:, :, None] > 0  # (b, k, 1, classes)
+        near = ((each > 0.35)[..., None] & kind).any(1)
+        target = torch.where((right[..., None] & kind).any(1), 1.0, torch.where(near, 0.7, 0.0))  # (b, n, classes)
         mine = boxes.gather(1, own[..., None].expand(-1, -1, 4))
         centre = (mine[..., :2] + mine[..., 2:]) / 2
         size = (mine[..., 2:] - mine[..., :2]).clamp(min=1.0)
         wanted = torch.cat([(centre - anchors[:, :2]) / anchors[:, 2:], torch.log(size / anchors[:, 2:])], -1)
-        error = ((values[..., 1:] - wanted).abs().sum(-1) * positive).sum() / positive.sum().clamp(min=1)
-        return focal_loss(values[..., 0], target) + 2.0 * error
+        error = ((values[..., self.classes :] - wanted).abs().sum(-1) * positive).sum() / positive.sum().clamp(min=1)
+        return focal_loss(values[..., : self.classes], target) + 2.0 * error

@@ -182,6 +182,55 @@ class Judgement:
     overlap: float
 
 
+@dataclasses.dataclass(frozen=True)
+class ClassFigures:
+    """How well a detector does on one class.
+
+    Attributes:
+        objects: Number of them that count.
+        precision: AP at the overlap of a hit, with its interval.
+        mean_precision: AP over overlaps .5 to .95, with its interval.
+        missed: Share without a detection of at least the score, with its interval.
+    """
+
+    objects: int
+    precision: Estimate
+    mean_precision: Estimate
+    missed: Estimate
+
+
+def by_class(
+    found: Sequence[Found], objects: Sequence[Objects], *, score: float = 0.5, overlap: float = 0.5
+) -> dict[int, ClassFigures]:
+    """The figures of each class by itself; those of which no object counts are left out.
+
+    Args:
+        found: Detections of each picture, all scores.
+        objects: What each picture shows.
+        score: From which on a detection counts as found.
+        overlap: Smallest overlap (IoU) of a hit.
+    """
+    labels = sorted({int(v) for o in objects for v, c in zip(o.labels, counted(o), strict=True) if c})
+    figures = {}
+    for label in labels:
+        some = [_found_of(f, label) for f in found], [_objects_of(o, label) for o in objects]
+        judged = judge(*some, score=score, overlap=overlap)
+        number = sum(int(counted(o).sum()) for o in some[1])
+        figures[label] = ClassFigures(number, judged.precision, judged.mean_precision, judged.missed)
+    return figures
+
+
+def _found_of(found: Found, label: int) -> Found:
+    own = np.asarray(found.labels) == label
+    return Found(np.asarray(found.boxes)[own], np.asarray(found.labels)[own], np.asarray(found.scores)[own])
+
+
+def _objects_of(objects: Objects, label: int) -> Objects:
+    own = np.asarray(objects.labels) == label
+    names = [f.name for f in dataclasses.fields(objects) if getattr(objects, f.name) is not None]
+    return Objects(**{name: np.asarray(getattr(objects, name))[own] for name in names})
+
+
 def judge(found: Sequence[Found], objects: Sequence[Objects], *, score: float = 0.5, overlap: float = 0.5) -> Judgement:
     """Judge detections.
 

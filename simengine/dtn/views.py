@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
+from simengine.dtn.bodies.labels import COLUMNS, label_view
 from simengine.dtn.sampler import CONDITIONS, ViewSampler
 from simengine.ops.light.raycast import RayBuffers, RaySurface
 from simengine.render.camera import PinholeCamera
@@ -34,8 +35,10 @@ class ViewSet:
         uv: Shape (n, 2, h, w).
         footprint: Of a pixel on the surface [m] and in uv, shape (n, 2, h, w).
         eye: Position of the camera [m], shape (n, 3).
-        conditions: By the names of CONDITIONS, shape (n, 8).
+        conditions: By the names of CONDITIONS, shape (n, 12).
         index: Of each view in its sampler, shape (n,).
+        labels: Of the things in each view, by the COLUMNS of `simengine.dtn.bodies.labels`, shape (n, k, 8); None where
+            nobody labelled them.
         tone: From radiance to pictures.
     """
 
@@ -50,6 +53,7 @@ class ViewSet:
     eye: torch.Tensor
     conditions: torch.Tensor
     index: torch.Tensor
+    labels: torch.Tensor | None = None
     tone: ToneCurve = dataclasses.field(default_factory=ToneCurve)
 
     def __len__(self) -> int:
@@ -61,8 +65,9 @@ class ViewSet:
         return self.offset.shape[2], self.offset.shape[3]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The tensors by name."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "tone"}
+        """The tensors by name, those that are there."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "tone"}
+        return {name: value for name, value in values.items() if value is not None}
 
     def __getitem__(self, index: torch.Tensor | slice | Sequence[int]) -> "ViewSet":
         return ViewSet(**{name: value[index] for name, value in self.tensors().items()}, tone=self.tone)
@@ -115,7 +120,10 @@ def object_crops(views: ViewSet, side: int) -> ViewSet:
             return value
         return torch.stack([v[:, y : y + side, x : x + side] for v, (y, x) in zip(value, corners, strict=True)])
 
-    return ViewSet(**{name: cut(value) for name, value in views.tensors().items()}, tone=views.tone)
+    tensors = {
+        name: cut(value) for name, value in views.tensors().items() if name != "labels"
+    }  # these are of the whole
+    return ViewSet(**tensors, tone=views.tone)
 
 
 def stack_views(
@@ -156,12 +164,14 @@ def _view_set(
     *,
     tone: ToneCurve,
     indices: Sequence[int],
+    labels: torch.Tensor | None = None,
 ) -> ViewSet:
     return ViewSet(
         **planes,
         eye=torch.stack([camera.position for camera in cameras]).float(),
         conditions=torch.tensor([[c[name] for name in CONDITIONS] for c in conditions]),
         index=torch.tensor(indices),
+        labels=labels,
         tone=tone,
     )
 
@@ -198,12 +208,16 @@ def render_views(
     sizes = {name: (len(indices), count, *(size if name in shown else (0, 0))) for name, count in BUFFERS.items()}
     in_file = 4 * sum(map(math.prod, sizes.values())) > IN_MEMORY
     planes = {name: _room(shape, in_file=in_file and name in shown) for name, shape in sizes.items()}
-    for place, index in enumerate(indices):
-        buffers = _planes(sampler.render(surface, index, size, samples=samples, sky_rays=sky_rays))
-        for name in shown:
-            planes[name][place] = buffers[name]
     cameras, conditions = [sampler.camera(i, size) for i in indices], [sampler.conditions(i) for i in indices]
-    return _view_set(planes, cameras, conditions, tone=tone, indices=list(indices))
+    rows = 1 + sampler.objects[1]
+    labels = torch.zeros(len(indices), rows, len(COLUMNS))
+    for place, (index, camera) in enumerate(zip(indices, cameras, strict=True)):
+        buffers = sampler.render(surface, index, size, samples=samples, sky_rays=sky_rays)
+        own = _planes(buffers)
+        for name in shown:
+            planes[name][place] = own[name]
+        labels[place] = label_view(buffers.instance, sampler.things(surface, index), camera, rows=rows)
+    return _view_set(planes, cameras, conditions, tone=tone, indices=list(indices), labels=labels)
 
 
 def _room(shape: tuple[int, ...], *, in_file: bool) -> torch.Tensor:

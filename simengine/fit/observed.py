@@ -7,6 +7,7 @@ import torch
 
 from simengine.fit.problem import Problem
 from simengine.fit.problem.prediction import Prediction, tables
+from simengine.fit.problem.reading import units_of
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture
 from simengine.view.sheets import comparison
@@ -76,12 +77,12 @@ def observation_blocks(problem: Problem, p: Prediction) -> list[Block]:
     panels: dict[str, dict[str, Any]] = {}
     residuals: dict[str, dict[str, Any]] = {}
     shaded: dict[str, tuple[Any, Any, Any]] = {}
+    units = units_of(m, problem.world_of(p.name))
     for k, name in list(enumerate(m.names))[:PANELS]:
         shown = order[m.mask[order, k]]
         if not len(shown):
             continue
-        unit = m.units[k] or problem.world_of(p.name).scalars().get(name, "")
-        label = f"{title}{name} [{unit}]" if unit else f"{title}{name}"
+        label = f"{title}{name} [{units[k]}]" if units[k] else f"{title}{name}"
         fit = {"measured": (x[shown], m.values[shown, k]), "predicted": (x[shown], p.values[shown, k])}
         if width is not None and float(width[shown, k].max()) > 0:
             half = 1.96 * width[shown, k]

@@ -2,7 +2,10 @@
 
 Each task is a verb of the command line with `--set`, in a folder of its own. What it returned stands in
 `tasks/NNNN.json` once it is done, so nothing is done twice. A worker that dies takes nothing with it: its task is given
-to a new one, and a fit then goes on from its checkpoint.
+to a new one, and a fit then goes on from its checkpoint. A worker whose scheduling process dies ends with it, so that
+the same command, given again, finds its folders alone.
+
+On a cluster the tasks go to the workers of a Dask scheduler, which see the same files.
 """
 
 import ast
@@ -14,6 +17,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -21,9 +25,13 @@ from typing import Any
 
 import numpy as np
 
+from simengine.extras import extra
+
 ATTEMPTS = 5  # of a task whose worker dies
 FORMS = "linspace(a, b, n), logspace(a, b, n) from a to b, range(n) or [a, b, ...]"
 RUNNER = "simengine.cli:main"  # what runs a task, by name: this layer lies below the command line
+PATIENCE = 10  # for a scheduler to answer [s]
+_alone = threading.Lock()  # a task prints and reads as if its process were its own
 
 
 def values_of(text: str) -> tuple[str, list[Any]]:
@@ -62,7 +70,14 @@ def combinations(over: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def sweep(
-    scene: str, over: Sequence[str], out: Path, *, verb: str, overrides: Sequence[str] = (), workers: int = 2
+    scene: str,
+    over: Sequence[str],
+    out: Path,
+    *,
+    verb: str,
+    overrides: Sequence[str] = (),
+    workers: int = 2,
+    cluster: str = "",
 ) -> dict[str, Any]:
     """Do every combination, and write `results.csv`.
 
@@ -73,9 +88,10 @@ def sweep(
         verb: fit, predict or run.
         overrides: Further `--set`.
         workers: Processes.
+        cluster: Address of a Dask scheduler, as tcp://host:8786, whose workers take the place of processes of our own.
 
     Raises:
-        ValueError: The folder holds another sweep.
+        ValueError: The folder holds another sweep, or no scheduler answers.
     """
     rows = combinations(over)
     plan = {"scene": str(Path(scene).resolve()) if Path(scene).exists() else scene, "over": list(over), "verb": verb}
@@ -89,8 +105,11 @@ def sweep(
     for number, row in enumerate(rows):
         if not _done(out, number).exists():
             sets = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in row.items())]
-            tasks[number] = (verb, plan["scene"], sets, str(out / f"{number:04d}"))
-    retried = _work(tasks, out, min(workers, max(len(tasks), 1)))
+            tasks[number] = (verb, plan["scene"], sets, str(out.resolve() / f"{number:04d}"))
+    if cluster:
+        retried = _work_on_cluster(tasks, out, cluster)
+    else:
+        retried = _work(tasks, out, min(workers, max(len(tasks), 1)))
     results = [json.loads(_done(out, number).read_text(encoding="utf-8")) for number in range(len(rows))]
     _table(out / "results.csv", [{**row, **result} for row, result in zip(rows, results, strict=True)])
     failed = sum("error" in result for result in results)
@@ -172,12 +191,55 @@ def _worker(pipe: Connection) -> None:
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             task = pipe.recv()
         except EOFError:
             return
         pipe.send(_one(*task))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work_on_cluster(tasks: Mapping[int, Any], out: Path, address: str) -> int:
+    """As `_work`, on the workers of a Dask scheduler; how many tasks were given again after it had given them up."""
+    distributed = extra("distributed", of="cluster", what=f"--cluster {address}")
+    try:
+        client = distributed.Client(address, timeout=PATIENCE)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"--cluster {address}: no Dask scheduler answers there; start one with `dask scheduler`"
+        ) from error
+    attempts = dict.fromkeys(tasks, 0)
+    numbers: dict[str, int] = {}
+
+    def give(number: int) -> Any:
+        attempts[number] += 1
+        future = client.submit(_one_alone, *tasks[number], pure=False)
+        numbers[future.key] = number
+        return future
+
+    with client:
+        done = distributed.as_completed([give(number) for number in tasks])
+        for future in done:
+            number = numbers[future.key]
+            failure = future.exception() if future.status != "finished" else None
+            if isinstance(failure, distributed.KilledWorker) and attempts[number] < ATTEMPTS:
+                done.add(give(number))
+                continue
+            _write(_done(out, number), future.result() if failure is None else {"error": str(failure)})
+    return sum(attempts.values()) - len(attempts)
+
+
+def _one_alone(verb: str, scene: str, sets: Sequence[str], folder: str) -> dict[str, Any]:
+    with _alone:
+        return _one(verb, scene, sets, folder)
 
 
 def _one(verb: str, scene: str, sets: Sequence[str], folder: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from simengine.materials.plasticity import (
     FluidProjection,
     HerschelBulkley,
     Identity,
+    MohrCoulomb,
     SnowCompaction,
     VonMises,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "HerschelBulkley",
     "Identity",
     "Material",
+    "MohrCoulomb",
     "NeoHookean",
     "Snow",
     "SnowCompaction",

@@ -92,6 +92,21 @@ class DruckerPrager(AbstractPlasticity):
         return (*lame(self.E, self.nu), math.sqrt(2 / 3) * 2 * sine / (3 - sine), self.cohesion, corrects)
 
 
+class MohrCoulomb(DruckerPrager):
+    """Grains whose middle principal stress does not help them: Coulomb friction on the most loaded plane alone.
+
+    Its hexagon touches the cone of `DruckerPrager` at the corners of triaxial compression and lies inside it elsewhere:
+    in plane strain sand of the same angle is weaker. The flow keeps the volume. Arguments as there.
+    """
+
+    kind = kernel.MOHR_COULOMB
+
+    def coefficients(self) -> tuple[torch.Tensor, ...]:
+        """mu, lam [Pa], sin of the friction angle [1], cohesion [1], and 1 where volume is corrected."""
+        mu, lam, _, cohesion, corrects = super().coefficients()
+        return mu, lam, torch.sin(self.friction_angle.double() * (math.pi / 180)), cohesion, corrects
+
+
 class FluidProjection(AbstractPlasticity):
     """A fluid forgets shear: F -> J^(1/3) I."""
 

@@ -1,5 +1,7 @@
 """Materials by name: an elastic and a plastic law that belong together, sharing their moduli."""
 
+from typing import Literal
+
 import torch
 
 from simengine.materials.elasticity import FixedCorotated, Fluid, Hencky, NeoHookean, Snow, TaitFluid
@@ -9,6 +11,7 @@ from simengine.materials.plasticity import (
     FluidProjection,
     HerschelBulkley,
     Identity,
+    MohrCoulomb,
     SnowCompaction,
     VonMises,
 )
@@ -44,13 +47,15 @@ def sand(
     cohesion: Coefficient = 0.0,
     *,
     volume_correction: bool = True,
+    yield_surface: Literal["drucker_prager", "mohr_coulomb"] = "drucker_prager",
 ) -> Material:
-    """Hencky elasticity and Drucker-Prager plasticity; E [Pa], nu [1], friction_angle [degrees], cohesion [1].
+    """Hencky elasticity and the plasticity of grains; E [Pa], nu [1], friction_angle [degrees], cohesion [1].
 
     Without `volume_correction` it is the law of Klar et al. 2016, by which sand that was thrown stays swollen.
     """
     E, nu = _shared(E), _shared(nu)
-    flow = DruckerPrager(E, nu, friction_angle, cohesion, volume_correction=volume_correction)
+    cls = MohrCoulomb if yield_surface == "mohr_coulomb" else DruckerPrager
+    flow = cls(E, nu, friction_angle, cohesion, volume_correction=volume_correction)
     return Material(Hencky(E, nu), flow)
 
 

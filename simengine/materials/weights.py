@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from simengine.materials.formula import FormulaEnergy
 from simengine.materials.law import Material
 from simengine.materials.neural import NeuralElasticity, NeuralPlasticity
 from simengine.materials.neural_energy import EnergyNetwork
@@ -17,6 +18,7 @@ _CLASSES = {
     "NeuralElasticity": NeuralElasticity,
     "NeuralPlasticity": NeuralPlasticity,
     "EnergyNetwork": EnergyNetwork,
+    "FormulaEnergy": FormulaEnergy,
     "SplineEnergy": SplineEnergy,
     "YieldNetwork": YieldNetwork,
     "Identity": Identity,
@@ -40,6 +42,8 @@ def save_material(path: Path, material: Material) -> Path:
         options: dict[str, object] = {}
         if isinstance(law, EnergyNetwork):
             options = {"width": len(law.offsets), "convexity": law.convexity}
+        elif isinstance(law, FormulaEnergy):
+            options = {"terms": list(law.terms)}
         elif isinstance(law, YieldNetwork):
             options = {"width": len(law.weights)}
         elif isinstance(law, NeuralElasticity | NeuralPlasticity):

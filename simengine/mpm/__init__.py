@@ -5,8 +5,10 @@ from simengine.mpm.contact import Contact
 from simengine.mpm.equilibrium import equilibrium
 from simengine.mpm.implicit import ImplicitSolver
 from simengine.mpm.memory import forecast_memory
+from simengine.mpm.mesh_body import MeshBody
 from simengine.mpm.model import MPMModel
-from simengine.mpm.rigid_bodies import Box, Capsule, MeshBody, Plane, Sphere
+from simengine.mpm.recorded_path import RecordedPath
+from simengine.mpm.rigid_bodies import Box, Capsule, Plane, Sphere
 from simengine.mpm.solver import MPMSolver
 from simengine.mpm.stability import cfl_numbers, recommended_dt, swept_numbers
 from simengine.mpm.state import MPMState
@@ -22,6 +24,7 @@ __all__ = [
     "MPMState",
     "MeshBody",
     "Plane",
+    "RecordedPath",
     "SimulationError",
     "Sphere",
     "Walls",

@@ -30,6 +30,7 @@ BENT = 1e-3  # ghost stiffness over that of a cell in shear
 SPRING = 1e-6  # spring over what a node's mass is at the rate at which shear crosses a cell
 FACTORED = 8000  # unknowns up to which the tangent is factorised
 STALE = 12  # products of a solve after which it is factorised anew
+STRAIN = 1e-6  # whose forces on a cell count at least as the size of what balances, where hardly anything is loaded
 CLOSED = 12  # rounds of opening and closing at walls
 
 
@@ -67,6 +68,7 @@ class Increment:
         modulus = model.modulus(state.x, 1).mean()
         mass, volume = model.body(state.x)
         h = model.grid.dx
+        self.least: float = STRAIN * float(modulus.detach()) * h**2
         self.ghost: torch.Tensor = BENT * modulus * h
         self.spring: torch.Tensor = SPRING * modulus * volume.mean() / (mass.mean() * h**2) * self.patch.mass[:, None]
         self.rate, self.past = 0.0, torch.zeros_like(self.patch.told)
@@ -93,7 +95,7 @@ class Increment:
         whole = s.new_zeros(self.patch.count, 3).index_add(
             0, self.patch.of[self.patch.cell].flatten(), parts.flatten(0, 1)
         )
-        return float((whole + self.patch.mass[:, None] * (self.rate * u - self.past).abs()).norm())
+        return max(float((whole + self.patch.mass[:, None] * (self.rate * u - self.past).abs()).norm()), self.least)
 
     def tangent(self, u: torch.Tensor) -> "CellTangent":
         """The derivative of `residual` at u."""

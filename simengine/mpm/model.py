@@ -12,7 +12,8 @@ from simengine.materials import Identity, Material
 from simengine.materials.law import AbstractLaw
 from simengine.mpm.boundaries import Walls, keep
 from simengine.mpm.contact import Contact
-from simengine.mpm.rigid_bodies import AbstractBody, MeshBody
+from simengine.mpm.mesh_body import MeshBody
+from simengine.mpm.rigid_bodies import AbstractBody
 from simengine.ops.matter import constitutive, hard_contact
 from simengine.ops.matter.constitutive import elasticity, plasticity
 from simengine.ops.matter.mpm import Grid
@@ -161,8 +162,16 @@ class MPMModel(nn.Module):
         """The rigid bodies."""
         return [b for b in self.boundaries if isinstance(b, AbstractBody)]
 
-    def table(self, like: torch.Tensor, first_step: float = 0, num_steps: int = 1) -> torch.Tensor:
+    def table(
+        self, like: torch.Tensor, first_step: float = 0, num_steps: int = 1, *, since: float = 0.0
+    ) -> torch.Tensor:
         """Frictions of the faces and poses of the bodies as the grid kernels read them, in the dtype of `like`.
+
+        Args:
+            like: Of the dtype and device wanted.
+            first_step: At whose beginning the first poses are.
+            num_steps: Of these there are.
+            since: Share of a step before these poses at which the step begins over which a body moves.
 
         Returns:
             Shape (num_steps, 1 + bodies, 23), or (1, 1 + bodies, 23) where nothing moves and no hand lets go; with
@@ -182,7 +191,7 @@ class MPMModel(nn.Module):
             borne = share * (left[:-1] - left[1:]) * self.grid.dt / (2 * until)
             lift = borne[:, None] * self.gravity.to(wide)
             walls = torch.cat((walls[:, :6], walls[:, 6:9] - lift, walls[:, 9:]), 1)
-        rows = [walls, *(body.rows(times, self.grid.dx) for body in bodies)]
+        rows = [walls, *(body.rows(times, self.grid.dx, step=self.grid.dt, since=since) for body in bodies)]
         if self.contact is not None:
             rows += [row.expand(count, -1) for row in self.pair_rows(like)]
         return torch.stack(rows, 1).to(like.dtype)

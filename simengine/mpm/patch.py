@@ -84,7 +84,7 @@ class Patch:
 
     def _bodies(self, model: MPMModel, ijk: torch.Tensor, number: float, span: float) -> None:
         x = ijk.to(self.told) * model.grid.dx
-        rows = model.table(x, number)[0]
+        rows = model.table(x, number, since=span / model.grid.dt)[0]
         for body, (kind, mode), row in zip(model.bodies, model.grid.kinds, rows[1:], strict=True):
             if mode != contact.STICKY:
                 continue

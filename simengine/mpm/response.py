@@ -70,7 +70,7 @@ class Response:
         self.mean: torch.Tensor | None = mean
         self.span: float = span
         self.mass, self.volume = model.body(state.x)
-        table = model.table(state.x, number)
+        table = model.table(state.x, number, since=span / model.grid.dt)
         gravity = torch.tensor(model.grid.gravity, dtype=state.x.dtype) + table[0, 0, 6:9]
         self.weight: torch.Tensor = share * self.mass[:, None] * gravity
         self.stiffness: torch.Tensor = model.stiffness(state.x)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import nn
@@ -10,16 +10,14 @@ from torch import nn
 from simengine.kernels.matter import contact
 from simengine.kernels.matter import signed_distance as shapes
 from simengine.mpm.boundaries import MODES, Vector, keep
-from simengine.ops.light.mesh import signed_distance
+from simengine.mpm.recorded_path import RecordedPath
 from simengine.ops.matter.contact_reference import distance_of
-from simengine.ops.matter.mpm import SignedDistance
 
 Kind = Literal["slip", "sticky", "friction"]
-MARGIN = 0.25  # of the longest edge, sampled around a mesh
 
 
 class AbstractBody(nn.Module):
-    """A rigid body that moves with constant velocity and angular velocity.
+    """A rigid body that moves with constant velocity and angular velocity, and along a path where it follows one.
 
     Contact is hard, at the surface of each particle (`simengine.kernels.matter.hard_contact`). With a `width` it acts
     on the nodes of the grid instead, over a layer of this thickness. Both are differentiable in the pose as well as in
@@ -62,6 +60,7 @@ class AbstractBody(nn.Module):
             raise ValueError(f"width must be positive [m], got {width}")
         self.kind = kind
         self.width = width
+        self.path: RecordedPath | None = None
         keep(self, "position", position, ((3,),))
         keep(self, "orientation", orientation, ((4,),))
         keep(self, "friction", friction, ((),))
@@ -95,13 +94,31 @@ class AbstractBody(nn.Module):
             field = getattr(self, "field", None)
             return distance_of(self.shape, arm, row[19:22], field and field.coefficients)[0][:, 0]
 
+    def follow(self, path: RecordedPath | None) -> Self:
+        """Displace it along a recorded path, beside its velocity; returns the body."""
+        self.path = path
+        return self
+
+    def shift(self, times: torch.Tensor) -> torch.Tensor:
+        """How far its frame stands from its place at given times (m,) [s], (m, 3) [m]."""
+        straight = self.velocity.to(times) * times[:, None]
+        return straight if self.path is None else straight + self.path.shift(times)
+
     @property
     def moving(self) -> bool:
         """Whether the pose changes in time."""
-        return any(t.requires_grad or bool(t.detach().abs().max() > 0) for t in (self.velocity, self.angular_velocity))
+        own = (self.velocity, self.angular_velocity)
+        return self.path is not None or any(t.requires_grad or bool(t.detach().abs().max() > 0) for t in own)
 
-    def rows(self, times: torch.Tensor, dx: float) -> torch.Tensor:
-        """Poses at the given times [s], shape (len(times), 23), see `simengine.kernels.matter.contact`."""
+    def rows(self, times: torch.Tensor, dx: float, *, step: float = 0.0, since: float = 0.0) -> torch.Tensor:
+        """Poses at the given times [s], shape (len(times), 23), see `simengine.kernels.matter.contact`.
+
+        Args:
+            times: (m,) [s].
+            dx: Edge of a cell [m].
+            step: Over which velocities along a path are means [s].
+            since: Share of the step that has passed at `times`.
+        """
         position, quaternion, friction, velocity, spin = (
             t.to(times) for t in (self.position, self.orientation, self.friction, self.velocity, self.angular_velocity)
         )
@@ -112,8 +129,11 @@ class AbstractBody(nn.Module):
         size = times.new_tensor(self.size())
         mu = friction if self.kind == "friction" else torch.zeros_like(friction)
         width = times.new_full((count, 1), self.width or dx)
-        rest = torch.cat((velocity, spin, mu[None], size)).expand(count, -1)
-        return torch.cat((position + velocity * times[:, None], R.flatten(1), rest, width), 1)
+        speed = velocity.expand(count, -1)
+        if self.path is not None and step > 0:
+            speed = speed + self.path.rate(times - since * step, step)
+        rest = torch.cat((spin, mu[None], size)).expand(count, -1)
+        return torch.cat((position + self.shift(times), R.flatten(1), speed, rest, width), 1)
 
 
 def _skew(w: torch.Tensor) -> torch.Tensor:
@@ -163,9 +183,9 @@ class Plane(AbstractBody):
         if float(self.normal.detach().norm()) == 0:
             raise ValueError("normal must not be zero; it points into the free side")
 
-    def rows(self, times: torch.Tensor, dx: float) -> torch.Tensor:
+    def rows(self, times: torch.Tensor, dx: float, *, step: float = 0.0, since: float = 0.0) -> torch.Tensor:
         """As of every body; the third axis of the frame is the normal."""
-        rows = super().rows(times, dx)
+        rows = super().rows(times, dx, step=step, since=since)
         normal = self.normal.to(times)
         normal = normal / normal.norm()
         R = rows.new_zeros(len(times), 3, 3)
@@ -301,90 +321,3 @@ class Capsule(AbstractBody):
     def size(self) -> tuple[float, float, float]:
         """Radius and half of the straight part."""
         return self.radius, self.half_length, 0.0
-
-
-class MeshBody(AbstractBody):
-    """A rigid body of any shape, as the signed distance of a closed triangle mesh.
-
-    The distance is sampled once and interpolated by quadratic B-splines, so details finer than two samples are rounded.
-
-    Args:
-        vertices: In the body's frame [m], shape (v, 3); the frame's origin belongs inside or near the body.
-        faces: Vertex indices of the triangles, counter-clockwise from outside, shape (f, 3), integer.
-        center: Position of the frame's origin at time 0 [m], (3,).
-        orientation: Quaternion wxyz, (4,).
-        kind: `slip` (approach only), `sticky` or `friction`.
-        friction: Coulomb coefficient [1].
-        velocity: Of the frame's origin [m/s], (3,).
-        angular_velocity: [rad/s], (3,).
-        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
-        resolution: Samples along the longest edge of the body's box.
-
-    Raises:
-        ValueError: An argument is out of range, or the triangles enclose nothing.
-    """
-
-    shape = shapes.FIELD
-
-    def __init__(
-        self,
-        vertices: torch.Tensor,
-        faces: torch.Tensor,
-        *,
-        center: Vector,
-        orientation: Vector = (1.0, 0.0, 0.0, 0.0),
-        kind: Kind = "slip",
-        friction: float | torch.Tensor = 0.0,
-        velocity: Vector = (0.0, 0.0, 0.0),
-        angular_velocity: Vector = (0.0, 0.0, 0.0),
-        width: float | None = None,
-        resolution: int = 48,
-    ) -> None:
-        super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
-        if not 8 <= resolution <= 256:
-            raise ValueError(f"resolution must lie in 8..256, got {resolution}")
-        self.field: SignedDistance = _sampled(vertices.double().cpu(), faces.cpu(), resolution)
-
-    @property
-    def thickness(self) -> float:
-        """As of every body."""
-        return -2 * float(self.field.coefficients.min())
-
-    def size(self) -> tuple[float, float, float]:
-        """Half of the edges of the sampled box."""
-        return self.field.half_size
-
-    def rows(self, times: torch.Tensor, dx: float) -> torch.Tensor:
-        """As of every body.
-
-        Raises:
-            ValueError: The layer of contact reaches beyond the samples.
-        """
-        layer = self.width or dx / 2  # hard contact looks as far as a particle is wide
-        if layer > MARGIN * 2 * max(self.field.half_size):
-            raise ValueError(
-                f"width: a layer of {layer:.3g} m is too thick for a body of "
-                f"{2 * max(self.field.half_size):.3g} m; use a finer grid or a larger body"
-            )
-        return super().rows(times, dx)
-
-
-def _sampled(vertices: torch.Tensor, faces: torch.Tensor, resolution: int) -> SignedDistance:
-    """The signed distance of a mesh around the origin, on a regular grid of samples."""
-    from scipy.ndimage import spline_filter
-
-    reach = vertices.abs().amax(0)
-    h = float(2 * reach.max()) / resolution
-    half = reach + MARGIN * 2 * reach.max()
-    counts = [max(4, 1 + 2 * math.ceil(float(edge) / h)) for edge in half]
-    half_size = tuple(h * (n - 1) / 2 for n in counts)
-    axes = [torch.linspace(-edge, edge, n, dtype=torch.float64) for edge, n in zip(half_size, counts, strict=True)]
-    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    distance = signed_distance(points, vertices, faces).double()
-    if not bool((distance < 0).any()):
-        raise ValueError(
-            "faces: the triangles enclose no volume; expected a closed mesh, counter-clockwise from outside"
-        )
-    # the coefficients whose spline takes the sampled values at the nodes (Unser 1999)
-    coefficients = spline_filter(distance.reshape(counts).numpy(), order=2, mode="mirror")
-    return SignedDistance(torch.from_numpy(coefficients), (half_size[0], half_size[1], half_size[2]))

@@ -82,7 +82,7 @@ def swept_numbers(model: MPMModel, state: MPMState) -> list[float]:
 
     Args:
         model: The model.
-        state: Whose speeds count; bodies are as fast as at time 0.
+        state: Whose speeds count; bodies are as fast as at time 0, and as ever along a path.
     """
     if not len(state.x):
         return [0.0] * len(model.bodies)
@@ -95,7 +95,8 @@ def swept_numbers(model: MPMModel, state: MPMState) -> list[float]:
                 found.append(0.0)
                 continue
             turning = body.angular_velocity.double().cpu().norm() * max(body.size())
-            speed = state.v.double().norm(dim=1) + float(body.velocity.double().norm() + turning)
+            along = body.path.fastest() if body.path is not None else 0.0
+            speed = state.v.double().norm(dim=1) + float(body.velocity.double().norm() + turning + along)
             way = speed * model.grid.dt
             room = (edge + edge.clamp(max=body.thickness)) / 2
             found.append(float(((way + 3 * mass * speed**2 / (2 * k * edge)) / room).max()))

@@ -152,6 +152,9 @@ def _from_folder(folder: Path) -> tuple[Any, int, int | None]:
     kinds: Mapping[str, Any] = {"centre": CentreDetector, "anchor": AnchorDetector}
     if model.type != "detector" or model.options.get("architecture") not in kinds:
         raise SceneError(f"detector.model: {folder}: holds a model of type {model.type!r}, no detector")
-    made = kinds[model.options["architecture"]](width=model.options["width"])
+    names = list(model.options.get("names", ["object"]))
+    made = kinds[model.options["architecture"]](width=model.options["width"], classes=len(names))
     made.load_state_dict(model.tensors())
+    if "names" in model.options:
+        made.names = names
     return made.eval(), 8, model.options.get("side")

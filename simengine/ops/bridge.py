@@ -171,18 +171,18 @@ def launch(
 _commands: dict[tuple[Any, ...], wp.Launch] = {}
 
 
-def call(kernel: Any, dim: int, *arguments: torch.Tensor | float) -> None:
+def call(kernel: Any, dim: int | tuple[int, ...], *arguments: torch.Tensor | float) -> None:
     """As `launch`, at a tenth of the cost: recorded once for numbers and shapes, then pointed at other tensors.
 
     Not for captures: a graph would keep the tensors' addresses.
 
     Args:
         kernel: The kernel.
-        dim: Number of threads; for 0 nothing is done.
+        dim: Number of threads, along each axis; for 0 nothing is done.
         arguments: All of the kernel's: contiguous tensors, whose trailing dimensions are taken up by the vectors and
             matrices of its signature, and numbers. One tensor at least.
     """
-    if not dim:
+    if not dim or (isinstance(dim, tuple) and 0 in dim):
         return
     tensors = [(k, a) for k, a in enumerate(arguments) if isinstance(a, torch.Tensor)]
     on = tensors[0][1].device

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from simengine.scene.asks import Ask
 from simengine.scene.errors import Refused, SceneError, nothing_to_fit
 from simengine.scene.kinds import method_of
+from simengine.shown import ShortRepr
 
 __all__ = ["AbstractRun", "AbstractWorld", "Refused", "SceneError"]
 
@@ -59,7 +60,7 @@ class AbstractRun(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractWorld(abc.ABC):
+class AbstractWorld(ShortRepr, abc.ABC):
     """A scene of one kind. Sub-classes are frozen dataclasses of plain data (numbers, strings, tuples, dataclasses).
 
     Attributes:

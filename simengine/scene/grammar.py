@@ -6,7 +6,7 @@ world: `[runs.NAME]`, or inside an observation `run.KEY = value`.
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +168,14 @@ def build_scene(data: Mapping[str, Any], *, directory: Path, locate: Locate) -> 
             parts[part] = own[part] if isinstance(own.get(part), str) and own[part] in tables[f"{part}s"] else ""
             if parts[part]:
                 own[part] = tables[f"{part}s"][parts[part]]
-        _lend(world, world_data, own)
+        lent = _lend(world, world_data, own)
+        own |= {table: world_data[table] for table in lent}
+        layers = [("", key, entry), ("", f"instruments.{shared}", tables["instruments"].get(shared, {}))]
+        layers += [(part, f"{part}s.{of}", tables[f"{part}s"][of]) for part, of in parts.items() if of]
+        layers += [(table, table, world_data[table]) for table in lent]
+        stands = _where_it_stands(locate, key, layers)
         for full, file in _files(name, own.get("file", ""), directory, f"{locate(key)}: {key}"):
-            observations[full] = _instrument({**own, "file": file}, full, run, directory, locate, key)
+            observations[full] = _instrument({**own, "file": file}, full, run, directory, stands, key)
             instrument_of[full] = shared
             for part, name_of_part in parts.items():
                 shared_of[part][full] = name_of_part
@@ -253,12 +258,43 @@ def _learned(data: Mapping[str, Any], directory: Path, locate: Locate) -> dict[s
     return made
 
 
-def _lend(world: AbstractWorld, data: Mapping[str, Any], own: dict[str, Any]) -> None:
+def _lend(world: AbstractWorld, data: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     """Tables of the world that an observation shares, unless it has its own and where it knows such a key."""
     lent = [name for name in world.lends if name in data and name not in own]
-    if lent:
-        cls = named_class("type", own["type"]) if own.get("type") in INSTRUMENTS else None
-        own |= {name: data[name] for name in lent if cls is not None and name in scene_fields(cls)}
+    if not lent or own.get("type") not in INSTRUMENTS:
+        return []
+    known = scene_fields(named_class("type", own["type"]))
+    return [name for name in lent if name in known]
+
+
+def _where_it_stands(locate: Locate, key: str, layers: Iterable[tuple[str, str, Any]]) -> Locate:
+    """Places of an observation's keys, which it may share: the first table that says a key is where it stands.
+
+    Args:
+        locate: Tells where a dotted key stands.
+        key: Of the observation.
+        layers: Below which key of the observation a table is laid, the table's own key, and the table.
+    """
+
+    def where(full: str) -> str:
+        for below, origin, table in layers:
+            rest = full.removeprefix(f"{key}.{below}." if below else f"{key}.")
+            if rest != full and _holds(table, rest.split(".")):
+                return locate(f"{origin}.{rest}")
+        return locate(full)
+
+    return where
+
+
+def _holds(node: Any, path: list[str]) -> bool:
+    for name in path:
+        if isinstance(node, list) and name.isdigit() and int(name) < len(node):
+            node = node[int(name)]
+        elif isinstance(node, Mapping) and name in node:
+            node = node[name]
+        else:
+            return False
+    return True
 
 
 def nearest_of(name: Any, table: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.noise import HoldOutSpec, Loss, LossSpec, Noise, NoiseSpec, held_out, loss_of
 from simengine.scene.strict import Positive, resolve_path
+from simengine.shown import ShortRepr
 from simengine.solve.correlation import correlation_time
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Findings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractInstrument(abc.ABC):
+class AbstractInstrument(ShortRepr, abc.ABC):
     """What was measured and with what; its numbers are addressed as `observations.NAME.<key>`.
 
     Attributes:
@@ -196,6 +197,10 @@ class AbstractInstrument(abc.ABC):
     @abc.abstractmethod
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """What the world is asked, at the instrument's own times and places, in the world's frame."""
+
+    def asked(self, measured: Measured) -> "tuple[torch.Tensor, ...]":
+        """Numbers of the rows of each ask, for those that ask for the rows that count."""
+        return tuple(measured.mask.any(1).nonzero()[:, 0] for _ in self.asks(measured))
 
     @abc.abstractmethod
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:

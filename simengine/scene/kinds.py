@@ -66,7 +66,7 @@ MODELS = {  # type of [model] -> what it is, what trains it, what uses it on som
     },
     "detector": {
         "spec": "simengine.worlds.detectors.world:DetectorSpec",
-        "training": "simengine.worlds.detectors.detector:training",
+        "training": "simengine.worlds.detectors.small:training",
         "use": "simengine.worlds.detectors.use:detect_in",
     },
     "picture_detector": {

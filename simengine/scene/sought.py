@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from simengine.scene.strict import Count, Positive, Range
+from simengine.shown import ShortRepr
 
 Widths = float | tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FieldPrior:
+class FieldPrior(ShortRepr):
     """How the entries of a vector lie about the level that its prior tells.
 
     Attributes:
@@ -25,7 +26,7 @@ class FieldPrior:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FactorFile:
+class FactorFile(ShortRepr):
     """Uncertainty factors that a table tells, each for the key that has the row's name as a part.
 
     Attributes:
@@ -42,7 +43,7 @@ class FactorFile:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prior:
+class Prior(ShortRepr):
     """What is believed of an unknown beforehand.
 
     Exactly one of normal, lognormal, uniform, uncertainty_factor and, for a field, total_variation is told. A single
@@ -98,7 +99,7 @@ class Prior:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Unknown:
+class Unknown(ShortRepr):
     """One number, vector or field that is sought.
 
     Attributes:
@@ -123,7 +124,7 @@ class Unknown:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Inference:
+class Inference(ShortRepr):
     """How the answer is found.
 
     Attributes:

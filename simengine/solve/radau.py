@@ -21,7 +21,9 @@ A = torch.tensor(
 )
 REAL = 3 + 3 ** (2 / 3) - 3 ** (1 / 3)  # the real eigenvalue of the inverse of A
 EMBEDDED = torch.tensor([-13 - 7 * ROOT, -13 + 7 * ROOT, -1.0], dtype=torch.float64) / 3
+NODES = torch.tensor([0.0, (4 - ROOT) / 10, (4 + ROOT) / 10, 1.0], dtype=torch.float64)  # the start and the stages
 NEWTON = 12  # iterations of a step
+ENOUGH = 1e-2  # last change over the scale: of relative 1e-5, what full Newton leaves is of the order of its square
 Linearised = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]  # (3, n) -> dy/dt, and its derivative
 
 
@@ -55,6 +57,22 @@ class Step:
         """State at its end, (n,)."""
         return self.y + self.Z[2]
 
+    @property
+    def last_rate(self) -> torch.Tensor:
+        """dy/dt at its end, (n,), as the equations of the stages have it."""
+        return torch.linalg.solve(A, self.Z)[2] / self.h
+
+    def along_polynomial(self, start: float, h: float) -> torch.Tensor:
+        """Stages less the start (3, n) that its polynomial has of a step of length h, `start` after its own start."""
+        at = (start + NODES * h) / self.h
+        weights = torch.ones(4, 4, dtype=torch.float64)  # of Lagrange: place, node
+        for k in range(4):
+            for j in range(4):
+                if j != k:
+                    weights[:, k] *= (at - NODES[j]) / (NODES[k] - NODES[j])
+        values = weights[:, 1:] @ self.Z
+        return values[1:] - values[0]
+
     def matrix(self, J: torch.Tensor) -> torch.Tensor:
         """Derivative of the equations of the stages, I - h A x J, (3 n, 3 n), for J (3, n, n)."""
         n = len(self.y)
@@ -76,8 +94,8 @@ class Step:
 
 def stepped(
     f: Linearised, t: float, y: torch.Tensor, h: float, scale: torch.Tensor, guess: torch.Tensor | None = None
-) -> Step | None:
-    """One step of length h; None where Newton does not converge.
+) -> tuple[Step, torch.Tensor] | None:
+    """One step of length h and the derivative J (n, n) of dy/dt about its end; None where Newton does not converge.
 
     Args:
         f: The equations.
@@ -95,8 +113,8 @@ def stepped(
         change = torch.linalg.solve(step.matrix(J), -residual.flatten()).reshape(3, -1)
         size = float((change / scale).abs().max())
         step = dataclasses.replace(step, Z=step.Z + change)
-        if size < 1e-5:  # what is left is of the order of its square
-            return step
+        if size < ENOUGH:
+            return step, J[2]
         if not size < 1e15 or size > 2 * before:
             return None
         before = size
@@ -122,19 +140,21 @@ def steps(
     t, n = 0.0, len(y)
     identity = torch.eye(n, dtype=y.dtype)
     rate, J = (value[0] for value in f(y[None]))
-    scale = atol + rtol * y.abs()
-    h = min(end, 0.1 / max(float((rate / scale).abs().max()), 1e-30))
+    h = min(end, 0.1 / max(float((rate / (atol + rtol * y.abs())).abs().max()), 1e-30))
+    last: Step | None = None
+    grown = True  # the step before was accepted at once
     for _ in range(most):
         if t >= end * (1 - 1e-12):
             return
         h = min(h, end - t)
-        if h < 1e-16 * max(end, 1e-30) or h < 1e-22:
+        if h < 1e-15 * t or h < 1e-25:
             raise StiffError(f"steps of {h:.3g} s at t = {t:.6g} s are too short")
         scale = atol + rtol * y.abs()
-        step = stepped(f, t, y, h, scale)
-        if step is None:
-            h *= 0.25
+        found = stepped(f, t, y, h, scale, None if last is None else last.along_polynomial(last.h, h))
+        if found is None:
+            h, last = 0.25 * h, None
             continue
+        step, J_end = found
         toward = REAL / h * identity - J
         error = torch.linalg.solve(toward, rate + EMBEDDED @ step.Z / h)
         size = float((error / (atol + rtol * torch.maximum(y.abs(), step.end.abs()))).square().mean().sqrt())
@@ -142,10 +162,11 @@ def steps(
             error = torch.linalg.solve(toward, f((y + error)[None])[0][0] + EMBEDDED @ step.Z / h)
             size = float((error / (atol + rtol * torch.maximum(y.abs(), step.end.abs()))).square().mean().sqrt())
         if size > 1:
-            h *= max(0.2, 0.9 * size**-0.25)
+            h, grown = h * max(0.2, 0.9 * size**-0.25), False
             continue
         yield step
-        t, y = t + h, step.end
-        rate, J = (value[0] for value in f(y[None]))
-        h *= min(5.0, 0.9 * max(size, 1e-8) ** -0.25)
+        t, y, last = t + h, step.end, step
+        rate, J = step.last_rate, J_end
+        h *= min(5.0 if grown else 1.0, 0.9 * max(size, 1e-8) ** -0.25)
+        grown = True
     raise StiffError(f"more than {most} steps before t = {end:g} s")

@@ -33,3 +33,9 @@ def draw_boxes(image: Any, boxes: Sequence[tuple[Sequence[float], str, str]], *,
             pen.rectangle(pen.textbbox(place, text, font_size=13), fill=(0, 0, 0))
             pen.text(place, text, fill=colour, font_size=13)
     return np.asarray(picture)
+
+
+def sheet(tiles: Sequence[NDArray[np.uint8]], *, columns: int = 4) -> NDArray[np.uint8]:
+    """Pictures of one size, (h, w, 3), beside one another in rows of `columns`, white where there is none."""
+    filled = [*tiles, *[np.full_like(tiles[0], 255)] * (-len(tiles) % min(columns, len(tiles)))]
+    return np.concatenate([np.concatenate(filled[k : k + columns], 1) for k in range(0, len(filled), columns)], 0)

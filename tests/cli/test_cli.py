@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit codes, one line per mistake, JSON."""
 
+import csv
 import json
 import math
 import tomllib
@@ -56,6 +57,22 @@ def test_mistakes(
 def test_doctor_answers_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == 0
     assert "torch" in json.loads(capsys.readouterr().out)
+
+
+def test_numbers_of_a_benchmark_are_added_to_its_history(tmp_path: Path) -> None:
+    """Numbers alone, a line each; a second run adds to the first."""
+    from simengine.cli.bench import add
+
+    file = tmp_path / "history.csv"
+    add(file, "mpm --full", [{"name": "jelly, forward", "ours": 1.5, "note": "warm", "steps": 3, "converged": True}])
+    add(file, "mpm --full", [{"name": "sand", "ours": 2.25}])
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+    assert [(row["row"], row["column"], row["value"]) for row in rows] == [
+        ("jelly, forward", "ours", "1.5"),
+        ("jelly, forward", "steps", "3"),
+        ("sand", "ours", "2.25"),
+    ]
+    assert {row["benchmark"] for row in rows} == {"mpm --full"} and rows[0]["day"] == rows[2]["day"]
 
 
 def test_a_page_keeps_its_words_and_gets_the_new_table() -> None:

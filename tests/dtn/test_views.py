@@ -8,7 +8,7 @@ import torch
 from simengine.dtn import views as views_module
 from simengine.dtn.bodies.car import MATERIALS, car
 from simengine.dtn.bodies.surroundings import surroundings
-from simengine.dtn.sampler import ViewSampler
+from simengine.dtn.sampler import CONDITIONS, ViewSampler
 from simengine.dtn.views import ViewSet, keep_views, object_crops, render_views
 
 
@@ -117,7 +117,10 @@ def test_large_sets_lie_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     in_file = render_views(car(), sampler, range(3), (32, 32), sky_rays=1)
     assert all(torch.equal(value, in_file.tensors()[name]) for name, value in whole.tensors().items())
     empty = render_views(None, sampler, [0], (32, 32), sky_rays=1)
-    assert empty.size == (32, 32) and sum(v.numel() for v in empty.tensors().values()) == 3 * 32 * 32 + 3 + 8 + 1
+    assert (
+        empty.size == (32, 32)
+        and sum(v.numel() for v in empty.tensors().values()) == 3 * 32 * 32 + 3 + len(CONDITIONS) + 1 + 8
+    )  # of labels
     kept = keep_views(in_file, torch.tensor([True, False, True]))
     assert all(torch.equal(value[[0, 2]], kept.tensors()[name]) for name, value in whole.tensors().items())
     assert kept.gain.data_ptr() == in_file.gain.data_ptr()

@@ -17,6 +17,7 @@ from simengine.fit.certainty.discrepancy import (
     alike,
     estimated,
     factor,
+    renewed,
     spread_by_decades,
     whitened,
 )
@@ -291,3 +292,26 @@ discrepancy = true
 def test_a_discrepancy_along_a_logarithm_needs_positive_places(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"discrepancy\.scale: 'log' needs an abscissa that is positive"):
         fitted(decay(tmp_path, 0, off=0.1, discrepancy=Discrepancy(scale="log")))
+
+
+@pytest.mark.parametrize("weight", [None, 0.25])
+def test_a_weight_does_not_change_what_the_model_answers(
+    weight: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its slopes are those of height exp(-rate t) in the logarithms that are sought, however much the rows count."""
+    seen: list[Evidence] = []
+
+    def spy(evidence: Evidence, **more: Any) -> Any:
+        seen.append(evidence)
+        return estimated(evidence, **more)
+
+    monkeypatch.setattr("simengine.fit.certainty.discrepancy.estimated", spy)
+    curve = dataclasses.replace(decay(tmp_path, 0, off=0.1, discrepancy=True), weight=weight)
+    problem = Problem(
+        Decay(), observations={"y": curve}, unknowns={"height": se.Unknown(), "rate": se.Unknown(initial=0.9)}
+    )
+    renewed(problem, problem.start(), "y")
+    t = torch.linspace(0, 4, 41, dtype=D)
+    fall = 1.5 * (-0.9 * t).exp()
+    expected = torch.stack((fall, -0.9 * t * fall), 1)
+    torch.testing.assert_close(seen[0].slopes, expected, rtol=2e-3, atol=2e-4)

@@ -4,8 +4,11 @@ import csv
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -144,8 +147,6 @@ def test_a_sweep_does_all_once_and_survives_its_workers(tmp_path: Path, capsys: 
     killed: list[int] = []
 
     def kill() -> None:  # the first worker that can be seen, once
-        import multiprocessing
-
         until = time.monotonic() + 60
         while not killed and time.monotonic() < until:
             for child in multiprocessing.active_children():
@@ -174,6 +175,84 @@ def test_a_sweep_does_all_once_and_survives_its_workers(tmp_path: Path, capsys: 
     assert json.loads(capsys.readouterr().out)["done"] == 1
     assert main([*line[:3], "material.mu.0=[1e5]", *line[4:]]) == 2
     assert "another sweep" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_cluster_survives_its_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    distributed = pytest.importorskip("distributed")
+    scene, out = _scene(tmp_path), tmp_path / "out"
+    over = "material.mu.0=linspace(2e5, 4e5, 6)"
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        first = next(iter(cluster.workers.values()))
+        seen = first.pid
+        done = out / "tasks"
+
+        def kill() -> None:  # a worker at its work
+            until = time.monotonic() + 120
+            while not list(done.glob("*.json")) and time.monotonic() < until:
+                time.sleep(0.05)
+            os.kill(seen, signal.SIGKILL)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        line = ["sweep", str(scene), "--over", over, "--out", str(out), "--json", "--cluster"]
+        assert main([*line, cluster.scheduler_address]) == 0
+        thread.join()
+        said = json.loads(capsys.readouterr().out)
+        assert (said["tasks"], said["done"], said["failed"]) == (6, 6, 0)
+        assert seen != first.pid  # its nanny began another
+        (done / "0003.json").unlink()
+        assert main([*line, cluster.scheduler_address]) == 0
+        assert json.loads(capsys.readouterr().out)["done"] == 1
+    with (out / "results.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["material.mu.0"]) for row in rows] == pytest.approx(list(np.linspace(2e5, 4e5, 6)))
+    assert all(float(row["observations.tension.chi_square_per_row"]) >= 0 for row in rows)
+    (done / "0001.json").unlink()
+    assert main([*line, "tcp://127.0.0.1:9"]) == 2
+    assert "no Dask scheduler answers" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_sweep_end_with_it_and_the_next_call_does_the_rest(tmp_path: Path) -> None:
+    scene, out = _scene(tmp_path), tmp_path / "out"
+    over = "material.mu.0=linspace(2e5, 4e5, 30)"
+    line = [sys.executable, "-m", "simengine", "sweep", str(scene), "--over", over, "--out", str(out), "--json"]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 240
+    while len(list((out / "tasks").glob("*.json"))) < 3 and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    kept = {path.name: path.stat().st_mtime_ns for path in (out / "tasks").glob("*.json")}
+    assert 3 <= len(kept) < 30
+    said = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
+    assert said["done"] == 30 - len(kept) and said["failed"] == 0
+    assert all((out / "tasks" / name).stat().st_mtime_ns == when for name, when in kept.items())
+    with (out / "results.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["material.mu.0"]) for row in rows] == pytest.approx(list(np.linspace(2e5, 4e5, 30)))
+
+
+def test_a_task_that_kills_each_worker_is_given_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Five workers are tried, so four tasks come again; the failure is told."""
+    scene, out, killed, over = _scene(tmp_path), tmp_path / "out", set(), threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.02):
+            for child in multiprocessing.active_children():
+                if child.pid and child.is_alive() and child.pid not in killed:
+                    killed.add(child.pid)
+                    os.kill(child.pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    main(["sweep", str(scene), "--over", "material.mu.0=[2e5]", "--out", str(out), "--json"])
+    over.set()
+    thread.join()
+    said = json.loads(capsys.readouterr().out)
+    assert len(killed) == 5 and said["retried"] == 4 and said["failed"] == 1, said
+    assert "died 5 times" in (out / "tasks" / "0000.json").read_text()
 
 
 def test_fits_are_compared_by_held_out_data_and_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

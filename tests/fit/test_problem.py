@@ -132,6 +132,18 @@ def test_sensors_of_one_quantity_share_a_sigma_and_intervals_hold_the_truth(tmp_
     assert 181 <= held <= 199, held
 
 
+@pytest.mark.parametrize(("bar", "known"), [(0.35, True), (0.75, False)])
+def test_what_is_known_to_less_than_half_its_scale_is_not_identified(tmp_path: Path, bar: float, known: bool) -> None:
+    """Sixty rows tell a level to sigma / sqrt(60); chi-square of 59 rows moves that by some 10 %."""
+    problem = Problem(
+        Decay(amplitude=2.0, rate=0.7),
+        observations={"y": _data(tmp_path, sigma=bar * math.sqrt(60))},
+        unknowns={"shift": se.Unknown(scale=1.0)},
+    )
+    level = se.identify(problem, progress=False).estimates["shift"]
+    assert level.std == pytest.approx(bar, rel=0.25) and level.identified is known
+
+
 def test_only_the_product_of_two_numbers_is_told(tmp_path: Path) -> None:
     unknowns = {
         "a": se.Unknown(prior=se.Prior(lognormal=1.0)),
@@ -259,3 +271,10 @@ def test_white_residuals_count_singly_and_smooth_ones_do_not() -> None:
 
 def test_the_contract_is_one_class_for_worlds() -> None:
     assert issubclass(Decay, AbstractWorld)
+
+
+def test_a_noise_that_is_sought_has_the_unit_of_its_column() -> None:
+    problem = se.Problem(se.load_scene("rubber_treloar"))
+    assert {c.name: c.unit for c in problem.coordinates if "sigma" in c.name} == {
+        f"observations.{name}.sigma": "Pa" for name in ("tension", "biaxial", "shear")
+    }

@@ -15,6 +15,7 @@ from simengine.fit.spread import Spread, read_spread
 from simengine.observe import Curve
 from simengine.scene import SceneError
 from simengine.scene.grammar import Scene
+from simengine.scene.loader import make_scene
 
 SIGMA = 0.01
 
@@ -92,3 +93,12 @@ def test_a_run_without_a_covariance_has_no_bars(tmp_path: Path) -> None:
         made.bars(None)
     elsewhere = Spread(("other",), torch.eye(1, dtype=torch.float64))
     assert made.bars(elsewhere) == {}
+
+
+def test_an_entry_that_the_new_scene_lacks_is_left_and_named() -> None:
+    data = {"kind": "specimen", "test": {"type": "uniaxial"}, "material": {"type": "ogden", "nu": 0.49}}
+    data["material"] |= {"mu": [1e5], "alpha": [2.0]}
+    world = make_scene(data, directory=Path(), locate=lambda key: "scene")
+    made = carried({"material.mu 0": 2e5, "material.mu 1": 3e4}, se.scene_of(world))
+    assert made.values == {"material.mu 0": 2e5}
+    assert made.left == {"material.mu 1": "material.mu: has 1 entries here"}

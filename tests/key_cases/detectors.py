@@ -8,10 +8,20 @@ VIEWS = {
     "yaw": [10.0, 50.0],
     "pitch": [10.0, 20.0],
     "distance": [6.0, 8.0],
-    "sun": [0.5, 0.9],
+    "sun": [0.05, 0.09],
+    "sky": [0.02, 0.05],
     "haze": [0.001, 0.01],
+    "aim": 0.7,
+    "reach": 2.5,
+    "rain": [5.0, 30.0],
+    "water": [0.5, 1.5],
+    "lamps": [500.0, 1500.0],
+    "headlamps": [5000.0, 9000.0],
+    "metering": 4.0,
+    "objects": [1, 2],
+    "classes": ["van", "bicycle"],
 }
-MESH = {"type": "mesh", "file": "painted.obj", "paint": "paint", "length": 4.0, "up": "y"}
+MESH = {"type": "mesh", "file": "painted.obj", "paint": "paint", "length": 4.0, "up": "y", "label": "bus"}
 NARROW = {"boxes": 0, "yaw": [10.0, 50.0], "pitch": [10.0, 20.0], "distance": [6.0, 7.0]}
 
 

@@ -90,6 +90,9 @@ CASES |= {
         below=("rounds", "seed"),
         slow=True,
     ),
+    "experts on the terms of a series": Case(
+        {**SMALL, "basis": {"type": "taylor", "order": 3, "windows": 2}}, (run,), below=("basis.order", "basis.windows")
+    ),
     "network of experts": Case(
         learn(SMALL, "operator", **FIT), (training, course, whole), below=("model", "training", "examples", "test")
     ),

@@ -3,13 +3,16 @@
 import torch
 
 from key_cases.judge import Case, answers, build, solver, steps, training
-from simengine.scene.asks import View
+from simengine.scene.asks import Table, View
 
 LOOK = View(  # from the side, a hand's breadth of pixels
     intrinsics=torch.tensor([[30.0, 30.0, 8.0, 4.0]], dtype=torch.float64),
     world_to_camera=torch.tensor([[[1.0, 0, 0, 1e-4], [0, 1, 0, 2e-4], [0, 0, 1, 4e-3], [0, 0, 0, 1]]]).double(),
     size=(8, 16),
 )
+
+LIT = Table(names=("ignition_delay",), conditions={"T_in": torch.tensor([1500.0]).double()})
+LONGEST = 7.4e-06  # s, a little longer than it takes
 
 CASES: dict[str, Case] = {
     "simplified flame": Case(
@@ -34,6 +37,25 @@ CASES: dict[str, Case] = {
             "diffusion": {"dilution": {"N2": 1.0}, "agent": {"CO2": 1.0}, "agent_fraction": 0.1},
         }.items()
     },
+    "flame of a mixture as it is given": Case(
+        {
+            "kind": "flame",
+            "gas": {"mechanism": "asset:methane_1step.yaml"},
+            "flame": {"type": "free", "composition": {"CH4": 1.0, "O2": 2.1, "N2": 7.5}, "width": 0.05},
+        },
+        (build,),
+        below=("flame.composition", "flame.width"),
+    ),
+    "vessel": Case(
+        {
+            "kind": "flame",
+            "gas": {"mechanism": "asset:methane_1step.yaml"},
+            "flame": {"type": "free", "T_in": 1500.0},
+            "reactor": {"hold": "pressure", "rise": 300.0, "longest": LONGEST},
+        },
+        (answers(LIT),),
+        below=("reactor",),
+    ),
     "diffusion flame by its strain": Case(
         {
             "kind": "flame",

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from key_cases.judge import Case, answers, learn, run, steps, training
+from key_cases.judge import Case, answers, learn, run, steps, training, whole
 from simengine.scene.asks import Series
 
 PULL = {"type": "uniaxial"}
@@ -66,8 +66,17 @@ CASES: dict[str, Case] = {
             further_throws=[[[0.1, -1.0, 0.2], [1.0, 2.0, 3.0]]],
         ),
         (training, steps),
-        idle={"training.iterations": "states are known, so one round is enough"},
+        idle={
+            "training.iterations": "states are known, so one round is enough",
+            "model.read_out": "reads what has been learned, when all steps are done",
+        },
         below=("model", "training", "examples", "num_steps"),
+        slow=True,
+    ),
+    "law that is read out": Case(
+        learn(THROWN, "law", observe="states", frames=2, width=6, read_out=True),
+        (whole,),
+        below=("model.read_out",),
         slow=True,
     ),
     "law that is learned from positions": Case(

@@ -66,7 +66,26 @@ CASES: dict[str, Case] = {
         (build, picture, run, check),
         idle={"bodies.0.name": "for messages"},
     ),
+    "paths": Case(
+        mpm(
+            colliders=[
+                {
+                    **COLLIDERS[0],
+                    "path": {
+                        "file": "press.csv",
+                        "columns": {"time": "time [s]", "shift.1": {"column": "way", "unit": "mm"}},
+                        "start": 0.1,
+                        "gain": 1.1,
+                        "offset": [0.001, 0.002, 0.003],
+                    },
+                }
+            ]
+        ),
+        (build,),
+        below=("colliders.0.path",),
+    ),
     "hard walls": Case(mpm(walls={"hard": True, "kind": "friction"}), (build,), below=("walls.hard",)),
+    "open walls": Case(mpm(walls={"open": ["+y"]}), (build,), below=("walls.open",)),
     "contact": Case(
         {
             **mpm(),

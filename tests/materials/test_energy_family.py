@@ -46,6 +46,8 @@ def test_a_family_is_a_combination_of_admissible_laws() -> None:
         family.set_linear(-values)
     with pytest.raises(ValueError, match="degrees"):
         EnergyFamily(EnergyNetwork(), degrees=())
+    with pytest.raises(ValueError, match="degrees"):
+        EnergyFamily(EnergyNetwork(), degrees=(2, -1))
 
 
 def test_a_family_is_learned_from_motions_of_three_members() -> None:

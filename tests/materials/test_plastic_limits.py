@@ -30,6 +30,24 @@ def test_triaxial_compression_of_sand_yields_where_mohr_coulomb_does(angle: floa
     assert q / p == pytest.approx(6 * sine / (3 - sine), rel=1e-6)
 
 
+@pytest.mark.parametrize("angle", [20.0, 45.0])
+@pytest.mark.parametrize("shear", [[-10, 5, 5], [-10, 0, 10], [-8, -3, 11], [-5, -5, 10]])
+def test_grains_of_mohr_coulomb_yield_at_coulombs_angle_whatever_lies_between(angle: float, shear: list[int]) -> None:
+    """(s_1 - s_3) / (s_1 + s_3) = sin(phi) of the largest and smallest pressure, sheared at constant volume any way.
+
+    The cone of Drucker-Prager of the same angle does so in triaxial compression alone (the first path).
+    """
+    law, flow = materials.Hencky(1e6, 0.25), materials.MohrCoulomb(1e6, 0.25, angle)
+    F = diagonal(torch.full((3,), -0.02, dtype=torch.float64))
+    step = torch.diag((1e-4 * torch.tensor(shear, dtype=torch.float64)).exp())
+    for _ in range(100):
+        F = flow(step @ F)
+    pressure = -law(F)[0].diagonal()
+    low, high = float(pressure.min()), float(pressure.max())
+    assert (high - low) / (high + low) == pytest.approx(math.sin(math.radians(angle)), rel=1e-9)
+    assert float(F[0].diagonal().log().sum()) == pytest.approx(-0.06, rel=1e-9)
+
+
 def test_sand_below_its_slope_stays_elastic() -> None:
     flow = materials.DruckerPrager(1e6, 0.25, 35.0)
     F = diagonal(torch.tensor([-0.011, -0.01, -0.01], dtype=torch.float64))

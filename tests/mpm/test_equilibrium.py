@@ -11,6 +11,7 @@ import torch
 from simengine.materials import jelly, rubber, sand
 from simengine.mpm import Box, MPMModel, MPMSolver, MPMState, Plane, Walls, equilibrium
 from simengine.mpm.increment import Increment, settle
+from simengine.mpm.patch import Patch
 from simengine.ops.matter import constitutive_reference
 from simengine.ops.matter.mpm_reference import stencil
 from simengine.scene.address import replaced
@@ -130,6 +131,27 @@ def test_parity_with_plain_torch(make) -> None:
     for _ in range(5):
         mine = mine - torch.linalg.solve(torch.autograd.functional.jacobian(residual, mine), residual(mine))
     assert float((mine - u[free]).abs().max() / mine.abs().max()) < 1e-9
+    # what is called equilibrium begins with it: the particles go where their nodes take them
+    nodes = torch.zeros(len(ids), 3, dtype=torch.float64).masked_scatter(free, mine)
+    moved = torch.einsum("ni,nia->na", w, nodes[place])
+    first = equilibrium(model, state, rounds=1).value.x - state.x
+    assert float((first - moved).abs().max() / moved.abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_particles_see_an_affine_motion_of_their_nodes_as_it_is(whole: bool) -> None:
+    """Weights sum to one and reproduce positions, so u = A x + c is seen as (A x_p + c, A), by whole cells as well."""
+    model, state = small(rubber(E=2e4, nu=0.3))
+    ids, size = torch.unique(stencil(state.x, model.grid)[0]), model.grid.size
+    nodes = 0.1 * torch.stack((ids // (size[1] * size[2]), ids // size[2] % size[1], ids % size[2]), 1).double()
+    A = torch.tensor([[0.1, -0.2, 0.3], [0.4, 0.5, -0.6], [-0.7, 0.8, 0.9]], dtype=torch.float64)
+    c = torch.tensor([0.3, -0.1, 0.2], dtype=torch.float64)
+    patch = Patch(model, state, whole=whole)
+    y = patch.motion(nodes @ A.T + c)
+    torch.testing.assert_close(y[..., 0], state.x @ A.T + c, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(y[..., 1:], A.expand(len(state.x), 3, 3), rtol=1e-11, atol=1e-11)
+    if whole:  # two particles along each axis of 2 x 3 x 2 cells: eight to a cell
+        assert torch.bincount(patch.cell).tolist() == [8] * 12
 
 
 @pytest.mark.slow

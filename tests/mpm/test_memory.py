@@ -6,6 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from simengine import mpm
+from simengine.materials import jelly
+from simengine.ops.matter.mpm_grid import Workspace
 
 SCRIPT = """
 import sys
@@ -79,3 +84,20 @@ def test_forecast_is_within_a_quarter(case: str) -> None:
     forecast, measured = (int(number) for number in done.stdout.split()[-2:])
     assert measured > 20e6  # enough to be measured
     assert 0.75 < forecast / measured < 1.25, f"{forecast / 1e6:.1f} of {measured / 1e6:.1f} MB"
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_fields_of_two_bodies_are_counted(threads: int, gradient: bool) -> None:
+    """Beside 16 particles a grid of 40^3 nodes is all: the arrays that a workspace of two bodies makes."""
+    x = 0.5 + 0.05 * torch.rand(16, 3)
+    model = mpm.MPMModel(
+        num_grids=40, materials=[jelly()], volume=1e-6, mass=1e-3, contact=mpm.Contact((8, 8)), dt=1e-4
+    )
+    space = Workspace(model.grid, x, threads)
+    arrays = [*space.momentum.parts, *space.moments.parts, space.velocity.parts]
+    if gradient:
+        arrays += [*space.bars[0].parts, space.bars[1].parts, space.moments_bar.parts]
+    made = sum(nodes.tensor.numel() * 4 for parts in arrays for nodes in parts)
+    forecast = mpm.forecast_memory(model, 16, 1, gradient=gradient, dtype=torch.float32, threads=threads)
+    assert forecast == pytest.approx(made, rel=0.02)

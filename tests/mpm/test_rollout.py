@@ -256,3 +256,13 @@ def test_bad_arguments(make_cube, make_model) -> None:
         solve.rollout(mpm.MPMSolver(make_model(materials.jelly(), mass=torch.ones(63))), make_cube(4), 5)
     with pytest.raises(ValueError, match=r"material_ids must .* lie in 0..0"):
         make_model(materials.jelly(), material_ids=torch.ones(64))
+
+
+def test_a_single_step_is_the_first_of_a_rollout(make_cube, make_model) -> None:
+    """A step that is told no number stands at the start, where moving bodies are then; the second differs."""
+    ball = mpm.Sphere(center=[0.45, 0.5, 0.5], radius=0.1, kind="sticky", velocity=[40.0, 0.0, 0.0])
+    solver = mpm.MPMSolver(make_model(materials.jelly(), boundaries=[ball]))
+    state = make_cube(4)
+    first = solve.rollout(solver, state, 1)[-1]
+    torch.testing.assert_close(solver.step(state).v, first.v, rtol=1e-10, atol=1e-10)
+    assert float((solver.step(state, 1).v - first.v).abs().max()) > 0.1

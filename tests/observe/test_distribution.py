@@ -171,6 +171,18 @@ def test_every_key_counts_or_is_refused(changes: dict[str, Any], tmp_path: Path)
     assert a.shape != b.shape or not torch.allclose(a, b)
 
 
+def test_noise_and_rounding_widen_what_is_seen(tmp_path: Path) -> None:
+    """Variances add: sigma over its level squared, and a step of the converter squared over 12, on the diagonal."""
+    _write(tmp_path, _drawn(np.random.default_rng(0), 200))
+    plain, coarse = (
+        p.predict(p.start())["cloud"].values
+        for p in (_problem(tmp_path, sigma=0.02), _problem(tmp_path, sigma=0.02, sigma_level=2.0, quantum=0.05))
+    )
+    more = 0.01**2 + 0.05**2 / 12 - 0.02**2
+    expected = torch.tensor([0.0, 0.0, 0.0, more, 0.0, 0.0, more, 0.0, more], dtype=torch.float64)
+    torch.testing.assert_close(coarse - plain, expected.expand_as(plain), rtol=1e-9, atol=1e-12)
+
+
 SCENE = """
 [grid]
 num_grids = 12

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from simengine.observe import Markers
 from simengine.observe.motion_files import read_motion
 
 
@@ -39,3 +40,13 @@ def test_trc_in_its_own_unit_with_an_empty_cell(tmp_path: Path) -> None:
     assert found.names == ("knee", "hip") and found.times.tolist() == [0.5, 0.55]
     assert found.positions[0].tolist() == [pytest.approx([0.01, 0.02, 0.03]), pytest.approx([0.1, 0.2, 0.3])]
     assert bool(found.positions[1, 0].isnan().all()) and float(found.positions[1, 1, 0]) == pytest.approx(0.11)
+
+
+def test_a_start_that_rounds_above_its_frame_is_that_frame(tmp_path: Path) -> None:
+    """0.1 + 0.2 is 0.30000000000000004, and the file says 0.3: marks sit where they are seen there."""
+    rows = [f"{0.1 * k:.1f},a,{0.2 + 0.1 * k:.1f},0.0,0.5" for k in range(6)]
+    (tmp_path / "marks.csv").write_text("\n".join(["time [s],name,x [m],y [m],z [m]", *rows]) + "\n")
+    marks = Markers(name="marks", directory=tmp_path, file="marks.csv", start=0.1 + 0.2, sigma=1e-3)
+    seen = marks.prepared(marks.read()).seen
+    assert seen.positions[0].tolist() == pytest.approx([0.5, 0.0, 0.5])
+    assert seen.times.tolist() == [0.3]

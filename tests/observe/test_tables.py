@@ -1,5 +1,7 @@
 """Tables as laboratories write them."""
 
+import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,14 @@ def test_noise_and_what_is_held_out(tmp_path: Path) -> None:
     assert m.held_out[:, 0].tolist() == [False, True, False]
     (ask,) = table.asks(m)
     assert ask.conditions["phi"].tolist() == [0.8, 1.0, 1.2] and torch.is_tensor(ask.conditions["phi"])
+
+
+def test_rounding_by_the_converter_adds_its_twelfth(tmp_path: Path) -> None:
+    """Variances add: sigma over its level squared, and the step squared over 12."""
+    _file(tmp_path, "time,x\n0,1\n1,2\n")
+    table = Curve(name="c", directory=tmp_path, file="data.csv", columns={"time": "time", "x": "x"}, sigma=0.02)
+    table = dataclasses.replace(table, sigma_level=2.0, quantum=0.05)
+    assert table.noise(table.read())[:, 0].tolist() == pytest.approx([math.sqrt(0.01**2 + 0.05**2 / 12)] * 2)
 
 
 def test_a_column_of_standard_deviations_is_scaled_like_its_values(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from simengine.render import Look, PinholeCamera, SurfelRenderer, Surfels, orbit, psnr, render_surfels
+from simengine.render.bodies import sphere
 
 
 def sphere_points(n: int) -> torch.Tensor:
@@ -255,3 +256,28 @@ def test_camera_of_another_dtype_and_opacities_out_of_range() -> None:
         opacities[2] = wrong
         with pytest.raises(ValueError, match=r"opacities: expected values in \[0, 1\], got .* at surfel 2"):
             Surfels(**{**good, "opacities": opacities})
+
+
+@pytest.mark.parametrize("light", [(0.2, 0.0, -1.0), (-0.5, -0.8, -0.9)])
+def test_a_sheet_of_particles_is_lit_by_the_formula(light: tuple[float, float, float]) -> None:
+    """Facing the camera: .35 + .65 cos(a) of its colour, and a gloss of cos(a)^24 / 4: the mirrored light is at a."""
+    axis = torch.linspace(-0.4, 0.4, 33, dtype=torch.float64)
+    x = torch.cartesian_prod(axis, axis, torch.zeros(1, dtype=torch.float64))
+    camera = PinholeCamera.look_at((0.0, 0.0, 2.0), (0.0, 0.0, 0.0), width=33, height=33)
+    look = Look(light=light)
+    picture = SurfelRenderer(camera, radius=0.05, look=look)(x, colours=torch.tensor([0.2, 0.4, 0.6]))
+    cosine = -light[2] / math.sqrt(sum(v * v for v in light))
+    expected = torch.tensor([0.2, 0.4, 0.6]) * (0.35 + 0.65 * cosine) + 0.25 * cosine**24
+    torch.testing.assert_close(picture[16, 16].double(), expected.double(), rtol=0.02, atol=1e-3)
+
+
+def test_points_of_a_sphere_are_spread_evenly() -> None:
+    """Their second moments are r^2 / 3 in every direction, their mean nothing, and none lie close together."""
+    points, normals = sphere(1000, radius=2.0, dtype=torch.float64)
+    torch.testing.assert_close(points, 2 * normals)
+    torch.testing.assert_close(points.norm(dim=1), torch.full((1000,), 2.0, dtype=torch.float64))
+    torch.testing.assert_close(points.T @ points / 1000, 4 / 3 * torch.eye(3, dtype=torch.float64), atol=0.01, rtol=0)
+    assert float(points.mean(0).abs().max()) < 0.01
+    nearest = (torch.cdist(points, points) + 9 * torch.eye(1000, dtype=torch.float64)).min(1).values
+    spacing = 2 * math.sqrt(4 * math.pi / 1000)  # the side of each one's share
+    assert 0.7 * spacing < float(nearest.min()) and float(nearest.max()) < 1.1 * spacing

@@ -8,7 +8,7 @@ import pytest
 
 from simengine.observe import Curve
 from simengine.scene.base import AbstractWorld, SceneError
-from simengine.scene.loader import _apply, key_lines, load_world, make_scene, named_scenes, resolved
+from simengine.scene.loader import _apply, key_lines, load_scene, load_world, make_scene, named_scenes, resolved
 from simengine.scene.strict import Count, Positive, Range, Vector, from_plain, resolve_path, to_plain
 
 
@@ -145,3 +145,23 @@ def test_a_name_too_long_for_a_file_is_told_by_its_key(tmp_path: Path) -> None:
     curve = Curve(name="y", directory=tmp_path, file="x" * 300 + ".csv")
     with pytest.raises(SceneError, match=r"^observations\.y\.file: .*more than 255 bytes"):
         curve.read()
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "line"),
+    [
+        ("sigm = 0.1", "start = 0.0", 5),
+        ("start = 0.0", "sigm = 0.1", 8),
+        ("clock_rate = -1.0", "start = 0.0", 5),
+        ("clock_rate = -1.0", "clock_rate = -2.0", 8),
+    ],
+)
+def test_a_shared_key_is_told_where_it_stands(tmp_path: Path, shared: str, own: str, line: int) -> None:
+    """In the instrument's table, unless the observation itself says it."""
+    path = tmp_path / "shared.toml"
+    path.write_text(
+        "kind = 'specimen'\nmaterial = { type = 'jelly', E = 1e5, nu = 0.3 }\n"
+        f"[instruments.gauge]\ntype = 'curve'\n{shared}\n[observations.y]\ninstrument = 'gauge'\n{own}\n"
+    )
+    with pytest.raises(SceneError, match=rf"^{path}:{line}: observations\.y\.(sigm|clock_rate): "):
+        load_scene(path)

@@ -1,6 +1,7 @@
 """What stands around an object: houses with windows, trees, crates, and vans that may be mistaken for a car."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -15,22 +16,25 @@ LOOKS: dict[str, Look] = {
 KINDS = ("house", "van", "tree", "crate", "van", "tree")
 
 
-def surroundings(seed: int, *, number: int = 6, away_from: float = 0.0, reach: float = 2.3) -> RaySurface:
+def surroundings(
+    seed: int, *, number: int = 6, away_from: float = 0.0, reach: float = 2.3, kinds: Sequence[str] = KINDS
+) -> RaySurface:
     """Bodies around the origin, to be seen beside the object and some of them to be mistaken for it.
 
     Houses stand along the road, on the side away from the camera.
 
     Args:
         seed: Of places, sizes and colours.
-        number: Of bodies; their kinds follow one another as in KINDS.
+        number: Of bodies; their kinds follow one another.
         away_from: Azimuth of the camera [rad]; the 90 degrees about it stay free.
         reach: Largest horizontal distance of the object from the origin [m]; bodies keep 5 m more.
+        kinds: Of KINDS, in the order in which they follow one another.
     """
     generator = torch.Generator().manual_seed(seed)
     b = MeshBuilder(LOOKS)
     for k in range(number):
         u = torch.rand(10, generator=generator).tolist()
-        shade, kind, name = 0.06 + 0.55 * u[5] * u[6], KINDS[k % len(KINDS)], f"body {k}"
+        shade, kind, name = 0.06 + 0.55 * u[5] * u[6], kinds[k % len(kinds)], f"body {k}"
         colour = (shade * (0.9 + 0.3 * u[7]), shade * (0.9 + 0.2 * u[8]), shade * (0.8 + 0.3 * u[9]))
         b.materials[name] = (colour, 0.5, 0.03)
         azimuth = away_from + math.pi * (0.25 + 1.5 * u[0])

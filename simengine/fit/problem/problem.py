@@ -15,7 +15,7 @@ from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem import noise, priors
 from simengine.fit.problem.columns import Columns
 from simengine.fit.problem.prediction import Prediction
-from simengine.fit.problem.reading import nuisances, read, world_of
+from simengine.fit.problem.reading import in_its_unit, nuisances, read, world_of
 from simengine.fit.problem.runs import Runs
 from simengine.fit.unknowns import coordinates
 from simengine.scene.address import replaced
@@ -93,7 +93,9 @@ class Problem:
         for name in self.scene.observations:
             self.measured[name], self.instruments[name], doubts = read(self.scene, name)
             self.doubts += doubts
-        self.coordinates: list[Coordinate] = coordinates(self.scene, self.instruments)
+        self.coordinates: list[Coordinate] = [
+            in_its_unit(c, self.scene, self.measured) for c in coordinates(self.scene, self.instruments)
+        ]
         self.sought_sigmas: dict[int, list[str]] = {
             index: [name for _, name, _ in c.targets]
             for index, c in enumerate(self.coordinates)
@@ -335,13 +337,14 @@ class Problem:
 
     def _leave_out(self, name: str, gone: torch.Tensor, z: torch.Tensor, instrument: AbstractInstrument) -> None:
         measured = self.measured[name]
-        asked = measured.mask.any(1).nonzero()[:, 0].tolist()
         asks = instrument.asks(measured)
+        asked = instrument.asked(measured)
         run = self.run_at(z, instrument.run, asks)
         reasons: dict[str, list[str]] = {}
-        for ask in asks:
+        for ask, numbers_of in zip(asks, asked, strict=True):
             for row, why in run.gaps(ask).items():
-                label = measured.row_names[asked[row]] if measured.row_names else str(asked[row])
+                number = int(numbers_of[row])
+                label = measured.row_names[number] if measured.row_names else str(number)
                 reasons.setdefault(why, []).append(label)
         notes = [f"{len(rows)} rows are left out, {why}: {', '.join(rows)}" for why, rows in reasons.items()]
         mask = measured.mask & ~gone

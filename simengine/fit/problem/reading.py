@@ -1,6 +1,7 @@
 """What was measured, read for a problem: with its window in time, its held-out part, and its doubts."""
 
 import dataclasses
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 import torch
@@ -44,6 +45,21 @@ def read(scene: Scene, name: str) -> tuple[Measured, AbstractInstrument, list[st
                 f"{', '.join(sorted(a.__name__ for a in world.answers)) or 'no instrument'}"
             )
     return measured, instrument, doubts
+
+
+def units_of(measured: Measured, world: AbstractWorld) -> tuple[str, ...]:
+    """Of the columns, SI: as the instrument knows them, or as the world does."""
+    told = world.scalars()
+    return tuple(unit or told.get(name, "") for name, unit in zip(measured.names, measured.units, strict=True))
+
+
+def in_its_unit(coordinate: Coordinate, scene: Scene, measured: Mapping[str, Measured]) -> Coordinate:
+    """A number in the unit of what was measured (a noise, an offset), with that unit where the columns agree on one."""
+    names = {name for place, name, _ in coordinate.targets if place == "observation"}
+    units = {unit for name in names for unit in units_of(measured[name], world_of(scene, name))}
+    if coordinate.unit != "unit of the value" or len(units) != 1:
+        return coordinate
+    return dataclasses.replace(coordinate, unit=units.pop())
 
 
 def nuisances(name: str, instrument: AbstractInstrument, measured: Measured) -> list[Coordinate]:

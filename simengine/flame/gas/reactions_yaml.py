@@ -1,6 +1,5 @@
 """Reactions of a mechanism file."""
 
-import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -9,8 +8,8 @@ import torch
 
 from simengine.flame.gas.document import Node, short
 from simengine.flame.gas.mechanism import Reactions
+from simengine.flame.gas.reaction_rows import Equation, Row, chebyshev_table, pressure_table, refuse_duplicates
 from simengine.flame.gas.units import UnitError, number
-from simengine.ops.fields.pressure_rates import Chebyshev, PressureTable
 
 COLLIDING = ("falloff", "chemically-activated")
 TABLED = ("pressure-dependent-Arrhenius", "Chebyshev")
@@ -21,38 +20,6 @@ KEYS = (
     "duplicate", "units", "temperature-range", "pressure-range", "data",
 )  # fmt: skip
 SMALLEST = 1e-30  # K, in place of 0 as a temperature that divides
-
-
-@dataclasses.dataclass
-class _Equation:
-    """What an equation says: coefficients by species on each side, whether it runs backwards, and the collider."""
-
-    text: str
-    reactants: dict[str, float]
-    products: dict[str, float]
-    reversible: bool
-    collider: str | None
-    parenthesised: bool
-
-
-@dataclasses.dataclass
-class _Row:
-    """One reaction, as an entry of the tensors of `Reactions`."""
-
-    equation: _Equation
-    node: Node
-    kind: str
-    orders: dict[str, float]
-    efficiencies: dict[str, float]
-    default_efficiency: float
-    high: tuple[float, float, float] = (1.0, 0.0, 0.0)
-    low: tuple[float, float, float] = (1.0, 0.0, 0.0)
-    third: bool = False
-    troe: tuple[float, ...] | None = None
-    sri: tuple[float, ...] | None = None
-    tsang: tuple[float, ...] | None = None
-    levels: list[tuple[float, tuple[float, float, float]]] = dataclasses.field(default_factory=list)
-    chebyshev: tuple[list[float], list[float], list[list[float]]] | None = None
 
 
 class ReactionReader:
@@ -75,7 +42,7 @@ class ReactionReader:
         rows = zip(names, composition.tolist(), strict=True)
         self.atoms = {name: dict(zip(elements, row, strict=True)) for name, row in rows}
         self.place: dict[str, int] = {name: k for k, name in enumerate(names)}
-        self.rows: list[_Row] = []
+        self.rows: list[Row] = []
 
     def read(self, entries: list[Node], *, skip: bool) -> None:
         """Add the reactions of a section; with `skip` without those of species that the phase does not have.
@@ -93,7 +60,7 @@ class ReactionReader:
 
     # Equations
 
-    def _equation(self, entry: Node, *, skip: bool) -> _Equation | None:
+    def _equation(self, entry: Node, *, skip: bool) -> Equation | None:
         text = entry.text("equation").strip()
         match = re.fullmatch(r"(\S.*?)\s+(<=>|=>|=)\s+(\S.*)", text)
         if match is None:
@@ -129,18 +96,18 @@ class ReactionReader:
         if colliders[0] != colliders[1]:
             raise entry.fail("the collider (M or (+M)) must be the same on both sides")
         found, inside = colliders[0] or (None, False)
-        equation = _Equation(text, sides[0], sides[1], match[2] != "=>", found, inside)
+        equation = Equation(text, sides[0], sides[1], match[2] != "=>", found, inside)
         self._balanced(entry, equation)
         return equation
 
-    def _balanced(self, entry: Node, equation: _Equation) -> None:
+    def _balanced(self, entry: Node, equation: Equation) -> None:
         for element in self.elements:
             surplus = sum(n * self.atoms[s][element] for s, n in equation.products.items())
             surplus -= sum(n * self.atoms[s][element] for s, n in equation.reactants.items())
             if abs(surplus) > 1e-4:
                 raise entry.fail(f"not balanced in {element}: {surplus:+g} atoms; correct the coefficients")
 
-    def _orders(self, entry: Node, equation: _Equation) -> dict[str, float]:
+    def _orders(self, entry: Node, equation: Equation) -> dict[str, float]:
         orders = dict(equation.reactants)
         if "orders" in entry:
             given = entry.table("orders")
@@ -159,7 +126,7 @@ class ReactionReader:
                 orders[name] = order
         return orders
 
-    def _efficiencies(self, entry: Node, equation: _Equation) -> tuple[dict[str, float], float]:
+    def _efficiencies(self, entry: Node, equation: Equation) -> tuple[dict[str, float], float]:
         """Those given, and that of all other species."""
         default = entry.number("default-efficiency", 1.0)
         given = dict[str, float]()
@@ -210,7 +177,7 @@ class ReactionReader:
         if A < 0 and not entry.flag("negative-A"):
             raise entry.fail(f"{what}: A is negative ({A:g}); say negative-A: true if that is meant")
 
-    def _row(self, entry: Node, equation: _Equation) -> _Row:
+    def _row(self, entry: Node, equation: Equation) -> Row:
         entry.misspelt(KEYS)
         kind = entry.text("type", "elementary")
         if kind not in KINDS:
@@ -218,7 +185,7 @@ class ReactionReader:
         if (kind in COLLIDING) != equation.parenthesised and kind not in TABLED:
             told = "a fall-off reaction has type falloff or chemically-activated, and (+M) on both sides"
             raise entry.fail(told)
-        row = _Row(equation, entry, kind, self._orders(entry, equation), *self._efficiencies(entry, equation))
+        row = Row(equation, entry, kind, self._orders(entry, equation), *self._efficiencies(entry, equation))
         total = sum(row.orders.values())
         if kind in COLLIDING:
             self._falloff(row, total)
@@ -237,10 +204,10 @@ class ReactionReader:
         return row
 
     @staticmethod
-    def _explicit(equation: _Equation) -> bool:
+    def _explicit(equation: Equation) -> bool:
         return bool(set(equation.reactants) & set(equation.products))
 
-    def _falloff(self, row: _Row, total: float) -> None:
+    def _falloff(self, row: Row, total: float) -> None:
         entry, activated = row.node, row.kind == "chemically-activated"
         for key in ("low-P-rate-constant", "high-P-rate-constant"):
             if key not in entry:
@@ -275,7 +242,7 @@ class ReactionReader:
                 table.only(("A", "B"))
                 row.tsang = (table.number("A"), table.number("B", 0.0))
 
-    def _pressures(self, row: _Row, total: float) -> None:
+    def _pressures(self, row: Row, total: float) -> None:
         entry = row.node
         if row.equation.collider == "M" and not row.equation.parenthesised:
             raise entry.fail("a pressure-dependent rate constant with M is not supported; write (+M) or leave it out")
@@ -299,7 +266,7 @@ class ReactionReader:
                 ):
                     raise entry.fail(f"rate-constants: at {level:g} Pa the sum is not positive at {T:g} K")
 
-    def _chebyshev(self, row: _Row, total: float) -> None:
+    def _chebyshev(self, row: Row, total: float) -> None:
         entry = row.node
         temperatures, pressures = [], []
         try:
@@ -331,15 +298,15 @@ class ReactionReader:
             MechanismError: Two are the same without being declared duplicates, or one is declared and alone.
         """
         rows = self.rows
-        _duplicates(rows, len(self.names))
+        refuse_duplicates(rows, len(self.names))
 
-        def column(of: Callable[[_Row], object], dtype: torch.dtype = torch.float64, width: int = 0) -> torch.Tensor:
+        def column(of: Callable[[Row], object], dtype: torch.dtype = torch.float64, width: int = 0) -> torch.Tensor:
             if not rows:
                 return torch.zeros((0, width) if width else (0,), dtype=dtype)
             return torch.tensor([of(row) for row in rows], dtype=dtype)
 
         def matrix(
-            of: Callable[[_Row], dict[str, float]], rest: Callable[[_Row], float] = lambda row: 0.0
+            of: Callable[[Row], dict[str, float]], rest: Callable[[Row], float] = lambda row: 0.0
         ) -> torch.Tensor:
             """Values by species, and that of all others; (R, K)."""
             values = column(rest)[:, None].repeat(1, len(self.names))
@@ -371,84 +338,6 @@ class ReactionReader:
             sri_parameters=column(lambda row: row.sri or (1.0, 0.0, 1.0, 1.0, 0.0), width=5),
             tsang=column(lambda row: row.tsang is not None, torch.bool),
             tsang_parameters=column(lambda row: row.tsang or (1.0, 0.0), width=2),
-            pressures=_pressure_table(rows),
-            chebyshev=_chebyshev_table(rows),
+            pressures=pressure_table(rows),
+            chebyshev=chebyshev_table(rows),
         )
-
-
-def _pressure_table(rows: list[_Row]) -> PressureTable | None:
-    which = [k for k, row in enumerate(rows) if row.levels]
-    if not which:
-        return None
-    tables = []
-    for k in which:
-        levels: dict[float, list[tuple[float, float, float]]] = {}
-        for pressure, rate in sorted(rows[k].levels, key=lambda level: level[0]):
-            levels.setdefault(pressure, []).append(rate)
-        tables.append(levels)
-    most, terms = max(len(t) for t in tables), max(len(rates) for t in tables for rates in t.values())
-    log_p, rates = [], []
-    for table in tables:
-        known = [math.log(p) for p in table]
-        log_p.append(known + [math.inf] * (most - len(known)))
-        full = [entries + [(0.0, 0.0, 0.0)] * (terms - len(entries)) for entries in table.values()]
-        rates.append(full + [full[-1]] * (most - len(full)))
-    A, b, Ea = torch.tensor(rates, dtype=torch.float64).unbind(-1)
-    return PressureTable(torch.tensor(which), torch.tensor(log_p, dtype=torch.float64), A, b, Ea)
-
-
-def _chebyshev_table(rows: list[_Row]) -> Chebyshev | None:
-    which = [k for k, row in enumerate(rows) if row.chebyshev is not None]
-    if not which:
-        return None
-    tables = [t for row in rows if (t := row.chebyshev) is not None]
-    data = torch.zeros(
-        len(which), max(len(t[2]) for t in tables), max(len(t[2][0]) for t in tables), dtype=torch.float64
-    )
-    for k, (_, _, table) in enumerate(tables):
-        data[k, : len(table), : len(table[0])] = torch.tensor(table, dtype=torch.float64)
-    T, p = (torch.tensor([t[i] for t in tables], dtype=torch.float64) for i in (0, 1))
-    return Chebyshev(torch.tensor(which), T, p, data)
-
-
-def _duplicates(rows: list[_Row], count: int) -> None:
-    """The same reaction twice is a mistake of pasting unless both say `duplicate: true`, as Cantera has it."""
-    alike: dict[object, list[_Row]] = {}
-    matched: set[int] = set()
-    for row in rows:
-        sides = [
-            _scaled(row.equation.reactants, row.equation.products),
-            _scaled(row.equation.products, row.equation.reactants),
-        ]
-        for other in alike.setdefault((frozenset(sides), row.kind), []):
-            same = _scaled(other.equation.reactants, other.equation.products) == sides[0]
-            if not same and not row.equation.reversible and not other.equation.reversible:
-                continue  # there and back, each irreversible
-            if row.node.flag("duplicate") and other.node.flag("duplicate"):
-                matched |= {id(row), id(other)}
-                continue
-            if _apart(row, other, count):
-                continue
-            raise row.node.fail(
-                f"the same as the reaction on line {other.node.data.line}; remove one, or say duplicate: true in both"
-            )
-        alike[(frozenset(sides), row.kind)].append(row)
-    for row in rows:
-        if row.node.flag("duplicate") and id(row) not in matched:
-            raise row.node.fail("declared a duplicate, but there is no other reaction like it; remove the declaration")
-
-
-def _scaled(first: dict[str, float], second: dict[str, float]) -> tuple[frozenset[object], frozenset[object]]:
-    """Both sides with coefficients over the least of them: 2 A => 2 B is A => B."""
-    unit = min([*first.values(), *second.values()], default=1.0)
-    return tuple(frozenset((s, round(n / unit, 6)) for s, n in side.items()) for side in (first, second))  # type: ignore[return-value]
-
-
-def _apart(row: _Row, other: _Row, count: int) -> bool:
-    """Whether two reactions have colliders, and none in common; of `count` species."""
-    if not (row.equation.collider and other.equation.collider):
-        return bool(row.equation.collider) != bool(other.equation.collider)
-    one, two = row.default_efficiency, other.default_efficiency
-    named = {*row.efficiencies, *other.efficiencies}
-    others = one * two if len(named) < count else 0.0
-    return not others and not any(row.efficiencies.get(s, one) * other.efficiencies.get(s, two) for s in named)

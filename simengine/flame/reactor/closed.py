@@ -13,6 +13,7 @@ import torch
 
 from simengine.flame.gas.thermochemistry import Gas, RateParameters
 from simengine.flame.gas.units import R
+from simengine.ops.fields import gas as gas_op
 from simengine.ops.fields import gas_reference
 
 
@@ -92,9 +93,10 @@ class ClosedReactor:
             rho = self.density(T, Y).unsqueeze(-1)
             C = rho * Y / gas.W
             made, of_T, of_C = gas.production_jacobian(T, C, self.rates)
-            cp, e = gas.cp_over_R(T), (gas.h_over_RT(T) - self._work) * (R * T).unsqueeze(-1)
+            cp, h, _, cp_T = gas_op.thermo(gas.kinetics, T)
+            e = (h - self._work) * (R * T).unsqueeze(-1)
             heats = (cp - self._work) * R / gas.W
-            c, c_T = (heats * Y).sum(-1, keepdim=True), gas_reference.cp_slope_over_R(gas.kinetics, T) * R / gas.W
+            c, c_T = (heats * Y).sum(-1, keepdim=True), cp_T * R / gas.W
             made_Y = of_C * (rho / gas.W).unsqueeze(-2)
             log_T, log_Y = torch.zeros_like(rho), torch.zeros_like(Y)  # derivatives of ln rho
             if self.hold == "pressure":

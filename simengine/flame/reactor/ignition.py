@@ -5,6 +5,7 @@ steepest rise. Its derivative follows by implicit differentiation, d tau = -(g_y
 adjoint of the very steps that were taken: one pass backwards for all constants.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -14,7 +15,63 @@ from simengine.solve.radau import Step, StiffError, stepped, steps
 from simengine.solve.solution import Result, Solution, SolveError
 
 Event = Callable[[ClosedReactor, torch.Tensor], torch.Tensor]
+SHARP = 1e-13  # of the delay, to which the event is found on the last step
 LEAST_RISE = 50.0  # K by which the steepest rise must have warmed the gas: slow heating has none that counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Ignition:
+    """An ignition that was found, to be differentiated as often as is wanted.
+
+    Attributes:
+        reactor: Whose, without gradients.
+        rise: Kelvins by which ignited gas is hotter; None for the steepest rise.
+        taken: The steps, the last of which ends at the ignition.
+    """
+
+    reactor: ClosedReactor
+    rise: float | None
+    taken: tuple[Step, ...]
+
+    @property
+    def delay(self) -> float:
+        """Time until the ignition [s]."""
+        return self.taken[-1].t + self.taken[-1].h
+
+    def of(self, reactor: ClosedReactor) -> torch.Tensor:
+        """The delay [s], (), with gradients in what of the same reactor requires them."""
+        tau = torch.tensor(self.delay, dtype=torch.float64)
+        own = [value for value in (reactor.T, reactor.p, reactor.Y, *_rates(reactor)) if value.requires_grad]
+        if not own or not torch.is_grad_enabled():
+            return tau
+        fixed, last, event = self.reactor, self.taken[-1], _event(self.rise)
+        at = last.end.detach().requires_grad_()
+        (adjoint,) = torch.autograd.grad(event(fixed, at), at)
+        pace = float(adjoint @ last.along(fixed.linearised(last.stages)[1]))
+        seed, weights = adjoint, []
+        for step in reversed(self.taken):
+            seed, weight = step.back(fixed.linearised(step.stages)[1], seed)
+            weights.append(weight)
+        stages = torch.cat([step.stages for step in reversed(self.taken)])
+        # what the discrete equations and the event change by at first order, whose gradient is the implicit one
+        moved = (torch.cat(weights) * reactor.rate(stages)).sum() + seed @ reactor.start + event(reactor, last.end)
+        return tau - (moved - moved.detach()) / pace
+
+
+def ignite(
+    reactor: ClosedReactor,
+    *,
+    rise: float | None = None,
+    longest: float = 10.0,
+    rtol: float = 1e-6,
+    atol: float = 1e-12,
+) -> Ignition:
+    """The ignition of a reactor; arguments and errors as of `ignition_delay`."""
+    if rise is not None and not 0 < rise < 3000:
+        raise ValueError(f"rise={rise!r}: expected kelvins between 0 and 3000, or None for the steepest rise")
+    fixed = reactor.detached()
+    with torch.no_grad():
+        return Ignition(fixed, rise, tuple(_until(fixed, _event(rise), rise, longest, rtol, atol)))
 
 
 def ignition_delay(
@@ -37,32 +94,16 @@ def ignition_delay(
     Raises:
         SolveError: Nothing ignites before `longest`.
     """
-    if rise is not None and not 0 < rise < 3000:
-        raise ValueError(f"rise={rise!r}: expected kelvins between 0 and 3000, or None for the steepest rise")
-    fixed = reactor.detached()
-    event = _steepest if rise is None else _above(rise)
-    taken = _until(fixed, event, rise, longest, rtol, atol)
-    last = taken[-1]
-    tau = torch.tensor(last.t + last.h, dtype=torch.float64)
-    own = [value for value in (reactor.T, reactor.p, reactor.Y, *_rates(reactor)) if value.requires_grad]
-    if not own or not torch.is_grad_enabled():
-        return tau
-    at = last.end.detach().requires_grad_()
-    (adjoint,) = torch.autograd.grad(event(fixed, at), at)
-    pace = float(adjoint @ last.along(fixed.linearised(last.stages)[1]))
-    seed, weights = adjoint, []
-    for step in reversed(taken):
-        seed, weight = step.back(fixed.linearised(step.stages)[1], seed)
-        weights.append(weight)
-    stages = torch.cat([step.stages for step in reversed(taken)])
-    # what the discrete equations and the event change by at first order, whose gradient is the implicit one
-    moved = (torch.cat(weights) * reactor.rate(stages)).sum() + seed @ reactor.start + event(reactor, last.end)
-    return tau - (moved - moved.detach()) / pace
+    return ignite(reactor, rise=rise, longest=longest, rtol=rtol, atol=atol).of(reactor)
 
 
 def _rates(reactor: ClosedReactor) -> tuple[torch.Tensor, ...]:
     rates = reactor.rates
     return () if rates is None else tuple(v for v in vars(rates).values() if isinstance(v, torch.Tensor))
+
+
+def _event(rise: float | None) -> Event:
+    return _steepest if rise is None else _above(rise)
 
 
 def _above(rise: float) -> Event:
@@ -102,18 +143,19 @@ def _until(
     tolerance = torch.full((len(fixed.Y) + 1,), atol, dtype=torch.float64)
     tolerance[0] = 1e3 * atol
     taken: list[Step] = []
-    before = _value(event, fixed, fixed.start, rise)
-    hottest = float(fixed.T)
+    before: float | None = None
+    hottest, first = float(fixed.T), float(fixed.T)
     try:
         for step in steps(fixed.linearised, fixed.start, longest, rtol=rtol, atol=tolerance):
-            after = _value(event, fixed, step.end, rise)
             hottest = max(hottest, float(step.end[0]))
-            warm = rise is not None or float(step.end[0]) > float(fixed.T) + LEAST_RISE
-            if before < 0 <= after and warm:
-                scale = tolerance + rtol * step.y.abs()
-                return [*taken, _shortened(fixed, event, rise, step, before, after, scale)]
+            if rise is not None or float(step.end[0]) > first + LEAST_RISE:
+                before = _value(event, fixed, step.y, rise) if before is None else before
+                after = _value(event, fixed, step.end, rise)
+                if before < 0 <= after:
+                    scale = tolerance + rtol * step.y.abs()
+                    return [*taken, _shortened(fixed, event, rise, step, before, after, scale)]
+                before = after
             taken.append(step)
-            before = after
     except StiffError as error:
         raise _lost(f"the steps failed: {error}") from None
     raise _lost(
@@ -136,20 +178,18 @@ def _shortened(
     scale: torch.Tensor,
 ) -> Step:
     """The step cut where the event is, by the Illinois form of the rule of false position on its length."""
-    low, high, found = 0.0, step.h, step
+    low, high, found, side = 0.0, step.h, step, 0
     for _ in range(100):
         h = high - after * (high - low) / (after - before)
-        cut = stepped(fixed.linearised, step.t, step.y, h, scale)
+        cut = stepped(fixed.linearised, step.t, step.y, h, scale, found.along_polynomial(0.0, h))
         if cut is None:
             raise _lost(f"no step to the event near {step.t:.6g} s")
-        value, found = _value(event, fixed, cut.end, rise), cut
-        if value == 0 or high - low < 1e-15 * (step.t + step.h):
+        moved, found = abs(h - found.h), cut[0]
+        value = _value(event, fixed, found.end, rise)
+        if value == 0 or moved < SHARP * (step.t + step.h):
             break
-        width = abs(h - high) if value * after > 0 else abs(h - low)
         if value * after > 0:
-            high, after, before = h, value, before / 2
+            high, after, before, side = h, value, before / (2 if side > 0 else 1), 1
         else:
-            low, before, after = h, value, after / 2
-        if width < 1e-15 * (step.t + step.h):
-            break
+            low, before, after, side = h, value, after / (2 if side < 0 else 1), -1
     return found

@@ -8,7 +8,7 @@ import numpy as np
 
 from simengine.dtn.coco import Found, Objects
 from simengine.dtn.intervals import Estimate
-from simengine.dtn.judgement import Judgement, ScoreBin, above, assignment, counted, judge, reliability
+from simengine.dtn.judgement import Judgement, ScoreBin, above, assignment, by_class, counted, judge, reliability
 from simengine.io.arrays import read_json
 from simengine.observe.conditions import AXES
 from simengine.observe.instruments.detection_cells import Cell, cells_csv, number_cells, tell_cells
@@ -44,6 +44,9 @@ def tell(own: "Detections", run: AbstractRun, measured: Measured, out: "RunDirec
         **_figures(judged),
     }
     sections: dict[str, list[Block]] = {f"{own.name}: what {own.detector.name} finds": _overview(own, judged, summary)}
+    if len(own.names) > 1:
+        table, summary["classes"] = _classes(own, found, objects)
+        sections[f"{own.name}: by class"] = [table]
     axes: dict[str, list[tuple[float, Judgement]]] = {}
     if not own.detector.file:
         axes = {axis: _along(own, run, measured, axis, values) for axis, values in own.test.axes.items()}
@@ -132,6 +135,21 @@ def _overview(own: "Detections", j: Judgement, summary: dict[str, Any]) -> list[
         "Errors of all detections by kind (TIDE), and what AP would gain without them:",
         Table(("kind", "what it is", "number", "AP gained"), errors),
     ]
+
+
+def _classes(
+    own: "Detections", found: Sequence[Found], objects: Sequence[Objects]
+) -> tuple[Table, dict[str, dict[str, Any]]]:
+    """The figures of each class, whose means are those of the overview; the same as numbers."""
+    rows, numbers = [], {}
+    at = f"AP{round(100 * own.overlap):d}"
+    for label, c in by_class(found, objects, score=own.score, overlap=own.overlap).items():
+        name = own.names[label]
+        rows.append((name, c.objects, str(c.precision), str(c.mean_precision), str(c.missed)))
+        parts = {at: c.precision, "AP": c.mean_precision, "missed": c.missed}
+        numbers[name] = {"objects": c.objects, **{key: _estimate(e) for key, e in parts.items()}}
+    header = ("class", "objects", f"AP@.{round(100 * own.overlap):02d}", "AP@[.5:.95]", "missed")
+    return Table(header, rows), numbers
 
 
 def _along(

@@ -88,13 +88,35 @@ class Experiments(AbstractTable):
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
-        """One table of all rows that count."""
-        keep = measured.mask.any(1)
-        conditions = {name: column[keep] for name, column in measured.at.items()}
-        return (Table(names=measured.quantities, conditions=conditions),)
+        """A table of all rows that count; one for each set of rows where the columns have cells in different ones."""
+        return tuple(
+            Table(
+                names=tuple(measured.quantities[k] for k in columns),
+                conditions={name: column[keep] for name, column in measured.at.items()},
+            )
+            for keep, columns in self._groups(measured)
+        )
+
+    def asked(self, measured: Measured) -> tuple[torch.Tensor, ...]:
+        """Numbers of the rows of each ask."""
+        return tuple(keep.nonzero()[:, 0] for keep, _ in self._groups(measured))
+
+    @staticmethod
+    def _groups(measured: Measured) -> list[tuple[torch.Tensor, list[int]]]:
+        """Rows, bool (rows,), and numbers of the columns that have their cells in them."""
+        found: list[tuple[torch.Tensor, list[int]]] = []
+        for k, keep in enumerate(measured.mask.unbind(1)):
+            like = next((columns for rows, columns in found if torch.equal(rows, keep)), None)
+            if like is not None:
+                like.append(k)
+            elif bool(keep.any()):
+                found.append((keep, [k]))
+        return found
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers at their rows, by gain and offset; NaN at rows that were not asked for."""
-        keep = measured.mask.any(1)
-        out = torch.full_like(measured.values, torch.nan)
-        return out.index_copy(0, keep.nonzero()[:, 0], self.by_group(answers[0], measured, keep))
+        out, asked = torch.zeros_like(measured.values), torch.zeros_like(measured.mask)
+        for answer, (keep, columns) in zip(answers, self._groups(measured), strict=True):
+            at = keep.nonzero()[:, :1], torch.tensor(columns)[None]
+            out, asked[at] = out.index_put(at, answer), True
+        return torch.where(asked, self.by_group(out, measured, None), torch.nan)

@@ -109,8 +109,7 @@ def thermo(kinetics: Kinetics, T: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     lists, count = _lists(kinetics, T), kinetics.nasa.shape[0]
     out = [T.new_empty(len(T), count) for _ in range(4)]
     kernel = kernel_module.kernels(bridge.scalar(T)).thermo
-    inputs = [bridge.array(t) for t in (T.contiguous(), lists.nasa, lists.breaks)]
-    bridge.launch(kernel, (len(T), count), inputs, [bridge.array(t) for t in out], on=T)
+    bridge.call(kernel, (len(T), count), T.contiguous(), lists.nasa, lists.breaks, *out)
     return out[0], out[1], out[2], out[3]
 
 
@@ -131,9 +130,9 @@ def _progress(
     out = tuple(T.new_empty(len(T), width) for width in shapes)
     tensors = [T, C, h, s, A, b, Ea, lists.kind, low, lists.troe, lists.tabled, table, *lists.colliders, *lists.forward]
     tensors += [*lists.reverse, *lists.change]
-    inputs = [kinetics.smoothing, kinetics.p_ref, *(bridge.array(t.contiguous()) for t in tensors)]
+    tensors = [t.contiguous() for t in tensors]
     kernel = kernel_module.kernels(bridge.scalar(T)).progress
-    bridge.launch(kernel, (len(T), count), inputs, [bridge.array(t) for t in out], on=T)
+    bridge.call(kernel, (len(T), count), kinetics.smoothing, kinetics.p_ref, *tensors, *out)
     return out
 
 
@@ -141,8 +140,7 @@ def _gather(kinetics: Kinetics, q: torch.Tensor) -> torch.Tensor:
     lists, count = _lists(kinetics, q), kinetics.nasa.shape[0]
     w = q.new_empty(len(q), count)
     kernel = kernel_module.kernels(bridge.scalar(q)).gather
-    inputs = [bridge.array(t) for t in (q, *lists.made)]
-    bridge.launch(kernel, (len(q), count), inputs, [bridge.array(w)], on=q)
+    bridge.call(kernel, (len(q), count), q, *lists.made, w)
     return w
 
 
@@ -174,8 +172,7 @@ class _Production(torch.autograd.Function):
         tensors = [w_bar.contiguous(), T_slope, *slopes, *lists.change, *lists.colliders]
         tensors += [*lists.forward[:2], *lists.reverse[:2]]
         kernel = kernel_module.kernels(bridge.scalar(T)).pull
-        outputs = [bridge.array(t) for t in (q_bar, T_bar, C_bar)]
-        bridge.launch(kernel, len(T), [bridge.array(t) for t in tensors], outputs, on=T)
+        bridge.call(kernel, len(T), *tensors, q_bar, T_bar, C_bar)
         of_high = _arrhenius(q_bar * k_slope, T, A)
         of_low = _arrhenius(q_bar * (q - k_slope), T, low[:, 0])  # doubling both limits doubles q
         return (
@@ -236,6 +233,5 @@ def production_jacobian(
     of_T, of_C = T.new_empty(len(T), count), T.new_zeros(len(T), count, count)
     tensors = [T_slope, *slopes, *lists.made, *lists.colliders, *lists.forward[:2], *lists.reverse[:2]]
     kernel = kernel_module.kernels(bridge.scalar(T)).jacobian
-    inputs = [bridge.array(t) for t in tensors]
-    bridge.launch(kernel, (len(T), count), inputs, [bridge.array(of_T), bridge.array(of_C)], on=T)
+    bridge.call(kernel, (len(T), count), *tensors, of_T, of_C)
     return _gather(kinetics, q), of_T, of_C

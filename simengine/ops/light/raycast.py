@@ -32,6 +32,8 @@ class RaySurface:
         reflectance: Fresnel reflectance at normal incidence in [0, 1), shape (m,); 0 for a matt surface.
         painted: Which materials are the paint, shape (m,), bool.
         part: Which materials belong to the object, shape (m,), bool.
+        instance: Number of the labelled thing that a material belongs to, shape (m,), integers; 0 for none. If it is
+            None, 1 for the object.
         corner_uv: Texture coordinates, period 1, shape (f, 3, 2); zeros if None.
         corner_normals: Unit normals, shape (f, 3, 3); of the triangles if None.
 
@@ -47,13 +49,14 @@ class RaySurface:
     reflectance: torch.Tensor
     painted: torch.Tensor
     part: torch.Tensor
+    instance: torch.Tensor | None = None
     corner_uv: torch.Tensor | None = None
     corner_normals: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         f, m = len(self.faces), len(self.albedo)
         shapes = {"vertices": (len(self.vertices), 3), "faces": (f, 3), "material": (f,), "albedo": (m, 3)}
-        shapes |= dict.fromkeys(("roughness", "reflectance", "painted", "part"), (m,))
+        shapes |= dict.fromkeys(("roughness", "reflectance", "painted", "part", "instance"), (m,))
         shapes |= {"corner_uv": (f, 3, 2), "corner_normals": (f, 3, 3)}
         for name, shape in shapes.items():
             value = getattr(self, name)
@@ -97,8 +100,13 @@ class RaySurface:
         p, q = (self.uv[:, 1] - self.uv[:, 0]), (self.uv[:, 2] - self.uv[:, 0])
         return ((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).abs() / area.clamp(min=1e-12)).sqrt()
 
+    @cached_property
+    def instances(self) -> torch.Tensor:
+        """Number of the labelled thing that each material belongs to, 0 for none, shape (m,)."""
+        return self.part.long() if self.instance is None else self.instance.long()
+
     def joined(self, other: "RaySurface") -> "RaySurface":
-        """Both surfaces as one; materials of `other` come after those here."""
+        """Both surfaces as one; materials of `other` come after those here, and so do the numbers of its instances."""
 
         def cat(a: torch.Tensor, b: torch.Tensor, shift: int = 0) -> torch.Tensor:
             return torch.cat([a, b + shift if shift else b])
@@ -108,6 +116,9 @@ class RaySurface:
             **{name: cat(getattr(self, name), getattr(other, name)) for name in names},
             faces=cat(self.faces, other.faces, len(self.vertices)),
             material=cat(self.material, other.material, len(self.albedo)),
+            instance=torch.cat(
+                [self.instances, torch.where(other.instances > 0, other.instances + int(self.instances.max()), 0)]
+            ),
             corner_uv=cat(self.uv, other.uv),
             corner_normals=cat(self.normals, other.normals),
         )
@@ -132,12 +143,37 @@ class RaySurface:
         surface.reflectance = floats(self.reflectance)
         surface.painted = integers(self.painted)
         surface.part = integers(self.part)
+        surface.instance = integers(self.instances)
         return mesh, surface
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Lamp:
+    """A small lamp; its light falls with the square of the distance, and with the angle to its axis.
+
+    Attributes:
+        position: [m].
+        axis: Along which it shines most; normalised where it is used.
+        intensity: Along the axis [W/sr], up to the scale of the environment.
+        spread: The intensity falls with cos^spread of the angle to the axis: 1 for a lamp that hangs over a street, 60
+            for a headlamp, whose intensity is half at 8.7 degrees.
+    """
+
+    position: Vector
+    axis: Vector = (0.0, 0.0, -1.0)
+    intensity: Vector
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.hypot(*self.axis) > 0:
+            raise ValueError(f"axis: expected a vector that is not zero, got {self.axis}")
+        if not (self.spread >= 0 and min(self.intensity) >= 0):
+            raise ValueError(f"expected intensity >= 0 and spread >= 0, got {self.intensity}, {self.spread}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Sun, sky, haze and ground; radiances up to one common scale.
+    """Sun, sky, lamps, haze and ground; radiances up to one common scale.
 
     Attributes:
         sun_direction: To the sun; z up; normalised here.
@@ -156,6 +192,9 @@ class Environment:
         clouds: Share of the sky that they cover [1].
         skyline: Radiance of what stands at the horizon.
         skyline_height: Sine of the largest elevation that it reaches; 0 for none.
+        water: Mean depth of the water on the ground [mm]; it darkens what it soaks, and stands as a mirror where it is
+            deeper than the ground is uneven (2 mm).
+        lamps: Shine on everything; they are not seen themselves.
     """
 
     sun_direction: Vector = (0.4, 0.3, 0.85)
@@ -174,12 +213,16 @@ class Environment:
     clouds: float = 0.0
     skyline: Vector = (0.08, 0.1, 0.07)
     skyline_height: float = 0.0
+    water: float = 0.0
+    lamps: tuple[Lamp, ...] = ()
 
     def __post_init__(self) -> None:
         if not math.hypot(*self.sun_direction) > 0:
             raise ValueError(f"sun_direction: expected a vector that is not zero, got {self.sun_direction}")
         if not (self.haze >= 0 and math.isfinite(self.haze)):
             raise ValueError(f"haze: expected an extinction of at least 0 [1/m], got {self.haze}")
+        if not (self.water >= 0 and math.isfinite(self.water)):
+            raise ValueError(f"water: expected a depth of at least 0 [mm], got {self.water}")
         if not (self.road >= 0 and self.skyline_height >= 0 and 0 <= self.clouds <= 1):
             raise ValueError(
                 f"expected road >= 0, skyline_height >= 0 and clouds in [0, 1], got {self.road}, "
@@ -193,14 +236,25 @@ class Environment:
         r = math.hypot(x, y, z)
         return (x / r, y / r, z / r)
 
-    def _struct(self, pixel: float) -> Any:
+    def lamp_tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Positions [m], unit axes and intensities (n, 3), spreads (n,), of the lamps, float64."""
+        rows = [(*lamp.position, *lamp.axis, *lamp.intensity, lamp.spread) for lamp in self.lamps]
+        table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 10)
+        return table[:, :3], torch.nn.functional.normalize(table[:, 3:6], dim=1), table[:, 6:9], table[:, 9]
+
+    def _struct(self, pixel: float, device: torch.device) -> Any:
         env = kernels.Environment()
+        env.lamps = len(self.lamps)
+        names = ("lamp_position", "lamp_axis", "lamp_intensity", "lamp_spread")
+        for name, value in zip(names, self.lamp_tensors(), strict=True):
+            value = value.to(device, torch.float32).contiguous()
+            setattr(env, name, bridge.array(value, wp.vec3 if value.dim() == 2 else None))
         env.sun_direction = wp.vec3(*self.to_sun)
-        names = ("sun_irradiance", "sky_zenith", "sky_horizon", "airlight", "ground_dark", "ground_light", "skyline")
-        for name in names:
+        colours = ("sun_irradiance", "sky_zenith", "sky_horizon", "airlight", "ground_dark", "ground_light", "skyline")
+        for name in colours:
             setattr(env, name, wp.vec3(*getattr(self, name)))
         env.ground = int(self.ground)
-        for name in ("haze", "ground_frequency", "road", "lane", "asphalt", "clouds", "skyline_height"):
+        for name in ("haze", "ground_frequency", "road", "lane", "asphalt", "clouds", "skyline_height", "water"):
             setattr(env, name, float(getattr(self, name)))
         env.pixel = pixel
         return env
@@ -223,6 +277,7 @@ class RayBuffers:
         footprint: Side of the pixel on the surface [m], shape (h, w).
         uv_footprint: The same in texture coordinates, shape (h, w).
         depth: Along the optical axis [m], 0 where nothing is hit, shape (h, w).
+        instance: Number of the labelled thing that each sample of a pixel shows, 0 for none, shape (h, w, samples^2).
     """
 
     gain: torch.Tensor
@@ -236,6 +291,7 @@ class RayBuffers:
     footprint: torch.Tensor
     uv_footprint: torch.Tensor
     depth: torch.Tensor
+    instance: torch.Tensor
 
 
 def check_arguments(
@@ -300,13 +356,14 @@ def raycast(
     channels = {"gain": 3, "offset": 3, "radiance": 3, "coverage": 2, "normal": 3, "position": 3}
     channels |= {"uv": 2, "size": 2, "depth": 1}
     out = {name: torch.zeros((h, w, c) if c > 1 else (h, w), device=device) for name, c in channels.items()}
+    instance = torch.zeros((h, w, samples**2), dtype=torch.int32, device=device)
     if h and w:
         pose = world_to_camera.detach().double().cpu()
         rotation = pose[:3, :3].T
         _, handle = surface._handle
         inputs = [
             handle,
-            environment._struct(1.0 / float(intrinsics[0])),
+            environment._struct(1.0 / float(intrinsics[0]), device),
             wp.vec3(*(-rotation @ pose[:3, 3]).tolist()),
             wp.mat33(*rotation.reshape(-1).tolist()),
             wp.vec4(*intrinsics.detach().double().cpu().tolist()),
@@ -318,7 +375,7 @@ def raycast(
         ]
         types: dict[int | None, Any] = {1: None, 2: wp.vec2, 3: wp.vec3}
         outputs = [bridge.array(value, types[value.shape[2] if value.dim() == 3 else 1]) for value in out.values()]
-        bridge.launch(kernels.raycast, (h, w), inputs, outputs, on=jitter)
+        bridge.launch(kernels.raycast, (h, w), inputs, [*outputs, bridge.array(instance)], on=jitter)
     coverage, footprint = out.pop("coverage"), out.pop("size")
     return RayBuffers(
         **out,
@@ -326,6 +383,7 @@ def raycast(
         object=coverage[..., 1],
         footprint=footprint[..., 0],
         uv_footprint=footprint[..., 1],
+        instance=instance,
     )
 
 

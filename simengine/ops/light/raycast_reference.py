@@ -10,6 +10,9 @@ from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, che
 OFFSET = 1e-3
 GOLDEN = 0.61803398875
 WIDE = 0.05
+WATER, RIPPLE = 0.02, 0.12
+DAMP, RELIEF, SHORE = 0.05, 2.0, 0.3  # [mm]
+ENTERS, INSIDE = 0.066, 0.472
 
 
 class _Hits:
@@ -79,7 +82,7 @@ def raycast_reference(
     sky = partial(_sky, env)
 
     def albedo(hits: _Hits, d: torch.Tensor, angle: float) -> torch.Tensor:
-        ground = _ground(env, hits.position, d, angle * hits.t)
+        ground = _soaked(_ground(env, hits.position, d, angle * hits.t), env.water)
         painted = surface.painted.bool()[hits.material][:, None]
         own = torch.where(painted, _paint(texture, repetitions_per_metre, hits), surface.albedo.double()[hits.material])
         return torch.where(hits.ground[:, None], ground, own)
@@ -88,20 +91,34 @@ def raycast_reference(
         blocked = _Hits(surface, Environment(ground=False), p, sun.expand_as(p)).surface
         return irradiance * ((n @ sun).clamp(min=0) * ~blocked)[:, None]
 
+    lamp_position, lamp_axis, lamp_intensity, lamp_spread = env.lamp_tensors()
+
+    def lamps_on(p: torch.Tensor, n: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Of each lamp the unit vectors to it, and its irradiance, (n, 3)."""
+        found = []
+        for k in range(len(env.lamps)):
+            way = lamp_position[k] - p
+            r = way.norm(dim=-1)
+            towards = way / r[:, None]
+            blocked = _Hits(surface, Environment(ground=False), p, towards).t < r
+            falls = (-towards @ lamp_axis[k]).clamp(min=0) ** lamp_spread[k] / r**2
+            share = falls * (n * towards).sum(-1).clamp(min=0) * ~blocked
+            found.append((towards, share[:, None] * lamp_intensity[k]))
+        return found
+
     def arriving(o: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
         hits = _Hits(surface, env, o, d)
-        light = sun_on(hits.position + hits.geometric * OFFSET, hits.normal) / math.pi
-        light = light + 0.5 * (zenith + horizon) * (0.5 + 0.5 * hits.normal[:, 2:])
+        above = hits.position + hits.geometric * OFFSET
+        light = sun_on(above, hits.normal) + sum(e for _, e in lamps_on(above, hits.normal))
+        light = light / math.pi + 0.5 * (zenith + horizon) * (0.5 + 0.5 * hits.normal[:, 2:])
         return torch.where(hits.hit[:, None], albedo(hits, d, WIDE) * light, sky(d))
-
-    def fresnel(f0: torch.Tensor, cosine: torch.Tensor) -> torch.Tensor:
-        return f0 + ((50 * f0).clamp(max=1) - f0) * (1 - cosine) ** 5
 
     i, j = torch.meshgrid(torch.arange(h).double(), torch.arange(w).double(), indexing="ij")
     jitter = sky_jitter(size, seed).double().reshape(-1, 2)
     n_pixels = h * w
     totals = {name: torch.zeros(n_pixels, 3, dtype=torch.float64) for name in ("gain", "offset", "radiance")}
     coverage = torch.zeros(n_pixels, 2, dtype=torch.float64)
+    instance = torch.zeros(n_pixels, samples**2, dtype=torch.int32)
     rank = torch.full((n_pixels,), -1)
     shown = torch.zeros(n_pixels, 11, dtype=torch.float64)  # normal, position, uv, footprints, depth
     share = 1 / samples**2
@@ -116,8 +133,11 @@ def raycast_reference(
         start = hits.position + g * OFFSET
         f0 = torch.where(hits.surface, surface.reflectance.double()[hits.material], 0.0)[:, None]
         roughness = torch.where(hits.surface, surface.roughness.double()[hits.material], 1.0)
-        from_sun = sun_on(start, n)
-        diffuse = from_sun / math.pi
+        flat = ~hits.surface & (env.water > 0)
+        f0 = torch.where(flat[:, None], WATER * _flooded(env, hits.position)[:, None], f0)
+        roughness = torch.where(flat, RIPPLE, roughness)
+        from_sun, from_lamps = sun_on(start, n), lamps_on(start, n)
+        diffuse = (from_sun + sum(e for _, e in from_lamps)) / math.pi
         axis = torch.where(n[:, 1:2].abs() > 0.9, vector((1.0, 0.0, 0.0)), vector((0.0, 1.0, 0.0)))
         tangent = torch.nn.functional.normalize(torch.linalg.cross(n, axis), dim=-1)
         bitangent = torch.linalg.cross(n, tangent)
@@ -128,16 +148,12 @@ def raycast_reference(
             above = ((to_sky * g).sum(-1) > 0)[:, None]
             diffuse = diffuse + arriving(start, to_sky) * above / sky_rays
         diffuse = diffuse * (1 - f0)
-        nl, nv = (n @ sun).clamp(min=1e-4), (n * v).sum(-1).clamp(min=1e-4)
-        half = torch.nn.functional.normalize(v + sun, dim=-1)
-        a2 = roughness**4
-        distribution = a2 / (math.pi * ((n * half).sum(-1) ** 2 * (a2 - 1) + 1) ** 2)
-        smith = 2 * nl / (nl + (a2 + (1 - a2) * nl**2).sqrt()) * 2 * nv / (nv + (a2 + (1 - a2) * nv**2).sqrt())
-        facet = fresnel(f0, (half @ sun).clamp(min=0)[:, None])
+        gloss = _gloss(n, v, sun.expand_as(n), roughness, f0) * from_sun
+        for towards, e in from_lamps:
+            gloss = gloss + _gloss(n, v, towards, roughness, f0) * e
         mirror = d - n * (2 * (d * n).sum(-1, keepdim=True))
         above = ((mirror * g).sum(-1) > 0)[:, None]
-        gloss = from_sun * (distribution * smith / (4 * nl * nv))[:, None] * facet
-        gloss = gloss + arriving(start, mirror) * fresnel(f0, (n * v).sum(-1, keepdim=True).clamp(min=0)) * above
+        gloss = gloss + arriving(start, mirror) * _fresnel(f0, (n * v).sum(-1, keepdim=True).clamp(min=0)) * above
         t = torch.where(hits.hit, hits.t, torch.zeros_like(hits.t))
         through = torch.exp(-env.haze * t)[:, None]
         air = vector(env.airlight) * (1 - through)
@@ -150,6 +166,7 @@ def raycast_reference(
         bare = (torch.where(painted, 0.0, own) + gloss) * through + air
         totals["offset"] += torch.where(nothing, miss, bare) * share
         totals["radiance"] += torch.where(nothing, miss, (own + gloss) * through + air) * share
+        instance[:, s] = torch.where(hits.surface, surface.instances[hits.material], 0).int()
         coverage += torch.stack([painted[:, 0], part], -1) * share
         this = torch.where(hits.surface, 1 + part.long() + (part & painted[:, 0]).long(), 0)
         better = hits.hit & (this > rank)
@@ -174,7 +191,37 @@ def raycast_reference(
         footprint=image(shown[:, 8]),
         uv_footprint=image(shown[:, 9]),
         depth=image(shown[:, 10]),
+        instance=image(instance),
     )
+
+
+def _fresnel(f0: torch.Tensor, cosine: torch.Tensor) -> torch.Tensor:
+    return f0 + ((50 * f0).clamp(max=1) - f0) * (1 - cosine) ** 5
+
+
+def _gloss(
+    n: torch.Tensor, v: torch.Tensor, light: torch.Tensor, roughness: torch.Tensor, f0: torch.Tensor
+) -> torch.Tensor:
+    """D G F / (4 n.l n.v) of GGX, (n, 1), for unit vectors to the light; 0 for f0 = 0."""
+    nl, nv = (n * light).sum(-1).clamp(min=1e-4), (n * v).sum(-1).clamp(min=1e-4)
+    half = torch.nn.functional.normalize(v + light, dim=-1)
+    a2 = roughness**4
+    distribution = a2 / (math.pi * ((n * half).sum(-1) ** 2 * (a2 - 1) + 1) ** 2)
+    smith = 2 * nl / (nl + (a2 + (1 - a2) * nl**2).sqrt()) * 2 * nv / (nv + (a2 + (1 - a2) * nv**2).sqrt())
+    facet = _fresnel(f0, (half * light).sum(-1).clamp(min=0)[:, None])
+    return (distribution * smith / (4 * nl * nv))[:, None] * facet
+
+
+def _soaked(rho: torch.Tensor, water: float) -> torch.Tensor:
+    """Albedo (n, 3) under a film of water (Angstrom 1925, Lekner and Dorf 1988)."""
+    wet = rho * (1 - ENTERS) * (1 - INSIDE) / (1 - INSIDE * rho)
+    return rho + (wet - rho) * (1 - math.exp(-water / DAMP))
+
+
+def _flooded(env: Environment, p: torch.Tensor) -> torch.Tensor:
+    """Share of the ground about (n, 3) that stands under a level sheet of water, (n,)."""
+    broad, fine = _noise(p[:, 0] * 0.9 + 31, p[:, 1] * 0.9), _noise(p[:, 0] * 3.7, p[:, 1] * 3.7 + 17)
+    return ((env.water - RELIEF * (0.65 * broad + 0.35 * fine)) / SHORE + 0.5).clamp(0, 1) * (env.water > 0)
 
 
 def _paint(texture: torch.Tensor, repetitions_per_metre: float, hits: _Hits) -> torch.Tensor:

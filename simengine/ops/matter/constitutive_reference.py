@@ -61,6 +61,17 @@ def _overstress_rate(excess: torch.Tensor, stiffness: torch.Tensor, k: torch.Ten
     return g - (stiffness * g + k * g**n - excess) / slope
 
 
+def _on_hexagon(d: torch.Tensor, m: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """The deviators d, (n, 3), largest first, onto Mohr-Coulomb's hexagon at the mean strain m < 0 above the tip."""
+    s = c[:, 2]
+    k = s * (3 * c[:, 1] + 2 * c[:, 0]) / c[:, 0]
+    beyond = d[:, 0] - d[:, 2] > s * d[:, 1] - k * m
+    middle = torch.minimum(torch.maximum(d[:, 1], k * m / (3 + s)), -k * m / (3 - s))
+    w = s * middle - k * m
+    flowed = torch.stack([(w - middle) / 2, middle, -(w + middle) / 2], 1)
+    return torch.where(beyond[:, None], flowed, d)
+
+
 def return_map(
     F: torch.Tensor, q: torch.Tensor, law: torch.Tensor, coefficients: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,7 +109,11 @@ def return_map(
                 mean = mean + torch.where(corrects, h / 3, 0.0)
                 trace = 3 * (mean - c[:, 3])
                 h = torch.where(corrects, trace.clamp(min=0.0), h)
-                move = (norm + (3 * c[:, 1] + 2 * mu) / (2 * mu) * c[:, 2] * trace).clamp(min=0)
+                if kind == plasticity.MOHR_COULOMB:
+                    d = _on_hexagon(d, mean - c[:, 3], c)
+                    move = torch.zeros_like(norm)
+                else:
+                    move = (norm + (3 * c[:, 1] + 2 * mu) / (2 * mu) * c[:, 2] * trace).clamp(min=0)
                 move = torch.where(trace >= 0, norm, move)
                 mean = torch.where(trace >= 0, c[:, 3], mean)
             e = mean[:, None] + d * torch.where(move > 0, 1 - move / torch.where(norm > 0, norm, 1.0), 1.0)[:, None]

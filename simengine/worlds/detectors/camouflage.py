@@ -83,6 +83,11 @@ class CamouflageTraining(AbstractTraining):
         torch.manual_seed(scene.seed)
         self.scene: DTNWorld = scene
         self.spec: CamouflageSpec = spec
+        if scene.object.label in scene.label_names[1:]:
+            raise ValueError(
+                f"views.classes: further objects of the class {scene.object.label!r} would be counted as false alarms; "
+                "leave it out of views.classes, or set views.objects = [0, 0]"
+            )
         if detector is not None and not isinstance(detector, nn.Module):
             raise ValueError(
                 f"detector: expected an nn.Module, got {type(detector).__name__}; derive it from nn.Module"

@@ -1,26 +1,23 @@
 """Training of small detectors on views in random paints, and the pictures they are tested with."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from simengine.dtn.camouflage import NATURAL_PAINTS, PaintTexture, random_texture
-from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
-from simengine.dtn.evaluation import average_precision, checked_predict, detect
+from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector, shown
+from simengine.dtn.evaluation import checked_predict
 from simengine.dtn.protocol import box_iou
 from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSet, render_views
 from simengine.fit.trainings.gradient import GradientTraining
-from simengine.io.model_folder import write_model
-from simengine.scene.grammar import Scene
-from simengine.view.boxes import draw_boxes
+from simengine.view.boxes import draw_boxes, sheet
 from simengine.worlds.detectors.network import PATTERN, Predictor, affine_predictor, random_colours, scene_views
 
 if TYPE_CHECKING:
-    from simengine.io.run_directory import RunDirectory
     from simengine.worlds.detectors.world import DetectorSpec, DTNWorld
 
 Paint = Callable[[torch.Tensor], torch.Tensor]  # indices of views (b,) -> paint that broadcasts to (b, 3, h, w)
@@ -33,6 +30,7 @@ def empty_views(scene: "DTNWorld", sampler: ViewSampler, number: int) -> ViewSet
     if number == 0:
         return None
     indices = range(FIRST_EMPTY, FIRST_EMPTY + number)
+    sampler = dataclasses.replace(sampler, objects=(0, 0))
     return render_views(None, sampler, indices, (scene.size, scene.size), sky_rays=scene.sky_rays)
 
 
@@ -75,17 +73,9 @@ def paint_of(spec: "DetectorSpec", views: ViewSet) -> Paint:
     return natural_paint
 
 
-def make_detector(spec: "DetectorSpec") -> AbstractDetector:
-    """The detector of a spec, untrained."""
-    return (CentreDetector if spec.architecture == "centre" else AnchorDetector)(width=spec.width)
-
-
-def training(scene: Scene, *, device: str | None = None) -> "DetectorWorld":
-    """The training of a scene."""
-    from simengine.worlds.detectors.world import DetectorSpec, DTNWorld
-
-    assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, DetectorSpec)
-    return DetectorWorld(scene.world, scene.learner)
+def make_detector(spec: "DetectorSpec", *, classes: int = 1) -> AbstractDetector:
+    """The detector of a spec, untrained, of so many classes."""
+    return (CentreDetector if spec.architecture == "centre" else AnchorDetector)(width=spec.width, classes=classes)
 
 
 class DetectorTraining(GradientTraining):
@@ -93,9 +83,10 @@ class DetectorTraining(GradientTraining):
 
     Args:
         detector: Trained in place.
-        views: Each shows one object.
+        views: Each shows the object.
         paint: Draws the paints.
         empty: Views without the object; a quarter of the pictures of a step are of these. None for none.
+        truth: Boxes (n, k, 4) [px] and classes (n, k) of all that the views show; the object alone, class 0, if None.
         iterations: Steps of Adam.
         batch: Pictures a step.
         learning_rate: Of Adam.
@@ -111,13 +102,16 @@ class DetectorTraining(GradientTraining):
         batch: int,
         learning_rate: float,
         empty: ViewSet | None = None,
+        truth: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
         self.views: ViewSet = views
         self.paint = paint
         self.batch: int = batch
         self.empty: ViewSet | None = empty
         self.detector: AbstractDetector = detector
-        self.boxes: torch.Tensor = views.boxes()
+        if truth is None:
+            truth = views.boxes()[:, None], torch.zeros(len(views), 1, dtype=torch.long)
+        self.boxes, self.labels = truth
         super().__init__(
             detector,
             self._objective,
@@ -130,20 +124,27 @@ class DetectorTraining(GradientTraining):
     def _objective(self) -> Mapping[str, torch.Tensor]:
         without = self.batch // 4 if self.empty is not None else 0
         index = torch.randint(len(self.views), (self.batch - without,))
-        images, boxes = self.views[index].picture(self.paint(index)), self.boxes[index]
+        images, boxes, labels = self.views[index].picture(self.paint(index)), self.boxes[index], self.labels[index]
         if self.empty is not None:
             other = self.empty.offset[torch.randint(len(self.empty), (without,))]
             images = torch.cat([images, self.empty.tone.encode(other)])
-            boxes = torch.cat([boxes, boxes.new_zeros(without, 4)])
+            boxes = torch.cat([boxes, boxes.new_zeros(without, *boxes.shape[1:])])
+            labels = torch.cat([labels, labels.new_zeros(without, labels.shape[1])])
         gain = 0.8 + 0.4 * torch.rand(self.batch, 1, 1, 1)
         images = (images * gain + 0.2 * torch.rand(self.batch, 1, 1, 1) - 0.1).clamp(0, 1)
         images = images + 0.01 * torch.randn_like(images)
         flip = torch.rand(self.batch) < 0.5
         images = torch.where(flip[:, None, None, None], images.flip(3), images)
         width = images.shape[3]
-        mirrored = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
-        boxes = torch.where(flip[:, None], mirrored, boxes)
-        return {"detection": self.detector.loss(images, boxes)}
+        mirrored = torch.stack([width - boxes[..., 2], boxes[..., 1], width - boxes[..., 0], boxes[..., 3]], -1)
+        boxes = torch.where((flip[:, None] & shown(boxes))[..., None], mirrored, boxes)
+        return {"detection": self._loss(images, boxes, labels)}
+
+    def _loss(self, images: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Of a detector of several classes, or of one of anybody's, which is told of one box a picture."""
+        if boxes.shape[1] == 1:
+            return self.detector.loss(images, boxes[:, 0])
+        return self.detector.loss(images, boxes, labels)
 
 
 class HardeningTraining(DetectorTraining):
@@ -270,49 +271,6 @@ def unseen_set(scene: "DTNWorld", empty: float, number: int | None = None) -> Pi
     return PictureSet(scene_views(scene, scene.test_sampler, number), without)
 
 
-class DetectorWorld(DetectorTraining):
-    """The training of a detector as a scene of its own."""
-
-    def __init__(self, scene: "DTNWorld", spec: "DetectorSpec") -> None:
-        torch.manual_seed(scene.seed)
-        self.scene: DTNWorld = scene
-        self.spec: DetectorSpec = spec
-        views = scene_views(scene, scene.sampler, scene.train_views)
-        super().__init__(
-            make_detector(spec),
-            views,
-            paint_of(spec, views),
-            iterations=spec.iterations,
-            batch=spec.batch,
-            learning_rate=spec.learning_rate,
-            empty=empty_views(scene, scene.sampler, round(spec.empty * scene.train_views)),
-        )
-
-    def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """AP on unseen views in natural paints, `model/`, and `detections.png`."""
-        test = unseen_set(self.scene, self.spec.empty)
-        torch.manual_seed(self.scene.seed + 1)
-        table = detect(self.detector, test.pictures(natural_paint), test.boxes)
-        few = test.views[: min(16, len(test.views))]
-        out.write("detections.png", detection_sheet(self.detector, few, natural_paint))
-        summary = {
-            "AP50": str(average_precision(table)),
-            "AP75": str(average_precision(table, 0.75)),
-            "missed": float(table.missed().float().mean()),
-        }
-        write_model(
-            out,
-            self.spec.type,
-            self.detector.state_dict(),
-            reads="pictures whose sides divide by 8",
-            gives="boxes with scores",
-            options={"architecture": self.spec.architecture, "width": self.spec.width},
-            trained_on={"paints": self.spec.paints, "views": self.scene.train_views, "size": self.scene.size},
-            tested=summary,
-        )
-        return summary
-
-
 def detection_sheet(detector: Any, views: ViewSet, paint: Paint, *, columns: int = 4) -> Any:
     """Pictures with the true box in green, and the best detection: green with its score where it hits, else orange."""
     images = views.picture(paint(torch.arange(len(views)))).clone()
@@ -325,6 +283,4 @@ def detection_sheet(detector: Any, views: ViewSet, paint: Paint, *, columns: int
             drawn.append((found[best].tolist(), "hit" if hit else "alarm", f"{float(scores[best]):.2f}"))
         pixels = (255 * image.permute(1, 2, 0).clamp(0, 1)).round().byte().numpy()
         tiles.append(draw_boxes(pixels, drawn, width=2 * pixels.shape[1]))
-    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % min(columns, len(tiles)))
-    rows = [np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)]
-    return np.concatenate(rows, 0)
+    return sheet(tiles, columns=columns)

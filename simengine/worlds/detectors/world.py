@@ -24,6 +24,11 @@ class CarSpec:
 
     type: Literal["car"] = "car"
 
+    @property
+    def label(self) -> str:
+        """Its class."""
+        return "car"
+
     def surface(self) -> "RaySurface":
         """The car."""
         from simengine.dtn.bodies.car import car
@@ -41,6 +46,7 @@ class MeshSpec:
         paint: Name of the material that is painted.
         length: Largest horizontal extent after scaling [m].
         up: Axis of the file that points up.
+        label: Its class.
     """
 
     type: Literal["mesh"] = "mesh"
@@ -48,6 +54,7 @@ class MeshSpec:
     paint: str
     length: Positive = 4.4
     up: Literal["y", "z"] = "y"
+    label: str = "car"
 
     def surface(self) -> "RaySurface":
         """The mesh, read from its file."""
@@ -257,6 +264,11 @@ class DTNWorld(AbstractWorld):
             raise SceneError(f"views.{error}") from None
 
     @property
+    def label_names(self) -> tuple[str, ...]:
+        """Class of the object, and of what `views.classes` adds, by the numbers of the labels of views."""
+        return (self.object.label, *(self.views.classes if self.views.objects[1] else ()))
+
+    @property
     def test_sampler(self) -> ViewSampler:
         """Distribution of the unseen views."""
         return dataclasses.replace(self.sampler, seed=self.views.seed + 1)
@@ -275,12 +287,14 @@ class DTNWorld(AbstractWorld):
         """Render the training views into `views-00000.npz`, ...; files that are there already are kept.
 
         Also writes `views.png`, the first views with three paints, and for detectors of any kind `pictures/`, each view
-        in one of the natural paints, which follow one another, with `labels.csv`: box and conditions of each.
+        in one of the natural paints, which follow one another, with `labels.csv`, a row for each thing with its class,
+        box and conditions, and `labels.json`, the same boxes as COCO writes them.
         """
         import torch
 
         from simengine.dtn.views import render_views
         from simengine.view.sheets import contact_sheet
+        from simengine.worlds.detectors.pictures import write_labelled
 
         surface, sampler = self.build(device=device)
         made = 0
@@ -293,7 +307,8 @@ class DTNWorld(AbstractWorld):
             out.write(name, views.tensors())
             made += len(indices)
             out.log("views", first=start, number=len(indices))
-        labels = self._write_pictures(out)
+        shards = [out.path / f"views-{start:05d}.npz" for start in range(0, self.train_views, SHARD)]
+        labels = write_labelled(shards, self.label_names, out)
         first = render_views(surface, sampler, range(min(8, self.train_views)), (self.size, self.size))
         paints = torch.tensor([[0.45, 0.46, 0.47], [0.40, 0.03, 0.03], [0.03, 0.06, 0.25]])
         rows = torch.cat([first.picture(paint.view(1, 3, 1, 1)) for paint in paints])
@@ -302,34 +317,6 @@ class DTNWorld(AbstractWorld):
         out.write("views.png", contact_sheet(decode_srgb(rows).permute(0, 2, 3, 1), columns=len(first)))
         figures = {"views": self.train_views, "rendered": made, "labelled": labels}
         return {**figures, "size": self.size, "triangles": len(surface.faces)}
-
-    def _write_pictures(self, out: "RunDirectory") -> int:
-        """Pictures of the views of a run with their labels; the number of those that show the object."""
-        import torch
-
-        from simengine.dtn.camouflage import NATURAL_PAINTS
-        from simengine.dtn.sampler import CONDITIONS, UNITS
-        from simengine.dtn.views import ViewSet
-        from simengine.io.arrays import read_npz
-        from simengine.render.tone import ToneCurve, decode_srgb
-
-        sides = [f"{side} [px]" for side in ("left", "top", "right", "bottom")]
-        lines = [",".join(["image", "class", *sides, *(f"{name} [{UNITS[name]}]" for name in CONDITIONS)])]
-        (out.path / "pictures").mkdir(exist_ok=True)
-        for start in range(0, self.train_views, SHARD):
-            tensors = {k: torch.from_numpy(v) for k, v in read_npz(out.path / f"views-{start:05d}.npz").items()}
-            views = ViewSet(**tensors, tone=ToneCurve())
-            paints = torch.tensor(NATURAL_PAINTS)[views.index % len(NATURAL_PAINTS)]
-            pictures = decode_srgb(views.picture(paints[:, :, None, None]))
-            shown = (views.object >= 0.5).flatten(1).any(1).nonzero().flatten()
-            boxes = views[shown].boxes()
-            for place, k in enumerate(shown.tolist()):
-                name = f"{int(views.index[k]):05d}.png"
-                out.write(f"pictures/{name}", pictures[k].permute(1, 2, 0).numpy())
-                numbers = [*boxes[place].tolist(), *views.conditions[k].tolist()]
-                lines.append(",".join([name, "car", *(f"{v:.6g}" for v in numbers)]))
-        out.claim("labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return len(lines) - 1
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Triangles, share of the paint, and whether the first views show the object."""

@@ -1,14 +1,16 @@
 """What scenes of hard constraints say of experts, networks and fits."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
 
 from simengine.constraint.basis import Backbone, BranchTrunk, OperatorBasis
-from simengine.constraint.family import AbstractFamily
+from simengine.constraint.family import AbstractFamily, AbstractFieldFamily
 from simengine.constraint.layer import HardConstraint
 from simengine.scene.base import SceneError
 from simengine.scene.learning import AbstractLearner, stands
-from simengine.scene.strict import Count, NonNegative, Positive, without_effect
+from simengine.scene.strict import Count, NonNegative, Positive, Range, without_effect
 from simengine.worlds.fields.problems import Members, Problem
 
 
@@ -61,6 +63,41 @@ class Experts:
             adjoint=adjoint,
             seed=seed,
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrincipalBasis:
+    """The principal components of solutions, for all times at once; see `basis_size` and `snapshots`."""
+
+    type: Literal["principal"] = "principal"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaylorBasis:
+    """Terms of the Taylor series in time, from the equation itself: nothing is solved before, nothing is trained.
+
+    Attributes:
+        order: Highest power of t, and number of functions.
+        windows: Of equal length in time, each from the field with which the one before it ended.
+    """
+
+    type: Literal["taylor"] = "taylor"
+    order: Annotated[int, Range(ge=1, le=8)] = 6
+    windows: Count = 1
+
+    def functions(self, family: AbstractFieldFamily, members: Members) -> tuple[torch.Tensor, torch.Tensor]:
+        """Functions (samples, *shape, order) with a mean square of 1, and the initial field at all times.
+
+        Raises:
+            SceneError: The series has no numbers for so high a power: the fields are too rough.
+        """
+        base, clock = family.lifting(members)
+        powers = family.series(members[family.field], self.order).unsqueeze(2)
+        basis = torch.stack([clock ** (q + 1) * term for q, term in enumerate(powers)], dim=-1)
+        size = basis.square().mean(dim=tuple(range(1, basis.ndim - 1)), keepdim=True).sqrt()
+        if not bool(size.isfinite().all()):
+            raise SceneError(f"basis.order: the term of t^{self.order} is beyond all numbers; take a lower order")
+        return basis / size.clamp_min(1e-300), base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

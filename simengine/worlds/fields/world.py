@@ -18,7 +18,7 @@ from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.strict import Count, without_effect
 from simengine.worlds.fields.problems import Members, Problem, SorptionProblem
 from simengine.worlds.fields.report import film, picture, relative_error
-from simengine.worlds.fields.specs import Experts, OperatorLearner
+from simengine.worlds.fields.specs import Experts, OperatorLearner, PrincipalBasis, TaylorBasis
 from simengine.worlds.fields.training import NetworkTraining
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class ConstraintWorld(AbstractWorld):
         problem: The equation and its grid.
         experts: Decomposition.
         basis_size: Basis functions n.
+        basis: Of `run`.
         snapshots: Solutions whose principal components are the basis of `run`.
         rounds: Solves of `run` with learned cuts, after one with uniform ones; kept where they lower the residual.
     """
@@ -42,6 +43,7 @@ class ConstraintWorld(AbstractWorld):
     kind: ClassVar[str] = "constraint"
     problem: Problem = dataclasses.field(default_factory=SorptionProblem)
     experts: Experts = dataclasses.field(default_factory=Experts)
+    basis: PrincipalBasis | TaylorBasis = dataclasses.field(default_factory=PrincipalBasis)
     basis_size: Count = 16
     snapshots: Count = 32
     rounds: Count = 2
@@ -49,6 +51,11 @@ class ConstraintWorld(AbstractWorld):
     def __post_init__(self) -> None:
         if self.experts.cuts == "uniform":
             without_effect(self, "rounds", where='experts.cuts = "uniform"')
+        if isinstance(self.basis, TaylorBasis):
+            if isinstance(self.problem, SorptionProblem):
+                raise ValueError("basis.type: diffusion_sorption begins with a jump, which has no Taylor series")
+            if self.experts.cuts == "learned":
+                raise ValueError('experts.cuts: "learned" cuts are those of one solve; the series takes windows')
 
     def build(self, *, device: str | None = None) -> HardConstraint:
         """The layer, with uniform cuts; it computes on the CPU."""
@@ -66,7 +73,12 @@ class ConstraintWorld(AbstractWorld):
         }
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
-        """Solve with a basis of principal components, and compare with the classical solver."""
+        """Solve with the basis, and compare with the classical solver."""
+        if isinstance(self.basis, TaylorBasis):
+            window = self._window(self.basis.windows, "basis.windows")
+            layer = self.experts.layer(window, seed=self.seed)
+            solved = self.problem.solved_for(self.seed)
+            return self._in_windows(out, window, layer, self.basis.functions, self.basis.windows, solved)
         if self.snapshots < self.basis_size:
             raise SceneError(
                 f"snapshots: {self.snapshots} solutions do not give basis_size = {self.basis_size} functions"
@@ -237,34 +249,40 @@ class ConstraintWorld(AbstractWorld):
         members = self.problem.solved_for(self.seed) if members is None else members
         experts = fit.tested_with or fit.experts or self.experts
         if fit.windows > 1:
-            return self._test_windows(out, fit, experts, backbone, members)
+            window = self._window(fit.windows)
+            layer = experts.layer(window, seed=self.seed) if fit.constraint == "hard" else None
+            return self._in_windows(out, window, layer, backbone, fit.windows, members)
         return self._test(out, fit, experts, backbone, None if router is None else router.cuts, members)
 
-    def _window(self, count: int) -> Problem:
+    def _window(self, count: int, key: str = "training.windows") -> Problem:
         """The problem on the first of so many equal windows in time."""
         problem = self.problem
         if count == 1:
             return problem
         if isinstance(problem, SorptionProblem) or (problem.nt - 1) % count:
             raise SceneError(
-                f"training.windows: need an initial field, and intervals that {count} divides; got {problem.type} with "
+                f"{key}: need an initial field, and intervals that {count} divides; got {problem.type} with "
                 f"nt = {problem.nt}"
             )
         return dataclasses.replace(problem, nt=(problem.nt - 1) // count + 1, duration=problem.duration / count)
 
-    def _test_windows(
-        self, out: "RunDirectory", fit: OperatorLearner, experts: Experts, backbone: Backbone, tested: Members
+    def _in_windows(
+        self,
+        out: "RunDirectory",
+        window: Problem,
+        layer: HardConstraint | None,
+        functions: Callable[[Any, Members], tuple[torch.Tensor, torch.Tensor]],
+        count: int,
+        tested: Members,
     ) -> dict[str, Any]:
         """Take one window after another, each from the field with which the one before it ended."""
-        window = self._window(fit.windows)
         family, members = window.family(), tested
-        layer = experts.layer(window, seed=self.seed) if fit.constraint == "hard" else None
         fields: list[torch.Tensor] = []
         jumps = [torch.zeros(len(next(iter(tested.values()))), 0, 0)]
         outcomes: list[dict[str, Any]] = [{}]
         with torch.no_grad():
-            for _ in range(fit.windows):
-                basis, base = backbone(family, members)
+            for _ in range(count):
+                basis, base = functions(family, members)
                 if layer is None:
                     field = base + basis[..., 0]
                 else:

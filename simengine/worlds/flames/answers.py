@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from simengine.flame.equations.base import AbstractFlame
+from simengine.flame.reactor import Ignition
 from simengine.flame.solver.solution import FlameSolution
 from simengine.flame.solver.turning import TurningPoint
 from simengine.scene.address import numbers, replaced
@@ -23,7 +24,8 @@ from simengine.scene.base import AbstractRun, Refused, SceneError
 from simengine.scene.strict import nearest
 from simengine.solve.implicit import implicit_root
 from simengine.solve.solution import SolveError
-from simengine.worlds.flames.conditions import Row, ends_of, rows_of, under
+from simengine.worlds.flames.conditions import Row, as_bytes, ends_of, packed, rows_of, text, under, unpacked
+from simengine.worlds.flames.delays import DELAY, ignites, ignition, slope_of_delay
 from simengine.worlds.flames.extinction import condition_of, end_of, key_of, slope_of
 from simengine.worlds.flames.light import check_view, pictures, radiance
 from simengine.worlds.flames.neighbour import moved_to
@@ -36,11 +38,12 @@ TOLD = 3  # flames that are solved cold in silence; of more each is told, since 
 SHAPE = ("flame.body.span", "flame.body.extent")  # keys that move the cells themselves
 # unit, least and largest value that is no mistake of units
 PLAUSIBLE = {
-    "T_in": ("K", 150.0, 1500.0),
+    "T_in": ("K", 150.0, 3000.0),  # behind shock waves
     "T_right": ("K", 150.0, 3000.0),
     "p": ("Pa", 500.0, 5e7),
     "phi": ("1", 1e-3, 100.0),
     "flame_speed": ("m/s", 0.0, 15.0),  # only preheated hydrogen with oxygen burns faster
+    "ignition_delay": ("s", 1e-8, 100.0),
     "T_max": ("K", 150.0, 6000.0),
     "T": ("K", 100.0, 6000.0),
 }
@@ -55,23 +58,33 @@ class FlameRun(AbstractRun):
         flames: Conditions -> the flame.
         missing: Conditions -> why there is none.
         ends: Conditions, and the one that puts the flame out -> where it goes out.
+        delays: Conditions -> the ignition of the fresh gas, or why there is none.
     """
 
     world: "FlameWorld"
-    flames: Mapping[Row, FlameSolution]
-    missing: Mapping[Row, str]
-    ends: Mapping[tuple[Row, str], TurningPoint] = dataclasses.field(default_factory=dict)
+    flames: dict[Row, FlameSolution]
+    missing: dict[Row, str]
+    ends: dict[tuple[Row, str], TurningPoint] = dataclasses.field(default_factory=dict)
+    delays: dict[Row, Ignition | str] = dataclasses.field(default_factory=dict)
 
     def holds(self, ask: Ask) -> bool:
-        """Whether every flame that the ask needs was sought."""
-        rows, ends = rows_of(ask), ends_of(ask)
-        return all(
-            row in self.missing or (row in self.flames and all((row, end) in self.ends for end in ends)) for row in rows
+        """Whether every flame and every ignition that the ask needs was sought."""
+        rows, ends, (burns, lights) = rows_of(ask), ends_of(ask), _parts(ask)
+        return all(not lights or row in self.delays for row in rows) and all(
+            not burns or row in self.missing or (row in self.flames and all((row, end) in self.ends for end in ends))
+            for row in rows
         )
 
     def gaps(self, ask: Ask) -> dict[int, str]:
         """Rows of a table without an answer, and why."""
-        return {k: self.missing[row] for k, row in enumerate(rows_of(ask)) if row in self.missing}
+        burns, lights = _parts(ask)
+        found: dict[int, str] = {}
+        for k, row in enumerate(rows_of(ask)):
+            if burns and row in self.missing:
+                found[k] = self.missing[row]
+            elif lights and isinstance(why := self.delays.get(row), str):
+                found[k] = why
+        return found
 
     def sample(self, ask: Ask) -> torch.Tensor:
         """Profiles and scalars; NaN in the rows that have no flame."""
@@ -83,10 +96,8 @@ class FlameRun(AbstractRun):
         if isinstance(ask, Table):
             answers = []
             for row in rows_of(ask):
-                own = self.flames.get(row)
-                empty = torch.full((len(ask.names),), math.nan, dtype=torch.float64)
                 with torch.no_grad():
-                    answers.append(empty if own is None else self._row(own, row, ask.names))
+                    answers.append(self._row(row, ask.names))
             return torch.stack(answers)
         if isinstance(ask, View):
             found, spec = self.flames[()], self.world.flame
@@ -95,13 +106,17 @@ class FlameRun(AbstractRun):
                 return pictures(spec.body, radiance(spec, found.flame, found.problem, found.state), ask)
         raise SceneError(f"a flame does not answer {type(ask).__name__}")
 
-    def _row(self, own: FlameSolution, row: Row, names: Sequence[str]) -> torch.Tensor:
-        """The scalars of a row, those of the burning flame and where it goes out, (names,)."""
-        values = torch.empty(len(names), dtype=torch.float64)
+    def _row(self, row: Row, names: Sequence[str]) -> torch.Tensor:
+        """The scalars of a row: of the burning flame, where it goes out, of the ignition; NaN without one; (names,)."""
+        values = torch.full((len(names),), math.nan, dtype=torch.float64)
+        own, lit = self.flames.get(row), self.delays.get(row)
         for k, name in enumerate(names):
-            end = condition_of(name)
-            value = scalars(own.flame, own.problem, own.state, (name,))[0] if end is None else self.ends[row, end].value
-            values[k] = value
+            if name == DELAY:
+                values[k] = lit.delay if isinstance(lit, Ignition) else math.nan
+            elif own is not None:
+                end = condition_of(name)
+                known = scalars(own.flame, own.problem, own.state, (name,))[0] if end is None else self.ends[row, end]
+                values[k] = known.value if isinstance(known, TurningPoint) else known
         return values
 
     def derivatives(self, ask: Ask, keys: Sequence[str]) -> torch.Tensor | None:
@@ -115,14 +130,7 @@ class FlameRun(AbstractRun):
         if isinstance(ask, Series):
             return self._by_tangents(self.flames[()], ask, keys, theta)
         if isinstance(ask, Table):
-            rows = []
-            for row in rows_of(ask):
-                own = self.flames.get(row)
-                if own is None:
-                    rows.append(torch.full((len(ask.names), len(keys)), math.nan, dtype=torch.float64))
-                else:
-                    rows.append(self._by_adjoint(own, row, ask.names, keys, theta))
-            return torch.stack(rows)
+            return torch.stack([self._row_slopes(row, ask.names, keys, theta) for row in rows_of(ask)])
         if isinstance(ask, View) and not any(key.startswith(SHAPE) for key in keys):
             return self._of_pictures(self.flames[()], ask, keys, theta)
         return None
@@ -163,19 +171,27 @@ class FlameRun(AbstractRun):
 
         return torch.stack([pictures(body, slope, ask) for slope in columns(light, theta).unbind(-1)], -1)
 
+    def _row_slopes(self, row: Row, names: Sequence[str], keys: Sequence[str], theta: torch.Tensor) -> torch.Tensor:
+        """Derivatives of the scalars of a row, (names, p); NaN where there is no answer."""
+        rows = torch.full((len(names), len(keys)), math.nan, dtype=torch.float64)
+        own, lit = self.flames.get(row), self.delays.get(row)
+        plain = []
+        for k, name in enumerate(names):
+            if name == DELAY:
+                if isinstance(lit, Ignition):
+                    rows[k] = slope_of_delay(self.world, lambda world: _equations(world, row), lit, keys, theta)
+            elif own is not None and (end := condition_of(name)) is not None:
+                found = self.ends[row, end]
+                rows[k] = slope_of(self.world, lambda world: under(world, row), end, found, keys, theta)
+            elif own is not None:
+                plain.append(k)
+        if own is not None and plain:
+            rows[plain] = self._by_adjoint(own, row, [names[k] for k in plain], keys, theta)
+        return rows
+
     def _by_adjoint(
         self, own: FlameSolution, row: Row, names: Sequence[str], keys: Sequence[str], theta: torch.Tensor
     ) -> torch.Tensor:
-        ends = {k: end for k, name in enumerate(names) if (end := condition_of(name)) is not None}
-        if ends:
-            rows = torch.empty(len(names), len(keys), dtype=torch.float64)
-            plain = [k for k in range(len(names)) if k not in ends]
-            if plain:
-                rows[plain] = self._by_adjoint(own, row, [names[k] for k in plain], keys, theta)
-            for k, end in ends.items():
-                found = self.ends[row, end]
-                rows[k] = slope_of(self.world, lambda world: under(world, row), end, found, keys, theta)
-            return rows
         factors = _factors(own)
         with torch.enable_grad():
             leaf = theta.clone().requires_grad_()
@@ -188,9 +204,9 @@ class FlameRun(AbstractRun):
         """The flames with their conditions, and why others are missing."""
         state: dict[str, torch.Tensor] = {}
         for k, (row, own) in enumerate(self.flames.items()):
-            state |= {f"{k}.{name}": value for name, value in {**_packed(row), **own.state_dict()}.items()}
+            state |= {f"{k}.{name}": value for name, value in {**packed(row), **own.state_dict()}.items()}
         for k, (row, why) in enumerate(self.missing.items()):
-            state |= {f"missing.{k}.{name}": value for name, value in {**_packed(row), "why": _bytes(why)}.items()}
+            state |= {f"missing.{k}.{name}": value for name, value in {**packed(row), "why": as_bytes(why)}.items()}
         return state
 
 
@@ -204,31 +220,23 @@ def resumed(world: "FlameWorld", state: Mapping[str, torch.Tensor]) -> FlameRun:
     missing: dict[Row, str] = {}
     for head in sorted(parts, key=lambda head: int(head.rpartition(".")[2])):
         own = parts[head]
-        names = _text(own["names"]).splitlines()
-        row = tuple(zip(names, own["values"].tolist(), strict=True))
+        row = unpacked(own)
         if head.startswith("missing."):
-            missing[row] = _text(own["why"])
+            missing[row] = text(own["why"])
         else:
             flames[row] = world.solver().resumed(_equations(world, row), own)
     return FlameRun(world, flames, missing)
 
 
+def _parts(ask: Ask) -> tuple[bool, bool]:
+    """Whether an ask needs a flame, and whether it needs an ignition."""
+    lights = isinstance(ask, Table) and DELAY in ask.names
+    return not lights or any(name != DELAY for name in ask.names), lights  # type: ignore[attr-defined]
+
+
 def _equations(world: "FlameWorld", row: Row) -> AbstractFlame:
     """Of the world as it stands with all its species, since these may be asked for; of a row with those it can make."""
     return under(world, row).reduced() if row else world.build()
-
-
-def _packed(row: Row) -> dict[str, torch.Tensor]:
-    values = torch.tensor([value for _, value in row], dtype=torch.float64)
-    return {"names": _bytes("\n".join(name for name, _ in row)), "values": values}
-
-
-def _bytes(text: str) -> torch.Tensor:
-    return torch.tensor(list(text.encode()), dtype=torch.uint8)
-
-
-def _text(packed: torch.Tensor) -> str:
-    return bytes(packed.tolist()).decode()
 
 
 def _factors(found: FlameSolution) -> Any:
@@ -251,6 +259,9 @@ def check_asks(world: "FlameWorld", asks: Sequence[Ask]) -> None:
         for name in (*(ask.names if isinstance(ask, Series | Table) else ()), *against):
             if isinstance(ask, Table) and (end := condition_of(name)) is not None:
                 key_of(world, end)
+            elif isinstance(ask, Table) and name == DELAY:
+                if not ignites(world.build()):
+                    raise SceneError(f"{name!r} is asked of one fresh gas with a mechanism; choose flame.type = 'free'")
             elif name not in known:
                 raise SceneError(f"{name!r} is no scalar or field of this flame; {nearest(name, known)}")
         rows = rows_of(ask)
@@ -281,33 +292,62 @@ def solve(
         Refused: There is no flame of the world as it stands.
     """
     before = near if isinstance(near, FlameRun) else None
-    flames: dict[Row, FlameSolution] = {}
-    missing: dict[Row, str] = {}
-    ends: dict[tuple[Row, str], TurningPoint] = {}
+    run = FlameRun(world, {}, {}, {}, {})
     rows = list(dict.fromkeys(row for ask in asks for row in rows_of(ask)))
     for number, row in enumerate(rows, 1):
         began = time.monotonic()
-        try:
-            flame = _equations(world, row)
-            with _one_thread():
-                found = _solved(world, flame, row, flames, before)
-                for end in dict.fromkeys(end for ask in asks if row in rows_of(ask) for end in ends_of(ask)):
-                    like = before.ends.get((row, end)) if before is not None else None
-                    ends[row, end] = end_of(world, lambda own, row=row: under(own, row), end, found, like)  # type: ignore[misc]
-                flames[row] = found
-            if keep is not None and row:
-                keep(row, found)
-        except SceneError:
-            raise
-        except (SolveError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            if not row:
-                raise Refused(reason) from None
-            missing[row] = reason
+        own = [ask for ask in asks if row in rows_of(ask)]
+        ends = tuple(dict.fromkeys(end for ask in own for end in ends_of(ask)))
+        told = []
+        if any(_parts(ask)[0] for ask in own):
+            _burn(run, row, ends, before, keep)
+            told.append(run.missing.get(row, "found"))
+        if any(_parts(ask)[1] for ask in own):
+            _light(run, row)
+            told.append(why if isinstance(why := run.delays[row], str) else "ignited")
         if (before is None or keep is not None) and len(rows) > TOLD:
-            took, what = time.monotonic() - began, missing.get(row, "found")
-            print(f"flame {number} of {len(rows)}: {what} ({took:.1f} s)", file=sys.stderr, flush=True)
-    return FlameRun(world, flames, missing, ends)
+            took = time.monotonic() - began
+            print(f"row {number} of {len(rows)}: {', '.join(told)} ({took:.1f} s)", file=sys.stderr, flush=True)
+    return run
+
+
+def _burn(
+    run: FlameRun,
+    row: Row,
+    ends: Sequence[str],
+    before: FlameRun | None,
+    keep: Callable[[Row, FlameSolution], None] | None,
+) -> None:
+    """The flame of a row and where it goes out, or why there is none, into the run."""
+    world, flames, turns = run.world, dict(run.flames), dict[tuple[Row, str], TurningPoint]()
+    try:
+        with _one_thread():
+            found = _solved(world, _equations(world, row), row, flames, before)
+            for end in ends:
+                like = before.ends.get((row, end)) if before is not None else None
+                turns[row, end] = end_of(world, lambda own: under(own, row), end, found, like)
+        run.flames[row] = found
+        run.ends.update(turns)
+        if keep is not None and row:
+            keep(row, found)
+    except SceneError:
+        raise
+    except (SolveError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        if not row:
+            raise Refused(reason) from None
+        run.missing[row] = reason
+
+
+def _light(run: FlameRun, row: Row) -> None:
+    """The ignition of a row, or why there is none, into the run."""
+    try:
+        with _one_thread():
+            run.delays[row] = ignition(_equations(run.world, row), run.world.reactor)
+    except SceneError:
+        raise
+    except (SolveError, ValueError, RuntimeError) as error:
+        run.delays[row] = str(error).splitlines()[0]
 
 
 def _solved(

@@ -1,7 +1,10 @@
 """The conditions of experiments: the rows of a table, and the world under each of them."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from simengine.scene.address import numbers, replaced
 from simengine.scene.asks import Ask, Table
@@ -61,3 +64,24 @@ def under(world: "FlameWorld", row: Row) -> "FlameWorld":
             object.__setattr__(copy, field.name, spec if field.name == "flame" else getattr(world, field.name))
         world = copy
     return replaced(world, plain) if plain else world
+
+
+def packed(row: Row) -> dict[str, torch.Tensor]:
+    """Conditions as tensors, for a checkpoint."""
+    values = torch.tensor([value for _, value in row], dtype=torch.float64)
+    return {"names": as_bytes("\n".join(name for name, _ in row)), "values": values}
+
+
+def unpacked(state: Mapping[str, torch.Tensor]) -> Row:
+    """The conditions that `packed` was given."""
+    return tuple(zip(text(state["names"]).splitlines(), state["values"].tolist(), strict=True))
+
+
+def as_bytes(words: str) -> torch.Tensor:
+    """Words as a tensor of bytes."""
+    return torch.tensor(list(words.encode()), dtype=torch.uint8)
+
+
+def text(state: torch.Tensor) -> str:
+    """The words of a tensor of bytes."""
+    return bytes(state.tolist()).decode()

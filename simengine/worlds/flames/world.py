@@ -17,6 +17,7 @@ from simengine.flame.solver.solve import AbstractFlameSolver, GridSolver, Spectr
 from simengine.scene.asks import Ask, Series, Table, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Range
+from simengine.worlds.flames.delays import Reactor, ignites
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.network import UNITS, FlameNetworkTraining, trainers
 from simengine.worlds.flames.specs import Burner, Counterflow, Diffusion, Free, FreeSimple, Grid, NetworkSpec
@@ -36,6 +37,7 @@ class FlameWorld(AbstractWorld):
         flame: Which flame, under which conditions.
         resolution: Largest tail of the Chebyshev coefficients over the scale of each field [1].
         grid: Solve on an adaptive grid instead of spectral elements.
+        reactor: The vessel in which `ignition_delay` of a table is measured.
         network: What `fit` trains on the equations where nothing is observed; with `inference.method = "network"` on
             the observations as well.
     """
@@ -49,6 +51,7 @@ class FlameWorld(AbstractWorld):
     flame: FreeSimple | Free | Counterflow | Burner | Diffusion = dataclasses.field(default_factory=FreeSimple)
     resolution: Annotated[float, Range(gt=0, lt=1)] = 1e-7
     grid: Grid | None = None
+    reactor: Reactor = dataclasses.field(default_factory=Reactor)
     network: NetworkSpec | None = None
 
     def __post_init__(self) -> None:
@@ -123,10 +126,11 @@ class FlameWorld(AbstractWorld):
         return resumed(self, state)
 
     def scalars(self) -> Mapping[str, str]:
-        """Speed or pressure curvature, T_max, thickness; fields T, u, ..., Y_* and X_*."""
+        """Speed or pressure curvature, T_max, thickness, ignition delay; fields T, u, ..., Y_* and X_*."""
         from simengine.worlds.flames.readings import scalars_of
 
-        return scalars_of(self.build())
+        flame = self.build()
+        return {**scalars_of(flame), "ignition_delay": "s"} if ignites(flame) else scalars_of(flame)
 
     def plausible(self) -> Mapping[str, tuple[str, float, float]]:
         """Speeds, temperatures and pressures of flames."""

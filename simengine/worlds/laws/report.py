@@ -11,17 +11,24 @@ from simengine.materials import Material
 from simengine.materials.weights import save_material
 from simengine.view.figures import curves, label
 from simengine.view.report import Block, Movie, Picture, Table, write_report
+from simengine.worlds.laws.formula.report import tell
 from simengine.worlds.laws.published import FRAME, PUBLISHED, position_error, simulate
 from simengine.worlds.laws.world import VELOCITY_SEEDS, LawLearner, NCLawWorld
 from simengine.worlds.motion.run import pictures
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
+    from simengine.worlds.laws.formula.read_out import Formula
     from simengine.worlds.motion.momentum_balance import Motion
 
 
 def write_results(
-    scene: NCLawWorld, spec: LawLearner, material: Material, motion: "Motion", out: "RunDirectory"
+    scene: NCLawWorld,
+    spec: LawLearner,
+    material: Material,
+    motion: "Motion",
+    out: "RunDirectory",
+    formula: "Formula | None" = None,
 ) -> dict[str, Any]:
     """Write the folder model, nclaw.json, the video and report.html; return the summary."""
     truth = motion.x[::FRAME].double()
@@ -35,6 +42,20 @@ def write_results(
     summary: dict[str, Any] = {"position_mse": errors}
     if published:
         summary["nclaw_published"] = {name: published[name.split()[0]] for name in errors}
+    read: dict[str, list[Block]] = {}
+    if formula is not None:
+        told, blocks = tell(formula, out)
+        own = formula.material()
+        moved = {
+            "reconstruction": float((simulate(scene.experiment(), own) - truth).square().mean()),
+            f"velocity (seed {VELOCITY_SEEDS[0]})": position_error(throw, own),
+        }
+        summary["formula"] = {**told, "position_mse": moved}
+        rollouts = Table(
+            ["test", "formula, position MSE [m^2]", "learned law"],
+            [[test, f"{value:.3g}", f"{errors[test]:.3g}"] for test, value in moved.items()],
+        )
+        read = {"As a formula": [*blocks, rollouts]}
     out.write("nclaw.json", summary)
     write_model(
         out,
@@ -66,6 +87,7 @@ def write_results(
     table = [[test, f"{value:.3g}", published.get(test.split()[0], "")] for test, value in errors.items()]
     sections: dict[str, list[Block]] = {
         "Errors": [Table(header, table), f"Learned from: {spec.observe} of one motion."],
+        **read,
         "A throw not learned from": [Movie(movie, "left: true material, right: learned law")],
         "Learning": [Picture(figure, "momentum balance")],
     }

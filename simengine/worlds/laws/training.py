@@ -188,10 +188,12 @@ def training(scene: NCLawWorld, spec: LawLearner, *, device: str | None = None) 
         stages.append(RolloutTraining(model, motions, num_iterations=spec.epochs, learning_rates=(rate, rate)))
 
     def finish(last: AbstractTraining, out: "RunDirectory") -> dict[str, Any]:
+        from simengine.worlds.laws.formula.read_out import read_out
         from simengine.worlds.laws.report import write_results
 
         material = model.materials[0]
         assert isinstance(material, Material)
-        return write_results(scene, spec, material, motions[0], out)
+        formula = read_out(model, motions) if spec.read_out else None
+        return write_results(scene, spec, material, motions[0], out, formula)
 
     return StagedTraining(stages, finish=finish)

@@ -33,6 +33,7 @@ class LawSpec:
         convexity: See `simengine.materials.neural_energy.EnergyNetwork`.
         plastic: Whether the material may flow.
         form: Of the energy: a network, or the splines it is compared with.
+        read_out: Whether what was learned is read as a formula too: few terms, each number with its bar.
     """
 
     modulus: Positive = 1e5
@@ -41,6 +42,7 @@ class LawSpec:
     convexity: Literal["none", "shear", "full"] = "none"
     plastic: bool = False
     form: Literal["network", "spline"] = "network"
+    read_out: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

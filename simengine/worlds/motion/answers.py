@@ -130,10 +130,8 @@ class MotionRun(AbstractRun):
         return (self.ids == names.index(body)).nonzero()[:, 0]
 
     def _tracks(self, ask: Tracks) -> torch.Tensor:
-        clamp = next((clamp for clamp in self.world.clamps if clamp.name == ask.body), None)
-        if clamp is not None:  # it moves as it is told, before t = 0 it stands
-            velocity = torch.tensor(clamp.velocity, dtype=torch.float64)
-            return ask.points + ask.times.clamp_min(0.0)[:, None, None] * velocity
+        if any(clamp.name == ask.body for clamp in self.world.clamps):
+            return ask.points + self._shift(f"clamps.{ask.body}", ask.times)[:, None]
         own = self._particles(ask.body)
         rest = self.rest[own]
         row, back = self.rows(ask.times)
@@ -178,11 +176,20 @@ class MotionRun(AbstractRun):
         for name in ask.names:
             if name not in known:
                 raise SceneError(f"{name!r} is no scalar of this world; {nearest(name, known)}")
+            if forces.is_shift(name):
+                support, _, axis = name.rpartition(".shift.")
+                columns.append(self._shift(support, ask.values)[:, int(axis)])
+                continue
             value = self._scalar(name, row, back)
             if self.world.grid.flat and (name.startswith("energy") or forces.is_force(name)):
                 value = value / self.world.grid.depth  # of a metre across
             columns.append(value)
         return torch.stack(columns, -1)
+
+    def _shift(self, support: str, times: torch.Tensor) -> torch.Tensor:
+        """How far a collider or clamp stands from its place, (times, 3) [m]; before t = 0 it stands."""
+        body = self.model.bodies[forces.bodies_of(self.world).index(support)]
+        return body.shift(times.clamp_min(0.0))
 
     def _force(self, name: str, row: torch.Tensor) -> torch.Tensor:
         """The force of matter on a support over the step that leads to each row, (rows,) [N]."""

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from simengine.scene.strict import NonNegative, Positive, Range, Vector
+from simengine.worlds.motion.paths import PathSpec
 from simengine.worlds.motion.shapes import MeshShape
 
 if TYPE_CHECKING:
     import torch
+
+    from simengine.mpm.rigid_bodies import AbstractBody
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,21 +24,32 @@ class _Collider:
         friction: Coulomb coefficient [1] of kind friction.
         velocity: [m/s].
         name: For scalars; "" for its number.
+        path: A recorded motion that it follows, beside its velocity.
     """
 
     kind: Literal["slip", "sticky", "friction"] = "slip"
     friction: NonNegative = 0.0
     velocity: Vector = (0.0, 0.0, 0.0)
     name: str = ""
+    path: PathSpec | None = None
 
     def make(self, values: "Mapping[str, torch.Tensor]", *, origin: Vector = (0.0, 0.0, 0.0)) -> Any:
         """The boundary, with tensors in place of some of its numbers, in coordinates that begin at `origin` [m]."""
         from simengine import mpm
 
-        arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("type", "name")}
+        rest = ("type", "name", "path")
+        arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in rest}
         names = {"plane": "Plane", "sphere": "Sphere", "box": "Box", "capsule": "Capsule"}
         kind: Any = getattr(mpm, names[self.type])  # type: ignore[attr-defined]
-        return kind(**self.shifted({**arguments, **self.tensors(values)}, origin))
+        return self.moved(kind(**self.shifted({**arguments, **self.tensors(values)}, origin)), values)
+
+    def moved(self, body: "AbstractBody", values: "Mapping[str, torch.Tensor]") -> "AbstractBody":
+        """The body, following the path if there is one.
+
+        Raises:
+            ValueError: The path cannot be read.
+        """
+        return body if self.path is None else body.follow(self.path.recorded(values))
 
     def shifted(self, arguments: dict[str, Any], origin: Vector) -> dict[str, Any]:
         """The arguments with the place of the body in coordinates that begin at `origin`."""
@@ -48,8 +62,8 @@ class _Collider:
         return arguments
 
     def variables(self) -> dict[str, float]:
-        """The numbers that `make` can take as tensors, by dotted key: friction, pose and velocities."""
-        found = {"friction": self.friction}
+        """The numbers that `make` can take as tensors, by dotted key: friction, pose, velocities, those of a path."""
+        found = {"friction": self.friction, **(self.path.variables() if self.path is not None else {})}
         for name in ("point", "normal", "center", "orientation", "velocity", "angular_velocity"):
             found.update({f"{name}.{k}": value for k, value in enumerate(getattr(self, name, ()))})
         return found
@@ -59,7 +73,7 @@ class _Collider:
         import torch
 
         found = {}
-        for name in {key.partition(".")[0] for key in values}:
+        for name in {key.partition(".")[0] for key in values} - {"path"}:
             start = getattr(self, name)
             if isinstance(start, float):
                 found[name] = values[name]
@@ -168,7 +182,7 @@ class MeshCollider(_Collider):
         names = ("center", "orientation", "kind", "friction", "velocity", "angular_velocity", "resolution")
         arguments: dict[str, Any] = {name: getattr(self, name) for name in names}
         placed = self.shifted({**arguments, **self.tensors(values)}, origin)
-        return MeshBody(torch.tensor(vertices), torch.tensor(faces), **placed)
+        return self.moved(MeshBody(torch.tensor(vertices), torch.tensor(faces), **placed), values)
 
 
 ColliderSpec = PlaneCollider | SphereCollider | BoxCollider | CapsuleCollider | MeshCollider

@@ -25,6 +25,12 @@ def is_force(name: str) -> bool:
     return len(parts) == 4 and parts[0] in ("walls", "colliders", "clamps") and parts[2] == "force"
 
 
+def is_shift(name: str) -> bool:
+    """Whether a scalar is how far a support has moved, as `colliders.plate.shift.1`."""
+    parts = name.split(".")
+    return len(parts) == 4 and parts[0] in ("colliders", "clamps") and parts[2] == "shift"
+
+
 def _supports(world: "MPMWorld") -> list[str]:
     """Names in the order of the contacts of a node."""
     return [
@@ -41,8 +47,10 @@ def bodies_of(world: "MPMWorld") -> list[str]:
 
 
 def scalars(world: "MPMWorld") -> Mapping[str, str]:
-    """The forces of a world and their unit."""
-    return {f"{support}.force.{axis}": "N" for support in _supports(world) for axis in range(3)}
+    """Forces on the supports of a world, and how far those move that can, with their units."""
+    found = {f"{support}.force.{axis}": "N" for support in _supports(world) for axis in range(3)}
+    moved = {f"{support}.shift.{axis}": "m" for support in _supports(world)[6:] for axis in range(3)}
+    return {**found, **moved}
 
 
 def number_of(world: "MPMWorld", name: str) -> tuple[int, int]:

@@ -138,23 +138,27 @@ class Plasticine(_Solid):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sand(_Solid):
-    """Grains (Hencky, Drucker-Prager).
+    """Grains (Hencky elasticity, Coulomb friction).
 
     Attributes:
         friction_angle: Angle of internal friction [degrees].
         cohesion: A log volume strain up to which grains hold together [1].
         volume_correction: Whether grains that were apart press again only when the volume they gained is gone; false
             for the published law without it, by which sand that was thrown stays swollen.
+        yield_surface: Drucker-Prager's cone, or Mohr-Coulomb's hexagon inside it: both have the same angle in triaxial
+            compression, elsewhere the hexagon is weaker.
     """
 
     type: Literal["sand"] = "sand"
     friction_angle: Annotated[float, Range(gt=0, lt=90)]
     cohesion: NonNegative = 0.0
     volume_correction: bool = True
+    yield_surface: Literal["drucker_prager", "mohr_coulomb"] = "drucker_prager"
 
-    def law(self, values: "Mapping[str, torch.Tensor | float]") -> "dict[str, torch.Tensor | float]":
-        """As of every law, and whether volume is corrected."""
-        return {**super().law(values), "volume_correction": self.volume_correction}
+    def law(self, values: "Mapping[str, torch.Tensor | float]") -> dict[str, Any]:
+        """As of every law, and what is no number: whether volume is corrected, and the surface."""
+        words = {"volume_correction": self.volume_correction, "yield_surface": self.yield_surface}
+        return {**super().law(values), **words}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -310,7 +310,7 @@ def fit_yield(law: YieldNetwork, trial: torch.Tensor, settled: torch.Tensor, *, 
         The number of pairs in which the material flowed; the law has no yield limit if there are none.
     """
     with torch.no_grad():
-        (v0, r0), (v1, r1) = _strains(trial.double()), _strains(settled.double())
+        (v0, r0), (v1, r1) = strains(trial.double()), strains(settled.double())
         noise = 1e-5  # strains of float32
         capped = v0 - v1 > noise
         if bool(capped.any()):
@@ -336,7 +336,7 @@ def fit_yield(law: YieldNetwork, trial: torch.Tensor, settled: torch.Tensor, *, 
         return int((flowed | capped).sum())
 
 
-def _strains(F: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def strains(F: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Volume strain and norm of the deviator of H [1], both (m,)."""
     H = hencky_strain(F)
     v = determinant(F).clamp_min(1e-6).log()

@@ -51,6 +51,7 @@ def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
         report["ok"] = report["ok"] and report["collider_sweep"] <= 1
     if len(scene.bodies) > 1 and not scene.contact:
         report["contact"] = "bodies share one velocity field and stick where they meet; see the key contact"
+    report |= path_ends(scene)
     report["gradient_error"] = None
     if not report["ok"]:
         report["gradient_test"] = "not made: the time step is unstable or a collider lets matter through"
@@ -62,6 +63,20 @@ def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
     except SimulationError as error:
         report |= {"ok": False, "gradient_test": f"failed: {error}"}
     return report
+
+
+def path_ends(scene: MPMWorld) -> dict[str, str]:
+    """Which colliders and clamps stand still before the run ends, since their records do."""
+    found, duration = {}, scene.grid.num_steps * scene.grid.time_step
+    for kind, specs in (("colliders", scene.colliders), ("clamps", scene.clamps)):
+        for index, spec in enumerate(specs):
+            if spec.path is None:
+                continue
+            end = float(spec.path.rows()[0][-1]) - spec.path.start
+            if end < duration * (1 - 1e-9):
+                key = f"{kind}.{spec.name or index}.path"
+                found[key] = f"recorded until {end:.4g} s, the run ends at {duration:.4g} s: it then stands still"
+    return found
 
 
 def gradient_error(scene: MPMWorld, *, num_steps: int, directions: int = 3) -> float:

@@ -7,18 +7,21 @@ the clamped face, the depth at which a long bar of particles has exactly its own
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simengine.scene.base import SceneError
 from simengine.scene.strict import NonNegative, Vector, nearest
+from simengine.worlds.motion.paths import PathSpec
 from simengine.worlds.motion.shapes import Points
 
 if TYPE_CHECKING:
-    from simengine.mpm.rigid_bodies import Box
+    import torch
+
+    from simengine.mpm.rigid_bodies import AbstractBody
     from simengine.worlds.motion.world import MPMWorld
 
 _HARD = 1e-3  # of a cell: the layer of a clamp's edge, between two nodes
@@ -89,9 +92,16 @@ class ClampSpec(_OnBody):
 
     Attributes:
         velocity: With which it moves [m/s].
+        path: A recorded motion that it follows, beside its velocity.
     """
 
     velocity: Vector = (0.0, 0.0, 0.0)
+    path: PathSpec | None = None
+
+    def variables(self) -> dict[str, float]:
+        """The numbers that can be tensors, by key below the clamp's own."""
+        found = {f"velocity.{k}": value for k, value in enumerate(self.velocity)}
+        return {**found, **(self.path.variables() if self.path is not None else {})}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -178,15 +188,20 @@ def offsets(world: "MPMWorld") -> tuple[float, float, float]:
     return found.get(0, 0.0), found.get(1, 0.0), found.get(2, 0.0)
 
 
-def holder(world: "MPMWorld", index: int, origin: Points, velocity: Any) -> "Box":
+def holder(world: "MPMWorld", index: int, origin: Points, values: "Mapping[str, torch.Tensor]") -> "AbstractBody":
     """The rigid box that holds the nodes of a clamp, in the coordinates of the lattice.
 
     Args:
         world: The world.
         index: Of the clamp.
         origin: Node 0 of the lattice [m].
-        velocity: Of the clamp [m/s], (3,).
+        values: Tensors in place of some of the numbers of the clamp, keys as of its `variables`.
+
+    Raises:
+        ValueError: Its path cannot be read.
     """
+    import torch
+
     from simengine.mpm import Box
 
     clamp, h = world.clamps[index], world.grid.dx
@@ -202,10 +217,15 @@ def holder(world: "MPMWorld", index: int, origin: Points, velocity: Any) -> "Box
             lower[k] -= 2 * h  # the nodes beside the body too
         if upper[k] >= body_upper[k] - _NEAR * spacing:
             upper[k] += 2 * h
-    return Box(
+    velocity = [
+        values.get(f"velocity.{k}", torch.tensor(own, dtype=torch.float64)).double().cpu()
+        for k, own in enumerate(clamp.velocity)
+    ]
+    box = Box(
         center=((lower + upper) / 2 - origin).tolist(),
         half_size=((upper - lower) / 2).tolist(),
         kind="sticky",
-        velocity=velocity,
+        velocity=torch.stack(velocity),
         width=_HARD * h,
     )
+    return box if clamp.path is None else box.follow(clamp.path.recorded(values))

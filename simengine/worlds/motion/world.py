@@ -8,7 +8,7 @@ import numpy as np
 
 from simengine.scene.asks import Ask, Cloud, Series, Tracks, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
-from simengine.scene.strict import Vector
+from simengine.scene.strict import Vector, nearest
 from simengine.worlds.motion.between import Touch, contact_of, refuse_overlaps, refuse_wrong
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.shapes import Box, Lattice, Shape, across, fill, finer, turned
@@ -188,11 +188,15 @@ class MPMWorld(AbstractWorld):
         values = dict(values or {})
         unknown = set(values) - set(self.variables())
         if unknown:
-            raise SceneError(f"values: {sorted(unknown)[0]!r} is no number that can vary; {self._known(unknown)}")
+            key = min(unknown)
+            raise SceneError(f"values: {key!r} is no number that can vary; {nearest(key, self.variables())}")
 
         def vector(key: str, start: Vector) -> torch.Tensor:
             parts = [values.get(f"{key}.{k}", torch.tensor(start[k], dtype=torch.float64)) for k in range(3)]
             return torch.stack([part.to(torch.float64).cpu() for part in parts])
+
+        def below(start: str) -> "Values":
+            return {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
 
         x, volume, ids = (torch.as_tensor(array) for array in self.particles())
         mass, velocities, materials = hung_on(self, values).at(0), torch.zeros_like(x), []
@@ -215,14 +219,15 @@ class MPMWorld(AbstractWorld):
         ]
         origin, size = self.lattice_box()
         for index, collider in enumerate(self.colliders):
-            start = f"colliders.{index}."
-            own_values = {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
             try:
-                boundaries.append(collider.make(own_values, origin=tuple(origin.tolist())))
+                boundaries.append(collider.make(below(f"colliders.{index}."), origin=tuple(origin.tolist())))
             except ValueError as error:
                 raise SceneError(f"colliders.{index}: {error}") from error
-        for index, clamp in enumerate(self.clamps):
-            boundaries.append(holder(self, index, origin, vector(f"clamps.{index}.velocity", clamp.velocity)))
+        for index in range(len(self.clamps)):
+            try:
+                boundaries.append(holder(self, index, origin, below(f"clamps.{index}.")))
+            except ValueError as error:
+                raise error if isinstance(error, SceneError) else SceneError(f"clamps.{index}: {error}") from error
         low, high = (corner - origin for corner in self.room())
         boundaries += self.walls.planes(low, high, friction, flat=self.grid.flat).values()
         try:
@@ -321,7 +326,7 @@ class MPMWorld(AbstractWorld):
         for index, load in enumerate(self.loads):
             found.update({f"loads.{index}.mass": load.mass, f"loads.{index}.begins": load.begins})
         for index, clamp in enumerate(self.clamps):
-            found.update({f"clamps.{index}.velocity.{k}": value for k, value in enumerate(clamp.velocity)})
+            found.update({f"clamps.{index}.{name}": value for name, value in clamp.variables().items()})
         found.update({f"contact.{key}.friction": touch.friction for key, touch in self.contact.items()})
         for index, body in enumerate(self.bodies):
             for name, value in body.material.variables().items():
@@ -329,11 +334,6 @@ class MPMWorld(AbstractWorld):
             for name in ("velocity", "angular_velocity"):
                 found.update({f"bodies.{index}.{name}.{k}": value for k, value in enumerate(getattr(body, name))})
         return found
-
-    def _known(self, unknown: set[str]) -> str:
-        from simengine.scene.strict import nearest
-
-        return nearest(sorted(unknown)[0], self.variables())
 
     def prepare(self, asks: Sequence[Ask]) -> "MPMWorld":
         """The world with particles made and surfaces bound once; shapes that change move and stretch them."""

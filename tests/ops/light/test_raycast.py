@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from simengine.ops.light.raycast import Environment, RaySurface, raycast
+from simengine.ops.light.raycast import Environment, Lamp, RaySurface, raycast
 from simengine.ops.light.raycast_reference import raycast_reference
 from simengine.render.camera import PinholeCamera
 
@@ -57,9 +57,22 @@ def box_scene() -> RaySurface:
 
 STREET = Environment(road=1.2, lane=0.4, clouds=0.6, skyline_height=0.2, ground_frequency=1.3)
 
+LAMPS = (
+    Lamp(position=(1.5, -1.0, 4.0), intensity=(9.0, 7.0, 5.0)),
+    Lamp(position=(4.0, 2.0, 1.0), axis=(-2.0, -1.0, -0.4), intensity=(20.0, 20.0, 18.0), spread=12.0),
+)
+NIGHT = dataclasses.replace(
+    STREET,
+    sun_irradiance=(0.02, 0.02, 0.03),
+    sky_zenith=(0.01, 0.01, 0.02),
+    sky_horizon=(0.02, 0.02, 0.02),
+    water=1.0,
+    lamps=LAMPS,
+)
+
 
 @pytest.mark.parametrize(
-    ("repetitions", "env"), [(0.0, Environment(haze=0.05)), (1.3, Environment(haze=0.05)), (0.0, STREET)]
+    ("repetitions", "env"), [(0.0, Environment(haze=0.05)), (1.3, Environment(haze=0.05)), (0.0, STREET), (0.0, NIGHT)]
 )
 def test_parity_with_the_reference(repetitions: float, env: Environment) -> None:
     texture = torch.rand(5, 7, 3, generator=torch.Generator().manual_seed(1))
@@ -67,7 +80,7 @@ def test_parity_with_the_reference(repetitions: float, env: Environment) -> None
     options: dict = {"samples": 2, "sky_rays": 3, "paint": texture, "repetitions_per_metre": repetitions, "seed": 5}
     ours, reference = raycast(*arguments, **options), raycast_reference(*arguments, **options)
     for field in dataclasses.fields(ours):
-        a, b = getattr(ours, field.name).double(), getattr(reference, field.name)
+        a, b = getattr(ours, field.name).double(), getattr(reference, field.name).double()
         a, b = (value.reshape(24 * 24, -1) for value in (a, b))
         # float32 rays decide a hit or a shadow otherwise than float64 ones on a few pixels of an edge (measured: <= 4
         # of 576: measured 1); everywhere else the difference is rounding, amplified at most by the pattern's frequency.
@@ -113,6 +126,60 @@ def test_shadow_has_the_outline_of_the_body() -> None:
     # in the sun: cos 45 degrees
     lit = view.offset[..., 0][ground & ~expected & ~edge]
     assert torch.allclose(lit, torch.full_like(lit, math.sqrt(0.5)), atol=1e-5)
+
+
+def test_a_lamp_lights_by_the_inverse_square_and_its_spread() -> None:
+    # E = I cos^k(a) cos(a) / r^2 on a level floor below a lamp at height h: cos(a) = h/r
+    lamp = Lamp(position=(0.0, 0.0, 5.0), intensity=(50.0, 40.0, 30.0), spread=3.0)
+    dark = dataclasses.replace(PLAIN, sun_irradiance=(0.0, 0.0, 0.0), ground=True, lamps=(lamp,))
+    env = dataclasses.replace(dark, ground_dark=(0.5,) * 3, ground_light=(0.5,) * 3)
+    far = surface_of(trimesh.creation.box((1, 1, 1)), vertices=torch.rand(8, 3) + torch.tensor([0.0, 900.0, 0.0]))
+    view = raycast(far, env, *camera((0.0, -6.0, 8.0), (0.0, 0.0, 0.0), 48), samples=1, sky_rays=0)
+    h = 5.0 - 1e-3  # light is gathered 1 mm above a surface
+    r = (view.position - torch.tensor([0.0, 0.0, h])).norm(dim=-1)
+    expected = 0.5 / math.pi * (h / r) ** 4 / r**2
+    for k, intensity in enumerate(lamp.intensity):
+        assert torch.allclose(view.offset[..., k], intensity * expected, rtol=1e-4)  # 2.0e-5 of float32's distances
+    plate = trimesh.creation.box((3, 3, 0.1))
+    plate.apply_translation((0.0, 0.0, 3.0))
+    under = raycast(surface_of(plate), env, *camera((0.0, -6.0, 1.0), (0.0, 0.0, 0.0), 48), samples=1, sky_rays=0)
+    x, y, z = under.position.unbind(-1)
+    shade = (x.abs() < 3.7) & (y.abs() < 3.7) & (z == 0) & (under.depth > 0)  # 1.5 m at 3.05 m, seen from 5 m
+    assert int(shade.sum()) > 100 and float(under.offset[shade].max()) == 0
+
+
+def test_wet_ground_is_darker_and_mirrors_where_water_stands() -> None:
+    # Lekner and Dorf (1988): an albedo of .12 falls to (1 - .066) .12 (1 - .472)/(1 - .472 .12) = .0627 under water
+    sky = {"sky_zenith": (0.4,) * 3, "sky_horizon": (0.4,) * 3}
+    dry = dataclasses.replace(PLAIN, ground=True, ground_dark=(0.12,) * 3, ground_light=(0.12,) * 3, **sky)
+    away = surface_of(trimesh.creation.box((1, 1, 1)), vertices=torch.rand(8, 3) + torch.tensor([0.0, 900.0, 0.0]))
+    pose = camera((0.0, -4.0, 3.0), (0.0, 0.0, 0.0), 32)
+
+    def seen(water: float, **light: tuple[float, float, float]) -> torch.Tensor:
+        return raycast(away, dataclasses.replace(dry, water=water, **light), *pose, samples=1).offset[..., 0]
+
+    black = {"sky_zenith": (0.0,) * 3, "sky_horizon": (0.0,) * 3}
+    pores = seen(0.3, **black) / seen(0.0, **black)  # too little for a puddle at most places
+    assert float(pores.median()) == pytest.approx(0.0627 / 0.12, rel=5e-3)
+    # under 10 mm all of it is level: the mirrored sky comes to the eye by Schlick's term
+    view = raycast(away, dataclasses.replace(dry, water=10.0), *pose, samples=1)
+    d = torch.nn.functional.normalize(view.position - torch.tensor([0.0, -4.0, 3.0]), dim=-1)
+    schlick = 0.02 + 0.98 * (1 + d[..., 2]) ** 5
+    diffuse = 0.0627 * (1 - 0.02) * (0.4 + 1.0)  # the sky's pi 0.4, and the sun's pi, on a floor
+    glint = view.offset[..., 0] - diffuse - 0.4 * schlick
+    assert float(glint.min()) > -1e-3 and float(glint.median()) < 0.05  # the sun stands overhead, away from the mirror
+    with pytest.raises(ValueError, match="water: expected a depth"):
+        Environment(water=-1.0)
+
+
+def test_samples_tell_the_things_apart() -> None:
+    scene, pose = box_scene(), camera((3.0, 2.5, 1.8), (0.0, 0.3, 0.5), 48)
+    one = raycast(scene, Environment(), *pose, samples=2)
+    assert set(one.instance.unique().tolist()) == {0, 1, 2}  # both meshes are parts, and count on
+    share = (one.instance > 0).float().mean(-1)
+    assert torch.equal(share, one.object)
+    with pytest.raises(ValueError, match="instance: expected shape"):
+        dataclasses.replace(scene, instance=torch.zeros(5))
 
 
 def test_haze_follows_beer_and_lambert() -> None:

@@ -22,6 +22,8 @@ PLASTIC: dict[str, AbstractLaw] = {
     "von_mises_perfect": materials.VonMises(E, NU, 5e3),
     "drucker_prager": materials.DruckerPrager(E, NU, 25.0, 0.02),
     "drucker_prager_without_correction": materials.DruckerPrager(E, NU, 25.0, 0.02, volume_correction=False),
+    "mohr_coulomb": materials.MohrCoulomb(E, NU, 25.0, 0.02),
+    "mohr_coulomb_without_correction": materials.MohrCoulomb(E, NU, 40.0, 0.02, volume_correction=False),
     "fluid": materials.FluidProjection(),
     "snow": materials.SnowCompaction(),
     "herschel_bulkley": materials.HerschelBulkley(E, NU, 2e3, 50.0, 0.6, dt=5e-4),

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from key_cases.fields import FIT
+from key_cases.fields import SMALL as TINY
+from key_cases.judge import learn
 
 from simengine.constraint import HardConstraint
 from simengine.fit import fit
@@ -13,6 +16,7 @@ from simengine.fit.trainings.learned import learning_of
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import Scene, load_scene, load_world, resolved
 from simengine.scene.base import SceneError
+from simengine.scene.grammar import build_scene
 from simengine.worlds.fields.specs import Experts
 
 SMALL = ["problem.nt=41", "problem.nx=64", "experts.rows_per_block=2000"]
@@ -210,3 +214,40 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
         load_world("burgers", ["fit={type='network'}"])
     with pytest.raises(SceneError, match=r"holds no solution.npz"):
         load_world("burgers").render(tmp_path, tmp_path / "x.png", fps=5)
+
+
+def test_adam_slows_down_by_half_a_cosine(tmp_path: Path) -> None:
+    """Half of the way through four steps its rate is half of what is told."""
+    data = learn(TINY, "operator", **{**FIT, "iterations": 4, "learning_rate": 1e-3})
+    training = trained(build_scene(data, directory=tmp_path, locate=lambda key: "scene"))
+    for _ in range(2):
+        training.step()
+    assert training.optimiser.param_groups[0]["lr"] == pytest.approx(0.5e-3)
+
+
+def _by_series(folder: Path, name: str, order: int, windows: int) -> dict[str, Any]:
+    sets = ["problem.nx=32", "problem.duration=0.2", "problem.members=2", "experts.counts=[1,1]"]
+    more = ["problem.nt=81", "basis.type=taylor", f"basis.order={order}", f"basis.windows={windows}"]
+    world = load_world(name, [*sets, *more])
+    return world.run(directory(folder / f"{order}-{windows}", world), device="cpu")
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_series_errs_by_its_order_in_the_window(tmp_path: Path, order: int) -> None:
+    """Nothing is solved before and nothing trained; windows of half the length err by 2^order less."""
+    long, short = (max(_by_series(tmp_path, "allen_cahn", order, w)["relative_error"]) for w in (5, 10))
+    assert long / short == pytest.approx(2**order, rel=0.1)  # the next order is a twentieth of it
+    assert short < (4e-4, 5e-6)[order - 1]  # of a field that changes by 0.03 to 0.05
+
+
+def test_four_terms_hold_a_steep_field(tmp_path: Path) -> None:
+    found = _by_series(tmp_path, "burgers", 4, 10)
+    assert found["result"] == "SUCCESS" and min(found["no_change_error"]) > 0.2
+    assert max(found["relative_error"]) < 2e-3  # 1.4e-3: the data drop a third of the frequencies of 32 points
+    with pytest.raises(SceneError, match=r"basis\.windows: need .* divides"):
+        _by_series(tmp_path, "burgers", 4, 7)
+
+
+def test_a_jump_has_no_series() -> None:
+    with pytest.raises(SceneError, match="no Taylor series"):
+        load_world("diffusion_sorption", ["basis.type=taylor"])

@@ -25,6 +25,8 @@ def test_the_law_of_another_programs_motion(tmp_path: Path) -> None:
         training.step()
     summary = training.finish(out)
     assert summary["position_rms"] < 0.01 * summary["moved_rms"]
+    # .35 s more are not learned from; there the distance grows, and is still that of a law 5 % off at most
+    assert summary["position_rms"] < summary["held_out_position_rms"] < 0.05 * summary["moved_rms"]
     model = read_model(tmp_path / "run")
     learned, true = load_material(model.weights), materials.jelly(E=1e5, nu=0.2)
     H = torch.randn(200, 3, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)

@@ -57,6 +57,14 @@ def test_the_upper_leaves_the_lower_as_it_was(tmp_path: Path) -> None:
     assert float(last.abs().max()) < 1e-6 < 0.05 < float(stuck.mean())
 
 
+def test_check_says_that_bodies_stick_where_no_contact_is_told(tmp_path: Path) -> None:
+    """Of two bodies without a contact; of one body, or with a contact, it has nothing to say."""
+    short = SCENE.replace("num_steps = 100", "num_steps = 1").replace("save_every = 50", "save_every = 1")
+    one = short[: short.rindex("[[bodies]]")]
+    told = ["contact" in world_of(tmp_path, text).check(device="cpu") for text in (short, short + CONTACT, one)]
+    assert told == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("pair", "told"),
     [

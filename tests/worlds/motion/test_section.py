@@ -74,6 +74,7 @@ def test_a_strip_is_pressed_in_plane_strain(tmp_path: Path) -> None:
         ("upper = [0.5, 0.45, 2.0]", "upper = [0.5, 0.45, 2.1]", "nothing across"),
         ("size = [0.3, 0.3, 0.0]", "size = [0.3, 0.3, 0.1]", "box of size 0 along z"),
         ('section = "plane_strain"\n', "", "holds 0 cells"),
+        ("upper = [0.5, 0.45, 2.0]", "upper = [0.52, 0.45, 2.0]", "12.4 cells .* upper = 0.5 would do"),
         ("[grid]", 'clamps = [{ name = "a", region = { lower = [0.05, 0.0, 0.0], upper = [0.05, 0.3, 0.0] } }]\n[grid]',
          "need a solid section"),
     ],

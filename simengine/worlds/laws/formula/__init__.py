@@ -1,0 +1,1 @@
+"""Learned laws read out as formulas."""
