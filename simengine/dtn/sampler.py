@@ -8,6 +8,8 @@ import torch
 
 from simengine.dtn.bodies.surroundings import KINDS, surroundings
 from simengine.dtn.bodies.traffic import CLASSES, Sight, footprint, traffic
+from simengine.dtn.weather.night import headlamps, street_lamps
+from simengine.dtn.weather.rain import BRIGHT, extinction, streaks
 from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, raycast
 from simengine.render.camera import PinholeCamera
 
@@ -31,8 +33,15 @@ UNITS = {
     "sun": "1",
     "sky": "1",
     "haze": "1/m",
+    "rain": "mm/h",
+    "water": "mm",
+    "lamps": "cd",
+    "headlamps": "cd",
 }
 CONDITIONS = tuple(UNITS)
+WEATHER = CONDITIONS[8:]  # of which half of the views have none where their range starts at 0
+WET = 0.1  # least water on the ground where it rains [mm]: its pores are full
+GREY = 0.18  # mean luminance that a camera that meters brightens a dark view to [W/(m^2 sr)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +58,15 @@ class ViewSampler:
         sun_elevation: [deg].
         sun: Factor of the sun's irradiance; near 0 it is overcast [1].
         sky: Factor of the sky's radiance [1].
-        haze: Extinction coefficient [1/m]; half of the views have none where it starts at 0.
+        haze: Extinction coefficient [1/m]; half of the views have none where it starts at 0. Of fog that one sees V
+            metres through it is 3.9/V.
+        rain: Rain rate [mm/h]; half of the views have none where it starts at 0. It dims what is far and draws streaks.
+        water: Mean depth of the water on the ground [mm], at least 0.1 where it rains; likewise.
+        lamps: Luminous intensity of street lamps, 8 m high and 30 m apart, straight down [cd]; likewise. Below one
+            stand a 64th of it in lux; full sun (`sun` = 1) is 100 klx.
+        headlamps: Luminous intensity of the two headlamps of the vehicle that the camera is on [cd]; likewise.
+        shutter: Time that the shutter is open, which streaks of rain are as long as [s].
+        metering: Largest factor by which the camera brightens a dark view to a mean of grey; 1 leaves all as it is [1].
         fov: Vertical field of view [deg].
         offset: Largest shift of the object's middle from the picture's, as a share of half the picture [1].
         boxes: Number of other bodies around.
@@ -70,6 +87,12 @@ class ViewSampler:
     sun: Interval = (0.1, 1.0)
     sky: Interval = (0.5, 1.2)
     haze: Interval = (0.0, 0.04)
+    rain: Interval = (0.0, 0.0)
+    water: Interval = (0.0, 0.0)
+    lamps: Interval = (0.0, 0.0)
+    headlamps: Interval = (0.0, 0.0)
+    shutter: float = 0.008
+    metering: float = 1.0
     fov: float = 40.0
     offset: float = 0.35
     boxes: int = 6
@@ -84,6 +107,11 @@ class ViewSampler:
             low, high = self.interval(name)
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 raise ValueError(f"{name}: expected a lower and an upper bound in order, got {(low, high)}")
+        for name in ("haze", *WEATHER):
+            if self.interval(name)[0] < 0:
+                raise ValueError(f"{name}: expected at least 0 {UNITS[name]}, got {self.interval(name)[0]:g}")
+        if not (self.shutter > 0 and self.metering >= 1):
+            raise ValueError(f"expected shutter > 0 s and metering >= 1, got {self.shutter:g} and {self.metering:g}")
         if self.distance is not None and self.distance[0] <= 0:
             raise ValueError(f"distance: expected more than 0 m, got {self.distance[0]:g}")
         if not 0.0 < self.fov < 180.0:
@@ -129,7 +157,7 @@ class ViewSampler:
 
         Mixed to 32 bits: torch's generator on the CPU looks at no more of a seed than its lowest 32.
         """
-        stream = ("conditions", "camera", "ground", "bodies", "objects").index(of)
+        stream = ("conditions", "camera", "ground", "bodies", "objects", "weather").index(of)
         return int(np.random.SeedSequence((self.seed % 2**64, index, stream)).generate_state(1)[0])
 
     def _generator(self, index: int, *, of: str) -> torch.Generator:
@@ -137,15 +165,20 @@ class ViewSampler:
 
     def conditions(self, index: int) -> dict[str, float]:
         """Camera, light and weather of view `index` by the names of CONDITIONS."""
-        u = torch.rand(
-            len(CONDITIONS) + 1, generator=self._generator(index, of="conditions"), dtype=torch.float64
-        ).tolist()
+        first = [name for name in CONDITIONS if name not in WEATHER]
+        u = torch.rand(len(first) + 1, generator=self._generator(index, of="conditions"), dtype=torch.float64).tolist()
         values = {}
-        for share, name in zip(u, CONDITIONS, strict=False):
+        for share, name in zip(u, first, strict=False):
             low, high = self.interval(name)
             values[name] = low + (high - low) * share
         if self.haze[0] == 0.0 and u[-1] < 0.5:
             values["haze"] = 0.0
+        v = torch.rand(len(WEATHER), 2, generator=self._generator(index, of="weather"), dtype=torch.float64).tolist()
+        for (share, there), name in zip(v, WEATHER, strict=True):
+            low, high = self.interval(name)
+            values[name] = 0.0 if low == 0.0 and there < 0.5 else low + (high - low) * share
+        if values["rain"] > 0:
+            values["water"] = max(values["water"], WET)
         return values
 
     def camera(self, index: int, size: tuple[int, int]) -> PinholeCamera:
@@ -181,6 +214,8 @@ class ViewSampler:
         green, height = (0.05 + 0.15 * u[2]) * (0.5 * sky + 0.4 * view["sun"]), 0.02 + 0.10 * u[3] * u[3]
         half = 3.0 + 1.5 * u[4]  # two lanes; the object stands on its right one, or at its edge
         lane = half * (0.35 + 0.3 * u[5])
+        lane = lane if u[8] < 0.5 else -lane
+        eye, bearing, _ = self._sight(index)
         return Environment(
             sun_direction=(
                 math.cos(azimuth) * math.cos(elevation),
@@ -190,18 +225,29 @@ class ViewSampler:
             sun_irradiance=(sun, sun * (1 - 0.15 * warm), sun * (1 - 0.35 * warm)),
             sky_zenith=(0.20 * sky, 0.34 * sky, 0.62 * sky),
             sky_horizon=(0.52 * sky, 0.60 * sky, 0.69 * sky),
-            haze=view["haze"],
+            haze=view["haze"] + extinction(view["rain"]),
             airlight=(haze_light, haze_light, 1.05 * haze_light),
             ground_light=(shade * light[0], shade * light[1], shade * light[2]),
             ground_dark=(shade * dark[0], shade * dark[1], shade * dark[2]),
             ground_frequency=0.3 + 1.2 * u[6],
             road=half if u[7] < 0.8 else 0.0,
-            lane=lane if u[8] < 0.5 else -lane,
+            lane=lane,
             asphalt=0.06 + 0.12 * u[9],
             clouds=min(1.0, 0.9 - 0.6 * view["sun"] + 0.3 * (u[10] - 0.5)),
             skyline=(0.85 * green, green, 0.75 * green),
             skyline_height=height,
+            water=view["water"],
+            lamps=(
+                *street_lamps(view["lamps"], side=lane + half + 0.8, phase=u[11] - 0.5),
+                *headlamps(view["headlamps"], eye=eye, azimuth=bearing),
+            ),
         )
+
+    def _sight(self, index: int) -> tuple[tuple[float, float, float], float, float]:
+        """Where the camera of a view is [m], the azimuth of its middle and how far it looks down [rad]."""
+        pose = self.camera(index, (16, 16)).world_to_camera
+        ahead, (x, y, z) = pose[2, :3].tolist(), (-pose[:3, :3].T @ pose[:3, 3]).tolist()
+        return (x, y, z), math.atan2(ahead[1], ahead[0]), -math.asin(ahead[2])
 
     def things(self, surface: RaySurface | None, index: int) -> list[tuple[int, RaySurface]]:
         """What is labelled in view `index`: class (0 for the object, 1 for the first of `classes`) and surface."""
@@ -211,20 +257,17 @@ class ViewSampler:
         generator = self._generator(index, of="objects")
         least, most = self.objects
         number = least + int(torch.randint(most - least + 1, (), generator=generator))
-        pose = self.camera(index, (16, 16)).world_to_camera
-        ahead, eye = pose[2, :3], -pose[:3, :3].T @ pose[:3, 3]
-        x, y, z = eye.tolist()
+        eye, azimuth, pitch = self._sight(index)
         sight = Sight(
-            eye=(x, y, z),
-            azimuth=math.atan2(float(ahead[1]), float(ahead[0])),
-            pitch=-math.asin(float(ahead[2])),
+            eye=eye,
+            azimuth=azimuth,
+            pitch=pitch,
             half=0.45 * math.radians(self.fov),
             far=1.6 * self.conditions(index)["distance"] + 4.0,
         )
         taken = [] if surface is None else [footprint(surface)]
         for name, body in traffic(self._mixed(index, of="objects"), number, self.classes, sight, taken):
-            one = torch.ones(len(body.albedo), dtype=torch.long)
-            found.append((1 + self.classes.index(name), dataclasses.replace(body, instance=one)))
+            found.append((1 + self.classes.index(name), body))
         return found
 
     def _scene(self, surface: RaySurface | None, index: int) -> RaySurface:
@@ -268,10 +311,10 @@ class ViewSampler:
         Raises:
             ValueError: There is neither an object nor anything around it.
         """
-        camera = self.camera(index, size)
-        return raycast(
+        camera, environment = self.camera(index, size), self.environment(index)
+        buffers = raycast(
             self._scene(surface, index),
-            self.environment(index),
+            environment,
             camera.world_to_camera,
             camera.intrinsics,
             size,
@@ -281,3 +324,25 @@ class ViewSampler:
             repetitions_per_metre=repetitions_per_metre,
             seed=index,
         )
+        rate = self.conditions(index)["rain"]
+        if rate > 0:
+            seed = self._mixed(index, of="weather")
+            covered = streaks(rate, camera, buffers.depth, shutter=self.shutter, seed=seed)[..., None]
+            light = BRIGHT * covered * torch.tensor(environment.airlight)
+            buffers = dataclasses.replace(
+                buffers,
+                gain=(1 - covered) * buffers.gain,
+                offset=(1 - covered) * buffers.offset + light,
+                radiance=(1 - covered) * buffers.radiance + light,
+            )
+        return self._metered(buffers)
+
+    def _metered(self, buffers: RayBuffers) -> RayBuffers:
+        """Buffers as a camera exposes them that brightens dark views, by the geometric mean of what it sees."""
+        if self.metering == 1:
+            return buffers
+        luminance = buffers.radiance @ torch.tensor([0.2126, 0.7152, 0.0722])
+        mean = float(luminance.clamp(min=1e-7).log().mean().exp())
+        factor = min(max(GREY / mean, 1.0), self.metering)
+        changed = {name: factor * getattr(buffers, name) for name in ("gain", "offset", "radiance")}
+        return dataclasses.replace(buffers, **changed)

@@ -35,7 +35,7 @@ class ViewSet:
         uv: Shape (n, 2, h, w).
         footprint: Of a pixel on the surface [m] and in uv, shape (n, 2, h, w).
         eye: Position of the camera [m], shape (n, 3).
-        conditions: By the names of CONDITIONS, shape (n, 8).
+        conditions: By the names of CONDITIONS, shape (n, 12).
         index: Of each view in its sampler, shape (n,).
         labels: Of the things in each view, by the COLUMNS of `simengine.dtn.bodies.labels`, shape (n, k, 8); None where
             nobody labelled them.

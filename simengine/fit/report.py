@@ -313,6 +313,8 @@ def _explained(
         "held out: rms, SI",
         "held out: chi-square per value",
     ]
+    if all(row[-2:] == ["", "-"] for row in rows):  # nothing was held out
+        header, rows = header[:-2], [row[:-2] for row in rows]
     blocks: list[Block] = [Table(header, rows)]
     if summary["explained"] is False:
         blocks.append(

@@ -23,6 +23,7 @@ img,video{max-width:100%;border:1px solid var(--line);background:#fff}
 video{min-width:min(320px,100%)}.small{image-rendering:pixelated}figure{margin:1em 0}
 figcaption{font-size:.9em;opacity:.8}pre{background:var(--soft);padding:1em;overflow:auto}
 .good{color:var(--good)}.bad{color:var(--bad)}
+@media(max-width:600px){td:not(:last-child){white-space:nowrap}}
 """
 
 

@@ -135,6 +135,10 @@ class AbstractFlame(abc.ABC):
         """A flame close to this one that Newton finds more easily, to start from; None where it needs none."""
         return None
 
+    def simpler(self) -> "AbstractFlame | None":
+        """This flame under a law of transport that costs less, to start from its solution; None where its own is."""
+        return None
+
     def tail(self, z: torch.Tensor) -> torch.Tensor | None:
         """How far the domain must reach to the right of x = 0 [m], (b,); None: as it is. For grids."""
         return None

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 
 from simengine.flame.equations.base import AbstractFlame
-from simengine.flame.equations.transport import AbstractTransport, MixtureAveraged, State
+from simengine.flame.equations.transport import AbstractTransport, MixtureAveraged, Multicomponent, State
 from simengine.flame.gas.equilibrium import equilibrium
 from simengine.flame.gas.mechanism import Mechanism, MechanismError
 from simengine.flame.gas.radiation import optically_thin
@@ -273,6 +273,12 @@ class AbstractDetailedFlame(AbstractFlame):
         changed: dict[str, Any] = {name: own[name][part.reactions] for name in RATES}
         changed["orders"] = changed["orders"][:, part.species]
         return dataclasses.replace(self, gas=part.gas, D_factor=own["D_factor"][part.species], **changed)
+
+    def simpler(self) -> "AbstractDetailedFlame | None":
+        """With mixture-averaged transport, where it is multicomponent."""
+        if not isinstance(self.transport, Multicomponent):
+            return None
+        return dataclasses.replace(self, transport=MixtureAveraged())
 
     def parameter(self, name: str) -> torch.Tensor:
         """One parameter, or one of its entries, by the names that `replace` takes."""

@@ -69,6 +69,11 @@ class AbstractFlameSolver(abc.ABC):
         fixed = flame.detached()
         if obstacle := fixed.obstacle(self.solve):
             return self._none(fixed, obstacle, throw)
+        if start is None and (simpler := fixed.simpler()) is not None:
+            near = self.solve(simpler, throw=False)
+            if near.success and (moved := self.solve(flame, start=near.value, throw=False)).success:
+                moved.stats["num_iterations"] += near.stats["num_iterations"]
+                return moved
         final = start is not None  # on meshes on the way the square root of the tolerance will do
         if start is None:
             problem, solved = self._cold(fixed)

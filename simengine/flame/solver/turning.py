@@ -204,7 +204,8 @@ def _corrected(
         step, more = bordered.solve(-f, left)
         left = 0.0
         size = max(float((step / problem.scale).abs().max()), abs(more) / max(abs(value), LEAST))
-        if not size < 4 * last or size > 3:  # NaN too
+        frozen = bool((state + step)[..., problem.flame.fields.index("T")].min() <= 0)  # no gas has such rates
+        if not size < 4 * last or size > 3 or frozen:  # NaN too
             return None
         state, value, last = state + step, value + more, size
         if size < tolerance:

@@ -40,7 +40,7 @@ def condition_curve(
     Args:
         name: Of the condition.
         tables: By detector and paint, of the same pictures.
-        conditions: Of the pictures, (n, 8), by the names of `CONDITIONS`.
+        conditions: Of the pictures, (n, 12), by the names of `CONDITIONS`.
         edges: Bounds of the cells.
     """
     panels: dict[str, dict[str, Any]] = {"AP@.5": {}, "missed": {}}

@@ -17,7 +17,7 @@ from simengine.dtn.evaluation import (
     precision_gap,
 )
 from simengine.dtn.metrics import object_psnr
-from simengine.dtn.sampler import CONDITIONS, ViewSampler
+from simengine.dtn.sampler import CONDITIONS, WEATHER, ViewSampler
 from simengine.dtn.texture import TextureMap, texture_picture
 from simengine.render.tone import decode_srgb
 from simengine.view.report import Block, Picture, Table, write_report
@@ -184,7 +184,7 @@ def gain_table(gains: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
 
 
 def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]:
-    """Bounds of equal cells over the ranges of a sampler, and of haze none or some; `place` as in `PARTS`."""
+    """Bounds of equal cells over the ranges of a sampler; of haze and weather none or some; `place` as in `PARTS`."""
     edges = {}
     for name, parts in PARTS.items():
         low, high = sampler.interval(name)
@@ -192,7 +192,11 @@ def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]
             continue
         step = (high - low) / parts[place]
         edges[name] = (*(low + k * step for k in range(parts[place])), high + 1e-6)
-    return {**edges, "haze": (0.0, 1e-9, max(sampler.haze[1], 1e-9) + 1e-6)}
+    for name in ("haze", *WEATHER):
+        low, high = sampler.interval(name)
+        if name == "haze" or (high > 0 and not place):
+            edges[name] = (0.0, 1e-9, max(high, 1e-9) + 1e-6) if low == 0 else (low, (low + high) / 2, high + 1e-6)
+    return edges
 
 
 def cell_rows(
@@ -202,7 +206,7 @@ def cell_rows(
 
     Args:
         tables: Of the same pictures.
-        conditions: Shape (n, 8), by the names of `CONDITIONS`.
+        conditions: Shape (n, 12), by the names of `CONDITIONS`.
         edges: Bounds of the cells of each condition.
     """
     where = {name: (conditions[:, CONDITIONS.index(name)], bounds) for name, bounds in edges.items()}

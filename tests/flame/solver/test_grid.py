@@ -14,6 +14,7 @@ from simengine.flame.equations.counterflow import CounterflowFlame
 from simengine.flame.equations.detailed import Mixture
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
+from simengine.flame.equations.transport import MixtureAveraged, Multicomponent
 from simengine.flame.gas.equilibrium import equilibrium
 from simengine.flame.gas.mechanism_yaml import load_mechanism
 from simengine.flame.gas.thermochemistry import Gas
@@ -357,3 +358,22 @@ def test_every_counterflow_is_found_cold_on_a_grid() -> None:
         error = float((solution.value.eigenvalue / truth - 1).abs())
         assert error < 1e-3 and error < float(solution.stats["error"]) < 1e-2
         assert bool(solution.stats["stable"])
+
+
+def test_multicomponent_flames_start_from_mixture_averaged_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them starts cold; where no start comes of it, the flame is found cold, and is the same."""
+    gas = Gas(load_mechanism("methane_1step"), smoothing=1e-7)
+    one = torch.tensor(1.0, dtype=torch.float64)
+    air = Mixture({"CH4": 1.0}, {"O2": 1.0, "N2": 3.76})
+    flame = FreeFlame(
+        gas=gas, mixture=air, phi=one, p=101325 * one, T_in=300 * one, transport=Multicomponent(soret=True)
+    )
+    solver = GridSolver().set_refine_criteria(slope=0.2, curve=0.4)
+    cold, started = GridSolver._cold, []
+    monkeypatch.setattr(GridSolver, "_cold", lambda self, own: started.append(type(own.transport)) or cold(self, own))
+    near = solver.solve(flame).value
+    assert started == [MixtureAveraged]
+    monkeypatch.setattr(FreeFlame, "simpler", lambda self: None)
+    own = solver.solve(flame).value
+    assert started == [MixtureAveraged, Multicomponent]
+    assert float(near.eigenvalue) == pytest.approx(float(own.eigenvalue), rel=5e-3)  # on other points

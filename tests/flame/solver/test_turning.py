@@ -68,3 +68,13 @@ def test_what_does_not_turn_back_is_said() -> None:
             turning.extinction(start, methane, 2.0, SOLVER)
         finally:
             turning.STEPS = few
+
+
+def test_a_step_to_gas_below_0_K_is_no_flame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of Newton that cools the fresh gas by 310 K is refused, not looked up in the rates."""
+    start = SOLVER.solve(methane(number(6.0))).value
+    row = torch.zeros_like(start.state)
+    cooled = row.clone()
+    cooled[..., start.flame.fields.index("T")] = -310.0
+    monkeypatch.setattr(turning.Bordered, "solve", lambda self, right, further: (cooled, 0.0))
+    assert turning._corrected(start.problem, start.state, 6.0, row, 1.0, 0.0, methane, 1e-6) is None

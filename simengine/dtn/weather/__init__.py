@@ -1,0 +1,1 @@
+"""Rain, and lamps at night, from physical quantities."""
