@@ -37,6 +37,7 @@ REAL = {  # form -> folder of its data under reference/real; a star for the part
     "rod": "aluminium_rod_heating",
     "rubber_treloar": "rubber_treloar",
     "shoe_foam": "shoe_foam_new_heel",
+    "silicone_hammer": "silicone_hammer_photos_moldstar",
     "soft_beam": "soft_beam_dragonskin",
     "steel_304L": "steel_304L_tension",
     "temple": "temple_photos_known_cameras",

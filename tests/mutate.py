@@ -227,20 +227,24 @@ def named(one: Mutation) -> tuple[set[str], set[str]]:
 
 def tests_of(one: Mutation, most: int) -> list[str]:
     """The files of tests that are nearest to a mutation: by what they name and import, and by where they lie."""
-    stem, folder = Path(one.path).stem, Path(one.path).parent.as_posix().removeprefix("simengine/")
+    folder, module = Path(one.path).parent.as_posix().removeprefix("simengine/"), Path(one.path).parent.name
+    stem = re.sub("_(taichi|reference|adjoint)$", "", Path(one.path).stem)
     own, public = named(one)
-    mirror = {"kernels": "ops", "worlds/motion/rigid": "worlds/motion"}.get(folder, folder.replace("kernels", "ops"))
+    mirror = {"worlds/motion/rigid": "worlds/motion"}.get(folder, folder.replace("kernels", "ops"))
+    texts = {p: p.read_text(encoding="utf-8") for p in sorted((ROOT / "tests").rglob("test_*.py"))}
+    texts = {p: text for p, text in texts.items() if p.parent != ROOT / "tests"}
+    words = {path: set(WORD.findall(text)) for path, text in texts.items()}
+    common = Counter(word for some in words.values() for word in some & (own | public | {stem}))
     scores = Counter()
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        text = path.read_text(encoding="utf-8")
-        words = set(WORD.findall(text))
-        name, place = path.relative_to(ROOT).as_posix(), path.parent.relative_to(ROOT / "tests").as_posix()
-        score = 20 * len(own & words) + 4 * len(public & words)
-        score += 15 * (f"{Path(one.path).parent.name}.{stem}" in text) + 15 * (path.stem == f"test_{stem}")
-        score += 6 * (stem in words) + 5 * bool(set(stem.split("_")) & set(path.stem.split("_")))
+    for path, text in texts.items():
+        score = sum(40 / (1 + common[name]) for name in own & words[path])
+        score += sum(8 / (1 + common[name]) for name in public & words[path])
+        score += 15 * (f"{module}.{stem}" in text) + 15 * (path.stem == f"test_{stem}")
+        score += 12 / (1 + common[stem]) * (stem in words[path])
+        score += 5 * bool(set(stem.split("_")) & set(path.stem.split("_")))
+        place = path.parent.relative_to(ROOT / "tests").as_posix()
         score += 8 * (place == mirror) + 3 * (place.split("/")[0] == mirror.split("/")[0])
-        if place != "." and score >= 8:
-            scores[name] = score
+        scores[path.relative_to(ROOT).as_posix()] = score
     return [name for name, _ in scores.most_common(most)]
 
 

@@ -267,8 +267,7 @@ class ViewSampler:
         )
         taken = [] if surface is None else [footprint(surface)]
         for name, body in traffic(self._mixed(index, of="objects"), number, self.classes, sight, taken):
-            one = torch.ones(len(body.albedo), dtype=torch.long)
-            found.append((1 + self.classes.index(name), dataclasses.replace(body, instance=one)))
+            found.append((1 + self.classes.index(name), body))
         return found
 
     def _scene(self, surface: RaySurface | None, index: int) -> RaySurface:

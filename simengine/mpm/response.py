@@ -132,6 +132,15 @@ class Response:
                 A = (inverse @ tau @ inverse.mT)[:, None].expand_as(A)
         return MPMState(state.x + d, torch.zeros_like(d), torch.zeros_like(G), F, q, A)
 
+    def kept(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Deformation (n, 3, 3) with the volume of its cell and stress (n, 3, 3) [Pa], as they balance in the state."""
+        J = torch.linalg.det(self.state.F)
+        bar = self.average(J)
+        F = self.state.F * (bar / J).pow(1 / 3)[:, None, None]
+        tau = self.model.stress(F, self.state.q)
+        p = tau.diagonal(dim1=1, dim2=2).sum(1) / 3
+        return F, tau + (self.average(p) * J / bar - p)[:, None, None] * torch.eye(3).to(F)
+
     def _deformed(self, y: torch.Tensor) -> torch.Tensor:
         return (torch.eye(3).to(y) + y[..., 1:]) @ self.state.F
 

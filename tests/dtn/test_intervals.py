@@ -40,12 +40,15 @@ def test_a_bootstrap_has_the_deviation_of_a_mean_and_the_bias_of_a_largest() -> 
 
 
 def test_pictures_are_what_an_average_precision_is_of() -> None:
-    """Four pictures of three objects each, all found: Jeffreys's interval of four, not of twelve."""
+    """Four pictures of three objects each, all found: Jeffreys's of four, not of twelve; empty ones tell none."""
     boxes = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
     labels = np.array([1, 1, 1])
     found = [Found(boxes, labels, np.array([0.9, 0.8, 0.7]))] * 4
-    judged = judge(found, [Objects(boxes, labels)] * 4)
-    assert judged.precision.low == pytest.approx(float(beta.ppf(0.025, 4.5, 0.5)), rel=1e-6)
+    nothing = [Found(boxes[:0], labels[:0], np.zeros(0))] * 3
+    for empty in (0, 3):
+        shown = [Objects(boxes, labels)] * 4 + [Objects(boxes[:0], labels[:0])] * empty
+        judged = judge([*found, *nothing[:empty]], shown)
+        assert judged.precision.low == pytest.approx(float(beta.ppf(0.025, 4.5, 0.5)), rel=1e-6)
 
 
 def test_rates_are_exact() -> None:

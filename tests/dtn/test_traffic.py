@@ -108,6 +108,17 @@ def test_views_hold_their_labels() -> None:
     assert alone.labels is not None and alone.labels.shape == (1, 1, 8)
 
 
+def test_of_a_sign_the_plate_is_labelled_and_not_its_pole() -> None:
+    sign = CLASSES["stop sign"]((0.3, 0.3, 0.3))
+    camera = PinholeCamera.look_at((8.0, 0.0, 1.5), (0.0, 0.0, 1.5), up=(0.0, 0.0, 1.0), width=96, height=96, fov_y=0.5)
+    view = raycast(sign, Environment(ground=False), camera.world_to_camera, camera.intrinsics, (96, 96), sky_rays=0)
+    box = label_view(view.instance, [(4, sign)], camera, rows=1)[0, :4]
+    f = 48 / math.tan(0.25) / 8.0  # pixels of 1 m
+    plate = [48 - f * 0.375, 48 - f * (2.2 + 0.375 - 1.5), 48 + f * 0.375, 48 - f * (2.2 - 0.375 - 1.5)]
+    assert box.tolist() == pytest.approx(plate, abs=0.7)
+    assert all(bool((CLASSES[name]((0.1,) * 3).instances == 1).any()) for name in CLASSES)
+
+
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"objects: expected two numbers in order, 0 or more, got \(3, 1\)"):
         ViewSampler(objects=(3, 1))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from simengine.io import write
 from simengine.io.arrays import read_npz
@@ -37,6 +38,11 @@ def test_video_reads_back(suffix: str, tmp_path: Path) -> None:
     back = iio.imread(file, plugin="pyav" if suffix == ".mp4" else "pillow")
     assert len(back) == 6
     assert abs(int(back[5][16, 10, 0]) - 231) < 12 and int(back[0][16, 40, 0]) < 12  # lossy codecs
+
+
+def test_a_gif_plays_twenty_frames_a_second_where_none_are_told(tmp_path: Path) -> None:
+    with Image.open(write(tmp_path / "a.gif", np.random.default_rng(0).random((3, 8, 8, 3)))) as picture:
+        assert picture.n_frames == 3 and picture.info["duration"] == 50
 
 
 def test_particles_read_back(tmp_path: Path) -> None:

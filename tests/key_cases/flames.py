@@ -37,6 +37,15 @@ CASES: dict[str, Case] = {
             "diffusion": {"dilution": {"N2": 1.0}, "agent": {"CO2": 1.0}, "agent_fraction": 0.1},
         }.items()
     },
+    "flame of a mixture as it is given": Case(
+        {
+            "kind": "flame",
+            "gas": {"mechanism": "asset:methane_1step.yaml"},
+            "flame": {"type": "free", "composition": {"CH4": 1.0, "O2": 2.1, "N2": 7.5}, "width": 0.05},
+        },
+        (build,),
+        below=("flame.composition", "flame.width"),
+    ),
     "vessel": Case(
         {
             "kind": "flame",

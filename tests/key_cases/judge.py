@@ -61,6 +61,19 @@ def _schema() -> dict[type, set[str]]:
     return found
 
 
+def holds_tables(hint: Any) -> bool:
+    """Whether a key is a table, or holds some: its own keys are judged."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return True
+    marks = getattr(hint, "__metadata__", ())
+    return any(isinstance(mark, OneOf) for mark in marks) or any(holds_tables(a) for a in typing.get_args(hint))
+
+
+def told_by(cls: type, key: str) -> type:
+    """The class of the family that says what a key is."""
+    return next(base for base in reversed(cls.__mro__) if key in vars(base).get("__annotations__", {}))
+
+
 SCHEMA = _schema()
 SPECS = tuple(SCHEMA)
 

@@ -85,6 +85,7 @@ CASES: dict[str, Case] = {
         below=("colliders.0.path",),
     ),
     "hard walls": Case(mpm(walls={"hard": True, "kind": "friction"}), (build,), below=("walls.hard",)),
+    "open walls": Case(mpm(walls={"open": ["+y"]}), (build,), below=("walls.open",)),
     "contact": Case(
         {
             **mpm(),

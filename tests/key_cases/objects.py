@@ -2,7 +2,7 @@
 
 import torch
 
-from key_cases.judge import Case, answers, build, observed, trained
+from key_cases.judge import Case, answers, build, course, learn, observed, trained, training, whole
 from simengine.scene.asks import Fields, Rays, View
 
 CASES: dict[str, Case] = {}
@@ -52,6 +52,11 @@ CASES |= {
         (trained(observations=SEEN, inference={"method": "adam", "iterations": 4}),),
         below=("surfels",),
     ),
+    "surfels of a file": Case(
+        {"kind": "surfels", "surfels": {"box": [[-1.0, 1.0]] * 3, "file": "discs.ply"}},
+        (build,),
+        below=("surfels.file",),
+    ),
     "slice": Case(
         {
             "kind": "volume",
@@ -98,6 +103,46 @@ CASES |= {
         },
         (answers(View(**LOOK, size=(12, 24), names=("photograph.png",))),),
         below=("objects",),
+    ),
+    "a detector of labelled pictures": Case(
+        learn(
+            {"kind": "pictures", "pictures": {"files": "*.png"}},
+            "picture_detector",
+            width=16,
+            side=64,
+            file="squares.csv",
+            columns=DRAWN["drawn"]["columns"] | {"class": "c"},
+            classes={"0": "square"},
+            group="(.*)[.]png",
+            hold_out=["mask"],
+            crop=32,
+            blur=0.5,
+            iterations=2,
+            batch=2,
+            axes={"light": [0.5, 2.0]},
+        ),
+        (training, course, whole),
+        below=("model", "examples", "training", "test"),
+        slow=True,
+    ),
+    "a paint against a detector": Case(
+        learn(
+            {
+                "kind": "pictures",
+                "pictures": {"files": "photograph.png"},
+                "detector": {"architecture": "bright", "weights": "w", "classes": {"car": 7}},
+                "objects": [{"box": BOX, "camera": "camera.json", "picture": "photograph.png"}],
+                "unknowns": {"objects.0.paint": {}},
+            },
+            "score",
+            "objective",
+            rows=3,
+            columns=4,
+            restarts=1,
+            iterations=3,
+        ),
+        (training, course, whole),
+        below=("objective", "inference"),
     ),
     "a detector and what it sees": Case(
         {

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from simengine.kernels.matter.pair_contact import STIFFNESS
 
 from simengine import mpm, solve
 from simengine.materials import rubber
@@ -113,3 +114,15 @@ def test_gradient_of_a_rollout(threads: int) -> None:
             difference = (value(at + h) - value(at - h)) / 2e-6
         assert float(gradient[k]) == pytest.approx(float(difference), rel=1e-5)
         assert abs(float(difference)) > 1e-6
+
+
+def test_a_pair_has_the_mean_margin_and_the_harmonic_mean_stiffness() -> None:
+    """Springs in a row: 2 a b / (a + b); a body of squared spacing s ends .22 s early, less .005 of slack [cells]."""
+    moduli = torch.tensor([1e5, 3e5, 8e5, 8e5, 8e5], dtype=torch.float64)  # means 2e5 and 8e5
+    spacings = torch.tensor([0.5, 0.5, 0.25, 0.25, 0.25], dtype=torch.float64)
+    friction, margin, stiffness = (
+        mpm.Contact((2, 3), friction=0.3).rows(moduli, spacings).flatten().reshape(3, -1)[:, 0]
+    )
+    assert float(friction) == pytest.approx(0.3)
+    assert float(margin) == pytest.approx(0.22 * (0.25 + 0.0625) / 2 - 0.005)
+    assert float(stiffness) == pytest.approx(STIFFNESS * 2 * 2e5 * 8e5 / 1e6)

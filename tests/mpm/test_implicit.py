@@ -74,6 +74,24 @@ def test_a_pressed_block_bears_what_it_should(tmp_path: Path, place: float, nu: 
     assert float(bottom) == pytest.approx(-float(top), rel=2e-3)
 
 
+@pytest.mark.slow
+def test_plates_that_hold_make_a_block_harder(tmp_path: Path) -> None:
+    """Nearly incompressible: the force lies above that between slip plates, by less than a third, on both alike.
+
+    A bonded block's modulus is about 1 + 2 S^2 times E (Gent and Lindley 1959), 1.13 at S = 1/4, here on 3 cells.
+    """
+    path = tmp_path / "press.toml"
+    text = PRESS.format(middle=0.0151, low=0.0001, high=0.0301, nu=0.49, more='volume = "cells"')
+    path.write_text(text.replace('type = "plane"', 'type = "plane"\nkind = "sticky"'))
+    names = ("colliders.top.force.1", "colliders.bottom.force.1")
+    ask = Series(names=names, against="time", values=torch.tensor([1.0], dtype=torch.float64))
+    world = load_world(path)
+    top, bottom = world.prepare([ask]).solve([ask]).sample(ask)[0]
+    free = -stress(0.96, 3e5, 0.49) * 0.03**2
+    assert free < float(top) < 1.34 * free
+    assert float(bottom) == pytest.approx(-float(top), rel=1e-2)
+
+
 def column(material, dt: float, **options) -> tuple[MPMModel, MPMState]:
     """A block of 2 x 3 x 2 cells on a sticky floor, thrown sideways in its first shear mode."""
     h = 0.1

@@ -31,7 +31,7 @@ def _other_car(colour: Colour) -> RaySurface:
     body = car()
     albedo = torch.where(body.painted[:, None], torch.tensor(colour), body.albedo)
     none = torch.zeros_like(body.painted)
-    return dataclasses.replace(body, albedo=albedo, painted=none, part=none)
+    return dataclasses.replace(body, albedo=albedo, painted=none, part=none, instance=none.long() + 1)
 
 
 CLASSES: dict[str, Callable[[Colour], RaySurface]] = {

@@ -1,5 +1,9 @@
-"""What else is found on a road, each a class of its own: a van, a bicycle, a stop sign; noses to +x, on the ground."""
+"""What else is found on a road, each a class of its own: a van, a bicycle, a stop sign; noses to +x, on the ground.
 
+What is labelled of each is its instance 1: all of it, but of a sign without its pole, as people draw boxes.
+"""
+
+import dataclasses
 import math
 
 import torch
@@ -41,7 +45,13 @@ FONT = {
 
 
 def _builder(colour: Colour) -> MeshBuilder:
-    return MeshBuilder({**PARTS, "body": (colour, 0.3, 0.04)})
+    return MeshBuilder({**PARTS, "body": (colour, 0.3, 0.04), "pole": (colour, 0.5, 0.04)})
+
+
+def _labelled(b: MeshBuilder, *, crease: float) -> RaySurface:
+    """What was put together; all but poles is instance 1."""
+    seen = torch.tensor([int(name != "pole") for name in b.materials])
+    return dataclasses.replace(b.surface(painted=None, part=False, crease=crease), instance=seen)
 
 
 def van(colour: Colour) -> RaySurface:
@@ -72,7 +82,7 @@ def van(colour: Colour) -> RaySurface:
     b.box((2.60, -0.45, 0.62), (2.70, 0.45, 0.80), "trim")
     b.box((2.66, -0.26, 0.50), (2.715, 0.26, 0.60), "plate")
     b.box((-2.66, -0.26, 0.75), (-2.61, 0.26, 0.87), "plate")
-    return b.surface(painted=None, part=False, crease=math.radians(32.0))
+    return _labelled(b, crease=math.radians(32.0))
 
 
 def _van_section(x: float, bottom: float, top: float, half: float) -> list[Point]:
@@ -141,7 +151,7 @@ def bicycle(colour: Colour) -> RaySurface:
     b.box((-0.22, -0.035, 0.955), (-0.08, 0.035, 0.985), "trim")
     b.disc(crank[0], (-0.05, -0.04), crank[2], 0.09, "steel", sides=16)
     b.box((-0.72, -0.03, 0.62), (-0.69, 0.03, 0.68), "taillamp")
-    return b.surface(painted=None, part=False, crease=0.0)
+    return _labelled(b, crease=0.0)
 
 
 def stop_sign(colour: Colour) -> RaySurface:
@@ -151,7 +161,7 @@ def stop_sign(colour: Colour) -> RaySurface:
         colour: Linear albedo of its back and pole.
     """
     b = _builder(colour)
-    _tube(b, (-0.03, 0.0, 0.0), (-0.03, 0.0, 2.55), 0.03, "body", sides=10)
+    _tube(b, (-0.03, 0.0, 0.0), (-0.03, 0.0, 2.55), 0.03, "pole", sides=10)
 
     def octagon(x: float, half: float) -> list[Point]:
         r = half / math.cos(math.pi / 8)
@@ -172,4 +182,4 @@ def stop_sign(colour: Colour) -> RaySurface:
                     y, z = dot * (6 * place + column) - start, 2.2 + dot * (3.5 - row)
                     corners = [(0.016, y, z), (0.016, y + dot, z), (0.016, y + dot, z - dot), (0.016, y, z - dot)]
                     b.quad(corners[0], corners[1], corners[2], corners[3], "white")
-    return b.surface(painted=None, part=False, crease=0.0)
+    return _labelled(b, crease=0.0)

@@ -49,17 +49,17 @@ def read(scene: Scene, name: str) -> tuple[Measured, AbstractInstrument, list[st
 
 def units_of(measured: Measured, world: AbstractWorld) -> tuple[str, ...]:
     """Of the columns, SI: as the instrument knows them, or as the world does."""
-    told = world.scalars()
+    told = {} if all(measured.units) else world.scalars()  # a world of one's own is solved for that
     return tuple(unit or told.get(name, "") for name, unit in zip(measured.names, measured.units, strict=True))
 
 
 def in_its_unit(coordinate: Coordinate, scene: Scene, measured: Mapping[str, Measured]) -> Coordinate:
     """A number in the unit of what was measured (a noise, an offset), with that unit where the columns agree on one."""
+    if coordinate.unit != "unit of the value":
+        return coordinate
     names = {name for place, name, _ in coordinate.targets if place == "observation"}
     units = {unit for name in names for unit in units_of(measured[name], world_of(scene, name))}
-    if coordinate.unit != "unit of the value" or len(units) != 1:
-        return coordinate
-    return dataclasses.replace(coordinate, unit=units.pop())
+    return dataclasses.replace(coordinate, unit=units.pop()) if len(units) == 1 else coordinate
 
 
 def nuisances(name: str, instrument: AbstractInstrument, measured: Measured) -> list[Coordinate]:

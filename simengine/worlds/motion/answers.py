@@ -201,7 +201,8 @@ class MotionRun(AbstractRun):
             if start not in found:
                 held = int(torch.searchsorted(self.steps, start))
                 faces = self.world.walls.numbers(flat=self.world.grid.flat)
-                whole = forces.forces(self.model, self.states, held, start, self.hung, faces, still=still)
+                cells = self.world.grid.volume == "cells"
+                whole = forces.forces(self.model, self.states, held, start, self.hung, faces, still=still, cells=cells)
                 found[start] = whole[number, axis]
         return torch.stack([found[step if still else max(step - 1, 0)] for step in self.steps[row].tolist()])
 

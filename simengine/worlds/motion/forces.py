@@ -12,6 +12,8 @@ import torch
 
 from simengine.mpm import MPMModel, MPMState
 from simengine.mpm.boundaries import FACES
+from simengine.mpm.patch import Patch
+from simengine.mpm.response import Response
 from simengine.ops.matter import dissipation_reference, hard_contact_reference, mpm_reference
 from simengine.worlds.motion.hung import Hung
 
@@ -68,6 +70,7 @@ def forces(
     hard: Sequence[int] = (),
     *,
     still: bool = False,
+    cells: bool = False,
 ) -> torch.Tensor:
     """Mean force of matter on each support over a step, (6 + bodies, 3) [N]; that on hard walls in the first six.
 
@@ -79,9 +82,13 @@ def forces(
         hung: Masses of the particles.
         hard: Numbers of the faces whose walls are the last bodies of the model.
         still: Whether the state is a balance without inertia; the forces are then those in it.
+        cells: Whether the volume was kept cell by cell.
     """
     x, v, C, F, q, A = (getattr(states, name)[row] for name in ("x", "v", "C", "F", "q", "A"))
     tau = model.stress(F, q)
+    if cells:
+        state = states.map(lambda tensor: tensor[row])
+        F, tau = Response(model, state, mean=Patch(model, state, whole=True).cell).kept()
     if model.dissipates:
         tau, _ = dissipation_reference.dissipation(tau, F, C, A, model.losses(len(x)))
     mass, volume = hung.at(step).to(x), model.body(x)[1]

@@ -14,7 +14,7 @@ from simengine.io.model_folder import read_model, write_model
 from simengine.io.pictures import read_rgb
 from simengine.observe.columns import ColumnSpec
 from simengine.observe.conditions import TestSpec, gaussian_blur
-from simengine.observe.detectors import DetectorSpec
+from simengine.observe.detectors import DetectorSpec, make_detector
 from simengine.observe.instruments.detections import Detections, PicturesAt
 from simengine.observe.labels import DrawnBoxes, find_pictures, read_boxes
 from simengine.render.tone import encode_srgb
@@ -224,17 +224,18 @@ class LabelledTraining(GradientTraining):
         spec, world = self.spec, self.world
         own = self.drawn.only(self.kept)
         self._write(out, {})  # which the instrument looks through
+        detector = DetectorSpec(model="model")  # in this folder, which may be anywhere
         instrument = Detections(
             name="kept back",
             directory=world.directory,
             file=spec.file,
             pictures=PicturesAt(files=world.pictures.files),
-            detector=DetectorSpec(model=str((out.path / "model").resolve())),
+            detector=detector,
             test=TestSpec(axes=spec.axes),
             columns=spec.columns,
             classes=spec.classes,
             overlap=spec.overlap,
-            kept={"drawn": own},
+            kept={"drawn": own, "detector": make_detector(detector, out.path)},
         )
         measured = instrument.read()
         found = instrument.findings(PicturesRun({path.name: path for path in own.pictures}), measured, out)

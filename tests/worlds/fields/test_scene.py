@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from key_cases.fields import FIT
+from key_cases.fields import SMALL as TINY
+from key_cases.judge import learn
 
 from simengine.constraint import HardConstraint
 from simengine.fit import fit
@@ -13,6 +16,7 @@ from simengine.fit.trainings.learned import learning_of
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import Scene, load_scene, load_world, resolved
 from simengine.scene.base import SceneError
+from simengine.scene.grammar import build_scene
 from simengine.worlds.fields.specs import Experts
 
 SMALL = ["problem.nt=41", "problem.nx=64", "experts.rows_per_block=2000"]
@@ -210,6 +214,15 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
         load_world("burgers", ["fit={type='network'}"])
     with pytest.raises(SceneError, match=r"holds no solution.npz"):
         load_world("burgers").render(tmp_path, tmp_path / "x.png", fps=5)
+
+
+def test_adam_slows_down_by_half_a_cosine(tmp_path: Path) -> None:
+    """Half of the way through four steps its rate is half of what is told."""
+    data = learn(TINY, "operator", **{**FIT, "iterations": 4, "learning_rate": 1e-3})
+    training = trained(build_scene(data, directory=tmp_path, locate=lambda key: "scene"))
+    for _ in range(2):
+        training.step()
+    assert training.optimiser.param_groups[0]["lr"] == pytest.approx(0.5e-3)
 
 
 def _by_series(folder: Path, name: str, order: int, windows: int) -> dict[str, Any]:

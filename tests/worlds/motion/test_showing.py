@@ -10,10 +10,12 @@ import torch
 from simengine.cli import main
 from simengine.io import write
 from simengine.io.run_directory import RunDirectory
+from simengine.render.image import Image
 from simengine.render.particle_surface import particle_surface
 from simengine.scene import load_world, resolved
 from simengine.view import offscreen
 from simengine.worlds.motion import showing
+from simengine.worlds.motion.view import _together
 
 BACKGROUND = showing.to_srgb8(np.array(showing.BACKGROUND).reshape(1, 1, 3)).ravel()
 
@@ -156,3 +158,29 @@ def test_bad_input_is_told_and_leaves_no_file(run: Path, tmp_path: Path, capsys:
         assert main(["render", *arguments, *out_option]) == 2, arguments
         assert message in capsys.readouterr().err
     assert not out.exists() or not list(out.iterdir())
+
+
+def test_a_picture_in_exr_is_linear_light(tmp_path: Path) -> None:
+    """IEC 61966-2-1: 188 of 255 is .5029 of the light, and 10 lies on the straight part."""
+    from simengine.io.exr import read_exr, rgb_of
+
+    grey = np.full((1, 2, 2, 3), 188, np.uint8)
+    grey[0, 0] = 10
+    rgb = rgb_of(read_exr(showing._write(tmp_path / "a.exr", grey, fps=1.0)))
+    assert rgb[1] == pytest.approx(((188 / 255 + 0.055) / 1.055) ** 2.4, abs=1e-3)
+    assert rgb[0] == pytest.approx(10 / 255 / 12.92, abs=1e-5)
+
+
+def test_the_nearer_of_two_pictures_lies_over_the_other() -> None:
+    """Over black: c_1 + (1 - a_1) c_2 with the nearer one first in each pixel (Porter and Duff 1984)."""
+
+    def picture(rgb: list[float], alpha: list[float], depth: list[float]) -> Image:
+        a, d, c = (torch.tensor(v)[None, :, None] for v in (alpha, depth, rgb))
+        return Image(rgb=c.expand(1, 3, 3), alpha=a, depth=d, normal=torch.zeros(1, 3, 3))
+
+    one = picture([0.3, 0.3, 0.0], [0.6, 0.6, 0.0], [1.0, 3.0, 0.0])
+    other = picture([0.5, 0.5, 0.5], [0.8, 0.8, 0.8], [2.0, 2.0, 2.0])
+    both = _together(one, other)
+    expected = torch.tensor([0.3 + 0.4 * 0.5, 0.5 + 0.2 * 0.3, 0.5])
+    torch.testing.assert_close(both.rgb[0, :, 0], expected)
+    torch.testing.assert_close(both.alpha[0, :, 0], torch.tensor([0.92, 0.92, 0.8]))

@@ -14,6 +14,7 @@ from simengine.fit.problem import Problem
 from simengine.observe.instruments.displacements import Displacements
 from simengine.observe.registration import matched
 from simengine.scene import SceneError, load_scene
+from simengine.scene.loader import make_scene
 from simengine.worlds.objects.displacement import DisplacementRun, SheetSpec
 
 
@@ -191,3 +192,23 @@ def test_a_spline_of_equal_coefficients_is_even() -> None:
     x = torch.rand(20, 2, dtype=torch.float64) * 20
     values = DisplacementRun(spec, torch.full((1, 5, 6, 2), 7.0, dtype=torch.float64)).at(("u", "v"), x)
     assert torch.allclose(values, torch.full_like(values, 7.0))
+
+
+def test_coefficients_stand_where_the_world_says(tmp_path: Path) -> None:
+    """Cubic B-splines reproduce a straight line from its values in the middles of the cells of `extent`."""
+    body = {"lower": [8.0, 16.0], "upper": [40.0, 56.0], "spacing": 8.0}
+    world = make_scene({"kind": "displacement", "body": body}, directory=tmp_path, locate=lambda key: "scene")
+    _, rows, columns, _ = world.fields()["body.displacement"]
+    _, down, right, _ = world.extent("body.displacement")
+    middles = (
+        low + (torch.arange(n, dtype=torch.float64) + 0.5) / n * (high - low)
+        for n, (low, high) in ((rows, down), (columns, right))
+    )
+    y, x = torch.meshgrid(*middles, indexing="ij")
+    field = torch.stack((2 + 0.1 * x - 0.3 * y, 1 - 0.2 * x + 0.05 * y), -1)[None]
+    places = torch.tensor([[8.0, 16.0], [17.3, 50.1], [40.0, 56.0]], dtype=torch.float64)
+    found = DisplacementRun(world.body, field).at(("u", "v", "u_x", "v_y"), places)[0]
+    a, b = places.T
+    slope = torch.ones(3, dtype=torch.float64)
+    expected = torch.stack((2 + 0.1 * a - 0.3 * b, 1 - 0.2 * a + 0.05 * b, 0.1 * slope, 0.05 * slope), -1)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

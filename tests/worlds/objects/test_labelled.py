@@ -88,6 +88,9 @@ def test_training_leaves_a_model_that_is_used(folder: Path) -> None:
     model = read_model(folder / "run")
     assert model.type == "detector" and model.options["side"] == 64 and model.tested["tested_on"] == 1
     assert (folder / "run" / "report.html").is_file()
+    assert summary["detector"] == "model"  # no path of this machine
+    for name in ("model/tested.json", "report.html"):
+        assert str(folder) not in (folder / "run" / name).read_text()
     detector = make_detector(DetectorSpec(model=str(folder / "run")), Path())
     assert len(detector.predict(torch.rand(1, 3, 50, 70))) == 1  # of any size
     again = load_scene(folder / "run" / "scene.toml")  # with the labels that it copied

@@ -23,7 +23,9 @@ from simengine.worlds.laws.formula.sparse import best_of_each_size, free_numbers
 from simengine.worlds.motion.momentum_balance import Motion, follow, frames
 
 ROUNDS = 4  # of choosing terms and following with them
+HOPELESS = 100.0  # times as much unexplained as the best leaves: not followed
 FRAMES = 25  # of each motion whose balance is used
+NO_TENSION = 1e-4  # a volume strain so small that it is said to be none
 LINE = ("level", "slope", "cap")
 
 
@@ -123,9 +125,7 @@ def read_out(model: MPMModel, motions: Sequence[Motion]) -> Formula:
         ValueError: No formula of the library moves as was observed.
     """
     reader = _Reader(model, motions)
-    law = reader.choose_energy()
-    if law.line is not None:
-        law = reader.choose_line(law)
+    law = reader.choose_law()
     values, covariance, missed = reader.with_bars(law)
     return Formula(
         *law.set(values), law.names(), values, covariance, missed, reader.learned_missed, tuple(reader.others)
@@ -194,19 +194,36 @@ class _Reader:
         """To be low: the logarithm of a likelihood in which a particle is one observation, less its price (BIC)."""
         return self.particles * math.log(missed) + numbers * math.log(self.particles) if missed < math.inf else missed
 
-    def choose_energy(self) -> _Law:
-        """Rounds of choosing and following, until the terms stay."""
-        line = None if self.flow is None else self._line_of(self.flow)
+    def choose_law(self) -> _Law:
+        """Terms, and the line of the yield surface.
+
+        An energy can make up for a flow that is slightly wrong by a term too many. So a smaller one is given its own
+        line before the two are compared.
+        """
+        best, smaller = self._choose_energy()
+        if self.flow is None:
+            return _Law(best, None)
+        line = self._line_of(self.flow)
+        scored = [self.choose_line(_Law(energy, line)) for energy in (*smaller, best)]
+        return min(scored, key=lambda one: one[0])[1]
+
+    def _choose_energy(self) -> tuple[FormulaEnergy, list[FormulaEnergy]]:
+        """Rounds of choosing and following, until the terms stay; the smaller energies of the last one beside it."""
         flow = self.flow or Identity()
         kept: tuple[str, ...] = ()
         best: tuple[float, FormulaEnergy] | None = None
+        smaller = list[FormulaEnergy]()
         for _ in range(ROUNDS):
             part = [
                 frames(self.model, motion, range(0, len(motion), max(1, len(motion) // FRAMES))) for motion in self.seen
             ]
             fluid = self.flow is not None and self.flow.fluid
             tried = []
-            for found in best_of_each_size(self.seen, part, volume_only=fluid):
+            sizes = best_of_each_size(self.seen, part, volume_only=fluid)
+            least = min(found.unexplained for found in sizes)
+            for found in sizes:
+                if found.unexplained > HOPELESS * least:
+                    continue
                 seen, left = self._followed(Material(found.energy, flow))
                 missed = float(left.square().mean())
                 numbers = len(found.energy.terms) + len(free_numbers(found.energy.terms))
@@ -218,12 +235,13 @@ class _Reader:
             self.seen = seen
             if best is None or score < best[0]:
                 best = score, energy
+                smaller = [one for _, one, _, _ in tried if len(one.terms) < len(energy.terms)]
             if energy.terms == kept:
                 break
             kept = energy.terms
         if best is None:
             raise ValueError("model: no energy of the library moves as was observed; train the law longer")
-        return _Law(best[1], line)
+        return best[1], smaller
 
     def _line_of(self, flow: YieldNetwork) -> dict[str, float]:
         """Level, slope and cap of a learned surface, by the strains at which it was reached."""
@@ -241,26 +259,27 @@ class _Reader:
             level, slope = torch.linalg.lstsq(rows, flow.radius(v)[reached]).solution.tolist()
         return {"level": level, "slope": slope, "cap": cap}
 
-    def choose_line(self, law: _Law) -> _Law:
-        """Leave out of the line what lowers nothing that is missed: slope, level and a cap that is not zero."""
+    def choose_line(self, law: _Law) -> tuple[float, _Law]:
+        """Leave out of the line what lowers nothing that is missed, slope or level; the law and its score."""
         assert law.line is not None
         line = law.line
         if math.isfinite(line["level"]) and not (line["level"] == 0 and line["slope"] == 0):
             law = dataclasses.replace(law, sought=("level", "slope"))
-        if math.isfinite(line["cap"]):
-            line = {**line, "cap": 0.0}  # no tension; a number only where that is worse
+        if line["cap"] < NO_TENSION:
+            line = {**line, "cap": 0.0}
         tried = [dataclasses.replace(law, line=line)]
         if law.sought:
-            tried += [
+            halves = [
                 dataclasses.replace(law, line={**line, left: 0.0}, sought=(kept,))
                 for left, kept in (("slope", "level"), ("level", "slope"))
             ]
+            tried.append(min(halves, key=lambda one: float(self._missed(one, one.values()).square().mean())))
         scored = []
         for one in tried:
             values, _, missed = self._step(one, one.values())
             made = dataclasses.replace(one, energy=one.set(values)[0], line=one.set(values)[1])
             scored.append((self.score(float(missed.square().mean()), len(values)), made))
-        return min(scored, key=lambda one: one[0])[1]
+        return min(scored, key=lambda one: one[0])
 
     def _missed(self, law: _Law, values: torch.Tensor) -> torch.Tensor:
         energy, line = law.set(values)

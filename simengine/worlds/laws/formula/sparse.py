@@ -13,7 +13,7 @@ import torch
 from simengine.materials.formula import TERMS, FormulaEnergy, strain_of
 from simengine.worlds.motion.momentum_balance import Balance, Frame, Motion, balance_of
 
-MOST_TERMS = 4
+MOST_TERMS = 3
 SUBSETS = 40  # of each size whose terms are looked at, the best by grid values
 STRUCTURES = 4  # of each size whose numbers are refined
 NUMBER_STEP = 1e-4  # of differences in the numbers, of their size
