@@ -105,7 +105,7 @@ def test_every_key_is_judged(folder: Path) -> None:
         tried |= {(told_by(cls, key), key) for cls, key in owners}
     elsewhere = {
         "Column": "tests/observe/test_tables.py",
-        "CamouflageSpec.kind": "tests/worlds/detectors/test_attacks.py, with a detector of several classes",
+        "CamouflageSpec.kind": "tests/dtn/test_checks.py, tests/worlds/detectors/test_training.py: several classes",
     }
     untried = [
         f"{cls.__name__}.{key}"
