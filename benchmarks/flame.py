@@ -29,7 +29,8 @@ from simengine.flame.network.field_network import FieldNetwork
 from simengine.flame.network.pinn import train_flame
 from simengine.flame.network.published import PublishedNetwork
 from simengine.flame.network.training import NetworkTrainer, Optimiser
-from simengine.flame.solver.solve import AbstractFlameSolver, GridSolver, SpectralSolver
+from simengine.flame.solver.adaptive import AbstractFlameSolver
+from simengine.flame.solver.solve import GridSolver, SpectralSolver
 from simengine.ops.fields import gas as gas_op
 from simengine.ops.fields import gas_reference
 from simengine.scene import load_scene

@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from simengine.flame.equations.base import AbstractFlame
+from simengine.flame.solver.adaptive import onto
 from simengine.flame.solver.grid import GridProblem
 from simengine.flame.solver.solution import FlameSolution
-from simengine.flame.solver.solve import GridSolver, onto
+from simengine.flame.solver.solve import GridSolver
 from simengine.solve.bordered import Bordered
 from simengine.solve.solution import Result, Solution, SolveError
 

@@ -6,8 +6,8 @@ import torch
 
 from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.equations.free import FreeFlame
+from simengine.flame.solver.adaptive import AbstractFlameSolver
 from simengine.flame.solver.solution import FlameSolution
-from simengine.flame.solver.solve import AbstractFlameSolver
 
 
 def moved_to(found: FlameSolution, flame: AbstractFlame, solver: AbstractFlameSolver) -> FlameSolution:

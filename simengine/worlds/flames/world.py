@@ -12,8 +12,9 @@ from simengine.flame.equations.burner import BurnerFlame
 from simengine.flame.equations.detailed import AbstractDetailedFlame
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
+from simengine.flame.solver.adaptive import AbstractFlameSolver
 from simengine.flame.solver.solution import FlameSolution
-from simengine.flame.solver.solve import AbstractFlameSolver, GridSolver, SpectralSolver
+from simengine.flame.solver.solve import GridSolver, SpectralSolver
 from simengine.scene.asks import Ask, Series, Table, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Range

@@ -14,7 +14,8 @@ from simengine.flame.network.field_network import FieldNetwork, spread
 from simengine.flame.network.integral_residual import IntegralResidual
 from simengine.flame.network.soap import Soap
 from simengine.flame.network.training import NetworkTrainer, Optimiser, TrainedFields
-from simengine.flame.solver.solve import FlameSolution, GridSolver, SpectralSolver
+from simengine.flame.solver.solution import FlameSolution
+from simengine.flame.solver.solve import GridSolver, SpectralSolver
 
 Kind = type[FreeFlame] | type[CounterflowFlame]
 MESHES = {FreeFlame: (-5e-4, 1.5e-3), CounterflowFlame: (0.0, 0.02)}
