@@ -12,6 +12,16 @@ Point = tuple[float, float, float]
 Look = tuple[Point, float, float]  # albedo, roughness, reflectance
 Pair = tuple[float, float]
 Regions = Sequence[tuple[str, Pair, Sequence[int]]]  # material, between which x, columns
+# what vehicles have in common: linear albedo, roughness, reflectance at normal incidence
+VEHICLE: dict[str, Look] = {
+    "glass": ((0.02, 0.025, 0.03), 0.06, 0.08),
+    "tyre": ((0.03, 0.03, 0.03), 0.9, 0.0),
+    "rim": ((0.45, 0.45, 0.47), 0.3, 0.25),
+    "trim": ((0.025, 0.025, 0.028), 0.6, 0.03),
+    "headlamp": ((0.42, 0.44, 0.46), 0.08, 0.3),
+    "taillamp": ((0.45, 0.02, 0.02), 0.15, 0.06),
+    "plate": ((0.75, 0.75, 0.7), 0.5, 0.02),
+}
 
 
 class MeshBuilder:

@@ -6,20 +6,14 @@ import math
 
 import torch
 
-from simengine.dtn.bodies.builder import Look, MeshBuilder, Pair, Point, Regions
+from simengine.dtn.bodies.builder import VEHICLE, Look, MeshBuilder, Pair, Point, Regions
 from simengine.ops.light.raycast import RaySurface
 
 ATLAS = 6.4  # [m] that the unit square of texture coordinates spans
 #         name: albedo, roughness, reflectance
 MATERIALS: dict[str, Look] = {
     "paint": ((0.5, 0.5, 0.5), 0.30, 0.04),
-    "glass": ((0.02, 0.025, 0.03), 0.06, 0.08),
-    "tyre": ((0.03, 0.03, 0.03), 0.9, 0.0),
-    "rim": ((0.45, 0.45, 0.47), 0.3, 0.25),
-    "trim": ((0.025, 0.025, 0.028), 0.6, 0.03),
-    "headlamp": ((0.42, 0.44, 0.46), 0.08, 0.3),
-    "taillamp": ((0.45, 0.02, 0.02), 0.15, 0.06),
-    "plate": ((0.75, 0.75, 0.7), 0.5, 0.02),
+    **VEHICLE,
     "chrome": ((0.30, 0.30, 0.31), 0.15, 0.55),
 }
 # stations of the body: x, bottom z, belt z, half width [m]; x forward, y left, z up

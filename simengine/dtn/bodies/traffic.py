@@ -10,18 +10,9 @@ import torch
 
 from simengine.dtn.bodies.car import car
 from simengine.dtn.bodies.vehicles import Colour, bicycle, stop_sign, van
+from simengine.dtn.camouflage import NATURAL_PAINTS
 from simengine.ops.light.raycast import RaySurface
 
-# Linear albedos of common paints: white, silver, grey, black, red, blue, green
-COLOURS: tuple[Colour, ...] = (
-    (0.75, 0.75, 0.73),
-    (0.45, 0.46, 0.47),
-    (0.16, 0.16, 0.17),
-    (0.02, 0.02, 0.02),
-    (0.40, 0.03, 0.03),
-    (0.03, 0.06, 0.25),
-    (0.04, 0.12, 0.06),
-)
 GAP = 0.4  # that stays free about each [m]
 TRIES = 40  # places tried for each thing before it is left out
 
@@ -165,7 +156,7 @@ def traffic(
     for _ in range(number):
         u = torch.rand(2, generator=generator).tolist()
         name = classes[int(u[0] * len(classes))]
-        body = _body(name, COLOURS[int(u[1] * len(COLOURS))])
+        body = _body(name, NATURAL_PAINTS[int(u[1] * len(NATURAL_PAINTS))])
         near = 1.0 + 1.5 * float((body.vertices.max(0).values - body.vertices.min(0).values).max())
         for _ in range(TRIES):
             v = torch.rand(5, generator=generator).tolist()

@@ -8,18 +8,12 @@ import math
 
 import torch
 
-from simengine.dtn.bodies.builder import Look, MeshBuilder, Point, Regions
+from simengine.dtn.bodies.builder import VEHICLE, Look, MeshBuilder, Point, Regions
 from simengine.ops.light.raycast import RaySurface
 
 Colour = tuple[float, float, float]
 PARTS: dict[str, Look] = {
-    "glass": ((0.02, 0.025, 0.03), 0.06, 0.08),
-    "tyre": ((0.03, 0.03, 0.03), 0.9, 0.0),
-    "rim": ((0.45, 0.45, 0.47), 0.3, 0.25),
-    "trim": ((0.025, 0.025, 0.028), 0.6, 0.03),
-    "headlamp": ((0.42, 0.44, 0.46), 0.08, 0.3),
-    "taillamp": ((0.45, 0.02, 0.02), 0.15, 0.06),
-    "plate": ((0.75, 0.75, 0.7), 0.5, 0.02),
+    **VEHICLE,
     "steel": ((0.35, 0.35, 0.36), 0.4, 0.2),
     "white": ((0.78, 0.78, 0.76), 0.5, 0.03),
     "red": ((0.50, 0.02, 0.025), 0.5, 0.03),
