@@ -14,16 +14,6 @@ from simengine.dtn.checks import check_gradient, checked_dense
 from simengine.dtn.protocol import Detector, box_iou
 from simengine.dtn.texture import mip_levels
 
-# Linear albedos of common car paints: white, silver, grey, black, red, blue, green.
-NATURAL_PAINTS = (
-    (0.75, 0.75, 0.73),
-    (0.45, 0.46, 0.47),
-    (0.16, 0.16, 0.17),
-    (0.02, 0.02, 0.02),
-    (0.40, 0.03, 0.03),
-    (0.03, 0.06, 0.25),
-    (0.04, 0.12, 0.06),
-)
 # A military three-colour scheme: the naive camouflage of the comparisons.
 NAIVE_PALETTE = ((0.10, 0.12, 0.05), (0.16, 0.10, 0.05), (0.03, 0.03, 0.025))
 

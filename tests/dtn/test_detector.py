@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.stats import t as student
 
+from simengine.dtn.bodies.paints import NATURAL_PAINTS
 from simengine.dtn.camouflage import (
-    NATURAL_PAINTS,
     PaintTexture,
     augment,
     evasion_loss,

@@ -9,8 +9,8 @@ from functools import cache
 import torch
 
 from simengine.dtn.bodies.car import car
+from simengine.dtn.bodies.paints import NATURAL_PAINTS
 from simengine.dtn.bodies.vehicles import Colour, bicycle, stop_sign, van
-from simengine.dtn.camouflage import NATURAL_PAINTS
 from simengine.ops.light.raycast import RaySurface
 
 GAP = 0.4  # that stays free about each [m]

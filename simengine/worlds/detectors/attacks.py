@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.dtn.camouflage import (
-    NATURAL_PAINTS,
-    Evasion,
-    PaintTexture,
-    augment,
-    evasion_loss,
-    palette_distance,
-    total_variation,
-)
+from simengine.dtn.bodies.paints import NATURAL_PAINTS
+from simengine.dtn.camouflage import Evasion, PaintTexture, augment, evasion_loss, palette_distance, total_variation
 from simengine.dtn.evaluation import checked_predict
 from simengine.dtn.protocol import Detector, box_iou
 from simengine.dtn.texture import TextureMap

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simengine.dtn.camouflage import NATURAL_PAINTS, PaintTexture, random_texture
+from simengine.dtn.bodies.paints import NATURAL_PAINTS
+from simengine.dtn.camouflage import PaintTexture, random_texture
 from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector, shown
 from simengine.dtn.evaluation import checked_predict
 from simengine.dtn.protocol import box_iou

@@ -11,7 +11,7 @@ import torch
 
 from simengine.dtn.bodies.labels import COLUMNS
 from simengine.dtn.bodies.labels import UNITS as OWN
-from simengine.dtn.camouflage import NATURAL_PAINTS
+from simengine.dtn.bodies.paints import NATURAL_PAINTS
 from simengine.dtn.coco import Objects
 from simengine.dtn.sampler import CONDITIONS, UNITS
 from simengine.dtn.views import ViewSet
