@@ -34,7 +34,7 @@ class ConstraintWorld(AbstractWorld):
     Attributes:
         problem: The equation and its grid.
         experts: Decomposition.
-        basis_size: Basis functions n.
+        basis_size: Basis functions n, of principal components.
         basis: Of `run`.
         snapshots: Solutions whose principal components are the basis of `run`.
         rounds: Solves of `run` with learned cuts, after one with uniform ones; kept where they lower the residual.
@@ -65,11 +65,12 @@ class ConstraintWorld(AbstractWorld):
         """Size of the problem."""
         layer = self.build()
         rows = layer.blocks.rows.index.shape
+        functions = self.basis.order if isinstance(self.basis, TaylorBasis) else self.basis_size
         return {
             "experts": rows[0],
             "rows": rows[0] * rows[1],
-            "unknowns": rows[0] * self.basis_size,
-            "table_MiB": layer.blocks.entries.numel() * self.basis_size * 8 / 2**20,
+            "unknowns": rows[0] * functions,
+            "table_MiB": layer.blocks.entries.numel() * functions * 8 / 2**20,
         }
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
