@@ -81,7 +81,7 @@ FREE = {
 CASES |= {
     "gas": Case(FREE, (build,), below=("gas",)),
     "grid": Case(
-        {**FREE, "grid": {"prune": 0.01}}, (solver,), idle={"resolution": "of elements"}, below=("grid", "re")
+        {**FREE, "grid": {"prune": 0.01}}, (solver,), idle={"resolution": "of elements"}, below=("grid", "resolution")
     ),
     "elements": Case({**FREE, "resolution": 1e-6}, (solver,), below=("resolution",)),
     "network of a flame": Case(

@@ -75,7 +75,7 @@ def test_500_spoilt_scenes(
         if code == 2 and not captured.out:
             line = captured.err
             assert line.startswith("simengine: ") and line.count("\n") == 1, f"scene {number}: {line}"
-            named = (str(file), "bodies.", "colliders.", "observations.")
+            named = (str(file), "bodies.", "colliders.", "observations.", "unknowns.")
             assert any(place in line for place in named), f"scene {number}: {line}"
             assert not re.search("object|unhashable|subscriptable|attribute", line), f"scene {number}: {line}"
 
