@@ -61,7 +61,7 @@ class Buffers:
         schedule: Schedule,
     ) -> None:
         n, real = len(like), bridge.scalar(like)
-        self.slots, self.like, self.laws = slots, like, laws
+        self.slots, self.like, self.laws, self.schedule = slots, like, laws, schedule
         self.threads: int = 1 if like.is_cuda else max(1, min(schedule.threads, n))
         self.space: Workspace = Workspace(grid, like, self.threads)
         self.k, self.e, self.p = self.space.kernels, elasticity.kernels(real), plasticity.kernels(real)

@@ -17,9 +17,8 @@ import warp as wp
 
 from simengine.ops import bridge
 from simengine.ops.matter.constitutive import matrix, vector
-from simengine.ops.matter.mpm.buffers import Buffers, Schedule, State
-from simengine.ops.matter.mpm.grid import Grid
-from simengine.ops.matter.mpm.laws import Laws, Record, TorchLaw
+from simengine.ops.matter.mpm.buffers import Buffers, State
+from simengine.ops.matter.mpm.laws import Record, TorchLaw
 from simengine.ops.matter.mpm.part import Part
 
 
@@ -32,36 +31,20 @@ class Flight:
     """Captured steps on buffers of their own.
 
     Args:
-        grid: Grid, time step, gravity and boundaries.
-        like: Positions, for their number, dtype and device.
-        slots: States held at a time.
-        laws: The laws of the particles.
-        constants: mass, volume, table, elastic, plastic and dissipative coefficients, stiffness of hard contact.
-        schedule: What is computed and held.
+        buffers: Of the rollout.
         recording: Whether a backward follows, for which each slot keeps its evaluations of laws in torch.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        like: torch.Tensor,
-        slots: int,
-        laws: Laws,
-        constants: Sequence[torch.Tensor],
-        schedule: Schedule,
-        *,
-        recording: bool,
-    ) -> None:
-        self.slots, self.like, self.schedule = slots, like, schedule
-        self.buffers = Buffers(grid, like, slots, laws, constants, schedule)
-        self.laws, self.recording, self.slot = laws, recording, 0
+    def __init__(self, buffers: Buffers, *, recording: bool) -> None:
+        self.buffers, self.recording, self.slot = buffers, recording, 0
+        self.slots, self.like, self.laws = buffers.slots, buffers.like, buffers.laws
         self.records: dict[tuple[int, TorchLaw], Record] = {}
-        for law in laws.torch:
+        for law in self.laws.torch:
             law.bind()
-        n, threads = len(like), self.buffers.threads
+        n, threads = len(self.like), buffers.threads
         bounds = [n * k // threads for k in range(threads + 1)]
-        self.parts: list[Part] = [Part(self.buffers, k, *ends) for k, ends in enumerate(itertools.pairwise(bounds))]
-        starts = [0, *itertools.accumulate(grid.bodies[:-1])]
+        self.parts: list[Part] = [Part(buffers, k, *ends) for k, ends in enumerate(itertools.pairwise(bounds))]
+        starts = [0, *itertools.accumulate(buffers.space.grid.bodies[:-1])]
         self.offsets: list[int] = [max(first, start) for first in bounds[:-1] for start in starts]
         self._forward: list[list[Any]] = []
         self._backward: list[list[Any]] = []
@@ -206,7 +189,7 @@ class Flight:
             x, v, C, F, *_ = self.buffers.states
             inputs = [s.size, s.periodic, s.grid.dx, self.parts[0].clock, vector(x), vector(v), matrix(C), matrix(F)]
             bridge.launch(self.buffers.k.validate, len(self.like), inputs, [s.flags[0]], on=self.like)
-        s.raise_flagged(self.schedule.first_step, self.offsets)
+        s.raise_flagged(self.buffers.schedule.first_step, self.offsets)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from simengine.kernels.matter import elasticity, plasticity
-from simengine.ops.matter.mpm.buffers import Schedule, State
+from simengine.ops.matter.mpm.buffers import Buffers, Schedule, State
 from simengine.ops.matter.mpm.flight import Flight
 from simengine.ops.matter.mpm.grid import Grid
 from simengine.ops.matter.mpm.laws import Laws, TorchLaw, find_sources
@@ -48,7 +48,8 @@ class _Rollout(torch.autograd.Function):
         constants = tensors[6:13]
         num_steps, every = schedule.saved[-1], schedule.every
         direct = wanted and every >= num_steps
-        flight = Flight(grid, state[0], num_steps + 1 if direct else 2, laws, constants, schedule, recording=direct)
+        slots = num_steps + 1 if direct else 2
+        flight = Flight(Buffers(grid, state[0], slots, laws, constants, schedule), recording=direct)
         flight.load(state, 0)
         held: list[tuple[torch.Tensor, ...]] = []
         outputs = tuple(t.new_empty(len(schedule.saved), *t.shape) for t in state)
@@ -91,7 +92,7 @@ class _Rollout(torch.autograd.Function):
         flight = ctx.flight
         if flight is None:
             slots = min(every, num_steps) + 1
-            flight = Flight(ctx.grid, state[0], slots, ctx.laws, constants, schedule, recording=True)
+            flight = Flight(Buffers(ctx.grid, state[0], slots, ctx.laws, constants, schedule), recording=True)
         row = len(schedule.saved) - 1
 
         def add_saved(step: int, row: int) -> int:
