@@ -36,7 +36,7 @@ def with_fields(scene: Scene) -> Scene:
         prior = unknown.prior
         if prior is None or prior.lognormal is None or prior.length is None:
             raise SceneError(
-                f"unknowns.{key}.prior: a field over a body takes lognormal with the length over which it is alike, as in "
+                f"unknowns.{key}.prior: a field over a body takes lognormal with a length over which it is alike: "
                 "{ lognormal = [1e5, 0.5], length = 0.02 }"
             )
         try:

@@ -118,7 +118,7 @@ def test_gradient_of_a_state_of_rest_by_the_field(tmp_path: Path) -> None:
         ("bar.material.E", "bar.material.density", r"unknowns\.bodies\.bar\.material\.density\.over: .*E"),
         ('"bodies.bar.material.E"', '"gravity"', r"unknowns\.gravity\.over: 3 numbers are named"),
         ('"bodies.bar.material.E"', '"bodies.rod.material.E"', r"unknowns\.bodies\.rod\.material\.E: no number"),
-        ("lognormal = [3e4, 0.7], length = 0.02", "uniform = [1e4, 5e4]", r"unknowns.*prior: a field over a body takes"),
+        ("lognormal = [3e4, 0.7], length = 0.02", "uniform = [1e4, 5e4]", r"unknowns.*prior: a field over a body"),
         ("sigma = 2e-6", "sigma = 2e-6\nrun.bodies.bar.material.E = 2e4", r"runs\.marks: sets bodies\.bar\.mat"),
         ("places.csv", "place.csv", r"observations\.marks\.at: place\.csv: no such file"),
         ('[inference]\n', '[inference]\nmethod = "lbfgs"\n', r"a field is sought by"),
