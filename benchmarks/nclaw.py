@@ -35,7 +35,7 @@ from simengine.materials.neural import nclaw
 from simengine.materials.neural_energy import EnergyNetwork
 from simengine.materials.neural_yield import YieldNetwork
 from simengine.materials.weights import load_material, save_material
-from simengine.mpm import MPMSolver, MPMState
+from simengine.mpm import MPMSolver, MPMState, SimulationError
 from simengine.solve import rollout
 from simengine.worlds.laws import protocol as nclaw_protocol
 from simengine.worlds.laws.balance import BalanceTraining, with_material
@@ -196,7 +196,7 @@ class Gent(torch.nn.Module):
         return self.mu * (b - (excess + 3) / 3 * unit) / (1 - excess / self.limit) + self.kappa * J.log() * unit
 
 
-def outside(table: Table, *, iterations: int = 200) -> None:
+def outside(table: Table, *, iterations: int = 200, only: str = "") -> None:
     """Hidden laws that are in neither class: ours holds Hencky, von Mises and Drucker-Prager exactly, these not."""
     grains = functools.partial(sand, 1e6, 0.2, 25.0, volume_correction=False)
     hidden: dict[str, tuple[str, Material, dict[str, Material]]] = {
@@ -207,6 +207,8 @@ def outside(table: Table, *, iterations: int = 200) -> None:
         ),
     }  # fmt: skip
     for name, (like, material, control) in hidden.items():
+        if not name.lower().startswith(only.lower()):
+            continue
         made = scene(like)
 
         def motion_of(moved: MPMWorld, law: Material) -> torch.Tensor:
@@ -231,11 +233,16 @@ def outside(table: Table, *, iterations: int = 200) -> None:
         tests = {"reconstruction": made.experiment(), "velocity": made.thrown(VELOCITY_SEEDS[0])}
         true = {test: motion_of(moved, material) for test, moved in tests.items()}
         for row, (law, seconds) in rows.items():
-            errors = {
-                test: float(((motion_of(moved, law) if law else true[test][:1]) - true[test]).square().mean())
-                for test, moved in tests.items()
-            }
-            table.add(f"{name}, {row}", errors, learning_cpu_s=round(seconds, 1))
+            errors: dict[str, float] = {}
+            failed: dict[str, str] = {}
+            for test, moved in tests.items():
+                try:
+                    found_motion = motion_of(moved, law) if law else true[test][:1]
+                except SimulationError as error:  # a law can be so wrong that its body bursts
+                    failed[f"{test} failed"] = str(error)
+                else:
+                    errors[test] = float((found_motion - true[test]).square().mean())
+            table.add(f"{name}, {row}", errors, learning_cpu_s=round(seconds, 1), **failed)
 
 
 def further(table: Table, learned: Laws, *, full: bool) -> None:
@@ -355,6 +362,7 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--iterations", type=int, default=200, help="of NCLaw's networks in outside; 0 leaves them out")
+    parser.add_argument("--hidden", default="", help="only the law of outside whose name begins so: gent, snow, mohr")
     options = parser.parse_args(list(arguments))
     names, table, learned = options.materials or list(TRUE), Table(), Laws(options)
     parts = options.only.split(",")
@@ -365,7 +373,7 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     if "networks" in parts:
         networks(table, names)
     if "outside" in parts:
-        outside(table, iterations=options.iterations)
+        outside(table, iterations=options.iterations, only=options.hidden)
     if "further" in parts:
         further(table, learned, full=options.full)
     if "training" in parts:
