@@ -72,6 +72,7 @@ FREE = {
     "kind": "flame",
     "gas": {
         "mechanism": "asset:methane_1step.yaml",
+        "phase": "gas",
         "conductivity_factor": 1.1,
         "reactions": {METHANE: {"factor": 1.2, "b": 0.1, "Ea": 1.6e5}},
         "species": {"CH4": {"diffusivity_factor": 1.1}},
