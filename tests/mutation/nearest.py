@@ -98,7 +98,7 @@ def tests_of(one: Mutation, most: int) -> list[str]:
         score += 12 / (1 + common[stem]) * (stem in words[path])
         score += 5 * bool(set(stem.split("_")) & set(path.stem.split("_")))
         place = path.parent.relative_to(ROOT / "tests").as_posix()
-        score += 8 * (place == mirror) + 3 * (place.split("/")[0] == mirror.split("/")[0])
+        score += 8 * f"{mirror}/".startswith(f"{place}/") + 3 * (place.split("/")[0] == mirror.split("/")[0])
         scores[path.relative_to(ROOT).as_posix()] = score
     nearest = [name for name, _ in scores.most_common(most)]
     return ["tests/test_defaults.py", *nearest] if one.kind == "default" else nearest
