@@ -54,7 +54,7 @@ def write_material(
         out: The run directory.
 
     Returns:
-        Textures by name, 8 bits (rows, columns, 3); of one number (rows, columns).
+        Textures by name, 8 bits (rows, columns, 3).
     """
     from PIL import Image
 
@@ -68,8 +68,8 @@ def write_material(
         "base_color": to_srgb8(plain["base_color"].clip(0, 1)),
         "normal": _bytes((normal + 1) / 2),
         "metallic_roughness": _bytes(np.concatenate((none, plain["roughness"], plain["metallic"]), -1)),
-        "metallic": _bytes(plain["metallic"][..., 0]),
-        "roughness": _bytes(plain["roughness"][..., 0]),
+        "metallic": _bytes(plain["metallic"].repeat(3, -1)),
+        "roughness": _bytes(plain["roughness"].repeat(3, -1)),
     }
     for name, texture in textures.items():
         Image.fromarray(texture).save(out.claim(f"material-{name}.png"))

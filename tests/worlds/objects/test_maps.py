@@ -208,7 +208,7 @@ def test_an_obj_with_its_mtl_is_read_by_another_program(tmp_path: Path) -> None:
     assert np.asarray(material.image)[:, 0, :3].tolist() == [[255, 128, 0], [0, 0, 255]]
     names = {name: material.kwargs[name][-1] for name in ("map_pr", "map_pm", "map_bump")}
     read = {name: np.asarray(Image.open(out.path / file))[:, 0] for name, file in names.items()}
-    assert read["map_pr"].tolist() == [51, 102] and read["map_pm"].tolist() == [255, 0]
+    assert read["map_pr"].tolist() == [[51] * 3, [102] * 3] and read["map_pm"].tolist() == [[255] * 3, [0] * 3]
     assert np.allclose(read["map_bump"][0] / 127.5 - 1, (-0.6, 0.0, 0.8), atol=0.5 / 127.5)
 
 
