@@ -13,7 +13,12 @@ from simengine import materials, mpm
 from simengine.mpm.increment import Increment, settle
 from simengine.ops.matter import hard_contact_reference
 
-WIDTH, DEPTH, RADIUS, NU = 1.0, 0.5, 6.0, 0.3  # E is 1; contacts of a tenth of the width have a strain of a few per cent
+WIDTH, DEPTH, RADIUS, NU = (
+    1.0,
+    0.5,
+    6.0,
+    0.3,
+)  # E is 1; contacts of a tenth of the width have a strain of a few per cent
 HARD = 1 / (1 - NU**2)
 
 
@@ -26,7 +31,7 @@ def compliance(K: np.ndarray) -> np.ndarray:
 
 
 def by_waves(sunk: float, n: int = 128) -> float:
-    """Force on the ball where it has sunk in so far, the pressures on n x n points; the area grows or shrinks to fit."""
+    """Force on the ball where it has sunk in so far, from pressures on n x n points; the area shrinks until none pulls."""
     from scipy.sparse.linalg import LinearOperator, cg
 
     k = 2 * np.pi * np.fft.fftfreq(n, WIDTH / n)
