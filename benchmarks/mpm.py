@@ -17,7 +17,8 @@ import taichi as ti
 import torch
 
 from simengine import materials, mpm, solve
-from simengine.ops.matter import constitutive_reference, mpm_reference
+from simengine.ops.matter import constitutive_reference
+from simengine.ops.matter.mpm import transfer_reference
 
 E, NU, RHO = 1e5, 0.2, 1000.0
 MU, LAM = E / (2 * (1 + NU)), E * NU / ((1 + NU) * (1 - 2 * NU))
@@ -126,7 +127,7 @@ def torch_rollout(model: mpm.MPMModel, state: mpm.MPMState, steps: int) -> torch
     x, v, C, F, q = state.x, state.v, state.C, state.F, state.q
     for number in range(steps):
         tau = constitutive_reference.stress(F, q, *model.packed(len(x), "elasticity"))
-        x, v, C, F = mpm_reference.step(
+        x, v, C, F = transfer_reference.step(
             x, v, C, F, tau, mass=mass, volume=volume, table=model.table(x), grid=model.grid, number=number
         )
     return x

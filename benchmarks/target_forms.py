@@ -31,6 +31,7 @@ REAL = {  # form -> folder of its data under reference/real; a star for the part
     "ion_image": "*axisym*",
     "kitti_camouflage": "kitti_cars_000008",
     "kitti_cars": "kitti_cars_000008",
+    "methane_joint": "flame_speed_h2_ch4_c3h8",
     "photometric_stereo": "photometric_stereo",
     "piv_pair": "piv_pair",
     "polystyrene_160C": "polystyrene_viscoelastic_160C",
@@ -50,6 +51,8 @@ AS_WRITTEN = (
 )
 SHIPPED = ("flame_from_image", "jelly_from_video", "sand_from_video", "tomography_blob", "camera_from_silhouette")
 TRAININGS = ("material_from_one_picture", "new_views", "navier_stokes", "learn_sand")
+ALSO = {"methane_joint": "cup_burner_extinction"}  # a second folder of data
+TWINS = ("stiffness_map", "pressed_block")  # which need files that their headers tell how to make
 LIMIT = 300  # s of a check
 
 
@@ -77,7 +80,7 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     scenes: dict[str, Path | None] = {path.stem: path for path in (*places, *FORMS) if path.exists()}
     scenes |= dict.fromkeys((*SHIPPED, *TRAININGS))
     rows = []
-    for name in sorted(wanted or scenes):
+    for name in sorted(wanted or scenes.keys() - set(TWINS)):
         path = scenes[name]
         data = sorted((shared / "reference" / "real").glob(REAL[name])) if name in REAL else []
         began = time.perf_counter()
@@ -85,6 +88,8 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
             folder = Path(place) / "scene"
             if data:
                 shutil.copytree(data[0], folder)
+                if name in ALSO:
+                    shutil.copytree(shared / "reference" / "real" / ALSO[name], folder, dirs_exist_ok=True)
             folder.mkdir(exist_ok=True)
             if path is not None:
                 shutil.copy(path, folder / path.name)

@@ -124,6 +124,8 @@ def kernels(scalar: type) -> SimpleNamespace:
         troe: matrix,  # a, T3, T1, T2 (R, 4)
         tabled: ints,  # place in `table` of those whose limits or pressures are computed elsewhere, else -1
         table: cube,  # by what k is multiplied, d ln/dT of it, d/d[M], d ln(effective k)/d ln k; (n, S, 4)
+        mixed: ints,  # place in `mixture` of those whose colliders a mixture rule weighs, else -1
+        mixture: cube,  # d/dC of by what their k is multiplied, (n, B, K)
         collider_start: ints,  # of the efficiencies that are not 0
         collider: ints,
         efficiency: array,
@@ -140,7 +142,7 @@ def kernels(scalar: type) -> SimpleNamespace:
         q_out: matrix,
         T_slope_out: matrix,  # dq/dT at constant C
         k_slope_out: matrix,  # dq/d ln of the rate constant
-        collider_slope_out: matrix,  # dq/d[M]
+        collider_slope_out: matrix,  # dq/dC of each collider, (n, colliders)
         forward_slope_out: matrix,  # dq/dC of each factor, (n, factors)
         reverse_slope_out: matrix,
     ):
@@ -152,6 +154,7 @@ def kernels(scalar: type) -> SimpleNamespace:
         k_T = (b[r] + Ea[r] * u) / t  # d ln k/dT
         k_k = scalar(1.0)  # d ln(effective k)/d ln k
         k_M = scalar(0.0)  # dk/d[M]
+        k_mixed = k  # dk/dC over that in `mixture`
         flags = kind[r]
         place = tabled[r]
         if place >= 0:
@@ -225,7 +228,12 @@ def kernels(scalar: type) -> SimpleNamespace:
         q_out[i, r] = k * net
         T_slope_out[i, r] = k * (k_T * net + K_T * back)
         k_slope_out[i, r] = k * net * k_k
-        collider_slope_out[i, r] = k_M * net
+        place = mixed[r]
+        for e in range(collider_start[r], collider_start[r + 1]):
+            k_C = k_M * efficiency[e]
+            if place >= 0:
+                k_C = k_mixed * mixture[i, place, collider[e]]
+            collider_slope_out[i, e] = k_C * net
         for e in range(f0, f1):
             others = product(C, i, f0, f1, e, forward, order, smoothing)
             forward_slope_out[i, e] = k * others * power_slope(C[i, forward[e]], order[e], smoothing)
@@ -253,7 +261,6 @@ def kernels(scalar: type) -> SimpleNamespace:
         made_nu: array,
         collider_start: ints,
         collider: ints,
-        efficiency: array,
         forward_start: ints,
         forward: ints,
         reverse_start: ints,
@@ -267,9 +274,8 @@ def kernels(scalar: type) -> SimpleNamespace:
             r = made[e]
             n = made_nu[e]
             total += n * T_slope[i, r]
-            slope = n * collider_slope[i, r]
             for c in range(collider_start[r], collider_start[r + 1]):
-                C_out[i, k, collider[c]] = C_out[i, k, collider[c]] + slope * efficiency[c]
+                C_out[i, k, collider[c]] = C_out[i, k, collider[c]] + n * collider_slope[i, c]
             for c in range(forward_start[r], forward_start[r + 1]):
                 C_out[i, k, forward[c]] = C_out[i, k, forward[c]] + n * forward_slope[i, c]
             for c in range(reverse_start[r], reverse_start[r + 1]):
@@ -288,7 +294,6 @@ def kernels(scalar: type) -> SimpleNamespace:
         nu: array,
         collider_start: ints,
         collider: ints,
-        efficiency: array,
         forward_start: ints,
         forward: ints,
         reverse_start: ints,
@@ -305,9 +310,8 @@ def kernels(scalar: type) -> SimpleNamespace:
                 q_bar += nu[e] * w_bar[i, change[e]]
             q_bar_out[i, r] = q_bar
             T_bar += q_bar * T_slope[i, r]
-            slope = q_bar * collider_slope[i, r]
             for e in range(collider_start[r], collider_start[r + 1]):
-                C_bar_out[i, collider[e]] = C_bar_out[i, collider[e]] + slope * efficiency[e]
+                C_bar_out[i, collider[e]] = C_bar_out[i, collider[e]] + q_bar * collider_slope[i, e]
             for e in range(forward_start[r], forward_start[r + 1]):
                 C_bar_out[i, forward[e]] = C_bar_out[i, forward[e]] + q_bar * forward_slope[i, e]
             for e in range(reverse_start[r], reverse_start[r + 1]):

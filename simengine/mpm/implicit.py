@@ -9,7 +9,7 @@ from simengine.mpm.equilibrium import STILL, refuse_contact
 from simengine.mpm.increment import Increment, Linear, settle
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
-from simengine.ops.matter.mpm_grid import SimulationError
+from simengine.ops.matter.mpm.grid import SimulationError
 from simengine.solve.rollout import AbstractAdjoint, AbstractSolver, by_steps
 
 ROUNDS = 6  # increments of a quasi-static step, the first beside those that follow the particles

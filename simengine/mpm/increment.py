@@ -13,6 +13,7 @@ leaves affine motion free. Both act on the increment alone, so they are gone fro
 The result depends on model and state by the implicit function theorem (`simengine.solve.implicit`).
 """
 
+import copy
 import dataclasses
 
 import torch
@@ -281,7 +282,7 @@ class Linear:
 
 @dataclasses.dataclass(frozen=True)
 class _Factors:
-    """The tangent at a root, for the implicit function theorem."""
+    """The tangent at a root, for the implicit function theorem; what solves is its own, for many rows go back."""
 
     linear: Linear
     tangent: CellTangent
@@ -337,7 +338,7 @@ def settle(
         r = increment.residual(torch.where(patch.held, patch.told, u))
         if r.requires_grad:
             free = ~held
-            factors = _Factors(linear, increment.tangent(u), free)
+            factors = _Factors(copy.copy(linear), increment.tangent(u), free)
             r = torch.where(free, r, 0.0)
             root = implicit_root(u[None], r[None], factors)[0]
             u = torch.where(patch.held, patch.told, torch.where(free, root, u))

@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from simengine.mpm.model import MPMModel
-from simengine.ops.matter.mpm_laws import TorchLaw
+from simengine.ops.matter.mpm.laws import TorchLaw
 from simengine.solve.rollout import AbstractAdjoint, DirectAdjoint, saved_steps
 
 SAMPLE = 512  # particles on which a law in torch is measured

@@ -17,7 +17,7 @@ from simengine.mpm.rigid_bodies import AbstractBody
 from simengine.ops.matter import constitutive, hard_contact
 from simengine.ops.matter.constitutive import elasticity, plasticity
 from simengine.ops.matter.mpm import Grid
-from simengine.ops.matter.mpm_laws import TorchLaw
+from simengine.ops.matter.mpm.laws import TorchLaw
 
 LARGEST_EPSILON = 1e-5  # of the lightest particle: a body in free flight keeps 99 % of its speed over 1000 steps
 

@@ -11,7 +11,7 @@ from simengine.kernels.matter import contact
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
 from simengine.ops.matter.contact_reference import distance_of
-from simengine.ops.matter.mpm_reference import stencil
+from simengine.ops.matter.mpm.transfer_reference import stencil
 
 
 class Patch:

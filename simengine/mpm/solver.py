@@ -5,7 +5,8 @@ import torch
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
 from simengine.ops import bridge
-from simengine.ops.matter import dissipation_reference, hard_contact, mpm, mpm_rollout
+from simengine.ops.matter import dissipation_reference, hard_contact, mpm
+from simengine.ops.matter.mpm.rollout import Laws, Schedule, rollout
 from simengine.solve.rollout import AbstractAdjoint, AbstractSolver
 
 
@@ -90,18 +91,18 @@ class MPMSolver(AbstractSolver):
         mass, volume = model.body(state.x)
         elastic, plastic = model.packed(n, "elasticity"), model.packed(n, "plasticity")
         return MPMState(
-            *mpm_rollout.rollout(
+            *rollout(
                 (state.x, state.v, state.C, state.F, state.q, state.A),
                 mass=mass,
                 volume=volume,
                 stiffness=model.stiffness(state.x),
                 table=model.table(state.x, first_step, max(steps, 1)),
-                laws=mpm_rollout.Laws(
+                laws=Laws(
                     elastic[0], plastic[0], (*model.torch_laws(n, "elasticity"), *model.torch_laws(n, "plasticity"))
                 ),
                 coefficients=(elastic[1], plastic[1], model.losses(n)),
                 grid=model.grid,
-                schedule=mpm_rollout.Schedule(
+                schedule=Schedule(
                     saved=saved,
                     every=adjoint.stretch(steps),
                     first_step=first_step,

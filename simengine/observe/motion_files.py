@@ -1,8 +1,9 @@
 """Files of tracked points, whatever wrote them, as one array of positions."""
 
 import dataclasses
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,40 @@ def _wide(path: Path, raw: RawTable, time: torch.Tensor, pattern: str, factor: f
         torch.stack([take(raw, own[axis], key="columns.pattern")[0] for axis in axes], 1) for own in found.values()
     ]
     return Motion(time, torch.stack(table, 1) * factor, tuple(found), axes, raw.sha256)
+
+
+def read_places(path: Path) -> Mapping[str, tuple[float, float, float]]:
+    """Where marks sit, by name [m].
+
+    Args:
+        path: A table with the columns name, x, y, z, their units in brackets where they are not metres.
+
+    Raises:
+        ValueError: The file is no such table.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path.name}: no such file, or a folder")
+    return _places(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _places(path: Path, stamp: int) -> Mapping[str, tuple[float, float, float]]:
+    del stamp  # of the file, so that a changed one is read anew
+    raw = read_table(path)
+    names = [_label(cell) for cell in raw.columns[find_header(raw, "name")[0]]]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{path.name}: the mark {twice[0]!r} stands in it twice")
+    cells = torch.stack([take(raw, axis, key=f"columns.{axis}")[0] for axis in _AXES], 1)
+    if bool(cells.isnan().any()):
+        name = names[int(cells.isnan().any(1).nonzero()[0])]
+        raise ValueError(f"{path.name}: the place of {name!r} has a gap; leave its row out")
+    return {name: (x, y, z) for name, (x, y, z) in zip(names, cells.tolist(), strict=True)}
+
+
+def write_places(path: Path, names: Sequence[str], places: torch.Tensor) -> None:
+    """What `read_places` reads, of places (k, 3) [m]."""
+    rows = [",".join((name, *(f"{k:.9g}" for k in place))) for name, place in zip(names, places.tolist(), strict=True)]
+    path.write_text("\n".join(["name,x,y,z", *rows, ""]), encoding="utf-8")
 
 
 def _has(raw: RawTable, name: str) -> bool:

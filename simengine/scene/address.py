@@ -263,6 +263,6 @@ def tensors_in(tree: Any) -> "dict[str, torch.Tensor]":
 
 
 def floats_in(tree: T) -> T:
-    """The tree with floats in place of its tensors."""
+    """The tree with floats in place of its tensors, the mean of a field."""
     held = tensors_in(tree)
-    return replaced(tree, {key: float(value.detach()) for key, value in held.items()}) if held else tree
+    return replaced(tree, {key: float(value.detach().mean()) for key, value in held.items()}) if held else tree

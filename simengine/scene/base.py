@@ -152,6 +152,14 @@ class AbstractWorld(ShortRepr, abc.ABC):
         """Keys of numbers that may be a whole field -> its shape; tensors of that shape take the number's place."""
         return {}
 
+    def over_body(self, key: str) -> "AbstractWorld":
+        """The world in which a number may be a field over its body: one more of `fields`.
+
+        Raises:
+            SceneError: It may not.
+        """
+        raise SceneError(f"over: a world of kind {self.kind!r} has no field over a body; leave it out")
+
     def extent(self, key: str) -> tuple[tuple[float, float], ...]:
         """Least and greatest of each axis of a field [m]; its cells divide them evenly; infinite for no place."""
         raise SceneError(f"{key}: a world of kind {self.kind!r} has no field of that name")
@@ -199,6 +207,10 @@ class AbstractWorld(ShortRepr, abc.ABC):
     def scalars(self) -> Mapping[str, str]:
         """Every scalar and field that the world answers by name -> its unit, for `simengine list scalars`."""
         return {}
+
+    def undeformed(self) -> "AbstractWorld":
+        """The world before anything deforms its bodies; itself where it starts so."""
+        return self
 
     def has_center(self, body: str | None) -> bool:
         """Whether marks on a body that nobody placed follow its centre (a ball), asked as a point of NaN."""

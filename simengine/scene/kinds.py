@@ -130,7 +130,7 @@ METHODS = {  # of kinds; a kind that inherits from another has the methods of th
         "run": "simengine.worlds.motion.run:simulate",
         "check": "simengine.worlds.motion.preflight:preflight",
         "render": "simengine.worlds.motion.run:render",
-        "show": "simengine.worlds.motion.show:film",
+        "show": "simengine.worlds.motion.run:film",
     },
 }
 _GROUPS = {"kind": ("simengine.kinds", KINDS), "type": ("simengine.instruments", INSTRUMENTS)}

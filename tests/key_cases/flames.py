@@ -54,7 +54,18 @@ CASES: dict[str, Case] = {
             "reactor": {"hold": "pressure", "rise": 300.0, "longest": LONGEST},
         },
         (answers(LIT),),
+        idle={"reactor.residence": "of the stirred one"},
         below=("reactor",),
+    ),
+    "stirred vessel": Case(
+        {
+            "kind": "flame",
+            "gas": {"mechanism": "asset:methane_1step.yaml"},
+            "flame": {"type": "free"},
+            "reactor": {"residence": 1e-3},
+        },
+        (answers(Table(names=("stirred_T",), conditions={"T_in": torch.tensor([400.0]).double()})),),
+        below=("reactor.residence",),
     ),
     "diffusion flame by its strain": Case(
         {
@@ -72,6 +83,7 @@ FREE = {
     "kind": "flame",
     "gas": {
         "mechanism": "asset:methane_1step.yaml",
+        "phase": "gas",
         "conductivity_factor": 1.1,
         "reactions": {METHANE: {"factor": 1.2, "b": 0.1, "Ea": 1.6e5}},
         "species": {"CH4": {"diffusivity_factor": 1.1}},

@@ -13,7 +13,7 @@ from simengine.mpm import Box, MPMModel, MPMSolver, MPMState, Plane, Walls, equi
 from simengine.mpm.increment import Increment, settle
 from simengine.mpm.patch import Patch
 from simengine.ops.matter import constitutive_reference
-from simengine.ops.matter.mpm_reference import stencil
+from simengine.ops.matter.mpm.transfer_reference import stencil
 from simengine.scene.address import replaced
 from simengine.scene.asks import Series
 from simengine.scene.base import SceneError

@@ -10,7 +10,7 @@ import torch
 
 from simengine import mpm
 from simengine.materials import jelly
-from simengine.ops.matter.mpm_grid import Workspace
+from simengine.ops.matter.mpm.grid import Workspace
 
 SCRIPT = """
 import sys

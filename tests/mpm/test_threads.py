@@ -52,16 +52,15 @@ def test_the_bits_repeat(make_cube, make_model) -> None:
 
 def test_the_number_follows_the_body_and_torch(make_cube, make_model, monkeypatch) -> None:
     """Without a number, one thread for few particles and torch's own number for many."""
-    from simengine.ops.matter import mpm_rollout
+    from simengine.ops.matter.mpm.rollout import rollout
 
     seen: list[int] = []
-    kept = mpm_rollout.rollout
 
     def spy(*arguments, schedule, **keywords):
         seen.append(schedule.threads)
-        return kept(*arguments, schedule=schedule, **keywords)
+        return rollout(*arguments, schedule=schedule, **keywords)
 
-    monkeypatch.setattr(mpm_rollout, "rollout", spy)
+    monkeypatch.setattr("simengine.mpm.solver.rollout", spy)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     solver = mpm.MPMSolver(make_model(materials.jelly()))
     solve.rollout(solver, make_cube(4), 1)

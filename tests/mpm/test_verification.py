@@ -11,8 +11,9 @@ import torch
 
 from simengine import materials, mpm, solve
 from simengine.ops import bridge
-from simengine.ops.matter import constitutive_reference, mpm_reference
+from simengine.ops.matter import constitutive_reference
 from simengine.ops.matter.constitutive import matrix, vector
+from simengine.ops.matter.mpm import transfer_reference
 
 
 @pytest.mark.parametrize("name", ["jelly", "plasticine"])
@@ -71,7 +72,7 @@ def by_reference(model: mpm.MPMModel, state: mpm.MPMState, steps: int) -> mpm.MP
     elastic, plastic = model.packed(n, "elasticity"), model.packed(n, "plasticity")
     for number in range(steps):
         tau = constitutive_reference.stress(state.F, state.q, *elastic)
-        x, v, C, F = mpm_reference.step(
+        x, v, C, F = transfer_reference.step(
             state.x,
             state.v,
             state.C,
@@ -178,7 +179,7 @@ def test_mass_is_conserved(threads: int, dtype: torch.dtype, tolerance: float, m
     is random: half a unit in the last place over the square root of 1000 particles. In float64 the comparison itself
     resolves 2.2e-16.
     """
-    from simengine.ops.matter.mpm_grid import Workspace
+    from simengine.ops.matter.mpm.grid import Workspace
 
     model = make_model(materials.jelly(), mass=torch.linspace(0.1, 0.2, 1000, dtype=torch.float64))
     with torch.no_grad():

@@ -6,6 +6,7 @@ Chains go on until they agree and hold the effective samples asked for. Others a
 import dataclasses
 import itertools
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -199,7 +200,9 @@ def _nuts(
     density: LogPosterior, covariance: torch.Tensor, ends: Sequence[torch.Tensor], wanted: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
     try:
-        import nutpie
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # arviz, which it imports, announces itself once a day
+            import nutpie
     except ImportError:
         raise SceneError(
             "inference.posterior: NUTS needs nutpie; pip install 'simengine[bayes]', or use ensemble"

@@ -61,6 +61,8 @@ class FieldFit(AbstractTraining):
 
     def __init__(self, problem: Problem, *, finish: Finish | None = None) -> None:
         self.problem = problem
+        if any(hasattr(instrument, "settled") for instrument in problem.instruments.values()):
+            problem.settle(problem.start())
         self.objective: FieldObjective = FieldObjective(problem)
         self._finish = finish
         self.x, self.z = self.objective.start, problem.start()

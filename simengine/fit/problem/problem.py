@@ -15,7 +15,7 @@ from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem import noise, priors
 from simengine.fit.problem.columns import Columns
 from simengine.fit.problem.prediction import Prediction
-from simengine.fit.problem.reading import in_its_unit, nuisances, read, world_of
+from simengine.fit.problem.reading import in_its_unit, nuisances, read, with_fields, world_of
 from simengine.fit.problem.runs import Runs
 from simengine.fit.unknowns import coordinates
 from simengine.scene.address import replaced
@@ -84,7 +84,7 @@ class Problem:
             changes["unknowns"] = unknowns
         if inference is not None:
             changes["inference"] = inference
-        self.scene: Scene = dataclasses.replace(scene, **changes)  # type: ignore[arg-type]
+        self.scene: Scene = with_fields(dataclasses.replace(scene, **changes))  # type: ignore[arg-type]
         if not self.scene.observations:
             raise SceneError("observations: nothing was measured; add [observations.NAME] with a type and a file")
         self.measured: dict[str, Measured] = {}

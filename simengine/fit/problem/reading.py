@@ -9,6 +9,7 @@ import torch
 from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem.plausible import check_plausible
 from simengine.fit.unknowns import spread_out
+from simengine.scene.address import resolve
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -19,6 +20,47 @@ WINDOW = 3.0  # standard deviations that a clock may move
 def world_of(scene: Scene, observation: str) -> AbstractWorld:
     """The world of the run that an observation saw."""
     return scene.runs.get(scene.observations[observation].run, scene.world)
+
+
+def with_fields(scene: Scene) -> Scene:
+    """The scene with what is sought `over` a body as fields of its worlds, their keys by number.
+
+    Raises:
+        SceneError: Such a key names no number that may be a field, or a run has its own.
+    """
+    spread = {key: unknown for key, unknown in scene.unknowns.items() if unknown.over is not None}
+    if not spread:
+        return scene
+    world, runs, spelled = scene.world, dict(scene.runs), dict[str, str]()
+    for key, unknown in spread.items():
+        prior = unknown.prior
+        if prior is None or prior.lognormal is None or prior.length is None:
+            raise SceneError(
+                f"unknowns.{key}.prior: a field over a body takes lognormal with a length over which it is alike: "
+                "{ lognormal = [1e5, 0.5], length = 0.02 }"
+            )
+        try:
+            found = resolve(world, key)
+        except SceneError as error:
+            raise SceneError(f"unknowns.{error}") from None
+        if len(found) != 1:
+            raise SceneError(f"unknowns.{key}.over: {len(found)} numbers are named, and one may be a field; name it")
+        try:
+            world = world.over_body(found[0])
+            runs = {name: own.over_body(found[0]) for name, own in runs.items()}
+        except SceneError as error:
+            raise SceneError(f"unknowns.{key}.{error}") from None
+        for run, told in scene.set_by_run.items():
+            if told & {key, found[0]}:
+                raise SceneError(f"runs.{run}: sets {key}, which is sought as one field of all runs; leave it out")
+        spelled[key] = found[0]
+    return dataclasses.replace(
+        scene,
+        world=world,
+        runs=runs,
+        unknowns={spelled.get(key, key): unknown for key, unknown in scene.unknowns.items()},
+        reference={spelled.get(key, key): value for key, value in scene.reference.items()},
+    )
 
 
 def read(scene: Scene, name: str) -> tuple[Measured, AbstractInstrument, list[str]]:

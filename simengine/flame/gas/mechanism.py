@@ -4,6 +4,7 @@ import dataclasses
 
 import torch
 
+from simengine.ops.fields.linear_burke import LinearBurke
 from simengine.ops.fields.pressure_rates import Chebyshev, PressureTable
 
 
@@ -39,6 +40,7 @@ class Reactions:
         tsang_parameters: A and B [1/K] of the centre A + B T; shape (R, 2).
         pressures: Rate constants at several pressures, by which `A T^b exp(-Ea/(R T))`, here 1, is multiplied.
         chebyshev: Chebyshev rate constants, likewise.
+        mixtures: Rate constants by the linear mixture rule of colliders, likewise.
     """
 
     equations: tuple[str, ...]
@@ -64,6 +66,7 @@ class Reactions:
     tsang_parameters: torch.Tensor
     pressures: PressureTable | None = None
     chebyshev: Chebyshev | None = None
+    mixtures: LinearBurke | None = None
 
 
 @dataclasses.dataclass(frozen=True)

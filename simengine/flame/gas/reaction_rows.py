@@ -1,12 +1,8 @@
-"""Reactions as they were read, before they become tensors: tables in pressure, and what must not stand twice."""
+"""Reactions as they were read, before they become tensors, and what must not stand twice."""
 
 import dataclasses
-import math
-
-import torch
 
 from simengine.flame.gas.document import Node
-from simengine.ops.fields.pressure_rates import Chebyshev, PressureTable
 
 
 @dataclasses.dataclass
@@ -19,6 +15,15 @@ class Equation:
     reversible: bool
     collider: str | None
     parenthesised: bool
+
+
+@dataclasses.dataclass
+class Collider:
+    """One collider of a mixture rule: how it activates beside the reference, and its own rate constant or None."""
+
+    name: str
+    weight: tuple[float, float, float]
+    rate: "Row | None"
 
 
 @dataclasses.dataclass
@@ -39,51 +44,13 @@ class Row:
     tsang: tuple[float, ...] | None = None
     levels: list[tuple[float, tuple[float, float, float]]] = dataclasses.field(default_factory=list)
     chebyshev: tuple[list[float], list[float], list[list[float]]] | None = None
-
-
-def pressure_table(rows: list[Row]) -> PressureTable | None:
-    """Arrhenius rates between which the logarithm of the pressure chooses, of the rows that have such levels.
-
-    Args:
-        rows: All reactions, in the order of the tensors; a pressure may stand twice, its rates are then added.
-    """
-    which = [k for k, row in enumerate(rows) if row.levels]
-    if not which:
-        return None
-    tables = []
-    for k in which:
-        levels: dict[float, list[tuple[float, float, float]]] = {}
-        for pressure, rate in sorted(rows[k].levels, key=lambda level: level[0]):
-            levels.setdefault(pressure, []).append(rate)
-        tables.append(levels)
-    most, terms = max(len(t) for t in tables), max(len(rates) for t in tables for rates in t.values())
-    log_p, rates = [], []
-    for table in tables:
-        known = [math.log(p) for p in table]
-        log_p.append(known + [math.inf] * (most - len(known)))
-        full = [entries + [(0.0, 0.0, 0.0)] * (terms - len(entries)) for entries in table.values()]
-        rates.append(full + [full[-1]] * (most - len(full)))
-    A, b, Ea = torch.tensor(rates, dtype=torch.float64).unbind(-1)
-    return PressureTable(torch.tensor(which), torch.tensor(log_p, dtype=torch.float64), A, b, Ea)
-
-
-def chebyshev_table(rows: list[Row]) -> Chebyshev | None:
-    """Chebyshev polynomials in temperature and pressure, of the rows that have them; smaller tables end in zeros."""
-    which = [k for k, row in enumerate(rows) if row.chebyshev is not None]
-    if not which:
-        return None
-    tables = [t for row in rows if (t := row.chebyshev) is not None]
-    data = torch.zeros(
-        len(which), max(len(t[2]) for t in tables), max(len(t[2][0]) for t in tables), dtype=torch.float64
-    )
-    for k, (_, _, table) in enumerate(tables):
-        data[k, : len(table), : len(table[0])] = torch.tensor(table, dtype=torch.float64)
-    T, p = (torch.tensor([t[i] for t in tables], dtype=torch.float64) for i in (0, 1))
-    return Chebyshev(torch.tensor(which), T, p, data)
+    colliders: list[Collider] = dataclasses.field(default_factory=list)
 
 
 def refuse_duplicates(rows: list[Row], count: int) -> None:
     """The same reaction twice is a mistake of pasting unless both say `duplicate: true`, as Cantera has it.
+
+    A rate constant of another type is another channel: it may be declared a duplicate, and need not be.
 
     Args:
         rows: All reactions.
@@ -99,19 +66,19 @@ def refuse_duplicates(rows: list[Row], count: int) -> None:
             _scaled(row.equation.reactants, row.equation.products),
             _scaled(row.equation.products, row.equation.reactants),
         ]
-        for other in alike.setdefault((frozenset(sides), row.kind), []):
+        for other in alike.setdefault(frozenset(sides), []):
             same = _scaled(other.equation.reactants, other.equation.products) == sides[0]
             if not same and not row.equation.reversible and not other.equation.reversible:
                 continue  # there and back, each irreversible
             if row.node.flag("duplicate") and other.node.flag("duplicate"):
                 matched |= {id(row), id(other)}
                 continue
-            if _apart(row, other, count):
+            if row.kind != other.kind or _apart(row, other, count):
                 continue
             raise row.node.fail(
                 f"the same as the reaction on line {other.node.data.line}; remove one, or say duplicate: true in both"
             )
-        alike[(frozenset(sides), row.kind)].append(row)
+        alike[frozenset(sides)].append(row)
     for row in rows:
         if row.node.flag("duplicate") and id(row) not in matched:
             raise row.node.fail("declared a duplicate, but there is no other reaction like it; remove the declaration")

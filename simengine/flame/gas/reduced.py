@@ -6,13 +6,12 @@ the same gas, at fewer unknowns.
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from simengine.flame.gas.mechanism import Mechanism
-
-Table = TypeVar("Table")
+from simengine.ops.fields.pressure_rates import rows_of
 
 
 def reachable(mechanism: Mechanism, fed: Iterable[str]) -> tuple[int, ...]:
@@ -57,7 +56,8 @@ def part_of(mechanism: Mechanism, kept: tuple[int, ...]) -> tuple[Mechanism, tor
             changed[field.name] = value[which]
     for name in ("reactants", "products", "orders", "efficiencies"):
         changed[name] = changed[name][:, species]
-    changed["pressures"], changed["chebyshev"] = _rows(r.pressures, which), _rows(r.chebyshev, which)
+    changed["pressures"], changed["chebyshev"] = rows_of(r.pressures, which), rows_of(r.chebyshev, which)
+    changed["mixtures"] = None if r.mixtures is None else r.mixtures.part(which, species)
     part = dataclasses.replace(
         mechanism,
         species=tuple(mechanism.species[k] for k in kept),
@@ -69,17 +69,3 @@ def part_of(mechanism: Mechanism, kept: tuple[int, ...]) -> tuple[Mechanism, tor
         reactions=dataclasses.replace(r, **changed),
     )
     return part, which
-
-
-def _rows(table: Table | None, which: torch.Tensor) -> Table | None:
-    """Rows of a table over pressure that belong to the reactions that are left; None where none is."""
-    if table is None:
-        return None
-    number = {old: new for new, old in enumerate(which.tolist())}
-    own: list[int] = table.which.tolist()  # type: ignore[attr-defined]
-    rows = [k for k, reaction in enumerate(own) if reaction in number]
-    if not rows:
-        return None
-    fields = {f.name: getattr(table, f.name)[rows] for f in dataclasses.fields(table)}  # type: ignore[arg-type]
-    fields["which"] = torch.tensor([number[own[k]] for k in rows])
-    return dataclasses.replace(table, **fields)  # type: ignore[type-var]

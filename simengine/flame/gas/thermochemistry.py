@@ -68,6 +68,7 @@ class Gas:
             tsang_parameters=r.tsang_parameters,
             pressures=r.pressures,
             chebyshev=r.chebyshev,
+            mixtures=r.mixtures,
             smoothing=smoothing,
         )
         self.rate_parameters: Rates = self.kinetics.rates

@@ -2,6 +2,6 @@
 
 from simengine.flame.reactor.closed import ClosedReactor
 from simengine.flame.reactor.ignition import Ignition, ignite, ignition_delay
-from simengine.flame.reactor.stirred import StirredReactor, stirred
+from simengine.flame.reactor.stirred import Stirred, StirredReactor, stir, stirred
 
-__all__ = ["ClosedReactor", "Ignition", "StirredReactor", "ignite", "ignition_delay", "stirred"]
+__all__ = ["ClosedReactor", "Ignition", "Stirred", "StirredReactor", "ignite", "ignition_delay", "stir", "stirred"]

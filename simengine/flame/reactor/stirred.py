@@ -83,12 +83,38 @@ class StirredReactor:
             return f, J
 
 
+@dataclasses.dataclass(frozen=True)
+class Stirred:
+    """What burns in a stirred reactor.
+
+    Attributes:
+        reactor: The reactor, without gradients.
+        state: T, then Y; (K + 1,).
+    """
+
+    reactor: StirredReactor
+    state: torch.Tensor
+
+    def of(self, reactor: StirredReactor) -> tuple[torch.Tensor, torch.Tensor]:
+        """T [K], (), and Y, (K,), with implicit gradients in what requires them of a reactor of the same numbers."""
+        f = reactor.residual(self.state)
+        if not (torch.is_grad_enabled() and f.requires_grad):
+            return self.state[0], self.state[1:]
+        y = self.state - torch.linalg.solve(self.reactor.linearised(self.state)[1], f - f.detach())
+        return y[0], y[1:]
+
+
 def stirred(reactor: StirredReactor) -> tuple[torch.Tensor, torch.Tensor]:
     """T [K], (), and Y, (K,), within a burning reactor, with gradients in what of it requires them.
 
     Raises:
         SolveError: It does not burn at this residence time.
     """
+    return stir(reactor).of(reactor)
+
+
+def stir(reactor: StirredReactor) -> Stirred:
+    """The burning state of a reactor; errors as of `stirred`."""
     fixed = reactor.detached()
     target = float(fixed.residence)
     h = fixed.gas.h(fixed.T_in, fixed.Y_in)
@@ -112,12 +138,7 @@ def stirred(reactor: StirredReactor) -> tuple[torch.Tensor, torch.Tensor]:
                 )
             continue
         slope, y, log_tau, stride = (found - y) / (ahead - log_tau), found, ahead, min(2 * stride, 2.0)
-    own = (reactor.T_in, reactor.p, reactor.Y_in, reactor.residence)
-    rates = () if reactor.rates is None else tuple(vars(reactor.rates).values())
-    if torch.is_grad_enabled() and any(isinstance(v, torch.Tensor) and v.requires_grad for v in (*own, *rates)):
-        f = reactor.residual(y)
-        y = y - torch.linalg.solve(fixed.linearised(y)[1], f - f.detach())
-    return y[0], y[1:]
+    return Stirred(fixed, y)
 
 
 def _log(value: float) -> float:

@@ -1,6 +1,7 @@
 """Marks on a body whose positions were tracked: motion capture, digital image correlation, particles of a twin."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from simengine.observe.camera import Camera
-from simengine.observe.motion_files import Motion, read_motion
+from simengine.observe.motion_files import Motion, read_motion, read_places, write_places
 from simengine.observe.place import Place
 from simengine.scene.asks import Ask, Cloud, Tracks
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
@@ -75,6 +76,7 @@ class Markers(AbstractInstrument):
             in "{name}_{axis}_px".
         unit: Of positions in a file whose columns do not say.
         markers: Marks that count, by their name in the file; all of them where none is named.
+        at: A table with the columns name, x, y, z: where marks nominally sit on the undeformed body [m].
         place: How the file's coordinates lie in the world.
         camera: That sees them: then the file holds pixels, u to the right, v down.
         within: { time = [from, to] } that is compared, in the file's time [s].
@@ -90,6 +92,7 @@ class Markers(AbstractInstrument):
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
     unit: str = ""
     markers: dict[str, Marker] = dataclasses.field(default_factory=dict)
+    at: Path | None = None
     place: Place = dataclasses.field(default_factory=Place)
     camera: Camera | None = None
     within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
@@ -100,15 +103,26 @@ class Markers(AbstractInstrument):
     seats: tuple[float, ...] = dataclasses.field(default=(), metadata={"addressed": True})
     seen: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
     centered: tuple[str | None, ...] = dataclasses.field(default=(), metadata={"internal": True}, repr=False)
+    deformed: bool = dataclasses.field(default=False, metadata={"internal": True}, repr=False)
 
     def facing(self, world: AbstractWorld) -> "Markers":
-        """Knows which bodies have a centre that marks follow."""
+        """Knows which bodies have a centre that marks follow, and whether they are deformed at the start."""
         bodies = dict.fromkeys((self.on, *(marker.on or self.on for marker in self.markers.values())))
-        return dataclasses.replace(self, centered=tuple(body for body in bodies if world.has_center(body)))
+        centered = tuple(body for body in bodies if world.has_center(body))
+        return dataclasses.replace(self, centered=centered, deformed=world.undeformed() is not world)
+
+    def _told(self, name: str) -> Vector | None:
+        """Where a mark nominally sits."""
+        at = self.markers.get(name, Marker()).at
+        if at is not None or self.at is None:
+            return at
+        try:
+            return read_places(self.at).get(name)
+        except ValueError as error:
+            raise SceneError(f"observations.{self.name}.at: {error}") from None
 
     def _at_center(self, name: str) -> bool:
-        marker = self.markers.get(name, Marker())
-        return marker.at is None and (marker.on or self.on) in self.centered
+        return self._told(name) is None and (self.markers.get(name, Marker()).on or self.on) in self.centered
 
     def read(self, *, before: float = 0.0) -> Measured:
         """Rows are frame by frame, within a frame mark by mark."""
@@ -157,7 +171,7 @@ class Markers(AbstractInstrument):
         frames, count, _ = motion.positions.shape
         used = torch.zeros(frames, count, dtype=torch.bool)
         for k, name in enumerate(motion.names):
-            told = self.markers.get(name, Marker()).at is not None or self._at_center(name)
+            told = self._told(name) is not None or self._at_center(name)
             if not told or self.place.register:
                 rows = (keep.reshape(frames, count)[:, k] & ~motion.positions[:, k].isnan().any(1)).nonzero()[:, 0]
                 used[rows[:1], k] = True
@@ -165,7 +179,7 @@ class Markers(AbstractInstrument):
 
     def prepared(self, measured: Measured) -> "Markers":
         """Registered, where asked, and with the place in the world where each mark is seen first."""
-        nominal = [self.markers.get(name, Marker()).at for name in measured.labels]
+        nominal = [self._told(name) for name in measured.labels]
         centers = torch.tensor([self._at_center(name) for name in measured.labels])
         if self.camera is None:
             first, when = self._first(measured)
@@ -193,7 +207,7 @@ class Markers(AbstractInstrument):
             raise SceneError(f"observations.{self.name}.markers: where is {name!r}? It is not seen; give it an `at`")
         zero = (0.0,) * here.numel()
         told = [at is not None or bool(centers[k]) for k, at in enumerate(nominal)]
-        late = [0.0 if w is None or (told[k] and not place.register) else w for k, w in enumerate(when)]
+        late = [-math.inf if w is None or (told[k] and not place.register) else w for k, w in enumerate(when)]
         places = torch.where(centers[:, None], torch.nan, here)
         seen = Seats(here, torch.tensor(late, dtype=torch.float64), places)
         return dataclasses.replace(self, place=place, seats=self.seats or zero, seen=seen, camera=self._opened())
@@ -214,10 +228,11 @@ class Markers(AbstractInstrument):
         return self.camera.opened(self.directory, size)
 
     def settled(self, run: AbstractRun, measured: Measured) -> "Markers":
-        """Marks first seen after the start sit where, by this run, they must have sat to be seen there then."""
+        """Marks first seen on a deformed body sit where, by this run, they must have sat to be seen there then."""
         assert self.seen is not None
         times = self.scene_time(self.seen.times)
-        if not bool((times > 0).any()):
+        moved = self.seen.times.isfinite() & ((times > 0) | self.deformed)
+        if not bool(moved.any()):
             return self
         seen, points, bodies = self.seen.positions, self.seen.places, self.bodies(measured)
         for body in dict.fromkeys(bodies):
@@ -228,7 +243,7 @@ class Markers(AbstractInstrument):
                 if not run.holds(ask):
                     return self
                 now = run.sample(ask).diagonal(dim1=0, dim2=1).T
-                place = place + torch.where(times[own, None] > 0, seen[own] - now, 0.0)
+                place = place + torch.where(moved[own, None], seen[own] - now, 0.0)
             points = points.index_copy(0, own, place.detach())
         return dataclasses.replace(self, seen=dataclasses.replace(self.seen, places=points))
 
@@ -324,7 +339,7 @@ class Markers(AbstractInstrument):
         frames = (frames + jitter).clamp(0.0, last).sort().values
         frames[0] = 0.0
         ask = Cloud(times=torch.zeros(1, dtype=torch.float64), body=self.points.on or self.on)
-        places = _marks(world.prepare([ask]).solve([ask]).sample(ask)[0], self.points, generator)
+        places = _marks(world.undeformed().prepare([ask]).solve([ask]).sample(ask)[0], self.points, generator)
         count, rows = len(places), len(frames)
         mask = torch.ones(rows, count, dtype=torch.bool)
         while float((~mask).sum()) < self.gaps * mask.numel():
@@ -347,7 +362,9 @@ class Markers(AbstractInstrument):
         return measured, dataclasses.replace(self, seats=(0.0,) * (3 * count), seen=seen, camera=self._opened())
 
     def write(self, file: Path, measured: Measured) -> None:
-        """A long csv: time, name, and x, y, z or the pixels u, v; a gap is an empty field."""
+        """A long csv: time, name, and x, y, z or the pixels u, v; a gap is an empty field. Beside it the table `at`."""
+        if self.at is not None:
+            write_places(file.parent / self.at.name, measured.labels, self.seen.places)
         lines = [",".join(("time", "name", *measured.names))]
         names = measured.labels * (len(measured.values) // len(measured.labels))
         for time, name, row in zip(measured.at["time"].tolist(), names, measured.values.tolist(), strict=True):
@@ -361,7 +378,7 @@ class Seats:
 
     Attributes:
         positions: Where each is seen first, (k, 3) [m].
-        times: When, in the file's time, (k,) [s]; 0 for those that sit where they were told to.
+        times: When, in the file's time, (k,) [s]; minus infinity for those that sit where they were told to.
         places: Where on the body at rest that is, (k, 3) [m]; None until a run has told, and then as `positions`.
     """
 

@@ -26,6 +26,7 @@ class _Lists:
 
     kind: torch.Tensor
     tabled: torch.Tensor
+    mixed: torch.Tensor
     troe: torch.Tensor
     nasa: torch.Tensor
     breaks: torch.Tensor
@@ -55,6 +56,9 @@ def _lists(kinetics: Kinetics, like: torch.Tensor) -> _Lists:
         kind = k.reversible * 1 + k.third_body * 2 + k.falloff * 4 + k.troe * 8
         tabled = gas_reference.tabled(k)
         places = torch.where(tabled, tabled.cumsum(0) - 1, -1)
+        mixed = torch.full_like(places, -1)
+        if k.mixtures is not None:
+            mixed[k.mixtures.which] = torch.arange(len(k.mixtures.which))
         needs = (k.third_body | k.falloff | tabled)[:, None]
         backwards = k.reversible[:, None]
 
@@ -65,6 +69,7 @@ def _lists(kinetics: Kinetics, like: torch.Tensor) -> _Lists:
         stored[key] = _Lists(
             kind.to(torch.int32).to(like.device),
             places.to(torch.int32).to(like.device),
+            mixed.to(torch.int32).to(like.device),
             dense[0],
             dense[1],
             dense[2],
@@ -125,11 +130,11 @@ def _progress(
     """Rates of progress and their derivatives; see the kernel."""
     lists, count = _lists(kinetics, T), len(A)
     _, h, s, _ = thermo(kinetics, T)
-    table = gas_reference.pressure_factors(kinetics, T, C, A, b, Ea, low)
-    shapes = [count, count, count, count, len(lists.forward[1]), len(lists.reverse[1])]
+    table, mixture = gas_reference.pressure_factors(kinetics, T, C, A, b, Ea, low)
+    shapes = [count, count, count, *(len(rows[1]) for rows in (lists.colliders, lists.forward, lists.reverse))]
     out = tuple(T.new_empty(len(T), width) for width in shapes)
-    tensors = [T, C, h, s, A, b, Ea, lists.kind, low, lists.troe, lists.tabled, table, *lists.colliders, *lists.forward]
-    tensors += [*lists.reverse, *lists.change]
+    tensors = [T, C, h, s, A, b, Ea, lists.kind, low, lists.troe, lists.tabled, table, lists.mixed, mixture]
+    tensors += [*lists.colliders, *lists.forward, *lists.reverse, *lists.change]
     tensors = [t.contiguous() for t in tensors]
     kernel = kernel_module.kernels(bridge.scalar(T)).progress
     bridge.call(kernel, (len(T), count), kinetics.smoothing, kinetics.p_ref, *tensors, *out)
@@ -169,7 +174,7 @@ class _Production(torch.autograd.Function):
         lists = _lists(ctx.kinetics, T)
         q, T_slope, k_slope, *slopes = _progress(ctx.kinetics, T, C, A, b, Ea, low)
         q_bar, T_bar, C_bar = torch.empty_like(T_slope), torch.empty_like(T), torch.zeros_like(C)
-        tensors = [w_bar.contiguous(), T_slope, *slopes, *lists.change, *lists.colliders]
+        tensors = [w_bar.contiguous(), T_slope, *slopes, *lists.change, *lists.colliders[:2]]
         tensors += [*lists.forward[:2], *lists.reverse[:2]]
         kernel = kernel_module.kernels(bridge.scalar(T)).pull
         bridge.call(kernel, len(T), *tensors, q_bar, T_bar, C_bar)
@@ -231,7 +236,7 @@ def production_jacobian(
     q, T_slope, _, *slopes = _progress(kinetics, T, C, *parameters)
     lists, count = _lists(kinetics, T), kinetics.nasa.shape[0]
     of_T, of_C = T.new_empty(len(T), count), T.new_zeros(len(T), count, count)
-    tensors = [T_slope, *slopes, *lists.made, *lists.colliders, *lists.forward[:2], *lists.reverse[:2]]
+    tensors = [T_slope, *slopes, *lists.made, *lists.colliders[:2], *lists.forward[:2], *lists.reverse[:2]]
     kernel = kernel_module.kernels(bridge.scalar(T)).jacobian
     bridge.call(kernel, (len(T), count), *tensors, of_T, of_C)
     return _gather(kinetics, q), of_T, of_C

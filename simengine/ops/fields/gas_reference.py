@@ -7,6 +7,7 @@ import dataclasses
 
 import torch
 
+from simengine.ops.fields.linear_burke import LinearBurke
 from simengine.ops.fields.pressure_rates import Chebyshev, Falloff, PressureTable, R
 
 
@@ -66,6 +67,7 @@ class Kinetics:
         tsang_parameters: Shape (R, 2).
         pressures: Tables over pressure that multiply the rate constants of their reactions; None for none.
         chebyshev: Chebyshev polynomials that do likewise; None for none.
+        mixtures: Linear mixture rules of colliders that do likewise; None for none.
         smoothing: Concentrations [mol/m^3] below which a power of fractional order goes to zero linearly.
     """
 
@@ -88,6 +90,7 @@ class Kinetics:
     tsang_parameters: torch.Tensor
     pressures: PressureTable | None = None
     chebyshev: Chebyshev | None = None
+    mixtures: LinearBurke | None = None
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -177,14 +180,17 @@ def rate_constants(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: 
     for table in (kinetics.pressures, kinetics.chebyshev):
         if table is not None:
             M = C.sum(-1, keepdim=True).expand(*C.shape[:-1], len(table.which))
-            k = k.index_copy(-1, table.which, k[..., table.which] * table(T.unsqueeze(-1), M))
+            k = k.index_copy(-1, table.which, (k[..., table.which] * table(T.unsqueeze(-1), M)).to(k))
+    if kinetics.mixtures is not None:
+        some = kinetics.mixtures.which
+        k = k.index_copy(-1, some, (k[..., some] * kinetics.mixtures(T.unsqueeze(-1), C.unsqueeze(-2))).to(k))
     return k
 
 
 def tabled(kinetics: Kinetics) -> torch.Tensor:
     """Which reactions the kernels take from `pressure_factors`: all that depend on pressure but Lindemann and Troe."""
     which = kinetics.activated | kinetics.sri | kinetics.tsang
-    for table in (kinetics.pressures, kinetics.chebyshev):
+    for table in (kinetics.pressures, kinetics.chebyshev, kinetics.mixtures):
         if table is not None:
             which = which.index_fill(0, table.which, True)
     return which
@@ -198,41 +204,49 @@ def pressure_factors(
     b: torch.Tensor,
     Ea: torch.Tensor,
     low: torch.Tensor,
-) -> torch.Tensor:
-    """By what A T^b exp(-Ea/(R T)) of the tabled reactions is multiplied, and derivatives, at n points; (n, S, 4).
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """By what A T^b exp(-Ea/(R T)) of the S tabled reactions is multiplied, and derivatives, at n points; (n, S, 4).
 
-    The factor, its d ln/dT, its d/d[M], and d ln of their product in d ln of what is multiplied.
+    The factor, its d ln/dT, its d/d[M], and d ln of their product in d ln of what is multiplied. Beside it d/dC of the
+    factors of the mixture rules, of which d/d[M] is 0; (n, B, K).
     """
     which = torch.nonzero(tabled(kinetics))[:, 0]
-    out = T.new_zeros(len(T), len(which), 4)
+    out, mixtures = T.new_zeros(len(T), len(which), 4), kinetics.mixtures
     if not len(which):
-        return out
+        return out, T.new_zeros(len(T), 0, C.shape[1])
+    place = {r: k for k, r in enumerate(which.tolist())}
+
+    def at(some: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([place[r] for r in some.tolist()], dtype=torch.long)
+
+    rules = at(mixtures.which if mixtures is not None else which[:0])
     with torch.enable_grad():
         hot = T.detach()[:, None].expand(-1, len(which)).clone().requires_grad_()
         M = (C.detach() @ kinetics.efficiencies[which].to(C).T).requires_grad_()
+        mixed = C.detach()[:, None].expand(-1, len(rules), -1).clone().requires_grad_()
         factor = torch.ones_like(M)
-        place = {r: k for k, r in enumerate(which.tolist())}
         form = kinetics._limits(kinetics.activated | kinetics.sri | kinetics.tsang)
-        at = torch.tensor([place[r] for r in form.which.tolist()], dtype=torch.long)
-        inverse = 1 / (R * hot[:, at])
-        some = form.which
-        high = A[some] * torch.exp(b[some] * hot[:, at].log() - Ea[some] * inverse)
-        lowest = low[some, 0] * torch.exp(low[some, 1] * hot[:, at].log() - low[some, 2] * inverse)
-        factor = factor.index_copy(1, at, form(hot[:, at], M[:, at], high, lowest) / high)
+        own, some = at(form.which), form.which
+        inverse = 1 / (R * hot[:, own])
+        high = A[some] * torch.exp(b[some] * hot[:, own].log() - Ea[some] * inverse)
+        lowest = low[some, 0] * torch.exp(low[some, 1] * hot[:, own].log() - low[some, 2] * inverse)
+        factor = factor.index_copy(1, own, (form(hot[:, own], M[:, own], high, lowest) / high).to(factor))
         for table in (kinetics.pressures, kinetics.chebyshev):
             if table is not None:
-                at = torch.tensor([place[r] for r in table.which.tolist()], dtype=torch.long)
-                factor = factor.index_copy(1, at, table(hot[:, at], M[:, at]))
-        of_T, of_M = torch.autograd.grad(factor.sum(), (hot, M))
+                own = at(table.which)
+                factor = factor.index_copy(1, own, table(hot[:, own], M[:, own]).to(factor))
+        if mixtures is not None:
+            factor = factor.index_copy(1, rules, mixtures(hot[:, rules], mixed).to(factor))
+        of_T, of_M, of_C = torch.autograd.grad(factor.sum(), (hot, M, mixed), materialize_grads=True)
     factor, M = factor.detach(), M.detach()
     none = factor == 0
     safe = torch.where(none, 1.0, factor)
     out[..., 0], out[..., 1], out[..., 2] = factor, torch.where(none, 0.0, of_T / safe), of_M
     # Of the limits that blend, doubling both doubles k, and doubling k_low is doubling [M], but where it does not fall.
-    own = torch.where(kinetics.falloff[which] & kinetics.activated[which], 0.0, 1.0)
+    whole = torch.where(kinetics.falloff[which] & kinetics.activated[which], 0.0, 1.0)
     slope = torch.where(kinetics.falloff[which], M * of_M / safe, 0.0)
-    out[..., 3] = own - slope
-    return out
+    out[..., 3] = whole - slope
+    return out, of_C
 
 
 def _powers(kinetics: Kinetics, C: torch.Tensor, orders: torch.Tensor) -> torch.Tensor:

@@ -5,10 +5,12 @@ Temperatures T have shape (..., 1) or (..., S) and collider concentrations M (..
 
 import dataclasses
 import math
+from typing import Any, TypeVar
 
 import torch
 
 R = 8.31446261815324  # J/(mol K)
+Table = TypeVar("Table")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,3 +145,32 @@ class Falloff:
         has_T2 = T2.isfinite()  # exp(-inf/T) is 0, but its derivative inf 0
         last = torch.where(has_T2, torch.exp(-torch.where(has_T2, T2, 1.0) / T), 0.0)
         return (1 - a) * torch.exp(-T / T3) + a * torch.exp(-T / T1) + last
+
+
+def renumbered(numbers: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places in `numbers` (S,) of those that are kept (N,), and their places among the kept; (M,) each."""
+    new = {old: k for k, old in enumerate(kept.tolist())}
+    found = [(k, new[old]) for k, old in enumerate(numbers.tolist()) if old in new]
+    rows, places = torch.tensor(found, dtype=torch.long).reshape(-1, 2).unbind(1)
+    return rows, places
+
+
+def rows_of(table: Table | None, kept: torch.Tensor) -> Table | None:
+    """Rows of a table that belong to the reactions kept (N,), called by their places there; None where none is.
+
+    Args:
+        table: A dataclass of tensors with a first axis over its reactions, `which` among them; None for none.
+        kept: Numbers of reactions.
+    """
+    if table is None:
+        return None
+    rows, places = renumbered(table.which, kept)  # type: ignore[attr-defined]
+    if not len(rows):
+        return None
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value[rows]
+        return dataclasses.replace(value, **{f.name: cut(getattr(value, f.name)) for f in dataclasses.fields(value)})
+
+    return dataclasses.replace(cut(table), which=places)

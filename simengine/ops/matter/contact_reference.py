@@ -7,7 +7,7 @@ import torch
 from simengine.kernels.matter import contact, signed_distance
 
 if TYPE_CHECKING:
-    from simengine.ops.matter.mpm_grid import Grid
+    from simengine.ops.matter.mpm.grid import Grid
 
 
 def _length(a: torch.Tensor) -> torch.Tensor:

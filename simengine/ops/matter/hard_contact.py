@@ -9,7 +9,7 @@ from simengine.kernels.matter import contact
 from simengine.kernels.matter import hard_contact as kernels
 from simengine.ops import bridge
 from simengine.ops.matter.constitutive import matrix, still, vector
-from simengine.ops.matter.mpm_grid import Grid, rigid_bodies
+from simengine.ops.matter.mpm.grid import Grid, rigid_bodies
 
 
 def is_hard(grid: Grid) -> bool:

@@ -5,7 +5,7 @@ import torch
 from simengine.kernels.matter import contact, signed_distance
 from simengine.kernels.matter.hard_contact import GRIP
 from simengine.ops.matter.contact_reference import distance_of
-from simengine.ops.matter.mpm_grid import Grid
+from simengine.ops.matter.mpm.grid import Grid
 
 
 def pushes(

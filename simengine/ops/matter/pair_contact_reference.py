@@ -3,7 +3,7 @@
 import torch
 
 from simengine.kernels.matter import pair_contact
-from simengine.ops.matter.mpm_grid import Grid
+from simengine.ops.matter.mpm.grid import Grid
 
 
 def _ends(xi: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from simengine.flame.equations.base import AbstractFlame
-from simengine.flame.reactor import Ignition
 from simengine.flame.solver.solution import FlameSolution
 from simengine.flame.solver.turning import TurningPoint
 from simengine.scene.address import numbers, replaced
@@ -25,10 +24,20 @@ from simengine.scene.strict import nearest
 from simengine.solve.implicit import implicit_root
 from simengine.solve.solution import SolveError
 from simengine.worlds.flames.conditions import Row, as_bytes, ends_of, packed, rows_of, text, under, unpacked
-from simengine.worlds.flames.delays import DELAY, ignites, ignition, slope_of_delay
 from simengine.worlds.flames.extinction import condition_of, end_of, key_of, slope_of
 from simengine.worlds.flames.light import check_view, pictures, radiance
-from simengine.worlds.flames.neighbour import moved_to
+from simengine.worlds.flames.neighbour import neighbour_of
+from simengine.worlds.flames.reactors import (
+    Found,
+    Reactor,
+    Vessel,
+    by_vessel,
+    holds_gas,
+    react,
+    read,
+    slopes_within,
+    vessel_of,
+)
 from simengine.worlds.flames.readings import columns, places_of, profiles, scalars, slopes_along
 
 if TYPE_CHECKING:
@@ -36,17 +45,6 @@ if TYPE_CHECKING:
 
 TOLD = 3  # flames that are solved cold in silence; of more each is told, since minutes may pass
 SHAPE = ("flame.body.span", "flame.body.extent")  # keys that move the cells themselves
-# unit, least and largest value that is no mistake of units
-PLAUSIBLE = {
-    "T_in": ("K", 150.0, 3000.0),  # behind shock waves
-    "T_right": ("K", 150.0, 3000.0),
-    "p": ("Pa", 500.0, 5e7),
-    "phi": ("1", 1e-3, 100.0),
-    "flame_speed": ("m/s", 0.0, 15.0),  # only preheated hydrogen with oxygen burns faster
-    "ignition_delay": ("s", 1e-8, 100.0),
-    "T_max": ("K", 150.0, 6000.0),
-    "T": ("K", 100.0, 6000.0),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,32 +56,32 @@ class FlameRun(AbstractRun):
         flames: Conditions -> the flame.
         missing: Conditions -> why there is none.
         ends: Conditions, and the one that puts the flame out -> where it goes out.
-        delays: Conditions -> the ignition of the fresh gas, or why there is none.
+        reactors: Conditions, and a vessel -> what became of the fresh gas there, or why nothing did.
     """
 
     world: "FlameWorld"
     flames: dict[Row, FlameSolution]
     missing: dict[Row, str]
     ends: dict[tuple[Row, str], TurningPoint] = dataclasses.field(default_factory=dict)
-    delays: dict[Row, Ignition | str] = dataclasses.field(default_factory=dict)
+    reactors: dict[tuple[Row, Vessel], Found | str] = dataclasses.field(default_factory=dict)
 
     def holds(self, ask: Ask) -> bool:
-        """Whether every flame and every ignition that the ask needs was sought."""
-        rows, ends, (burns, lights) = rows_of(ask), ends_of(ask), _parts(ask)
-        return all(not lights or row in self.delays for row in rows) and all(
+        """Whether every flame and every reactor that the ask needs was sought."""
+        rows, ends, (burns, vessels) = rows_of(ask), ends_of(ask), _parts(ask)
+        return all((row, vessel) in self.reactors for row in rows for vessel in vessels) and all(
             not burns or row in self.missing or (row in self.flames and all((row, end) in self.ends for end in ends))
             for row in rows
         )
 
     def gaps(self, ask: Ask) -> dict[int, str]:
         """Rows of a table without an answer, and why."""
-        burns, lights = _parts(ask)
+        burns, vessels = _parts(ask)
         found: dict[int, str] = {}
         for k, row in enumerate(rows_of(ask)):
-            if burns and row in self.missing:
-                found[k] = self.missing[row]
-            elif lights and isinstance(why := self.delays.get(row), str):
-                found[k] = why
+            whys = [self.missing.get(row)] if burns else []
+            whys += [why for v in vessels if isinstance(why := self.reactors.get((row, v)), str)]
+            if told := [why for why in whys if why is not None]:
+                found[k] = told[0]
         return found
 
     def sample(self, ask: Ask) -> torch.Tensor:
@@ -107,13 +105,15 @@ class FlameRun(AbstractRun):
         raise SceneError(f"a flame does not answer {type(ask).__name__}")
 
     def _row(self, row: Row, names: Sequence[str]) -> torch.Tensor:
-        """The scalars of a row: of the burning flame, where it goes out, of the ignition; NaN without one; (names,)."""
+        """The scalars of a row, (names,); NaN of a flame or vessel that there is none of."""
         values = torch.full((len(names),), math.nan, dtype=torch.float64)
-        own, lit = self.flames.get(row), self.delays.get(row)
+        own = self.flames.get(row)
+        for vessel, which in by_vessel(names).items():
+            found = self.reactors.get((row, vessel))
+            if found is not None and not isinstance(found, str):
+                values[which] = read(found, *_fresh(self.world, row), [names[k] for k in which])
         for k, name in enumerate(names):
-            if name == DELAY:
-                values[k] = lit.delay if isinstance(lit, Ignition) else math.nan
-            elif own is not None:
+            if vessel_of(name) is None and own is not None:
                 end = condition_of(name)
                 known = scalars(own.flame, own.problem, own.state, (name,))[0] if end is None else self.ends[row, end]
                 values[k] = known.value if isinstance(known, TurningPoint) else known
@@ -174,13 +174,17 @@ class FlameRun(AbstractRun):
     def _row_slopes(self, row: Row, names: Sequence[str], keys: Sequence[str], theta: torch.Tensor) -> torch.Tensor:
         """Derivatives of the scalars of a row, (names, p); NaN where there is no answer."""
         rows = torch.full((len(names), len(keys)), math.nan, dtype=torch.float64)
-        own, lit = self.flames.get(row), self.delays.get(row)
+        own = self.flames.get(row)
         plain = []
+        for vessel, which in by_vessel(names).items():
+            lit = self.reactors.get((row, vessel))
+            if lit is not None and not isinstance(lit, str):
+                asked = [names[k] for k in which]
+                rows[which] = slopes_within(self.world, lambda own: _fresh(own, row), lit, asked, keys, theta)
         for k, name in enumerate(names):
-            if name == DELAY:
-                if isinstance(lit, Ignition):
-                    rows[k] = slope_of_delay(self.world, lambda world: _equations(world, row), lit, keys, theta)
-            elif own is not None and (end := condition_of(name)) is not None:
+            if vessel_of(name) is not None:
+                continue
+            if own is not None and (end := condition_of(name)) is not None:
                 found = self.ends[row, end]
                 rows[k] = slope_of(self.world, lambda world: under(world, row), end, found, keys, theta)
             elif own is not None:
@@ -228,10 +232,16 @@ def resumed(world: "FlameWorld", state: Mapping[str, torch.Tensor]) -> FlameRun:
     return FlameRun(world, flames, missing)
 
 
-def _parts(ask: Ask) -> tuple[bool, bool]:
-    """Whether an ask needs a flame, and whether it needs an ignition."""
-    lights = isinstance(ask, Table) and DELAY in ask.names
-    return not lights or any(name != DELAY for name in ask.names), lights  # type: ignore[attr-defined]
+def _fresh(world: "FlameWorld", row: Row) -> tuple[AbstractFlame, Reactor]:
+    """The flame whose fresh gas is in the vessels, and these."""
+    return _equations(world, row), under(world, row).reactor
+
+
+def _parts(ask: Ask) -> tuple[bool, tuple[Vessel, ...]]:
+    """Whether an ask needs a flame, and the vessels that it needs."""
+    if not isinstance(ask, Table):
+        return True, ()
+    return any(vessel_of(name) is None for name in ask.names), tuple(by_vessel(ask.names))
 
 
 def _equations(world: "FlameWorld", row: Row) -> AbstractFlame:
@@ -259,9 +269,8 @@ def check_asks(world: "FlameWorld", asks: Sequence[Ask]) -> None:
         for name in (*(ask.names if isinstance(ask, Series | Table) else ()), *against):
             if isinstance(ask, Table) and (end := condition_of(name)) is not None:
                 key_of(world, end)
-            elif isinstance(ask, Table) and name == DELAY:
-                if not ignites(world.build()):
-                    raise SceneError(f"{name!r} is asked of one fresh gas with a mechanism; choose flame.type = 'free'")
+            elif isinstance(ask, Table) and vessel_of(name) is not None and not holds_gas(world.build()):
+                raise SceneError(f"{name!r} is asked of one fresh gas with a mechanism; choose flame.type = 'free'")
             elif name not in known:
                 raise SceneError(f"{name!r} is no scalar or field of this flame; {nearest(name, known)}")
         rows = rows_of(ask)
@@ -302,9 +311,9 @@ def solve(
         if any(_parts(ask)[0] for ask in own):
             _burn(run, row, ends, before, keep)
             told.append(run.missing.get(row, "found"))
-        if any(_parts(ask)[1] for ask in own):
-            _light(run, row)
-            told.append(why if isinstance(why := run.delays[row], str) else "ignited")
+        for vessel in dict.fromkeys(v for ask in own for v in _parts(ask)[1]):
+            _react(run, row, vessel)
+            told.append(why if isinstance(why := run.reactors[row, vessel], str) else f"{vessel} vessel burnt")
         if (before is None or keep is not None) and len(rows) > TOLD:
             took = time.monotonic() - began
             print(f"row {number} of {len(rows)}: {', '.join(told)} ({took:.1f} s)", file=sys.stderr, flush=True)
@@ -339,15 +348,15 @@ def _burn(
         run.missing[row] = reason
 
 
-def _light(run: FlameRun, row: Row) -> None:
-    """The ignition of a row, or why there is none, into the run."""
+def _react(run: FlameRun, row: Row, vessel: Vessel) -> None:
+    """What becomes of the fresh gas of a row in a vessel, or why nothing does, into the run."""
     try:
         with _one_thread():
-            run.delays[row] = ignition(_equations(run.world, row), run.world.reactor)
+            run.reactors[row, vessel] = react(vessel, *_fresh(run.world, row))
     except SceneError:
         raise
     except (SolveError, ValueError, RuntimeError) as error:
-        run.delays[row] = str(error).splitlines()[0]
+        run.reactors[row, vessel] = str(error).splitlines()[0]
 
 
 def _solved(
@@ -359,7 +368,7 @@ def _solved(
         return solved.value
     # measured on GRI: a neighbour moved to other conditions takes as many steps as a cold start, or more
     solved = solver.solve(flame, throw=False)
-    if not solved.success and (near := _neighbour(flame, row, done, solver)) is not None:
+    if not solved.success and (near := neighbour_of(flame, row, done, solver)) is not None:
         from_near = solver.solve(flame, start=near, throw=False)
         solved = from_near if from_near.success else solved
     if obstacle := solved.stats["obstacle"]:
@@ -376,21 +385,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _neighbour(flame: AbstractFlame, row: Row, done: Mapping[Row, FlameSolution], solver: Any) -> FlameSolution | None:
-    """The solved flame of the nearest conditions, moved to these; None where none is near."""
-    own = dict(row)
-    best, nearest_distance = None, 1.0
-    for other, found in done.items():
-        theirs = dict(other)
-        if not other or theirs.keys() != own.keys():
-            continue
-        away = 0.0
-        for name, value in own.items():
-            size = max(abs(value), abs(theirs[name]))
-            share = abs(value - theirs[name]) / size if size else 0.0
-            away += share if "." not in name else share * size / max(sum(v for k, v in own.items() if "." in k), 1e-300)
-        if away < nearest_distance:
-            best, nearest_distance = found, away
-    return None if best is None else moved_to(best, flame, solver)

@@ -34,7 +34,7 @@ def ends_of(ask: Ask) -> tuple[str, ...]:
 
 
 def under(world: "FlameWorld", row: Row) -> "FlameWorld":
-    """The world under the conditions of an experiment; `T_in` is short for `flame.T_in`.
+    """The world under the conditions of an experiment; `T_in` is short for `flame.T_in`, `residence` for the reactor's.
 
     Raises:
         SceneError: A condition is no number of the world, or out of its range.
@@ -49,7 +49,7 @@ def under(world: "FlameWorld", row: Row) -> "FlameWorld":
         if first in ("composition", "fuel", "oxidiser", "agent") and species:
             mixtures.setdefault(first, {})[species] = value
             continue
-        key = next((k for k in (f"flame.{name}", name) if k in known), None)
+        key = next((k for k in (f"flame.{name}", f"reactor.{name}", name) if k in known), None)
         if key is None:
             own = [k.removeprefix("flame.") for k in known if k.startswith("flame.")]
             raise SceneError(f"conditions: {name!r} is no number of this flame; {nearest(name, own)}")

@@ -54,6 +54,7 @@ class GasSpec:
     Attributes:
         mechanism: A mechanism in Cantera's YAML format: a file, `asset:methane_1step.yaml`, or the name of one in
             Cantera's data folder, as in `gri30.yaml`.
+        phase: Which gas of a file that describes several; unset, the first.
         transport: How heat and species diffuse: each species into the mixture, by the Stefan-Maxwell equations, or as
             heat does (`unity_lewis`; a species' `diffusivity_factor` is then one over its Lewis number).
         soret: With thermal diffusion, which drives light species towards the heat.
@@ -63,6 +64,7 @@ class GasSpec:
     """
 
     mechanism: Path
+    phase: str | None = None
     transport: Literal["mixture_averaged", "multicomponent", "unity_lewis"] = "mixture_averaged"
     soret: bool = False
     conductivity_factor: Positive = 1.0
@@ -97,7 +99,7 @@ class GasSpec:
         """Mechanism and properties, read once."""
         path = self.mechanism
         stat = path.stat() if path.is_file() else None
-        return _gas(path, (stat.st_mtime_ns, stat.st_size) if stat else (0, 0))
+        return _gas(path, self.phase, (stat.st_mtime_ns, stat.st_size) if stat else (0, 0))
 
     def parameters(self) -> dict[str, Any]:
         """What a flame of a real gas takes: the gas, rate constants and transport factors, tensors where these are."""
@@ -126,8 +128,8 @@ class GasSpec:
 
 
 @lru_cache(maxsize=8)
-def _gas(path: Path, stamp: tuple[int, int]) -> Gas:
-    return Gas(load_mechanism(path), smoothing=SMOOTHING)
+def _gas(path: Path, phase: str | None, stamp: tuple[int, int]) -> Gas:
+    return Gas(load_mechanism(path, phase=phase), smoothing=SMOOTHING)
 
 
 def reaction_names(equations: tuple[str, ...]) -> list[str]:

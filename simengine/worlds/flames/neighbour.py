@@ -1,6 +1,7 @@
 """A solved flame as the first guess of another one under other conditions."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 
@@ -8,6 +9,7 @@ from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.solver.adaptive import AbstractFlameSolver
 from simengine.flame.solver.solution import FlameSolution
+from simengine.worlds.flames.conditions import Row
 
 
 def moved_to(found: FlameSolution, flame: AbstractFlame, solver: AbstractFlameSolver) -> FlameSolution:
@@ -39,3 +41,30 @@ def moved_to(found: FlameSolution, flame: AbstractFlame, solver: AbstractFlameSo
         y[..., 1:] = y[..., 1:].clamp_min(0.0)
         problem = problem.near(y, z)
         return dataclasses.replace(found, flame=new, problem=problem, state=problem.pack(y, z))
+
+
+def neighbour_of(
+    flame: AbstractFlame, row: Row, done: Mapping[Row, FlameSolution], solver: AbstractFlameSolver
+) -> FlameSolution | None:
+    """The solved flame of the nearest conditions, moved to these; None where none is near.
+
+    Args:
+        flame: The flame that is sought.
+        row: Its conditions.
+        done: Conditions -> flames that were found.
+        solver: Makes the mesh.
+    """
+    own = dict(row)
+    best, nearest_distance = None, 1.0
+    for other, found in done.items():
+        theirs = dict(other)
+        if not other or theirs.keys() != own.keys():
+            continue
+        away = 0.0
+        for name, value in own.items():
+            size = max(abs(value), abs(theirs[name]))
+            share = abs(value - theirs[name]) / size if size else 0.0
+            away += share if "." not in name else share * size / max(sum(v for k, v in own.items() if "." in k), 1e-300)
+        if away < nearest_distance:
+            best, nearest_distance = found, away
+    return None if best is None else moved_to(best, flame, solver)

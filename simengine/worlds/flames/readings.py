@@ -12,6 +12,19 @@ from simengine.scene.asks import Series
 from simengine.scene.base import SceneError
 from simengine.scene.strict import nearest
 
+# unit, least and largest value that is no mistake of units
+PLAUSIBLE = {
+    "T_in": ("K", 150.0, 3000.0),  # behind shock waves
+    "T_right": ("K", 150.0, 3000.0),
+    "p": ("Pa", 500.0, 5e7),
+    "phi": ("1", 1e-3, 100.0),
+    "flame_speed": ("m/s", 0.0, 15.0),  # only preheated hydrogen with oxygen burns faster
+    "ignition_delay": ("s", 1e-8, 100.0),
+    "stirred_T": ("K", 150.0, 6000.0),
+    "residence": ("s", 1e-7, 1e3),
+    "T_max": ("K", 150.0, 6000.0),
+    "T": ("K", 100.0, 6000.0),
+}
 DENSE = 4  # points between two of the solution where a profile is inverted
 
 

@@ -11,9 +11,12 @@ from simengine.flame.equations.counterflow import CounterflowFlame, DiffusionFla
 from simengine.flame.equations.detailed import GivenMixture, Mixture
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
-from simengine.scene.strict import Count, NonNegative, Positive, Range
+from simengine.flame.gas.mechanism import Mechanism
+from simengine.scene.strict import Count, NonNegative, Positive, Range, nearest
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.light import Shown
+
+METHANE = {"CH4": 1.0}  # burns where nobody says what
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ class Free(Shown):
 
     moved: ClassVar[Mapping[str, str]] = {"mechanism": 'is now a table of its own: [gas] mechanism = "..."'}
     type: Literal["free"] = "free"
-    fuel: dict[str, NonNegative] = dataclasses.field(default_factory=lambda: {"CH4": 1.0})
+    fuel: dict[str, NonNegative] = dataclasses.field(default_factory=lambda: dict(METHANE))
     oxidiser: dict[str, NonNegative] = dataclasses.field(default_factory=lambda: {"O2": 1.0, "N2": 3.76})
     phi: Positive = 1.0
     composition: dict[str, NonNegative] | None = None
@@ -82,6 +85,23 @@ class Free(Shown):
     radiation: Literal["none", "optically_thin"] = "none"
     radiation_factor: NonNegative = 1.0
     width: Positive | None = None
+
+    def refuse_unknown_species(self, mechanism: Mechanism) -> None:
+        """The fresh gas is of species of the mechanism.
+
+        Raises:
+            ValueError: It is not, or nobody said what burns.
+        """
+        known = mechanism.species
+        given = {"fuel": self.fuel, "oxidiser": self.oxidiser} if self.composition is None else {}
+        for key, mixture in {**given, "composition": self.composition or {}}.items():
+            for name in mixture:
+                if name not in known:
+                    default = key == "fuel" and mixture == METHANE
+                    told = "say what burns, as in fuel = { H2 = 1.0 }, or the composition" if default else ""
+                    raise ValueError(
+                        f"flame.{key}: {name!r} is not in {mechanism.name}; {told or nearest(name, known)}"
+                    )
 
     def conditions(self, gas: GasSpec) -> dict[str, Any]:
         """What every flame of a real gas is made of."""

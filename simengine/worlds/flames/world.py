@@ -18,9 +18,9 @@ from simengine.flame.solver.solve import GridSolver, SpectralSolver
 from simengine.scene.asks import Ask, Series, Table, View
 from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Range
-from simengine.worlds.flames.delays import Reactor, ignites
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.network import UNITS, FlameNetworkTraining, trainers
+from simengine.worlds.flames.reactors import Reactor, scalars_within
 from simengine.worlds.flames.specs import Burner, Counterflow, Diffusion, Free, FreeSimple, Grid, NetworkSpec
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class FlameWorld(AbstractWorld):
         flame: Which flame, under which conditions.
         resolution: Largest tail of the Chebyshev coefficients over the scale of each field [1].
         grid: Solve on an adaptive grid instead of spectral elements.
-        reactor: The vessel in which `ignition_delay` of a table is measured.
+        reactor: The vessels in which `ignition_delay` and `stirred_T`, `stirred_X_CO`, ... of a table are measured.
         network: What `fit` trains on the equations where nothing is observed; with `inference.method = "network"` on
             the observations as well.
     """
@@ -60,6 +60,8 @@ class FlameWorld(AbstractWorld):
             raise ValueError('gas: this flame needs a mechanism, as in [gas] mechanism = "gri30.yaml"')
         if isinstance(self.flame, FreeSimple) and self.gas is not None:
             raise ValueError("gas: a simplified flame has no mechanism; remove [gas], or choose flame.type = 'free'")
+        if isinstance(self.flame, Free) and self.gas is not None:
+            self.flame.refuse_unknown_species(self.gas.gas.mechanism)
         if self.grid is not None and self.resolution != FlameWorld.resolution:
             raise ValueError("resolution: is that of spectral elements, and [grid] has criteria of its own; remove one")
 
@@ -127,15 +129,15 @@ class FlameWorld(AbstractWorld):
         return resumed(self, state)
 
     def scalars(self) -> Mapping[str, str]:
-        """Speed or pressure curvature, T_max, thickness, ignition delay; fields T, u, ..., Y_* and X_*."""
+        """Speed or pressure curvature, T_max, thickness; fields T, u, ..., Y_*, X_*; what vessels tell."""
         from simengine.worlds.flames.readings import scalars_of
 
         flame = self.build()
-        return {**scalars_of(flame), "ignition_delay": "s"} if ignites(flame) else scalars_of(flame)
+        return {**scalars_of(flame), **scalars_within(flame)}
 
     def plausible(self) -> Mapping[str, tuple[str, float, float]]:
         """Speeds, temperatures and pressures of flames."""
-        from simengine.worlds.flames.answers import PLAUSIBLE
+        from simengine.worlds.flames.readings import PLAUSIBLE
 
         return PLAUSIBLE
 

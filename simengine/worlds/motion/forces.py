@@ -14,7 +14,8 @@ from simengine.mpm import MPMModel, MPMState
 from simengine.mpm.boundaries import FACES
 from simengine.mpm.patch import Patch
 from simengine.mpm.response import Response
-from simengine.ops.matter import dissipation_reference, hard_contact_reference, mpm_reference
+from simengine.ops.matter import dissipation_reference, hard_contact_reference
+from simengine.ops.matter.mpm import transfer_reference
 from simengine.worlds.motion.hung import Hung
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def forces(
         force, arm = hard_contact_reference.pushes(x, v, C, F, tau, stiffness=stiffness, **body)
         pushed = torch.cat((pushed[:6], force.sum(1)))
         v, tau = hard_contact_reference.applied(v, tau, force, arm, mass=mass, volume=volume, dt=model.grid.dt)
-    found = -mpm_reference.impulses(x, v, C, tau, **body) / model.grid.dt - pushed
+    found = -transfer_reference.impulses(x, v, C, tau, **body) / model.grid.dt - pushed
     if hard:
         found = found.index_add(0, torch.tensor(list(hard)), found[-len(hard) :])
     return found

@@ -9,6 +9,7 @@ import torch
 from simengine.mpm import ImplicitSolver, MPMSolver, MPMState
 from simengine.scene.base import SceneError
 from simengine.solve.rollout import AbstractAdjoint
+from simengine.worlds.motion.supports import loaded
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.world import MPMWorld, Values
@@ -52,7 +53,7 @@ def hung_on(world: "MPMWorld", values: "Values") -> Hung:
     mass = volume * torch.tensor([body.material.density for body in world.bodies], dtype=volume.dtype)[kinds]
     late: list[tuple[torch.Tensor, torch.Tensor]] = []
     for index, load in enumerate(world.loads):
-        part = torch.as_tensor(world.loaded(index, x, ids))
+        part = torch.as_tensor(loaded(world, index, x, ids))
         whole = values.get(f"loads.{index}.mass", torch.tensor(load.mass, dtype=torch.float64)).to(mass)
         begins = values.get(f"loads.{index}.begins", torch.tensor(load.begins, dtype=torch.float64)).to(mass)
         more = whole * volume * part / volume[part].sum()

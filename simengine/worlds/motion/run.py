@@ -14,16 +14,21 @@ from simengine.io import write
 from simengine.io.arrays import read_npz
 from simengine.mpm import MPMModel, MPMState, SimulationError
 from simengine.mpm.stability import cfl_numbers, swept_numbers
+from simengine.scene.asks import Cloud
 from simengine.scene.base import SceneError
 from simengine.solve import DirectAdjoint, rollout
 from simengine.view.figures import curves
 from simengine.view.report import Block, Movie, Picture, Table, write_report
+from simengine.worlds.motion.answers import MotionRun
 from simengine.worlds.motion.forces import bodies_of
 from simengine.worlds.motion.hung import hung_on, run
 from simengine.worlds.motion.world import CFL_REFUSE, CFL_WARN, MPMWorld
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
+    from simengine.scene.base import AbstractRun
+
+MAX_FRAMES = 50  # of the film in the report of a fit
 
 
 def check_stability(model: MPMModel, state: MPMState, *, where: str, force: bool, told: float = 0.0) -> float:
@@ -180,6 +185,20 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
     sections: dict[str, list[Block]] = {"Motion": [*blocks, Picture(figure, "kinetic energy")], "Summary": [table]}
     write_report(out.path / "report.html", "simengine run", sections)
     return summary
+
+
+def film(world: MPMWorld, run: "AbstractRun", out: "RunDirectory") -> list[Block]:
+    """For the report of a fit: write fitted.mp4 and fitted.npz; the film, or its middle frame without a codec."""
+    assert isinstance(run, MotionRun)
+    steps = run.steps[torch.as_tensor(np.unique(np.linspace(0, len(run.steps) - 1, MAX_FRAMES).astype(int)))]
+    times = steps.double() * world.grid.time_step  # of integers the product would be float32
+    x = run.sample(Cloud(times=times))
+    out.write("fitted.npz", {"time": times, "x": x})
+    frames = pictures(run.world, x)
+    file = out.write("fitted.mp4", frames, fps=world.output.fps)
+    if file.is_file():
+        return [Movie(file, f"the fitted motion, {float(times[-1]):.3g} s")]
+    return [Picture(frames[len(frames) // 2], "the fitted motion, half way")]
 
 
 def output_bytes(scene: MPMWorld, num_particles: int) -> int:

@@ -117,6 +117,25 @@ class LoadSpec(_OnBody):
     begins: NonNegative = 0.0
 
 
+def loaded(world: "MPMWorld", index: int, x: Points, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which particles (n,), at x (n, 3) of the bodies `ids`, a load hangs on.
+
+    Raises:
+        SceneError: None.
+    """
+    load, key = world.loads[index], f"loads.{index}"
+    body = load.body([b.name for b in world.bodies], key)
+    spacing = world.grid.dx / world.bodies[body].particles_per_cell
+    part: NDArray[np.bool_] = load.region.holds(x, spacing) & (ids == body)
+    if not part.any():
+        own = x[ids == body]
+        raise SceneError(
+            f"{key}.region: no particle of {world.bodies[body].name!r} lies within {0.75 * spacing:.3g} m of it; "
+            f"particles reach from {own.min(0).round(5).tolist()} to {own.max(0).round(5).tolist()}"
+        )
+    return part
+
+
 @functools.cache
 def held_depth(per_cell: int) -> float:
     """How far behind the clamped face the last held nodes lie [cells], for so many particles a cell along each axis.

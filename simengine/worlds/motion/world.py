@@ -11,6 +11,7 @@ from simengine.scene.base import AbstractRun, AbstractWorld, SceneError
 from simengine.scene.strict import Vector, nearest
 from simengine.worlds.motion.between import Touch, contact_of, refuse_overlaps, refuse_wrong
 from simengine.worlds.motion.colliders import ColliderSpec
+from simengine.worlds.motion.maps import box_of, cells_of, coefficients_of, slices
 from simengine.worlds.motion.shapes import Box, Lattice, Shape, across, fill, finer, turned
 from simengine.worlds.motion.specs import PERIOD, BodySpec, CameraSpec, GridSpec, OutputSpec, ReleaseSpec
 from simengine.worlds.motion.supports import ClampSpec, LoadSpec, holder, offsets
@@ -64,6 +65,7 @@ class MPMWorld(AbstractWorld):
     camera: CameraSpec = dataclasses.field(default_factory=CameraSpec)
     lattice: Lattice | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
     skins: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
+    maps: tuple[tuple[str, tuple[int, int, int]], ...] = dataclasses.field(default=(), metadata={"internal": True})
 
     def __post_init__(self) -> None:
         if not self.bodies:
@@ -203,11 +205,7 @@ class MPMWorld(AbstractWorld):
         for index, body in enumerate(self.bodies):
             own = ids == index
             key = f"bodies.{index}"
-            given = {
-                name: values[f"{key}.material.{name}"]
-                for name in body.material.variables()
-                if f"{key}.material.{name}" in values
-            }
+            given = coefficients_of(self, index, below(f"{key}.material."))
             materials.append(body.material.make(given, dt=self.grid.time_step))
             arm = x - x[own].mean(0)
             spin = vector(f"{key}.angular_velocity", body.angular_velocity).expand_as(arm)
@@ -299,24 +297,6 @@ class MPMWorld(AbstractWorld):
         except ValueError as error:
             raise SceneError(f"grid.integrator: {error}") from error
 
-    def loaded(self, index: int, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Which particles (n,) a load hangs on.
-
-        Raises:
-            SceneError: None.
-        """
-        load, key = self.loads[index], f"loads.{index}"
-        body = load.body([b.name for b in self.bodies], key)
-        spacing = self.grid.dx / self.bodies[body].particles_per_cell
-        part: np.ndarray = load.region.holds(x, spacing) & (ids == body)
-        if not part.any():
-            raise SceneError(
-                f"{key}.region: no particle of {self.bodies[body].name!r} lies within {0.75 * spacing:.3g} m of it; "
-                f"particles reach from {x[ids == body].min(0).round(5).tolist()} to "
-                f"{x[ids == body].max(0).round(5).tolist()}"
-            )
-        return part
-
     def variables(self) -> dict[str, float]:
         """Every number of this scene that `build` can take as a tensor, by dotted key."""
         found: dict[str, float] = {"walls.friction": self.walls.friction}
@@ -367,6 +347,26 @@ class MPMWorld(AbstractWorld):
     def traced(self) -> frozenset[str]:
         """What `build` takes as tensors."""
         return frozenset(self.variables())
+
+    def over_body(self, key: str) -> "MPMWorld":
+        """A coefficient of a body's law as a field over the body."""
+        return dataclasses.replace(self, maps=(*self.maps, (key, cells_of(self, key))))
+
+    def fields(self) -> Mapping[str, tuple[int, ...]]:
+        """Those of `over_body`."""
+        return dict(self.maps)
+
+    def extent(self, key: str) -> tuple[tuple[float, float], ...]:
+        """The box of the body."""
+        return box_of(self, key)
+
+    def figures(self, key: str, field: "torch.Tensor") -> "dict[str, torch.Tensor]":
+        """Cuts across z, x to the right and y up."""
+        return slices(self, key, field)
+
+    def undeformed(self) -> "MPMWorld":
+        """Before gravity acts, where it starts at rest under it."""
+        return self if self.start == "given" else dataclasses.replace(self, start="given")
 
     def scalars(self) -> Mapping[str, str]:
         """Centres, extents and velocities of the bodies, and the kinetic energy."""

@@ -54,6 +54,46 @@ CHEBYSHEV = """- equation: H2 + O <=> OH + H
   pressure-range: [0.01 atm, 100 bar]
   data: [[8.2883, -1.1397, 0.05], [1.9764, 1.0037, -0.02]]
 """
+TROE = "    Troe: {A: 0.5, T3: 30, T1: 90000}\n"
+LINDEMANN = """    type: falloff
+    low-P-rate-constant: {A: 6.366e+20, b: -1.72, Ea: 524.8}
+    high-P-rate-constant: {A: 4.7e+12, b: 0.44, Ea: 0.0}
+"""
+BURKE = f"""- equation: H + O2 (+M) <=> HO2 (+M)
+  type: linear-Burke
+  colliders:
+  - name: M
+{LINDEMANN}{TROE}"""
+WATER = "  - name: H2O\n    efficiency: {A: 10, b: 0.1, Ea: 100}\n"
+OWN = f"""{BURKE}  - name: H2O
+    efficiency: {{A: 10, b: 0.1, Ea: 100}}
+    type: pressure-dependent-Arrhenius
+    rate-constants:
+    - {{P: 0.1 atm, A: 3.0e+14, b: -1.1, Ea: 500}}
+    - {{P: 10 atm, A: 1.0e+16, b: -1.2, Ea: 700}}
+  - name: AR
+    efficiency: {{A: 0.6, b: 0, Ea: 0}}
+  - name: H2
+    efficiency: {{A: 2.5, b: 0, Ea: -50}}
+    type: Chebyshev
+    temperature-range: [290, 3000]
+    pressure-range: [0.01 atm, 100 bar]
+    data: [[12.3, 1.1, 0.05], [-0.9, 0.1, -0.02]]
+  - name: N2
+    efficiency: {{A: 1.4, b: 0.02, Ea: 0}}
+{LINDEMANN.replace("6.366", "9.1")}{TROE}- equation: H2O2 <=> OH + OH
+  type: linear-Burke
+  units: {{length: m, quantity: kmol, activation-energy: K}}
+  colliders:
+  - name: M
+    eig0: {{A: 2.0e+10, b: 0.3, Ea: 300}}
+    type: pressure-dependent-Arrhenius
+    rate-constants:
+    - {{P: 1 bar, A: 4.0e+13, b: 0, Ea: 21000}}
+    - {{P: 30 bar, A: 9.0e+14, b: 0, Ea: 22000}}
+  - name: H2O
+    eig0: {{A: 1.0e+11, b: 0.1, Ea: 100}}
+"""
 RATES = {
     "sections of the phase": (
         "  reactions: [first, second]\n",
@@ -99,6 +139,13 @@ RATES = {
     ),
     "pressure table": ("", f"reactions:\n{PLOG}"),
     "Chebyshev": ("", f"reactions:\n{CHEBYSHEV}"),
+    "linear Burke": ("", f"reactions:\n{BURKE}{WATER}"),
+    "linear Burke of four kinds of rate constants": ("", f"reactions:\n{OWN}{CHEBYSHEV}"),
+    "duplicates of another type": (
+        "",
+        f"reactions:\n{PLOG}  duplicate: true\n- equation: H2O2 <=> 2 OH\n  rate-constant: [1e13, 0, 40000]\n"
+        "  duplicate: true\n",
+    ),
     "all of them": (
         "",
         f"reactions:\n{PLOG}{CHEBYSHEV}{PEROXIDE}  SRI: {{A: 0.45, B: 797, C: 979}}\n"
@@ -159,7 +206,9 @@ def test_rates_are_canteras(case: str, tmp_path: Path) -> None:
     assert torch.allclose(of_C / scale[..., None], by_C / scale[..., None], rtol=1e-9, atol=1e-14)
 
 
-@pytest.mark.parametrize("case", ["all of them", "chemically activated with Troe"])
+@pytest.mark.parametrize(
+    "case", ["all of them", "chemically activated with Troe", "linear Burke of four kinds of rate constants"]
+)
 def test_rate_constants_that_depend_on_pressure_have_gradients(case: str, tmp_path: Path) -> None:
     pytest.importorskip("cantera")
     k = Gas(load_mechanism(_written(tmp_path, *RATES[case]))).kinetics
@@ -171,7 +220,9 @@ def test_rate_constants_that_depend_on_pressure_have_gradients(case: str, tmp_pa
         r = k.rates
         leaves = [t.clone().requires_grad_() for t in (T, C, r.A, r.b, r.Ea, r.A_low, r.b_low, r.Ea_low)]
         rates = gas_reference.Rates(leaves[2], leaves[3], leaves[4], r.orders, *leaves[5:])
-        found.append(torch.autograd.grad((op(k, leaves[0], leaves[1], rates) * weights).sum(), leaves))
+        found.append(
+            torch.autograd.grad((op(k, leaves[0], leaves[1], rates) * weights).sum(), leaves, materialize_grads=True)
+        )
     for kernel, torch_ in zip(*found, strict=True):
         assert torch.allclose(kernel, torch_, rtol=1e-9, atol=1e-13 * float(torch_.abs().max()))
     Cs = C.clone().requires_grad_()
@@ -183,12 +234,49 @@ def test_rate_constants_that_depend_on_pressure_have_gradients(case: str, tmp_pa
         assert torch.allclose((ahead - behind).sum(1) / 2e-5, slope[:, entry], rtol=1e-6, atol=1e-7)
 
 
+def test_a_mixture_in_which_all_colliders_are_alike_is_the_ordinary_fall_off(tmp_path: Path) -> None:
+    pytest.importorskip("cantera")
+    plain = BURKE.replace("linear-Burke", "falloff").replace("  colliders:\n  - name: M\n    type: falloff\n", "")
+    plain = plain.replace("\n    ", "\n  ") + "  efficiencies: {H2O: 10}\n"
+    rng = np.random.default_rng(3)
+    T, C = torch.tensor(rng.uniform(500, 2500, 9)), torch.tensor(10 * rng.dirichlet(np.ones(10), 9))
+    found = []
+    for text in (BURKE + WATER.replace("b: 0.1, Ea: 100", "b: 0, Ea: 0"), plain):
+        found.append(Gas(load_mechanism(_written(tmp_path, "", f"reactions:\n{text}"))).rates_of_progress(T, C))
+    assert torch.allclose(*found, rtol=1e-12, atol=0.0)
+
+
+def test_a_part_of_a_mixture_rule_keeps_its_rates(tmp_path: Path) -> None:
+    pytest.importorskip("cantera")
+    whole = Gas(load_mechanism(_written(tmp_path, "", f"reactions:\n{OWN}{PLOG}")))
+    part, species, reactions = whole.reaching(["H2O2", "N2"])
+    assert part.mechanism.species == ("OH", "H2O2", "N2") and reactions.tolist() == [1, 2]
+    rng = np.random.default_rng(4)
+    T, C = torch.tensor(rng.uniform(500, 2500, 5)), torch.tensor(rng.uniform(0, 10, (5, 3)))
+    full = torch.zeros(5, 10, dtype=torch.float64)
+    full[:, species] = C
+    assert torch.allclose(part.production(T, C), whole.production(T, full)[:, species], rtol=1e-12, atol=0.0)
+    found, expected = (gas.production_jacobian(T, c) for gas, c in ((part, C), (whole, full)))
+    assert torch.allclose(found[2], expected[2][:, species][:, :, species], rtol=1e-11, atol=0.0)
+
+
 REFUSED = {
     "undeclared duplicates": (TWICE.replace("  FLAG\n", ""), "same as the reaction on line 9.*duplicate: true"),
     "a duplicate alone": (f"- equation: O + H2 <=> H + OH\n  {ONE}\n  duplicate: true\n", "no other reaction like it"),
     "negative A": ("- equation: O + H2 <=> H + OH\n  rate-constant: [-1e4, 0, 0]\n", "negative-A: true"),
     "a misspelt Ea": ("- equation: O + H2 <=> H + OH\n  rate-constant: {A: 1, b: 0, E: 1}\n", "did you mean 'Ea'"),
-    "linear Burke": ("- equation: H + O2 (+M) <=> HO2 (+M)\n  type: linear-Burke\n", "'linear-Burke' is not supported"),
+    "no colliders": ("- equation: H + O2 (+M) <=> HO2 (+M)\n  type: linear-Burke\n", "key 'colliders' is missing"),
+    "no reference": (BURKE.split("  - name: M")[0] + WATER, "the first must be M"),
+    "a reference without a type": (BURKE.replace("    type: falloff\n", ""), "low-P-rate-constant: type missing"),
+    "a reference of 2": (f"{BURKE}    efficiency: {{A: 2, b: 0, Ea: 0}}\n", "that of M is 1"),
+    "a collider without efficiency": (f"{BURKE}  - name: H2O\n", "efficiency missing"),
+    "two scales": (f"{BURKE}{WATER}    eig0: {{A: 2, b: 0, Ea: 0}}\n", "give one of them"),
+    "negative efficiency": (BURKE + WATER.replace("A: 10", "A: -10"), "positive number, got -10"),
+    "a collider twice": (f"{BURKE}{WATER}{WATER}", "collider 'H2O': given twice"),
+    "a collider the phase lacks": (BURKE + WATER.replace("H2O", "CH4"), "skip-undeclared-third-bodies: true"),
+    "a collider's chemical activation": (BURKE.replace("falloff", "chemically-activated"), "is not supported here"),
+    "a mixture rule with M": (BURKE.replace("(+M)", "+ M"), r"write \(\+M\) or leave it out"),
+    "Chebyshev with M": (CHEBYSHEV.replace("H2 + O <=> OH + H", "H2 + M <=> 2 H + M"), r"write \(\+M\)"),
     "Blowers-Masel": ("- equation: O + H2 <=> H + OH\n  type: Blowers-Masel\n", "'Blowers-Masel' is not supported"),
     "plasma": ("- equation: O + H2 => H + OH\n  type: two-temperature-plasma\n", "two-temperature-plasma' is not supp"),
     "no equation": (f"- {ONE}\n", "key 'equation' is missing"),
@@ -282,12 +370,13 @@ species:
         ("gri30_ion", "gas"),
         ("ptcombust", "gas"),
         ("example_data/ammonia-CO-H2-Alzueta-2023", "baseline"),
+        ("example_data/ammonia-CO-H2-Alzueta-2023", "linear-Burke"),
     ],
 )
 def test_mechanisms_of_canteras_folder(name: str, phase: str) -> None:
     cantera = pytest.importorskip("cantera")
     file = Path(cantera.__file__).parent / "data" / f"{name}.yaml"
-    solution, gas = cantera.Solution(file, phase), Gas(load_mechanism(f"{name}.yaml"))
+    solution, gas = cantera.Solution(file, phase), Gas(load_mechanism(f"{name}.yaml", phase=phase))
     assert len(gas.mechanism.reactions.equations) == solution.n_reactions > 0
     rng = np.random.default_rng(0)
     for _ in range(5):

@@ -8,7 +8,7 @@ import torch
 from simengine import mpm
 from simengine.ops import taichi_bridge
 from simengine.ops.matter import mpm as op
-from simengine.ops.matter import mpm_reference as reference
+from simengine.ops.matter.mpm import transfer_reference as reference
 
 GRID = op.Grid(size=(12, 10, 16), dx=0.1, dt=1e-3, gravity=(0.3, -9.8, 0.1), epsilon=1e-7)
 

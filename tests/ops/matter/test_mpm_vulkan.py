@@ -14,7 +14,7 @@ sys.path.insert(0, sys.argv[1])
 import dataclasses, torch, test_mpm as table
 from simengine import mpm
 from simengine.ops import taichi_bridge
-from simengine.ops.matter import mpm as op, mpm_reference as reference
+from simengine.ops.matter import mpm as op; from simengine.ops.matter.mpm import transfer_reference as reference
 
 ti = taichi_bridge.start()
 if ti.lang.impl.current_cfg().arch != ti.vulkan:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from simengine.ops.matter import mpm as op
-from simengine.ops.matter import mpm_reference as reference
+from simengine.ops.matter.mpm import transfer_reference as reference
 
 GRID = op.Grid(size=(12, 10, 16), dx=0.1, dt=1e-3, gravity=(0.3, -9.8, 0.1))
 NAMES = ("x", "v", "C", "F", "tau", "mass", "volume", "table")

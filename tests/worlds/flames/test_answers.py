@@ -121,6 +121,15 @@ def test_mixtures_as_people_write_them(text: str) -> None:
     assert mixture_of(text) == WRITTEN[text]
 
 
+def test_a_scene_says_which_gas_of_a_file() -> None:
+    pytest.importorskip("cantera")
+    file = Path("ammonia-CO-H2-Alzueta-2023.yaml")
+    plain, mixed = (GasSpec(mechanism=file, phase=phase).gas.mechanism.reactions for phase in (None, "linear-Burke"))
+    assert plain.mixtures is None and mixed.mixtures is not None and len(mixed.mixtures.which) == 6
+    with pytest.raises(ValueError, match="no phase 'burke'; phases: baseline, linear-Burke"):
+        GasSpec(mechanism=file, phase="burke")
+
+
 @pytest.mark.parametrize("text", ["", "CH4, O2", "CH4: much", "CH4: 1, CH4: 2", "CH4: -1, O2: 2", "CH4: 0"])
 def test_what_is_no_mixture_is_refused(text: str) -> None:
     with pytest.raises(ValueError):

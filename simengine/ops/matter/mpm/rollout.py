@@ -1,6 +1,6 @@
 """Many steps of MPM as one autograd node, each step a replay of captured launches, with laws in torch between them.
 
-A flight (`simengine.ops.matter.mpm_flight`) owns the buffers of one rollout and the graphs captured on them. With
+A flight (`simengine.ops.matter.mpm.flight`) owns the buffers of a rollout and the graphs captured on them. With
 checkpoints the forward flight has two slots and keeps a copy of one state in `every`; the backward runs each stretch
 again on a flight of `every` + 1 slots.
 """
@@ -13,9 +13,10 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from simengine.kernels.matter import elasticity, plasticity
-from simengine.ops.matter.mpm_flight import Flight, Schedule, State
-from simengine.ops.matter.mpm_grid import Grid
-from simengine.ops.matter.mpm_laws import Laws, TorchLaw, find_sources
+from simengine.ops.matter.mpm.buffers import Buffers, Schedule, State
+from simengine.ops.matter.mpm.flight import Flight
+from simengine.ops.matter.mpm.grid import Grid
+from simengine.ops.matter.mpm.laws import Laws, TorchLaw, find_sources
 
 __all__ = ["Laws", "Schedule", "State", "TorchLaw", "rollout"]
 
@@ -47,7 +48,8 @@ class _Rollout(torch.autograd.Function):
         constants = tensors[6:13]
         num_steps, every = schedule.saved[-1], schedule.every
         direct = wanted and every >= num_steps
-        flight = Flight(grid, state[0], num_steps + 1 if direct else 2, laws, constants, schedule, recording=direct)
+        slots = num_steps + 1 if direct else 2
+        flight = Flight(Buffers(grid, state[0], slots, laws, constants, schedule), recording=direct)
         flight.load(state, 0)
         held: list[tuple[torch.Tensor, ...]] = []
         outputs = tuple(t.new_empty(len(schedule.saved), *t.shape) for t in state)
@@ -55,12 +57,12 @@ class _Rollout(torch.autograd.Function):
         for step in range(num_steps + 1):
             if step == schedule.saved[row]:
                 flight.raise_flagged(end=step == num_steps)
-                for output, tensor in zip(outputs, flight.state(step), strict=True):
+                for output, tensor in zip(outputs, flight.buffers.state(step), strict=True):
                     output[row] = tensor
                 row += 1
             if step < num_steps:
                 if wanted and not direct and step % every == 0:
-                    held.append(tuple(t.clone() for t in flight.state(step)))
+                    held.append(tuple(t.clone() for t in flight.buffers.state(step)))
                 flight.forward()
         ctx.save_for_backward(*tensors)
         ctx.laws, ctx.grid, ctx.schedule, ctx.held = laws, grid, schedule, held
@@ -90,7 +92,7 @@ class _Rollout(torch.autograd.Function):
         flight = ctx.flight
         if flight is None:
             slots = min(every, num_steps) + 1
-            flight = Flight(ctx.grid, state[0], slots, ctx.laws, constants, schedule, recording=True)
+            flight = Flight(Buffers(ctx.grid, state[0], slots, ctx.laws, constants, schedule), recording=True)
         row = len(schedule.saved) - 1
 
         def add_saved(step: int, row: int) -> int:

@@ -12,7 +12,7 @@ import warp as wp
 
 from simengine.ops import bridge
 from simengine.ops.matter.constitutive import matrix, vector
-from simengine.ops.matter.mpm_grid import Workspace
+from simengine.ops.matter.mpm.grid import Workspace
 
 
 def repeated(one: wp.array, shape: tuple[int, ...]) -> wp.array:

@@ -8,19 +8,8 @@ from torch.autograd.function import once_differentiable
 
 from simengine.ops import bridge
 from simengine.ops.matter.constitutive import matrix, still, vector
-from simengine.ops.matter.mpm_grid import (
-    Grid,
-    SignedDistance,
-    SimulationError,
-    Workspace,
-    forget_workspaces,
-    raise_invalid,
-    rigid_bodies,
-    workspace,
-)
-from simengine.ops.matter.mpm_moments import Moments, cut
-
-__all__ = ["Grid", "SignedDistance", "SimulationError", "Workspace", "rigid_bodies", "step", "workspace"]
+from simengine.ops.matter.mpm.grid import Grid, forget_workspaces, raise_invalid, workspace
+from simengine.ops.matter.mpm.moments import Moments, cut
 
 
 class _Step(torch.autograd.Function):
@@ -185,9 +174,9 @@ def step(
         return _Step.apply(x, v, C, F, tau, mass, volume, table, grid, number)
     raise_invalid(x, v, C, tau, grid, number)
     if chosen == "taichi" and n:
-        from simengine.ops.matter import mpm_taichi
+        from simengine.ops.matter.mpm import transfer_taichi
 
-        return mpm_taichi.step(x, v, C, F, tau, mass=mass, volume=volume, table=table, grid=grid, number=number)
-    from simengine.ops.matter import mpm_reference
+        return transfer_taichi.step(x, v, C, F, tau, mass=mass, volume=volume, table=table, grid=grid, number=number)
+    from simengine.ops.matter.mpm import transfer_reference
 
-    return mpm_reference.step(x, v, C, F, tau, mass=mass, volume=volume, table=table, grid=grid, number=number)
+    return transfer_reference.step(x, v, C, F, tau, mass=mass, volume=volume, table=table, grid=grid, number=number)

@@ -6,7 +6,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from simengine.ops import taichi_bridge
-from simengine.ops.matter.mpm_grid import Grid, rigid_bodies
+from simengine.ops.matter.mpm.grid import Grid, rigid_bodies
 
 
 class _Kernels:

@@ -8,7 +8,7 @@ import itertools
 import torch
 
 from simengine.ops.matter.contact_reference import boundary_stages, boundary_velocity
-from simengine.ops.matter.mpm_grid import Grid
+from simengine.ops.matter.mpm.grid import Grid
 from simengine.ops.matter.pair_contact_reference import settle
 
 

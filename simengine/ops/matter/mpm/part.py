@@ -1,0 +1,178 @@
+"""The share of one thread in the steps of a rollout."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import warp as wp
+
+from simengine.ops import bridge
+from simengine.ops.matter.constitutive import matrix, vector
+from simengine.ops.matter.mpm.buffers import Buffers, State
+from simengine.ops.matter.mpm.moments import Moments, cut
+
+
+class Part:
+    """The particles of one thread: views of the buffers, and the launches of each phase of a step on them."""
+
+    def __init__(self, buffers: Buffers, thread: int, first: int, last: int) -> None:
+        self.buffers = buffers
+        self.thread, self.n = thread, last - first
+        self.particles = slice(first, last)
+        self.clock = bridge.array(buffers.clocks[thread])
+        mass, volume, table, elastic, plastic, dissipative, stiffness = buffers.constants
+        self.table = bridge.array(table)
+        self.body = [bridge.array(self._own(mass)), bridge.array(self._own(volume))]
+        self.shares, self.moments = buffers.space.grid.shares(first, last), None
+        if buffers.space.between:
+            own = self._own(volume)
+            self.moments = Moments(buffers.space, own, self.shares, thread, self.clock, buffers.slots)
+        self.transfer = [*buffers.space.transfer, self.clock]
+        self.stress = [self.clock, bridge.array(self._own(buffers.laws.elastic)), bridge.array(self._own(elastic))]
+        self.flow = [self.clock, bridge.array(self._own(buffers.laws.plastic)), bridge.array(self._own(plastic))]
+        x, v, C, F, q, A = (tensor[:, self.particles] for tensor in buffers.states)
+        self.arrays = vector(x), vector(v), matrix(C), matrix(F), bridge.array(q)
+        self.tau, trial = matrix(self._own(buffers.tau)), buffers.trial[:, self.particles]
+        self.whole = self.tau  # the stress that acts
+        if buffers.dissipates:
+            self.loss, self.relaxed = [self.clock, bridge.array(self._own(dissipative))], _branches(A)
+            self.whole = matrix(self._own(buffers.whole))
+        self.acting, self.sent = self.whole, self.arrays[1]  # stress and velocity that the transfers take
+        if buffers.hard:
+            space = buffers.space
+            self.contact = [space.grid.dt, self.clock, *self.body, bridge.array(self._own(stiffness))]
+            self.contact += [space.kinds, space.field, self.table]
+            acting, sent = self._own(buffers.acting), self._own(buffers.sent)
+            self.touched = vector(sent), matrix(acting)
+            self.acting, self.sent = matrix(acting), _for_all_slots(sent, buffers.slots)
+        self.trial, self.trial_row = matrix(trial), matrix(trial[0])
+
+    def _own(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor[self.particles]
+
+    def _launch(self, kernel: Any, dim: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        bridge.launch(kernel, dim, inputs, outputs, on=self.buffers.like)
+
+    def scatter(self) -> None:
+        """Stress, P2G."""
+        b, s, i = self.buffers, self.buffers.space, self.thread
+        x, _, C, *_ = self.arrays
+        self._stress()
+        for body, own in self.shares:
+            nodes = [s.momentum.parts[i][body].rows, s.active_parts[i], s.flags[i * s.bodies + body]]
+            inputs = [cut(array, own) for array in (*self.body, x, self.sent, C, self.acting)]
+            self._transfer(b.k.p2g, own, inputs, nodes)
+        if self.moments:
+            self.moments.scatter(x)
+
+    def _transfer(self, kernel: Any, own: slice, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        self._launch(kernel, own.stop - own.start, [*self.transfer, *inputs], outputs)
+
+    def _stress(self) -> None:
+        b, (x, v, C, F, q) = self.buffers, self.arrays
+        if b.elastic:
+            self._launch(b.e.stress, self.n, [*self.stress, F, q], [self.tau])
+        if b.dissipates:
+            self._launch(b.d.dissipation, self.n, [*self.loss, F, C, self.tau, self.relaxed], [self.whole])
+        if b.hard:
+            self._launch(b.h.hard_contact, self.n, [*self.contact, x, v, C, F, self.whole], self.touched)
+
+    def sweep(self) -> None:
+        """The thread's share of the grid."""
+        self.buffers.space.launch_sweep(self.clock, self.table, self.thread)
+
+    def gather(self) -> None:
+        """G2P, return map, and on to the next step."""
+        b, s = self.buffers, self.buffers.space
+        x, v, C, F, q = self.arrays
+        outputs = [x, v, C, self.trial if b.plastic else F]
+        for body, own in self.shares:
+            fields = [int(not b.plastic), cut(x, own), cut(F, own), s.velocity.parts[body].rows]
+            self._transfer(b.k.g2p, own, fields, [cut(array, own) for array in outputs])
+        if b.plastic:
+            self._launch(b.p.return_map, self.n, [*self.flow, self.trial_row, q], [F, q])
+        self._tick(1)
+
+    def _tick(self, by: int) -> None:
+        active = self.buffers.space.active_parts[self.thread]
+        self._launch(self.buffers.k.tick, active.shape[0], [self.clock, self.buffers.slots, by, active], [])
+
+    def start_backward(self, bars: State, constant_bars: Sequence[torch.Tensor], tau_bar: torch.Tensor) -> None:
+        """Take the thread's part of the cotangents."""
+        x, v, C, F, q, A = (self._own(bar) for bar in bars)
+        self.bars = vector(x), vector(v), matrix(C), matrix(F), bridge.array(q)
+        body, table, elastic, plastic, dissipative, stiffness = constant_bars
+        if self.buffers.dissipates:
+            self.relaxed_bar, self.loss_bar = _branches(A), bridge.array(self._own(dissipative))
+        self.body_bar_tensor = self._own(body)
+        self.body_bar, self.table_bar = bridge.array(self.body_bar_tensor), bridge.array(table[self.thread])
+        self.elastic_bar, self.plastic_bar = bridge.array(self._own(elastic)), bridge.array(self._own(plastic))
+        self.stiffness_bar = bridge.array(self._own(stiffness))
+        self.tau_bar = matrix(self._own(tau_bar))
+
+    def scatter_back(self) -> None:
+        """Back to the step before; the stress again, the return map's adjoint, P2G again beside G2P's adjoint."""
+        b, s, i = self.buffers, self.buffers.space, self.thread
+        x, _, C, F, q = self.arrays
+        x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
+        self._tick(-1)
+        self._stress()
+        if b.plastic:
+            self._launch(s.adjoint.trial, self.n, [s.grid.dt, self.clock, C, F], [self.trial_row])
+            inputs = [*self.flow, self.trial_row, q, F_bar, q_bar]
+            self._launch(b.p.return_map_adjoint, self.n, inputs, [self.plastic_bar])
+        inputs = [*self.body, x, self.sent, C, F, self.acting, x_bar, F_bar, v_bar, C_bar]
+        for body, own in self.shares:
+            nodes = [s.momentum.parts[i][body].rows, s.bars[0].parts[i][body].rows, s.active_parts[i]]
+            self._transfer(s.adjoint.scatter_adjoint, own, [cut(array, own) for array in inputs], nodes)
+        if self.moments:
+            self.moments.scatter(x)
+
+    def sweep_back(self) -> None:
+        """The adjoint of the thread's share of the grid."""
+        self.buffers.space.launch_sweep_back(self.clock, self.table, self.table_bar, self.thread)
+
+    def gather_back(self) -> None:
+        """P2G's adjoint and the stress's."""
+        b, s = self.buffers, self.buffers.space
+        x, v, C, F, q = self.arrays
+        x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
+        inputs, bars = [*self.body, x, self.sent, C, C, self.acting], [x_bar, v_bar, C_bar, F_bar]
+        for body, own in self.shares:
+            nodes = [s.velocity.parts[body].rows, s.bars[1].parts[body].rows]
+            both = [*(cut(array, own) for array in inputs), *nodes, *(cut(array, own) for array in bars)]
+            outputs = [cut(self.tau_bar, own), self.body_bar[own] if self.moments else self.body_bar]
+            self._transfer(s.adjoint.gather_adjoint, own, both, outputs)
+        if self.moments:
+            self.moments.pull_back(x, x_bar, self.body_bar_tensor)
+        if b.hard:
+            inputs = [*self.contact, x, v, C, F, self.whole, v_bar, self.tau_bar]
+            outputs = [x_bar, C_bar, F_bar, self.body_bar, self.stiffness_bar, self.table_bar]
+            self._launch(b.h.hard_contact_adjoint, self.n, inputs, outputs)
+        if b.dissipates:
+            inputs = [*self.loss, F, C, self.relaxed, self.tau, self.tau_bar, self.relaxed_bar]
+            self._launch(b.d.dissipation_adjoint, self.n, inputs, [F_bar, C_bar, self.loss_bar])
+        if b.elastic:
+            inputs = [*self.stress, F, q, self.tau_bar]
+            self._launch(b.e.stress_adjoint, self.n, inputs, [F_bar, q_bar, self.elastic_bar])
+
+
+def _branches(tensor: torch.Tensor) -> wp.array:
+    """A view of (..., n, branches, 3, 3), which may hold none."""
+    if tensor.numel():
+        return matrix(tensor)
+    kind = wp.types.matrix((3, 3), bridge.scalar(tensor))
+    return wp.zeros(tensor.shape[:-2], dtype=kind, device=wp.device_from_torch(tensor.device))
+
+
+def _for_all_slots(tensor: torch.Tensor, slots: int) -> wp.array:
+    """A view of vectors (n, 3) that looks like a history of them, the same in every slot."""
+    one = vector(tensor)
+    return wp.array(
+        ptr=tensor.data_ptr(),
+        dtype=one.dtype,
+        shape=(slots, len(tensor)),
+        strides=(0, *one.strides),
+        device=one.device,
+        copy=False,
+    )
