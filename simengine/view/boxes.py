@@ -15,7 +15,7 @@ def draw_boxes(image: Any, boxes: Sequence[tuple[Sequence[float], str, str]], *,
     Args:
         image: 8-bit sRGB, (h, w, 3).
         boxes: Corners [px], key of `COLOURS`, and a text above it.
-        width: Columns of the result at least; smaller pictures are enlarged so that texts can be read.
+        width: Columns that smaller pictures are brought near to, by a whole factor, so that texts can be read.
     """
     from PIL import Image, ImageDraw
 

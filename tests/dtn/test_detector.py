@@ -102,6 +102,18 @@ def test_a_cell_of_no_haze_is_named_so() -> None:
     assert [name for name, _, _ in rows] == ["haze 0", "haze 0 to 0.04"]
 
 
+def test_cells_divide_the_ranges_of_a_sampler() -> None:
+    """Alone: equal parts of each range, of haze and of what weather there is none or some; together: coarser."""
+    sampler = ViewSampler(distance=(4.0, 12.0), pitch=(4.0, 40.0), rain=(0.0, 20.0), lamps=(10.0, 30.0))
+    alone, together = cell_edges(sampler, 0), cell_edges(sampler, 1)
+    assert list(alone) == ["distance", "pitch", "yaw", "sun_elevation", "sun", "sky", "haze", "rain", "lamps"]
+    assert list(together) == ["distance", "pitch", "yaw", "haze"]
+    assert alone["distance"] == (4, 6, 8, 10, 12 + 1e-6) and together["distance"] == (4, 8, 12 + 1e-6)
+    assert alone["pitch"] == pytest.approx((4, 16, 28, 40)) and alone["yaw"] == pytest.approx((0, 90, 180, 270, 360))
+    assert alone["haze"] == (0, 1e-9, 0.04 + 1e-6) and alone["rain"] == (0, 1e-9, 20 + 1e-6)
+    assert alone["lamps"] == (10, 20, 30 + 1e-6)  # every view has some
+
+
 def test_pictures_without_the_object_count_as_false_alarms_only() -> None:
     # Two objects found at 0.9 and 0.5; a false alarm at 0.7 in an empty picture: AP = 1/2 + 2/3 * 1/2.
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 0, 0]])

@@ -29,6 +29,7 @@ from simengine.fit import (
 from simengine.fit.loop import NonFiniteLossError
 from simengine.fit.result import FitResult
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.staged import StagedTraining
 from simengine.io import checkpoint
 from simengine.io.run_directory import RunDirectory
 
@@ -496,3 +497,45 @@ def test_the_gradient_is_clipped() -> None:
         training.step()
         steps.append(norms[0])
     assert steps[0] == pytest.approx(400.0) and steps[1] == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_stage_ends_after_its_iterations_or_when_it_has_converged() -> None:
+    """Two of three iterations, then the next; one that has converged early, or has nothing to do, gives way at once."""
+
+    class Counted(AbstractTraining):
+        def __init__(self, num_iterations: int, converged_after: int) -> None:
+            self.num_iterations, self._after, self.done = num_iterations, converged_after, 0
+
+        @property
+        def converged(self) -> bool:
+            return self.done >= self._after
+
+        def step(self) -> dict[str, float]:
+            self.done += 1
+            return {"loss": 1.0 / self.done}
+
+        def state_dict(self) -> dict[str, torch.Tensor]:
+            return {"done": torch.tensor([self.done])}
+
+        def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+            self.done = int(state["done"])
+
+        def estimates(self) -> dict[str, float]:
+            return {"done": float(self.done)}
+
+        def finish(self, out: RunDirectory) -> dict[str, Any]:
+            return {"done": self.done}
+
+    staged = StagedTraining([Counted(2, 9), Counted(5, 1), Counted(4, 0), Counted(3, 3)])
+    assert staged.num_iterations == 14
+    stages = []
+    while not staged.converged:
+        stages.append(staged.step()["stage"])
+    assert stages == [0, 0, 1, 3, 3, 3]
+    again = StagedTraining([Counted(2, 9), Counted(5, 1)])
+    again.step()
+    resumed = StagedTraining([Counted(2, 9), Counted(5, 1)])
+    resumed.load_state_dict(again.state_dict())
+    assert [resumed.step()["stage"] for _ in range(2)] == [0, 1] and resumed.converged
+    with pytest.raises(ValueError, match="at least one training"):
+        StagedTraining([])

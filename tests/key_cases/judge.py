@@ -1,14 +1,12 @@
 """What judges the keys of a scene: each is changed, and what comes of the scene is looked at."""
 
-import contextlib
 import copy
 import dataclasses
 import functools
-import hashlib
-import importlib
+import html
 import math
+import re
 import tempfile
-import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from key_cases.digest import digest
 from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.fit.report import misfit_report
@@ -27,38 +26,13 @@ from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import Scene, build_scene
-from simengine.scene.kinds import KINDS, learned_class, learned_classes
+from simengine.scene.kinds import learned_class
 from simengine.scene.learning import places
 from simengine.scene.loader import make_scene, resolved
 from simengine.scene.strict import OneOf, hints, scene_fields, to_plain
 
-TIMES = {"seconds", "particle_steps_per_second", "seconds_per_step", "time"}
-
-
-def _schema() -> dict[type, set[str]]:
-    """The keys of every table that a scene file can hold, by class."""
-    found: dict[type, set[str]] = {}
-
-    def walk(hint: Any) -> None:
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            if hint not in found:
-                found[hint] = {n for n in scene_fields(hint) if n != "type"}
-                for name in scene_fields(hint):
-                    walk(hints(hint)[name])
-            return
-        for argument in typing.get_args(hint):
-            walk(argument)
-        for mark in getattr(hint, "__metadata__", ()):
-            for cls in mark.classes().values() if isinstance(mark, OneOf) else ():
-                walk(cls)
-
-    for table in ("model", "objective"):
-        for cls in learned_classes(table).values():
-            walk(cls)
-    for target in KINDS.values():
-        module, name = target.split(":")
-        walk(getattr(importlib.import_module(module), name))
-    return found
+MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL)
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.])")
 
 
 def holds_tables(hint: Any) -> bool:
@@ -72,56 +46,6 @@ def holds_tables(hint: Any) -> bool:
 def told_by(cls: type, key: str) -> type:
     """The class of the family that says what a key is."""
     return next(base for base in reversed(cls.__mro__) if key in vars(base).get("__annotations__", {}))
-
-
-SCHEMA = _schema()
-SPECS = tuple(SCHEMA)
-
-
-def digest(*values: Any) -> str:
-    """A hash of everything that values hold, specs left out."""
-    total, seen = hashlib.sha256(), set()
-
-    def walk(value: Any) -> None:
-        if isinstance(value, (*SPECS, RunDirectory, Scene)):
-            return
-        if isinstance(value, torch.Generator):
-            value = value.get_state()
-        if isinstance(value, torch.Tensor):
-            value = value.detach().cpu()
-            value = (value.to_dense() if value.layout != torch.strided else value).numpy()
-        if isinstance(value, np.ndarray) and value.dtype != object:
-            total.update(f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).tobytes())
-        elif value is None or isinstance(value, bool | int | float | complex | str | bytes | Path):
-            total.update(repr(value).encode())
-        elif id(value) in seen:
-            total.update(b"again")
-        else:
-            seen.add(id(value))
-            total.update(type(value).__qualname__.encode())
-            if isinstance(value, Mapping):
-                for key, item in value.items():
-                    if key not in TIMES:
-                        total.update(str(key).encode())
-                        walk(item)
-            elif isinstance(value, list | tuple | set | frozenset):
-                for item in value:
-                    walk(item)
-            elif isinstance(value, functools.partial):
-                walk([value.func, value.args, value.keywords])
-            elif isinstance(value, types.FunctionType):
-                walk([value.__qualname__, value.__defaults__, value.__kwdefaults__])
-                for cell in value.__closure__ or ():
-                    with contextlib.suppress(ValueError):  # not set yet
-                        walk(cell.cell_contents)
-            elif isinstance(value, types.MethodType):
-                walk(value.__self__)
-            elif type(value).__module__.startswith(("simengine", "torch.optim", "torch.nn")):
-                walk(vars(value) if hasattr(value, "__dict__") else [])
-
-    for value in values:
-        walk(value)
-    return total.hexdigest()
 
 
 def build(scene: AbstractWorld) -> str:
@@ -158,7 +82,11 @@ def _folder(scene: AbstractWorld, act: Callable[[RunDirectory], Any]) -> str:
                     kept[file.name] = dict(data)
             elif file.suffix in (".png", ".mp4", ".ply", ".vtp", ".pvd", ".safetensors", ".csv"):
                 kept[file.relative_to(folder).as_posix()] = file.read_bytes()
-        return digest(summary, kept)
+        found = digest(summary, kept)
+        for page in sorted(Path(folder).rglob("*.html")):
+            shown = html.unescape(MARKUP.sub(" ", page.read_text(encoding="utf-8")))
+            found.held[page.name] = np.arcsinh([1e3 * float(number) for number in NUMBER.findall(shown)])  # each counts
+        return found
 
 
 def finish(scene: AbstractWorld) -> str:
@@ -386,8 +314,9 @@ def acting(case: Case, folder: Path) -> tuple[dict[str, tuple[type, str]], dict[
                 continue  # not a valid value
             tried = True
             for level in case.levels:
+                before = base(level)  # out of what may be refused: a scene that is itself refused judges nothing
                 try:
-                    acts = level(variant) != base(level)
+                    acts = level(variant) != before
                 except (ValueError, RuntimeError):  # refused, by what takes it
                     acts = True
                 if acts:

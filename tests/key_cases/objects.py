@@ -47,7 +47,7 @@ CASES |= {
     "surfels": Case(
         {
             "kind": "surfels",
-            "surfels": {"box": [[-0.3, 0.4], [-0.2, 0.3], [-0.4, 0.2]], "count": 40, "every": 2},
+            "surfels": {"box": [[-0.3, 0.4], [-0.2, 0.3], [-0.4, 0.2]], "count": 400, "every": 2, "visible": 0.5},
         },
         (trained(observations=SEEN, inference={"method": "adam", "iterations": 4}),),
         below=("surfels",),

@@ -12,6 +12,7 @@ from simengine.materials import jelly, rubber, sand
 from simengine.mpm import Box, MPMModel, MPMSolver, MPMState, Plane, Walls, equilibrium
 from simengine.mpm.increment import Increment, settle
 from simengine.mpm.patch import Patch
+from simengine.mpm.response import Response
 from simengine.ops.matter import constitutive_reference
 from simengine.ops.matter.mpm.transfer_reference import stencil
 from simengine.scene.address import replaced
@@ -197,3 +198,20 @@ def test_what_has_no_state_of_rest_says_so(tmp_path: Path) -> None:
     model, state = small(rubber(E=1e5, nu=0.3), boundaries=[Box(center=[0, 0, 0], half_size=[1, 1, 1], width=0.1)])
     with pytest.raises(ValueError, match="width"):
         equilibrium(model, state)
+
+
+def test_a_state_with_volumes_of_cells_keeps_one_pressure_in_each(make_model, make_cube) -> None:
+    """The law is asked at the cell's volume; its mean stress over J is then one number in a cell, p/bar of its mean."""
+    state = make_cube(3)
+    F = torch.eye(3).double() + 0.1 * torch.randn(27, 3, 3, generator=torch.Generator().manual_seed(1)).double()
+    model = make_model(jelly(1e5, 0.4).double())
+    cell, J = torch.arange(27) % 4, torch.linalg.det(F)
+    bent, tau = Response(model, dataclasses.replace(state, F=F), mean=cell).kept()
+    own = model.stress(bent, state.q)
+    for k in range(4):
+        here = cell == k
+        torch.testing.assert_close(torch.linalg.det(bent[here]), J[here].mean().expand(int(here.sum())))
+        mean = own[here].diagonal(dim1=1, dim2=2).mean() / J[here].mean()
+        torch.testing.assert_close(tau[here].diagonal(dim1=1, dim2=2).mean(1) / J[here], mean.expand(int(here.sum())))
+    change = (tau - own) / (tau - own)[:, :1, :1]
+    torch.testing.assert_close(change, torch.eye(3).double().expand(27, 3, 3), rtol=1e-6, atol=1e-6)

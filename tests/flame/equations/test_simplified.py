@@ -139,3 +139,9 @@ def test_wrong_parameters_and_points_are_named() -> None:
 def test_an_impossible_flame_is_an_error_not_a_cold_solution() -> None:
     with pytest.raises(SolveError):  # no reaction worth the name: nothing moves at more than 1 mm/s
         SpectralSolver(max_elements=20).solve(SimplifiedFlame(A=_t(1e-3)))
+
+
+@pytest.mark.parametrize("wrong", [torch.tensor(0.0), torch.tensor([0.5, 0.0]), torch.full((1, 2), 0.5)])
+def test_a_parameter_that_is_not_positive_or_has_two_axes_is_refused(wrong: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"phi: expected positive numbers of shape \(\) or \(b,\)"):
+        SimplifiedFlame(phi=wrong.double())

@@ -85,6 +85,17 @@ def test_trainings_lower_their_loss(name: str, tmp_path: Path) -> None:
     assert {"fields.png", "profiles.png", "solution.npz"} <= {file.name for file in tmp_path.iterdir()}
 
 
+def test_the_cost_that_a_layer_leaves_is_the_mean_square_residual_of_its_field() -> None:
+    """What needs no adjoint and what goes through the solver are one number, where there is one block."""
+    losses = []
+    for through in ("minimum", "solver"):
+        changes = [*SMALL_FIT, "training.optimiser=adam", f"training.through={through}"]
+        torch.manual_seed(3)
+        made = trained(load_scene("diffusion_sorption", [*changes, "training.experts.counts=[1,1]"]))
+        losses.append(made.step()["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)  # networks in float32
+
+
 def test_training_resumes_bitwise_with_learned_cuts(tmp_path: Path) -> None:
     changes = [*SMALL_FIT, "training.optimiser=adam", "examples.fresh=true", "training.experts.counts=[1,3]"]
     changes += ["training.experts.cuts=learned", "training.reroute=2", "training.iterations=5"]

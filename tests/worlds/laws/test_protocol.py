@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from simengine.materials.law import Material
 from simengine.materials.weights import load_material
 from simengine.mpm import MPMModel
 from simengine.worlds.laws import protocol as nclaw_protocol
@@ -114,6 +115,28 @@ def test_shipped_sand_never_gains_energy_or_inverts() -> None:
     assert found["smallest_work"] >= -found["rounding_of_work"]  # of strains in float32 times the stress
     assert found["rounding_of_work"] < 1e-3 * found["largest_work"]
     assert found["smallest_det_F"] > 0
+
+
+class GrowsOnce(torch.nn.Module):
+    """A plastic law that once stretches what is pulled, against the rule that flow costs work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+
+    def forward(self, F: torch.Tensor) -> torch.Tensor:
+        self.steps += 1
+        return F * 1.01 if self.steps == 2 else F
+
+
+def test_one_step_that_gains_energy_is_told() -> None:
+    """H_trial - H_new is -log(1.01) on the diagonal for one look of three, so the work is -log(1.01) tr tau there."""
+    scene = NCLawWorld(material=JELLY).experiment(num_steps=6)
+    found = admissibility(scene, Material(law("jelly").elasticity, GrowsOnce()), every=2)
+    # tr tau of H = log(1.01) on the diagonal, beside the small strains of six steps: 3 E/(1 - 2 nu) log 1.01
+    expected = -3 * 1e5 / (1 - 2 * 0.2) * np.log(1.01) ** 2
+    assert found["smallest_work"] == pytest.approx(expected, rel=0.1)
+    assert abs(found["largest_work"]) < found["rounding_of_work"] * 10  # the other looks: nothing flows
 
 
 @pytest.mark.parametrize(

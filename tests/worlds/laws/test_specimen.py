@@ -12,6 +12,7 @@ from simengine.scene.address import replaced
 from simengine.scene.asks import Series
 from simengine.scene.base import Refused, SceneError
 from simengine.scene.grammar import make_world
+from simengine.worlds.laws.elastic import inverse_langevin
 from simengine.worlds.laws.flowing import Point
 from simengine.worlds.laws.specimen import SpecimenWorld
 
@@ -189,6 +190,16 @@ def test_shipped_plastic_laws_at_a_point() -> None:
     assert rest == pytest.approx(-1000.0, rel=1e-9)
 
 
+def test_a_point_under_pressure_starts_where_it_bears_it() -> None:
+    """Kirchhoff's K log J is -p J in the equilibrium, before anything is driven; logarithms are told from there."""
+    p, K = 1e8, 200e9 / (3 * (1 - 2 * 0.27))
+    point = Point(world(METAL, "uniaxial").material, "uniaxial", pressure=p)  # type: ignore[arg-type]
+    np.testing.assert_allclose(point._elastic, point._total, rtol=0, atol=1e-13)  # nothing has flowed
+    axial, side, _, free, volume = point.drive([0.0], [1.0])[0]
+    np.testing.assert_allclose([axial, side, K * volume], -p * np.exp(volume), rtol=1e-10)
+    assert abs(free) < 1e-12
+
+
 def test_paste_flows_along_its_flow_curve() -> None:
     """Verification: steady flow is Herschel-Bulkley's formula, and a plate driven long enough comes to it."""
     fluid: dict[str, Any] = {
@@ -332,3 +343,16 @@ def test_the_slope_of_force_by_size_is_exact() -> None:
     stretch, mu = 1.4, 3e5
     by_length = 20e-6 * mu * (1 + 2 * stretch**-3) * (-0.02 / 0.05**2)
     np.testing.assert_allclose(slope.numpy(), [by_length, mu * (stretch - stretch**-2)], rtol=1e-10)
+
+
+def test_the_inverse_of_langevins_function_is_one_everywhere_and_has_its_slope() -> None:
+    """coth x - 1/x of it is y, from nearly nothing to nearly one; the slope is 1/(1/x^2 - 1/sinh^2 x)."""
+    y = torch.tensor([1e-4, 3e-3, 3.4e-3, 0.1, 0.5, 0.9, 0.99, 0.998], dtype=torch.float64, requires_grad=True)
+    x = inverse_langevin(y)
+    small = x < 0.1
+    series = x / 3 - x**3 / 45 + 2 * x**5 / 945
+    torch.testing.assert_close(torch.where(small, series, 1 / torch.tanh(x) - 1 / x), y, rtol=1e-8, atol=0)
+    (slope,) = torch.autograd.grad(x.sum(), y)
+    square = torch.sinh(x.clamp_max(300)).square()
+    expected = torch.where(small, 1 / (1 / 3 - x.square() / 15 + 2 * x**4 / 189), 1 / (1 / x.square() - 1 / square))
+    torch.testing.assert_close(slope, expected, rtol=1e-6, atol=0)

@@ -9,7 +9,7 @@ import torch
 
 from simengine.mpm import MPMSolver
 from simengine.scene.address import replaced
-from simengine.scene.asks import View
+from simengine.scene.asks import Series, View
 from simengine.scene.base import SceneError
 from simengine.scene.loader import make_scene
 from simengine.solve import rollout
@@ -142,3 +142,26 @@ def test_the_ray_caster_sees_a_heap_of_sand() -> None:
     scale = 1 / (2 * np.tan(np.radians(15))) ** 2
     assert float(other.alpha.mean()) == pytest.approx(0.3 * 0.3 / 1.42**2 * scale, rel=0.07)
     assert float(own.alpha.mean()) == pytest.approx(float(other.alpha.mean()), rel=0.05)
+
+
+def test_scalars_of_a_body_in_free_flight() -> None:
+    """A box that flies: its middle and velocity, its faces half a spacing beyond the last particles, energy m v^2/2."""
+    v, centres = ([0.3, -0.4, 0.1], [0.0, 0.0, 0.0]), ([0.35, 0.5, 0.5], [0.7, 0.4, 0.5])
+    bodies = [box(c, name=n, velocity=w) for c, n, w in zip(centres, ("a", "b"), v, strict=True)]
+    made = scene(*bodies, gravity=[0.0, 0.0, 0.0])
+    times = [0.0, 0.005, 0.00525]  # the last one lies between two steps
+    names = [
+        "energy.kinetic",
+        *(f"bodies.a.{k}.{axis}" for k in ("center", "velocity", "lower", "upper") for axis in (0, 1)),
+    ]
+    ask = Series(names=tuple(names), against="time", values=torch.tensor(times, dtype=torch.float64))
+    rows = made.prepare([ask]).solve([ask]).sample(ask).double()
+    _, volume, ids = made.particles()
+    mass = 1000.0 * float(torch.as_tensor(volume)[torch.as_tensor(ids) == 0].sum())
+    assert mass == pytest.approx(8.0, rel=1e-6)
+    torch.testing.assert_close(rows[:, 0], torch.full((3,), 0.5 * 8.0 * 0.26).double(), rtol=1e-4, atol=0)
+    for axis in (0, 1):
+        at = torch.tensor([centres[0][axis] + v[0][axis] * t for t in times]).double()
+        columns = rows[:, [names.index(f"bodies.a.{k}.{axis}") for k in ("center", "velocity", "lower", "upper")]]
+        expected = torch.stack([at, torch.full_like(at, v[0][axis]), at - 0.1, at + 0.1], 1)
+        torch.testing.assert_close(columns, expected, rtol=0, atol=2e-5)
