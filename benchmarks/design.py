@@ -53,7 +53,7 @@ columns = {{ time = "time [s]", name = "name", x = "x [m]", y = "y [m]", z = "z 
 "bodies.jelly.material.E" = {{ prior.lognormal = 0.7 }}
 "bodies.jelly.material.nu" = {{ prior.normal = 0.1 }}
 """
-PHI = [round(0.6 + 0.02 * k, 2) for k in range(26)]
+PHI = [round(0.6 + 0.05 * k, 2) for k in range(11)]
 FLAME = """
 kind = "flame"
 resolution = 1e-5
@@ -177,7 +177,7 @@ def flames() -> dict[str, Any]:
             (folder / "speeds.csv").write_text("\n".join(["phi,flame_speed [m/s]", *lines]) + "\n")
 
         with_data(load_scene(str(believed)), load_scene(str(hidden)), rewrite)
-        return judge("flame", load_scene(str(believed)), (11, 13, 15), len(PHI))
+        return judge("flame", load_scene(str(believed)), (6, 7, 8), len(PHI))
 
 
 def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
