@@ -16,8 +16,6 @@ import csv
 import json
 import multiprocessing
 import os
-import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -63,10 +61,10 @@ def complete(folder: Path, tasks: int) -> bool:
 
 def seconds(scene: Path, folder: Path, tasks: int, workers: int) -> dict[str, Any]:
     """Wall and CPU time of a whole sweep."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, start = os.times(), time.perf_counter()
     sweep(str(scene), [over(tasks)], folder, verb="run", workers=workers)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    wall, after = time.perf_counter() - start, os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return {
         "tasks": tasks, "workers": workers, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1),
         "cpu_share": round(cpu / wall / workers, 3), "all_once": complete(folder, tasks),
@@ -75,23 +73,26 @@ def seconds(scene: Path, folder: Path, tasks: int, workers: int) -> dict[str, An
 
 def killed(scene: Path, folder: Path, tasks: int, every: float) -> dict[str, Any]:
     """A worker killed every so often, in turn."""
-    stop, kills = threading.Event(), list[int]()
+    stop, kills = threading.Event(), 0
 
     def kill() -> None:
+        nonlocal kills
         while not stop.wait(every):
-            children = [child.pid for child in multiprocessing.active_children() if child.pid]
+            children = multiprocessing.active_children()
             if children:
-                kills.append(children[len(kills) % len(children)])
-                os.kill(kills[-1], signal.SIGKILL)
+                children[kills % len(children)].kill()
+                kills += 1
 
     thread = threading.Thread(target=kill)
     thread.start()
     start = time.perf_counter()
-    said = sweep(str(scene), [over(tasks)], folder, verb="run", workers=2)
-    stop.set()
-    thread.join()
+    try:
+        said = sweep(str(scene), [over(tasks)], folder, verb="run", workers=2)
+    finally:
+        stop.set()
+        thread.join()
     return {
-        "tasks": tasks, "workers": 2, "wall_s": round(time.perf_counter() - start, 1), "kills": len(kills),
+        "tasks": tasks, "workers": 2, "wall_s": round(time.perf_counter() - start, 1), "kills": kills,
         "given_again": said["retried"], "failed": said["failed"], "all_once": complete(folder, tasks),
     }  # fmt: skip
 

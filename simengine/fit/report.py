@@ -43,6 +43,8 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     found = posterior_of(fit)
     spread = spread_of(problem, z, found)
     found = dataclasses.replace(found, estimates={**found.estimates, **derived(problem, z, found.covariance)})
+    widths = _widths(problem, z, found, predictions)
+    predictions = {name: dataclasses.replace(p, std=widths.get(name)) for name, p in predictions.items()}
     summary: dict[str, Any] = {
         "estimates": {name: estimate_summary(e) for name, e in found.estimates.items()},
         **misfit_summary(problem, predictions, found.worth),
@@ -59,8 +61,6 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     out.write(
         "fit.json", {**summary, "covariance": found.covariance, "spread": spread.plain(), "provenance": provenance}
     )
-    widths = _widths(problem, z, found, predictions)
-    predictions = {name: dataclasses.replace(p, std=widths.get(name)) for name, p in predictions.items()}
     write_predictions(problem, predictions, out)
     sections: dict[str, Sequence[Block]] = {
         "What was found": _found(found, reference),
@@ -170,6 +170,9 @@ def misfit_summary(
                 "chi_square_per_row": held / count,
                 "rms": dict(zip(p.measured.names, map(_finite, p.rms(out)), strict=True)),
             }
+            if p.std is not None:  # a prediction is as far off as its own bar and that of the measurement let it be
+                both = dataclasses.replace(p, sigma=(p.sigma.square() + p.std.square()).sqrt())
+                entry["held_out"]["chi_square_per_row_with_bars"] = both.chi_square(out)[0] / count
         if p.std is not None:
             bar = torch.where(p.measured.mask, p.std.square(), 0.0).sum(0) / p.measured.mask.sum(0).clamp_min(1)
             entry["bar"] = dict(zip(p.measured.names, bar.sqrt().tolist(), strict=True))
@@ -301,6 +304,7 @@ def _explained(
                 rms,
                 out,
                 _short(held.get("chi_square_per_row")),
+                _short(held.get("chi_square_per_row_with_bars")),
             ]
         )
     header = [
@@ -312,9 +316,12 @@ def _explained(
         "rms, SI",
         "held out: rms, SI",
         "held out: chi-square per value",
+        "with the bars of the prediction",
     ]
-    if all(row[-2:] == ["", "-"] for row in rows):  # nothing was held out
-        header, rows = header[:-2], [row[:-2] for row in rows]
+    if all(row[-1] == "-" for row in rows):  # no bars were drawn
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    if all(row[6:8] == ["", "-"] for row in rows):  # nothing was held out
+        header, rows = header[:6], [row[:6] for row in rows]
     blocks: list[Block] = [Table(header, rows)]
     if summary["explained"] is False:
         blocks.append(

@@ -2,8 +2,8 @@
 
 Each task is a verb of the command line with `--set`, in a folder of its own. What it returned stands in
 `tasks/NNNN.json` once it is done, so nothing is done twice. A worker that dies takes nothing with it: its task is given
-to a new one, and a fit then goes on from its checkpoint. A worker whose scheduling process dies ends with it, so that
-the same command, given again, finds its folders alone.
+to another, and a fit then goes on from its checkpoint; only a death at the task itself is counted against it. A worker
+whose scheduling process dies ends with it, so that the same command, given again, finds its folders alone.
 
 On a cluster the tasks go to the workers of a Dask scheduler, which see the same files.
 """
@@ -18,7 +18,8 @@ import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ import numpy as np
 
 from simengine.extras import extra
 
-ATTEMPTS = 5  # of a task whose worker dies
+ATTEMPTS = 5  # of a task whose worker dies at it
+UNBORN = 20  # workers in a row that die at their start
 FORMS = "linspace(a, b, n), logspace(a, b, n) from a to b, range(n) or [a, b, ...]"
 RUNNER = "simengine.cli:main"  # what runs a task, by name: this layer lies below the command line
 PATIENCE = 10  # for a scheduler to answer [s]
@@ -132,66 +134,106 @@ def _write(path: Path, data: Any) -> None:
     fresh.replace(path)
 
 
+class Ledger:
+    """Which task comes next, and how often each has lost the worker that was doing it.
+
+    Args:
+        tasks: Their numbers, in order.
+
+    Attributes:
+        waiting: Numbers of tasks that nobody does, the next one first.
+        retried: How often a task was put back.
+    """
+
+    def __init__(self, tasks: Iterable[int]) -> None:
+        self.waiting = deque(tasks)
+        self.retried = 0
+        self._deaths = Counter[int]()
+        self._unborn = 0
+
+    def take(self) -> int | None:
+        """For a worker that is ready: a task, if one waits."""
+        self._unborn = 0
+        return self.waiting.popleft() if self.waiting else None
+
+    def lost(self, number: int | None) -> bool:
+        """A worker died at its task, or at its start (None), which is no task's fault; whether the task is given up.
+
+        A task that lost its worker goes behind the others: whatever it was, they are done first.
+
+        Raises:
+            RuntimeError: Worker after worker dies at its start.
+        """
+        if number is None:
+            self._unborn += 1
+            if self._unborn == UNBORN:
+                raise RuntimeError(
+                    f"workers: {UNBORN} in a row died before they were ready; what is done is kept. "
+                    "Is there memory for them? Fewer --workers need less; the same command goes on"
+                )
+            return False
+        self._deaths[number] += 1
+        if self._deaths[number] == ATTEMPTS:
+            return True
+        self.waiting.append(number)
+        self.retried += 1
+        return False
+
+
 def _work(tasks: Mapping[int, Any], out: Path, workers: int) -> int:
     """Give tasks to workers until all are done; how many were given again."""
     context = multiprocessing.get_context("spawn")
-    waiting, attempts, retried = list(reversed(list(tasks))), dict.fromkeys(tasks, 0), 0
-    busy: dict[Connection, tuple[Any, int]] = {}
+    ledger = Ledger(tasks)
+    alive: dict[Connection, tuple[Any, int | None]] = {}  # its process, and its task; None while it starts
 
-    def start() -> tuple[Connection, Any]:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_worker, args=(theirs,), daemon=True)
-        process.start()
-        theirs.close()
-        return ours, process
-
-    def give(pipe: Connection, process: Any) -> None:
-        if not waiting:
-            pipe.close()
-            process.join()
-            return
-        number = waiting.pop()
-        attempts[number] += 1
-        busy[pipe] = (process, number)
-        with contextlib.suppress(OSError):  # it died before its task: told by the end of its pipe
-            pipe.send(tasks[number])
+    def running(state: bool) -> int:
+        return sum((number is not None) == state for _, number in alive.values())
 
     try:
-        for _ in range(min(workers, len(waiting))):
-            give(*start())
-        while busy:
-            for ready in wait(list(busy)):
+        while ledger.waiting or running(True):
+            while len(alive) < workers and running(False) < len(ledger.waiting):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_worker, args=(theirs,), daemon=True)
+                process.start()
+                theirs.close()
+                alive[ours] = (process, None)
+            for ready in wait(list(alive)):
                 pipe = ready
                 assert isinstance(pipe, Connection)
-                process, number = busy.pop(pipe)
+                process, number = alive.pop(pipe)
                 try:
                     result = pipe.recv()
                 except (EOFError, OSError):
                     process.join()
                     pipe.close()
-                    if attempts[number] < ATTEMPTS:
-                        waiting.append(number)
-                        retried += 1
-                    else:
+                    if ledger.lost(number) and number is not None:
                         _write(_done(out, number), {"error": f"its worker died {ATTEMPTS} times"})
-                    if waiting:
-                        give(*start())
                     continue
-                _write(_done(out, number), result)
-                give(pipe, process)
+                if number is not None:
+                    _write(_done(out, number), result)
+                following = ledger.take()
+                if following is None:
+                    pipe.close()
+                    process.join()
+                    continue
+                alive[pipe] = (process, following)
+                with contextlib.suppress(OSError):  # it has just died: told by the end of its pipe
+                    pipe.send(tasks[following])
     finally:
-        for process, _ in busy.values():
+        for process, _ in alive.values():
             process.terminate()
-    return retried
+    return ledger.retried
 
 
 def _worker(pipe: Connection) -> None:
-    """Do what comes until the pipe is closed."""
+    """Say that it is ready, and do what comes until the pipe is closed."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    importlib.import_module(RUNNER.partition(":")[0])
+    pipe.send(None)
     while True:
         try:
             task = pipe.recv()

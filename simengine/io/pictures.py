@@ -338,10 +338,12 @@ def write_series(path: Path, light: NDArray[np.float64] | NDArray[np.uint8], *, 
         ValueError: The suffix is none of those written (mp4, png, exr, npy).
     """
     from simengine.io.registry import write
+    from simengine.io.video import MEASURED
 
     suffix = path.suffix.lower()
     if suffix in (".mp4", ".gif"):
-        write(path, np.broadcast_to(light, (*light.shape[:3], 3)), fps=fps or 30.0)
+        options = {"crf": MEASURED} if suffix == ".mp4" else {}
+        write(path, np.broadcast_to(light, (*light.shape[:3], 3)), fps=fps or 30.0, **options)
         return [path]
     if suffix not in (".png", ".exr", ".npy"):
         raise ValueError(f"{path.name}: pictures are written as .mp4, .png, .exr or .npy")

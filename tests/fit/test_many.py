@@ -25,7 +25,7 @@ from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.joint_prior import JointPrior
 from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
-from simengine.fit.sweep import combinations, values_of
+from simengine.fit.sweep import ATTEMPTS, UNBORN, Ledger, combinations, values_of
 from simengine.observe import Curve
 
 SCENE = """
@@ -234,25 +234,61 @@ def test_the_workers_of_a_sweep_end_with_it_and_the_next_call_does_the_rest(tmp_
     assert [float(row["material.mu.0"]) for row in rows] == pytest.approx(list(np.linspace(2e5, 4e5, 30)))
 
 
-def test_a_task_that_kills_each_worker_is_given_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Five workers are tried, so four tasks come again; the failure is told."""
-    scene, out, killed, over = _scene(tmp_path), tmp_path / "out", set(), threading.Event()
+def test_only_a_death_at_its_task_is_counted_against_it() -> None:
+    """However many workers die at their start in between; what lost its worker goes behind the others."""
+    ledger = Ledger(range(3))
+    for _ in range(UNBORN - 1):
+        assert not ledger.lost(None)
+    assert ledger.take() == 0 and list(ledger.waiting) == [1, 2]
+    assert not ledger.lost(0) and list(ledger.waiting) == [1, 2, 0]
+    for death in range(2, ATTEMPTS + 1):
+        assert not any(ledger.lost(None) for _ in range(UNBORN - 1))
+        assert [ledger.take() for _ in range(3)] == [1, 2, 0]
+        ledger.waiting.extend((1, 2))
+        assert ledger.lost(0) == (death == ATTEMPTS)
+    assert ledger.retried == ATTEMPTS - 1 and list(ledger.waiting) == [1, 2]
+    assert (ledger.take(), ledger.take(), ledger.take()) == (1, 2, None)
 
-    def kill() -> None:
-        while not over.wait(0.02):
-            for child in multiprocessing.active_children():
-                if child.pid and child.is_alive() and child.pid not in killed:
-                    killed.add(child.pid)
-                    os.kill(child.pid, signal.SIGKILL)
 
-    thread = threading.Thread(target=kill)
-    thread.start()
-    main(["sweep", str(scene), "--over", "material.mu.0=[2e5]", "--out", str(out), "--json"])
-    over.set()
-    thread.join()
-    said = json.loads(capsys.readouterr().out)
-    assert len(killed) == 5 and said["retried"] == 4 and said["failed"] == 1, said
-    assert "died 5 times" in (out / "tasks" / "0000.json").read_text()
+def test_workers_that_die_at_their_start_end_a_sweep_and_no_task() -> None:
+    ledger = Ledger([7])
+    for _ in range(UNBORN - 1):
+        assert not ledger.lost(None)
+    with pytest.raises(RuntimeError, match="before they were ready"):
+        ledger.lost(None)
+    assert list(ledger.waiting) == [7] and ledger.retried == 0
+
+
+DIES = """
+import multiprocessing, os, pathlib
+from simengine.scene import load_scene
+
+if multiprocessing.parent_process() is not None:  # a worker
+    deaths = pathlib.Path(__file__).with_name("deaths")
+    so_far = len(deaths.read_text()) if deaths.exists() else 0
+    if so_far < {times}:
+        deaths.write_text("x" * (so_far + 1))
+        os._exit(9)
+
+scene = load_scene(str(pathlib.Path(__file__).with_name("{name}")))
+"""
+
+
+@pytest.mark.parametrize("times", [2, 100])
+def test_a_task_that_kills_its_worker_is_given_again_and_then_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], times: int
+) -> None:
+    out, scene = tmp_path / "out", _scene(tmp_path)
+    script = tmp_path / "dies.py"
+    script.write_text(DIES.format(times=times, name=scene.name))
+    code = main(["sweep", str(script), "--over", "material.mu.0=[2e5]", "--out", str(out), "--workers", "1", "--json"])
+    said, deaths = json.loads(capsys.readouterr().out), min(times, ATTEMPTS)
+    assert len((tmp_path / "deaths").read_text()) == deaths
+    told = (out / "tasks" / "0000.json").read_text()
+    if times < ATTEMPTS:
+        assert (code, said["retried"], said["failed"]) == (0, 2, 0) and "chi_square" in told
+    else:
+        assert (code, said["retried"], said["failed"]) == (1, ATTEMPTS - 1, 1) and "died 5 times" in told
 
 
 def test_fits_are_compared_by_held_out_data_and_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

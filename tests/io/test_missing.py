@@ -23,7 +23,7 @@ def test_missing_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "imageio.v3", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(RuntimeError, match=r"mp4 needs PyAV .*pip install 'imageio\[pyav\]'"):
         write(tmp_path / "a.mp4", FRAMES)
     assert not list(tmp_path.iterdir())

@@ -156,3 +156,22 @@ def test_read_takes_the_other_files_too(tmp_path: Path) -> None:
     assert io.read(str(tmp_path / "a.npz"))["x"].tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match="no such file"):
         io.read(tmp_path / "b.png")
+
+
+def test_a_film_that_is_data_loses_less(tmp_path: Path) -> None:
+    """A grey disc that moves in noise: half of what a film to look at loses, or less. Chroma is halved in both."""
+    import imageio.v3 as iio
+
+    g = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :96]
+    disc = np.stack([np.where(np.hypot(x - 40 - 2 * k, y - 48) < 20, 180.0, 120.0) for k in range(6)])
+    grey = (disc + g.normal(0, 5, disc.shape)).round().astype(np.uint8)
+    pixels = np.repeat(grey[..., None], 3, -1)
+    write_series(tmp_path / "data.mp4", pixels, fps=25)
+    io.write(tmp_path / "shown.mp4", pixels, fps=25)
+    lost = []
+    for name in ("data.mp4", "shown.mp4"):
+        back = iio.imread(tmp_path / name, plugin="pyav").astype(float)
+        assert back.shape == pixels.shape
+        lost.append(float(np.sqrt(np.square(back - pixels).mean())))
+    assert lost[0] < 0.5 * lost[1]

@@ -60,13 +60,17 @@ class FlameWorld(AbstractWorld):
             raise ValueError('gas: this flame needs a mechanism, as in [gas] mechanism = "gri30.yaml"')
         if isinstance(self.flame, FreeSimple) and self.gas is not None:
             raise ValueError("gas: a simplified flame has no mechanism; remove [gas], or choose flame.type = 'free'")
-        if isinstance(self.flame, Free) and self.gas is not None:
-            self.flame.refuse_unknown_species(self.gas.gas.mechanism)
         if self.grid is not None and self.resolution != FlameWorld.resolution:
             raise ValueError("resolution: is that of spectral elements, and [grid] has criteria of its own; remove one")
 
     def build(self, *, device: str | None = None) -> AbstractFlame:
-        """The equations of the flame. They are solved on the CPU, where small factorisations are fastest."""
+        """The equations of the flame. They are solved on the CPU, where small factorisations are fastest.
+
+        Raises:
+            ValueError: The fresh gas is of species that the mechanism lacks, or does not burn.
+        """
+        if isinstance(self.flame, Free) and self.gas is not None:
+            self.flame.refuse_unknown_species(self.gas.gas.mechanism)
         return self.flame.flame(self.gas)  # type: ignore[arg-type]
 
     def reduced(self) -> AbstractFlame:

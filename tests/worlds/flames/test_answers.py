@@ -187,14 +187,14 @@ def test_rows_without_an_answer_are_named_left_out_and_counted(tmp_path: Path) -
     """Helium is no species of this mechanism, and pure nitrogen with a trace of fuel does not burn."""
     air = "O2: 19.0%, N2: 71.5%"
     table = (
-        "key,gas,flame_speed [cm/s],sigma [cm/s]\n"
-        f'a,"CH4: 9.5%, {air}",36.0,1\n'
-        'b,"CH4: 9.5%, O2: 19%, HE: 71.5%",90,1\n'
-        f'c,"CH4: 0.5%, {air}",5,1\n'
-        f'd,"CH4: 8.0%, {air}",30.0,1\n'
+        "key,gas,T [K],flame_speed [cm/s],sigma [cm/s]\n"
+        f'a,"CH4: 9.5%, {air}",300,36.0,1\n'
+        'b,"CH4: 9.5%, O2: 19%, HE: 71.5%",300,90,1\n'
+        f'c,"CH4: 0.5%, {air}",300,5,1\n'
+        f'd,"CH4: 8.0%, {air}",300,30.0,1\n'
     )
-    changes = ['observations.speeds.conditions={ composition = "gas" }', 'observations.speeds.row="key"',
-               'observations.speeds.sigma="sigma [cm/s]"']  # fmt: skip
+    conditions = 'observations.speeds.conditions={ composition = "gas", T_in = "T [K]" }'
+    changes = [conditions, 'observations.speeds.row="key"', 'observations.speeds.sigma="sigma [cm/s]"']
     problem = Problem(scene(tmp_path, table, *changes))
     problem.settle(problem.start())
     measured = problem.measured["speeds"]
