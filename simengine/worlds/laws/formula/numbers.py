@@ -170,8 +170,8 @@ class Found:
 def numbers_of(follower: Follower, law: Law) -> Found:
     """The numbers of a law by Gauss-Newton from its own, with bars.
 
-    Derivatives are taken anew as long as steps are not short beside the differences that they were made with. After that
-    they stay: where J^T r is 0 does not hang on small errors of J. What is left of the way at the end is in the bars.
+    Derivatives are taken anew until steps are short beside the differences that they were made with. After that they
+    stay: where J^T r is 0 does not hang on small errors of J. What is left of the way at the end is in the bars.
 
     Args:
         follower: Of the motions.
