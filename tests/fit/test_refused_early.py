@@ -1,4 +1,4 @@
-"""What would stop a fit, or its answer, is told before anything is solved: a file of a machine, spoilt one way a time."""
+"""What would stop a fit, or its answer, is told before anything is solved: a file of a machine, spoilt in many ways."""
 
 from pathlib import Path
 
@@ -58,9 +58,7 @@ def test_a_spoilt_scene_in_one_line(tmp_path: Path, old: str, new: str, match: s
 
 
 def test_a_word_among_decimal_commas_is_the_one_that_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        SceneError, match=r"columns\.force: zug\.csv: .*row 1: 'kaputt' is no number"
-    ):
+    with pytest.raises(SceneError, match=r"columns\.force: zug\.csv: .*row 1: 'kaputt' is no number"):
         training(tmp_path, csv=CSV.replace("0,71", "kaputt"))
 
 
