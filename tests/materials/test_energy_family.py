@@ -69,3 +69,14 @@ def test_a_family_is_learned_from_motions_of_three_members() -> None:
         assert (
             float((learned - exact).norm() / exact.norm()) < 0.04
         )  # what 16 hidden units leave: 0.010 to 0.025 over six seeds
+
+
+def test_splines_are_as_wide_as_their_knots_lie_apart() -> None:
+    """Half of 9 units on -reach to reach, the rest on 0 to reach; each rises over one distance on both sides."""
+    energy = SplineEnergy(width=9, reach=2.0)
+    slopes = energy.directions.detach()
+    assert not bool(slopes[:4, 1].any()) and not bool(slopes[4:, 0].any())
+    for own, first, distance in ((slopes[:4, 0], -2.0, 4 / 3), (slopes[4:, 1], 0.0, 0.5)):
+        torch.testing.assert_close(own, torch.full_like(own, 1 / distance))
+        offsets = energy.offsets.detach()[:4] if first else energy.offsets.detach()[4:]
+        torch.testing.assert_close(-offsets / own, first + distance * torch.arange(len(own)))

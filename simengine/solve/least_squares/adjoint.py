@@ -3,25 +3,24 @@
 import abc
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from simengine.solve.least_squares.system import AbstractCondition
+from simengine.solve.least_squares.condition import AbstractCondition
 from simengine.solve.solution import Result, Solution, SolveError
 
-Iterate = Callable[[], tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]
+Iterated = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
+Iterate = Callable[[Any, torch.Tensor], Iterated]  # from a system and starts (b, n): y (b, n), status (b,) and stats
 
 
 class AbstractAdjoint(abc.ABC):
     """A gradient method of `least_squares`."""
 
     @abc.abstractmethod
-    def run(
-        self, iterate: Iterate, system: AbstractCondition
-    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        """Run the iteration and return (y, status, stats) with y attached to the graph of `system.tensors`."""
+    def run(self, iterate: Iterate, system: AbstractCondition, start: torch.Tensor) -> tuple[Iterated, Result]:
+        """Run the iteration: (y, status, stats) with y attached to the graph of `system.tensors`, and the worst end."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,15 +42,11 @@ class ImplicitAdjoint(AbstractAdjoint):
     gauss_newton: bool = False
     strict: bool = True
 
-    def run(
-        self, iterate: Iterate, system: AbstractCondition
-    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        """Iterate without a graph, then attach the solution."""
-        with torch.no_grad():
-            y, status, stats = iterate()
-        if torch.is_grad_enabled() and any(t.requires_grad for t in system.tensors):
-            y = _Implicit.apply(self, system, status, y, *system.tensors)
-        return y, status, stats
+    def run(self, iterate: Iterate, system: AbstractCondition, start: torch.Tensor) -> tuple[Iterated, Result]:
+        """Iterate without a graph, then attach the solution; `torch.func` passes through."""
+        solve = _Solve(self, iterate, system)
+        y, status, *figures = _Implicit.apply(solve, start, *system.tensors)
+        return (y, status, dict(zip(solve.told.names, figures, strict=True))), solve.told.worst
 
     def pull_back(
         self, system: AbstractCondition, status: torch.Tensor, y: torch.Tensor, grad_y: torch.Tensor, tensors: Any
@@ -109,26 +104,141 @@ class ImplicitAdjoint(AbstractAdjoint):
             )
 
 
+@dataclasses.dataclass
+class _Told:
+    """What the innermost call leaves for the outermost, where `torch.func` stands between them.
+
+    Attributes:
+        names: Of the stats.
+        worst: How the worst problem ended.
+    """
+
+    names: tuple[str, ...] = ()
+    worst: Result = Result.SUCCESS
+
+
+@dataclasses.dataclass
+class _Solve:
+    """Problems, how they are solved and differentiated."""
+
+    adjoint: ImplicitAdjoint
+    iterate: Iterate
+    system: AbstractCondition
+    told: _Told = dataclasses.field(default_factory=_Told)
+
+    def folded(
+        self, size: int, in_dims: Sequence[int | None], tensors: Sequence[torch.Tensor]
+    ) -> tuple["_Solve", list[torch.Tensor]]:
+        """As many times the problems, with a copy of every tensor or the slices of the dimension that is mapped."""
+        system, found = self.system.folded(size, in_dims, tensors)
+        return dataclasses.replace(self, system=system), found
+
+
+def _spread(t: torch.Tensor, dim: int | None, size: int) -> torch.Tensor:
+    """The dimension that is mapped and the problems as one, first: (b, ...) to (size b, ...)."""
+    return (t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0)).flatten(0, 1)
+
+
 class _Implicit(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        adjoint: ImplicitAdjoint,
-        system: AbstractCondition,
-        status: torch.Tensor,
-        y: torch.Tensor,
-        *tensors: torch.Tensor,
-    ) -> torch.Tensor:
-        ctx.adjoint, ctx.system, ctx.status = adjoint, system, status
-        y = y.clone()
-        ctx.save_for_backward(y, *tensors)  # the output too: its own dependence on theta enters second derivatives
-        return y
+    """Solve; backward by the conditions at the solution. Under `vmap` the mapped dimension joins the problems."""
 
     @staticmethod
-    def backward(ctx: Any, grad_y: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        y, *tensors = ctx.saved_tensors
-        # adjoint, system, status, y: no gradient (the solution does not depend on where the iteration started)
-        return (None, None, None, None, *ctx.adjoint.pull_back(ctx.system, ctx.status, y, grad_y, tensors))
+    def forward(solve: _Solve, start: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y, status, stats = solve.iterate(solve.system.on(tensors), start)
+        solve.told.names, solve.told.worst = tuple(stats), Result(int(status.max()))
+        return y.clone(), status, *stats.values()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        ctx.solve = inputs[0]
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        # the output too: its own dependence on theta enters second derivatives
+        ctx.save_for_backward(*output[:2], *inputs[2:])
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: torch.Tensor | None, *_: Any) -> tuple[torch.Tensor | None, ...]:
+        y, status, *tensors = ctx.saved_tensors
+        # solve, start: no gradient (the solution does not depend on where the iteration started)
+        if grad_y is None:
+            return (None, None, *[None] * len(tensors))
+        if not any(_wrapped(t) for t in (grad_y, y, *tensors)):
+            pulled = ctx.solve.adjoint.pull_back(ctx.solve.system.on(tensors), status, y, grad_y, tensors)
+            return (None, None, *pulled)
+        asked = [k for k, wanted in enumerate(ctx.needs_input_grad[2:]) if wanted]
+        found = dict(zip(asked, _PullBack.apply(ctx.solve, asked, status, y, grad_y, *tensors), strict=True))
+        return (None, None, *(found.get(k) for k in range(len(tensors))))
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise RuntimeError(
+            "least_squares: forward mode (torch.func.jvp, jacfwd, hessian) is not offered; take reverse mode: "
+            "torch.func.grad, vjp or jacrev"
+        )
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Any, solve: _Solve, start: torch.Tensor, *tensors: torch.Tensor
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
+        size = info.batch_size
+        many, spread = solve.folded(size, in_dims[2:], tensors)
+        found = _Implicit.apply(many, _spread(start, in_dims[1], size), *spread)
+        out = tuple(value.unflatten(0, (size, -1)) for value in found)
+        return out, (0,) * len(out)
+
+
+def _wrapped(t: torch.Tensor) -> bool:
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(t))
+
+
+class _PullBack(torch.autograd.Function):
+    """The pull-back, -v . dF/dtheta for the tensors asked for, as `torch.func` maps over it: once differentiable."""
+
+    @staticmethod
+    def forward(
+        solve: _Solve,
+        asked: list[int],
+        status: torch.Tensor,
+        y: torch.Tensor,
+        grad_y: torch.Tensor,
+        *tensors: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        held = [t.detach().requires_grad_(k in asked) for k, t in enumerate(tensors)]
+        pulled = solve.adjoint.pull_back(solve.system.on(held), status, y.detach(), grad_y, held)
+        given = ((pulled[k], tensors[k]) for k in asked)
+        return tuple(torch.zeros_like(t) if value is None else value.detach() for value, t in given)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise RuntimeError(
+            "least_squares: second derivatives under torch.func are not offered; take torch.autograd.grad with "
+            "create_graph=True, or torch.autograd.functional.hessian"
+        )
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: Any,
+        solve: _Solve,
+        asked: list[int],
+        status: torch.Tensor,
+        y: torch.Tensor,
+        grad_y: torch.Tensor,
+        *tensors: torch.Tensor,
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
+        size = info.batch_size
+        many, spread = solve.folded(size, in_dims[5:], tensors)
+        parts = [_spread(t, dim, size) for t, dim in zip((status, y, grad_y), in_dims[2:5], strict=True)]
+        found = _PullBack.apply(many, asked, *parts, *spread)
+        out = []
+        for k, value in zip(asked, found, strict=True):
+            value = value.unflatten(0, (size, -1))
+            out.append(value if solve.system.per_problem(k) else value.sum(dim=1))
+        return tuple(out), (0,) * len(out)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,8 +249,9 @@ class UnrolledAdjoint(AbstractAdjoint):
     solution as it converges; it exists also where the solution is not unique, and for the dependence on the start.
     """
 
-    def run(
-        self, iterate: Iterate, system: AbstractCondition
-    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    def run(self, iterate: Iterate, system: AbstractCondition, start: torch.Tensor) -> tuple[Iterated, Result]:
         """Iterate with a graph."""
-        return iterate()
+        if any(_wrapped(t) for t in (start, *system.tensors)):
+            raise ValueError("UnrolledAdjoint: torch.func does not pass through its iterations; use ImplicitAdjoint()")
+        found = iterate(system, start)
+        return found, Result(int(found[1].max()))

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from simengine.solve.least_squares.condition import AbstractSystem
 from simengine.solve.least_squares.gram import DenseGram, Linearisation
-from simengine.solve.least_squares.system import AbstractSystem, ResidualError
+from simengine.solve.least_squares.system import ResidualError
 
 BlackBox = Callable[[torch.Tensor], torch.Tensor]
 Linearise = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

@@ -37,9 +37,17 @@ class BoundedSystem(ConstrainedSystem):
             tolerance=0.0,
             **others,
         )
-        self.bounds: tuple[torch.Tensor, torch.Tensor] | None = tuple(
-            side.detach().expand(self.batch, -1) for side in sides
-        )  # type: ignore[assignment]
+        self._lay_bounds()
+
+    def _lay_bounds(self) -> None:
+        lower, upper = (side.detach().expand(self.batch, -1) for side in self.tensors[-2:])
+        self.bounds: tuple[torch.Tensor, torch.Tensor] | None = (lower, upper)
+
+    def _with(self, *held: Any) -> "BoundedSystem":
+        other = super()._with(*held)
+        assert isinstance(other, BoundedSystem)
+        other._lay_bounds()
+        return other
 
     def solve(
         self, y: torch.Tensor, solver: AbstractLeastSquaresSolver

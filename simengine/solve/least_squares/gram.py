@@ -11,6 +11,7 @@ import torch
 from simengine.solve.least_squares.block_cholesky import solve_block_banded
 
 Linearisation = dict[str, torch.Tensor]
+_BLUNT = 1e-12  # a solve there is right to four digits
 
 
 class AbstractGram(abc.ABC):
@@ -39,6 +40,20 @@ def damping_diagonal(diagonal: torch.Tensor) -> torch.Tensor:
     """diag(G), with a floor for columns that vanish, so that a damped system stays solvable; shape (b, n)."""
     largest = diagonal.amax(dim=-1, keepdim=True)
     return diagonal.clamp_min(torch.finfo(diagonal.dtype).tiny).maximum(largest * 1e-14)
+
+
+def blunt(matrix: torch.Tensor) -> torch.Tensor:
+    """Where a symmetric matrix (b, n, n) has a condition, scaled, at which solves keep few digits; bool, (b,)."""
+    diagonal = matrix.diagonal(dim1=1, dim2=2).abs()
+    scale = damping_diagonal(diagonal).rsqrt()
+    scaled = scale[:, :, None] * matrix * scale[:, None, :]
+    factor, info = torch.linalg.cholesky_ex(scaled)
+    found = (info != 0) | (factor.diagonal(dim1=1, dim2=2).amin(dim=1).square() < 1e6 * _BLUNT)
+    unsure = (found & scaled.isfinite().all(dim=2).all(dim=1)).nonzero().flatten()
+    if len(unsure):  # an indefinite one may be well conditioned, and pivots say but little
+        values = torch.linalg.eigvalsh(scaled[unsure]).abs()
+        found[unsure] = values.amin(dim=1) < _BLUNT * values.amax(dim=1)
+    return found
 
 
 class DenseGram(AbstractGram):

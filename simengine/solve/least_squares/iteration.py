@@ -18,11 +18,13 @@ have been, after refused trials too, and computes nothing twice. Where the probl
 Sources: Nocedal & Wright, Numerical Optimization, chapter 10; the relative offset criterion of Bates & Watts (1981).
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import torch
 
 from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.condition import AbstractSystem
 from simengine.solve.least_squares.finish import (
     VISIBLE,
     held_at_bounds,
@@ -39,7 +41,7 @@ from simengine.solve.least_squares.solvers import (
     LevenbergMarquardt,
 )
 from simengine.solve.least_squares.state import ACTIVE, IterationState
-from simengine.solve.least_squares.system import AbstractSystem, ResidualError
+from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, Solution
 
 _LARGEST_DAMPING = 1e12
@@ -66,8 +68,8 @@ def solve_system(
     solver = LevenbergMarquardt() if solver is None else solver
     adjoint = ImplicitAdjoint() if adjoint is None else adjoint
     start = y0 if isinstance(adjoint, UnrolledAdjoint) else y0.detach()
-    y, status, stats = adjoint.run(lambda: iterate(system, start, solver), system)
-    return checked(Solution(y, Result(int(status.max())), {"status": status, **stats}), throw)
+    (y, status, stats), worst = adjoint.run(lambda own, y: iterate(own, y, solver), system, start)
+    return checked(Solution(y, worst, {"status": status, **stats}), throw)
 
 
 def checked(solution: Solution[torch.Tensor], throw: bool) -> Solution[torch.Tensor]:
@@ -77,6 +79,8 @@ def checked(solution: Solution[torch.Tensor], throw: bool) -> Solution[torch.Ten
         SolveError: With `throw`; names the problems and their iterations.
     """
     if throw and not solution.success:
+        if torch._C._functorch.is_functorch_wrapped_tensor(solution.stats["status"]):
+            solution.check("least_squares under torch.func, the worst problem")
         status, iterations = solution.stats["status"], solution.stats["num_iterations"]
         failed = status.nonzero().flatten().tolist()
         after = [int(iterations[k]) for k in failed[:8]]
@@ -94,10 +98,39 @@ def iterate(
         while len(active := state.active) and int(state.iterations[active].max()) < solver.max_iterations:
             running = active, state.y, int(state.iterations[active].max()) + 1
             state = advance(system, state, solver)
-        return end(system, state, solver)
+        y, status, stats = end(system, state, solver)
+        sharp = system.sharper() if solver.finished and not y.requires_grad else None
+        if sharp is None or not len(again := _untold(system, y, status)):
+            return y, status, stats
+        # what J^T J could not tell, J itself may: undamped, since the gain of a damped step drowns in rounding there
+        state = begin(sharp, y, solver)
+        kept, ended = state.status, torch.full_like(status, int(Result.SUCCESS))
+        state = dataclasses.replace(
+            state,
+            status=ended.index_copy(0, again, kept[again]),
+            damping=torch.full_like(state.damping, SMALLEST_DAMPING),
+        )
+        while len(active := state.active) and int(state.iterations[active].max()) < solver.max_iterations:
+            running = active, state.y, int(state.iterations[active].max()) + 1
+            state = advance(sharp, state, solver)
+        found = end(sharp, state)
+        for name in stats:
+            fresh = found[2][name][again] + (stats[name][again] if name == "num_iterations" else 0)
+            stats[name] = stats[name].index_copy(0, again, fresh)
+        return y.index_copy(0, again, found[0][again]), status.index_copy(0, again, found[1][again]), stats
     except Exception as error:
         which, y, iteration = running
         raise named_error(error, iteration, which, y) from error
+
+
+def _untold(system: AbstractSystem, y: torch.Tensor, status: torch.Tensor) -> torch.Tensor:
+    """Which problems ended without success where J^T J is singular to rounding."""
+    worse = (status == Result.RANK_DEFICIENT) | (status == Result.STAGNATED) | (status == Result.MAX_ITERATIONS)
+    which = worse.nonzero().flatten()
+    if len(which) == 0:
+        return which
+    lin = system.linearise(y[which], which)
+    return which[system.gram.rank_deficient(lin)]
 
 
 def begin(system: AbstractSystem, y: torch.Tensor, solver: AbstractLeastSquaresSolver) -> IterationState:
@@ -220,7 +253,14 @@ def _proposed(
         return p
     step = solver.shortened(p.step) if solver.bounded else p.step
     if bounds is not None:
-        step = step.maximum(bounds[0] - z).minimum(bounds[1] - z)
+        low, high = bounds[0] - z, bounds[1] - z
+        cut = (step < low) | (step > high)
+        if bool(cut.any()):  # the others go where they would beside those that arrive at their bounds
+            stopped = torch.where(cut, step.maximum(low).minimum(high), 0.0)
+            rest = torch.where(cut, 0.0, g + system.gram.product(here, stopped))
+            others = system.gram.solve({**without(here, cut), "diagonal": d}, damping, -rest)
+            step = torch.where(cut | ~others.isfinite(), step, others)
+        step = step.maximum(low).minimum(high)
     return p._replace(step=step, predicted=-(step * (g + 0.5 * system.gram.product(here, step))).sum(dim=1))
 
 

@@ -1,5 +1,6 @@
 """Least squares without a Jacobian: products J v by forward and J^T w by reverse mode, steps by conjugate gradients."""
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -41,6 +42,12 @@ class MatrixFreeSystem(FunctionSystem):
         self.options = options
         self.gram: AbstractGram = _ProductGram(self)
         self.once_differentiable = "least_squares with MatrixFree() is once differentiable: use Dense()"
+
+    def _with(self, *held: Any) -> "MatrixFreeSystem":
+        other = copy.copy(self)
+        other.tensors, other._dims, other.batch = held
+        other.gram = _ProductGram(other)
+        return other
 
     def gram_product(self, y: torch.Tensor, v: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         """J^T J v of the problems `which`, float64."""

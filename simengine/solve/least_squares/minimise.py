@@ -15,7 +15,7 @@ from simengine.solve.least_squares.solvers import AbstractLeastSquaresSolver, Ga
 from simengine.solve.least_squares.sparse import Sparse
 from simengine.solve.least_squares.structure import AbstractStructure, BlockDiagonal, BlockTridiagonal, Dense
 from simengine.solve.least_squares.system import FunctionSystem, LinearRows, Residual, ResidualError
-from simengine.solve.solution import Result, Solution
+from simengine.solve.solution import Solution
 
 Bound = float | torch.Tensor
 
@@ -164,7 +164,7 @@ def _solve_constrained(
     adjoint: AbstractAdjoint,
     throw: bool,
 ) -> Solution[torch.Tensor]:
-    def run() -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    def run(system: ConstrainedSystem, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         try:
             return system.solve(y, solver or LevenbergMarquardt())
         except ResidualError:
@@ -172,8 +172,9 @@ def _solve_constrained(
         except Exception as error:
             raise named_error(error, 0, torch.arange(len(y)), y) from error
 
-    z, status, stats = adjoint.run(run, system)
-    return checked(Solution(z[:, : y.shape[1]], Result(int(status.max())), {"status": status, **stats}), throw)
+    system.size = y.shape[1]
+    (z, status, stats), worst = adjoint.run(run, system, y)
+    return checked(Solution(z[:, : y.shape[1]], worst, {"status": status, **stats}), throw)
 
 
 def _refuse_with_constraints(

@@ -1,6 +1,6 @@
-"""A batch of nonlinear least-squares problems min 1/2 |r(y)|^2, as the iteration and the adjoints see it."""
+"""Nonlinear least-squares problems min 1/2 |r(y)|^2 given by a function, mapped over a batch."""
 
-import abc
+import copy
 import functools
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,12 +10,15 @@ import torch
 from torch.utils import _pytree as pytree
 
 from simengine.solve.conjugate_gradients import conjugate_gradients
-from simengine.solve.least_squares.gram import AbstractGram, Linearisation
+from simengine.solve.least_squares import alone
+from simengine.solve.least_squares.condition import AbstractSystem
+from simengine.solve.least_squares.gram import AbstractGram, Linearisation, blunt
 from simengine.solve.least_squares.structure import AbstractStructure, Dense
 from simengine.solve.optimality import stationarity
 
 Residual = Callable[[torch.Tensor, Any], torch.Tensor]
 LinearRows = Callable[[Any], tuple[torch.Tensor, torch.Tensor]]
+_FEW = 16  # products that a single problem takes one by one
 
 
 @functools.cache
@@ -28,79 +31,6 @@ def load_forward_mode() -> None:
 
 class ResidualError(RuntimeError):
     """The residual raised, or returned something that is no residual; names problems, iteration and shapes."""
-
-
-class AbstractCondition(abc.ABC):
-    """Equations F(y, tensors) = 0 that solutions satisfy, with a symmetric H = dF/dy: what an implicit gradient needs.
-
-    Attributes:
-        tensors: What gradients may flow to.
-        once_differentiable: Why there are no second derivatives; empty where there are.
-    """
-
-    tensors: tuple[torch.Tensor, ...]
-    once_differentiable: str = ""
-
-    @abc.abstractmethod
-    def optimality(self, y: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """F of all problems, shape (b, n), differentiable in `tensors`; J^T r for a least-squares problem."""
-
-    @abc.abstractmethod
-    def solve_hessian(
-        self, y: torch.Tensor, b: torch.Tensor, tensors: Sequence[torch.Tensor], *, gauss_newton: bool
-    ) -> torch.Tensor:
-        """H^-1 b, shape (b, n), with H = J^T J + sum_i r_i Hess r_i, or J^T J alone; NaN where singular."""
-
-    def hessian_product(self, y: torch.Tensor, v: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """H v, shape (b, n)."""
-        with torch.enable_grad():
-            z = y.detach().requires_grad_()
-            total = (v.detach() * self.optimality(z, [t.detach() for t in tensors])).sum()
-            return torch.autograd.grad(total, z)[0]
-
-    def pull_back(
-        self, y: torch.Tensor, v: torch.Tensor, tensors: Sequence[torch.Tensor], *, differentiable: bool
-    ) -> tuple[torch.Tensor | None, ...]:
-        """-v . dF/dtheta at fixed y and v for every tensor that wants a gradient, None for the others."""
-        with torch.enable_grad():
-            # aliases that y and v do not depend on
-            aliases = [t.view_as(t) if t.requires_grad else t for t in tensors]
-            total = -(v * self.optimality(y, aliases)).sum()
-            wanted = [t for t in aliases if t.requires_grad]
-            found = list(torch.autograd.grad(total, wanted, create_graph=differentiable, allow_unused=True))
-        return tuple(found.pop(0) if t.requires_grad else None for t in tensors)
-
-
-class AbstractSystem(AbstractCondition):
-    """A batch of least-squares problems of the same size, as the iteration sees it.
-
-    Attributes:
-        gram: How the normal matrix is stored and solved.
-        linearised_at_the_end: Whether a problem that ends is linearised where it ends: gradients and the rank need it.
-        bounds: Least and largest values of the unknowns, (b, n) each, for a dense `gram`; None for none.
-        polished: Whether Newton steps with `solve_hessian` may end an iteration whose cost drowns in rounding.
-    """
-
-    gram: AbstractGram
-    polished: bool = True
-    linearised_at_the_end: bool = True
-    bounds: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    @abc.abstractmethod
-    def cost(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-        """1/2 |r|^2 of the problems `which` (b,) at y (b, n); shape (b,), float64."""
-
-    @abc.abstractmethod
-    def linearise(self, y: torch.Tensor, which: torch.Tensor) -> Linearisation:
-        """J^T r and J^T J of the problems `which` at y, in the structure of `gram`, float64."""
-
-    def curvature(self, y: torch.Tensor, v: torch.Tensor, which: torch.Tensor) -> torch.Tensor | None:
-        """J^T r'', float64 (b, n), with r'' the second derivative of r along v (b, n); None if not known."""
-        return None
-
-    def hessian(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor | None:
-        """J^T J + sum_i r_i Hess r_i of the problems `which`, dense, float64, (b, n, n); None if not offered."""
-        return None
 
 
 class FunctionSystem(AbstractSystem):
@@ -132,7 +62,7 @@ class FunctionSystem(AbstractSystem):
         self._is_tensor = [isinstance(leaf, torch.Tensor) for leaf in leaves]
         self._static = [leaf for leaf in leaves if not isinstance(leaf, torch.Tensor)]
         self.tensors: tuple[torch.Tensor, ...] = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
-        self._dims = tuple(0 if batched(tensor) else None for tensor in self.tensors)
+        self._dims: tuple[int | None, ...] = tuple(0 if batched(tensor) else None for tensor in self.tensors)
         self.batch = batch
         self.structure: AbstractStructure | Dense = structure or Dense()
         self.gram: AbstractGram = self.structure.gram
@@ -146,6 +76,33 @@ class FunctionSystem(AbstractSystem):
         self._residual, self._user_jacobian, self._linear = residual, jacobian, linear
         self._constant: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self._checked = self._probed = False
+
+    def on(self, tensors: Sequence[torch.Tensor]) -> "FunctionSystem":
+        """As the base says."""
+        if all(a is b for a, b in zip(tensors, self.tensors, strict=True)):
+            return self
+        return self._with(tuple(tensors), self._dims, self.batch)
+
+    def _with(self, tensors: tuple[torch.Tensor, ...], dims: tuple[int | None, ...], batch: int) -> "FunctionSystem":
+        other = copy.copy(self)
+        other.tensors, other._dims, other.batch, other._constant = tensors, dims, batch, None
+        return other
+
+    def folded(
+        self, size: int, dims: Sequence[int | None], tensors: Sequence[torch.Tensor]
+    ) -> tuple["FunctionSystem", list[torch.Tensor]]:
+        """As the base says; tensors that all problems share become one for each where they are mapped."""
+        found = []
+        for t, dim, d in zip(tensors, dims, self._dims, strict=True):
+            whole = t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
+            if d is None:
+                whole = whole.unsqueeze(1).expand(size, self.batch, *whole.shape[1:])
+            found.append(whole.flatten(0, 1))
+        return self._with(tuple(found), (0,) * len(found), size * self.batch), found
+
+    def per_problem(self, k: int) -> bool:
+        """As the base says."""
+        return self._dims[k] is not None
 
     def _args(self, tensors: Sequence[torch.Tensor]) -> Any:
         dynamic, static = iter(tensors), iter(self._static)
@@ -177,7 +134,24 @@ class FunctionSystem(AbstractSystem):
     def _map(
         self, function: Callable[..., torch.Tensor], y: torch.Tensor, tensors: Sequence[torch.Tensor]
     ) -> torch.Tensor:
+        if len(y) == 1:
+            one, rest = self._only(y, tensors)
+            return function(one, *rest).unsqueeze(0)
         return torch.func.vmap(function, in_dims=(0, *self._dims))(y, *tensors)
+
+    def _only(self, y: torch.Tensor, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The unknowns (n,) and args of the only problem."""
+        return y[0], [t if d is None else t[0] for t, d in zip(tensors, self._dims, strict=True)]
+
+    def _alone(
+        self, function: Callable[..., torch.Tensor], y: torch.Tensor, tensors: Sequence[torch.Tensor], few: int
+    ) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor, bool] | None:
+        """r(z), where, and whether it is differentiable, if `alone` is quicker; None if not."""
+        if len(y) > 1 or few > _FEW:
+            return None
+        graph = torch.is_grad_enabled() and any(t.requires_grad for t in (y, *tensors))
+        one, rest = self._only(y, tensors if graph else [t.detach() for t in tensors])
+        return lambda z: function(z, *rest), one, graph
 
     def _rows_one(self, y: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
         r = self._one(y, *tensors)
@@ -204,6 +178,11 @@ class FunctionSystem(AbstractSystem):
             user = self._user_jacobian
             return self._map(lambda y, *t: user(y, self._args(t)), y, tensors)
         seeds = self.structure.seeds(y.shape[1]).to(y)
+        if single := self._alone(self._one, y, tensors, len(seeds)):
+            r, one, graph = single
+            found = alone.products(r, one, seeds, differentiable=graph)
+            if graph or bool(found.isfinite().all()):  # reverse mode sees a hidden branch of torch.where, forward not
+                return self.structure.unpack(found.unsqueeze(0))
 
         def products(y: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
             return torch.func.vmap(lambda s: self._jvp_one(y, s, *tensors))(seeds)
@@ -267,24 +246,44 @@ class FunctionSystem(AbstractSystem):
         """By forward mode twice and one reverse sweep; of dense problems without a Jacobian of the user's."""
         if not isinstance(self.structure, Dense) or self._user_jacobian is not None:
             return None
+        tensors = self._take(which)
+        if single := self._alone(self._one, y, tensors, 1):
+            found = alone.curvature(single[0], single[1], v[0])
+            if bool(found.isfinite().all()):
+                return found.unsqueeze(0).double()
 
         def one(y: torch.Tensor, v: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
             turn = torch.func.jvp(lambda z: self._jvp_one(z, v, *tensors), (y,), (v,))[1]
             return torch.func.vjp(lambda z: self._one(z, *tensors), y)[1](turn)[0]
 
-        return torch.func.vmap(one, in_dims=(0, 0, *self._dims))(y, v, *self._take(which)).double()
+        return torch.func.vmap(one, in_dims=(0, 0, *self._dims))(y, v, *tensors).double()
 
     def hessian(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor | None:
         """Forward over reverse; of dense problems."""
         if not isinstance(self.structure, Dense):
             return None
-        return self._map(torch.func.jacfwd(self._optimality_one), y, self._take(which)).double()
+        return self._hessian(y, self._take(which))
+
+    def _hessian(self, y: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        if single := self._alone(self._rows_one, y, tensors, y.shape[1]):
+            return alone.hessian(single[0], single[1], differentiable=single[2]).unsqueeze(0).double()
+        return self._map(torch.func.jacfwd(self._optimality_one), y, tensors).double()
+
+    def sharper(self) -> "FunctionSystem | None":
+        """With J itself factorised; of dense problems without linear rows."""
+        if not self._direct or self._linear is not None:
+            return None
+        other = copy.copy(self)
+        other.structure, other._direct = Dense(qr=True), False
+        return other
 
     def _optimality_one(self, y: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
         return stationarity(lambda z, t: self._rows_one(z, *t), y, tensors)
 
     def optimality(self, y: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         """J^T r by one reverse sweep."""
+        if single := self._alone(self._rows_one, y, tensors, 1):
+            return alone.gradient(single[0], single[1], differentiable=single[2]).unsqueeze(0)
         return self._map(self._optimality_one, y, tensors)
 
     def pull_back(
@@ -303,15 +302,21 @@ class FunctionSystem(AbstractSystem):
     def solve_hessian(
         self, y: torch.Tensor, b: torch.Tensor, tensors: Sequence[torch.Tensor], *, gauss_newton: bool
     ) -> torch.Tensor:
-        """Dense LU of the exact Hessian (forward over reverse); conjugate gradients for other structures."""
+        """Dense LU of the exact Hessian; conjugate gradients for other structures, and where it is blunt."""
         if not self._direct:
             return self._iterative_solve(y, b, tensors, gauss_newton=gauss_newton)
         if gauss_newton:
             hessian = self.linearise(y, torch.arange(self.batch, device=y.device))["gram"]
         else:
-            hessian = self._map(torch.func.jacfwd(self._optimality_one), y, tensors).double()
+            hessian = self._hessian(y, tensors)
         v, info = torch.linalg.solve_ex(hessian, b.double())
-        return torch.where((info == 0)[:, None], v, torch.nan)
+        v = torch.where((info == 0)[:, None], v, torch.nan)
+        few, sharp = blunt(hessian.detach()), self.sharper()
+        if sharp is None or not bool(few.any()):
+            return v
+        better = sharp._iterative_solve(y, b, tensors, gauss_newton=gauss_newton)
+        told = few & better.isfinite().all(dim=1)
+        return torch.where(told[:, None], _Once.apply(better, v), v)
 
     def _iterative_solve(
         self, y: torch.Tensor, b: torch.Tensor, tensors: Sequence[torch.Tensor], *, gauss_newton: bool
@@ -334,3 +339,18 @@ class FunctionSystem(AbstractSystem):
             return torch.func.jvp(lambda z: self._optimality_one(z, *tensors), (y,), (v,))[1]
 
         return torch.func.vmap(one, in_dims=(0, 0, *self._dims))(y, v.to(y.dtype), *tensors).double()
+
+
+class _Once(torch.autograd.Function):
+    """A value found by iteration, in place of one that has a graph."""
+
+    @staticmethod
+    def forward(ctx: Any, found: torch.Tensor, instead_of: torch.Tensor) -> torch.Tensor:
+        return found.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, None]:
+        raise RuntimeError(
+            "least_squares: J is of so high a condition that its gradient came by J itself, which is once "
+            "differentiable; scale the unknowns, or add a regularising row"
+        )

@@ -34,7 +34,7 @@ class ConstraintWorld(AbstractWorld):
     Attributes:
         problem: The equation and its grid.
         experts: Decomposition.
-        basis_size: Basis functions n, of principal components.
+        basis_size: Basis functions n, of principal components and of networks; those of a series are its `order`.
         basis: Of `run`.
         snapshots: Solutions whose principal components are the basis of `run`.
         rounds: Solves of `run` with learned cuts, after one with uniform ones; kept where they lower the residual.
@@ -52,6 +52,7 @@ class ConstraintWorld(AbstractWorld):
         if self.experts.cuts == "uniform":
             without_effect(self, "rounds", where='experts.cuts = "uniform"')
         if isinstance(self.basis, TaylorBasis):
+            without_effect(self, "snapshots", where='basis.type = "taylor"')
             if isinstance(self.problem, SorptionProblem):
                 raise ValueError("basis.type: diffusion_sorption begins with a jump, which has no Taylor series")
             if self.experts.cuts == "learned":

@@ -88,6 +88,24 @@ def test_a_start_outside_is_moved_inside_and_an_unknown_can_leave_its_bound():
     torch.testing.assert_close(found.value, free, rtol=0, atol=1e-9)
 
 
+def test_the_others_go_on_beside_an_unknown_that_arrives_at_its_bound():
+    # held back one by one, the steps of all three crept along the valley: 401 and 500 trials
+    t = torch.linspace(0, 2, 20, dtype=D)
+    data = 1.2 * torch.exp(-1.1 * t) + 0.3 + 0.02 * torch.sin(7 * t)
+
+    def decay(y, args):
+        return y[0] * torch.exp(-y[1] * args[0]) + y[2] - args[1]
+
+    for most in (0.2, 0.28):
+        upper = torch.tensor([9.0, 9.0, most], dtype=D)
+        found = least_squares(decay, torch.tensor([1.0, 1.0, 0.0], dtype=D), (t, data), bounds=(-9.0, upper))
+        assert found.success and int(found.stats["num_iterations"]) < 20
+        assert float(found.value[2]) == most
+        held = least_squares(lambda y, a, most=most: decay(torch.cat([y, y.new_tensor([most])]), a),
+                             torch.ones(2, dtype=D), (t, data))  # fmt: skip
+        torch.testing.assert_close(found.value[:2], held.value, rtol=1e-7, atol=1e-9)
+
+
 def test_bad_bounds_are_named():
     y, args = torch.zeros(5, dtype=D), random_line(0)
     with pytest.raises(ValueError, match="lower < upper"):

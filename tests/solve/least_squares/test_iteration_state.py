@@ -10,10 +10,11 @@ import scipy.optimize
 import torch
 
 from simengine.solve.least_squares.black_box import BlackBoxSystem
+from simengine.solve.least_squares.condition import AbstractSystem
 from simengine.solve.least_squares.iteration import advance, begin, end, iterate
 from simengine.solve.least_squares.solvers import GaussNewton, LevenbergMarquardt
 from simengine.solve.least_squares.state import IterationState
-from simengine.solve.least_squares.system import AbstractSystem, FunctionSystem, ResidualError
+from simengine.solve.least_squares.system import FunctionSystem, ResidualError
 from simengine.solve.solution import Result
 
 T = np.linspace(0.0, 1.0, 12)

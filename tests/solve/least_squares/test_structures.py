@@ -285,5 +285,9 @@ def test_linear_problems_of_high_condition_by_qr(condition: float) -> None:
     (gradient,) = torch.autograd.grad((found.value * cotangent).sum(), data)
     expected = torch.linalg.pinv(j, rtol=1e-14).T @ cotangent
     assert float((gradient - expected).norm() / expected.norm()) < 1e-5
-    if condition > 1e8:  # what J^T J cannot do, and says so
-        assert not least_squares(lambda y, a: j @ y - a, start, data.detach()).success
+    if condition > 1e8:  # what J^T J cannot do, and says so; default settings go on with J itself
+        plain = LevenbergMarquardt(finished=False)
+        assert not least_squares(lambda y, a: j @ y - a, start, data.detach(), solver=plain).success
+        again = least_squares(lambda y, a: j @ y - a, start, data.detach())
+        assert again.success
+        assert float((again.value - truth).norm() / truth.norm()) < 1e-6

@@ -262,3 +262,5 @@ def test_four_terms_hold_a_steep_field(tmp_path: Path) -> None:
 def test_a_jump_has_no_series() -> None:
     with pytest.raises(SceneError, match="no Taylor series"):
         load_world("diffusion_sorption", ["basis.type=taylor"])
+    with pytest.raises(SceneError, match=r"snapshots: has no effect with basis\.type"):
+        load_world("burgers", ["basis.type=taylor", "snapshots=24"])
