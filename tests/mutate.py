@@ -28,9 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutation.changes import AREAS, ROOT, Mutation, drawn, mutations
+from mutation.changes import AREAS, Mutation, drawn, mutations
 from mutation.nearest import WORD, named, small_runs, small_runs_of, tests_of
 
+ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "out", "runs")
 HOW = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu")
 
@@ -93,22 +94,29 @@ def judged(one: Mutation, copy: Path, seconds: int, most: int, ran: dict[str, di
     """What the tests say of a mutation; the copy is as before when this returns."""
     file = copy / one.path
     before = file.read_bytes()
-    names = [*small_runs_of(one, ran), *tests_of(one, most)]
-    names = [name for name in names if (copy / name.partition("::")[0]).exists()]  # of the tree when it was copied
+    names = [*small_runs_of(one, ran), *tests_of(one, most, copy)]
     try:
         file.write_bytes(before[: one.start] + one.text.encode() + before[one.end :])
-        code, why = run(copy, names, seconds, set.union(*named(one)))
+        code, why = run(copy, names, seconds, set.union(*named(one, copy)))
     finally:
         file.write_bytes(before)
     verdict = {0: "lives", 5: "lives", 1: "falls", 2: "falls", 4: "falls"}.get(code, "time")
     return {**dataclasses.asdict(one), "verdict": verdict, "by": why, "tests": names}
 
 
-def moved(kept: dict[str, object]) -> Mutation | None:
+def moved(kept: dict[str, object], root: Path) -> Mutation | None:
     """A mutation of an earlier table in the file as it is now."""
     one = Mutation(**{f.name: kept[f.name] for f in dataclasses.fields(Mutation)})  # type: ignore[arg-type]
-    alike = [m for m in mutations(one.area, ROOT / one.path) if (m.old, m.new) == (one.old, one.new)]
+    alike = [m for m in mutations(one.area, root / one.path, root) if (m.old, m.new) == (one.old, one.new)]
     return min(alike, key=lambda m: abs(m.line - one.line), default=None)
+
+
+def chosen(told: argparse.Namespace, root: Path) -> list[Mutation]:
+    """The mutations that a command asks for, of the sources below `root`."""
+    if not told.again:
+        return drawn(told.count, told.seed, told.areas, root)
+    rows = [json.loads(row) for row in told.again.read_text().splitlines()]
+    return [m for m in (moved(row, root) for row in rows if row["verdict"] != "falls") if m is not None]
 
 
 def main() -> None:
@@ -122,13 +130,8 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="only show what was drawn")
     parser.add_argument("--out", type=Path, help="table, a line of JSON for each")
     told = parser.parse_args()
-    if told.again:
-        rows = [json.loads(row) for row in told.again.read_text().splitlines()]
-        chosen = [m for m in (moved(row) for row in rows if row["verdict"] != "falls") if m is not None]
-    else:
-        chosen = drawn(told.count, told.seed, told.areas)
     if told.list:
-        for position, one in enumerate(chosen):
+        for position, one in enumerate(chosen(told, ROOT)):
             print(f"{position:3} {one.area:9} {one.kind:12} {one.path}:{one.line}\n      - {one.old.strip()}")
             print(f"      + {one.new.strip()}")
         return
@@ -139,9 +142,10 @@ def main() -> None:
         importlib.import_module(heavy)
     with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
         copy = Path(folder)
-        shutil.copytree(ROOT, copy, ignore=LEFT_OUT, dirs_exist_ok=True)
+        shutil.copytree(ROOT, copy, ignore=LEFT_OUT, dirs_exist_ok=True)  # all is read there: the tree may change
+        todo = chosen(told, copy)
         ran = in_a_fork(lambda: small_runs(copy))
-        for position, one in enumerate(chosen[len(results) :], len(results)):
+        for position, one in enumerate(todo[len(results) :], len(results)):
             results.append(judged(one, copy, told.seconds, told.files, ran))
             row = results[-1]
             print(f"{position:3} {row['verdict']:6} {one.area:9} {one.kind:12} {one.path}:{one.line}  {row['by']}")
@@ -153,7 +157,7 @@ def main() -> None:
         code, why = run(copy, fell, 3600) if fell else (0, "")
         print("without mutations:", why if code else "every test that felled one passes")
     print("\n| area | mutations | fall | live | out of time |\n|---|---|---|---|---|")
-    for area in dict.fromkeys(m.area for m in chosen):
+    for area in dict.fromkeys(m.area for m in todo):
         count = Counter(str(row["verdict"]) for row in results if row["area"] == area)
         print(f"| {area} | {count.total()} | {count['falls']} | {count['lives']} | {count['time']} |")
     count = Counter(str(row["verdict"]) for row in results)

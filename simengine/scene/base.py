@@ -164,6 +164,10 @@ class AbstractWorld(ShortRepr, abc.ABC):
         """Least and greatest of each axis of a field [m]; its cells divide them evenly; infinite for no place."""
         raise SceneError(f"{key}: a world of kind {self.kind!r} has no field of that name")
 
+    def by_points(self, key: str) -> bool:
+        """Whether a measured value sees one point of a field alone: the cells along the last axis."""
+        return False
+
     def field_of(self, key: str, value: float) -> "Tensor":
         """The field that a single number stands for, float64 in its shape."""
         import torch

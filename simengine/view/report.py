@@ -12,6 +12,7 @@ from typing import Any
 from simengine.io.image import to_srgb8
 
 LEAST, ROOM = 320, 1068  # pixels of the screen: that a picture is wide, and that there are
+LETTERS = 600  # a picture wider than this is not made narrower on a phone, where its letters could not be read
 _STYLE = """
 :root{color-scheme:light dark;--ink:#222;--paper:#fff;--line:#ddd;--soft:#f6f6f6;--good:#17692b;--bad:#a11}
 @media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#16181b;--line:#3a3d42;--soft:#22252a;--good:#6c9;--bad:#f88}}
@@ -23,7 +24,8 @@ img,video{max-width:100%;border:1px solid var(--line);background:#fff}
 video{min-width:min(320px,100%)}.small{image-rendering:pixelated}figure{margin:1em 0}
 figcaption{font-size:.9em;opacity:.8}pre{background:var(--soft);padding:1em;overflow:auto}
 .good{color:var(--good)}.bad{color:var(--bad)}
-@media(max-width:600px){td:not(:last-child){white-space:nowrap}}
+@media(max-width:600px){td:not(:last-child),th:not(:last-child){white-space:nowrap}td:last-child{min-width:10em}
+figure{overflow-x:auto}.wide{max-width:1068px}}
 """
 
 
@@ -64,10 +66,12 @@ def write_report(path: Path, title: str, sections: Mapping[str, Sequence[Block]]
     Args:
         path: The .html file.
         title: Heading of the page.
-        sections: Heading -> blocks; a string is a paragraph.
+        sections: Heading -> blocks; a string is a paragraph. A heading without blocks is left out.
     """
     body = [f"<h1>{html.escape(title)}</h1>"]
     for heading, blocks in sections.items():
+        if not blocks:
+            continue
         body.append(f"<h2>{html.escape(heading)}</h2>")
         body += [_block(block) for block in blocks]
     page = (
@@ -93,7 +97,9 @@ def _block(block: Block) -> str:
             source = _png(block.pixels)
         except ImportError as error:
             return f"<p>{html.escape(block.caption)}: not drawn ({html.escape(str(error))})</p>"
-        return _figure(f'<img alt="{_alt(block)}"{_enlarged(block)} src="{source}">', block.caption)
+        wide = int(block.pixels.shape[1]) > LETTERS
+        shown = ' class="wide"' if wide else _enlarged(block)
+        return _figure(f'<img alt="{_alt(block)}"{shown} src="{source}">', block.caption, scrolls=wide)
     if not block.file.is_file():
         return f"<p>{html.escape(block.caption)}: {html.escape(block.file.name)} was not written</p>"
     data = base64.b64encode(block.file.read_bytes()).decode()
@@ -121,8 +127,9 @@ def _words(header: Sequence[str]) -> str:
     return html.escape("table of " + ", ".join(str(cell) for cell in header if cell))
 
 
-def _figure(content: str, caption: str) -> str:
-    return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
+def _figure(content: str, caption: str, *, scrolls: bool = False) -> str:
+    keys = ' tabindex="0"' if scrolls else ""  # what scrolls has to be reached by keys
+    return f"<figure{keys}>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def _cell(value: Any) -> str:

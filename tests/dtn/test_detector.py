@@ -232,6 +232,11 @@ def test_textures_and_their_penalties() -> None:
     naive = naive_texture((32, 32), 3)
     assert naive.shape == (32, 32, 3) and len(naive.reshape(-1, 3).unique(dim=0)) in (2, 3)  # a third may lead nowhere
     assert torch.equal(naive, naive_texture((32, 32), 3))
+    large = naive_texture((96, 64), 3)  # without a seam: across it as few texels change as elsewhere
+    for axis in (0, 1):
+        changes = (large != large.roll(1, axis)).any(-1).sum(1 - axis).float()
+        assert 0 < float(changes.mean()) < 8 and float(changes[0]) <= float(changes.max())
+        assert float(changes[0]) < 3 * float(changes.mean()) + 3
 
 
 def test_levels_of_a_texture() -> None:

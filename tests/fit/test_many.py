@@ -297,6 +297,13 @@ def test_fits_are_compared_by_held_out_data_and_evidence(tmp_path: Path, capsys:
     wrong = _scene(tmp_path, "[unknowns.'material.mu.0']\nprior.lognormal = 0.01\n", held)
     for scene, out in ((free, "a"), (wrong, "b")):
         assert main(["fit", str(scene), "--out", str(tmp_path / out), "--quiet"]) == 0
+    entry = json.loads((tmp_path / "b" / "fit.json").read_text())["observations"]["tension"]["held_out"]
+    with next((tmp_path / "b" / "predictions").glob("*.csv")).open() as stream:
+        rows = [{k.split()[-1]: float(v) for k, v in row.items()} for row in csv.DictReader(stream)][8:10]
+    for name, bar in (("chi_square_per_row", 0.0), ("chi_square_per_row_with_bars", 1.0)):
+        off = [(row["predicted"] - row["measured"]) ** 2 / (row["sigma"] ** 2 + bar * row["bar"] ** 2) for row in rows]
+        assert entry[name] == pytest.approx(sum(off) / 2, rel=1e-5)
+    assert entry["chi_square_per_row_with_bars"] < 0.99 * entry["chi_square_per_row"]
     capsys.readouterr()
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"]) == 0
     table = json.loads(capsys.readouterr().out)

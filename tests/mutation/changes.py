@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 AREAS = {
     "ops": ("simengine/ops",),
     "mpm": ("simengine/mpm",),
@@ -64,8 +63,8 @@ class Mutation:
     text: str
 
 
-def mutations(area: str, path: Path) -> Iterator[Mutation]:
-    """All mutations of a file that are known here."""
+def mutations(area: str, path: Path, root: Path) -> Iterator[Mutation]:
+    """All mutations of a file below `root` that are known here."""
     source = path.read_text(encoding="utf-8")
     starts = [0]
     for row in source.encode().splitlines(keepends=True):
@@ -83,7 +82,7 @@ def mutations(area: str, path: Path) -> Iterator[Mutation]:
         left, right = raw.rfind(b"\n", 0, begin) + 1, raw.find(b"\n", end)
         line = raw.count(b"\n", 0, begin) + 1
         before, after = raw[left:right], raw[left:begin] + new.encode() + raw[end:right]
-        name = path.relative_to(ROOT).as_posix()
+        name = path.relative_to(root).as_posix()
         return Mutation(area, name, line, kind, within, before.decode(), after.decode(), begin, end, new)
 
     def between(left: ast.AST, right: ast.AST, old: str, new: str) -> tuple[int, int, str] | None:
@@ -173,14 +172,14 @@ def mutations(area: str, path: Path) -> Iterator[Mutation]:
     yield from visit(ast.parse(source), ())
 
 
-def drawn(count: int, seed: int, areas: Sequence[str]) -> list[Mutation]:
-    """So many mutations, the same number of each area, the kinds of change alike; no line twice."""
+def drawn(count: int, seed: int, areas: Sequence[str], root: Path) -> list[Mutation]:
+    """So many mutations of the sources in a folder, as many of each area, the kinds of change alike; no line twice."""
     chance, found = random.Random(seed), []
     for position, area in enumerate(areas):
-        files = [p for folder in AREAS[area] for p in sorted((ROOT / folder).rglob("*.py"))]
+        files = [p for folder in AREAS[area] for p in sorted((root / folder).rglob("*.py"))]
         by_kind: dict[str, list[Mutation]] = {}
         for path in files:
-            for one in mutations(area, path):
+            for one in mutations(area, path, root):
                 by_kind.setdefault(one.kind, []).append(one)
         lines: set[tuple[str, int]] = set()
         share = count * (position + 1) // len(areas) - count * position // len(areas)

@@ -10,14 +10,14 @@ from collections import Counter
 from pathlib import Path
 from types import CodeType
 
-from mutation.changes import ROOT, Mutation
+from mutation.changes import Mutation
 
 WORD = re.compile(r"\w+")
 
 
-def named(one: Mutation) -> tuple[set[str], set[str]]:
+def named(one: Mutation, root: Path) -> tuple[set[str], set[str]]:
     """The public names around a mutation, with those of its module that use its private ones, and all of the module."""
-    source = (ROOT / one.path).read_text(encoding="utf-8")
+    source = (root / one.path).read_text(encoding="utf-8")
     body = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     words = {node.name: set(WORD.findall(ast.get_source_segment(source, node) or "")) for node in body}
     own, new = set(one.within), {n for n in one.within if n[0] == "_" and not n.startswith("__")}
@@ -30,11 +30,11 @@ def named(one: Mutation) -> tuple[set[str], set[str]]:
     return {n for n in own if n[0] != "_"}, {n for n in words if n[0] != "_"}
 
 
-def users(one: Mutation) -> set[str]:
+def users(one: Mutation, root: Path) -> set[str]:
     """Public names of the modules that import what a mutation is in."""
     dotted = re.escape(Path(one.path).with_suffix("").as_posix().replace("/", ".").removeprefix("simengine."))
     found: set[str] = set()
-    for file in (ROOT / "simengine").rglob("*.py"):
+    for file in (root / "simengine").rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         if re.search(rf"simengine\.{dotted} import", text):
             found |= set(re.findall(r"^(?:def|class) ([A-Za-z]\w+)", text, re.MULTILINE))
@@ -78,15 +78,15 @@ def small_runs_of(one: Mutation, ran: dict[str, dict[str, float]]) -> list[str]:
     return []
 
 
-def tests_of(one: Mutation, most: int) -> list[str]:
+def tests_of(one: Mutation, most: int, root: Path) -> list[str]:
     """The files of tests that are nearest to a mutation: by what they name and import, and by where they lie."""
     folder, module = Path(one.path).parent.as_posix().removeprefix("simengine/"), Path(one.path).parent.name
     stem = re.sub("_(taichi|reference|adjoint)$", "", Path(one.path).stem)
-    own, public = named(one)
-    used = users(one) - own - public
+    own, public = named(one, root)
+    used = users(one, root) - own - public
     mirror = {"worlds/motion/rigid": "worlds/motion"}.get(folder, folder.replace("kernels", "ops"))
-    texts = {p: p.read_text(encoding="utf-8") for p in sorted((ROOT / "tests").rglob("test_*.py"))}
-    texts = {p: text for p, text in texts.items() if p.parent != ROOT / "tests"}
+    texts = {p: p.read_text(encoding="utf-8") for p in sorted((root / "tests").rglob("test_*.py"))}
+    texts = {p: text for p, text in texts.items() if p.parent != root / "tests"}
     words = {path: set(WORD.findall(text)) for path, text in texts.items()}
     common = Counter(word for some in words.values() for word in some & (own | public | used | {stem}))
     scores = Counter()
@@ -97,8 +97,8 @@ def tests_of(one: Mutation, most: int) -> list[str]:
         score += 15 * (f"{module}.{stem}" in text) + 15 * (path.stem == f"test_{stem}")
         score += 12 / (1 + common[stem]) * (stem in words[path])
         score += 5 * bool(set(stem.split("_")) & set(path.stem.split("_")))
-        place = path.parent.relative_to(ROOT / "tests").as_posix()
+        place = path.parent.relative_to(root / "tests").as_posix()
         score += 8 * f"{mirror}/".startswith(f"{place}/") + 3 * (place.split("/")[0] == mirror.split("/")[0])
-        scores[path.relative_to(ROOT).as_posix()] = score
+        scores[path.relative_to(root).as_posix()] = score
     nearest = [name for name, _ in scores.most_common(most)]
     return ["tests/test_defaults.py", *nearest] if one.kind == "default" else nearest

@@ -90,6 +90,16 @@ def test_every_block_of_a_report_can_be_heard(tmp_path: Path) -> None:
     assert page.faults() == []
 
 
+def test_what_is_wider_than_a_phone_scrolls_and_is_reached_by_keys(tmp_path: Path) -> None:
+    wide, narrow = Picture(np.zeros((4, 900, 3), np.uint8)), Picture(np.zeros((4, 500, 3), np.uint8))
+    write_report(tmp_path / "r.html", "title", {"first": [wide, narrow], "empty": []})
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    figures = [options for tag, options in page.elements if tag == "figure"]
+    assert [options.get("tabindex") for options in figures] == ["0", None]
+    assert [options.get("class") for tag, options in page.elements if tag == "img"] == ["wide", None]
+    assert "empty" not in (tmp_path / "r.html").read_text(encoding="utf-8")  # a heading with nothing under it
+
+
 def test_the_page_of_particles_can_be_heard() -> None:
     page = Page((ROOT / "assets" / "particle_page.html").read_text(encoding="utf-8"))
     assert page.faults() == []

@@ -36,6 +36,8 @@ class FieldObjective:
         scales: Field -> unit of x, SI; 1 of a logarithm.
         energies: Field -> its prior, of the logarithm where cells are logarithms.
         estimated: Fields whose total variation is to be estimated.
+        edges: Whether a prior leaves edges, which go from cell to cell as numbers move.
+        alone: Cells of a point where each value sees one point of the one field, and no prior joins them; else 0.
         factor: Of the weights that are estimated.
         judging: Whether some values are kept out, to judge the weights.
         start: Cells at the start, in units of their scales, (n,).
@@ -85,6 +87,11 @@ class FieldObjective:
         self.energies: dict[str, FieldEnergy | GaussianField] = {
             key: self._energy(key, float(starts[key].mean())) for key in self.shapes
         }
+        plain = [e for e in self.energies.values() if isinstance(e, FieldEnergy)]
+        self.edges: bool = any(energy.total_variation for energy in plain)
+        free = len(self.shapes) == len(plain) == 1 and not self.edges and not plain[0].smooth
+        last = {key: shape[-1] for key, shape in self.shapes.items() if self.world.by_points(key)}
+        self.alone: int = next(iter(last.values()), 0) if free else 0
         self.estimated: list[str] = [
             k for k in self.shapes if (p := scene.unknowns[k].prior) and p.total_variation == "estimate"
         ]

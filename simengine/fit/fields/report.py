@@ -202,7 +202,12 @@ def _fields(
         if key in truths:
             own = {"the truth of ": truths[key], "found less true of ": field - truths[key]}
             blocks.append(Picture(pictured(key, own), f"{key} beside the reference"))
-        blocks.append(Table(("figure", key), [(n, str(v)) for n, v in summary["fields"][key].items()]))
+        blocks.append(
+            Table(
+                ("figure", key),
+                [(n, " x ".join(map(str, v)) if isinstance(v, list) else v) for n, v in summary["fields"][key].items()],
+            )
+        )
     blocks += said
     if posterior.estimates:
         blocks += _found(posterior, [])

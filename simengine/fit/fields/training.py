@@ -161,6 +161,8 @@ class FieldFit(AbstractTraining):
             self._renew_profile()
         arrived = change < MOVED and (self.profile is None or self._in_bars(self._by[1]) < NEAR)
         self._done = arrived or self._round >= ROUNDS
+        if self.profile is not None and not (self._done and not arrived):
+            self._move()  # a last step that nobody judges is not taken
         if self._done and not arrived:
             self.problem.doubts.append(f"the numbers beside the field still moved after {ROUNDS} rounds")
         far = self.profile is not None and self._in_bars(self.z) > FAR
@@ -175,13 +177,12 @@ class FieldFit(AbstractTraining):
         fresh = profile(self.objective, self.x, self.z, widths)
         if self.profile is not None:
             dz, bend = self.z - self._from[1], self.profile.bend
-            told = self._same and self._in_bars(dz) > LONG
+            told = self.objective.edges and self._same and self._in_bars(dz) > LONG
             fresh = dataclasses.replace(fresh, bend=self.profile.bent(fresh.gradient, dz) if told else bend)
         self.profile = fresh
         value = self.objective.value_and_gradient(self.x, self.z)[0]
         self._before = value + float(self.problem.prior_rows(self.z)[0].square().sum()) / 2
         self._from, self._by, self._halvings = (self.x, self.z), fresh.step(), 0
-        self._move()
 
     def _move(self) -> None:
         low, high = self.objective.limits().T

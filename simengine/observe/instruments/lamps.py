@@ -11,13 +11,28 @@ import torch
 from simengine.io.pictures import read_stills
 from simengine.io.tables import read_table
 from simengine.observe.columns import take
+from simengine.observe.mirror_ball import lamp_directions
+from simengine.render.brdf import PhongMaterial
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
-from simengine.scene.strict import Positive
+from simengine.scene.strict import NonNegative, Positive
 
 DARK = 1e-4  # of full scale: below, a response has no slope that tells anything
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MirrorBall:
+    """Photographs of a mirror ball in the place of the surface, under the same lamps in the same order.
+
+    Attributes:
+        file: With a star for the number.
+        mask: Picture of where the ball is; bright is inside.
+    """
+
+    file: str
+    mask: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +43,7 @@ class FarLamps:
         type: Kind of light.
         file: A table with a row for each lamp.
         columns: `direction`: the three columns of the direction to the lamp (right, up, to the camera).
+        mirror: A mirror ball, whose highlights tell the directions.
         direction: To each lamp; need not be of length 1 [1].
         irradiance: Of each lamp, relative [1].
         ambient: Light from all sides while a lamp burns, by walls and table that it meets, in the unit of `irradiance`
@@ -37,6 +53,7 @@ class FarLamps:
     type: Literal["directional"] = "directional"
     file: str = ""
     columns: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    mirror: MirrorBall | None = None
     direction: tuple[tuple[float, float, float], ...] = ()
     irradiance: tuple[Positive, ...] = ()
     ambient: tuple[float, ...] = ()
@@ -44,28 +61,36 @@ class FarLamps:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lamps(AbstractInstrument):
-    """Photographs under far lamps of a matt surface: value = (albedo (irradiance max(0, n . l) + ambient))^(1/gamma).
+    """Photographs under far lamps of a surface: value = (albedo (E max(0, n . l) + ambient) + E highlight)^(1/gamma).
+
+    E is the irradiance of the lamp, highlight = gloss max(0, r . v)^shininess with r the mirror image of the direction
+    l about the normal n, and v the way to the camera (Phong 1975).
 
     Attributes:
         light: The lamps, in the order of the pictures.
         mask: Picture of the pixels that count; bright is inside.
+        gloss: What a highlight has in its middle, the same for the whole surface, of the irradiance [1].
+        shininess: Exponent of the gloss; half as bright is where r misses the camera by sqrt(2 ln 2/shininess)
+            rad [1].
         gamma: Of the pictures, after what is taken off by `response` [1].
         saturated: Values of 8 bits from here up are left out [1].
+        dark: Values of 8 bits below this are left out, as in shadows, which hold light of the room [1].
     """
 
     type: Literal["lamps"] = "lamps"
     rows_alone: ClassVar[bool] = True
     light: FarLamps
     mask: str
+    gloss: NonNegative = 0.0
+    shininess: Positive = 10.0
     gamma: Positive = 1.0
     saturated: Positive = 250.0
+    dark: NonNegative = 0.0
     size: tuple[int, int] = dataclasses.field(default=(0, 0), metadata={"internal": True})
 
     def read(self, *, before: float = 0.0) -> Measured:
         """A row for each picture and pixel of the mask: the mean of its channels, as a share of full scale."""
-        paths = sorted(self.directory.glob(self.file), key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
-        if not paths:
-            raise SceneError(f"observations.{self.name}.file: no file is like {self.file} in {self.directory}")
+        paths = self._files(self.file, f"observations.{self.name}.file")
         try:
             pictures = read_stills(paths)
             mask = read_stills([self.directory / self.mask]).values[0].mean(-1) > 0.5
@@ -81,13 +106,15 @@ class Lamps(AbstractInstrument):
         rows, columns = torch.from_numpy(mask).nonzero(as_tuple=True)
         values = grey[:, rows, columns].reshape(-1, 1)
         bright = torch.from_numpy(pictures.values.max(-1))[:, rows, columns].reshape(-1, 1) * 255 >= self.saturated
+        shadow = values * 255 < self.dark
+        lost = bright | shadow
         number = torch.arange(len(paths), dtype=torch.float64)
         try:
             out = held_out(self.hold_out, ("value",), number, (len(paths), 1))
         except ValueError as error:
             raise SceneError(f"observations.{self.name}.{error}") from None
         return Measured(
-            values=torch.where(bright, torch.nan, values),
+            values=torch.where(lost, torch.nan, values),
             names=("value",),
             units=("1",),
             at={
@@ -95,18 +122,51 @@ class Lamps(AbstractInstrument):
                 "row": rows.double().repeat(len(paths)),
                 "column": columns.double().repeat(len(paths)),
             },
-            mask=~bright,
+            mask=~lost,
             held_out=out.repeat_interleave(len(rows), 0),
             sigma=torch.full_like(values, torch.nan),
             files=pictures.hashes,
-            notes=(f"{int(bright.sum())} saturated values are left out",) if bool(bright.any()) else (),
+            notes=tuple(
+                f"{int(part.sum())} {name} values are left out"
+                for name, part in (("saturated", bright), ("dark", shadow))
+                if bool(part.any())
+            ),
         )
+
+    def _files(self, pattern: str, key: str) -> list[Path]:
+        """Files in the order of their numbers.
+
+        Raises:
+            SceneError: There are none.
+        """
+        found = sorted(self.directory.glob(pattern), key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
+        if not found:
+            raise SceneError(f"{key}: no file is like {pattern} in {self.directory}")
+        return found
+
+    def _mirrored(self, ball: MirrorBall, key: str) -> tuple[tuple[float, float, float], ...]:
+        """Directions by the highlights of a mirror ball."""
+        paths = self._files(ball.file, f"{key}.file")
+        try:
+            pictures = read_stills(paths).values.mean(-1)
+            mask = read_stills([self.directory / ball.mask]).values[0].mean(-1) > 0.5
+            if mask.shape != pictures.shape[1:]:
+                raise ValueError(f"mask {mask.shape}, and the pictures are {pictures.shape[1:]}")
+            found = lamp_directions(pictures, mask)
+        except ValueError as error:
+            raise SceneError(f"{key}: {error}") from None
+        return tuple((float(x), float(y), float(z)) for x, y, z in found)
 
     def prepared(self, measured: Measured) -> "Lamps":
         """With the lamps of the file, and the size of the pictures."""
         count = int(measured.at["picture"].max()) + 1
         light = self.light
         key = f"observations.{self.name}.light"
+        told = [name for name in ("file", "mirror", "direction") if getattr(light, name)]
+        if len(told) > 1:
+            raise SceneError(f"{key}: {' and '.join(told)} each tell the directions; leave one of them")
+        if light.mirror is not None:
+            light = dataclasses.replace(light, direction=self._mirrored(light.mirror, f"{key}.mirror"))
         if light.file:
             names = light.columns.get("direction", ())
             if len(names) != 3:
@@ -141,16 +201,17 @@ class Lamps(AbstractInstrument):
         )
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
-        """Lambert's shading through the response of the camera."""
+        """Lambert's shading and Phong's gloss through the response of the camera."""
         at = {name: column.long() for name, column in measured.at.items()}
         direction = torch.nn.functional.normalize(torch.tensor(self.light.direction, dtype=torch.float64), dim=1)
-        irradiance = torch.tensor(self.light.irradiance, dtype=torch.float64)
-        lamps = direction * irradiance[:, None]
+        irradiance = torch.tensor(self.light.irradiance, dtype=torch.float64)[at["picture"]][:, None]
+        around = torch.tensor(self.light.ambient, dtype=torch.float64)[at["picture"]][:, None]
         seen = answers[0][0][at["row"], at["column"]]
-        direct = (seen * lamps[at["picture"]]).sum(1).clamp_min(0.0)
-        around = torch.tensor(self.light.ambient, dtype=torch.float64)[at["picture"]]
-        light = direct + around * (seen.square().sum(1) + DARK**2).sqrt()  # the albedo; smooth where it is zero
-        return self.shown((light.clamp_min(DARK) ** (1 / self.gamma))[:, None])
+        albedo = (seen.square().sum(1, keepdim=True) + DARK**2).sqrt()  # smooth where it is zero
+        paint = PhongMaterial(albedo=albedo, diffuse=1.0, specular=self.gloss, shininess=self.shininess)
+        sent = paint.reflectance(seen / albedo, seen.new_tensor([0.0, 0.0, 1.0]), direction[at["picture"]])
+        light = irradiance * sent + albedo * around
+        return self.shown(light.clamp_min(DARK) ** (1 / self.gamma))
 
     def write(self, file: Path, measured: Measured) -> None:
         """Refused: pictures are not written yet."""

@@ -1,8 +1,8 @@
 """Clamps that hold a part of a body, and masses that hang on one.
 
 A clamp holds nodes of the grid. A bar of particles that ends at a held node is a little softer than a bar that ends at
-a wall: its grid reaches beyond it. So the lattice is laid such that the nodes held last lie `held_depth` cells behind
-the clamped face, the depth at which a long bar of particles has exactly its own stiffness.
+a wall: its grid reaches beyond it. So the lattice is laid such that the nodes held last lie `held_depth` cells
+inside the body, the depth at which a long bar of particles has exactly its own stiffness.
 """
 
 import dataclasses
@@ -138,7 +138,9 @@ def loaded(world: "MPMWorld", index: int, x: Points, ids: NDArray[np.int64]) -> 
 
 @functools.cache
 def held_depth(per_cell: int) -> float:
-    """How far behind the clamped face the last held nodes lie [cells], for so many particles a cell along each axis.
+    """How far inside the body, from the clamped face, the last held nodes lie [cells], for so many particles a cell.
+
+    The count is that along each axis.
 
     From a bar of particles in one dimension, with the gradient of MLS-MPM, 4 / h^2 sum w v (x_i - x_p) (Hu et al.
     2018): where its displacement under a pull, carried on from the middle, vanishes at the face.

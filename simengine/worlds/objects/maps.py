@@ -127,11 +127,14 @@ class MapsWorld(AbstractWorld):
     def show(self, run: AbstractRun, out: "RunDirectory") -> list[Any]:
         """The textures of the material that is written for other programs."""
         from simengine.view.report import Picture
-        from simengine.worlds.objects.material_files import NAME, write_material
+        from simengine.worlds.objects.material_files import NAME, OBJ, write_material
 
         assert isinstance(run, MapsRun)
         textures = write_material(run.maps, self.maps.size, out)
-        return [f"{NAME} holds them for other programs.", *(Picture(own, name) for name, own in textures.items())]
+        return [
+            f"{NAME} and {OBJ} hold them for other programs.",
+            *(Picture(own, name) for name, own in textures.items()),
+        ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Maps of a flat sample as a material of other programs: a rectangle in glTF 2.0 with its textures as PNG files."""
+"""Maps of a flat sample as a material of other programs: a rectangle in glTF 2.0, and as OBJ, with textures as PNG."""
 
 import json
 from collections.abc import Mapping
@@ -11,18 +11,42 @@ if TYPE_CHECKING:
 
     from simengine.io.run_directory import RunDirectory
 
-NAME = "material.gltf"
+NAME, OBJ = "material.gltf", "material.obj"
+RECTANGLE = """mtllib material.mtl
+o sample
+v -{x:.9g} -{y:.9g} 0
+v {x:.9g} -{y:.9g} 0
+v {x:.9g} {y:.9g} 0
+v -{x:.9g} {y:.9g} 0
+vt 0 0
+vt 1 0
+vt 1 1
+vt 0 1
+vn 0 0 1
+usemtl sample
+f 1/1/1 2/2/1 3/3/1 4/4/1
+"""
+MATERIAL = """newmtl sample
+Kd 1 1 1
+map_Kd material-base_color.png
+Pr 1
+map_Pr material-roughness.png
+Pm 1
+map_Pm material-metallic.png
+map_Bump -bm 1 material-normal.png
+"""
 FLOAT, SHORT = 5126, 5123  # of a component, in glTF's numbers
 
 
 def write_material(
     maps: "Mapping[str, torch.Tensor]", size: tuple[float, float], out: "RunDirectory"
 ) -> "dict[str, np.ndarray[Any, np.dtype[np.uint8]]]":
-    """Write material.gltf and beside it its vertices and three textures.
+    """Write material.gltf with its vertices, material.obj with its material.mtl, and the textures of both.
 
     The rectangle lies in its x-y plane, z towards the camera (glTF's y is up); textures follow the metal-rough model of
     glTF 2.0 (section 3.9): base colour in sRGB; the normal in the tangent frame, green up; roughness in green and metal
-    in blue.
+    in blue. A `.mtl` wants these two apart, by the names of its extension for metal-rough materials; map_Bump is what
+    Blender takes for a map of normals.
 
     Args:
         maps: base_color (rows, columns, 3), metallic and roughness (rows, columns, 1), slopes (rows, columns, 2).
@@ -44,12 +68,17 @@ def write_material(
         "base_color": to_srgb8(plain["base_color"].clip(0, 1)),
         "normal": _bytes((normal + 1) / 2),
         "metallic_roughness": _bytes(np.concatenate((none, plain["roughness"], plain["metallic"]), -1)),
+        "metallic": _bytes(plain["metallic"].repeat(3, -1)),
+        "roughness": _bytes(plain["roughness"].repeat(3, -1)),
     }
     for name, texture in textures.items():
         Image.fromarray(texture).save(out.claim(f"material-{name}.png"))
     vertices, document = _rectangle(*size)
     out.claim("material.bin").write_bytes(vertices)
     out.claim(NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    x, y = size[0] / 2, size[1] / 2
+    out.claim(OBJ).write_text(RECTANGLE.format(x=x, y=y), encoding="utf-8")
+    out.claim("material.mtl").write_text(MATERIAL, encoding="utf-8")
     return textures
 
 

@@ -88,6 +88,10 @@ class SurfaceWorld(AbstractWorld):
         """Numbers of pixels and of axes: a field without a place."""
         return ((0.0, float(self.fields()[key][0])), (0.0, 3.0))
 
+    def by_points(self, key: str) -> bool:
+        """A pixel sees its own normal."""
+        return True
+
     def figures(self, key: str, field: "torch.Tensor") -> "dict[str, torch.Tensor]":
         """Maps (h, w), row 0 on top: components of the unit normals, and albedo."""
         import torch

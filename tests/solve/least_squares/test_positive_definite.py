@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from simengine.solve.conjugate_gradients import conjugate_gradients
-from simengine.solve.least_squares.block_cholesky import solve_block_cholesky
+from simengine.solve.least_squares.block_cholesky import solve_block_banded, solve_block_cholesky
 
 
 def system(
@@ -33,6 +33,25 @@ def test_block_cholesky_solves_and_differentiates() -> None:
     assert torch.autograd.gradcheck(
         lambda d, low, right: solve_block_cholesky(0.5 * (d + d.mT), low, right), leaves, atol=1e-7
     )
+
+
+@pytest.mark.parametrize("width", [0, 1, 2, 4])
+def test_bands_of_blocks_are_solved_as_the_dense_system(width: int) -> None:
+    g = torch.Generator().manual_seed(width)
+    batch, num, size = 2, 5, 2
+    bands = [torch.randn(batch, num - d, size, size, generator=g, dtype=torch.float64) for d in range(1, width + 1)]
+    blocks = (30.0 * torch.eye(size, dtype=torch.float64)).expand(batch, num, size, size).clone()
+    blocks[:, :, 0, 1] = blocks[:, :, 1, 0] = 2.0
+    dense = torch.zeros(batch, num, size, num, size, dtype=torch.float64)
+    for k in range(num):
+        dense[:, k, :, k] = blocks[:, k]
+    for d, band in enumerate(bands, start=1):
+        for k in range(num - d):
+            dense[:, k + d, :, k], dense[:, k, :, k + d] = band[:, k], band[:, k].mT
+    b = torch.randn(batch, num, size, generator=g, dtype=torch.float64)
+    x = solve_block_banded(blocks, bands, b)
+    expected = torch.linalg.solve(dense.reshape(batch, num * size, -1), b.flatten(1))
+    assert torch.allclose(x.flatten(1), expected, rtol=1e-12, atol=1e-13)
 
 
 def test_block_cholesky_marks_what_is_not_positive_definite() -> None:

@@ -1,6 +1,7 @@
 """Maps of a flat sample from photographs with a flash in the lens, which are made here by the formula."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,5 +181,37 @@ def test_a_material_is_read_by_another_program(tmp_path: Path) -> None:
     assert read["baseColorTexture"][0, 0, :3].tolist() == [255, 128, 0] and not read["baseColorTexture"][1:].any()
     assert np.allclose(read["normalTexture"][2, 1, :3] / 127.5 - 1, (0.0, -0.6, 0.8), atol=0.5 / 127.5)
     assert np.asarray(material.metallicRoughnessTexture)[0, 0, :3].tolist() == [255, 102, 255]
+    _row_0_is_on_top(mesh)
+
+
+def test_an_obj_with_its_mtl_is_read_by_another_program(tmp_path: Path) -> None:
+    """trimesh reads both; every picture that the material names is one of its own map, roughness and metal apart."""
+    import torch
+    import trimesh
+    from PIL import Image
+
+    from simengine.io.run_directory import RunDirectory
+    from simengine.worlds.objects.material_files import OBJ, write_material
+
+    maps = {
+        "base_color": torch.tensor([[1.0, 0.21586, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)[:, None],
+        "metallic": torch.tensor([[[1.0]], [[0.0]]]),
+        "roughness": torch.tensor([[[0.2]], [[0.4]]]),
+        "slopes": torch.tensor([[[0.75, 0.0]], [[0.0, 0.0]]]),
+    }
+    out = RunDirectory(tmp_path)
+    write_material(maps, (0.2, 0.3), out)
+    mesh = trimesh.load(out.path / OBJ, force="mesh")
+    assert np.allclose(mesh.extents, (0.2, 0.3, 0.0)) and np.allclose(mesh.face_normals, (0, 0, 1))
+    _row_0_is_on_top(mesh)
+    material = mesh.visual.material
+    assert np.asarray(material.image)[:, 0, :3].tolist() == [[255, 128, 0], [0, 0, 255]]
+    names = {name: material.kwargs[name][-1] for name in ("map_pr", "map_pm", "map_bump")}
+    read = {name: np.asarray(Image.open(out.path / file))[:, 0] for name, file in names.items()}
+    assert read["map_pr"].tolist() == [[51] * 3, [102] * 3] and read["map_pm"].tolist() == [[255] * 3, [0] * 3]
+    assert np.allclose(read["map_bump"][0] / 127.5 - 1, (-0.6, 0.0, 0.8), atol=0.5 / 127.5)
+
+
+def _row_0_is_on_top(mesh: Any) -> None:
     top = mesh.vertices[:, 1] > 0  # trimesh counts v upwards
     assert (mesh.visual.uv[top, 1] == 1).all() and (mesh.visual.uv[~top, 1] == 0).all()

@@ -1,7 +1,9 @@
 """Surfels from photographs by known cameras: of a ball whose pictures and outlines are known in closed form."""
 
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.io.run_directory import RunDirectory
 from simengine.io.splats import read_splats
+from simengine.render.camera import PinholeCamera
 from simengine.scene import SceneError, load_scene
 from simengine.scene.record import open_run
 from simengine.worlds.objects.photographed import SurfelTraining, visual_hull
@@ -126,3 +129,36 @@ def test_scenes_that_cannot_be_meant(tmp_path: Path, change: str, match: str) ->
     _photographs(tmp_path)
     with pytest.raises(SceneError, match=match):
         _training(tmp_path, change)
+
+
+def test_the_hull_is_what_some_outline_shows_and_none_excludes() -> None:
+    """Cell by cell: two cameras in the box, whose pictures are random masks, that see some cells and not others."""
+    generator = torch.Generator().manual_seed(0)
+    box = torch.tensor([[-0.5, 0.5], [-0.3, 0.4], [0.0, 1.0]], dtype=torch.float64)
+    turns = (torch.eye(3), torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]))
+    shots, cells = [], 96
+    for turn, shift in zip(turns, ([0.1, 0.0, -0.3], [-0.4, 0.05, 0.1]), strict=True):
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[:3, :3], pose[:3, 3] = turn, torch.tensor(shift)
+        camera = PinholeCamera(
+            world_to_camera=pose, intrinsics=torch.tensor([9.03, 11.07, 4.013, 3.517]).double(), width=8, height=7
+        )
+        mask = torch.rand(7, 8, generator=generator) > 0.4
+        shots.append(SimpleNamespace(camera=camera, outline=lambda visible, mask=mask: mask, mask=mask))
+    found = visual_hull(shots, box, 0.1)  # type: ignore[arg-type]
+    sizes = [math.ceil(float(high - low) * cells - 1e-9) for low, high in box]
+    grid = np.stack(
+        np.meshgrid(*[float(box[k, 0]) + (np.arange(n) + 0.5) / cells for k, n in enumerate(sizes)], indexing="ij"), -1
+    )
+    shown, excluded = np.zeros(grid.shape[:3], bool), np.zeros(grid.shape[:3], bool)
+    for shot in shots:
+        pose = shot.camera.world_to_camera.numpy()
+        x, y, z = np.moveaxis(grid @ pose[:3, :3].T + pose[:3, 3], -1, 0)
+        column, row = np.floor(9.03 * x / z + 4.013), np.floor(11.07 * y / z + 3.517)
+        seen = (z > 0) & (column >= 0) & (column <= 7) & (row >= 0) & (row <= 6)
+        inside = np.zeros_like(seen)
+        inside[seen] = shot.mask.numpy()[row[seen].astype(int), column[seen].astype(int)]
+        shown |= inside
+        excluded |= seen & ~inside
+    assert 0.02 < (shown & ~excluded).mean() < 0.9 and (~shown & ~excluded).any()
+    assert (found.numpy() == (shown & ~excluded)).mean() > 0.9999  # some cell may lie on the edge of a pixel
