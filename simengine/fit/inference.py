@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from simengine.fit.certainty.discrepancy import ModelError
+from simengine.fit.derived import Expression
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
 from simengine.fit.trainings.kept import restore_runs, saved_runs
@@ -32,6 +33,34 @@ ROUNDS = 8  # of estimated sigmas, at most
 Finish = Callable[[Any, "RunDirectory"], dict[str, Any]]
 
 
+def refuse_late(problem: Problem) -> None:
+    """Say before anything is solved what would stop the fit, or its answer.
+
+    Raises:
+        SceneError: Nothing is to be compared, a standard deviation is 0, or a table asks for what cannot be told.
+    """
+    if not any(bool(problem.rows(name).any()) for name in problem.measured):
+        raise SceneError(
+            "observations: nothing is left to fit; everything is held out. Hold out less, or use `predict`"
+        )
+    for name, instrument in problem.instruments.items():
+        zeros = problem.rows(name) & (instrument.noise(problem.measured[name]) <= 0)
+        if bool(zeros.any()):
+            raise SceneError(
+                f"observations.{name}.sigma: it is 0 for {int(zeros.sum())} values, which would count without end; "
+                'give an absolute part, or "estimate"'
+            )
+    scene = problem.scene
+    for key, text in scene.derived.items():
+        if isinstance(text, str):
+            Expression(text, f"derived.{key}")
+    if scene.inference.refine is not None:
+        try:
+            scene.world.refined(scene.inference.refine)
+        except SceneError as error:
+            raise SceneError(f"inference.refine: {error}") from None
+
+
 class LeastSquaresFit(AbstractTraining):
     """The search for the best fit of a problem.
 
@@ -49,6 +78,7 @@ class LeastSquaresFit(AbstractTraining):
     def __init__(self, problem: Problem, *, start: torch.Tensor | None = None, finish: Finish | None = None) -> None:
         if not any(c.chosen for c in problem.coordinates):
             raise SceneError("unknowns: nothing is sought; add [unknowns], or use `predict` for the misfit")
+        refuse_late(problem)
         self.problem = problem
         self.stages: list[Stage] = stages_of(problem)
         self.num_iterations: int = problem.scene.inference.iterations * len(self.stages) + ROUNDS

@@ -8,10 +8,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from simengine.mpm.model import MPMModel
+from simengine.mpm.state import MPMState
 from simengine.ops.matter.mpm.laws import TorchLaw
 from simengine.solve.rollout import AbstractAdjoint, DirectAdjoint, saved_steps
 
 SAMPLE = 512  # particles on which a law in torch is measured
+PAGE = 4096  # bytes that a system gives at once, when one of them is touched
 
 
 class Meter(TorchDispatchMode):
@@ -62,13 +64,14 @@ def forecast_memory(
     gradient: bool = True,
     dtype: torch.dtype = torch.float32,
     threads: int = 1,
+    state: MPMState | None = None,
 ) -> int:
     """Bytes that a rollout holds at its peak, beyond what is loaded already.
 
     Held states (96 B a particle in float32, 100 with a history variable, 36 more for each branch), saved states and
     their cotangents, grid arrays, the particle arrays of one step, and what laws in torch keep and use: they are run
-    on a few particles and counted. The whole grid counts, though a system may give no memory to parts of it that no
-    particle ever touches.
+    on a few particles and counted. A CPU's system gives no memory to parts of the grid that no particle ever touches:
+    where `state` is told, what matter cannot reach in the time of the run does not count.
 
     Args:
         model: The model.
@@ -79,6 +82,7 @@ def forecast_memory(
         gradient: Whether a backward follows.
         dtype: Of the state.
         threads: That share the particles, as of `MPMSolver.num_threads`; each has sums of its own.
+        state: Where matter starts, and how fast; without it the whole grid counts.
     """
     size = torch.empty((), dtype=dtype).element_size()
     n, adjoint = num_particles, adjoint or DirectAdjoint()
@@ -88,7 +92,7 @@ def forecast_memory(
         every = min(adjoint.stretch(num_steps), max(num_steps, 1))
         held = every + 1 if every >= num_steps else -(-num_steps // every) + every + 1
     saved = len(saved_steps(num_steps, save_every)) * n * size * (25 + 9 * model.branches)
-    nodes = model.grid.size[0] * model.grid.size[1] * model.grid.size[2]
+    nodes = _nodes_touched(model, num_steps, state, 4 * size)
     once = n * (size * (25 + 25 + 18 + 2 + (25 + 9 if gradient else 0)) + 8 * (8 + (8 + 2 if gradient else 0)))
     if model.dissipates:
         once += n * (size * 9 * (1 + model.branches) + 8 * (1 + 2 * model.branches) * (2 if gradient else 1))
@@ -100,6 +104,32 @@ def forecast_memory(
         once += n * size * (30 if gradient else 0)
     kept, used = _laws(model, n, dtype, gradient=gradient)
     return held * per_state + saved + grid + once + every * kept + used
+
+
+def _nodes_touched(model: MPMModel, num_steps: int, state: MPMState | None, row: int) -> int:
+    """Nodes of `row` bytes on the pages that matter can reach, or all.
+
+    That is the box around it, widened by what the fastest particle or body can go and gravity can add; what springs
+    apart by itself may go farther.
+    """
+    size = model.grid.size
+    if state is None or state.x.is_cuda or any(model.grid.periodic):
+        return size[0] * size[1] * size[2]
+    span, x = num_steps * model.grid.dt, state.x.detach().double()
+    ends = torch.tensor(size).double()
+    table = model.table(state.x, 0)[0].detach().double()[1 : 1 + len(model.bodies)]
+    across = model.grid.dx * ends.norm()  # a body that turns moves matter as far as it reaches
+    bodies = table[:, 12:15].norm(dim=1) + table[:, 15:18].norm(dim=1) * across
+    fastest = max(float(speed) for speed in (state.v.detach().norm(dim=1).max(), *bodies))
+    far = span * (fastest + span * float(model.gravity.detach().norm()) / 2) / model.grid.dx
+    low = (x.min(0).values / model.grid.dx - 0.5 - far).floor().clamp(min=0).minimum(ends - 1).long().tolist()
+    high = (x.max(0).values / model.grid.dx + 2.5 + far).floor().clamp(min=1).minimum(ends).long().tolist()
+    i, j = (torch.arange(low[k], max(high[k], low[k] + 1)) for k in (0, 1))
+    start = ((i[:, None] * size[1] + j) * size[2]).flatten() * row
+    first, last = (start + low[2] * row) // PAGE, (start + max(high[2], low[2] + 1) * row - 1) // PAGE
+    fresh = first.clone()
+    fresh[1:] = torch.maximum(first[1:], last[:-1] + 1)  # a page that two rows share counts once
+    return int((last + 1 - fresh).clamp(min=0).sum()) * PAGE // row
 
 
 def _laws(model: MPMModel, n: int, dtype: torch.dtype, *, gradient: bool) -> tuple[int, int]:

@@ -155,7 +155,7 @@ def numbers_of(raw: RawTable, header: str, *, key: str) -> torch.Tensor:
     if cells.dtype.kind not in "fiub":
         for row, cell in enumerate(cells):
             try:
-                float(cell)
+                float(cell.replace(",", ".") if isinstance(cell, str) else cell)  # decimal commas are no words
             except (ValueError, TypeError):  # words, times
                 raise ValueError(
                     f"{key}: {raw.file.name}: column {header!r}, row {row}: {str(cell)!r} is no number"

@@ -109,7 +109,7 @@ class Discrepancy:
     scale: Literal["auto", "linear", "log"] = "auto"
 
 
-NoiseSpec = float | str | Noise
+NoiseSpec = NonNegative | str | Noise
 LossSpec = Literal["square", "huber", "student"] | Loss
 DiscrepancySpec = bool | Discrepancy
 HoldOutSpec = bool | Annotated[float, Range(gt=0, lt=1)] | HoldOut

@@ -137,7 +137,7 @@ class Inference(ShortRepr):
         starts: Number of starts drawn from the priors; several minima are told as several answers.
         hold_out: Observations that are predicted and not fitted, by name or dotted key; or a share of the end of each.
         tolerance: Predicted drop of chi-square below which a stage has converged [1].
-        report: Scalars of the world whose uncertainty the report tells.
+        report: Refused, as it never told anything: [derived] tells expressions of keys with bars.
         pyramid: Halvings of the resolution of pictures to begin with.
         posterior: What the bars rest on: the curvature at the best fit (laplace), or samples of an affine-invariant
             ensemble, or of NUTS where every unknown has a gradient.
@@ -160,5 +160,7 @@ class Inference(ShortRepr):
     refine: Positive | None = None
 
     def __post_init__(self) -> None:
+        if self.report:
+            raise ValueError("report: it never told anything; write an expression of keys into [derived] instead")
         if self.stages and (self.stages[-1] != 1.0 or list(self.stages) != sorted(set(self.stages))):
             raise ValueError(f"stages: expected growing fractions that end with 1.0, got {list(self.stages)}")

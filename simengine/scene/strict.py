@@ -8,6 +8,7 @@ string keys, optional fields, other dataclasses, unions of dataclasses told apar
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -226,12 +227,14 @@ def from_plain(
         if len(untagged) == 1 and isinstance(value, Mapping):
             return table(untagged[0], value, where)
         plain = [a for a in rest if not dataclasses.is_dataclass(a)]
-        for position, hint in enumerate(plain):
+        refused: list[str] = []
+        for hint in plain:
             try:
                 return convert(hint, value, where)
-            except SceneError:
-                if position == len(plain) - 1:
-                    raise
+            except SceneError as error:
+                refused.append(str(error))
+        if refused:
+            raise SceneError(_either(refused))
         raise fail(where, f"expected a table with a key 'type' ({', '.join(tables)}), got {shown(value)}")
 
     def leaf(hint: Any, value: Any, where: str) -> Any:
@@ -289,3 +292,13 @@ def to_plain(value: Any, *, path: Callable[[Path], str] = str) -> Any:
     if isinstance(value, tuple | list):
         return [to_plain(item, path=path) for item in value]
     return path(value) if isinstance(value, Path) else value
+
+
+def _either(refused: list[str]) -> str:
+    """One message of several that each say what was expected in place of the same value; else the last."""
+    found = [re.fullmatch(r"(.*?)expected (.*), got (.*)", message) for message in refused]
+    told = [match.groups() for match in found if match is not None]
+    if len(told) < len(refused) or len({(before, value) for before, _, value in told}) > 1:
+        return refused[-1]
+    expected = dict.fromkeys(what for _, what, _ in told)
+    return f"{told[0][0]}expected {' or '.join(expected)}, got {told[0][2]}"

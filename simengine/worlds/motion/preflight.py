@@ -32,6 +32,7 @@ def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
             save_every=scene.output.save_every,
             gradient=False,
             threads=threads,
+            state=state,
         ),
         "forecast_gradient_bytes": forecast_memory(
             model,
@@ -40,6 +41,7 @@ def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
             save_every=scene.output.save_every,
             adjoint=CheckpointAdjoint(),
             threads=threads,
+            state=state,
         ),
         "largest_stable_time_step": scene.grid.time_step / max(sound, speed, 1e-12),
         "ok": (max(sound, speed) if scene.grid.integrator == "explicit" else speed) <= CFL_REFUSE,

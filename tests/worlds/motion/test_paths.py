@@ -212,3 +212,30 @@ def test_a_run_beyond_the_records_is_told(tmp_path: Path) -> None:
     assert list(path_ends(scene)) == ["colliders.top.path"]
     assert "until 3.5 s, the run ends at 4 s" in path_ends(scene)["colliders.top.path"]
     assert not path_ends(replaced(scene, {"colliders.1.path.start": 2.0}))
+
+
+FORCE = """
+[observations.force]
+type = "curve"
+file = "press.csv"
+columns = { time = "Zeit", "colliders.top.force.1" = "Kraft" }
+sigma = { relative = 0.01 }
+within = { time = [1.0, 3.0] }
+[unknowns]
+"bodies.block.material.E" = { prior.lognormal = [1e5, 1.5] }
+"""
+
+
+@pytest.mark.slow
+def test_a_modulus_from_the_plate_of_a_machine(tmp_path: Path) -> None:
+    """One file is input and output: the load is the closed form of the law at 3e5 Pa, E is found to 2 % from 1e5 Pa."""
+    import simengine as se
+
+    rows = [(t, 0.2 * t) for t in range(5)]  # s, mm
+    cells = [f"{t};{w:g};{-stress(1 - w / 30) * 0.03**2:.6g}".replace(".", ",") for t, w in rows]
+    text = "\n".join(("Zeit;Weg;Kraft", "s;mm;N", *cells))
+    (tmp_path / "press.csv").write_text(text)
+    (tmp_path / "scene.toml").write_text((BLOCK + PLATES + FORCE).replace("E = 3e5", "E = 1e5"))
+    found = se.identify(se.load_scene(tmp_path / "scene.toml"), progress=False).estimates["bodies.block.material.E"]
+    assert found.value == pytest.approx(3e5, rel=0.02)
+    assert found.std is not None and 0 < found.std < 0.03 * found.value

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import math
+import mmap
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -159,6 +161,15 @@ class Nodes:
             )
 
 
+def _untouched(*shape: int, like: torch.Tensor) -> torch.Tensor:
+    """Zeros; on a CPU pages that nothing writes take no memory, as those of `torch.zeros` do."""
+    if like.device.type != "cpu":
+        return torch.zeros(shape, dtype=like.dtype, device=like.device)
+    size = math.prod(shape) * like.element_size()
+    own = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}  # not a child's too
+    return torch.frombuffer(mmap.mmap(-1, size, **own), dtype=like.dtype).view(shape)
+
+
 class Sums:
     """Four numbers per node for each thread that shares the particles and each body, zero between two passes.
 
@@ -168,7 +179,7 @@ class Sums:
     """
 
     def __init__(self, like: torch.Tensor, threads: int, bodies: int, nodes: int, *, packed: bool) -> None:
-        tensor = torch.zeros(threads, bodies, nodes + 2, 4, dtype=like.dtype, device=like.device)
+        tensor = _untouched(threads, bodies, nodes + 2, 4, like=like)
         whole = tensor[:, 0] if bodies == 1 else tensor
         self.array: Any = bridge.array(whole, wp.types.vector(4, bridge.scalar(like)))
         self.parts: list[list[Nodes]] = [[Nodes(own, packed=packed) for own in part] for part in tensor]
@@ -183,7 +194,7 @@ class Fields:
     """
 
     def __init__(self, like: torch.Tensor, bodies: int, nodes: int, *, packed: bool) -> None:
-        tensor = torch.zeros(bodies, nodes + 2, 4, dtype=like.dtype, device=like.device)
+        tensor = _untouched(bodies, nodes + 2, 4, like=like)
         self.array: Any = bridge.array(tensor[0] if bodies == 1 else tensor, wp.types.vector(4, bridge.scalar(like)))
         self.parts: list[Nodes] = [Nodes(own, packed=packed) for own in tensor]
 

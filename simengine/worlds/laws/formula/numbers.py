@@ -27,7 +27,8 @@ from simengine.worlds.laws.formula.sparse import free_numbers
 from simengine.worlds.motion.momentum_balance import Motion, follow
 
 BLOCKS = 64  # of neighbours in a body; fewer where there would be fewer than four particles in one
-STEPS = 6  # of Gauss-Newton at most
+STEPS = 8  # of Gauss-Newton at most
+SHORT = 0.05  # of the differences that derivatives are made with: a step so short leaves them as they are
 SETTLED = 0.05  # of a bar: a step so small is the last
 JITTER = 1e-2  # of what is missed: rounding alone moves it by some 1e-3 from law to law, so no more than this may rise
 
@@ -169,8 +170,8 @@ class Found:
 def numbers_of(follower: Follower, law: Law) -> Found:
     """The numbers of a law by Gauss-Newton from its own, with bars.
 
-    Derivatives are taken anew as long as a step is longer than the differences that they were made with. After that
-    they stay: where J^T r is 0 does not hang on small errors of J.
+    Derivatives are taken anew until steps are short beside the differences that they were made with. After that they
+    stay: where J^T r is 0 does not hang on small errors of J. What is left of the way at the end is in the bars.
 
     Args:
         follower: Of the motions.
@@ -185,11 +186,12 @@ def numbers_of(follower: Follower, law: Law) -> Found:
         if not float(after.square().mean()) < (1 + JITTER) * float(missed.square().mean()):
             break
         law, missed = moved, after
-        if bool((move.abs() > follower.lengths(law)).any()):
+        if bool((move.abs() > SHORT * follower.lengths(law)).any()):
             columns = follower.columns(law)
         elif bool((move.abs() <= SETTLED * covariance.diagonal().sqrt()).all()):
             break
-    return Found(law, _step(columns, missed, blocks)[1], float(missed.square().mean()))
+    left, covariance = _step(columns, missed, blocks)
+    return Found(law, covariance + torch.outer(left, left), float(missed.square().mean()))
 
 
 def nearer(follower: Follower, law: Law) -> tuple[Law, float]:

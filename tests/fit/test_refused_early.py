@@ -1,0 +1,67 @@
+"""What would stop a fit, or its answer, is told before anything is solved: a file of a machine, spoilt in many ways."""
+
+from pathlib import Path
+
+import pytest
+
+from simengine.fit.method import training_of
+from simengine.fit.problem import Problem
+from simengine.scene import SceneError, load_scene
+
+CSV = "Protokoll Nr. 7\nZeit;Weg;Kraft\ns;mm;N\n0;0,5;0,24\n1;1,5;0,71\n2;2,5;1,14\n"
+SCENE = """
+kind = "specimen"
+size = { length = 0.05, area = 2e-5 }
+test.type = "uniaxial"
+material = { type = "ogden", mu = [3e5], alpha = [2.0], nu = 0.5 }
+[observations.zug]
+type = "curve"
+file = "zug.csv"
+against = "extension"
+columns = { extension = "Weg", force = "Kraft" }
+sigma = { relative = 0.01 }
+[unknowns]
+"material.mu" = { prior.lognormal = 1.0 }
+"""
+SIGMA = "sigma = { relative = 0.01 }"
+
+
+def training(folder: Path, scene: str = SCENE, csv: str = CSV):
+    (folder / "zug.csv").write_text(csv)
+    (folder / "s.toml").write_text(scene)
+    return training_of(Problem(load_scene(folder / "s.toml")))
+
+
+def test_the_file_as_it_is_begins(tmp_path: Path) -> None:
+    fit = training(tmp_path)
+    assert float(fit.problem.measured["zug"].values[2, 0]) == pytest.approx(1.14)
+    assert fit.step()["loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        (SIGMA, "sigma = 0.0", r"observations\.zug\.sigma: it is 0 for 3 values"),
+        (SIGMA, "sigma = -1.0", r"observations\.zug\.sigma: expected a number at least 0 or a string, got -1\.0"),
+        (SIGMA, "sigma = nan", r"observations\.zug\.sigma: expected a finite number or a string, got nan"),
+        (SIGMA, f'{SIGMA}\ngain = "zwei"', r"observations\.zug\.gain: expected a number or a list, got 'zwei'"),
+        (SIGMA, f"{SIGMA}\nhold_out = true", r"nothing is left to fit; everything is held out"),
+        ("[unknowns]", "[inference]\nrefine = 2.0\n[unknowns]", r"inference\.refine: a world of kind 'specimen'"),
+        ("[unknowns]", '[inference]\nreport = ["force"]\n[unknowns]', r"inference.*report: it never told anything"),
+        ("[unknowns]", '[derived]\n"G [Pa]" = "material.mu.0 * ("\n[unknowns]', r"derived\.G \[Pa\]: .* no arithmetic"),
+    ],
+)
+def test_a_spoilt_scene_in_one_line(tmp_path: Path, old: str, new: str, match: str) -> None:
+    with pytest.raises(SceneError, match=match) as told:
+        training(tmp_path, SCENE.replace(old, new))
+    assert "\n" not in str(told.value)
+
+
+def test_a_word_among_decimal_commas_is_the_one_that_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"columns\.force: zug\.csv: .*row 1: 'kaputt' is no number"):
+        training(tmp_path, csv=CSV.replace("0,71", "kaputt"))
+
+
+def test_a_load_of_zero_has_no_relative_error(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"observations\.zug\.sigma: it is 0 for 1 values"):
+        training(tmp_path, csv=CSV.replace("0,24", "0"))
