@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._compile import _disable_dynamo  # what torch.compiler.disable wraps, without importing the compiler here
 from torch.utils import _pytree as pytree
 
 from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 
+@_disable_dynamo
 def least_squares(
     residual: Residual,
     y0: torch.Tensor,

@@ -82,7 +82,7 @@ def test_what_is_not_offered_is_refused_by_name() -> None:
         grad(lambda b: HardConstraint(pde)(b, members).field.sum())(basis)
 
 
-@pytest.mark.slow  # torch.compile reads all of the solve
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of the compiler, at what the solve hands on
 def test_compile_around_a_solve_changes_nothing() -> None:
     compiled = torch.compile(fitted, backend="eager")
     held = DATA[0].clone().requires_grad_()
