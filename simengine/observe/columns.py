@@ -143,6 +143,14 @@ def mixture_of(text: str) -> dict[str, float]:
     return found
 
 
+def _is_number(cell: object) -> bool:
+    try:
+        float(cell)  # type: ignore[arg-type]
+    except (ValueError, TypeError):  # words, times
+        return False
+    return True
+
+
 def numbers_of(raw: RawTable, header: str, *, key: str) -> torch.Tensor:
     """A column as float64, (n,).
 
@@ -153,13 +161,10 @@ def numbers_of(raw: RawTable, header: str, *, key: str) -> torch.Tensor:
     if cells.dtype.kind == "c":
         raise ValueError(f"{key}: {raw.file.name}: column {header!r} holds complex numbers")
     if cells.dtype.kind not in "fiub":
-        for row, cell in enumerate(cells):
-            try:
-                float(cell.replace(",", ".") if isinstance(cell, str) else cell)  # decimal commas are no words
-            except (ValueError, TypeError):  # words, times
-                raise ValueError(
-                    f"{key}: {raw.file.name}: column {header!r}, row {row}: {str(cell)!r} is no number"
-                ) from None
+        wrong = [row for row, cell in enumerate(cells) if not _is_number(cell)]
+        if wrong:  # one word among decimal commas is why they were not read
+            row = next((row for row in wrong if not _is_number(str(cells[row]).replace(",", "."))), wrong[0])
+            raise ValueError(f"{key}: {raw.file.name}: column {header!r}, row {row}: {str(cells[row])!r} is no number")
     values = np.asarray(cells, dtype=np.float64)
     if np.isinf(values).any():
         row = int(np.isinf(values).argmax())

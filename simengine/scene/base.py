@@ -212,6 +212,10 @@ class AbstractWorld(ShortRepr, abc.ABC):
         """Every scalar and field that the world answers by name -> its unit, for `simengine list scalars`."""
         return {}
 
+    def abscissas(self) -> Mapping[str, str]:
+        """What rows of a table may go along by name -> its unit, as far as it is always the same."""
+        return {"t": "s", "time": "s"}
+
     def undeformed(self) -> "AbstractWorld":
         """The world before anything deforms its bodies; itself where it starts so."""
         return self

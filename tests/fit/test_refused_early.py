@@ -46,6 +46,8 @@ def test_the_file_as_it_is_begins(tmp_path: Path) -> None:
         (SIGMA, "sigma = nan", r"observations\.zug\.sigma: expected a finite number or a string, got nan"),
         (SIGMA, f'{SIGMA}\ngain = "zwei"', r"observations\.zug\.gain: expected a number or a list, got 'zwei'"),
         (SIGMA, f"{SIGMA}\nhold_out = true", r"nothing is left to fit; everything is held out"),
+        ('"Kraft"', '"Kraft [kg]"', r"observations\.zug: force is told in kg; it has to be in N or the like"),
+        ('"Weg"', '"Weg [s]"', r"observations\.zug: extension is told in s; it has to be in m or the like"),
         ("[unknowns]", "[inference]\nrefine = 2.0\n[unknowns]", r"inference\.refine: a world of kind 'specimen'"),
         ("[unknowns]", '[inference]\nreport = ["force"]\n[unknowns]', r"inference.*report: it never told anything"),
         ("[unknowns]", '[derived]\n"G [Pa]" = "material.mu.0 * ("\n[unknowns]', r"derived\.G \[Pa\]: .* no arithmetic"),

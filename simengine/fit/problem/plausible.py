@@ -10,24 +10,35 @@ def check_plausible(name: str, measured: Measured, world: AbstractWorld) -> None
     Raises:
         SceneError: It names the column, the value and how to tell the unit.
     """
-    from simengine.io.units import dimension
-
     used = measured.mask.any(1)
     columns = {**measured.at, **{c: measured.values[:, k] for k, c in enumerate(measured.names)}}
-    for column, (unit, least, most) in world.plausible().items():
+    plausible = world.plausible()
+    told = {column: unit for column, unit in measured.told.items() if column not in plausible}
+    known = world.abscissas()
+    if any(column not in known for column in told):
+        known = {**known, **world.scalars()}  # a world of one's own is solved for that
+    for column, unit in told.items():
+        _check_dimension(name, column, unit, known.get(column, ""))
+    for column, (unit, least, most) in plausible.items():
         if column not in columns:
             continue
-        told = measured.told.get(column, "")
-        if told and not _is_number(told) and dimension(told) != dimension(unit):
-            raise SceneError(f"observations.{name}: {column} is told in {told}; it has to be in {unit} or the like")
+        own = measured.told.get(column, "")
+        _check_dimension(name, column, own, unit)
         values = columns[column][used]
         values = values[~values.isnan()]
-        if not told and len(values) and not (least <= float(values.min()) and float(values.max()) <= most):
+        if not own and len(values) and not (least <= float(values.min()) and float(values.max()) <= most):
             worst = float(values.max()) if float(values.max()) > most else float(values.min())
             raise SceneError(
                 f"observations.{name}: {column}: {worst:g} {unit} is beyond {least:g} to {most:g}; tell the unit of "
                 f"the column, as in '{column} [{_EXAMPLES.get(unit, unit)}]' (or '[{unit}]' if that is meant)"
             )
+
+
+def _check_dimension(name: str, column: str, told: str, unit: str) -> None:
+    from simengine.io.units import dimension
+
+    if told and unit and not _is_number(told) and dimension(told) != dimension(unit):
+        raise SceneError(f"observations.{name}: {column} is told in {told}; it has to be in {unit} or the like")
 
 
 _EXAMPLES = {"m/s": "cm/s", "K": "degC", "Pa": "atm"}

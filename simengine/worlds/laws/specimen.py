@@ -66,6 +66,12 @@ SCALARS: dict[str, dict[str, str]] = {
         "complex_viscosity": "Pa s",
     },
 }
+DRIVERS = {
+    **dict.fromkeys(("stretch", "strain", "true_strain", "shear"), "1"),
+    **dict.fromkeys(("extension", "displacement"), "m"),
+    "shear_rate": "1/s",
+    "angular_frequency": "rad/s",
+}
 _ELASTIC_TESTS = ("uniaxial", "equibiaxial", "planar", "simple_shear")
 _MAXWELL_TESTS = ("relaxation", "creep", "oscillation", "steady_shear", "simple_shear", "uniaxial")
 _FLOWING_TESTS = (*_ELASTIC_TESTS, "triaxial")
@@ -144,6 +150,10 @@ class SpecimenWorld(AbstractWorld):
             return {}
         known = SCALARS[self.test.type]
         return known if self.size is None or self.test.travel is None else {**known, "force": "N"}
+
+    def abscissas(self) -> Mapping[str, str]:
+        """Those of every test, and a machine's travel."""
+        return {**super().abscissas(), **DRIVERS}
 
     def drivers(self) -> tuple[str, ...]:
         """Abscissas through which the test can be driven."""
