@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MAX_STEP = 2.0  # of a coordinate in one trial
 SETTLED = 0.02  # relative change of an estimated sigma that ends its rounds
 _PREFIX = "iteration."
+LARGE = 0.5  # of what a column varies by: an estimated noise beyond it is doubted
 ROUNDS = 8  # of estimated sigmas, at most
 Finish = Callable[[Any, "RunDirectory"], dict[str, Any]]
 
@@ -179,6 +180,7 @@ class LeastSquaresFit(AbstractTraining):
         # a search that a refusal keeps from the minimum never comes to where no drop is predicted
         if self._refusal and self._state is not None and int(self._state.status[0]) != Result.SUCCESS:
             self.problem.doubts.append(f"the search ended at the edge of what has a run: {self._refusal}")
+        self.problem.doubts += large_noise(self.problem, self.z)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything the next trial depends on."""
@@ -228,6 +230,22 @@ class LeastSquaresFit(AbstractTraining):
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write the answer."""
         return self._finish(self, out) if self._finish is not None else dict(self.estimates())
+
+
+def large_noise(problem: Problem, z: torch.Tensor) -> list[str]:
+    """Doubts where an estimated noise swallows what was to be explained: no chi-square can tell a far minimum then."""
+    found = []
+    for name, p in problem.predict(z, list(problem.sigmas)).items():
+        for k, column in enumerate(p.measured.names):
+            used = problem.rows(name)[:, k]
+            values = p.measured.values[used, k]
+            left, spread = float((p.values[used, k] - values).square().mean().sqrt()), float(values.std())
+            if len(values) > 2 and left > LARGE * spread:
+                found.append(
+                    f"observations.{name}: the noise of {column} was estimated as {left:.3g}, {left / spread:.0%} of "
+                    "what it varies by: the model explains little of it; try other first numbers, or inference.starts"
+                )
+    return found
 
 
 def stages_of(problem: Problem) -> list[Stage]:

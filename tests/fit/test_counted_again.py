@@ -27,11 +27,27 @@ class Line(se.OwnWorld):
         return se.OwnMotion(t, scalars={"y": values["a"] + values["b"] * t})
 
 
+@pytest.mark.parametrize(("sought", "doubted"), [(("a",), True), (("a", "b"), False)])
+def test_an_estimated_noise_that_swallows_what_varies_is_doubted(
+    sought: tuple[str, ...], doubted: bool, tmp_path: Path
+) -> None:
+    """A level beside a ramp leaves all of what varies, whose chi-square is 1 by the noise that is estimated."""
+    rows = "".join(f"{k / 20},{k / 20 + 0.01 * (-1) ** k}\n" for k in range(21))
+    (tmp_path / "o.csv").write_text("time [s],y\n" + rows)
+    curve = Curve(directory=tmp_path, file="o.csv", columns={"time": "time", "y": "y"}, sigma="estimate")
+    fit = training_of(Problem(Line(), observations={"o": curve}, unknowns={name: se.Unknown() for name in sought}))
+    while not fit.converged:
+        fit.step()
+    told = [text for text in fit.problem.doubts if "the noise of y was estimated as" in text]
+    assert bool(told) == doubted
+    assert not doubted or "98% of what it varies by" in told[0]  # of the standard deviation over n - 1
+
+
 def test_numbers_of_a_fit_are_counted_again(tmp_path: Path) -> None:
     """21 values of sigma 0.1, the last .32 of the time held out: estimates (X'X)^-1 X'y, bars from
     0.01 (X'X)^-1, intervals of 1.96 bars, bands x C x', misfits by their definitions; and the page says the same."""
     t, sigma = np.linspace(0, 1, 21), 0.1
-    y = 1 + 0.5 * t + sigma * np.random.default_rng(0).standard_normal(21)
+    y = 1 + 0.5 * t + sigma * np.cos(np.arange(21.0) ** 2)  # as scattered as sigma says, and no more
     (tmp_path / "o.csv").write_text("time [s],y\n" + "\n".join(f"{a},{b}" for a, b in zip(t, y, strict=True)) + "\n")
     curve = Curve(directory=tmp_path, file="o.csv", columns={"time": "time", "y": "y"}, sigma=sigma, hold_out=0.32)
     fit = training_of(Problem(Line(), observations={"o": curve}, unknowns={"a": se.Unknown(), "b": se.Unknown()}))

@@ -25,11 +25,14 @@ import torch
 from simengine.flame.equations.simplified import SimplifiedFlame
 from simengine.flame.network.field_network import OVERLAP, least_squares, spread
 from simengine.flame.network.integral_residual import GAUSS
-from simengine.flame.network.training import AbstractTrainer, Data, by_autograd
+from simengine.flame.network.training import FIRST_WEIGHT, SMALL_GAIN, AbstractTrainer, Data, by_autograd
 from simengine.solve.solution import Result, Solution
 
 Taylor = tuple[torch.Tensor, torch.Tensor]  # value and first derivative
 FIRST_SPEED = 0.35  # m/s
+STARTS = 6  # of a network with data; about a third of them are lost
+APART = 1000  # seeds between two starts, so that no member begins where another did
+LOST = 100.0  # mean square misfit over the noise of data that are not drawn nearer
 CERTIFIED = 1e-3  # root mean square of the scaled energy between the points; 1e-4 goes with errors of T of 1e-5
 
 
@@ -232,13 +235,25 @@ class SimplifiedTrainer(AbstractTrainer):
         data: Data | None = None,
     ) -> None:
         super().__init__()
-        self.network = network
         self.data = data
         self.num_weights: int = network.num_weights
         self.adapt: int = adapt
+        self.seed: int = seed
+        self._begin(network, points)
+
+    def _begin(self, network: SimplifiedNetwork, points: int) -> None:
+        """At a start's own first weights, units and points evenly spread."""
+        self.network = dataclasses.replace(network, faces=None)
         self.x = torch.linspace(0, network.length, points, dtype=torch.float64)
-        self.theta = network.initial(seed)
-        self.damping: float = 1e-2
+        self.theta = network.initial(self.seed + APART * (self.starts - 1))
+        self.damping, self.gain, self.weight = 1e-2, math.inf, FIRST_WEIGHT
+
+    @property
+    def _lost(self) -> bool:
+        """Whether the first steps led to the branch that blows off, where the data no longer draw."""
+        if self.data is None or self.weight < FIRST_WEIGHT or self.gain > SMALL_GAIN:
+            return False
+        return not bool(self.misfit(self.theta).square().mean() < LOST)
 
     def domain(self) -> torch.Tensor:
         """Positions over the whole domain in rising order [m], (n,)."""
@@ -262,18 +277,22 @@ class SimplifiedTrainer(AbstractTrainer):
         if self.adapt and self.iteration % self.adapt == 0:
             self.x = self.network.delta * self.network.spread(self.theta, len(self.x) - 1)
             self.network, self.theta = self.network.adapted(self.theta)
-        return self.second_order()
+        loss = self.second_order()
+        if self._lost and self.starts < STARTS:
+            self.starts += 1
+            self._begin(self.network, len(self.x))
+        return loss
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Unknowns, units and points."""
         assert self.network.faces is not None
-        return {**super().state_dict(), "faces": self.network.faces, "x": self.x}
+        return {**super().state_dict(), "faces": self.network.faces, "x": self.x, "starts": torch.tensor(self.starts)}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
         super().load_state_dict(state)
         self.network = dataclasses.replace(self.network, faces=state["faces"])
-        self.x = state["x"]
+        self.x, self.starts = state["x"], int(state["starts"])
 
 
 def train_flame(

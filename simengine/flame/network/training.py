@@ -119,12 +119,14 @@ class AbstractTrainer(abc.ABC):
         data: x (q,), name of a profile -> values (q,), and their standard deviations () or (q,); None for none.
         loss: Sum of squares before the last step.
         gain: Share of it that the last step removed.
+        starts: How often the training has begun: again where a start was lost.
     """
 
     light: float = LAST_WEIGHT
     theta: torch.Tensor
     num_weights: int
     data: Data | None
+    starts: int = 1
 
     def __init__(self) -> None:
         self.damping, self.iteration, self.loss, self.gain, self.weight = 1e-6, 0, math.inf, math.inf, FIRST_WEIGHT

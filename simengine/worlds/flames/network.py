@@ -167,6 +167,7 @@ class FlameNetworkTraining(AbstractTraining):
             ),
             "checks": checks,
             "ok": all(check["ok"] for check in checks),
+            "starts": [member.starts for member in self.members],
         }
         if self.members[0].data is not None:
             summary["std"] = self._mean([self._deviations(member) for member in passed])
