@@ -112,7 +112,7 @@ def _faces(generator: np.random.Generator, count: int) -> np.ndarray:
         (lambda g: _ball(g, 300), "its points lie on a surface"),
         (lambda g: _faces(g, 400), "its points lie on a surface"),
         (lambda g: np.concatenate([_ball(g, 300)[:1], _drawn(g, 300)[1:]]), "its points lie on a surface"),
-        (lambda g: _faces(g, 110), "no sample of it|its points lie on a surface"),
+        (lambda g: _faces(g, 200), "no sample of it|its points lie on a surface"),
         (lambda g: 0.5 * _drawn(g, 300), "spread over .* along a principal axis, and the body over"),
         (lambda g: _drawn(g, 300)[:, :40], '40 points in a frame; it takes 100.*type = "markers"'),
     ],

@@ -246,9 +246,12 @@ def _by_series(folder: Path, name: str, order: int, windows: int) -> dict[str, A
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_series_errs_by_its_order_in_the_window(tmp_path: Path, order: int) -> None:
     """Nothing is solved before and nothing trained; windows of half the length err by 2^order less."""
-    long, short = (max(_by_series(tmp_path, "allen_cahn", order, w)["relative_error"]) for w in (5, 10))
+    found = [_by_series(tmp_path, "allen_cahn", order, w) for w in (5, 10)]
+    long, short = (max(each["relative_error"]) for each in found)
     assert long / short == pytest.approx(2**order, rel=0.1)  # the next order is a twentieth of it
-    assert short < (4e-4, 5e-6)[order - 1]  # of a field that changes by 0.03 to 0.05
+    # of how much the fields change, 3 to 6 %; measured 1.1 to 1.3e-2 and 0.6 to 2e-4 for three draws of them
+    change = min(found[1]["no_change_error"])
+    assert short < (2e-2, 4e-4)[order - 1] * change
 
 
 def test_four_terms_hold_a_steep_field(tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ def test_a_paint_is_found_that_a_detector_of_brightness_loses(placement: Placeme
     spec = ScoreObjective(rows=8, columns=8, iterations=25, light=(0.9, 1.1), noise=0.0, restarts=2)
     search, first, second = (PaintSearch(placement, Bright(), torch.tensor(extent), spec) for _ in range(3))
     history = [search.step()["loss"] for _ in range(search.num_iterations)]
-    assert history[24] < 0.5 * history[0] and float(search.found().median()) < 0.2
+    # the losses are of lights that were drawn: .38 to .56 of six seeds; all ended at a paint of .0205
+    assert history[24] < 0.65 * history[0] and float(search.found().median()) < 0.03
     for _ in range(26):  # one step into the second start
         first.step()
     second.load_state_dict(first.state_dict())
