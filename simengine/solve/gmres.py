@@ -49,7 +49,7 @@ def gmres(
             count += 1
             rhs = torch.zeros(k + 2, dtype=b.dtype)
             rhs[0] = beta
-            y = torch.linalg.lstsq(h[: k + 2, : k + 1], rhs[:, None]).solution[:, 0]
+            y = torch.linalg.lstsq(h[: k + 2, : k + 1], rhs[:, None], driver="gelsd").solution[:, 0]
             left = float((h[: k + 2, : k + 1] @ y - rhs).norm())
             if left <= tolerance * size or float(h[k + 1, k]) <= 1e-14 * beta:
                 break

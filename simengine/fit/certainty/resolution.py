@@ -72,7 +72,7 @@ def shift(problem: Problem, z: torch.Tensor, found: Posterior, factor: float) ->
             weight = _weights(other, found, len(r))
             gram = j.T @ (weight[:, None] * j)
             step = -torch.linalg.lstsq(
-                gram + 1e-12 * torch.diag(gram.diagonal()), (j.T @ (weight * r))[:, None]
+                gram + 1e-12 * torch.diag(gram.diagonal()), (j.T @ (weight * r))[:, None], driver="gelsd"
             ).solution[:, 0]
             step = step * min(1.0, 1.0 / max(float(step.abs().max()), 1e-300))
             here[told] += step

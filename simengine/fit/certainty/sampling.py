@@ -214,7 +214,9 @@ def _nuts(
     spectrum, vectors = torch.linalg.eigh(covariance[free[:, None], free])
     root = vectors * spectrum.clamp(1e-300, 1.0).sqrt()
     center = ends[0][free]
-    begin = itertools.cycle([torch.linalg.lstsq(root, (end[free] - center)[:, None]).solution[:, 0] for end in ends])
+    begin = itertools.cycle(
+        [torch.linalg.lstsq(root, (end[free] - center)[:, None], driver="gelsd").solution[:, 0] for end in ends]
+    )
 
     def start(seed: Any) -> NDArray[np.float64]:
         # chains begin at all minima in turn: those that stay apart disagree, and are no answer

@@ -232,7 +232,8 @@ def least_squares(rows: torch.Tensor, right: torch.Tensor, *, ridge: float) -> t
     """Weights (k,) with the least |rows @ weights - right|^2 + ridge^2 |weights|^2, of rows (n, k)."""
     count = rows.shape[1]
     rows = torch.cat((rows, ridge * torch.eye(count, dtype=rows.dtype)))
-    return torch.linalg.lstsq(rows, torch.cat((right, right.new_zeros(count)))[:, None]).solution[:, 0]
+    right = torch.cat((right, right.new_zeros(count)))[:, None]
+    return torch.linalg.lstsq(rows, right, driver="gelsd").solution[:, 0]
 
 
 def spread(x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor, count: int) -> torch.Tensor:

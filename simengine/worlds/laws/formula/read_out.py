@@ -204,7 +204,7 @@ class _Reader:
             if int(reached.sum()) < 10:
                 return {"level": math.inf, "slope": 0.0, "cap": cap}
             rows = torch.stack((torch.ones_like(v), -v), dim=1)[reached]
-            level, slope = torch.linalg.lstsq(rows, flow.radius(v)[reached]).solution.tolist()
+            level, slope = torch.linalg.lstsq(rows, flow.radius(v)[reached], driver="gelsd").solution.tolist()
         return {"level": level, "slope": slope, "cap": cap}
 
     def choose_line(self, law: Law) -> tuple[float, Law]:

@@ -115,7 +115,7 @@ def _about_the_middle(cameras: PinholeCamera) -> PinholeCamera:
     eyes = -(rotation.mT @ shift[..., None])[..., 0]
     along = rotation[:, 2]
     across = torch.eye(3, dtype=along.dtype) - along[:, :, None] * along[:, None, :]
-    middle = torch.linalg.lstsq(across.sum(0), (across @ eyes[..., None]).sum(0)).solution[:, 0]
+    middle = torch.linalg.lstsq(across.sum(0), (across @ eyes[..., None]).sum(0), driver="gelsd").solution[:, 0]
     scale = DISTANCE / (eyes - middle).norm(dim=1).mean()
     moved = scale * ((rotation @ middle) + shift)
     return dataclasses.replace(
