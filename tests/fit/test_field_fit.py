@@ -106,7 +106,7 @@ def test_an_arc_of_a_beam_that_drifts_from_an_empty_field(tmp_path: Path) -> Non
             fit.step()
         with torch.no_grad():
             chi.append(float(fit.objective.residuals(fit.x, fit.z).square().mean()))
-    assert chi[1] < 1.5 < 2.0 * chi[1] < chi[0]
+    assert 0.5 < chi[1] < 1.5 < chi[0] and 2.0 * chi[1] < chi[0]
 
 
 def test_the_objective_has_its_gradient(tmp_path: Path) -> None:

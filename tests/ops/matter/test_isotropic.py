@@ -63,7 +63,7 @@ def stress_by(module: Any) -> Any:
 
 # float64: the reference's eigenvalues of F F^T lose digits where they are close; float32: differences of numbers near 1
 @pytest.mark.parametrize(
-    ("dtype", "value_error", "bar_error"), [(torch.float64, 1e-13, 1e-9), (torch.float32, 3e-6, 1e-4)]
+    ("dtype", "value_error", "bar_error"), [(torch.float64, 1e-13, 1e-9), (torch.float32, 3e-6, 2e-4)]
 )
 @pytest.mark.parametrize("op", ["stress", "volume", "flow"])
 def test_parity(op: str, dtype: torch.dtype, value_error: float, bar_error: float) -> None:

@@ -153,7 +153,7 @@ def test_a_gloss_is_no_slope(tmp_path: Path) -> None:
     result = se.identify(load_scene(tmp_path / "ball.toml"), progress=False)
     matt = se.identify(_without_gamma(tmp_path), progress=False)
     angle, without = (r.summary["reference"]["surface.normals"]["mean angle [degrees]"] for r in (result, matt))
-    assert angle < 0.5 and without > 1.3, (angle, without)
+    assert angle < 0.6 and without > 1.3, (angle, without)
     assert result.parameters["observations.photos.gloss"] == pytest.approx(0.15, abs=0.02)
     assert result.parameters["observations.photos.shininess"] == pytest.approx(20.0, rel=0.15)
 
