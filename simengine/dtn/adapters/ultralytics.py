@@ -64,9 +64,10 @@ class UltralyticsDetector(AbstractAdapter):
         raw = self.model(images)
         while isinstance(raw, list | tuple) and raw:  # with its feature maps or masks, in one tuple or two
             raw = raw[0]
-        if not isinstance(raw, torch.Tensor) or raw.dim() != 3 or raw.shape[0] != len(images) or raw.shape[1] < 5:
+        axis, least, form = (2, 6, "n, 6") if self._end_to_end else (1, 5, "4 + classes, n")
+        if not isinstance(raw, torch.Tensor) or raw.dim() != 3 or len(raw) != len(images) or raw.shape[axis] < least:
             came = tuple(raw.shape) if isinstance(raw, torch.Tensor) else type(raw).__name__
-            raise ValueError(f"model: expected raw output of shape ({len(images)}, 4 + classes, n), got {came}")
+            raise ValueError(f"model: expected raw output of shape ({len(images)}, {form}), got {came}")
         if hasattr(self._head, "ne"):
             raise ValueError("model: it finds turned boxes (OBB), which have no place here; use one that detects")
         names = len(getattr(self.model, "names", ()))
