@@ -68,7 +68,7 @@ class Term(NamedTuple):
 
 
 def read_out(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, T_in: float) -> list[Term]:
-    """The network as a formula: the terms, of those below, whose generalised least squares have the least BIC.
+    """The network as a formula: the terms of those below, none negative, with the least BIC of generalised least squares.
 
     `conduction` is a (T - T_in), to walls as cold as the fresh gas; `convection` a (T - T_in)^1.25, to a wall by a
     rising flow; `radiation` a (T^4 - T_in^4), of a grey gas.
@@ -96,6 +96,8 @@ def read_out(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, T
             size = own.norm(dim=0)
             inverse = torch.linalg.inv((own / size).T @ (own / size))
             values = inverse @ ((own / size).T @ target)
+            if bool((values < 0).any()):  # none of them heats
+                continue
             left = float((target - own / size @ values).square().sum()) + count * float(torch.tensor(len(T)).log())
             if left < best[0]:
                 names = [list(terms)[k] for k in chosen]
