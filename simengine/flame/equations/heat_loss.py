@@ -68,7 +68,7 @@ class Term(NamedTuple):
 
 
 def read_out(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, T_in: float) -> list[Term]:
-    """The network as a formula: the terms of those below, none negative, with the least BIC of generalised least squares.
+    """The network as a formula: terms of those below, none negative, with the least BIC of generalised least squares.
 
     `conduction` is a (T - T_in), to walls as cold as the fresh gas; `convection` a (T - T_in)^1.25, to a wall by a
     rising flow; `radiation` a (T^4 - T_in^4), of a grey gas.
