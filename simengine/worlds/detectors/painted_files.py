@@ -77,13 +77,14 @@ def _flat(corners: Array) -> Array:
 
 def _glb(surface: "RaySurface", names: list[str], parts: dict[int, list[Array]], png: bytes) -> bytes:
     """One mesh of a part for each material; a buffer of its positions, normals, coordinates, and of the texture."""
-    data, views, accessors, primitives, looks = b"", [], [], [], []
+    data, views, accessors = b"", list[dict[str, Any]](), list[dict[str, Any]]()
+    primitives, looks = list[dict[str, Any]](), list[dict[str, Any]]()
     for place, (k, arrays) in enumerate(parts.items()):
         attributes = {}
         for name, values in zip(("POSITION", "NORMAL", "TEXCOORD_0"), arrays, strict=True):
             rows = np.ascontiguousarray(values.reshape(-1, values.shape[-1]))
             views.append({"buffer": 0, "byteOffset": len(data), "byteLength": rows.nbytes, "target": ARRAY_BUFFER})
-            accessor = {"bufferView": len(views) - 1, "componentType": FLOAT, "count": len(rows)}
+            accessor: dict[str, Any] = {"bufferView": len(views) - 1, "componentType": FLOAT, "count": len(rows)}
             accessor["type"] = f"VEC{rows.shape[1]}"
             if name == "POSITION":
                 accessor |= {"min": rows.min(0).tolist(), "max": rows.max(0).tolist()}
