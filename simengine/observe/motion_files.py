@@ -19,6 +19,7 @@ from simengine.shown import shown
 
 MOST = 1 << 28  # numbers in a .c3d file
 _AXES = ("x", "y", "z")
+ROLES = ("time", "name", *_AXES, "u", "v", "pattern")  # that a scene names the columns of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +59,16 @@ def read_motion(path: Path, *, columns: Mapping[str, str], unit: str = "", names
     suffix = path.suffix.lower()
     readers = {".c3d": _c3d, ".trc": _trc, ".npz": _npz}
     if suffix in readers:
+        if columns:
+            raise ValueError(f"{path.name}: a {suffix} says itself what its columns are; leave `columns` out")
         motion = readers[suffix](path, unit)
     else:
         motion = _csv(path, dict(columns), unit)
-    if not bool((motion.times.diff() > 0).all()):
-        raise ValueError(f"{path.name}: times must grow from frame to frame")
+    if bool((late := motion.times.diff() <= 0).any()):
+        row = int(late.nonzero()[0]) + 1
+        many = "; columns.name tells of which of several points a row is" if suffix not in readers else ""
+        moment = f"that of row {row} ({motion.times[row]:g} s) does not"
+        raise ValueError(f"{path.name}: times must grow from frame to frame, {moment}{many}")
     if names:
         known = [name for name in names if name in motion.names]
         picked = [motion.names.index(name) for name in known]

@@ -12,7 +12,7 @@ from simengine.scene.base import AbstractWorld
 from simengine.scene.kinds import classes, learned_classes
 from simengine.scene.schema import DEFAULT_KIND, Key, bounds_of, in_words, keys_in, keys_of, tables_below, tables_in
 from simengine.scene.sought import Inference, Unknown
-from simengine.scene.strict import Range
+from simengine.scene.strict import Only, Range
 
 _PLAIN = {float: "number", int: "integer", bool: "true, false", str: "text", Path: "file", Any: "any"}
 HEAD = """# Every key of a scene
@@ -111,7 +111,9 @@ def _what(hint: Any) -> str:
     """A type in words, tables as links."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return _what(args[0])
+        only = [name for mark in args[1:] if isinstance(mark, Only) for name in mark.names]
+        told = _what(args[0])
+        return told.replace("name =", "/".join(f"`{name}`" for name in only) + " =", 1) if only else told
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_what(part) for part in args if part is not type(None))
     if origin is Literal:

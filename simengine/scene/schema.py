@@ -12,7 +12,7 @@ from simengine.scene.address import declared
 from simengine.scene.kinds import classes, learned_classes, named_class
 from simengine.scene.learning import places
 from simengine.scene.sought import Inference, Unknown
-from simengine.scene.strict import OneOf, Range, hints, scene_fields, to_plain
+from simengine.scene.strict import OneOf, Only, Range, hints, scene_fields, to_plain
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 DEFAULT_KIND = "mpm"
@@ -281,6 +281,9 @@ class _Writer:
             made = self.type(args[0], partial=partial)
             for mark in args[1:]:
                 made = _bounded(made, mark) if isinstance(mark, Range) else made
+                if isinstance(mark, Only):
+                    each = made["additionalProperties"]
+                    made = {**made, "properties": dict.fromkeys(mark.names, each), "additionalProperties": False}
             return made
         if origin in (typing.Union, types.UnionType):
             rest = [part for part in args if part is not type(None)]

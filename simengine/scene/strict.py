@@ -2,7 +2,7 @@
 
 The types of the dataclass fields are the schema. Known are bool, int, float, str, Path, Literal, tuples, dicts with
 string keys, optional fields, other dataclasses, unions of dataclasses told apart by a `Literal` field `type`, and
-`Annotated[..., Range(...)]` for bounds.
+`Annotated[..., Range(...)]` for bounds and `Annotated[dict, Only(...)]` for the names of a table.
 """
 
 import dataclasses
@@ -47,6 +47,16 @@ class Unit:
     """The unit of a number in a scene, as in `Annotated[float, Unit("Pa")]`; SI, "1" for a pure number."""
 
     name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Only:
+    """The names that a table of names may hold, as in `Annotated[dict[str, str], Only("time", "x")]`."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +175,8 @@ def from_plain(
                 return chosen(choice, value, where)
             result = convert(args[0], value, where)
             for bound in args[1:]:
+                if isinstance(bound, Only) and (strange := next((n for n in result if n not in bound.names), None)):
+                    raise fail(join(cut(strange, MOST), where), f"unknown name; {nearest(strange, bound.names)}")
                 values = result if isinstance(result, tuple) else (result,)
                 for entry in values:
                     if entry is not None and isinstance(bound, Range) and (message := bound.check(entry)):

@@ -141,25 +141,25 @@ def _scene(folder: Path, more: str = "", hold_out: str = "") -> Path:
 
 
 @pytest.mark.slow
-def test_a_sweep_does_all_once_and_survives_its_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_does_all_once_and_survives_its_workers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene, out = _scene(tmp_path), tmp_path / "out"
     line = ["sweep", str(scene), "--over", "material.mu.0=linspace(2e5, 4e5, 5)", "--out", str(out), "--json"]
     killed: list[int] = []
+    take = Ledger.take
 
-    def kill() -> None:  # the first worker that can be seen, once
-        until = time.monotonic() + 60
-        while not killed and time.monotonic() < until:
+    def kill(ledger: Ledger) -> int | None:  # all workers, as the first of them is given a task: the others only start
+        number = take(ledger)
+        if not killed:
             for child in multiprocessing.active_children():
-                if child.pid and child.is_alive():
-                    os.kill(child.pid, signal.SIGKILL)
-                    killed.append(child.pid)
-                    break
-            time.sleep(0.05)
+                assert child.pid
+                os.kill(child.pid, signal.SIGKILL)
+                killed.append(child.pid)
+        return number
 
-    thread = threading.Thread(target=kill)
-    thread.start()
+    monkeypatch.setattr(Ledger, "take", kill)
     assert main(line) == 0
-    thread.join()
     said = json.loads(capsys.readouterr().out)
     assert killed and said["retried"] == 1 and (said["tasks"], said["done"], said["failed"]) == (5, 5, 0)
     with (out / "results.csv").open() as stream:

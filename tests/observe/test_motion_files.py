@@ -50,3 +50,14 @@ def test_a_start_that_rounds_above_its_frame_is_that_frame(tmp_path: Path) -> No
     seen = marks.prepared(marks.read()).seen
     assert seen.positions[0].tolist() == pytest.approx([0.5, 0.0, 0.5])
     assert seen.times.tolist() == [0.3]
+
+
+def test_rows_of_several_points_without_their_names_are_told_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "marks.csv").write_text("t [s],id,x [m]\n0.0,1,0.5\n0.0,2,0.6\n0.1,1,0.7\n0.1,2,0.8\n")
+    with pytest.raises(ValueError, match=r"row 1 \(0 s\) does not; columns\.name"):
+        read_motion(tmp_path / "marks.csv", columns={"time": "t", "x": "x"})
+    found = read_motion(tmp_path / "marks.csv", columns={"time": "t", "x": "x", "name": "id"})
+    assert found.names == ("1", "2") and found.times.tolist() == [0.0, 0.1]
+    np.savez(tmp_path / "marks.npz", x=np.zeros((1, 2, 3)), time=np.zeros(1))
+    with pytest.raises(ValueError, match="leave `columns` out"):
+        read_motion(tmp_path / "marks.npz", columns={"time": "t"})

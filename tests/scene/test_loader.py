@@ -9,7 +9,7 @@ import pytest
 from simengine.observe import Curve
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.loader import _apply, key_lines, load_scene, load_world, make_scene, named_scenes, resolved
-from simengine.scene.strict import Count, Positive, Range, Vector, from_plain, resolve_path, to_plain
+from simengine.scene.strict import Count, Only, Positive, Range, Vector, from_plain, resolve_path, to_plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class Toy(AbstractWorld):
     bodies: tuple[Box | Ball, ...] = ()
     target: float | None = None
     table: dict[str, float] = dataclasses.field(default_factory=dict)
+    roles: Annotated[dict[str, str], Only("time", "x")] = dataclasses.field(default_factory=dict)
     file: Path | None = None
 
     def build(self, *, device: str | None = None) -> Any:
@@ -78,6 +79,7 @@ def test_round_trip() -> None:
         ({"width": 1, "bodies": {"type": "box"}}, "expected a list"),
         ({"width": 1, "target": "x"}, "target: expected a number, got 'x'"),
         ({"width": 1, "directory": "/"}, "unknown key"),
+        ({"width": 1, "roles": {"tmie": "t"}}, "roles.tmie: unknown name; did you mean 'time'?"),
     ],
 )
 def test_bad_data_is_one_line_that_names_the_key(data: dict[str, Any], message: str) -> None:

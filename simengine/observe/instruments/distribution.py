@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from simengine.observe.place import Place
 from simengine.scene.asks import Ask, Cloud
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.strict import Count, NonNegative, Positive
+from simengine.scene.strict import Count, NonNegative, Only, Positive
 
 AXES = ("x", "y", "z")
 PAIRS = tuple(itertools.combinations_with_replacement(range(3), 2))
@@ -50,10 +50,10 @@ class Distribution(AbstractInstrument):
 
     type: Literal["distribution"] = "distribution"
     on: str | None = None
-    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    columns: Annotated[dict[str, str], Only("time", *AXES)] = dataclasses.field(default_factory=dict)
     unit: str = ""
     place: Place = dataclasses.field(default_factory=Place)
-    within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+    within: Annotated[dict[str, tuple[Any, Any]], Only("time")] = dataclasses.field(default_factory=dict)
     sigma: NonNegative = 0.0
     count: Count = 400
     rate: Positive = 60.0

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
-from simengine.scene.strict import Count, Positive, resolve_path
+from simengine.scene.strict import Count, Only, Positive, resolve_path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Eyes:
     """
 
     file: str = ""
-    columns: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    columns: Annotated[dict[str, tuple[str, ...]], Only("eye")] = dataclasses.field(default_factory=dict)
     eye: tuple[tuple[float, float, float], ...] = ()
 
 

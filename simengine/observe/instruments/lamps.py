@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 
@@ -17,7 +17,7 @@ from simengine.scene.asks import Ask, View
 from simengine.scene.base import SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
-from simengine.scene.strict import NonNegative, Positive
+from simengine.scene.strict import NonNegative, Only, Positive
 
 DARK = 1e-4  # of full scale: below, a response has no slope that tells anything
 
@@ -52,7 +52,7 @@ class FarLamps:
 
     type: Literal["directional"] = "directional"
     file: str = ""
-    columns: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    columns: Annotated[dict[str, tuple[str, ...]], Only("direction")] = dataclasses.field(default_factory=dict)
     mirror: MirrorBall | None = None
     direction: tuple[tuple[float, float, float], ...] = ()
     irradiance: tuple[Positive, ...] = ()

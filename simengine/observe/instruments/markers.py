@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 import torch
 
 from simengine.observe.camera import Camera
-from simengine.observe.motion_files import Motion, read_motion, read_places, write_places
+from simengine.observe.motion_files import ROLES, Motion, read_motion, read_places, write_places
 from simengine.observe.place import Place
 from simengine.scene.asks import Ask, Cloud, Tracks
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.strict import Count, NonNegative, Positive, Range, Vector, nearest
+from simengine.scene.strict import Count, NonNegative, Only, Positive, Range, Vector, nearest
 from simengine.solve.rotation import nearest_rigid_motion
 
 _AXES = ("x", "y", "z")
@@ -89,13 +89,13 @@ class Markers(AbstractInstrument):
 
     type: Literal["markers"] = "markers"
     on: str | None = None
-    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    columns: Annotated[dict[str, str], Only(*ROLES)] = dataclasses.field(default_factory=dict)
     unit: str = ""
     markers: dict[str, Marker] = dataclasses.field(default_factory=dict)
     at: Path | None = None
     place: Place = dataclasses.field(default_factory=Place)
     camera: Camera | None = None
-    within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+    within: Annotated[dict[str, tuple[Any, Any]], Only("time")] = dataclasses.field(default_factory=dict)
     seat_sigma: float | None = None
     points: Points = dataclasses.field(default_factory=Points)
     times: Times = dataclasses.field(default_factory=Times)

@@ -10,7 +10,7 @@ from simengine.observe.camera import Camera
 from simengine.observe.image_math import Segment
 from simengine.render.camera import PinholeCamera
 from simengine.scene.instrument import AbstractInstrument
-from simengine.scene.strict import Count, Positive, Range, Vector
+from simengine.scene.strict import Count, Only, Positive, Range, Vector
 
 COLUMNS = {
     "photometric": ("r", "g", "b"),
@@ -77,7 +77,7 @@ class PictureSettings(AbstractInstrument):
     frames: Count | None = None
     every: Count = 1
     shrink: Count = 1
-    within: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+    within: Annotated[dict[str, tuple[Any, Any]], Only("time")] = dataclasses.field(default_factory=dict)
     response: Literal["file", "srgb", "linear", "gamma"] = "file"
     gamma: Positive = 2.2
     exposure: Positive = 1.0

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from simengine.scene.asks import Ask, Rays
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
-from simengine.scene.strict import Count
+from simengine.scene.strict import Count, Only
 
 MAX_BYTES = 16 << 30  # of a dataset
 SHY = 1e-2  # of a view's squares: so much speaks for no drift, which makes the factor smooth where nothing is seen yet
@@ -52,7 +52,9 @@ class Projections(AbstractInstrument):
 
     rows_alone: ClassVar[bool] = True
     type: Literal["projections"] = "projections"
-    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    columns: Annotated[dict[str, str], Only("values", "angle", "flat", "dark")] = dataclasses.field(
+        default_factory=dict
+    )
     angles: tuple[float, float] | None = None
     values: Literal["minus_log", "plain", "transmission", "counts"] = "minus_log"
     quantity: str = "attenuation"
@@ -63,10 +65,6 @@ class Projections(AbstractInstrument):
     bin: tuple[Count, Count] = (1, 1)
     detector: tuple[Count, Count] = (1, 1)
     views: Count | None = None
-
-    def __post_init__(self) -> None:
-        if unknown := set(self.columns) - {"values", "angle", "flat", "dark"}:
-            raise ValueError(f"columns: {sorted(unknown)[0]!r} is not one of values, angle, flat and dark")
 
     def read(self, *, before: float = 0.0) -> Measured:
         """Read the views: a row for each ray, view by view, row by row."""
