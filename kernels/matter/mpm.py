@@ -242,8 +242,8 @@ def kernels(real, wraps, packed=False):
     ):
         """Gather velocity and its gradient C [1/s], move particles, F_trial = (I + dt C) F.
 
-        `direct` = 1 writes F_trial to slot clock[1] (no return map follows), 0 to slot 0 of a buffer. `crowd_out`, where
-        it has slots, gets the slope of the nodes' mass [kg/m] and that mass [kg] at the particle, as `packing` takes them.
+        `direct` = 1 writes F_trial to slot clock[1] (no return map follows), 0 to slot 0 of a buffer. `crowd_out`,
+        where it has slots, gets the slope of the nodes' mass [kg/m] and that mass [kg] at the particle, for `packing`.
         """
         p = wp.tid()
         t = clock[0]

@@ -89,7 +89,7 @@ class DruckerPrager(AbstractPlasticity):
             raise ValueError(f"critical_packing must lie between 0 (none) and 1 (exclusive), got {critical_packing:g}")
         if critical_packing and not volume_correction:
             raise ValueError(
-                f"critical_packing: {critical_packing:g} bounds the volume that volume_correction follows; leave one out"
+                f"critical_packing: {critical_packing:g} bounds what volume_correction follows; leave it out"
             )
         self.uses_history = volume_correction
         self.critical_packing: float = float(critical_packing)

@@ -57,8 +57,7 @@ def sand(
     """
     E, nu = _shared(E), _shared(nu)
     cls = MohrCoulomb if yield_surface == "mohr_coulomb" else DruckerPrager
-    bounds = {"volume_correction": volume_correction, "critical_packing": critical_packing}
-    flow = cls(E, nu, friction_angle, cohesion, **bounds)
+    flow = cls(E, nu, friction_angle, cohesion, volume_correction=volume_correction, critical_packing=critical_packing)
     return Material(Hencky(E, nu), flow)
 
 

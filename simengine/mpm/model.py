@@ -144,7 +144,7 @@ class MPMModel(nn.Module):
         return any(getattr(m.plasticity, "uses_history", False) for m in self._pairs())
 
     def critical_packing(self, n: int) -> torch.Tensor | None:
-        """Packing over that at rest below which each particle presses on nothing [1], (n,), float64; None without one."""
+        """Packing over that at rest below which a particle presses on nothing [1], (n,), float64; None without one."""
         limits = [float(getattr(m.plasticity, "critical_packing", 0.0)) for m in self._pairs()]
         if not any(limits):
             return None

@@ -104,8 +104,8 @@ class MPMSolver(AbstractSolver):
                 laws=Laws(
                     elastic[0],
                     plastic[0],
-                    (*model.torch_laws(n, "elasticity"), *model.torch_laws(n, "plasticity")),
                     model.critical_packing(n),
+                    (*model.torch_laws(n, "elasticity"), *model.torch_laws(n, "plasticity")),
                 ),
                 coefficients=(elastic[1], plastic[1], model.losses(n)),
                 grid=model.grid,

@@ -1,4 +1,4 @@
-"""The packing of grains on the grid, which bounds the volume that they gained: value, parity, gradients, thrown sand."""
+"""The packing of grains on the grid, which bounds the volume that they gained: value, parity, gradients, a silo."""
 
 import math
 
@@ -38,8 +38,8 @@ def model_of(volume: float = 1.8e-5, **options) -> mpm.MPMModel:
 @pytest.mark.parametrize("depth", [0.25, 0.5, 0.75, 1.0, 1.5])
 @pytest.mark.parametrize("off", [0.0, 0.3, 0.6])
 def test_packing_below_a_surface_and_in_an_edge(depth: float, off: float) -> None:
-    """A full half space has a packing of 0.87 to 1.07 from a quarter cell below its surface on, where the nodes see 0.62
-    to 0.65, and 0.40 in an edge: there 0.76 to 1.15. The places of the nodes make the spread. Of 0.8 of the density, 0.8.
+    """From a quarter cell below its surface a full half space has a packing of 0.87 to 1.07 where the nodes see 0.62 to
+    0.65, and 0.76 to 1.15 in an edge (0.40): the spread is by the places of the nodes. Of 0.8 of the density, 0.8.
     """
     grid, spacing = Grid(size=(16, 16, 16), dx=1.0, dt=1.0), 0.125
     surface = 8.0 + off
@@ -126,7 +126,7 @@ def test_gradient_against_differences() -> None:
 def test_a_number_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="critical_packing must lie between 0"):
         sand(critical_packing=1.0)
-    with pytest.raises(ValueError, match=r"critical_packing: 0\.9 bounds the volume"):
+    with pytest.raises(ValueError, match=r"critical_packing: 0\.9 bounds what volume_correction"):
         DruckerPrager(1e5, 0.2, volume_correction=False, critical_packing=0.9)
 
 

@@ -106,9 +106,9 @@ class SpecimenWorld(AbstractWorld):
         law = self.law()
         known: tuple[str, ...] = _FLOWING_TESTS
         if isinstance(self.material, Sand) and self.material.critical_packing:
+            critical = self.material.critical_packing
             raise SceneError(
-                f"material.critical_packing: {self.material.critical_packing:g} is of grains on a grid, a specimen is one "
-                "point; leave it out"
+                f"material.critical_packing: {critical:g} is of grains on a grid, not of a point; leave it out"
             )
         if isinstance(law, Elastic):
             known = _ELASTIC_TESTS
