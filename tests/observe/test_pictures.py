@@ -372,6 +372,26 @@ def test_a_motion_cast_by_rays_in_a_lit_room(tmp_path: Path) -> None:
     assert abs(float(problem.values(fit.z)[0]) + 1.3) * 0.06 * pixels < 0.05  # measured 0.03
 
 
+@pytest.mark.parametrize("renderer", ["own", "raycast"])
+def test_depths_are_made_where_a_body_is(tmp_path: Path, renderer: str) -> None:
+    """Where there is none the file says 0, whatever the noise, and a reader passes over it."""
+    from simengine.fit.twin import write_twin
+
+    scene = JELLY + CAMERAS.partition("[observations.right]")[0].replace(
+        'type = "video"\nfile = "left_*.png"', 'type = "video"\nfile = "left_*.npy"\ncompare = "depth"\nsigma = 5e-3'
+    )
+    (tmp_path / "a.toml").write_text(scene, encoding="utf-8")
+    plain = se.load_scene(tmp_path / "a.toml")
+    write_twin(plain, plain, tmp_path, refine=1.0, renderer=renderer)
+    first = np.load(tmp_path / "left_0000.npy")[..., 0]
+    there = first > 0
+    side = 16 / math.tan(math.radians(15)) * 0.3 / 1.55  # pixels of the front face, 1.55 m away
+    assert there.sum() == pytest.approx(side**2, rel=0.15)
+    assert first[there].min() > 1.5 and 2e-3 < first[there].std() < 3e-2
+    measured = Problem(se.load_scene(tmp_path / "a.toml")).measured["left"]
+    assert int(measured.mask.reshape(measured.shape)[0].sum()) == there.sum()
+
+
 @pytest.mark.slow
 def test_the_shipped_film_tells_the_modulus() -> None:
     """The least misfit of a parabola through three solves lies within 2 % of what another renderer filmed."""

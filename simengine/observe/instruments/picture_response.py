@@ -1,5 +1,7 @@
 """From what a camera is answered to what its pictures should hold: lens, depth, exposure, unknown light."""
 
+import math
+
 import torch
 
 from simengine.observe.instruments.picture_settings import PictureSettings
@@ -28,7 +30,7 @@ def depth_seen(own: PictureSettings, seen: torch.Tensor, measured: Measured) -> 
     """Mixtures of the body's depth and of what lies behind it, so that the outline counts too."""
     depth, alpha = seen[..., 0], seen[..., 1]
     if own.recording:  # a sensor tells one surface, no mixture
-        return torch.where(alpha > 0.5, own.shown(depth), 0.0)
+        return torch.where(alpha > 0.5, own.shown(depth), math.nan)
     told = measured.values[:, 0].reshape(measured.shape)
     whole = told.nan_to_num()
     # where the body should be and is not, the least that can be said is that it is farther than all that is seen
