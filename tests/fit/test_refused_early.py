@@ -46,8 +46,12 @@ def test_the_file_as_it_is_begins(tmp_path: Path) -> None:
         (SIGMA, "sigma = nan", r"observations\.zug\.sigma: expected a finite number or a string, got nan"),
         (SIGMA, f'{SIGMA}\ngain = "zwei"', r"observations\.zug\.gain: expected a number or a list, got 'zwei'"),
         (SIGMA, f"{SIGMA}\nhold_out = true", r"nothing is left to fit; everything is held out"),
-        ('"Kraft"', '"Kraft [kg]"', r"observations\.zug: force is told in kg; it has to be in N or the like"),
-        ('"Weg"', '"Weg [s]"', r"observations\.zug: extension is told in s; it has to be in m or the like"),
+        (
+            '"Kraft"',
+            '"Kraft [kg]"',
+            r"zug: force is told in kg; it has to be in N .*HEADER, unit = 9\.80665 \}",
+        ),
+        ('"Weg"', '"Weg [s]"', r"observations\.zug: extension is told in s; it has to be in m .*unit = FACTOR"),
         ("[unknowns]", "[inference]\nrefine = 2.0\n[unknowns]", r"inference\.refine: a world of kind 'specimen'"),
         ("[unknowns]", '[inference]\nreport = ["force"]\n[unknowns]', r"inference.*report: it never told anything"),
         ("[unknowns]", '[derived]\n"G [Pa]" = "material.mu.0 * ("\n[unknowns]', r"derived\.G \[Pa\]: .* no arithmetic"),
@@ -67,3 +71,14 @@ def test_a_word_among_decimal_commas_is_the_one_that_is_named(tmp_path: Path) ->
 def test_a_load_of_zero_has_no_relative_error(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"observations\.zug\.sigma: it is 0 for 1 values"):
         training(tmp_path, csv=CSV.replace("0,24", "0"))
+
+
+def test_a_load_in_kilograms_is_a_force_by_its_factor(tmp_path: Path) -> None:
+    scene = SCENE.replace('force = "Kraft"', 'force = { column = "Kraft", unit = 9.80665 }')
+    fit = training(tmp_path, scene, CSV.replace(";N", ";kg"))
+    assert float(fit.problem.measured["zug"].values[2, 0]) == pytest.approx(1.14 * 9.80665)
+
+
+def test_a_title_may_have_as_many_cells_as_headers(tmp_path: Path) -> None:
+    fit = training(tmp_path, csv=CSV.replace("Protokoll Nr. 7", "Protokoll;Nr. sieben;geprueft"))
+    assert fit.problem.measured["zug"].values[:, 0].tolist() == pytest.approx([0.24, 0.71, 1.14])
