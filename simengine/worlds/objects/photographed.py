@@ -258,6 +258,9 @@ def _photographs(problem: Problem, name: str, box: torch.Tensor) -> list[Photogr
         raise SceneError(f"observations.{name}: surfels are found from photographs, compare = photometric")
     if instrument.camera.glass() is not None:
         raise SceneError(f"observations.{name}.camera.lens: photographs have to be a pinhole's; undistort them first")
+    for key in ("aperture", "vignetting", "shutter", "read_out"):
+        if getattr(instrument, key):
+            raise SceneError(f"observations.{name}.{key}: discs are fitted to a pinhole's even light; leave {key} out")
     empty = None if instrument.made is None else instrument.made.empty
     if empty is None:
         raise SceneError(f"observations.{name}.background: what is behind the body? [0, 0, 0] for black")

@@ -163,6 +163,7 @@ def test_an_interrupted_search_goes_on_bitwise(tmp_path: Path) -> None:
     [
         ("observations.photos.compare=silhouette", "compare = photometric"),
         ("observations.photos.hold_out=true", "two photographs or more"),
+        ("observations.photos.aperture=0.02", "leave aperture out"),
         ("surfels.visible=0.99", "nothing in common"),
         ("surfels.box=[[5.0, 6.0], [0.0, 1.0], [0.0, 1.0]]", "nothing in common"),
     ],
