@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 _FLOAT, _POINTS, _VERTICES = 5126, 0, 34962  # component, mode of a primitive and target of a buffer, in glTF's numbers
 
 
-def write_moving_points(file: Path, x: NDArray[np.floating], times: NDArray[np.floating]) -> None:
+def write_moving_points(file: Path, x: NDArray[Any], times: NDArray[Any]) -> None:
     """Write points and their motion, linear between the states, as viewers play it.
 
     Args:
@@ -23,7 +23,7 @@ def write_moving_points(file: Path, x: NDArray[np.floating], times: NDArray[np.f
     accessors: list[dict[str, Any]] = []
     chunks: list[bytes] = []
 
-    def put(values: NDArray[np.floating], kind: str, *, vertices: bool = False, limits: bool = False) -> int:
+    def put(values: NDArray[Any], kind: str, *, vertices: bool = False, limits: bool = False) -> int:
         plain = np.ascontiguousarray(values, dtype="<f4")
         views.append({"buffer": 0, "byteOffset": sum(map(len, chunks)), "byteLength": plain.nbytes})
         if vertices:
