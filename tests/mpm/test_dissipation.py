@@ -88,7 +88,7 @@ def test_nothing_is_lost_without_losses(free: complex) -> None:
 
 
 def test_viscosity_counts_in_the_time_step() -> None:
-    """(c dt / h)^2 + 8/3 (eta / rho) dt / h^2, its root: the springs and the dashpots of a cell, one beside the other."""
+    """The root of (c dt / h)^2 + 8/3 (eta / rho) dt / h^2: the springs and the dashpots of a cell side by side."""
     h, dt, eta, material = LENGTH / 8, 1e-3, 4e3, materials.rubber(E, NU)
     numbers = []
     for loss in (None, materials.Dissipation(eta)):

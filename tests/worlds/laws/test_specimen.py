@@ -14,8 +14,8 @@ from simengine.scene.base import Refused, SceneError
 from simengine.scene.grammar import make_world
 from simengine.worlds.laws.elastic import inverse_langevin
 from simengine.worlds.laws.flowing import Point
-from simengine.worlds.laws.spectrum import Maxwell
 from simengine.worlds.laws.specimen import SpecimenWorld
+from simengine.worlds.laws.spectrum import Maxwell
 
 
 def world(material: dict[str, Any], test: str | dict[str, Any]) -> SpecimenWorld:
