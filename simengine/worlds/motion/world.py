@@ -206,7 +206,10 @@ class MPMWorld(AbstractWorld):
             own = ids == index
             key = f"bodies.{index}"
             given = coefficients_of(self, index, below(f"{key}.material."))
-            materials.append(body.material.make(given, dt=self.grid.time_step))
+            try:
+                materials.append(body.material.make(given, dt=self.grid.time_step))
+            except SceneError as error:  # it knows its own keys
+                raise type(error)(f"bodies.{body.name or index}.{error}") from None
             arm = x - x[own].mean(0)
             spin = vector(f"{key}.angular_velocity", body.angular_velocity).expand_as(arm)
             motion = vector(f"{key}.velocity", body.velocity) + torch.linalg.cross(spin, arm)
