@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simengine.constraint import DiffusionSorption, HardConstraint
+from simengine.constraint import Decomposition, DiffusionSorption, HardConstraint
 from simengine.constraint.basis import principal_basis
 
 
@@ -21,7 +21,7 @@ def main() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for coupled in (True, False):
         for count in (1, 2, 4, 8, 16) if coupled else (2, 4, 8):
-            layer = HardConstraint(pde, counts=(1, count), coupled=coupled)
+            layer = HardConstraint(pde, Decomposition(counts=(1, count), coupled=coupled))
             with torch.no_grad():
                 found = layer(basis.expand(2, -1, -1, -1), {"u0": u0})
             errors = (found.field - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
+from simengine.constraint import Decomposition, DiffusionSorption, HardConstraint, NavierStokes
 from simengine.constraint.basis import principal_basis
 from simengine.constraint.system import ExpertSystem
 from simengine.ops.fields import table_product_reference
@@ -47,7 +47,7 @@ def _basis(pde: DiffusionSorption, size: int = 16) -> torch.Tensor:
 def _system(layer: HardConstraint, basis: torch.Tensor) -> ExpertSystem:
     u0 = {"u0": torch.full((len(basis),), 0.05, dtype=torch.float64)}
     table = layer.pde.table(basis)
-    return ExpertSystem(layer.pde, layer.blocks, table, None, u0, coupled=layer.coupled, **layer.options)
+    return ExpertSystem(layer.pde, layer.blocks, table, None, u0, coupled=layer.coupled, weights=layer.weights)
 
 
 def _iteration(layer: HardConstraint, basis: torch.Tensor) -> Callable[[], None]:
@@ -73,7 +73,7 @@ def iterations() -> list[dict[str, Any]]:
         *((k, 80_000 // k) for k in (1, 2, 4, 8, 16, 32)),
         *((4, m) for m in (2500, 5000, 10_000)),
     ]:
-        layer = HardConstraint(pde, counts=(1, experts), rows_per_block=per_block)
+        layer = HardConstraint(pde, Decomposition(counts=(1, experts), rows_per_block=per_block))
         row: dict[str, Any] = {
             "name": f"iteration, {experts} experts x {per_block} rows, n = 16",
             "ms": _milliseconds(_iteration(layer, basis)),
@@ -120,7 +120,7 @@ def row_by_row() -> list[dict[str, Any]]:
     """An iteration at 1,000 rows and 16 unknowns, with the Jacobian by one backward pass per row as reference."""
     pde = DiffusionSorption(nt=21, nx=64)
     basis = _basis(pde)
-    layer = HardConstraint(pde, rows_per_block=1000)
+    layer = HardConstraint(pde, Decomposition(rows_per_block=1000))
     flat, picked = basis[0].flatten(0, 1), layer.blocks.rows
     index, data = layer.blocks.entries[0][picked.index[0]], tuple(d[0] for d in picked.data)
 
@@ -165,7 +165,7 @@ def flow() -> list[dict[str, Any]]:
     for counts in ((1, 1, 1), (1, 2, 2)):
         for tolerance in (1e-8, 1e-6):
             solver = LevenbergMarquardt(tolerance=tolerance, max_iterations=50)
-            layer = HardConstraint(pde, counts=counts, periodic=(False, True, True), solver=solver)
+            layer = HardConstraint(pde, Decomposition(counts=counts, periodic=(False, True, True)), solver=solver)
             start = time.process_time()
             with torch.no_grad():
                 found = layer(basis, {"w0": w0[:1]})
@@ -184,7 +184,9 @@ def _rank(folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     pde = DiffusionSorption()
-    layer = HardConstraint(pde, counts=(1, 4), group=dist.group.WORLD, solver=LevenbergMarquardt(max_iterations=5))
+    layer = HardConstraint(
+        pde, Decomposition(counts=(1, 4)), group=dist.group.WORLD, solver=LevenbergMarquardt(max_iterations=5)
+    )
     basis, u0 = _basis(pde), torch.tensor([0.05], dtype=torch.float64)
     with torch.no_grad():
         own = [_milliseconds(lambda: layer(basis, {"u0": u0}), clock=c) for c in (time.process_time, time.perf_counter)]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
+from simengine.constraint import Decomposition, DiffusionSorption, HardConstraint, NavierStokes
 from simengine.constraint.basis import principal_basis
 from simengine.fit.trainings.learned import learning_of
 from simengine.io import checkpoint
@@ -158,7 +158,7 @@ def series_flow(order: int, windows: int = 16) -> dict[str, Any]:
     truth, start = whole.solve(members["w0"]), time.process_time()
     pde = NavierStokes(nt=64 // windows + 1, size=24, duration=5.0 / windows)
     solver = LevenbergMarquardt(tolerance=1e-6, max_iterations=15)
-    layer = HardConstraint(pde, periodic=(False, True, True), solver=solver, throw=True)
+    layer = HardConstraint(pde, Decomposition(periodic=(False, True, True)), solver=solver, throw=True)
     clock = torch.linspace(0, 1, pde.nt, dtype=torch.float64)[:, None, None]
     w, parts = members["w0"], [members["w0"].unsqueeze(1)]
     for _ in range(windows):
@@ -192,7 +192,7 @@ def fixed_flow() -> list[dict[str, Any]]:
         ((1, 4, 4), True),
         ((1, 2, 2), False),
     ):
-        layer = HardConstraint(pde, counts=counts, coupled=coupled, periodic=(False, True, True))
+        layer = HardConstraint(pde, Decomposition(counts=counts, coupled=coupled, periodic=(False, True, True)))
         start = time.process_time()
         with torch.no_grad():
             found = layer(basis, {"w0": w0[:1]})

@@ -5,12 +5,14 @@ solved together. Equations: `DiffusionSorption`, `NavierStokes`, `Burgers`, `All
 """
 
 from simengine.constraint.allen_cahn import AllenCahn
+from simengine.constraint.blocks import Decomposition
 from simengine.constraint.burgers import Burgers
 from simengine.constraint.diffusion_sorption import DiffusionSorption
 from simengine.constraint.family import AbstractFamily
 from simengine.constraint.layer import Constrained, HardConstraint
 from simengine.constraint.navier_stokes import NavierStokes
 from simengine.constraint.pde import AbstractPDE, Rows
+from simengine.constraint.rows import RowWeights
 from simengine.constraint.taylor import longest_window, taylor_series
 
 __all__ = [
@@ -19,9 +21,11 @@ __all__ = [
     "AllenCahn",
     "Burgers",
     "Constrained",
+    "Decomposition",
     "DiffusionSorption",
     "HardConstraint",
     "NavierStokes",
+    "RowWeights",
     "Rows",
     "longest_window",
     "taylor_series",

@@ -89,6 +89,46 @@ class Blocks:
         return Blocks(**moved)
 
 
+@dataclasses.dataclass(frozen=True)
+class Decomposition:
+    """How a grid is dealt out to experts, one a block.
+
+    Attributes:
+        counts: Blocks along each axis of the grid (time first); one block if None and `cuts` too; or
+        cuts: their boundaries along each axis, from 0 to its size, where they are not uniform.
+        coupled: Solve the experts together, with rows that make neighbours agree (in value and flux) at their
+            interfaces; False solves each on its own, as in Chalapathi et al., ICLR 2024.
+        periodic: Per axis, whether its ends are neighbours.
+        overlap: Cells by which blocks reach beyond each cut.
+        blend: Where blocks overlap, pass from one to the next along windows that sum to 1 (a partition of unity);
+            False takes every point from the block between whose cuts it lies.
+        rows_per_block: Equations sampled in each block.
+        seed: Of this sample.
+    """
+
+    counts: Sequence[int] | None = None
+    cuts: Sequence[Sequence[int]] | None = None
+    coupled: bool = True
+    periodic: Sequence[bool] | None = None
+    overlap: int = 0
+    blend: bool = True
+    rows_per_block: int = 20_000
+    seed: int = 0
+
+    def boundaries(self, shape: Sequence[int]) -> Sequence[Sequence[int]]:
+        """Of the blocks along each axis of a grid.
+
+        Raises:
+            ValueError: `counts` does not fit the grid.
+        """
+        if self.cuts is not None:
+            return self.cuts
+        counts = [1] * len(shape) if self.counts is None else self.counts
+        if len(counts) != len(shape):
+            raise ValueError(f"counts: expected one number per axis of the grid {tuple(shape)}, got {list(counts)}")
+        return [uniform_cuts(size, count) for size, count in zip(shape, counts, strict=True)]
+
+
 def uniform_cuts(size: int, count: int) -> list[int]:
     """Boundaries of `count` intervals as equal as can be: 0 = c_0 < ... < c_count = size."""
     if not 1 <= count <= size:

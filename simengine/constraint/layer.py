@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from simengine.constraint.blocks import Blocks, decompose, uniform_cuts
+from simengine.constraint.blocks import Blocks, Decomposition, decompose
 from simengine.constraint.estimate import nodal_error
 from simengine.constraint.norm import AbstractNorm, chosen
 from simengine.constraint.normed import NormedSystem
 from simengine.constraint.pde import AbstractPDE
+from simengine.constraint.rows import RowWeights
 from simengine.constraint.shard import Shard
 from simengine.constraint.system import ExpertSystem
 from simengine.ops.fields.table_product import table_product
@@ -46,22 +47,11 @@ class HardConstraint(nn.Module):
 
     Args:
         pde: The equation, or a user's own sub-class of `AbstractPDE`.
-        counts: Blocks along each axis of the grid (time first), one expert each; or
-        cuts: their boundaries along each axis, from 0 to its size, where they are not uniform.
-        coupled: Solve the experts together, with rows that make neighbours agree (in value and flux) at their
-            interfaces; False solves each on its own, as in Chalapathi et al., ICLR 2024.
-        rows_per_block: Equations sampled in each block.
-        periodic: Per axis, whether its ends are neighbours.
-        condition_weight: Weight of initial and boundary rows relative to that of the equation.
-        interface_weight: Weight of interface rows.
-        ridge: Weight of omega itself, which keeps the problem solvable where basis functions coincide.
+        blocks: The decomposition of the grid into experts; one expert for all of it by default.
+        weights: Of conditions, interfaces and ridge beside the equation.
         solver: `LevenbergMarquardt(tolerance=1e-8, max_iterations=50)` if None.
         adjoint: `ImplicitAdjoint()` if None: exact Hessian.
-        seed: Of the sample of rows.
         throw: Raise where an expert does not converge.
-        overlap: Cells by which blocks reach beyond each cut.
-        blend: Where blocks overlap, pass from one to the next along windows that sum to 1 (a partition of unity);
-            False takes every point from the block between whose cuts it lies.
         group: Process group of `torch.distributed` over which the experts are dealt out; None for one process. Every
             process calls the layer with the same arguments and gets the same result and the same gradients.
         norm: In which the residual is made small: `auto` tests the rows of an elliptic equation with the functions
@@ -73,21 +63,12 @@ class HardConstraint(nn.Module):
     def __init__(
         self,
         pde: AbstractPDE,
+        blocks: Decomposition = Decomposition(),
         *,
-        counts: Sequence[int] | None = None,
-        cuts: Sequence[Sequence[int]] | None = None,
-        coupled: bool = True,
-        rows_per_block: int = 20_000,
-        periodic: Sequence[bool] | None = None,
-        condition_weight: float = 1.0,
-        interface_weight: float = 10.0,
-        ridge: float = 1e-8,
+        weights: RowWeights = RowWeights(),
         solver: AbstractLeastSquaresSolver | None = None,
         adjoint: AbstractAdjoint | None = None,
-        seed: int = 0,
         throw: bool = False,
-        overlap: int = 0,
-        blend: bool = True,
         group: Any = None,
         norm: AbstractNorm | str = "auto",
     ) -> None:
@@ -96,25 +77,21 @@ class HardConstraint(nn.Module):
             raise ValueError(f"norm: expected auto, plain or an AbstractNorm such as Galerkin(), got {norm!r}")
         if isinstance(adjoint, UnrolledAdjoint):
             raise ValueError("adjoint: the layer has implicit gradients only; use ImplicitAdjoint()")
-        if cuts is None:
-            counts = [1] * len(pde.shape) if counts is None else counts
-            if len(counts) != len(pde.shape):
-                raise ValueError(f"counts: expected one number per axis of the grid {pde.shape}, got {list(counts)}")
-            cuts = [uniform_cuts(size, count) for size, count in zip(pde.shape, counts, strict=True)]
         self.pde = pde
+        cuts = blocks.boundaries(pde.shape)
 
-        def dealt(cuts: Sequence[Sequence[int]], rows: int = rows_per_block, **options: Any) -> Blocks:
-            generator = torch.Generator().manual_seed(seed)
+        def dealt(cuts: Sequence[Sequence[int]], rows: int = blocks.rows_per_block, **options: Any) -> Blocks:
+            generator = torch.Generator().manual_seed(blocks.seed)
             return decompose(pde, cuts, rows_per_block=rows, generator=generator, **options)
 
-        shaped: dict[str, Any] = {"periodic": periodic, "overlap": overlap, "blend": blend}
+        shaped = {name: getattr(blocks, name) for name in ("periodic", "overlap", "blend")}
         self.blocks: Blocks = dealt(cuts, **shaped)
         self.shard: Shard = Shard(group)
         if self.shard.size > self.blocks.num_blocks:
             raise ValueError(
                 f"group: {self.shard.size} processes for {self.blocks.num_blocks} experts; use as many at most"
             )
-        self.coupled: bool = coupled and self.blocks.num_blocks > 1
+        self.coupled: bool = blocks.coupled and self.blocks.num_blocks > 1
         if isinstance(norm, AbstractNorm) and not self._normable:
             raise ValueError("norm: other norms than the plain one take coupled experts in one process")
         self.norm = norm
@@ -122,11 +99,7 @@ class HardConstraint(nn.Module):
         self._complete = functools.cache(lambda: dealt(cuts, math.prod(pde.shape) * 64, **shaped))
         needs_field = self.coupled and len(pde.of_the_stitched_field) > 0
         self._whole: Blocks | None = dealt([(0, size) for size in pde.shape]) if needs_field else None
-        self.options: dict[str, float] = {
-            "condition_weight": condition_weight,
-            "interface_weight": interface_weight,
-            "ridge": ridge,
-        }
+        self.weights: RowWeights = weights
         self.solver: AbstractLeastSquaresSolver | LevenbergMarquardt = solver or LevenbergMarquardt(
             tolerance=1e-8, max_iterations=50
         )
@@ -197,7 +170,7 @@ class HardConstraint(nn.Module):
         norm = self._norm(parameters)
         if norm is not None:
             blocks = self._complete()
-            return NormedSystem(self.pde, blocks, table, base_table, dict(parameters), norm=norm, **self.options)
+            return NormedSystem(self.pde, blocks, table, base_table, dict(parameters), norm=norm, weights=self.weights)
         return ExpertSystem(
             self.pde,
             self.blocks,
@@ -206,7 +179,7 @@ class HardConstraint(nn.Module):
             dict(parameters),
             coupled=self.coupled,
             shard=self.shard,
-            **self.options,
+            weights=self.weights,
         )
 
     @property
@@ -285,7 +258,7 @@ class HardConstraint(nn.Module):
         """Weights of one expert for the whole domain, to a few digits: its Jacobian is complete, that of many not."""
         table, base, *constants = (t.detach() for t in system.tensors)
         parameters = dict(zip(system.names, constants, strict=True))
-        one = ExpertSystem(self.pde, whole, table, base, parameters, coupled=False, **self.options)
+        one = ExpertSystem(self.pde, whole, table, base, parameters, coupled=False, weights=self.weights)
         solver = dataclasses.replace(self.solver, tolerance=max(self.solver.tolerance, 1e-4), max_iterations=10)
         with torch.no_grad():
             shared = solve_system(one, one.linear_start(), solver=solver).value

@@ -7,6 +7,7 @@ import torch
 from simengine.constraint.blocks import Blocks
 from simengine.constraint.norm import AbstractNorm
 from simengine.constraint.pde import AbstractPDE
+from simengine.constraint.rows import RowWeights
 from simengine.solve.least_squares.structure import Dense
 from simengine.solve.least_squares.system import FunctionSystem
 
@@ -21,9 +22,7 @@ class NormedSystem(FunctionSystem):
         base: Functionals of what is added, shape (samples, q), or None.
         parameters: Constants per sample.
         norm: M.
-        condition_weight: Of initial and boundary rows.
-        interface_weight: Of interface rows.
-        ridge: Weight of omega itself.
+        weights: Of conditions, interfaces and ridge.
 
     Attributes:
         size: Basis functions n.
@@ -40,9 +39,7 @@ class NormedSystem(FunctionSystem):
         parameters: Mapping[str, torch.Tensor],
         *,
         norm: AbstractNorm,
-        condition_weight: float,
-        interface_weight: float,
-        ridge: float,
+        weights: RowWeights,
     ) -> None:
         self.experts: int = blocks.num_blocks
         self.size: int = table.shape[2]
@@ -51,7 +48,7 @@ class NormedSystem(FunctionSystem):
         self.norm: AbstractNorm = norm
         entries, rows, conditions = blocks.entries, blocks.rows, blocks.conditions
         held = torch.ones_like(rows.position, dtype=table.dtype) if rows.weight is None else rows.weight
-        condition_weights = condition_weight * conditions.weight if conditions.weight is not None else condition_weight
+        condition = weights.condition * (1.0 if conditions.weight is None else conditions.weight)
 
         def residual(y: torch.Tensor, args: Sequence[torch.Tensor]) -> torch.Tensor:
             own, base, *constants = args
@@ -67,11 +64,11 @@ class NormedSystem(FunctionSystem):
             seen = torch.stack([f[index] for f, index in zip(fields, conditions.index, strict=True)])
             reached = (conditions.data[0] * seen).sum(dim=-1)
             target = pde.targets(conditions.data, conditions.position, named)
-            parts.append((condition_weights * (reached - target)).flatten())
+            parts.append((condition * (reached - target)).flatten())
             for c, (a, b) in enumerate(blocks.pairs.tolist()):
                 at = functions[a][blocks.interface[c, 0]]
-                parts.append(interface_weight * blocks.interface_weight[c] * (at @ (omega[a] - omega[b])))
-            return torch.cat([*parts, ridge * y])
+                parts.append(weights.interface * blocks.interface_weight[c] * (at @ (omega[a] - omega[b])))
+            return torch.cat([*parts, weights.ridge * y])
 
         base = table.new_zeros(table.shape[:2]) if base is None else base
         super().__init__(

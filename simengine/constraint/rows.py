@@ -1,5 +1,6 @@
 """The rows of the layer's least-squares problems and their residuals: equations, conditions, interfaces, a ridge."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +14,21 @@ from simengine.ops.fields.table_product import table_product
 
 Tensors = Sequence[torch.Tensor]
 _PIECE = 16384  # rows evaluated at a time: their numbers stay in the cache, and few at a time in memory
+
+
+@dataclasses.dataclass(frozen=True)
+class RowWeights:
+    """What rows of a least-squares problem weigh beside those of the equation.
+
+    Attributes:
+        condition: Initial and boundary rows.
+        interface: Rows that make neighbours agree.
+        ridge: omega itself, which keeps the problem solvable where basis functions coincide.
+    """
+
+    condition: float = 1.0
+    interface: float = 10.0
+    ridge: float = 1e-8
 
 
 class ExpertRows:
@@ -36,16 +52,14 @@ class ExpertRows:
         parameters: dict[str, torch.Tensor],
         *,
         coupled: bool,
-        condition_weight: float = 1.0,
-        interface_weight: float = 1.0,
-        ridge: float = 0.0,
+        weights: RowWeights = RowWeights(),
         shard: Shard | None = None,
     ) -> None:
         shard, blocks, table = shard or Shard(), blocks.to(table.device), table.contiguous()
         own = shard.own(blocks.num_blocks)
         num = own.stop - own.start
         self.pde: AbstractPDE = pde
-        self.ridge: float = ridge
+        self.ridge: float = weights.ridge
         self.size: int = table.shape[2]
         self.coupled: bool = coupled
         self.experts: int = blocks.num_blocks if coupled else 1
@@ -61,12 +75,12 @@ class ExpertRows:
         self._entries = blocks.entries[own]
         self._rows, self._conditions = blocks.rows.part(own), blocks.conditions.part(own)
         assert self._conditions.weight is not None
-        self._condition_weight = condition_weight * self._conditions.weight
+        self._condition_weight = weights.condition * self._conditions.weight
         # interface rows say that neighbours agree at grid points: u_a - u_b = b . (omega_a - omega_b)
         self.pairs: list[tuple[int, int]] = blocks.pairs.tolist() if coupled else []
         self._mine = [c for c, (a, _) in enumerate(self.pairs) if own.start <= a < own.stop]
         self._touching = [blocks.entries[self.pairs[c][0]][blocks.interface[c, 0]] for c in self._mine]
-        self._touching_weight = interface_weight * blocks.interface_weight[self._mine]
+        self._touching_weight = weights.interface * blocks.interface_weight[self._mine]
         needs_field = self.experts > 1 and len(pde.of_the_stitched_field) > 0
         self._stitched = StitchedFunctionals(pde, blocks, self._shard) if needs_field else None
         self.chain: bool = blocks.is_chain and self.experts > 1

@@ -42,8 +42,8 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         table: Functionals of the basis, shape (samples, entries, n), float64.
         base: Functionals of what is added to the combination of basis functions, shape (samples, entries); or None.
         parameters: Constants by name, each of shape (samples, ...).
-        options: `coupled`, solve neighbours together, with interface rows; `condition_weight`, of initial and boundary
-            conditions; `interface_weight`; `ridge`, weight of omega itself; `shard`, the part of this process.
+        options: `coupled`, solve neighbours together, with interface rows; `weights`, of rows beside the equation's;
+            `shard`, the part of this process.
     """
 
     once_differentiable = "the hard-constraint layer is once differentiable: do without second derivatives"

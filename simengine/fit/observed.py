@@ -7,7 +7,7 @@ import torch
 
 from simengine.fit.problem import Problem
 from simengine.fit.problem.prediction import Prediction, tables
-from simengine.fit.problem.reading import units_of
+from simengine.fit.problem.reading import units_of, with_unit
 from simengine.view.figures import curves
 from simengine.view.report import Block, Picture
 from simengine.view.sheets import comparison
@@ -71,13 +71,13 @@ def observation_blocks(problem: Problem, p: Prediction) -> list[Block]:
         pick, title = torch.arange(len(m.values)), ""
     if m.row_names:  # experiments under several conditions lie along none of them
         x = torch.arange(len(m.values), dtype=torch.float64)
-    if key == "time":
-        key = "time [s]"
+    world = problem.world_of(p.name)
+    along = with_unit(key, world) if m.at else key
     order = pick[x[pick].argsort()]
     panels: dict[str, dict[str, Any]] = {}
     residuals: dict[str, dict[str, Any]] = {}
     shaded: dict[str, tuple[Any, Any, Any]] = {}
-    units = units_of(m, problem.world_of(p.name))
+    units = units_of(m, world)
     for k, name in list(enumerate(m.names))[:PANELS]:
         shown = order[m.mask[order, k]]
         if not len(shown):
@@ -99,9 +99,9 @@ def observation_blocks(problem: Problem, p: Prediction) -> list[Block]:
         return ["Nothing of it is compared."]
     points = ("measured", "fitted", "held out", *m.beside)
     if m.row_names:
-        points, key = (*points, "predicted"), "row"
+        points, along = (*points, "predicted"), "row"
     return [
         *tables(p, problem.rows(p.name)),
-        Picture(curves(panels, xlabel=key, points=points, bands=shaded), f"{p.name}: measured and predicted"),
-        Picture(curves(residuals, xlabel=key, points=points), f"{p.name}: residuals over sigma"),
+        Picture(curves(panels, xlabel=along, points=points, bands=shaded), f"{p.name}: measured and predicted"),
+        Picture(curves(residuals, xlabel=along, points=points), f"{p.name}: residuals over sigma"),
     ]

@@ -127,7 +127,7 @@ def _read_text(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{path}: {error}") from None
     filled = [sum(bool(cell.strip()) for cell in cells) for _, cells in rows]
     title = next((k for k, count in enumerate(filled) if count > 1), 0)  # lines of one cell above the headers
-    rows = _with_units(rows[title:])
+    rows = _with_units(_below_titles(rows[title:]))
     headers = [cell.strip() for cell in rows[0][1]]
     if len(set(headers)) != len(headers):
         twice = next(h for h in headers if headers.count(h) > 1)
@@ -151,6 +151,19 @@ def _separator(lines: Sequence[str]) -> str:
     return " "
 
 
+def _below_titles(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """The rows from the headers on: titles of as many cells stand above the last line of words before the numbers."""
+    first = next((k for k, (_, cells) in enumerate(rows) if any(map(_is_number, cells))), 0)
+    for k in (first - 2, first - 1):  # with a line of units below the headers, and without
+        if k < 0:
+            continue
+        names = [cell.strip() for cell in rows[k][1]]
+        whole = len(set(names)) == len(names) == len(rows[first][1]) and not any(n.lower() in _GAPS for n in names)
+        if whole and (k == first - 1 or _with_units(rows[k:]) != rows[k:]):
+            return rows[k:]
+    return rows
+
+
 def _with_units(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
     """The rows with a line of units below the headers, as testing machines write it, put into the headers."""
     if len(rows) < 3 or len(rows[0][1]) != len(rows[1][1]):
@@ -164,6 +177,11 @@ def _with_units(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]
         return rows
     headers = [f"{name.strip()} [{unit}]" if unit else name for name, unit in zip(rows[0][1], units, strict=True)]
     return [(rows[0][0], headers), *rows[2:]]
+
+
+def _is_number(cell: str) -> bool:
+    value = _number(cell, decimal_comma=True)
+    return value is not None and not math.isnan(value)
 
 
 def _is_unit(text: str) -> bool:

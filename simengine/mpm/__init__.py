@@ -8,7 +8,7 @@ from simengine.mpm.memory import forecast_memory
 from simengine.mpm.mesh_body import MeshBody
 from simengine.mpm.model import MPMModel
 from simengine.mpm.recorded_path import RecordedPath
-from simengine.mpm.rigid_bodies import Box, Capsule, Plane, Sphere
+from simengine.mpm.rigid_bodies import Box, Capsule, Plane, Sphere, Surface
 from simengine.mpm.solver import MPMSolver
 from simengine.mpm.stability import cfl_numbers, recommended_dt, swept_numbers
 from simengine.mpm.state import MPMState
@@ -27,6 +27,7 @@ __all__ = [
     "RecordedPath",
     "SimulationError",
     "Sphere",
+    "Surface",
     "Walls",
     "cfl_numbers",
     "equilibrium",

@@ -6,7 +6,7 @@ import torch
 
 from simengine.kernels.matter import signed_distance as shapes
 from simengine.mpm.boundaries import Vector
-from simengine.mpm.rigid_bodies import AbstractBody, Kind
+from simengine.mpm.rigid_bodies import AbstractBody, Surface
 from simengine.ops.light.mesh import signed_distance
 from simengine.ops.matter.mpm import SignedDistance
 
@@ -23,11 +23,9 @@ class MeshBody(AbstractBody):
         faces: Vertex indices of the triangles, counter-clockwise from outside, shape (f, 3), integer.
         center: Position of the frame's origin at time 0 [m], (3,).
         orientation: Quaternion wxyz, (4,).
-        kind: `slip` (approach only), `sticky` or `friction`.
-        friction: Coulomb coefficient [1].
+        surface: How particles touch it.
         velocity: Of the frame's origin [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
         resolution: Samples along the longest edge of the body's box.
 
     Raises:
@@ -43,14 +41,12 @@ class MeshBody(AbstractBody):
         *,
         center: Vector,
         orientation: Vector = (1.0, 0.0, 0.0, 0.0),
-        kind: Kind = "slip",
-        friction: float | torch.Tensor = 0.0,
+        surface: Surface = Surface(),
         velocity: Vector = (0.0, 0.0, 0.0),
         angular_velocity: Vector = (0.0, 0.0, 0.0),
-        width: float | None = None,
         resolution: int = 48,
     ) -> None:
-        super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
+        super().__init__(center, orientation, surface, velocity, angular_velocity)
         if not 8 <= resolution <= 256:
             raise ValueError(f"resolution must lie in 8..256, got {resolution}")
         self.field: SignedDistance = _sampled(vertices.double().cpu(), faces.cpu(), resolution)

@@ -1,5 +1,6 @@
 """Rigid bodies that particles bounce off, slide along or stick to; their numbers may be parameters."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
@@ -16,6 +17,30 @@ from simengine.ops.matter.contact_reference import distance_of
 Kind = Literal["slip", "sticky", "friction"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Surface:
+    """How particles touch a rigid body.
+
+    Attributes:
+        kind: `slip` (approach only), `sticky` or `friction`.
+        friction: Coulomb coefficient of kind `friction`, a number, a tensor or an `nn.Parameter`, () [1].
+        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    kind: Kind = "slip"
+    friction: float | torch.Tensor = 0.0
+    width: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("slip", "sticky", "friction"):
+            raise ValueError(f"kind must be slip, sticky or friction, got {self.kind!r}")
+        if self.width is not None and not 0 < self.width < math.inf:
+            raise ValueError(f"width must be positive [m], got {self.width}")
+
+
 class AbstractBody(nn.Module):
     """A rigid body that moves with constant velocity and angular velocity, and along a path where it follows one.
 
@@ -26,11 +51,9 @@ class AbstractBody(nn.Module):
     Args:
         position: Of the body's frame at time 0 [m], (3,).
         orientation: Quaternion wxyz from the body's frame to the world, any length, (4,).
-        kind: `slip` (approach only), `sticky` or `friction`.
-        friction: Coulomb coefficient [1] of kind `friction`.
+        surface: How particles touch it.
         velocity: Of the frame's origin [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
 
     Raises:
         ValueError: A value is not finite, out of range or of the wrong shape.
@@ -47,27 +70,23 @@ class AbstractBody(nn.Module):
         self,
         position: Vector,
         orientation: Vector,
-        kind: Kind,
-        friction: float | torch.Tensor,
+        surface: Surface,
         velocity: Vector,
         angular_velocity: Vector,
-        width: float | None,
     ) -> None:
         super().__init__()
-        if kind not in ("slip", "sticky", "friction"):
-            raise ValueError(f"kind must be slip, sticky or friction, got {kind!r}")
-        if width is not None and not 0 < width < math.inf:
-            raise ValueError(f"width must be positive [m], got {width}")
-        self.kind = kind
-        self.width = width
+        self.kind: Kind = surface.kind
+        self.width: float | None = surface.width
         self.path: RecordedPath | None = None
         keep(self, "position", position, ((3,),))
         keep(self, "orientation", orientation, ((4,),))
-        keep(self, "friction", friction, ((),))
+        keep(self, "friction", surface.friction, ((),))
         keep(self, "velocity", velocity, ((3,),))
         keep(self, "angular_velocity", angular_velocity, ((3,),))
         if float(self.friction.detach()) < 0 or float(self.orientation.detach().norm()) == 0:
-            raise ValueError(f"friction must be >= 0 and orientation not zero, got {friction!r} and {orientation!r}")
+            raise ValueError(
+                f"friction must be >= 0 and orientation not zero, got {surface.friction!r} and {orientation!r}"
+            )
 
     @property
     def mode(self) -> tuple[int, int]:
@@ -159,10 +178,8 @@ class Plane(AbstractBody):
     Args:
         point: A point of the plane [m], (3,).
         normal: Into the free side, any length, (3,).
-        kind: `slip` (approach only), `sticky` or `friction`.
-        friction: Coulomb coefficient [1].
+        surface: How particles touch it.
         velocity: Of the plane [m/s], (3,).
-        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.PLANE
@@ -173,12 +190,10 @@ class Plane(AbstractBody):
         *,
         point: Vector,
         normal: Vector,
-        kind: Kind = "slip",
-        friction: float | torch.Tensor = 0.0,
+        surface: Surface = Surface(),
         velocity: Vector = (0.0, 0.0, 0.0),
-        width: float | None = None,
     ) -> None:
-        super().__init__(point, (1.0, 0.0, 0.0, 0.0), kind, friction, velocity, (0.0, 0.0, 0.0), width)
+        super().__init__(point, (1.0, 0.0, 0.0, 0.0), surface, velocity, (0.0, 0.0, 0.0))
         keep(self, "normal", normal, ((3,),))
         if float(self.normal.detach().norm()) == 0:
             raise ValueError("normal must not be zero; it points into the free side")
@@ -199,11 +214,9 @@ class Sphere(AbstractBody):
     Args:
         center: Of the ball at time 0 [m], (3,).
         radius: [m].
-        kind: `slip` (approach only), `sticky` or `friction`.
-        friction: Coulomb coefficient [1].
+        surface: How particles touch it.
         velocity: [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.SPHERE
@@ -213,13 +226,11 @@ class Sphere(AbstractBody):
         *,
         center: Vector,
         radius: float,
-        kind: Kind = "slip",
-        friction: float | torch.Tensor = 0.0,
+        surface: Surface = Surface(),
         velocity: Vector = (0.0, 0.0, 0.0),
         angular_velocity: Vector = (0.0, 0.0, 0.0),
-        width: float | None = None,
     ) -> None:
-        super().__init__(center, (1.0, 0.0, 0.0, 0.0), kind, friction, velocity, angular_velocity, width)
+        super().__init__(center, (1.0, 0.0, 0.0, 0.0), surface, velocity, angular_velocity)
         if not 0 < radius < math.inf:
             raise ValueError(f"radius must be positive [m], got {radius}")
         self.radius = radius
@@ -241,11 +252,9 @@ class Box(AbstractBody):
         center: At time 0 [m], (3,).
         half_size: Half of its edges [m], (3,).
         orientation: Quaternion wxyz, (4,).
-        kind: `slip` (approach only), `sticky` or `friction`.
-        friction: Coulomb coefficient [1].
+        surface: How particles touch it.
         velocity: Of its centre [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.BOX
@@ -256,13 +265,11 @@ class Box(AbstractBody):
         center: Vector,
         half_size: Sequence[float],
         orientation: Vector = (1.0, 0.0, 0.0, 0.0),
-        kind: Kind = "slip",
-        friction: float | torch.Tensor = 0.0,
+        surface: Surface = Surface(),
         velocity: Vector = (0.0, 0.0, 0.0),
         angular_velocity: Vector = (0.0, 0.0, 0.0),
-        width: float | None = None,
     ) -> None:
-        super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
+        super().__init__(center, orientation, surface, velocity, angular_velocity)
         if len(half_size) != 3 or not all(0 < h < math.inf for h in half_size):
             raise ValueError(f"half_size must be three positive lengths [m], got {half_size}")
         self.half_size: tuple[float, float, float] = (float(half_size[0]), float(half_size[1]), float(half_size[2]))
@@ -285,11 +292,9 @@ class Capsule(AbstractBody):
         radius: [m].
         half_length: Half of the straight part [m].
         orientation: Quaternion wxyz, (4,).
-        kind: `slip` (approach only), `sticky` or `friction`.
-        friction: Coulomb coefficient [1].
+        surface: How particles touch it.
         velocity: Of its centre [m/s], (3,).
         angular_velocity: [rad/s], (3,).
-        width: Of a layer of nodes over which contact sets in [m]; None for hard contact of the particles.
     """
 
     shape = shapes.CAPSULE
@@ -301,13 +306,11 @@ class Capsule(AbstractBody):
         radius: float,
         half_length: float,
         orientation: Vector = (1.0, 0.0, 0.0, 0.0),
-        kind: Kind = "slip",
-        friction: float | torch.Tensor = 0.0,
+        surface: Surface = Surface(),
         velocity: Vector = (0.0, 0.0, 0.0),
         angular_velocity: Vector = (0.0, 0.0, 0.0),
-        width: float | None = None,
     ) -> None:
-        super().__init__(center, orientation, kind, friction, velocity, angular_velocity, width)
+        super().__init__(center, orientation, surface, velocity, angular_velocity)
         if not 0 < radius < math.inf or not 0 <= half_length < math.inf:
             raise ValueError(f"radius must be positive and half_length >= 0 [m], got {radius} and {half_length}")
         self.radius = radius

@@ -73,6 +73,8 @@ def curves(
             x, low, high = (np.asarray(part) for part in bands[label])
             axis.fill_between(x, low, high, alpha=0.25, color="C1", label="95 %")
         axis.set(xlabel=xlabel, ylabel=label)
+        axis.locator_params(axis="x", nbins=6)
+        axis.ticklabel_format(axis="x", scilimits=(-3, 5))  # 0.0005 as 5 beside 1e-4: long labels would touch
         if label in log:
             axis.set_yscale("log")
         axis.grid(alpha=0.3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from simengine.constraint import AbstractFamily, AllenCahn, Burgers, HardConstraint
+from simengine.constraint import AbstractFamily, AllenCahn, Burgers, Decomposition, HardConstraint
 from simengine.constraint.allen_cahn import travelling_front
 from simengine.constraint.basis import principal_basis
 from simengine.constraint.burgers import cole_hopf
@@ -80,7 +80,7 @@ def test_experts_find_the_truth(pde: AbstractFamily, experts: int) -> None:
     members = pde.draw(8, torch.Generator().manual_seed(0))
     truth = pde.reference(members)
     basis = principal_basis(truth, 8).expand(2, -1, -1, -1)
-    layer = HardConstraint(pde, counts=(1, experts), periodic=(False, isinstance(pde, Burgers)))
+    layer = HardConstraint(pde, Decomposition(counts=(1, experts), periodic=(False, isinstance(pde, Burgers))))
     with torch.no_grad():
         found = layer(basis, {"u0": members["u0"][:2]})
     assert found.solution.success and int(found.solution.stats["num_iterations"].max()) <= 20

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from simengine.constraint import DiffusionSorption, HardConstraint
+from simengine.constraint import Decomposition, DiffusionSorption, HardConstraint, RowWeights
 from simengine.solve.least_squares import LevenbergMarquardt
 from simengine.solve.least_squares.adjoint import ImplicitAdjoint
 from simengine.solve.solution import Result, SolveError
@@ -62,7 +62,7 @@ def test_residual_of_the_truth_falls_with_the_second_order_in_time(truth: torch.
 
 @pytest.mark.parametrize("experts", [1, 4, 16])
 def test_coupled_experts_find_the_truth(experts: int, basis: torch.Tensor, truth: torch.Tensor) -> None:
-    layer = HardConstraint(PDE, counts=(1, experts))
+    layer = HardConstraint(PDE, Decomposition(counts=(1, experts)))
     with torch.no_grad():
         found = layer(basis, {"u0": torch.tensor([U0], dtype=torch.float64)})
     assert found.solution.success and int(found.solution.stats["num_iterations"].max()) <= 20
@@ -73,7 +73,7 @@ def test_coupled_experts_find_the_truth(experts: int, basis: torch.Tensor, truth
 
 def test_independent_experts_do_not(basis: torch.Tensor, truth: torch.Tensor) -> None:
     # the published way: a block without a boundary knows its solution only up to what flows in
-    layer = HardConstraint(PDE, counts=(1, 4), coupled=False)
+    layer = HardConstraint(PDE, Decomposition(counts=(1, 4), coupled=False))
     with torch.no_grad():
         found = layer(basis, {"u0": torch.tensor([U0], dtype=torch.float64)})
     assert relative(found.field[0], truth) > 0.1
@@ -100,7 +100,10 @@ def small(requires_grad: bool = True) -> tuple[DiffusionSorption, torch.Tensor, 
 def test_gradients_against_finite_differences(coupled: bool) -> None:
     pde, basis, parameters = small()
     layer = HardConstraint(
-        pde, counts=(1, 2), coupled=coupled, solver=LevenbergMarquardt(tolerance=1e-13, max_iterations=100), throw=True
+        pde,
+        Decomposition(counts=(1, 2), coupled=coupled),
+        solver=LevenbergMarquardt(tolerance=1e-13, max_iterations=100),
+        throw=True,
     )
     cotangent = torch.randn(2, *pde.shape, dtype=torch.float64)
 
@@ -124,10 +127,10 @@ def test_gradients_against_finite_differences(coupled: bool) -> None:
 
 def test_fast_linearisation_is_that_of_the_cost() -> None:
     pde, basis, parameters = small()
-    layer = HardConstraint(pde, counts=(1, 3))
+    layer = HardConstraint(pde, Decomposition(counts=(1, 3)))
     from simengine.constraint.system import ExpertSystem
 
-    system = ExpertSystem(pde, layer.blocks, pde.table(basis), None, parameters, coupled=True, **layer.options)
+    system = ExpertSystem(pde, layer.blocks, pde.table(basis), None, parameters, coupled=True, weights=layer.weights)
     y = torch.randn(2, 15, dtype=torch.float64)
     lin = system.linearise(y, torch.arange(2))
     gradient = system.optimality(y, system.tensors).detach()
@@ -137,7 +140,9 @@ def test_fast_linearisation_is_that_of_the_cost() -> None:
     # J^T J of all rows by forward mode through the residuals' squares: Gauss-Newton matrix of a linear PDE
     linear = DiffusionSorption(nt=12, nx=24, sorption=0.0)
     without_k = {"u0": parameters["u0"].detach()}
-    system = ExpertSystem(linear, layer.blocks, linear.table(basis), None, without_k, coupled=True, **layer.options)
+    system = ExpertSystem(
+        linear, layer.blocks, linear.table(basis), None, without_k, coupled=True, weights=layer.weights
+    )
     which = torch.arange(2)
     lin = system.linearise(y, which)
     hessian = torch.autograd.functional.hessian(lambda z: system._cost(z, system.tensors, which)[1], y)[1, :, 1]
@@ -157,9 +162,9 @@ def test_failures_speak() -> None:
     with pytest.raises(ValueError, match=r"parameters\['u0'\]: expected shape \(2, ...\)"):
         HardConstraint(pde)(basis, {"u0": torch.tensor(0.1)})
     with pytest.raises(ValueError, match="counts: expected one number per axis"):
-        HardConstraint(pde, counts=(4,))
+        HardConstraint(pde, Decomposition(counts=(4,)))
     with pytest.raises(ValueError, match="expected 1 to 24 blocks"):
-        HardConstraint(pde, counts=(1, 25))
+        HardConstraint(pde, Decomposition(counts=(1, 25)))
     bad = basis.detach().clone()
     bad[1, 5, 5, 0] = torch.nan
     found = HardConstraint(pde)(bad, parameters)
@@ -180,8 +185,10 @@ def test_second_derivatives_are_refused() -> None:
 def test_twins_in_the_basis_are_reported() -> None:
     pde, basis, parameters = small(requires_grad=False)
     twins = torch.cat([basis, basis[..., :1]], dim=-1)
-    assert HardConstraint(pde, ridge=0.0)(twins, parameters).solution.result is Result.RANK_DEFICIENT
-    assert HardConstraint(pde, ridge=1e-2)(twins, parameters).solution.success
+    assert (
+        HardConstraint(pde, weights=RowWeights(ridge=0.0))(twins, parameters).solution.result is Result.RANK_DEFICIENT
+    )
+    assert HardConstraint(pde, weights=RowWeights(ridge=1e-2))(twins, parameters).solution.success
 
 
 def test_the_first_intervals_are_implicit_euler_where_asked_for() -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from simengine.constraint import DiffusionSorption, HardConstraint
+from simengine.constraint import Decomposition, DiffusionSorption, HardConstraint, RowWeights
 from simengine.constraint.basis import principal_basis
 from simengine.constraint.blocks import Blocks, decompose, uniform_cuts
 from simengine.constraint.system import ExpertSystem
@@ -87,7 +87,7 @@ def test_bad_overlap() -> None:
 
 @pytest.mark.parametrize("blend", [True, False])
 def test_overlapping_experts_find_the_truth(blend: bool, basis: torch.Tensor, truth: torch.Tensor) -> None:
-    field = solve(basis, HardConstraint(PDE, counts=(1, 4), overlap=8, blend=blend))
+    field = solve(basis, HardConstraint(PDE, Decomposition(counts=(1, 4), overlap=8, blend=blend)))
     assert relative(field, truth) < 3e-3  # measured 1.4e-3: the time error of Crank-Nicolson at dt = 10
 
 
@@ -95,28 +95,28 @@ def test_stitching_passes_from_block_to_block_along_the_windows() -> None:
     # constant functions 1 and 2 in two blocks: a jump without overlap, a ramp of 2 x 12 cells with it
     ones, weights = torch.ones(1, 51, 96, 1, dtype=torch.float64), torch.tensor([[[1.0], [2.0]]], dtype=torch.float64)
     sharp, soft, owned = (
-        HardConstraint(PDE, counts=(1, 2), overlap=overlap, blend=blend).stitch(ones, weights)[0]
+        HardConstraint(PDE, Decomposition(counts=(1, 2), overlap=overlap, blend=blend)).stitch(ones, weights)[0]
         for overlap, blend in ((0, True), (12, True), (12, False))
     )
     assert float(sharp.diff(dim=1).max()) == 1.0 and torch.equal(sharp, owned)
     assert torch.equal(soft[:, :36], sharp[:, :36]) and torch.equal(soft[:, 60:], sharp[:, 60:])
     assert float(soft.diff(dim=1).min()) >= 0 and float(soft.diff(dim=1).max()) < 1.5 / 24 * 1.01
-    independent = HardConstraint(PDE, counts=(1, 2), overlap=12, coupled=False)
+    independent = HardConstraint(PDE, Decomposition(counts=(1, 2), overlap=12, coupled=False))
     assert torch.equal(independent.stitch(ones, weights)[0], soft)
 
 
 def test_splits_in_time_and_space(basis: torch.Tensor, truth: torch.Tensor) -> None:
-    layer = HardConstraint(PDE, counts=(2, 3))
+    layer = HardConstraint(PDE, Decomposition(counts=(2, 3)))
     system = ExpertSystem(
-        PDE, layer.blocks, PDE.table(basis), None, {"u0": torch.tensor([U0])}, coupled=True, **layer.options
+        PDE, layer.blocks, PDE.table(basis), None, {"u0": torch.tensor([U0])}, coupled=True, weights=layer.weights
     )
     assert isinstance(system.gram, SchurGram) and len(system.gram.kept) == 3
     assert relative(solve(basis, layer), truth) < 3e-3
-    chain = HardConstraint(PDE, counts=(1, 2), periodic=(False, True))  # both faces join the same two
+    chain = HardConstraint(PDE, Decomposition(counts=(1, 2), periodic=(False, True)))  # both faces join the same two
     assert chain.blocks.is_chain and len(chain.blocks.pairs) == 2
     assert isinstance(
         ExpertSystem(
-            PDE, chain.blocks, PDE.table(basis), None, {"u0": torch.tensor([U0])}, coupled=True, **chain.options
+            PDE, chain.blocks, PDE.table(basis), None, {"u0": torch.tensor([U0])}, coupled=True, weights=chain.weights
         ).gram,
         BlockBandedGram,
     )
@@ -128,10 +128,10 @@ UNEQUAL = [[0, 51], [0, 3, 31, 96]]
 @pytest.mark.parametrize("coupled", [True, False])
 def test_blocks_of_unequal_size_see_all_their_rows(coupled: bool, basis: torch.Tensor) -> None:
     # weights that all experts share make one field, whose residuals are known without any blocks
-    layer = HardConstraint(PDE, cuts=UNEQUAL, coupled=coupled)
-    options = {**layer.options, "ridge": 0.0, "condition_weight": 0.0}
+    layer = HardConstraint(PDE, Decomposition(cuts=UNEQUAL, coupled=coupled))
+    only = RowWeights(condition=0.0, ridge=0.0)
     u0 = {"u0": torch.tensor([U0], dtype=torch.float64)}
-    system = ExpertSystem(PDE, layer.blocks, PDE.table(basis), None, u0, coupled=coupled, **options)
+    system = ExpertSystem(PDE, layer.blocks, PDE.table(basis), None, u0, coupled=coupled, weights=only)
     omega = torch.randn(8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     y = omega.repeat(3)[None] if coupled else omega.expand(3, 8)
     rows, table = PDE.rows(), PDE.table(basis)[0] @ omega
@@ -163,7 +163,8 @@ def test_rows_of_a_sample_stand_for_as_many_as_any_other() -> None:
 
 def test_a_block_without_rows_is_refused() -> None:
     with pytest.raises(ValueError, match=r"cuts: no equation lies in the block of points \(0 to 2, 0 to 30\)"):
-        HardConstraint(PDE, cuts=[[0, 2, 51], [0, 30, 96]])  # the first two times are given, not solved for
+        # the first two times are given, not solved for
+        HardConstraint(PDE, Decomposition(cuts=[[0, 2, 51], [0, 30, 96]]))
 
 
 @pytest.mark.parametrize("counts", [(2, 2), (1, 3)])
@@ -174,10 +175,10 @@ def test_gradients_of_overlapping_experts_against_finite_differences(counts: tup
     basis = torch.stack([x**0 + 0 * t, x + 0 * t, torch.exp(-6 * x) + 0 * t, t * x], dim=-1)[None].clone()
     base, u0 = (0.05 * t * (1 - x))[None].clone(), torch.tensor([0.1], dtype=torch.float64)
     solver = LevenbergMarquardt(tolerance=1e-13, max_iterations=200)
-    uneven = {"cuts": [[0, 10], [0, 4, 11, 18]], "rows_per_block": 30}  # rows have weights of their own
-    layer = HardConstraint(
-        pde, **(uneven if counts == (1, 3) else {"counts": counts}), overlap=2, solver=solver, throw=True
-    )
+    blocks = Decomposition(counts=counts, overlap=2)
+    if counts == (1, 3):  # rows have weights of their own
+        blocks = Decomposition(cuts=[[0, 10], [0, 4, 11, 18]], rows_per_block=30, overlap=2)
+    layer = HardConstraint(pde, blocks, solver=solver, throw=True)
     cotangent = torch.randn(1, 10, 18, dtype=torch.float64)
 
     def value(basis: torch.Tensor, base: torch.Tensor, u0: torch.Tensor) -> torch.Tensor:
@@ -197,7 +198,7 @@ def test_gradients_of_overlapping_experts_against_finite_differences(counts: tup
 
 MEMORY = """
 import sys, torch
-from simengine.constraint import DiffusionSorption, HardConstraint
+from simengine.constraint import Decomposition, DiffusionSorption, HardConstraint
 torch.set_num_threads(1)
 
 def status(name):
@@ -216,8 +217,9 @@ def peak(layer):
     return (status("VmHWM") - before) / (blocks * rows * 16 * 8)
 
 count, rows = int(sys.argv[1]), int(sys.argv[2])
-peak(HardConstraint(DiffusionSorption(nt=11, nx=64), counts=(1, min(count, 2))))  # code and kernels are loaded
-print(peak(HardConstraint(DiffusionSorption(), counts=(1, count), rows_per_block=rows)))
+# code and kernels are loaded first
+peak(HardConstraint(DiffusionSorption(nt=11, nx=64), Decomposition(counts=(1, min(count, 2)))))
+print(peak(HardConstraint(DiffusionSorption(), Decomposition(counts=(1, count), rows_per_block=rows))))
 """
 
 

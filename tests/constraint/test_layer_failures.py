@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from simengine.constraint import DiffusionSorption, HardConstraint
+from simengine.constraint import Decomposition, DiffusionSorption, HardConstraint, RowWeights
 from simengine.constraint.pde import Parameters, Rows
 from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, SolveError
@@ -50,8 +50,9 @@ def problem(**options: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return basis, {"u0": torch.tensor([0.05, 0.15], dtype=torch.float64)}
 
 
-def layer(fault: str, **options: Any) -> HardConstraint:
-    return HardConstraint(Faulty(nt=10, nx=16, fault=fault), counts=(1, 2), **options)
+def layer(fault: str, coupled: bool = True, **options: Any) -> HardConstraint:
+    blocks = Decomposition(counts=(1, 2), coupled=coupled)
+    return HardConstraint(Faulty(nt=10, nx=16, fault=fault), blocks, **options)
 
 
 @pytest.mark.parametrize("coupled", [True, False])
@@ -85,7 +86,7 @@ def test_a_residual_that_leaves_its_domain() -> None:
 
 def test_rows_that_see_nothing() -> None:
     basis, parameters = problem()
-    found = layer("blind", ridge=0.0)(basis.requires_grad_(), parameters)
+    found = layer("blind", weights=RowWeights(ridge=0.0))(basis.requires_grad_(), parameters)
     assert found.solution.result is Result.RANK_DEFICIENT
     with pytest.raises(SolveError, match="RANK_DEFICIENT"):
         found.field.sum().backward()

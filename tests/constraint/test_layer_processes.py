@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from simengine.constraint import DiffusionSorption, HardConstraint, NavierStokes
+from simengine.constraint import Decomposition, DiffusionSorption, HardConstraint, NavierStokes
 from simengine.constraint.shard import Shard
 from simengine.solve.least_squares import LevenbergMarquardt
 
@@ -47,9 +47,7 @@ def solve(
         leaf.requires_grad_()
     layer = HardConstraint(
         pde,
-        counts=counts,
-        coupled=coupled,
-        overlap=overlap,
+        Decomposition(counts=counts, coupled=coupled, overlap=overlap),
         group=group,
         solver=LevenbergMarquardt(tolerance=1e-12, max_iterations=100),
         throw=True,

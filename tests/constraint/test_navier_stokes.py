@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from simengine.constraint import HardConstraint, NavierStokes
+from simengine.constraint import Decomposition, HardConstraint, NavierStokes
 from simengine.constraint.basis import principal_basis
 from simengine.constraint.navier_stokes import spectral_operators
 from simengine.constraint.system import ExpertSystem
@@ -108,7 +108,7 @@ def test_coupled_experts_find_the_truth(
     counts: tuple[int, int, int], case: tuple[NavierStokes, torch.Tensor, torch.Tensor]
 ) -> None:
     pde, truth, basis = case
-    layer = HardConstraint(pde, counts=counts, periodic=PERIODIC)
+    layer = HardConstraint(pde, Decomposition(counts=counts, periodic=PERIODIC))
     with torch.no_grad():
         found = layer(basis, {"w0": truth[:1, 0]})
     assert found.solution.success and int(found.solution.stats["num_iterations"].max()) <= 20
@@ -126,7 +126,9 @@ def test_gradients_through_the_stitched_velocity() -> None:
     basis = (basis + 0.1 * torch.randn(basis.shape, generator=generator, dtype=torch.float64)).requires_grad_()
     w0 = members["w0"].requires_grad_()
     layer = HardConstraint(
-        pde, counts=(1, 2, 2), periodic=PERIODIC, solver=LevenbergMarquardt(tolerance=1e-13, max_iterations=200)
+        pde,
+        Decomposition(counts=(1, 2, 2), periodic=PERIODIC),
+        solver=LevenbergMarquardt(tolerance=1e-13, max_iterations=200),
     )
     cotangent = torch.randn(2, *pde.shape, generator=generator, dtype=torch.float64)
 
@@ -146,9 +148,9 @@ def test_gradients_through_the_stitched_velocity() -> None:
 def test_the_velocity_is_that_of_the_stitched_field() -> None:
     pde = NavierStokes(nt=3, time_order=2, size=8, duration=0.5)
     basis = torch.randn(1, *pde.shape, 2, dtype=torch.float64)
-    layer = HardConstraint(pde, counts=(1, 2, 1), periodic=PERIODIC)
+    layer = HardConstraint(pde, Decomposition(counts=(1, 2, 1), periodic=PERIODIC))
     w0 = pde.draw(1, torch.Generator().manual_seed(0))["w0"]
-    system = ExpertSystem(pde, layer.blocks, pde.table(basis), None, {"w0": w0}, coupled=True, **layer.options)
+    system = ExpertSystem(pde, layer.blocks, pde.table(basis), None, {"w0": w0}, coupled=True, weights=layer.weights)
     weights = torch.randn(1, 2, 2, dtype=torch.float64)
     cost = float(system.cost(weights.flatten(1), torch.arange(1)))
     # the same by hand: every block's own derivatives, the velocity of the field put together from both

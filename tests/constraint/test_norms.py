@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from simengine.constraint import AllenCahn, Burgers, DiffusionSorption, HardConstraint, NavierStokes
+from simengine.constraint import AllenCahn, Burgers, Decomposition, DiffusionSorption, HardConstraint, NavierStokes
 from simengine.constraint.norm import AbstractNorm, Galerkin, InverseLaplacian, order
 from simengine.constraint.pde import AbstractPDE, Rows
 
@@ -95,7 +95,7 @@ def test_verification_an_elliptic_equation_comes_right_and_its_error_is_known() 
 
 def test_verification_two_experts_agree_with_one() -> None:
     pde = Darcy()
-    found = HardConstraint(pde, cuts=[[0, 10, N], [0, N]])(_sines(pde, 8), SOURCE)
+    found = HardConstraint(pde, Decomposition(cuts=[[0, 10, N], [0, N]]))(_sines(pde, 8), SOURCE)
     assert found.norm == "Galerkin"
     assert _error(pde, found.field[0])[0] < 0.1
 
@@ -151,7 +151,7 @@ def test_refused_norms() -> None:
     with pytest.raises(ValueError, match="norm: expected auto, plain or an AbstractNorm"):
         HardConstraint(pde, norm="energy")
     with pytest.raises(ValueError, match="norm: other norms than the plain one take coupled experts"):
-        HardConstraint(pde, cuts=[[0, 10, N], [0, N]], coupled=False, norm=Galerkin())
+        HardConstraint(pde, Decomposition(cuts=[[0, 10, N], [0, N]], coupled=False), norm=Galerkin())
     with pytest.raises(ValueError, match="sides: expected dirichlet, neumann or periodic for each of 2 axes"):
         InverseLaplacian((4, 4), sides=("wall", "wall"))
 

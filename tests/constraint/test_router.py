@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from simengine.constraint import DiffusionSorption, HardConstraint
+from simengine.constraint import Decomposition, DiffusionSorption, HardConstraint
 from simengine.constraint.router import Router, squared_residuals
 
 
@@ -42,7 +42,7 @@ def test_cuts_leave_room_and_serve_the_layer() -> None:
     router.update(bump(nx=24, centre=0.0), steps=300)
     cuts = router.cuts((12, 24))
     assert min(torch.tensor(cuts[1]).diff().tolist()) >= 4
-    layer = HardConstraint(DiffusionSorption(nt=12, nx=24), cuts=cuts)
+    layer = HardConstraint(DiffusionSorption(nt=12, nx=24), Decomposition(cuts=cuts))
     assert layer.blocks.num_blocks == 5
 
 

@@ -48,8 +48,12 @@ def test_the_file_as_it_is_begins(tmp_path: Path) -> None:
         (SIGMA, "sigma = nan", r"observations\.zug\.sigma: expected a finite number or a string, got nan"),
         (SIGMA, f'{SIGMA}\ngain = "zwei"', r"observations\.zug\.gain: expected a number or a list, got 'zwei'"),
         (SIGMA, f"{SIGMA}\nhold_out = true", r"nothing is left to fit; everything is held out"),
-        ('"Kraft"', '"Kraft [kg]"', r"observations\.zug: force is told in kg; it has to be in N or the like"),
-        ('"Weg"', '"Weg [s]"', r"observations\.zug: extension is told in s; it has to be in m or the like"),
+        (
+            '"Kraft"',
+            '"Kraft [kg]"',
+            r"zug: force is told in kg; it has to be in N .*HEADER, unit = 9\.80665 \}",
+        ),
+        ('"Weg"', '"Weg [s]"', r"observations\.zug: extension is told in s; it has to be in m .*unit = FACTOR"),
         ("[unknowns]", "[inference]\nrefine = 2.0\n[unknowns]", r"inference\.refine: a world of kind 'specimen'"),
         ("[unknowns]", '[inference]\nreport = ["force"]\n[unknowns]', r"inference.*report: it never told anything"),
         (
@@ -86,12 +90,18 @@ def test_a_reference_may_spell_its_number_otherwise(tmp_path: Path) -> None:
     scene = SCENE.replace("mu = [3e5], alpha = [2.0]", "mu = [3e5, 1e3], alpha = [2.0, 4.0]")
     for table in ('"material.mu" = [1.0, 2.0]', '"material.mu.0" = 1.0\n"material.mu.1" = 2.0'):
         problem = training(tmp_path, f'{scene}[reference]\n{table}\n"material.nu" = 0.5\n').problem
-        rows = reference_rows(
-            problem,
-            {
-                c.name: Estimate(value=4.0, std=0.5, low=3.0, high=5.0, unit="Pa", identified=True)
-                for c in problem.coordinates
-            },
-        )
+        four = Estimate(value=4.0, std=0.5, low=3.0, high=5.0, unit="Pa", identified=True)
+        rows = reference_rows(problem, {c.name: four for c in problem.coordinates})
         assert [(value, off) for _, value, off in rows] == [(1.0, 6.0), (2.0, 4.0)]
         assert problem.scene.reference["material.nu"] == 0.5
+
+
+def test_a_load_in_kilograms_is_a_force_by_its_factor(tmp_path: Path) -> None:
+    scene = SCENE.replace('force = "Kraft"', 'force = { column = "Kraft", unit = 9.80665 }')
+    fit = training(tmp_path, scene, CSV.replace(";N", ";kg"))
+    assert float(fit.problem.measured["zug"].values[2, 0]) == pytest.approx(1.14 * 9.80665)
+
+
+def test_a_title_may_have_as_many_cells_as_headers(tmp_path: Path) -> None:
+    fit = training(tmp_path, csv=CSV.replace("Protokoll Nr. 7", "Protokoll;Nr. sieben;geprueft"))
+    assert fit.problem.measured["zug"].values[:, 0].tolist() == pytest.approx([0.24, 0.71, 1.14])

@@ -66,6 +66,17 @@ def write_files(path: Path) -> None:
         "x,y,z,l,h,w,turn\n" + "1.0,1.5,9.0,4.0,1.5,1.8,0.1\n-1.5,1.5,7.0,4.0,1.4,1.7,0.2\n" * 2
     )
     (path / "press.csv").write_text("time [s],way\n0,1\n0.5,2\n2,9\n")
+    y, x = np.mgrid[-10:11, -10:11] / 8.0
+    ball = np.where(x**2 + y**2 < 1, 255, 0).astype(np.uint8)
+    Image.fromarray(ball).save(path / "ball.png")
+    Image.fromarray(np.where(y < 0.2, ball, 0).astype(np.uint8)).save(path / "part.png")
+    for k, (right, up) in enumerate(((0.3, 0.1), (-0.2, 0.3), (0.0, -0.3), (0.2, 0.2))):
+        spot = 250 * np.exp(-30 * ((x - right) ** 2 + (y + up) ** 2))
+        matt = (200 * (x * right - y * up + 0.9 * np.sqrt((1 - x**2 - y**2).clip(0))).clip(0, 1)).clip(0, 255)
+        Image.fromarray(spot.round().astype(np.uint8)).save(path / f"mirror_{k}.png")
+        Image.fromarray(matt.round().astype(np.uint8)).save(path / f"matt_{k}.png")
+    lamps = "r,u,c\n" + "\n".join(f"{0.5 - 0.3 * k},{0.2 * k},0.9" for k in range(4)) + "\n"
+    (path / "lamps.csv").write_text(lamps)
     import trimesh
 
     box = trimesh.creation.box((2.0, 1.0, 3.0))

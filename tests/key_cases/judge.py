@@ -166,6 +166,16 @@ def observed(report: bool = False, **tables: Any) -> Callable[[AbstractWorld], s
     return level
 
 
+def explained(scene: Scene) -> str:
+    """What was read, what should have been, and how sure either is; and two steps of the fit."""
+    problem = Problem(scene)
+    found = problem.predict(problem.start())
+    read = {n: (m.values, m.mask, m.held_out, m.sigma, m.notes, m.files) for n, m in problem.measured.items()}
+    noise = {name: own.noise(problem.measured[name]) for name, own in problem.instruments.items()}
+    made = training_of(problem)
+    return digest(read, {name: p.values for name, p in found.items()}, noise, [made.step() for _ in range(2)])
+
+
 def trained(**tables: Any) -> Callable[[AbstractWorld], str]:
     """Every iteration of the fit that observations and inference beside the world ask for."""
 
@@ -210,6 +220,8 @@ def written(scene: AbstractWorld | Scene) -> dict[str, Any]:
     data = resolved(scene)
     if isinstance(scene, Scene):
         learned = scene.learner or scene.objective
+        if learned is None:  # observations: a default that is not written is added where it is changed
+            return data
         values = to_plain(learned)
         for name, dotted in places(type(learned)).items():
             if name in values:
@@ -224,7 +236,11 @@ def leaves(value: Any, hint: Any, key: str = "") -> Iterator[tuple[str, Any, Any
     def inside(value: Any, hint: Any, key: str, owner: tuple[type, str]) -> Iterator[Any]:
         if isinstance(value, Scene):
             yield from inside(value.world, type(value.world), key, owner)
+            for name, instrument in value.observations.items():
+                yield from inside(instrument, type(instrument), f"observations.{name}", owner)
             learned = value.learner or value.objective
+            if learned is None:
+                return
             for name, dotted in places(type(learned)).items():
                 if name != "type":
                     own = (type(learned), name)
@@ -284,7 +300,7 @@ def changed(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 def scene_of(data: dict[str, Any], folder: Path) -> Any:
-    if {"model", "objective"} & data.keys():
+    if {"model", "objective", "observations"} & data.keys():
         return build_scene(data, directory=folder, locate=lambda key: "scene")
     return make_scene(data, directory=folder, locate=lambda key: "scene")
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from key_cases.judge import Case, answers, build, course, learn, observed, trained, training, whole
+from key_cases.judge import Case, answers, build, course, explained, learn, observed, trained, training, whole
 from simengine.scene.asks import Fields, Rays, View
 
 CASES: dict[str, Case] = {}
@@ -29,6 +29,37 @@ CASES |= {
         below=("body",),
     ),
     "surface": Case({"kind": "surface", "surface": {"mask": "mask.png", "normals": 0.8}}, (build,), below=("surface",)),
+    **{
+        f"photographs under {name}": Case(
+            {
+                "kind": "surface",
+                "surface": {"mask": "ball.png", "normals": 0.8},
+                "observations": {
+                    "photos": {
+                        "type": "lamps",
+                        "file": "matt_*.png",
+                        "mask": "part.png",
+                        "gloss": 0.1,
+                        "shininess": 8.0,
+                        "gamma": 1.2,
+                        "saturated": 180.0,
+                        "dark": 20.0,
+                        "sigma": 0.02,
+                        "light": {**light, "irradiance": [1.0, 1.1, 0.9, 1.0], "ambient": [0.1, 0.0, 0.05, 0.02]},
+                    }
+                },
+                "unknowns": {"surface.normals": {"initial": 0.7}},
+            },
+            (explained,),
+            idle=dict.fromkeys(("photos.start", "photos.clock_rate"), "each picture has its lamp, and none has a time"),
+            below=(f"observations.photos{below}",),
+        )
+        for name, below, light in (
+            ("lamps that a mirror tells", "", {"mirror": {"file": "mirror_*.png", "mask": "ball.png"}}),
+            ("lamps of a table", ".light", {"file": "lamps.csv", "columns": {"direction": ["r", "u", "c"]}}),
+            ("lamps that are told", ".light.direction", {"direction": [[k - 2.0, 0.1 * k, 3.0] for k in range(4)]}),
+        )
+    },
     "maps": Case(
         {"kind": "maps", "maps": {"size": [0.3, 0.2], "cells": [2, 3], "metallic": 0.2, "slopes": 0.1}},
         (

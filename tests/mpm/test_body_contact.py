@@ -75,7 +75,7 @@ def test_friction_between_bodies_is_coulombs() -> None:
     """
     mu, g = 0.3, 9.8
     slab, top = block((12, 6, 2), (0.15, 0.2, 0.1625)), block((4, 4, 2), (0.2, 0.25, 0.2625))
-    floor = mpm.Plane(point=(0.0, 0.0, 0.1625), normal=(0.0, 0.0, 1.0), kind="sticky")
+    floor = mpm.Plane(point=(0.0, 0.0, 0.1625), normal=(0.0, 0.0, 1.0), surface=mpm.Surface("sticky"))
     contact = mpm.Contact((len(slab), len(top)), friction=mu)
     found = {}
     for degrees in (10.0, 25.0):

@@ -58,7 +58,11 @@ def by_particles(nu: float, h: float, *, cells: bool) -> float:
     mass = torch.cat((1e-6 * volume / volume.sum(), torch.full((len(edge),), 1 / len(edge), dtype=double)))
     origin = torch.tensor([-3 * h + depth, -2.63 * h, 0.0], dtype=double)  # the last held nodes lie inside the panel
     size = (round(48 / h) + 8, round(60 / h) + 8, 4)
-    wall = mpm.Box(center=(2.5 * h - 9 * h, 30.0, 0.0), half_size=(10 * h, 200.0, 200.0), kind="sticky", width=1e-3 * h)
+    wall = mpm.Box(
+        center=(2.5 * h - 9 * h, 30.0, 0.0),
+        half_size=(10 * h, 200.0, 200.0),
+        surface=mpm.Surface("sticky", width=1e-3 * h),
+    )
     faces = dict.fromkeys(("-x", "+x", "-y", "+y"), "open") | dict.fromkeys(("-z", "+z"), "periodic")
     model = mpm.MPMModel(
         num_grids=size, dt=1.0, materials=[materials.rubber(E=1e6, nu=nu)],

@@ -33,7 +33,7 @@ def test_a_moving_body_goes_on_where_a_run_is_cut(spin: float, make_cube, make_m
         half_size=(0.1, 0.4, 0.2),
         velocity=(4.0, 0.0, 0.0),
         angular_velocity=(0.0, 0.0, spin),
-        kind="sticky",
+        surface=mpm.Surface("sticky"),
     )
     model = make_model(materials.jelly(), gravity=(0.0, 0.0, 0.0), boundaries=[paddle])
     start = dataclasses.replace(make_cube(5), v=torch.zeros(125, 3, dtype=torch.float64))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from simengine.materials import jelly, rubber, sand
-from simengine.mpm import Box, MPMModel, MPMSolver, MPMState, Plane, Walls, equilibrium
+from simengine.mpm import Box, MPMModel, MPMSolver, MPMState, Plane, Surface, Walls, equilibrium
 from simengine.mpm.increment import Increment, settle
 from simengine.mpm.patch import Patch
 from simengine.mpm.response import Response
@@ -240,7 +240,9 @@ def test_what_has_no_state_of_rest_says_so(tmp_path: Path) -> None:
     model, state = small(rubber(E=1e5, nu=0.3), boundaries=[Walls("friction", friction=0.3)])
     with pytest.raises(ValueError, match="friction"):
         equilibrium(model, state)
-    model, state = small(rubber(E=1e5, nu=0.3), boundaries=[Box(center=[0, 0, 0], half_size=[1, 1, 1], width=0.1)])
+    model, state = small(
+        rubber(E=1e5, nu=0.3), boundaries=[Box(center=[0, 0, 0], half_size=[1, 1, 1], surface=Surface(width=0.1))]
+    )
     with pytest.raises(ValueError, match="width"):
         equilibrium(model, state)
 

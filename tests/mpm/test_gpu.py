@@ -21,8 +21,13 @@ def scene(device: str, dtype: torch.dtype, make_cube, make_model):
     kinds = [materials.jelly(E=E), materials.plasticine(), materials.snow(), materials.water()]
     bodies = [
         mpm.Walls("friction", friction=0.2),
-        mpm.Sphere(center=(0.41, 0.1, 0.39), radius=0.15, kind="friction", friction=0.3, velocity=velocity),
-        mpm.Box(center=(0.61, 0.1, 0.39), half_size=(0.1, 0.1, 0.1), orientation=(1.0, 0.2, -0.1, 0.3), kind="sticky"),
+        mpm.Sphere(center=(0.41, 0.1, 0.39), radius=0.15, velocity=velocity, surface=mpm.Surface("friction", 0.3)),
+        mpm.Box(
+            center=(0.61, 0.1, 0.39),
+            half_size=(0.1, 0.1, 0.1),
+            orientation=(1.0, 0.2, -0.1, 0.3),
+            surface=mpm.Surface("sticky"),
+        ),
     ]
     model = make_model(*kinds, material_ids=torch.arange(125) % 4, boundaries=bodies).to(device)
     state = make_cube(5, dtype)

@@ -21,7 +21,7 @@ MATERIALS = {
         {"E": 1e5, "nu": 0.3, "yield_stress": 200.0, "consistency": 50.0, "exponent": 0.6},
     ),
 }
-SIDE = {"kind": "friction", "orientation": (1.0, 0.2, -0.1, 0.3), "angular_velocity": (0.0, 0.0, 3.0)}
+SIDE = {"orientation": (1.0, 0.2, -0.1, 0.3), "angular_velocity": (0.0, 0.0, 3.0)}
 
 
 def wedge() -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,27 +39,28 @@ WALLS = {
         mpm.Walls({"-x": "periodic", "+x": "periodic", "-y": "friction"}, friction=mu)
     ],
     "plane": lambda mu, at, velocity: [
-        mpm.Plane(point=at + at.new_tensor([0.5, 0.08, 0.5]), normal=(0.2, 1.0, 0.1), kind="friction", friction=mu,
-                  velocity=velocity)
+        mpm.Plane(point=at + at.new_tensor([0.5, 0.08, 0.5]), normal=(0.2, 1.0, 0.1), velocity=velocity,
+                  surface=mpm.Surface("friction", mu))
     ],
     "sphere": lambda mu, at, velocity: [
-        mpm.Sphere(center=at + at.new_tensor([0.413, -0.009, 0.392]), radius=0.15, kind="friction", friction=mu,
-                   velocity=velocity, angular_velocity=(0.0, 0.0, 3.0))
+        mpm.Sphere(center=at + at.new_tensor([0.413, -0.009, 0.392]), radius=0.15, velocity=velocity,
+                   angular_velocity=(0.0, 0.0, 3.0), surface=mpm.Surface("friction", mu))
     ],
     "sticky sphere": lambda mu, at, velocity: [
-        mpm.Sphere(center=at + at.new_tensor([0.413, -0.009, 0.392]), radius=0.15, kind="sticky", velocity=velocity)
+        mpm.Sphere(center=at + at.new_tensor([0.413, -0.009, 0.392]), radius=0.15, velocity=velocity,
+                   surface=mpm.Surface("sticky"))
     ],
     "slip box": lambda mu, at, velocity: [
         mpm.Box(center=at + at.new_tensor([0.413, -0.096, 0.392]), half_size=(0.15, 0.12, 0.2), velocity=velocity,
-                **{**SIDE, "kind": "slip"})
+                **SIDE)
     ],
     "capsule": lambda mu, at, velocity: [
-        mpm.Capsule(center=at + at.new_tensor([0.413, -0.02, 0.392]), radius=0.12, half_length=0.1, friction=mu,
-                    velocity=velocity, **SIDE)
+        mpm.Capsule(center=at + at.new_tensor([0.413, -0.02, 0.392]), radius=0.12, half_length=0.1,
+                    velocity=velocity, surface=mpm.Surface("friction", mu), **SIDE)
     ],
     "mesh": lambda mu, at, velocity: [
-        mpm.MeshBody(*wedge(), center=at + at.new_tensor([0.413, 0.039, 0.392]), resolution=16, kind="friction",
-                     friction=mu, velocity=velocity)
+        mpm.MeshBody(*wedge(), center=at + at.new_tensor([0.413, 0.039, 0.392]), resolution=16, velocity=velocity,
+                     surface=mpm.Surface("friction", mu))
     ],
 }  # fmt: skip
 

@@ -92,7 +92,7 @@ def test_friction_is_coulombs() -> None:
     It starts pressed by its own weight in the mean; its bouncing on its elastic foot leaves 3 % over 0.3 s.
     """
     mu, g, dt = 0.3, 9.8, 4e-4
-    floor = mpm.Plane(point=(0.0, 0.0, 0.2125), normal=(0.0, 0.0, 1.0), kind="friction", friction=mu)
+    floor = mpm.Plane(point=(0.0, 0.0, 0.2125), normal=(0.0, 0.0, 1.0), surface=mpm.Surface("friction", mu))
     x = block((6, 6, 2), (0.2, 0.2, 0.2125))
     v = torch.zeros_like(x)
     v[:, 0] = 1.0

@@ -76,8 +76,10 @@ def by_particles(sunk: float, cells: int, per_cell: int = 2) -> tuple[float, flo
     axes = [(torch.arange(per_cell * n, dtype=double) + 0.5) * h / per_cell for n in (cells, cells, cells // 2)]
     floor = 3 * h
     x = torch.cartesian_prod(*axes) + torch.tensor([0.0, 0.0, floor], dtype=double)
-    ball = mpm.Sphere(center=(WIDTH / 2, WIDTH / 2, floor + DEPTH + RADIUS - sunk), radius=RADIUS, kind="slip")
-    under = mpm.Plane(point=(0, 0, floor), normal=(0, 0, 1), kind="slip")
+    ball = mpm.Sphere(
+        center=(WIDTH / 2, WIDTH / 2, floor + DEPTH + RADIUS - sunk), radius=RADIUS, surface=mpm.Surface("slip")
+    )
+    under = mpm.Plane(point=(0, 0, floor), normal=(0, 0, 1), surface=mpm.Surface("slip"))
     faces = dict.fromkeys(("-x", "+x", "-y", "+y"), "periodic") | {"-z": "open", "+z": "open"}
     volume = (h / per_cell) ** 3
     model = mpm.MPMModel(

@@ -37,7 +37,7 @@ def drop(collider: torch.nn.Module) -> torch.Tensor:
 
 
 def test_a_mesh_of_a_ball_acts_as_the_ball() -> None:
-    options = {"center": (0.5, 0.4, 0.5), "kind": "friction", "friction": 0.3, "angular_velocity": (0.0, 0.0, 3.0)}
+    options = {"center": (0.5, 0.4, 0.5), "surface": mpm.Surface("friction", 0.3), "angular_velocity": (0.0, 0.0, 3.0)}
     exact = drop(mpm.Sphere(radius=0.15, **options))
     free = drop(mpm.Sphere(radius=0.01, **{**options, "center": (0.8, 0.8, 0.8)}))
     errors = []

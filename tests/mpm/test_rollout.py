@@ -260,7 +260,7 @@ def test_bad_arguments(make_cube, make_model) -> None:
 
 def test_a_single_step_is_the_first_of_a_rollout(make_cube, make_model) -> None:
     """A step that is told no number stands at the start, where moving bodies are then; the second differs."""
-    ball = mpm.Sphere(center=[0.45, 0.5, 0.5], radius=0.1, kind="sticky", velocity=[40.0, 0.0, 0.0])
+    ball = mpm.Sphere(center=[0.45, 0.5, 0.5], radius=0.1, velocity=[40.0, 0.0, 0.0], surface=mpm.Surface("sticky"))
     solver = mpm.MPMSolver(make_model(materials.jelly(), boundaries=[ball]))
     state = make_cube(4)
     first = solve.rollout(solver, state, 1)[-1]

@@ -13,7 +13,7 @@ def run(threads: int | None, make_cube, make_model, dtype=torch.float64, adjoint
     """Four materials, a moving ball with friction and rough walls: every kernel takes part."""
     E = torch.tensor(1e5, dtype=torch.float64, requires_grad=True)
     velocity = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    ball = mpm.Sphere(center=(0.4, -0.009, 0.4), radius=0.15, kind="friction", friction=0.3, velocity=velocity)
+    ball = mpm.Sphere(center=(0.4, -0.009, 0.4), radius=0.15, velocity=velocity, surface=mpm.Surface("friction", 0.3))
     kinds = [materials.jelly(E=E), materials.plasticine(), materials.snow(), materials.water()]
     model = make_model(
         *kinds, material_ids=torch.arange(125) % 4, boundaries=[mpm.Walls("friction", friction=0.2), ball]

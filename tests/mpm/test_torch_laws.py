@@ -61,7 +61,7 @@ def learned(dtype: torch.dtype = torch.float64) -> materials.Material:
 def scene(make_cube: Any, make_model: Any) -> tuple[mpm.MPMModel, mpm.MPMState, list[torch.Tensor]]:
     """A learned, a shipped and a user's law, a moving ball, rough walls."""
     velocity = torch.tensor([0.0, 4.0, 0.0], dtype=torch.float64, requires_grad=True)
-    ball = mpm.Sphere(center=(0.4, -0.009, 0.4), radius=0.15, kind="friction", friction=0.3, velocity=velocity)
+    ball = mpm.Sphere(center=(0.4, -0.009, 0.4), radius=0.15, velocity=velocity, surface=mpm.Surface("friction", 0.3))
     own = materials.Material(Fading(False), Fading(True))
     E = torch.tensor(1e5, dtype=torch.float64, requires_grad=True)
     kinds = [learned(), materials.plasticine(E=E), own, materials.jelly()]

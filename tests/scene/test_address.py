@@ -28,6 +28,15 @@ def test_names_indices_vectors_and_stars_name_the_same() -> None:
         resolve(world, "bodies.jely.material.E")
 
 
+def test_a_number_in_the_wrong_table_is_found_by_its_own_name() -> None:
+    """`bodies.jelly.turn.2` is nearer letter by letter; E stands in another table. A number misspelt is any."""
+    world = load_world("identify_jelly")
+    with pytest.raises(SceneError, match=r"bodies\.jelly\.E: no number .* did you mean 'bodies\.jelly\.material\.E'"):
+        resolve(world, "bodies.jelly.E")
+    with pytest.raises(SceneError, match=r"did you mean 'bodies\.jelly\.material\.nu'"):
+        resolve(world, "bodies.jelly.material.mu")
+
+
 def test_what_a_number_means_is_read_off_its_class() -> None:
     number = numbers(load_world("identify_jelly"))["bodies.0.material.E"]
     assert (number.unit, number.sentence, number.range.gt) == ("Pa", "Young's modulus [Pa].", 0)

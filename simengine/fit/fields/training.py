@@ -14,6 +14,7 @@ import torch
 from simengine.fit.fields.beside import Profile, profile
 from simengine.fit.fields.newton import newton_step
 from simengine.fit.fields.objective import FieldObjective, Fields
+from simengine.fit.fields.points import PointSearch, step_of_points
 from simengine.fit.problem import Problem
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import AbstractWorld, SceneError
@@ -30,6 +31,7 @@ PATH = 10  # trial weights, at most
 FIRST = 0.03  # of the weight beyond which nothing is left but an even field
 FINER = math.sqrt(10.0)  # from one trial weight to the next
 WORSE = 0.999  # of the best score: a trial weight has to better it by so much
+BESIDE = 3  # rounds in which points begin again from what those beside them found
 ROUNDS = 12  # of the numbers beside the field and of an estimated sigma
 SAME = 0.05  # of a sigma: gradients of two rounds can be compared
 LONG = 0.5  # standard deviations: a step along which they tell the curvature
@@ -127,7 +129,8 @@ class FieldFit(AbstractTraining):
 
     def step(self) -> dict[str, float]:
         """A step of the cells; at the end of a round one of the numbers."""
-        self.x, value, drop = newton_step(self.objective, self.x, self.z)
+        step = step_of_points if self.objective.alone else newton_step
+        self.x, value, drop = step(self.objective, self.x, self.z)
         self._steps += 1
         with torch.no_grad():
             r = self.objective.residuals(self.x, self.z)
@@ -161,6 +164,10 @@ class FieldFit(AbstractTraining):
     def _settle(self, total: float) -> None:
         """The end of a round at settled cells: back where the numbers made it worse, else on by the profile's step."""
         self._steps, self._round = 0, self._round + 1
+        if self.objective.alone and self._round <= BESIDE:
+            search = PointSearch(self.objective, self.x, self.z)
+            self.x = search.from_beside(self.x)
+            total = float(search.sums(self.x).sum())
         if len(self.z):
             total += float(self.problem.prior_rows(self.z)[0].square().sum()) / 2
         if total > self._before + RISE * abs(self._before) and self._halvings < HALVINGS:

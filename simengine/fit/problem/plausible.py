@@ -35,12 +35,17 @@ def check_plausible(name: str, measured: Measured, world: AbstractWorld) -> None
 
 
 def _check_dimension(name: str, column: str, told: str, unit: str) -> None:
-    from simengine.io.units import dimension
+    from simengine.io.units import dimension, to_si
 
     if told and unit and not _is_number(told) and dimension(told) != dimension(unit):
-        raise SceneError(f"observations.{name}: {column} is told in {told}; it has to be in {unit} or the like")
+        factor = f"{to_si(told)[0] * WEIGHT:g}" if (dimension(told), unit) == ("[mass]", "N") else "FACTOR"
+        raise SceneError(
+            f"observations.{name}: {column} is told in {told}; it has to be in {unit} or the like, or be given by a "
+            f"factor to {unit}: columns.{column} = {{ column = HEADER, unit = {factor} }}"
+        )
 
 
+WEIGHT = 9.80665  # of a kilogram, by which scales and testing machines tell forces [N/kg]
 _EXAMPLES = {"m/s": "cm/s", "K": "degC", "Pa": "atm"}
 
 

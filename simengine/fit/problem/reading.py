@@ -95,6 +95,12 @@ def units_of(measured: Measured, world: AbstractWorld) -> tuple[str, ...]:
     return tuple(unit or told.get(name, "") for name, unit in zip(measured.names, measured.units, strict=True))
 
 
+def with_unit(key: str, world: AbstractWorld) -> str:
+    """An abscissa as it stands on an axis, SI: `time [s]`, `extension [m]`."""
+    unit = world.abscissas().get(key) or world.scalars().get(key, "")
+    return f"{key} [{unit}]" if unit and unit != "1" else key
+
+
 def in_its_unit(coordinate: Coordinate, scene: Scene, measured: Mapping[str, Measured]) -> Coordinate:
     """A number in the unit of what was measured (a noise, an offset), with that unit where the columns agree on one."""
     if coordinate.unit != "unit of the value":

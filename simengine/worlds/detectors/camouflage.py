@@ -29,6 +29,7 @@ from simengine.worlds.detectors.detector import (
     DetectorTraining,
     HardeningTraining,
     PictureSet,
+    Schedule,
     empty_views,
     make_detector,
     paint_of,
@@ -207,10 +208,8 @@ class CamouflageTraining(AbstractTraining):
         if name == "network":
             return NetworkTraining(self.scene, self.spec.network, network=module, views=self.views)
         spec = self.spec.detector
-        common: Any = {"iterations": length, "batch": spec.batch, "empty": self.empty}
-        common["learning_rate"] = spec.learning_rate
-        if stem in self.retrained:
-            common["learning_rate"] = spec.learning_rate / 2
+        rate = spec.learning_rate / 2 if stem in self.retrained else spec.learning_rate
+        schedule = Schedule(length, spec.batch, rate)
         if stem in ("hardened", "patterns"):
             adversaries: Any = self.modules["adversaries"] if stem == "hardened" else []
             with torch.no_grad():
@@ -223,10 +222,11 @@ class CamouflageTraining(AbstractTraining):
                 found if stem == "hardened" else [],
                 adversaries,
                 climb=self.spec.adversary if stem == "hardened" else 0.0,
-                **common,
+                schedule=schedule,
+                empty=self.empty,
             )
         paint = paint_of(spec, self.views)
-        return DetectorTraining(module, self.views, paint, **common)
+        return DetectorTraining(module, self.views, paint, schedule=schedule, empty=self.empty)
 
     def step(self) -> dict[str, float]:
         """One iteration of the current stage."""

@@ -79,6 +79,21 @@ def make_detector(spec: "DetectorSpec", *, classes: int = 1) -> AbstractDetector
     return (CentreDetector if spec.architecture == "centre" else AnchorDetector)(width=spec.width, classes=classes)
 
 
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Of a detector's training.
+
+    Attributes:
+        iterations: Steps of Adam.
+        batch: Pictures a step.
+        learning_rate: Of Adam.
+    """
+
+    iterations: int
+    batch: int
+    learning_rate: float
+
+
 class DetectorTraining(GradientTraining):
     """Pictures of random views in random paints, flipped at random; augmented in brightness, contrast and noise.
 
@@ -88,9 +103,7 @@ class DetectorTraining(GradientTraining):
         paint: Draws the paints.
         empty: Views without the object; a quarter of the pictures of a step are of these. None for none.
         truth: Boxes (n, k, 4) [px] and classes (n, k) of all that the views show; the object alone, class 0, if None.
-        iterations: Steps of Adam.
-        batch: Pictures a step.
-        learning_rate: Of Adam.
+        schedule: How long and how fast.
     """
 
     def __init__(
@@ -99,15 +112,13 @@ class DetectorTraining(GradientTraining):
         views: ViewSet,
         paint: Paint,
         *,
-        iterations: int,
-        batch: int,
-        learning_rate: float,
+        schedule: Schedule,
         empty: ViewSet | None = None,
         truth: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
         self.views: ViewSet = views
         self.paint = paint
-        self.batch: int = batch
+        self.batch: int = schedule.batch
         self.empty: ViewSet | None = empty
         self.detector: AbstractDetector = detector
         if truth is None:
@@ -116,8 +127,8 @@ class DetectorTraining(GradientTraining):
         super().__init__(
             detector,
             self._objective,
-            num_iterations=iterations,
-            learning_rate=learning_rate,
+            num_iterations=schedule.iterations,
+            learning_rate=schedule.learning_rate,
             cosine=True,
             clip_norm=5.0,
         )
@@ -162,9 +173,7 @@ class HardeningTraining(DetectorTraining):
         found: Textures found before.
         adversaries: The textures that are trained against the detector, in place.
         climb: Their step before the logistic function; 0 leaves them out.
-        iterations: Steps of Adam.
-        batch: Pictures a step.
-        learning_rate: Of Adam.
+        schedule: How long and how fast.
         empty: Views without the object.
     """
 
@@ -177,9 +186,7 @@ class HardeningTraining(DetectorTraining):
         adversaries: Sequence[PaintTexture],
         *,
         climb: float,
-        iterations: int,
-        batch: int,
-        learning_rate: float,
+        schedule: Schedule,
         empty: ViewSet | None = None,
     ) -> None:
         self.put_on: TextureMap = put_on
@@ -189,15 +196,7 @@ class HardeningTraining(DetectorTraining):
         for adversary in adversaries:
             adversary.requires_grad_(True)
         self.varied = varied_paint(put_on, found)
-        super().__init__(
-            detector,
-            views,
-            self._paint,
-            iterations=iterations,
-            batch=batch,
-            learning_rate=learning_rate,
-            empty=empty,
-        )
+        super().__init__(detector, views, self._paint, schedule=schedule, empty=empty)
 
     def _paint(self, index: torch.Tensor) -> torch.Tensor:
         if not self.climb:

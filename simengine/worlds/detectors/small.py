@@ -16,6 +16,7 @@ from simengine.view.boxes import draw_boxes, sheet
 from simengine.worlds.detectors.detector import (
     DetectorTraining,
     PictureSet,
+    Schedule,
     detection_sheet,
     empty_views,
     make_detector,
@@ -65,9 +66,7 @@ class SmallDetector(DetectorTraining):
             make_detector(spec, classes=len(self.names)),
             views,
             paint_of(spec, views),
-            iterations=spec.iterations,
-            batch=spec.batch,
-            learning_rate=spec.learning_rate,
+            schedule=Schedule(spec.iterations, spec.batch, spec.learning_rate),
             empty=empty_views(scene, scene.sampler, round(spec.empty * scene.train_views)),
             truth=truth,
         )

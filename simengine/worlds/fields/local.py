@@ -1,7 +1,7 @@
 """Boxes of equal cells, and what an equation sees in each of them: values, neighbours, derivatives, fluxes."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -63,42 +63,54 @@ class Grid:
         return found
 
 
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """What is the same at every moment.
+
+    Attributes:
+        grid: The box.
+        rows: What happens at its sides.
+        names: Of the fields.
+        missing: Side -> which cells have no neighbour there, as `Grid.neighbours`.
+        places: Axis -> coordinates of the cells, (cells,) [m].
+    """
+
+    grid: Grid
+    rows: Rows
+    names: tuple[str, ...]
+    missing: Mapping[Side, torch.Tensor | None]
+    places: Mapping[str, torch.Tensor]
+
+
 class Local:
     """Fields of a moment, cell by cell; what is asked of it stays differentiable in own values and neighbours.
 
     Args:
-        grid: The box.
-        rows: What happens at its sides.
-        names: Of the fields.
+        cells: What is the same at every moment.
         u: Values (worlds, fields, cells).
         beside: Side -> values of the neighbours there, (worlds, fields, cells).
         rate: Time derivatives (worlds, fields, cells) [1/s].
         t: The moment [s].
         step: Number of the step in time.
-        missing: Side -> which cells have no neighbour there, as `Grid.neighbours`.
     """
 
     def __init__(
         self,
-        grid: Grid,
-        rows: Rows,
-        names: Sequence[str],
+        cells: Cells,
         u: torch.Tensor,
         beside: Mapping[Side, torch.Tensor],
         rate: torch.Tensor,
         *,
         t: float,
         step: int,
-        missing: Mapping[Side, torch.Tensor | None],
-        places: Mapping[str, torch.Tensor],
     ) -> None:
-        self.grid: Grid = grid
-        self.rows: Rows = rows
-        self.names: tuple[str, ...] = tuple(names)
+        self.grid: Grid = cells.grid
+        self.rows: Rows = cells.rows
+        self.names: tuple[str, ...] = cells.names
         self.t: float = t
         self.step: int = step
-        self.places: Mapping[str, torch.Tensor] = places
-        self._u, self._beside, self._rate, self._missing = u, beside, rate, missing
+        self.places: Mapping[str, torch.Tensor] = cells.places
+        self._u, self._beside, self._rate, self._missing = u, beside, rate, cells.missing
 
     def value(self, name: str) -> torch.Tensor:
         """A field, (worlds, cells)."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from simengine.worlds.fields.boundaries import Rows
-from simengine.worlds.fields.local import Grid, Local
+from simengine.worlds.fields.local import Cells, Grid, Local
 from simengine.worlds.fields.stencil import Side, Stencil
 
 GAMMA = 1 - math.sqrt(0.5)
@@ -43,11 +43,10 @@ class March:
     keep: bool = False
 
     def __post_init__(self) -> None:
-        self._names = tuple(self.equation.units())
         found = self.grid.neighbours()
         self._neighbours = {side: index for side, (index, _) in found.items()}
-        self._missing = {side: missing for side, (_, missing) in found.items()}
-        self._places = self.grid.centres()
+        missing = {side: missing for side, (_, missing) in found.items()}
+        self._cells = Cells(self.grid, self.rows, tuple(self.equation.units()), missing, self.grid.centres())
         self._chain = len(self.grid.counts) == 1 and not self.grid.periodic
         self._linear = bool(self.equation.linear())
         self._stencil: Stencil | None = None
@@ -104,18 +103,7 @@ class March:
     def _residual(
         self, u: torch.Tensor, beside: Mapping[Side, torch.Tensor], base: torch.Tensor, dt: float, t: float, step: int
     ) -> torch.Tensor:
-        local = Local(
-            self.grid,
-            self.rows,
-            self._names,
-            u,
-            beside,
-            (u - base) / dt,
-            t=t,
-            step=step,
-            missing=self._missing,
-            places=self._places,
-        )
+        local = Local(self._cells, u, beside, (u - base) / dt, t=t, step=step)
         parts = self.equation.residual(local)
         return torch.stack([part.expand(len(u), u.shape[-1]) for part in parts], 1)
 

@@ -6,8 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 
 from simengine.constraint.basis import Backbone, BranchTrunk, OperatorBasis
+from simengine.constraint.blocks import Decomposition
 from simengine.constraint.family import AbstractFamily, AbstractFieldFamily
 from simengine.constraint.layer import HardConstraint
+from simengine.constraint.rows import RowWeights
 from simengine.scene.base import SceneError
 from simengine.scene.learning import AbstractLearner, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range, without_effect
@@ -51,17 +53,20 @@ class Experts:
             raise SceneError(
                 f"experts.counts: expected one number per axis of the grid {tuple(family.shape)}, got {self.counts}"
             )
-        return HardConstraint(
-            family,
-            counts=None if cuts else self.counts,
+        blocks = Decomposition(
+            counts=self.counts,
             cuts=cuts,
             coupled=self.coupled,
-            rows_per_block=self.rows_per_block,
             periodic=problem.periodic,
-            ridge=self.ridge,
+            rows_per_block=self.rows_per_block,
+            seed=seed,
+        )
+        return HardConstraint(
+            family,
+            blocks,
+            weights=RowWeights(ridge=self.ridge),
             solver=LevenbergMarquardt(tolerance=self.tolerance, max_iterations=self.iterations),
             adjoint=adjoint,
-            seed=seed,
         )
 
 

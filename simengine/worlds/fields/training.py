@@ -1,5 +1,6 @@
 """Trainings of hard constraints: a network of basis functions without solution data."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,60 @@ Finish = Callable[["RunDirectory"], dict[str, Any]]
 _SCALE = 1e4  # of the losses: residuals of the trainings are 1e-2 and less
 
 
-def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining":
+def training(scene: Scene, *, device: str | None = None) -> "OperatorTraining":
     """The training of a scene."""
     world: Any = scene.world
-    made: NetworkTraining = world.network_training(scene.learner)
+    made: OperatorTraining = world.network_training(scene.learner)
     return made
 
 
-class NetworkTraining(GradientTraining):
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """The members of a family that a training sees.
+
+    Attributes:
+        draw: Gives the parameters of the members of a step.
+        fresh: Whether members are drawn anew; otherwise those of the first step serve throughout, and the layer starts
+            from its last weights.
+        windows: Fresh members are followed for so many steps: each starts from the field with which the last one ended.
+    """
+
+    draw: Callable[[], dict[str, torch.Tensor]]
+    fresh: bool
+    windows: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Descent:
+    """How the network goes down.
+
+    Attributes:
+        steps: Of the optimiser.
+        optimiser: `"adam"` with a cosine schedule, or `"lbfgs"`, for members that stay.
+        learning_rate: The first one of Adam.
+    """
+
+    steps: int
+    optimiser: str = "adam"
+    learning_rate: float = 2e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedCuts:
+    """Blocks whose cuts follow the residual.
+
+    Attributes:
+        router: Learns where the residual is.
+        layer: Makes a layer with given cuts.
+        every: Steps between two moves.
+    """
+
+    router: Router
+    layer: Callable[[list[list[int]]], HardConstraint]
+    every: int = 50
+
+
+class OperatorTraining(GradientTraining):
     """Trains a backbone so that every member of a family satisfies its equation; no solution enters the loss.
 
     With a layer, the loss is what the layer leaves of the equation, its cost. Its gradient needs no adjoint, since the
@@ -38,17 +85,10 @@ class NetworkTraining(GradientTraining):
         backbone: Basis functions.
         family: The equation on the grid of the training.
         layer: The constraint on that grid; None for the soft constraint.
-        draw: Gives the parameters of the members of a step.
-        fresh: Whether members are drawn anew; otherwise those of the first step serve throughout, and the layer starts
-            from its last weights.
-        windows: Fresh members are followed for so many steps: each starts from the field with which the last one ended.
-        num_iterations: Steps.
-        optimiser: `"adam"` with a cosine schedule, or `"lbfgs"`, for members that stay.
-        learning_rate: The first one of Adam.
+        members: Those it sees.
+        descent: How it goes down.
         through: `"minimum"` or `"solver"`.
-        router: Learns where the residual is and moves the cuts of the layer; None to leave them.
-        reroute: Steps between two moves.
-        relayer: Makes a layer with given cuts, where there is a router.
+        cuts: Move those of the layer; None to leave them.
         finish: Tests and pictures the trained network.
     """
 
@@ -58,40 +98,32 @@ class NetworkTraining(GradientTraining):
         family: AbstractFamily,
         layer: HardConstraint | None,
         *,
-        draw: Callable[[], dict[str, torch.Tensor]],
-        fresh: bool,
-        windows: int = 1,
-        num_iterations: int,
-        optimiser: str = "adam",
-        learning_rate: float = 2e-3,
+        members: Drawn,
+        descent: Descent,
         through: str = "minimum",
-        router: Router | None = None,
-        reroute: int = 50,
-        relayer: Callable[[list[list[int]]], HardConstraint] | None = None,
+        cuts: LearnedCuts | None = None,
         finish: Finish,
     ) -> None:
         self.backbone: Backbone = backbone
         self.family: AbstractFamily = family
         self.layer = layer
-        self.router: Router | None = router
-        self._reroute = reroute
-        self._relayer = relayer
-        self._draw, self._fresh, self._through, self._finish = draw, fresh, through, finish
-        self._members = None if fresh else draw()
-        self._windows = windows
+        self.cuts: LearnedCuts | None = cuts
+        self._drawn, self._through, self._finish = members, through, finish
+        self._members = None if members.fresh else members.draw()
         self._end: torch.Tensor | None = None
         self._weights: torch.Tensor | None = None
         self._rows = family.rows()
-        if router is not None and (layer is None or relayer is None or optimiser != "adam"):
-            raise ValueError("router: needs a layer, `relayer` and the optimiser adam")
+        adam = descent.optimiser == "adam"
+        if cuts is not None and (layer is None or not adam):
+            raise ValueError("cuts: learned ones need a layer and the optimiser adam")
         super().__init__(
             backbone,
             self._terms,
-            num_iterations=num_iterations,
-            optimiser=optimiser,
-            learning_rate=learning_rate if optimiser == "adam" else 1.0,
-            cosine=optimiser == "adam",
-            clip_norm=1.0 if optimiser == "adam" else None,
+            num_iterations=descent.steps,
+            optimiser=descent.optimiser,
+            learning_rate=descent.learning_rate if adam else 1.0,
+            cosine=adam,
+            clip_norm=1.0 if adam else None,
         )
 
     def residual(self, field: torch.Tensor, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -101,8 +133,8 @@ class NetworkTraining(GradientTraining):
         return self.family.residual(table[:, self._rows.index], self._rows.data, constants)
 
     def _terms(self) -> Mapping[str, torch.Tensor]:
-        members = self._draw() if self._members is None else self._members
-        if self._end is not None and self.iteration % self._windows:
+        members = self._drawn.draw() if self._members is None else self._members
+        if self._end is not None and self.iteration % self._drawn.windows:
             members = {**members, **self.family.continued(self._end)}
         self._last = members
         basis, base = self.backbone(self.family, members)
@@ -110,7 +142,7 @@ class NetworkTraining(GradientTraining):
             field = base + basis[..., 0]
             self._ended(field)
             return {"residual": _SCALE * self.residual(field, members).square().mean()}
-        start = None if self._fresh else self._weights
+        start = None if self._drawn.fresh else self._weights
         if self._through == "solver":
             found = self.layer(basis, members, base, start=start)
             loss = _SCALE * self.residual(found.field, members).square().mean()
@@ -124,22 +156,22 @@ class NetworkTraining(GradientTraining):
 
     def _ended(self, field: torch.Tensor) -> None:
         self._field = field.detach()
-        if self._windows > 1:
+        if self._drawn.windows > 1:
             self._end = self._field[:, -1].clone()
 
     def step(self) -> dict[str, float]:
         """One step of the optimiser; now and then the router learns, and the layer is cut anew."""
         figures = super().step()
-        if self.router is not None and self.iteration % self._reroute == 0:
+        if self.cuts is not None and self.iteration % self.cuts.every == 0:
             with torch.no_grad():
                 residual = self.residual(self._field, self._last)
-            figures["router"] = self.router.update(squared_residuals(self.family.shape, self._rows.position, residual))
-            self._recut()
+            squares = squared_residuals(self.family.shape, self._rows.position, residual)
+            figures["router"] = self.cuts.router.update(squares)
+            self._recut(self.cuts)
         return figures
 
-    def _recut(self) -> None:
-        assert self.router is not None and self._relayer is not None
-        self.layer, self._weights = self._relayer(self.router.cuts(self.family.shape)), None
+    def _recut(self, cuts: LearnedCuts) -> None:
+        self.layer, self._weights = cuts.layer(cuts.router.cuts(self.family.shape)), None
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Module, optimiser, router, and the weights from which the layer starts."""
@@ -148,18 +180,19 @@ class NetworkTraining(GradientTraining):
             state["weights"] = self._weights.clone()
         if self._end is not None:
             state["end"] = self._end.clone()
-        if self.router is not None:
-            state.update({f"router.{name}": value.clone() for name, value in self.router.state_dict().items()})
+        if self.cuts is not None:
+            learned = self.cuts.router.state_dict()
+            state.update({f"router.{name}": value.clone() for name, value in learned.items()})
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
         super().load_state_dict(state)
-        if self.router is not None:
-            prefix = "router."
-            self.router.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-            if self.iteration >= self._reroute:
-                self._recut()
+        if self.cuts is not None:
+            own = {k.removeprefix("router."): v for k, v in state.items() if k.startswith("router.")}
+            self.cuts.router.load_state_dict(own)
+            if self.iteration >= self.cuts.every:
+                self._recut(self.cuts)
         self._weights, self._end = state.get("weights"), state.get("end")
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from simengine.scene.strict import Count, without_effect
 from simengine.worlds.fields.problems import Members, Problem, SorptionProblem
 from simengine.worlds.fields.report import film, picture, relative_error
 from simengine.worlds.fields.specs import Experts, OperatorLearner, PrincipalBasis, TaylorBasis
-from simengine.worlds.fields.training import NetworkTraining
+from simengine.worlds.fields.training import Descent, Drawn, LearnedCuts, OperatorTraining
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,7 +154,7 @@ class ConstraintWorld(AbstractWorld):
             summary["relative_error_beyond_training"] = relative_error(field[:, beyond], truth[:, beyond]).tolist()
         return summary
 
-    def network_training(self, fit: OperatorLearner) -> NetworkTraining:
+    def network_training(self, fit: OperatorLearner) -> OperatorTraining:
         """The training of a network of basis functions."""
         from simengine.solve.least_squares.adjoint import ImplicitAdjoint
 
@@ -202,20 +202,14 @@ class ConstraintWorld(AbstractWorld):
             )
             return summary
 
-        return NetworkTraining(
+        return OperatorTraining(
             backbone,
             family,
             layer(on) if hard else None,
-            draw=draw,
-            fresh=fit.fresh,
-            windows=fit.windows,
-            num_iterations=fit.iterations,
-            optimiser=fit.optimiser,
-            learning_rate=fit.learning_rate,
+            members=Drawn(draw, fit.fresh, fit.windows),
+            descent=Descent(fit.iterations, fit.optimiser, fit.learning_rate),
             through=fit.through,
-            router=router,
-            reroute=fit.reroute,
-            relayer=lambda cuts: layer(on, cuts),
+            cuts=None if router is None else LearnedCuts(router, lambda cuts: layer(on, cuts), fit.reroute),
             finish=finish,
         )
 

@@ -52,9 +52,12 @@ class _Collider:
         return body if self.path is None else body.follow(self.path.recorded(values))
 
     def shifted(self, arguments: dict[str, Any], origin: Vector) -> dict[str, Any]:
-        """The arguments with the place of the body in coordinates that begin at `origin`."""
+        """The arguments of the body: its place in coordinates that begin at `origin`, how it is touched in one."""
         import torch
 
+        from simengine.mpm import Surface
+
+        arguments["surface"] = Surface(arguments.pop("kind"), arguments.pop("friction"))
         for name in ("point", "center"):
             if name in arguments and any(origin):
                 place = torch.as_tensor(arguments[name], dtype=torch.float64)

@@ -223,7 +223,7 @@ def holder(world: "MPMWorld", index: int, origin: Points, values: "Mapping[str, 
     """
     import torch
 
-    from simengine.mpm import Box
+    from simengine.mpm import Box, Surface
 
     clamp, h = world.clamps[index], world.grid.dx
     body_lower, body_upper, spacing, _ = _bounds(world, clamp, f"clamps.{index}")
@@ -245,8 +245,7 @@ def holder(world: "MPMWorld", index: int, origin: Points, values: "Mapping[str, 
     box = Box(
         center=((lower + upper) / 2 - origin).tolist(),
         half_size=((upper - lower) / 2).tolist(),
-        kind="sticky",
         velocity=torch.stack(velocity),
-        width=_HARD * h,
+        surface=Surface("sticky", width=_HARD * h),
     )
     return box if clamp.path is None else box.follow(clamp.path.recorded(values))

@@ -67,7 +67,7 @@ class WallSpec:
             friction: Coulomb coefficient [1].
             flat: Whether nothing moves along z.
         """
-        from simengine.mpm import Plane
+        from simengine.mpm import Plane, Surface
 
         found = {}
         for number in self.numbers(flat=flat):
@@ -76,5 +76,5 @@ class WallSpec:
             normal[axis] = -1.0 if high else 1.0
             kind: Any = self.by_face(flat=flat)[FACES[number]]
             point: Sequence[float] = (upper if high else lower).tolist()
-            found[number] = Plane(point=point, normal=normal, kind=kind, friction=friction)
+            found[number] = Plane(point=point, normal=normal, surface=Surface(kind, friction))
         return found

@@ -70,8 +70,8 @@ def test_parity(body: str, kind: str) -> None:
     values = inputs(300)
     spin = {} if body == "plane" else {"angular_velocity": (0.5, -1.0, 2.0)}
     modules = [
-        BODIES[body](kind=kind, friction=0.3, velocity=(0.2, 0.1, -0.4), **spin),
-        mpm.Plane(point=(0.0, 0.2, 0.0), normal=(0.0, 1.0, 0.0), kind="friction", friction=0.5),
+        BODIES[body](surface=mpm.Surface(kind, 0.3), velocity=(0.2, 0.1, -0.4), **spin),
+        mpm.Plane(point=(0.0, 0.2, 0.0), normal=(0.0, 1.0, 0.0), surface=mpm.Surface("friction", 0.5)),
     ]
     fields = (modules[0].field,) if body == "mesh" else ()
     grid = dataclasses.replace(GRID, kinds=tuple(m.mode for m in modules), fields=fields)

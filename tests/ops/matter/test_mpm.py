@@ -124,16 +124,16 @@ def test_gradcheck() -> None:
 
 
 BODIES = {
-    "plane": lambda kind, **k: mpm.Plane(point=(0.3, 0.35, 0.3), normal=(0.3, 1.0, -0.2), kind=kind, **k),
-    "sphere": lambda kind, **k: mpm.Sphere(center=(0.3, 0.3, 0.4), radius=0.13, kind=kind, **k),
-    "box": lambda kind, **k: mpm.Box(
-        center=(0.3, 0.3, 0.4), half_size=(0.13, 0.1, 0.2), orientation=(1.0, 0.2, -0.1, 0.3), kind=kind, **k
+    "plane": lambda **k: mpm.Plane(point=(0.3, 0.35, 0.3), normal=(0.3, 1.0, -0.2), **k),
+    "sphere": lambda **k: mpm.Sphere(center=(0.3, 0.3, 0.4), radius=0.13, **k),
+    "box": lambda **k: mpm.Box(
+        center=(0.3, 0.3, 0.4), half_size=(0.13, 0.1, 0.2), orientation=(1.0, 0.2, -0.1, 0.3), **k
     ),
-    "capsule": lambda kind, **k: mpm.Capsule(
-        center=(0.3, 0.3, 0.4), radius=0.1, half_length=0.1, orientation=(1.0, 0.2, -0.1, 0.3), kind=kind, **k
+    "capsule": lambda **k: mpm.Capsule(
+        center=(0.3, 0.3, 0.4), radius=0.1, half_length=0.1, orientation=(1.0, 0.2, -0.1, 0.3), **k
     ),
-    "mesh": lambda kind, **k: mpm.MeshBody(
-        *wedge(), center=(0.3, 0.3, 0.4), orientation=(1.0, 0.2, -0.1, 0.3), kind=kind, resolution=16, **k
+    "mesh": lambda **k: mpm.MeshBody(
+        *wedge(), center=(0.3, 0.3, 0.4), orientation=(1.0, 0.2, -0.1, 0.3), resolution=16, **k
     ),
 }
 
@@ -150,7 +150,7 @@ def test_parity_with_a_body(body: str, kind: str) -> None:
     """Through a moving rigid body and an acceleration, against plain torch and its autograd (float64)."""
     values = inputs(60, torch.float64, near_wall=False)
     spin = {} if body == "plane" else {"angular_velocity": (0.5, -1.0, 2.0)}
-    module = BODIES[body](kind, friction=0.3, velocity=(0.2, 0.1, -0.4), width=GRID.dx, **spin)
+    module = BODIES[body](surface=mpm.Surface(kind, 0.3, GRID.dx), velocity=(0.2, 0.1, -0.4), **spin)
     grid = dataclasses.replace(GRID, kinds=(module.mode,), fields=(module.field,) if body == "mesh" else ())
     rows = module.rows(torch.tensor([0.02], dtype=torch.float64), grid.dx)
     faces = torch.zeros(1, 23, dtype=torch.float64)
@@ -174,7 +174,7 @@ def test_gradient_in_pose_velocity_and_friction(body: str, kind: str) -> None:
     generator = torch.Generator().manual_seed(1)
     probe = torch.randn(60, 3, generator=generator, dtype=torch.float64)
     spin = {} if body == "plane" else {"angular_velocity": (0.5, -1.0, 2.0)}
-    module = BODIES[body](kind, friction=0.3, velocity=(0.2, 0.1, -0.4), width=GRID.dx, **spin)
+    module = BODIES[body](surface=mpm.Surface(kind, 0.3, GRID.dx), velocity=(0.2, 0.1, -0.4), **spin)
     grid = dataclasses.replace(GRID, kinds=(module.mode,), fields=(module.field,) if body == "mesh" else ())
     faces = torch.zeros(1, 23, dtype=torch.float64)
 
@@ -208,10 +208,9 @@ def test_a_body_acts() -> None:
     module = mpm.Sphere(
         center=(0.5, 0.5, 0.5),
         radius=0.45,
-        kind="sticky",
         velocity=(1.0, 2.0, 3.0),
         angular_velocity=(0.0, 0.0, 2.0),
-        width=GRID.dx,
+        surface=mpm.Surface("sticky", width=GRID.dx),
     )
     grid = dataclasses.replace(GRID, kinds=(module.mode,), gravity=(0.0, 0.0, 0.0))
     table = torch.stack((torch.zeros(1, 23).double(), module.rows(torch.zeros(1).double(), grid.dx)), 1)

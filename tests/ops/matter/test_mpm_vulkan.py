@@ -21,7 +21,7 @@ if ti.lang.impl.current_cfg().arch != ti.vulkan:
     sys.exit(77)
 # not a box: on the ridges inside, float32 and float64 may choose another face
 body = mpm.Capsule(center=(0.3, 0.3, 0.4), radius=0.13, half_length=0.1, orientation=(1.0, 0.2, -0.1, 0.3),
-                   kind="friction", friction=0.3, velocity=(0.2, 0.1, -0.4), angular_velocity=(0.5, -1.0, 2.0))
+                   surface=mpm.Surface("friction", 0.3), velocity=(0.2, 0.1, -0.4), angular_velocity=(0.5, -1.0, 2.0))
 grid = dataclasses.replace(table.GRID, kinds=(body.mode,), faces=(1, 2, 2, 0, 2, 1))
 values = table.inputs(80, torch.float32)
 values["table"] = torch.stack((values["table"][0], body.rows(torch.zeros(1).double(), grid.dx).float()), 1)

@@ -19,7 +19,7 @@ from simengine.io.run_directory import RunDirectory
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_scene, load_world, resolved
 from simengine.worlds.detectors.camouflage import CamouflageTraining
-from simengine.worlds.detectors.detector import HardeningTraining, PictureSet, natural_paint
+from simengine.worlds.detectors.detector import HardeningTraining, PictureSet, Schedule, natural_paint
 from simengine.worlds.detectors.network import NetworkTraining, evaluate_network, scene_views
 from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNWorld, NetworkSpec
 from simengine.worlds.laws.measured import measured_fit
@@ -194,9 +194,7 @@ def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
         [torch.full((*size, 3), 0.4)],
         adversaries,
         climb=0.2,
-        iterations=12,
-        batch=8,
-        learning_rate=1e-12,
+        schedule=Schedule(iterations=12, batch=8, learning_rate=1e-12),
     )
 
     def loss(texture: torch.Tensor) -> float:

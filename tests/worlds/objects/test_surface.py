@@ -9,6 +9,7 @@ import torch
 import simengine as se
 from simengine.fit.fields.newton import Linearised
 from simengine.fit.fields.objective import FieldObjective
+from simengine.fit.fields.points import PointSearch
 from simengine.fit.problem import Problem
 from simengine.observe.instruments.lamps import Lamps
 from simengine.scene import Scene, SceneError, load_scene
@@ -168,6 +169,29 @@ def test_each_pixel_by_itself_is_solved_exactly(tmp_path: Path) -> None:
     exact = torch.linalg.solve(rows.T @ rows, here.slope)
     found = here.preconditioner()(here.slope[None])[0]
     assert float((found - exact).norm() / exact.norm()) < 1e-5
+
+
+def test_each_pixel_takes_what_lowers_its_own_sum(tmp_path: Path) -> None:
+    """And one that turned away from all lamps, which no slope brings back, begins where its neighbours are."""
+    _photos(tmp_path, gamma=1.0)
+    objective = FieldObjective(Problem(_without_gamma(tmp_path)))
+    x, z = objective.start, torch.zeros(0, dtype=torch.float64)
+    search, measured = PointSearch(objective, x, z), objective.problem.measured["photos"]
+    at = {name: measured.at[name].long() for name in ("row", "column")}
+    points = torch.zeros(23, 25, dtype=torch.long)
+    points[objective.world.inside()] = torch.arange(len(x) // 3)  # type: ignore[attr-defined]
+    halved = (x.reshape(-1, 3) * torch.linspace(0.1, 1.0, len(x) // 3)[:, None]).reshape(-1)
+    own = torch.zeros(len(x) // 3, dtype=torch.float64)
+    own.index_add_(0, points[at["row"], at["column"]], objective.residuals(halved, z).square() / 2)
+    assert torch.allclose(search.sums(halved), own, rtol=1e-12)
+    for _ in range(8):
+        there = search.step(x)
+        assert bool((search.sums(there) <= search.sums(x)).all())
+        x = there
+    turned = x.clone()
+    turned[300:303] *= -1
+    assert torch.equal(search.step(turned)[300:303], turned[300:303])
+    assert bool((search.sums(search.from_beside(turned)) <= 1.01 * search.sums(x)).all())
 
 
 def _without_gamma(folder: Path) -> Scene:
