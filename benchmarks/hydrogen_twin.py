@@ -202,7 +202,7 @@ def _compared(made: Path, seeds: int, fits: int) -> list[dict[str, Any]]:
         held = (found[:, k] - true[k]).abs()
         rows.append(
             {
-                "constant": equation,
+                "name": equation,
                 "truth": math.exp(float(true[k])),
                 "sd over prior's": alone[k] / scale,
                 "held": int((held < 1.96 * reported[:, k]).sum()),

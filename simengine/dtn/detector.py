@@ -20,7 +20,7 @@ def suppress(
     """Greedy non-maximum suppression of one picture, by class.
 
     Args:
-        boxes: Shape (n, 4).
+        boxes: Shape (n, 4), or (n, classes, 4) where each class has a box of its own.
         scores: Shape (n, classes).
         threshold: Lower scores are dropped.
         overlap: Boxes that overlap a better one of their class by more (IoU) are dropped.
@@ -30,7 +30,8 @@ def suppress(
     index, label = (scores > threshold).nonzero(as_tuple=True)
     value = scores[index, label]
     order = value.argsort(descending=True, stable=True)[:candidates]
-    box, label, value = boxes[index][order], label[order], value[order]
+    box = boxes[index][order] if boxes.dim() == 2 else boxes[index, label][order]
+    label, value = label[order], value[order]
     overlaps = (box_iou(box[:, None], box[None]) > overlap) & (label[:, None] == label[None])
     kept: list[int] = []
     gone = torch.zeros(len(box), dtype=torch.bool, device=box.device)

@@ -41,6 +41,17 @@ class Letterbox(nn.Module):
         boxes, scores = self.detector.dense(padded)
         return boxes / scale, scores
 
+    def loss(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """The detector's own training loss of the padded pictures: for hardening.
+
+        Args:
+            images: Encoded pictures, shape (b, 3, h, w).
+            boxes: One box a picture [pixels], of no area where there is no object, shape (b, 4).
+        """
+        padded, scale = self._boxed(images)
+        loss: torch.Tensor = self.detector.loss(padded, boxes * scale)
+        return loss
+
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
         """See `Detector.predict`; boxes are cut at the edge of the given pictures."""

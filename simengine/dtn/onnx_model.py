@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simengine.dtn.adapters import corners
+from simengine.dtn.adapters.base import corners
 from simengine.dtn.detector import suppress
 from simengine.dtn.protocol import Detections
 

@@ -218,12 +218,42 @@ def test_boxes_end_at_the_edge_of_the_picture() -> None:
 
 
 def test_options_of_suppression() -> None:
-    detector = UltralyticsDetector(Yolo())
-    assert len(detector.predict(IMAGES)[0]["scores"]) == 2
+    detector = TorchvisionDetector(Retina())
+    assert len(detector.predict(IMAGES)[0]["scores"]) == 100  # the most, of 104: 52 boxes of two labels
     detector.threshold = 0.4
-    assert len(detector.predict(IMAGES)[0]["scores"]) == 1
-    detector.threshold, detector.most = 0.05, 1
+    assert len(detector.predict(IMAGES)[0]["scores"]) == 82  # sigmoid(-0.01 k) above 0.4: k up to 40
+    detector.threshold, detector.overlap = 0.05, 0.001
+    assert (
+        len(detector.predict(IMAGES)[0]["scores"]) == 100
+    )  # without the two large boxes, which the small ones overlap
+    detector.most = 1
     assert detector.predict(IMAGES)[0]["labels"].tolist() == [0]
+
+
+def test_a_box_of_ultralytics_keeps_its_best_label() -> None:
+    """As the library's own `predict`; one without suppression says corners, score and label itself."""
+    found = UltralyticsDetector(Yolo()).predict(IMAGES)[0]
+    assert found["labels"].tolist() == [0] and found["scores"].tolist() == [0.5]
+
+    class Final(Yolo):
+        names = ("a", "b", "c")
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Sequential(nn.Identity())
+            self.model[0].end2end = True  # type: ignore[assignment]
+
+        def forward(self, images: torch.Tensor) -> object:  # type: ignore[override]
+            score = images.mean((1, 2, 3))
+            columns = [torch.full_like(score, v) for v in (16.0, 8.0, 24.0, 12.0)] + [score, torch.full_like(score, 2)]
+            return torch.stack(columns, 1)[:, None], []
+
+    images = IMAGES.clone().requires_grad_()
+    boxes, scores = checked_dense(UltralyticsDetector(Final()), images)
+    assert boxes[0, 0].tolist() == [16.0, 8.0, 24.0, 12.0] and scores[0, 0].tolist() == [0.0, 0.0, 0.5]
+    scores.sum().backward()
+    assert images.grad is not None and float(images.grad.sum()) == pytest.approx(2.0)
+    assert UltralyticsDetector(Final()).predict(IMAGES)[0]["labels"].tolist() == [2]
 
 
 def test_models_of_ultralytics_as_they_come() -> None:

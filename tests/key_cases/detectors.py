@@ -30,9 +30,9 @@ LEARNT = {"iterations": 2, "batch": 2}
 DETECTOR = {"width": 16, "iterations": 1, "batch": 2, "empty": 0.0}
 CASES: dict[str, Case] = {
     "views": Case(
-        {**WORLD, "views": VIEWS, "object": MESH, "train_views": 1},
+        {**WORLD, "views": VIEWS, "object": MESH, "train_views": 1, "width": 48},
         (run,),
-        below=("views", "object", "size", "train_views", "sky_rays"),
+        below=("views", "object", "size", "width", "train_views", "sky_rays"),
     ),
     "network of views": Case(
         learn(

@@ -46,6 +46,15 @@ CASES: dict[str, Case] = {
         (build,),
         below=("flame.composition", "flame.width"),
     ),
+    "flame that loses heat": Case(
+        {
+            "kind": "flame",
+            "gas": {"mechanism": "asset:methane_1step.yaml"},
+            "flame": {"type": "burner", "heat_loss": {"knots": [1000.0, 1500.0], "values": [500.0, 900.0]}},
+        },
+        (build,),
+        below=("flame.heat_loss",),
+    ),
     "vessel": Case(
         {
             "kind": "flame",

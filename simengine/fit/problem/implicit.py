@@ -13,17 +13,16 @@ STEP = 1e-6  # of the difference through the instrument; the answers themselves 
 class Shifted(AbstractRun):
     """A run whose answers are moved to first order."""
 
-    def __init__(self, run: AbstractRun, moved: Callable[[Ask], torch.Tensor]) -> None:
-        self.run: AbstractRun = run
+    def __init__(self, moved: Callable[[Ask], torch.Tensor]) -> None:
         self.moved = moved
 
     def sample(self, ask: Ask) -> torch.Tensor:
         """The answer, moved."""
-        return self.run.sample(ask) + self.moved(ask)
+        return self.moved(ask)
 
 
 class Derivatives:
-    """Derivatives of the answers of one run in some numbers of its world, each ask once.
+    """The answers of one run and their derivatives in some numbers of its world, each ask once.
 
     Args:
         run: The run.
@@ -33,17 +32,18 @@ class Derivatives:
     def __init__(self, run: AbstractRun, keys: Sequence[str]) -> None:
         self.run: AbstractRun = run
         self.keys: list[str] = list(keys)
-        self._known: list[tuple[Ask, torch.Tensor]] = []
+        self._known: list[tuple[Ask, torch.Tensor, torch.Tensor]] = []
 
-    def of(self, ask: Ask) -> torch.Tensor | None:
-        """(..., p); None where the run knows none."""
-        for known, derivative in self._known:
+    def of(self, ask: Ask) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The answer, and its derivatives (..., p); None where the run knows none."""
+        for known, answer, derivative in self._known:
             if known is ask or _same(known, ask):
-                return derivative
-        found = self.run.derivatives(ask, self.keys)
-        if found is not None:
-            self._known.append((ask, found))
-        return found
+                return answer, derivative
+        slopes = self.run.derivatives(ask, self.keys)
+        if slopes is None:
+            return None
+        self._known.append((ask, self.run.sample(ask), slopes))
+        return self._known[-1][1:]
 
     def moved(self, rates: Mapping[str, float], step: float) -> Shifted:
         """The run after `step` with these rates of the numbers."""
@@ -52,9 +52,10 @@ class Derivatives:
         def shift(ask: Ask) -> torch.Tensor:
             found = self.of(ask)
             assert found is not None
-            return step * (found @ direction)
+            answer, derivative = found
+            return answer + step * (derivative @ direction)
 
-        return Shifted(self.run, shift)
+        return Shifted(shift)
 
 
 def _same(one: Ask, other: Ask) -> bool:

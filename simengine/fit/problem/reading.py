@@ -9,7 +9,7 @@ import torch
 from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem.plausible import check_plausible
 from simengine.fit.unknowns import spread_out
-from simengine.scene.address import resolve
+from simengine.scene.address import OF_THE_VALUE, resolve
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -92,7 +92,8 @@ def read(scene: Scene, name: str) -> tuple[Measured, AbstractInstrument, list[st
 def units_of(measured: Measured, world: AbstractWorld) -> tuple[str, ...]:
     """Of the columns, SI: as the instrument knows them, or as the world does."""
     told = {} if all(measured.units) else world.scalars()  # a world of one's own is solved for that
-    return tuple(unit or told.get(name, "") for name, unit in zip(measured.names, measured.units, strict=True))
+    quantities = [name.partition("#")[0] for name in measured.names]  # several columns of one: T#0, T#1
+    return tuple(unit or told.get(name, "") for name, unit in zip(quantities, measured.units, strict=True))
 
 
 def with_unit(key: str, world: AbstractWorld) -> str:
@@ -103,7 +104,7 @@ def with_unit(key: str, world: AbstractWorld) -> str:
 
 def in_its_unit(coordinate: Coordinate, scene: Scene, measured: Mapping[str, Measured]) -> Coordinate:
     """A number in the unit of what was measured (a noise, an offset), with that unit where the columns agree on one."""
-    if coordinate.unit != "unit of the value":
+    if coordinate.unit != OF_THE_VALUE:
         return coordinate
     names = {name for place, name, _ in coordinate.targets if place == "observation"}
     units = {unit for name in names for unit in units_of(measured[name], world_of(scene, name))}

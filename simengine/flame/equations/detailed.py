@@ -16,10 +16,10 @@ from typing import Any, Literal
 import torch
 
 from simengine.flame.equations.base import AbstractFlame
+from simengine.flame.equations.heat_loss import lost
 from simengine.flame.equations.transport import AbstractTransport, MixtureAveraged, Multicomponent, State
 from simengine.flame.gas.equilibrium import equilibrium
 from simengine.flame.gas.mechanism import Mechanism, MechanismError
-from simengine.flame.gas.radiation import optically_thin
 from simengine.flame.gas.thermochemistry import Gas, RateParameters
 from simengine.flame.gas.units import R
 
@@ -187,6 +187,8 @@ class AbstractDetailedFlame(AbstractFlame):
         transport: How heat and species diffuse.
         radiation: Heat that the gas loses by light; None for none.
         radiation_factor: Multiplies it; ().
+        heat_loss: Weights of a network of temperature, for what is lost besides, (n,) [W/(m^3 K)]; see `heat_loss.py`.
+        heat_loss_units: Where its units stand, (n,) [K].
     """
 
     gas: Gas
@@ -206,6 +208,8 @@ class AbstractDetailedFlame(AbstractFlame):
     transport: AbstractTransport = dataclasses.field(default_factory=MixtureAveraged)
     radiation: Literal["optically_thin"] | None = None
     radiation_factor: torch.Tensor = dataclasses.field(default_factory=lambda: torch.ones((), dtype=torch.float64))
+    heat_loss: torch.Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    heat_loss_units: torch.Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
 
     def __post_init__(self) -> None:
         stored = self.gas.rate_parameters
@@ -232,7 +236,7 @@ class AbstractDetailedFlame(AbstractFlame):
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Conditions, rates and transport factors, by name."""
-        names = ("phi", "p", "T_in", *RATES, "lam_factor", "D_factor", "radiation_factor", *self._own())
+        names = ("phi", "p", "T_in", *RATES, "lam_factor", "D_factor", "radiation_factor", "heat_loss", *self._own())
         return {name: getattr(self, name) for name in names}
 
     @staticmethod
@@ -287,6 +291,11 @@ class AbstractDetailedFlame(AbstractFlame):
             raise ValueError(f"{name}: no parameter of this flame; known: {', '.join(self.parameters())}")
         value = self.parameters()[base]
         return value if not entry else value[int(entry) if entry.isdigit() else self.gas.mechanism.index(entry)]
+
+    @property
+    def loses(self) -> bool:
+        """Whether heat leaves the gas."""
+        return self.radiation is not None or len(self.heat_loss) > 0
 
     @property
     def rates(self) -> RateParameters:
@@ -352,19 +361,6 @@ class AbstractDetailedFlame(AbstractFlame):
         lam, j = self.transport.fluxes(self.gas, State(self._pressure(), T, Y, dT, dY), own["D_factor"])
         return own["lam_factor"] * lam, j
 
-    def radiated(self, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
-        """Heat lost by radiation [W/m^3] at T (b, n, m) and Y (b, n, m, K), to surroundings as cold as the inlet."""
-        X, cold = self.gas.mole_fractions(Y), self.T_in.reshape(-1, 1, 1)
-        return self.radiation_factor * optically_thin(self.gas.mechanism, self._pressure(), T, X, cold)
-
-    def radiated_jacobian(self, T: torch.Tensor, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same with its derivatives in T (...) and Y (..., K), without gradients in anything else."""
-        with torch.enable_grad():
-            T, Y = T.detach().requires_grad_(), Y.detach().requires_grad_()
-            lost = self.detached().radiated(T, Y)  # type: ignore[attr-defined]
-            of_T, of_Y = torch.autograd.grad(lost.sum(), (T, Y))
-        return lost.detach(), of_T, of_Y
-
     def convection(self, mass_flux: torch.Tensor, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
         """Mass flux times cp/lam [1/m], the inverse of the length over which heat is carried against the flow."""
         lam = self.parameters()["lam_factor"] * self.gas.conductivity(T, Y)
@@ -388,8 +384,8 @@ class AbstractDetailedFlame(AbstractFlame):
         cp = gas.cp_species(T)
         convection = (mass_flux * (cp * Y).sum(-1) + (cp * j).sum(-1)) * dT
         heat = (gas.h_species(T) * made).sum(-1)
-        if self.radiation is not None:
-            heat = heat + self.radiated(T, Y)
+        if self.loses:
+            heat = heat + lost(self, T, Y)
         species = made - mass_flux.unsqueeze(-1) * dY
         closed = torch.zeros(len(gas.W), dtype=torch.bool)
         closed[self.closing] = True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from simengine.flame.equations.heat_loss import lost_jacobian
 from simengine.flame.equations.transport import State
 from simengine.flame.gas.units import R
 from simengine.ops.fields import gas_reference
@@ -69,8 +70,8 @@ def energy_and_species(
         closed = 1 + flame.closing
         F = torch.cat(((lam * dT).unsqueeze(-1), -j), dim=-1)
         heat = -carried * dT - (h * made).sum(-1)
-        if flame.radiation is not None:
-            lost, lost_T, lost_Y = flame.radiated_jacobian(T, Y)
+        if flame.loses:
+            lost, lost_T, lost_Y = lost_jacobian(flame, T, Y)
             heat = heat - lost
             dS[..., 0, of_T] -= lost_T
             dS[..., 0, of_Y] -= lost_Y

@@ -16,6 +16,7 @@ from simengine.solve.solution import Result, Solution, SolveError
 
 Event = Callable[[ClosedReactor, torch.Tensor], torch.Tensor]
 SHARP = 1e-13  # of the delay, to which the event is found on the last step
+AT_ONCE = 4_000_000  # entries of matrices
 LEAST_RISE = 50.0  # K by which the steepest rise must have warmed the gas: slow heating has none that counts
 
 
@@ -47,12 +48,18 @@ class Ignition:
         fixed, last, event = self.reactor, self.taken[-1], _event(self.rise)
         at = last.end.detach().requires_grad_()
         (adjoint,) = torch.autograd.grad(event(fixed, at), at)
-        pace = float(adjoint @ last.along(fixed.linearised(last.stages)[1]))
-        seed, weights = adjoint, []
-        for step in reversed(self.taken):
-            seed, weight = step.back(fixed.linearised(step.stages)[1], seed)
-            weights.append(weight)
-        stages = torch.cat([step.stages for step in reversed(self.taken)])
+        backwards = self.taken[::-1]
+        many = max(1, AT_ONCE // (3 * len(at) ** 2))  # steps whose matrices are made at once
+        pace, seed, weights = None, adjoint, []
+        for first in range(0, len(backwards), many):
+            part = backwards[first : first + many]
+            matrices = fixed.linearised(torch.cat([step.stages for step in part]))[1].unflatten(0, (-1, 3))
+            pace = float(adjoint @ last.along(matrices[0])) if pace is None else pace
+            for step, J in zip(part, matrices, strict=True):
+                seed, weight = step.back(J, seed)
+                weights.append(weight)
+        assert pace is not None  # the last step, where the gas ignites, is there
+        stages = torch.cat([step.stages for step in backwards])
         # what the discrete equations and the event change by at first order, whose gradient is the implicit one
         moved = (torch.cat(weights) * reactor.rate(stages)).sum() + seed @ reactor.start + event(reactor, last.end)
         return tau - (moved - moved.detach()) / pace

@@ -13,6 +13,7 @@ unknown of each point.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -79,9 +80,33 @@ class GridProblem(AbstractFlameProblem):
         self.h: torch.Tensor = mesh.edges.diff(dim=1)  # (b, N - 1)
         self.width: torch.Tensor = 0.5 * (self.h[:, 1:] + self.h[:, :-1])
         self.second, self.first = ([a for a, o in enumerate(flame.order) if o in wanted] for wanted in ((2,), (0, 1)))
-        self.scale, self.lower, self.upper = (limit.detach().unsqueeze(1) for limit in flame.limits())
-        self.floor: torch.Tensor = self.lower.clone()
-        self.floor[..., list(flame.positive)] = 0.0
+
+    @functools.cached_property  # the burnt gas, which limits need, is an equilibrium; a residual needs none
+    def _limits(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        scale, lower, upper = (limit.detach().unsqueeze(1) for limit in self.flame.limits())
+        return scale, lower, upper
+
+    @functools.cached_property
+    def scale(self) -> torch.Tensor:  # type: ignore[override]
+        """Size of a noticeable change."""
+        return self._limits[0]
+
+    @functools.cached_property
+    def lower(self) -> torch.Tensor:  # type: ignore[override]
+        """Smallest values that Newton may pass through."""
+        return self._limits[1]
+
+    @functools.cached_property
+    def upper(self) -> torch.Tensor:  # type: ignore[override]
+        """Largest values."""
+        return self._limits[2]
+
+    @functools.cached_property
+    def floor(self) -> torch.Tensor:  # type: ignore[override]
+        """Smallest values of a state in pseudo-time."""
+        floor = self.lower.clone()
+        floor[..., list(self.flame.positive)] = 0.0
+        return floor
 
     def of(self, flame: AbstractFlame) -> "GridProblem":
         """Another flame on the same points."""

@@ -131,5 +131,8 @@ def provenance(training: "CamouflageTraining") -> list[tuple[str, Any]]:
         ("detector", f"{type(detector).__name__}, {sum(p.numel() for p in detector.parameters())} numbers"),
         ("class", "every label" if spec.kind is None else f"label {spec.kind}"),
         ("stages", ", ".join(f"{name} {length}" for name, length in training.stages)),
-        ("pictures", f"{scene.size} x {scene.size} px, {scene.train_views} to train, {scene.test_views} unseen"),
+        (
+            "pictures",
+            f"{scene.shape[1]} x {scene.shape[0]} px, {scene.train_views} to train, {scene.test_views} unseen",
+        ),
     ]

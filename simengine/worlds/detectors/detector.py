@@ -32,7 +32,7 @@ def empty_views(scene: "DTNWorld", sampler: ViewSampler, number: int) -> ViewSet
         return None
     indices = range(FIRST_EMPTY, FIRST_EMPTY + number)
     sampler = dataclasses.replace(sampler, objects=(0, 0))
-    return render_views(None, sampler, indices, (scene.size, scene.size), sky_rays=scene.sky_rays)
+    return render_views(None, sampler, indices, scene.shape, sky_rays=scene.sky_rays)
 
 
 def natural_paint(index: torch.Tensor) -> torch.Tensor:

@@ -38,12 +38,14 @@ def scene_views(scene: "DTNWorld", sampler: ViewSampler, number: int) -> ViewSet
 
     The last two sets are kept for the next call that asks for the same.
     """
-    return _scene_views(scene.object, sampler, number, scene.size, scene.sky_rays)
+    return _scene_views(scene.object, sampler, number, scene.shape, scene.sky_rays)
 
 
 @functools.lru_cache(maxsize=2)
-def _scene_views(spec: "CarSpec | MeshSpec", sampler: ViewSampler, number: int, size: int, sky_rays: int) -> ViewSet:
-    views = render_views(spec.surface(), sampler, range(number), (size, size), sky_rays=sky_rays)
+def _scene_views(
+    spec: "CarSpec | MeshSpec", sampler: ViewSampler, number: int, size: tuple[int, int], sky_rays: int
+) -> ViewSet:
+    views = render_views(spec.surface(), sampler, range(number), size, sky_rays=sky_rays)
     seen = (views.object >= 0.5).flatten(1).any(1) & (views.paint > 0).flatten(1).any(1)
     if not bool(seen.any()):
         raise ValueError("views: none shows the painted object; check views.distance, the mesh and its paint material")
@@ -101,8 +103,8 @@ class NetworkTraining(GradientTraining):
         views = scene_views(scene, scene.sampler, scene.train_views) if views is None else views
         if spec.varied:
             sampler, surface, number = scene.sampler, scene.surface(), scene.train_views
-            views = joined([views, *varied_views(surface, sampler, number, scene.size, sky_rays=scene.sky_rays)])
-        self.views: ViewSet = object_crops(views, spec.crop) if 0 < spec.crop < scene.size else views
+            views = joined([views, *varied_views(surface, sampler, number, scene.shape, sky_rays=scene.sky_rays)])
+        self.views: ViewSet = object_crops(views, spec.crop) if 0 < spec.crop < min(scene.shape) else views
         self.reference = reference_of(self.views)
         self.network: TransformationNetwork = make_network(spec) if network is None else network
         super().__init__(
@@ -167,7 +169,7 @@ class NetworkTraining(GradientTraining):
             reads="one picture of a view in grey paint, the geometry of it, and any texture",
             gives="the picture of the view with that texture",
             options={name: getattr(self.spec, name) for name in names},
-            trained_on={"paints": self.spec.paints, "views": self.scene.train_views, "size": self.scene.size},
+            trained_on={"paints": self.spec.paints, "views": self.scene.train_views, "size": list(self.scene.shape)},
             tested=summary,
         )
         pictures = _predicted_beside_rendered(self.network, test)

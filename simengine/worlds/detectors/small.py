@@ -87,7 +87,7 @@ class SmallDetector(DetectorTraining):
                 "width": self.spec.width,
                 **({"names": list(self.names)} if self.several else {}),
             },
-            trained_on={"paints": self.spec.paints, "views": self.scene.train_views, "size": self.scene.size},
+            trained_on={"paints": self.spec.paints, "views": self.scene.train_views, "size": list(self.scene.shape)},
             tested=summary,
         )
         return summary

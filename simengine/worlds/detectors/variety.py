@@ -38,14 +38,16 @@ def random_curve() -> ToneCurve:
     return ToneCurve(exposure=2.0 ** (1.2 * light - 1), shoulder="none")
 
 
-def varied_views(surface: RaySurface, sampler: ViewSampler, number: int, size: int, *, sky_rays: int) -> list[ViewSet]:
+def varied_views(
+    surface: RaySurface, sampler: ViewSampler, number: int, size: tuple[int, int], *, sky_rays: int
+) -> list[ViewSet]:
     """Views of the object in other coats, and of as many other bodies, half of `number` each.
 
     Args:
         surface: The object.
         sampler: Of views of it.
         number: Of these views.
-        size: Side of the pictures [pixels].
+        size: Height and width of the pictures [pixels].
         sky_rays: Of each sample.
     """
     sets = []
@@ -56,7 +58,7 @@ def varied_views(surface: RaySurface, sampler: ViewSampler, number: int, size: i
         else:
             body = various(index)
             draw = dataclasses.replace(sampler, distance=None, aim=None, reach=None)
-        one = render_views(body, draw, [index], (size, size), sky_rays=sky_rays)
+        one = render_views(body, draw, [index], size, sky_rays=sky_rays)
         seen = (one.object >= 0.5).flatten(1).any(1) & (one.paint > 0).flatten(1).any(1)
         if bool(seen.all()):
             sets.append(keep_views(one, seen))

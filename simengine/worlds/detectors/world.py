@@ -1,6 +1,7 @@
 """Scenes of an object seen through many cameras, lights and weathers, and what is trained on its views."""
 
 import dataclasses
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -237,7 +238,8 @@ class DTNWorld(AbstractWorld):
     Attributes:
         object: The painted object.
         views: Distribution of cameras, lights and weathers; test views are drawn with the next seed.
-        size: Sides of the pictures [pixels], a multiple of 16.
+        size: Height of the pictures, a multiple of 16 [pixels].
+        width: Of the pictures, a multiple of 16; None for as wide as high [pixels].
         train_views: Number of views to train on.
         test_views: Number of unseen views.
         sky_rays: Rays to the sky of each of the 2 x 2 samples of a pixel.
@@ -247,13 +249,20 @@ class DTNWorld(AbstractWorld):
     object: CarSpec | MeshSpec = CarSpec()
     views: ViewSampler = dataclasses.field(default_factory=ViewSampler)
     size: Annotated[int, Range(ge=32, le=1024)] = 96
+    width: Annotated[int, Range(ge=32, le=2048)] | None = None
     train_views: Count = 120
     test_views: Count = 40
     sky_rays: Count = 4
 
     def __post_init__(self) -> None:
-        if self.size % 16:
-            raise ValueError(f"size: expected a multiple of 16, got {self.size}")
+        for name, side in zip(("size", "width"), self.shape, strict=True):
+            if side % 16:
+                raise ValueError(f"{name}: expected a multiple of 16, got {side}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the pictures [pixels]."""
+        return self.size, self.width or self.size
 
     @cached_property
     def sampler(self) -> ViewSampler:
@@ -303,31 +312,32 @@ class DTNWorld(AbstractWorld):
             if (out.path / name).is_file():
                 continue
             indices = range(start, min(start + SHARD, self.train_views))
-            views = render_views(surface, sampler, indices, (self.size, self.size), sky_rays=self.sky_rays)
+            views = render_views(surface, sampler, indices, self.shape, sky_rays=self.sky_rays)
             out.write(name, views.tensors())
             made += len(indices)
             out.log("views", first=start, number=len(indices))
         shards = [out.path / f"views-{start:05d}.npz" for start in range(0, self.train_views, SHARD)]
         labels = write_labelled(shards, self.label_names, out)
-        first = render_views(surface, sampler, range(min(8, self.train_views)), (self.size, self.size))
+        first = render_views(surface, sampler, range(min(8, self.train_views)), self.shape)
         paints = torch.tensor([[0.45, 0.46, 0.47], [0.40, 0.03, 0.03], [0.03, 0.06, 0.25]])
         rows = torch.cat([first.picture(paint.view(1, 3, 1, 1)) for paint in paints])
         from simengine.render.tone import decode_srgb
 
         out.write("views.png", contact_sheet(decode_srgb(rows).permute(0, 2, 3, 1), columns=len(first)))
         figures = {"views": self.train_views, "rendered": made, "labelled": labels}
-        return {**figures, "size": self.size, "triangles": len(surface.faces)}
+        return {**figures, "size": list(self.shape), "triangles": len(surface.faces)}
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
         """Triangles, share of the paint, and whether the first views show the object."""
         from simengine.dtn.views import BUFFERS, render_views
 
         surface, sampler = self.build(device=device)
-        views = render_views(surface, sampler, range(4), (self.size, self.size), sky_rays=1)
+        views = render_views(surface, sampler, range(4), self.shape, sky_rays=1)
+        numbers = (self.train_views + self.test_views) * math.prod(self.shape) * sum(BUFFERS.values())
         return {
             "triangles": len(surface.faces),
             "painted_triangles": int(surface.painted[surface.material].sum()),
             "object_share_of_picture": float(views.object.mean()),
             "paint_share_of_object": float(views.paint.sum() / views.object.sum().clamp(min=1e-9)),
-            "views_MiB": (self.train_views + self.test_views) * self.size**2 * 4 * sum(BUFFERS.values()) / 2**20,
+            "views_MiB": 4 * numbers / 2**20,
         }

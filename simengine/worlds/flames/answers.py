@@ -26,7 +26,7 @@ from simengine.solve.solution import SolveError
 from simengine.worlds.flames.conditions import Row, as_bytes, ends_of, packed, rows_of, text, under, unpacked
 from simengine.worlds.flames.extinction import condition_of, end_of, key_of, slope_of
 from simengine.worlds.flames.light import check_view, pictures, radiance
-from simengine.worlds.flames.neighbour import neighbour_of
+from simengine.worlds.flames.neighbour import moved_to, neighbour_of
 from simengine.worlds.flames.reactors import (
     Found,
     Reactor,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from simengine.worlds.flames.world import FlameWorld
 
 TOLD = 3  # flames that are solved cold in silence; of more each is told, since minutes may pass
+CLOSE, FEW = 0.15, 60  # the share by which conditions may differ for a neighbour to come first; its Jacobians on a grid
 SHAPE = ("flame.body.span", "flame.body.extent")  # keys that move the cells themselves
 
 
@@ -289,7 +290,7 @@ def solve(
     near: AbstractRun | None,
     keep: Callable[[Row, FlameSolution], None] | None = None,
 ) -> FlameRun:
-    """The flames that the asks need; each starts from its like in `near`, else cold, else from its nearest neighbour.
+    """The flames that the asks need; each starts from its like in `near`, else from a close neighbour, else cold.
 
     Args:
         world: Whose flames.
@@ -366,10 +367,16 @@ def _solved(
     like = before.flames.get(row) if before is not None else None
     if like is not None and (solved := solver.solve(flame, start=like, throw=False)).success:
         return solved.value
-    # measured on GRI: a neighbour moved to other conditions takes as many steps as a cold start, or more
+    near = neighbour_of(flame, row, done)
+    if near is not None and near[1] < CLOSE:
+        few = dataclasses.replace(solver, max_iterations=FEW)
+        if (solved := few.solve(flame, start=near[0], throw=False)).success:
+            return solved.value
+    if before is not None and row in before.missing:
+        raise RuntimeError(before.missing[row])  # a fit would seek it by hundreds of Jacobians in each of its rounds
     solved = solver.solve(flame, throw=False)
-    if not solved.success and (near := neighbour_of(flame, row, done, solver)) is not None:
-        from_near = solver.solve(flame, start=near, throw=False)
+    if not solved.success and near is not None:
+        from_near = solver.solve(flame, start=moved_to(near[0], flame, solver), throw=False)
         solved = from_near if from_near.success else solved
     if obstacle := solved.stats["obstacle"]:
         raise SolveError(obstacle, solved)

@@ -44,21 +44,20 @@ def moved_to(found: FlameSolution, flame: AbstractFlame, solver: AbstractFlameSo
 
 
 def neighbour_of(
-    flame: AbstractFlame, row: Row, done: Mapping[Row, FlameSolution], solver: AbstractFlameSolver
-) -> FlameSolution | None:
-    """The solved flame of the nearest conditions, moved to these; None where none is near.
+    flame: AbstractFlame, row: Row, done: Mapping[Row, FlameSolution]
+) -> tuple[FlameSolution, float] | None:
+    """The solved flame of the nearest conditions and how far these are, as shares of their size; None for none.
 
     Args:
         flame: The flame that is sought.
         row: Its conditions.
         done: Conditions -> flames that were found.
-        solver: Makes the mesh.
     """
     own = dict(row)
     best, nearest_distance = None, 1.0
     for other, found in done.items():
         theirs = dict(other)
-        if not other or theirs.keys() != own.keys():
+        if not other or theirs.keys() != own.keys() or found.flame.fields != flame.fields:
             continue
         away = 0.0
         for name, value in own.items():
@@ -67,4 +66,4 @@ def neighbour_of(
             away += share if "." not in name else share * size / max(sum(v for k, v in own.items() if "." in k), 1e-300)
         if away < nearest_distance:
             best, nearest_distance = found, away
-    return None if best is None else moved_to(best, flame, solver)
+    return None if best is None else (best, nearest_distance)

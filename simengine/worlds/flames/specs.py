@@ -59,6 +59,34 @@ def _tensor(value: Any) -> torch.Tensor:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class HeatLoss:
+    """Heat that the gas loses in a way nobody wrote down: T less that of the fresh gas, times a network of T.
+
+    Attributes:
+        knots: Temperatures at which the units of the network stand, growing [K].
+        values: Weights of the units, or one for all: about the coefficient there [W/(m^3 K)].
+    """
+
+    entries: ClassVar[str] = "values"  # `flame.heat_loss` names these
+    abscissa: ClassVar[str] = "knots"
+    knots: tuple[Positive, ...]
+    values: tuple[float, ...] | float = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.values, float):
+            object.__setattr__(self, "values", (self.values,) * len(self.knots))
+        if not self.knots or list(self.knots) != sorted(set(self.knots)):
+            raise ValueError(f"knots: expected growing temperatures, got {list(self.knots)}")
+        if len(self.values) != len(self.knots):  # type: ignore[arg-type]
+            raise ValueError(f"values: {len(self.values)} for {len(self.knots)} knots")  # type: ignore[arg-type]
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """What a flame takes."""
+        assert isinstance(self.values, tuple)
+        return {"heat_loss": torch.stack([_tensor(v) for v in self.values]), "heat_loss_units": _tensor(self.knots)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Free(Shown):
     """A freely propagating flame of a real gas.
 
@@ -71,6 +99,7 @@ class Free(Shown):
         T_in: Temperature of the fresh gas [K].
         radiation: Heat that the gas loses as light, as far as it is optically thin (CO2, H2O, CH4 and CO), or none.
         radiation_factor: Multiplies that loss, below 1 where burnt gas takes part of it up again [1].
+        heat_loss: What the gas loses besides, in a way that is sought; none unless given.
         width: The domain reaches as far at least, most of it behind the flame; None for 500 thicknesses of it [m].
     """
 
@@ -84,6 +113,7 @@ class Free(Shown):
     T_in: Positive = 300.0
     radiation: Literal["none", "optically_thin"] = "none"
     radiation_factor: NonNegative = 1.0
+    heat_loss: HeatLoss | None = None
     width: Positive | None = None
 
     def refuse_unknown_species(self, mechanism: Mechanism) -> None:
@@ -107,6 +137,7 @@ class Free(Shown):
         """What every flame of a real gas is made of."""
         values: dict[str, Any] = {k: _tensor(getattr(self, k)) for k in ("phi", "p", "T_in", "radiation_factor")}
         values["radiation"] = None if self.radiation == "none" else self.radiation
+        values |= {} if self.heat_loss is None else self.heat_loss.parameters()
         mixture = Mixture(self.fuel, self.oxidiser) if self.composition is None else GivenMixture(self.composition)
         return {**gas.parameters(), "mixture": mixture, **values}
 

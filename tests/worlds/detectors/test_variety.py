@@ -53,7 +53,7 @@ def test_half_of_the_views_are_varied_and_no_curve_is_told(monkeypatch: pytest.M
 
 
 def test_sets_are_joined_view_by_view() -> None:
-    sets = varied_views(TINY.surface(), TINY.sampler, 3, 32, sky_rays=1)
+    sets = varied_views(TINY.surface(), TINY.sampler, 3, (32, 32), sky_rays=1)
     both = joined(sets)
     assert len(both) == sum(map(len, sets)) and torch.equal(both[1:2].gain, sets[1].gain)
 

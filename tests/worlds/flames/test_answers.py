@@ -9,6 +9,7 @@ import torch
 from simengine.fit.problem import Problem
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.transport import Multicomponent
+from simengine.flame.solver.solve import GridSolver
 from simengine.observe.columns import mixture_of
 from simengine.scene import load_scene, load_world
 from simengine.scene.address import replaced, resolve
@@ -16,7 +17,7 @@ from simengine.scene.asks import Series, Table
 from simengine.scene.base import Refused, SceneError
 from simengine.worlds.flames.conditions import under
 from simengine.worlds.flames.gas import GasSpec
-from simengine.worlds.flames.specs import Free
+from simengine.worlds.flames.specs import Free, Grid
 from simengine.worlds.flames.world import FlameWorld
 
 REACTION = "CH4 + 2 O2 => CO2 + 2 H2O"
@@ -237,3 +238,30 @@ def test_scene_says_how_the_gas_diffuses_and_radiates() -> None:
     assert flame.transport == Multicomponent(soret=True)
     M = flame.first_flux()
     assert float(flame.tail(M)) == pytest.approx(0.05 - float(flame.extent(M)))
+
+
+def test_a_row_starts_from_a_close_neighbour_and_one_without_a_flame_is_not_sought_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The flame is that of a cold start, to what the grid leaves; phi 0.2 burns to too little, below T_fix."""
+    world = FlameWorld(gas=GasSpec(mechanism=METHANE), flame=Free(), grid=Grid(slope=0.1, curve=0.2))
+    asked = vector(0.8, 0.84, 0.2)
+    ask = Table(names=("flame_speed",), conditions={"phi": asked})
+    starts: list[tuple[float, bool]] = []
+    solve = GridSolver.solve
+
+    def told(self: GridSolver, flame: FreeFlame, *, start: object = None, throw: bool = True) -> object:
+        starts.append((round(float(flame.phi), 2), start is None))
+        return solve(self, flame, start=start, throw=throw)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GridSolver, "solve", told)
+    run = world.solve([ask])
+    assert starts == [(0.8, True), (0.84, False), (0.2, True), (0.2, False)]  # moved, at the last
+    assert list(run.gaps(ask)) == [2]
+    alone = world.solve([Table(names=("flame_speed",), conditions={"phi": vector(0.84)})])
+    cold = alone.sample(Table(names=("flame_speed",), conditions={"phi": vector(0.84)}))
+    assert float(run.sample(ask)[1, 0]) == pytest.approx(float(cold), rel=1e-3)
+    starts.clear()
+    again = replaced(world, {"gas.conductivity_factor": 1.01}).solve([ask], near=run)
+    assert starts == [(0.8, False), (0.84, False)]
+    assert again.gaps(ask) == run.gaps(ask)
