@@ -1,7 +1,8 @@
 """Solutions of the eight equations of `own_equations.py` by finite elements, volumes and differences.
 
-Each returns the places (name -> (q,)), the fields there, and how far the field is from that of half the resolution,
-divided by what the order of the scheme says (1 for first, 3 for second, 15 for fourth): the error of the truth itself.
+Each returns the places (name -> (q,)), the fields there at the moments of `MOMENTS` (s, q), or at the only one (1, q),
+and how far the field is from that of a coarser resolution, divided by what the order of the scheme says: the error of
+the truth itself.
 """
 
 import math
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 Truth = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, float]]
+MOMENTS = (0.25, 0.5, 0.75, 1.0)  # shares of the duration at which evolutions are compared
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> float:
@@ -19,7 +21,7 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
 def _told(places: dict[str, np.ndarray], fields: dict[str, np.ndarray], doubt: dict[str, float]) -> Truth:
     return (
         {name: torch.from_numpy(x.ravel().copy()) for name, x in places.items()},
-        {name: torch.from_numpy(f.ravel().copy()) for name, f in fields.items()},
+        {name: torch.from_numpy(f.reshape(-1, places["x"].size).copy()) for name, f in fields.items()},
         doubt,
     )
 
@@ -156,25 +158,28 @@ def elasticity() -> Truth:
 def _string(n: int) -> tuple[np.ndarray, np.ndarray]:
     h = math.pi / n
     x, c2 = np.arange(1, n) * h, 1 + 0.5 * np.sin(3 * (np.arange(n) + 0.5) * h)
-    steps = math.ceil(6 / h)
-    dt = 3 / steps
+    steps = 4 * math.ceil(1.5 / h)
+    dt, found = 3 / steps, []
 
     def pull(u: np.ndarray) -> np.ndarray:
         flux = c2 * np.diff(u, prepend=0, append=0)
         return np.diff(flux) / h**2
 
     u, v = np.exp(-20 * (x - 1.2) ** 2) * np.sin(x), np.zeros(n - 1)
-    for _ in range(steps):
+    for i in range(steps):
         v += dt / 2 * pull(u)
         u = u + dt * v
         v += dt / 2 * pull(u)
-    return x, u
+        if (i + 1) % (steps // 4) == 0:
+            found.append(u)
+    return x, np.stack(found)
 
 
 def wave() -> Truth:
     (x, coarse), (_, fine) = _string(1000), _string(2000)
-    u = fine[1::2] + (fine[1::2] - coarse) / 3
-    return _told({"x": x}, {"u": u}, {"u": _apart(fine[1::2], u) / 3})
+    same = fine[:, 1::2]
+    u = same + (same - coarse) / 3
+    return _told({"x": x}, {"u": u}, {"u": _apart(same, u) / 3})
 
 
 def _warm(n: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -217,17 +222,22 @@ def _warm(n: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 break
         return u
 
-    u, dt, gamma = (y * (2 - y)).ravel(), 0.5 / steps, 1 - math.sqrt(0.5)
+    u, dt, gamma, found = (y * (2 - y)).ravel(), 0.5 / steps, 1 - math.sqrt(0.5), []
     for i in range(steps):
         first = stage(u, u, gamma * dt, (i + gamma) * dt)
         rate = (first - u) / (gamma * dt)
         u = stage(u + (1 - gamma) * dt * rate, first, gamma * dt, (i + 1) * dt)
-    return x, y, u.reshape(n, n)
+        if (i + 1) % (steps // 4) == 0:
+            found.append(u.reshape(n, n))
+    return x, y, np.stack(found)
 
 
 def heat() -> Truth:
-    (_, _, coarse), (x, y, u) = _warm(40, 20), _warm(80, 40)
-    return _told({"x": x, "y": y}, {"u": u}, {"u": _apart(coarse, u.reshape(40, 2, 40, 2).mean((1, 3))) / 3})
+    """By two grids whose cells have the same centres, extrapolated."""
+    (x, y, coarse), (_, _, middle), (_, _, fine) = _warm(15, 12), _warm(45, 36), _warm(135, 108)
+    middle, fine = middle[:, 1::3, 1::3], fine[:, 4::9, 4::9]
+    u, rough = fine + (fine - middle) / 8, middle + (middle - coarse) / 8
+    return _told({"x": x, "y": y}, {"u": u}, {"u": _apart(rough, u) / 8})
 
 
 def _spots(n: int) -> np.ndarray:
@@ -249,16 +259,16 @@ def _spots(n: int) -> np.ndarray:
         return np.stack([3.2e-4 * spread(u) - r + 0.04 * (1 - u), 1.6e-4 * spread(v) + r - 0.1 * v]).ravel()
 
     start = np.stack([1 - 0.5 * spot, 0.25 * spot]).ravel()
-    return solve_ivp(rate, (0, 200), start, rtol=1e-7, atol=1e-9).y[:, -1].reshape(2, n, n)
+    moments = [200 * share for share in MOMENTS]
+    return solve_ivp(rate, (0, 200), start, t_eval=moments, rtol=1e-7, atol=1e-9).y.T.reshape(-1, 2, n, n)
 
 
 def gray_scott() -> Truth:
-    coarse, fine = _spots(64), _spots(128)[:, ::2, ::2]
+    coarse, fine = _spots(64), _spots(128)[..., ::2, ::2]
     w = fine + (fine - coarse) / 3
     x, y = np.meshgrid(np.arange(64) / 64, np.arange(64) / 64, indexing="ij")
-    return _told(
-        {"x": x, "y": y}, dict(zip("uv", w, strict=True)), {f: _apart(fine[i], w[i]) / 3 for i, f in enumerate("uv")}
-    )
+    doubt = {f: _apart(fine[:, i], w[:, i]) / 3 for i, f in enumerate("uv")}
+    return _told({"x": x, "y": y}, {f: w[:, i] for i, f in enumerate("uv")}, doubt)
 
 
 def _ripples(n: int) -> np.ndarray:
@@ -286,12 +296,13 @@ def _ripples(n: int) -> np.ndarray:
         start,
         method="Radau",
         jac=lambda _, u: -np.diag(first @ u) - u[:, None] * first - rest,
+        t_eval=[40 * share for share in MOMENTS],
         rtol=1e-8,
         atol=1e-10,
-    ).y[:, -1]
+    ).y.T
 
 
 def kuramoto() -> Truth:
-    coarse, fine = _ripples(96), _ripples(192)[::2]
+    coarse, fine = _ripples(96), _ripples(192)[:, ::2]
     u = fine + (fine - coarse) / 15
     return _told({"x": np.arange(96) * 22 / 96}, {"u": u}, {"u": _apart(fine, u) / 15})

@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = ("simengine", "make", "open", "python", "python3", "torchrun", "pip", "apt-get")
 FOLLOWED = [ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
-NOT_OURS = ("x.py", "script.py", "FILE.py", "own.py", "photos.py", "scan.py")  # files of the reader
+NOT_OURS = ("x.py", "script.py", "FILE.py", "own.py", "growing.py", "photos.py", "scan.py")  # files of the reader
 PATIENCE = 60.0  # [s] a command may run before it is stopped as by ctrl-C, which must save; servers end no other way
 
 

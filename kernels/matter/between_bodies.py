@@ -133,7 +133,7 @@ def kernels(real):
         # outputs
         velocity_out: array2d(dtype=vec4),
     ):
-        """Velocity of each body at each node [m/s], as of one body and with contact between them; zeroes the sums."""
+        """Velocity of each body at each node [m/s], with contact between them, and its mass; zeroes the sums."""
         index, lane = wp.tid()
         block = first + index * stride
         touched = int(0)
@@ -169,7 +169,7 @@ def kernels(real):
                     u = first3(velocity_out[b, node])
                     if not free:
                         u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
-                    velocity_out[b, node] = vec4(u[0], u[1], u[2], zero)
+                    velocity_out[b, node] = vec4(u[0], u[1], u[2], grid[0, b, node][3])
                 forget(node, grid)
                 forget(node, moments)
 
@@ -244,7 +244,7 @@ def kernels(real):
                         u_bar = boundary_adjoint(
                             u, u_bar, ijk, size, dx, clock[2], faces, thickness, kinds, field, table, table_bar_out
                         )
-                    momentum_bar_out[b, node] = vec4(u_bar[0], u_bar[1], u_bar[2], zero)
+                    momentum_bar_out[b, node] = vec4(u_bar[0], u_bar[1], u_bar[2], grid_bar[0, b, node][3])
                     moments_bar_out[b, node] = vec4()
                 k = pairs.shape[0] - 1
                 if present < 2:
@@ -295,7 +295,7 @@ def kernels(real):
                     u = first3(velocity_out[b, node])
                     if not free:
                         u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
-                    velocity_out[b, node] = vec4(u[0], u[1], u[2], zero)
+                    velocity_out[b, node] = vec4(u[0], u[1], u[2], grid[0, b, node][3])
                     bar = momentum_bar_out[b, node]
                     fall_bar += first3(bar)
                     g = grid[0, b, node]

@@ -183,7 +183,7 @@ def kernels(real, wraps, packed=False):
         # outputs
         velocity_out: wp.array(dtype=vec4),
     ):
-        """Velocity of each node [m/s] from momentum, gravity and boundaries; zeroes the momentum.
+        """Velocity of each node [m/s] from momentum, gravity and boundaries, and its mass; zeroes the momentum.
 
         The blocks are every `stride`-th from `first`.
         """
@@ -218,7 +218,7 @@ def kernels(real, wraps, packed=False):
                 ijk = wp.vec3i(i, j, l)
                 if not interior(ijk, size, thickness, kinds):
                     u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
-                velocity_out[node] = vec4(u[0], u[1], u[2], real(0.0))
+                velocity_out[node] = vec4(u[0], u[1], u[2], g[3])
 
     @wp.kernel(module=module, enable_backward=False)
     def g2p(
@@ -238,10 +238,12 @@ def kernels(real, wraps, packed=False):
         v_out: array2d(dtype=vec3),
         C_out: array2d(dtype=mat33),
         F_out: array2d(dtype=mat33),
+        crowd_out: array2d(dtype=vec4),
     ):
         """Gather velocity and its gradient C [1/s], move particles, F_trial = (I + dt C) F.
 
-        `direct` = 1 writes F_trial to slot clock[1] (no return map follows), 0 to slot 0 of a buffer.
+        `direct` = 1 writes F_trial to slot clock[1] (no return map follows), 0 to slot 0 of a buffer. `crowd_out`,
+        where it has slots, gets the slope of the nodes' mass [kg/m] and that mass [kg] at the particle, for `packing`.
         """
         p = wp.tid()
         t = clock[0]
@@ -253,6 +255,8 @@ def kernels(real, wraps, packed=False):
             v_out[t1, p] = vec3()
             C_out[t1, p] = mat33()
             F_out[t1 * direct, p] = F[t, p]
+            if crowd_out.shape[0] > 0:
+                crowd_out[t, p] = vec4()
             return
         base = first_node(s)
         d = vec3(s[0] - real(base[0]), s[1] - real(base[1]), s[2] - real(base[2]))
@@ -289,5 +293,7 @@ def kernels(real, wraps, packed=False):
         C_out[t1, p] = C
         Fp = F[t, p]
         F_out[t1 * direct, p] = Fp + C * Fp * dt
+        if crowd_out.shape[0] > 0:
+            crowd_out[t, p] = vec4(gx[3], gy[3], gz[3], v[3])
 
     return SimpleNamespace(tick=tick, validate=validate, p2g=p2g, grid_op=grid_op, g2p=g2p)

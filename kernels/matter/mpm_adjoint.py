@@ -39,6 +39,18 @@ def kernels(real, wraps, packed=False):
     boundary_velocity = c.boundary_velocity
     boundary_adjoint = c.boundary_adjoint
 
+    @wp.func(module=module)
+    def crowded(o: vec4, ax: vec4, ay: vec4, az: vec4, bar: vec4, d: vec3, dx: real):
+        # beside the field of a velocity's cotangent that of the nodes' mass, of a slope of it and of itself
+        r = real(4.0) / dx
+        at = bar[3] - r * (bar[0] * d[0] + bar[1] * d[1] + bar[2] * d[2])
+        return (
+            o + vec4(real(0.0), real(0.0), real(0.0), at),
+            ax + vec4(real(0.0), real(0.0), real(0.0), r * bar[0]),
+            ay + vec4(real(0.0), real(0.0), real(0.0), r * bar[1]),
+            az + vec4(real(0.0), real(0.0), real(0.0), r * bar[2]),
+        )
+
     @wp.kernel(module=module, enable_backward=False)
     def trial(
         # constants
@@ -73,6 +85,7 @@ def kernels(real, wraps, packed=False):
         tau: wp.array(dtype=mat33),
         x_bar: wp.array(dtype=vec3),
         F_bar: wp.array(dtype=mat33),
+        crowd_bar: wp.array(dtype=vec4),
         # inputs and outputs
         v_bar: wp.array(dtype=vec3),
         C_bar: wp.array(dtype=mat33),
@@ -81,7 +94,7 @@ def kernels(real, wraps, packed=False):
         grid_bar_out: wp.array(dtype=element),
         active_out: wp.array(dtype=int),
     ):
-        """p2g again, and the adjoint of g2p with respect to the nodes' velocities, in one sweep."""
+        """p2g again, and the adjoint of g2p with respect to the nodes' velocities and masses, in one sweep."""
         p = wp.tid()
         t = clock[0]
         s = x[t, p] / dx
@@ -104,6 +117,8 @@ def kernels(real, wraps, packed=False):
         v_bar[p] = vb
         C_bar[p] = Cb
         ob, bx, by, bz = affine(Cb * (real(4.0) / (dx * dx)), vb, real(0.0), d, dx)
+        if crowd_bar.shape[0] > 0:
+            ob, bx, by, bz = crowded(ob, bx, by, bz, crowd_bar[p], d, dx)
         value = spread(o * wz[0], (o + az) * wz[1], (o + az * real(2.0)) * wz[2])
         along_x = spread(ax * wz[0], ax * wz[1], ax * wz[2])
         along_y = spread(ay * wz[0], ay * wz[1], ay * wz[2])
@@ -193,10 +208,10 @@ def kernels(real, wraps, packed=False):
                         u, u_bar, ijk, size, dx, clock[2], faces, thickness, kinds, field, table, table_bar_out
                     )
                     u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
-                velocity_out[node] = vec4(u[0], u[1], u[2], real(0.0))
+                velocity_out[node] = vec4(u[0], u[1], u[2], g[3])
                 fall_bar += u_bar
                 u_bar = u_bar * inverse
-                momentum_bar_out[node] = vec4(u_bar[0], u_bar[1], u_bar[2], -wp.dot(u_bar, free))
+                momentum_bar_out[node] = vec4(u_bar[0], u_bar[1], u_bar[2], v_bar[3] - wp.dot(u_bar, free))
         row = wp.min(clock[2], table.shape[0] - 1)
         for a in range(3):
             wp.atomic_add(table_bar_out, row, 0, 6 + a, wp.float64(fall_bar[a] * dt))
@@ -219,6 +234,7 @@ def kernels(real, wraps, packed=False):
         tau: wp.array(dtype=mat33),
         velocity: wp.array(dtype=element),
         momentum_bar: wp.array(dtype=element),
+        crowd_bar: wp.array(dtype=vec4),
         # inputs and outputs: cotangents of the step's end, turned into those of its beginning
         x_bar: wp.array(dtype=vec3),
         v_bar: wp.array(dtype=vec3),
@@ -253,6 +269,8 @@ def kernels(real, wraps, packed=False):
         vb = v_bar[p]
         B = C_bar[p] * (real(4.0) / (dx * dx))
         ob, bx, by, bz = affine(B, vb, real(0.0), d, dx)
+        if crowd_bar.shape[0] > 0:
+            ob, bx, by, bz = crowded(ob, bx, by, bz, crowd_bar[p], d, dx)
         field_g = spread(o, o + az, o + az * real(2.0))  # what p2g scatters, before the weights; g2p' below
         field_v = spread(ob, ob + bz, ob + bz * real(2.0))
         step_gx = spread(ax, ax, ax)
@@ -306,6 +324,9 @@ def kernels(real, wraps, packed=False):
         one = vec4(real(1.0), real(1.0), real(1.0), real(1.0))
         along_x = vec3(wp.dot(px, one), wp.dot(py, one), wp.dot(pz, one))
         x_bar[p] = x_bar[p] + along_x / dx - wp.transpose(A) * g - wp.transpose(B) * u
+        if crowd_bar.shape[0] > 0:
+            slope_bar = vec3(crowd_bar[p][0], crowd_bar[p][1], crowd_bar[p][2])
+            x_bar[p] = x_bar[p] - slope_bar * (sum_v[3] * real(4.0) / (dx * dx))
         v_bar[p] = g * m
         C_bar[p] = A_bar * m
         F_bar[p] = F_bar[p] + wp.transpose(C_next[clock[1], p]) * F_bar[p] * dt

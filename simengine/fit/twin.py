@@ -50,7 +50,7 @@ def write_twin(
         with torch.no_grad():
             values = prepared.predict(run, template)
             sigma = prepared.noise(dataclasses.replace(template, values=values))
-            if bool(sigma.isnan().any()):
+            if bool(sigma[values.isfinite()].isnan().any()):
                 notes.append(
                     f"observations.{name}: its standard deviation is to be estimated, so its file has no noise where "
                     f"it is not told; --set observations.{name}.sigma=VALUE gives it some"

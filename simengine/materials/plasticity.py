@@ -60,6 +60,11 @@ class DruckerPrager(AbstractPlasticity):
         cohesion: Hencky strain per axis at which the cone has its tip [1].
         volume_correction: Grains that were apart press again only when they have lost the volume they gained
             (Tampubolon et al. 2017), of which q is the logarithm. Without it sand that was thrown stays swollen.
+        critical_packing: Packing on the grid over that at rest below which grains press on nothing, whatever q says
+            (`simengine.kernels.matter.packing`) [1]; 0 for none. For explicit steps of `MPMSolver`.
+
+    Raises:
+        ValueError: A number is out of its range, or `critical_packing` comes without `volume_correction`.
     """
 
     kind = kernel.DRUCKER_PRAGER
@@ -77,9 +82,17 @@ class DruckerPrager(AbstractPlasticity):
         cohesion: Coefficient = 0.0,
         *,
         volume_correction: bool = True,
+        critical_packing: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= critical_packing < 1:
+            raise ValueError(f"critical_packing must lie between 0 (none) and 1 (exclusive), got {critical_packing:g}")
+        if critical_packing and not volume_correction:
+            raise ValueError(
+                f"critical_packing: {critical_packing:g} bounds what volume_correction follows; leave it out"
+            )
         self.uses_history = volume_correction
+        self.critical_packing: float = float(critical_packing)
         self._set("E", E, above=0.0)
         self._set("nu", nu, above=-1.0, below=0.5)
         self._set("friction_angle", friction_angle, above=0.0, below=90.0)

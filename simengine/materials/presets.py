@@ -47,15 +47,17 @@ def sand(
     cohesion: Coefficient = 0.0,
     *,
     volume_correction: bool = True,
+    critical_packing: float = 0.0,
     yield_surface: Literal["drucker_prager", "mohr_coulomb"] = "drucker_prager",
 ) -> Material:
     """Hencky elasticity and the plasticity of grains; E [Pa], nu [1], friction_angle [degrees], cohesion [1].
 
-    Without `volume_correction` it is the law of Klar et al. 2016, by which sand that was thrown stays swollen.
+    Without `volume_correction` it is the law of Klar et al. 2016, by which sand that was thrown stays swollen. Below
+    `critical_packing` [1] over that at rest, say 0.86, grains press on nothing: then it comes back to its volume.
     """
     E, nu = _shared(E), _shared(nu)
     cls = MohrCoulomb if yield_surface == "mohr_coulomb" else DruckerPrager
-    flow = cls(E, nu, friction_angle, cohesion, volume_correction=volume_correction)
+    flow = cls(E, nu, friction_angle, cohesion, volume_correction=volume_correction, critical_packing=critical_packing)
     return Material(Hencky(E, nu), flow)
 
 

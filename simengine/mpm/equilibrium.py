@@ -85,8 +85,12 @@ def refuse_contact(model: MPMModel) -> None:
     """Say what holds matter in explicit steps only.
 
     Raises:
-        ValueError: It names the wall or body.
+        ValueError: It names the wall, body or coefficient.
     """
+    for material in model.materials:
+        critical = getattr(material.plasticity, "critical_packing", 0.0)
+        if critical:
+            raise ValueError(f"critical_packing {critical:g} is for explicit steps alone; leave it out (0)")
     if "friction" in model.walls.kinds.values():
         raise ValueError(
             "walls of kind friction are for explicit steps alone; use slip or sticky, or a collider with friction"

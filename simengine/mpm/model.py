@@ -143,6 +143,15 @@ class MPMModel(nn.Module):
         """Whether a return map changes q."""
         return any(getattr(m.plasticity, "uses_history", False) for m in self._pairs())
 
+    def critical_packing(self, n: int) -> torch.Tensor | None:
+        """Packing over that at rest below which a particle presses on nothing [1], (n,), float64; None without one."""
+        limits = [float(getattr(m.plasticity, "critical_packing", 0.0)) for m in self._pairs()]
+        if not any(limits):
+            return None
+        ids = self.material_ids
+        values = torch.tensor(limits, dtype=torch.float64, device=self.volume.device)
+        return values[0].expand(n) if ids is None else values[ids]
+
     def body(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mass [kg] and volume [m^3] per particle, shape (n,), in the dtype of `like`, shape (n, ...)."""
         n = len(like)

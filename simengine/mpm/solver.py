@@ -5,7 +5,7 @@ import torch
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
 from simengine.ops import bridge
-from simengine.ops.matter import dissipation_reference, hard_contact, mpm
+from simengine.ops.matter import dissipation_reference, hard_contact, mpm, packing_reference
 from simengine.ops.matter.mpm.rollout import Laws, Schedule, rollout
 from simengine.solve.rollout import AbstractAdjoint, AbstractSolver
 
@@ -70,6 +70,10 @@ class MPMSolver(AbstractSolver):
             )
         x, v, C, F_trial = mpm.step(x, v, C, F, tau, grid=model.grid, number=number, **body)
         F, q = model.return_map(F_trial, state.q)
+        critical = model.critical_packing(len(q))
+        if critical is not None:
+            crowd = packing_reference.log_packing(state.x, mass=mass, volume=volume, grid=model.grid)
+            q = packing_reference.pack(q, crowd, critical.to(q))
         return MPMState(x, v, C, F, q, A)
 
     def num_threads(self, num_particles: int) -> int:
@@ -98,7 +102,10 @@ class MPMSolver(AbstractSolver):
                 stiffness=model.stiffness(state.x),
                 table=model.table(state.x, first_step, max(steps, 1)),
                 laws=Laws(
-                    elastic[0], plastic[0], (*model.torch_laws(n, "elasticity"), *model.torch_laws(n, "plasticity"))
+                    elastic[0],
+                    plastic[0],
+                    model.critical_packing(n),
+                    (*model.torch_laws(n, "elasticity"), *model.torch_laws(n, "plasticity")),
                 ),
                 coefficients=(elastic[1], plastic[1], model.losses(n)),
                 grid=model.grid,

@@ -172,7 +172,7 @@ def _csv(path: Path, columns: dict[str, str], unit: str) -> Motion:
         return _wide(path, raw, time, pattern, factor)
     axes = [axis for axis in (*_AXES, "u", "v") if axis in columns]
     if not axes:
-        axes = [axis for axis in _AXES if _has(raw, axis)]
+        axes = next((own for own in ([a for a in names if _has(raw, a)] for names in (_AXES, ("u", "v"))) if own), [])
     if not axes:
         raise ValueError(
             f'{path.name}: name the columns of the positions, as in columns = {{ x = "X [mm]" }}; '

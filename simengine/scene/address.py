@@ -27,6 +27,7 @@ T = TypeVar("T")
 Values = Mapping[str, "float | torch.Tensor"]
 
 UNBOUNDED = Range()
+OF_THE_VALUE = "unit of the value"  # what a table or a noise says that stands for a number of any unit
 _PART = re.compile(r'"([^"]*)"|([^.]+)')
 _UNIT = re.compile(r"\[([^\]\[,]+)\]")  # a list in brackets, as in [least, most], is no unit
 
@@ -124,7 +125,10 @@ def _walk(node: Any, path: tuple[str, ...], about: Number | None = None) -> Iter
         yield path, dataclasses.replace(about or Number(value=node), value=node)
     elif dataclasses.is_dataclass(node) and not isinstance(node, type):
         for name in scene_fields(type(node)):
-            yield from _walk(getattr(node, name), (*path, name), declared(type(node), name))
+            own = declared(type(node), name)
+            if own.unit == OF_THE_VALUE and about is not None and about.unit:  # a table in place of a number
+                own = dataclasses.replace(own, unit=about.unit)
+            yield from _walk(getattr(node, name), (*path, name), own)
     elif isinstance(node, tuple | list):
         for index, item in enumerate(node):
             yield from _walk(item, (*path, str(index)), about)

@@ -8,6 +8,7 @@ import torch
 from simengine.constraint.spectral import Circle, Domain, Fixed, Flux, Interval, Spectral, div
 from simengine.constraint.spectral.discrete import Discrete
 from simengine.constraint.spectral.march import March
+from simengine.constraint.spectral.space import Space
 from simengine.solve.solution import Result
 
 
@@ -61,6 +62,40 @@ def test_verification_coefficients_may_jump_at_a_break() -> None:
     error = float((found("u", x=_points()) - truth).norm() / truth.norm())
     assert error < 0.02  # a kink by polynomials of degree 23
     assert error / 3 < found.error() < 3 * error
+
+
+def test_verification_functions_that_bend_where_a_coefficient_jumps_converge_as_of_a_smooth_one() -> None:
+    def equation(u, p):  # type: ignore[no-untyped-def]
+        return div(torch.where(p.x < 0.5, 1.0, 4.0) * u.x)
+
+    ends = [Fixed(0.0, at="left"), Fixed(1.0, at="right")]
+    truth = torch.where(_points() < 0.5, 1.6 * _points(), 0.8 + 0.4 * (_points() - 0.5))
+    bent = Domain(x=Interval(0.0, 1.0, breaks=(0.5,)), enrichments=[lambda p: (p.x - 0.5).abs()])
+    # polynomials alone: 3e-2, 2e-2, 1e-2
+    for size, bound in ((4, 3e-3), (6, 1e-4), (12, 1e-6)):
+        found = Spectral(equation, bent, boundary=ends).solve(size, estimate=False).check()
+        assert float((found("u", x=_points()) - truth).norm() / truth.norm()) < bound
+    # derivatives of enriched functions, beside differences of them, in two dimensions with a hole
+    square = Domain(
+        x=(-1.0, 1.0),
+        y=(-1.0, 1.0),
+        inside=lambda p: p.x**2 + p.y**2 - 0.09,
+        enrichments=[lambda p: torch.exp(p.x * p.y), lambda p: (p.x + 2).sqrt()],
+    )
+    space = Space(square, [Fixed(0.0)], [3, 4], [8, 8], 1)
+    at = {"x": torch.tensor([0.4, -0.7], dtype=torch.float64), "y": torch.tensor([0.6, 0.2], dtype=torch.float64)}
+    for letters, axis in (("x", "x"), ("xy", "y"), ("yy", "y")):
+        beside = [space.functions({**at, axis: at[axis] + step}, letters[:-1]) for step in (1e-5, -1e-5)]
+        assert torch.allclose(space.functions(at, letters), (beside[0] - beside[1]) / 2e-5, rtol=1e-6, atol=1e-6)
+
+
+def test_verification_waves_and_their_derivatives_in_double_precision() -> None:
+    # wave numbers of single precision moved a run of Kuramoto and Sivashinsky's equation along the circle by 1e-5
+    x = _points(7, 0.0, 22.0)
+    functions = Circle(0.0, 22.0).values(x, 9, 1, (False, False))
+    k = 2 * math.pi / 22 * 4
+    truth = torch.stack([-k * torch.sin(k * x), k * torch.cos(k * x)], 1)
+    assert torch.allclose(functions[:, -2:], truth, rtol=0, atol=1e-13)
 
 
 def test_verification_three_dimensions_and_four_derivatives() -> None:

@@ -42,6 +42,14 @@ def test_trc_in_its_own_unit_with_an_empty_cell(tmp_path: Path) -> None:
     assert bool(found.positions[1, 0].isnan().all()) and float(found.positions[1, 1, 0]) == pytest.approx(0.11)
 
 
+def test_pixels_as_a_twin_writes_them_need_no_columns(tmp_path: Path) -> None:
+    (tmp_path / "marks.csv").write_text("time,name,u,v\n0,a,30.5,20\n0,b,10,12\n0.1,a,31.5,\n")
+    found = read_motion(tmp_path / "marks.csv", columns={}, names=("a", "b"))
+    assert found.axes == ("u", "v") and found.times.tolist() == [0.0, 0.1]
+    assert found.positions[0].tolist() == [[30.5, 20.0], [10.0, 12.0]]
+    assert float(found.positions[1, 0, 0]) == 31.5 and bool(found.positions[1, 0, 1].isnan())
+
+
 def test_a_start_that_rounds_above_its_frame_is_that_frame(tmp_path: Path) -> None:
     """0.1 + 0.2 is 0.30000000000000004, and the file says 0.3: marks sit where they are seen there."""
     rows = [f"{0.1 * k:.1f},a,{0.2 + 0.1 * k:.1f},0.0,0.5" for k in range(6)]

@@ -65,6 +65,7 @@ class BallRun(AbstractRun):
             fx, _, cx, cy = ask.intrinsics[k]
             x = ((torch.arange(ask.size[1], dtype=torch.float64) + 0.5 - cx) / fx)[None, :] * 8
             y = ((torch.arange(ask.size[0], dtype=torch.float64) + 0.5 - cy) / fx)[:, None] * 8
+            y = y - ask.world_to_camera[k][1, 3]
             dx = x - self.ball.speed * t - ask.world_to_camera[k][0, 3] + 0 * y
             away = (dx.square() + y.square()).sqrt()
             alpha = (0.5 + (self.ball.radius - away) * fx / 8).clamp(0, 1)[..., None]
@@ -158,6 +159,86 @@ def test_intervals_hold_noise_and_exposure(tmp_path: Path) -> None:
     found = _found(tmp_path, unknowns, background=(0.4845, 0.4845, 0.4845))
     for name, true in {**TRUE, "observations.film.exposure": 0.75}.items():
         assert abs(found[name].value - true) < 3 * found[name].std < 0.05, (name, found[name])
+
+
+def _pictured(**how: Any) -> torch.Tensor:
+    """The ball at 0 s before black, (h, w), as this camera has it."""
+    film = Pictures(camera=CAMERA, times=(0.0,), fps=None, background=(0.0, 0.0, 0.0), recording=True, **how)
+    measured, filming = film.planned(Ball(), torch.Generator())
+    run = Ball(speed=0.7, radius=0.62).solve(filming.asks(measured))
+    return filming.predict(run, measured).reshape(SIZE, SIZE, 3)[..., 0]
+
+
+def test_a_shutter_a_read_out_and_a_lens() -> None:
+    """Verification: middles and widths of the picture by their formulas."""
+    at = (torch.arange(SIZE, dtype=torch.float64) + 0.5) / ACROSS - SIZE / ACROSS / 2
+    sharp = _pictured()
+
+    def middle(picture: torch.Tensor) -> torch.Tensor:
+        return (picture * at).sum(-1) / picture.sum(-1).clamp_min(1e-12)
+
+    def spread(picture: torch.Tensor) -> float:
+        own = picture.sum(0)
+        return float((own * (at - (own * at).sum() / own.sum()).square()).sum() / own.sum())
+
+    # a constant shutter moves the middle by half of the way, and adds the variance of an even way
+    blurred = _pictured(shutter=0.4, moments=16)
+    rows = sharp.sum(1) > 1.0
+    assert torch.allclose(middle(blurred)[rows], torch.tensor(0.7 * 0.2).double(), atol=2e-3)
+    assert spread(blurred) - spread(sharp) == pytest.approx((0.7 * 0.4) ** 2 / 12, rel=0.05)
+    assert float(blurred.sum()) == pytest.approx(
+        float(sharp.sum()), rel=5e-3
+    )  # the outline of this ball is one of pixels
+    # a read-out shears it: each row is seen later
+    sheared = _pictured(read_out=0.5, moments=24)
+    begins = 0.5 * (torch.arange(SIZE, dtype=torch.float64) + 0.5) / SIZE
+    assert torch.allclose(middle(sheared)[rows], (0.7 * begins)[rows], atol=1e-2)  # .08 pixels
+    # nothing changes in focus (8 m), but for perspective; out of it a point becomes a disc of variance (diameter / 4)^2
+    assert float((_pictured(aperture=0.3, focus=8.0) - sharp).abs().max()) < 0.02
+    disc = 0.8 * (8 / 4 - 1)  # at the ball, of a lens of 0.8 m in focus at 4 m
+    assert spread(_pictured(aperture=0.8, focus=4.0)) - spread(sharp) == pytest.approx((disc / 4) ** 2, rel=0.1)
+    # vignetting by hand
+    square = (at[None].square() + at[:, None].square()) * ACROSS**2 / (2 * (SIZE / 2) ** 2)
+    assert torch.allclose(_pictured(vignetting=(-0.4, 0.1)), sharp * (1 - 0.4 * square + 0.1 * square**2), rtol=1e-9)
+
+
+def test_shutter_read_out_lens_and_vignetting_are_sought(tmp_path: Path) -> None:
+    """Files made by moving the ball by hand, each row at its time, and by the fall-off of a lens."""
+    from PIL import Image
+
+    inside = (np.arange(SIZE) + 0.5) / ACROSS - SIZE / ACROSS / 2
+    dark = 1 - 0.3 * (inside[None] ** 2 + inside[:, None] ** 2) / (2 * 1.5**2)
+    for k, t in enumerate(TIMES):
+        frame = np.zeros((SIZE, SIZE))
+        for row in range(SIZE):
+            moments = t + 0.3 * (row + 0.5) / SIZE + 0.2 * (np.arange(40) + 0.5) / 40
+            frame[row] = np.mean([_disc(TRUE["speed"] * m, TRUE["radius"])[row].numpy() for m in moments], 0)
+        Image.fromarray(_srgb8(0.4 * frame * dark)).convert("RGB").save(tmp_path / f"f_{k}.png")
+    names = ("shutter", "read_out", "vignetting")
+    unknowns = {
+        "speed": se.Unknown(prior=se.Prior(normal=1.0)),
+        "observations.film.shutter": se.Unknown(prior=se.Prior(lognormal=(0.1, 1.0))),
+        "observations.film.read_out": se.Unknown(prior=se.Prior(lognormal=(0.1, 1.0))),
+        "observations.film.vignetting": se.Unknown(prior=se.Prior(normal=0.5)),
+    }
+    how = {"background": (0.0, 0.0, 0.0), "shutter": 0.1, "read_out": 0.1, "vignetting": (0.0,), "moments": 12}
+    world = {"radius": TRUE["radius"]}
+    film = Pictures(directory=tmp_path, file="f_*.png", camera=CAMERA, times=TIMES, **how)  # type: ignore[arg-type]
+    problem = Problem(Ball(**world), observations={"film": film}, unknowns=unknowns)
+    fit = LeastSquaresFit(problem)
+    for _ in range(60):
+        if fit.converged:
+            break
+        fit.step()
+    found = problem.estimates(fit.z)
+    told = [next(v for k, v in found.items() if name in k) for name in ("speed", *names)]
+    assert told == pytest.approx([0.7, 0.2, 0.3, -0.3], abs=0.03)
+
+
+def test_no_mean_is_taken_of_depths_and_normals() -> None:
+    for how in ({"compare": "depth", "shutter": 0.1}, {"appearance": "fitted", "read_out": 0.1}):
+        with pytest.raises(ValueError, match="pictures are averaged"):
+            Pictures(camera=CAMERA, times=TIMES, **how)  # type: ignore[arg-type]
 
 
 def test_depth_in_millimetres(tmp_path: Path) -> None:
@@ -370,6 +451,26 @@ def test_a_motion_cast_by_rays_in_a_lit_room(tmp_path: Path) -> None:
         fit.step()
     pixels = 16 / math.tan(math.radians(15)) / 1.7  # a metre of the body
     assert abs(float(problem.values(fit.z)[0]) + 1.3) * 0.06 * pixels < 0.05  # measured 0.03
+
+
+@pytest.mark.parametrize("renderer", ["own", "raycast"])
+def test_depths_are_made_where_a_body_is(tmp_path: Path, renderer: str) -> None:
+    """Where there is none the file says 0, whatever the noise, and a reader passes over it."""
+    from simengine.fit.twin import write_twin
+
+    scene = JELLY + CAMERAS.partition("[observations.right]")[0].replace(
+        'type = "video"\nfile = "left_*.png"', 'type = "video"\nfile = "left_*.npy"\ncompare = "depth"\nsigma = 5e-3'
+    )
+    (tmp_path / "a.toml").write_text(scene, encoding="utf-8")
+    plain = se.load_scene(tmp_path / "a.toml")
+    write_twin(plain, plain, tmp_path, refine=1.0, renderer=renderer)
+    first = np.load(tmp_path / "left_0000.npy")[..., 0]
+    there = first > 0
+    side = 16 / math.tan(math.radians(15)) * 0.3 / 1.55  # pixels of the front face, 1.55 m away
+    assert there.sum() == pytest.approx(side**2, rel=0.15)
+    assert first[there].min() > 1.5 and 2e-3 < first[there].std() < 3e-2
+    measured = Problem(se.load_scene(tmp_path / "a.toml")).measured["left"]
+    assert int(measured.mask.reshape(measured.shape)[0].sum()) == there.sum()
 
 
 @pytest.mark.slow

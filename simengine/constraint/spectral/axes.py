@@ -94,7 +94,7 @@ class Circle(AbstractAxis):
     def values(self, x: torch.Tensor, n: int, derivative: int, zero: tuple[bool, bool]) -> torch.Tensor:
         """1, cos, sin, cos 2, sin 2, ...; an odd number of them."""
         n += 1 - n % 2
-        k = torch.arange(n)
+        k = torch.arange(n, dtype=torch.float64)  # a number times integers would be of single precision
         number = 2 * math.pi / self.length * torch.div(k + 1, 2, rounding_mode="floor")
         # cos(a) -> -sin(a) -> -cos(a): each derivative moves the angle by a quarter
         shift = math.pi / 2 * (derivative - (k % 2 == 0).double() * (k > 0))

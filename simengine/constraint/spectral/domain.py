@@ -57,11 +57,15 @@ class Domain:
         inside: Function of p.x, p.y, ...: positive within, 0 on the curve, smooth near it but for corners.
         points: Quadrature points per function along each axis: 1.5 for a box, which products of three functions need,
             2.5 where a curve cuts it; more where coefficients jump within.
+        enrichments: Functions of p that the fields have in them and no polynomial has; half as many functions along
+            each axis are added times each. `lambda p: f(p).abs()` bends where f vanishes, as a field does where a
+            coefficient jumps; a power of the distance to it serves a corner.
         axes: x, y, z: (low, high), `Interval`, or `Circle` for a coordinate that closes on itself.
 
     Attributes:
         axes: Name -> axis.
         inside: As given.
+        enrichments: As given.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Domain:
         *,
         inside: Function | None = None,
         points: float | None = None,
+        enrichments: Sequence[Function] = (),
         **axes: AbstractAxis | tuple[float, float],
     ) -> None:
         if not axes or tuple(axes) != AXES[: len(axes)]:
@@ -77,6 +82,7 @@ class Domain:
             name: axis if isinstance(axis, AbstractAxis) else Interval(*axis) for name, axis in axes.items()
         }
         self.inside = inside
+        self.enrichments: tuple[Function, ...] = tuple(enrichments)
         self._points = points or (1.5 if inside is None else 2.5)
 
     def points(self, size: Sequence[int]) -> list[int]:

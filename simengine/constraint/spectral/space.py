@@ -1,7 +1,8 @@
 """The functions that a field is made of: products along the axes, times what vanishes where the field is known."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -69,22 +70,22 @@ class Space:
 
     def _raw(self, places: Places, letters: str) -> torch.Tensor:
         if self._curve is None:
-            return self._products(places, letters)
+            return self._enriched(places, letters)
         # the curve's function has no kinks at the points; the product rule does the rest
-        pairs = subsets(letters)
-        curve = derivatives(self._curve, places, {a for a, _ in pairs})
-        total = None
-        for a, b in pairs:
-            term = curve[a][:, None] * self._products(places, b)
-            total = term if total is None else total + term
-        assert total is not None
-        return total
+        return _times(self._curve, places, letters, lambda own: self._enriched(places, own))
 
-    def _products(self, places: Places, letters: str) -> torch.Tensor:
+    def _enriched(self, places: Places, letters: str) -> torch.Tensor:
+        few = [math.ceil(n / 2) for n in self.size]
+        parts = [self._products(places, letters, self.size)]
+        for function in self.domain.enrichments:
+            parts.append(_times(function, places, letters, lambda own: self._products(places, own, few)))
+        return torch.cat(parts, 1)
+
+    def _products(self, places: Places, letters: str, size: Sequence[int]) -> torch.Tensor:
         found = None
         for k, (name, axis) in enumerate(self.domain.axes.items()):
             x, back = torch.unique(places[name], return_inverse=True)
-            along = axis.values(x, self.size[k], letters.count(name), self._zero[k])[back]
+            along = axis.values(x, size[k], letters.count(name), self._zero[k])[back]
             found = along if found is None else (found[:, :, None] * along[:, None, :]).flatten(1)
         assert found is not None
         return found
@@ -127,3 +128,13 @@ class Space:
         root = self.weight.sqrt()[:, None]
         own = root * self.functions(self.places)
         return torch.linalg.lstsq(own, root * values[:, None], driver="gelsd").solution[:, 0]
+
+
+def _times(function: Function, places: Places, letters: str, others: Callable[[str], torch.Tensor]) -> torch.Tensor:
+    """A derivative of a function of p times others, (q, n), by the product rule."""
+    pairs = subsets(letters)
+    own = derivatives(function, places, {a for a, _ in pairs})
+    total = own[pairs[0][0]][:, None] * others(pairs[0][1])
+    for a, b in pairs[1:]:
+        total = total + own[a][:, None] * others(b)
+    return total

@@ -9,7 +9,7 @@ import torch
 from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem.plausible import check_plausible
 from simengine.fit.unknowns import spread_out
-from simengine.scene.address import resolve
+from simengine.scene.address import OF_THE_VALUE, resolve
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -103,7 +103,7 @@ def with_unit(key: str, world: AbstractWorld) -> str:
 
 def in_its_unit(coordinate: Coordinate, scene: Scene, measured: Mapping[str, Measured]) -> Coordinate:
     """A number in the unit of what was measured (a noise, an offset), with that unit where the columns agree on one."""
-    if coordinate.unit != "unit of the value":
+    if coordinate.unit != OF_THE_VALUE:
         return coordinate
     names = {name for place, name, _ in coordinate.targets if place == "observation"}
     units = {unit for name in names for unit in units_of(measured[name], world_of(scene, name))}

@@ -1,7 +1,10 @@
 """From what a camera is answered to what its pictures should hold: lens, depth, exposure, unknown light."""
 
+import math
+
 import torch
 
+from simengine.observe.instruments.picture_exposure import fall_off
 from simengine.observe.instruments.picture_settings import PictureSettings
 from simengine.render.camera import PinholeCamera
 from simengine.render.lens import picture_through
@@ -14,13 +17,13 @@ def through_lens(own: PictureSettings, seen: torch.Tensor, measured: Measured) -
     if glass is None or own.made is None or own.made.covering is None:
         return seen
     intrinsics, rows, columns = own.made.covering
-    cameras = own.pinholes(measured.shape)
+    cameras, each = own.pinholes(measured.shape), len(seen) // measured.shape[0]  # pictures that one is the mean of
     frames = []
     for k, picture in enumerate(seen):
         pinhole = PinholeCamera(
-            world_to_camera=cameras.world_to_camera[k], intrinsics=intrinsics, width=columns, height=rows
+            world_to_camera=cameras.world_to_camera[k // each], intrinsics=intrinsics, width=columns, height=rows
         )
-        frames.append(picture_through(picture, pinhole, cameras[k], glass))
+        frames.append(picture_through(picture, pinhole, cameras[k // each], glass))
     return torch.stack(frames)
 
 
@@ -28,7 +31,7 @@ def depth_seen(own: PictureSettings, seen: torch.Tensor, measured: Measured) -> 
     """Mixtures of the body's depth and of what lies behind it, so that the outline counts too."""
     depth, alpha = seen[..., 0], seen[..., 1]
     if own.recording:  # a sensor tells one surface, no mixture
-        return torch.where(alpha > 0.5, own.shown(depth), 0.0)
+        return torch.where(alpha > 0.5, own.shown(depth), math.nan)
     told = measured.values[:, 0].reshape(measured.shape)
     whole = told.nan_to_num()
     # where the body should be and is not, the least that can be said is that it is farther than all that is seen
@@ -40,7 +43,7 @@ def depth_seen(own: PictureSettings, seen: torch.Tensor, measured: Measured) -> 
 def recorded(own: PictureSettings, seen: torch.Tensor, measured: Measured) -> torch.Tensor:
     """Linear light as the response of the file's reading tells it, (f, h, w, 3)."""
     gain = own.exposure * torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in own.white])
-    lit, alpha = seen[..., :3] * gain, seen[..., 3:4]
+    lit, alpha = seen[..., :3] * gain * fall_off(own, measured.shape), seen[..., 3:4]
     if own.renderer != "own":
         return _reread(own, lit)  # the surroundings are in it
     empty = None if own.made is None else own.made.empty

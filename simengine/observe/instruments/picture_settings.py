@@ -10,7 +10,7 @@ from simengine.observe.camera import Camera
 from simengine.observe.image_math import Segment
 from simengine.render.camera import PinholeCamera
 from simengine.scene.instrument import AbstractInstrument
-from simengine.scene.strict import Count, Only, Positive, Range, Vector
+from simengine.scene.strict import Count, NonNegative, Only, Positive, Range, Vector
 
 COLUMNS = {
     "photometric": ("r", "g", "b"),
@@ -58,6 +58,13 @@ class PictureSettings(AbstractInstrument):
         gamma: Exponent of a response by gamma [1].
         exposure: Recorded light per light of the world [1].
         white: Of R, G, B over that [1].
+        vignetting: What the light of the bodies grows by, times the second, fourth, ... power of the distance from the
+            principal point over half the diagonal [1].
+        shutter: How long it is open, from the time of the picture on: what moves is blurred [s].
+        read_out: From the first row to the last, each of which opens later than the one above: a rolling shutter [s].
+        moments: How many of both are looked at; about as many as the pixels by which a body moves meanwhile.
+        aperture: Diameter of the lens: what is out of focus is blurred, by 16 places on it [m].
+        focus: Depth at which all is sharp [m].
         appearance: `world` for the colours of the bodies as they are; `fitted`, where the light is not known: times
             what fits best among soft lights from all sides, for each channel.
         background: What is behind the bodies, as the file shows it: a colour, a picture, `first` (the first picture,
@@ -82,6 +89,12 @@ class PictureSettings(AbstractInstrument):
     gamma: Positive = 2.2
     exposure: Positive = 1.0
     white: Annotated[Vector, Range(gt=0)] = (1.0, 1.0, 1.0)
+    vignetting: tuple[float, ...] = ()
+    shutter: NonNegative = 0.0
+    read_out: NonNegative = 0.0
+    moments: Annotated[int, Range(ge=2)] = 8
+    aperture: NonNegative = 0.0
+    focus: Positive = 1.0
     appearance: Literal["world", "fitted"] = "world"
     background: Background | None = None
     segment: Segment | None = None
@@ -96,6 +109,12 @@ class PictureSettings(AbstractInstrument):
     def __post_init__(self) -> None:
         if self.compare in ("gradients", "correlation") and self.background is None:
             raise ValueError(f"background: compare = {self.compare!r} needs to know what is behind the bodies")
+
+        if self.compare == "depth" or self.appearance == "fitted":
+            mixing = next((name for name in ("shutter", "read_out", "aperture") if getattr(self, name) > 0), "")
+            what = "a depth is of one surface" if self.compare == "depth" else "fitted light needs one normal a pixel"
+            if mixing:
+                raise ValueError(f"{mixing}: pictures are averaged, and {what}; leave {mixing} out")
 
     @property
     def path(self) -> Path:

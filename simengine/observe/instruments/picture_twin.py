@@ -65,14 +65,14 @@ def _times(own: PictureSettings, world: AbstractWorld) -> torch.Tensor | None:
 
 
 def write(own: PictureSettings, file: Path, measured: Measured) -> None:
-    """Pictures as the suffix says: 8 bit in png and mp4, floats in exr and npy."""
+    """Pictures as the suffix says: 8 bit in png and mp4, floats in exr and npy; a depth of 0 where none is."""
     values = measured.values.reshape(*measured.shape, -1)
     floats = file.suffix.lower() in (".npy", ".exr")
     if own.compare == "depth" and not floats:
         raise SceneError(f"observations.{own.name}.file: depth is written as .npy or .exr, got {file.name}")
     if floats:
         scale = 1 / to_si(own.unit)[0] if own.compare == "depth" else 1.0
-        write_series(file, (values * scale).numpy(), fps=own.fps)
+        write_series(file, (values.nan_to_num() * scale).numpy(), fps=own.fps)
         return
     shown = values.clamp(0, 1)
     if own.compare != "silhouette":

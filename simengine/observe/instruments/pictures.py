@@ -10,6 +10,7 @@ import torch
 from simengine.io.pictures import Pictures as Series
 from simengine.io.pictures import read_series
 from simengine.observe.image_math import coarsened, shrunk
+from simengine.observe.instruments.picture_exposure import cameras_of, exposed, times_of
 from simengine.observe.instruments.picture_reading import compared, empty_of, light_of, moments_of, three, transformed
 from simengine.observe.instruments.picture_response import depth_seen, recorded, through_lens
 from simengine.observe.instruments.picture_settings import COLUMNS, Made, PictureSettings
@@ -116,13 +117,16 @@ class Pictures(PictureSettings):
         times = None
         if "time" in measured.at:
             times = self.scene_time(measured.at["time"].reshape(frames, -1)[:, 0])
-        intrinsics, size = cameras.intrinsics, (height, width)
+            times = times_of(self, times)
+        size = (height, width)
         if self.made is not None and self.made.covering is not None:
             pinhole, rows, columns = self.made.covering
-            intrinsics, size = pinhole.expand(frames, 4), (rows, columns)
+            size = (rows, columns)
+            cameras = dataclasses.replace(cameras, intrinsics=pinhole.expand(frames, 4))
+        cameras = cameras_of(self, cameras)
         return (
             View(
-                intrinsics=intrinsics,
+                intrinsics=cameras.intrinsics,
                 world_to_camera=cameras.world_to_camera,
                 size=size,
                 times=times,
@@ -133,7 +137,7 @@ class Pictures(PictureSettings):
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """What the pictures should show, in the shape of what is compared."""
-        seen = through_lens(self, answers[0], measured)
+        seen = exposed(self, through_lens(self, answers[0], measured))
         shape = measured.shape
         if self.compare == "silhouette":
             return seen.reshape(-1, 1)

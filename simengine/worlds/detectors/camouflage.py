@@ -22,6 +22,7 @@ from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSet
 from simengine.fit.training import AbstractTraining
 from simengine.io import checkpoint
+from simengine.io.model_folder import write_model
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
 from simengine.worlds.detectors.attacks import CONTROLS, SquareTraining, Target, TextureTraining, anew, loss_of
@@ -84,6 +85,7 @@ class CamouflageTraining(AbstractTraining):
         torch.manual_seed(scene.seed)
         self.scene: DTNWorld = scene
         self.spec: CamouflageSpec = spec
+        self.given: bool = detector is not None
         if scene.object.label in scene.label_names[1:]:
             raise ValueError(
                 f"views.classes: further objects of the class {scene.object.label!r} would be counted as false alarms; "
@@ -264,4 +266,28 @@ class CamouflageTraining(AbstractTraining):
         checkpoint.save(
             out.path / "models", self.modules.state_dict(), {"architecture": self.spec.detector.architecture}, tag=0
         )
-        return write_camouflage_report(self, out)
+        summary = write_camouflage_report(self, out)
+        if self.spec.hardening:
+            self._write_hardened(summary, out)
+        return summary
+
+    def _write_hardened(self, summary: Mapping[str, Any], out: "RunDirectory") -> None:
+        """The hardened detector: a model folder as `train` writes one; of a detector of one's own its weights."""
+        weights = self.modules["hardened"].state_dict()
+        if self.given:
+            from safetensors.torch import save
+
+            file = out.claim("hardened.safetensors")
+            file.write_bytes(save({name: value.contiguous().clone() for name, value in weights.items()}))
+            return
+        spec = self.spec.detector
+        write_model(
+            out,
+            spec.type,
+            weights,
+            reads="pictures whose sides divide by 8",
+            gives="boxes with scores",
+            options={"architecture": spec.architecture, "width": spec.width},
+            trained_on={"hardening": self.spec.hardening, "views": len(self.views), "size": list(self.scene.shape)},
+            tested={name: figures for name, figures in summary.items() if name.startswith("hardened/")},
+        )

@@ -31,6 +31,7 @@ from simengine.worlds.detectors.conditions import (
     write_pictures,
 )
 from simengine.worlds.detectors.detector import Paint, PictureSet, detection_sheet, natural_paint, unseen_set, wear
+from simengine.worlds.detectors.painted_files import write_painted
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -136,6 +137,8 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
         out.write(f"detections_{name}.png", picture)
     for name, texture in textures.items():
         out.write(f"texture_{name.replace(' ', '_')}.png", texture_picture(texture))
+    if spec.mapping == "uv":  # the others have no coordinates that a file could hold
+        write_painted(scene.surface(), out.path / "texture_optimised.png", out)
     out.write("textures.npz", textures)
     out.write("rendered.png", sheet)
     write_pictures(named, unseen.conditions, out)

@@ -210,12 +210,12 @@ for _name in ("lt", "le", "gt", "ge"):
 
 
 class Numbers:
-    """Numbers of a user's equation by name, with the place `x`, `y` and the moment `t`."""
+    """Numbers of a user's equation by name, with the place `x`, `y` and the moment `t`; tables are looked up."""
 
     def __init__(self, equation: "OwnEquation", at: Local) -> None:
-        self.__dict__.update(
-            {**at.places, "t": at.t, **{name: getattr(equation, name) for name in type(equation).named}}
-        )
+        where = at.at()
+        numbers = {name: evaluated(getattr(equation, name), where) for name in type(equation).named}
+        self.__dict__.update({**at.places, "t": at.t, **numbers})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -257,8 +257,10 @@ def equation(
     Args:
         name: As `pde.equation` names it.
         fields: Name -> unit of each field; they are the function's first arguments.
-        numbers: Name -> unit of each number; the last argument holds them, and x, y, t. Robin and Neumann rows take the
-            number `D` for the diffusivity at a side.
+        numbers: Name -> unit of each number; the last argument holds them, and x, y, t. A scene may give any of them as
+            a table { of, knots, values } over a field or a place, which is looked up in each cell: a reaction or a
+            conductivity that nobody knows as a formula. Robin and Neumann rows take the number `D` for the
+            diffusivity at a side.
 
     Returns:
         The function, unchanged. It returns what is to be 0 in each cell, one for each field.
@@ -268,8 +270,9 @@ def equation(
         raise ValueError(f"equation {name!r}: {sorted(clash)[0]!r} names two things; rename the field or number")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        kinds = {key: Annotated[float, Range(), Unit(unit)] | Piecewise for key, unit in numbers.items()}
         space = {
-            "__annotations__": {key: Annotated[float, Range(), Unit(unit)] for key, unit in numbers.items()},
+            "__annotations__": kinds,
             "__module__": __name__,
             "__doc__": function.__doc__ or OwnEquation.__doc__,
             "fields": dict(fields),

@@ -105,6 +105,11 @@ class SpecimenWorld(AbstractWorld):
             raise SceneError('test: say what is done to the specimen, as in test.type = "uniaxial"')
         law = self.law()
         known: tuple[str, ...] = _FLOWING_TESTS
+        if isinstance(self.material, Sand) and self.material.critical_packing:
+            critical = self.material.critical_packing
+            raise SceneError(
+                f"material.critical_packing: {critical:g} is of grains on a grid, not of a point; leave it out"
+            )
         if isinstance(law, Elastic):
             known = _ELASTIC_TESTS
         elif isinstance(law, Maxwell):

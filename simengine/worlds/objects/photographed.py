@@ -17,7 +17,6 @@ from simengine.fit.problem import Problem
 from simengine.fit.report import _convergence, _provenance, _write_page, provenance_of
 from simengine.fit.training import AbstractTraining
 from simengine.observe.instruments.pictures import Pictures
-from simengine.render.camera import PinholeCamera
 from simengine.render.splats import Splats, render_flat_splats
 from simengine.render.surfels import quaternion_of_normal, rotation_matrix
 from simengine.render.tone import decode_srgb, encode_srgb
@@ -25,6 +24,7 @@ from simengine.render.volumes import intersect_box
 from simengine.scene.base import SceneError
 from simengine.view.report import Block, Picture, Table
 from simengine.view.sheets import comparison
+from simengine.worlds.objects.hull import Photograph, cell_of, hull_pictures, visual_hull
 from simengine.worlds.objects.surfels_spec import SurfelsSpec
 
 if TYPE_CHECKING:
@@ -33,36 +33,9 @@ if TYPE_CHECKING:
 RATES = {"positions": 2e-3, "harmonics": 3e-2, "opacities": 3e-2, "scales": 1e-2, "rotations": 5e-3}  # positions: box
 SLOWER = 0.1  # of the rates at the end
 BETAS, TINY = (0.9, 0.99), 1e-12
-CELLS = 96  # of the hull along its longest side
 SPLIT = 0.15  # of the discs, in a round
 THINNED, FAINT = 1.6, 0.05  # what a split makes smaller; an opacity below which a disc goes
 LARGE = 0.1  # of the box: larger discs go
-
-
-@dataclasses.dataclass(frozen=True)
-class Photograph:
-    """A picture and who took it.
-
-    Attributes:
-        name: Of the file.
-        picture: Encoded, (h, w, 3); beyond the box the background.
-        camera: Its camera.
-        background: Encoded, behind the body.
-        held_out: Whether it is predicted only.
-    """
-
-    name: str
-    picture: torch.Tensor
-    camera: PinholeCamera
-    background: torch.Tensor | float
-    held_out: bool
-
-    def outline(self, visible: float) -> torch.Tensor:
-        """Pixels that show the body, holes filled, bool (h, w)."""
-        from scipy.ndimage import binary_fill_holes, binary_opening
-
-        bright = (self.picture - self.background).abs().amax(-1) > visible
-        return torch.from_numpy(binary_fill_holes(binary_opening(bright.numpy())))
 
 
 class SurfelTraining(AbstractTraining):
@@ -113,7 +86,7 @@ class SurfelTraining(AbstractTraining):
         place = shell.nonzero()
         place = place[torch.randperm(len(place), generator=g)[: max(self.spec.count // 2, 1)]]
         slopes = torch.stack(torch.gradient(soft), -1)[tuple(place.T)]
-        cell = self.size / CELLS
+        cell = cell_of(self.box)
         positions = self.box[:, 0] + (place + torch.rand(len(place), 3, generator=g)) * cell
         n = len(place)
         area = float(shell.sum()) / n
@@ -191,7 +164,7 @@ class SurfelTraining(AbstractTraining):
 
     def _inside(self, positions: torch.Tensor) -> torch.Tensor:
         near = torch.nn.functional.max_pool3d(self.hull.double()[None, None], 3, 1, 1)[0, 0] > 0
-        place = ((positions.double() - self.box[:, 0]) / (self.size / CELLS)).floor().long()
+        place = ((positions.double() - self.box[:, 0]) / (cell_of(self.box))).floor().long()
         within = ((place >= 0) & (place < torch.tensor(near.shape))).all(1)
         return within & near[tuple(place.clamp_min(0).minimum(torch.tensor(near.shape) - 1).T)]
 
@@ -222,11 +195,14 @@ class SurfelTraining(AbstractTraining):
         rows, seen = [], []
         for shot in self.photographs:
             with torch.no_grad():
-                own, alpha = render_flat_splats(splats, shot.camera, background=shot.background)
-            rows.append({"photograph": shot.name, "held out": shot.held_out, **self._scores(shot, own, alpha)})
+                own, _ = render_flat_splats(splats, shot.camera, background=shot.background)
+            rows.append({"photograph": shot.name, "held out": shot.held_out, **self._scores(shot, own)})
             seen.append(own.clamp(0, 1).double())
+        others = self._without_a_fit()
         scores = {name: _mean(rows, held) for name, held in (("fitted", False), ("held out", True))}
         summary = {"discs": len(splats.positions), **{k: v for k, v in scores.items() if v}, "photographs": rows}
+        if others:
+            summary["held out, without a fit"] = others
         provenance = provenance_of(self.problem)
         out.write("fit.json", {**summary, "provenance": provenance})
         sheet = comparison(
@@ -238,10 +214,13 @@ class SurfelTraining(AbstractTraining):
         out.write("pictures.png", sheet)
         header = tuple(rows[0])
         table = Table(header, [[_cell(v) for v in row.values()] for row in rows])
+        without = [[name, *map(_cell, own.values())] for name, own in others.items()]
+        beside = Table(("held out, without a fit", *header[2:]), without)
         sections: dict[str, list[Block]] = {
             "What was found": [
                 f"{summary['discs']} discs, in surfels.ply.",
                 table,
+                *([beside] if others else []),
                 Picture(sheet, "photographs and discs"),
             ],
             "Convergence": _convergence(out.events("iteration")),
@@ -250,7 +229,17 @@ class SurfelTraining(AbstractTraining):
         _write_page(out, f"{out.path.name}: surfels", sections)
         return summary
 
-    def _scores(self, shot: Photograph, seen: torch.Tensor, alpha: torch.Tensor) -> dict[str, float]:
+    def _without_a_fit(self) -> dict[str, dict[str, float]]:
+        """Mean scores of the held-out photographs, where those that are fitted are cast upon the hull."""
+        held = [shot for shot in self.photographs if shot.held_out]
+        pictures = hull_pictures(self.hull, self.box, self.fitted, [shot.camera for shot in held])
+        found = {}
+        for k, name in enumerate(("the hull in mean colours", "the hull, the nearest view") if held else ()):
+            rows = [{"held out": True, **self._scores(s, p[k])} for s, p in zip(held, pictures, strict=True)]
+            found[name] = _mean(rows, True)
+        return found
+
+    def _scores(self, shot: Photograph, seen: torch.Tensor) -> dict[str, float]:
         """PSNR and SSIM on the body, overlap of the outlines (intersection over union)."""
         own, other = seen.clamp(0, 1).double().permute(2, 0, 1)[None], shot.picture.permute(2, 0, 1)[None]
         mask = shot.outline(self.spec.visible)
@@ -263,43 +252,15 @@ class SurfelTraining(AbstractTraining):
         }
 
 
-def visual_hull(shots: list[Photograph], box: torch.Tensor, visible: float) -> torch.Tensor:
-    """Cells that no outline excludes, bool (nx, ny, nz); cells are cubes.
-
-    Args:
-        shots: Photographs.
-        box: Least and greatest of each axis (3, 2) [m].
-        visible: See `SurfelsSpec`.
-
-    Raises:
-        SceneError: Nothing is left.
-    """
-    cell = float((box[:, 1] - box[:, 0]).max()) / CELLS
-    axes = [low + cell * (torch.arange(math.ceil((high - low) / cell)) + 0.5) for low, high in box.tolist()]
-    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).double()
-    left, looked_at = torch.ones(points.shape[:3], dtype=torch.bool), torch.zeros(points.shape[:3], dtype=torch.bool)
-    for shot in shots:
-        outline = shot.outline(visible)
-        right, down, forward = shot.camera.to_camera(points).unbind(-1)
-        fx, fy, cx, cy = shot.camera.intrinsics.unbind(-1)
-        column, row = (fx * right / forward + cx).floor().long(), (fy * down / forward + cy).floor().long()
-        h, w = outline.shape
-        seen = (forward > 0) & (column >= 0) & (column < w) & (row >= 0) & (row < h)
-        inside = outline[row.clamp(0, h - 1), column.clamp(0, w - 1)]
-        left &= ~seen | inside  # what a camera does not see it does not exclude
-        looked_at |= seen
-    left &= looked_at
-    if not bool(left.any()):
-        raise SceneError("surfels.visible: the outlines have nothing in common within the box; are the cameras right?")
-    return left
-
-
 def _photographs(problem: Problem, name: str, box: torch.Tensor) -> list[Photograph]:
     instrument, measured = problem.instruments[name], problem.measured[name]
     if not isinstance(instrument, Pictures) or instrument.compare != "photometric":
         raise SceneError(f"observations.{name}: surfels are found from photographs, compare = photometric")
     if instrument.camera.glass() is not None:
         raise SceneError(f"observations.{name}.camera.lens: photographs have to be a pinhole's; undistort them first")
+    for key in ("aperture", "vignetting", "shutter", "read_out"):
+        if getattr(instrument, key):
+            raise SceneError(f"observations.{name}.{key}: discs are fitted to a pinhole's even light; leave {key} out")
     empty = None if instrument.made is None else instrument.made.empty
     if empty is None:
         raise SceneError(f"observations.{name}.background: what is behind the body? [0, 0, 0] for black")

@@ -13,6 +13,7 @@ from simengine.kernels.matter import (
     isotropic,
     mpm,
     mpm_adjoint,
+    packing,
     plasticity,
     svd,
 )
@@ -24,6 +25,7 @@ CASES = [
     ("contact", wp.float32, False),
     ("bodies", wp.float32, False),
     ("polar", wp.float32, False),
+    ("packing", wp.float32, False),
     ("isotropic", wp.float32, False),
     pytest.param("transfers", wp.float64, False, marks=pytest.mark.slow),
     pytest.param("transfers", wp.float64, True, marks=pytest.mark.slow),
@@ -41,6 +43,7 @@ def test_ptx(family: str, real: type, wraps: bool, tmp_path: Path) -> None:
         "laws": lambda: {**vars(elasticity.kernels(real)), **vars(plasticity.kernels(real))},
         "losses": lambda: vars(dissipation.kernels(real)),
         "contact": lambda: vars(hard_contact.kernels(real)),
+        "packing": lambda: vars(packing.kernels(real)),
         "bodies": lambda: vars(between_bodies.kernels(real)),
         "polar": lambda: vars(svd.kernels(real)),
         "isotropic": lambda: vars(isotropic.kernels(real)),

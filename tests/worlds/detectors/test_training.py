@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load
 from torch import nn
 
 from simengine.dtn.adapters import UltralyticsDetector
@@ -18,7 +19,10 @@ from simengine.dtn.texture import texture_map
 from simengine.dtn.views import BUFFERS
 from simengine.fit.loop import fit
 from simengine.fit.trainings.learned import learning_of
+from simengine.io.model_folder import read_model
 from simengine.io.run_directory import RunDirectory
+from simengine.observe.detectors import DetectorSpec as Observed
+from simengine.observe.detectors import make_detector
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_scene, load_world, resolved
 from simengine.worlds.detectors.camouflage import CamouflageTraining
@@ -76,6 +80,26 @@ def test_camouflage_report(tmp_path: Path) -> None:
     for name in ("report.html", "rendered.png", "texture_optimised.png", "textures.npz", "models/checkpoint.json"):
         assert (tmp_path / "run" / name).is_file(), name
     assert "Predicted beside rendered in full" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_hardened_detector_comes_out(tmp_path: Path) -> None:
+    """As a model folder that `[detector] model` reads; of a detector of one's own its weights, by its own names."""
+    made = CamouflageTraining(TINY, spec(rounds=1))
+    out = tmp_path / "run"
+    fit(made, directory(out, TINY), progress=False)
+    again = make_detector(Observed(model=str(out)), Path())
+    images = torch.rand(1, 3, 48, 48)
+    with torch.no_grad():
+        wanted, found = made.modules["hardened"].eval().predict(images), again.predict(images)
+    assert torch.equal(wanted[0]["boxes"].clamp(0, 48), found[0]["boxes"])  # its reader cuts them at the edge
+    assert torch.equal(wanted[0]["scores"], found[0]["scores"]) and "hardened/natural" in read_model(out).tested
+    own = CentreDetector(width=16)
+    made = CamouflageTraining(TINY, spec(rounds=1), detector=own)
+    fit(made, directory(tmp_path / "own", TINY), progress=False)
+    weights = load((tmp_path / "own" / "hardened.safetensors").read_bytes())
+    assert weights.keys() == own.state_dict().keys() and not (tmp_path / "own" / "model").exists()
+    assert any(not torch.equal(weights[name], value) for name, value in own.state_dict().items())
+    assert {"object.obj", "object.glb"} <= {file.name for file in out.iterdir()}
 
 
 def test_pictures_wider_than_high_go_through_views_trainings_and_report(tmp_path: Path) -> None:

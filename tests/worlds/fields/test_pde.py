@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 
 import simengine as se
 from simengine.scene import Refused, SceneError
-from simengine.scene.address import replaced
+from simengine.scene.address import numbers, replaced
 from simengine.scene.asks import Fields, Series
 from simengine.scene.loader import make_scene
 from simengine.worlds.fields.coefficients import Piecewise
@@ -193,6 +193,30 @@ def test_an_equation_of_ones_own_in_a_few_lines() -> None:
     orders = _orders(world, wave(x, 0.6), x, 0.6, "u")
     assert min(orders) > 1.7, orders
     assert world.scalars()["u"] == "m/s"
+
+
+def test_a_number_of_an_own_equation_may_be_a_table_over_the_field() -> None:
+    """u_t = -k(u) with k = 2 u by two knots falls as exp(-2 t); gradients by the values are those of differences."""
+
+    @se.equation("reaction_test", fields={"u": "mol/m^3"}, numbers={"k": "mol/(m^3 s)"})
+    def reaction(u: Any, p: Any) -> Any:
+        return u.t + p.k
+
+    table = {"of": "u", "knots": [0.0, 0.5, 1.0], "values": [0.0, 1.0, 2.0]}
+    world = _world(
+        equation="reaction_test", k=table, initial=0.8, domain=[[0.0, 1.0]], duration=0.5, cells=[40, 2], boundary=[]
+    )
+    x = torch.tensor([0.4], dtype=torch.float64)
+    assert min(_orders(world, 0.8 * torch.exp(torch.tensor([-1.0], dtype=torch.float64)), x, 0.5, "u")) > 1.8
+    key = "pde.k.values.1"
+    assert numbers(world)[key].unit == "mol/(m^3 s)"  # that of the number, not of any table
+
+    ask = Fields(names=("u",), x=x[:, None], times=torch.tensor([0.5], dtype=torch.float64))
+    value = torch.tensor(1.1, dtype=torch.float64, requires_grad=True)
+    found = replaced(world, {key: value}).solve([ask], gradient=True).sample(ask).sum()
+    (slope,) = torch.autograd.grad(found, value)
+    ends = [float(replaced(world, {key: 1.1 + s}).solve([ask]).sample(ask).sum()) for s in (1e-5, -1e-5)]
+    assert float(slope) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
 
 
 def test_a_table_is_linear_between_its_knots_and_constant_beyond() -> None:

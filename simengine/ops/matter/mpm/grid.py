@@ -247,6 +247,9 @@ class Workspace:
         self.periodic = wp.vec3i(*(int(p) for p in grid.periodic))
         self.transfer: list[Any] = [self.size, self.periodic, grid.dx, grid.dt]
         self._gravity = wp.types.vector(3, real)(*grid.gravity)
+        four, device = wp.types.vector(4, real), self.faces.device
+        self.no_crowd: Any = wp.zeros((0, 0), dtype=four, device=device)  # where no law asks for the packing
+        self.no_crowd_bar: Any = wp.zeros(0, dtype=four, device=device)
 
     def _sums(self) -> Sums:
         return Sums(self._like, self.threads, self.bodies, self.nodes, packed=self._packed)

@@ -29,11 +29,14 @@ class Laws:
     Attributes:
         elastic: Number of each particle's elastic law, shape (n,), int32; -1 where it is evaluated by torch.
         plastic: Of its return map, the same.
+        critical: Packing over that at rest below which a grain presses on nothing [1], shape (n,), 0 for others; None
+            where no law has one.
         torch: The laws that torch evaluates.
     """
 
     elastic: torch.Tensor
     plastic: torch.Tensor
+    critical: torch.Tensor | None = None
     torch: tuple["TorchLaw", ...] = ()
 
 

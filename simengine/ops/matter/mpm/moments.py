@@ -96,7 +96,7 @@ class Moments:
         for body, own in self.shares:
             volume = cut(self.volume, own)
             state = [cut(array, own) for array in (x, self.still, self.unit, self.flat, self.slack)]
-            nodes = [self._nothing, space.moments_bar.parts[body].rows]
+            nodes = [self._nothing, space.moments_bar.parts[body].rows, space.no_crowd_bar]
             v_bar, C_bar, F_bar, tau_bar = (cut(array, own) for array in self._scratch)
             inputs = [*self._transfer, volume, volume, *state, *nodes, cut(x_bar, own), v_bar, C_bar, F_bar]
             outputs = [tau_bar, second[own]]

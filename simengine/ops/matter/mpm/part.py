@@ -46,9 +46,19 @@ class Part:
             self.touched = vector(sent), matrix(acting)
             self.acting, self.sent = matrix(acting), _for_all_slots(sent, buffers.slots)
         self.trial, self.trial_row = matrix(trial), matrix(trial[0])
+        self.crowd, self.crowd_bar = buffers.space.no_crowd, buffers.space.no_crowd_bar
+        if buffers.packs and buffers.critical is not None:
+            four = wp.types.vector(4, bridge.scalar(buffers.like))
+            self.packing = [self.clock, *self.body, bridge.array(self._own(buffers.critical))]
+            self.crowd = bridge.array(buffers.crowd[:, self.particles], four)
+            self.crowd_bar = bridge.array(self._own(buffers.crowd_bar), four)
 
     def _own(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor[self.particles]
+
+    @staticmethod
+    def _cut(array: wp.array, own: slice) -> wp.array:
+        return cut(array, own) if array.shape[-1] else array
 
     def _launch(self, kernel: Any, dim: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         bridge.launch(kernel, dim, inputs, outputs, on=self.buffers.like)
@@ -85,12 +95,14 @@ class Part:
         """G2P, return map, and on to the next step."""
         b, s = self.buffers, self.buffers.space
         x, v, C, F, q = self.arrays
-        outputs = [x, v, C, self.trial if b.plastic else F]
+        outputs = [x, v, C, self.trial if b.plastic else F, self.crowd]
         for body, own in self.shares:
             fields = [int(not b.plastic), cut(x, own), cut(F, own), s.velocity.parts[body].rows]
-            self._transfer(b.k.g2p, own, fields, [cut(array, own) for array in outputs])
+            self._transfer(b.k.g2p, own, fields, [self._cut(array, own) for array in outputs])
         if b.plastic:
             self._launch(b.p.return_map, self.n, [*self.flow, self.trial_row, q], [F, q])
+        if b.packs:
+            self._launch(b.c.pack, self.n, [s.grid.dx, *self.packing], [self.crowd, q])
         self._tick(1)
 
     def _tick(self, by: int) -> None:
@@ -117,14 +129,17 @@ class Part:
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
         self._tick(-1)
         self._stress()
+        if b.packs:
+            outputs = [q_bar, self.crowd_bar, self.body_bar]
+            self._launch(b.c.pack_adjoint, self.n, [*self.packing, self.crowd, q], outputs)
         if b.plastic:
             self._launch(s.adjoint.trial, self.n, [s.grid.dt, self.clock, C, F], [self.trial_row])
             inputs = [*self.flow, self.trial_row, q, F_bar, q_bar]
             self._launch(b.p.return_map_adjoint, self.n, inputs, [self.plastic_bar])
-        inputs = [*self.body, x, self.sent, C, F, self.acting, x_bar, F_bar, v_bar, C_bar]
+        inputs = [*self.body, x, self.sent, C, F, self.acting, x_bar, F_bar, self.crowd_bar, v_bar, C_bar]
         for body, own in self.shares:
             nodes = [s.momentum.parts[i][body].rows, s.bars[0].parts[i][body].rows, s.active_parts[i]]
-            self._transfer(s.adjoint.scatter_adjoint, own, [cut(array, own) for array in inputs], nodes)
+            self._transfer(s.adjoint.scatter_adjoint, own, [self._cut(array, own) for array in inputs], nodes)
         if self.moments:
             self.moments.scatter(x)
 
@@ -139,7 +154,7 @@ class Part:
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
         inputs, bars = [*self.body, x, self.sent, C, C, self.acting], [x_bar, v_bar, C_bar, F_bar]
         for body, own in self.shares:
-            nodes = [s.velocity.parts[body].rows, s.bars[1].parts[body].rows]
+            nodes = [s.velocity.parts[body].rows, s.bars[1].parts[body].rows, self._cut(self.crowd_bar, own)]
             both = [*(cut(array, own) for array in inputs), *nodes, *(cut(array, own) for array in bars)]
             outputs = [cut(self.tau_bar, own), self.body_bar[own] if self.moments else self.body_bar]
             self._transfer(s.adjoint.gather_adjoint, own, both, outputs)

@@ -46,7 +46,7 @@ class _Step(torch.autograd.Function):
             ends = [vector(x1[None]), vector(v1[None]), matrix(C1[None]), matrix(F1[None])]
             for index, own in shares:
                 inputs = [cut(particles[0], own), cut(matrix(F[None]), own), space.velocity.parts[index].rows]
-                outputs = [cut(array, own) for array in ends]
+                outputs = [*(cut(array, own) for array in ends), space.no_crowd]
                 bridge.launch(k.g2p, own.stop - own.start, [*constants, 1, *inputs], outputs, on=x)
             space.active_tensor.zero_()
             if not x.is_cuda:
@@ -75,9 +75,10 @@ class _Step(torch.autograd.Function):
         try:
             velocity_bar, momentum_bar = space.bars
             for index, own in shares:
-                fields = (*body, xw, vw, Cw, matrix(F[None]), tauw, bars[0], bars[3], bars[1], bars[2])
+                fields = (*body, xw, vw, Cw, matrix(F[None]), tauw, bars[0], bars[3])
+                sent = [space.no_crowd_bar, cut(bars[1], own), cut(bars[2], own)]
                 outputs = [space.momentum.parts[0][index].rows, velocity_bar.parts[0][index].rows]
-                inputs = [*constants, *(cut(array, own) for array in fields)]
+                inputs = [*constants, *(cut(array, own) for array in fields), *sent]
                 count, kernel = own.stop - own.start, space.adjoint.scatter_adjoint
                 bridge.launch(kernel, count, inputs, [*outputs, space.active_parts[0]], on=x)
             moments = Moments(space, volume, shares, 0, constants[-1], 1) if space.between else None
@@ -86,7 +87,7 @@ class _Step(torch.autograd.Function):
             space.launch_sweep_back(constants[-1], bridge.array(table), bridge.array(table_bar))
             for index, own in shares:
                 ours = [cut(array, own) for array in (*body, xw, vw, Cw, matrix(C1[None]), tauw)]
-                nodes = [space.velocity.parts[index].rows, momentum_bar.parts[index].rows]
+                nodes = [space.velocity.parts[index].rows, momentum_bar.parts[index].rows, space.no_crowd_bar]
                 inputs = [*constants, *ours, *nodes, *(cut(array, own) for array in bars)]
                 outputs = [cut(matrix(tau_bar), own), bridge.array(body_bar[own])]
                 bridge.launch(space.adjoint.gather_adjoint, own.stop - own.start, inputs, outputs, on=x)

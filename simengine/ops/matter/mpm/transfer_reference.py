@@ -44,7 +44,7 @@ def step(
     u, _, ijk, row = _on_nodes(x, v, C, tau, mass, volume, table, grid, number)
     inertia = 4 / grid.dx**2
     fields = torch.stack([boundary_velocity(own, ijk, grid, row) for own in u])
-    v_i = fields[_bodies(x, grid)[:, None], node]
+    v_i = fields[bodies_of(x, grid)[:, None], node]
     v_new = (w[..., None] * v_i).sum(1)
     C_new = inertia * torch.einsum("nk,nki,nkj->nij", w, v_i, r)
     return x + grid.dt * v_new, v_new, C_new, F + grid.dt * C_new @ F
@@ -77,7 +77,7 @@ def impulses(
     return total
 
 
-def _bodies(x: torch.Tensor, grid: Grid) -> torch.Tensor:
+def bodies_of(x: torch.Tensor, grid: Grid) -> torch.Tensor:
     """The body of each particle, (n,)."""
     counts = torch.tensor(grid.bodies or (len(x),), device=x.device)
     return torch.arange(len(counts), device=x.device).repeat_interleave(counts)
@@ -101,7 +101,7 @@ def _on_nodes(
     A = -grid.dt * volume[:, None, None] * inertia * tau + mass[:, None, None] * C
     momentum = w[..., None] * (mass[:, None, None] * v[:, None] + torch.einsum("nij,nkj->nki", A, r))
     bodies = max(1, len(grid.bodies))
-    place = (_bodies(x, grid)[:, None] * nodes + node).reshape(-1)
+    place = (bodies_of(x, grid)[:, None] * nodes + node).reshape(-1)
     P = x.new_zeros(bodies * nodes, 3).index_add(0, place, momentum.reshape(-1, 3)).reshape(bodies, nodes, 3)
     M = x.new_zeros(bodies * nodes).index_add(0, place, (w * mass[:, None]).reshape(-1)).reshape(bodies, nodes)
     full = (M > 0)[..., None]
