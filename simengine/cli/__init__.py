@@ -33,7 +33,7 @@ app.command("simengine.cli.predict:predict", name="predict", help="Predict what 
 app.command("simengine.cli.observe:observe", name="observe", help="Write what the instruments of a scene would see.")
 app.command("simengine.cli.listing:listing", name="list", help="List scenes, kinds, instruments, numbers and scalars.")
 app.command("simengine.cli.explain:explain", name="explain", help="Say what a number of a scene is.")
-app.command("simengine.cli.export:export", name="export", help="Write states for other programs: csv, vtp, ply, HDF5.")
+app.command("simengine.cli.export:export", name="export", help="Write states as csv, vtp, ply, HDF5 or glTF.")
 app.command("simengine.cli.schema:schema", name="schema", help="Write the schema of scenes, for editors.")
 app.command("simengine.cli.render:render", name="render", help="Picture a run directory again, as PNG, GIF or mp4.")
 app.command("simengine.cli.view:view", name="view", help="Open the report of a run in a browser.")

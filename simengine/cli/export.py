@@ -11,7 +11,7 @@ STATES = ("states.npz", "fitted.npz", "profiles.npz", "solution.npz")  # what ru
 def export(
     run: Path,
     *,
-    out: Annotated[Path, Parameter(help="File to write: .csv, .npz, .h5, .ply, .vtp or .pvd.")],
+    out: Annotated[Path, Parameter(help="File to write: .csv, .npz, .h5, .ply, .vtp, .pvd or .glb.")],
     of: Annotated[str | None, Parameter(help="Which .npz of the run; the states or the solution if left out.")] = None,
 ) -> int:
     """Write the states or the solution of a run for other programs.

@@ -93,7 +93,7 @@ class Router(nn.Module):
 
     @torch.no_grad()
     def cuts(self, shape: Sequence[int], *, least: int = 4) -> list[list[int]]:
-        """Boundaries of the blocks along each axis, for `HardConstraint(cuts=)`.
+        """Boundaries of the blocks along each axis, for `Decomposition(cuts=)`.
 
         Args:
             shape: Of the grid.

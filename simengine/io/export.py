@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from simengine.io.moving_points import write_moving_points
 from simengine.io.registry import write
 
-SUFFIXES = (".csv", ".h5", ".hdf5", ".npz", ".ply", ".pvd", ".vtp")
+SUFFIXES = (".csv", ".glb", ".h5", ".hdf5", ".npz", ".ply", ".pvd", ".vtp")
 _AXES = ("x", "y", "z")
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -22,8 +23,8 @@ def export(arrays: Arrays, file: Path) -> list[Path]:
     """Write arrays in the format that a suffix names.
 
     States of particles become, as .csv, a row for each particle at each saved time; as .ply and .vtp a file for each
-    time, numbered; as .pvd an index for ParaView, with such .vtp files in a folder beside it. Other arrays become
-    columns.
+    time, numbered; as .pvd an index for ParaView, with such .vtp files in a folder beside it; as .glb points that move
+    (glTF). Other arrays become columns.
 
     Args:
         arrays: By name, as a run wrote them; states with `time` (frames,) [s], `x`, `v`, `F`.
@@ -40,6 +41,9 @@ def export(arrays: Arrays, file: Path) -> list[Path]:
         raise ValueError(f"{file.name}: no format {suffix or 'without a suffix'!r}; known: {', '.join(SUFFIXES)}")
     if suffix in (".npz", ".h5", ".hdf5"):
         return [write(file, dict(arrays))]
+    if is_motion(arrays) and suffix == ".glb":
+        write_moving_points(file, arrays["x"], arrays.get("time", np.arange(len(arrays["x"]))))
+        return [file]
     if is_motion(arrays):
         return [write(file, _rows(arrays))] if suffix == ".csv" else _series(arrays, file)
     if suffix != ".csv":

@@ -1,7 +1,9 @@
 """What `export` writes, read back by other readers; completion in a real shell."""
 
 import csv
+import json
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
@@ -62,6 +64,34 @@ def test_ply_files_are_numbered(run: Path, tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.strip().endswith("s-0000.ply ... s-0001.ply")
     cloud = trimesh.load(tmp_path / "s-0001.ply")
     np.testing.assert_array_equal(np.asarray(cloud.vertices), np.load(run / "states.npz")["x"][1])
+
+
+def test_points_of_gltf_move(run: Path, tmp_path: Path) -> None:
+    """The first state as another reader has it; the second, by the tables of the file, at its time."""
+    import trimesh
+
+    file = tmp_path / "s.glb"
+    assert main(["export", str(run), "--out", str(file)]) == 0
+    x = np.load(run / "states.npz")["x"]
+    (cloud,) = trimesh.load(file).geometry.values()
+    np.testing.assert_allclose(np.asarray(cloud.vertices), x[0], atol=1e-7)
+    raw = file.read_bytes()
+    magic, version, size, length, kind = struct.unpack_from("<4sIII4s", raw)
+    assert (magic, version, size, kind) == (b"glTF", 2, len(raw), b"JSON")
+    document, binary = json.loads(raw[20 : 20 + length]), raw[28 + length :]
+
+    def table(index: int) -> np.ndarray:
+        accessor = document["accessors"][index]
+        count = accessor["count"] * {"VEC3": 3, "SCALAR": 1}[accessor["type"]]
+        offset = document["bufferViews"][accessor["bufferView"]]["byteOffset"]
+        return np.frombuffer(binary, "<f4", count, offset).reshape(accessor["count"], -1)
+
+    primitive = document["meshes"][0]["primitives"][0]
+    base, (target,) = table(primitive["attributes"]["POSITION"]), primitive["targets"]
+    np.testing.assert_allclose(base + table(target["POSITION"]), x[1], atol=1e-7)
+    sampler = document["animations"][0]["samplers"][0]
+    assert table(sampler["input"]).ravel().tolist() == pytest.approx([0.0, 0.1])
+    assert table(sampler["output"]).ravel().tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".npz"])

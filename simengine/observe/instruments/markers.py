@@ -266,7 +266,8 @@ class Markers(AbstractInstrument):
 
     def bodies(self, measured: Measured) -> list[str | None]:
         """The body of each mark."""
-        return [self.markers.get(name, Marker()).on or self.on for name in measured.labels]
+        told = {name: marker.on or self.on for name, marker in self.markers.items()}
+        return [told.get(name, self.on) for name in measured.labels]
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """Tracks of the marks of each body."""

@@ -289,7 +289,7 @@ def solve(world: "MPMWorld", asks: Sequence[Ask], *, gradient: bool, device: str
         hung=hung,
         spacing=spacing,
         steps=torch.tensor(saved),
-        x=states.x + origin,
+        x=states.x + origin if bool(origin.any()) else states.x,
         v=states.v,
         C=states.C if tracked else states.C[:0].clone(),
         F=states.F if tracked else states.F[:0].clone(),

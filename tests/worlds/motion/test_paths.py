@@ -12,6 +12,7 @@ from simengine.scene.asks import Cloud, Series, Tracks
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_world
 from simengine.scene.record import record
+from simengine.worlds.motion.preflight import preflight
 
 # a testing machine: mm, downwards positive, an uneven clock, a gap, a line of units
 PRESS = "Zeit;Weg;Kraft\ns;mm;N\n0;0;1\n2;0,2;3\n2,5;;4\n3;0,3;5\n6;0,3;7\n"
@@ -239,3 +240,10 @@ def test_a_modulus_from_the_plate_of_a_machine(tmp_path: Path) -> None:
     found = se.identify(se.load_scene(tmp_path / "scene.toml"), progress=False).estimates["bodies.block.material.E"]
     assert found.value == pytest.approx(3e5, rel=0.02)
     assert found.std is not None and 0 < found.std < 0.03 * found.value
+
+
+def test_check_of_a_sequence_of_equilibria(tmp_path: Path) -> None:
+    """No velocity enters an equilibrium, so there is no gradient in one to be tested."""
+    report = preflight(world(tmp_path, BLOCK + PLATES), device=None)
+    assert report["ok"] and report["gradient_error"] is None
+    assert report["gradient_test"].startswith("not made: equilibria")
