@@ -16,6 +16,8 @@ def render(
     ] = "balls",
     field: Annotated[str | None, Parameter(help="Colour particles by speed, height or volume ratio.")] = None,
     axes: Annotated[bool, Parameter(help="Draw the edges of the domain with ticks.", negative=())] = False,
+    size: Annotated[str | None, Parameter(help="Of the picture, WIDTHxHEIGHT, as in 1920x1080.")] = None,
+    samples: Annotated[int | None, Parameter(help="Along each side of a pixel; of a run in style surface, 2.")] = None,
 ) -> int:
     """Picture the states of a run directory again with the scene's camera, or a file of a mesh, particles or a grid.
 
@@ -24,6 +26,9 @@ def render(
     """
     if not fps > 0:
         raise ValueError(f"--fps {fps}: expected a number above 0")
+    if samples is not None and (not 1 <= samples <= 8 or style != "surface" or source.is_file()):
+        raise ValueError(f"--samples {samples}: expected 1 to 8, and a run pictured with --style surface")
+    pixels = None if size is None else _size(size)
     if not source.exists():
         raise ValueError(
             f"{source}: not a run directory and not a file; there is nothing of that name "
@@ -34,7 +39,8 @@ def render(
             raise ValueError("--field and --axes are of run directories; a file has neither")
         from simengine.worlds.motion.showing import show_file
 
-        print(show_file(source, out or source.with_name(source.stem + "-render.png"), style=style, fps=fps))
+        file = out or source.with_name(source.stem + "-render.png")
+        print(show_file(source, file, style=style, fps=fps, size=pixels))
         return 0
     from simengine.scene.loader import load_world
 
@@ -42,14 +48,28 @@ def render(
     if not recorded.is_file():
         raise ValueError(f"{source}: not a run directory (no scene.toml)")
     scene, file = load_world(recorded), out or source / "render.mp4"
-    if style != "balls" or field is not None or axes or file.suffix.lower() not in (".mp4", ".gif"):
+    asked = style != "balls" or field is not None or axes or pixels is not None
+    if asked or file.suffix.lower() not in (".mp4", ".gif"):
         from simengine.worlds.motion.showing import motion_of, show_states
 
         moving = motion_of(scene)
         if moving is not None:
-            print(show_states(moving, source, file, style=style, field=field, axes=axes, fps=fps))
+            file = show_states(
+                moving, source, file, style=style, field=field, axes=axes, fps=fps, size=pixels, samples=samples or 2
+            )
+            print(file)
             return 0
-    if style != "balls" or field is not None or axes:
-        raise ValueError(f"--style, --field and --axes picture moving particles, not a run of kind {scene.kind!r}")
+    if asked:
+        raise ValueError(
+            f"--style, --field, --axes and --size picture moving particles, not a run of kind {scene.kind!r}"
+        )
     print(scene.render(source, file, fps=fps))
     return 0
+
+
+def _size(told: str) -> tuple[int, int]:
+    """Columns and rows."""
+    parts = told.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 16 <= int(part) <= 8192 for part in parts):
+        raise ValueError(f"--size {told}: expected WIDTHxHEIGHT, each 16 to 8192, as in 1920x1080")
+    return int(parts[0]), int(parts[1])

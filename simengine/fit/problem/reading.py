@@ -92,7 +92,8 @@ def read(scene: Scene, name: str) -> tuple[Measured, AbstractInstrument, list[st
 def units_of(measured: Measured, world: AbstractWorld) -> tuple[str, ...]:
     """Of the columns, SI: as the instrument knows them, or as the world does."""
     told = {} if all(measured.units) else world.scalars()  # a world of one's own is solved for that
-    return tuple(unit or told.get(name, "") for name, unit in zip(measured.names, measured.units, strict=True))
+    quantities = [name.partition("#")[0] for name in measured.names]  # several columns of one: T#0, T#1
+    return tuple(unit or told.get(name, "") for name, unit in zip(quantities, measured.units, strict=True))
 
 
 def with_unit(key: str, world: AbstractWorld) -> str:

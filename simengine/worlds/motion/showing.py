@@ -1,5 +1,6 @@
 """Pictures of saved states, and of files: balls, a surface around them, or pyvista; coloured by a field, with axes."""
 
+import dataclasses
 import math
 import sys
 from pathlib import Path
@@ -73,7 +74,16 @@ def read_states(run: Path) -> dict[str, np.ndarray]:
 
 
 def show_states(
-    scene: MPMWorld, run: Path, file: Path, *, style: str, field: str | None, axes: bool, fps: float
+    scene: MPMWorld,
+    run: Path,
+    file: Path,
+    *,
+    style: str,
+    field: str | None,
+    axes: bool,
+    fps: float,
+    size: tuple[int, int] | None = None,
+    samples: int = 2,
 ) -> Path:
     """Picture the saved states of a run.
 
@@ -85,12 +95,15 @@ def show_states(
         field: Start of the name of one of `state_fields`; None for the colours of the bodies.
         axes: Whether to draw the edges of the domain with ticks.
         fps: Of a video.
+        size: Columns and rows; None for those of the scene's camera.
+        samples: Along each side of a pixel, of the style `surface`.
     """
     if style not in STYLES:
         raise SceneError(f"style: {style!r} is none; {nearest(style, STYLES)}")
     states = read_states(run)
     chosen = slice(None) if file.suffix.lower() in MOVING else slice(-1, None)
-    spec, camera = scene.camera, scene.camera.pinhole()
+    spec = scene.camera if size is None else dataclasses.replace(scene.camera, width=size[0], height=size[1])
+    camera = spec.pinhole()
     x = states["x"][chosen]
     limits, title = None, ""
     if field is None:
@@ -116,7 +129,7 @@ def show_states(
             background=(to_srgb8(np.array(BACKGROUND).reshape(1, 1, 3)).ravel() / 255).tolist(),
         )
     elif style == "surface":
-        frames = np.stack([_surface(p, c, camera) for p, c in zip(x, colours, strict=True)])
+        frames = np.stack([_surface(p, c, camera, samples) for p, c in zip(x, colours, strict=True)])
     else:
         with torch.no_grad():
             drawn = SurfelRenderer(camera)(torch.as_tensor(x).float(), colours=torch.tensor(colours).float())
@@ -128,14 +141,14 @@ def show_states(
     return _write(file, frames, fps=fps)
 
 
-def show_file(source: Path, file: Path, *, style: str, fps: float) -> Path:
+def show_file(source: Path, file: Path, *, style: str, fps: float, size: tuple[int, int] | None = None) -> Path:
     """Picture a file: a mesh, splats, or an .npz: particles `x` (n, 3) or (k, n, 3), or a grid `density` (nx, ny, nz).
 
     A still is seen from one side; a video of what does not move goes around it.
     """
-    views = 48 if file.suffix.lower() in MOVING else 1
+    views, size = 48 if file.suffix.lower() in MOVING else 1, size or (480, 480)
     if source.suffix.lower() == ".ply" and is_splats(source):
-        return _write(file, _splats(source, views), fps=fps)
+        return _write(file, _splats(source, views, size), fps=fps)
     if source.suffix.lower() != ".npz":
         from simengine.io.mesh_file import read_mesh
 
@@ -143,10 +156,10 @@ def show_file(source: Path, file: Path, *, style: str, fps: float) -> Path:
         mesh = TexturedMesh(
             vertices=vertices.float(), faces=faces, texture=torch.full((len(vertices), 3), 0.6), smooth=False
         )
-        return _write(file, _around(mesh, views), fps=fps)
+        return _write(file, _around(mesh, views, size), fps=fps)
     arrays = read_npz(source)
     if "density" in arrays:
-        return _write(file, _cloud(arrays["density"], views, source), fps=fps)
+        return _write(file, _cloud(arrays["density"], views, source, size), fps=fps)
     x = arrays.get("x")
     if x is None:
         raise SceneError(
@@ -164,14 +177,14 @@ def show_file(source: Path, file: Path, *, style: str, fps: float) -> Path:
     if style == "surface":
         colour = torch.tensor([0.1, 0.3, 0.7])
         mesh = particle_surface(frames[-1], colours=colour.expand(frames.shape[1], 3))
-        return _write(file, _around(mesh, views), fps=fps)
+        return _write(file, _around(mesh, views, size), fps=fps)
     low, high = frames.amin((0, 1)), frames.amax((0, 1))
-    camera = _cameras(low, high, 1)[0]
+    camera = _cameras(low, high, 1, size)[0]
     with torch.no_grad():
         return _write(file, to_srgb8(SurfelRenderer(camera)(frames)), fps=fps)
 
 
-def _splats(source: Path, views: int) -> np.ndarray:
+def _splats(source: Path, views: int, size: tuple[int, int]) -> np.ndarray:
     """Pictures of splats over black, in the values that their file holds, (views, h, w, 3) of 8 bits."""
     from simengine.render.splats import Splats, render_splats
     from simengine.render.surfels import render_surfels
@@ -189,7 +202,7 @@ def _splats(source: Path, views: int) -> np.ndarray:
     low, high = torch.quantile(splats.positions[:: max(count // 10**6, 1)], far, dim=0)
     pictures = []
     with torch.no_grad():
-        cameras = _cameras(low, high, views)
+        cameras = _cameras(low, high, views, size)
         for camera in (cameras[k] for k in range(views)):
             if flat:
                 own = splats.surfels(camera.position)
@@ -206,40 +219,40 @@ def _find_field(fields: dict[str, np.ndarray], name: str) -> tuple[str, np.ndarr
     return found, fields[found]
 
 
-def _surface(x: np.ndarray, colours: np.ndarray, camera: PinholeCamera) -> np.ndarray:
+def _surface(x: np.ndarray, colours: np.ndarray, camera: PinholeCamera, samples: int) -> np.ndarray:
     mesh = particle_surface(torch.as_tensor(x).float(), colours=torch.tensor(colours).float())
     light = DirectionalLight(direction=torch.tensor(LIGHT), irradiance=torch.tensor(2.2))
+    look: dict[str, Any] = {"roughness": 0.4, "ambient": 0.4, "background": torch.tensor(BACKGROUND)}
     with torch.no_grad():
-        background = torch.tensor(BACKGROUND)
-        image = render_mesh(mesh, camera, lights=[light], roughness=0.4, ambient=0.4, background=background, samples=2)
+        image = render_mesh(mesh, camera, lights=[light], samples=samples, **look)
     return to_srgb8(image.rgb)
 
 
-def _cameras(low: torch.Tensor, high: torch.Tensor, views: int) -> PinholeCamera:
+def _cameras(low: torch.Tensor, high: torch.Tensor, views: int, size: tuple[int, int]) -> PinholeCamera:
     """Cameras around a box that all of it fits into."""
-    middle, size = (low + high) / 2, float((high - low).norm().clamp_min(1e-6))
+    middle, across = (low + high) / 2, float((high - low).norm().clamp_min(1e-6))
     return orbit(
         views,
-        radius=1.5 * size,
+        radius=1.5 * across,
         target=tuple(middle.tolist()),
         elevation=0.4,
         fov_y=math.radians(42),
-        width=480,
-        height=480,
+        width=size[0],
+        height=size[1],
     )
 
 
-def _around(mesh: TexturedMesh, views: int) -> np.ndarray:
+def _around(mesh: TexturedMesh, views: int, size: tuple[int, int]) -> np.ndarray:
     if not len(mesh.faces):
         raise SceneError("the mesh has no triangles, so there is nothing to picture")
-    cameras = _cameras(mesh.vertices.amin(0), mesh.vertices.amax(0), views)
+    cameras = _cameras(mesh.vertices.amin(0), mesh.vertices.amax(0), views, size)
     light = DirectionalLight(direction=torch.tensor(LIGHT), irradiance=torch.tensor(2.2))
     options: dict[str, Any] = {"lights": [light], "ambient": 0.3, "background": torch.tensor(BACKGROUND)}
     with torch.no_grad():
         return np.stack([to_srgb8(render_mesh(mesh, cameras[k], **options)) for k in range(views)])
 
 
-def _cloud(density: np.ndarray, views: int, source: Path) -> np.ndarray:
+def _cloud(density: np.ndarray, views: int, source: Path, size: tuple[int, int]) -> np.ndarray:
     """A grid from transparent and dark to dense and bright, with the bar of its values."""
     if density.ndim != 3 or 0 in density.shape:
         raise SceneError(f"{source}: density: expected shape (nx, ny, nz), got {density.shape}")
@@ -256,7 +269,7 @@ def _cloud(density: np.ndarray, views: int, source: Path) -> np.ndarray:
     field = torch.as_tensor((density.astype(float) - limits[0]) / (limits[1] - limits[0])).float()
     half = torch.tensor(density.shape).float() / max(density.shape)
     volume = function(field, lower=-half, upper=half)
-    cameras = _cameras(-half, half, views)
+    cameras = _cameras(-half, half, views, size)
     with torch.no_grad():
         frames = [render_volume(volume, cameras[k], background=torch.tensor(BACKGROUND)).rgb for k in range(views)]
     return with_colour_bar(to_srgb8(torch.stack(frames)), limits, "density")

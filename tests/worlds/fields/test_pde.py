@@ -3,6 +3,7 @@
 import itertools
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 import simengine as se
+from simengine.fit.problem.reading import units_of
 from simengine.scene import Refused, SceneError
 from simengine.scene.address import numbers, replaced
 from simengine.scene.asks import Fields, Series
@@ -217,6 +219,11 @@ def test_a_number_of_an_own_equation_may_be_a_table_over_the_field() -> None:
     (slope,) = torch.autograd.grad(found, value)
     ends = [float(replaced(world, {key: 1.1 + s}).solve([ask]).sample(ask).sum()) for s in (1e-5, -1e-5)]
     assert float(slope) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
+
+
+def test_several_columns_of_one_quantity_have_its_unit() -> None:
+    columns = SimpleNamespace(names=("T#0", "T#1"), units=("", ""))  # as of `T = "T_*cm_C"`
+    assert units_of(columns, _heat()) == ("K", "K")  # type: ignore[arg-type]
 
 
 def test_a_table_is_linear_between_its_knots_and_constant_beyond() -> None:

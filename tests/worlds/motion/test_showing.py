@@ -79,6 +79,25 @@ def test_styles_fields_and_axes(style: str, run: Path, tmp_path: Path) -> None:
     assert (edges & ~covered).sum() > 40
 
 
+@pytest.mark.parametrize("style", ["balls", "surface"])
+def test_a_size_of_its_own(style: str, run: Path, tmp_path: Path) -> None:
+    """Twice the rows and four times the columns: the same body, twice as large, in a wider view."""
+    plain, large = tmp_path / "plain.png", tmp_path / "large.png"
+    assert main(["render", str(run), "--style", style, "--out", str(plain)]) == 0
+    more = ["--samples", "3"] if style == "surface" else []
+    assert main(["render", str(run), "--style", style, "--size", "384x160", *more, "--out", str(large)]) == 0
+    counts = [(np.abs(picture(file) - BACKGROUND).sum(-1) > 60).sum() for file in (plain, large)]
+    assert picture(large).shape == (160, 384, 3) and counts[1] == pytest.approx(4 * counts[0], rel=0.08)
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--size", "1920"], ["--size", "1920x8"], ["--samples", "3"], ["--style", "surface", "--samples", "0"]]
+)
+def test_a_size_that_is_none(wrong: list[str], run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", str(run), *wrong]) == 2
+    assert f"{wrong[-2]} {wrong[-1]}: expected" in capsys.readouterr().err
+
+
 def test_videos_and_radiance(run: Path, tmp_path: Path) -> None:
     from simengine.io.exr import read_exr, rgb_of
 
