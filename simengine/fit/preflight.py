@@ -8,6 +8,7 @@ import torch
 
 from simengine.fit.certainty.design import at_the_prior
 from simengine.fit.inference import stages_of
+from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.fit.report import misfit_summary
 from simengine.scene.base import Refused, SceneError
@@ -43,6 +44,8 @@ def check_observations(scene: Scene) -> dict[str, Any]:
     if problem.doubts:
         found["doubts"] = problem.doubts
     chosen = [c for c in problem.coordinates if c.chosen]
+    if scene.unknowns:
+        training_of(problem)  # what would stop the fit before its first step
     if chosen:
         world = sum(c.of_world for c in chosen)
         found["unknowns"] = {c.name: f"{c.start:g} {c.unit}".strip() for c in chosen}

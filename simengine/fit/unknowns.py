@@ -118,16 +118,21 @@ def _groups(
     """Name and, for each entry of the unknown, the places where its value goes."""
     if unknown.sets:
         groups = [
-            group for sought in unknown.sets for _, own in _named_groups(scene, instruments, sought) for group in own
+            group for sought in unknown.sets for _, own in named_groups(scene, instruments, sought) for group in own
         ]
         yield key, [[target for group in groups for target in group]]
         return
-    yield from _named_groups(scene, instruments, key)
+    yield from named_groups(scene, instruments, key)
 
 
-def _named_groups(
+def named_groups(
     scene: Scene, instruments: Mapping[str, AbstractInstrument], key: str
 ) -> Iterator[tuple[str, list[list[Target]]]]:
+    """What a key names: numbers or vectors, with the places of each entry.
+
+    Raises:
+        SceneError: It names nothing; the message says `unknowns.KEY`.
+    """
     first, *rest = parts_of(key)
     if first == "observations":
         names = _picked(rest, instruments, key)

@@ -1,5 +1,6 @@
 """Units at the door: a file's unit to SI, by pint. Inside everything is SI."""
 
+import math
 import re
 from functools import cache
 from typing import Any
@@ -66,7 +67,9 @@ def to_si(unit: str) -> tuple[float, float]:
         return _AFFINE[text]
     try:
         quantity = _registry().Quantity(1.0, re.sub(r"(?<=[A-Za-z])(-?\d)", r"**\1", text).replace("****", "**"))
-        return float(quantity.to_base_units().magnitude), 0.0
+        if not 0 < (factor := float(quantity.to_base_units().magnitude)) < math.inf:
+            raise ValueError(f"1 of it is {factor:g} in SI")
+        return factor, 0.0
     except Exception as error:  # pint raises its own, tokenize's and Python's
         reason = " ".join(str(error).split())[:80]
         raise ValueError(f"unit {unit!r} is not known ({reason}); write it as in 'cm/s', 'MPa', '1/s'") from None

@@ -90,14 +90,14 @@ def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, to
             raise ValueError(
                 f'{key}: {header!r} looks like {hidden}; write "{header} [{hidden}]" (or "[1]" if it is not)'
             )
-        factor, shift = to_si(told)
+        factor, shift = _si(told, raw, header, key)
     else:
         factor, shift = told, 0.0
     values = numbers_of(raw, header, key=key) * entry.gain * factor + shift + entry.offset
     sigma = torch.full_like(values, torch.nan)
     if isinstance(entry.sigma, str):
         own_header, own_unit = find_header(raw, entry.sigma)
-        own_factor = to_si(own_unit)[0] if own_unit else factor
+        own_factor = _si(own_unit, raw, own_header, f"{key}.sigma")[0] if own_unit else factor
         sigma = (numbers_of(raw, own_header, key=f"{key}.sigma") * entry.gain * own_factor).abs()
         if not bool((sigma > 0).any()):
             raise ValueError(f"{key}.sigma: {own_header!r} holds no value above 0")
@@ -106,6 +106,13 @@ def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, to
     elif entry.sigma is not None:
         sigma = torch.full_like(values, entry.sigma)
     return values, sigma
+
+
+def _si(unit: str, raw: RawTable, header: str, key: str) -> tuple[float, float]:
+    try:
+        return to_si(unit)
+    except ValueError as error:
+        raise ValueError(f"{key}: {raw.file.name}: column {header!r}: {error}") from None
 
 
 def told_unit(raw: RawTable, spec: ColumnSpec) -> str:

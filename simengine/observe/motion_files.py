@@ -252,6 +252,6 @@ def _has(raw: RawTable, name: str) -> bool:
 
 def _label(cell: object) -> str:
     """A name; numbers that are whole are written without a point."""
-    if isinstance(cell, float) and cell == int(cell):
+    if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return str(cell)

@@ -132,6 +132,7 @@ class AbstractInstrument(ShortRepr, abc.ABC):
         weight: Share of the rows that count as independent [1].
     """
 
+    folders: ClassVar[bool] = False  # whether `file` may be a folder
     rows_alone: ClassVar[bool] = False  # whether a part of the rows can be asked for by itself
     name: str = dataclasses.field(default="", metadata={"internal": True})
     run: str = dataclasses.field(default="", metadata={"internal": True})
@@ -173,6 +174,8 @@ class AbstractInstrument(ShortRepr, abc.ABC):
         path = self.located
         if not path.exists():
             raise SceneError(f"observations.{self.name}.file: {self.file}: no such file in {self.directory}")
+        if path.is_dir() and not self.folders:
+            raise SceneError(f"observations.{self.name}.file: {self.file}: a folder; name the file in it")
         return path
 
     def facing(self, world: AbstractWorld) -> "AbstractInstrument":

@@ -281,6 +281,8 @@ def resolve_path(text: str | Path, directory: Path) -> Path:
     """
     if any(len(part.encode(errors="surrogatepass")) > LONGEST_NAME for part in Path(text).parts):
         raise SceneError(f"{shown(str(text))}: a name of more than {LONGEST_NAME} bytes is too long for a file")
+    if "\0" in str(text):
+        raise SceneError(f"{shown(str(text))}: no file has a name with a zero byte")
     if str(text).startswith("asset:"):
         return Path(str(files("simengine.assets"))) / str(text).removeprefix("asset:")
     try:

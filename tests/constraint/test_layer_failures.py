@@ -84,6 +84,13 @@ def test_a_residual_that_leaves_its_domain() -> None:
         layer("nan", throw=True)(basis, parameters)
 
 
+def test_parameters_of_another_batch_are_refused() -> None:
+    basis, parameters = problem()
+    for wrong in (parameters["u0"][:1].expand(len(basis) + 1, *parameters["u0"].shape[1:]), torch.tensor(1.0)):
+        with pytest.raises(ValueError, match=rf"parameters\['u0'\]: expected shape \({len(basis)}, \.\.\.\)"):
+            layer("")(basis, {"u0": wrong})
+
+
 def test_rows_that_see_nothing() -> None:
     basis, parameters = problem()
     found = layer("blind", weights=RowWeights(ridge=0.0))(basis.requires_grad_(), parameters)

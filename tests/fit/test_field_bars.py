@@ -205,6 +205,9 @@ def test_a_total_variation_has_no_bars_and_says_why(tmp_path: Path) -> None:
         ("cells = [20]", "cells = [20, 3]", "expected 1 counts"),
         ("values = 1.0", 'values = "none.npy"', "none.npy"),
         ("lognormal = 0.5, length = 0.2", "lognormal = 0.5", "lognormal = s.d. of the logarithm with length"),
+        ("[unknowns]", f'[reference."{KEY}"]\nfile = "rod.csv"\n[unknowns]', r"^reference\.pde\.conductivity\.values"),
+        ("[unknowns]", f'[reference."{KEY}"]\nfile = "."\n[unknowns]', r"^reference\.pde\.conductivity\.values"),
+        ("[unknowns]", '[reference."pde.conductivity.vals"]\nfile = "a.npy"\n[unknowns]', r"^reference\.pde.*vals"),
     ],
 )
 def test_a_wrong_field_is_refused_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:

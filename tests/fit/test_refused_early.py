@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from simengine.fit.method import training_of
+from simengine.fit.posterior import Estimate
 from simengine.fit.problem import Problem
+from simengine.fit.report import reference_rows
 from simengine.scene import SceneError, load_scene
 
 CSV = "Protokoll Nr. 7\nZeit;Weg;Kraft\ns;mm;N\n0;0,5;0,24\n1;1,5;0,71\n2;2,5;1,14\n"
@@ -54,6 +56,16 @@ def test_the_file_as_it_is_begins(tmp_path: Path) -> None:
         ('"Weg"', '"Weg [s]"', r"observations\.zug: extension is told in s; it has to be in m .*unit = FACTOR"),
         ("[unknowns]", "[inference]\nrefine = 2.0\n[unknowns]", r"inference\.refine: a world of kind 'specimen'"),
         ("[unknowns]", '[inference]\nreport = ["force"]\n[unknowns]', r"inference.*report: it never told anything"),
+        (
+            "[unknowns]",
+            '[reference]\n"material.my" = 3e5\n[unknowns]',
+            r"reference\.material\.my: .*mean 'material\.mu\.0'",
+        ),
+        (
+            "[unknowns]",
+            '[reference]\n"material.mu.0" = [1, 2]\n[unknowns]',
+            r"reference.*: 2 numbers for 1",
+        ),
         ("[unknowns]", '[derived]\n"G [Pa]" = "material.mu.0 * ("\n[unknowns]', r"derived\.G \[Pa\]: .* no arithmetic"),
     ],
 )
@@ -71,6 +83,17 @@ def test_a_word_among_decimal_commas_is_the_one_that_is_named(tmp_path: Path) ->
 def test_a_load_of_zero_has_no_relative_error(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"observations\.zug\.sigma: it is 0 for 1 values"):
         training(tmp_path, csv=CSV.replace("0,24", "0"))
+
+
+def test_a_reference_may_spell_its_number_otherwise(tmp_path: Path) -> None:
+    """An entry of a vector for the vector, or the other way round; a number that is not sought stays."""
+    scene = SCENE.replace("mu = [3e5], alpha = [2.0]", "mu = [3e5, 1e3], alpha = [2.0, 4.0]")
+    for table in ('"material.mu" = [1.0, 2.0]', '"material.mu.0" = 1.0\n"material.mu.1" = 2.0'):
+        problem = training(tmp_path, f'{scene}[reference]\n{table}\n"material.nu" = 0.5\n').problem
+        four = Estimate(value=4.0, std=0.5, low=3.0, high=5.0, unit="Pa", identified=True)
+        rows = reference_rows(problem, {c.name: four for c in problem.coordinates})
+        assert [(value, off) for _, value, off in rows] == [(1.0, 6.0), (2.0, 4.0)]
+        assert problem.scene.reference["material.nu"] == 0.5
 
 
 def test_a_load_in_kilograms_is_a_force_by_its_factor(tmp_path: Path) -> None:

@@ -87,6 +87,18 @@ def test_nothing_is_lost_without_losses(free: complex) -> None:
     assert abs(finer.real) < 0.08 * abs(free.real)  # a sixteenth
 
 
+def test_viscosity_counts_in_the_time_step() -> None:
+    """The root of (c dt / h)^2 + 8/3 (eta / rho) dt / h^2: the springs and the dashpots of a cell side by side."""
+    h, dt, eta, material = LENGTH / 8, 1e-3, 4e3, materials.rubber(E, NU)
+    numbers = []
+    for loss in (None, materials.Dissipation(eta)):
+        material.dissipation = loss
+        model = mpm.MPMModel(num_grids=8, dt=dt, materials=[material], volume=h**3, mass=RHO * h**3)
+        numbers.append(mpm.cfl_numbers(model, mpm.MPMState.at_rest(torch.full((3, 3), 0.5).double()))[0])
+    assert numbers[1] == pytest.approx(math.sqrt(numbers[0] ** 2 + 8 / 3 * eta / RHO * dt / h**2), rel=1e-9)
+    assert numbers[1] > 1.5 * numbers[0]
+
+
 @pytest.mark.parametrize("which", ["viscosity", "branch"])
 def test_a_wave_is_damped_as_in_closed_form(which: str, free: complex) -> None:
     """Kelvin-Voigt: s^2 + (k^2 / rho) (G + eta s) = 0. Maxwell: G (1 + share s t / (1 + s t))."""

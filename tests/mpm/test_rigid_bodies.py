@@ -66,3 +66,11 @@ def test_only_faces_with_friction_have_their_coefficient() -> None:
     for friction, wanted in ((six, [0.1, 0.0, 0.0, 0.4, 0.0, 0.0]), (0.7, [0.7, 0.0, 0.0, 0.7, 0.0, 0.0])):
         row = mpm.Walls(kinds, friction=friction).row(six)  # type: ignore[arg-type]
         assert row[:6].tolist() == wanted and not bool(row[6:].any())
+
+
+def test_each_edge_of_a_box_has_its_own_length() -> None:
+    """Points before the middle of each face, and one beyond an edge."""
+    box = mpm.Box(center=(0.5, 0.5, 0.5), half_size=(0.1, 0.2, 0.3))
+    x = torch.tensor([[0.65, 0.5, 0.5], [0.5, 0.75, 0.5], [0.5, 0.5, 0.85], [0.63, 0.74, 0.5], [0.5, 0.5, 0.5]])
+    assert box.distance(x, 0.05).tolist() == pytest.approx([0.05, 0.05, 0.05, 0.05, -0.1], abs=1e-6)
+    assert box.thickness == pytest.approx(0.2)

@@ -69,6 +69,16 @@ def test_crop_zoom_pixel_origin_and_smaller_files() -> None:
         whole.opened(Path(), (80, 50))
 
 
+def test_a_smaller_picture_may_be_off_by_a_rounded_side() -> None:
+    """Of 640 x 480 pixels 106.7 are as wide as 80 are high: 106 to 108 is a side that somebody rounded."""
+    camera = Camera(eye=(0.0, 0.0, 2.0), target=(0.0, 0.0, 0.0), focal=500.0, width=640, height=480)
+    for width in (106, 107, 108):
+        assert camera.opened(Path(), (80, width)).intrinsics((80, width))[0, 0] == pytest.approx(500 * width / 640)
+    for width in (104, 110):
+        with pytest.raises(SceneError, match="say `crop`"):
+            camera.opened(Path(), (80, width))
+
+
 def test_lens_is_opencvs() -> None:
     camera = Camera(
         view=tuple((*row, s) for row, s in zip(_rows(R), T, strict=True)),  # type: ignore[arg-type]

@@ -69,3 +69,8 @@ def test_rows_of_several_points_without_their_names_are_told_what_is_missing(tmp
     np.savez(tmp_path / "marks.npz", x=np.zeros((1, 2, 3)), time=np.zeros(1))
     with pytest.raises(ValueError, match="leave `columns` out"):
         read_motion(tmp_path / "marks.npz", columns={"time": "t"})
+
+
+def test_a_name_may_be_any_cell(tmp_path: Path) -> None:
+    (tmp_path / "marks.csv").write_text("time,name,x\n0.0,inf,0.5\n0.0,2,0.6\n")
+    assert read_motion(tmp_path / "marks.csv", columns={}).names == ("inf", "2")

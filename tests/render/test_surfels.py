@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from simengine.render import Look, PinholeCamera, SurfelRenderer, Surfels, orbit, psnr, render_surfels
-from simengine.render.bodies import sphere
+from simengine.render.bodies import block_chain, sphere
 
 
 def sphere_points(n: int) -> torch.Tensor:
@@ -281,3 +281,12 @@ def test_points_of_a_sphere_are_spread_evenly() -> None:
     nearest = (torch.cdist(points, points) + 9 * torch.eye(1000, dtype=torch.float64)).min(1).values
     spacing = 2 * math.sqrt(4 * math.pi / 1000)  # the side of each one's share
     assert 0.7 * spacing < float(nearest.min()) and float(nearest.max()) < 1.1 * spacing
+
+
+def test_points_on_a_chain_of_blocks_lie_on_its_faces() -> None:
+    """Two blocks in a row, 2 m long: ten outer faces of 1 m, centred; points and their areas make up 10 m^2."""
+    x, normals, area = block_chain(4000, ((0, 0, 0), (1, 0, 0)))
+    outer = torch.tensor([1.0, 0.5, 0.5])
+    assert float((x.abs() / outer).amax(1).sub(1).abs().max()) < 1e-6
+    assert float((normals * x / outer).sum(1).sub(1).abs().max()) < 1e-6  # each looks out of the face that it lies on
+    assert len(x) * area == pytest.approx(10.0)

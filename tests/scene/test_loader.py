@@ -149,6 +149,13 @@ def test_a_name_too_long_for_a_file_is_told_by_its_key(tmp_path: Path) -> None:
         curve.read()
 
 
+def test_what_is_no_file_is_told_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="a zero byte"):
+        resolve_path("a\0b", tmp_path)
+    with pytest.raises(SceneError, match=r"^observations\.y\.file: \.: a folder; name the file in it"):
+        Curve(name="y", directory=tmp_path, file=".").read()
+
+
 @pytest.mark.parametrize(
     ("shared", "own", "line"),
     [

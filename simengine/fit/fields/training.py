@@ -17,7 +17,7 @@ from simengine.fit.fields.objective import FieldObjective, Fields
 from simengine.fit.fields.points import PointSearch, step_of_points
 from simengine.fit.problem import Problem
 from simengine.fit.training import AbstractTraining
-from simengine.scene.base import AbstractWorld
+from simengine.scene.base import AbstractWorld, SceneError
 
 if TYPE_CHECKING:
     from simengine.fit.fields.bars import FieldBars
@@ -68,6 +68,7 @@ class FieldFit(AbstractTraining):
         self.objective: FieldObjective = FieldObjective(problem)
         self._finish = finish
         self.x, self.z = self.objective.start, problem.start()
+        self._compare_early()
         self.profile: Profile | None = None
         self.answer: tuple[Posterior, dict[str, FieldBars]] | None = None
         self.scores: list[tuple[float, float]] = []
@@ -78,6 +79,18 @@ class FieldFit(AbstractTraining):
         self._round = self._halvings = 0
         self._done = self._same = self._judged_again = False
         self.num_iterations: int = 2 * PATH * PATH_STEPS + ROUNDS * self._most_steps() + 1
+
+    def _compare_early(self) -> None:
+        """Put the start beside `[reference]`: a file that does not fit is told now, and not by the report."""
+        for key, field in self.fields().items():
+            table = self.problem.scene.reference.get(key)
+            if isinstance(table, Mapping):
+                try:
+                    self.world.truth(key, table)
+                    self.world.beside(key, field, table)
+                except (OSError, ValueError) as error:
+                    told = str(error)
+                    raise SceneError(told if told.startswith("reference") else f"reference.{key}: {told}") from None
 
     def _begin_path(self, factor: float) -> None:
         self.objective.judging = self._path

@@ -16,6 +16,7 @@ from simengine.fit.problem import noise, priors
 from simengine.fit.problem.columns import Columns
 from simengine.fit.problem.prediction import Prediction
 from simengine.fit.problem.reading import in_its_unit, nuisances, read, with_fields, world_of
+from simengine.fit.problem.references import references
 from simengine.fit.problem.runs import Runs
 from simengine.fit.unknowns import coordinates
 from simengine.scene.address import replaced
@@ -105,6 +106,8 @@ class Problem:
         for name, instrument in self.instruments.items():
             own = nuisances(name, instrument, self.measured[name])
             self.coordinates += [c for c in own if taken.isdisjoint(c.targets)]
+        told = references(self.scene, self.instruments, self.coordinates)
+        self.scene = dataclasses.replace(self.scene, reference=told)
         self.sigmas: dict[str, torch.Tensor] = {}
         self.errors: dict[str, ModelError] = {}
         self._roots: dict[str, tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]] = {}

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -61,6 +61,7 @@ class Detections(AbstractInstrument):
         camera: Its `file` (json) holds K, for distances.
     """
 
+    folders: ClassVar[bool] = True
     type: Literal["detections", "labelled"] = "detections"
     pictures: PicturesAt
     detector: DetectorSpec

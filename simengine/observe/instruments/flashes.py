@@ -125,7 +125,7 @@ class Flashes(AbstractInstrument):
             raw = read_table(resolve_path(camera.file, self.directory))
             found = [take(raw, name, key=f"{key}.columns.eye")[0].tolist() for name in names]
         except (OSError, ValueError) as error:
-            raise SceneError(str(error)) from None
+            raise SceneError(f"{key}.file: {str(error).removeprefix(f'{key}.')}") from None
         return dataclasses.replace(camera, eye=tuple(zip(*found, strict=True)))
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:

@@ -17,7 +17,7 @@ from simengine.scene.asks import Ask, View
 from simengine.scene.base import SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
 from simengine.scene.noise import held_out
-from simengine.scene.strict import NonNegative, Only, Positive
+from simengine.scene.strict import NonNegative, Only, Positive, resolve_path
 
 DARK = 1e-4  # of full scale: below, a response has no slope that tells anything
 
@@ -172,10 +172,10 @@ class Lamps(AbstractInstrument):
             if len(names) != 3:
                 raise SceneError(f"{key}.columns.direction: expected the names of three columns, got {list(names)}")
             try:
-                raw = read_table(self.directory / light.file)
+                raw = read_table(resolve_path(light.file, self.directory))
                 found = [take(raw, name, key=f"{key}.columns.direction")[0].tolist() for name in names]
             except (OSError, ValueError) as error:
-                raise SceneError(str(error)) from None
+                raise SceneError(f"{key}.file: {str(error).removeprefix(f'{key}.')}") from None
             light = dataclasses.replace(light, direction=tuple(zip(*found, strict=True)))
         if len(light.direction) != count:
             raise SceneError(f"{key}: {len(light.direction)} lamps for {count} pictures")

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 
@@ -77,6 +77,7 @@ class PictureSettings(AbstractInstrument):
         renderer: For `simengine observe`: own, or raycast.
     """
 
+    folders: ClassVar[bool] = True
     camera: Camera
     compare: Compared = "photometric"
     times: tuple[float, ...] = ()

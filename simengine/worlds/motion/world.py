@@ -203,10 +203,12 @@ class MPMWorld(AbstractWorld):
         x, volume, ids = (torch.as_tensor(array) for array in self.particles())
         mass, velocities, materials = hung_on(self, values).at(0), torch.zeros_like(x), []
         for index, body in enumerate(self.bodies):
-            own = ids == index
-            key = f"bodies.{index}"
+            own, key = ids == index, f"bodies.{index}"
             given = coefficients_of(self, index, below(f"{key}.material."))
-            materials.append(body.material.make(given, dt=self.grid.time_step))
+            try:
+                materials.append(body.material.make(given, dt=self.grid.time_step))
+            except SceneError as error:
+                raise type(error)(f"bodies.{body.name or index}.{error}") from None
             arm = x - x[own].mean(0)
             spin = vector(f"{key}.angular_velocity", body.angular_velocity).expand_as(arm)
             motion = vector(f"{key}.velocity", body.velocity) + torch.linalg.cross(spin, arm)

@@ -41,6 +41,7 @@ def test_the_law_of_another_programs_motion(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ("bodies.jelly.velocity=[0.0, 0.0, 0.0]", r"bodies\.0\.velocity: the ways in the file start at \[1"),
+        ("bodies.jelly.velocity=[1.0, -1.5, -1.1]", r"0\.52 m/s from what velocity"),
         ("bodies.jelly.shape.counts=[5, 5, 5]", r"bodies\.0\.shape: 125 particles, and the file follows 1000"),
         ("training.epochs=3", r"training\.epochs: a file tells one motion by its positions"),
         ("examples.observe='states'", r"examples\.observe: a file tells"),
@@ -49,3 +50,8 @@ def test_the_law_of_another_programs_motion(tmp_path: Path) -> None:
 def test_what_a_recording_has_to_be(change: str, message: str) -> None:
     with pytest.raises(SceneError, match=message):
         learning_of(load_scene("law_from_motion", [change]))
+
+
+def test_a_start_that_is_told_roughly_is_taken() -> None:
+    """By a tenth of the speed; the end of a spline through what was seen is no better."""
+    learning_of(load_scene("law_from_motion", ["bodies.jelly.velocity=[1.0, -1.5, -1.7]"]))

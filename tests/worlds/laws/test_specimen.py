@@ -15,6 +15,7 @@ from simengine.scene.grammar import make_world
 from simengine.worlds.laws.elastic import inverse_langevin
 from simengine.worlds.laws.flowing import Point
 from simengine.worlds.laws.specimen import SpecimenWorld
+from simengine.worlds.laws.spectrum import Maxwell
 
 
 def world(material: dict[str, Any], test: str | dict[str, Any]) -> SpecimenWorld:
@@ -223,6 +224,9 @@ def test_spectrum_in_every_test() -> None:
     np.testing.assert_allclose(compliance, 1e-4 + t / 2e4, rtol=1e-12)
     waves = answers(world(one, "oscillation"), "angular_frequency", t, "storage_modulus", "loss_modulus")
     np.testing.assert_allclose(waves[:, 0] + 1j * waves[:, 1], 1e4 * 2j * t / (1 + 2j * t), rtol=1e-12)
+    derived = answers(world(one, "oscillation"), "angular_frequency", t, "complex_viscosity", "loss_factor")
+    np.testing.assert_allclose(derived[:, 0], abs(2e4 / (1 + 2j * t)), rtol=1e-12)
+    np.testing.assert_allclose(derived[:, 1], 1 / (2 * t), rtol=1e-12)
     solid = {**one, "equilibrium": 3e3}
     compliance = answers(world(solid, "creep"), "time", t, "creep_compliance")[:, 0]
     late = 2.0 * 1.3e4 / 3e3  # retardation time of the standard linear solid
@@ -235,6 +239,17 @@ def test_spectrum_in_every_test() -> None:
     assert np.trapezoid(g[::-1] * j, grid) == pytest.approx(3.0, rel=1e-3)
     viscosity = answers(world(wide, "steady_shear"), "shear_rate", [1.0], "viscosity")[0, 0]
     assert viscosity == pytest.approx(2e3 + 3e4 + 3e4 + 2.5e4, rel=1e-12)
+
+
+def test_the_slope_of_creep_where_a_melt_begins_to_be_a_solid() -> None:
+    """One branch of modulus G and time tau: J = (1 + s - (1 + 2 s + s^2/2) Ge/G) / G to first order, s = t / tau."""
+    rest = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    t = torch.tensor([0.4, 2.0, 9.0], dtype=torch.float64)
+    with torch.enable_grad():
+        compliance = Maxwell(times=(2.0,), moduli=(1e4,), equilibrium=rest).creep(t)  # type: ignore[arg-type]
+    slopes = [float(torch.autograd.grad(one, rest, retain_graph=True)[0]) for one in compliance]
+    s = t.numpy() / 2.0
+    np.testing.assert_allclose(slopes, -(1 + 2 * s + s**2 / 2) / 1e8, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

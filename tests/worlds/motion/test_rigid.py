@@ -44,6 +44,14 @@ def test_fall_with_drag() -> None:
     np.testing.assert_allclose(fall, square / 9.81 * np.log(np.cosh(9.81 * t / math.sqrt(square))), atol=1e-9)
 
 
+def test_sizes_go_with_each_other() -> None:
+    """What is plausible of a column: lengths, times and speeds of one motion."""
+    sizes = world(bodies=[ball()], duration=0.25).sizes()
+    assert sizes["m"] == pytest.approx(0.5 * 9.81 * 0.25**2) and sizes["s"] == 0.25
+    assert sizes["m/s"] == pytest.approx(sizes["m"] / 0.25)
+    assert sizes["rad/s"] == pytest.approx(sizes["m/s"] / 0.1)
+
+
 def test_bounces_to_the_height_of_its_restitution() -> None:
     """Verification: the n-th top lies e^2n of the height above rest, at its time; no step size enters."""
     drop, e = 0.9, 0.7
