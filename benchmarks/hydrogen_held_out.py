@@ -10,6 +10,7 @@ fitted stands that over what is known of it: their bars, what the fitted rows le
 import csv
 import dataclasses
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def linearised() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor
     ((name, prediction),) = problem.predict(z).items()
     used = problem.rows(name)[:, 0]
     n = int(used.sum())
-    with Path(problem.instruments[name].file).open(encoding="utf-8", newline="") as file:
+    with (Path(str(files("simengine.assets"))) / "flame_speeds.csv").open(encoding="utf-8", newline="") as file:
         published = {row["key"]: row["reference"] for row in csv.DictReader(file)}
     keys = prediction.measured.row_names
     assert keys is not None
@@ -42,20 +43,60 @@ def linearised() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor
     return r[:n], j[:n], sharp, 1 / j[n:].square().sum(0).sqrt(), sources
 
 
-def step(
-    r: torch.Tensor, j: torch.Tensor, deviations: torch.Tensor, fitted: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gaps of all rows after a Gauss-Newton step on the fitted ones, their covariance (n, n), and the step (p,)."""
+def _step(
+    r: torch.Tensor,
+    j: torch.Tensor,
+    speed: torch.Tensor,
+    deviations: torch.Tensor,
+    sources: Sequence[str],
+    fitted: torch.Tensor,
+    gain: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A Gauss-Newton step on the fitted rows.
+
+    Returns:
+        Gaps (n,) that the constants leave, the covariance (n, n) of what gains and constants make of the rows, the gaps
+        with the gains that were fitted, and the moves of the constants (p,) in deviations of their priors.
+    """
+    p, names = len(deviations), sorted(set(sources))
+    if gain:  # one column for each publication
+        member = torch.tensor([[float(source == name) for name in names] for source in sources], dtype=torch.float64)
+        j = torch.cat((j, speed[:, None] * member), 1)
+        deviations = torch.cat((deviations, torch.full((len(names),), gain, dtype=torch.float64)))
     own = j[fitted]
     covariance = torch.linalg.inv(own.T @ own + torch.diag(deviations**-2))
     moved = -covariance @ (own.T @ r[fitted])
-    return r + j @ moved, j @ covariance @ j.T, moved
+    return r + j[:, :p] @ moved[:p], j @ covariance @ j.T, r + j @ moved, moved[:p] / deviations[:p]
+
+
+def _told(
+    choice: str,
+    fitted: torch.Tensor,
+    gain: float,
+    gap: torch.Tensor,
+    spread: torch.Tensor,
+    left: torch.Tensor,
+    moved: torch.Tensor,
+) -> dict[str, Any]:
+    """What comes of a choice of rows and a gain."""
+    told: dict[str, Any] = {"name": f"{choice}, gain {100 * gain:g} %", "rows fitted": int(fitted.sum())}
+    told["largest move [prior sd]"] = float(moved.abs().max())
+    if bool(fitted.any()):
+        told["chi-square a fitted row"] = float(left[fitted].square().mean())
+    if not bool(fitted.all()):
+        own = gap[~fitted]
+        bars = spread[~fitted][:, ~fitted] + torch.eye(len(own), dtype=torch.float64)
+        told["chi-square a row held out"] = float(own.square().mean())
+        told["the same, over its own bars"] = float(own @ torch.linalg.solve(bars, own) / len(own))
+    return told
 
 
 def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     """A row for each choice of rows and gain."""
     torch.set_num_threads(1)
-    r, j, sharp, deviations, sources = linearised()
+    facts = linearised()
+    r, _, speed, _, sources = facts
+    measured = speed - r  # over sigma
     names = sorted(set(sources))
     second = torch.zeros(len(r), dtype=torch.bool)
     for name in names:
@@ -65,40 +106,31 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
         "all": torch.ones(len(r), dtype=torch.bool),
         "every second row of each": second,
     }
-    choices |= {
-        f"all but {name}": torch.tensor([source != name for source in sources]) for name in names if len(names) > 1
-    }
-    found = []
-    for choice, fitted in choices.items():
-        for gain in GAINS:
-            slopes, widths = j, deviations
-            if gain:  # one column for each publication
-                member = torch.tensor([[float(source == name) for name in names] for source in sources])
-                slopes = torch.cat((j, sharp[:, None] * member.to(j)), 1)
-                widths = torch.cat((deviations, torch.full((len(names),), gain, dtype=torch.float64)))
-            left, spread, moved = step(r, slopes, widths, fitted)
-            of_model = r + j @ moved[: len(deviations)]  # without the gain, which a publication held out has not told
-            told: dict[str, Any] = {"name": f"{choice}, gain {100 * gain:g} %", "rows fitted": int(fitted.sum())}
-            told["largest move [prior sd]"] = float((moved[: len(deviations)] / deviations).abs().max())
-            if bool(fitted.any()):
-                told["chi-square a fitted row"] = float(left[fitted].square().mean())
-            if not bool(fitted.all()):
-                out = ~fitted
-                bars = spread[out][:, out] + torch.eye(int(out.sum()), dtype=torch.float64)
-                told["chi-square a row held out"] = float(of_model[out].square().mean())
-                told["the same, over its own bars"] = float(
-                    left[out] @ torch.linalg.solve(bars, left[out]) / int(out.sum())
-                )
-                told["held out, over measured"] = ", ".join(
-                    f"{v:+.1%} +- {s:.1%}"
-                    for v, s in zip(
-                        (of_model / (sharp - r))[out].tolist(),
-                        (spread.diagonal().sqrt() / (sharp - r))[out].tolist(),
-                        strict=True,
-                    )
-                )
-            found.append(told)
-            print(", ".join(f"{k} {v if isinstance(v, str | int) else format(v, '.3g')}" for k, v in told.items()))
+    choices |= {f"all but {name}": torch.tensor([source != name for source in sources]) for name in names}
+    found = [
+        _told(choice, fitted, gain, *_step(*facts, fitted, gain))
+        for choice, fitted in choices.items()
+        for gain in GAINS
+    ]
+    for gain in GAINS:  # each publication predicted from the others
+        gap, bars = torch.zeros_like(r), torch.eye(len(r), dtype=torch.float64)
+        for name in names:
+            fitted = torch.tensor([source != name for source in sources])
+            own, spread = _step(*facts, fitted, gain)[:2]
+            gap[~fitted] = own[~fitted]
+            bars[(~fitted).nonzero(), (~fitted).nonzero().T] += spread[~fitted][:, ~fitted]
+        found.append(
+            {
+                "name": f"each publication by the others, gain {100 * gain:g} %",
+                "rms error, before": float((r / measured).square().mean().sqrt()),
+                "rms error": float((gap / measured).square().mean().sqrt()),
+                "chi-square a row, before": float(r.square().mean()),
+                "chi-square a row held out": float(gap.square().mean()),
+                "the same, over its own bars": float(gap @ torch.linalg.solve(bars, gap) / len(r)),
+            }
+        )
+    for told in found:
+        print(", ".join(f"{k} {v if isinstance(v, str | int) else format(v, '.3g')}" for k, v in told.items()))
     return found
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 TOLD = 3  # flames that are solved cold in silence; of more each is told, since minutes may pass
 CLOSE, FEW = 0.15, 60  # the share by which conditions may differ for a neighbour to come first; its Jacobians on a grid
+HASTY = 20  # Jacobians of each cold guess of a flame to which the last one of its row does not lead
 SHAPE = ("flame.body.span", "flame.body.extent")  # keys that move the cells themselves
 
 
@@ -374,6 +375,8 @@ def _solved(
             return solved.value
     if before is not None and row in before.missing:
         raise RuntimeError(before.missing[row])  # a fit would seek it by hundreds of Jacobians in each of its rounds
+    if like is not None:  # a search then takes a shorter step, which costs less than hundreds of Jacobians
+        solver = dataclasses.replace(solver, max_iterations=HASTY)
     solved = solver.solve(flame, throw=False)
     if not solved.success and near is not None:
         from_near = solver.solve(flame, start=moved_to(near[0], flame, solver), throw=False)
