@@ -27,7 +27,13 @@ from simengine.worlds.detectors.variety import coated
 
 ACCURACY = runpy.run_path(str(Path(__file__).with_name("dtn_accuracy.py")))
 VIEWS = 16
-COMPARED = ("linear (ours)", "linear, varied (ours)")
+COMPARED = (
+    "linear (ours)",
+    "linear, varied (ours)",
+    "linear, same steps",
+    "dtn4, residual, with geometry",
+    "efe, unet, with geometry",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +126,6 @@ def level(views: ViewSet, predict: Callable[[torch.Tensor], torch.Tensor]) -> fl
     return float(-10 * torch.log10(torch.stack(squares).mean()))
 
 
-@torch.no_grad()
 def main() -> list[dict[str, Any]]:
     """A row for each kind of pictures: object PSNR in flat paints [dB]."""
     torch.set_num_threads(1)
@@ -132,6 +137,12 @@ def main() -> list[dict[str, Any]]:
         network.load_state_dict(model.tensors())
         predictors[name] = of_network(network)
     predictors["guess, no training"] = guess
+    with torch.no_grad():  # not about the trainings above
+        return compared(predictors)
+
+
+def compared(predictors: dict[str, Predictor]) -> list[dict[str, Any]]:
+    """A row for each kind of pictures."""
     rows = []
     for kind, (views, told) in pictures().items():
         reference = reference_of(views)

@@ -1,5 +1,8 @@
 """`simengine list`."""
 
+import itertools
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -7,6 +10,7 @@ from cyclopts import Parameter
 from simengine.cli.common import AsJson, Overrides, emit
 
 What = Literal["scenes", "kinds", "instruments", "numbers", "scalars"]
+ENOUGH = 60  # letters that tell of a scene
 
 
 def listing(
@@ -37,13 +41,14 @@ def listing(
             emit(rows, as_json=as_json, title=f"numbers of {scene}")
         return 0
     tables = {"kinds": KINDS, "instruments": INSTRUMENTS}
-    found = tables[what] if what in tables else {name: _first_line(path) for name, path in named_scenes().items()}
+    found = tables[what] if what in tables else {name: _about(path) for name, path in named_scenes().items()}
     emit(dict(found), as_json=as_json, title=what)
     return 0
 
 
-def _first_line(path: object) -> str:
-    from pathlib import Path
-
-    text = Path(str(path)).read_text(encoding="utf-8").splitlines()
-    return text[0].lstrip("# ") if text and text[0].startswith("#") else ""
+def _about(path: Path) -> str:
+    """The first sentences of the comment that a scene begins with: a line of them or so, none cut short."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    text = " ".join(line.lstrip("# ") for line in lines)
+    ends = [found.end() for found in re.finditer(r"[.?!](?= |$)", text)]
+    return text[: next((end for end in ends if end >= ENOUGH), len(text))]

@@ -16,6 +16,14 @@ from simengine.io.arrays import write_json
 from simengine.scene import named_scenes
 
 
+def test_every_shipped_scene_says_in_whole_sentences_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told) > 40
+    for name, text in told.items():
+        assert text[-1] in ".?!" and 20 < len(text) < 400, f"{name}: {text}"
+
+
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out

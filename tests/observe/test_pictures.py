@@ -197,6 +197,9 @@ def test_a_shutter_a_read_out_and_a_lens() -> None:
     assert float((_pictured(aperture=0.3, focus=8.0) - sharp).abs().max()) < 0.02
     disc = 0.8 * (8 / 4 - 1)  # at the ball, of a lens of 0.8 m in focus at 4 m
     assert spread(_pictured(aperture=0.8, focus=4.0)) - spread(sharp) == pytest.approx((disc / 4) ** 2, rel=0.1)
+    for idle in ({"moments": 16}, {"focus": 4.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(idle))}: has no effect with"):
+            _pictured(**idle)
     # vignetting by hand
     square = (at[None].square() + at[:, None].square()) * ACROSS**2 / (2 * (SIZE / 2) ** 2)
     assert torch.allclose(_pictured(vignetting=(-0.4, 0.1)), sharp * (1 - 0.4 * square + 0.1 * square**2), rtol=1e-9)

@@ -10,7 +10,7 @@ from simengine.observe.camera import Camera
 from simengine.observe.image_math import Segment
 from simengine.render.camera import PinholeCamera
 from simengine.scene.instrument import AbstractInstrument
-from simengine.scene.strict import Count, NonNegative, Only, Positive, Range, Vector
+from simengine.scene.strict import Count, NonNegative, Only, Positive, Range, Vector, without_effect
 
 COLUMNS = {
     "photometric": ("r", "g", "b"),
@@ -110,7 +110,10 @@ class PictureSettings(AbstractInstrument):
     def __post_init__(self) -> None:
         if self.compare in ("gradients", "correlation") and self.background is None:
             raise ValueError(f"background: compare = {self.compare!r} needs to know what is behind the bodies")
-
+        if self.shutter == self.read_out == 0:
+            without_effect(self, "moments", where="shutter = 0 and read_out = 0")
+        if self.aperture == 0:
+            without_effect(self, "focus", where="aperture = 0")
         if self.compare == "depth" or self.appearance == "fitted":
             mixing = next((name for name in ("shutter", "read_out", "aperture") if getattr(self, name) > 0), "")
             what = "a depth is of one surface" if self.compare == "depth" else "fitted light needs one normal a pixel"
