@@ -62,3 +62,10 @@ def test_labels_of_ticks_do_not_touch(length: float, panels: int, monkeypatch: p
     x = np.linspace(0.0, length, 5)
     figures.curves({f"y{k}": {"a": (x, x)} for k in range(panels)}, xlabel="extension [m]")
     assert min(gaps) > 5  # [px], about a digit
+
+
+def test_a_problem_prints_as_a_line(tmp_path: Path) -> None:
+    (tmp_path / "pull.csv").write_text("way [mm],load [N]\n0.5,0.24\n1.5,0.71\n")
+    (tmp_path / "s.toml").write_text(SCENE)
+    told = repr(Problem(load_scene(tmp_path / "s.toml")))
+    assert told == "Problem('specimen': seeks material.mu; sees pull (2 values))"

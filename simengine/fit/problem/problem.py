@@ -128,6 +128,11 @@ class Problem:
 
     # values, runs, predictions
 
+    def __repr__(self) -> str:
+        names = [c.name for c in self.coordinates if c.chosen]
+        seen = ", ".join(f"{name} ({int(m.mask.sum())} values)" for name, m in self.measured.items())
+        return f"Problem({self.scene.kind!r}: seeks {', '.join(names) or 'nothing'}; sees {seen or 'nothing'})"
+
     def start(self) -> torch.Tensor:
         """Z of the start, zeros (p,), float64."""
         return torch.zeros(len(self.coordinates), dtype=torch.float64)
