@@ -1,14 +1,14 @@
 """Points that move, as one binary glTF 2.0 file: the first state, and a morph target for each of those after it."""
 
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FLOAT, _POINTS, _VERTICES = 5126, 0, 34962  # component, mode of a primitive and target of a buffer, in glTF's numbers
+from simengine.io.glb import ARRAY_BUFFER, FLOAT, packed
+
+_POINTS = 0  # a primitive's mode, in glTF's numbers
 
 
 def write_moving_points(file: Path, x: NDArray[Any], times: NDArray[Any]) -> None:
@@ -27,8 +27,8 @@ def write_moving_points(file: Path, x: NDArray[Any], times: NDArray[Any]) -> Non
         plain = np.ascontiguousarray(values, dtype="<f4")
         views.append({"buffer": 0, "byteOffset": sum(map(len, chunks)), "byteLength": plain.nbytes})
         if vertices:
-            views[-1]["target"] = _VERTICES
-        accessor = {"bufferView": len(views) - 1, "componentType": _FLOAT, "count": len(plain), "type": kind}
+            views[-1]["target"] = ARRAY_BUFFER
+        accessor = {"bufferView": len(views) - 1, "componentType": FLOAT, "count": len(plain), "type": kind}
         if limits:
             rows = plain.reshape(len(plain), -1)
             accessor |= {"min": rows.min(0).tolist(), "max": rows.max(0).tolist()}
@@ -59,16 +59,6 @@ def write_moving_points(file: Path, x: NDArray[Any], times: NDArray[Any]) -> Non
         }
         channel = {"sampler": 0, "target": {"node": 0, "path": "weights"}}
         document["animations"] = [{"samplers": [sampler], "channels": [channel]}]
-    binary = b"".join(chunks)
-    document |= {"buffers": [{"byteLength": len(binary)}], "bufferViews": views, "accessors": accessors}
-    text = json.dumps(document, allow_nan=False).encode()
-    text += b" " * (-len(text) % 4)
-    size = 12 + 8 + len(text) + 8 + len(binary)
+    document |= {"bufferViews": views, "accessors": accessors}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(
-        struct.pack("<4sII", b"glTF", 2, size)
-        + struct.pack("<I4s", len(text), b"JSON")
-        + text
-        + struct.pack("<I4s", len(binary), b"BIN\0")
-        + binary
-    )
+    file.write_bytes(packed(document, b"".join(chunks)))

@@ -1,20 +1,18 @@
 """The object in a found texture for other programs: OBJ with its .mtl, and glTF as one binary file."""
 
-import json
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from simengine.io.glb import ARRAY_BUFFER, FLOAT, packed
+
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.ops.light.raycast import RaySurface
 
 OBJ, MTL, GLB = "object.obj", "object.mtl", "object.glb"
-FLOAT, ARRAY_BUFFER = 5126, 34962  # a component's type, and what a buffer is for, in glTF's numbers
-JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 Array = npt.NDArray[np.float32]
 
 
@@ -99,7 +97,7 @@ def _glb(surface: "RaySurface", names: list[str], parts: dict[int, list[Array]],
             colour["baseColorFactor"] = [*surface.albedo[k].clamp(0, 1).tolist(), 1.0]
         looks.append({"name": names[k], "pbrMetallicRoughness": colour, "doubleSided": True})
     views.append({"buffer": 0, "byteOffset": len(data), "byteLength": len(png)})
-    data += png + b"\0" * (-len(png) % 4)
+    data += png
     document = {
         "asset": {"version": "2.0", "generator": "simengine"},
         "scene": 0,
@@ -112,9 +110,5 @@ def _glb(surface: "RaySurface", names: list[str], parts: dict[int, list[Array]],
         "images": [{"bufferView": len(views) - 1, "mimeType": "image/png"}],
         "accessors": accessors,
         "bufferViews": views,
-        "buffers": [{"byteLength": len(data)}],
     }
-    text = json.dumps(document).encode()
-    text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<II", len(text), JSON_CHUNK) + text + struct.pack("<II", len(data), BINARY_CHUNK) + data
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+    return packed(document, data)
