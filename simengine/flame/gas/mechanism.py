@@ -4,6 +4,7 @@ import dataclasses
 
 import torch
 
+from simengine.ops.fields.barriers import Barriers
 from simengine.ops.fields.linear_burke import LinearBurke
 from simengine.ops.fields.pressure_rates import Chebyshev, PressureTable
 
@@ -41,6 +42,7 @@ class Reactions:
         pressures: Rate constants at several pressures, by which `A T^b exp(-Ea/(R T))`, here 1, is multiplied.
         chebyshev: Chebyshev rate constants, likewise.
         mixtures: Rate constants by the linear mixture rule of colliders, likewise.
+        barriers: Activation energies by the heat of reaction, likewise; `Ea` is the intrinsic one, and shifts them.
     """
 
     equations: tuple[str, ...]
@@ -67,6 +69,7 @@ class Reactions:
     pressures: PressureTable | None = None
     chebyshev: Chebyshev | None = None
     mixtures: LinearBurke | None = None
+    barriers: Barriers | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 
 from simengine.flame.gas.reaction_rows import Row
+from simengine.ops.fields.barriers import Barriers
 from simengine.ops.fields.linear_burke import LinearBurke, PureFalloff
 from simengine.ops.fields.pressure_rates import Chebyshev, Falloff, PressureTable
 
@@ -71,6 +72,15 @@ def chebyshev_table(rows: list[Row]) -> Chebyshev | None:
         data[k, : len(table), : len(table[0])] = torch.tensor(table, dtype=torch.float64)
     T, p = (torch.tensor([t[i] for t in tables], dtype=torch.float64) for i in (0, 1))
     return Chebyshev(torch.tensor(which), T, p, data)
+
+
+def barrier_table(rows: list[Row]) -> Barriers | None:
+    """Activation energies by the heat of reaction, of the rows that say the energy of their bonds."""
+    which = [k for k, row in enumerate(rows) if row.bond is not None]
+    if not which:
+        return None
+    chosen = [rows[k] for k in which]
+    return Barriers(torch.tensor(which), column(chosen, lambda row: row.high[2]), column(chosen, lambda row: row.bond))
 
 
 def mixture_rules(rows: list[Row], names: tuple[str, ...]) -> LinearBurke | None:

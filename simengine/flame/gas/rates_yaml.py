@@ -1,4 +1,4 @@
-"""Rate constants of a mechanism file: Arrhenius, fall-off, tables over pressure, and mixtures of colliders."""
+"""Rate constants of a mechanism file: Arrhenius, fall-off, over pressure, of mixtures, by the heat of reaction."""
 
 import math
 
@@ -9,6 +9,7 @@ from simengine.flame.gas.units import UnitError, number
 COLLIDING = ("falloff", "chemically-activated")
 TABLED = ("pressure-dependent-Arrhenius", "Chebyshev")
 MIXED = "linear-Burke"
+BY_HEAT = "Blowers-Masel"
 SMALLEST = 1e-30  # K, in place of 0 as a temperature that divides
 
 
@@ -153,7 +154,25 @@ def _chebyshev(row: Row, total: float) -> None:
     row.chebyshev = (temperatures, pressures, data)
 
 
+def _by_heat(row: Row, total: float) -> None:
+    entry = row.node
+    if row.equation.collider is not None:
+        raise entry.fail(f"{BY_HEAT} with a collider is not supported; write the species that take part")
+    rate = entry.table("rate-constant")
+    rate.only(("A", "b", "Ea0", "w"))
+    try:
+        energies = [rate.units.activation(rate.get(key)) for key in ("Ea0", "w")]
+        row.high = (rate.units.rate(rate.get("A"), total), rate.number("b", 0.0), energies[0])
+    except UnitError as error:
+        raise rate.fail(str(error)) from error
+    if not 0 <= energies[0] < energies[1]:
+        raise rate.fail(f"expected 0 <= Ea0 < w, got {energies[0]:g} and {energies[1]:g} J/mol")
+    refuse_negative(entry, row.high[0], "rate-constant")
+    row.bond = energies[1]
+
+
 READERS = {
+    BY_HEAT: _by_heat,
     "falloff": _falloff,
     "chemically-activated": _falloff,
     "pressure-dependent-Arrhenius": _pressures,

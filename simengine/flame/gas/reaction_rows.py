@@ -42,6 +42,7 @@ class Row:
     troe: tuple[float, ...] | None = None
     sri: tuple[float, ...] | None = None
     tsang: tuple[float, ...] | None = None
+    bond: float | None = None
     levels: list[tuple[float, tuple[float, float, float]]] = dataclasses.field(default_factory=list)
     chebyshev: tuple[list[float], list[float], list[list[float]]] | None = None
     colliders: list[Collider] = dataclasses.field(default_factory=list)

@@ -7,8 +7,16 @@ import torch
 
 from simengine.flame.gas.document import Node, short
 from simengine.flame.gas.mechanism import Reactions
-from simengine.flame.gas.rate_tables import chebyshev_table, column, falloff_columns, mixture_rules, pressure_table
+from simengine.flame.gas.rate_tables import (
+    barrier_table,
+    chebyshev_table,
+    column,
+    falloff_columns,
+    mixture_rules,
+    pressure_table,
+)
 from simengine.flame.gas.rates_yaml import (
+    BY_HEAT,
     COLLIDING,
     MIXED,
     READERS,
@@ -20,7 +28,7 @@ from simengine.flame.gas.rates_yaml import (
 from simengine.flame.gas.reaction_rows import Equation, Row, refuse_duplicates
 from simengine.flame.gas.units import UnitError, number
 
-KINDS = ("elementary", "three-body", "Arrhenius", "three-body-Arrhenius", *COLLIDING, *TABLED, MIXED)
+KINDS = ("elementary", "three-body", "Arrhenius", "three-body-Arrhenius", *COLLIDING, *TABLED, MIXED, BY_HEAT)
 KEYS = (
     "equation", "type", "rate-constant", "low-P-rate-constant", "high-P-rate-constant", "rate-constants", "Troe", "SRI",
     "Tsang", "efficiencies", "default-efficiency", "orders", "negative-orders", "nonreactant-orders", "negative-A",
@@ -221,4 +229,5 @@ class ReactionReader:
             pressures=pressure_table(rows),
             chebyshev=chebyshev_table(rows),
             mixtures=mixture_rules(rows, self.names),
+            barriers=barrier_table(rows),
         )

@@ -57,6 +57,7 @@ def part_of(mechanism: Mechanism, kept: tuple[int, ...]) -> tuple[Mechanism, tor
     for name in ("reactants", "products", "orders", "efficiencies"):
         changed[name] = changed[name][:, species]
     changed["pressures"], changed["chebyshev"] = rows_of(r.pressures, which), rows_of(r.chebyshev, which)
+    changed["barriers"] = rows_of(r.barriers, which)
     changed["mixtures"] = None if r.mixtures is None else r.mixtures.part(which, species)
     part = dataclasses.replace(
         mechanism,

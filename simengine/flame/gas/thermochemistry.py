@@ -69,6 +69,7 @@ class Gas:
             pressures=r.pressures,
             chebyshev=r.chebyshev,
             mixtures=r.mixtures,
+            barriers=r.barriers,
             smoothing=smoothing,
         )
         self.rate_parameters: Rates = self.kinetics.rates

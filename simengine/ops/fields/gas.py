@@ -130,7 +130,7 @@ def _progress(
     """Rates of progress and their derivatives; see the kernel."""
     lists, count = _lists(kinetics, T), len(A)
     _, h, s, _ = thermo(kinetics, T)
-    table, mixture = gas_reference.pressure_factors(kinetics, T, C, A, b, Ea, low)
+    table, mixture = gas_reference.table_factors(kinetics, T, C, A, b, Ea, low)
     shapes = [count, count, count, *(len(rows[1]) for rows in (lists.colliders, lists.forward, lists.reverse))]
     out = tuple(T.new_empty(len(T), width) for width in shapes)
     tensors = [T, C, h, s, A, b, Ea, lists.kind, low, lists.troe, lists.tabled, table, lists.mixed, mixture]

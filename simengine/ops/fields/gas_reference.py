@@ -7,6 +7,7 @@ import dataclasses
 
 import torch
 
+from simengine.ops.fields.barriers import Barriers
 from simengine.ops.fields.linear_burke import LinearBurke
 from simengine.ops.fields.pressure_rates import Chebyshev, Falloff, PressureTable, R
 
@@ -68,6 +69,7 @@ class Kinetics:
         pressures: Tables over pressure that multiply the rate constants of their reactions; None for none.
         chebyshev: Chebyshev polynomials that do likewise; None for none.
         mixtures: Linear mixture rules of colliders that do likewise; None for none.
+        barriers: Activation energies by the heat of reaction, of which `rates` has the intrinsic; None for none.
         smoothing: Concentrations [mol/m^3] below which a power of fractional order goes to zero linearly.
     """
 
@@ -91,6 +93,7 @@ class Kinetics:
     pressures: PressureTable | None = None
     chebyshev: Chebyshev | None = None
     mixtures: LinearBurke | None = None
+    barriers: Barriers | None = None
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -184,19 +187,23 @@ def rate_constants(kinetics: Kinetics, T: torch.Tensor, C: torch.Tensor, rates: 
     if kinetics.mixtures is not None:
         some = kinetics.mixtures.which
         k = k.index_copy(-1, some, (k[..., some] * kinetics.mixtures(T.unsqueeze(-1), C.unsqueeze(-2))).to(k))
+    if kinetics.barriers is not None:
+        some, hot = kinetics.barriers.which, T.unsqueeze(-1)
+        heat = R * hot * (h_over_RT(kinetics, T) @ kinetics.change[some].T)
+        k = k.index_copy(-1, some, (k[..., some] * kinetics.barriers(hot, heat)).to(k))
     return k
 
 
 def tabled(kinetics: Kinetics) -> torch.Tensor:
-    """Which reactions the kernels take from `pressure_factors`: all that depend on pressure but Lindemann and Troe."""
+    """Which reactions the kernels take from `table_factors`: all but Arrhenius, Lindemann and Troe."""
     which = kinetics.activated | kinetics.sri | kinetics.tsang
-    for table in (kinetics.pressures, kinetics.chebyshev, kinetics.mixtures):
+    for table in (kinetics.pressures, kinetics.chebyshev, kinetics.mixtures, kinetics.barriers):
         if table is not None:
             which = which.index_fill(0, table.which, True)
     return which
 
 
-def pressure_factors(
+def table_factors(
     kinetics: Kinetics,
     T: torch.Tensor,
     C: torch.Tensor,
@@ -237,6 +244,10 @@ def pressure_factors(
                 factor = factor.index_copy(1, own, table(hot[:, own], M[:, own]).to(factor))
         if mixtures is not None:
             factor = factor.index_copy(1, rules, mixtures(hot[:, rules], mixed).to(factor))
+        if kinetics.barriers is not None:
+            some, own = kinetics.barriers.which, at(kinetics.barriers.which)
+            heat = R * hot[:, own] * (h_over_RT(kinetics, hot[:, own]) * kinetics.change[some].to(C)).sum(-1)
+            factor = factor.index_copy(1, own, kinetics.barriers(hot[:, own], heat).to(factor))
         of_T, of_M, of_C = torch.autograd.grad(factor.sum(), (hot, M, mixed), materialize_grads=True)
     factor, M = factor.detach(), M.detach()
     none = factor == 0

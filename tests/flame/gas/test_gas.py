@@ -133,7 +133,7 @@ BROKEN = {
     "unbalanced": ("=> CO2 + 2 H2O", "=> CO2 + 3 H2O", "not balanced in O: \\+1"),
     "species of a reaction": ("CH4 + 2 O2", "C2H6 + 2 O2", "species 'C2H6' is not in the phase"),
     "unit": ("quantity: mol,", "quantity: mole,", "unit 'mole'.*not known"),
-    "type": ("  rate-constant", "  type: Blowers-Masel\n  rate-constant", "type 'Blowers-Masel' is not supported"),
+    "type": ("  rate-constant", "  type: sticking\n  rate-constant", "type 'sticking' is not supported"),
     "thermo": (
         "    model: NASA7\n    temperature-ranges: [300",
         "    model: piecewise\n    temperature-ranges: [300",

@@ -94,6 +94,20 @@ OWN = f"""{BURKE}  - name: H2O
   - name: H2O
     eig0: {{A: 1.0e+11, b: 0.1, Ea: 100}}
 """
+HEATS = """- equation: O + H2 <=> H + OH
+  type: Blowers-Masel
+  rate-constant: {A: 3.87e+04, b: 2.7, Ea0: 6260.0, w: 100 kcal/mol}
+- equation: H2O2 + H => HO2 + H2
+  type: Blowers-Masel
+  units: {length: m, quantity: kmol, activation-energy: K}
+  rate-constant: {A: 2.41e+10, b: 0, Ea0: 1200, w: 1e6}
+- equation: H + O2 <=> O + OH
+  type: Blowers-Masel
+  rate-constant: {A: 2.65e+16, b: -0.6707, Ea0: 1000, w: 8e4}
+- equation: H2 + O2 <=> HO2 + H
+  type: Blowers-Masel
+  rate-constant: {A: 1e+13, b: 0.1, Ea0: 0, w: 9e4}
+"""
 RATES = {
     "sections of the phase": (
         "  reactions: [first, second]\n",
@@ -141,6 +155,7 @@ RATES = {
     "Chebyshev": ("", f"reactions:\n{CHEBYSHEV}"),
     "linear Burke": ("", f"reactions:\n{BURKE}{WATER}"),
     "linear Burke of four kinds of rate constants": ("", f"reactions:\n{OWN}{CHEBYSHEV}"),
+    "by the heat of reaction": ("", f"reactions:\n{HEATS}"),
     "duplicates of another type": (
         "",
         f"reactions:\n{PLOG}  duplicate: true\n- equation: H2O2 <=> 2 OH\n  rate-constant: [1e13, 0, 40000]\n"
@@ -207,7 +222,13 @@ def test_rates_are_canteras(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["all of them", "chemically activated with Troe", "linear Burke of four kinds of rate constants"]
+    "case",
+    [
+        "all of them",
+        "chemically activated with Troe",
+        "linear Burke of four kinds of rate constants",
+        "by the heat of reaction",
+    ],
 )
 def test_rate_constants_that_depend_on_pressure_have_gradients(case: str, tmp_path: Path) -> None:
     pytest.importorskip("cantera")
@@ -277,7 +298,12 @@ REFUSED = {
     "a collider's chemical activation": (BURKE.replace("falloff", "chemically-activated"), "is not supported here"),
     "a mixture rule with M": (BURKE.replace("(+M)", "+ M"), r"write \(\+M\) or leave it out"),
     "Chebyshev with M": (CHEBYSHEV.replace("H2 + O <=> OH + H", "H2 + M <=> 2 H + M"), r"write \(\+M\)"),
-    "Blowers-Masel": ("- equation: O + H2 <=> H + OH\n  type: Blowers-Masel\n", "'Blowers-Masel' is not supported"),
+    "a barrier without its bonds": ("- equation: O + H2 <=> H + OH\n  type: Blowers-Masel\n", "rate-constant"),
+    "a barrier above its bonds": (HEATS.replace("1e6", "900"), "expected 0 <= Ea0 < w, got 9977"),
+    "a barrier with a collider": (
+        HEATS.replace("- equation: O + H2 <=> H + OH", "- equation: H + O2 + M <=> HO2 + M"),
+        "Blowers-Masel with a collider is not supported",
+    ),
     "plasma": ("- equation: O + H2 => H + OH\n  type: two-temperature-plasma\n", "two-temperature-plasma' is not supp"),
     "no equation": (f"- {ONE}\n", "key 'equation' is missing"),
     "no table": ("- O + H2 <=> H + OH\n", "expected a table"),
