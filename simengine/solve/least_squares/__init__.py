@@ -13,6 +13,7 @@ from simengine.solve.least_squares.minimise import (
     least_squares,
     solve_system,
 )
+from simengine.solve.least_squares.nest import Nest
 
 __all__ = [
     "AbstractLeastSquaresSolver",
@@ -22,6 +23,7 @@ __all__ = [
     "GaussNewton",
     "LevenbergMarquardt",
     "MatrixFree",
+    "Nest",
     "Sparse",
     "covariance",
     "least_squares",

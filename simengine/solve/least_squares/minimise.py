@@ -66,7 +66,7 @@ def least_squares(
 
     Args:
         residual: `residual(y, args)` of one problem: y (n,) -> r (m,), made of torch functions.
-        y0: Start, shape (n,), or (b, n) for a batch.
+        y0: Start, shape (n,), or (b, n) for a batch; unknowns of another form by `Nest`.
         args: Nest of tuples, lists, dicts, tensors and plain values; gradients flow to its tensors. In a batch the
             first dimension of every tensor runs over the problems.
         jacobian: `jacobian(y, args)`: y (n,) -> J, shape (m, n) or as `structure` lays it out; None for forward-mode
