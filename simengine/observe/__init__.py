@@ -7,6 +7,7 @@ from simengine.observe.image_math import Segment
 from simengine.observe.instruments.distribution import Distribution
 from simengine.observe.instruments.experiments import Experiments
 from simengine.observe.instruments.goal import Goal
+from simengine.observe.instruments.grids import Grids
 from simengine.observe.instruments.markers import Marker, Markers
 from simengine.observe.instruments.pictures import Pictures
 from simengine.observe.instruments.projections import Projections
@@ -24,6 +25,7 @@ __all__ = [
     "Experiments",
     "FanBeam",
     "Goal",
+    "Grids",
     "HoldOut",
     "Loss",
     "Marker",

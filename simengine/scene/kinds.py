@@ -42,6 +42,7 @@ INSTRUMENTS = {
     "curve": "simengine.observe.instruments.table:Curve",
     "profiles": "simengine.observe.instruments.table:Profiles",
     "samples": "simengine.observe.instruments.table:Samples",
+    "grids": "simengine.observe.instruments.grids:Grids",
     "experiments": "simengine.observe.instruments.experiments:Experiments",
     "markers": "simengine.observe.instruments.markers:Markers",
     **dict.fromkeys(("pictures", "video", "views"), "simengine.observe.instruments.pictures:Pictures"),
