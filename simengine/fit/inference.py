@@ -58,7 +58,7 @@ def refuse_late(problem: Problem) -> None:
     if scene.inference.refine is not None:
         try:
             scene.world.refined(scene.inference.refine)
-        except SceneError as error:
+        except ValueError as error:
             raise SceneError(f"inference.refine: {error}") from None
 
 

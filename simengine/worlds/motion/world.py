@@ -1,6 +1,7 @@
 """Scenes of moving bodies: grid, walls, bodies of particles, camera."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -188,10 +189,8 @@ class MPMWorld(AbstractWorld):
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         values = dict(values or {})
-        unknown = set(values) - set(self.variables())
-        if unknown:
-            key = min(unknown)
-            raise SceneError(f"values: {key!r} is no number that can vary; {nearest(key, self.variables())}")
+        if unknown := sorted(set(values) - set(self.variables())):
+            raise SceneError(f"values: {unknown[0]!r} is no number that can vary; {nearest(unknown[0], self.variables())}")
 
         def vector(key: str, start: Vector) -> torch.Tensor:
             parts = [values.get(f"{key}.{k}", torch.tensor(start[k], dtype=torch.float64)) for k in range(3)]
@@ -383,17 +382,18 @@ class MPMWorld(AbstractWorld):
         return sizes(self)
 
     def refined(self, factor: float) -> "MPMWorld":
-        """Cells, particles per axis and steps in a second, each times `factor`."""
+        """Cells, particles per axis and steps in a second, each times `factor`; up to a frame longer."""
+        every = max(1, round(self.output.save_every * factor))
         grid = dataclasses.replace(
             self.grid,
             num_grids=20 if self.grid.spacing else round(self.grid.num_grids * factor),
             spacing=self.grid.spacing and self.grid.spacing / factor,
             time_step=self.grid.time_step / factor,
-            num_steps=round(self.grid.num_steps * factor),
+            num_steps=math.ceil(self.grid.num_steps * factor / every - 1e-6) * every,
         )
         walls = dataclasses.replace(self.walls, bound=max(2, round((self.walls.bound - 1) * factor) + 1))
+        output = dataclasses.replace(self.output, save_every=every)
         bodies = tuple(dataclasses.replace(body, shape=finer(body.shape, factor)) for body in self.bodies)
-        output = dataclasses.replace(self.output, save_every=round(self.output.save_every * factor))
         return dataclasses.replace(self, grid=grid, walls=walls, bodies=bodies, output=output, lattice=None, skins=None)
 
     def before(self, model: "MPMModel", state: "MPMState", step: int) -> None:

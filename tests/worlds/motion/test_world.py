@@ -32,6 +32,23 @@ def box(center: list[float], **more: object) -> dict[str, object]:
     return {"shape": {"type": "box", "center": center, "size": [0.2] * 3}, "material": JELLY, **more}
 
 
+@pytest.mark.parametrize("factor", [0.15, 0.5, 1.3, 1.5, 2.0])
+@pytest.mark.parametrize(("steps", "every"), [(150, 3), (40, 1), (156, 12), (7, 7)])
+def test_another_resolution_lasts_as_long_in_whole_frames(factor: float, steps: int, every: int) -> None:
+    made = scene(
+        box([0.5] * 3),
+        output={"save_every": every, "video": False},
+        grid={"num_grids": 20, "time_step": 5e-4, "num_steps": steps},
+    )
+    other = made.refined(factor)
+    asked, found = steps * 5e-4, other.grid.num_steps * other.grid.time_step
+    frame = other.output.save_every * other.grid.time_step
+    assert other.grid.num_steps % other.output.save_every == 0
+    assert asked - 1e-9 <= found < asked + frame
+    if factor == 2.0:
+        assert (other.grid.num_steps, other.output.save_every) == (2 * steps, 2 * every)
+
+
 def test_each_body_spins_about_its_own_middle() -> None:
     spins, centres = ([1.0, 2.0, 3.0], [-2.0, 0.5, 1.0]), ([0.35, 0.5, 0.5], [0.65, 0.4, 0.5])
     moving = [0.3, 0.0, -0.2]
