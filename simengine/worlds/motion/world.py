@@ -189,8 +189,8 @@ class MPMWorld(AbstractWorld):
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         values = dict(values or {})
-        if unknown := sorted(set(values) - set(self.variables())):
-            raise SceneError(f"values: {unknown[0]!r} is no number that can vary; {nearest(unknown[0], self.variables())}")
+        if odd := sorted(set(values) - set(self.variables())):
+            raise SceneError(f"values: {odd[0]!r} is no number that can vary; {nearest(odd[0], self.variables())}")
 
         def vector(key: str, start: Vector) -> torch.Tensor:
             parts = [values.get(f"{key}.{k}", torch.tensor(start[k], dtype=torch.float64)) for k in range(3)]
