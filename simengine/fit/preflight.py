@@ -44,8 +44,6 @@ def check_observations(scene: Scene) -> dict[str, Any]:
     if problem.doubts:
         found["doubts"] = problem.doubts
     chosen = [c for c in problem.coordinates if c.chosen]
-    if scene.unknowns:
-        training_of(problem)  # what would stop the fit before its first step
     if chosen:
         world = sum(c.of_world for c in chosen)
         found["unknowns"] = {c.name: f"{c.start:g} {c.unit}".strip() for c in chosen}
@@ -54,6 +52,8 @@ def check_observations(scene: Scene) -> dict[str, Any]:
         if one * world < PATIENCE:
             found["told"] = at_the_prior(problem, z)
         found["seconds_of_a_fit_about"] = one * (world + 1) * 5 * len(stages_of(problem))
+    if scene.unknowns:  # last, since it goes to its first stage
+        training_of(problem)  # says what would stop the fit before its first step
     return found
 
 

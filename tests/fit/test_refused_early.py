@@ -1,13 +1,18 @@
 """What would stop a fit, or its answer, is told before anything is solved: a file of a machine, spoilt in many ways."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+import torch
 
+import simengine as se
 from simengine.fit.method import training_of
 from simengine.fit.posterior import Estimate
+from simengine.fit.preflight import check_observations
 from simengine.fit.problem import Problem
 from simengine.fit.report import reference_rows
+from simengine.observe import Curve
 from simengine.scene import SceneError, load_scene
 
 CSV = "Protokoll Nr. 7\nZeit;Weg;Kraft\ns;mm;N\n0;0,5;0,24\n1;1,5;0,71\n2;2,5;1,14\n"
@@ -105,3 +110,35 @@ def test_a_load_in_kilograms_is_a_force_by_its_factor(tmp_path: Path) -> None:
 def test_a_title_may_have_as_many_cells_as_headers(tmp_path: Path) -> None:
     fit = training(tmp_path, csv=CSV.replace("Protokoll Nr. 7", "Protokoll;Nr. sieben;geprueft"))
     assert fit.problem.measured["zug"].values[:, 0].tolist() == pytest.approx([0.24, 0.71, 1.14])
+
+
+def test_check_says_what_would_stop_the_fit(tmp_path: Path) -> None:
+    training(tmp_path)
+    (tmp_path / "s.toml").write_text(SCENE + '[inference]\nmethod = "netwrk"\n')
+    with pytest.raises(SceneError, match=r"inference\.method: 'netwrk' is none of this scene"):
+        check_observations(load_scene(tmp_path / "s.toml"))
+
+
+class Rise(se.OwnWorld):
+    """y = b t."""
+
+    parameters: ClassVar = {"b": se.OwnNumber(1.0)}
+
+    def simulate(self, values: dict[str, torch.Tensor]) -> se.OwnMotion:
+        t = torch.linspace(0.0, 1.0, 11, dtype=torch.float64)
+        return se.OwnMotion(t, scalars={"y": values["b"] * t})
+
+
+def test_check_judges_all_the_data_and_not_those_of_the_first_stage(tmp_path: Path) -> None:
+    (tmp_path / "y.csv").write_text("time,y\n" + "".join(f"{k / 10},{k * k / 60}\n" for k in range(11)))
+    curve = Curve(directory=tmp_path, file="y.csv", columns={"time": "time", "y": "y"}, sigma="estimate")
+    told = []
+    for stages in ((), (0.3, 1.0)):
+        problem = Problem(
+            Rise(),
+            observations={"o": curve},
+            unknowns={"b": se.Unknown(prior=se.Prior(normal=(1.0, 1.0)))},
+            inference=se.Inference(stages=stages),
+        )
+        told.append(check_observations(problem.scene)["told"])
+    assert told[0] == told[1]
