@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import simengine as se
+from simengine.fit import observed
+from simengine.fit.problem import Problem
 from simengine.observe import Grids
 from simengine.scene import SceneError
-from simengine.scene.grammar import build_scene
+from simengine.scene.grammar import build_scene, make_world
 
 T, X = np.linspace(0, 0.5, 11), (np.arange(16) + 0.5) / 16
 RATE = 0.03
@@ -77,24 +79,28 @@ def test_what_is_no_grid_is_told_in_one_line(tmp_path: Path, change: dict[str, A
     assert "\n" not in str(told.value) and str(told.value).startswith("observations.g")
 
 
+KNOTS = np.linspace(0, 1, 101)
+HEAT: dict[str, Any] = {
+    "kind": "pde",
+    "pde": {
+        "equation": "heat",
+        "conductivity": 0.1,
+        "heat_capacity": 1.0,
+        "initial": {"of": "x", "knots": KNOTS.tolist(), "values": (2 + np.cos(np.pi * KNOTS)).tolist()},
+        "domain": [[0.0, 1.0]],
+        "duration": 0.5,
+        "cells": [40, 60],
+        "boundary": [{"at": "both", "type": "neumann"}],
+    },
+}
+
+
 def test_a_conductivity_from_a_grid(tmp_path: Path) -> None:
     """From the closed form, which no cells made; noise 1e-3 beside amplitudes of 1."""
     noise = 1e-3 * np.random.default_rng(0).standard_normal((11, 16))
     np.savez(tmp_path / "u.npz", t=T, x=X, u=heat(RATE) + noise)
-    knots = np.linspace(0, 1, 101)
-    begin = {"of": "x", "knots": knots.tolist(), "values": (2 + np.cos(np.pi * knots)).tolist()}
     scene = {
-        "kind": "pde",
-        "pde": {
-            "equation": "heat",
-            "conductivity": 0.1,
-            "heat_capacity": 1.0,
-            "initial": begin,
-            "domain": [[0.0, 1.0]],
-            "duration": 0.5,
-            "cells": [40, 60],
-            "boundary": [{"at": "both", "type": "neumann"}],
-        },
+        **HEAT,
         "observations": {
             "grid": {
                 "type": "grids",
@@ -110,3 +116,21 @@ def test_a_conductivity_from_a_grid(tmp_path: Path) -> None:
     told = found.estimates["pde.conductivity"]
     assert told.value == pytest.approx(RATE, rel=0.01) and abs(told.value - RATE) < 4 * told.std
     assert 0.7 < found.summary["observations"]["grid"]["chi_square_per_degree"] < 1.5
+
+
+def test_no_line_is_drawn_through_the_places_of_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "u.npz", t=T, x=X, u=heat(RATE))
+    drawn: list[tuple[str, ...]] = []
+
+    def curves(panels: Any, *, points: tuple[str, ...], **rest: Any) -> np.ndarray:
+        drawn.append(points)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    monkeypatch.setattr(observed, "curves", curves)
+    for every, lines in ({"t": 1, "x": 4}, False), ({"t": 1, "x": 16}, True):
+        problem = Problem(
+            make_world(HEAT, directory=tmp_path, locate=lambda key: key),
+            observations={"g": grids(tmp_path, "u.npz", {"t": "t", "x": "x", "T": "u"}, every=every)},
+        )
+        observed.observation_blocks(problem, problem.predict(problem.start())["g"])
+        assert ("predicted" in drawn[-1]) is not lines
