@@ -101,7 +101,7 @@ def observation_blocks(problem: Problem, p: Prediction) -> list[Block]:
     if m.row_names:
         points, along = (*points, "predicted"), "row"
     elif len(m.at) > 1 and bool((x[order].diff() == 0).any()):  # many places at one time: no line goes through them
-        points = (*points, "predicted")
+        points, shaded = (*points, "predicted"), {}
     return [
         *tables(p, problem.rows(p.name)),
         Picture(curves(panels, xlabel=along, points=points, bands=shaded), f"{p.name}: measured and predicted"),
