@@ -3,10 +3,14 @@
     tau = (1 + sum_b s_b) tau_e - sum_b s_b F A_b F^T + viscosity J (C + C^T - 2/3 tr C I)
     A_b <- A_b + k_b (S - A_b),   S = F^-1 tau_e F^-T,   k_b = 1 - exp(-dt / time_b)
 
+Rayleigh damping: forces -(mass-proportional) m v and -(stiffness-proportional) K v. The latter is a branch that
+relaxes within a step, k_b = 1 and s_b = damping / dt, for then s_b (tau_e - F A_b F^T) is damping F dS/dt F^T. The
+former slows what a particle hands to the grid, kernel `slow`: v, C <- (1 - k) (v, C), k = 1 - exp(-damping dt).
+
 tau_e is the stress of the law, S the same on the undeformed body (second Piola-Kirchhoff), A_b what of it branch b has
 relaxed: a branch carries the share s_b of what it has not. Held still, (1 + sum s) tau_e falls to tau_e.
 
-Columns of `coefficients`: viscosity [Pa s], the shares s_b [1], the k_b [1].
+Columns of `coefficients`: viscosity [Pa s], the shares s_b [1], the k_b [1], the k of `slow` [1].
 
 Source: Simo 1987 (finite linear viscoelasticity), here with the whole stress in the branches: E and G relax alike.
 """
@@ -24,9 +28,10 @@ from .svd import functions as matrix_functions
 
 @functools.cache
 def kernels(real):
-    """Kernels `dissipation` and `dissipation_adjoint` for wp.float32 or wp.float64."""
+    """Kernels `dissipation`, `slow` and their adjoints for wp.float32 or wp.float64."""
     f = matrix_functions(real)
-    module, mat33, cofactor = cpu_module(f"simengine_dissipation_{real.__name__}"), f.mat33, f.cofactor
+    module, vec3, mat33 = cpu_module(f"simengine_dissipation_{real.__name__}"), f.vec3, f.mat33
+    cofactor = f.cofactor
     array2d, array3d = wp.array2d, wp.array3d
     one, third = real(1.0), real(1.0 / 3.0)
 
@@ -129,4 +134,47 @@ def kernels(real):
         tau_bar[p] = elastic_bar
         F_bar_out[p] = F_bar_out[p] + F_bar
 
-    return SimpleNamespace(dissipation=dissipation, dissipation_adjoint=dissipation_adjoint)
+    @wp.kernel(module=module, enable_backward=False)
+    def slow(
+        # constants
+        clock: wp.array(dtype=int),
+        coefficients: array2d(dtype=wp.float64),
+        # inputs
+        v: array2d(dtype=vec3),
+        C: array2d(dtype=mat33),
+        # outputs
+        v_out: wp.array(dtype=vec3),
+        C_out: wp.array(dtype=mat33),
+    ):
+        """Velocity [m/s] and its gradient [1/s] at slot clock[0] with what mass-proportional damping leaves of them."""
+        p = wp.tid()
+        left = one - real(coefficients[p, coefficients.shape[1] - 1])
+        v_out[p] = v[clock[0], p] * left
+        C_out[p] = C[clock[0], p] * left
+
+    @wp.kernel(module=module, enable_backward=False)
+    def slow_adjoint(
+        # constants
+        clock: wp.array(dtype=int),
+        coefficients: array2d(dtype=wp.float64),
+        # inputs
+        v: array2d(dtype=vec3),
+        C: array2d(dtype=mat33),
+        # inputs and outputs: of what was left, turned into those of the whole
+        v_bar: wp.array(dtype=vec3),
+        C_bar: wp.array(dtype=mat33),
+        # outputs
+        coefficients_bar_out: array2d(dtype=wp.float64),
+    ):
+        """Cotangents of v, C and the coefficient."""
+        p = wp.tid()
+        last = coefficients.shape[1] - 1
+        left = one - real(coefficients[p, last])
+        lost = wp.dot(v_bar[p], v[clock[0], p]) + wp.ddot(C_bar[p], C[clock[0], p])
+        coefficients_bar_out[p, last] -= wp.float64(lost)
+        v_bar[p] = v_bar[p] * left
+        C_bar[p] = C_bar[p] * left
+
+    return SimpleNamespace(
+        dissipation=dissipation, dissipation_adjoint=dissipation_adjoint, slow=slow, slow_adjoint=slow_adjoint
+    )

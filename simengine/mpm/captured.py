@@ -52,7 +52,7 @@ class CapturedSolver(AbstractSolver):
             raise ValueError("solver: captured steps give gradients of laws only, not of boundaries, mass or volume")
         self._grid = model.grid
         if model.dissipates:
-            raise ValueError("solver: captured steps know no viscosity and no branches")
+            raise ValueError("solver: captured steps know no viscosity, branches or damping")
         self._names = ["x", "v", "C", "F", "q"]
         sample = tuple(getattr(state, name).detach().clone().requires_grad_() for name in self._names)
         step = _Step(solver, constants)

@@ -31,13 +31,15 @@ class ImplicitSolver(AbstractSolver):
         cells: Keep the volume cell by cell, against locking; see `simengine.mpm.response`.
 
     Raises:
-        ValueError: A wall's friction, or contact in a layer, is explicit only.
+        ValueError: A wall's friction, or contact in a layer, is explicit only; or what has no inertia has damping.
     """
 
     def __init__(
         self, model: MPMModel, kind: Literal["quasistatic", "implicit"] = "implicit", *, cells: bool = False
     ) -> None:
         refuse_contact(model)
+        if kind == "quasistatic" and model.damps:
+            raise ValueError("damping is of a motion, and quasistatic steps have none; use implicit or leave it out")
         self.model: MPMModel = model
         self.kind = kind
         self.cells: bool = cells

@@ -72,22 +72,30 @@ class Increment:
         self.least: float = STRAIN * float(modulus.detach()) * h**2
         self.ghost: torch.Tensor = BENT * modulus * h
         self.spring: torch.Tensor = SPRING * modulus * volume.mean() / (mass.mean() * h**2) * self.patch.mass[:, None]
-        self.rate, self.past = 0.0, torch.zeros_like(self.patch.told)
+        self.rate: torch.Tensor = torch.zeros_like(self.patch.mass)  # of the forces of inertia [kg/s^2]
+        self.past = torch.zeros_like(self.patch.told)
 
     def throw(self, state: MPMState, span: float) -> torch.Tensor:
-        """Give matter inertia, and the nodes the particles' velocities, (m, 3) [m/s]: M (u / span - v) / span acts."""
+        """Give matter inertia, and the nodes the particles' velocities, (m, 3) [m/s]: M (u / span - v) / span acts.
+
+        Mass-proportional damping acts beside it, on u / span.
+        """
         v = torch.cat((state.v[..., None], state.C * (self.model.grid.dx**2 / 4)), -1)
         mass, _ = self.model.body(state.x)
         before = self.patch.gathered(mass[:, None, None] * v) / self.patch.mass[:, None]
-        self.rate = span**-2
-        self.past = before / span
+        self.rate = self.patch.mass * span**-2
+        if self.model.slows:
+            drag = torch.zeros_like(v)
+            drag[..., 0] = (mass * self.model.drag(len(mass)).to(mass))[:, None]
+            self.rate = self.rate + self.patch.gathered(drag)[:, 0] / span
+        self.past = self.patch.mass[:, None] * before / span
         return before
 
     def residual(self, u: torch.Tensor) -> torch.Tensor:
         """Forces on the nodes that nothing balances [N], (m, 3)."""
         patch = self.patch
         r = patch.gathered(self.response.forces(patch.motion(u)))
-        return r + patch.mass[:, None] * (self.rate * u - self.past) + self.spring * u + self.ghost * patch.bent(u)
+        return r + self.rate[:, None] * u - self.past + self.spring * u + self.ghost * patch.bent(u)
 
     def size(self, u: torch.Tensor) -> float:
         """Of the forces that balance one another, to judge what is left of them [N]."""
@@ -96,7 +104,7 @@ class Increment:
         whole = s.new_zeros(self.patch.count, 3).index_add(
             0, self.patch.of[self.patch.cell].flatten(), parts.flatten(0, 1)
         )
-        return max(float((whole + self.patch.mass[:, None] * (self.rate * u - self.past).abs()).norm()), self.least)
+        return max(float((whole + (self.rate[:, None] * u - self.past).abs()).norm()), self.least)
 
     def tangent(self, u: torch.Tensor) -> "CellTangent":
         """The derivative of `residual` at u."""
@@ -129,7 +137,7 @@ class CellTangent:
             self.matrix.index_add_(0, cell[part], whole)
         if local.volume is not None:
             self._mean(local, b)
-        diagonal = (patch.mass[:, None] * increment.rate + increment.spring).detach()
+        diagonal = (increment.rate[:, None] + increment.spring).detach()
         self.diagonal: torch.Tensor = diagonal.expand(patch.count, 3)
         self.ghost: float = float(increment.ghost.detach())
         skew = (self.matrix - self.matrix.mT).norm() / self.matrix.norm()

@@ -95,7 +95,9 @@ def forecast_memory(
     nodes = _nodes_touched(model, num_steps, state, 4 * size)
     once = n * (size * (25 + 25 + 18 + 2 + (25 + 9 if gradient else 0)) + 8 * (8 + (8 + 2 if gradient else 0)))
     if model.dissipates:
-        once += n * (size * 9 * (1 + model.branches) + 8 * (1 + 2 * model.branches) * (2 if gradient else 1))
+        once += n * (size * 9 * (1 + model.branches) + 8 * (2 + 2 * model.branches) * (2 if gradient else 1))
+    if model.slows:
+        once += n * size * 12
     if model.is_hard:
         once += n * size * 12
     grid = nodes * 4 * (threads + 1) * (2 if gradient else 1) * size

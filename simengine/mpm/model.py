@@ -261,26 +261,51 @@ class MPMModel(nn.Module):
         mass, volume = self.body(like)
         modulus = self.modulus(like)
         if self.dissipates:
-            modulus = modulus * (1 + self.losses(len(like))[:, 1 : 1 + self.branches].sum(1))
+            modulus = modulus * (1 + self.shares(len(like)))
         least = 1e-4 * (mass / volume).double() * (self.grid.dx / self.grid.dt) ** 2
         return torch.maximum(modulus, least)
 
     @property
     def dissipates(self) -> bool:
-        """Whether a material has viscosity or branches."""
+        """Whether a material has viscosity, branches or damping."""
         return any(m.dissipation is not None for m in self._pairs())
 
     @property
     def branches(self) -> int:
-        """Most Maxwell branches of any material."""
+        """Most branches of any material: Maxwell's, and stiffness-proportional damping."""
         return max((m.dissipation.branches for m in self._pairs() if m.dissipation is not None), default=0)
 
-    def losses(self, n: int) -> torch.Tensor:
-        """Viscosity, shares and 1 - exp(-dt / time) of the branches, (n, 1 + 2 branches), float64."""
-        rows = torch.zeros(n, 1 + 2 * self.branches, dtype=torch.float64, device=self.volume.device)
+    @property
+    def slows(self) -> bool:
+        """Whether a material has mass-proportional damping."""
+        return any(m.dissipation.slows for m in self._pairs() if m.dissipation is not None)
+
+    @property
+    def damps(self) -> bool:
+        """Whether a material has Rayleigh damping."""
+        return any(m.dissipation.damps for m in self._pairs() if m.dissipation is not None)
+
+    def drag(self, n: int) -> torch.Tensor:
+        """Mass-proportional damping of each particle [1/s], (n,), float64."""
+        rates = torch.zeros(n, dtype=torch.float64, device=self.volume.device)
         for material, group in zip(self._pairs(), self.groups(n), strict=True):
             if material.dissipation is not None:
-                row = material.dissipation.row(self.grid.dt, self.branches).to(rows).expand_as(rows)
+                rate = material.dissipation.mass_damping.to(rates).expand_as(rates)
+                rates = rate if group is None else rates.index_copy(0, group, rate[: len(group)])
+        return rates
+
+    def shares(self, n: int, *, damped: float = 0.0) -> torch.Tensor:
+        """Sum of the shares of each particle's branches [1], (n,), of what relaxes within a step times `damped`."""
+        row = self.losses(n)
+        share, k = row[:, 1 : 1 + self.branches], row[:, 1 + self.branches : -1]
+        return torch.where(k < 1, share, damped * share).sum(1)
+
+    def losses(self, n: int, *, span: float | None = None) -> torch.Tensor:
+        """Rows of `Dissipation` by particle, (n, 2 + 2 branches), float64; `span` as there."""
+        rows = torch.zeros(n, 2 + 2 * self.branches, dtype=torch.float64, device=self.volume.device)
+        for material, group in zip(self._pairs(), self.groups(n), strict=True):
+            if material.dissipation is not None:
+                row = material.dissipation.row(self.grid.dt, self.branches, span=span).to(rows).expand_as(rows)
                 rows = row if group is None else rows.index_copy(0, group, row[: len(group)])
         return rows
 

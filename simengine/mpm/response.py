@@ -77,7 +77,9 @@ class Response:
         turns = torch.ones(table.shape[-1], dtype=table.dtype)
         turns[12:18] = span  # velocities of bodies become displacements
         self.table: torch.Tensor = table * turns
-        self.losses: torch.Tensor | None = model.losses(len(state.x)) if model.dissipates and not relaxed else None
+        self.losses: torch.Tensor | None = (
+            model.losses(len(state.x), span=span) if model.dissipates and not relaxed else None
+        )
 
     def average(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of the cell of each particle, weighed with the volume at rest, (n,)."""

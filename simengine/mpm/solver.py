@@ -63,6 +63,8 @@ class MPMSolver(AbstractSolver):
         if model.dissipates:
             tau, A = dissipation_reference.dissipation(tau, state.F, state.C, A, model.losses(len(state.x)))
         x, v, C, F = state.x, state.v, state.C, state.F
+        if model.slows:
+            v, C = dissipation_reference.slow(v, C, model.losses(len(x)))
         body = {"mass": mass, "volume": volume, "table": table}
         if model.is_hard:
             v, tau = hard_contact.hard_contact(
@@ -115,6 +117,7 @@ class MPMSolver(AbstractSolver):
                     first_step=first_step,
                     history=model.keeps_history,
                     dissipates=model.dissipates,
+                    slows=model.slows,
                     threads=self.num_threads(n),
                 ),
             )

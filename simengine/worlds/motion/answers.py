@@ -300,7 +300,10 @@ def solve(world: "MPMWorld", asks: Sequence[Ask], *, gradient: bool, device: str
 
 
 def _saved_steps(world: "MPMWorld", asks: Sequence[Ask], steps: int, n: int, *, gradient: bool) -> tuple[int, ...]:
-    branches = max(len(getattr(body.material, "relaxation", None) or ()) for body in world.bodies)
+    branches = max(
+        len(getattr(body.material, "relaxation", None) or ()) + (getattr(body.material, "damping", None) is not None)
+        for body in world.bodies
+    )
     if not gradient and (steps + 1) * n * (_ROW + 72 * branches) <= BUDGET:
         return tuple(range(steps + 1))
     dt, needed = world.grid.time_step, {0, steps}

@@ -95,6 +95,8 @@ def forces(
     mass, volume = hung.at(step).to(x), model.body(x)[1]
     v = hung.joined(v, step)
     table = model.table(x, step)
+    if model.slows:
+        v, C = dissipation_reference.slow(v, C, model.losses(len(x)))
     if still:  # velocities that only order the balances carry no momentum
         v, C = torch.zeros_like(v), torch.zeros_like(C)
         table = table * (torch.arange(table.shape[-1]) // 6 != 2)

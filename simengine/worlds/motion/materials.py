@@ -38,6 +38,19 @@ class Relaxation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RayleighDamping:
+    """Forces -(mass M + stiffness K) v: a mode of angular frequency w falls off at the rate (mass + stiffness w^2) / 2.
+
+    Attributes:
+        mass: In proportion to the mass [1/s].
+        stiffness: In proportion to the stiffness [s].
+    """
+
+    mass: NonNegative = 0.0
+    stiffness: NonNegative = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Shipped:
     """What all have whose law is known by formula.
 
@@ -45,32 +58,36 @@ class _Shipped:
         density: rho [kg/m^3].
         viscosity: Newtonian, beside the law [Pa s].
         relaxation: Maxwell branches beside the law.
+        damping: Rayleigh's, beside the law.
     """
 
     density: Positive = 1000.0
     viscosity: NonNegative = 0.0
     relaxation: Relaxation | None = None
+    damping: RayleighDamping | None = None
 
     def coefficients(self) -> dict[str, float]:
         """The coefficients of the law by name."""
-        left = ("type", "density", "viscosity", "relaxation", "volume_correction", "critical_packing")
+        left = ("type", "density", "viscosity", "relaxation", "damping", "volume_correction", "critical_packing")
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left}
 
     def variables(self) -> dict[str, float]:
-        """All that `make` can take as tensors: coefficients, viscosity and the numbers of the branches."""
+        """All that `make` can take as tensors: coefficients, viscosity, the numbers of the branches and of damping."""
         found = {**self.coefficients(), "viscosity": self.viscosity}
         if self.relaxation is not None:
             for name in ("times", "shares"):
                 found.update({f"relaxation.{name}.{k}": v for k, v in enumerate(getattr(self.relaxation, name))})
+        if self.damping is not None:
+            found.update({f"damping.{name}": value for name, value in vars(self.damping).items()})
         return found
 
     def losses(self, values: "Mapping[str, torch.Tensor | float]") -> "Dissipation | None":
-        """Viscosity and branches; None where nothing is lost and no viscosity is sought."""
+        """Viscosity, branches, damping; None where nothing is lost and no viscosity is sought."""
         import torch
 
         from simengine.materials import Dissipation
 
-        if self.viscosity == 0 and "viscosity" not in values and self.relaxation is None:
+        if self.viscosity == 0 and "viscosity" not in values and self.relaxation is None and self.damping is None:
             return None
 
         def vector(name: str) -> torch.Tensor:
@@ -80,7 +97,11 @@ class _Shipped:
             return torch.stack([torch.as_tensor(part, dtype=torch.float64) for part in parts]) if parts else empty
 
         viscosity = torch.as_tensor(values.get("viscosity", self.viscosity), dtype=torch.float64)
-        return Dissipation(viscosity, vector("times"), vector("shares"))
+        damping = {
+            f"{name}_damping": torch.as_tensor(values.get(f"damping.{name}", value), dtype=torch.float64)
+            for name, value in vars(self.damping or RayleighDamping()).items()
+        }
+        return Dissipation(viscosity, vector("times"), vector("shares"), **damping)
 
     def law(self, values: "Mapping[str, torch.Tensor | float]") -> "dict[str, torch.Tensor | float]":
         """The coefficients with those given in their place."""

@@ -27,7 +27,8 @@ class Schedule:
         every: Steps between held states; at least the number of steps to hold all of them.
         first_step: Number of the first step, for the messages of errors.
         history: Whether a law uses the history variable.
-        dissipates: Whether a material has viscosity or branches.
+        dissipates: Whether a material has viscosity, branches or damping.
+        slows: Whether one has damping in proportion to its mass.
         threads: How many threads share the particles on a CPU; the bits depend on it, and repeat.
     """
 
@@ -37,6 +38,7 @@ class Schedule:
     history: bool = False
     threads: int = 1
     dissipates: bool = False
+    slows: bool = False
 
 
 class Buffers:
@@ -72,7 +74,7 @@ class Buffers:
         self.dissipates, self.d = schedule.dissipates, dissipation.kernels(real)
         self.hard, self.h = is_hard(grid), hard_contact.kernels(real)
         self.packs, self.c = laws.critical is not None and schedule.history, packing.kernels(real)
-        branches = constants[5].shape[1] // 2
+        branches = constants[5].shape[1] // 2 - 1
         self.slots_A: int = slots if branches else 1
 
         def new(*shape: int) -> torch.Tensor:
@@ -86,6 +88,7 @@ class Buffers:
         self.crowd, self.crowd_bar = new(slots, n if self.packs else 0, 4), new(n if self.packs else 0, 4)
         self.critical = None if laws.critical is None else laws.critical.to(like).contiguous()
         self.sent, self.acting = (new(n if self.hard else 0, *shape) for shape in ((3,), (3, 3)))
+        self.slowed = tuple(new(n if schedule.slows else 0, *shape) for shape in ((3,), (3, 3)))
         self.clocks: torch.Tensor = torch.zeros(self.threads, 3, dtype=torch.int32, device=like.device)
         self.constants: list[torch.Tensor] = [t.contiguous() for t in constants]
 

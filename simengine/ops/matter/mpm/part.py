@@ -37,14 +37,19 @@ class Part:
         if buffers.dissipates:
             self.loss, self.relaxed = [self.clock, bridge.array(self._own(dissipative))], _branches(A)
             self.whole = matrix(self._own(buffers.whole))
-        self.acting, self.sent = self.whole, self.arrays[1]  # stress and velocity that the transfers take
+        self.acting, self.moving, self.sheared = self.whole, self.arrays[1], self.arrays[2]
+        if buffers.schedule.slows:
+            slowed_v, slowed_C = (self._own(tensor) for tensor in buffers.slowed)
+            self.slowed = vector(slowed_v), matrix(slowed_C)
+            self.moving, self.sheared = (_for_all_slots(array, buffers.slots) for array in self.slowed)
+        self.sent = self.moving  # with `acting` and `sheared` what the transfers take
         if buffers.hard:
             space = buffers.space
             self.contact = [space.grid.dt, self.clock, *self.body, bridge.array(self._own(stiffness))]
             self.contact += [space.kinds, space.field, self.table]
             acting, sent = self._own(buffers.acting), self._own(buffers.sent)
             self.touched = vector(sent), matrix(acting)
-            self.acting, self.sent = matrix(acting), _for_all_slots(sent, buffers.slots)
+            self.acting, self.sent = matrix(acting), _for_all_slots(vector(sent), buffers.slots)
         self.trial, self.trial_row = matrix(trial), matrix(trial[0])
         self.crowd, self.crowd_bar = buffers.space.no_crowd, buffers.space.no_crowd_bar
         if buffers.packs and buffers.critical is not None:
@@ -66,11 +71,11 @@ class Part:
     def scatter(self) -> None:
         """Stress, P2G."""
         b, s, i = self.buffers, self.buffers.space, self.thread
-        x, _, C, *_ = self.arrays
+        x = self.arrays[0]
         self._stress()
         for body, own in self.shares:
             nodes = [s.momentum.parts[i][body].rows, s.active_parts[i], s.flags[i * s.bodies + body]]
-            inputs = [cut(array, own) for array in (*self.body, x, self.sent, C, self.acting)]
+            inputs = [cut(array, own) for array in (*self.body, x, self.sent, self.sheared, self.acting)]
             self._transfer(b.k.p2g, own, inputs, nodes)
         if self.moments:
             self.moments.scatter(x)
@@ -84,8 +89,11 @@ class Part:
             self._launch(b.e.stress, self.n, [*self.stress, F, q], [self.tau])
         if b.dissipates:
             self._launch(b.d.dissipation, self.n, [*self.loss, F, C, self.tau, self.relaxed], [self.whole])
+        if b.schedule.slows:
+            self._launch(b.d.slow, self.n, [*self.loss, v, C], self.slowed)
         if b.hard:
-            self._launch(b.h.hard_contact, self.n, [*self.contact, x, v, C, F, self.whole], self.touched)
+            inputs = [*self.contact, x, self.moving, self.sheared, F, self.whole]
+            self._launch(b.h.hard_contact, self.n, inputs, self.touched)
 
     def sweep(self) -> None:
         """The thread's share of the grid."""
@@ -136,7 +144,7 @@ class Part:
             self._launch(s.adjoint.trial, self.n, [s.grid.dt, self.clock, C, F], [self.trial_row])
             inputs = [*self.flow, self.trial_row, q, F_bar, q_bar]
             self._launch(b.p.return_map_adjoint, self.n, inputs, [self.plastic_bar])
-        inputs = [*self.body, x, self.sent, C, F, self.acting, x_bar, F_bar, self.crowd_bar, v_bar, C_bar]
+        inputs = [*self.body, x, self.sent, self.sheared, F, self.acting, x_bar, F_bar, self.crowd_bar, v_bar, C_bar]
         for body, own in self.shares:
             nodes = [s.momentum.parts[i][body].rows, s.bars[0].parts[i][body].rows, s.active_parts[i]]
             self._transfer(s.adjoint.scatter_adjoint, own, [self._cut(array, own) for array in inputs], nodes)
@@ -152,7 +160,7 @@ class Part:
         b, s = self.buffers, self.buffers.space
         x, v, C, F, q = self.arrays
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
-        inputs, bars = [*self.body, x, self.sent, C, C, self.acting], [x_bar, v_bar, C_bar, F_bar]
+        inputs, bars = [*self.body, x, self.sent, self.sheared, C, self.acting], [x_bar, v_bar, C_bar, F_bar]
         for body, own in self.shares:
             nodes = [s.velocity.parts[body].rows, s.bars[1].parts[body].rows, self._cut(self.crowd_bar, own)]
             both = [*(cut(array, own) for array in inputs), *nodes, *(cut(array, own) for array in bars)]
@@ -161,9 +169,11 @@ class Part:
         if self.moments:
             self.moments.pull_back(x, x_bar, self.body_bar_tensor)
         if b.hard:
-            inputs = [*self.contact, x, v, C, F, self.whole, v_bar, self.tau_bar]
+            inputs = [*self.contact, x, self.moving, self.sheared, F, self.whole, v_bar, self.tau_bar]
             outputs = [x_bar, C_bar, F_bar, self.body_bar, self.stiffness_bar, self.table_bar]
             self._launch(b.h.hard_contact_adjoint, self.n, inputs, outputs)
+        if b.schedule.slows:
+            self._launch(b.d.slow_adjoint, self.n, [*self.loss, v, C, v_bar, C_bar], [self.loss_bar])
         if b.dissipates:
             inputs = [*self.loss, F, C, self.relaxed, self.tau, self.tau_bar, self.relaxed_bar]
             self._launch(b.d.dissipation_adjoint, self.n, inputs, [F_bar, C_bar, self.loss_bar])
@@ -180,13 +190,12 @@ def _branches(tensor: torch.Tensor) -> wp.array:
     return wp.zeros(tensor.shape[:-2], dtype=kind, device=wp.device_from_torch(tensor.device))
 
 
-def _for_all_slots(tensor: torch.Tensor, slots: int) -> wp.array:
-    """A view of vectors (n, 3) that looks like a history of them, the same in every slot."""
-    one = vector(tensor)
+def _for_all_slots(one: wp.array, slots: int) -> wp.array:
+    """A view of vectors or matrices (n,) that looks like a history of them, the same in every slot."""
     return wp.array(
-        ptr=tensor.data_ptr(),
+        ptr=one.ptr,
         dtype=one.dtype,
-        shape=(slots, len(tensor)),
+        shape=(slots, *one.shape),
         strides=(0, *one.strides),
         device=one.device,
         copy=False,

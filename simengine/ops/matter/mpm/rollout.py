@@ -156,7 +156,7 @@ def rollout(
         stiffness: Of hard contact [N/m], shape (n,), see `simengine.ops.matter.hard_contact`.
         table: Frictions and poses of boundaries, shape (1 or steps, 1 + bodies, 23).
         laws: The laws of the particles.
-        coefficients: Of the shipped elastic (n, 3) and plastic (n, 5) laws and of the losses (n, 1 + 2 branches),
+        coefficients: Of the shipped elastic (n, 3) and plastic (n, 5) laws and of the losses (n, 2 + 2 branches),
             float64.
         grid: Grid, time step, gravity and boundaries.
         schedule: Which steps to return and to hold.
@@ -186,9 +186,9 @@ def rollout(
         if tensor.shape != (n, width) or law.shape != (n,):
             raise ValueError(f"coefficients must be ({n}, {width}) and laws ({n},), got {tuple(tensor.shape)}")
     branches = state[5].shape[1]
-    if state[5].shape != (n, branches, 3, 3) or coefficients[2].shape != (n, 1 + 2 * branches):
+    if state[5].shape != (n, branches, 3, 3) or coefficients[2].shape != (n, 2 + 2 * branches):
         raise ValueError(
-            f"A must be (n, branches, 3, 3) and the losses (n, 1 + 2 branches), got {tuple(state[5].shape)} and "
+            f"A must be (n, branches, 3, 3) and the losses (n, 2 + 2 branches), got {tuple(state[5].shape)} and "
             f"{tuple(coefficients[2].shape)}"
         )
     sources = find_sources(laws.torch, state[3], state[4])
