@@ -58,6 +58,7 @@ def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
     if not report["ok"]:
         report["gradient_test"] = "not made: the time step is unstable or a collider lets matter through"
         return report
+    scene.solver(model)  # says what its steps cannot do
     if scene.grid.integrator == "quasistatic":
         report["gradient_test"] = "not made: equilibria do not hang on the velocities, in which it is tried"
         return report

@@ -197,6 +197,7 @@ angular_velocity = [0.0, 0.0, 1.0]
         ('name = "top"', 'name = "bar"', "the name 'bar' is taken"),
         ("viscosity = 1.5e3", "relaxation = { times = [0.1], shares = [] }", "one for each of the 1 times"),
         ("viscosity = 1.5e3", "viscosity = -1.0", "at least 0"),
+        ("viscosity = 1.5e3", "damping = { mass = -1.0 }", "damping.mass: expected a number at least 0"),
         ("mass = 0.0", "mass = -1.0", "at least 0"),
         ('kind = "open"', 'kind = "periodic", open = ["+y"]', "cannot be open where the walls are periodic"),
     ],
