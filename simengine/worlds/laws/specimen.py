@@ -111,7 +111,7 @@ class SpecimenWorld(AbstractWorld):
                 f"material.critical_packing: {critical:g} is of grains on a grid, not of a point; leave it out"
             )
         for name in ("viscosity", "relaxation", "damping"):
-            if getattr(self.material, name, None):
+            if isinstance(law, Shipped | ShippedFlow) and getattr(self.material, name):
                 raise SceneError(f"material.{name}: a specimen of {self.material.type!r} has none; leave it out")
         if isinstance(law, Elastic):
             known = _ELASTIC_TESTS
