@@ -19,13 +19,7 @@ def mpm(material: dict[str, Any] = JELLY, shape: dict[str, Any] = BOX, **more: A
 
 
 MATERIALS: dict[str, dict[str, Any]] = {
-    "rubber": {
-        "E": 1e4,
-        "nu": 0.3,
-        "viscosity": 2.0,
-        "relaxation": {"times": [0.01, 0.1], "shares": [0.2, 0.3]},
-        "damping": {"mass": 3.0, "stiffness": 1e-3},
-    },
+    "rubber": {"E": 1e4, "nu": 0.3, "viscosity": 2.0, "relaxation": {"times": [0.01, 0.1], "shares": [0.2, 0.3]}},
     "plasticine": {"E": 1e4, "nu": 0.3, "yield_stress": 1e3, "hardening": 10.0},
     "sand": {"E": 1e4, "nu": 0.3, "friction_angle": 30.0, "cohesion": 0.01, "critical_packing": 0.9},
     "water": {"E": 1e4, "nu": 0.3},
