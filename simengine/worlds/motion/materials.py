@@ -18,7 +18,7 @@ Poisson = Annotated[float, Range(gt=-1, lt=0.5)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Relaxation:
+class MaxwellBranches:
     """Maxwell branches: held still after a sudden strain, stress is (1 + sum share exp(-t / time)) of that at rest.
 
     Attributes:
@@ -63,8 +63,12 @@ class _Shipped:
 
     density: Positive = 1000.0
     viscosity: NonNegative = 0.0
+<<<<<<< HEAD
     relaxation: Relaxation | None = None
     damping: RayleighDamping | None = None
+=======
+    relaxation: MaxwellBranches | None = None
+>>>>>>> main
 
     def coefficients(self) -> dict[str, float]:
         """The coefficients of the law by name."""
@@ -124,7 +128,7 @@ class _Shipped:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Solid(_Shipped):
+class _TwoModuli(_Shipped):
     """Those with two moduli.
 
     Attributes:
@@ -137,14 +141,14 @@ class _Solid(_Shipped):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Jelly(_Solid):
+class Jelly(_TwoModuli):
     """A soft elastic solid (fixed corotated)."""
 
     type: Literal["jelly"] = "jelly"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plasticine(_Solid):
+class Plasticine(_TwoModuli):
     """A ductile solid (Hencky, von Mises).
 
     Attributes:
@@ -158,7 +162,7 @@ class Plasticine(_Solid):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sand(_Solid):
+class Sand(_TwoModuli):
     """Grains (Hencky elasticity, Coulomb friction).
 
     Attributes:
@@ -187,14 +191,14 @@ class Sand(_Solid):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Water(_Solid):
+class Water(_TwoModuli):
     """A weakly compressible fluid."""
 
     type: Literal["water"] = "water"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Snow(_Solid):
+class StomakhinSnow(_TwoModuli):
     """Snow (Stomakhin et al. 2013).
 
     Attributes:
@@ -210,7 +214,7 @@ class Snow(_Solid):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rubber(_Solid):
+class Rubber(_TwoModuli):
     """Neo-Hookean."""
 
     type: Literal["rubber"] = "rubber"
@@ -317,7 +321,7 @@ class TaitWater(_Shipped):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Paste(_Solid):
+class Paste(_TwoModuli):
     """A Herschel-Bulkley fluid.
 
     Attributes:
@@ -341,4 +345,4 @@ class Paste(_Solid):
         return material
 
 
-MaterialSpec = Neural | EnergyLaw | Jelly | Rubber | Plasticine | Sand | Water | TaitWater | Snow | Paste
+MaterialSpec = Neural | EnergyLaw | Jelly | Rubber | Plasticine | Sand | Water | TaitWater | StomakhinSnow | Paste
