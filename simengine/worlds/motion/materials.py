@@ -63,12 +63,10 @@ class _Shipped:
 
     density: Positive = 1000.0
     viscosity: NonNegative = 0.0
-<<<<<<< HEAD
-    relaxation: Relaxation | None = None
-    damping: RayleighDamping | None = None
-=======
+    density: Positive = 1000.0
+    viscosity: NonNegative = 0.0
     relaxation: MaxwellBranches | None = None
->>>>>>> main
+    damping: RayleighDamping | None = None
 
     def coefficients(self) -> dict[str, float]:
         """The coefficients of the law by name."""
