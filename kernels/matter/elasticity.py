@@ -8,6 +8,7 @@ F = U diag(s) V^T, J = det F, R = U V^T, b = F F^T, e = log s. The columns of `c
     3 FLUID           (lam)      lam J (J - 1) I                                              Ma et al. 2023
     4 TAIT            (K, gamma) K / gamma (J - J^(1 - gamma)) I, J taken as at least 0.1     Monaghan 1994
     5 SNOW            (mu, lam, xi)  exp(xi (1 - exp q)) FIXED_COROTATED, q = log det F_plastic  Stomakhin et al. 2013
+    6 ORTHOTROPIC     F S F^T, S = Q (C : Q^T E Q) Q^T, E = (F^T F - I) / 2; its 18 coefficients: `orthotropic`
 
 -1 is a law of the user: its stress is left as it stands.
 """
@@ -18,10 +19,11 @@ from types import SimpleNamespace
 import warp as wp
 
 from ..cpu import cpu_module
+from .orthotropic import functions as orthotropic_functions
 from .svd import functions as matrix_functions
 
-FIXED_COROTATED, HENCKY, NEO_HOOKEAN, FLUID, TAIT, SNOW = 0, 1, 2, 3, 4, 5
-NUM_COEFFICIENTS = 3
+FIXED_COROTATED, HENCKY, NEO_HOOKEAN, FLUID, TAIT, SNOW, ORTHOTROPIC = range(7)
+NUM_COEFFICIENTS = 3  # at least; ORTHOTROPIC has 18
 
 
 @functools.cache
@@ -31,6 +33,8 @@ def kernels(real):
     module, vec3, mat33 = cpu_module(f"simengine_elastic_{real.__name__}"), f.vec3, f.mat33
     svd, rotation, rotation_adjoint, cofactor = f.svd, f.rotation, f.rotation_adjoint, f.cofactor
     strain_adjoint = f.strain_adjoint
+    own_axes = orthotropic_functions(real)
+    axes_of, stiffened, stiffness_adjoint = own_axes.axes_of, own_axes.stiffened, own_axes.stiffness_adjoint
     one, two, half = real(1.0), real(2.0), real(0.5)
     s_min, J_min = real(0.01), real(0.1)
 
@@ -41,6 +45,10 @@ def kernels(real):
     @wp.func(module=module)
     def symmetric(a: mat33):
         return (a + wp.transpose(a)) * half
+
+    @wp.func(module=module)
+    def green(F: mat33):
+        return (wp.transpose(F) * F - spherical(one)) * half
 
     @wp.kernel(module=module, enable_backward=False)
     def stress(
@@ -69,6 +77,9 @@ def kernels(real):
             trace = lam * (e[0] + e[1] + e[2])
             t = e * (two * mu)
             tau = U * wp.diag(t) * wp.transpose(U) + spherical(trace)
+        elif kind == ORTHOTROPIC:
+            FQ = Fp * axes_of(coefficients, p)
+            tau = FQ * stiffened(coefficients, p, green(FQ)) * wp.transpose(FQ)
         else:
             J = wp.determinant(Fp)
             if kind == FIXED_COROTATED or kind == SNOW:
@@ -122,6 +133,18 @@ def kernels(real):
             mu_bar = two * (e[0] * G[0, 0] + e[1] * G[1, 1] + e[2] * G[2, 2])
             lam_bar = (e[0] + e[1] + e[2]) * trace
             F_bar = strain_adjoint(U, s, V, G * (two * mu) + spherical(lam * trace), s_min)
+        elif kind == ORTHOTROPIC:
+            Q = axes_of(coefficients, p)
+            FQ = Fp * Q
+            strain = green(FQ)
+            S_bar = wp.transpose(FQ) * T * FQ
+            stiffness_adjoint(coefficients_bar_out, p, strain, S_bar)
+            # E_bar = C : S_bar, for C is symmetric; F_bar and Q_bar through F Q
+            FQ_bar = T * FQ * stiffened(coefficients, p, strain) * two + FQ * stiffened(coefficients, p, S_bar)
+            F_bar = FQ_bar * wp.transpose(Q)
+            Q_bar = wp.transpose(Fp) * FQ_bar
+            for k in range(9):
+                coefficients_bar_out[p, 9 + k] += wp.float64(Q_bar[k // 3, k % 3])
         else:
             J = wp.determinant(Fp)
             J_bar = real(0.0)

@@ -16,6 +16,7 @@ F = U diag(s) V^T -> U diag(g(s)) V^T; e = log s, d = dev e. The columns of `coe
     5 HERSCHEL_BULKLEY (mu, sigma_y, k, n, dt)  2 mu |d'| = 2 mu |d| - 2 mu dt g with the rate g [1/s] that solves
                                                 2 mu |d| - 2 mu dt g = sigma_y + k g^n (implicit overstress)
     6 MOHR_COULOMB    (mu, lam, sin phi, c, 0)  the hexagon of `mohr_coulomb` in place of the cone; tip and q as there
+    7 INERTIAL        (mu, lam, mu_s, mu_2, c)  grains in rapid flow, mu(I): `inertial`; tip at 0 and q as there
 
 -1 is a law of the user: its result is left as it stands.
 """
@@ -28,10 +29,12 @@ from types import SimpleNamespace
 import warp as wp
 
 from ..cpu import cpu_module
+from .inertial import functions as inertial_functions
 from .mohr_coulomb import functions as hexagon_functions
+from .overstress import functions as overstress_functions
 from .svd import functions as matrix_functions
 
-IDENTITY, VON_MISES, DRUCKER_PRAGER, FLUID, SNOW, HERSCHEL_BULKLEY, MOHR_COULOMB = range(7)
+IDENTITY, VON_MISES, DRUCKER_PRAGER, FLUID, SNOW, HERSCHEL_BULKLEY, MOHR_COULOMB, INERTIAL = range(8)
 NUM_COEFFICIENTS = 5
 
 
@@ -44,30 +47,18 @@ def kernels(real):
     exp_apart, map_adjoint, ratio = f.exp_apart, f.map_adjoint, f.ratio
     hexagon = hexagon_functions(real)
     beyond, flowed, pulled_back = hexagon.excess, hexagon.flowed, hexagon.pulled_back
+    inertial, overstress_rate = inertial_functions(real), overstress_functions(real).overstress_rate
+    kept, slopes = inertial.kept, inertial.slopes
     zero, one, two, third = real(0.0), real(1.0), real(2.0), real(1.0 / 3.0)
     s_min, J_min, tiny = real(0.05), real(1e-6), real(1e-12)
-    settled = real(1e-14) if real == wp.float64 else real(1e-7)
-    array2d = wp.array2d
+    array2d, vec5 = wp.array2d, inertial.vec5
 
     @wp.func(module=module)
-    def overstress_rate(excess: real, stiffness: real, k: real, n: real):
-        # the root g > 0 of stiffness g + k g^n = excess; Newton in log g: convex and monotone there
-        g = excess / (stiffness + k)
-        if g <= zero:
-            g = zero
-        else:
-            z = wp.log(g)
-            count = int(0)
-            while count < 60:
-                g = wp.exp(z)
-                kg = k * wp.pow(g, n)
-                step = (wp.log(stiffness * g + kg) - wp.log(excess)) * (stiffness * g + kg) / (stiffness * g + n * kg)
-                z -= step
-                count += 1
-                if wp.abs(step) < settled:
-                    count = 60
-            g = wp.exp(z)
-        return g
+    def five(coefficients: array2d(dtype=wp.float64), p: int):
+        out = vec5()
+        for k in range(5):
+            out[k] = real(coefficients[p, k])
+        return out
 
     @wp.kernel(module=module, enable_backward=False)
     def return_map(
@@ -134,9 +125,11 @@ def kernels(real):
                         q1 = q0 + dt * rate
                         r = one - dt * rate / norm
                         changed = True
-                elif kind == DRUCKER_PRAGER or kind == MOHR_COULOMB:
+                elif kind == DRUCKER_PRAGER or kind == MOHR_COULOMB or kind == INERTIAL:
                     lam = real(coefficients[p, 1])
                     tip = real(coefficients[p, 3])
+                    if kind == INERTIAL:
+                        tip = zero
                     if coefficients[p, 4] > wp.float64(0.0) and q0 != zero:
                         mean += q0 * third
                         q1 = zero
@@ -153,6 +146,10 @@ def kernels(real):
                         steep = sine * (real(3.0) * lam + two * mu) / mu
                         if beyond(d, mean - tip, steep, sine) > zero:
                             d = flowed(d, mean - tip, steep, sine)
+                            changed = True
+                    elif kind == INERTIAL:
+                        r = kept(norm, mean, five(coefficients, p))
+                        if r < one:
                             changed = True
                     else:
                         excess = norm + (real(3.0) * lam + two * mu) / (two * mu) * real(coefficients[p, 2]) * trace
@@ -246,6 +243,7 @@ def kernels(real):
             keep = one
             slope_norm = one  # d norm' / d norm
             slope_mean = zero  # d norm' / d mean
+            by_five = vec5()  # of norm' in the coefficients
             mode = int(0)
             corrects = bool(False)
             if kind == VON_MISES:
@@ -261,18 +259,27 @@ def kernels(real):
                 if excess > zero:
                     changed = True
                     mode = 2
-            elif kind == DRUCKER_PRAGER or kind == MOHR_COULOMB:
+            elif kind == DRUCKER_PRAGER or kind == MOHR_COULOMB or kind == INERTIAL:
                 corrects = coefficients[p, 4] > wp.float64(0.0)
+                tip = real(coefficients[p, 3])
+                if kind == INERTIAL:
+                    tip = zero
                 if corrects:
                     mean += q0 * third
                     changed = True
-                trace = real(3.0) * (mean - real(coefficients[p, 3]))
+                trace = real(3.0) * (mean - tip)
                 if trace >= zero:
                     changed = True
                     mode = 3
                     r = zero
                     keep = zero
-                    mean = real(coefficients[p, 3])
+                    mean = tip
+                elif kind == INERTIAL:
+                    r = kept(norm, mean, five(coefficients, p))
+                    if r < one:
+                        changed = True
+                        mode = 6
+                        slope_norm, slope_mean, by_five = slopes(norm, mean, five(coefficients, p))
                 elif kind == MOHR_COULOMB:
                     sine = real(coefficients[p, 2])
                     steep = sine * (real(3.0) * real(coefficients[p, 1]) + two * mu) / mu
@@ -341,11 +348,13 @@ def kernels(real):
                     coefficients_bar_out[p, 2] += wp.float64(-step_bar * power)
                     coefficients_bar_out[p, 3] += wp.float64(-step_bar * real(coefficients[p, 2]) * power * logarithm)
                 elif mode == 3:
-                    coefficients_bar_out[p, 3] += wp.float64(sum_eb)
                     across = vec3()
+                    tip_bar = sum_eb
                     if corrects:
-                        coefficients_bar_out[p, 3] -= wp.float64(real(3.0) * qb)
+                        tip_bar -= real(3.0) * qb
                         mean_bar = real(3.0) * qb
+                    if kind != INERTIAL:
+                        coefficients_bar_out[p, 3] += wp.float64(tip_bar)
                 elif mode == 4:
                     lam = real(coefficients[p, 1])
                     alpha = real(coefficients[p, 2])
@@ -355,6 +364,9 @@ def kernels(real):
                     coefficients_bar_out[p, 1] += wp.float64(-norm_bar * alpha * trace * real(1.5) / mu)
                     coefficients_bar_out[p, 2] += wp.float64(-norm_bar * slope * trace)
                     coefficients_bar_out[p, 3] += wp.float64(norm_bar * slope * alpha * real(3.0))
+                elif mode == 6:
+                    for k in range(5):
+                        coefficients_bar_out[p, k] += wp.float64(norm_bar * by_five[k])
                 elif mode == 5:
                     lam = real(coefficients[p, 1])
                     sine = real(coefficients[p, 2])

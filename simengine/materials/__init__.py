@@ -3,16 +3,29 @@
 from simengine.materials.dissipation import Dissipation
 from simengine.materials.elasticity import FixedCorotated, Fluid, Hencky, NeoHookean, Snow, TaitFluid
 from simengine.materials.law import AbstractElasticity, AbstractLaw, AbstractPlasticity, Material, lame
+from simengine.materials.orthotropic import Orthotropic
 from simengine.materials.plasticity import (
     DruckerPrager,
     FluidProjection,
     HerschelBulkley,
     Identity,
+    InertialFriction,
     MohrCoulomb,
     SnowCompaction,
     VonMises,
 )
-from simengine.materials.presets import jelly, paste, plasticine, rubber, sand, snow, tait_water, water
+from simengine.materials.presets import (
+    grains,
+    jelly,
+    orthotropic,
+    paste,
+    plasticine,
+    rubber,
+    sand,
+    snow,
+    tait_water,
+    water,
+)
 
 __all__ = [
     "AbstractElasticity",
@@ -26,15 +39,19 @@ __all__ = [
     "Hencky",
     "HerschelBulkley",
     "Identity",
+    "InertialFriction",
     "Material",
     "MohrCoulomb",
     "NeoHookean",
+    "Orthotropic",
     "Snow",
     "SnowCompaction",
     "TaitFluid",
     "VonMises",
+    "grains",
     "jelly",
     "lame",
+    "orthotropic",
     "paste",
     "plasticine",
     "rubber",

@@ -25,10 +25,12 @@ class AbstractLaw(nn.Module):
     Attributes:
         kind: Number of the law in its kernel.
         uses_history: Whether the law takes (and, if plastic, returns) the history variable q beside F.
+        columns: Coefficients that it has, where there are more than all laws have room for.
     """
 
     kind: ClassVar[int]
     uses_history: bool = False
+    columns: ClassVar[int] = 0
 
     def _set(self, name: str, value: Coefficient, *, above: float = -float("inf"), below: float = float("inf")) -> None:
         """Keep a coefficient: a parameter if it is one, otherwise a float64 buffer.
@@ -76,7 +78,8 @@ class AbstractElasticity(AbstractLaw):
     def forward(self, F: torch.Tensor, q: torch.Tensor | None = None) -> torch.Tensor:
         """Kirchhoff stress tau [Pa], shape (n, 3, 3), of F [1], shape (n, 3, 3), and history q, shape (n,)."""
         q = torch.zeros_like(F[:, 0, 0]) if q is None else q
-        coefficients = self.packed(len(F), constitutive.elasticity.NUM_COEFFICIENTS).to(F.device)
+        columns = max(self.columns, constitutive.elasticity.NUM_COEFFICIENTS)
+        coefficients = self.packed(len(F), columns).to(F.device)
         return constitutive.stress(F, q, self._ids(F), coefficients)
 
 

@@ -120,6 +120,66 @@ class MohrCoulomb(DruckerPrager):
         return mu, lam, torch.sin(self.friction_angle.double() * (math.pi / 180)), cohesion, corrects
 
 
+class InertialFriction(AbstractPlasticity):
+    """Grains whose friction grows with the rate: mu(I) between rest and rapid flow (Jop, Forterre, Pouliquen 2006).
+
+    mu(I) = static + (fast - static) / (number / I + 1) with the inertial number I = rate d sqrt(rho / p). The flow
+    keeps the volume, there is no tension, and grains that were apart press again as in `DruckerPrager`.
+
+    Args:
+        E: Young's modulus [Pa].
+        nu: Poisson's ratio [1].
+        static: mu_s, shear stress over pressure where flow begins [1].
+        fast: mu_2, of rapid flow, above `static` [1].
+        number: I_0, at which mu is half way between [1].
+        diameter: d, of a grain [m].
+        density: rho, of a grain itself [kg/m^3].
+        dt: Time step of the simulation [s].
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    kind = kernel.INERTIAL
+    uses_history = True
+
+    E: torch.Tensor
+    nu: torch.Tensor
+    static: torch.Tensor
+    fast: torch.Tensor
+    number: torch.Tensor
+    diameter: torch.Tensor
+    density: torch.Tensor
+    dt: torch.Tensor
+
+    def __init__(
+        self,
+        E: Coefficient,
+        nu: Coefficient,
+        static: Coefficient = 0.38,
+        fast: Coefficient = 0.64,
+        number: Coefficient = 0.28,
+        *,
+        diameter: Coefficient,
+        density: Coefficient = 2500.0,
+        dt: float,
+    ) -> None:
+        super().__init__()
+        self._set("E", E, above=0.0)
+        self._set("nu", nu, above=-1.0, below=0.5)
+        given = {"static": static, "fast": fast, "number": number, "diameter": diameter, "density": density, "dt": dt}
+        for name, value in given.items():
+            self._set(name, value, above=0.0)
+        with torch.no_grad():
+            if not bool((self.fast > self.static).all()):
+                raise ValueError(f"fast must lie above static, {self.static.tolist()}, got {self.fast.tolist()}")
+
+    def coefficients(self) -> tuple[torch.Tensor, ...]:
+        """mu, lam [Pa], mu_s, mu_2 [1], I_0 dt / (d sqrt(rho)) [1/sqrt(Pa)]."""
+        slow = self.number.double() * self.dt / (self.diameter.double() * self.density.double().sqrt())
+        return (*lame(self.E, self.nu), self.static, self.fast, slow)
+
+
 class FluidProjection(AbstractPlasticity):
     """A fluid forgets shear: F -> J^(1/3) I."""
 

@@ -6,11 +6,13 @@ import torch
 
 from simengine.materials.elasticity import FixedCorotated, Fluid, Hencky, NeoHookean, Snow, TaitFluid
 from simengine.materials.law import Coefficient, Material
+from simengine.materials.orthotropic import Orthotropic, Three
 from simengine.materials.plasticity import (
     DruckerPrager,
     FluidProjection,
     HerschelBulkley,
     Identity,
+    InertialFriction,
     MohrCoulomb,
     SnowCompaction,
     VonMises,
@@ -30,6 +32,11 @@ def jelly(E: Coefficient = 1e5, nu: Coefficient = 0.2) -> Material:
 def rubber(E: Coefficient = 1e5, nu: Coefficient = 0.2) -> Material:
     """Neo-Hookean elasticity; E [Pa], nu [1]."""
     return Material(NeoHookean(E, nu), Identity())
+
+
+def orthotropic(E: Three, nu: Three, G: Three, turn: Three = (0.0, 0.0, 0.0)) -> Material:
+    """An elastic solid with three axes; moduli E, G [Pa], nu [1] and the turn of the axes [rad], three of each."""
+    return Material(Orthotropic(E, nu, G, turn), Identity())
 
 
 def plasticine(
@@ -58,6 +65,26 @@ def sand(
     E, nu = _shared(E), _shared(nu)
     cls = MohrCoulomb if yield_surface == "mohr_coulomb" else DruckerPrager
     flow = cls(E, nu, friction_angle, cohesion, volume_correction=volume_correction, critical_packing=critical_packing)
+    return Material(Hencky(E, nu), flow)
+
+
+def grains(
+    E: Coefficient = 1e6,
+    nu: Coefficient = 0.2,
+    static: Coefficient = 0.38,
+    fast: Coefficient = 0.64,
+    number: Coefficient = 0.28,
+    *,
+    diameter: Coefficient,
+    grain_density: Coefficient = 2500.0,
+    dt: float,
+) -> Material:
+    """Hencky elasticity and mu(I) friction of grains that flow.
+
+    E [Pa], nu [1], static, fast, number: mu_s, mu_2, I_0 [1], diameter [m], grain_density [kg/m^3], dt [s].
+    """
+    E, nu = _shared(E), _shared(nu)
+    flow = InertialFriction(E, nu, static, fast, number, diameter=diameter, density=grain_density, dt=dt)
     return Material(Hencky(E, nu), flow)
 
 

@@ -314,7 +314,8 @@ class MPMModel(nn.Module):
 
         A law of the user has number -1.
         """
-        columns = elasticity.NUM_COEFFICIENTS if attribute == "elasticity" else plasticity.NUM_COEFFICIENTS
+        least = elasticity.NUM_COEFFICIENTS if attribute == "elasticity" else plasticity.NUM_COEFFICIENTS
+        columns = max(least, *(getattr(getattr(m, attribute), "columns", 0) for m in self._pairs()))
         device = self.volume.device
         numbers = torch.full((n,), -1, dtype=torch.int32, device=device)
         coefficients = torch.zeros(n, columns, dtype=torch.float64, device=device)

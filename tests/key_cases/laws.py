@@ -14,6 +14,8 @@ METAL["rate_effect"] |= {"reference": 0.2}
 PASTE = {"type": "paste", "E": 1e4, "nu": 0.3, "yield_stress": 20.0, "consistency": 5.0, "exponent": 0.5}
 MAXWELL = {"type": "maxwell", "times": [0.5, 20.0], "moduli": [100.0, 30.0], "equilibrium": 10.0, "nu": 0.4}
 SLOW = {"rate": 0.05}
+WEIGHTLESS = {"material.density": "of a body in motion; a point has no mass"}
+CLAY = {"type": "cam_clay", "M": 1.1, "compression": 0.12, "swelling": 0.03, "G": 4e6, "preconsolidation": 2e5}
 UNFELT = {"test.rate": "an elastic law is driven by its stretch and feels no rate"}
 
 
@@ -36,6 +38,25 @@ SPECIMENS: dict[str, tuple[Any, ...]] = {
     "paste, equibiaxial": (PASTE, {"type": "equibiaxial"} | SLOW),
     "paste, planar": (PASTE, {"type": "planar"} | SLOW),
     "paste, triaxial": (PASTE, {"type": "triaxial", "pressure": 50.0} | SLOW),
+    "grains": (
+        {"type": "grains", "E": 1e6, "nu": 0.3, "diameter": 0.01, "static": 0.3, "fast": 0.6, "number": 0.2},
+        {"type": "triaxial", "pressure": 1e3, "rate": 5.0},
+        WEIGHTLESS,
+    ),
+    "grains, steady": (
+        {"type": "grains", "E": 1e6, "nu": 0.3, "diameter": 0.01, "static": 0.3, "fast": 0.6, "number": 0.2},
+        {"type": "steady_shear", "pressure": 1e3},
+        {"material.E": "a formula of steady flow", "material.nu": "as well"} | WEIGHTLESS,
+    ),
+    "orthotropic": (
+        {"type": "orthotropic", "E": [1e4, 8e3, 5e3], "nu": [0.3, 0.2, 0.25], "G": [3e3, 2e3, 4e3]}
+        | {"turn": [0.3, -0.2, 0.5]},
+        PULL,
+        UNFELT | WEIGHTLESS,
+    ),
+    "cam_clay": (CLAY, {"type": "triaxial", "pressure": 3e5}, {"test.rate": "it feels no rate"}),
+    "cam_clay, wet": (CLAY, {"type": "triaxial", "pressure": 3e5, "drained": False}, {"test.rate": "it feels no rate"}),
+    "cam_clay, pressed": (CLAY, {"type": "isotropic"}),
     "maxwell, pulled": (MAXWELL, PULL | SLOW),
     "maxwell, relaxing": (MAXWELL, {"type": "relaxation", "shear": 0.02}, {"material.nu": "shear feels no volume"}),
     "maxwell, creeping": (MAXWELL, {"type": "creep", "shear_stress": 2.0}, {"material.nu": "shear feels no volume"}),

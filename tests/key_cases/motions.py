@@ -21,6 +21,8 @@ def mpm(material: dict[str, Any] = JELLY, shape: dict[str, Any] = BOX, **more: A
 MATERIALS: dict[str, dict[str, Any]] = {
     "rubber": {"E": 1e4, "nu": 0.3, "viscosity": 2.0, "relaxation": {"times": [0.01, 0.1], "shares": [0.2, 0.3]}},
     "plasticine": {"E": 1e4, "nu": 0.3, "yield_stress": 1e3, "hardening": 10.0},
+    "orthotropic": {"E": [1e4, 8e3, 5e3], "nu": [0.3, 0.2, 0.25], "G": [3e3, 2e3, 4e3], "turn": [0.3, -0.2, 0.5]},
+    "grains": {"E": 1e4, "nu": 0.3, "static": 0.3, "fast": 0.6, "number": 0.2, "diameter": 0.05},
     "sand": {"E": 1e4, "nu": 0.3, "friction_angle": 30.0, "cohesion": 0.01, "critical_packing": 0.9},
     "water": {"E": 1e4, "nu": 0.3},
     "tait_water": {"K": 1e4},
@@ -51,6 +53,9 @@ CASES: dict[str, Case] = {
         f"material {name}": Case(mpm({"type": name, **values}), (build, run), below=("bodies.0.material",))
         for name, values in MATERIALS.items()
     },
+    "damping": Case(
+        mpm({**JELLY, "damping": {"mass": 3.0, "stiffness": 1e-3}}), (build, run), below=("bodies.0.material.damping",)
+    ),
     **{f"shape {shape['type']}": Case(mpm(shape=shape), (build,), below=("bodies.0.shape",)) for shape in SHAPES},
     "colliders": Case(
         mpm(colliders=COLLIDERS), (build,), below=("colliders",), idle={".name": "names its force for observations"}

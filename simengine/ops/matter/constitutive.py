@@ -28,14 +28,11 @@ def still(like: torch.Tensor) -> torch.Tensor:
 
 def _check(F: torch.Tensor, q: torch.Tensor, law: torch.Tensor, coefficients: torch.Tensor, columns: int) -> None:
     n = F.shape[0]
-    for name, tensor, shape in (
-        ("F", F, (n, 3, 3)),
-        ("q", q, (n,)),
-        ("law", law, (n,)),
-        ("coefficients", coefficients, (n, columns)),
-    ):
+    for name, tensor, shape in (("F", F, (n, 3, 3)), ("q", q, (n,)), ("law", law, (n,))):
         if tensor.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+    if coefficients.ndim != 2 or len(coefficients) != n or coefficients.shape[1] < columns:
+        raise ValueError(f"coefficients must have shape {(n, columns)} or more, got {tuple(coefficients.shape)}")
     if law.dtype != torch.int32 or coefficients.dtype != torch.float64 or q.dtype != F.dtype:
         raise TypeError(
             f"law must be int32, coefficients float64, q like F; got {law.dtype}, {coefficients.dtype}, {q.dtype}"
@@ -83,7 +80,7 @@ def stress(F: torch.Tensor, q: torch.Tensor, law: torch.Tensor, coefficients: to
         F: Deformation gradient [1], shape (n, 3, 3), float32 or float64.
         q: History variable, shape (n,).
         law: Number of each particle's law, shape (n,), int32.
-        coefficients: Coefficients of the laws, shape (n, 3), float64.
+        coefficients: Coefficients of the laws, shape (n, at least 3), float64.
 
     Returns:
         tau [Pa], shape (n, 3, 3); zero for a law of -1.

@@ -3,6 +3,8 @@
 Through `torch.linalg.svd`, so its derivatives hold for distinct singular values only; its values hold everywhere.
 """
 
+import math
+
 import torch
 
 from simengine.kernels.matter import elasticity, plasticity
@@ -15,6 +17,16 @@ def rotation_svd(F: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     one = torch.ones_like(du)
     flip_u, flip_v = torch.stack((one, one, du), -1), torch.stack((one, one, dv), -1)
     return U * flip_u[:, None], s * flip_u * flip_v, Vh * flip_v[:, :, None]
+
+
+def _along_axes(c: torch.Tensor, E: torch.Tensor) -> torch.Tensor:
+    """C : E in the axes of an orthotropic material, (n, 3, 3) [Pa], of its coefficients c (n, 18) and E (n, 3, 3)."""
+    normal = torch.stack((c[:, 0], c[:, 5], c[:, 4], c[:, 5], c[:, 1], c[:, 3], c[:, 4], c[:, 3], c[:, 2]), 1)
+    shear = torch.stack(
+        (c[:, 0] * 0, c[:, 8], c[:, 7], c[:, 8], c[:, 0] * 0, c[:, 6], c[:, 7], c[:, 6], c[:, 0] * 0), 1
+    )
+    along = (normal.unflatten(1, (3, 3)) @ E.diagonal(dim1=1, dim2=2)[..., None])[..., 0]
+    return torch.diag_embed(along) + 2 * shear.unflatten(1, (3, 3)) * E
 
 
 def stress(F: torch.Tensor, q: torch.Tensor, law: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
@@ -39,6 +51,9 @@ def stress(F: torch.Tensor, q: torch.Tensor, law: torch.Tensor, coefficients: to
             value = a * (G @ G.mT - eye) + b / 2 * (J * J - 1) * eye
         elif kind == elasticity.FLUID:
             value = a * J * (J - 1) * eye
+        elif kind == elasticity.ORTHOTROPIC:
+            FQ = G @ c[:, 9:].unflatten(1, (3, 3))
+            value = FQ @ _along_axes(c, (FQ.mT @ FQ - eye) / 2) @ FQ.mT
         elif kind == elasticity.TAIT:
             Jc = J.clamp(min=0.1)
             value = a / b * (Jc - Jc ** (1 - b)) * eye
@@ -70,6 +85,14 @@ def _on_hexagon(d: torch.Tensor, m: torch.Tensor, c: torch.Tensor) -> torch.Tens
     w = s * middle - k * m
     flowed = torch.stack([(w - middle) / 2, middle, -(w + middle) / 2], 1)
     return torch.where(beyond[:, None], flowed, d)
+
+
+def _inertial_shear(excess: torch.Tensor, p: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """The shear strain of a step, the positive root of (excess - mu g) (g + slow) = p (mu_2 - mu_s) g."""
+    mu, rise, slow = c[:, 0], c[:, 3] - c[:, 2], c[:, 4] * p.sqrt()
+    b = excess - mu * slow - p * rise
+    root = (b.square() + 4 * mu * slow * excess).sqrt()
+    return torch.where(b < 0, 2 * slow * excess / (root - b).clamp_min(1e-300), (b + root) / (2 * mu))
 
 
 def return_map(
@@ -106,16 +129,23 @@ def return_map(
                 h = h + move
             else:
                 corrects = c[:, 4] > 0
+                tip = torch.zeros_like(mean) if kind == plasticity.INERTIAL else c[:, 3]
                 mean = mean + torch.where(corrects, h / 3, 0.0)
-                trace = 3 * (mean - c[:, 3])
+                trace = 3 * (mean - tip)
                 h = torch.where(corrects, trace.clamp(min=0.0), h)
                 if kind == plasticity.MOHR_COULOMB:
-                    d = _on_hexagon(d, mean - c[:, 3], c)
+                    d = _on_hexagon(d, mean - tip, c)
                     move = torch.zeros_like(norm)
+                elif kind == plasticity.INERTIAL:
+                    p = (-(3 * c[:, 1] + 2 * mu) * mean).clamp_min(1e-300)  # of those above the tip as of none
+                    excess = math.sqrt(2) * mu * norm - c[:, 2] * p
+                    flows = (excess > 0) & (trace < 0)
+                    move = torch.zeros_like(norm)
+                    move[flows] = _inertial_shear(excess[flows], p[flows], c[flows]) / math.sqrt(2)
                 else:
                     move = (norm + (3 * c[:, 1] + 2 * mu) / (2 * mu) * c[:, 2] * trace).clamp(min=0)
                 move = torch.where(trace >= 0, norm, move)
-                mean = torch.where(trace >= 0, c[:, 3], mean)
+                mean = torch.where(trace >= 0, tip, mean)
             e = mean[:, None] + d * torch.where(move > 0, 1 - move / torch.where(norm > 0, norm, 1.0), 1.0)[:, None]
             g = e.exp()
         F_new = F_new.index_copy(0, index, U @ torch.diag_embed(g) @ Vh)

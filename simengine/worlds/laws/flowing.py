@@ -16,6 +16,7 @@ import torch
 from simengine.scene.base import Refused
 from simengine.scene.strict import NonNegative, Positive, Range
 from simengine.worlds.laws.elastic import tensor
+from simengine.worlds.motion.laws.grains import Grains
 from simengine.worlds.motion.materials import Plasticine, Sand, TaitWater, Water
 
 _ROOT3 = math.sqrt(3.0)
@@ -208,7 +209,7 @@ class ShippedFlow(Flowing):
         law: The table that names it.
     """
 
-    law: Plasticine | Sand | Water | TaitWater
+    law: Plasticine | Sand | Grains | Water | TaitWater
 
     def advance(self, F: np.ndarray, memory: float, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """By the return map."""
@@ -218,13 +219,21 @@ class ShippedFlow(Flowing):
             after, history = material.plasticity(torch.from_numpy(np.ascontiguousarray(F)), history)
             return material.elasticity(after).numpy(), after.numpy(), history.numpy()
 
+    def flow_curve(self, rate: torch.Tensor, pressure: float) -> torch.Tensor:
+        """Shear stress [Pa] of the steady flow of grains at shear rates [1/s] under a pressure [Pa]."""
+        assert isinstance(self.law, Grains)
+        load = tensor(pressure)
+        return rate.sign() * load * self.law.friction(rate.abs(), load)
+
 
 FREE: dict[str, Callable[[float, float], tuple[float, float, float]]] = {
     "uniaxial": lambda a, y: (a, y, y),
     "triaxial": lambda a, y: (a, y, y),
     "equibiaxial": lambda a, y: (a, a, y),
     "planar": lambda a, y: (a, 0.0, y),
+    "undrained": lambda a, y: (a, -a / 2, -a / 2),
 }
+TOLD = ("simple_shear", "undrained")  # tests in which no stretch is free
 
 
 @dataclasses.dataclass
@@ -247,7 +256,7 @@ class Point:
         self._elastic, self._memory, self._total, self._free = np.eye(3), self.law.memory(), np.eye(3), 0.0
         self._base = 0.0
         if self.pressure:
-            self._consolidate()
+            self.press(self.pressure)
 
     def drive(self, values: list[float], dts: list[float]) -> np.ndarray:
         """Go through driven logarithms (or shears), each reached in its time [s].
@@ -278,9 +287,9 @@ class Point:
 
     def _to(self, driven: float, dt: float) -> list[float]:
         y, h = self._free, 1e-7
-        for _ in range(60 if self.test != "simple_shear" else 1):
+        for _ in range(60 if self.test not in TOLD else 1):
             stress, elastic, memory = self._try(driven, [y, y + h], dt)
-            if self.test == "simple_shear":
+            if self.test in TOLD:
                 break
             volume = [float(np.linalg.det(self._deformation(driven, free))) for free in (y, y + h)]
             here, there = (float(stress[k][2, 2]) + self.pressure * volume[k] for k in range(2))
@@ -298,19 +307,24 @@ class Point:
         log_volume = float(np.log(np.linalg.det(self._total)))
         return [float(v) for v in (stress[0][0, 0], stress[0][1, 1], stress[0][0, 1], y, log_volume)]
 
-    def _consolidate(self) -> None:
-        """Press the point all round until it bears the pressure; logarithms are told from there."""
-        y, h = -1e-6, 1e-7
+    def press(self, pressure: float) -> float:
+        """Press the point all round until it bears the pressure [Pa]; logarithms are told from there.
+
+        Returns:
+            That of the volume, over the undeformed one.
+        """
+        y, h = self._base - 1e-6, 1e-7
         for _ in range(200):
-            trial = np.stack([np.eye(3) * math.exp(v) for v in (y, y + h)])
+            trial = np.stack([self._elastic * math.exp(v - self._base) for v in (y, y + h)])
             stress, elastic, memory = self.law.advance(trial, self._memory, 1e-300)
-            here, there = (float(stress[k][0, 0]) + self.pressure * math.exp(3 * (y + k * h)) for k in range(2))
+            here, there = (float(stress[k][0, 0]) + pressure * math.exp(3 * (y + k * h)) for k in range(2))
             change = max(-0.05, min(0.05, -here / ((there - here) / h)))
             if abs(change) < 1e-13:
                 break
             y += change
         self._base, self._elastic, self._memory = y, elastic[0], float(memory[0])
         self._total = np.eye(3) * math.exp(y)
+        return 3 * y
 
 
 def pulled(law: Yielding, values: list[float], dts: list[float], step: float = 0.002) -> np.ndarray:

@@ -28,8 +28,12 @@ from simengine.worlds.laws.elastic import (
     tensor,
 )
 from simengine.worlds.laws.flowing import Flowing, FlowingPaste, Metal, Point, ShippedFlow, Yielding, pulled
-from simengine.worlds.laws.specimen_tests import Extension, Size, TestSpec, Triaxial
+from simengine.worlds.laws.points.cam_clay import CamClay
+from simengine.worlds.laws.points.three_axes import Directed
+from simengine.worlds.laws.specimen_tests import Extension, Size, SteadyShear, TestSpec, Triaxial
 from simengine.worlds.laws.spectrum import Maxwell
+from simengine.worlds.motion.laws.grains import Grains
+from simengine.worlds.motion.laws.three_axes import ThreeAxes
 from simengine.worlds.motion.materials import Jelly, Plasticine, Rubber, Sand, TaitWater, Water
 
 if TYPE_CHECKING:
@@ -44,17 +48,22 @@ MaterialSpec = (
     | ArrudaBoyce
     | Metal
     | FlowingPaste
+    | CamClay
     | Maxwell
+    | ThreeAxes
     | Jelly
     | Rubber
     | Plasticine
     | Sand
+    | Grains
     | Water
     | TaitWater
 )
 _EXTENSION = {"nominal_stress": "Pa", "cauchy_stress": "Pa", "transverse_stretch": "1", "volume_ratio": "1"}
 SCALARS: dict[str, dict[str, str]] = {
-    **dict.fromkeys(("uniaxial", "equibiaxial", "planar", "triaxial"), _EXTENSION),
+    **dict.fromkeys(("uniaxial", "equibiaxial", "planar"), _EXTENSION),
+    "triaxial": _EXTENSION | {"deviator_stress": "Pa", "mean_effective_stress": "Pa", "pore_pressure": "Pa"},
+    "isotropic": {"volume_ratio": "1"},
     "simple_shear": {"shear_stress": "Pa", "normal_stress_difference": "Pa"},
     "steady_shear": {"shear_stress": "Pa", "viscosity": "Pa s"},
     "relaxation": {"relaxation_modulus": "Pa", "shear_stress": "Pa"},
@@ -69,12 +78,13 @@ SCALARS: dict[str, dict[str, str]] = {
 DRIVERS = {
     **dict.fromkeys(("stretch", "strain", "true_strain", "shear"), "1"),
     **dict.fromkeys(("extension", "displacement"), "m"),
+    "pressure": "Pa",
     "shear_rate": "1/s",
     "angular_frequency": "rad/s",
 }
 _ELASTIC_TESTS = ("uniaxial", "equibiaxial", "planar", "simple_shear")
 _MAXWELL_TESTS = ("relaxation", "creep", "oscillation", "steady_shear", "simple_shear", "uniaxial")
-_FLOWING_TESTS = (*_ELASTIC_TESTS, "triaxial")
+_FLOWING_TESTS = (*_ELASTIC_TESTS, "triaxial", "isotropic")
 ROWS = 101  # of the curve that `simengine run` writes
 
 
@@ -111,23 +121,28 @@ class SpecimenWorld(AbstractWorld):
                 f"material.critical_packing: {critical:g} is of grains on a grid, not of a point; leave it out"
             )
         for name in ("viscosity", "relaxation", "damping"):
-            if isinstance(law, Shipped | ShippedFlow) and getattr(self.material, name):
+            if isinstance(law, Shipped | ShippedFlow | Directed) and getattr(self.material, name):
                 raise SceneError(f"material.{name}: a specimen of {self.material.type!r} has none; leave it out")
-        if isinstance(law, Elastic):
+        if isinstance(law, Elastic | Directed):
             known = _ELASTIC_TESTS
         elif isinstance(law, Maxwell):
             known = _MAXWELL_TESTS
-        elif isinstance(law, FlowingPaste):
+        elif isinstance(law, FlowingPaste) or isinstance(self.material, Grains):
             known = (*_FLOWING_TESTS, "steady_shear")
         if self.test.type not in known:
             raise SceneError(f"test.type: {self.test.type!r} does not test {self.material.type!r}; {', '.join(known)}")
+        if isinstance(self.test, SteadyShear) and isinstance(self.material, Grains) != (self.test.pressure > 0):
+            needs = "grains bear one, so give it" if not self.test.pressure else "only grains bear one; leave it out"
+            raise SceneError(f"test.pressure: {self.test.pressure:g} Pa in steady shear; {needs}")
         return self.test
 
-    def law(self) -> "Elastic | Maxwell | Flowing":
+    def law(self) -> "Elastic | Directed | Maxwell | Flowing":
         """The law as it is solved."""
         if isinstance(self.material, Jelly | Rubber):
             return Shipped(law=self.material)
-        if isinstance(self.material, Plasticine | Sand | Water | TaitWater):
+        if isinstance(self.material, ThreeAxes):
+            return Directed(law=self.material)
+        if isinstance(self.material, Plasticine | Sand | Grains | Water | TaitWater):
             return ShippedFlow(law=self.material)
         return self.material
 
@@ -157,6 +172,8 @@ class SpecimenWorld(AbstractWorld):
         if self.test is None:
             return {}
         known = SCALARS[self.test.type]
+        if isinstance(self.material, ThreeAxes) and "transverse_stretch" in known:
+            known = {**known, "second_stretch": "1"}
         return known if self.size is None or self.test.travel is None else {**known, "force": "N"}
 
     def abscissas(self) -> Mapping[str, str]:
@@ -180,7 +197,8 @@ class SpecimenWorld(AbstractWorld):
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
         """Go through the usual span of the test; write `curve.csv`."""
         test = self.tested()
-        low, high = (torch.tensor(v, dtype=torch.float64) for v in test.span)
+        span = (0.95, 1.05) if isinstance(self.law(), Directed) and test.type != "simple_shear" else test.span
+        low, high = (torch.tensor(v, dtype=torch.float64) for v in span)
         values = torch.linspace(0, 1, ROWS, dtype=torch.float64)
         values = low * (high / low) ** values if test.logarithmic else low + (high - low) * values
         names, against = tuple(self.scalars()), test.drivers[0]
@@ -189,7 +207,7 @@ class SpecimenWorld(AbstractWorld):
         )
         lines = [",".join((against, *names)), *(",".join(f"{cell:.9g}" for cell in row) for row in table.tolist())]
         (out.path / "curve.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return {"rows": ROWS, against: [test.span[0], test.span[1]]} | {
+        return {"rows": ROWS, against: [*span]} | {
             f"last {name}": float(table[-1, k + 1]) for k, name in enumerate(names)
         }
 
@@ -253,10 +271,17 @@ class SpecimenRun(AbstractRun):
         if isinstance(law, Maxwell):
             return _viscoelastic(law, test, against, values)
         if test.type == "steady_shear":
-            assert isinstance(law, FlowingPaste)
-            stress = law.flow_curve(values)
+            assert isinstance(law, FlowingPaste | ShippedFlow) and isinstance(test, SteadyShear)
+            stress = law.flow_curve(values) if isinstance(law, FlowingPaste) else law.flow_curve(values, test.pressure)
             return {"shear_stress": stress, "viscosity": stress / values}
+        if test.type == "isotropic":
+            assert isinstance(law, Flowing)
+            point = Point(floats_in(law), test.type)
+            volumes = [point.press(pressure) for pressure in values.tolist()]
+            return {"volume_ratio": torch.tensor(volumes, dtype=torch.float64).exp()}
         driven = _driven(test, against, values)
+        if isinstance(law, Directed):
+            return _directed(law, test, driven)
         if isinstance(law, Flowing):
             return _flowing(floats_in(law), test, driven)
         if test.type == "simple_shear":
@@ -266,6 +291,18 @@ class SpecimenRun(AbstractRun):
             raise SceneError(f"against: a stretch must be above 0, got {float(driven.min()):.4g}")
         logs, kirchhoff = extended(law, floats_in(law), test.type, driven.log())
         return _along(logs[:, 0], kirchhoff[:, 0], logs[:, 2], logs.sum(1))
+
+
+def _directed(law: Directed, test: TestSpec, driven: torch.Tensor) -> dict[str, torch.Tensor]:
+    if test.type == "simple_shear":
+        tau = law.sheared(driven)
+        return {"shear_stress": tau[:, 0, 1], "normal_stress_difference": tau[:, 0, 0] - tau[:, 1, 1]}
+    if not bool((driven > 0).all()):
+        raise SceneError(f"against: a stretch must be above 0, got {float(driven.min()):.4g}")
+    F, stress = law.pulled(floats_in(law), test.type, driven)
+    sides = F.diagonal(dim1=1, dim2=2).log()
+    found = _along(sides[:, 0], stress[:, 0, 0], sides[:, 2], sides.sum(1))
+    return {**found, "second_stretch": sides[:, 1].exp()}
 
 
 def _driven(test: TestSpec, against: str, values: torch.Tensor) -> torch.Tensor:
@@ -300,11 +337,22 @@ def _flowing(law: Flowing, test: TestSpec, driven: torch.Tensor) -> dict[str, to
         rows = pulled(law, values.tolist(), times)
     else:
         pressure = test.pressure if isinstance(test, Triaxial) else 0.0
-        rows = Point(law, test.type, pressure).drive(values.tolist(), times)
-    stress, _, along, free, volume = torch.from_numpy(rows).unbind(1)
+        kept = isinstance(test, Triaxial) and not test.drained
+        rows = Point(law, "undrained" if kept else test.type, pressure).drive(values.tolist(), times)
+    stress, side, along, free, volume = torch.from_numpy(rows).unbind(1)
     if shear:
-        return {"shear_stress": along, "normal_stress_difference": stress - torch.from_numpy(rows[:, 1])}
-    return _along(values, stress, free, volume)
+        return {"shear_stress": along, "normal_stress_difference": stress - side}
+    if not isinstance(test, Triaxial):
+        return _along(values, stress, free, volume)
+    axial, side = stress / volume.exp(), side / volume.exp()  # effective: what the water bears is not among them
+    pore = torch.zeros_like(side) if test.drained else test.pressure + side
+    free = free if test.drained else -values / 2
+    return {
+        **_along(values, stress - pore * volume.exp(), free, volume),
+        "deviator_stress": side - axial,
+        "mean_effective_stress": -(axial + 2 * side) / 3,
+        "pore_pressure": pore,
+    }
 
 
 def _viscoelastic(law: Maxwell, test: TestSpec, against: str, values: torch.Tensor) -> dict[str, torch.Tensor]:

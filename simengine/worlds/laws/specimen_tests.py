@@ -77,11 +77,24 @@ class Triaxial(Extension):
 
     Attributes:
         pressure: All round, then on the sides [Pa].
+        drained: Whether water can leave; kept in, the volume stays and the water bears what the soil does not.
     """
 
     type: Literal["triaxial"] = "triaxial"
     span: ClassVar[tuple[float, float]] = (1.0, 0.9)
     pressure: NonNegative
+    drained: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Isotropic(_Test):
+    """Pressed all round, through the pressures in their order."""
+
+    type: Literal["isotropic"] = "isotropic"
+    drivers: ClassVar[tuple[str, ...]] = ("pressure",)
+    span: ClassVar[tuple[float, float]] = (1e4, 1e6)
+    logarithmic = True
+    rate: ClassVar[float] = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,12 +114,17 @@ class SimpleShear(_Test):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SteadyShear(_Test):
-    """Sheared at each rate until the stress no longer changes: a flow curve."""
+    """Sheared at each rate until the stress no longer changes: a flow curve.
+
+    Attributes:
+        pressure: That grains bear meanwhile [Pa]; other laws feel none.
+    """
 
     type: Literal["steady_shear"] = "steady_shear"
     drivers: ClassVar[tuple[str, ...]] = ("shear_rate",)
     span: ClassVar[tuple[float, float]] = (1e-3, 1e3)
     logarithmic = True
+    pressure: NonNegative = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -149,4 +167,5 @@ class Oscillation(_Test):
     logarithmic = True
 
 
-TestSpec = Uniaxial | Equibiaxial | Planar | Triaxial | SimpleShear | SteadyShear | Relaxation | Creep | Oscillation
+_Driven = Uniaxial | Equibiaxial | Planar | Triaxial | Isotropic | SimpleShear
+TestSpec = _Driven | SteadyShear | Relaxation | Creep | Oscillation

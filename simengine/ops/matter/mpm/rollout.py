@@ -156,8 +156,8 @@ def rollout(
         stiffness: Of hard contact [N/m], shape (n,), see `simengine.ops.matter.hard_contact`.
         table: Frictions and poses of boundaries, shape (1 or steps, 1 + bodies, 23).
         laws: The laws of the particles.
-        coefficients: Of the shipped elastic (n, 3) and plastic (n, 5) laws and of the losses (n, 2 + 2 branches),
-            float64.
+        coefficients: Of the shipped elastic (n, at least 3) and plastic (n, 5) laws and of the losses (n, 2 + 2
+            branches), float64.
         grid: Grid, time step, gravity and boundaries.
         schedule: Which steps to return and to hold.
 
@@ -183,8 +183,8 @@ def rollout(
         raise ValueError(f"grid: its bodies have {sum(grid.bodies)} particles together, the state has {n}")
     columns = (elasticity.NUM_COEFFICIENTS, plasticity.NUM_COEFFICIENTS)
     for tensor, law, width in zip(coefficients[:2], (laws.elastic, laws.plastic), columns, strict=True):
-        if tensor.shape != (n, width) or law.shape != (n,):
-            raise ValueError(f"coefficients must be ({n}, {width}) and laws ({n},), got {tuple(tensor.shape)}")
+        if len(tensor) != n or tensor.ndim != 2 or tensor.shape[1] < width or law.shape != (n,):
+            raise ValueError(f"coefficients must be ({n}, at least {width}) and laws ({n},), got {tuple(tensor.shape)}")
     branches = state[5].shape[1]
     if state[5].shape != (n, branches, 3, 3) or coefficients[2].shape != (n, 2 + 2 * branches):
         raise ValueError(
