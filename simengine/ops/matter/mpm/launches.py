@@ -113,12 +113,12 @@ class TransferLaunches:
             stress_bar: Those of the stress, to be written.
             body_bar: Those of masses and volumes, to be added to: (n, 2), float64.
         """
-        s, both = self.space, bridge.array(body_bar)
+        s = self.space
         for body, own in self._shares:
             nodes = [s.velocity.parts[body].rows, s.bars[1].parts[body].rows, _held(crowd_bar, own)]
             inputs = [*(cut(array, own) for array in (*self.body, *particles)), *nodes]
             inputs += [cut(array, own) for array in bars]
-            self._launch(s.adjoint.gather_adjoint, own, inputs, [cut(stress_bar, own), both[own]])
+            self._launch(s.adjoint.gather_adjoint, own, inputs, [cut(stress_bar, own), bridge.array(body_bar[own])])
         if self._moments:
             self._moments.pull_back(particles[0], bars[0], body_bar)
 
