@@ -139,7 +139,7 @@ class Burner(Free):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Grid:
+class AdaptiveGrid:
     """An adaptive grid instead of spectral elements; what detailed mechanisms need.
 
     Attributes:
@@ -160,7 +160,7 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkSpec:
+class FlameNetworkSpec:
     """A physics-informed network instead of the solver.
 
     Attributes:
