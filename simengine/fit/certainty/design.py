@@ -21,7 +21,7 @@ BLIND = 1e-9  # chi-square for a move of one width, below which nothing depends 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Candidate:
+class NextRows:
     """Rows that could be measured next.
 
     Attributes:
@@ -43,7 +43,7 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Linear:
+class LinearisedProblem:
     """A problem, linearised.
 
     Attributes:
@@ -67,7 +67,9 @@ class Linear:
         return total
 
 
-def linear(problem: Problem, z: torch.Tensor | None = None, step: float = 1e-4, *, noise: bool = True) -> Linear:
+def linear(
+    problem: Problem, z: torch.Tensor | None = None, step: float = 1e-4, *, noise: bool = True
+) -> LinearisedProblem:
     """The problem linearised at z (p,), None for its start; one solve for each number of a world.
 
     With `noise`, standard deviations that are estimated are those of the misfit at z.
@@ -98,7 +100,7 @@ def linear(problem: Problem, z: torch.Tensor | None = None, step: float = 1e-4, 
         if math.isnan(problem.coordinates[k].sd):
             prior[position, position] += OPEN**-2
     fitted = {name: problem.measured[name].fitted for name in here}
-    return Linear(free, rows, fitted, prior)
+    return LinearisedProblem(free, rows, fitted, prior)
 
 
 def at_the_prior(problem: Problem, z: torch.Tensor | None = None) -> dict[str, str]:
@@ -132,7 +134,7 @@ def candidates(
     only: Sequence[str] = (),
     by_row: bool = False,
     noise: bool = True,
-) -> list[Candidate]:
+) -> list[NextRows]:
     """What is held out, as experiments that could be made next, the one that tells most first.
 
     Each label of an observation (a marker) is a candidate, each of its rows where it has no labels; an observation
@@ -143,7 +145,7 @@ def candidates(
     """
     found = linear(problem, z, noise=noise)
     covariance = torch.linalg.inv(found.information() + found.prior)
-    listed: list[Candidate] = []
+    listed: list[NextRows] = []
     for name, j in found.rows.items():
         measured = problem.measured[name]
         if only and name not in only:
@@ -162,7 +164,7 @@ def candidates(
                 if problem.coordinates[k].chosen
             }
             shrinks = float(torch.linalg.slogdet(gain)[1].mul(0.5).exp())
-            listed.append(Candidate(observation=name, label=label, rows=rows, shrinks=shrinks, widths=widths))
+            listed.append(NextRows(observation=name, label=label, rows=rows, shrinks=shrinks, widths=widths))
     if not listed:
         raise SceneError(
             "design: no candidate; hold out what could be measured next, as in inference.hold_out = "
@@ -171,7 +173,7 @@ def candidates(
     return sorted(listed, key=lambda own: -own.shrinks)
 
 
-def expected(problem: Problem, draws: int, *, by_row: bool = False, seed: int = 0) -> list[Candidate]:
+def expected(problem: Problem, draws: int, *, by_row: bool = False, seed: int = 0) -> list[NextRows]:
     """As `candidates`, before anything is fitted: what each promises on the average over the prior.
 
     The expected information gain (Lindley 1956) of the linearised posterior: the mean of the logarithm by which the
@@ -191,7 +193,7 @@ def expected(problem: Problem, draws: int, *, by_row: bool = False, seed: int = 
     generator = torch.Generator().manual_seed(seed)
     problem.settle(problem.start())
     problem.estimate_sigmas(problem.start())
-    found: dict[tuple[str, str], list[Candidate]] = {}
+    found: dict[tuple[str, str], list[NextRows]] = {}
     had = refused = 0
     while had < draws:
         try:
@@ -207,7 +209,7 @@ def expected(problem: Problem, draws: int, *, by_row: bool = False, seed: int = 
     return sorted((_averaged(each) for each in found.values()), key=lambda own: -own.shrinks)
 
 
-def _averaged(draws: Sequence[Candidate]) -> Candidate:
+def _averaged(draws: Sequence[NextRows]) -> NextRows:
     """One candidate over several draws: means of logarithms."""
     logs = torch.tensor([own.shrinks for own in draws], dtype=torch.float64).log()
     low, high = torch.quantile(logs, torch.tensor([0.1, 0.9], dtype=torch.float64)).exp().tolist()
