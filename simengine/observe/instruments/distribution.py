@@ -196,8 +196,13 @@ class Distribution(AbstractInstrument):
         return _Drawn.planned_for(self, world, generator)
 
     def write(self, file: Path, measured: Measured) -> None:
-        """A csv, time, x, y, z, by the headers and in the units of `columns`."""
+        """A csv, time, x, y, z, by the headers and in the units of `columns`, or an .npz."""
         factor = to_si(self.unit)[0]
+        if file.suffix.lower() == ".npz":
+            times, frame = torch.unique(measured.at["time"], return_inverse=True)
+            clouds = [(measured.values[frame == k] / factor).numpy() for k in range(len(times))]
+            np.savez(file, x=np.stack(clouds), time=times.numpy())
+            return
         columns = column_as_read(self.columns.get("time", "time [s]"), measured.at["time"])
         for axis, values in zip(AXES, measured.values.unbind(1), strict=True):
             columns |= column_as_read(self.columns.get(axis, axis if self.unit else f"{axis} [m]"), values / factor)
