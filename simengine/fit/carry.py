@@ -8,8 +8,7 @@ import torch
 
 from simengine.fit.problem import Problem
 from simengine.fit.problem.prediction import Prediction
-from simengine.fit.result import FitResult
-from simengine.fit.spread import Spread, predicted_bars, read_spread
+from simengine.fit.spread import Spread, predicted_bars
 from simengine.io.arrays import read_json
 from simengine.scene.address import parts_of, replaced, resolve
 from simengine.scene.base import AbstractWorld, Refused, SceneError
@@ -121,30 +120,3 @@ def predicted(values: dict[str, float], spread: Spread | None, scene: Scene) -> 
     problem.settle(problem.start())
     bars = {} if spread is None else made.bars(spread)
     return {name: dataclasses.replace(p, std=bars.get(name)) for name, p in problem.predict().items()}
-
-
-def predict(on: Scene | Problem, *, found: FitResult | str | Path | None = None) -> dict[str, Prediction]:
-    """The observations of a scene beside what it predicts: what `simengine predict` does, in Python.
-
-    Args:
-        on: The scene, or a problem for its numbers as they stand.
-        found: What a fit found, or the run directory of one, to be put in place of the scene's own numbers; `std` of
-            the predictions holds its bars. None for the numbers as they stand.
-
-    Returns:
-        Observation -> its prediction.
-
-    Raises:
-        SceneError: Nothing is observed, or nothing that was found has a place there.
-        ValueError: The folder holds no finished fit.
-    """
-    scene = on.scene if isinstance(on, Problem) else on
-    if not scene.observations:
-        raise SceneError("on: the scene has no [observations] to predict")
-    if isinstance(found, FitResult):
-        return dict(found.predict(scene))
-    if found is not None:
-        return predicted(found_in(Path(found)), read_spread(Path(found)), scene)
-    problem = on if isinstance(on, Problem) else Problem(on)
-    problem.settle(problem.start())
-    return problem.predict()
