@@ -99,7 +99,7 @@ def _by_name(spec: DetectorSpec, directory: Path) -> tuple[Any, int]:
 def _torchvision(name: str, weights: str) -> Any:
     try:
         detection: Any = importlib.import_module("torchvision.models.detection")
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter where its operators are of another torch
         raise SceneError(
             f"detector.architecture: {name!r} is torchvision's, which cannot be imported ({error}); install the "
             "torchvision that fits this torch, or give a detector of your own by --with FILE.py"

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from torchvision_operators import give_operators
 
 from simengine.dtn.bodies.car import car
 from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.views import ViewSet, render_views
+
+give_operators()
 
 
 @pytest.fixture(scope="session")

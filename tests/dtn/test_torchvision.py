@@ -60,7 +60,7 @@ def compare(adapter: Any, model: Any, images: torch.Tensor, *, least: int) -> No
         assert float(away.amin(1).max()) <= 1.0
 
 
-@pytest.mark.parametrize("name", ONE_STAGE)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "ssd" else ()) for n in ONE_STAGE])
 def test_one_stage_detectors_find_what_the_library_does(name: str) -> None:
     make, activation = ONE_STAGE[name]
     model = model_of(make)
@@ -73,7 +73,7 @@ def test_one_stage_detectors_find_what_the_library_does(name: str) -> None:
     compare(adapter, model, images, least=20)
 
 
-@pytest.mark.parametrize("name", TWO_STAGE)
+@pytest.mark.parametrize("name", ["faster", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mask", "keypoint"))])
 def test_two_stage_detectors_find_what_the_library_does(name: str) -> None:
     model = model_of(TWO_STAGE[name])
     adapter = TwoStageDetector(model)

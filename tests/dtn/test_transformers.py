@@ -1,5 +1,7 @@
 """The adapter of DETR's kind beside the library's own post-processing, on random weights; skipped without it."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,11 @@ import torch
 from simengine.dtn.adapters import DETRDetector
 from simengine.dtn.checks import check_detector
 
-transformers: Any = pytest.importorskip("transformers", exc_type=ImportError)
+with pytest.MonkeyPatch.context() as patch:  # it takes any folder `kernels` on the path for a package of that name
+    root = Path(__file__).parents[2]
+    patch.setattr(sys, "path", [entry for entry in sys.path if Path(entry).resolve() != root])
+    transformers: Any = pytest.importorskip("transformers", exc_type=ImportError)
+    transformers.utils.import_utils.is_kernels_available()  # and keeps the answer
 
 
 def detr() -> tuple[Any, Any]:

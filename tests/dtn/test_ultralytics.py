@@ -1,5 +1,6 @@
 """The adapter of ultralytics against the library's own `predict`: random weights; skipped without it."""
 
+import os
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from simengine.dtn.adapters import UltralyticsDetector
 from simengine.dtn.checks import check_detector
 from simengine.dtn.letterbox import Letterbox
 
+os.environ |= {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}  # it would look for the network at import
 ultralytics: Any = pytest.importorskip("ultralytics", exc_type=ImportError)
 
 
