@@ -11,6 +11,7 @@ from simengine.scene.strict import Count, NonNegative, Positive, Range, Unit
 from simengine.worlds.fields.boundaries import Boundary, Convection, checked
 from simengine.worlds.fields.coefficients import Cells, Freundlich, Piecewise, constant, evaluated
 from simengine.worlds.fields.local import AXES, Local
+from simengine.worlds.fields.series import ImplicitSteps, TaylorSeries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class AbstractEquation(abc.ABC):
         initial: Value at t = 0: a number, { of = "x", knots, values }, or the name of a function of the script that
             takes the places and returns the field, or a table of fields [unit of the value].
         boundary: Rows of the sides; a side without a row lets nothing through.
+        march: Through time: `implicit`, or `taylor`, the series that follow from the equation.
     """
 
     domain: tuple[tuple[float, float], ...]
@@ -32,6 +34,7 @@ class AbstractEquation(abc.ABC):
     cells: tuple[Count, ...]
     initial: float | str | Piecewise = 0.0
     boundary: tuple[Boundary, ...] = ()
+    march: ImplicitSteps | TaylorSeries = dataclasses.field(default_factory=ImplicitSteps)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.domain) <= len(AXES):

@@ -16,11 +16,12 @@ from simengine.worlds.fields.equations import EQUATIONS, AbstractEquation
 from simengine.worlds.fields.local import Grid
 from simengine.worlds.fields.march import March, MarchError
 from simengine.worlds.fields.pde_answers import FieldRun
+from simengine.worlds.fields.series import SeriesMarch, TaylorSeries
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
-_FIXED = ("pde.domain", "pde.duration")  # numbers that worlds which march together share
+_FIXED = ("pde.domain", "pde.duration", "pde.march")  # numbers that worlds which march together share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,12 @@ class PDEWorld(AbstractWorld):
         equation = together.pde
         grid = self.grid()
         edges = torch.linspace(0.0, duration, self.pde.cells[0] + 1, dtype=torch.float64)
-        march = March(equation, grid, Rows(equation, tuple(equation.units()), edges), self.pde.cells[0], keep=gradient)
+        rows, steps, way = Rows(equation, tuple(equation.units()), edges), self.pde.cells[0], self.pde.march
+        march: March | SeriesMarch = (
+            SeriesMarch(equation, grid, rows, steps, way, keep=gradient)
+            if isinstance(way, TaylorSeries)
+            else March(equation, grid, rows, steps, keep=gradient)
+        )
         try:
             with torch.set_grad_enabled(gradient):
                 found = march.run(together._initial(grid, len(worlds)))
