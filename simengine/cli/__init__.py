@@ -38,6 +38,7 @@ app.command("simengine.cli.schema:schema", name="schema", help="Write the schema
 app.command("simengine.cli.render:render", name="render", help="Picture a run directory again, as PNG, GIF or mp4.")
 app.command("simengine.cli.view:view", name="view", help="Open the report of a run in a browser.")
 app.command("simengine.cli.check:check", name="check", help="Pre-flight: stability, memory and gradient of a scene.")
+app.command("simengine.cli.calibrate:calibrate", name="calibrate", help="A camera from photographs of a checkerboard.")
 app.command("simengine.cli.design:design", name="design", help="Which experiment to make next, by what it would tell.")
 app.command("simengine.cli.compare:compare", name="compare", help="Compare fits by held-out data and by evidence.")
 app.command("simengine.cli.sweep:sweep", name="sweep", help="A scene with many numbers, over local processes.")
