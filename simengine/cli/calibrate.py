@@ -53,8 +53,8 @@ def calibrate(
     if out is None:
         print(text, end="")
         return 0
-    with out.open("x", encoding="utf-8") as file:
-        file.write(text)
+    with out.open("x", encoding="utf-8") as sheet:
+        sheet.write(text)
     print(f'wrote {out} ({len(seen)} pictures, {told.rms:.3g} px); paste it into a scene, and say camera = "{name}"')
     return 0
 
