@@ -32,7 +32,7 @@ app.command("simengine.cli.fit:optimise", name="optimise", help="Find the design
 app.command("simengine.cli.predict:predict", name="predict", help="Predict what was observed, or use what was found.")
 app.command("simengine.cli.observe:observe", name="observe", help="Write what the instruments of a scene would see.")
 app.command("simengine.cli.listing:listing", name="list", help="List scenes, kinds, instruments, numbers and scalars.")
-app.command("simengine.cli.explain:explain", name="explain", help="Say what a number of a scene is.")
+app.command("simengine.cli.listing:explain", name="explain", help="Say what a number of a scene is.")
 app.command("simengine.cli.export:export", name="export", help="Write states as csv, vtp, ply, HDF5 or glTF.")
 app.command("simengine.cli.schema:schema", name="schema", help="Write the schema of scenes, for editors.")
 app.command("simengine.cli.render:render", name="render", help="Picture a run directory again, as PNG, GIF or mp4.")
