@@ -35,7 +35,14 @@ def rubber(E: Coefficient = 1e5, nu: Coefficient = 0.2) -> Material:
 
 
 def orthotropic(E: Three, nu: Three, G: Three, turn: Three = (0.0, 0.0, 0.0)) -> Material:
-    """An elastic solid with three axes; moduli E, G [Pa], nu [1] and the turn of the axes [rad], three of each."""
+    """An elastic solid with three axes; see `Orthotropic`.
+
+    Args:
+        E: Young's moduli along the axes 1, 2, 3 [Pa].
+        nu: nu_12, nu_13, nu_23 [1].
+        G: Shear moduli G_12, G_13, G_23 [Pa].
+        turn: Rotation vector from x, y, z to the axes [rad].
+    """
     return Material(Orthotropic(E, nu, G, turn), Identity())
 
 
@@ -57,10 +64,17 @@ def sand(
     critical_packing: float = 0.0,
     yield_surface: Literal["drucker_prager", "mohr_coulomb"] = "drucker_prager",
 ) -> Material:
-    """Hencky elasticity and the plasticity of grains; E [Pa], nu [1], friction_angle [degrees], cohesion [1].
+    """Hencky elasticity and the plasticity of grains.
 
-    Without `volume_correction` it is the law of Klar et al. 2016, by which sand that was thrown stays swollen. Below
-    `critical_packing` [1] over that at rest, say 0.86, grains press on nothing: then it comes back to its volume.
+    Args:
+        E: Young's modulus [Pa].
+        nu: Poisson's ratio [1].
+        friction_angle: Of internal friction [degrees].
+        cohesion: Log strain per axis at the tip of the cone [1].
+        volume_correction: Without it the law of Klar et al. 2016, by which sand that was thrown stays swollen.
+        critical_packing: Over that at rest, below which grains press on nothing, say 0.86: then thrown sand comes back
+            to its volume [1].
+        yield_surface: Drucker-Prager's cone or Mohr-Coulomb's hexagon.
     """
     E, nu = _shared(E), _shared(nu)
     cls = MohrCoulomb if yield_surface == "mohr_coulomb" else DruckerPrager
@@ -81,7 +95,15 @@ def grains(
 ) -> Material:
     """Hencky elasticity and mu(I) friction of grains that flow.
 
-    E [Pa], nu [1], static, fast, number: mu_s, mu_2, I_0 [1], diameter [m], grain_density [kg/m^3], dt [s].
+    Args:
+        E: Young's modulus [Pa].
+        nu: Poisson's ratio [1].
+        static: mu_s, shear stress over pressure where flow begins [1].
+        fast: mu_2, of rapid flow [1].
+        number: I_0, at which friction is half way between [1].
+        diameter: Of a grain [m].
+        grain_density: Of a grain itself [kg/m^3].
+        dt: Time step of the simulation [s].
     """
     E, nu = _shared(E), _shared(nu)
     flow = InertialFriction(E, nu, static, fast, number, diameter=diameter, density=grain_density, dt=dt)

@@ -22,6 +22,7 @@ from simengine.scene.strict import nearest
 from simengine.solve import CheckpointAdjoint
 from simengine.worlds.motion import forces
 from simengine.worlds.motion.hung import Hung, hung_on, run
+from simengine.worlds.motion.start.saved import refuse_clocks
 
 if TYPE_CHECKING:
     from simengine.render.skin import Skin
@@ -268,6 +269,8 @@ def solve(world: "MPMWorld", asks: Sequence[Ask], *, gradient: bool, device: str
     except SceneError as error:
         raise Refused(str(error)) from None
     plain, held = floats_in(world), tensors_in(world)
+    if plain.state is not None:
+        refuse_clocks(plain)
     rest, volume, ids = (torch.as_tensor(array) for array in plain.particles())
     saved = _saved_steps(world, asks, steps, len(rest), gradient=gradient)
     try:

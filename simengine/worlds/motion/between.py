@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from simengine.mpm import Contact
+    from simengine.worlds.motion.specs import BodySpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,13 +93,13 @@ def contact_of(
 
 
 def refuse_overlaps(
-    contact: Mapping[str, Touch], names: Sequence[str], x: np.ndarray, volumes: np.ndarray, ids: np.ndarray
+    contact: Mapping[str, Touch], bodies: "Sequence[BodySpec]", x: np.ndarray, volumes: np.ndarray, ids: np.ndarray
 ) -> None:
-    """Refuse bodies that begin inside each other where friction is to act between them.
+    """Refuse bodies that begin inside each other, where friction is to act between them or one is a cloud of points.
 
     Args:
         contact: Of pairs by their names.
-        names: Of the bodies.
+        bodies: The bodies.
         x: Positions of all particles [m], (n, 3).
         volumes: Their volumes [m^3], (n,).
         ids: Their bodies, (n,).
@@ -106,17 +107,19 @@ def refuse_overlaps(
     Raises:
         SceneError: A particle of one lies less than half a spacing from one of another.
     """
-    from scipy.spatial import cKDTree
-
-    for a, b in itertools.combinations(range(len(names)), 2):
-        key = key_of(contact, names[a], names[b])
-        if key is None or contact[key].kind != "frictional":
+    for a, b in itertools.combinations(range(len(bodies)), 2):
+        key = key_of(contact, bodies[a].name, bodies[b].name)
+        rubs = key is not None and contact[key].kind == "frictional"
+        passes = key is not None and contact[key].kind == "none"
+        if not rubs and (passes or "points" not in (bodies[a].shape.type, bodies[b].shape.type)):
             continue
+        from scipy.spatial import cKDTree
+
         first, second = x[ids == a], x[ids == b]
         spacing = min(volumes[ids == a].min(), volumes[ids == b].min()) ** (1 / 3)
         near, _ = cKDTree(first).query(second, distance_upper_bound=spacing / 2)
         if count := int(np.isfinite(near).sum()):
-            raise SceneError(
-                f"bodies.{b}.shape: {count} particles of {names[b]!r} begin inside {names[a]!r} and would be thrown "
-                "out; move one of them, or let the pair be sticky"
-            )
+            begins = f"bodies.{b}.shape: {count} particles of {bodies[b].name!r} begin inside {bodies[a].name!r}"
+            if rubs:
+                raise SceneError(f"{begins} and would be thrown out; move one of them, or let the pair be sticky")
+            raise SceneError(f"{begins}, where matter would count twice; move one of them, or take the points out")

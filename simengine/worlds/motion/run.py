@@ -22,6 +22,7 @@ from simengine.view.report import Block, Movie, Picture, ReportTable, write_repo
 from simengine.worlds.motion.answers import MotionRun
 from simengine.worlds.motion.forces import bodies_of
 from simengine.worlds.motion.hung import hung_on, run
+from simengine.worlds.motion.start.saved import first_step, to_save
 from simengine.worlds.motion.world import CFL_REFUSE, CFL_WARN, MPMWorld
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
     if explicit:
         told = check_stability(model, state, where="grid.time_step", force=force)
         swept = check_sweep(scene, model, state, where="start", force=force)
-    saved, last = [state], time.perf_counter()
+    saved, last, begin = [state], time.perf_counter(), first_step(scene)
     solver, hung = scene.solver(model), hung_on(scene, {})
     with torch.no_grad(), deferred_interrupt() as interrupt:
         steps = range(0, grid.num_steps, spec.save_every)
@@ -132,13 +133,13 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
             try:
                 if hung.late:
                     stretch = (0, spec.save_every)
-                    last_state = run(solver, hung, state, stretch, DirectAdjoint(), first_step=step).map(
+                    last_state = run(solver, hung, state, stretch, DirectAdjoint(), first_step=begin + step).map(
                         lambda t: t[-1]
                     )
                 else:
-                    last_state = rollout(solver, state, spec.save_every, save_every=spec.save_every, first_step=step)[
-                        -1
-                    ]
+                    last_state = rollout(
+                        solver, state, spec.save_every, save_every=spec.save_every, first_step=begin + step
+                    )[-1]
                 # a state of its own: a view would hold the first state of the stretch too, twice the memory
                 state = MPMState(**{name: tensor.clone() for name, tensor in vars(last_state).items()})
             except SimulationError as error:
@@ -150,11 +151,12 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
                 swept = check_sweep(scene, model, state, where=where, force=True, told=swept)
             saved.append(state)
     seconds, done = time.perf_counter() - last, (len(saved) - 1) * spec.save_every
-    times = np.arange(len(saved)) * spec.save_every * grid.time_step
+    times = (begin + np.arange(len(saved)) * spec.save_every) * grid.time_step
     arrays = {name: torch.stack([getattr(s, name) for s in saved]).cpu().numpy() for name in ("x", "v", "F")}
     origin = scene.lattice_box()[0]
     arrays["x"] = arrays["x"] + origin.astype(arrays["x"].dtype)
     out.write("states.npz", {"time": times, **arrays})
+    out.write("last_state.npz", to_save(scene, state, begin + done))
     for suffix in spec.formats:
         for k, s in enumerate(saved):
             out.write(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simengine.io.geometry.mesh_file import read_mesh
+from simengine.io.geometry.points import read_points
 from simengine.scene.strict import Count, Positive, Range, Vector
 
 Points = NDArray[np.float64]
@@ -160,7 +161,59 @@ class MeshShape:
         return inside.numpy()
 
 
-Shape = BoxShape | SphereShape | CylinderShape | TorusShape | MeshShape
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PointCloud:
+    """Points from a file, each a particle, where the file has them.
+
+    Attributes:
+        file: A table of x, y, z (and volume), an .npz of them or of x (n, 3), or a .ply.
+        unit: Of lengths that the file gives none, as in "mm".
+        spacing: Of the points, whose cube is the volume of each where the file tells none [m].
+    """
+
+    type: Literal["points"] = "points"
+    file: Path
+    unit: str = "m"
+    spacing: Positive | None = None
+
+    def particles(self) -> tuple[Points, Points]:
+        """Positions [m], (n, 3), and volumes [m^3], (n,).
+
+        Raises:
+            ValueError: The file is no such one, or its volumes cannot be.
+        """
+        from scipy.spatial import cKDTree
+
+        x, volume = read_points(self.file, self.unit)
+        if volume is None and self.spacing is None:
+            raise ValueError(f"spacing: {self.file.name} tells no volumes, so say how far apart its points are, in m")
+        if volume is not None and self.spacing is not None:
+            raise ValueError(f"spacing: {self.file.name} tells the volumes itself; leave it out")
+        if volume is None:
+            volume = np.full(len(x), float(self.spacing or 0.0) ** 3)
+        if len(x) > 1:
+            apart = cKDTree(x).query(x, k=2)[0][:, 1] / np.cbrt(volume)
+            if apart.min() < 0.05:
+                raise ValueError(f"{self.file.name}: points {int(apart.argmin()) + 1} and another lie in one place")
+            middle = float(np.median(apart))
+            if not 0.25 < middle < 2.5:
+                raise ValueError(
+                    f"unit: the points of {self.file.name} lie {middle:.2g} times as far apart as their volumes are "
+                    "wide; is it in another unit, or is spacing another?"
+                )
+        return x.copy(), volume.copy()
+
+    def bounds(self) -> tuple[Points, Points]:
+        """Lower and upper corner of the points [m]."""
+        x, _ = read_points(self.file, self.unit)
+        return x.min(0), x.max(0)
+
+    def contains(self, x: Points) -> NDArray[np.bool_]:
+        """None: a cloud has no inside."""
+        return np.zeros(len(x), dtype=bool)
+
+
+Shape = PointCloud | BoxShape | SphereShape | CylinderShape | TorusShape | MeshShape
 
 
 def fill(shape: Shape, spacing: float) -> tuple[Points, Points]:
@@ -176,6 +229,8 @@ def fill(shape: Shape, spacing: float) -> tuple[Points, Points]:
     Raises:
         ValueError: There would be none, or too many.
     """
+    if isinstance(shape, PointCloud):
+        return shape.particles()
     lower, upper = shape.bounds()
     if isinstance(shape, BoxShape) and shape.counts is not None:
         axes = [

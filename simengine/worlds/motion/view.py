@@ -20,7 +20,7 @@ from simengine.render.surfels import finish_image
 from simengine.scene.asks import View
 from simengine.scene.base import SceneError
 from simengine.scene.strict import nearest
-from simengine.worlds.motion.shapes import BoxShape, CylinderShape, MeshShape, Shape, SphereShape
+from simengine.worlds.motion.shapes import BoxShape, CylinderShape, MeshShape, PointCloud, Shape, SphereShape
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.answers import MotionRun
@@ -35,6 +35,8 @@ CHANNELS = {"rgb": 3, "alpha": 1, "depth": 1, "normal": 3}
 
 def surface_of(shape: Shape, edge: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The surface of a shape: vertices (v, 3) [m] and triangles (f, 3) with sides of about `edge` [m]."""
+    if isinstance(shape, PointCloud):
+        raise ValueError("a cloud of points has no surface")
     if isinstance(shape, MeshShape):
         vertices, faces = (torch.as_tensor(array) for array in shape.triangles())
         return vertices, faces.long()
@@ -59,7 +61,7 @@ def skins_of(world: "MPMWorld") -> tuple[Skin | None, ...]:
     found: list[Skin | None] = []
     for index, body in enumerate(world.bodies):
         own = (ids == index).nonzero()[:, 0]
-        if body.material.type not in CONNECTED:
+        if body.material.type not in CONNECTED or isinstance(body.shape, PointCloud):  # a cloud shows its particles
             found.append(None)
             continue
         spacing = float(volume[own].mean()) ** (1 / 3)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
+from simengine.scene.base import SceneError
 from simengine.scene.strict import NonNegative, Range
 
 if TYPE_CHECKING:
@@ -78,3 +79,26 @@ class WallSpec:
             point: Sequence[float] = (upper if high else lower).tolist()
             found[number] = Plane(point=point, normal=normal, surface=Surface(kind, friction))
         return found
+
+
+def refuse_beyond(low: np.ndarray, high: np.ndarray, positions: np.ndarray, ids: np.ndarray) -> None:
+    """Refuse bodies that reach beyond the room between the walls.
+
+    Args:
+        low: Lower corner of the room [m], (3,).
+        high: Upper corner [m], (3,).
+        positions: Of all particles [m], (n, 3).
+        ids: Their bodies, (n,).
+
+    Raises:
+        SceneError: It names the body.
+    """
+    for index in np.unique(ids):
+        x = positions[ids == index]
+        beyond = np.maximum(low - x.min(0), x.max(0) - high)
+        k = int(beyond.argmax())
+        if beyond[k] > 0:
+            raise SceneError(
+                f"bodies.{index}.shape: reaches from {x[:, k].min():.4g} to {x[:, k].max():.4g} m, outside the "
+                f"walls at {low[k]:.4g} and {high[k]:.4g} m; move or shrink the body"
+            )

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,8 +16,9 @@ from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.maps import box_of, cells_of, coefficients_of, slices
 from simengine.worlds.motion.shapes import BoxShape, Lattice, Shape, across, fill, finer, turned
 from simengine.worlds.motion.specs import PERIOD, BodySpec, CameraSpec, GridSpec, OutputSpec, ReleaseSpec
+from simengine.worlds.motion.start.saved import resumed
 from simengine.worlds.motion.supports import ClampSpec, LoadSpec, holder, offsets
-from simengine.worlds.motion.walls import WallSpec
+from simengine.worlds.motion.walls import WallSpec, refuse_beyond
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +39,7 @@ class MPMWorld(AbstractWorld):
         gravity: Acceleration of everything [m/s^2].
         release: What a hand under the bodies bears of their weight until it lets go.
         start: `given`, undeformed, or `equilibrium`, at rest under gravity with what hangs on them from the start.
+        state: The last_state.npz of a run of these bodies, from which they go on in place of their start.
         walls: Of the domain.
         colliders: Rigid bodies that the others touch.
         clamps: Parts of bodies that are held, or moved.
@@ -56,6 +59,7 @@ class MPMWorld(AbstractWorld):
     gravity: Vector = (0.0, -9.8, 0.0)
     release: ReleaseSpec = dataclasses.field(default_factory=ReleaseSpec)
     start: Literal["given", "equilibrium"] = "given"
+    state: Path | None = None
     walls: WallSpec = dataclasses.field(default_factory=WallSpec)
     colliders: tuple[ColliderSpec, ...] = ()
     clamps: tuple[ClampSpec, ...] = ()
@@ -124,9 +128,8 @@ class MPMWorld(AbstractWorld):
                 own = ids == index
                 positions[own] = turned(positions[own], body.shape, body.turn)
         if self.lattice is None:  # on the way of a fit a body may come close to a wall, or to another
-            self._within_walls(positions, ids)
-            if self.contact:
-                refuse_overlaps(self.contact, [body.name for body in self.bodies], positions, volumes, ids)
+            refuse_beyond(*self.room(), positions, ids)
+            refuse_overlaps(self.contact, self.bodies, positions, volumes, ids)
         return positions, volumes, ids
 
     def shapes(self) -> tuple[Shape, ...]:
@@ -158,17 +161,6 @@ class MPMWorld(AbstractWorld):
             return low, high
         low = np.full(3, (self.walls.bound - 1) * self.grid.dx)
         return low, self.grid.length - low
-
-    def _within_walls(self, positions: np.ndarray, ids: np.ndarray) -> None:
-        low, high = self.room()
-        for index in range(len(self.bodies)):
-            x = positions[ids == index]
-            beyond = np.maximum(low - x.min(0), x.max(0) - high)
-            if (k := int(beyond.argmax())) is not None and beyond[k] > 0:
-                raise SceneError(
-                    f"bodies.{index}.shape: reaches from {x[:, k].min():.4g} to {x[:, k].max():.4g} m, outside the "
-                    f"walls at {low[k]:.4g} and {high[k]:.4g} m; move or shrink the body"
-                )
 
     def build(
         self, *, device: str | None = None, double: bool = False, values: "Values | None" = None
@@ -272,6 +264,8 @@ class MPMWorld(AbstractWorld):
                     f"colliders.{index}: {int(deep.sum())} particles of {name!r} begin more than a particle deep in it "
                     "and would be thrown out; move one of them"
                 )
+        if self.state is not None:
+            return model, resumed(self, model).to(like.dtype).to(like.device)
         if self.start == "equilibrium":
             from simengine.mpm.equilibrium import at_rest
 
