@@ -12,7 +12,7 @@ from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.fit.report import misfit_summary
 from simengine.scene.asks import Table
-from simengine.scene.base import Refused, SceneError
+from simengine.scene.base import AbstractRun, Refused, SceneError
 from simengine.scene.grammar import Scene
 
 FOR_OBSERVE = ("points", "gaps", "views", "frames")  # keys that only `simengine observe` reads
@@ -68,7 +68,10 @@ def check_observations(problem: Problem, *, seconds_of_one: float = 0.0) -> dict
         found["seconds_of_a_solve"] = one
         if one * world < PATIENCE:
             found["told"] = at_the_prior(problem, z)
-        found["seconds_of_a_fit_about"] = one * (world + 1) * 5 * len(stages_of(problem))
+        columns = (
+            1 if _derivatives_are_told(problem, z) else world
+        )  # in solves: a row's adjoint is about one of its own
+        found["seconds_of_a_fit_about"] = one * (columns + 1) * 5 * len(stages_of(problem))
     if scene.unknowns:  # last, since it goes to its first stage
         training_of(problem)  # says what would stop the fit before its first step
     return found
@@ -111,6 +114,12 @@ def _some_rows(problem: Problem, z: torch.Tensor, seconds: float) -> tuple[dict[
             of = f"{len(own)} of {len(rows[name])} ({told})"
             words[name] = f"{of}; `simengine predict` does all, in some {minutes:.0f} min"
     return words, seconds * count if words else None
+
+
+def _derivatives_are_told(problem: Problem, z: torch.Tensor) -> bool:
+    """Whether the runs know their derivatives, so that no number of a world costs a solve of its own."""
+    runs = [problem.run_at(z, run, ()) for run in problem.worlds]
+    return all(type(run).derivatives is not AbstractRun.derivatives for run in runs)
 
 
 def _is_table(problem: Problem, name: str) -> bool:

@@ -9,7 +9,7 @@ from simengine.fit import preflight
 from simengine.fit.preflight import check_observations
 from simengine.fit.problem import Problem
 from simengine.observe import Experiments
-from simengine.scene import SceneError, load_world
+from simengine.scene import Prior, SceneError, Unknown, load_world
 from simengine.worlds.flames.world import FlameWorld
 
 ROWS = [300.0, 310.0, 320.0, 330.0, 340.0, 350.0]
@@ -46,6 +46,14 @@ def test_rows_that_turn_out_quick_are_all_predicted(tmp_path: Path) -> None:
     seen = problem(tmp_path)
     assert "rows_predicted" not in check_observations(seen, seconds_of_one=86400.0)
     assert int(seen.measured["speeds"].mask.sum()) == 6
+
+
+def test_the_time_of_a_fit_counts_no_solve_for_a_number_whose_derivative_is_implicit(tmp_path: Path) -> None:
+    seen = problem(tmp_path)
+    keys = ("flame.lam", "flame.Ea", "flame.p")
+    seen = Problem(seen.scene, unknowns={key: Unknown(prior=Prior(lognormal=0.3)) for key in keys})
+    told = check_observations(seen)
+    assert told["seconds_of_a_fit_about"] <= 2 * 5 * 2 * told["seconds_of_a_solve"]  # of two stages at most
 
 
 def test_a_file_that_is_missing_is_told_before_a_flame_is_solved(
