@@ -13,8 +13,8 @@ import torch
 
 from simengine.scene.strict import Positive, Range
 from simengine.solve.jet import Jet, NoRule
-from simengine.worlds.fields.boundaries import Rows, Source
-from simengine.worlds.fields.local import Cells, Grid, Local
+from simengine.worlds.fields.boundaries import BoundaryRows, Source
+from simengine.worlds.fields.local import CellGeometry, CellGrid, Local
 from simengine.worlds.fields.march import NEWTON, MarchError
 
 _SHORTEST = 1e-7  # of the duration: a window below it means that the equation is too stiff for a series
@@ -59,8 +59,8 @@ class SeriesMarch:
     """
 
     equation: Any
-    grid: Grid
-    rows: Rows
+    grid: CellGrid
+    rows: BoundaryRows
     steps: int
     series: TaylorSeries
     keep: bool = False
@@ -70,7 +70,7 @@ class SeriesMarch:
         found = self.grid.neighbours()
         self._neighbours = {side: index for side, (index, _) in found.items()}
         missing = {side: missing for side, (_, missing) in found.items()}
-        self._cells = Cells(self.grid, self.rows, tuple(self.equation.units()), missing, self.grid.centres())
+        self._cells = CellGeometry(self.grid, self.rows, tuple(self.equation.units()), missing, self.grid.centres())
         # what is switched changes from step to step, so that no window reaches beyond one
         self._stepwise = any(isinstance(row, Source) for row in self.equation.boundary)
 

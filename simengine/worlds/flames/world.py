@@ -9,6 +9,7 @@ import torch
 
 from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.equations.burner import BurnerFlame
+from simengine.flame.equations.counterflow import CounterflowFlame
 from simengine.flame.equations.detailed import AbstractDetailedFlame
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
@@ -21,7 +22,8 @@ from simengine.scene.strict import Range
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.network import UNITS, FlameNetworkTraining, trainers
 from simengine.worlds.flames.reactors import Reactor, scalars_within
-from simengine.worlds.flames.specs import Burner, Counterflow, Diffusion, Free, FreeSimple, Grid, NetworkSpec
+from simengine.worlds.flames.specs import AdaptiveGrid, Burner, FlameNetworkSpec, Free, FreeSimple
+from simengine.worlds.flames.stagnation import Counterflow, Diffusion, Impinging, Twin
 
 if TYPE_CHECKING:
     from simengine.fit.problem import Problem
@@ -49,17 +51,21 @@ class FlameWorld(AbstractWorld):
         "fit": "is now [observations.NAME], with a file, and [unknowns]; see the shipped scene free_flame_methane"
     }
     gas: GasSpec | None = None
-    flame: FreeSimple | Free | Counterflow | Burner | Diffusion = dataclasses.field(default_factory=FreeSimple)
+    flame: FreeSimple | Free | Counterflow | Burner | Diffusion | Twin | Impinging = dataclasses.field(
+        default_factory=FreeSimple
+    )
     resolution: Annotated[float, Range(gt=0, lt=1)] = 1e-7
-    grid: Grid | None = None
+    grid: AdaptiveGrid | None = None
     reactor: Reactor = dataclasses.field(default_factory=Reactor)
-    network: NetworkSpec | None = None
+    network: FlameNetworkSpec | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.flame, FreeSimple) and self.gas is None:
             raise ValueError('gas: this flame needs a mechanism, as in [gas] mechanism = "gri30.yaml"')
         if isinstance(self.flame, FreeSimple) and self.gas is not None:
             raise ValueError("gas: a simplified flame has no mechanism; remove [gas], or choose flame.type = 'free'")
+        if isinstance(self.flame, Burner) and self.flame.temperature is not None and self.grid is None:
+            raise ValueError("flame.temperature: spectral elements cannot follow its kinks; add a table [grid]")
         if self.grid is not None and self.resolution != FlameWorld.resolution:
             raise ValueError("resolution: is that of spectral elements, and [grid] has criteria of its own; remove one")
 
@@ -217,7 +223,7 @@ class FlameWorld(AbstractWorld):
         Raises:
             SceneError: Several observations, no profiles over x, or an unknown that the equations have no name for.
         """
-        spec = self.network or NetworkSpec()
+        spec = self.network or FlameNetworkSpec()
         name, *more = problem.instruments
         measured = problem.measured[name]
         if more or "x" not in measured.at:
@@ -250,9 +256,11 @@ class FlameWorld(AbstractWorld):
                 return found
         raise SceneError(f"unknowns.{targets[0][2]}: a network does not seek it; use inference.method = least_squares")
 
-    def _network(self, spec: NetworkSpec, sought: Any, data: Any, truth: FlameSolution | None) -> FlameNetworkTraining:
+    def _network(
+        self, spec: FlameNetworkSpec, sought: Any, data: Any, truth: FlameSolution | None
+    ) -> FlameNetworkTraining:
         flame = self.build()
-        if isinstance(flame, BurnerFlame):
+        if not isinstance(flame, SimplifiedFlame | FreeFlame | CounterflowFlame) or isinstance(flame, BurnerFlame):
             raise SceneError("network: trained for flame.type free_simple, free, counterflow and diffusion")
         members = trainers(
             flame,
