@@ -136,7 +136,7 @@ class PointSet:
         size = stencil_size(len(self.axes), degree)
         if size > len(self):
             raise ValueError(
-                f"points: {len(self)} are too few for degree {degree}, whose stencils take {size}; take a lower degree, "
+                f"points: {len(self)} are too few for degree {degree}, whose stencils take {size}; take a lower one, "
                 "or estimate=False, since the error is told by two degrees more"
             )
         if centres is not None:
