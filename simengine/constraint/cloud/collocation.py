@@ -8,9 +8,9 @@ import torch
 from scipy.sparse import block_array, csr_array, diags_array
 
 from simengine.constraint.cloud.points import PointSet
-from simengine.constraint.spectral.discrete import Equation, Key, Numbers
+from simengine.constraint.spectral.discrete import Key, Numbers, SpectralEquation
 from simengine.constraint.spectral.domain import Domain, Fixed, Flux
-from simengine.constraint.spectral.expression import At, Divergence, Symbol
+from simengine.constraint.spectral.expression import At, Divergence, SpectralSymbol
 from simengine.solve.least_squares.system import load_forward_mode
 
 Values = dict[Key, torch.Tensor]
@@ -59,7 +59,7 @@ class Collocation:
         self.fields: tuple[str, ...] = tuple(fields)
         ends: dict[str, Any] = {name: (float(x.min()) - 1, float(x.max()) + 1) for name, x in cloud.places.items()}
         box = Domain(**ends)
-        self._equation = Equation(function, box, self.fields, ())
+        self._equation = SpectralEquation(function, box, self.fields, ())
         used, self._scales = self._equation.used({k: _typical(v) for k, v in numbers.items()})
         self.evolves: bool = any(letters == "t" for _, letters in used)
         self._rows = self._sorted_rows(boundary)
@@ -192,9 +192,9 @@ class Collocation:
         p = At(self.cloud.places, torch.as_tensor(t, dtype=torch.float64), self.numbers)
         if isinstance(row, Fixed):
             return table[i, ""] - (row.value(p) if callable(row.value) else row.value)
-        symbols = [Symbol(name, self._reader(table, j)) for j, name in enumerate(self.fields)]
+        symbols = [SpectralSymbol(name, self._reader(table, j)) for j, name in enumerate(self.fields)]
         asked = row.value(*symbols, p)
-        asked = asked.value if isinstance(asked, Symbol) else asked
+        asked = asked.value if isinstance(asked, SpectralSymbol) else asked
         outward = sum(f * n for f, n in zip(part.flux, self.cloud.normals.unbind(1), strict=True))
         return outward - asked
 
