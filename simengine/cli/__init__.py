@@ -40,6 +40,7 @@ app.command("simengine.cli.view:view", name="view", help="Open the report of a r
 app.command("simengine.cli.check:check", name="check", help="Pre-flight: stability, memory and gradient of a scene.")
 app.command("simengine.cli.design:design", name="design", help="Which experiment to make next, by what it would tell.")
 app.command("simengine.cli.compare:compare", name="compare", help="Compare fits by held-out data and by evidence.")
+app.command("simengine.cli.pool:pool", name="pool", help="What fits of several members tell of their population.")
 app.command("simengine.cli.sweep:sweep", name="sweep", help="A scene with many numbers, over local processes.")
 app.command("simengine.cli.fit:demo", name="demo", help="Fit a scene that ships, from its file to the report.")
 app.command("simengine.cli.bench:bench", name="bench", help="Measure us beside a reference; print the ratios.")
