@@ -32,7 +32,7 @@ def pool(
     if unknown := set(of or ()) - set(names):
         raise ValueError(f"--of {min(unknown)}: no fit sought it; they sought {', '.join(names) or 'nothing'}")
     result = {name: _of(name, found, log) for name in of or names}
-    emit(result, as_json=as_json, title=f"pool of {len(runs)} fits")
+    emit(result if as_json else _in_lines(result), as_json=as_json, title=f"pool of {len(runs)} fits")
     return 0
 
 
@@ -89,6 +89,15 @@ def _alone(estimate: dict[str, Any], logarithmic: bool) -> tuple[float, float]:
         return without_prior(value, width, mean, prior)
     told, wide = without_prior(math.log(value), width / value, math.log(mean), prior / value)
     return math.exp(told), wide * math.exp(told)
+
+
+def _in_lines(value: Any) -> Any:
+    """Each number that has an interval as one line."""
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"value", "low", "high"}:
+        return f"{value['value']:.4g} [{value['low']:.4g}, {value['high']:.4g}]"
+    return {key: _in_lines(item) for key, item in value.items()}
 
 
 def _told(own: Any) -> dict[str, float]:
