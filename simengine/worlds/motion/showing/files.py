@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from simengine.io.arrays import read_npz
-from simengine.io.splats import is_splats, read_splats
+from simengine.io.geometry.splats import is_splats, read_splats
 from simengine.render import DirectionalLight, TexturedMesh, TransferFunction, render_mesh, render_volume
 from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import DEFAULT_COLOUR
@@ -47,7 +47,7 @@ def show_file(source: Path, file: Path, how: Pictured) -> Path:
             raise SceneError("--transparent: splats are pictured over black, as their file means them")
         return write_pictures(file, _splats(source, views, size), fps=how.fps)
     if source.suffix.lower() != ".npz":
-        from simengine.io.mesh_file import read_mesh
+        from simengine.io.geometry.mesh_file import read_mesh
 
         vertices, faces = (torch.as_tensor(array) for array in read_mesh(source))
         mesh = TexturedMesh(
