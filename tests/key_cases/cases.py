@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from key_cases import detectors, fields, flames, laws, learned, motions, objects
-from simengine.io.splats import write_splats
+from simengine.io.geometry.splats import write_splats
 from simengine.scene import own_code
 
 CASES = {
