@@ -67,6 +67,15 @@ def write_files(path: Path) -> None:
     )
     (path / "probe.csv").write_text("x,T\n0.0,400\n0.002,1700\n0.02,1600\n")
     (path / "cloud.csv").write_text("x,y,z\n" + "".join(f"{45 + 5 * k},{50 + k % 2},50\n" for k in range(6)))
+    state = {
+        "x": 0.4 + np.linspace(0.0, 0.1, 24).reshape(8, 3),
+        "v": np.ones((8, 3)),
+        "C": np.ones((8, 3, 3)),
+        "q": np.zeros(8),
+    }
+    state |= {"F": np.tile(np.eye(3), (8, 1, 1)), "A": np.zeros((8, 0, 3, 3)), "step": np.array(2)}
+    lattice = {"origin": np.zeros(3), "spacing": np.array(1 / 12), "time_step": np.array(5e-4)}
+    np.savez(path / "last_state.npz", **state, **lattice)
     (path / "press.csv").write_text("time [s],way\n0,1\n0.5,2\n2,9\n")
     y, x = np.mgrid[-10:11, -10:11] / 8.0
     ball = np.where(x**2 + y**2 < 1, 255, 0).astype(np.uint8)

@@ -54,6 +54,7 @@ CASES: dict[str, Case] = {
         f"material {name}": Case(mpm({"type": name, **values}), (build, run), below=("bodies.0.material",))
         for name, values in MATERIALS.items()
     },
+    "going on": Case(mpm(shape={**BOX, "counts": [2, 2, 2]}, state="last_state.npz"), (build,), below=("state",)),
     "damping": Case(
         mpm({**JELLY, "damping": {"mass": 3.0, "stiffness": 1e-3}}), (build, run), below=("bodies.0.material.damping",)
     ),
