@@ -30,6 +30,7 @@ KINDS = {
     "nclaw": "simengine.worlds.laws.world:NCLawWorld",
     "pictures": "simengine.worlds.objects.given:PicturesWorld",
     "dtn": "simengine.worlds.detectors.world:DTNWorld",
+    "renders": "simengine.worlds.detectors.renders:RendersWorld",
     "solids": "simengine.worlds.learned.populations:SolidsWorld",
     "samples": "simengine.worlds.learned.populations:SamplesWorld",
     "displacement": "simengine.worlds.objects.displacement:DisplacementWorld",

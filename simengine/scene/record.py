@@ -189,13 +189,15 @@ def open_run(folder: Path, scene: AbstractWorld | Scene, *, overwrite: bool, res
 
 
 def _companions(path: Path) -> Iterator[Path]:
-    """Files beside a mesh that it names and that a reader looks at: materials, pictures and buffers."""
+    """Files beside a mesh or a table that it names and a reader looks at: materials, pictures and buffers."""
     if path.suffix.lower() == ".obj":
         pattern = r"^\s*mtllib\s+(.+?)\s*$"
     elif path.suffix.lower() == ".mtl":
         pattern = r"^\s*(?:map_\w+|bump|disp|norm)\s+(?:.*\s)?(\S+)\s*$"
     elif path.suffix.lower() == ".gltf":
         pattern = r'"uri"\s*:\s*"((?!data:)[^"]+)"'
+    elif path.suffix.lower() == ".csv":
+        pattern = r"(?:^|[,;\t\"])([^,;\t\"\n]+\.(?:png|jpe?g|bmp|tiff?|exr|npy))(?=$|[,;\t\"])"
     else:
         return
     found = re.findall(pattern, path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)

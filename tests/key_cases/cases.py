@@ -8,6 +8,9 @@ import torch
 from PIL import Image
 
 from key_cases import detectors, fields, flames, laws, learned, motions, objects
+from simengine.dtn.network import TransformationNetwork
+from simengine.io.model_folder import write_model
+from simengine.io.run_directory import RunDirectory
 from simengine.io.splats import write_splats
 from simengine.scene import own_code
 
@@ -52,6 +55,32 @@ class Bright(torch.nn.Module):
         return [{"boxes": b, "labels": label, "scores": s[:, 7]} for b, s in found]
 
 
+def write_renders(path: Path) -> None:
+    """A table of pictures of a square in two paints, and an untrained network for them."""
+    rows = ["view,set,reference,mask,uv,expected,red,green,blue"]
+    y, x = np.mgrid[0:32, 0:32]
+    for k in range(4):
+        inside = (abs(x - 12 - 3 * k) < 7) & (abs(y - 16) < 6)
+        light = 0.3 + 0.02 * k + 0.3 * x / 32
+
+        def save(name: str, values: np.ndarray, k: int = k) -> str:
+            Image.fromarray((255 * values).round().astype(np.uint8)).save(path / f"{name}_{k}.png")
+            return f"{name}_{k}.png"
+
+        grey = np.repeat(light[..., None], 3, 2)
+        uv = np.stack([x / 32, y / 32, 0 * x], -1)
+        seen = np.where(inside[..., None], grey * np.array([1.0, 0.5, 0.4]), grey)
+        files = [save("grey", grey), save("cover", inside.astype(float)), save("uv", uv), save("seen", seen)]
+        rows.append(",".join([f"v{k}", "train" if k < 2 else "test", *files, "0.5", "0.12", "0.08"]))
+    rows += [f"none {k},,grey_{k}.png,,,,,," for k in range(2)]
+    (path / "renders.csv").write_text("\n".join(rows) + "\n")
+    torch.manual_seed(3)
+    options = {"head": "linear", "extractor": "conv", "geometry": False, "width": 4, "depth": 2}
+    out = RunDirectory.create(path / "network", {"kind": "renders"}, overwrite=False, resume=False)
+    weights = TransformationNetwork(**options).state_dict()
+    write_model(out, "transformation", weights, reads="a picture", gives="another", options=options)
+
+
 def write_files(path: Path) -> None:
     """What the scenes name, into a folder; and the classes of detectors that they name."""
     random = np.random.default_rng(0)
@@ -84,4 +113,5 @@ def write_files(path: Path) -> None:
         uv=random.random((8, 2)), material=trimesh.visual.material.SimpleMaterial(name="paint")
     )
     box.export(path / "painted.obj")
+    write_renders(path)
     own_code._DETECTORS |= {"judged": Judged, "bright": Bright}

@@ -56,6 +56,36 @@ CASES: dict[str, Case] = {
         below=("model", "training", "examples"),
         slow=True,
     ),
+    "network of pictures": Case(
+        learn(
+            {"kind": "renders", "table": "renders.csv", "shoulder": "soft"},
+            "transformation",
+            extractor="conv",
+            geometry=False,
+            width=4,
+            depth=2,
+            crop=16,
+            structure=0.1,
+            **LEARNT,
+        ),
+        (training, course, whole),
+        below=("table", "grey", "shoulder", "exposure"),
+    ),
+    "camouflage of pictures": Case(
+        learn(
+            {"kind": "renders", "table": "renders.csv", "network": "network", "unknowns": {"object.paint": {}}},
+            "camouflage",
+            "objective",
+            detector={**DETECTOR, "empty": 0.5},
+            rows=4,
+            columns=4,
+            hardening=0,
+            rendered=1,
+            **LEARNT,
+        ),
+        (training, course, whole),
+        below=("network",),
+    ),
     "camouflage": Case(
         learn(
             {**WORLD, "unknowns": {"object.paint": {}}},

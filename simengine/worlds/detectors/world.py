@@ -12,8 +12,10 @@ from simengine.scene.learning import AbstractLearner, AbstractObjective, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range, without_effect
 
 if TYPE_CHECKING:
+    from simengine.dtn.views import ViewSet
     from simengine.io.run_directory import RunDirectory
     from simengine.ops.light.raycast import RaySurface
+    from simengine.worlds.detectors.detector import PictureSet
 
 Albedo = Annotated[float, Range(ge=0, le=1)]
 SHARD = 32  # views in a file of a run
@@ -72,7 +74,7 @@ class NetworkSpec(AbstractLearner):
         type: Tells what is trained apart.
         head: How its maps act on a texture; see `simengine.dtn.network`.
         extractor: What makes the maps.
-        geometry: Whether it sees the renderer's geometry buffers.
+        geometry: Whether it sees the renderer's geometry buffers; `false` for pictures of files, which have none.
         width: Channels at full size.
         depth: How often the picture is halved.
         skips: Whether the extractor hands its finer features across, encoder to decoder.
@@ -89,7 +91,7 @@ class NetworkSpec(AbstractLearner):
             another tone curve and exposure, which the network is not told.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("dtn",)
+    kinds: ClassVar[tuple[str, ...]] = ("dtn", "renders")
     type: Literal["transformation"] = "transformation"
     head: Literal["dtn4", "ntr2", "efe", "linear"] = "linear"
     extractor: Literal["conv", "residual", "dense", "unet"] = "unet"
@@ -184,10 +186,11 @@ class CamouflageSpec(AbstractObjective):
             none.
         attack_views: Views that the texture is optimised over.
         transfer: Whether the other architecture is trained too and shown the found texture.
-        rendered: Unseen views rendered in full with the found texture; may be more than the scene's `test_views`.
+        rendered: Unseen views rendered in full with the found texture; may be more than the scene's `test_views`. Of
+            given pictures: how many of the expected ones at most are compared with the predicted ones.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("dtn",)
+    kinds: ClassVar[tuple[str, ...]] = ("dtn", "renders")
     seeks: ClassVar[str] = "object.paint"
     type: Literal["camouflage"] = "camouflage"
     detector: DetectorSpec = DetectorSpec()
@@ -285,6 +288,34 @@ class DTNWorld(AbstractWorld):
     def surface(self) -> "RaySurface":
         """The object."""
         return self.object.surface()
+
+    def seen_views(self) -> "ViewSet":
+        """The views to train on that show the object."""
+        from simengine.worlds.detectors.network import scene_views
+
+        return scene_views(self, self.sampler, self.train_views)
+
+    def empty_views(self, share: float) -> "ViewSet | None":
+        """Views without the object to train on, as a share of those with it."""
+        from simengine.worlds.detectors.detector import empty_views
+
+        return empty_views(self, self.sampler, round(share * self.train_views))
+
+    def unseen_views(self, share: float, number: int | None = None) -> "PictureSet":
+        """The unseen views, `number` of them or `test_views`, and as a share of them such without the object."""
+        from simengine.worlds.detectors.detector import unseen_set
+
+        return unseen_set(self, share, number)
+
+    def told(self) -> list[tuple[str, Any]]:
+        """What the report says of the views."""
+        return [
+            ("seeds", f"scene {self.seed}, views {self.views.seed}, unseen views {self.test_sampler.seed}"),
+            (
+                "pictures",
+                f"{self.shape[1]} x {self.shape[0]} px, {self.train_views} to train, {self.test_views} unseen",
+            ),
+        ]
 
     def build(self, *, device: str | None = None) -> Any:
         """The object, and the sampler of its views."""
