@@ -12,7 +12,7 @@ from simengine.fit.loop import fit
 from simengine.io.run_directory import RunDirectory
 from simengine.scene import resolved
 from simengine.worlds.detectors.camouflage import CamouflageTraining
-from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNWorld
+from simengine.worlds.detectors.world import CamouflageSpec, DTNWorld, TrainedDetectorSpec
 
 
 class DarkSpots(nn.Module):
@@ -34,7 +34,7 @@ class DarkSpots(nn.Module):
 def main() -> dict:
     """AP over the attacked views in the random texture at the start and in the one found, and over unseen views."""
     size = {"rows": 16, "columns": 16, "iterations": 40, "batch": 4, "rendered": 4}
-    spec = CamouflageSpec(detector=DetectorSpec(empty=0.5), overlap=0.2, hardening=0, **size)
+    spec = CamouflageSpec(detector=TrainedDetectorSpec(empty=0.5), overlap=0.2, hardening=0, **size)
     scene = DTNWorld(size=48, train_views=12, test_views=12, sky_rays=1)
     training = CamouflageTraining(scene, spec, detector=DarkSpots())
     before = training.visibility("texture_0")

@@ -156,6 +156,24 @@ def test_no_folder_is_crowded() -> None:
     assert not crowded, f"{sorted(crowded)}: more than {MAX_MODULES} modules; make rooms"
 
 
+def doubles(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
+    """Names of more than one class, nested and private ones too, and where these stand."""
+    found: dict[str, list[str]] = {}
+    for module, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(f"{module}:{node.lineno}")
+    return {name: places for name, places in found.items() if len(places) > 1}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """A name says what a class is, wherever it is read: in an import, an error, a page of keys."""
+    made = {"a": ast.parse("class One: pass\nclass Two:\n    class _In: pass"), "b": ast.parse("class _In: pass")}
+    assert doubles(made) == {"_In": ["a:3", "b:1"]}
+    trees = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in MODULES.items()}
+    assert not (found := doubles(trees)), f"name these by what each is: {found}"
+
+
 def test_names_of_the_table_are_there() -> None:
     """What `scene/kinds.py` names as a string no reader of imports sees, so it is looked up here, and not imported."""
     from simengine.scene.kinds import INSTRUMENTS, KINDS, METHODS

@@ -17,7 +17,7 @@ INSIDE = wp.constant(0.472)  # and from inside: 1 - (1 - ENTERS)/n^2
 
 
 @wp.struct
-class Environment:
+class Outdoors:
     sun_direction: wp.vec3  # unit vector to the sun
     sun_irradiance: wp.vec3  # on a plane facing the sun
     sky_zenith: wp.vec3  # radiance overhead
@@ -67,7 +67,7 @@ def noise(x: float, y: float):
 
 
 @wp.func
-def sky(env: Environment, d: wp.vec3):
+def sky(env: Outdoors, d: wp.vec3):
     if env.skyline_height > 0.0 and d[2] < env.skyline_height:
         azimuth = wp.atan2(d[1], d[0])
         top = 0.35 + 0.4 * noise(azimuth * 6.0, 3.5) + 0.25 * noise(azimuth * 25.0, 9.5)
@@ -99,7 +99,7 @@ def grain(p: wp.vec3, frequency: float, blur: float):
 
 
 @wp.func
-def ground_albedo(env: Environment, p: wp.vec3, d: wp.vec3, blur: float):
+def ground_albedo(env: Outdoors, p: wp.vec3, d: wp.vec3, blur: float):
     """What the ray along `d` sees of the ground at `p`; `blur` is the width of its pixel there [m].
 
     A carriageway of asphalt with markings, between kerbs, pavements, and the pattern beyond.
@@ -143,7 +143,7 @@ def soaked(rho: wp.vec3, water: float):
 
 
 @wp.func
-def flooded(env: Environment, p: wp.vec3):
+def flooded(env: Outdoors, p: wp.vec3):
     """Share of the ground about `p` that stands under a level sheet of water."""
     if env.water <= 0.0:
         return 0.0
@@ -152,7 +152,7 @@ def flooded(env: Environment, p: wp.vec3):
 
 
 @wp.func
-def lamp_on(env: Environment, k: int, p: wp.vec3):
+def lamp_on(env: Outdoors, k: int, p: wp.vec3):
     """Irradiance of a lamp on a plane at `p` that faces it, without shadows."""
     away = p - env.lamp_position[k]
     r = wp.max(wp.length(away), 1.0e-3)

@@ -5,7 +5,7 @@ ray weighted by Schlick's Fresnel term. Lengths in m, radiance in W/(m^2 sr) per
 """
 
 import warp as wp
-from simengine.kernels.light.outdoors import Environment, flooded, ground_albedo, lamp_on, sky, soaked
+from simengine.kernels.light.outdoors import Outdoors, flooded, ground_albedo, lamp_on, sky, soaked
 
 # ruff: noqa: UP018, RUF046 - a Warp variable that a loop changes is declared by int() or float()
 
@@ -23,7 +23,7 @@ GOLDEN = wp.constant(0.61803398875)
 
 
 @wp.struct
-class Surface:
+class SurfaceData:
     mesh: wp.uint64
     corner_normals: wp.array2d(dtype=wp.vec3)  # (faces, 3)
     corner_uv: wp.array2d(dtype=wp.vec2)  # (faces, 3)
@@ -49,7 +49,7 @@ class Hit:
 
 
 @wp.func
-def trace(surface: Surface, env: Environment, o: wp.vec3, d: wp.vec3):
+def trace(surface: SurfaceData, env: Outdoors, o: wp.vec3, d: wp.vec3):
     hit = Hit()
     hit.kind = NOTHING
     hit.t = 1.0e6
@@ -129,8 +129,8 @@ def paint(texture: wp.array3d(dtype=float), scale: float, hit: Hit):
 
 @wp.func
 def albedo_at(
-    surface: Surface,
-    env: Environment,
+    surface: SurfaceData,
+    env: Outdoors,
     texture: wp.array3d(dtype=float),
     scale: float,
     hit: Hit,
@@ -150,7 +150,7 @@ def albedo_at(
 
 
 @wp.func
-def sun_on(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3):
+def sun_on(surface: SurfaceData, env: Outdoors, p: wp.vec3, n: wp.vec3):
     """Irradiance of the sun at a point, zero in the shadow."""
     cosine = wp.dot(n, env.sun_direction)
     if cosine <= 0.0:
@@ -162,7 +162,7 @@ def sun_on(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3):
 
 
 @wp.func
-def lit(surface: Surface, env: Environment, k: int, p: wp.vec3):
+def lit(surface: SurfaceData, env: Outdoors, k: int, p: wp.vec3):
     """Whether nothing stands between a point and a lamp."""
     way = env.lamp_position[k] - p
     r = wp.length(way)
@@ -171,7 +171,7 @@ def lit(surface: Surface, env: Environment, k: int, p: wp.vec3):
 
 
 @wp.func
-def lamps_on(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3):
+def lamps_on(surface: SurfaceData, env: Outdoors, p: wp.vec3, n: wp.vec3):
     """Irradiance of the lamps at a point."""
     total = wp.vec3(0.0, 0.0, 0.0)
     for k in range(env.lamps):
@@ -183,7 +183,7 @@ def lamps_on(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3):
 
 @wp.func
 def arriving(
-    surface: Surface, env: Environment, texture: wp.array3d(dtype=float), scale: float, o: wp.vec3, d: wp.vec3
+    surface: SurfaceData, env: Outdoors, texture: wp.array3d(dtype=float), scale: float, o: wp.vec3, d: wp.vec3
 ):
     """Radiance along a secondary ray: the sky, or a diffuse surface in sun, lamps and open sky."""
     hit = trace(surface, env, o, d)
@@ -219,7 +219,7 @@ def ggx(n: wp.vec3, v: wp.vec3, l: wp.vec3, roughness: float, f0: float):
 
 
 @wp.func
-def glints(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3, v: wp.vec3, roughness: float, f0: float):
+def glints(surface: SurfaceData, env: Outdoors, p: wp.vec3, n: wp.vec3, v: wp.vec3, roughness: float, f0: float):
     """Radiance of the lamps by way of the coat."""
     total = wp.vec3(0.0, 0.0, 0.0)
     for k in range(env.lamps):
@@ -233,8 +233,8 @@ def glints(surface: Surface, env: Environment, p: wp.vec3, n: wp.vec3, v: wp.vec
 @wp.kernel
 def raycast(
     # constants
-    surface: Surface,
-    env: Environment,
+    surface: SurfaceData,
+    env: Outdoors,
     origin: wp.vec3,
     rotation: wp.mat33,  # camera to world; x right, y down, z forward
     intrinsics: wp.vec4,  # fx, fy, cx, cy [pixels]

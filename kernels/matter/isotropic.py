@@ -36,7 +36,7 @@ def kernels(real):
     J_min = real(1e-4)  # below the product of three stretches of 0.05
 
     @wp.struct
-    class Strain:
+    class PrincipalStrain:
         v: real
         q: real
         r: real
@@ -46,7 +46,7 @@ def kernels(real):
     @wp.func(module=module)
     def strains(s: vec3, a: real):
         h = vec3(wp.log(wp.max(s[0], s_min)), wp.log(wp.max(s[1], s_min)), wp.log(wp.max(s[2], s_min)))
-        e = Strain()
+        e = PrincipalStrain()
         e.v = h[0] + h[1] + h[2]
         mean = e.v * third
         e.d = vec3(h[0] - mean, h[1] - mean, h[2] - mean)

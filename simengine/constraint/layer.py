@@ -19,7 +19,7 @@ from simengine.constraint.rows import RowWeights
 from simengine.constraint.shard import Shard
 from simengine.constraint.system import ExpertSystem
 from simengine.ops.fields.table_product import table_product
-from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.adjoint import AbstractSolveAdjoint, ImplicitAdjoint, UnrolledAdjoint
 from simengine.solve.least_squares.iteration import checked, named_error, solve_system
 from simengine.solve.least_squares.solvers import AbstractLeastSquaresSolver, LevenbergMarquardt
 from simengine.solve.solution import Result, Solution
@@ -67,7 +67,7 @@ class HardConstraint(nn.Module):
         *,
         weights: RowWeights = RowWeights(),
         solver: AbstractLeastSquaresSolver | None = None,
-        adjoint: AbstractAdjoint | None = None,
+        adjoint: AbstractSolveAdjoint | None = None,
         throw: bool = False,
         group: Any = None,
         norm: AbstractNorm | str = "auto",
@@ -103,7 +103,7 @@ class HardConstraint(nn.Module):
         self.solver: AbstractLeastSquaresSolver | LevenbergMarquardt = solver or LevenbergMarquardt(
             tolerance=1e-8, max_iterations=50
         )
-        self.adjoint: AbstractAdjoint | ImplicitAdjoint = adjoint or ImplicitAdjoint()
+        self.adjoint: AbstractSolveAdjoint | ImplicitAdjoint = adjoint or ImplicitAdjoint()
         self.throw = throw
 
     def forward(

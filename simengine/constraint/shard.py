@@ -56,7 +56,7 @@ class Shard:
 
     def once(self, value: torch.Tensor) -> torch.Tensor:
         """What came through `spread`, used by all processes for the same; backward, one of them answers for it."""
-        return value if self.size == 1 else _Once.apply(value, self)
+        return value if self.size == 1 else _OnceDifferentiable.apply(value, self)
 
     def total(self, part: torch.Tensor) -> torch.Tensor:
         """The sum over processes, without a gradient, the same bits everywhere."""
@@ -110,7 +110,7 @@ class _Total(torch.autograd.Function):
         return _Total.apply(grad, ctx.shard), None  # part
 
 
-class _Once(torch.autograd.Function):
+class _OnceDifferentiable(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: torch.Tensor, shard: Shard) -> torch.Tensor:
         ctx.shard = shard

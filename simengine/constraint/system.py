@@ -17,7 +17,7 @@ from simengine.solve.least_squares.schur import SchurGram
 
 
 @dataclasses.dataclass
-class _Point:
+class _VisitedPoint:
     """What is known at the last place that the iteration visited."""
 
     y: torch.Tensor
@@ -64,7 +64,7 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         if self.experts > 1:
             self.gram = BlockBandedGram() if self.chain else SchurGram(self.experts, self._distinct)
         self.solution: torch.Tensor = table.new_zeros(0)  # where the last solve ended
-        self._point: _Point | None = None
+        self._point: _VisitedPoint | None = None
         self._gradient: tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]] | None = None
         self._places = self._in_table(self._rows.index)
         with torch.no_grad():
@@ -80,7 +80,7 @@ class ExpertSystem(ExpertRows, AbstractSystem):
     def _held_tensors(self) -> tuple[torch.Tensor, ...]:
         return tuple(t.detach() for t in self.tensors)
 
-    def _at(self, y: torch.Tensor, which: torch.Tensor) -> _Point:
+    def _at(self, y: torch.Tensor, which: torch.Tensor) -> _VisitedPoint:
         """Residuals at y; those of the last call where nothing has changed."""
         last, y = self._point, y.detach()
         if last is not None and torch.equal(last.which, which) and torch.equal(last.y, y):
@@ -90,7 +90,7 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         with torch.no_grad():
             own = self._own_fields(y, tensors, which)
             fields = self._whole(own)
-            self._point = _Point(y, which, own, fields, *self._evaluated(None, fields, tensors, which))
+            self._point = _VisitedPoint(y, which, own, fields, *self._evaluated(None, fields, tensors, which))
         return self._point
 
     def cost(self, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:

@@ -1,19 +1,18 @@
 """Functions of time that need no training: the Taylor series of an equation u_t = f(u), from the equation itself.
 
-The coefficient of t^(k+1) is that of t^k in f(u(t)) over k + 1, and that is a k-th derivative along the terms found so
-far: exact, by forward differentiation k times over, for any f that torch differentiates.
+The coefficient of t^(k+1) is that of t^k in f(u(t)) over k + 1, and that hangs on the terms found so far: exact, by
+arithmetic on truncated series, for any f that is written in torch.
 """
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch.func import jvp
 
-from simengine.solve.least_squares.system import load_forward_mode
+from simengine.solve.jet import Jet
 
-Rate = Callable[[torch.Tensor], torch.Tensor]
-DEEPEST = 8  # terms: each costs twice the one before
+Rate = Callable[[Any], Any]
 
 
 def taylor_series(rate: Rate, u0: torch.Tensor, order: int) -> torch.Tensor:
@@ -25,45 +24,25 @@ def taylor_series(rate: Rate, u0: torch.Tensor, order: int) -> torch.Tensor:
     Args:
         rate: The right side, of a field in the shape of u0; a constant of the equation is what it closes over.
         u0: Where it begins, any shape.
-        order: Highest power of t; the cost doubles with each.
+        order: Highest power of t; the cost grows with its cube.
 
     Returns:
         Those of t, t^2, ..., t^order, shape (order, *u0.shape).
 
     Raises:
-        ValueError: order is not from 1 to 8.
+        ValueError: order is below 1.
+        TypeError: The right side uses a function that has no rule for series; it is named.
     """
-    if not 1 <= order <= DEEPEST:
-        raise ValueError(f"order: expected 1 to {DEEPEST}, got {order}; take shorter windows in time instead")
-    load_forward_mode()
+    if order < 1:
+        raise ValueError(f"order: expected 1 or more, got {order}")
     found = [u0]
     for k in range(order):
-        found.append(_coefficient(rate, tuple(found), k) / (k + 1))
+        value = rate(Jet(found))
+        if isinstance(value, Jet):
+            found.append(value.coefficients[k] / (k + 1))
+        else:  # a rate that hangs on no field
+            found.append(torch.as_tensor(value).to(u0).expand_as(u0) * (1.0 if k == 0 else 0.0))
     return torch.stack(found[1:])
-
-
-def _coefficient(rate: Rate, terms: tuple[torch.Tensor, ...], k: int) -> torch.Tensor:
-    """Coefficient of t^k in rate(terms[0] + terms[1] t + ...)."""
-
-    def along(t: torch.Tensor) -> torch.Tensor:
-        total = terms[-1]
-        for term in reversed(terms[:-1]):
-            total = term + t * total
-        return rate(total)
-
-    derivative: Rate = along
-    for _ in range(k):
-        derivative = _slope(derivative)
-    zero = torch.zeros((), dtype=terms[0].dtype, device=terms[0].device)
-    return derivative(zero) / math.factorial(k)
-
-
-def _slope(function: Rate) -> Rate:
-    def slope(t: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = jvp(function, (t,), (torch.ones_like(t),))[1]
-        return found
-
-    return slope
 
 
 def longest_window(u0: torch.Tensor, coefficients: torch.Tensor, tolerance: float) -> float:

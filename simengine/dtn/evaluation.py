@@ -10,7 +10,7 @@ from simengine.dtn.checks import check_convention, check_corners, check_pictures
 from simengine.dtn.coco import OVERLAPS
 from simengine.dtn.detector import shown
 from simengine.dtn.errors import BACKGROUND, FOREGROUND
-from simengine.dtn.intervals import Estimate, difference_interval, rate_interval, share_interval, spread
+from simengine.dtn.intervals import IntervalEstimate, difference_interval, rate_interval, share_interval, spread
 from simengine.dtn.judgement import recall_average
 from simengine.dtn.protocol import Detector, box_iou
 
@@ -160,7 +160,7 @@ def detect(
     return DetectionTable(index, scores[order], torch.cat(iou)[order], count, shown(boxes))
 
 
-def average_precision(table: DetectionTable, threshold: float = 0.5) -> Estimate:
+def average_precision(table: DetectionTable, threshold: float = 0.5) -> IntervalEstimate:
     """AP with its interval.
 
     Args:
@@ -174,7 +174,7 @@ def average_precision(table: DetectionTable, threshold: float = 0.5) -> Estimate
     return share_interval(found, float(table.objects.sum()))
 
 
-def miss_rate(table: DetectionTable, *, score: float = 0.5, threshold: float = 0.5) -> Estimate:
+def miss_rate(table: DetectionTable, *, score: float = 0.5, threshold: float = 0.5) -> IntervalEstimate:
     """Share of the objects without a detection above `score` that overlaps them by `threshold`, with its interval.
 
     Args:
@@ -186,7 +186,7 @@ def miss_rate(table: DetectionTable, *, score: float = 0.5, threshold: float = 0
     return rate_interval(int(missed.sum()), len(missed))
 
 
-def coco_average_precision(table: DetectionTable, thresholds: Sequence[float] = OVERLAPS) -> Estimate:
+def coco_average_precision(table: DetectionTable, thresholds: Sequence[float] = OVERLAPS) -> IntervalEstimate:
     """AP as COCO counts it, over 101 points of recall and the mean of overlaps .5 to .95, with its interval.
 
     Raises:
@@ -220,7 +220,7 @@ def error_kinds(table: DetectionTable, *, score: float = 0.0) -> dict[str, int]:
     return {name: int(which.sum()) for name, which in figures.items()}
 
 
-def precision_gap(predicted: DetectionTable, rendered: DetectionTable, threshold: float = 0.5) -> Estimate:
+def precision_gap(predicted: DetectionTable, rendered: DetectionTable, threshold: float = 0.5) -> IntervalEstimate:
     """AP in full renders less AP in predicted pictures of the same views; the interval is of the paired difference.
 
     Args:
@@ -238,7 +238,7 @@ def precision_gap(predicted: DetectionTable, rendered: DetectionTable, threshold
 
 def cells(
     table: DetectionTable, conditions: Mapping[str, tuple[torch.Tensor, Sequence[float]]], threshold: float = 0.5
-) -> list[tuple[str, int, Estimate]]:
+) -> list[tuple[str, int, IntervalEstimate]]:
     """AP by intervals of one condition, or of several together.
 
     Args:

@@ -23,7 +23,7 @@ HALF = 2.0  # see `spread`
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A figure with the bounds of its 95 % interval."""
 
     value: float
@@ -38,7 +38,7 @@ Statistic = Callable[[torch.Tensor], torch.Tensor]  # how often each picture cou
 
 
 @dataclasses.dataclass(frozen=True)
-class Spread:
+class ResampledSpread:
     """A statistic, and its bias and standard deviation by resampling."""
 
     value: float
@@ -46,7 +46,9 @@ class Spread:
     deviation: float
 
 
-def spread(statistic: Statistic, objects: torch.Tensor, *, resamples: int = RESAMPLES, seed: int = 0) -> Spread:
+def spread(
+    statistic: Statistic, objects: torch.Tensor, *, resamples: int = RESAMPLES, seed: int = 0
+) -> ResampledSpread:
     """Bootstrap over pictures; resamples without an object, which have no average precision, are left out.
 
     The bias is that of half of the pictures, drawn without repetition, against all of them, times `HALF`: the largest
@@ -76,7 +78,7 @@ def spread(statistic: Statistic, objects: torch.Tensor, *, resamples: int = RESA
 
     value, whole, part = float(statistic(torch.ones(1, n))[0]), drawn(again), drawn(halves)
     deviation = float(whole.std()) * math.sqrt(n / max(n - 1, 1)) if len(whole) > 1 else 0.0
-    return Spread(value, HALF * (float(part.mean()) - value) if n > 1 and len(part) else 0.0, deviation)
+    return ResampledSpread(value, HALF * (float(part.mean()) - value) if n > 1 and len(part) else 0.0, deviation)
 
 
 def _student(objects: float) -> float:
@@ -84,7 +86,7 @@ def _student(objects: float) -> float:
     return float(stdtrit(max(objects - 1, 1), TAILS[1])) / NORMAL
 
 
-def share_interval(found: Spread, objects: float) -> Estimate:
+def share_interval(found: ResampledSpread, objects: float) -> IntervalEstimate:
     """The interval of a figure in [0, 1], such as an average precision; see the module.
 
     Args:
@@ -96,10 +98,10 @@ def share_interval(found: Spread, objects: float) -> Estimate:
     variance = prior + (found.deviation * _student(objects) * objects / (objects + 1)) ** 2
     size = max(mean * (1 - mean) / variance - 1, 0.05)
     low, high = (float(betaincinv(mean * size, (1 - mean) * size, tail)) for tail in TAILS)
-    return Estimate(found.value, min(low, found.value), max(high, found.value))
+    return IntervalEstimate(found.value, min(low, found.value), max(high, found.value))
 
 
-def difference_interval(found: Spread, objects: float) -> Estimate:
+def difference_interval(found: ResampledSpread, objects: float) -> IntervalEstimate:
     """The interval of a difference of two figures in [0, 1] of the same pictures: the score interval of paired rates.
 
     The variance is not that found but that of the difference tried: fewer objects are lost in a sample than in truth
@@ -123,10 +125,10 @@ def difference_interval(found: Spread, objects: float) -> Estimate:
             inside, outside = (reach, outside) if reach**2 <= bound**2 * variance else (inside, reach)
         return middle + side * inside
 
-    return Estimate(found.value, min(end(-1.0), found.value), max(end(1.0), found.value))
+    return IntervalEstimate(found.value, min(end(-1.0), found.value), max(end(1.0), found.value))
 
 
-def rate_interval(count: int, number: int, *, comparisons: int = 1) -> Estimate:
+def rate_interval(count: int, number: int, *, comparisons: int = 1) -> IntervalEstimate:
     """A rate, count of number, and its exact interval (Clopper and Pearson, Biometrika 26, 1934).
 
     Args:
@@ -142,12 +144,12 @@ def rate_interval(count: int, number: int, *, comparisons: int = 1) -> Estimate:
     tail = TAILS[0] / comparisons
     low = float(betaincinv(count, number - count + 1, tail)) if count else 0.0
     high = float(betaincinv(count + 1, number - count, 1 - tail)) if count < number else 1.0
-    return Estimate(count / number, low, high)
+    return IntervalEstimate(count / number, low, high)
 
 
 def clustered_rate_interval(
     counts: Sequence[int] | np.ndarray, numbers: Sequence[int] | np.ndarray, *, comparisons: int = 1
-) -> Estimate:
+) -> IntervalEstimate:
     """A rate of objects that come in pictures, and its interval: what happens to those of one picture hangs together.
 
     Clopper and Pearson's, of as many independent objects as would give the variance found between the pictures (Korn
@@ -176,4 +178,4 @@ def clustered_rate_interval(
     x = exact.value * effective
     low = float(betaincinv(x, effective - x + 1, tail))
     high = float(betaincinv(x + 1, effective - x, 1 - tail))
-    return Estimate(exact.value, low, high)
+    return IntervalEstimate(exact.value, low, high)

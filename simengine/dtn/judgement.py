@@ -8,7 +8,7 @@ import torch
 
 from simengine.dtn.coco import OVERLAPS, RECALLS, Found, Matches, Objects, coco_precision, match, overlaps
 from simengine.dtn.errors import ErrorTable, error_table
-from simengine.dtn.intervals import Estimate, clustered_rate_interval, share_interval, spread
+from simengine.dtn.intervals import IntervalEstimate, clustered_rate_interval, share_interval, spread
 
 
 def counted(objects: Objects) -> np.ndarray:
@@ -117,7 +117,7 @@ class ScoreBin:
 
     number: int
     score: float
-    right: Estimate
+    right: IntervalEstimate
 
 
 def reliability(
@@ -171,10 +171,10 @@ class Judgement:
         overlap: Of a hit.
     """
 
-    precision: Estimate
-    mean_precision: Estimate
+    precision: IntervalEstimate
+    mean_precision: IntervalEstimate
     by_size: dict[str, float]
-    missed: Estimate
+    missed: IntervalEstimate
     errors: ErrorTable
     alarms: np.ndarray
     lost: tuple[np.ndarray, ...]
@@ -194,9 +194,9 @@ class ClassFigures:
     """
 
     objects: int
-    precision: Estimate
-    mean_precision: Estimate
-    missed: Estimate
+    precision: IntervalEstimate
+    mean_precision: IntervalEstimate
+    missed: IntervalEstimate
 
 
 def by_class(

@@ -108,7 +108,7 @@ def paint_share(reference: Reference) -> torch.Tensor:
     return coverage * near / radiance.clamp(min=1e-6) * near / (near + mirrored)
 
 
-class _Block(nn.Module):
+class _EncoderBlock(nn.Module):
     """Two 3 x 3 convolutions: plain, with a residual connection, or densely connected."""
 
     def __init__(self, inputs: int, outputs: int, kind: Extractor, normalise: bool) -> None:
@@ -137,10 +137,10 @@ class _EncoderDecoder(nn.Module):
         self.across: bool = across or kind == "unet"
         widths = [width * min(2**k, 4) for k in range(depth + 1)]
         self.stem: nn.Conv2d = nn.Conv2d(inputs, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(_Block(widths[k], widths[k + 1], block, normalise) for k in range(depth))
+        self.down = nn.ModuleList(_EncoderBlock(widths[k], widths[k + 1], block, normalise) for k in range(depth))
         extra = [widths[k] if self.across else 0 for k in range(depth)]
         self.up: nn.ModuleList = nn.ModuleList(
-            _Block(widths[k + 1] + extra[k], widths[k], block, normalise) for k in reversed(range(depth))
+            _EncoderBlock(widths[k + 1] + extra[k], widths[k], block, normalise) for k in reversed(range(depth))
         )
         self.out: nn.Conv2d = nn.Conv2d(widths[0], outputs, 3, padding=1)
         nn.init.zeros_(self.out.weight)

@@ -21,7 +21,7 @@ from simengine.fit.problem.prediction import Prediction
 
 if TYPE_CHECKING:
     from simengine.fit.certainty.resolution import Shift
-    from simengine.fit.certainty.sampling import Samples
+    from simengine.fit.certainty.sampling import PosteriorSamples
     from simengine.fit.starts import Minimum
 
 IDENTIFIED = 0.5  # of a coordinate's unit, or of its prior's width: more is left open than told
@@ -99,7 +99,7 @@ class Posterior:
     worth: Mapping[str, Worth]
     directions: tuple[str, ...]
     minima: "tuple[Minimum, ...]" = ()
-    samples: "Samples | None" = None
+    samples: "PosteriorSamples | None" = None
     moved: "Shift | None" = None
     linearised: tuple[torch.Tensor, torch.Tensor] | None = None
 

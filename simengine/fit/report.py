@@ -25,7 +25,7 @@ from simengine.scene.asks import Ask
 from simengine.scene.base import Refused
 from simengine.scene.own_code import own_scripts
 from simengine.view.figures import curves
-from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.report import Block, Picture, ReportTable, write_report
 
 if TYPE_CHECKING:
     from simengine.fit.inference import LeastSquaresFit
@@ -270,14 +270,14 @@ def _found(found: Posterior, reference: Sequence[tuple[str, float, float | None]
         rows.append(row)
     if published:
         header += ["reference", "off by [s.d.]"]
-    blocks: list[Block] = [Table(header, rows)]
+    blocks: list[Block] = [ReportTable(header, rows)]
     if len(found.minima) > 1:
         names = list(found.minima[0].values)
         ends = [
             [f"{m.misfit - found.minima[0].misfit:.3g}", m.starts, *(f"{m.values[n]:.5g}" for n in names)]
             for m in found.minima
         ]
-        blocks.append(Table(["chi-square above the best", "starts that ended here", *names], ends))
+        blocks.append(ReportTable(["chi-square above the best", "starts that ended here", *names], ends))
     if found.samples is not None and found.samples.converged:
         least = min(found.samples.effective.values())
         blocks.append(f"Bars from samples ({found.samples.method}): {least:.0f} effective ones at least.")
@@ -322,7 +322,7 @@ def _explained(
         header, rows = header[:-1], [row[:-1] for row in rows]
     if all(row[6:8] == ["", "-"] for row in rows):  # nothing was held out
         header, rows = header[:6], [row[:6] for row in rows]
-    blocks: list[Block] = [Table(header, rows)]
+    blocks: list[Block] = [ReportTable(header, rows)]
     if summary["explained"] is False:
         blocks.append(
             "The model does not explain the data within their noise: chi-square per value is above "
@@ -368,4 +368,4 @@ def _provenance(provenance: Mapping[str, Any], problem: Problem) -> list[Block]:
     rows += [(file, f"sha256 {digest[:16]}...") for file, digest in provenance["files"].items()]
     rows += [(f"own code: {f}", f"sha256 {d[:16]}...") for f, d in provenance.get("own code", {}).items()]
     rows.append(("solves of the world", problem.runs.solves))
-    return [Table(("", ""), rows)]
+    return [ReportTable(("", ""), rows)]

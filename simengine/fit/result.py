@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from simengine.fit.certainty.sampling import Samples
+    from simengine.fit.certainty.sampling import PosteriorSamples
     from simengine.fit.fields.bars import FieldBars
     from simengine.fit.posterior import Estimate
     from simengine.fit.problem.prediction import Prediction
@@ -57,7 +57,7 @@ class FitResult:
     fields: "Mapping[str, torch.Tensor]" = dataclasses.field(default_factory=dict, repr=False)
     field_bars: "Mapping[str, FieldBars]" = dataclasses.field(default_factory=dict, repr=False)
     minima: "tuple[Minimum, ...]" = ()
-    samples: "Samples | None" = dataclasses.field(default=None, repr=False)
+    samples: "PosteriorSamples | None" = dataclasses.field(default=None, repr=False)
     spread: "Spread | None" = dataclasses.field(default=None, repr=False)
     scene: "Scene | None" = dataclasses.field(default=None, repr=False)
 

@@ -26,7 +26,7 @@ MAX_VALUES = 1 << 30  # of a series
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
+class PictureSeries:
     """Pictures of one size.
 
     Attributes:
@@ -113,7 +113,7 @@ def read_video(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float6
     return pictures.light(), pictures.times
 
 
-def read_series(path: str | Path, *, every: int = 1) -> Pictures:
+def read_series(path: str | Path, *, every: int = 1) -> PictureSeries:
     """Every `every`-th picture of a video, a still, a folder, or a path with stars, in order of the numbers in names.
 
     Raises:
@@ -154,7 +154,7 @@ def _order(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def read_stills(files: Sequence[Path]) -> Pictures:
+def read_stills(files: Sequence[Path]) -> PictureSeries:
     """Stills of one size; see `read_series`."""
     parts = []
     for file in files:
@@ -169,7 +169,7 @@ def read_stills(files: Sequence[Path]) -> Pictures:
             )
         _check_values(values.size * len(files), file)
     alphas = [part[1] for part in parts]
-    return Pictures(
+    return PictureSeries(
         values=np.stack([part[0] for part in parts]),
         bits=max(part[2] for part in parts),
         linear=parts[0][3],
@@ -280,7 +280,7 @@ def _typed(array: NDArray[Any], file: Path) -> Still:
     return values, alpha, bits, linear
 
 
-def read_frames(file: Path, *, every: int = 1) -> Pictures:
+def read_frames(file: Path, *, every: int = 1) -> PictureSeries:
     """Frames of a video with their own times; see `read_series`."""
     if not file.is_file():
         raise ValueError(f"{file}: no such file")
@@ -315,7 +315,7 @@ def read_frames(file: Path, *, every: int = 1) -> Pictures:
     moments = np.array(times)
     if (np.diff(moments) <= 0).any():
         raise ValueError(f"{file.name}: the times of its frames do not grow; give `times` or `fps`")
-    return Pictures(
+    return PictureSeries(
         values=np.stack(frames),
         bits=bits,
         linear=False,

@@ -67,7 +67,7 @@ def trace(A: torch.Tensor) -> torch.Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Term:
+class EnergyTerm:
     """A term of an energy, for a coefficient of 1 Pa.
 
     Attributes:
@@ -94,49 +94,49 @@ def _gent_room(s: Strain, limit: torch.Tensor) -> torch.Tensor:
     return (1 - s.first / limit).clamp_min(1e-9)
 
 
-TERMS: dict[str, Term] = {
+TERMS: dict[str, EnergyTerm] = {
     term.name: term
     for term in (
         # of shape: Hencky 1928; Rivlin 1948; Mooney 1940; Yeoh 1990; Ogden 1972; Gent 1996
-        Term("hencky", "c tr D^2", False, lambda s, _: s.q, lambda s, _: 2 * s.D),
-        Term("first invariant", "c/2 (I1 - 3)", False,
+        EnergyTerm("hencky", "c tr D^2", False, lambda s, _: s.q, lambda s, _: 2 * s.D),
+        EnergyTerm("first invariant", "c/2 (I1 - 3)", False,
              lambda s, _: s.first / 2, lambda s, _: s.deviator(s.power(2.0))),
-        Term("second invariant", "c/2 (I2 - 3)", False,
+        EnergyTerm("second invariant", "c/2 (I2 - 3)", False,
              lambda s, _: (trace(s.power(-2.0)) - 3) / 2, lambda s, _: -s.deviator(s.power(-2.0))),
-        Term("first invariant squared", "c/4 (I1 - 3)^2", False,
+        EnergyTerm("first invariant squared", "c/4 (I1 - 3)^2", False,
              lambda s, _: s.first.square() / 4,
              lambda s, _: s.first[:, None, None] * s.deviator(s.power(2.0))),
-        Term("first invariant cubed", "c/6 (I1 - 3)^3", False,
+        EnergyTerm("first invariant cubed", "c/6 (I1 - 3)^3", False,
              lambda s, _: s.first**3 / 6,
              lambda s, _: s.first.square()[:, None, None] * s.deviator(s.power(2.0))),
-        Term("ogden", "c 2/alpha^2 (l1^alpha + l2^alpha + l3^alpha - 3)", False,
+        EnergyTerm("ogden", "c 2/alpha^2 (l1^alpha + l2^alpha + l3^alpha - 3)", False,
              lambda s, a: 2 / a.square() * (trace(s.power(a)) - 3),
              lambda s, a: 2 / a * s.deviator(s.power(a)),
              "alpha", (-6.0, -5.0, -4.0, -3.0, -1.0, 1.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)),
-        Term("gent", "c (-J_m/2) ln(1 - (I1 - 3)/J_m)", False,
+        EnergyTerm("gent", "c (-J_m/2) ln(1 - (I1 - 3)/J_m)", False,
              lambda s, m: -m / 2 * _gent_room(s, m).log(),
              lambda s, m: s.deviator(s.power(2.0)) / _gent_room(s, m)[:, None, None],
              "J_m", (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0, 30.0)),
-        Term("third invariant of D", "c tr D^3", False,
+        EnergyTerm("third invariant of D", "c tr D^3", False,
              lambda s, _: trace(s.D @ s.D @ s.D), lambda s, _: 3 * s.deviator(s.D @ s.D)),
-        Term("hencky squared", "c/4 (tr D^2)^2", False,
+        EnergyTerm("hencky squared", "c/4 (tr D^2)^2", False,
              lambda s, _: s.q.square() / 4, lambda s, _: s.q[:, None, None] * s.D),
         # of shape and volume: Stomakhin et al. 2012; Ciarlet 1988
-        Term("corotated", "c tr (V - 1)^2", False,
+        EnergyTerm("corotated", "c tr (V - 1)^2", False,
              lambda s, _: (s.stretch() - s.eye).square().sum((1, 2)),
              lambda s, _: 2 * (s.stretch() @ s.stretch() - s.stretch())),
-        Term("neo-hooke", "c/2 (tr F F^T - 3 - 2 ln J)", False,
+        EnergyTerm("neo-hooke", "c/2 (tr F F^T - 3 - 2 ln J)", False,
              lambda s, _: (trace(s.stretch() @ s.stretch()) - 3 - 2 * s.v) / 2,
              lambda s, _: s.stretch() @ s.stretch() - s.eye),
         # of volume
-        Term("ln J squared", "c/2 (ln J)^2", True,
+        EnergyTerm("ln J squared", "c/2 (ln J)^2", True,
              lambda s, _: s.v.square() / 2, lambda s, _: s.ball(s.v)),
-        Term("J - 1 squared", "c/2 (J - 1)^2", True,
+        EnergyTerm("J - 1 squared", "c/2 (J - 1)^2", True,
              lambda s, _: (s.J - 1).square() / 2, lambda s, _: s.ball(s.J * (s.J - 1))),
-        Term("J squared", "c/4 (J^2 - 1 - 2 ln J)", True,
+        EnergyTerm("J squared", "c/4 (J^2 - 1 - 2 ln J)", True,
              lambda s, _: (s.J.square() - 1 - 2 * s.v) / 4, lambda s, _: s.ball((s.J.square() - 1) / 2)),
-        Term("J", "c (J - 1 - ln J)", True, lambda s, _: s.J - 1 - s.v, lambda s, _: s.ball(s.J - 1)),
-        Term("1/J", "c (1/J - 1 + ln J)", True,
+        EnergyTerm("J", "c (J - 1 - ln J)", True, lambda s, _: s.J - 1 - s.v, lambda s, _: s.ball(s.J - 1)),
+        EnergyTerm("1/J", "c (1/J - 1 + ln J)", True,
              lambda s, _: 1 / s.J - 1 + s.v, lambda s, _: s.ball(1 - 1 / s.J)),
     )
 }  # fmt: skip

@@ -13,7 +13,7 @@ from torch import nn
 
 from simengine.ops.matter import constitutive, isotropic
 from simengine.ops.matter.constitutive import elasticity
-from simengine.ops.matter.isotropic_units import Units
+from simengine.ops.matter.isotropic_units import IsotropicUnits
 
 Convexity = Literal["none", "shear", "full"]
 LEAST_MODULUS = 1e-2  # of mu and kappa in units of M: keeps the growth of the energy
@@ -146,7 +146,7 @@ class EnergyNetwork(nn.Module):
     def evaluate(self, F: torch.Tensor, *prepared: torch.Tensor) -> torch.Tensor:
         """As `forward`, of what `prepared` returned."""
         moduli, layer, offsets, weighted = prepared
-        units = Units(self.unit_slope, self.unit_curvature, *self._scales())
+        units = IsotropicUnits(self.unit_slope, self.unit_curvature, *self._scales())
         return isotropic.stress(units, F, moduli=moduli, layer=layer, offsets=offsets, weighted=weighted)
 
     def _scales(self) -> tuple[float, float]:

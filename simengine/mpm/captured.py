@@ -14,7 +14,7 @@ from simengine.ops.matter import mpm
 from simengine.solve.rollout import AbstractSolver
 
 
-class _Step(nn.Module):
+class _CapturedStep(nn.Module):
     """A step as a module of tensors, whose parameters are those of the laws."""
 
     def __init__(self, solver: MPMSolver, constants: tuple[torch.Tensor, ...]) -> None:
@@ -55,7 +55,7 @@ class CapturedSolver(AbstractSolver):
             raise ValueError("solver: captured steps know no viscosity and no branches")
         self._names = ["x", "v", "C", "F", "q"]
         sample = tuple(getattr(state, name).detach().clone().requires_grad_() for name in self._names)
-        step = _Step(solver, constants)
+        step = _CapturedStep(solver, constants)
         step(*(t.detach() for t in sample))  # loads kernels and makes the workspace before the capture
         self._replay = torch.cuda.make_graphed_callables(step, sample, allow_unused_input=True)
 

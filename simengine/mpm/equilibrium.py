@@ -7,7 +7,7 @@ import torch
 
 from simengine.kernels.matter import contact
 from simengine.materials import Identity
-from simengine.mpm.increment import Increment, Linear, settle
+from simengine.mpm.increment import Increment, TangentSolves, settle
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
 from simengine.solve.solution import Result, Solution
@@ -39,7 +39,7 @@ def equilibrium(model: MPMModel, state: MPMState, *, rounds: int = 12, cells: bo
         ValueError: A material flows, or a friction or layer of contact has no single state of rest.
     """
     refuse(model)
-    linear, share, part = Linear(), 0.0, 1.0
+    linear, share, part = TangentSolves(), 0.0, 1.0
     stats: dict[str, Any] = {"num_iterations": 0, "increments": 0, "moved": float("inf")}
 
     def ended(result: Result) -> Solution[MPMState]:

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from simengine.mpm.equilibrium import STILL, refuse_contact
-from simengine.mpm.increment import Increment, Linear, settle
+from simengine.mpm.increment import Increment, TangentSolves, settle
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
 from simengine.ops.matter.mpm.grid import SimulationError
@@ -41,7 +41,7 @@ class ImplicitSolver(AbstractSolver):
         self.model: MPMModel = model
         self.kind = kind
         self.cells: bool = cells
-        self._linear = Linear()
+        self._linear = TangentSolves()
 
     def step(self, state: MPMState, number: int = 0) -> MPMState:
         """The state one step later, differentiable in the state and in the model's parameters.

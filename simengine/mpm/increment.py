@@ -196,7 +196,7 @@ class CellTangent:
         return coo_array((entries, (rows, columns)), shape=(3 * m, 3 * m)).tocsr()[keep][:, keep].tocsc()
 
 
-class Linear:
+class TangentSolves:
     """Solves with tangents one after another, the last factorisation as preconditioner as long as it serves."""
 
     def __init__(self) -> None:
@@ -284,7 +284,7 @@ class Linear:
 class _Factors:
     """The tangent at a root, for the implicit function theorem; what solves is its own, for many rows go back."""
 
-    linear: Linear
+    linear: TangentSolves
     tangent: CellTangent
     free: torch.Tensor
 
@@ -294,7 +294,7 @@ class _Factors:
 
 
 def settle(
-    increment: Increment, *, tolerance: float = 1e-9, max_iterations: int = 60, linear: Linear | None = None
+    increment: Increment, *, tolerance: float = 1e-9, max_iterations: int = 60, linear: TangentSolves | None = None
 ) -> tuple[torch.Tensor, Solution[torch.Tensor]]:
     """Displacements of the nodes at which the increment balances, (m, 3), with their gradient.
 
@@ -307,7 +307,7 @@ def settle(
     Returns:
         The displacements, and how they were found; not converged they have no gradient.
     """
-    patch, linear = increment.patch, linear or Linear()
+    patch, linear = increment.patch, linear or TangentSolves()
     closed = patch.stop != 0
     u = torch.zeros_like(patch.told.detach())
     with torch.no_grad():
@@ -346,7 +346,7 @@ def settle(
 
 
 def _newton(
-    increment: Increment, u: torch.Tensor, free: torch.Tensor, tolerance: float, most: int, linear: Linear
+    increment: Increment, u: torch.Tensor, free: torch.Tensor, tolerance: float, most: int, linear: TangentSolves
 ) -> tuple[torch.Tensor, int, Result]:
     r = torch.where(free, increment.residual(u), 0.0)
     for iteration in range(most):

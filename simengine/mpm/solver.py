@@ -6,7 +6,7 @@ from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
 from simengine.ops import bridge
 from simengine.ops.matter import dissipation_reference, hard_contact, mpm, packing_reference
-from simengine.ops.matter.mpm.rollout import Laws, Schedule, rollout
+from simengine.ops.matter.mpm.rollout import Laws, RolloutSchedule, rollout
 from simengine.solve.rollout import AbstractAdjoint, AbstractSolver
 
 
@@ -109,7 +109,7 @@ class MPMSolver(AbstractSolver):
                 ),
                 coefficients=(elastic[1], plastic[1], model.losses(n)),
                 grid=model.grid,
-                schedule=Schedule(
+                schedule=RolloutSchedule(
                     saved=saved,
                     every=adjoint.stretch(steps),
                     first_step=first_step,

@@ -23,7 +23,7 @@ ROLES = ("time", "name", *_AXES, "u", "v", "pattern")  # that a scene names the 
 
 
 @dataclasses.dataclass(frozen=True)
-class Motion:
+class TrackedMotion:
     """Tracked points.
 
     Attributes:
@@ -41,7 +41,9 @@ class Motion:
     sha256: str
 
 
-def read_motion(path: Path, *, columns: Mapping[str, str], unit: str = "", names: tuple[str, ...] = ()) -> Motion:
+def read_motion(
+    path: Path, *, columns: Mapping[str, str], unit: str = "", names: tuple[str, ...] = ()
+) -> TrackedMotion:
     """Read tracked points.
 
     Args:
@@ -76,12 +78,12 @@ def read_motion(path: Path, *, columns: Mapping[str, str], unit: str = "", names
     return motion
 
 
-def read_tracks(path: Path) -> Motion:
+def read_tracks(path: Path) -> TrackedMotion:
     """All points of a file of motion capture; see `read_motion`."""
     return read_motion(path, columns={})
 
 
-def _npz(path: Path, unit: str) -> Motion:
+def _npz(path: Path, unit: str) -> TrackedMotion:
     data = read_npz(path)
     for name, dim in (("x", 3), ("time", 1)):
         if name not in data or data[name].ndim != dim:
@@ -95,7 +97,7 @@ def _npz(path: Path, unit: str) -> Motion:
     names = tuple(str(n) for n in data["names"].ravel()) if "names" in data else tuple(map(str, range(x.shape[1])))
     if len(names) != x.shape[1]:
         raise ValueError(f"{path.name}: {len(names)} names for {x.shape[1]} points")
-    return Motion(time, x, names, _AXES, file_hash(path))
+    return TrackedMotion(time, x, names, _AXES, file_hash(path))
 
 
 # In a child: a spoilt header makes the library ask for all the memory there is, or never come back
@@ -115,7 +117,7 @@ arrays["points"] = points
 """
 
 
-def _c3d(path: Path, unit: str) -> Motion:
+def _c3d(path: Path, unit: str) -> TrackedMotion:
     with path.open("rb") as stream:
         head = stream.read(512)
     if len(head) < 512 or head[1] != 0x50:  # byte 2 of every such file
@@ -132,10 +134,10 @@ def _c3d(path: Path, unit: str) -> Motion:
         raise ValueError(f"{path.name}: its frame rate is {rate:g}")
     times = torch.arange(data.shape[2], dtype=torch.float64) / rate
     positions = torch.from_numpy(data.transpose(2, 1, 0).copy()) * factor
-    return Motion(times, positions[:, : len(labels)], labels[: positions.shape[1]], _AXES, file_hash(path))
+    return TrackedMotion(times, positions[:, : len(labels)], labels[: positions.shape[1]], _AXES, file_hash(path))
 
 
-def _trc(path: Path, unit: str) -> Motion:
+def _trc(path: Path, unit: str) -> TrackedMotion:
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     if len(lines) < 6 or not lines[0].startswith("PathFileType"):
         raise ValueError(f"{path.name}: not a .trc file (its first line begins with PathFileType)")
@@ -160,10 +162,10 @@ def _trc(path: Path, unit: str) -> Motion:
         times.append(cells[0])
         frames.append(np.reshape(cells[1:], (len(labels), 3)))
     positions = torch.from_numpy(np.array(frames)) * to_si(unit or header.get("Units", "mm").strip())[0]
-    return Motion(torch.tensor(times, dtype=torch.float64), positions, labels, _AXES, file_hash(path))
+    return TrackedMotion(torch.tensor(times, dtype=torch.float64), positions, labels, _AXES, file_hash(path))
 
 
-def _csv(path: Path, columns: dict[str, str], unit: str) -> Motion:
+def _csv(path: Path, columns: dict[str, str], unit: str) -> TrackedMotion:
     raw = read_table(path)
     pattern = columns.pop("pattern", "")
     time, _ = take(raw, columns.pop("time", "time"), key="columns.time")
@@ -183,17 +185,17 @@ def _csv(path: Path, columns: dict[str, str], unit: str) -> Motion:
     if not _has(raw, name_column):
         if "name" in columns:
             find_header(raw, name_column)  # raises, naming the nearest
-        return Motion(time, cells[:, None], (path.stem,), tuple(axes), raw.sha256)
+        return TrackedMotion(time, cells[:, None], (path.stem,), tuple(axes), raw.sha256)
     labels = [_label(cell) for cell in raw.columns[find_header(raw, name_column)[0]]]
     names = tuple(dict.fromkeys(labels))
     moments, frame = torch.unique(time, return_inverse=True)
     positions = torch.full((len(moments), len(names), len(axes)), torch.nan, dtype=torch.float64)
     index = torch.tensor([names.index(label) for label in labels])
     positions[frame, index] = cells
-    return Motion(moments, positions, names, tuple(axes), raw.sha256)
+    return TrackedMotion(moments, positions, names, tuple(axes), raw.sha256)
 
 
-def _wide(path: Path, raw: RawTable, time: torch.Tensor, pattern: str, factor: float) -> Motion:
+def _wide(path: Path, raw: RawTable, time: torch.Tensor, pattern: str, factor: float) -> TrackedMotion:
     text = re.escape(pattern).replace(r"\{name\}", "(?P<name>.+?)").replace(r"\{axis\}", "(?P<axis>[xyzuv])")
     found: dict[str, dict[str, str]] = {}
     for header in raw.columns:
@@ -205,7 +207,7 @@ def _wide(path: Path, raw: RawTable, time: torch.Tensor, pattern: str, factor: f
     table = [
         torch.stack([take(raw, own[axis], key="columns.pattern")[0] for axis in axes], 1) for own in found.values()
     ]
-    return Motion(time, torch.stack(table, 1) * factor, tuple(found), axes, raw.sha256)
+    return TrackedMotion(time, torch.stack(table, 1) * factor, tuple(found), axes, raw.sha256)
 
 
 def read_places(path: Path) -> Mapping[str, tuple[float, float, float]]:

@@ -62,12 +62,12 @@ MODELS = {  # type of [model] -> what it is, what trains it, what uses it on som
         "use": "simengine.worlds.fields.use:solve_member",
     },
     "transformation": {
-        "spec": "simengine.worlds.detectors.world:NetworkSpec",
+        "spec": "simengine.worlds.detectors.world:AppearanceNetworkSpec",
         "training": "simengine.worlds.detectors.network:training",
         "use": "simengine.worlds.detectors.use:wear_texture",
     },
     "detector": {
-        "spec": "simengine.worlds.detectors.world:DetectorSpec",
+        "spec": "simengine.worlds.detectors.world:TrainedDetectorSpec",
         "training": "simengine.worlds.detectors.small:training",
         "use": "simengine.worlds.detectors.use:detect_in",
     },

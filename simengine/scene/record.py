@@ -43,7 +43,7 @@ scene = load_scene(Path(__file__).parent / {name!r}, {values!r})
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class SceneRecord:
     """A scene as a run directory keeps it.
 
     Attributes:
@@ -57,7 +57,7 @@ class Record:
     sources: frozenset[Path]
 
 
-def record(scene: AbstractWorld | Scene) -> Record:
+def record(scene: AbstractWorld | Scene) -> SceneRecord:
     """The record of a scene, or of a world alone. Files are named by their content.
 
     Raises:
@@ -139,10 +139,10 @@ def record(scene: AbstractWorld | Scene) -> Record:
         inputs["scene.py"] = _SCRIPT.format(names=names).encode()
     if hashes:
         inputs[f"{FOLDER}/sha256.json"] = (json.dumps(hashes, indent=2, sort_keys=True) + "\n").encode()
-    return Record(data, inputs, frozenset(sources))
+    return SceneRecord(data, inputs, frozenset(sources))
 
 
-def _of_script(scene: AbstractWorld | Scene, script: Path) -> Record:
+def _of_script(scene: AbstractWorld | Scene, script: Path) -> SceneRecord:
     """The record of a world of one's own: its script, the modules beside it that it imports, and its observations.
 
     What the script opens by itself is not seen, and stays where it is.
@@ -162,7 +162,7 @@ def _of_script(scene: AbstractWorld | Scene, script: Path) -> Record:
     values = [f"{key}={number.value!r}" for key, number in numbers(world).items()]
     inputs["scene.py"] = _OWN.format(name=f"{folder}/{script.name}", values=values).encode()
     inputs[f"{FOLDER}/sha256.json"] = (json.dumps(hashes, indent=2, sort_keys=True) + "\n").encode()
-    return Record({"kind": world.kind, **to_plain(world)}, inputs, frozenset({home}))
+    return SceneRecord({"kind": world.kind, **to_plain(world)}, inputs, frozenset({home}))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -29,7 +29,7 @@ class Factors(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class BlockTridiagonal:
+class BlockTridiagonalMatrix:
     """A x with (A x)_k = lower_k x_{k-1} + diagonal_k x_k + upper_k x_{k+1}.
 
     Attributes:
@@ -66,7 +66,7 @@ class BlockTridiagonal:
                 full[:, k, :, k + 1] = self.upper[:, k]
         return full.reshape(b, count * n, count * n)
 
-    def shifted(self, shift: torch.Tensor) -> "BlockTridiagonal":
+    def shifted(self, shift: torch.Tensor) -> "BlockTridiagonalMatrix":
         """A + diag(shift) for a shift of shape (b, K, n)."""
         return dataclasses.replace(self, diagonal=self.diagonal + torch.diag_embed(shift))
 
@@ -103,7 +103,7 @@ class BlockTridiagonal:
 
 @dataclasses.dataclass(frozen=True)
 class BlockFactors:
-    """diag(rows) A = (lower + D)(1 + G): the factors of a `BlockTridiagonal`."""
+    """diag(rows) A = (lower + D)(1 + G): the factors of a `BlockTridiagonalMatrix`."""
 
     rows: torch.Tensor
     lower: torch.Tensor

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from simengine.solve.block_tridiagonal import BlockTridiagonal, Factors
+from simengine.solve.block_tridiagonal import BlockTridiagonalMatrix, Factors
 from simengine.solve.solution import Result, Solution
 
 
@@ -38,7 +38,7 @@ class AbstractRootProblem(abc.ABC):
         """F(y), shape (b, K, n)."""
 
     @abc.abstractmethod
-    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonal]:
+    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonalMatrix]:
         """F(y) and its Jacobian."""
 
     def mass(self, y: torch.Tensor) -> torch.Tensor:

@@ -6,14 +6,14 @@ from simengine.exports import on_use
 
 if TYPE_CHECKING:
     from simengine.view.figures import curves, fields, label
-    from simengine.view.report import Movie, Picture, Table, write_report
+    from simengine.view.report import Movie, Picture, ReportTable, write_report
     from simengine.view.sheets import comparison, contact_sheet
 else:  # a checker that sees __getattr__ takes any name
     __getattr__, __dir__ = on_use(
         __name__,
         {
             **dict.fromkeys(("curves", "fields", "label"), "simengine.view.figures"),
-            **dict.fromkeys(("Movie", "Picture", "Table", "write_report"), "simengine.view.report"),
+            **dict.fromkeys(("Movie", "Picture", "ReportTable", "write_report"), "simengine.view.report"),
             **dict.fromkeys(("comparison", "contact_sheet"), "simengine.view.sheets"),
         },
     )
@@ -21,7 +21,7 @@ else:  # a checker that sees __getattr__ takes any name
 __all__ = [
     "Movie",
     "Picture",
-    "Table",
+    "ReportTable",
     "comparison",
     "contact_sheet",
     "curves",

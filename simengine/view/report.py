@@ -30,7 +30,7 @@ figure{overflow-x:auto}.wide{max-width:1068px}}
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class ReportTable:
     """`rows` under a `header`, all turned into text."""
 
     header: Sequence[str]
@@ -57,7 +57,7 @@ class Movie:
     caption: str = ""
 
 
-Block = Table | Picture | Movie | str
+Block = ReportTable | Picture | Movie | str
 
 
 def write_report(path: Path, title: str, sections: Mapping[str, Sequence[Block]]) -> None:
@@ -87,7 +87,7 @@ def write_report(path: Path, title: str, sections: Mapping[str, Sequence[Block]]
 def _block(block: Block) -> str:
     if isinstance(block, str):
         return f"<p>{html.escape(block)}</p>"
-    if isinstance(block, Table):
+    if isinstance(block, ReportTable):
         head = "".join(f'<th scope="col">{html.escape(str(cell))}</th>' for cell in block.header)
         rows = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
         box = f'<div class="scroll" tabindex="0" role="region" aria-label="{_words(block.header)}">'

@@ -7,7 +7,7 @@ import torch
 
 from simengine.constraint.spectral import Circle, Domain, Fixed, Flux, Interval, Spectral, div
 from simengine.constraint.spectral.discrete import Discrete
-from simengine.constraint.spectral.march import March
+from simengine.constraint.spectral.march import SpectralMarch
 from simengine.constraint.spectral.space import Space
 from simengine.solve.solution import Result
 
@@ -147,7 +147,7 @@ def test_verification_the_order_of_the_windows(stages: int, windows: int) -> Non
     equation = Spectral(lambda u, p: u.t + 2 * u, Domain(x=Circle(0.0, 1.0))).equation
     errors = []
     for count in (windows, 2 * windows):
-        march = March(Discrete(equation, [1], {}), stages=stages, tolerance=1e-8)
+        march = SpectralMarch(Discrete(equation, [1], {}), stages=stages, tolerance=1e-8)
         y = torch.ones(1, dtype=torch.float64)
         for k in range(count):
             whole = march.window(y, k / count, 1 / count)

@@ -70,5 +70,5 @@ def test_a_gradient_goes_through_and_a_wrong_order_is_refused() -> None:
     third = taylor_series(lambda u: -rate * u, torch.ones(1, dtype=D), 3)[2].sum()
     (slope,) = torch.autograd.grad(third, rate)
     assert float(slope) == pytest.approx(-3 * 0.7**2 / 6)
-    with pytest.raises(ValueError, match="order: expected 1 to 8, got 9"):
-        taylor_series(lambda u: u, torch.ones(1), 9)
+    with pytest.raises(ValueError, match="order: expected 1 or more, got 0"):
+        taylor_series(lambda u: u, torch.ones(1), 0)

@@ -11,10 +11,17 @@ from simengine.dtn.checks import check_detector
 from simengine.dtn.detector import AnchorDetector, CentreDetector, suppress
 from simengine.dtn.evaluation import detect
 from simengine.worlds.detectors.camouflage import CamouflageTraining
-from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNWorld
+from simengine.worlds.detectors.world import CamouflageSpec, DTNWorld, TrainedDetectorSpec
 
 TASK = CamouflageSpec(
-    detector=DetectorSpec(empty=0.5), rows=16, columns=16, iterations=3, batch=2, overlap=0.2, hardening=0, rendered=2
+    detector=TrainedDetectorSpec(empty=0.5),
+    rows=16,
+    columns=16,
+    iterations=3,
+    batch=2,
+    overlap=0.2,
+    hardening=0,
+    rendered=2,
 )
 SCENE = DTNWorld(size=48, train_views=4, test_views=4, sky_rays=1)
 

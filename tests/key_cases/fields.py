@@ -25,6 +25,16 @@ CASES: dict[str, Case] = {
         heating=0.3,
         convection=AIR,
     ),
+    "heat by its series": dataclasses.replace(
+        pde(
+            "heat",
+            [HEATER],
+            conductivity={"of": "T", "knots": [0.2, 0.8], "values": [0.2, 0.3]},
+            heat_capacity=4.0,
+            march={"type": "taylor", "order": 3, "tolerance": 1e-4},
+        ),
+        below=("pde.march",),
+    ),
     "heat in a plane": pde(
         "heat",
         [{"at": "both", "type": "periodic"}, {"at": "top", "type": "neumann", "inflow": 0.3, "field": "T"}],

@@ -7,7 +7,7 @@ import torch
 
 from simengine import materials, mpm, solve
 from simengine.ops.matter import mpm as op
-from simengine.ops.matter.mpm.buffers import Buffers, Schedule
+from simengine.ops.matter.mpm.buffers import Buffers, RolloutSchedule
 from simengine.ops.matter.mpm.flight import Flight
 from simengine.ops.matter.mpm.laws import Laws
 
@@ -83,7 +83,7 @@ def flight(model: mpm.MPMModel, state: mpm.MPMState, steps: int) -> Flight:
     elastic, plastic = model.packed(n, "elasticity"), model.packed(n, "plasticity")
     table, losses, stiffness = model.table(state.x, 0, steps), model.losses(n), model.stiffness(state.x)
     constants = [mass, volume, table, elastic[1], plastic[1], losses, stiffness]
-    laws, schedule = Laws(elastic[0], plastic[0]), Schedule((0, steps), 2, history=model.keeps_history)
+    laws, schedule = Laws(elastic[0], plastic[0]), RolloutSchedule((0, steps), 2, history=model.keeps_history)
     made = Flight(Buffers(model.grid, state.x, 2, laws, constants, schedule), recording=False)
     made.load((state.x, state.v, state.C, state.F, state.q, state.A), 0)
     return made

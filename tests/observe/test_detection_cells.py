@@ -5,7 +5,7 @@ import pytest
 
 from simengine.dtn.intervals import clustered_rate_interval
 from simengine.observe.instruments.detection_cells import Cell, cells_csv, number_cells, reach, tell_cells
-from simengine.view.report import Picture, Table
+from simengine.view.report import Picture, ReportTable
 
 
 def test_cells_hold_as_many_objects_each_and_count_by_picture() -> None:
@@ -41,7 +41,7 @@ def test_the_worst_cell_and_the_reach_are_told() -> None:
     assert told["worst_cell"] == {"name": "size", "from": 0, "to": 10, "missed_at_least": bound.low}
     assert told["reach"]["size"] == {"found": "10 to 40", "sure": "none"}
     assert told["reach"]["light"] == {"found": "1 to 1", "sure": "none"}
-    tables = [block for block in blocks if isinstance(block, Table)]
+    tables = [block for block in blocks if isinstance(block, ReportTable)]
     assert list(tables[0].rows) == [("size", "10 to 40", "none"), ("light", "1 to 1", "none")]
     alone = clustered_rate_interval(cells[0].lost, cells[0].objects)
     assert tables[1].rows[0][:4] == ("size", "30 to 40", 40, str(alone))

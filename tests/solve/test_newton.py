@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from simengine.solve.band import BandFactors
-from simengine.solve.block_tridiagonal import BlockFactors, BlockTridiagonal
+from simengine.solve.block_tridiagonal import BlockFactors, BlockTridiagonalMatrix
 from simengine.solve.implicit import implicit_root
 from simengine.solve.newton import AbstractRootProblem, newton
 from simengine.solve.solution import Result, SolveError
 
 
-def _system(b: int = 2, count: int = 5, n: int = 3) -> BlockTridiagonal:
+def _system(b: int = 2, count: int = 5, n: int = 3) -> BlockTridiagonalMatrix:
     lower, diagonal, upper = torch.randn(3, b, count, n, n, dtype=torch.float64)
-    return BlockTridiagonal(lower, diagonal + 4 * torch.eye(n, dtype=torch.float64), upper)
+    return BlockTridiagonalMatrix(lower, diagonal + 4 * torch.eye(n, dtype=torch.float64), upper)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -34,21 +34,23 @@ def test_factors_solve_what_dense_algebra_solves(count: int, how: str) -> None:
 
 def test_small_blocks_are_a_band_and_a_singular_matrix_is_not_finite() -> None:
     assert isinstance(_system().factor(), BandFactors) and isinstance(_system(n=25).factor(), BlockFactors)
-    singular = BlockTridiagonal(*torch.zeros(3, 1, 2, 2, 2, dtype=torch.float64))
+    singular = BlockTridiagonalMatrix(*torch.zeros(3, 1, 2, 2, 2, dtype=torch.float64))
     assert not bool(singular.factor().solve(torch.ones(1, 2, 2, dtype=torch.float64)).isfinite().any())
 
 
 def test_rows_of_very_different_units_do_not_spoil_the_pivots() -> None:
     system = _system()
     units = torch.logspace(-9, 9, 3, dtype=torch.float64)
-    scaled = BlockTridiagonal(*(block * units[:, None] for block in (system.lower, system.diagonal, system.upper)))
+    scaled = BlockTridiagonalMatrix(
+        *(block * units[:, None] for block in (system.lower, system.diagonal, system.upper))
+    )
     x = torch.randn(2, 5, 3, dtype=torch.float64)
     assert torch.allclose(scaled.factor().solve(scaled.matvec(x)), x, atol=1e-11)
 
 
 def test_unequal_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="three equal shapes"):
-        BlockTridiagonal(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 3, 3))
+        BlockTridiagonalMatrix(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 3, 3))
 
 
 class _Arctan(AbstractRootProblem):
@@ -61,9 +63,9 @@ class _Arctan(AbstractRootProblem):
     def residual(self, y: torch.Tensor) -> torch.Tensor:
         return torch.atan(self.a * (y - self.c))
 
-    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonal]:
+    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonalMatrix]:
         slope = (self.a / (1 + (self.a * (y - self.c)) ** 2)).unsqueeze(3)
-        return self.residual(y), BlockTridiagonal(0 * slope, slope, 0 * slope)
+        return self.residual(y), BlockTridiagonalMatrix(0 * slope, slope, 0 * slope)
 
 
 class _Fold(_Arctan):
@@ -72,9 +74,9 @@ class _Fold(_Arctan):
     def residual(self, y: torch.Tensor) -> torch.Tensor:
         return y * y + 1
 
-    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonal]:
+    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonalMatrix]:
         slope = (2 * y).unsqueeze(3)
-        return self.residual(y), BlockTridiagonal(0 * slope, slope, 0 * slope)
+        return self.residual(y), BlockTridiagonalMatrix(0 * slope, slope, 0 * slope)
 
 
 def test_damping_finds_what_raw_newton_loses() -> None:
@@ -104,10 +106,10 @@ class _Runaway(_Arctan):
     def residual(self, y: torch.Tensor) -> torch.Tensor:
         return y * y
 
-    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonal]:
+    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonalMatrix]:
         self.seen.append(float(y))
         none = torch.zeros_like(y).unsqueeze(3)
-        return self.residual(y), BlockTridiagonal(none, none, none)
+        return self.residual(y), BlockTridiagonalMatrix(none, none, none)
 
 
 def test_a_step_of_pseudo_time_changes_nothing_by_more_than_its_scale() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simengine.io import write
-from simengine.view.report import _STYLE, Movie, Picture, Table, write_report
+from simengine.view.report import _STYLE, Movie, Picture, ReportTable, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "link", "br", "img", "input", "hr", "source"}
@@ -84,7 +84,7 @@ def test_words_stand_out_in_light_and_dark() -> None:
 def test_every_block_of_a_report_can_be_heard(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", np.zeros((2, 16, 16, 3), np.uint8))
     shown = [Picture(np.zeros((4, 4, 3), np.uint8)), Movie(tmp_path / "a.mp4")]
-    write_report(tmp_path / "r.html", "title", {"first": [Table(["a", "b"], [[1, True]]), *shown, "words"]})
+    write_report(tmp_path / "r.html", "title", {"first": [ReportTable(["a", "b"], [[1, True]]), *shown, "words"]})
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert {"table", "img", "video", "p"} <= {tag for tag, _ in page.elements}
     assert page.faults() == []

@@ -13,7 +13,7 @@ import pytest
 
 from simengine.io import write
 from simengine.view.figures import curves
-from simengine.view.report import Movie, Picture, Table, write_report
+from simengine.view.report import Movie, Picture, ReportTable, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -83,7 +83,7 @@ def test_report_shows_table_figure_and_moving_pictures(tmp_path: Path) -> None:
     movie = write(tmp_path / "a.mp4", frames, fps=8)
     figure = curves({"loss": {"loss": (np.arange(9), np.exp(-np.arange(9.0)))}}, xlabel="iteration", log=["loss"])
     page = tmp_path / "report.html"
-    table = Table(["parameter", "identified"], [["bodies.0.material.E", True]])
+    table = ReportTable(["parameter", "identified"], [["bodies.0.material.E", True]])
     write_report(page, "A fit", {"Parameters": [table], "Pictures": [Picture(figure, "loss"), Movie(movie, "red")]})
     seen = browse(page, tmp_path / "profile")
     assert "bodies.0.material.E" in seen["text"]

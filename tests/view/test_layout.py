@@ -11,7 +11,7 @@ from simengine.view.boxes import draw_boxes, sheet
 from simengine.view.figures import curves, fields
 from simengine.view.overlay import field_limits, with_axes, with_colour_bar
 from simengine.view.particle_page import MOST, particle_page
-from simengine.view.report import Table, write_report
+from simengine.view.report import ReportTable, write_report
 from simengine.view.sheets import NAME, comparison, contact_sheet, pyramid, summary_rows
 
 
@@ -118,7 +118,7 @@ def test_a_text_stands_above_its_box_or_within_where_there_is_no_room() -> None:
 
 
 def test_cells_of_a_table_have_six_digits_and_say_yes_or_no(tmp_path: Path) -> None:
-    write_report(tmp_path / "r.html", "t", {"s": [Table(("a",), [(1 / 3,), (True,), (False,), (12,), ("<b>",)])]})
+    write_report(tmp_path / "r.html", "t", {"s": [ReportTable(("a",), [(1 / 3,), (True,), (False,), (12,), ("<b>",)])]})
     cells = [part.partition("</td>")[0] for part in (tmp_path / "r.html").read_text().split("<td>")[1:]]
     assert (
         cells[0] == "0.333333" and "good" in cells[1] and "yes" in cells[1] and "bad" in cells[2] and "no" in cells[2]

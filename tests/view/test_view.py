@@ -11,7 +11,7 @@ from simengine.io import write
 from simengine.view.boxes import draw_boxes
 from simengine.view.figures import curves, fields, label
 from simengine.view.overlay import field_colours
-from simengine.view.report import Movie, Picture, Table, write_report
+from simengine.view.report import Movie, Picture, ReportTable, write_report
 
 
 def test_figures_draw_their_data() -> None:
@@ -40,7 +40,7 @@ def test_small_pictures_of_a_report_are_shown_large_and_kept_small(tmp_path: Pat
 def test_report_is_self_contained(tmp_path: Path) -> None:
     movie = write(tmp_path / "a.gif", np.random.default_rng(0).random((3, 8, 8, 3)))
     picture = Picture(np.zeros((4, 4, 3)), "black <&>")
-    blocks = ["text", Table(["name", "ok"], [["<E>", True]]), picture, Movie(movie)]
+    blocks = ["text", ReportTable(["name", "ok"], [["<E>", True]]), picture, Movie(movie)]
     write_report(tmp_path / "r.html", "A <report>", {"Section": blocks})
     page = (tmp_path / "r.html").read_text()
     assert 'width="320"' in page

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from simengine.constraint.spectral.domain import SIDES, Domain, Fixed, Flux
-from simengine.constraint.spectral.expression import AXES, At, Divergence, Symbol, Value
+from simengine.constraint.spectral.expression import AXES, At, Divergence, SpectralSymbol, Value
 from simengine.constraint.spectral.space import Space
 from simengine.solve.least_squares.system import load_forward_mode
 
@@ -34,7 +34,7 @@ def _of(look: Callable[[Key], torch.Tensor], field: int) -> Callable[[str], torc
 
 
 @dataclasses.dataclass(frozen=True)
-class Equation:
+class SpectralEquation:
     """A user's equation: what is to vanish, for each field, as a function of the fields and p.
 
     Attributes:
@@ -61,12 +61,12 @@ class Equation:
         return sorted(seen.keys), [part.scale if isinstance(part, Divergence) else None for part in found]
 
     def _called(self, look: Callable[[Key], torch.Tensor], p: At) -> list[Any]:
-        symbols = [Symbol(name, _of(look, i)) for i, name in enumerate(self.fields)]
+        symbols = [SpectralSymbol(name, _of(look, i)) for i, name in enumerate(self.fields)]
         found = self.function(*symbols, p)
         parts = list(found) if isinstance(found, tuple | list) else [found]
         if len(parts) != len(self.fields):
             raise ValueError(f"equation: expected {len(self.fields)} residuals, one for each field, got {len(parts)}")
-        return [part.value if isinstance(part, Symbol) else part for part in parts]
+        return [part.value if isinstance(part, SpectralSymbol) else part for part in parts]
 
 
 class Discrete:
@@ -83,9 +83,9 @@ class Discrete:
         count: Coefficients in all.
     """
 
-    def __init__(self, equation: Equation, size: Sequence[int], numbers: Numbers) -> None:
+    def __init__(self, equation: SpectralEquation, size: Sequence[int], numbers: Numbers) -> None:
         load_forward_mode()
-        self.equation: Equation = equation
+        self.equation: SpectralEquation = equation
         self.numbers = numbers
         self.used, self.scales = equation.used(numbers)
         self.evolves: bool = any(letters == "t" for _, letters in self.used)
@@ -238,9 +238,9 @@ class _Side:
 
     def _call(self, look: Callable[[Key], torch.Tensor], t: torch.Tensor) -> torch.Tensor:
         names = self.own.equation.fields
-        symbols = [Symbol(name, _of(look, j)) for j, name in enumerate(names)]
+        symbols = [SpectralSymbol(name, _of(look, j)) for j, name in enumerate(names)]
         found = self.row.value(*symbols, At(self.places, t[:, None], self.own.numbers))
-        found = self._scale * (found.value if isinstance(found, Symbol) else found)
+        found = self._scale * (found.value if isinstance(found, SpectralSymbol) else found)
         shape = (len(t), len(next(iter(self.places.values()))))
         return torch.as_tensor(found, dtype=torch.float64).expand(shape)
 
@@ -266,4 +266,4 @@ class _Side:
             by_y[:, self.own.slices[self.i], self.own.slices[key[0]]] += _sandwich(self.test, slope, self.matrices[key])
 
 
-__all__ = ["AXES", "Boundary", "Discrete", "Equation", "Numbers"]
+__all__ = ["AXES", "Boundary", "Discrete", "Numbers", "SpectralEquation"]

@@ -9,7 +9,7 @@ AXES = ("x", "y", "z")
 Value = torch.Tensor | float
 
 
-class Symbol:
+class SpectralSymbol:
     """A field in an equation: `u`, and `u.t`, `u.x`, `u.xy`, `u.xxxx` for its derivatives; takes arithmetic.
 
     Args:
@@ -34,7 +34,7 @@ class Symbol:
     def __torch_function__(
         cls, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return function(*(a.value if isinstance(a, Symbol) else a for a in args), **(kwargs or {}))
+        return function(*(a.value if isinstance(a, SpectralSymbol) else a for a in args), **(kwargs or {}))
 
 
 class Divergence:
@@ -49,7 +49,9 @@ class Divergence:
             ratio = other.scale / self.scale
             flux = [a + ratio * b for a, b in zip(self.flux, other.flux, strict=True)]
             return Divergence(flux, self.rest + other.rest, self.scale)
-        return Divergence(self.flux, self.rest + (other.value if isinstance(other, Symbol) else other), self.scale)
+        return Divergence(
+            self.flux, self.rest + (other.value if isinstance(other, SpectralSymbol) else other), self.scale
+        )
 
     def __neg__(self) -> "Divergence":
         return Divergence(self.flux, -self.rest, -self.scale)
@@ -61,7 +63,7 @@ class Divergence:
         return -self + other
 
     def __mul__(self, other: Any) -> "Divergence":
-        if isinstance(other, Symbol) or (isinstance(other, torch.Tensor) and other.ndim > 0):
+        if isinstance(other, SpectralSymbol) or (isinstance(other, torch.Tensor) and other.ndim > 0):
             raise ValueError(
                 "div: only a number may multiply it; divide the equation by what varies, or write it within"
             )
@@ -92,22 +94,22 @@ def div(*flux: Any) -> Divergence:
     Args:
         flux: One component for each axis of the domain.
     """
-    return Divergence([f.value if isinstance(f, Symbol) else f for f in flux])
+    return Divergence([f.value if isinstance(f, SpectralSymbol) else f for f in flux])
 
 
 def _delegated(name: str) -> Callable[..., Any]:
-    def method(self: Symbol, *others: Any) -> Any:
+    def method(self: SpectralSymbol, *others: Any) -> Any:
         if others and isinstance(others[0], Divergence):
             return NotImplemented
-        return getattr(self.value, name)(*(o.value if isinstance(o, Symbol) else o for o in others))
+        return getattr(self.value, name)(*(o.value if isinstance(o, SpectralSymbol) else o for o in others))
 
     return method
 
 
 for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow", "neg", "abs"):
-    setattr(Symbol, f"__{_name}__", _delegated(f"__{_name}__"))
+    setattr(SpectralSymbol, f"__{_name}__", _delegated(f"__{_name}__"))
 for _name in ("lt", "le", "gt", "ge"):
-    setattr(Symbol, f"__{_name}__", _delegated(f"__{_name}__"))
+    setattr(SpectralSymbol, f"__{_name}__", _delegated(f"__{_name}__"))
 
 
 class At:

@@ -40,7 +40,7 @@ def slopes(nodes: torch.Tensor, s: float) -> torch.Tensor:
     return torch.tensor(np.array(found), dtype=torch.float64)
 
 
-class March:
+class SpectralMarch:
     """An equation in time.
 
     Args:

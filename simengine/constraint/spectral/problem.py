@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from simengine.constraint.spectral.answer import Expansion, chained
-from simengine.constraint.spectral.discrete import Boundary, Discrete, Equation
+from simengine.constraint.spectral.discrete import Boundary, Discrete, SpectralEquation
 from simengine.constraint.spectral.domain import Domain, Fixed, Flux, Function, derivatives
 from simengine.constraint.spectral.expression import Value
-from simengine.constraint.spectral.march import March
+from simengine.constraint.spectral.march import SpectralMarch
 from simengine.constraint.spectral.roots import root
 
 RICHER = 1.3  # functions along each axis of the solve that tells the error, beside those of the answer
@@ -55,7 +55,7 @@ class Spectral:
         for name in self.numbers:
             if name in (*domain.axes, "t", *fields):
                 raise ValueError(f"numbers: {name!r} names an axis, the time or a field; rename it")
-        self.equation: Equation = Equation(equation, domain, tuple(fields), tuple(boundary))
+        self.equation: SpectralEquation = SpectralEquation(equation, domain, tuple(fields), tuple(boundary))
 
     def solve(
         self,
@@ -140,7 +140,7 @@ class Spectral:
             raise ValueError("equation: it holds no rate, u.t; use solve")
         if not duration > 0:
             raise ValueError(f"duration: expected more than 0, got {duration}")
-        march = March(discrete, stages=stages, tolerance=tolerance)
+        march = SpectralMarch(discrete, stages=stages, tolerance=tolerance)
         windows, result, stats = march.run(self._start(discrete, initial), duration, window or duration)
         return Expansion(discrete, windows, result, stats)
 

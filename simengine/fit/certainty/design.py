@@ -20,7 +20,7 @@ BLIND = 1e-9  # chi-square for a move of one width, below which nothing depends 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Candidate:
+class NextRows:
     """Rows that could be measured next.
 
     Attributes:
@@ -39,7 +39,7 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Linear:
+class LinearisedProblem:
     """A problem, linearised.
 
     Attributes:
@@ -63,7 +63,7 @@ class Linear:
         return total
 
 
-def linear(problem: Problem, z: torch.Tensor | None = None, step: float = 1e-4) -> Linear:
+def linear(problem: Problem, z: torch.Tensor | None = None, step: float = 1e-4) -> LinearisedProblem:
     """The problem linearised at z (p,), None for its start; one solve for each number of a world."""
     z = problem.start() if z is None else z
     problem.settle(z)
@@ -90,7 +90,7 @@ def linear(problem: Problem, z: torch.Tensor | None = None, step: float = 1e-4) 
         if math.isnan(problem.coordinates[k].sd):
             prior[position, position] += OPEN**-2
     fitted = {name: problem.measured[name].fitted for name in here}
-    return Linear(free, rows, fitted, prior)
+    return LinearisedProblem(free, rows, fitted, prior)
 
 
 def at_the_prior(problem: Problem, z: torch.Tensor | None = None) -> dict[str, str]:
@@ -119,7 +119,7 @@ def at_the_prior(problem: Problem, z: torch.Tensor | None = None) -> dict[str, s
 
 def candidates(
     problem: Problem, z: torch.Tensor | None = None, *, only: Sequence[str] = (), by_row: bool = False
-) -> list[Candidate]:
+) -> list[NextRows]:
     """What is held out, as experiments that could be made next, the one that tells most first.
 
     Each label of an observation (a marker) is a candidate, each of its rows where it has no labels; an observation
@@ -130,7 +130,7 @@ def candidates(
     """
     found = linear(problem, z)
     covariance = torch.linalg.inv(found.information() + found.prior)
-    listed: list[Candidate] = []
+    listed: list[NextRows] = []
     for name, j in found.rows.items():
         measured = problem.measured[name]
         if only and name not in only:
@@ -149,7 +149,7 @@ def candidates(
                 if problem.coordinates[k].chosen
             }
             shrinks = float(torch.linalg.slogdet(gain)[1].mul(0.5).exp())
-            listed.append(Candidate(observation=name, label=label, rows=rows, shrinks=shrinks, widths=widths))
+            listed.append(NextRows(observation=name, label=label, rows=rows, shrinks=shrinks, widths=widths))
     if not listed:
         raise SceneError(
             "design: no candidate; hold out what could be measured next, as in inference.hold_out = "

@@ -18,7 +18,7 @@ POINTS = 12  # on each side
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Profile:
+class MisfitProfile:
     """The least misfit over everything else.
 
     Attributes:
@@ -36,7 +36,7 @@ class Profile:
     high: float | None
 
 
-def profile(problem: Problem, z: torch.Tensor, found: Posterior, name: str) -> Profile:
+def profile(problem: Problem, z: torch.Tensor, found: Posterior, name: str) -> MisfitProfile:
     """The profile of one number about the best fit z (p,).
 
     Raises:
@@ -78,7 +78,7 @@ def profile(problem: Problem, z: torch.Tensor, found: Posterior, name: str) -> P
     misfit = torch.tensor([above for _, above in points], dtype=torch.float64)
     order = values.argsort()
     low, high = ends if float(values[0]) <= float(values[-1]) else (ends[1], ends[0])
-    return Profile(name=name, values=values[order], misfit=misfit[order], low=low, high=high)
+    return MisfitProfile(name=name, values=values[order], misfit=misfit[order], low=low, high=high)
 
 
 def _crossing(a: tuple[float, float], b: tuple[float, float]) -> float:

@@ -35,7 +35,7 @@ FEW = 8  # walkers for each number at least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Samples:
+class PosteriorSamples:
     """What was drawn, and whether to believe it.
 
     Attributes:
@@ -88,7 +88,7 @@ def movable(problem: Problem, covariance: torch.Tensor) -> list[int]:
 
 def sample(
     problem: Problem, z: torch.Tensor, found: Posterior, *, others: Sequence[torch.Tensor] = (), seed: int = 0
-) -> Samples:
+) -> PosteriorSamples:
     """Draw from the posterior by the method that the scene names.
 
     Args:
@@ -117,7 +117,7 @@ def sample(
     hats = {name: r_hat(own) for name, own in values.items()}
     effective = {name: effective_samples(own) for name, own in values.items()}
     good = all(v < AGREED[inference.posterior] for v in hats.values())
-    return Samples(
+    return PosteriorSamples(
         values=values,
         log_density=heights,
         r_hat=hats,
@@ -269,7 +269,7 @@ class _NoRun(Exception):
     is_recoverable = True
 
 
-def with_samples(found: Posterior, samples: Samples) -> Posterior:
+def with_samples(found: Posterior, samples: PosteriorSamples) -> Posterior:
     """The estimates with bars from the samples; without bars where the chains have not converged."""
     estimates: dict[str, Estimate] = {}
     for name, e in found.estimates.items():

@@ -17,7 +17,7 @@ from simengine.fit.fields.newton import EXACT, Linearised
 from simengine.fit.fields.objective import FieldObjective
 
 if TYPE_CHECKING:
-    from simengine.fit.fields.beside import Profile
+    from simengine.fit.fields.beside import ProfiledObjective
 
 RANK, EXTRA = 100, 20  # directions of a matrix of more rows; those drawn beyond them
 WHOLE = 300  # cells, at most, of which all directions are taken
@@ -99,7 +99,7 @@ class Laplace:
         if len(self._here.r) <= EXACT:
             self._rows = self._here.rows()
 
-    def posterior(self, factors: Mapping[str, float], profile: "Profile | None" = None) -> FieldPosterior:
+    def posterior(self, factors: Mapping[str, float], profile: "ProfiledObjective | None" = None) -> FieldPosterior:
         """The posterior of the cells.
 
         Args:

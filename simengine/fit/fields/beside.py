@@ -23,7 +23,7 @@ FLATTEST = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
-class Profile:
+class ProfiledObjective:
     """The objective with its cells at their best, as a quadratic of the numbers.
 
     Attributes:
@@ -64,7 +64,7 @@ class Profile:
         return min(max(float(dz @ (gradient - self.gradient)) / max(float(plain), 1e-300), FLATTEST), 1.0)
 
 
-def profile(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor, widths: torch.Tensor) -> Profile:
+def profile(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor, widths: torch.Tensor) -> ProfiledObjective:
     """The profile about cells x (n,) that are best, or nearly so, for z (p,).
 
     Args:
@@ -105,7 +105,7 @@ def profile(objective: FieldObjective, x: torch.Tensor, z: torch.Tensor, widths:
         information[name] = left[:, at : at + length] @ left[:, at : at + length].T
         at += length
     rows, slopes = problem.prior_rows(z)[0], problem.prior_slopes(z)
-    return Profile(
+    return ProfiledObjective(
         gradient=c @ here.r - v @ (here.slope * here.free),
         along=-v,
         information=information,

@@ -23,7 +23,7 @@ from simengine.fit.report import (
 )
 from simengine.scene.base import AbstractRun
 from simengine.view.figures import fields as draw
-from simengine.view.report import Block, Picture, Table
+from simengine.view.report import Block, Picture, ReportTable
 
 if TYPE_CHECKING:
     from simengine.fit.fields.training import FieldFit
@@ -67,7 +67,10 @@ def field_answer(fit: "FieldFit", out: "RunDirectory") -> dict[str, Any]:
     if fit.scores:
         rows = [(f"{factor:.3g}", f"{score:.5g}") for factor, score in fit.scores]
         text = "One value in 16 was kept from the search; the weight that predicts them best was taken."
-        sections["Weight of the prior"] = [text, Table(("weight, relative", "misfit of the values kept out"), rows)]
+        sections["Weight of the prior"] = [
+            text,
+            ReportTable(("weight, relative", "misfit of the values kept out"), rows),
+        ]
     sections["How well the data are explained"] = _explained(summary, problem)
     for name, prediction in predictions.items():
         sections[f"Observation {name}"] = _observation(fit, prediction)
@@ -203,7 +206,7 @@ def _fields(
             own = {"the truth of ": truths[key], "found less true of ": field - truths[key]}
             blocks.append(Picture(pictured(key, own), f"{key} beside the reference"))
         blocks.append(
-            Table(
+            ReportTable(
                 ("figure", key),
                 [(n, " x ".join(map(str, v)) if isinstance(v, list) else v) for n, v in summary["fields"][key].items()],
             )
@@ -214,7 +217,7 @@ def _fields(
     for key, scores in summary.get("reference", {}).items():
         direct = summary.get("direct", {}).get(key, {})
         rows = [(name, value, *(own.get(name, "") for own in direct.values())) for name, value in scores.items()]
-        blocks.append(Table(("beside the reference", key, *direct), rows))
+        blocks.append(ReportTable(("beside the reference", key, *direct), rows))
     return blocks
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simengine.fit.fields.beside import Profile, profile
+from simengine.fit.fields.beside import ProfiledObjective, profile
 from simengine.fit.fields.newton import newton_step
 from simengine.fit.fields.objective import FieldObjective, Fields
 from simengine.fit.fields.points import PointSearch, step_of_points
@@ -69,7 +69,7 @@ class FieldFit(AbstractTraining):
         self._finish = finish
         self.x, self.z = self.objective.start, problem.start()
         self._compare_early()
-        self.profile: Profile | None = None
+        self.profile: ProfiledObjective | None = None
         self.answer: tuple[Posterior, dict[str, FieldBars]] | None = None
         self.scores: list[tuple[float, float]] = []
         self._path = bool(self.objective.estimated)
@@ -270,7 +270,7 @@ class FieldFit(AbstractTraining):
         if "bend" in state:
             own = {k.removeprefix("profile."): v for k, v in state.items() if k.startswith("profile.")}
             told = {k.removeprefix("information."): v for k, v in state.items() if k.startswith("information.")}
-            self.profile = Profile(**own, information=told, bend=float(state["bend"]))
+            self.profile = ProfiledObjective(**own, information=told, bend=float(state["bend"]))
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write the answer."""

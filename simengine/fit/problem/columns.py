@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from simengine.fit.problem.implicit import STEP as MOVED
-from simengine.fit.problem.implicit import Derivatives
+from simengine.fit.problem.implicit import AnswerDerivatives
 from simengine.fit.problem.prediction import Prediction
 from simengine.scene.base import Refused
 
@@ -136,14 +136,14 @@ class Columns:
                 for _, run, key in c.targets:
                     own.setdefault(run, []).append(key)
         instruments = problem.instruments_at(self.z)
-        known: dict[str, Derivatives] = {}
+        known: dict[str, AnswerDerivatives] = {}
         for name in self.blocks:
             run, instrument = problem.instruments[name].run, instruments[name]
             if run not in own:
                 continue
             asks = instrument.asks(problem.measured[name])
             run_here = problem.run_at(self.z, run, asks)
-            derivatives = known.setdefault(run, Derivatives(run_here, list(dict.fromkeys(own[run]))))
+            derivatives = known.setdefault(run, AnswerDerivatives(run_here, list(dict.fromkeys(own[run]))))
             if any(derivatives.of(ask) is None for ask in asks):
                 return {}
         found = {index: self._zeros() for index in rates}

@@ -21,7 +21,7 @@ class Shifted(AbstractRun):
         return self.moved(ask)
 
 
-class Derivatives:
+class AnswerDerivatives:
     """The answers of one run and their derivatives in some numbers of its world, each ask once.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 
 from simengine.scene.instrument import Measured
 from simengine.solve.correlation import correlation_time
-from simengine.view.report import Block, Table
+from simengine.view.report import Block, ReportTable
 
 __all__ = ["Prediction", "correlation_time", "parts", "scores", "tables"]
 
@@ -104,7 +104,7 @@ def tables(p: Prediction, fitted: torch.Tensor) -> list[Block]:
             for name, s in scores(p, which).items()
         ]
         header = ["rows", "model", "values", "mean off", "rms off", "inside two sigma", "chi-square per value"]
-        blocks.append(Table(header, rows))
+        blocks.append(ReportTable(header, rows))
     if m.row_names and len(m.row_names) <= ROWS:
         told: list[list[Any]] = []
         for k, name in enumerate(m.row_names):
@@ -112,5 +112,5 @@ def tables(p: Prediction, fitted: torch.Tensor) -> list[Block]:
                 numbers = [m.values, p.sigma.expand_as(p.values), p.values, *m.beside.values()]
                 out = "held out" if bool(m.held_out[k, column]) else ""
                 told.append([name, m.names[column], *(f"{float(v[k, column]):.4g}" for v in numbers), out])
-        blocks.append(Table(["row", "value", "measured", "sigma", "predicted", *m.beside, ""], told))
+        blocks.append(ReportTable(["row", "value", "measured", "sigma", "predicted", *m.beside, ""], told))
     return blocks

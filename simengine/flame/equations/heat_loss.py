@@ -59,7 +59,7 @@ def lost_jacobian(
     return own.detach(), of_T, of_Y
 
 
-class Term(NamedTuple):
+class LossTerm(NamedTuple):
     """A term of a formula: its name, its number in SI units, and the standard deviation of that."""
 
     name: str
@@ -67,7 +67,7 @@ class Term(NamedTuple):
     sd: float
 
 
-def read_out(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, T_in: float) -> list[Term]:
+def read_out(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, T_in: float) -> list[LossTerm]:
     """The network as a formula: terms of those below, none negative, with the least BIC of generalised least squares.
 
     `conduction` is a (T - T_in), to walls as cold as the fresh gas; `convection` a (T - T_in)^1.25, to a wall by a
@@ -89,7 +89,7 @@ def read_out(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, T
     root = torch.linalg.cholesky(covariance)
     whitened = torch.linalg.solve_triangular(root, torch.stack([weights, *terms.values()], 1), upper=False)
     target, columns = whitened[:, 0], whitened[:, 1:]
-    best: tuple[float, list[Term]] = (float(target.square().sum()), [])
+    best: tuple[float, list[LossTerm]] = (float(target.square().sum()), [])
     for count in range(1, len(terms) + 1):
         for chosen in itertools.combinations(range(len(terms)), count):
             own = columns[:, list(chosen)]
@@ -102,5 +102,5 @@ def read_out(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, T
             if left < best[0]:
                 names = [list(terms)[k] for k in chosen]
                 numbers, sds = (values / size).tolist(), (inverse.diagonal().sqrt() / size).tolist()
-                best = left, [Term(*term) for term in zip(names, numbers, sds, strict=True)]
+                best = left, [LossTerm(*term) for term in zip(names, numbers, sds, strict=True)]
     return best[1]

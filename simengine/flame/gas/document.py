@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from simengine.flame.gas.mechanism import MechanismError
-from simengine.flame.gas.units import UnitError, Units, number
+from simengine.flame.gas.units import UnitError, UnitSystem, number
 
 MOST_VALUES = 10_000_000  # in a file whose anchors are written out; the largest published mechanisms have 2 million
 
 
-class Table(dict[Any, Any]):
+class LinedTable(dict[Any, Any]):
     """A mapping of the file, and the line on which it begins."""
 
     line = 1
@@ -46,7 +46,7 @@ def find(source: str | Path, beside: Path | None = None) -> Path:
     return next((place for place in places if place.is_file()), path)
 
 
-def read_document(path: Path) -> Table:
+def read_document(path: Path) -> LinedTable:
     """The table that a YAML file holds.
 
     Raises:
@@ -72,7 +72,7 @@ def read_document(path: Path) -> Table:
         )
         hint = "; a CHEMKIN file is converted by Cantera's ck2yaml" if chemkin or path.suffix == ".inp" else ""
         raise MechanismError(f"{path}: not valid YAML: {told[:200]}{hint}") from error
-    if not isinstance(data, Table):
+    if not isinstance(data, LinedTable):
         raise MechanismError(f"{path}: expected a table with `phases` and `species`{_chemkin(path)}")
     if size > MOST_VALUES:
         raise MechanismError(f"{path}: anchors and aliases make more than {MOST_VALUES} values of it; write them out")
@@ -102,7 +102,7 @@ def _loader() -> Any:
     loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), list("tf"))
 
     def table(self: Any, node: Any) -> Any:
-        data = Table()
+        data = LinedTable()
         data.line = node.start_mark.line + 1
         yield data
         data.update(self.construct_mapping(node))
@@ -142,20 +142,20 @@ class Node:
         units: Units of bare numbers.
     """
 
-    data: Table
+    data: LinedTable
     file: str
     what: str
-    units: Units
+    units: UnitSystem
 
     @classmethod
-    def of(cls, data: object, *, file: str, what: str, units: Units, line: int = 1) -> "Node":
+    def of(cls, data: object, *, file: str, what: str, units: UnitSystem, line: int = 1) -> "Node":
         """A table with units of its own, where it declares some.
 
         Raises:
             MechanismError: It is no table, or a unit is not known.
         """
-        place = f"{file}:{data.line if isinstance(data, Table) else line}: {what}"
-        if not isinstance(data, Table):
+        place = f"{file}:{data.line if isinstance(data, LinedTable) else line}: {what}"
+        if not isinstance(data, LinedTable):
             raise MechanismError(f"{place}: expected a table, got {short(data)}")
         try:
             return cls(data, file, what, units.within(data["units"]) if "units" in data else units)
@@ -221,22 +221,22 @@ class Node:
     def table(self, key: str, default: Any = _REQUIRED) -> "Node":
         """A table within this one."""
         value = self.get(key, default)
-        data = Table(value) if isinstance(value, dict) and not isinstance(value, Table) else value
-        if not isinstance(data, Table):
+        data = LinedTable(value) if isinstance(value, dict) and not isinstance(value, LinedTable) else value
+        if not isinstance(data, LinedTable):
             raise self.fail(f"{key}: expected a table, got {short(value)}")
-        if not isinstance(value, Table):
+        if not isinstance(value, LinedTable):
             data.line = self.data.line
         return Node.of(data, file=self.file, what=f"{self.what}: {key}", units=self.units)
 
     def rows(self, key: str, what: str, *, named: str) -> list["Node"]:
         """Tables of a list, each told by its key `named`; a first one of `units` alone holds for those that follow."""
         rows, units = self.items(key), self.units
-        if rows and isinstance(rows[0], Table) and set(rows[0]) == {"units"}:
+        if rows and isinstance(rows[0], LinedTable) and set(rows[0]) == {"units"}:
             units = Node.of(rows[0], file=self.file, what=key, units=units).units
             rows = rows[1:]
         nodes = []
         for k, row in enumerate(rows):
-            name = short(row.get(named, k + 1)) if isinstance(row, Table) else k + 1
+            name = short(row.get(named, k + 1)) if isinstance(row, LinedTable) else k + 1
             nodes.append(Node.of(row, file=self.file, what=f"{what} {name}", units=units, line=self.data.line))
         return nodes
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from simengine.flame.gas.document import Node, Table, find, listed, read_document, short
+from simengine.flame.gas.document import LinedTable, Node, find, listed, read_document, short
 from simengine.flame.gas.mechanism import Mechanism, MechanismError
 from simengine.flame.gas.reactions_yaml import ReactionReader
 from simengine.flame.gas.species_yaml import Thermo, read_composition, read_thermo, read_transport
 from simengine.flame.gas.through_cantera import CHEMKIN, convert_chemkin, is_solution, write_solution
-from simengine.flame.gas.units import Units
+from simengine.flame.gas.units import UnitSystem
 
 # Standard atomic weights [g/mol] (IUPAC 2018, abridged), of the elements in combustion mechanisms.
 ATOMIC_WEIGHTS = {
@@ -40,12 +40,14 @@ def load_mechanism(source: Any, *, phase: str | None = None) -> Mechanism:
     if is_solution(source) or Path(source).suffix in CHEMKIN:
         with tempfile.TemporaryDirectory() as folder:
             convert = write_solution if is_solution(source) else convert_chemkin
-            return _Reader(convert(source if is_solution(source) else Path(source), Path(folder))).mechanism(phase)
+            return _MechanismReader(convert(source if is_solution(source) else Path(source), Path(folder))).mechanism(
+                phase
+            )
     path = Path(source)
     if not path.suffix:
         shipped = Path(str(files("simengine.assets"))) / f"{source}.yaml"
         path = shipped if shipped.is_file() else find(f"{source}.yaml")
-    return _Reader(find(path)).mechanism(phase)
+    return _MechanismReader(find(path)).mechanism(phase)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,7 @@ class _Section:
     wanted: Any
 
 
-class _Reader:
+class _MechanismReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.roots: dict[Path, Node] = {}
@@ -67,7 +69,7 @@ class _Reader:
 
     def _document(self, path: Path) -> Node:
         if path not in self.roots:
-            self.roots[path] = Node.of(read_document(path), file=path.name, what="file", units=Units())
+            self.roots[path] = Node.of(read_document(path), file=path.name, what="file", units=UnitSystem())
         return self.roots[path]
 
     def mechanism(self, phase_name: str | None) -> Mechanism:
@@ -162,7 +164,7 @@ class _Reader:
             return []
         wanted = phase.get("reactions", "all" if "reactions" in self.root else "none")
         if not isinstance(wanted, list):
-            wanted = [Table({"reactions": wanted})]
+            wanted = [LinedTable({"reactions": wanted})]
         sections = []
         for row in wanted:
             rules = row if isinstance(row, dict) else {row: "all"} if isinstance(row, str) else None

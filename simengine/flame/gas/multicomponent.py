@@ -49,7 +49,7 @@ class Thermal(NamedTuple):
     e: torch.Tensor
 
 
-class Derivatives(NamedTuple):
+class TransportDerivatives(NamedTuple):
     """Of the conductivity and D^T in T and in the mole fractions: (...), (..., K), (..., K), (..., K, K)."""
 
     lam_T: torch.Tensor
@@ -139,7 +139,7 @@ class MulticomponentTransport:
             (pulled,) = torch.autograd.grad(rows, t, weights, create_graph=True)
             return torch.autograd.grad(pulled.sum(), weights)[0]
 
-    def derivatives(self, T: torch.Tensor, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Derivatives]:
+    def derivatives(self, T: torch.Tensor, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, TransportDerivatives]:
         """Conductivity, D^T and their derivatives at constant pressure, without gradients."""
         with torch.no_grad():
             pairs, W = self.pairs(T), self.gas.W
@@ -158,7 +158,9 @@ class MulticomponentTransport:
             factor = 1.6 / R * W
             thermal = (factor * X).unsqueeze(-1) * da
             thermal[..., 1:] += torch.diag_embed(factor * a)
-            found = Derivatives(slopes[..., 0], slopes[..., 1:] - 4 * (b + e), thermal[..., 0], thermal[..., 1:])
+            found = TransportDerivatives(
+                slopes[..., 0], slopes[..., 1:] - 4 * (b + e), thermal[..., 0], thermal[..., 1:]
+            )
             return lam, D_T, found
 
 

@@ -6,7 +6,7 @@ from simengine.flame.gas.document import Node
 
 
 @dataclasses.dataclass
-class Equation:
+class ReactionEquation:
     """What an equation says: coefficients by species on each side, whether it runs backwards, and the collider."""
 
     text: str
@@ -30,7 +30,7 @@ class Collider:
 class Row:
     """One reaction, as an entry of the tensors of `Reactions`."""
 
-    equation: Equation
+    equation: ReactionEquation
     node: Node
     kind: str
     orders: dict[str, float]

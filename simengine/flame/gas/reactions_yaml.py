@@ -25,7 +25,7 @@ from simengine.flame.gas.rates_yaml import (
     read_colliders,
     refuse_negative,
 )
-from simengine.flame.gas.reaction_rows import Equation, Row, refuse_duplicates
+from simengine.flame.gas.reaction_rows import ReactionEquation, Row, refuse_duplicates
 from simengine.flame.gas.units import UnitError, number
 
 KINDS = ("elementary", "three-body", "Arrhenius", "three-body-Arrhenius", *COLLIDING, *TABLED, MIXED, BY_HEAT)
@@ -74,7 +74,7 @@ class ReactionReader:
 
     # Equations
 
-    def _equation(self, entry: Node, *, skip: bool) -> Equation | None:
+    def _equation(self, entry: Node, *, skip: bool) -> ReactionEquation | None:
         text = entry.text("equation").strip()
         match = re.fullmatch(r"(\S.*?)\s+(<=>|=>|=)\s+(\S.*)", text)
         if match is None:
@@ -110,18 +110,18 @@ class ReactionReader:
         if colliders[0] != colliders[1]:
             raise entry.fail("the collider (M or (+M)) must be the same on both sides")
         found, inside = colliders[0] or (None, False)
-        equation = Equation(text, sides[0], sides[1], match[2] != "=>", found, inside)
+        equation = ReactionEquation(text, sides[0], sides[1], match[2] != "=>", found, inside)
         self._balanced(entry, equation)
         return equation
 
-    def _balanced(self, entry: Node, equation: Equation) -> None:
+    def _balanced(self, entry: Node, equation: ReactionEquation) -> None:
         for element in self.elements:
             surplus = sum(n * self.atoms[s][element] for s, n in equation.products.items())
             surplus -= sum(n * self.atoms[s][element] for s, n in equation.reactants.items())
             if abs(surplus) > 1e-4:
                 raise entry.fail(f"not balanced in {element}: {surplus:+g} atoms; correct the coefficients")
 
-    def _orders(self, entry: Node, equation: Equation) -> dict[str, float]:
+    def _orders(self, entry: Node, equation: ReactionEquation) -> dict[str, float]:
         orders = dict(equation.reactants)
         if "orders" in entry:
             given = entry.table("orders")
@@ -140,7 +140,7 @@ class ReactionReader:
                 orders[name] = order
         return orders
 
-    def _efficiencies(self, entry: Node, equation: Equation) -> tuple[dict[str, float], float]:
+    def _efficiencies(self, entry: Node, equation: ReactionEquation) -> tuple[dict[str, float], float]:
         """Those given, and that of all other species."""
         default = entry.number("default-efficiency", 1.0)
         given = dict[str, float]()
@@ -160,7 +160,7 @@ class ReactionReader:
             given, default = {str(equation.collider): 1.0}, 0.0
         return given, default
 
-    def _row(self, entry: Node, equation: Equation) -> Row:
+    def _row(self, entry: Node, equation: ReactionEquation) -> Row:
         entry.misspelt(KEYS)
         kind = entry.text("type", "elementary")
         if kind not in KINDS:
@@ -185,7 +185,7 @@ class ReactionReader:
         return row
 
     @staticmethod
-    def _explicit(equation: Equation) -> bool:
+    def _explicit(equation: ReactionEquation) -> bool:
         return bool(set(equation.reactants) & set(equation.products))
 
     # Together

@@ -24,7 +24,7 @@ from simengine.ops.fields.gas_reference import Kinetics, Rates
 RateParameters = Rates
 
 
-class Part(NamedTuple):
+class GasPart(NamedTuple):
     """Part of a gas: its own gas, and the numbers of its species and reactions in the whole."""
 
     gas: "Gas"
@@ -46,7 +46,7 @@ class Gas:
         self.smoothing: float = smoothing
         self.W = mechanism.W
         self._fits: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
-        self._parts: dict[tuple[int, ...], Part] = {}
+        self._parts: dict[tuple[int, ...], GasPart] = {}
         r = mechanism.reactions
         self.kinetics: Kinetics = Kinetics(
             nasa=mechanism.nasa,
@@ -81,7 +81,7 @@ class Gas:
         other._parts = {}
         return other
 
-    def reaching(self, fed: Iterable[str]) -> "Part":
+    def reaching(self, fed: Iterable[str]) -> "GasPart":
         """The gas of the species that reactions can make from those fed; kept, as many flames share it.
 
         Raises:
@@ -94,7 +94,7 @@ class Gas:
             if all(self.mechanism.transport):
                 viscosity, conductivity, diffusion = self.fits  # those of the whole, to the bit
                 gas._fits = viscosity[species], conductivity[species], diffusion[species][:, species]
-            self._parts[kept] = Part(gas, species, reactions)
+            self._parts[kept] = GasPart(gas, species, reactions)
         return self._parts[kept]
 
     # Thermodynamics

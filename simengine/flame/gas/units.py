@@ -64,7 +64,7 @@ def number(value: object) -> float:
 DIMENSIONS = ("length", "mass", "time", "quantity", "pressure", "energy", "activation-energy", "temperature", "current")
 
 
-class Units:
+class UnitSystem:
     """The units of bare numbers in a file, or in a part of it.
 
     Args:
@@ -89,9 +89,9 @@ class Units:
         energy, quantity = self.names.setdefault("energy", "J"), self.names["quantity"]
         self.names.setdefault("activation-energy", f"{energy}/{quantity}")
 
-    def within(self, declared: object) -> "Units":
+    def within(self, declared: object) -> "UnitSystem":
         """The units in a part of the file that declares some of its own."""
-        return Units({**self.declared, **Units(declared).declared})
+        return UnitSystem({**self.declared, **UnitSystem(declared).declared})
 
     def convert(self, value: object, default: str) -> float:
         """A number, or text of a number and its unit, in SI; `default` is the unit of a bare number."""

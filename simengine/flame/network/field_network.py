@@ -24,7 +24,7 @@ OVERLAP = 1.75  # width of a unit over the distance of its neighbours; errors ar
 
 
 @dataclasses.dataclass(frozen=True)
-class Points:
+class CollocationPoints:
     """Where the physics is evaluated, and what does not depend on the weights there.
 
     Attributes:
@@ -156,7 +156,7 @@ class FieldNetwork:
         """The flame with the sought parameters."""
         return self.flame.replace(**self.parameters(theta)) if self.sought else self.flame
 
-    def at(self, x: torch.Tensor) -> Points:
+    def at(self, x: torch.Tensor) -> CollocationPoints:
         """Everything about positions x (n,) that does not depend on the weights."""
         x = x.detach()
         first, length = self.edges[0], self.edges[-1] - self.edges[0]
@@ -169,7 +169,7 @@ class FieldNetwork:
             base, base_slope = left.expand(len(x), -1), torch.zeros(len(x), len(left), dtype=x.dtype)
             decay = torch.exp(-(x - first) / self.layer)[:, None]
             bound, slope = 1 - decay, decay / self.layer
-        return Points(x, (base, base_slope), (bound * self.scale, slope * self.scale))
+        return CollocationPoints(x, (base, base_slope), (bound * self.scale, slope * self.scale))
 
     def _units(self, theta: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Values of the units, derivatives in their arguments, and the arguments over x - c: (n, w), (n, w), (w,)."""
@@ -178,7 +178,7 @@ class FieldNetwork:
         t = torch.tanh((x[:, None] - self.centres - shift * self.widths) * v)
         return t, 1 - t * t, v
 
-    def _complete(self, N: torch.Tensor, dN: torch.Tensor, p: Points) -> tuple[torch.Tensor, torch.Tensor]:
+    def _complete(self, N: torch.Tensor, dN: torch.Tensor, p: CollocationPoints) -> tuple[torch.Tensor, torch.Tensor]:
         """Change of y and y' from the network's outputs and their slopes (n, f, ...): (n, m, ...) each."""
         more = N.dim() - 2
         bound, slope = (v[:, self.free].reshape(*v.shape[:1], -1, *[1] * more) for v in p.bound)
@@ -196,13 +196,13 @@ class FieldNetwork:
         end = start + f * self.width
         return theta[start:end].reshape(f, self.width), theta[end : end + f]
 
-    def fields(self, theta: torch.Tensor, p: Points) -> tuple[torch.Tensor, torch.Tensor]:
+    def fields(self, theta: torch.Tensor, p: CollocationPoints) -> tuple[torch.Tensor, torch.Tensor]:
         """Y and y' at points, (n, m) each."""
         (t, dt, v), (A, b) = self._units(theta, p.x), self._outer(theta)
         y, dy = self._complete(t @ A.T + b, (dt * v) @ A.T, p)
         return p.base[0] + y, p.base[1] + dy
 
-    def tangents(self, theta: torch.Tensor, p: Points) -> tuple[torch.Tensor, torch.Tensor]:
+    def tangents(self, theta: torch.Tensor, p: CollocationPoints) -> tuple[torch.Tensor, torch.Tensor]:
         """Derivatives of y and y' in the weights, (n, m, weights) each."""
         theta = theta.detach()
         (t, dt, v), (A, _) = self._units(theta, p.x), self._outer(theta)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 from simengine.flame.equations.base import AbstractFlame
-from simengine.flame.network.field_network import FieldNetwork, Points
+from simengine.flame.network.field_network import CollocationPoints, FieldNetwork
 
 Residual = Callable[[torch.Tensor], torch.Tensor]
 GAUSS = ((-0.5 * math.sqrt(0.6), 5 / 18), (0.0, 8 / 18), (0.5 * math.sqrt(0.6), 5 / 18))  # places in a cell, weights
@@ -35,8 +35,8 @@ class IntegralResidual:
         h = edges.diff()
         middle = 0.5 * (edges[1:] + edges[:-1])
         self.h = h
-        self.faces: Points = network.at(edges)
-        self.inner: Points = network.at(torch.cat([middle + place * h for place, _ in GAUSS]))
+        self.faces: CollocationPoints = network.at(edges)
+        self.inner: CollocationPoints = network.at(torch.cat([middle + place * h for place, _ in GAUSS]))
         order = network.flame.order
         self.second: list[int] = [a for a, o in enumerate(order) if o == 2]
         self.rows: list[int] = [a for a, o in enumerate(order) if o > 0]
@@ -51,7 +51,7 @@ class IntegralResidual:
         residual.sizes = torch.where(order == 1, network.scale, S.abs().sum(0).clamp_min(1e-30))
         return residual
 
-    def _expand(self, theta: torch.Tensor, p: Points) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _expand(self, theta: torch.Tensor, p: CollocationPoints) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         y, dy = self.network.fields(theta, p)
         z = self.network.eigenvalue(theta).expand(1, 1, len(p.x)).unsqueeze(-1)
         return y[None, None], dy[None, None], z

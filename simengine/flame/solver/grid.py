@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 
 from simengine.flame.equations.base import AbstractFlame, AbstractFlameProblem, Pointwise
-from simengine.solve.block_tridiagonal import BlockTridiagonal
+from simengine.solve.block_tridiagonal import BlockTridiagonalMatrix
 
 Blocks = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -228,7 +228,7 @@ class GridProblem(AbstractFlameProblem):
         """The same with some unknowns, fields by number and the eigenvalue as m, as in this state."""
         return type(self)(self.flame, self.mesh, self.lean, (state, unknowns))
 
-    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonal]:
+    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonalMatrix]:
         """Residual and exact Jacobian."""
         state, m = y, y.shape[-1] - 1
         b, count, size = state.shape
@@ -267,7 +267,7 @@ class GridProblem(AbstractFlameProblem):
             for unknown in self.held[1]:
                 blocks[..., unknown, :] = 0.0
                 middle[..., unknown, unknown] = 1.0
-        return self._joined(values, state), BlockTridiagonal(lower, middle, upper)
+        return self._joined(values, state), BlockTridiagonalMatrix(lower, middle, upper)
 
     def _condition(
         self, condition: Pointwise, state: torch.Tensor, j: int, share: float

@@ -7,7 +7,7 @@ import torch
 
 from simengine.flame.equations.base import AbstractFlame, AbstractFlameProblem
 from simengine.notebook import MOST_PICTURES, dots, heading
-from simengine.solve.block_tridiagonal import BlockTridiagonal, Factors
+from simengine.solve.block_tridiagonal import BlockTridiagonalMatrix, Factors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class FlameSolution:
         return state if lean is None else {**state, "lean": lean}
 
     @cached_property
-    def jacobian(self) -> BlockTridiagonal:
+    def jacobian(self) -> BlockTridiagonalMatrix:
         """Of the discrete equations at the solution."""
         with torch.no_grad():
             return self.problem.of(self.flame.detached()).linearise(self.state.detach())[1]

@@ -14,7 +14,7 @@ from functools import cache
 import torch
 
 from simengine.flame.equations.base import AbstractFlame, AbstractFlameProblem, Pointwise
-from simengine.solve.block_tridiagonal import BlockTridiagonal
+from simengine.solve.block_tridiagonal import BlockTridiagonalMatrix
 
 
 @cache
@@ -172,7 +172,7 @@ class SpectralProblem(AbstractFlameProblem):
         chain = torch.cat((w[:, :e] - w[:, 1 : e + 1], anchor, w[:, e + 1 :] - w[:, e:-1]), dim=1)
         return torch.cat((r.flatten(2), chain.unsqueeze(2)), dim=2)
 
-    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonal]:
+    def linearise(self, y: torch.Tensor) -> tuple[torch.Tensor, BlockTridiagonalMatrix]:
         """Residual and exact Jacobian."""
         y, z = self.unpack(y)
         b, count, n, m = y.shape
@@ -210,7 +210,7 @@ class SpectralProblem(AbstractFlameProblem):
         blocks[1, :, others, -1, -1] = 1.0
         blocks[2, :, :e, -1, -1] = -1.0
         blocks[0, :, e + 1 :, -1, -1] = -1.0
-        return self._joined(values, y, dy, z), BlockTridiagonal(blocks[0], blocks[1], blocks[2])
+        return self._joined(values, y, dy, z), BlockTridiagonalMatrix(blocks[0], blocks[1], blocks[2])
 
     def mass(self, y: torch.Tensor) -> torch.Tensor:
         """Inertia of the collocated rows; 0 for rows that join or bound."""

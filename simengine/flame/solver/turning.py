@@ -74,7 +74,7 @@ class TurningPoint:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Point:
+class _PathPoint:
     """A flame of the path.
 
     Attributes:
@@ -140,7 +140,7 @@ def extinction(
     raise _lost("; ".join(reasons), start)
 
 
-def _followed(point: _Point, family: Family, solver: GridSolver, tolerance: float) -> TurningPoint | str:
+def _followed(point: _PathPoint, family: Family, solver: GridSolver, tolerance: float) -> TurningPoint | str:
     """The turning point of a path, or why there is none."""
     step, path, begun = FIRST, [(point.value, point.T)], point.value
     lowest = float(point.state[..., point.problem.flame.fields.index("T")].min())
@@ -163,7 +163,7 @@ def _followed(point: _Point, family: Family, solver: GridSolver, tolerance: floa
     return f"the path of burning flames from {begun:.6g} ends at {path[-1][0]:.6g} without turning back"
 
 
-def _told(point: _Point, path: Sequence[tuple[float, float]]) -> TurningPoint:
+def _told(point: _PathPoint, path: Sequence[tuple[float, float]]) -> TurningPoint:
     """A turning point with its null vector."""
     null, _ = point.bordered.solve_transposed(torch.zeros_like(point.state), 1.0)
     solution = FlameSolution(point.problem.flame, point.problem, point.state)
@@ -192,7 +192,7 @@ def _corrected(
     further: float,
     family: Family,
     tolerance: float,
-) -> _Point | None:
+) -> _PathPoint | None:
     """Newton on F = 0 and row.y + corner mu = `further` more than it is; None where it does not converge."""
     left, last = further, torch.inf
     for iteration in range(1, MOST + 1):
@@ -211,16 +211,16 @@ def _corrected(
         state, value, last = state + step, value + more, size
         if size < tolerance:
             ahead, rate = bordered.solve(torch.zeros_like(state), 1.0)
-            return _Point(here, state, value, ahead, rate, bordered, iteration)
+            return _PathPoint(here, state, value, ahead, rate, bordered, iteration)
     return None
 
 
-def _moved(point: _Point, step: float, family: Family, tolerance: float) -> _Point | None:
+def _moved(point: _PathPoint, step: float, family: Family, tolerance: float) -> _PathPoint | None:
     """The flame that lies `step` further on the path."""
     return _corrected(point.problem, point.state, point.value, *point.along(), step, family, tolerance)
 
 
-def _on_new_grid(point: _Point, family: Family, solver: GridSolver, tolerance: float) -> _Point:
+def _on_new_grid(point: _PathPoint, family: Family, solver: GridSolver, tolerance: float) -> _PathPoint:
     """The flame on a grid that suits it; as it is where it suits, or where the flame is not found there."""
     problem = solver.adapted(point.problem, point.state)[0]
     if not isinstance(problem, GridProblem):
@@ -233,13 +233,13 @@ def _on_new_grid(point: _Point, family: Family, solver: GridSolver, tolerance: f
 
 
 def _turned(
-    before: _Point, behind: _Point, step: float, family: Family, solver: GridSolver, tolerance: float
-) -> _Point:
+    before: _PathPoint, behind: _PathPoint, step: float, family: Family, solver: GridSolver, tolerance: float
+) -> _PathPoint:
     """The turning point between two flames, on a grid that suits it."""
     return _on_its_grid(_least_rate(before, behind, step, family, tolerance), step, family, solver, tolerance)
 
 
-def _on_its_grid(best: _Point, step: float, family: Family, solver: GridSolver, tolerance: float) -> _Point:
+def _on_its_grid(best: _PathPoint, step: float, family: Family, solver: GridSolver, tolerance: float) -> _PathPoint:
     """A turning point on a grid that suits it."""
     for _ in range(4):
         fresh = _on_new_grid(best, family, solver, tolerance)
@@ -249,7 +249,7 @@ def _on_its_grid(best: _Point, step: float, family: Family, solver: GridSolver, 
     return best
 
 
-def at_turning(point: _Point, step: float, family: Family, tolerance: float) -> _Point | None:
+def at_turning(point: _PathPoint, step: float, family: Family, tolerance: float) -> _PathPoint | None:
     """The turning point near a flame of the path, on its grid; None where the path does not turn within a step."""
     for sign in (1.0, -1.0):
         for share in (1 / 27, 1 / 9, 1 / 3, 1.0):  # the shortest that reaches beyond it: Newton bears little there
@@ -278,7 +278,7 @@ def extinction_near(
         return None if turned is None else _told(_on_its_grid(turned, LONGEST, family, solver, tolerance), ())
 
 
-def _near(found: TurningPoint, family: Family, tolerance: float) -> _Point | None:
+def _near(found: TurningPoint, family: Family, tolerance: float) -> _PathPoint | None:
     return _corrected(found.problem, found.solution.state, found.value, found.along, 0.0, 0.0, family, tolerance)
 
 
@@ -296,7 +296,7 @@ def again(found: TurningPoint, family: Family, *, tolerance: float = 1e-9) -> fl
     return None if turned is None else turned.value
 
 
-def _least_rate(point: _Point, ahead: _Point, step: float, family: Family, tolerance: float) -> _Point:
+def _least_rate(point: _PathPoint, ahead: _PathPoint, step: float, family: Family, tolerance: float) -> _PathPoint:
     """Where d mu/ds vanishes between two flames, by regula falsi with halved weights (Illinois)."""
     row, corner = point.along()
     low, high, at = (0.0, _rate(point, row, corner)), (step, ahead.rate), ahead
@@ -316,6 +316,6 @@ def _least_rate(point: _Point, ahead: _Point, step: float, family: Family, toler
     return at
 
 
-def _rate(point: _Point, row: torch.Tensor, corner: float) -> float:
+def _rate(point: _PathPoint, row: torch.Tensor, corner: float) -> float:
     """D mu/ds where s is told by another functional."""
     return point.rate / (float((row * point.ahead).sum()) + corner * point.rate)

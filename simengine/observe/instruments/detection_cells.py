@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from simengine.dtn.intervals import Estimate, clustered_rate_interval
+from simengine.dtn.intervals import IntervalEstimate, clustered_rate_interval
 from simengine.view.figures import curves
-from simengine.view.report import Block, Picture, Table
+from simengine.view.report import Block, Picture, ReportTable
 
 BINS = 4  # of a number of the labels
 
@@ -36,7 +36,7 @@ class Cell:
     lost: np.ndarray
     objects: np.ndarray
 
-    def rate(self, comparisons: int = 1) -> Estimate:
+    def rate(self, comparisons: int = 1) -> IntervalEstimate:
         """The miss rate; its bounds hold for so many cells together."""
         return clustered_rate_interval(self.lost, self.objects, comparisons=comparisons)
 
@@ -128,8 +128,8 @@ def tell_cells(
         f"The worst of {m} cells, by a lower bound that holds for all of them together: {worst.name} {worst.place}, "
         f"missed {bound.value:.3f}, at least {bound.low:.3f}, of {int(worst.objects.sum())} objects.",
         f"Where at most {tolerated:g} are missed, by the rates found, and by upper bounds that hold together:",
-        Table(("condition", "by the rates found", "surely"), stretches),
-        Table(("condition", "from, to", "objects", "missed [95 %, alone]", f"[95 %, all {m} together]"), rows),
+        ReportTable(("condition", "by the rates found", "surely"), stretches),
+        ReportTable(("condition", "from, to", "objects", "missed [95 %, alone]", f"[95 %, all {m} together]"), rows),
     ]
     for name, cells in by_name.items():
         if len(cells) > 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simengine.dtn.coco import Found, Objects
-from simengine.dtn.intervals import Estimate
+from simengine.dtn.intervals import IntervalEstimate
 from simengine.dtn.judgement import Judgement, ScoreBin, above, assignment, by_class, counted, judge, reliability
 from simengine.io.arrays import read_json
 from simengine.observe.conditions import AXES
@@ -16,7 +16,7 @@ from simengine.scene.base import AbstractRun, SceneError
 from simengine.scene.instrument import Findings, Measured
 from simengine.view.boxes import draw_boxes
 from simengine.view.figures import curves
-from simengine.view.report import Block, Picture, Table
+from simengine.view.report import Block, Picture, ReportTable
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -66,7 +66,7 @@ def tell(own: "Detections", run: AbstractRun, measured: Measured, out: "RunDirec
         header = ("picture", "distance, labelled [m]", "nearest face [m]", "by box height and lens [m]", "score")
         sections[f"{own.name}: distances"] = [
             "z = f H / h, H the labelled height and h that of the box found; it tells the nearest face.",
-            Table(header, distances),
+            ReportTable(header, distances),
         ]
         summary["distance_rms_m"] = float(np.sqrt(np.mean([(float(r[3]) - float(r[2])) ** 2 for r in distances])))
     worst = _worst(judged, found)
@@ -97,7 +97,7 @@ def _figures(j: Judgement) -> dict[str, Any]:
     }
 
 
-def _estimate(e: Estimate) -> dict[str, float]:
+def _estimate(e: IntervalEstimate) -> dict[str, float]:
     return {"value": e.value, "low": e.low, "high": e.high}
 
 
@@ -131,15 +131,15 @@ def _overview(own: "Detections", j: Judgement, summary: dict[str, Any]) -> list[
     errors = [(kind, MEANING[kind], j.errors.count[kind], f"{j.errors.cost[kind]:+.3f}") for kind in j.errors.count]
     return [
         text,
-        Table(("figure", "value"), rows),
+        ReportTable(("figure", "value"), rows),
         "Errors of all detections by kind (TIDE), and what AP would gain without them:",
-        Table(("kind", "what it is", "number", "AP gained"), errors),
+        ReportTable(("kind", "what it is", "number", "AP gained"), errors),
     ]
 
 
 def _classes(
     own: "Detections", found: Sequence[Found], objects: Sequence[Objects]
-) -> tuple[Table, dict[str, dict[str, Any]]]:
+) -> tuple[ReportTable, dict[str, dict[str, Any]]]:
     """The figures of each class, whose means are those of the overview; the same as numbers."""
     rows, numbers = [], {}
     at = f"AP{round(100 * own.overlap):d}"
@@ -149,7 +149,7 @@ def _classes(
         parts = {at: c.precision, "AP": c.mean_precision, "missed": c.missed}
         numbers[name] = {"objects": c.objects, **{key: _estimate(e) for key, e in parts.items()}}
     header = ("class", "objects", f"AP@.{round(100 * own.overlap):02d}", "AP@[.5:.95]", "missed")
-    return Table(header, rows), numbers
+    return ReportTable(header, rows), numbers
 
 
 def _along(
@@ -168,7 +168,7 @@ def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -
     at = f"AP@.{round(100 * overlap):02d}"
     panels = {}
     for label, pick in ((at, "precision"), ("missed", "missed")):
-        line: list[Estimate] = [getattr(j, pick) for _, j in rows]
+        line: list[IntervalEstimate] = [getattr(j, pick) for _, j in rows]
         panels[label] = {
             label: (x, [e.value for e in line]),
             "95 %": (x, [e.low for e in line]),
@@ -180,7 +180,7 @@ def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -
             curves(panels, xlabel=f"{axis} [{AXES[axis].unit}]"),
             f"{axis}; the pictures as given at {AXES[axis].neutral:g}",
         ),
-        Table((f"{axis} [{AXES[axis].unit}]", at, "AP@[.5:.95]", "missed", "false alarms"), table),
+        ReportTable((f"{axis} [{AXES[axis].unit}]", at, "AP@[.5:.95]", "missed", "false alarms"), table),
     ]
 
 
@@ -196,7 +196,7 @@ def _calibration(bins: Sequence[ScoreBin], error: float) -> list[Block]:
     return [
         f"Share of the detections that are right, by their score. Expected calibration error: {error:.3f}.",
         Picture(curves({"right": lines}, xlabel="score"), "a score that is the probability lies on the diagonal"),
-        Table(("mean score", "detections", "right"), rows),
+        ReportTable(("mean score", "detections", "right"), rows),
     ]
 
 

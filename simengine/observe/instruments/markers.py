@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from simengine.observe.camera import Camera
-from simengine.observe.motion_files import ROLES, Motion, read_motion, read_places, write_places
+from simengine.observe.motion_files import ROLES, TrackedMotion, read_motion, read_places, write_places
 from simengine.observe.place import Place
 from simengine.scene.asks import Ask, Cloud, Tracks
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
@@ -37,7 +37,7 @@ class Marker:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Points:
+class MarkedPoints:
     """Which points `simengine observe` marks.
 
     Attributes:
@@ -97,7 +97,7 @@ class Markers(AbstractInstrument):
     camera: Camera | None = None
     within: Annotated[dict[str, tuple[Any, Any]], Only("time")] = dataclasses.field(default_factory=dict)
     seat_sigma: float | None = None
-    points: Points = dataclasses.field(default_factory=Points)
+    points: MarkedPoints = dataclasses.field(default_factory=MarkedPoints)
     times: Times = dataclasses.field(default_factory=Times)
     gaps: Annotated[float, Range(ge=0, lt=1)] = 0.0
     seats: tuple[float, ...] = dataclasses.field(default=(), metadata={"addressed": True})
@@ -166,7 +166,7 @@ class Markers(AbstractInstrument):
             notes=tuple(notes),
         )
 
-    def _seat_rows(self, motion: Motion, keep: torch.Tensor) -> torch.Tensor:
+    def _seat_rows(self, motion: TrackedMotion, keep: torch.Tensor) -> torch.Tensor:
         """Rows that tell where a mark sits, and so are no row of the fit."""
         frames, count, _ = motion.positions.shape
         used = torch.zeros(frames, count, dtype=torch.bool)
@@ -392,7 +392,7 @@ class Seats:
             object.__setattr__(self, "places", self.positions)
 
 
-def _marks(places: torch.Tensor, spec: Points, generator: torch.Generator) -> torch.Tensor:
+def _marks(places: torch.Tensor, spec: MarkedPoints, generator: torch.Generator) -> torch.Tensor:
     """Some of the particles (n, 3), those of the surface told by the side on which their neighbours lie."""
     if spec.surface and len(places) > 12:
         near = torch.cdist(places, places).topk(12, largest=False).indices

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from simengine.io.pictures import Pictures as Series
+from simengine.io.pictures import PictureSeries as Series
 from simengine.io.pictures import read_series
 from simengine.io.units import to_si
 from simengine.observe.image_math import normalised, shrunk, slopes

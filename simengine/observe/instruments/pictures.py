@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from simengine.io.pictures import Pictures as Series
+from simengine.io.pictures import PictureSeries as Series
 from simengine.io.pictures import read_series
 from simengine.observe.image_math import coarsened, shrunk
 from simengine.observe.instruments.picture_exposure import cameras_of, exposed, times_of

@@ -132,7 +132,7 @@ class RaySurface:
             return bridge.array(value.to(torch.int32).contiguous())
 
         mesh = wp.Mesh(points=floats(self.vertices, wp.vec3), indices=integers(self.faces.reshape(-1)))
-        surface = kernels.Surface()
+        surface = kernels.SurfaceData()
         surface.mesh = mesh.id
         surface.corner_normals = floats(self.normals, wp.vec3)
         surface.corner_uv = floats(self.uv, wp.vec2)
@@ -243,7 +243,7 @@ class Environment:
         return table[:, :3], torch.nn.functional.normalize(table[:, 3:6], dim=1), table[:, 6:9], table[:, 9]
 
     def _struct(self, pixel: float, device: torch.device) -> Any:
-        env = kernels.Environment()
+        env = kernels.Outdoors()
         env.lamps = len(self.lamps)
         names = ("lamp_position", "lamp_axis", "lamp_intensity", "lamp_spread")
         for name, value in zip(names, self.lamp_tensors(), strict=True):

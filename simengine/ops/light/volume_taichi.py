@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def march(*inputs: Any) -> tuple[torch.Tensor, ...]:
     """Same arguments and results as the bridge to the Warp kernels."""
-    return _MarchRays.apply(*inputs)
+    return _TaichiRays.apply(*inputs)
 
 
-class _MarchRays(torch.autograd.Function):
+class _TaichiRays(torch.autograd.Function):
     @staticmethod
     def forward(
         field: torch.Tensor,

@@ -42,7 +42,7 @@ def _check(F: torch.Tensor, q: torch.Tensor, law: torch.Tensor, coefficients: to
         )
 
 
-class _Stress(torch.autograd.Function):
+class _LawStress(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, F: torch.Tensor, q: torch.Tensor, law: torch.Tensor, coefficients: torch.Tensor
@@ -93,7 +93,7 @@ def stress(F: torch.Tensor, q: torch.Tensor, law: torch.Tensor, coefficients: to
         TypeError: A dtype does not fit.
     """
     _check(F, q, law, coefficients, elasticity.NUM_COEFFICIENTS)
-    return _Stress.apply(F.contiguous(), q.contiguous(), law.contiguous(), coefficients.contiguous())
+    return _LawStress.apply(F.contiguous(), q.contiguous(), law.contiguous(), coefficients.contiguous())
 
 
 class _ReturnMap(torch.autograd.Function):

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from simengine.kernels.matter import isotropic as kernels
 from simengine.ops import bridge
-from simengine.ops.matter.isotropic_units import Units
+from simengine.ops.matter.isotropic_units import IsotropicUnits
 
 BLOCK = 4096  # particles whose hidden units are computed at a time
 
@@ -23,11 +23,11 @@ def _blocks(n: int) -> list[slice]:
     return [slice(first, first + BLOCK) for first in range(0, n, BLOCK)]
 
 
-class _Stress(torch.autograd.Function):
+class _IsotropicStress(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        units: Units,
+        units: IsotropicUnits,
         F: torch.Tensor,
         moduli: torch.Tensor,
         layer: torch.Tensor,
@@ -77,7 +77,7 @@ class _Stress(torch.autograd.Function):
 
 
 def stress(
-    units: Units,
+    units: IsotropicUnits,
     F: torch.Tensor,
     *,
     moduli: torch.Tensor,
@@ -111,7 +111,7 @@ def stress(
         from simengine.ops.matter import isotropic_reference
 
         return isotropic_reference.stress(units, F, moduli=moduli, layer=layer, offsets=offsets, weighted=weighted)
-    return _Stress.apply(units, F.contiguous(), moduli.contiguous(), layer, offsets, weighted)
+    return _IsotropicStress.apply(units, F.contiguous(), moduli.contiguous(), layer, offsets, weighted)
 
 
 class _Volume(torch.autograd.Function):

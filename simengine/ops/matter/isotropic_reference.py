@@ -2,11 +2,11 @@
 
 import torch
 
-from simengine.ops.matter.isotropic_units import Units
+from simengine.ops.matter.isotropic_units import IsotropicUnits
 
 
 def stress(
-    units: Units,
+    units: IsotropicUnits,
     F: torch.Tensor,
     *,
     moduli: torch.Tensor,

@@ -7,7 +7,7 @@ import torch
 
 
 @dataclasses.dataclass(frozen=True)
-class Units:
+class IsotropicUnits:
     """What does not learn.
 
     Attributes:

@@ -15,7 +15,7 @@ Iterated = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
 Iterate = Callable[[Any, torch.Tensor], Iterated]  # from a system and starts (b, n): y (b, n), status (b,) and stats
 
 
-class AbstractAdjoint(abc.ABC):
+class AbstractSolveAdjoint(abc.ABC):
     """A gradient method of `least_squares`."""
 
     @abc.abstractmethod
@@ -24,7 +24,7 @@ class AbstractAdjoint(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImplicitAdjoint(AbstractAdjoint):
+class ImplicitAdjoint(AbstractSolveAdjoint):
     """Differentiates the stationarity condition F(y, theta) = J^T r = 0 of the solution, whatever way led there.
 
     With H v = dL/dy and H = dF/dy, dL/dtheta = -v . dF/dtheta. Memory and cost do not depend on the number of
@@ -44,7 +44,7 @@ class ImplicitAdjoint(AbstractAdjoint):
 
     def run(self, iterate: Iterate, system: AbstractCondition, start: torch.Tensor) -> tuple[Iterated, Result]:
         """Iterate without a graph, then attach the solution; `torch.func` passes through."""
-        solve = _Solve(self, iterate, system)
+        solve = _SolvedProblems(self, iterate, system)
         y, status, *figures = _Implicit.apply(solve, start, *system.tensors)
         return (y, status, dict(zip(solve.told.names, figures, strict=True))), solve.told.worst
 
@@ -118,7 +118,7 @@ class _Told:
 
 
 @dataclasses.dataclass
-class _Solve:
+class _SolvedProblems:
     """Problems, how they are solved and differentiated."""
 
     adjoint: ImplicitAdjoint
@@ -128,7 +128,7 @@ class _Solve:
 
     def folded(
         self, size: int, in_dims: Sequence[int | None], tensors: Sequence[torch.Tensor]
-    ) -> tuple["_Solve", list[torch.Tensor]]:
+    ) -> tuple["_SolvedProblems", list[torch.Tensor]]:
         """As many times the problems, with a copy of every tensor or the slices of the dimension that is mapped."""
         system, found = self.system.folded(size, in_dims, tensors)
         return dataclasses.replace(self, system=system), found
@@ -143,7 +143,7 @@ class _Implicit(torch.autograd.Function):
     """Solve; backward by the conditions at the solution. Under `vmap` the mapped dimension joins the problems."""
 
     @staticmethod
-    def forward(solve: _Solve, start: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(solve: _SolvedProblems, start: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         y, status, stats = solve.iterate(solve.system.on(tensors), start)
         solve.told.names, solve.told.worst = tuple(stats), Result(int(status.max()))
         return y.clone(), status, *stats.values()
@@ -178,7 +178,7 @@ class _Implicit(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, solve: _Solve, start: torch.Tensor, *tensors: torch.Tensor
+        info: Any, in_dims: Any, solve: _SolvedProblems, start: torch.Tensor, *tensors: torch.Tensor
     ) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
         size = info.batch_size
         many, spread = solve.folded(size, in_dims[2:], tensors)
@@ -196,7 +196,7 @@ class _PullBack(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        solve: _Solve,
+        solve: _SolvedProblems,
         asked: list[int],
         status: torch.Tensor,
         y: torch.Tensor,
@@ -223,7 +223,7 @@ class _PullBack(torch.autograd.Function):
     def vmap(
         info: Any,
         in_dims: Any,
-        solve: _Solve,
+        solve: _SolvedProblems,
         asked: list[int],
         status: torch.Tensor,
         y: torch.Tensor,
@@ -242,7 +242,7 @@ class _PullBack(torch.autograd.Function):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class UnrolledAdjoint(AbstractAdjoint):
+class UnrolledAdjoint(AbstractSolveAdjoint):
     """Differentiates through every iteration by reverse mode.
 
     Memory grows with the number of iterations. The gradient is that of the iteration, which tends to that of the

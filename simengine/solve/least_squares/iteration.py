@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import torch
 
-from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.adjoint import AbstractSolveAdjoint, ImplicitAdjoint, UnrolledAdjoint
 from simengine.solve.least_squares.condition import AbstractSystem
 from simengine.solve.least_squares.finish import (
     VISIBLE,
@@ -53,7 +53,7 @@ def solve_system(
     y0: torch.Tensor,
     *,
     solver: AbstractLeastSquaresSolver | None = None,
-    adjoint: AbstractAdjoint | None = None,
+    adjoint: AbstractSolveAdjoint | None = None,
     throw: bool = False,
 ) -> Solution[torch.Tensor]:
     """Like `least_squares`, for a system that computes its own costs and normal matrices.

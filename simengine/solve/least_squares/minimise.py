@@ -7,7 +7,7 @@ import torch
 from torch._compile import _disable_dynamo  # what torch.compiler.disable wraps, without importing the compiler here
 from torch.utils import _pytree as pytree
 
-from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.adjoint import AbstractSolveAdjoint, ImplicitAdjoint, UnrolledAdjoint
 from simengine.solve.least_squares.bounded import BoundedSystem
 from simengine.solve.least_squares.constrained import ConstrainedSystem
 from simengine.solve.least_squares.iteration import checked, named_error, solve_system
@@ -50,7 +50,7 @@ def least_squares(
     feasibility: float = 1e-8,
     shared: bool = False,
     solver: AbstractLeastSquaresSolver | None = None,
-    adjoint: AbstractAdjoint | None = None,
+    adjoint: AbstractSolveAdjoint | None = None,
     throw: bool = False,
 ) -> Solution[torch.Tensor]:
     """Minimise 1/2 |residual(y, args)|^2 over y, for one problem or a batch of independent ones.
@@ -163,7 +163,7 @@ def _solve_constrained(
     system: ConstrainedSystem,
     y: torch.Tensor,
     solver: AbstractLeastSquaresSolver | None,
-    adjoint: AbstractAdjoint,
+    adjoint: AbstractSolveAdjoint,
     throw: bool,
 ) -> Solution[torch.Tensor]:
     def run(system: ConstrainedSystem, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
@@ -180,7 +180,7 @@ def _solve_constrained(
 
 
 def _refuse_with_constraints(
-    jacobian: Residual | None, structure: AbstractStructure | MatrixFree | None, adjoint: AbstractAdjoint | None
+    jacobian: Residual | None, structure: AbstractStructure | MatrixFree | None, adjoint: AbstractSolveAdjoint | None
 ) -> None:
     if jacobian is not None or structure not in (None, Dense()):
         raise ValueError("equality, inequality: constrained problems take a dense Jacobian by forward mode; leave out")

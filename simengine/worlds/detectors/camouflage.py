@@ -27,10 +27,10 @@ from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
 from simengine.worlds.detectors.attacks import CONTROLS, SquareTraining, Target, TextureTraining, anew, loss_of
 from simengine.worlds.detectors.detector import (
+    DetectorSchedule,
     DetectorTraining,
     HardeningTraining,
     PictureSet,
-    Schedule,
     make_detector,
     paint_of,
     wear,
@@ -215,7 +215,7 @@ class CamouflageTraining(AbstractTraining):
             return NetworkTraining(self.scene, self.spec.network, network=module, views=self.views)
         spec = self.spec.detector
         rate = spec.learning_rate / 2 if stem in self.retrained else spec.learning_rate
-        schedule = Schedule(length, spec.batch, rate)
+        schedule = DetectorSchedule(length, spec.batch, rate)
         if stem in ("hardened", "patterns"):
             adversaries: Any = self.modules["adversaries"] if stem == "hardened" else []
             with torch.no_grad():

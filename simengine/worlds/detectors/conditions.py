@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from simengine.dtn.evaluation import DetectionTable, cells, miss_rate
-from simengine.dtn.intervals import Estimate, rate_interval
+from simengine.dtn.intervals import IntervalEstimate, rate_interval
 from simengine.dtn.sampler import CONDITIONS, UNITS
 from simengine.dtn.texture import texture_picture
 from simengine.io.image import to_srgb8
 from simengine.view.figures import curves
-from simengine.view.report import Block, Picture, Table
+from simengine.view.report import Block, Picture, ReportTable
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -45,7 +45,7 @@ def condition_curve(
     """
     panels: dict[str, dict[str, Any]] = {"AP@.5": {}, "missed": {}}
     for title, table in tables.items():
-        points: dict[str, list[tuple[float, Estimate]]] = {"AP@.5": [], "missed": []}
+        points: dict[str, list[tuple[float, IntervalEstimate]]] = {"AP@.5": [], "missed": []}
         for low, high in itertools.pairwise(edges):
             part = table.part(_inside(conditions, name, low, high))
             if not bool(part.objects.any()):
@@ -87,7 +87,7 @@ def worst_cells(
         worst = max(range(len(found)), key=lambda k: bounds[k].low)
         rows.append((title, found[worst][1], len(found[worst][0]), str(bounds[worst])))
     note = f"The intervals hold for all {number} cells that were looked at together (Bonferroni)."
-    return [Table(("detector, paint", "cell", "objects", "missed"), rows), note]
+    return [ReportTable(("detector, paint", "cell", "objects", "missed"), rows), note]
 
 
 def paint_sheet(textures: Mapping[str, torch.Tensor]) -> np.ndarray:

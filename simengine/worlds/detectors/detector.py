@@ -19,7 +19,7 @@ from simengine.view.boxes import draw_boxes, sheet
 from simengine.worlds.detectors.network import PATTERN, Predictor, affine_predictor, random_colours, scene_views
 
 if TYPE_CHECKING:
-    from simengine.worlds.detectors.world import DetectorSpec, DTNWorld
+    from simengine.worlds.detectors.world import DTNWorld, TrainedDetectorSpec
 
 Paint = Callable[[torch.Tensor], torch.Tensor]  # indices of views (b,) -> paint that broadcasts to (b, 3, h, w)
 FIRST_EMPTY = 500_000  # index of the first view without the object in its sampler
@@ -67,20 +67,20 @@ def varied_paint(put_on: TextureMap, found: list[torch.Tensor]) -> Paint:
     return paint
 
 
-def paint_of(spec: "DetectorSpec", views: ViewSet) -> Paint:
+def paint_of(spec: "TrainedDetectorSpec", views: ViewSet) -> Paint:
     """The paints that a detector of a spec is trained in."""
     if spec.paints == "all":
         return varied_paint(texture_map(views, PATTERN, mapping="triplanar"), [])
     return natural_paint
 
 
-def make_detector(spec: "DetectorSpec", *, classes: int = 1) -> AbstractDetector:
+def make_detector(spec: "TrainedDetectorSpec", *, classes: int = 1) -> AbstractDetector:
     """The detector of a spec, untrained, of so many classes."""
     return (CentreDetector if spec.architecture == "centre" else AnchorDetector)(width=spec.width, classes=classes)
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
+class DetectorSchedule:
     """Of a detector's training.
 
     Attributes:
@@ -112,7 +112,7 @@ class DetectorTraining(GradientTraining):
         views: ViewSet,
         paint: Paint,
         *,
-        schedule: Schedule,
+        schedule: DetectorSchedule,
         empty: ViewSet | None = None,
         truth: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
@@ -186,7 +186,7 @@ class HardeningTraining(DetectorTraining):
         adversaries: Sequence[PaintTexture],
         *,
         climb: float,
-        schedule: Schedule,
+        schedule: DetectorSchedule,
         empty: ViewSet | None = None,
     ) -> None:
         self.put_on: TextureMap = put_on

@@ -19,14 +19,14 @@ from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io.model_folder import write_model
 from simengine.render.tone import decode_srgb
 from simengine.scene.grammar import Scene
-from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.view.sheets import comparison, summary_rows
 from simengine.worlds.detectors.variety import joined, random_curve, varied_views
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.worlds.detectors.renders_network import RendersTraining
-    from simengine.worlds.detectors.world import CarSpec, DTNWorld, MeshSpec, NetworkSpec
+    from simengine.worlds.detectors.world import AppearanceNetworkSpec, CarSpec, DTNWorld, MeshSpec
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # paint that broadcasts to (n, 3, h, w) -> pictures of all n views
 Predictor = Callable[[torch.Tensor | slice, torch.Tensor], torch.Tensor]  # which views, their paint -> pictures
@@ -58,7 +58,7 @@ def random_colours(number: int) -> torch.Tensor:
     return decode_srgb(torch.rand(number, 3, 1, 1))
 
 
-def make_network(spec: "NetworkSpec") -> TransformationNetwork:
+def make_network(spec: "AppearanceNetworkSpec") -> TransformationNetwork:
     """The network of a spec, untrained."""
     return TransformationNetwork(
         spec.head,
@@ -75,11 +75,11 @@ def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining | R
     """The training of a scene: on rendered views, or on pictures of files."""
     from simengine.worlds.detectors.renders import RendersWorld
     from simengine.worlds.detectors.renders_network import RendersTraining
-    from simengine.worlds.detectors.world import DTNWorld, NetworkSpec
+    from simengine.worlds.detectors.world import AppearanceNetworkSpec, DTNWorld
 
-    if isinstance(scene.world, RendersWorld) and isinstance(scene.learner, NetworkSpec):
+    if isinstance(scene.world, RendersWorld) and isinstance(scene.learner, AppearanceNetworkSpec):
         return RendersTraining(scene.world, scene.learner)
-    assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, NetworkSpec)
+    assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, AppearanceNetworkSpec)
     return NetworkTraining(scene.world, scene.learner)
 
 
@@ -96,7 +96,7 @@ class NetworkTraining(GradientTraining):
     def __init__(
         self,
         scene: "DTNWorld",
-        spec: "NetworkSpec",
+        spec: "AppearanceNetworkSpec",
         *,
         network: TransformationNetwork | None = None,
         views: ViewSet | None = None,
@@ -104,7 +104,7 @@ class NetworkTraining(GradientTraining):
         if network is None:
             torch.manual_seed(scene.seed)
         self.scene: DTNWorld = scene
-        self.spec: NetworkSpec = spec
+        self.spec: AppearanceNetworkSpec = spec
         views = scene_views(scene, scene.sampler, scene.train_views) if views is None else views
         if spec.varied:
             sampler, surface, number = scene.sampler, scene.surface(), scene.train_views
@@ -180,7 +180,7 @@ class NetworkTraining(GradientTraining):
         pictures = _predicted_beside_rendered(self.network, test)
         out.write("predicted.png", pictures)
         blocks: list[Block] = [
-            Table(("figure", "value"), summary_rows(summary)),
+            ReportTable(("figure", "value"), summary_rows(summary)),
             Picture(pictures, "unseen views and paints"),
         ]
         write_report(out.path / "report.html", f"Network {self.spec.head}", {"Unseen views": blocks})

@@ -18,14 +18,14 @@ from simengine.io.model_folder import Model, read_model, write_model
 from simengine.render.tone import ToneCurve, decode_srgb
 from simengine.scene.base import SceneError
 from simengine.scene.strict import without_effect
-from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.view.sheets import comparison, summary_rows
 from simengine.worlds.detectors.network import make_network
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.worlds.detectors.renders import RendersWorld
-    from simengine.worlds.detectors.world import NetworkSpec
+    from simengine.worlds.detectors.world import AppearanceNetworkSpec
 
 SHOWN = 8  # pictures in the report
 BATCH = 8  # views at once where nothing is trained
@@ -42,7 +42,7 @@ class RendersTraining(GradientTraining):
         SceneError: A key asks for what pictures of files do not have.
     """
 
-    def __init__(self, scene: "RendersWorld", spec: "NetworkSpec") -> None:
+    def __init__(self, scene: "RendersWorld", spec: "AppearanceNetworkSpec") -> None:
         torch.manual_seed(scene.seed)
         if spec.geometry:
             raise SceneError("model.geometry: pictures of files come without geometry buffers; set geometry = false")
@@ -51,7 +51,7 @@ class RendersTraining(GradientTraining):
         except ValueError as error:
             raise SceneError(f"examples.{error}") from None
         self.scene: RendersWorld = scene
-        self.spec: NetworkSpec = spec
+        self.spec: AppearanceNetworkSpec = spec
         self.given = scene.pictures
         unit, (h, w) = 2**spec.depth, scene.shape
         if h % unit or w % unit:
@@ -110,7 +110,7 @@ class RendersTraining(GradientTraining):
         sheet = _beside(self.network, self.scene, self.tested)
         out.write("predicted.png", sheet)
         blocks: list[Block] = [
-            Table(("figure", "value"), summary_rows(summary)),
+            ReportTable(("figure", "value"), summary_rows(summary)),
             Picture(sheet, "unseen views, paints of the table"),
         ]
         write_report(out.path / "report.html", f"Network {self.spec.head}", {"Unseen views": blocks})

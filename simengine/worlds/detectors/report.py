@@ -20,7 +20,7 @@ from simengine.dtn.metrics import object_psnr
 from simengine.dtn.sampler import CONDITIONS, WEATHER, ViewSampler
 from simengine.dtn.texture import TextureMap, texture_picture
 from simengine.render.tone import decode_srgb
-from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.view.sheets import comparison
 from simengine.worlds.detectors.attacks import CONTROLS, anew
 from simengine.worlds.detectors.conditions import (
@@ -102,9 +102,9 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
         "Average precision": [
             f"{summary['views']} unseen views and {summary['views_without']} without the object; brackets: 95 % "
             "interval; missed: objects without a detection above 0.5",
-            Table(("detector", "paint", "AP@.5", "AP@.75", "AP@[.5:.95], as COCO", "missed"), rows),
+            ReportTable(("detector", "paint", "AP@.5", "AP@.75", "AP@[.5:.95], as COCO", "missed"), rows),
             "Errors by kind (TIDE) of detections above 0.5: loose overlaps its object by .1 to .5, an alarm none.",
-            Table(("detector", "paint", *KINDS), errors),
+            ReportTable(("detector", "paint", *KINDS), errors),
         ],
         **({"What hardening is worth": [gain_table(gains)]} if gains else {}),
         "Paints": [Picture(paint_sheet(textures), ", ".join(textures))],
@@ -140,7 +140,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     out.write("textures.npz", textures)
     out.write("rendered.png", sheet)
     write_pictures(named, unseen.conditions, out)
-    sections["What was run"] = [Table(("", ""), provenance(training))]
+    sections["What was run"] = [ReportTable(("", ""), provenance(training))]
     write_report(out.path / "report.html", "Robustness of a detector", sections)
     return summary
 
@@ -163,8 +163,8 @@ def by_conditions(
         if blocks := condition_curve(name, named, conditions, edges):
             sections[f"Along {name}"] = blocks
     sections["Worst cells"] = worst_cells(named, conditions, alone)
-    sections["AP@.5 by cells of one condition"] = [Table(header, single)]
-    sections["AP@.5 by cells of all conditions"] = [Table(header, cell_rows(chosen, conditions, together))]
+    sections["AP@.5 by cells of one condition"] = [ReportTable(header, single)]
+    sections["AP@.5 by cells of all conditions"] = [ReportTable(header, cell_rows(chosen, conditions, together))]
     return sections
 
 
@@ -197,14 +197,14 @@ def hardening_gains(
     return gains
 
 
-def gain_table(gains: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+def gain_table(gains: Mapping[str, Mapping[str, Mapping[str, float]]]) -> ReportTable:
     """The gains beside one another."""
     rows = [
         (control, paint, f"{g['value']:.3f} [{g['low']:.3f}, {g['high']:.3f}]")
         for control, by_paint in gains.items()
         for paint, g in by_paint.items()
     ]
-    return Table(("control", "paint", "AP@.5 of the hardened detector less that of the control"), rows)
+    return ReportTable(("control", "paint", "AP@.5 of the hardened detector less that of the control"), rows)
 
 
 def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]:

@@ -14,9 +14,9 @@ from simengine.io.model_folder import write_model
 from simengine.scene.grammar import Scene
 from simengine.view.boxes import draw_boxes, sheet
 from simengine.worlds.detectors.detector import (
+    DetectorSchedule,
     DetectorTraining,
     PictureSet,
-    Schedule,
     detection_sheet,
     empty_views,
     make_detector,
@@ -29,7 +29,7 @@ from simengine.worlds.detectors.pictures import numbers_of, objects_of
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.worlds.detectors.world import DetectorSpec, DTNWorld
+    from simengine.worlds.detectors.world import DTNWorld, TrainedDetectorSpec
 
 SHOWN = 16  # pictures of the sheet
 SCORE = 0.5  # from which on a detection counts as found
@@ -37,9 +37,9 @@ SCORE = 0.5  # from which on a detection counts as found
 
 def training(scene: Scene, *, device: str | None = None) -> "SmallDetector":
     """The training of a scene."""
-    from simengine.worlds.detectors.world import DetectorSpec, DTNWorld
+    from simengine.worlds.detectors.world import DTNWorld, TrainedDetectorSpec
 
-    assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, DetectorSpec)
+    assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, TrainedDetectorSpec)
     return SmallDetector(scene.world, scene.learner)
 
 
@@ -51,10 +51,10 @@ class SmallDetector(DetectorTraining):
         spec: Of the detector.
     """
 
-    def __init__(self, scene: "DTNWorld", spec: "DetectorSpec") -> None:
+    def __init__(self, scene: "DTNWorld", spec: "TrainedDetectorSpec") -> None:
         torch.manual_seed(scene.seed)
         self.scene: DTNWorld = scene
-        self.spec: DetectorSpec = spec
+        self.spec: TrainedDetectorSpec = spec
         self.several: bool = scene.views.objects[1] > 0
         self.names, numbers = numbers_of(scene.label_names)
         views = scene_views(scene, scene.sampler, scene.train_views)
@@ -66,7 +66,7 @@ class SmallDetector(DetectorTraining):
             make_detector(spec, classes=len(self.names)),
             views,
             paint_of(spec, views),
-            schedule=Schedule(spec.iterations, spec.batch, spec.learning_rate),
+            schedule=DetectorSchedule(spec.iterations, spec.batch, spec.learning_rate),
             empty=empty_views(scene, scene.sampler, round(spec.empty * scene.train_views)),
             truth=truth,
         )

@@ -18,7 +18,7 @@ from simengine.render.tone import decode_srgb, encode_srgb
 from simengine.scene import load_scene
 from simengine.scene.base import SceneError
 from simengine.view.boxes import draw_boxes
-from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.view.sheets import comparison, summary_rows
 from simengine.worlds.detectors.network import network_predictor, scene_views
 from simengine.worlds.detectors.renders import RendersWorld
@@ -81,7 +81,7 @@ def wear_texture(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
     sheet = comparison({name: decode_srgb(strip).permute(0, 2, 3, 1) for name, strip in strips.items()})
     out.write("predicted.png", sheet)
     blocks: list[Block] = [
-        Table(("figure", "value"), summary_rows(summary)),
+        ReportTable(("figure", "value"), summary_rows(summary)),
         Picture(sheet, f"{on.name}, unseen views"),
     ]
     write_report(out.claim("report.html"), "A new texture", {"Predicted beside rendered": blocks})
@@ -123,7 +123,7 @@ def detect_in(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
             drawn = draw_boxes((255 * encoded).round().byte().numpy().astype(np.uint8), sure)
             pictures.append(Picture(drawn, file.name))
     out.write("boxes.json", {"boxes": found})
-    table = Table(("picture", "boxes", f"with a score from {SCORE:g}"), counts)
+    table = ReportTable(("picture", "boxes", f"with a score from {SCORE:g}"), counts)
     sections: dict[str, list[Block]] = {"Boxes": [table], "Pictures": pictures}
     write_report(out.claim("report.html"), "What a detector found", sections)
     return {"pictures": len(files), "boxes": len(found), "sure_boxes": sum(e["score"] >= SCORE for e in found)}

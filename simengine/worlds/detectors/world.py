@@ -67,7 +67,7 @@ class MeshSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkSpec(AbstractLearner):
+class AppearanceNetworkSpec(AbstractLearner):
     """Train a network that predicts any texture from one grey reference.
 
     Attributes:
@@ -120,7 +120,7 @@ class NetworkSpec(AbstractLearner):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectorSpec(AbstractLearner):
+class TrainedDetectorSpec(AbstractLearner):
     """Train a small detector.
 
     Attributes:
@@ -193,14 +193,14 @@ class CamouflageSpec(AbstractObjective):
     kinds: ClassVar[tuple[str, ...]] = ("dtn", "renders")
     seeks: ClassVar[str] = "object.paint"
     type: Literal["camouflage"] = "camouflage"
-    detector: DetectorSpec = DetectorSpec()
+    detector: TrainedDetectorSpec = TrainedDetectorSpec()
     rows: Annotated[int, Range(ge=2)] = 64
     columns: Annotated[int, Range(ge=2)] = 64
     mapping: Literal["uv", "triplanar", "planar"] = "uv"
     repetitions: Positive = 0.5
     albedo: tuple[Albedo, Albedo] = dataclasses.field(default=(0.02, 0.85), metadata={"internal": True})
     pipeline: Literal["affine", "network"] = "affine"
-    network: NetworkSpec = NetworkSpec(iterations=600)
+    network: AppearanceNetworkSpec = AppearanceNetworkSpec(iterations=600)
     restarts: Count = stands("inference", 1)
     iterations: Count = stands("inference", 300)
     batch: Count = stands("inference", 8)

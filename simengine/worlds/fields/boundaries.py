@@ -142,7 +142,7 @@ class Source(AbstractInflow):
 Boundary = Dirichlet | Periodic | Neumann | Robin | Convection | Source
 
 
-class Rows:
+class BoundaryRows:
     """The rows of every side and field of a world, ready for the steps of its march.
 
     Args:

@@ -84,7 +84,7 @@ class Freundlich:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Cells:
+class CellValues:
     """A coefficient on cells of its own that divide the box, linear between their centres; it can be sought as a field.
 
     Attributes:
@@ -153,7 +153,7 @@ def array_of(file: Path, key: str) -> torch.Tensor:
 
 def evaluated(coefficient: Any, at: "dict[str, torch.Tensor]") -> Value:
     """A coefficient where the fields and places are `at`: a number stands for itself."""
-    if isinstance(coefficient, Cells):
+    if isinstance(coefficient, CellValues):
         return coefficient(at)
     if isinstance(coefficient, Piecewise):
         return coefficient(at[coefficient.of])

@@ -9,8 +9,9 @@ import torch
 
 from simengine.scene.strict import Count, NonNegative, Positive, Range, Unit
 from simengine.worlds.fields.boundaries import Boundary, Convection, checked
-from simengine.worlds.fields.coefficients import Cells, Freundlich, Piecewise, constant, evaluated
+from simengine.worlds.fields.coefficients import CellValues, Freundlich, Piecewise, constant, evaluated
 from simengine.worlds.fields.local import AXES, Local
+from simengine.worlds.fields.series import ImplicitSteps, TaylorSeries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class AbstractEquation(abc.ABC):
         initial: Value at t = 0: a number, { of = "x", knots, values }, or the name of a function of the script that
             takes the places and returns the field, or a table of fields [unit of the value].
         boundary: Rows of the sides; a side without a row lets nothing through.
+        march: Through time: `implicit`, or `taylor`, the series that follow from the equation.
     """
 
     domain: tuple[tuple[float, float], ...]
@@ -32,6 +34,7 @@ class AbstractEquation(abc.ABC):
     cells: tuple[Count, ...]
     initial: float | str | Piecewise = 0.0
     boundary: tuple[Boundary, ...] = ()
+    march: ImplicitSteps | TaylorSeries = dataclasses.field(default_factory=ImplicitSteps)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.domain) <= len(AXES):
@@ -47,7 +50,7 @@ class AbstractEquation(abc.ABC):
             table = getattr(self, field.name)
             if isinstance(table, Piecewise) and table.of not in known:
                 raise ValueError(f"{field.name}.of: {table.of!r} is no field and no axis; known: {', '.join(known)}")
-            if isinstance(table, Cells):
+            if isinstance(table, CellValues):
                 if len(table.cells) != len(self.domain):
                     raise ValueError(
                         f"{field.name}.cells: expected {len(self.domain)} counts, one for each axis of the domain, got "
@@ -73,7 +76,7 @@ class AbstractEquation(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Loss:
+class SurfaceLoss:
     """What a thin body loses to the air around it.
 
     Attributes:
@@ -99,9 +102,9 @@ class Heat(AbstractEquation):
     """
 
     equation: Literal["heat"] = "heat"
-    conductivity: Positive | Piecewise | Cells
+    conductivity: Positive | Piecewise | CellValues
     heat_capacity: Positive
-    convection: Loss | None = None
+    convection: SurfaceLoss | None = None
     heating: float = 0.0
 
     def __post_init__(self) -> None:
@@ -131,7 +134,7 @@ class Heat(AbstractEquation):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DiffusionSorption(AbstractEquation):
+class SorptionEquation(AbstractEquation):
     """R(c) c_t = div(D grad c) - decay R(c) c.
 
     Attributes:
@@ -141,7 +144,7 @@ class DiffusionSorption(AbstractEquation):
     """
 
     equation: Literal["diffusion_sorption"] = "diffusion_sorption"
-    D: Positive | Piecewise | Cells
+    D: Positive | Piecewise | CellValues
     retardation: Positive | Piecewise | Freundlich = 1.0
     decay: NonNegative = 0.0
 
@@ -242,7 +245,7 @@ class OwnEquation(AbstractEquation):
         return found if isinstance(found, tuple | list) else (found,)
 
 
-EQUATIONS: dict[str, type[AbstractEquation]] = {"heat": Heat, "diffusion_sorption": DiffusionSorption}
+EQUATIONS: dict[str, type[AbstractEquation]] = {"heat": Heat, "diffusion_sorption": SorptionEquation}
 
 
 def equation(
@@ -286,4 +289,4 @@ def equation(
     return decorate
 
 
-__all__ = ["EQUATIONS", "AbstractEquation", "Convection", "DiffusionSorption", "Heat", "OwnEquation", "equation"]
+__all__ = ["EQUATIONS", "AbstractEquation", "Convection", "Heat", "OwnEquation", "SorptionEquation", "equation"]

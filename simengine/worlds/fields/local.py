@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from simengine.worlds.fields.boundaries import Rows
+from simengine.worlds.fields.boundaries import BoundaryRows
 from simengine.worlds.fields.coefficients import Value, constant, evaluated
 
 AXES = ("x", "y")
@@ -14,7 +14,7 @@ Side = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
+class CellGrid:
     """Equal cells of a box.
 
     Attributes:
@@ -64,7 +64,7 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cells:
+class CellGeometry:
     """What is the same at every moment.
 
     Attributes:
@@ -75,8 +75,8 @@ class Cells:
         places: Axis -> coordinates of the cells, (cells,) [m].
     """
 
-    grid: Grid
-    rows: Rows
+    grid: CellGrid
+    rows: BoundaryRows
     names: tuple[str, ...]
     missing: Mapping[Side, torch.Tensor | None]
     places: Mapping[str, torch.Tensor]
@@ -96,7 +96,7 @@ class Local:
 
     def __init__(
         self,
-        cells: Cells,
+        cells: CellGeometry,
         u: torch.Tensor,
         beside: Mapping[Side, torch.Tensor],
         rate: torch.Tensor,
@@ -104,8 +104,8 @@ class Local:
         t: float,
         step: int,
     ) -> None:
-        self.grid: Grid = cells.grid
-        self.rows: Rows = cells.rows
+        self.grid: CellGrid = cells.grid
+        self.rows: BoundaryRows = cells.rows
         self.names: tuple[str, ...] = cells.names
         self.t: float = t
         self.step: int = step

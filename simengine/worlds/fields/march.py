@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from simengine.worlds.fields.boundaries import Rows
-from simengine.worlds.fields.local import Cells, Grid, Local
+from simengine.worlds.fields.boundaries import BoundaryRows
+from simengine.worlds.fields.local import CellGeometry, CellGrid, Local
 from simengine.worlds.fields.stencil import Side, Stencil
 
 GAMMA = 1 - math.sqrt(0.5)
@@ -25,7 +25,7 @@ class MarchError(ArithmeticError):
 
 
 @dataclasses.dataclass
-class March:
+class GridMarch:
     """An equation on its grid.
 
     Args:
@@ -37,8 +37,8 @@ class March:
     """
 
     equation: Any
-    grid: Grid
-    rows: Rows
+    grid: CellGrid
+    rows: BoundaryRows
     steps: int
     keep: bool = False
 
@@ -46,7 +46,7 @@ class March:
         found = self.grid.neighbours()
         self._neighbours = {side: index for side, (index, _) in found.items()}
         missing = {side: missing for side, (_, missing) in found.items()}
-        self._cells = Cells(self.grid, self.rows, tuple(self.equation.units()), missing, self.grid.centres())
+        self._cells = CellGeometry(self.grid, self.rows, tuple(self.equation.units()), missing, self.grid.centres())
         self._chain = len(self.grid.counts) == 1 and not self.grid.periodic
         self._linear = bool(self.equation.linear())
         self._stencil: Stencil | None = None

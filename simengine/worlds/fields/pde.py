@@ -10,17 +10,18 @@ from simengine.scene.address import numbers, replaced, value_at
 from simengine.scene.asks import Ask, Fields, Series
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
 from simengine.scene.strict import OneOf, nearest, resolve_path
-from simengine.worlds.fields.boundaries import Dirichlet, Robin, Rows
-from simengine.worlds.fields.coefficients import Cells, Piecewise, array_of
+from simengine.worlds.fields.boundaries import BoundaryRows, Dirichlet, Robin
+from simengine.worlds.fields.coefficients import CellValues, Piecewise, array_of
 from simengine.worlds.fields.equations import EQUATIONS, AbstractEquation
-from simengine.worlds.fields.local import Grid
-from simengine.worlds.fields.march import March, MarchError
+from simengine.worlds.fields.local import CellGrid
+from simengine.worlds.fields.march import GridMarch, MarchError
 from simengine.worlds.fields.pde_answers import FieldRun
+from simengine.worlds.fields.series import SeriesMarch, TaylorSeries
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
-_FIXED = ("pde.domain", "pde.duration")  # numbers that worlds which march together share
+_FIXED = ("pde.domain", "pde.duration", "pde.march")  # numbers that worlds which march together share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,12 @@ class PDEWorld(AbstractWorld):
         equation = together.pde
         grid = self.grid()
         edges = torch.linspace(0.0, duration, self.pde.cells[0] + 1, dtype=torch.float64)
-        march = March(equation, grid, Rows(equation, tuple(equation.units()), edges), self.pde.cells[0], keep=gradient)
+        rows, steps, way = BoundaryRows(equation, tuple(equation.units()), edges), self.pde.cells[0], self.pde.march
+        march: GridMarch | SeriesMarch = (
+            SeriesMarch(equation, grid, rows, steps, way, keep=gradient)
+            if isinstance(way, TaylorSeries)
+            else GridMarch(equation, grid, rows, steps, keep=gradient)
+        )
         try:
             with torch.set_grad_enabled(gradient):
                 found = march.run(together._initial(grid, len(worlds)))
@@ -100,14 +106,16 @@ class PDEWorld(AbstractWorld):
             raise Refused(str(error)) from None
         return [FieldRun(world, grid, found[:, k]) for k, world in enumerate(worlds)]  # type: ignore[arg-type]
 
-    def grid(self) -> Grid:
+    def grid(self) -> CellGrid:
         """Its cells."""
         names = tuple(self.pde.units())
         edges = torch.zeros(2, dtype=torch.float64)
-        periodic = Rows(self.pde, names, edges).periodic
-        return Grid(tuple((float(a), float(b)) for a, b in self.pde.domain), self.pde.cells[1:], frozenset(periodic))
+        periodic = BoundaryRows(self.pde, names, edges).periodic
+        return CellGrid(
+            tuple((float(a), float(b)) for a, b in self.pde.domain), self.pde.cells[1:], frozenset(periodic)
+        )
 
-    def _initial(self, grid: Grid, worlds: int) -> torch.Tensor:
+    def _initial(self, grid: CellGrid, worlds: int) -> torch.Tensor:
         """Fields at t = 0, (worlds, fields, cells)."""
         places, names = grid.centres(), tuple(self.pde.units())
         shape = (worlds, len(names), len(places["x"]))
@@ -138,7 +146,7 @@ class PDEWorld(AbstractWorld):
     def fields(self) -> Mapping[str, tuple[int, ...]]:
         """The coefficients on cells of their own."""
         own = {field.name: getattr(self.pde, field.name) for field in dataclasses.fields(self.pde)}
-        return {f"pde.{name}.values": table.cells for name, table in own.items() if isinstance(table, Cells)}
+        return {f"pde.{name}.values": table.cells for name, table in own.items() if isinstance(table, CellValues)}
 
     def extent(self, key: str) -> tuple[tuple[float, float], ...]:
         """The box."""
@@ -146,7 +154,7 @@ class PDEWorld(AbstractWorld):
 
     def field_at(self, key: str) -> torch.Tensor:
         """What the table of a coefficient tells."""
-        table: Cells = value_at(self, key.rpartition(".")[0])
+        table: CellValues = value_at(self, key.rpartition(".")[0])
         return table.field(key)
 
     def figures(self, key: str, field: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -9,9 +9,9 @@ import torch
 from simengine.scene.asks import Ask, Fields, Series
 from simengine.scene.base import AbstractRun, SceneError
 from simengine.scene.strict import nearest
-from simengine.worlds.fields.boundaries import Rows
+from simengine.worlds.fields.boundaries import BoundaryRows
 from simengine.worlds.fields.coefficients import evaluated
-from simengine.worlds.fields.local import AXES, Grid
+from simengine.worlds.fields.local import AXES, CellGrid
 
 if TYPE_CHECKING:
     from simengine.worlds.fields.pde import PDEWorld
@@ -31,7 +31,7 @@ class FieldRun(AbstractRun):
     """
 
     world: "PDEWorld"
-    grid: Grid
+    grid: CellGrid
     fields: torch.Tensor
 
     def sample(self, ask: Ask) -> torch.Tensor:
@@ -134,7 +134,7 @@ class FieldRun(AbstractRun):
         equation, names = self.world.pde, tuple(self.world.pde.units())
         steps = len(self.fields) - 1
         edges = torch.linspace(0.0, float(equation.duration), steps + 1, dtype=torch.float64)
-        rows = Rows(equation, names, edges)
+        rows = BoundaryRows(equation, names, edges)
         step = (torch.arange(steps + 1) - 1).clamp_min(0)  # the step that ends there
         found = []
         for k, name in enumerate(names):

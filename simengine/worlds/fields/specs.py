@@ -87,7 +87,7 @@ class TaylorBasis:
     """
 
     type: Literal["taylor"] = "taylor"
-    order: Annotated[int, Range(ge=1, le=8)] = 6
+    order: Annotated[int, Range(ge=1, le=40)] = 6
     windows: Count = 1
 
     def functions(self, family: AbstractFieldFamily, members: Members) -> tuple[torch.Tensor, torch.Tensor]:

@@ -60,11 +60,11 @@ class Stencil:
 
     def applied(self, right: torch.Tensor) -> torch.Tensor:
         """`solve`, with the gradient to the right side."""
-        found: torch.Tensor = _Solve.apply(right, self, False)
+        found: torch.Tensor = _StencilSolve.apply(right, self, False)
         return found
 
 
-class _Solve(torch.autograd.Function):
+class _StencilSolve(torch.autograd.Function):
     """A x = b for a matrix that carries no gradient; many gradients go back through it at once."""
 
     @staticmethod
@@ -78,14 +78,14 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return _Solve.apply(gradients[0], ctx.stencil, not ctx.transposed), None, None
+        return _StencilSolve.apply(gradients[0], ctx.stencil, not ctx.transposed), None, None
 
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], right: torch.Tensor, stencil: Stencil, transposed: bool = False
     ) -> tuple[torch.Tensor, int]:
         assert in_dims[0] is not None
-        return _Solve.apply(right.movedim(in_dims[0], 0), stencil, transposed), 0
+        return _StencilSolve.apply(right.movedim(in_dims[0], 0), stencil, transposed), 0
 
 
 def _matrix(

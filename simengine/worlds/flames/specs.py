@@ -254,7 +254,7 @@ class Diffusion(Free):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Grid:
+class AdaptiveGrid:
     """An adaptive grid instead of spectral elements; what detailed mechanisms need.
 
     Attributes:
@@ -275,7 +275,7 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkSpec:
+class FlameNetworkSpec:
     """A physics-informed network instead of the solver.
 
     Attributes:

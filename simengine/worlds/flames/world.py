@@ -21,7 +21,15 @@ from simengine.scene.strict import Range
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.network import UNITS, FlameNetworkTraining, trainers
 from simengine.worlds.flames.reactors import Reactor, scalars_within
-from simengine.worlds.flames.specs import Burner, Counterflow, Diffusion, Free, FreeSimple, Grid, NetworkSpec
+from simengine.worlds.flames.specs import (
+    AdaptiveGrid,
+    Burner,
+    Counterflow,
+    Diffusion,
+    FlameNetworkSpec,
+    Free,
+    FreeSimple,
+)
 
 if TYPE_CHECKING:
     from simengine.fit.problem import Problem
@@ -51,9 +59,9 @@ class FlameWorld(AbstractWorld):
     gas: GasSpec | None = None
     flame: FreeSimple | Free | Counterflow | Burner | Diffusion = dataclasses.field(default_factory=FreeSimple)
     resolution: Annotated[float, Range(gt=0, lt=1)] = 1e-7
-    grid: Grid | None = None
+    grid: AdaptiveGrid | None = None
     reactor: Reactor = dataclasses.field(default_factory=Reactor)
-    network: NetworkSpec | None = None
+    network: FlameNetworkSpec | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.flame, FreeSimple) and self.gas is None:
@@ -217,7 +225,7 @@ class FlameWorld(AbstractWorld):
         Raises:
             SceneError: Several observations, no profiles over x, or an unknown that the equations have no name for.
         """
-        spec = self.network or NetworkSpec()
+        spec = self.network or FlameNetworkSpec()
         name, *more = problem.instruments
         measured = problem.measured[name]
         if more or "x" not in measured.at:
@@ -250,7 +258,9 @@ class FlameWorld(AbstractWorld):
                 return found
         raise SceneError(f"unknowns.{targets[0][2]}: a network does not seek it; use inference.method = least_squares")
 
-    def _network(self, spec: NetworkSpec, sought: Any, data: Any, truth: FlameSolution | None) -> FlameNetworkTraining:
+    def _network(
+        self, spec: FlameNetworkSpec, sought: Any, data: Any, truth: FlameSolution | None
+    ) -> FlameNetworkTraining:
         flame = self.build()
         if isinstance(flame, BurnerFlame):
             raise SceneError("network: trained for flame.type free_simple, free, counterflow and diffusion")

@@ -27,7 +27,7 @@ _NAMES = ("mu", "kappa", "level", "slope", "cap")
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidate:
+class YieldSurface:
     """A yield surface |D| <= a max(level - slope v/a, 0), in units of the strain scale a; see `YieldNetwork`.
 
     Attributes:
@@ -58,13 +58,13 @@ class Candidate:
 
 
 CANDIDATES = (
-    Candidate("elastic", math.inf),
-    Candidate("fluid", 0.0),
-    Candidate("ductile, weak", 0.3),
-    Candidate("ductile", 1.0),
-    Candidate("grains, weak", 0.0, 0.3, 0.0),
-    Candidate("grains", 0.0, 1.0, 0.0),
-    Candidate("no tension", math.inf, 0.0, 0.0),
+    YieldSurface("elastic", math.inf),
+    YieldSurface("fluid", 0.0),
+    YieldSurface("ductile, weak", 0.3),
+    YieldSurface("ductile", 1.0),
+    YieldSurface("grains, weak", 0.0, 0.3, 0.0),
+    YieldSurface("grains", 0.0, 1.0, 0.0),
+    YieldSurface("no tension", math.inf, 0.0, 0.0),
 )
 
 
@@ -106,7 +106,7 @@ class FlowSearch(AbstractTraining):
     def _steps(self, part: float) -> int:
         return max(2, round(part * len(self.motion)))
 
-    def _residual(self, steps: int, candidate: Candidate) -> Residual:
+    def _residual(self, steps: int, candidate: YieldSurface) -> Residual:
         def residual(values: dict[str, torch.Tensor]) -> torch.Tensor:
             self._set(candidate, values)
             try:
@@ -117,7 +117,7 @@ class FlowSearch(AbstractTraining):
 
         return residual
 
-    def _set(self, candidate: Candidate, values: Mapping[str, torch.Tensor]) -> None:
+    def _set(self, candidate: YieldSurface, values: Mapping[str, torch.Tensor]) -> None:
         with torch.no_grad():
             for k, name in enumerate(("mu", "kappa")):
                 if name in values:
@@ -125,7 +125,7 @@ class FlowSearch(AbstractTraining):
             level, slope, cap = (values.get(n, getattr(candidate, n)) for n in ("level", "slope", "cap"))
             self.flow.set_line(float(level), float(slope), cap=float(cap))
 
-    def _begin(self, candidate: Candidate, steps: int, start: Mapping[str, float] | None) -> None:
+    def _begin(self, candidate: YieldSurface, steps: int, start: Mapping[str, float] | None) -> None:
         mu, kappa = self.energy.log_moduli.detach().exp().tolist()
         sought = {"kappa": Parameter(initial=kappa, lower=0.0), **candidate.parameters()}
         if not candidate.fluid:  # which shows no shear modulus

@@ -58,7 +58,7 @@ class Power:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Linear:
+class LinearHardening:
     """Flow stress grows in proportion to the plastic strain.
 
     Attributes:
@@ -164,7 +164,7 @@ class Metal(Yielding):
 
     type: Literal["metal"] = "metal"
     yield_stress: Positive
-    hardening: Voce | Power | Linear | None = None
+    hardening: Voce | Power | LinearHardening | None = None
     rate_effect: Logarithmic | None = None
 
     def flow_stress(self, p: float, rate: float) -> float:
@@ -176,7 +176,7 @@ class Metal(Yielding):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Paste(Yielding):
+class FlowingPaste(Yielding):
     """A yield-stress fluid; in shear: stress = yield_stress + consistency rate^exponent (Herschel, Bulkley 1926).
 
     Attributes:

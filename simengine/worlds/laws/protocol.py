@@ -11,7 +11,7 @@ from pathlib import Path
 from simengine.worlds.laws.world import CENTER, NCLawWorld
 from simengine.worlds.motion.materials import MaterialSpec
 from simengine.worlds.motion.melting import MeltingSpec, MeltingWorld
-from simengine.worlds.motion.shapes import Box, MeshShape, Shape, Torus
+from simengine.worlds.motion.shapes import BoxShape, MeshShape, Shape, TorusShape
 from simengine.worlds.motion.specs import BodySpec, GridSpec, OutputSpec
 from simengine.worlds.motion.world import MPMWorld
 
@@ -35,7 +35,7 @@ def geometry(scene: NCLawWorld, *, meshes: Path | None = None) -> MPMWorld:
         meshes: Folder with the published bodies; without it, and for materials without one, a torus is thrown.
     """
     name = MESHES.get(scene.material.type)
-    shape: Shape = Torus(center=CENTER, major_radius=0.2, minor_radius=0.09)
+    shape: Shape = TorusShape(center=CENTER, major_radius=0.2, minor_radius=0.09)
     if meshes is not None and name is not None:
         shape = MeshShape(file=meshes / name, center=CENTER, size=MESH_SIZE)
     return scene.experiment(
@@ -86,7 +86,7 @@ def melting(solid: MaterialSpec, molten: MaterialSpec, *, full: bool = False) ->
 
 def million(scene: NCLawWorld, *, num_steps: int = 200) -> MPMWorld:
     """The training's cube of one million particles on the finest grid; it meets the floor at about step 130."""
-    cube = Box(center=CENTER, size=(0.5, 0.5, 0.5), counts=MILLION)
+    cube = BoxShape(center=CENTER, size=(0.5, 0.5, 0.5), counts=MILLION)
     return scene.experiment(shape=cube, num_grids=64, epsilon=0.0, num_steps=num_steps)
 
 
@@ -106,5 +106,5 @@ def _box(
     if density is not None:
         material = dataclasses.replace(material, density=density)
     color = COLORS.get(material.type, COLORS.get(name, (0.3, 0.3, 0.3)))
-    shape = Box(center=center, size=size)
+    shape = BoxShape(center=center, size=size)
     return BodySpec(name=name, shape=shape, material=material, particles_per_cell=particles, color=color)

@@ -16,7 +16,7 @@ from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
 from simengine.solve.rollout import rollout
 from simengine.view.figures import curves
-from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.worlds.laws.balance import with_material
 from simengine.worlds.laws.stages import learner, stages_of
 from simengine.worlds.laws.world import LawLearner
@@ -161,7 +161,7 @@ def _told(spec: LawLearner, recording: Recording, model: MPMModel, out: "RunDire
             told["held_out_position_rms"] = float(moved[learned:].square().mean().sqrt())
         summary["formula"] = told
         rows = [[name, f"{value:.4g} m"] for name, value in told.items() if name.endswith("rms")]
-        read = {"As a formula": [*blocks, Table(("the formula's motion", "value"), rows)]}
+        read = {"As a formula": [*blocks, ReportTable(("the formula's motion", "value"), rows)]}
     write_model(
         out,
         spec.type,
@@ -174,7 +174,7 @@ def _told(spec: LawLearner, recording: Recording, model: MPMModel, out: "RunDire
     curve = (recording.times.numpy(), 1e3 * missed.numpy())
     panels = {"distance from the recorded motion [mm]": {"learned law": curve}}
     lengths = {name: value for name, value in summary.items() if name != "formula"}
-    table = Table(("figure", "value"), [[name, f"{value:.4g} m"] for name, value in lengths.items()])
+    table = ReportTable(("figure", "value"), [[name, f"{value:.4g} m"] for name, value in lengths.items()])
     figure = Picture(curves(panels, xlabel="time [s]"), "The motion of the learned law, from the start on")
     write_report(
         out.path / "report.html", "simengine train: a law from a recording", {"Errors": [table, figure], **read}

@@ -10,7 +10,7 @@ from simengine.io.model_folder import write_model
 from simengine.materials import Material
 from simengine.materials.weights import save_material
 from simengine.view.figures import curves, label
-from simengine.view.report import Block, Movie, Picture, Table, write_report
+from simengine.view.report import Block, Movie, Picture, ReportTable, write_report
 from simengine.worlds.laws.formula.report import tell
 from simengine.worlds.laws.published import FRAME, PUBLISHED, position_error, simulate
 from simengine.worlds.laws.world import VELOCITY_SEEDS, LawLearner, NCLawWorld
@@ -51,7 +51,7 @@ def write_results(
             f"velocity (seed {VELOCITY_SEEDS[0]})": position_error(throw, own),
         }
         summary["formula"] = {**told, "position_mse": moved}
-        rollouts = Table(
+        rollouts = ReportTable(
             ["test", "formula, position MSE [m^2]", "learned law"],
             [[test, f"{value:.3g}", f"{errors[test]:.3g}"] for test, value in moved.items()],
         )
@@ -86,7 +86,7 @@ def write_results(
     header = ["test", "position MSE [m^2]", "NCLaw, as published"]
     table = [[test, f"{value:.3g}", published.get(test.split()[0], "")] for test, value in errors.items()]
     sections: dict[str, list[Block]] = {
-        "Errors": [Table(header, table), f"Learned from: {spec.observe} of one motion."],
+        "Errors": [ReportTable(header, table), f"Learned from: {spec.observe} of one motion."],
         **read,
         "A throw not learned from": [Movie(movie, "left: true material, right: learned law")],
         "Learning": [Picture(figure, "momentum balance")],

@@ -27,7 +27,7 @@ from simengine.worlds.laws.elastic import (
     sheared,
     tensor,
 )
-from simengine.worlds.laws.flowing import Flowing, Metal, Paste, Point, ShippedFlow, Yielding, pulled
+from simengine.worlds.laws.flowing import Flowing, FlowingPaste, Metal, Point, ShippedFlow, Yielding, pulled
 from simengine.worlds.laws.specimen_tests import Extension, Size, TestSpec, Triaxial
 from simengine.worlds.laws.spectrum import Maxwell
 from simengine.worlds.motion.materials import Jelly, Plasticine, Rubber, Sand, TaitWater, Water
@@ -43,7 +43,7 @@ MaterialSpec = (
     | Gent
     | ArrudaBoyce
     | Metal
-    | Paste
+    | FlowingPaste
     | Maxwell
     | Jelly
     | Rubber
@@ -114,7 +114,7 @@ class SpecimenWorld(AbstractWorld):
             known = _ELASTIC_TESTS
         elif isinstance(law, Maxwell):
             known = _MAXWELL_TESTS
-        elif isinstance(law, Paste):
+        elif isinstance(law, FlowingPaste):
             known = (*_FLOWING_TESTS, "steady_shear")
         if self.test.type not in known:
             raise SceneError(f"test.type: {self.test.type!r} does not test {self.material.type!r}; {', '.join(known)}")
@@ -250,7 +250,7 @@ class SpecimenRun(AbstractRun):
         if isinstance(law, Maxwell):
             return _viscoelastic(law, test, against, values)
         if test.type == "steady_shear":
-            assert isinstance(law, Paste)
+            assert isinstance(law, FlowingPaste)
             stress = law.flow_curve(values)
             return {"shear_stress": stress, "viscosity": stress / values}
         driven = _driven(test, against, values)

@@ -10,7 +10,7 @@ from simengine.scene.base import AbstractWorld
 from simengine.scene.learning import AbstractLearner, stands
 from simengine.scene.strict import Count, Positive, Range, Vector
 from simengine.worlds.motion.materials import MaterialSpec
-from simengine.worlds.motion.shapes import Box, Shape
+from simengine.worlds.motion.shapes import BoxShape, Shape
 from simengine.worlds.motion.specs import BodySpec, CameraSpec, GridSpec, OutputSpec
 from simengine.worlds.motion.world import MPMWorld
 
@@ -116,7 +116,7 @@ class NCLawWorld(AbstractWorld):
             epsilon: Added to nodal masses [kg].
             num_steps: None for that of the observed motion.
         """
-        cube = Box(center=CENTER, size=(0.5, 0.5, 0.5), counts=(10, 10, 10))
+        cube = BoxShape(center=CENTER, size=(0.5, 0.5, 0.5), counts=(10, 10, 10))
         body = BodySpec(
             name="body",
             shape=shape or cube,

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 
-class _Block(nn.Module):
+class _ResidualBlock(nn.Module):
     """Two convolutions, the second one beside a short cut. Nothing is normalised: how bright a picture is matters."""
 
     def __init__(self, inside: int, outside: int) -> None:
@@ -33,10 +33,12 @@ class UNet(nn.Module):
         self.depth = depth
         widths = [width * min(2**k, 4) for k in range(depth + 1)]
         self.down: nn.ModuleList = nn.ModuleList(
-            [_Block(i, o) for i, o in zip([inputs, *widths[:-1]], widths, strict=True)]
+            [_ResidualBlock(i, o) for i, o in zip([inputs, *widths[:-1]], widths, strict=True)]
         )
         self.bottom: nn.Linear | None = nn.Linear(2 * widths[-1], widths[-1]) if overall else None
-        self.up: nn.ModuleList = nn.ModuleList([_Block(widths[k] + widths[k + 1], widths[k]) for k in range(depth)])
+        self.up: nn.ModuleList = nn.ModuleList(
+            [_ResidualBlock(widths[k] + widths[k + 1], widths[k]) for k in range(depth)]
+        )
         self.head: nn.Conv2d = nn.Conv2d(width, outputs, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

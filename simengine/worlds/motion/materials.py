@@ -18,7 +18,7 @@ Poisson = Annotated[float, Range(gt=-1, lt=0.5)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Relaxation:
+class MaxwellBranches:
     """Maxwell branches: held still after a sudden strain, stress is (1 + sum share exp(-t / time)) of that at rest.
 
     Attributes:
@@ -49,7 +49,7 @@ class _Shipped:
 
     density: Positive = 1000.0
     viscosity: NonNegative = 0.0
-    relaxation: Relaxation | None = None
+    relaxation: MaxwellBranches | None = None
 
     def coefficients(self) -> dict[str, float]:
         """The coefficients of the law by name."""
@@ -103,7 +103,7 @@ class _Shipped:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Solid(_Shipped):
+class _TwoModuli(_Shipped):
     """Those with two moduli.
 
     Attributes:
@@ -116,14 +116,14 @@ class _Solid(_Shipped):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Jelly(_Solid):
+class Jelly(_TwoModuli):
     """A soft elastic solid (fixed corotated)."""
 
     type: Literal["jelly"] = "jelly"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plasticine(_Solid):
+class Plasticine(_TwoModuli):
     """A ductile solid (Hencky, von Mises).
 
     Attributes:
@@ -137,7 +137,7 @@ class Plasticine(_Solid):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sand(_Solid):
+class Sand(_TwoModuli):
     """Grains (Hencky elasticity, Coulomb friction).
 
     Attributes:
@@ -166,14 +166,14 @@ class Sand(_Solid):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Water(_Solid):
+class Water(_TwoModuli):
     """A weakly compressible fluid."""
 
     type: Literal["water"] = "water"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Snow(_Solid):
+class StomakhinSnow(_TwoModuli):
     """Snow (Stomakhin et al. 2013).
 
     Attributes:
@@ -189,7 +189,7 @@ class Snow(_Solid):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rubber(_Solid):
+class Rubber(_TwoModuli):
     """Neo-Hookean."""
 
     type: Literal["rubber"] = "rubber"
@@ -296,7 +296,7 @@ class TaitWater(_Shipped):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Paste(_Solid):
+class Paste(_TwoModuli):
     """A Herschel-Bulkley fluid.
 
     Attributes:
@@ -320,4 +320,4 @@ class Paste(_Solid):
         return material
 
 
-MaterialSpec = Neural | EnergyLaw | Jelly | Rubber | Plasticine | Sand | Water | TaitWater | Snow | Paste
+MaterialSpec = Neural | EnergyLaw | Jelly | Rubber | Plasticine | Sand | Water | TaitWater | StomakhinSnow | Paste

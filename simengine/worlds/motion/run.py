@@ -18,7 +18,7 @@ from simengine.scene.asks import Cloud
 from simengine.scene.base import SceneError
 from simengine.solve import DirectAdjoint, rollout
 from simengine.view.figures import curves
-from simengine.view.report import Block, Movie, Picture, Table, write_report
+from simengine.view.report import Block, Movie, Picture, ReportTable, write_report
 from simengine.worlds.motion.answers import MotionRun
 from simengine.worlds.motion.forces import bodies_of
 from simengine.worlds.motion.hung import hung_on, run
@@ -181,7 +181,7 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
         blocks.append(Movie(out.write("video.mp4", pictures(scene, arrays["x"]), fps=spec.fps), "the bodies"))
     kinetic = [0.5 * float((mass * s.v.double().cpu().square().sum(1)).sum()) for s in saved]
     figure = curves({"kinetic energy [J]": {"all bodies": (times, kinetic)}}, xlabel="time [s]")
-    table = Table(["", "value"], [[name, value] for name, value in summary.items()])
+    table = ReportTable(["", "value"], [[name, value] for name, value in summary.items()])
     sections: dict[str, list[Block]] = {"Motion": [*blocks, Picture(figure, "kinetic energy")], "Summary": [table]}
     write_report(out.path / "report.html", "simengine run", sections)
     return summary

@@ -15,7 +15,7 @@ MAX_PARTICLES = 20_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Box:
+class BoxShape:
     """An axis-aligned box.
 
     Attributes:
@@ -46,7 +46,7 @@ class Box:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sphere:
+class SphereShape:
     """A ball.
 
     Attributes:
@@ -68,7 +68,7 @@ class Sphere:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Cylinder:
+class CylinderShape:
     """An upright cylinder, its axis along y.
 
     Attributes:
@@ -94,7 +94,7 @@ class Cylinder:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Torus:
+class TorusShape:
     """A ring in a horizontal plane, its axis along y.
 
     Attributes:
@@ -160,7 +160,7 @@ class MeshShape:
         return inside.numpy()
 
 
-Shape = Box | Sphere | Cylinder | Torus | MeshShape
+Shape = BoxShape | SphereShape | CylinderShape | TorusShape | MeshShape
 
 
 def fill(shape: Shape, spacing: float) -> tuple[Points, Points]:
@@ -177,7 +177,7 @@ def fill(shape: Shape, spacing: float) -> tuple[Points, Points]:
         ValueError: There would be none, or too many.
     """
     lower, upper = shape.bounds()
-    if isinstance(shape, Box) and shape.counts is not None:
+    if isinstance(shape, BoxShape) and shape.counts is not None:
         axes = [
             np.linspace(a, b, k) if k > 1 else np.array([(a + b) / 2])
             for a, b, k in zip(lower, upper, shape.counts, strict=True)
@@ -239,14 +239,14 @@ class Lattice:
 
 def across(shape: Shape, lower: float, depth: float) -> Shape:
     """A box without extent along z as one that reaches from `lower` [m] over `depth` [m] there."""
-    assert isinstance(shape, Box)
+    assert isinstance(shape, BoxShape)
     x, y, _ = shape.center
     return dataclasses.replace(shape, center=(x, y, lower + depth / 2), size=(*shape.size[:2], depth))
 
 
 def finer(shape: Shape, factor: float) -> Shape:
     """The shape with `factor` times the particles along each axis, where it counts them itself."""
-    if isinstance(shape, Box) and shape.counts is not None:
+    if isinstance(shape, BoxShape) and shape.counts is not None:
         a, b, c = (max(1, round(count * factor)) for count in shape.counts)
         return dataclasses.replace(shape, counts=(a, b, c))
     return shape

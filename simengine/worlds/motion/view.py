@@ -20,7 +20,7 @@ from simengine.render.surfels import finish_image
 from simengine.scene.asks import View
 from simengine.scene.base import SceneError
 from simengine.scene.strict import nearest
-from simengine.worlds.motion.shapes import Box, Cylinder, MeshShape, Shape, Sphere
+from simengine.worlds.motion.shapes import BoxShape, CylinderShape, MeshShape, Shape, SphereShape
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.answers import MotionRun
@@ -38,11 +38,11 @@ def surface_of(shape: Shape, edge: float) -> tuple[torch.Tensor, torch.Tensor]:
     if isinstance(shape, MeshShape):
         vertices, faces = (torch.as_tensor(array) for array in shape.triangles())
         return vertices, faces.long()
-    if isinstance(shape, Box):
+    if isinstance(shape, BoxShape):
         vertices, faces = box_surface(torch.tensor(shape.size, dtype=torch.float64), edge=edge)
-    elif isinstance(shape, Sphere):
+    elif isinstance(shape, SphereShape):
         vertices, faces = ball_surface(shape.radius, edge=edge)
-    elif isinstance(shape, Cylinder):
+    elif isinstance(shape, CylinderShape):
         r, half = shape.radius, shape.height / 2
         vertices, faces = revolved_surface([(0.0, -half), (r, -half), (r, half), (0.0, half)], edge=edge)
     else:

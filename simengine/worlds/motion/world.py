@@ -13,7 +13,7 @@ from simengine.scene.strict import Vector, nearest
 from simengine.worlds.motion.between import Touch, contact_of, refuse_overlaps, refuse_wrong
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.maps import box_of, cells_of, coefficients_of, slices
-from simengine.worlds.motion.shapes import Box, Lattice, Shape, across, fill, finer, turned
+from simengine.worlds.motion.shapes import BoxShape, Lattice, Shape, across, fill, finer, turned
 from simengine.worlds.motion.specs import PERIOD, BodySpec, CameraSpec, GridSpec, OutputSpec, ReleaseSpec
 from simengine.worlds.motion.supports import ClampSpec, LoadSpec, holder, offsets
 from simengine.worlds.motion.walls import WallSpec
@@ -79,11 +79,13 @@ class MPMWorld(AbstractWorld):
         if self.grid.lower is None and self.clamps:
             raise ValueError("clamps: they need grid.lower, upper and spacing in place of num_grids and length")
         for index, body in enumerate(self.bodies):
-            if self.grid.flat and not (isinstance(body.shape, Box) and body.shape.size[2] == 0 and not any(body.turn)):
+            if self.grid.flat and not (
+                isinstance(body.shape, BoxShape) and body.shape.size[2] == 0 and not any(body.turn)
+            ):
                 raise ValueError(
                     f"bodies.{index}.shape: with grid.section plane_strain a box of size 0 along z, not turned"
                 )
-            if not self.grid.flat and isinstance(body.shape, Box) and body.shape.size[2] == 0:
+            if not self.grid.flat and isinstance(body.shape, BoxShape) and body.shape.size[2] == 0:
                 raise ValueError(f'bodies.{index}.shape.size: 0 along z is for grid.section = "plane_strain" alone')
         if self.grid.flat and (self.clamps or self.loads):
             raise ValueError("grid.section: clamps and loads need a solid section; hold a body by colliders instead")

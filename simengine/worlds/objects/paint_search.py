@@ -30,7 +30,7 @@ from simengine.scene.grammar import Scene
 from simengine.scene.learning import AbstractObjective, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range
 from simengine.view.boxes import draw_boxes
-from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.worlds.objects.given import PicturesRun, PicturesWorld
 from simengine.worlds.objects.placed import PlacedSpec, Placement, box_corners, camera_matrix, place
 
@@ -260,10 +260,10 @@ class PaintSearch(AbstractTraining):
         summary = {"score_grey": scores["grey"], "score_found": scores["found"], "others": len(others)}
         summary |= {"largest_change_of_others": max((abs(a - b) for a, b in others), default=0.0)}
         out.write("texture.npz", {"albedo": texture.flip(0)})
-        blocks: list[Block] = [Table(("paint", "score of the car"), [(n, f"{v:.3f}") for n, v in scores.items()])]
+        blocks: list[Block] = [ReportTable(("paint", "score of the car"), [(n, f"{v:.3f}") for n, v in scores.items()])]
         if others:
             rows = [(f"{a:.3f}", f"{b:.3f}") for a, b in others]
-            blocks.append(Table(("score of another, car in grey", "car in the found paint"), rows))
+            blocks.append(ReportTable(("score of another, car in grey", "car in the found paint"), rows))
         for name, picture in pictures.items():
             pixels = (255 * picture.permute(1, 2, 0)).round().byte().numpy()
             boxes, values = seen[name]

@@ -22,7 +22,7 @@ from simengine.render.surfels import quaternion_of_normal, rotation_matrix
 from simengine.render.tone import decode_srgb, encode_srgb
 from simengine.render.volumes import intersect_box
 from simengine.scene.base import SceneError
-from simengine.view.report import Block, Picture, Table
+from simengine.view.report import Block, Picture, ReportTable
 from simengine.view.sheets import comparison
 from simengine.worlds.objects.hull import Photograph, cell_of, hull_pictures, visual_hull
 from simengine.worlds.objects.surfels_spec import SurfelsSpec
@@ -213,9 +213,9 @@ class SurfelTraining(AbstractTraining):
         )
         out.write("pictures.png", sheet)
         header = tuple(rows[0])
-        table = Table(header, [[_cell(v) for v in row.values()] for row in rows])
+        table = ReportTable(header, [[_cell(v) for v in row.values()] for row in rows])
         without = [[name, *map(_cell, own.values())] for name, own in others.items()]
-        beside = Table(("held out, without a fit", *header[2:]), without)
+        beside = ReportTable(("held out, without a fit", *header[2:]), without)
         sections: dict[str, list[Block]] = {
             "What was found": [
                 f"{summary['discs']} discs, in surfels.ply.",

@@ -10,7 +10,7 @@ import torch
 from simengine.flame.gas.mechanism import MechanismError
 from simengine.flame.gas.mechanism_yaml import load_mechanism
 from simengine.flame.gas.thermochemistry import Gas
-from simengine.flame.gas.units import R, UnitError, Units, factor
+from simengine.flame.gas.units import R, UnitError, UnitSystem, factor
 
 ASSET = Path(__file__).resolve().parents[3] / "assets" / "methane_1step.yaml"
 
@@ -174,9 +174,11 @@ def test_missing_transport_and_files_say_what_is_wrong(tmp_path: Path) -> None:
 
 def test_units() -> None:
     assert factor("cm^3/mol/s") == pytest.approx(1e-6)
-    assert Units({"activation-energy": "K"}).activation(1000) == pytest.approx(1000 * R)
-    assert Units({"activation-energy": "kcal/mol"}).activation("1.0 kJ/mol") == pytest.approx(1000.0)
-    assert Units({"length": "cm", "quantity": "mol"}).rate("1e5", 2) == pytest.approx(0.1)  # YAML 1.1 reads 1e5 as text
+    assert UnitSystem({"activation-energy": "K"}).activation(1000) == pytest.approx(1000 * R)
+    assert UnitSystem({"activation-energy": "kcal/mol"}).activation("1.0 kJ/mol") == pytest.approx(1000.0)
+    assert UnitSystem({"length": "cm", "quantity": "mol"}).rate("1e5", 2) == pytest.approx(
+        0.1
+    )  # YAML 1.1 reads 1e5 as text
     with pytest.raises(UnitError, match="furlong"):
         factor("furlong/s")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from simengine.ops.matter import isotropic, isotropic_reference
-from simengine.ops.matter.isotropic_units import Units
+from simengine.ops.matter.isotropic_units import IsotropicUnits
 
 WIDTH = 6
 
@@ -19,7 +19,7 @@ def curvature(t: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(t) * (1 - torch.sigmoid(t))
 
 
-UNITS = Units(slope, curvature, strain_scale=0.2, modulus=2.0)
+UNITS = IsotropicUnits(slope, curvature, strain_scale=0.2, modulus=2.0)
 
 
 def deformations(n: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:

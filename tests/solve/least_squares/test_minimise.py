@@ -9,7 +9,7 @@ import scipy.optimize
 import torch
 
 from simengine.solve.least_squares import GaussNewton, LevenbergMarquardt, covariance, least_squares
-from simengine.solve.least_squares.adjoint import AbstractAdjoint, ImplicitAdjoint, UnrolledAdjoint
+from simengine.solve.least_squares.adjoint import AbstractSolveAdjoint, ImplicitAdjoint, UnrolledAdjoint
 from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, SolveError
 
@@ -110,7 +110,9 @@ def test_finished_problems_leave_the_batch() -> None:
     assert rejected > 0  # a rejected trial costs no Jacobian
 
 
-def fitted(data: torch.Tensor, weights: torch.Tensor, adjoint: AbstractAdjoint, offset: float = 0.3) -> torch.Tensor:
+def fitted(
+    data: torch.Tensor, weights: torch.Tensor, adjoint: AbstractSolveAdjoint, offset: float = 0.3
+) -> torch.Tensor:
     def residual(y: torch.Tensor, args: Any) -> torch.Tensor:
         data, weights = args
         t = torch.linspace(0, 1, 5, dtype=y.dtype)
@@ -131,7 +133,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("adjoint", [ImplicitAdjoint(), UnrolledAdjoint()], ids=["implicit", "unrolled"])
-def test_gradcheck(adjoint: AbstractAdjoint) -> None:
+def test_gradcheck(adjoint: AbstractSolveAdjoint) -> None:
     data, weights = batch()
     assert torch.autograd.gradcheck(lambda d, w: fitted(d, w, adjoint), (data, weights), atol=1e-6, rtol=1e-5)
 

@@ -19,11 +19,11 @@ from simengine.worlds.detectors.attacks import LOSSES, SquareTraining, Target, l
 from simengine.worlds.detectors.camouflage import CamouflageTraining
 from simengine.worlds.detectors.network import scene_views
 from simengine.worlds.detectors.report import hardening_gains
-from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNWorld
+from simengine.worlds.detectors.world import CamouflageSpec, DTNWorld, TrainedDetectorSpec
 
 TINY = DTNWorld(size=48, train_views=8, test_views=4, sky_rays=1)
 SPEC = CamouflageSpec(
-    detector=DetectorSpec(iterations=2, batch=4, width=16),
+    detector=TrainedDetectorSpec(iterations=2, batch=4, width=16),
     iterations=2,
     batch=2,
     hardening=2,

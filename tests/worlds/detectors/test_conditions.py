@@ -10,7 +10,7 @@ from simengine.dtn.evaluation import DetectionTable
 from simengine.dtn.intervals import rate_interval
 from simengine.dtn.sampler import CONDITIONS, UNITS
 from simengine.io.run_directory import RunDirectory
-from simengine.view.report import Picture, Table
+from simengine.view.report import Picture, ReportTable
 from simengine.worlds.detectors.conditions import condition_curve, paint_sheet, worst_cells, write_pictures
 from simengine.worlds.detectors.report import cell_rows, gain_table, hardening_gains
 
@@ -36,7 +36,7 @@ EDGES = {"distance": (1.0, 2.0, 3.0, 4.0), "pitch": (5.0, 15.0, 25.0)}
 def test_the_worst_cell_is_told_for_each_paint() -> None:
     """Of one all two beyond 3 m are missed (of five cells of two paints: ten together); of the other two of three."""
     told, note = worst_cells({"a": SEEN, "b": BLIND}, CONDITION, EDGES)
-    assert isinstance(told, Table)
+    assert isinstance(told, ReportTable)
     assert list(told.rows) == [
         ("a", "distance 3 to 4", 2, str(rate_interval(2, 2, comparisons=10))),
         ("b", "pitch 15 to 25", 3, str(rate_interval(2, 3, comparisons=10))),

@@ -25,7 +25,7 @@ from simengine.worlds.detectors.renders_network import (
     network_of,
     uv_footprint,
 )
-from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec
+from simengine.worlds.detectors.world import CamouflageSpec, TrainedDetectorSpec
 
 SHIPPED = ("dtn_from_files", "training.iterations=2", "training.batch=2")
 
@@ -156,7 +156,12 @@ def test_evaluation_through_a_network_of_given_pictures(shipped: RendersWorld, t
     """Detector, attack and report run on pictures that no renderer of ours made; the gap is to the given ones."""
     world = dataclasses.replace(shipped, network=network(tmp_path, "linear"))
     spec = CamouflageSpec(
-        detector=DetectorSpec(width=16, iterations=2, batch=4), rows=8, columns=8, iterations=2, batch=2, hardening=0
+        detector=TrainedDetectorSpec(width=16, iterations=2, batch=4),
+        rows=8,
+        columns=8,
+        iterations=2,
+        batch=2,
+        hardening=0,
     )
     made = CamouflageTraining(world, spec)
     for _ in range(made.num_iterations):

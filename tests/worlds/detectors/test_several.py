@@ -16,14 +16,14 @@ from simengine.dtn.sampler import ViewSampler
 from simengine.fit.loop import fit
 from simengine.io.annotations import Annotations, read_coco, write_coco
 from simengine.io.run_directory import RunDirectory
-from simengine.observe.detectors import DetectorSpec as AnyDetector
+from simengine.observe.detectors import TrainedDetectorSpec as AnyDetector
 from simengine.observe.detectors import make_detector
 from simengine.scene.base import SceneError
 from simengine.scene.loader import resolved
 from simengine.worlds.detectors.camouflage import CamouflageTraining
 from simengine.worlds.detectors.pictures import numbers_of, write_labelled
 from simengine.worlds.detectors.small import SmallDetector
-from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNWorld
+from simengine.worlds.detectors.world import CamouflageSpec, DTNWorld, TrainedDetectorSpec
 
 VIEWS = ViewSampler(seed=9, objects=(2, 4), distance=(9.0, 13.0), boxes=1)
 WORLD = DTNWorld(size=64, train_views=6, test_views=4, sky_rays=1, views=VIEWS)
@@ -96,7 +96,7 @@ def test_figures_of_each_class_are_cocos(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_detector_of_several_classes_is_trained_written_and_read(tmp_path: Path) -> None:
-    spec = DetectorSpec(iterations=2, batch=4, width=16)
+    spec = TrainedDetectorSpec(iterations=2, batch=4, width=16)
     training = SmallDetector(WORLD, spec)
     assert training.names == ("car", "van", "bicycle", "stop sign") and training.detector.classes == 4
     assert training.boxes.shape == (6, 5, 4) and int(training.labels.max()) > 0

@@ -21,19 +21,19 @@ from simengine.fit.loop import fit
 from simengine.fit.trainings.learned import learning_of
 from simengine.io.model_folder import read_model
 from simengine.io.run_directory import RunDirectory
-from simengine.observe.detectors import DetectorSpec as Observed
+from simengine.observe.detectors import TrainedDetectorSpec as Observed
 from simengine.observe.detectors import make_detector
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_scene, load_world, resolved
 from simengine.worlds.detectors.camouflage import CamouflageTraining
-from simengine.worlds.detectors.detector import HardeningTraining, PictureSet, Schedule, natural_paint
+from simengine.worlds.detectors.detector import DetectorSchedule, HardeningTraining, PictureSet, natural_paint
 from simengine.worlds.detectors.network import NetworkTraining, evaluate_network, scene_views
-from simengine.worlds.detectors.world import CamouflageSpec, DetectorSpec, DTNWorld, NetworkSpec
+from simengine.worlds.detectors.world import AppearanceNetworkSpec, CamouflageSpec, DTNWorld, TrainedDetectorSpec
 from simengine.worlds.laws.measured import measured_fit
 
 TINY = DTNWorld(size=48, train_views=12, test_views=8, sky_rays=1)
 SPEC = CamouflageSpec(
-    detector=DetectorSpec(iterations=3, batch=4, width=16),
+    detector=TrainedDetectorSpec(iterations=3, batch=4, width=16),
     iterations=2,
     batch=2,
     hardening=3,
@@ -112,7 +112,7 @@ def test_pictures_wider_than_high_go_through_views_trainings_and_report(tmp_path
     annotations = json.loads((tmp_path / "views" / "labels.json").read_text())
     assert {(i["width"], i["height"]) for i in annotations["images"]} == {(64, 32)}
     assert wide.check()["views_MiB"] == pytest.approx(6 * 32 * 64 * 4 * sum(BUFFERS.values()) / 2**20)
-    network = NetworkTraining(wide, NetworkSpec(width=4, depth=2, crop=16, iterations=1, batch=2))
+    network = NetworkTraining(wide, AppearanceNetworkSpec(width=4, depth=2, crop=16, iterations=1, batch=2))
     network.step()
     network.finish(directory(tmp_path / "network", wide))
     fit(CamouflageTraining(wide, spec(hardening=0)), directory(tmp_path / "attack", wide), progress=False)
@@ -135,7 +135,7 @@ def test_the_detector_of_an_evaluation_is_trained_in_the_paints_it_names() -> No
 
 
 def test_a_network_as_the_pipeline_and_restarts(tmp_path: Path) -> None:
-    network = NetworkSpec(iterations=3, depth=2, crop=32)
+    network = AppearanceNetworkSpec(iterations=3, depth=2, crop=32)
     wanted = spec(pipeline="network", network=network, restarts=2, hardening=0, mapping="planar")
     training = CamouflageTraining(TINY, wanted)
     assert [name for name, _ in training.stages] == ["detector", "network", "texture_0", "texture_1"]
@@ -202,7 +202,7 @@ def test_a_model_of_another_library_is_hardened(tmp_path: Path) -> None:
 
 def test_network_training_beats_where_it_starts(tmp_path: Path) -> None:
     scene = DTNWorld(size=48, train_views=16, test_views=6, sky_rays=2)
-    training = NetworkTraining(scene, NetworkSpec(iterations=40, depth=3, learning_rate=5e-3))
+    training = NetworkTraining(scene, AppearanceNetworkSpec(iterations=40, depth=3, learning_rate=5e-3))
     test = scene_views(scene, scene.test_sampler, scene.test_views)
     before = evaluate_network(training.network, test, colours=4, patterns=1)
     result = fit(training, directory(tmp_path / "run", scene), progress=False)
@@ -214,7 +214,7 @@ def test_network_training_beats_where_it_starts(tmp_path: Path) -> None:
 
 
 def test_structure_counts_in_the_second_half() -> None:
-    training = NetworkTraining(TINY, NetworkSpec(head="linear", iterations=4, crop=0, structure=0.5))
+    training = NetworkTraining(TINY, AppearanceNetworkSpec(head="linear", iterations=4, crop=0, structure=0.5))
     figures = [training.step() for _ in range(4)]
     assert ["structure" in entry for entry in figures] == [False, False, True, True]
     assert all(0.0 < entry["structure"] < 0.5 for entry in figures[2:])  # 0.5 (1 - SSIM), which is between 0 and 1
@@ -240,7 +240,7 @@ def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
         [torch.full((*size, 3), 0.4)],
         adversaries,
         climb=0.2,
-        schedule=Schedule(iterations=12, batch=8, learning_rate=1e-12),
+        schedule=DetectorSchedule(iterations=12, batch=8, learning_rate=1e-12),
     )
 
     def loss(texture: torch.Tensor) -> float:
@@ -261,7 +261,7 @@ def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
 
 
 def test_paints_of_a_mosaic() -> None:
-    training = NetworkTraining(TINY, NetworkSpec(paints="mosaic", crop=0, depth=2))
+    training = NetworkTraining(TINY, AppearanceNetworkSpec(paints="mosaic", crop=0, depth=2))
     torch.manual_seed(0)
     views = training.views[torch.arange(6).repeat(4)]
     paint = training._paint(views)

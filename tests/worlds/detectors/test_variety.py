@@ -13,7 +13,7 @@ from simengine.dtn.bodies.car import car
 from simengine.render.tone import ToneCurve
 from simengine.worlds.detectors.network import NetworkTraining
 from simengine.worlds.detectors.variety import coated, joined, random_curve, varied_views
-from simengine.worlds.detectors.world import DTNWorld, NetworkSpec
+from simengine.worlds.detectors.world import AppearanceNetworkSpec, DTNWorld
 
 TINY = DTNWorld(size=48, train_views=4, test_views=4, sky_rays=1)
 
@@ -36,7 +36,7 @@ def test_curves_are_drawn_as_told() -> None:
 def test_half_of_the_views_are_varied_and_no_curve_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     import simengine.worlds.detectors.network as module
 
-    training = NetworkTraining(TINY, NetworkSpec(varied=True, depth=2, crop=0))
+    training = NetworkTraining(TINY, AppearanceNetworkSpec(varied=True, depth=2, crop=0))
     assert 6 <= len(training.views) <= 8
     assert int((training.views.index >= 200_000).sum()) >= 2
     seen = []

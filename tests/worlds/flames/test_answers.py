@@ -17,7 +17,7 @@ from simengine.scene.asks import Series, Table
 from simengine.scene.base import Refused, SceneError
 from simengine.worlds.flames.conditions import under
 from simengine.worlds.flames.gas import GasSpec
-from simengine.worlds.flames.specs import Free, Grid
+from simengine.worlds.flames.specs import AdaptiveGrid, Free
 from simengine.worlds.flames.world import FlameWorld
 
 REACTION = "CH4 + 2 O2 => CO2 + 2 H2O"
@@ -244,7 +244,7 @@ def test_a_row_starts_from_a_close_neighbour_and_one_without_a_flame_is_not_soug
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The flame is that of a cold start, to what the grid leaves; phi 0.2 burns to too little, below T_fix."""
-    world = FlameWorld(gas=GasSpec(mechanism=METHANE), flame=Free(), grid=Grid(slope=0.1, curve=0.2))
+    world = FlameWorld(gas=GasSpec(mechanism=METHANE), flame=Free(), grid=AdaptiveGrid(slope=0.1, curve=0.2))
     asked = vector(0.8, 0.84, 0.2)
     ask = Table(names=("flame_speed",), conditions={"phi": asked})
     starts: list[tuple[float, bool]] = []

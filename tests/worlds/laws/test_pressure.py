@@ -13,7 +13,7 @@ from simengine.worlds.laws.training import training
 from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
 from simengine.worlds.motion.materials import Water
 from simengine.worlds.motion.momentum_balance import Motion, record
-from simengine.worlds.motion.shapes import Box
+from simengine.worlds.motion.shapes import BoxShape
 
 WATER = Water(E=1e5, nu=0.3)
 LAM = 1e5 * 0.3 / (1.3 * 0.4)
@@ -22,7 +22,7 @@ LAM = 1e5 * 0.3 / (1.3 * 0.4)
 def splash(num_steps: int, *, fluid: bool = True) -> tuple[MPMModel, Motion]:
     """A learner's model and the motion of a small cube of water that runs into the floor."""
     spec = LawSpec(width=20, convexity="shear", plastic=True)
-    cube = Box(center=(0.5, 0.31, 0.5), size=(0.3, 0.3, 0.3), counts=(6, 6, 6))
+    cube = BoxShape(center=(0.5, 0.31, 0.5), size=(0.3, 0.3, 0.3), counts=(6, 6, 6))
     scene = NCLawWorld(material=WATER)
     truth, state = scene.experiment(shape=cube, num_steps=num_steps).build(device="cpu")
     model = with_material(truth, learner(spec, seed=0))

@@ -27,7 +27,7 @@ from simengine.worlds.laws.training import training
 from simengine.worlds.laws.world import LawLearner, LawSpec, NCLawWorld
 from simengine.worlds.motion.materials import Jelly, Plasticine, Sand, Water
 from simengine.worlds.motion.momentum_balance import Motion, record
-from simengine.worlds.motion.shapes import Box
+from simengine.worlds.motion.shapes import BoxShape
 from simengine.worlds.motion.specs import OutputSpec
 
 ASSETS = Path(str(files("simengine.assets")))
@@ -47,7 +47,7 @@ def impact(material, scale: tuple[float, float], num_steps: int) -> tuple[MPMMod
     """A learner's model and the motion of a cube that starts close to the floor."""
     spec = LawSpec(modulus=scale[0], strain_scale=scale[1], width=4, convexity="full", plastic=True)
     scene = NCLawWorld(material=material)
-    cube = Box(center=(0.5, 0.36, 0.5), size=(0.4, 0.4, 0.4), counts=(8, 8, 8))
+    cube = BoxShape(center=(0.5, 0.36, 0.5), size=(0.4, 0.4, 0.4), counts=(8, 8, 8))
     truth, state = scene.experiment(shape=cube, num_steps=num_steps).build(device="cpu")
     return with_material(truth, learner(spec, seed=0)), record(truth, state, num_steps)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simengine.io.mesh_file import read_mesh
-from simengine.worlds.motion.shapes import Box, Cylinder, MeshShape, Sphere, Torus, fill
+from simengine.worlds.motion.shapes import BoxShape, CylinderShape, MeshShape, SphereShape, TorusShape, fill
 
 CENTER = (0.5, 0.4, 0.6)
 
@@ -15,14 +15,16 @@ CENTER = (0.5, 0.4, 0.6)
 @pytest.mark.parametrize(
     ("shape", "volume"),
     [
-        (Box(center=CENTER, size=(0.3, 0.2, 0.1)), 0.006),
-        (Sphere(center=CENTER, radius=0.2), 4 / 3 * math.pi * 0.2**3),
-        (Cylinder(center=CENTER, radius=0.2, height=0.3), math.pi * 0.04 * 0.3),
-        (Torus(center=CENTER, major_radius=0.2, minor_radius=0.08), 2 * math.pi**2 * 0.2 * 0.08**2),
+        (BoxShape(center=CENTER, size=(0.3, 0.2, 0.1)), 0.006),
+        (SphereShape(center=CENTER, radius=0.2), 4 / 3 * math.pi * 0.2**3),
+        (CylinderShape(center=CENTER, radius=0.2, height=0.3), math.pi * 0.04 * 0.3),
+        (TorusShape(center=CENTER, major_radius=0.2, minor_radius=0.08), 2 * math.pi**2 * 0.2 * 0.08**2),
     ],
     ids=lambda value: getattr(value, "type", ""),
 )
-def test_verification_volume_and_centre(shape: Box | Sphere | Cylinder | Torus, volume: float) -> None:
+def test_verification_volume_and_centre(
+    shape: BoxShape | SphereShape | CylinderShape | TorusShape, volume: float
+) -> None:
     points, volumes = fill(shape, 0.01)
     # a lattice counts the volume of a body to about the cube of spacing over size; 2 % is 3 times what is seen
     assert volumes.sum() == pytest.approx(volume, rel=0.02)
@@ -30,7 +32,7 @@ def test_verification_volume_and_centre(shape: Box | Sphere | Cylinder | Torus, 
 
 
 def test_counts_place_particles_on_the_faces() -> None:
-    points, volumes = fill(Box(center=(0.5, 0.5, 0.5), size=(0.5, 0.5, 0.5), counts=(10, 10, 10)), 0.1)
+    points, volumes = fill(BoxShape(center=(0.5, 0.5, 0.5), size=(0.5, 0.5, 0.5), counts=(10, 10, 10)), 0.1)
     expected = np.linspace(0.25, 0.75, 10)
     assert np.allclose(points[:, 0].reshape(10, 100)[:, 0], expected) and np.allclose(points[:10, 2], expected)
     assert np.allclose(volumes, 1.25e-4)
@@ -38,7 +40,7 @@ def test_counts_place_particles_on_the_faces() -> None:
 
 def test_too_few_and_too_many() -> None:
     with pytest.raises(ValueError, match="lattice points"):
-        fill(Box(center=CENTER, size=(1.0, 1.0, 1.0)), 1e-4)
+        fill(BoxShape(center=CENTER, size=(1.0, 1.0, 1.0)), 1e-4)
 
 
 def _icosphere(path: Path) -> Path:

@@ -19,7 +19,7 @@ State = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tens
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
+class RolloutSchedule:
     """What a rollout computes and holds.
 
     Attributes:
@@ -58,7 +58,7 @@ class Buffers:
         slots: int,
         laws: Laws,
         constants: Sequence[torch.Tensor],
-        schedule: Schedule,
+        schedule: RolloutSchedule,
     ) -> None:
         n, real = len(like), bridge.scalar(like)
         self.slots, self.like, self.laws, self.schedule = slots, like, laws, schedule

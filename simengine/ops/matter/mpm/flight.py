@@ -18,8 +18,8 @@ import warp as wp
 from simengine.ops import bridge
 from simengine.ops.matter.constitutive import matrix, vector
 from simengine.ops.matter.mpm.buffers import Buffers, State
-from simengine.ops.matter.mpm.laws import Record, TorchLaw
-from simengine.ops.matter.mpm.part import Part
+from simengine.ops.matter.mpm.laws import LawRecord, TorchLaw
+from simengine.ops.matter.mpm.part import ThreadPart
 
 
 def _replay(graph: Any, stream: Any = None) -> None:
@@ -38,19 +38,21 @@ class Flight:
     def __init__(self, buffers: Buffers, *, recording: bool) -> None:
         self.buffers, self.recording, self.slot = buffers, recording, 0
         self.slots, self.like, self.laws = buffers.slots, buffers.like, buffers.laws
-        self.records: dict[tuple[int, TorchLaw], Record] = {}
+        self.records: dict[tuple[int, TorchLaw], LawRecord] = {}
         for law in self.laws.torch:
             law.bind()
         n, threads = len(self.like), buffers.threads
         bounds = [n * k // threads for k in range(threads + 1)]
-        self.parts: list[Part] = [Part(buffers, k, *ends) for k, ends in enumerate(itertools.pairwise(bounds))]
+        self.parts: list[ThreadPart] = [
+            ThreadPart(buffers, k, *ends) for k, ends in enumerate(itertools.pairwise(bounds))
+        ]
         starts = [0, *itertools.accumulate(buffers.space.grid.bodies[:-1])]
         self.offsets: list[int] = [max(first, start) for first in bounds[:-1] for start in starts]
         self._forward: list[list[Any]] = []
         self._backward: list[list[Any]] = []
         self.bars: State | None = None
 
-    def _capture(self, phases: Sequence[Callable[[Part], None]], using: Sequence[Any]) -> list[list[Any]]:
+    def _capture(self, phases: Sequence[Callable[[ThreadPart], None]], using: Sequence[Any]) -> list[list[Any]]:
         """A graph per phase and thread; of all phases together where there is one thread."""
         device = wp.device_from_torch(self.like.device)
         for kernel in using:
@@ -89,7 +91,9 @@ class Flight:
     def forward(self) -> None:
         """Run one step."""
         if not self._forward:
-            self._forward = self._capture((Part.scatter, Part.sweep, Part.gather), self.buffers.kernels())
+            self._forward = self._capture(
+                (ThreadPart.scatter, ThreadPart.sweep, ThreadPart.gather), self.buffers.kernels()
+            )
         self._stress_in_torch()
         self._replay(self._forward)
         self._flow_in_torch()
@@ -143,7 +147,7 @@ class Flight:
             self.bars, self.constant_bars, self.tau_bar = bars, constant_bars, torch.empty_like(self.buffers.tau)
             for part in self.parts:
                 part.start_backward(bars, constant_bars, self.tau_bar)
-            phases = (Part.scatter_back, Part.sweep_back, Part.gather_back)
+            phases = (ThreadPart.scatter_back, ThreadPart.sweep_back, ThreadPart.gather_back)
             self._backward = self._capture(phases, self.buffers.kernels(backward=True))
         self._set_clock(slot % self.slots, step)
 

@@ -185,7 +185,7 @@ class Sums:
         self.parts: list[list[Nodes]] = [[Nodes(own, packed=packed) for own in part] for part in tensor]
 
 
-class Fields:
+class NodeFields:
     """Four numbers per node for each body.
 
     Attributes:
@@ -224,13 +224,13 @@ class Workspace:
         self.bodies: int = max(1, len(grid.bodies))
         self.between = between_bodies.kernels(real) if self.bodies > 1 else None
         self.momentum: Sums = self._sums()
-        self.velocity: Fields = self._fields()
+        self.velocity: NodeFields = self._fields()
         if self.between:
             self.moments: Sums = self._sums()
             pairs = torch.tensor(grid.pairs, dtype=torch.int32, device=like.device)
             self.pairs: Any = bridge.array(pairs)
-        self._bars: tuple[Sums, Fields] | None = None
-        self._moments_bar: Fields | None = None
+        self._bars: tuple[Sums, NodeFields] | None = None
+        self._moments_bar: NodeFields | None = None
         self.active_tensor: torch.Tensor = torch.zeros(threads, blocks, dtype=torch.int32, device=like.device)
         self.active: Any = bridge.array(self.active_tensor)
         self.active_parts: list[Any] = [bridge.array(part) for part in self.active_tensor]
@@ -254,18 +254,18 @@ class Workspace:
     def _sums(self) -> Sums:
         return Sums(self._like, self.threads, self.bodies, self.nodes, packed=self._packed)
 
-    def _fields(self) -> Fields:
-        return Fields(self._like, self.bodies, self.nodes, packed=self._packed)
+    def _fields(self) -> NodeFields:
+        return NodeFields(self._like, self.bodies, self.nodes, packed=self._packed)
 
     @property
-    def bars(self) -> tuple[Sums, Fields]:
+    def bars(self) -> tuple[Sums, NodeFields]:
         """Cotangents of the nodes' velocities, and of their momenta and masses; made on first use."""
         if self._bars is None:
             self._bars = self._sums(), self._fields()
         return self._bars
 
     @property
-    def moments_bar(self) -> Fields:
+    def moments_bar(self) -> NodeFields:
         """Cotangents of the moments of the bodies' volumes; made on first use."""
         if self._moments_bar is None:
             self._moments_bar = self._fields()

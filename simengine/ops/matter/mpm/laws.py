@@ -10,7 +10,7 @@ from torch.autograd.graph import get_gradient_edge
 from torch.func import functional_call
 
 
-class Record(NamedTuple):
+class LawRecord(NamedTuple):
     """One evaluation of a law.
 
     Attributes:
@@ -123,18 +123,18 @@ class TorchLaw:
         else:
             target.index_add_(0, self.particles, value)
 
-    def evaluate(self, arguments: tuple[torch.Tensor, ...], *, record: bool) -> Record:
+    def evaluate(self, arguments: tuple[torch.Tensor, ...], *, record: bool) -> LawRecord:
         """Evaluate on the material's own F (and q), with a graph from them to the outputs if asked for."""
         if not record:
             with torch.no_grad():
-                return Record((), self(*arguments))
+                return LawRecord((), self(*arguments))
         with torch.enable_grad():
             # .data: what is written into other slots of the buffer is no change of what the graph keeps
             inputs = tuple(tensor.data.requires_grad_() for tensor in arguments)
-            return Record(inputs, self(*inputs))
+            return LawRecord(inputs, self(*inputs))
 
     def pull_back(
-        self, record: Record, cotangents: Sequence[torch.Tensor]
+        self, record: LawRecord, cotangents: Sequence[torch.Tensor]
     ) -> tuple[Sequence[torch.Tensor | None], Sequence[torch.Tensor | None]]:
         """The cotangents of a record's inputs and of the sources from those of all particles' outputs."""
         inputs, count = (*record.inputs, *self.leaves), len(record.inputs)

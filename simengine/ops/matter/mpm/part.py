@@ -12,7 +12,7 @@ from simengine.ops.matter.mpm.buffers import Buffers, State
 from simengine.ops.matter.mpm.moments import Moments, cut
 
 
-class Part:
+class ThreadPart:
     """The particles of one thread: views of the buffers, and the launches of each phase of a step on them."""
 
     def __init__(self, buffers: Buffers, thread: int, first: int, last: int) -> None:

@@ -13,12 +13,12 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from simengine.kernels.matter import elasticity, plasticity
-from simengine.ops.matter.mpm.buffers import Buffers, Schedule, State
+from simengine.ops.matter.mpm.buffers import Buffers, RolloutSchedule, State
 from simengine.ops.matter.mpm.flight import Flight
 from simengine.ops.matter.mpm.grid import Grid
 from simengine.ops.matter.mpm.laws import Laws, TorchLaw, find_sources
 
-__all__ = ["Laws", "Schedule", "State", "TorchLaw", "rollout"]
+__all__ = ["Laws", "RolloutSchedule", "State", "TorchLaw", "rollout"]
 
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ def rollout(
     laws: Laws,
     coefficients: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     grid: Grid,
-    schedule: Schedule,
+    schedule: RolloutSchedule,
 ) -> State:
     """Run steps of MPM and return the states after some of them.
 

@@ -12,7 +12,7 @@ from simengine.ops.matter.mpm.grid import Grid, forget_workspaces, raise_invalid
 from simengine.ops.matter.mpm.moments import Moments, cut
 
 
-class _Step(torch.autograd.Function):
+class _WarpStep(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -172,7 +172,7 @@ def step(
     if chosen == "taichi" and grid.bodies:
         raise ValueError("grid: Taichi's kernels know one velocity field; leave contact between bodies out")
     if chosen == "warp":
-        return _Step.apply(x, v, C, F, tau, mass, volume, table, grid, number)
+        return _WarpStep.apply(x, v, C, F, tau, mass, volume, table, grid, number)
     raise_invalid(x, v, C, tau, grid, number)
     if chosen == "taichi" and n:
         from simengine.ops.matter.mpm import transfer_taichi

@@ -39,7 +39,7 @@ class _Kernels:
         return self.ti.ndarray(self.ti.types.vector(4, self.real), count)
 
 
-class _Step(torch.autograd.Function):
+class _TaichiStep(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -117,4 +117,4 @@ def step(
     Raises:
         RuntimeError: Taichi is not installed.
     """
-    return _Step.apply(x, v, C, F, tau, mass, volume, table, grid, number)
+    return _TaichiStep.apply(x, v, C, F, tau, mass, volume, table, grid, number)

@@ -153,7 +153,7 @@ def _halved(x: torch.Tensor, count: int) -> torch.Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class FollowingLaw:
     """A law with the numbers that follow best.
 
     Attributes:
@@ -167,7 +167,7 @@ class Found:
     missed: float
 
 
-def numbers_of(follower: Follower, law: Law) -> Found:
+def numbers_of(follower: Follower, law: Law) -> FollowingLaw:
     """The numbers of a law by Gauss-Newton from its own, with bars.
 
     Derivatives are taken anew until steps are short beside the differences that they were made with. After that they
@@ -191,7 +191,7 @@ def numbers_of(follower: Follower, law: Law) -> Found:
         elif bool((move.abs() <= SETTLED * covariance.diagonal().sqrt()).all()):
             break
     left, covariance = _step(columns, missed, blocks)
-    return Found(law, covariance + torch.outer(left, left), float(missed.square().mean()))
+    return FollowingLaw(law, covariance + torch.outer(left, left), float(missed.square().mean()))
 
 
 def nearer(follower: Follower, law: Law) -> tuple[Law, float]:

@@ -113,7 +113,7 @@ def read_out(model: MPMModel, motions: Sequence[Motion]) -> Formula:
     Raises:
         ValueError: No formula of the library moves as was observed.
     """
-    reader = _Reader(model, motions)
+    reader = _LawReader(model, motions)
     found = numbers_of(reader.follower, reader.choose_law())
     law, others = found.law, tuple(reader.others)
     return Formula(
@@ -121,7 +121,7 @@ def read_out(model: MPMModel, motions: Sequence[Motion]) -> Formula:
     )
 
 
-class _Reader:
+class _LawReader:
     """Follows the motions with one law after another."""
 
     def __init__(self, model: MPMModel, motions: Sequence[Motion]) -> None:

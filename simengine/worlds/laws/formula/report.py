@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from simengine.materials import Material
 from simengine.materials.weights import save_material
-from simengine.view.report import Block, Table
+from simengine.view.report import Block, ReportTable
 from simengine.worlds.laws.formula.read_out import Formula
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def tell(formula: Formula, out: "RunDirectory") -> tuple[dict[str, Any], list[Bl
     others = [[text, f"{missed:.3g}"] for text, missed in formula.others]
     return summary, [
         formula.words(),
-        Table(["number", "value", "standard deviation", "unit"], table),
-        Table(["energy of so many terms", "velocity missed, mean square [m^2/s^2]"], others),
+        ReportTable(["number", "value", "standard deviation", "unit"], table),
+        ReportTable(["energy of so many terms", "velocity missed, mean square [m^2/s^2]"], others),
         NOTE,
     ]

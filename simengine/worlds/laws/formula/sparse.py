@@ -21,7 +21,7 @@ LEAST_NUMBER = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class SparseEnergy:
     """An energy and what it leaves.
 
     Attributes:
@@ -38,7 +38,9 @@ def free_numbers(terms: Sequence[str]) -> list[int]:
     return [k for k, name in enumerate(terms) if TERMS[name].number]
 
 
-def best_of_each_size(seen: Sequence[Motion], frames: Sequence[list[Frame]], *, volume_only: bool) -> list[Found]:
+def best_of_each_size(
+    seen: Sequence[Motion], frames: Sequence[list[Frame]], *, volume_only: bool
+) -> list[SparseEnergy]:
     """The best energy of one term, of two, and so on.
 
     Args:
@@ -80,7 +82,7 @@ def refine(
     chosen: Sequence[int],
     *,
     iterations: int = 6,
-) -> Found:
+) -> SparseEnergy:
     """Coefficients and numbers of a structure from the balance, by Gauss-Newton.
 
     Args:
@@ -96,14 +98,14 @@ def refine(
     own = balance.matrix[chosen][:, chosen]
     c = _solved(own, balance.vector[chosen])
     left = balance.square - float(c @ balance.vector[chosen])
-    best = Found(FormulaEnergy(terms, c.tolist(), numbers.tolist()), left / balance.count)
+    best = SparseEnergy(FormulaEnergy(terms, c.tolist(), numbers.tolist()), left / balance.count)
     inside = free_numbers(terms)
     for _ in range(iterations if inside else 0):
         wide = _balance(seen, frames, terms, numbers.tolist(), c)
         c = _solved(wide.matrix[: len(terms), : len(terms)], wide.vector[: len(terms)])
         left = (wide.square - float(c @ wide.vector[: len(terms)])) / wide.count
         if left < best.unexplained:
-            best = Found(FormulaEnergy(terms, c.tolist(), numbers.tolist()), left)
+            best = SparseEnergy(FormulaEnergy(terms, c.tolist(), numbers.tolist()), left)
         # columns of numbers are for the coefficients before: close, and at the end the same
         move = _solved(wide.matrix, wide.vector)[len(terms) :]
         size = numbers[inside].abs()

@@ -11,7 +11,7 @@ from torch import nn
 from simengine.fit.trainings.gradient import GradientTraining, _flatten_optimiser, _restore_optimiser
 from simengine.io.model_folder import write_model
 from simengine.scene.grammar import Scene
-from simengine.view.report import Picture, Table, write_report
+from simengine.view.report import Picture, ReportTable, write_report
 from simengine.view.sheets import comparison, contact_sheet, pyramid, summary_rows
 from simengine.worlds.learned.pix2shape.chains import all_chains, chain_solids, mirror_images, quarter_turns
 from simengine.worlds.learned.pix2shape.networks import (
@@ -253,7 +253,7 @@ class Pix2ShapeTraining(GradientTraining):
             trained_on={"bodies": spec.bodies, "count": spec.count, "elevation": spec.elevation},
             tested=summary,
         )
-        table = Table(("figure", "value"), summary_rows(summary))
+        table = ReportTable(("figure", "value"), summary_rows(summary))
         write_report(
             out.path / "report.html",
             "Shape from pictures alone",

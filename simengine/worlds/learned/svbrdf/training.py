@@ -9,7 +9,7 @@ from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io.model_folder import write_model
 from simengine.render.material_maps import MaterialMaps
 from simengine.scene.grammar import Scene
-from simengine.view.report import Picture, Table, write_report
+from simengine.view.report import Picture, ReportTable, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows
 from simengine.worlds.learned.svbrdf.few_materials import refined
 from simengine.worlds.learned.svbrdf.network import (
@@ -150,7 +150,7 @@ class SVBRDFTraining(GradientTraining):
             trained_on={"size": problem.spec.size, "materials": "random layered ones, two to a sample"},
             tested=summary,
         )
-        figures = Table(("figure", "value"), summary_rows(summary))
+        figures = ReportTable(("figure", "value"), summary_rows(summary))
         pictures = [Picture(sheet, "Unseen materials"), Picture(again, "The same, lit and seen from elsewhere")]
         write_report(
             out.path / "report.html", "Material from one picture", {"Figures": [figures], "Pictures": pictures}

@@ -9,7 +9,7 @@ from simengine.io.model_folder import Model
 from simengine.io.pictures import read_rgb
 from simengine.observe.labels import find_pictures
 from simengine.scene.base import SceneError
-from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.view.sheets import comparison, summary_rows
 from simengine.worlds.learned.svbrdf.few_materials import DOUBT, refined
 from simengine.worlds.learned.svbrdf.network import FLOOR, MapsNetwork, flash_picture, layered_materials
@@ -73,7 +73,7 @@ def maps_of_photograph(model: Model, on: Path, out: "RunDirectory") -> dict[str,
     sheet = comparison({name: value[:SHOWN].clamp(0, 1).expand(-1, -1, -1, 3) for name, value in rows.items()})
     out.write("maps.png", sheet)
     told = "The eye and the flash are taken to stand where they stood in the training; the exposure is not known."
-    blocks: list[Block] = [told, Table(("figure", "value"), summary_rows(summary)), Picture(sheet)]
+    blocks: list[Block] = [told, ReportTable(("figure", "value"), summary_rows(summary)), Picture(sheet)]
     write_report(out.claim("report.html"), "Maps of a photograph", {"Maps": blocks})
     return {"photographs": summary}
 

@@ -10,7 +10,7 @@ from simengine.dtn.metrics import ssim
 from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io.model_folder import write_model
 from simengine.scene.grammar import Scene
-from simengine.view.report import Block, Picture, Table, write_report
+from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.view.sheets import comparison, contact_sheet, summary_rows
 from simengine.worlds.learned.views_from_few.examples import (
     Example,
@@ -123,7 +123,7 @@ class ViewSynthesisTraining(GradientTraining):
             trained_on={"views": spec.views, "size": spec.size, "spread": spec.spread, "elevation": spec.elevation},
             tested=summary,
         )
-        table = Table(("figure", "value"), summary_rows(summary))
+        table = ReportTable(("figure", "value"), summary_rows(summary))
         blocks: dict[str, list[Block]] = {"Figures": [table], "Pictures": [*sheets]}
         write_report(out.path / "report.html", "New views with explicit visibility", blocks)
         return summary

@@ -12,7 +12,7 @@ from simengine.render.camera import PinholeCamera, rigid
 from simengine.scene import load_scene
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
-from simengine.view.report import Block, Table, write_report
+from simengine.view.report import Block, ReportTable, write_report
 from simengine.view.report import Picture as Shown
 from simengine.view.sheets import comparison, summary_rows
 from simengine.worlds.learned.solids import DISTANCE
@@ -81,7 +81,7 @@ def views_of_photographs(model: Model, on: Path, out: "RunDirectory") -> dict[st
     else:
         raise SceneError(f"--on {on}: expected [observations] of pictures with cameras, or a scene of kind mpm")
     out.write("pictures.png", sheet)
-    blocks: list[Block] = [Table(("figure", "value"), summary_rows(summary)), Shown(sheet)]
+    blocks: list[Block] = [ReportTable(("figure", "value"), summary_rows(summary)), Shown(sheet)]
     write_report(out.claim("report.html"), "New views", {"Predicted": blocks})
     return summary
 

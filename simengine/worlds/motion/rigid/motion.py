@@ -19,7 +19,7 @@ from simengine.scene.strict import nearest
 from simengine.solve.rotation import rotation_matrix
 
 if TYPE_CHECKING:
-    from simengine.worlds.motion.rigid.world import Contact, RigidWorld
+    from simengine.worlds.motion.rigid.world import RigidContact, RigidWorld
 
 Array = np.ndarray
 TOUCH = 1e-9  # of a radius: as near as a ball that lies on a plane is given
@@ -138,7 +138,7 @@ class Mover:
         self.g = np.array(world.gravity)
         normals = [np.array(p.normal) / np.linalg.norm(p.normal) for p in world.colliders]
         self.planes = [(np.array(p.point), n, p.name) for p, n in zip(world.colliders, normals, strict=True)]
-        self.contacts: dict[tuple[int, int, bool], Contact] = {}
+        self.contacts: dict[tuple[int, int, bool], RigidContact] = {}
         for i, body in enumerate(bodies):
             others = [(j, False, other.name) for j, other in enumerate(bodies) if j > i]
             for j, plane, name in [*others, *((p, True, own.name) for p, own in enumerate(world.colliders))]:
@@ -148,7 +148,7 @@ class Mover:
         self.ways: dict[tuple[int, int], Array] = {}  # of those that slide
         self.events: list[tuple[float, str]] = []
 
-    def contact(self, a: int, b: int, plane: bool) -> "Contact":
+    def contact(self, a: int, b: int, plane: bool) -> "RigidContact":
         """What happens between a ball and another, or a plane, that it touches."""
         return self.contacts[a, b, plane]
 
@@ -252,7 +252,7 @@ class Mover:
         """Between the surfaces of two balls [m]."""
         return float(np.linalg.norm(s.x[j] - s.x[i]) - self.r[i] - self.r[j])
 
-    def blow(self, s: _State, i: int, j: int, n: Array, contact: "Contact", plane: bool) -> bool:
+    def blow(self, s: _State, i: int, j: int, n: Array, contact: "RigidContact", plane: bool) -> bool:
         """The impulse between a ball and another, or a plane; n points from the other to the ball. Whether they met."""
         ri, inverse = self.r[i], 1 / self.m[i]
         turning = 1 / (self.m[i] * self.k[i])

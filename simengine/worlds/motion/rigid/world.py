@@ -96,7 +96,7 @@ class RigidPlane:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Contact:
+class RigidContact:
     """What happens between two that touch.
 
     Attributes:
@@ -129,7 +129,7 @@ class RigidWorld(AbstractWorld):
     step: Positive = 5e-3
     bodies: tuple[RigidBody, ...]
     colliders: tuple[RigidPlane, ...] = ()
-    contact: dict[str, Contact] = dataclasses.field(default_factory=dict)
+    contact: dict[str, RigidContact] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [body.name for body in self.bodies] + [plane.name for plane in self.colliders]
@@ -149,7 +149,7 @@ class RigidWorld(AbstractWorld):
                     f'contact: nothing touches {plane.name!r}; add "*-{plane.name}" = {{ restitution = 0.5 }}'
                 )
 
-    def between(self, a: str, b: str) -> Contact | None:
+    def between(self, a: str, b: str) -> RigidContact | None:
         """What happens between two: the entry that names both, then one, then none; None where they never touch."""
         for pair in ((a, b), ("*", b), (a, "*"), ("*", "*")):
             for key in ("-".join(pair), "-".join(reversed(pair))):
