@@ -6,6 +6,7 @@ from simengine.flame.equations.counterflow import CounterflowFlame, DiffusionFla
 from simengine.flame.equations.detailed import Mixture
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
+from simengine.flame.equations.single_nozzle import ImpingingFlame, TwinFlame
 from simengine.flame.gas.mechanism_yaml import load_mechanism
 from simengine.flame.gas.thermochemistry import Gas
 from simengine.flame.network.field_network import FieldNetwork
@@ -23,9 +24,11 @@ __all__ = [
     "FreeFlame",
     "Gas",
     "GridSolver",
+    "ImpingingFlame",
     "Mixture",
     "NetworkTrainer",
     "SimplifiedFlame",
     "SpectralSolver",
+    "TwinFlame",
     "load_mechanism",
 ]

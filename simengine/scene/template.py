@@ -38,7 +38,7 @@ material = { type = "jelly", E = 1e5, nu = 0.3 }
 [gas]
 mechanism = "asset:methane_1step.yaml"    # or a file of yours, in Cantera's format
 [flame]
-type = "free"                             # or burner, counterflow, diffusion
+type = "free"                             # or burner, counterflow, twin, impinging, diffusion
 T_in = 298.0                              # [K]
 """,
     "pde": """[pde]

@@ -94,6 +94,7 @@ def write_files(path: Path) -> None:
     (path / "cars.csv").write_text(
         "x,y,z,l,h,w,turn\n" + "1.0,1.5,9.0,4.0,1.5,1.8,0.1\n-1.5,1.5,7.0,4.0,1.4,1.7,0.2\n" * 2
     )
+    (path / "probe.csv").write_text("x,T\n0.0,400\n0.002,1700\n0.02,1600\n")
     (path / "press.csv").write_text("time [s],way\n0,1\n0.5,2\n2,9\n")
     y, x = np.mgrid[-10:11, -10:11] / 8.0
     ball = np.where(x**2 + y**2 < 1, 255, 0).astype(np.uint8)

@@ -34,6 +34,8 @@ CASES: dict[str, Case] = {
             "free": {},
             "counterflow": {"opposed": {"N2": 1.0, "O2": 0.1}},
             "burner": {},
+            "twin": {},
+            "impinging": {"T_wall": 500.0},
             "diffusion": {"dilution": {"N2": 1.0}, "agent": {"CO2": 1.0}, "agent_fraction": 0.1},
         }.items()
     },
@@ -54,6 +56,29 @@ CASES: dict[str, Case] = {
         },
         (build,),
         below=("flame.heat_loss",),
+    ),
+    "flame of a given temperature": Case(
+        {
+            "kind": "flame",
+            "gas": {"mechanism": "asset:methane_1step.yaml"},
+            "grid": {},
+            "flame": {
+                "type": "burner",
+                "temperature": {"knots": [0.0, 0.002, 0.02], "values": [400.0, 1700.0, 1600.0]},
+            },
+        },
+        (build,),
+        below=("flame.temperature",),
+    ),
+    "flame of a temperature from a file": Case(
+        {
+            "kind": "flame",
+            "gas": {"mechanism": "asset:methane_1step.yaml"},
+            "grid": {},
+            "flame": {"type": "burner", "temperature": {"file": "probe.csv", "columns": {"x": "x", "T": "T"}}},
+        },
+        (build,),
+        below=("flame.temperature",),
     ),
     "vessel": Case(
         {

@@ -99,6 +99,10 @@ class AbstractFlame(abc.ABC):
         """A better guess of the eigenvalue (b,) from fields (b, N, m) at x (b, N) that settled with others held."""
         return z
 
+    def imposed(self, x: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Fields that are given along x (b, N), by number, in place of their equations; (b, N) each. Grids only."""
+        return {}
+
     def drift(self, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """Mass flux times specific heat over conductivity [1/m], signed, (b, K, n); what a grid is upwinded by."""
         return torch.zeros_like(y[..., 0])

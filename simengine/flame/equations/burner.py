@@ -1,4 +1,9 @@
-"""Burner-stabilised premixed flames: a porous plug holds the flame, at a mass flux below that of the free flame."""
+"""Burner-stabilised premixed flames: a porous plug holds the flame, at a mass flux below that of the free flame.
+
+Where the temperature was measured it may be imposed: the energy equation, with all heat that the burner and the
+surroundings take, is then replaced by T = T(x), linear between the places where it is known, as is usual for flat
+flames under low pressure (R. J. Kee, M. E. Coltrin, P. Glarborg, "Chemically Reacting Flow", Wiley 2003, chapter 16).
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,6 +13,15 @@ import torch
 
 from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.equations.free import FreeFlame
+
+
+def piecewise_linear(at: torch.Tensor, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Values (n,) at growing places (n,) as a function of x (...), constant beyond the ends."""
+    if len(at) == 1:
+        return values.expand(*x.shape, 1)[..., 0]
+    k = torch.searchsorted(at[1:-1].contiguous(), x.detach().contiguous())
+    share = ((x - at[k]) / (at[k + 1] - at[k])).clamp(0.0, 1.0)
+    return values[k] + (values[k + 1] - values[k]) * share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,17 +34,36 @@ class BurnerFlame(FreeFlame):
     Attributes:
         mass_flux: M [kg/(m^2 s)], () or (b,).
         length: End of the domain [m].
+        temperature: Imposed where `temperature_at` says, (n,) [K]; empty for the energy equation.
+        temperature_at: Growing heights above the burner, (n,) [m]; beyond them the first and the last value hold.
     """
 
     mass_flux: torch.Tensor = dataclasses.field(default_factory=lambda: torch.tensor(0.2, dtype=torch.float64))
     length: float = 0.02
+    temperature: torch.Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    temperature_at: torch.Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
 
     anchor_end: Literal["left", "right", "origin"] = dataclasses.field(default="origin", init=False)
     affine: bool = dataclasses.field(default=False, init=False)
 
     @staticmethod
     def _own() -> tuple[str, ...]:
-        return ("mass_flux",)
+        return ("mass_flux", "temperature")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given, at = self.temperature.detach(), self.temperature_at
+        if given.shape != at.shape or given.dim() != 1 or not bool((at.diff() > 0).all() and (given > 0).all()):
+            raise ValueError(
+                f"temperature: expected positive values (n,) at growing places, got shapes {tuple(given.shape)} and "
+                f"{tuple(at.shape)} at {at.tolist()[:8]}"
+            )
+
+    def imposed(self, x: torch.Tensor) -> dict[int, torch.Tensor]:
+        """The temperature, where it was measured."""
+        if not len(self.temperature):
+            return {}
+        return {0: piecewise_linear(self.temperature_at, self.temperature, x)}
 
     @property
     def inflow(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -81,11 +114,15 @@ class BurnerFlame(FreeFlame):
         step = (1 - torch.exp(-((x / width) ** 2))).unsqueeze(-1)
         T_in = self.T_in.detach().expand(self.batch)[:, None, None, None]
         T = T_in + (T_burnt[:, None, None, None] - T_in) * step
+        if given := self.imposed(x.flatten(1)):
+            T = given[0].detach().reshape(*x.shape, 1)
         Y_in = self.Y_in.detach()[:, None, None]
         return torch.cat((T, Y_in + (Y_burnt[:, None, None] - Y_in) * step), dim=-1), self.first_flux()
 
     def burning(self, y: torch.Tensor) -> torch.Tensor:
-        """Half of the way to the burnt temperature at least."""
+        """Half of the way to the burnt temperature at least; taken as given where the temperature is."""
+        if len(self.temperature):
+            return super().burning(y)
         T_in, T_burnt = self.T_in.detach().expand(self.batch), self.burnt()[0]
         return y[..., 0].amax(1) > T_in + 0.5 * (T_burnt - T_in)
 
@@ -94,7 +131,9 @@ class BurnerFlame(FreeFlame):
         return []
 
     def obstacle(self, solve: Callable[..., Any]) -> str | None:
-        """A mass flux above that of the free flame, which blows the flame off."""
+        """A mass flux above that of the free flame, which blows the flame off unless its temperature is given."""
+        if len(self.temperature):
+            return None
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(FreeFlame) if f.init}
         free = FreeFlame(**shared)
         given = self.mass_flux.expand(self.batch)
@@ -109,6 +148,15 @@ class BurnerFlame(FreeFlame):
             f"conditions {blown}: blown off: mass_flux = {float(given[k]):.4g} kg/(m^2 s) is above that of the free "
             f"flame, {float(found.value.eigenvalue[k]):.4g}; lower mass_flux"
         )
+
+    def limits(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of the free flame; a temperature that is given is within them."""
+        scale, lower, upper = super().limits()
+        if len(self.temperature):
+            given = self.temperature.detach()
+            lower[:, 0] = lower[:, 0].clamp_max(0.9 * float(given.min()))
+            upper[:, 0] = upper[:, 0].clamp_min(1.1 * float(given.max()))
+        return scale, lower, upper
 
     def figures(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """The mass flux [kg/(m^2 s)]."""

@@ -108,6 +108,14 @@ class GridProblem(AbstractFlameProblem):
         floor[..., list(self.flame.positive)] = 0.0
         return floor
 
+    def _kept(self, state: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
+        """Unknowns that stand in place of their equations, by number, and what they are, (b, N) each."""
+        given = list(self.flame.imposed(self.mesh.edges).items())
+        if self.held is None:
+            return given
+        values, which = self.held
+        return [*given, *((unknown, values[..., unknown]) for unknown in which)]
+
     def of(self, flame: AbstractFlame) -> "GridProblem":
         """Another flame on the same points."""
         return type(self)(flame, self.mesh, self.lean)
@@ -219,9 +227,8 @@ class GridProblem(AbstractFlameProblem):
         anchor = self.flame.anchor(*at)[:, :, 0, 0]
         chain = torch.cat((z[:, :e] - z[:, 1 : e + 1], anchor, z[:, e + 1 :] - z[:, e:-1]), dim=1)
         r = torch.cat((r, chain.unsqueeze(2)), dim=2)
-        if self.held is not None:
-            kept, which = self.held
-            r[..., which] = (state - kept)[..., which]
+        for unknown, value in self._kept(state):
+            r[..., unknown] = state[..., unknown] - value
         return r
 
     def holding(self, state: torch.Tensor, unknowns: Sequence[int]) -> "GridProblem":
@@ -263,10 +270,9 @@ class GridProblem(AbstractFlameProblem):
         middle[:, others, -1, -1] = 1.0
         upper[:, :e, -1, -1] = -1.0
         lower[:, e + 1 :, -1, -1] = -1.0
-        if self.held is not None:
-            for unknown in self.held[1]:
-                blocks[..., unknown, :] = 0.0
-                middle[..., unknown, unknown] = 1.0
+        for unknown, _ in self._kept(state):
+            blocks[..., unknown, :] = 0.0
+            middle[..., unknown, unknown] = 1.0
         return self._joined(values, state), BlockTridiagonalMatrix(lower, middle, upper)
 
     def _condition(
@@ -284,6 +290,5 @@ class GridProblem(AbstractFlameProblem):
         fields, z = self.unpack(y)
         inertia = self.flame.inertia(fields)[:, 0].clone()
         inertia[:, 0], inertia[:, -1], inertia[..., self.first] = 0.0, 0.0, 0.0
-        if self.held is not None:
-            inertia[..., [a for a in self.held[1] if a < inertia.shape[-1]]] = 0.0
+        inertia[..., [a for a, _ in self._kept(y) if a < inertia.shape[-1]]] = 0.0
         return torch.cat((inertia, torch.zeros_like(z[:, 0])), dim=2)

@@ -52,7 +52,13 @@ class SpectralSolver(AbstractFlameSolver):
         return problem, self._again(problem, solved, found, fresh)
 
     def problem(self, flame: AbstractFlame, edges: torch.Tensor, anchor: int) -> SpectralProblem:
-        """A flame on elements."""
+        """A flame on elements.
+
+        Raises:
+            ValueError: Fields of it are imposed, which is not smooth.
+        """
+        if flame.imposed(edges):
+            raise ValueError("SpectralSolver: a profile that is imposed has kinks; solve the flame with GridSolver")
         return SpectralProblem(flame, SpectralMesh(edges, self.n, anchor))
 
     def first_edges(self, flame: AbstractFlame) -> torch.Tensor:
@@ -177,7 +183,10 @@ class GridSolver(AbstractFlameSolver):
         y, z = problem.unpack(state)
         scale = flame.limits()[0][:, None, :-1]
         at_left = flame.anchor_end == "left"
-        edges, anchor, error = self.criteria.apply(mesh.edges, mesh.anchor, y[:, 0], scale, by_left_slope=at_left)
+        own = [a for a in range(len(flame.order)) if a not in flame.imposed(mesh.edges)]  # kinks of data need no points
+        edges, anchor, error = self.criteria.apply(
+            mesh.edges, mesh.anchor, y[:, 0][..., own], scale[..., own], by_left_slope=at_left
+        )
         changed = edges.shape != mesh.edges.shape or not torch.equal(edges, mesh.edges)
         reach, tail = flame.extent(z[:, 0, 0, 0]), flame.tail(z[:, 0, 0, 0])
         if tail is not None and bool((edges[:, -1] < tail).any()):

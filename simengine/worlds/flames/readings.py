@@ -1,6 +1,7 @@
 """What is read off a solved flame: profiles against x or another field, scalars, and their derivatives by columns."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeGuard
 
 import torch
 
@@ -16,16 +17,18 @@ from simengine.scene.strict import nearest
 PLAUSIBLE = {
     "T_in": ("K", 150.0, 3000.0),  # behind shock waves
     "T_right": ("K", 150.0, 3000.0),
+    "T_wall": ("K", 150.0, 3000.0),
     "p": ("Pa", 500.0, 5e7),
     "phi": ("1", 1e-3, 100.0),
     "flame_speed": ("m/s", 0.0, 15.0),  # only preheated hydrogen with oxygen burns faster
+    "consumption_speed": ("m/s", 0.0, 15.0),
     "ignition_delay": ("s", 1e-8, 100.0),
     "stirred_T": ("K", 150.0, 6000.0),
     "residence": ("s", 1e-7, 1e3),
     "T_max": ("K", 150.0, 6000.0),
     "T": ("K", 100.0, 6000.0),
 }
-DENSE = 4  # points between two of the solution where a profile is inverted
+DENSE = 4  # points between two of the solution where a profile is inverted or integrated
 
 
 def named_profiles(flame: AbstractFlame, y: torch.Tensor, z: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
@@ -97,9 +100,7 @@ def places_of(found: FlameSolution, ask: Series) -> torch.Tensor:
                 "m; cut the observation by `within`, or shift it"
             )
         return values.clamp(low, high)  # beyond a free flame the gas is fresh or burnt
-    x = found.x[0].unique()
-    share = torch.arange(DENSE, dtype=x.dtype) / DENSE
-    x = torch.cat(((x[:-1, None] + x.diff()[:, None] * share).flatten(), x[-1:]))
+    x = _between(found.x[0])
     with torch.no_grad():
         level = named_profiles(found.flame, found.at(x), found.eigenvalue, (ask.against,))[:, 0]
     if float(level[0]) > float(level[-1]):
@@ -129,6 +130,9 @@ def scalars(
     T = fields[..., flame.fields.index("T")].flatten(1)[0]
     known = {name: value[0] for name, value in flame.figures(z[:, 0, 0, 0]).items()}
     known |= {"T_max": T.max(), "thickness": _thickness(problem.mesh.x.flatten(), T)}
+    if "consumption_speed" in names and consumes(flame):
+        x = _between(problem.mesh.x.flatten())[None]
+        known["consumption_speed"] = _consumption(flame, x, problem.mesh.interpolate(fields, x), T.max())
     for name in names:
         if name not in known:
             raise SceneError(f"{name!r} is no scalar of this flame; {nearest(name, known)}")
@@ -141,6 +145,26 @@ def _thickness(x: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
     return (T.max() - T.min()) / (T.diff()[inside] / step[inside]).abs().max()
 
 
+def consumes(flame: AbstractFlame) -> TypeGuard[AbstractDetailedFlame]:
+    """Whether a consumption speed has a meaning: of fresh gas that burns, not of streams that mix."""
+    return isinstance(flame, AbstractDetailedFlame) and not isinstance(flame, DiffusionFlame)
+
+
+def _between(x: torch.Tensor) -> torch.Tensor:
+    """Points of a solution (N,), once each, and `DENSE` - 1 between any two."""
+    x = x.unique()
+    share = torch.arange(DENSE, dtype=x.dtype) / DENSE
+    return torch.cat(((x[:-1, None] + x.diff()[:, None] * share).flatten(), x[-1:]))
+
+
+def _consumption(flame: AbstractDetailedFlame, x: torch.Tensor, y: torch.Tensor, hottest: torch.Tensor) -> torch.Tensor:
+    """Integral of heat/cp over that of fresh gas heated to `hottest` [K], () [m/s]; x (1, q), y (1, q, m)."""
+    first = flame.fields.index("T")
+    T, Y = y[..., first], y[..., first + 1 :]
+    burnt = torch.trapezoid(flame.heat_release(T, Y) / flame.gas.cp(T, Y), x)[0]
+    return burnt / (flame.rho_in[0] * (hottest - flame.T_in.expand(1)[0]))
+
+
 def scalars_of(flame: AbstractFlame) -> dict[str, str]:
     """Every scalar and field of a flame and its unit."""
     figures = {"flame_speed": "m/s", "mass_flux": "kg/(m^2 s)", "pressure_curvature": "Pa/m^2"}
@@ -148,6 +172,8 @@ def scalars_of(flame: AbstractFlame) -> dict[str, str]:
     found |= {"T_max": "K", "thickness": "m", "T": "K", "u": "m/s", "rho": "kg/m^3", "heat": "W/m^3"}
     if not isinstance(flame, AbstractDetailedFlame):
         return {**found, "Y_F": "1", "omega": "kg/(m^3 s)"}
+    if consumes(flame):
+        found["consumption_speed"] = "m/s"
     if flame.folds:
         found["V"] = "1/s"
     if isinstance(flame, DiffusionFlame):

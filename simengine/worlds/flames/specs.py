@@ -4,10 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-import torch
-
 from simengine.flame.equations.burner import BurnerFlame
-from simengine.flame.equations.counterflow import CounterflowFlame, DiffusionFlame
 from simengine.flame.equations.detailed import GivenMixture, Mixture
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
@@ -15,6 +12,7 @@ from simengine.flame.gas.mechanism import Mechanism
 from simengine.scene.strict import Count, NonNegative, Positive, Range, nearest
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.light import Shown
+from simengine.worlds.flames.terms import HeatLoss, ImposedTemperature, tensor
 
 METHANE = {"CH4": 1.0}  # burns where nobody says what
 
@@ -51,39 +49,7 @@ class FreeSimple(Shown):
     def flame(self, gas: GasSpec | None = None) -> SimplifiedFlame:
         """The equations."""
         names = [f.name for f in dataclasses.fields(self) if f.name not in ("type", "body", "light")]
-        return SimplifiedFlame(**{name: _tensor(getattr(self, name)) for name in names})
-
-
-def _tensor(value: Any) -> torch.Tensor:
-    return torch.as_tensor(value, dtype=torch.float64)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HeatLoss:
-    """Heat that the gas loses in a way nobody wrote down: T less that of the fresh gas, times a network of T.
-
-    Attributes:
-        knots: Temperatures at which the units of the network stand, growing [K].
-        values: Weights of the units, or one for all: about the coefficient there [W/(m^3 K)].
-    """
-
-    entries: ClassVar[str] = "values"  # `flame.heat_loss` names these
-    abscissa: ClassVar[str] = "knots"
-    knots: tuple[Positive, ...]
-    values: tuple[float, ...] | float = 0.0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.values, float):
-            object.__setattr__(self, "values", (self.values,) * len(self.knots))
-        if not self.knots or list(self.knots) != sorted(set(self.knots)):
-            raise ValueError(f"knots: expected growing temperatures, got {list(self.knots)}")
-        if len(self.values) != len(self.knots):  # type: ignore[arg-type]
-            raise ValueError(f"values: {len(self.values)} for {len(self.knots)} knots")  # type: ignore[arg-type]
-
-    def parameters(self) -> dict[str, torch.Tensor]:
-        """What a flame takes."""
-        assert isinstance(self.values, tuple)
-        return {"heat_loss": torch.stack([_tensor(v) for v in self.values]), "heat_loss_units": _tensor(self.knots)}
+        return SimplifiedFlame(**{name: tensor(getattr(self, name)) for name in names})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,7 +101,7 @@ class Free(Shown):
 
     def conditions(self, gas: GasSpec) -> dict[str, Any]:
         """What every flame of a real gas is made of."""
-        values: dict[str, Any] = {k: _tensor(getattr(self, k)) for k in ("phi", "p", "T_in", "radiation_factor")}
+        values: dict[str, Any] = {k: tensor(getattr(self, k)) for k in ("phi", "p", "T_in", "radiation_factor")}
         values["radiation"] = None if self.radiation == "none" else self.radiation
         values |= {} if self.heat_loss is None else self.heat_loss.parameters()
         mixture = Mixture(self.fuel, self.oxidiser) if self.composition is None else GivenMixture(self.composition)
@@ -147,110 +113,29 @@ class Free(Shown):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Counterflow(Free):
-    """A premixed flame against an opposed stream.
-
-    Attributes:
-        length: Distance of the nozzles [m].
-        mass_flux_left: rho u of the fresh gas [kg/(m^2 s)].
-        mass_flux_right: Of the opposed gas, towards the left [kg/(m^2 s)].
-        T_right: Temperature of the opposed gas [K].
-        opposed: Mole fractions of the opposed gas [1].
-    """
-
-    type: Literal["counterflow"] = "counterflow"  # type: ignore[assignment]
-    length: Positive = 0.02
-    mass_flux_left: Positive = 1.0
-    mass_flux_right: Positive = 1.0
-    T_right: Positive = 300.0
-    opposed: dict[str, float] = dataclasses.field(default_factory=lambda: {"N2": 1.0})
-
-    def flame(self, gas: GasSpec) -> CounterflowFlame:  # type: ignore[override]
-        """The equations."""
-        data = self.conditions(gas)
-        for name in ("mass_flux_left", "mass_flux_right", "T_right"):
-            data[name] = _tensor(getattr(self, name))
-        return CounterflowFlame(**data, length=self.length, opposed=self.opposed)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Burner(Free):
     """A premixed flame on a porous burner.
 
     Attributes:
         mass_flux: rho u [kg/(m^2 s)], below that of the free flame.
         length: End of the domain [m].
+        temperature: Along x as it was measured, in place of the energy equation; needs a [grid].
     """
 
     type: Literal["burner"] = "burner"  # type: ignore[assignment]
     mass_flux: Positive = 0.2
     length: Positive = 0.02
-
-    def flame(self, gas: GasSpec) -> BurnerFlame:
-        """The equations."""
-        flux = _tensor(self.mass_flux)
-        return BurnerFlame(**self.conditions(gas), mass_flux=flux, length=self.length)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Diffusion(Free):
-    """Fuel on the left against oxidiser on the right; `phi` has no meaning here.
-
-    Attributes:
-        dilution: Moles of further species in the fuel stream [mol].
-        length: Distance of the nozzles [m].
-        mass_flux_left: rho u of the fuel stream [kg/(m^2 s)].
-        mass_flux_right: Of the oxidiser, towards the left [kg/(m^2 s)].
-        T_right: Temperature of the oxidiser [K].
-        strain: Global strain rate, 4 u/length of an oxidiser with the momentum of the fuel, instead of both mass fluxes
-            [1/s].
-        agent: Moles of what is mixed into the oxidiser to put the flame out [mol].
-        agent_fraction: Mole fraction of the agent in that stream [1].
-    """
-
-    type: Literal["diffusion"] = "diffusion"  # type: ignore[assignment]
-    dilution: dict[str, float] = dataclasses.field(default_factory=dict)
-    length: Positive = 0.02
-    mass_flux_left: Positive = 0.5
-    mass_flux_right: Positive = 1.0
-    T_right: Positive = 300.0
-    strain: Positive | None = None
-    agent: dict[str, NonNegative] = dataclasses.field(default_factory=dict)
-    agent_fraction: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    temperature: ImposedTemperature | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.strain is not None and (self.mass_flux_left, self.mass_flux_right) != (0.5, 1.0):
-            raise ValueError("strain: it tells both mass fluxes; leave out mass_flux_left and mass_flux_right")
-        if isinstance(self.agent_fraction, float) and self.agent_fraction and not self.agent:
-            raise ValueError("agent_fraction: of what? Name it, as in agent = { CO2 = 1.0 }")
-        if self.composition is not None:
-            raise ValueError(
-                "composition: a diffusion flame has two streams, fuel and oxidiser, dilution beside the fuel"
-            )
+        if self.temperature is not None and (self.radiation != "none" or self.heat_loss is not None):
+            raise ValueError("temperature: is given, so no heat that is lost moves it; remove radiation and heat_loss")
 
-    def flame(self, gas: GasSpec) -> DiffusionFlame:  # type: ignore[override]
+    def flame(self, gas: GasSpec) -> BurnerFlame:
         """The equations."""
-        data = self.conditions(gas)
-        for name in ("mass_flux_left", "mass_flux_right", "T_right"):
-            data[name] = _tensor(getattr(self, name))
-        if self.agent:
-            data["mixture"] = Mixture(self.fuel, self._with_agent())
-        flame = DiffusionFlame(**data, length=self.length, dilution=self.dilution)
-        if self.strain is None:
-            return flame
-        speed = _tensor(self.strain) * self.length / 4
-        left, right = flame.rho_in[0], flame.gas.density(flame.p, flame.T_right, flame.Y_right)
-        return dataclasses.replace(flame, mass_flux_left=speed * (left * right).sqrt(), mass_flux_right=speed * right)
-
-    def _with_agent(self) -> dict[str, Any]:
-        """Moles of the oxidiser with the agent."""
-        share = _tensor(self.agent_fraction)
-        air, whole = sum(self.oxidiser.values()), sum(self.agent.values())
-        mixed: dict[str, Any] = {name: (1 - share) * amount / air for name, amount in self.oxidiser.items()}
-        for name, amount in self.agent.items():
-            mixed[name] = mixed.get(name, 0.0) + share * amount / whole
-        return mixed
+        given = {} if self.temperature is None else self.temperature.parameters()
+        return BurnerFlame(**self.conditions(gas), **given, mass_flux=tensor(self.mass_flux), length=self.length)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import torch
 
 from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.equations.burner import BurnerFlame
+from simengine.flame.equations.counterflow import CounterflowFlame
 from simengine.flame.equations.detailed import AbstractDetailedFlame
 from simengine.flame.equations.free import FreeFlame
 from simengine.flame.equations.simplified import SimplifiedFlame
@@ -21,15 +22,8 @@ from simengine.scene.strict import Range
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.network import UNITS, FlameNetworkTraining, trainers
 from simengine.worlds.flames.reactors import Reactor, scalars_within
-from simengine.worlds.flames.specs import (
-    AdaptiveGrid,
-    Burner,
-    Counterflow,
-    Diffusion,
-    FlameNetworkSpec,
-    Free,
-    FreeSimple,
-)
+from simengine.worlds.flames.specs import AdaptiveGrid, Burner, FlameNetworkSpec, Free, FreeSimple
+from simengine.worlds.flames.stagnation import Counterflow, Diffusion, Impinging, Twin
 
 if TYPE_CHECKING:
     from simengine.fit.problem import Problem
@@ -57,7 +51,9 @@ class FlameWorld(AbstractWorld):
         "fit": "is now [observations.NAME], with a file, and [unknowns]; see the shipped scene free_flame_methane"
     }
     gas: GasSpec | None = None
-    flame: FreeSimple | Free | Counterflow | Burner | Diffusion = dataclasses.field(default_factory=FreeSimple)
+    flame: FreeSimple | Free | Counterflow | Burner | Diffusion | Twin | Impinging = dataclasses.field(
+        default_factory=FreeSimple
+    )
     resolution: Annotated[float, Range(gt=0, lt=1)] = 1e-7
     grid: AdaptiveGrid | None = None
     reactor: Reactor = dataclasses.field(default_factory=Reactor)
@@ -68,6 +64,8 @@ class FlameWorld(AbstractWorld):
             raise ValueError('gas: this flame needs a mechanism, as in [gas] mechanism = "gri30.yaml"')
         if isinstance(self.flame, FreeSimple) and self.gas is not None:
             raise ValueError("gas: a simplified flame has no mechanism; remove [gas], or choose flame.type = 'free'")
+        if isinstance(self.flame, Burner) and self.flame.temperature is not None and self.grid is None:
+            raise ValueError("flame.temperature: spectral elements cannot follow its kinks; add a table [grid]")
         if self.grid is not None and self.resolution != FlameWorld.resolution:
             raise ValueError("resolution: is that of spectral elements, and [grid] has criteria of its own; remove one")
 
@@ -262,7 +260,7 @@ class FlameWorld(AbstractWorld):
         self, spec: FlameNetworkSpec, sought: Any, data: Any, truth: FlameSolution | None
     ) -> FlameNetworkTraining:
         flame = self.build()
-        if isinstance(flame, BurnerFlame):
+        if not isinstance(flame, SimplifiedFlame | FreeFlame | CounterflowFlame) or isinstance(flame, BurnerFlame):
             raise SceneError("network: trained for flame.type free_simple, free, counterflow and diffusion")
         members = trainers(
             flame,
