@@ -7,7 +7,8 @@ which equivalence ratio to measure a flame speed, where three are measured; the 
 of one-step methane are sought. Data are twins with noise, of other numbers than the scene says. What is fitted gives
 the numbers at which the next experiment is proposed; then it is made, everything is fitted again, and the volume of
 the posterior before over that after is what was got, at the stated noise. What 50 random choices would have got is told
-at that last answer, and so is what the scene's own numbers, before any fit, would have proposed.
+at that last answer, and so is what the scene's own numbers, and
+the average over its priors, would have proposed before any fit.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 
-from simengine.fit.certainty.design import candidates
+from simengine.fit.certainty.design import candidates, expected
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
@@ -30,6 +31,7 @@ from simengine.scene.grammar import Scene
 from simengine.scene.noise import HoldOut
 
 RANDOM = 50
+DRAWS = 16  # of the prior
 MARKS, TIMES = 61, (0.05, 0.1, 0.15, 0.2)
 JELLY = """
 kind = "mpm"
@@ -130,6 +132,7 @@ def judge(name: str, scene: Scene, tracked: Sequence[int], count: int) -> dict[s
     first = without(scene, everything)
     z, before = fitted(first)
     best, unfitted = candidates(first, z)[0], candidates(without(scene, everything))[0]
+    averaged = expected(without(scene, everything), DRAWS)[0]
     own = set(best.rows.any(1).nonzero().flatten().tolist())
     second = without(scene, [k for k in everything if k not in own])
     z, after = fitted(second)
@@ -142,6 +145,8 @@ def judge(name: str, scene: Scene, tracked: Sequence[int], count: int) -> dict[s
         "name": name, "proposed": best.label, "promised": best.shrinks, "got": got,
         "got over promised": got / best.shrinks, "proposed before any fit": unfitted.label,
         "promised before any fit": unfitted.shrinks, "got by that": at_the_end[unfitted.label],
+        "proposed over the prior": averaged.label, "promised over the prior": averaged.shrinks,
+        "eight draws of ten": averaged.between, "got by the one over the prior": at_the_end[averaged.label],
         "median of 50 at random": others[RANDOM // 2], "best of 50 at random": others[-1],
         "the proposed at the end": at_the_end[best.label],
         "random ones that tell less": sum(value <= at_the_end[best.label] for value in others),

@@ -14,7 +14,10 @@ def observe(
     overrides: Overrides = None,
     own: With = None,
     out: Annotated[Path, Parameter(help="Folder for the files.")] = Path("obs"),
-    refine: Annotated[float, Parameter(help="Times the resolution of the scene at which the world is solved.")] = 2.0,
+    refine: Annotated[
+        float | None,
+        Parameter(help="Times the resolution of the scene at which the world is solved; 2 of a world that has one."),
+    ] = None,
     seed: Annotated[int, Parameter(help="Of the noise and the gaps.")] = 0,
     renderer: Annotated[
         Literal["own", "raycast"],

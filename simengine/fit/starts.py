@@ -54,6 +54,15 @@ def misfit(problem: Problem, z: torch.Tensor) -> float:
     return total
 
 
+def drawn(problem: Problem, generator: torch.Generator) -> torch.Tensor:
+    """Coordinates (p,) with each number that the scene asks for drawn from its prior."""
+    z = problem.start()
+    for k, c in enumerate(problem.coordinates):
+        if c.chosen and k not in problem.sought_sigmas:
+            z[k] = c.coordinate(c.drawn(generator))
+    return z
+
+
 class SeveralStarts(AbstractTraining):
     """One fit after another, from starts drawn from the priors.
 
@@ -113,12 +122,7 @@ class SeveralStarts(AbstractTraining):
 
     def _drawn(self) -> torch.Tensor:
         seed = 1_000_003 * (self.problem.scene.world.seed + 1) + DRAWS * len(self._ends) + self._attempt
-        generator = torch.Generator().manual_seed(seed)
-        z = self.problem.start()
-        for k, c in enumerate(self.problem.coordinates):
-            if c.chosen and k not in self.problem.sought_sigmas:
-                z[k] = c.coordinate(c.drawn(generator))
-        return z
+        return drawn(self.problem, torch.Generator().manual_seed(seed))
 
     def _begun(self) -> "LeastSquaresFit":
         while True:

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from simengine.scene.address import named, numbers
-from simengine.scene.base import SceneError
+from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.grammar import Scene
 
 
 def write_twin(
-    scene: Scene, hidden: Scene, out: Path, *, refine: float = 2.0, seed: int = 0, renderer: str = "own"
+    scene: Scene, hidden: Scene, out: Path, *, refine: float | None = None, seed: int = 0, renderer: str = "own"
 ) -> dict[str, Any]:
     """Write a file for each observation, and reference.toml with what was hidden.
 
@@ -24,7 +24,7 @@ def write_twin(
         scene: The scene as a user will fit it.
         hidden: The same with the true numbers.
         out: Folder; the files take the names that the observations have in the scene.
-        refine: Times the resolution of the scene.
+        refine: Times the resolution of the scene; None for 2, or as it is of a world without a resolution.
         seed: Of noise and gaps.
         renderer: Of pictures: own, or raycast.
 
@@ -35,6 +35,8 @@ def write_twin(
 
     if not hidden.observations:
         raise SceneError("observations: there is nothing to observe; add [observations.NAME]")
+    if refine is None:
+        refine = 1.0 if type(hidden.world).refined is AbstractWorld.refined else 2.0
     generator = torch.Generator().manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     written: dict[str, str] = {}

@@ -214,7 +214,7 @@ def replaced(tree: T, values: Values) -> T:
     Floats are checked as from a file; tensors pass, and then no check of their class sees them.
 
     Raises:
-        SceneError: A float is out of range, or a class refuses it.
+        SceneError: A float is out of range, a class refuses it, or a list or table has no such element.
     """
     nested: dict[str, Any] = {}
     for key, value in values.items():
@@ -246,15 +246,23 @@ def _put(node: Any, changes: Mapping[str, Any], path: tuple[str, ...], about: Nu
         except ValueError as error:
             raise error if isinstance(error, SceneError) else SceneError(f"{joined(path)}: {error}") from error
     if isinstance(node, Mapping):
+        _there(changes, map(str, node), path)
         return {
             name: _put(v, changes[name], (*path, name), about) if name in changes else v for name, v in node.items()
         }
     if isinstance(node, tuple | list):
+        _there(changes, map(str, range(len(node))), path)
         return tuple(
             _put(item, changes[str(i)], (*path, str(i)), about) if str(i) in changes else item
             for i, item in enumerate(node)
         )
     raise SceneError(f"{joined(path)}: {shown(node)} holds no numbers")
+
+
+def _there(changes: Mapping[str, Any], known: typing.Iterable[str], path: tuple[str, ...]) -> None:
+    """Refuses a change of what is not there, which would do nothing: an element's name where its index belongs."""
+    for name in changes.keys() - set(known):
+        raise SceneError(f"{joined((*path, name))}: nothing is there; `resolve` finds the keys behind a name")
 
 
 def _holds_tensor(value: Any) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import simengine as se
-from simengine.fit.certainty.design import at_the_prior, candidates
+from simengine.fit.certainty.design import at_the_prior, candidates, expected
 from simengine.fit.certainty.profile import profile
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.posterior import posterior
@@ -139,3 +139,23 @@ def test_a_rate_too_fast_to_see_has_no_upper_bound(tmp_path: Path) -> None:
     # chi-square is (exp(-rate)/0.2)^2 + ..., which crosses 3.84 where exp(-2 rate) (1 + exp(-2 rate) ...) = 3.84/25
     q = -math.log(3.841459 * 0.04 / (1 + 3.841459 * 0.04)) / 2
     assert own.high is None and own.low == pytest.approx(q, rel=0.1)
+
+
+def test_before_a_fit_the_promise_is_the_mean_over_the_prior(tmp_path: Path) -> None:
+    """One row of exp(-rate t) in closed form: log of sqrt(1 + (z' t e^(-rate t)/sigma)^2), by quadrature."""
+    prior = se.Prior(lognormal=(1.0, 0.5))
+    held = HoldOut(rows=tuple(range(11)))
+    data = _data(tmp_path, held, "decay", np.exp(-TIMES))
+    problem = Problem(Line(), observations={"decay": data}, unknowns={"rate": se.Unknown(prior=prior)})
+    listed = {own.label: own for own in expected(problem, 400, by_row=True)}
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    for time in (1.0, 2.0):
+        rate = np.exp(0.5 * nodes)
+        gain = 0.5 * np.log1p((0.5 * rate * time * np.exp(-rate * time) / 0.2) ** 2)  # a width of 0.5 in ln rate
+        mean, square = (float((weights * gain**k).sum() / weights.sum()) for k in (1, 2))
+        error = math.sqrt((square - mean**2) / 400)
+        own = listed[f"time = {time:.6g}"]
+        assert abs(math.log(own.shrinks) - mean) < 4 * error
+        assert own.between is not None and own.between[0] < own.shrinks < own.between[1]
+    with pytest.raises(SceneError, match=r"--draws 0: expected at least 1"):
+        expected(problem, 0)

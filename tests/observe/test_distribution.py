@@ -203,6 +203,28 @@ count = 1500
 """
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        'file = "scan.csv"\ncolumns = { time = "t (ms)", x = "Xpos [cm]", y = "Ypos [cm]", z = "Zpos [cm]" }',
+        'file = "scan.csv"\nunit = "mm"',
+        'file = "scan.npz"\nunit = "mm"',
+    ],
+)
+def test_a_twin_takes_the_headers_units_and_kind_of_the_file_of_its_scene(said: str, tmp_path: Path) -> None:
+    frames = {}
+    for own in ('file = "scan.csv"', said):
+        folder = tmp_path / str(len(frames))
+        folder.mkdir()
+        (folder / "s.toml").write_text(SCENE.replace('file = "scan.csv"', own))
+        scene = load_scene(folder / "s.toml")
+        write_twin(scene, scene, folder, refine=1.0, seed=4)
+        frames[own] = load_scene(folder / "s.toml").observations["scan"].read()
+    plain, other = frames.values()
+    torch.testing.assert_close(other.values, plain.values, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(other.at["time"], plain.at["time"], rtol=1e-8, atol=1e-12)
+
+
 def test_a_twin_of_a_jelly_is_read_back(tmp_path: Path) -> None:
     """Drawn of the same motion: E within three of its bars, which are below a tenth of it."""
     (tmp_path / "s.toml").write_text(SCENE)

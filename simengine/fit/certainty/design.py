@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from simengine.fit.problem import Problem
+from simengine.fit.starts import drawn
 from simengine.scene.base import Refused, SceneError
 
 TOLD = 0.5  # of the prior's width: more is left open than told
@@ -27,8 +28,10 @@ class NextRows:
         observation: Name of the observation.
         label: Which of its rows, in words.
         rows: Which values, bool (rows, columns).
-        shrinks: By what factor the volume of the posterior shrinks if they are measured as well.
+        shrinks: By what factor the volume of the posterior shrinks if they are measured as well; over draws of the
+            prior exp of the expected information gain beyond what is fitted.
         widths: Standard deviation of each number sought then over that now, by name.
+        between: What eight of ten draws of the prior promise, from and to; None without draws.
     """
 
     observation: str
@@ -36,6 +39,7 @@ class NextRows:
     rows: torch.Tensor
     shrinks: float
     widths: dict[str, float]
+    between: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +67,17 @@ class LinearisedProblem:
         return total
 
 
-def linear(problem: Problem, z: torch.Tensor | None = None, step: float = 1e-4) -> LinearisedProblem:
-    """The problem linearised at z (p,), None for its start; one solve for each number of a world."""
+def linear(
+    problem: Problem, z: torch.Tensor | None = None, step: float = 1e-4, *, noise: bool = True
+) -> LinearisedProblem:
+    """The problem linearised at z (p,), None for its start; one solve for each number of a world.
+
+    With `noise`, standard deviations that are estimated are those of the misfit at z.
+    """
     z = problem.start() if z is None else z
     problem.settle(z)
-    problem.estimate_sigmas(z)
+    if noise:
+        problem.estimate_sigmas(z)
     free = tuple(k for k in range(len(z)) if k not in problem.sought_sigmas)
     here = problem.predict(z)
     columns: dict[str, list[torch.Tensor]] = {name: [] for name in here}
@@ -118,17 +128,22 @@ def at_the_prior(problem: Problem, z: torch.Tensor | None = None) -> dict[str, s
 
 
 def candidates(
-    problem: Problem, z: torch.Tensor | None = None, *, only: Sequence[str] = (), by_row: bool = False
+    problem: Problem,
+    z: torch.Tensor | None = None,
+    *,
+    only: Sequence[str] = (),
+    by_row: bool = False,
+    noise: bool = True,
 ) -> list[NextRows]:
     """What is held out, as experiments that could be made next, the one that tells most first.
 
     Each label of an observation (a marker) is a candidate, each of its rows where it has no labels; an observation
-    held out as a whole is one too, unless `by_row`.
+    held out as a whole is one too, unless `by_row`. `noise` as in `linear`.
 
     Raises:
         SceneError: Nothing is held out.
     """
-    found = linear(problem, z)
+    found = linear(problem, z, noise=noise)
     covariance = torch.linalg.inv(found.information() + found.prior)
     listed: list[NextRows] = []
     for name, j in found.rows.items():
@@ -156,6 +171,53 @@ def candidates(
             '["observations.NAME"] or observations.NAME.hold_out = { rows = [3, 4] }'
         )
     return sorted(listed, key=lambda own: -own.shrinks)
+
+
+def expected(problem: Problem, draws: int, *, by_row: bool = False, seed: int = 0) -> list[NextRows]:
+    """As `candidates`, before anything is fitted: what each promises on the average over the prior.
+
+    The expected information gain (Lindley 1956) of the linearised posterior: the mean of the logarithm by which the
+    volume shrinks, over draws of what is sought. Standard deviations that are estimated stay those of the start.
+
+    Args:
+        problem: What would be fitted.
+        draws: From the priors; each costs a solve for each number of a world.
+        by_row: As in `candidates`.
+        seed: Of the draws.
+
+    Raises:
+        SceneError: `draws` is below 1, nothing is held out, or the world has no run at most of the draws.
+    """
+    if draws < 1:
+        raise SceneError(f"--draws {draws}: expected at least 1, as in --draws 16")
+    generator = torch.Generator().manual_seed(seed)
+    problem.settle(problem.start())
+    problem.estimate_sigmas(problem.start())
+    found: dict[tuple[str, str], list[NextRows]] = {}
+    had = refused = 0
+    while had < draws:
+        try:
+            listed = candidates(problem, drawn(problem, generator), by_row=by_row, noise=False)
+        except Refused as error:
+            refused += 1
+            if refused > draws:
+                raise SceneError(f"--draws {draws}: the world has no run at {refused} draws: {error}") from None
+            continue
+        had += 1
+        for own in listed:
+            found.setdefault((own.observation, own.label), []).append(own)
+    return sorted((_averaged(each) for each in found.values()), key=lambda own: -own.shrinks)
+
+
+def _averaged(draws: Sequence[NextRows]) -> NextRows:
+    """One candidate over several draws: means of logarithms."""
+    logs = torch.tensor([own.shrinks for own in draws], dtype=torch.float64).log()
+    low, high = torch.quantile(logs, torch.tensor([0.1, 0.9], dtype=torch.float64)).exp().tolist()
+    widths = {
+        name: math.exp(sum(math.log(max(own.widths[name], 1e-300)) for own in draws) / len(draws))
+        for name in draws[0].widths
+    }
+    return dataclasses.replace(draws[0], shrinks=float(logs.mean().exp()), widths=widths, between=(low, high))
 
 
 def _split(problem: Problem, name: str, out: torch.Tensor, *, whole: bool) -> list[tuple[str, torch.Tensor]]:

@@ -1,6 +1,6 @@
 """What the discretisation adds to a bar: the best fit, fitted again at another resolution.
 
-A change of the resolution moves the best fit little, so one or two Gauss-Newton steps from the old one find the new.
+A change of the resolution moves the best fit little, so a few trials from the old one find the new.
 The answer stays that of the scene's own resolution; its error, if errors fall at least as the size of a cell, is at
 most the shift times f/(f - 1) at f times the resolution (times f/(1 - f) at a coarser one), and counts as one more
 standard deviation.
@@ -14,9 +14,13 @@ import torch
 from simengine.fit.posterior import Posterior
 from simengine.fit.problem import Problem
 from simengine.scene.base import Refused, SceneError
+from simengine.solve.least_squares.black_box import BlackBoxSystem
+from simengine.solve.least_squares.iteration import advance, begin
+from simengine.solve.least_squares.solvers import LevenbergMarquardt
+from simengine.solve.solution import Result
 
-STEPS = 2  # of Gauss-Newton
-SMALL = 0.1  # of the bar and the whole shift, that a last step may be long
+TRIALS = 12  # of the search there
+SMALL = 0.1  # of a bar, that the search may stop short by
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class Shift:
         values: What is sought there, by name, SI.
         by: New value less the old one, by name, SI.
         z: Coordinates there, (p,).
-        settled: Whether the last step was short beside the bars and the shift.
+        settled: Whether the search there came to its end.
     """
 
     factor: float
@@ -63,27 +67,49 @@ def shift(problem: Problem, z: torch.Tensor, found: Posterior, factor: float) ->
     other.sigmas = {name: value.clone() for name, value in problem.sigmas.items()}
     free = [k for k in range(len(z)) if k not in problem.sought_sigmas]
     told = [k for k in free if float(found.covariance[k, k]) < 1e6]
-    here, settled = z.clone(), False
     try:
-        other.settle(here)
-        for _ in range(STEPS):
-            r, j = other.linearise(here, told)
-            # rows are worth less where they are correlated or misfit, as in the posterior
-            weight = _weights(other, found, len(r))
-            gram = j.T @ (weight[:, None] * j)
-            step = -torch.linalg.lstsq(
-                gram + 1e-12 * torch.diag(gram.diagonal()), (j.T @ (weight * r))[:, None], driver="gelsd"
-            ).solution[:, 0]
-            step = step * min(1.0, 1.0 / max(float(step.abs().max()), 1e-300))
-            here[told] += step
-            width = found.covariance.diagonal()[told].clamp_min(0).sqrt()
-            settled = bool((step.abs() < SMALL * (width + (here - z)[told].abs()) + 1e-9).all())
-            if settled:
-                break
+        other.settle(z)
+        here, settled = _fitted(other, z, told, found)
     except Refused as error:
         raise SceneError(f"--refine {factor:g}: there is no run at this resolution: {error}") from None
     old, new = problem.estimates(z), other.estimates(here)
     return Shift(factor=factor, values=new, by={n: new[n] - old[n] for n in new}, z=here, settled=settled)
+
+
+def _fitted(problem: Problem, z: torch.Tensor, free: list[int], found: Posterior) -> tuple[torch.Tensor, bool]:
+    """The best fit from z (p,) on in the coordinates `free`, and whether it is at its end.
+
+    Raises:
+        Refused: There is no run at z.
+    """
+
+    def whole(moving: torch.Tensor) -> torch.Tensor:
+        moved = z.clone()
+        moved[free] = moving
+        return moved
+
+    def weighed(rows: torch.Tensor) -> torch.Tensor:  # less where they are correlated or misfit, as in the posterior
+        weight = _weights(problem, found, len(rows)).sqrt()
+        return weight.view(-1, *(1,) * (rows.ndim - 1)) * rows
+
+    def linearised(moving: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        r, j = problem.linearise(whole(moving), free)
+        return weighed(r), weighed(j)
+
+    system = BlackBoxSystem(
+        lambda moving: weighed(problem.residual(whole(moving))),
+        linearised,
+        refused=(Refused,),
+        linearised_at_the_end=False,
+    )
+    # seats of marks are lengths and may move far; what is sought may be a logarithm
+    most = torch.tensor([1.0 if problem.coordinates[k].chosen else 1e3 for k in free], dtype=torch.float64)
+    # half a chi-square of SMALL^2 is what such a part of a bar is worth
+    solver = LevenbergMarquardt(damping=1e-6, max_step=most, drop=SMALL**2 / 2, patience=1, max_iterations=TRIALS)
+    state = begin(system, z[free][None], solver)
+    while len(state.active) and int(state.iterations) < TRIALS:
+        state = advance(system, state, solver)
+    return whole(state.y[0]), int(state.status[0]) == Result.SUCCESS
 
 
 def _weights(problem: Problem, found: Posterior, rows: int) -> torch.Tensor:
@@ -121,7 +147,7 @@ def with_shift(problem: Problem, z: torch.Tensor, found: Posterior, moved: Shift
         f"At {moved.factor:g} times the resolution {', '.join(said)}; {moved.error:.2g} times that is added to the bars"
     )
     if not moved.settled:
-        text += f", and the fit there is not at its end after {STEPS} steps"
+        text += f", and the fit there is not at its end after {TRIALS} trials: the bars are too short"
     return dataclasses.replace(
         found, estimates=estimates, covariance=covariance, directions=(text, *found.directions), moved=moved
     )

@@ -14,6 +14,7 @@ from simengine.io.tables import file_hash, read_table
 from simengine.io.units import to_si
 from simengine.observe.columns import take
 from simengine.observe.place import Place
+from simengine.observe.written import column_as_read, write_csv
 from simengine.scene.asks import Ask, Cloud
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
@@ -195,11 +196,17 @@ class Distribution(AbstractInstrument):
         return _Drawn.planned_for(self, world, generator)
 
     def write(self, file: Path, measured: Measured) -> None:
-        """A csv: time, x, y, z."""
-        lines = ["time [s],x [m],y [m],z [m]"]
-        for time, row in zip(measured.at["time"].tolist(), measured.values.tolist(), strict=True):
-            lines.append(",".join(f"{cell:.9g}" for cell in (time, *row)))
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        """A csv, time, x, y, z, by the headers and in the units of `columns`, or an .npz."""
+        factor = to_si(self.unit)[0]
+        if file.suffix.lower() == ".npz":
+            times, frame = torch.unique(measured.at["time"], return_inverse=True)
+            clouds = [(measured.values[frame == k] / factor).numpy() for k in range(len(times))]
+            np.savez(file, x=np.stack(clouds), time=times.numpy())
+            return
+        columns = column_as_read(self.columns.get("time", "time [s]"), measured.at["time"])
+        for axis, values in zip(AXES, measured.values.unbind(1), strict=True):
+            columns |= column_as_read(self.columns.get(axis, axis if self.unit else f"{axis} [m]"), values / factor)
+        write_csv(file, columns)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -67,25 +66,6 @@ class Experiments(AbstractTable):
         if not self.row:
             return ()
         return tuple(str(cell) for cell in raw.columns[find_header(raw, self.row)[0]])
-
-    def write(self, file: Path, measured: Measured) -> None:
-        """A csv with the columns in SI units, mixtures as words."""
-        mixed = {name: None for name in self.conditions if name not in measured.at}
-        columns: dict[str, list[str]] = {}
-        for name, values in measured.at.items():
-            first = name.partition(".")[0]
-            if first in mixed:
-                before = columns.get(first, [""] * len(values))
-                cells = [f"{name.partition('.')[2]}: {float(v):.9g}" if v else "" for v in values]
-                columns[first] = [", ".join(filter(None, pair)) for pair in zip(before, cells, strict=True)]
-            else:
-                columns[name] = [f"{float(v):.9g}" for v in values]
-        for k, name in enumerate(measured.names):
-            columns[name] = ["" if torch.isnan(v) else f"{float(v):.9g}" for v in measured.values[:, k]]
-        lines = [",".join(columns)]
-        for row in zip(*columns.values(), strict=True):
-            lines.append(",".join(f'"{cell}"' if "," in cell else cell for cell in row))
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """A table of all rows that count; one for each set of rows where the columns have cells in different ones."""

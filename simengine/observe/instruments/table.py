@@ -10,6 +10,7 @@ import torch
 
 from simengine.io.tables import RawTable, read_table
 from simengine.observe.columns import ColumnSpec, column_of, find_header, matching_headers, take, told_unit
+from simengine.observe.written import column_as_read, rows_as_they_stand, write_csv
 from simengine.scene.asks import Ask, Fields, Series
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured, quantity
@@ -223,7 +224,7 @@ class AbstractTable(AbstractInstrument):
             shape = (int(grid[2]), len(names))
         else:
             read = self.read()
-            at, shape = dict(read.at), tuple(read.values.shape)  # type: ignore[assignment]
+            return dataclasses.replace(read, values=torch.zeros_like(read.values)), self
         told = [column_of(self.columns[quantity(name)]).sigma for name in names]
         sigma = torch.tensor([s if isinstance(s, float) else torch.nan for s in told], dtype=torch.float64)
         measured = Measured(
@@ -242,12 +243,27 @@ class AbstractTable(AbstractInstrument):
         return tuple(name for name in self.columns if name not in self.coordinates())
 
     def write(self, file: Path, measured: Measured) -> None:
-        """A csv with the columns in SI units."""
-        columns = {**measured.at, **{name: measured.values[:, k] for k, name in enumerate(measured.names)}}
-        lines = [",".join(columns)]
-        for row in zip(*columns.values(), strict=True):
-            lines.append(",".join("" if torch.isnan(cell) else f"{float(cell):.9g}" for cell in row))
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        """A csv that this table reads: columns by their headers and in their units, beside others of its own file."""
+        raw = None if self.along else self.raw()
+        columns = {} if raw is None else rows_as_they_stand(raw, self._rows_read(raw))
+        for name, values in measured.at.items():
+            if name in self.columns:  # else a part of a mixture, whose column of words stays
+                columns |= column_as_read(self.columns[name], values, raw=raw)
+        for k, name in enumerate(measured.names):
+            role, _, number = name.partition("#")
+            spec = self.columns[role]
+            if number and isinstance(spec, str):
+                spec = spec.replace("*", number, 1) if raw is None else matching_headers(raw, spec)[int(number)]
+            columns |= column_as_read(spec, measured.values[:, k], measured.sigma[:, k], raw=raw)
+        write_csv(file, columns)
+
+    def _rows_read(self, raw: RawTable) -> torch.Tensor:
+        """Rows of the file that are kept when it is read, bool (rows,)."""
+        keep = self._rows(raw)
+        for name, spec in self.columns.items():
+            if name in self.coordinates() and self.mixtures(raw, name, spec) is None:
+                keep &= ~take(raw, spec, key=f"observations.{self.name}.columns.{name}")[0].isnan()
+        return keep
 
     def abscissa(self, name: str, values: torch.Tensor) -> torch.Tensor:
         """An abscissa in the scene's clock."""
