@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from simengine.io.model_folder import find_model
+from simengine.io.pictures import STILLS
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.address import numbers
 from simengine.scene.base import AbstractWorld
@@ -77,6 +79,14 @@ def record(scene: AbstractWorld | Scene) -> SceneRecord:
         path = path.resolve()
         if path.is_relative_to(assets):
             return "asset:" + path.relative_to(assets).as_posix()
+        if path.is_dir() and (there := _within(path)):
+            digest = hashlib.sha256()
+            for file in there:
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+            folder = f"{FOLDER}/{digest.hexdigest()[:12]}"
+            inputs.update({f"{folder}/{file.name}": file for file in there})
+            sources.add(path)
+            return folder
         if not path.is_file():  # what needs it will say so
             inside = path.is_relative_to(scene.directory.resolve())
             return path.relative_to(scene.directory.resolve()).as_posix() if inside else str(path)
@@ -186,6 +196,14 @@ def open_run(folder: Path, scene: AbstractWorld | Scene, *, overwrite: bool, res
         inputs=kept.inputs,
         protected=(world.directory, *kept.sources),
     )
+
+
+def _within(folder: Path) -> list[Path]:
+    """What a scene reads of a folder that it names: a model, else pictures."""
+    model = find_model(folder)
+    if model is not None:
+        return sorted(file for file in model.iterdir() if file.is_file())
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in STILLS)
 
 
 def _companions(path: Path) -> Iterator[Path]:

@@ -95,6 +95,10 @@ def write_files(path: Path) -> None:
         "x,y,z,l,h,w,turn\n" + "1.0,1.5,9.0,4.0,1.5,1.8,0.1\n-1.5,1.5,7.0,4.0,1.4,1.7,0.2\n" * 2
     )
     (path / "probe.csv").write_text("x,T\n0.0,400\n0.002,1700\n0.02,1600\n")
+    (path / "orbit.csv").write_text("yaw [deg],pitch [deg],distance [m]\n40,12,6.5\n220,20,8\n")
+    (path / "yard").mkdir()
+    yard = np.random.default_rng(1).integers(60, 256, (32, 40, 3), dtype=np.uint8)
+    Image.fromarray(yard).save(path / "yard" / "yard.png")
     (path / "press.csv").write_text("time [s],way\n0,1\n0.5,2\n2,9\n")
     y, x = np.mgrid[-10:11, -10:11] / 8.0
     ball = np.where(x**2 + y**2 < 1, 255, 0).astype(np.uint8)

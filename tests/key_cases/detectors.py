@@ -34,6 +34,11 @@ CASES: dict[str, Case] = {
         (run,),
         below=("views", "object", "size", "width", "train_views", "sky_rays"),
     ),
+    "views of listed cameras": Case(
+        {**WORLD, "train_views": 1, "views": {"seed": 3}, "cameras": "orbit.csv", "photographs": "yard"},
+        (run,),
+        below=("cameras", "photographs"),
+    ),
     "network of views": Case(
         learn(
             WORLD,

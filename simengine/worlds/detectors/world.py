@@ -246,6 +246,9 @@ class DTNWorld(AbstractWorld):
         train_views: Number of views to train on.
         test_views: Number of unseen views.
         sky_rays: Rays to the sky of each of the 2 x 2 samples of a pixel.
+        cameras: View i is seen by camera i of this file, counted round: nerfstudio's transforms.json, json of K, R, t,
+            or a csv of yaw [deg], pitch [deg], distance [m]; z up, the ground at 0, the object about the origin.
+        photographs: A folder of photographs, or one, that stand behind the object in place of road and surroundings.
     """
 
     kind: ClassVar[str] = "dtn"
@@ -256,11 +259,18 @@ class DTNWorld(AbstractWorld):
     train_views: Count = 120
     test_views: Count = 40
     sky_rays: Count = 4
+    cameras: Path | None = None
+    photographs: Path | None = None
 
     def __post_init__(self) -> None:
         for name, side in zip(("size", "width"), self.shape, strict=True):
             if side % 16:
                 raise ValueError(f"{name}: expected a multiple of 16, got {side}")
+        if self.cameras is not None:
+            idle = ("yaw", "pitch", "distance", "offset", *(() if self.cameras.suffix == ".csv" else ("fov",)))
+            without_effect(self.views, *idle, where="cameras, whose file says where they stand")
+        if self.photographs is not None:
+            without_effect(self.views, "boxes", where="photographs, which stand there in place of them")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -270,10 +280,17 @@ class DTNWorld(AbstractWorld):
     @cached_property
     def sampler(self) -> ViewSampler:
         """Distribution of the views, for the size of the object."""
+        from simengine.worlds.detectors.scenery import listed_cameras, photographs_in
+
         try:
-            return self.views.fitted(self.surface())
+            fitted = self.views.fitted(self.surface())
         except ValueError as error:
             raise SceneError(f"views.{error}") from None
+        if self.cameras is not None:
+            fitted = dataclasses.replace(fitted, cameras=listed_cameras(self.cameras, fitted, self.shape))
+        if self.photographs is not None:
+            fitted = dataclasses.replace(fitted, boxes=0, photographs=photographs_in(self.photographs, self.shape))
+        return fitted
 
     @property
     def label_names(self) -> tuple[str, ...]:
