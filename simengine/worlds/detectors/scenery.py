@@ -54,9 +54,7 @@ def _orbit(file: Path, sampler: ViewSampler, size: tuple[int, int]) -> tuple[Lis
     for row, (yaw, pitch, distance) in enumerate(zip(*columns, strict=True)):
         values = [float(yaw), float(pitch), float(distance)]
         if not all(map(math.isfinite, values)) or values[2] <= 0 or abs(values[1]) >= math.pi / 2:
-            raise ValueError(
-                f"{file.name}: row {row + 1}: expected angles, pitch within 90 deg, distance above 0"
-            )
+            raise ValueError(f"{file.name}: row {row + 1}: expected angles, pitch within 90 deg, distance above 0")
         across = pitch.cos()
         way = torch.stack([yaw.cos() * across, yaw.sin() * across, pitch.sin()])
         camera = PinholeCamera.look_at(
@@ -92,9 +90,7 @@ def photographs_in(folder: Path, size: tuple[int, int]) -> tuple[Path, ...]:
         for file in files:
             h, w = picture_size(file)
             if h < size[0] or w < size[1]:
-                raise ValueError(
-                    f"{file.name}: {w} x {h} pixels; expected {size[1]} x {size[0]} or more, as the views"
-                )
+                raise ValueError(f"{file.name}: {w} x {h} pixels; expected {size[1]} x {size[0]} or more, as the views")
     except ValueError as error:
         raise SceneError(f"photographs: {error}") from None
     return files

@@ -266,11 +266,14 @@ class DTNWorld(AbstractWorld):
         for name, side in zip(("size", "width"), self.shape, strict=True):
             if side % 16:
                 raise ValueError(f"{name}: expected a multiple of 16, got {side}")
-        if self.cameras is not None:
-            idle = ("yaw", "pitch", "distance", "offset", *(() if self.cameras.suffix == ".csv" else ("fov",)))
-            without_effect(self.views, *idle, where="cameras, whose file says where they stand")
-        if self.photographs is not None:
-            without_effect(self.views, "boxes", where="photographs, which stand there in place of them")
+        try:
+            if self.cameras is not None:
+                idle = ("yaw", "pitch", "distance", "offset", *(() if self.cameras.suffix == ".csv" else ("fov",)))
+                without_effect(self.views, *idle, where="cameras, whose file says where they stand")
+            if self.photographs is not None:
+                without_effect(self.views, "boxes", where="photographs, which stand there in place of them")
+        except ValueError as error:
+            raise ValueError(f"views.{error}") from None
 
     @property
     def shape(self) -> tuple[int, int]:
