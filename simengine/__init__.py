@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # for editors; a test holds this and the names below together
         view,
         worlds,
     )
-    from simengine.fit import Problem, identify
+    from simengine.fit import Problem, identify, predict
     from simengine.scene import (
         Inference,
         OwnMotion,
@@ -60,7 +60,7 @@ _SUBPACKAGES = (
 _SHORTCUTS = {
     **dict.fromkeys(("Inference", "OwnMotion", "OwnNumber", "OwnWorld", "Prior", "Scene", "Unknown"), "scene"),
     **dict.fromkeys(("load_scene", "load_world", "scene_of", "detector"), "scene"),
-    **dict.fromkeys(("Problem", "identify"), "fit"),
+    **dict.fromkeys(("Problem", "identify", "predict"), "fit"),
     "equation": "worlds.fields.equations",
     **dict.fromkeys(("rollout", "DirectAdjoint", "CheckpointAdjoint"), "solve"),
 }
@@ -98,6 +98,7 @@ __all__ = [
     "mpm",
     "observe",
     "ops",
+    "predict",
     "render",
     "rollout",
     "scene",

@@ -19,6 +19,7 @@ EXTRAS = {
     "pyvista": "view",
     "taichi": "taichi",
     "emcee": "bayes",
+    "opencv-python": "camera",
     "nutpie": "bayes",
     "onnxruntime": "onnx",
     "distributed": "cluster",
@@ -72,7 +73,7 @@ def test_the_base_runs_and_each_feature_names_its_extra(tmp_path: Path) -> None:
         "render r --style pyvista --out r/pyvista.png",
         "export r --out r/states.pvd",
     ]
-    code = BARE.format(blocked=["vtk", *EXTRAS], lines=lines)
+    code = BARE.format(blocked=["vtk", "cv2", *EXTRAS], lines=lines)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path)
     said = done.stderr
     assert done.returncode == 0, said

@@ -17,6 +17,7 @@ _EXTRAS = {
     "taichi": "taichi",
     "emcee": "bayes",
     "nutpie": "bayes",
+    "opencv-python": "camera",
     "onnxruntime": "onnx",
     "distributed": "cluster",
 }

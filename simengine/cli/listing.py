@@ -1,4 +1,4 @@
-"""`simengine list`."""
+"""`simengine list` and `simengine explain`."""
 
 import itertools
 import re
@@ -52,3 +52,29 @@ def _about(path: Path) -> str:
     text = " ".join(line.lstrip("# ") for line in lines)
     ends = [found.end() for found in re.finditer(r"[.?!](?= |$)", text)]
     return text[: next((end for end in ends if end >= ENOUGH), len(text))]
+
+
+def explain(key: str, scene: str, *, overrides: Overrides = None, as_json: AsJson = False) -> int:
+    """Say what a number of a scene is: its value, unit, bounds and meaning.
+
+    Args:
+        key: Dotted key, as in bodies.jelly.material.E.
+        scene: A file, or the name of a shipped scene.
+    """
+    from simengine.scene import load_world
+    from simengine.scene.address import named, numbers, resolve
+    from simengine.scene.schema import in_words
+
+    world = load_world(scene, overrides or ())
+    table = numbers(world)
+    found = {}
+    for one in resolve(world, key):
+        n = table[one]
+        found[named(world, one)] = {
+            "value": n.value,
+            "unit": n.unit,
+            "range": in_words(n.range) or "any number",
+            "meaning": n.sentence,
+        }
+    emit(found, as_json=as_json, title=f"{key} of {scene}")
+    return 0

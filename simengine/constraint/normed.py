@@ -8,7 +8,7 @@ from simengine.constraint.blocks import Blocks
 from simengine.constraint.norm import AbstractNorm
 from simengine.constraint.pde import AbstractPDE
 from simengine.constraint.rows import RowWeights
-from simengine.solve.least_squares.structure import Dense
+from simengine.solve.least_squares.structures.structure import Dense
 from simengine.solve.least_squares.system import FunctionSystem
 
 

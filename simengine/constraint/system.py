@@ -12,8 +12,8 @@ from simengine.ops.fields.normal_equations import normal_equations
 from simengine.ops.fields.table_product import add_outer, table_sums
 from simengine.solve.conjugate_gradients import conjugate_gradients
 from simengine.solve.least_squares.condition import AbstractSystem
-from simengine.solve.least_squares.gram import AbstractGram, BlockBandedGram, DenseGram, Linearisation
-from simengine.solve.least_squares.schur import SchurGram
+from simengine.solve.least_squares.structures.gram import AbstractGram, BlockBandedGram, DenseGram, Linearisation
+from simengine.solve.least_squares.structures.schur import SchurGram
 
 
 @dataclasses.dataclass

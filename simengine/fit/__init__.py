@@ -1,6 +1,6 @@
 """Inverse problems: named parameters, an objective, an optimiser, and the one loop that drives them all."""
 
-from simengine.fit.identify import identify
+from simengine.fit.identify import identify, predict
 from simengine.fit.loop import fit
 from simengine.fit.problem import Problem
 from simengine.fit.result import FitResult
@@ -21,4 +21,5 @@ __all__ = [
     "fit",
     "forward_jacobian",
     "identify",
+    "predict",
 ]

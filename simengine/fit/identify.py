@@ -1,9 +1,10 @@
-"""A problem in, its answer out: what `simengine fit` does, in Python."""
+"""A problem in, its answer out: what `simengine fit` and `simengine predict` do, in Python."""
 
 import dataclasses
 import tempfile
 from pathlib import Path
 
+from simengine.fit.carry import found_in, predicted
 from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.derived import derived
 from simengine.fit.fields.report import field_posterior
@@ -12,8 +13,9 @@ from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.loop import Callback, fit
 from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
+from simengine.fit.problem.prediction import Prediction
 from simengine.fit.result import FitResult
-from simengine.fit.spread import spread_of
+from simengine.fit.spread import read_spread, spread_of
 from simengine.fit.starts import SeveralStarts
 from simengine.fit.training import AbstractTraining
 from simengine.scene.base import AbstractWorld, SceneError
@@ -53,6 +55,33 @@ def identify(
         with tempfile.TemporaryDirectory() as folder:
             return _driven(problem, training, Path(folder) / "run", False, progress, callback)
     return _driven(problem, training, Path(out), overwrite, progress, callback)
+
+
+def predict(on: Scene | Problem, *, found: FitResult | str | Path | None = None) -> dict[str, Prediction]:
+    """The observations of a scene beside what it predicts: what `simengine predict` does, in Python.
+
+    Args:
+        on: The scene, or a problem for its numbers as they stand.
+        found: What a fit found, or the run directory of one, to be put in place of the scene's own numbers; `std` of
+            the predictions holds its bars. None for the numbers as they stand.
+
+    Returns:
+        Observation -> its prediction.
+
+    Raises:
+        SceneError: Nothing is observed, or nothing that was found has a place there.
+        ValueError: The folder holds no finished fit.
+    """
+    scene = on.scene if isinstance(on, Problem) else on
+    if not scene.observations:
+        raise SceneError("on: the scene has no [observations] to predict")
+    if isinstance(found, FitResult):
+        return dict(found.predict(scene))
+    if found is not None:
+        return predicted(found_in(Path(found)), read_spread(Path(found)), scene)
+    problem = on if isinstance(on, Problem) else Problem(on)
+    problem.settle(problem.start())
+    return problem.predict()
 
 
 def _driven(

@@ -3,7 +3,7 @@
 Everything here takes arrays, tensors and dicts, never models.
 """
 
+from simengine.io.geometry.splats import read_splats, write_splats
 from simengine.io.registry import read, register_format, write
-from simengine.io.splats import read_splats, write_splats
 
 __all__ = ["read", "read_splats", "register_format", "write", "write_splats"]

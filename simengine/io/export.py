@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simengine.io.glb import write_moving_points
+from simengine.io.geometry.glb import write_moving_points
 from simengine.io.registry import write
 
 SUFFIXES = (".csv", ".glb", ".h5", ".hdf5", ".npz", ".ply", ".pvd", ".vtp")

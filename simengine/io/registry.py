@@ -23,9 +23,9 @@ _writers: dict[str, str | Writer] = {
     ".json": "simengine.io.arrays:write_json",
     ".csv": "simengine.io.tabular:write_csv",
     **dict.fromkeys((".h5", ".hdf5"), "simengine.io.tabular:write_hdf5"),
-    ".ply": "simengine.io.particles:write_ply",
-    ".vtp": "simengine.io.particles:write_vtp",
-    ".pvd": "simengine.io.particles:write_pvd",
+    ".ply": "simengine.io.geometry.particles:write_ply",
+    ".vtp": "simengine.io.geometry.particles:write_vtp",
+    ".pvd": "simengine.io.geometry.particles:write_pvd",
 }
 _readers: dict[str, str | Reader] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy"), "simengine.io.pictures:read_picture"),
@@ -33,7 +33,7 @@ _readers: dict[str, str | Reader] = {
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif"), "simengine.io.pictures:read_video"),
     **dict.fromkeys((".csv", ".tsv", ".txt", ".dat", ".h5", ".hdf5"), "simengine.io.tables:read_table"),
     ".npz": "simengine.io.arrays:read_npz",
-    **dict.fromkeys((".ply", ".obj", ".stl", ".off", ".glb", ".gltf"), "simengine.io.mesh_file:read_mesh"),
+    **dict.fromkeys((".ply", ".obj", ".stl", ".off", ".glb", ".gltf"), "simengine.io.geometry.mesh_file:read_mesh"),
     **dict.fromkeys((".c3d", ".trc"), "simengine.observe.motion_files:read_tracks"),
 }
 

@@ -8,7 +8,8 @@ from simengine.observe.instruments.distribution import Distribution
 from simengine.observe.instruments.experiments import Experiments
 from simengine.observe.instruments.goal import Goal
 from simengine.observe.instruments.grids import Grids
-from simengine.observe.instruments.markers import Marker, Markers
+from simengine.observe.instruments.marks.markers import Markers
+from simengine.observe.instruments.marks.specs import Marker
 from simengine.observe.instruments.pictures import Pictures
 from simengine.observe.instruments.projections import Projections
 from simengine.observe.instruments.table import Curve, Profiles, Samples

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from simengine.io.arrays import read_npz
-from simengine.io.mesh_file import read_limited
+from simengine.io.geometry.mesh_file import read_limited
 from simengine.io.tables import RawTable, file_hash, read_table
 from simengine.io.units import to_si
 from simengine.observe.columns import find_header, take

@@ -84,6 +84,39 @@ def curves(
 
 
 @costs_the_figure_only
+def slices(
+    panels: Mapping[str, Mapping[str, Mapping[str, tuple[Any, ...]]]],
+    *,
+    xlabel: str,
+) -> NDArray[np.uint8]:
+    """Panels of measured points over predicted lines, a colour for each moment or place.
+
+    Args:
+        panels: Label of the ordinate (with unit) -> what is held, in words -> `measured`, `predicted` and what other
+            models say as (x, y), and `95 %` as (x, lower, upper).
+        xlabel: Label of the abscissa, with unit.
+
+    Returns:
+        8-bit sRGB image, shape (h, w, 3).
+    """
+    figure, axes = _canvas(max(4.2 * len(panels), 6.4), 3.2, len(panels))
+    for axis, (label, lines) in zip(axes, panels.items(), strict=True):
+        for color, (held, entries) in enumerate(lines.items()):
+            for name, (x, *ys) in entries.items():
+                own = {"color": f"C{color}", "label": held if name == "predicted" else None}
+                if len(ys) == 2:
+                    axis.fill_between(np.asarray(x), *(np.asarray(y) for y in ys), alpha=0.25, lw=0, color=own["color"])
+                    continue
+                style = {"measured": "o", "predicted": "-"}.get(name, "--")
+                axis.plot(np.asarray(x), np.asarray(ys[0]), style, markersize=3, **own)
+        axis.set(xlabel=xlabel, ylabel=label)
+        axis.locator_params(axis="x", nbins=6)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8, title="points measured, lines predicted", title_fontsize=8)
+    return _pixels(figure)
+
+
+@costs_the_figure_only
 def fields(
     panels: Mapping[str, Any],
     *,

@@ -13,8 +13,8 @@ from simengine.constraint.blocks import Blocks, decompose, uniform_cuts
 from simengine.constraint.system import ExpertSystem
 from simengine.solve.least_squares import LevenbergMarquardt
 from simengine.solve.least_squares.adjoint import UnrolledAdjoint
-from simengine.solve.least_squares.gram import BlockBandedGram
-from simengine.solve.least_squares.schur import SchurGram
+from simengine.solve.least_squares.structures.gram import BlockBandedGram
+from simengine.solve.least_squares.structures.schur import SchurGram
 
 PDE = DiffusionSorption(nt=51, nx=96)
 U0 = 0.07

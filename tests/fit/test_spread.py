@@ -77,6 +77,10 @@ def test_bars_are_those_of_regression(tmp_path: Path) -> None:
     assert float(spread.covariance[0, 2]) < 0  # a level with an upper bound moves against its coordinate
     again = carried(found_in(tmp_path / "run"), there(tmp_path)).bars(spread)
     torch.testing.assert_close(again["later"], prediction.std, rtol=1e-3, atol=0)
+    told = se.predict(there(tmp_path), found=tmp_path / "run")["later"]
+    torch.testing.assert_close(told.values, prediction.values)
+    torch.testing.assert_close(told.std, prediction.std, rtol=1e-3, atol=0)
+    torch.testing.assert_close(se.predict(there(tmp_path), found=result)["later"].values, prediction.values)
     # samples that scatter so tell the same within what 40 of them can
     g = torch.Generator().manual_seed(3)
     noise = torch.randn(200, 3, generator=g, dtype=torch.float64) @ torch.linalg.cholesky(spread.covariance).T
@@ -93,6 +97,17 @@ def test_a_run_without_a_covariance_has_no_bars(tmp_path: Path) -> None:
         made.bars(None)
     elsewhere = Spread(("other",), torch.eye(1, dtype=torch.float64))
     assert made.bars(elsewhere) == {}
+
+
+def test_predictions_with_the_numbers_as_they_stand(tmp_path: Path) -> None:
+    """Of the world's own law; a scene that observes nothing, and a folder without a fit, are told in one line."""
+    told = se.predict(there(tmp_path))["later"]
+    torch.testing.assert_close(told.values[:, 0], torch.exp(-LATER), rtol=0, atol=2e-6)  # linear between steps of 5 ms
+    assert told.std is None
+    with pytest.raises(SceneError, match="no \\[observations\\] to predict"):
+        se.predict(se.scene_of(Decay()))
+    with pytest.raises(ValueError, match="holds neither a model nor a finished fit"):
+        se.predict(there(tmp_path), found=tmp_path)
 
 
 def test_an_entry_that_the_new_scene_lacks_is_left_and_named() -> None:

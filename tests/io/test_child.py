@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simengine.io.child import run_python
-from simengine.io.mesh_file import read_mesh
+from simengine.io.geometry.mesh_file import read_mesh
 
 CUBE = """v 0 0 0
 v 1 0 0

@@ -23,12 +23,12 @@ import pytest
 import tomli_w
 from PIL import Image
 
-from simengine.io import mesh_file
 from simengine.io.annotations import read_coco, read_yolo
 from simengine.io.exr import read_exr, write_exr
-from simengine.io.mesh_file import read_mesh
+from simengine.io.geometry import mesh_file
+from simengine.io.geometry.mesh_file import read_mesh
+from simengine.io.geometry.splats import read_splats, write_splats
 from simengine.io.pictures import read_rgb, read_series
-from simengine.io.splats import read_splats, write_splats
 from simengine.io.tables import read_table
 from simengine.materials.weights import load_material
 from simengine.observe.camera_files import read_shots

@@ -9,9 +9,9 @@ from PIL import Image
 
 from key_cases import detectors, fields, flames, laws, learned, motions, objects
 from simengine.dtn.network import TransformationNetwork
+from simengine.io.geometry.splats import write_splats
 from simengine.io.model_folder import write_model
 from simengine.io.run_directory import RunDirectory
-from simengine.io.splats import write_splats
 from simengine.scene import own_code
 
 CASES = {

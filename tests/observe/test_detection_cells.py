@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from simengine.dtn.intervals import clustered_rate_interval
-from simengine.observe.instruments.detection_cells import Cell, cells_csv, number_cells, reach, tell_cells
+from simengine.observe.instruments.boxes.cells import Cell, cells_csv, number_cells, reach, tell_cells
 from simengine.view.report import Picture, ReportTable
 
 

@@ -348,7 +348,7 @@ def test_real_street_cars(shared: Path) -> None:
     if not folder.is_dir():
         pytest.skip("the KITTI picture is not at hand")
     from simengine.observe.detectors import DetectorSpec
-    from simengine.observe.instruments.detections import Detections, PicturesAt
+    from simengine.observe.instruments.boxes.detections import Detections, PicturesAt
 
     labels = Detections(
         name="labels",

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import simengine as se
 from simengine.fit import observed
@@ -118,19 +119,31 @@ def test_a_conductivity_from_a_grid(tmp_path: Path) -> None:
     assert 0.7 < found.summary["observations"]["grid"]["chi_square_per_degree"] < 1.5
 
 
-def test_no_line_is_drawn_through_the_places_of_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_profiles_at_a_few_moments_or_histories_at_few_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines go along one coordinate; through the places of one moment, or the moments of one place."""
     np.savez(tmp_path / "u.npz", t=T, x=X, u=heat(RATE))
-    drawn: list[tuple[str, ...]] = []
+    drawn: list[tuple[Any, str]] = []
 
-    def curves(panels: Any, *, points: tuple[str, ...], **rest: Any) -> np.ndarray:
-        drawn.append(points)
+    def slices(panels: Any, *, xlabel: str) -> np.ndarray:
+        drawn.append((panels, xlabel))
         return np.zeros((2, 2, 3), np.uint8)
 
-    monkeypatch.setattr(observed, "curves", curves)
-    for every, lines in ({"t": 1, "x": 4}, False), ({"t": 1, "x": 16}, True):
+    monkeypatch.setattr(observed, "slices", slices)
+    for every, along in ({"t": 1, "x": 1}, "x [m]"), ({"t": 1, "x": 4}, "t [s]"):
         problem = Problem(
             make_world(HEAT, directory=tmp_path, locate=lambda key: key),
             observations={"g": grids(tmp_path, "u.npz", {"t": "t", "x": "x", "T": "u"}, every=every)},
         )
-        observed.observation_blocks(problem, problem.predict(problem.start())["g"])
-        assert ("predicted" in drawn[-1]) is not lines
+        prediction = problem.predict(problem.start())["g"]
+        observed.observation_blocks(problem, prediction)
+        ((label, lines),), xlabel = drawn[-1][0].items(), drawn[-1][1]
+        assert label.startswith("T") and xlabel == along and len(lines) == 4
+        for words, entry in lines.items():
+            held = float(words.split()[2])
+            t, x = (held, X) if along == "x [m]" else (T, held)
+            exact = 2.0 + np.exp(-(np.pi**2) * RATE * t) * np.cos(np.pi * x)
+            assert entry["measured"][0].numpy() == pytest.approx(X if along == "x [m]" else T)
+            assert entry["measured"][1].numpy() == pytest.approx(exact, abs=3e-4)  # words have four digits
+            assert entry["predicted"][1].shape == exact.shape
+    scattered = {"t": torch.linspace(0, 1, 9), "x": torch.linspace(0, 1, 9)}
+    assert observed.sliced(scattered, torch.ones(9, dtype=torch.bool), {}) is None

@@ -163,7 +163,7 @@ def test_a_file_is_pictured(tmp_path: Path, axes: int) -> None:
     """Verification: over black the middle of one opaque splat is its colour times its opacity, the corner black."""
     from PIL import Image
 
-    from simengine.io.splats import is_splats, write_splats
+    from simengine.io.geometry.splats import is_splats, write_splats
     from simengine.worlds.motion.showing import show_file
 
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])

@@ -13,7 +13,7 @@ import pytest
 import tomli_w
 
 from simengine.cli import main
-from simengine.io.mesh_file import read_mesh
+from simengine.io.geometry.mesh_file import read_mesh
 from simengine.scene import named_scenes
 
 SCENES = [path for path in named_scenes().values() if 'kind = "mpm"' in path.read_text(encoding="utf-8")]

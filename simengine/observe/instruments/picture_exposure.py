@@ -17,8 +17,8 @@ PLACES = 16  # on the lens
 
 def moments(own: PictureSettings) -> torch.Tensor:
     """After the time of a picture, at which it is looked at, (m,) [s]; one, at once, for a shutter without a width."""
-    last = own.shutter + own.read_out
-    return torch.linspace(0.0, last, own.moments, dtype=torch.float64) if last > 0 else torch.zeros(1).double()
+    last = torch.as_tensor(own.shutter + own.read_out, dtype=torch.float64)
+    return last * torch.linspace(0.0, 1.0, own.moments, dtype=torch.float64) if last > 0 else torch.zeros(1).double()
 
 
 def places(own: PictureSettings) -> torch.Tensor:
@@ -60,7 +60,7 @@ def shares(own: PictureSettings, rows: int) -> torch.Tensor:
         return torch.ones(rows, 1, dtype=torch.float64)
     width = at[1] - at[0]
     begins = own.read_out * (torch.arange(rows, dtype=torch.float64) + 0.5)[:, None] / rows
-    if own.shutter < 1e-6 * float(at[-1]):
+    if bool(own.shutter < 1e-6 * at[-1]):
         return (1 - (begins - at).abs() / width).clamp_min(0)
 
     def so_far(time: torch.Tensor) -> torch.Tensor:

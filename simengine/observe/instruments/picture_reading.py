@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from simengine.io.pictures import PictureSeries as Series
-from simengine.io.pictures import read_series
+from simengine.io.pictures import read_series, read_stills, series_files
 from simengine.io.units import to_si
 from simengine.observe.image_math import normalised, shrunk, slopes
 from simengine.observe.instruments.picture_settings import PictureSettings
-from simengine.render.tone import decode_srgb, encode_srgb
+from simengine.render.tone import encode_srgb
 
 
 def moments_of(own: PictureSettings, series: Series) -> torch.Tensor | None:
@@ -31,13 +31,18 @@ def moments_of(own: PictureSettings, series: Series) -> torch.Tensor | None:
     return None if series.times is None else torch.from_numpy(series.times)
 
 
+def holds_light(own: PictureSettings) -> bool:
+    """Whether the file's kind stores linear light, as floats do; asked of its first picture alone."""
+    suffix = Path(own.file).suffix.lower()
+    if own.recording or not own.file:
+        return suffix in (".exr", ".npy")
+    first = series_files(own.path)[0]
+    return first.suffix.lower() in (".exr", ".npy", ".tif", ".tiff") and read_stills([first]).linear
+
+
 def light_of(own: PictureSettings, series: Series) -> torch.Tensor:
     """Linear light of what the file stores, by the response."""
-    stored = torch.from_numpy(series.values)
-    if own.response == "gamma":
-        return stored.clamp_min(0) ** float(own.gamma)
-    srgb = own.response == "srgb" or (own.response == "file" and not series.linear)
-    return decode_srgb(stored) if srgb else stored
+    return own.responding(linear=series.linear).light(torch.from_numpy(series.values))
 
 
 def compared(own: PictureSettings, series: Series) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
@@ -81,8 +86,7 @@ def empty_of(
         return None, light
     if isinstance(own.background, tuple):
         shown = torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in own.background])
-        linear = own.response == "linear" or (own.response == "file" and series is not None and series.linear)
-        one = shown if linear else shown**own.gamma if own.response == "gamma" else decode_srgb(shown)
+        one = own.responding(linear=holds_light(own) if series is None else series.linear).light(shown)
         return one.expand(*light.shape[1:3], 3), light
     if own.background == "first":
         if len(light) < 2:

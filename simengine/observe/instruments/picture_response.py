@@ -1,11 +1,13 @@
 """From what a camera is answered to what its pictures should hold: lens, depth, exposure, unknown light."""
 
+import dataclasses
 import math
 
 import torch
 
 from simengine.observe.instruments.picture_exposure import fall_off
 from simengine.observe.instruments.picture_settings import PictureSettings
+from simengine.observe.response_curve import CameraResponse
 from simengine.render.camera import PinholeCamera
 from simengine.render.lens import picture_through
 from simengine.scene.instrument import Measured
@@ -17,14 +19,18 @@ def through_lens(own: PictureSettings, seen: torch.Tensor, measured: Measured) -
     if glass is None or own.made is None or own.made.covering is None:
         return seen
     intrinsics, rows, columns = own.made.covering
-    cameras, each = own.pinholes(measured.shape), len(seen) // measured.shape[0]  # pictures that one is the mean of
-    frames = []
-    for k, picture in enumerate(seen):
+    cameras, count = own.pinholes(measured.shape), measured.shape[0]
+    together = count if not own.camera.shots else 1  # pictures behind one lens at one zoom are bent alike
+    each, channels = len(seen) // count, seen.shape[-1]  # pictures that one is the mean of
+    bent = []
+    for k in range(0, count, together):
         pinhole = PinholeCamera(
-            world_to_camera=cameras.world_to_camera[k // each], intrinsics=intrinsics, width=columns, height=rows
+            world_to_camera=cameras.world_to_camera[k], intrinsics=intrinsics, width=columns, height=rows
         )
-        frames.append(picture_through(picture, pinhole, cameras[k // each], glass))
-    return torch.stack(frames)
+        layers = seen[k * each : (k + together) * each].permute(1, 2, 0, 3).flatten(2)
+        through = picture_through(layers, pinhole, cameras[k], glass)
+        bent.append(through.unflatten(2, (-1, channels)).permute(2, 0, 1, 3))
+    return torch.cat(bent)
 
 
 def depth_seen(own: PictureSettings, seen: torch.Tensor, measured: Measured) -> torch.Tensor:
@@ -47,8 +53,8 @@ def recorded(own: PictureSettings, seen: torch.Tensor, measured: Measured) -> to
     if own.renderer != "own":
         return _reread(own, lit)  # the surroundings are in it
     empty = None if own.made is None else own.made.empty
-    if empty is not None and own.response == "gamma" and own.made is not None:
-        empty = empty ** (own.gamma / own.made.gamma)  # the file shows the wall, whatever the gamma
+    if empty is not None and own.made is not None and (now := _sought(own)) is not None:
+        empty = now.light(own.made.response.stored(empty))  # the file shows the wall, whatever the response
     terms = [lit]
     if own.appearance == "fitted":
         turn = own.pinholes(measured.shape).rotation
@@ -86,7 +92,15 @@ def _best(own: PictureSettings, terms: list[torch.Tensor], fixed: torch.Tensor, 
 
 
 def _reread(own: PictureSettings, light: torch.Tensor) -> torch.Tensor:
-    """What reading makes of light that was recorded with this gamma: gamma may be sought, the file is read once."""
-    if own.response != "gamma" or own.made is None:
-        return light
-    return light.clamp_min(1e-12) ** (own.made.gamma / own.gamma)
+    """What reading makes of light that was recorded by this response, which may be sought: the file is read once."""
+    now = _sought(own)
+    return light if now is None or own.made is None else own.made.response.light(now.stored(light))
+
+
+def _sought(own: PictureSettings) -> CameraResponse | None:
+    """The response that these numbers have, where it is none that the file was read by."""
+    if own.made is None:
+        return None
+    read = own.made.response
+    now = dataclasses.replace(read, gamma=own.gamma, curve=own.curve)
+    return None if now == read else now

@@ -8,6 +8,7 @@ import torch
 
 from simengine.observe.camera import Camera
 from simengine.observe.image_math import Segment
+from simengine.observe.response_curve import CameraResponse
 from simengine.render.camera import PinholeCamera
 from simengine.scene.instrument import AbstractInstrument
 from simengine.scene.strict import Count, NonNegative, Only, Positive, Range, Vector, without_effect
@@ -31,13 +32,13 @@ class Made:
         empty: Light behind the bodies, (h, w, 3), or None.
         light: Of the pictures, (f, h, w, 3), where what is compared is not light itself; or None.
         covering: Intrinsics, rows and columns of the pinhole whose picture a lens bends; None without a lens.
-        gamma: With which the file was read.
+        response: With which the file was read.
     """
 
     empty: torch.Tensor | None
     light: torch.Tensor | None
     covering: tuple[torch.Tensor, int, int] | None
-    gamma: float
+    response: CameraResponse
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,9 @@ class PictureSettings(AbstractInstrument):
         within: { time = [from, to] } that is compared, in the file's time [s].
         response: How light became numbers: srgb, linear, gamma; `file` for what its kind says.
         gamma: Exponent of a response by gamma [1].
+        curve: What bends that response, whichever it is: from dark to full scale the logarithm of its slope changes by
+            these numbers times Chebyshev's polynomials of the first, second, ... order; it grows whatever they are. A
+            camera of unknown response has two or three that are sought [1].
         exposure: Recorded light per light of the world [1].
         white: Of R, G, B over that [1].
         vignetting: What the light of the bodies grows by, times the second, fourth, ... power of the distance from the
@@ -88,6 +92,7 @@ class PictureSettings(AbstractInstrument):
     within: Annotated[dict[str, tuple[Any, Any]], Only("time")] = dataclasses.field(default_factory=dict)
     response: Literal["file", "srgb", "linear", "gamma"] = "file"
     gamma: Positive = 2.2
+    curve: tuple[float, ...] = ()
     exposure: Positive = 1.0
     white: Annotated[Vector, Range(gt=0)] = (1.0, 1.0, 1.0)
     vignetting: tuple[float, ...] = ()
@@ -126,6 +131,15 @@ class PictureSettings(AbstractInstrument):
         if "*" in self.file or "?" in self.file:
             return self.located
         return super().path
+
+    def responding(self, *, linear: bool) -> CameraResponse:
+        """The response as these numbers have it, which may be tensors.
+
+        Args:
+            linear: Whether the file's kind holds linear light.
+        """
+        base = self.response if self.response != "file" else "linear" if linear else "srgb"
+        return CameraResponse(base, self.gamma, self.curve)
 
     def pinholes(self, shape: tuple[int, ...]) -> PinholeCamera:
         """The cameras of the pictures, a batch."""

@@ -10,7 +10,6 @@ import torch
 from simengine.io.pictures import write_series
 from simengine.io.units import to_si
 from simengine.observe.instruments.picture_settings import COLUMNS, Compared, PictureSettings
-from simengine.render.tone import encode_srgb
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.instrument import Measured
 
@@ -76,9 +75,6 @@ def write(own: PictureSettings, file: Path, measured: Measured) -> None:
         return
     shown = values.clamp(0, 1)
     if own.compare != "silhouette":
-        if own.response == "gamma":
-            shown = shown ** (1 / own.gamma)
-        elif own.response != "linear":
-            shown = encode_srgb(shown)
+        shown = own.responding(linear=False).stored(shown)
     eight = (255 * shown).round().numpy().astype(np.uint8)
     write_series(file, eight, fps=own.fps)

@@ -11,7 +11,15 @@ from simengine.io.pictures import PictureSeries as Series
 from simengine.io.pictures import read_series
 from simengine.observe.image_math import coarsened, shrunk
 from simengine.observe.instruments.picture_exposure import cameras_of, exposed, times_of
-from simengine.observe.instruments.picture_reading import compared, empty_of, light_of, moments_of, three, transformed
+from simengine.observe.instruments.picture_reading import (
+    compared,
+    empty_of,
+    holds_light,
+    light_of,
+    moments_of,
+    three,
+    transformed,
+)
 from simengine.observe.instruments.picture_response import depth_seen, recorded, through_lens
 from simengine.observe.instruments.picture_settings import COLUMNS, Made, PictureSettings
 from simengine.observe.instruments.picture_twin import planned, write
@@ -101,7 +109,8 @@ class Pictures(PictureSettings):
         if (glass := camera.glass()) is not None:
             pinhole = pinhole_covering(made.pinholes(measured.shape)[0], glass)
             covering = (pinhole.intrinsics, pinhole.height, pinhole.width)
-        return dataclasses.replace(made, made=Made(empty, light, covering, float(self.gamma)))
+        response = self.responding(linear=self.compare != "depth" and holds_light(self))
+        return dataclasses.replace(made, made=Made(empty, light, covering, response))
 
     def _channels(self) -> tuple[str, ...]:
         if self.compare == "silhouette":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from simengine.solve.least_squares.condition import AbstractSystem
-from simengine.solve.least_squares.gram import DenseGram, Linearisation
+from simengine.solve.least_squares.structures.gram import DenseGram, Linearisation
 from simengine.solve.least_squares.system import ResidualError
 
 BlackBox = Callable[[torch.Tensor], torch.Tensor]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from simengine.solve.least_squares.gram import AbstractGram, Linearisation
+from simengine.solve.least_squares.structures.gram import AbstractGram, Linearisation
 
 _NO_TRANSFORM = (
     "{}: torch.func does not pass through this solve; differentiate with torch.autograd, and give a batch as samples "

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from simengine.solve.least_squares.condition import AbstractSystem
-from simengine.solve.least_squares.gram import Linearisation, damping_diagonal
 from simengine.solve.least_squares.solvers import AbstractLeastSquaresSolver
+from simengine.solve.least_squares.structures.gram import Linearisation, damping_diagonal
 
 # A step that would change the sum of squares by less than VISIBLE^2 roundings cannot be judged by it.
 VISIBLE = 32.0

@@ -34,13 +34,13 @@ from simengine.solve.least_squares.finish import (
     strict_minimum,
     without,
 )
-from simengine.solve.least_squares.gram import Linearisation, damping_diagonal
 from simengine.solve.least_squares.solvers import (
     SMALLEST_DAMPING,
     AbstractLeastSquaresSolver,
     LevenbergMarquardt,
 )
 from simengine.solve.least_squares.state import ACTIVE, IterationState
+from simengine.solve.least_squares.structures.gram import Linearisation, damping_diagonal
 from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, Solution
 

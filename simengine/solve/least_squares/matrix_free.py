@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from simengine.solve.conjugate_gradients import conjugate_gradients
-from simengine.solve.least_squares.gram import AbstractGram, Linearisation
+from simengine.solve.least_squares.structures.gram import AbstractGram, Linearisation
 from simengine.solve.least_squares.system import FunctionSystem
 
 

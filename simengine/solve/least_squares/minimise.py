@@ -13,8 +13,8 @@ from simengine.solve.least_squares.constrained import ConstrainedSystem
 from simengine.solve.least_squares.iteration import checked, named_error, solve_system
 from simengine.solve.least_squares.matrix_free import MatrixFree, MatrixFreeSystem
 from simengine.solve.least_squares.solvers import AbstractLeastSquaresSolver, GaussNewton, LevenbergMarquardt
-from simengine.solve.least_squares.sparse import Sparse
-from simengine.solve.least_squares.structure import AbstractStructure, BlockDiagonal, BlockTridiagonal, Dense
+from simengine.solve.least_squares.structures.sparse import Sparse
+from simengine.solve.least_squares.structures.structure import AbstractStructure, BlockDiagonal, BlockTridiagonal, Dense
 from simengine.solve.least_squares.system import FunctionSystem, LinearRows, Residual, ResidualError
 from simengine.solve.solution import Solution
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import torch
 
-from simengine.solve.least_squares.gram import Linearisation
+from simengine.solve.least_squares.structures.gram import Linearisation
 
 ACTIVE = -1  # status of a problem that has not ended
 _PREFIX = "linearisation."

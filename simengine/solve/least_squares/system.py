@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 from simengine.solve.conjugate_gradients import conjugate_gradients
 from simengine.solve.least_squares import alone
 from simengine.solve.least_squares.condition import AbstractSystem
-from simengine.solve.least_squares.gram import AbstractGram, Linearisation, blunt
-from simengine.solve.least_squares.structure import AbstractStructure, Dense
+from simengine.solve.least_squares.structures.gram import AbstractGram, Linearisation, blunt
+from simengine.solve.least_squares.structures.structure import AbstractStructure, Dense
 from simengine.solve.optimality import stationarity
 
 Residual = Callable[[torch.Tensor, Any], torch.Tensor]

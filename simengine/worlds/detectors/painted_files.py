@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from simengine.io.glb import ARRAY_BUFFER, FLOAT, packed
+from simengine.io.geometry.glb import ARRAY_BUFFER, FLOAT, packed
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

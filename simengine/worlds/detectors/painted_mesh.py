@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from simengine.dtn.bodies.builder import smooth_normals
-from simengine.io.mesh_file import read_limited
+from simengine.io.geometry.mesh_file import read_limited
 from simengine.ops.light.raycast import RaySurface
 from simengine.scene.base import SceneError
 

@@ -192,6 +192,10 @@ class PDEWorld(AbstractWorld):
         largest = max((abs(float(value)) for value in told), default=0.0)
         return {**dict.fromkeys(self.pde.units().values(), largest), **size} if largest else size
 
+    def abscissas(self) -> Mapping[str, str]:
+        """Time and place."""
+        return {**super().abscissas(), **dict.fromkeys(("x", "y"), "m")}
+
     def scalars(self) -> Mapping[str, str]:
         """The fields; in one dimension their values at the ends and what flows out there; their integrals."""
         found = dict(self.pde.units())

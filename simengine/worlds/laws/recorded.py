@@ -11,7 +11,7 @@ from simengine.io.model_folder import write_model
 from simengine.materials import Material
 from simengine.materials.weights import save_material
 from simengine.mpm import MPMModel, MPMSolver, MPMState
-from simengine.observe.instruments.markers import Markers
+from simengine.observe.instruments.marks.markers import Markers
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
 from simengine.solve.rollout import rollout

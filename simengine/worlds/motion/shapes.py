@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simengine.io.mesh_file import read_mesh
+from simengine.io.geometry.mesh_file import read_mesh
 from simengine.scene.strict import Count, Positive, Range, Vector
 
 Points = NDArray[np.float64]

@@ -11,8 +11,8 @@ import torch
 
 from simengine.io import write
 from simengine.io.arrays import read_npz
+from simengine.io.geometry.splats import is_splats, read_splats
 from simengine.io.image import to_srgb8
-from simengine.io.splats import is_splats, read_splats
 from simengine.render import (
     DirectionalLight,
     Look,
@@ -150,7 +150,7 @@ def show_file(source: Path, file: Path, *, style: str, fps: float, size: tuple[i
     if source.suffix.lower() == ".ply" and is_splats(source):
         return _write(file, _splats(source, views, size), fps=fps)
     if source.suffix.lower() != ".npz":
-        from simengine.io.mesh_file import read_mesh
+        from simengine.io.geometry.mesh_file import read_mesh
 
         vertices, faces = (torch.as_tensor(array) for array in read_mesh(source))
         mesh = TexturedMesh(

@@ -15,7 +15,7 @@ from simengine.io.pictures import read_rgb
 from simengine.observe.columns import ColumnSpec
 from simengine.observe.conditions import TestSpec, gaussian_blur
 from simengine.observe.detectors import DetectorSpec, make_detector
-from simengine.observe.instruments.detections import Detections, PicturesAt
+from simengine.observe.instruments.boxes.detections import Detections, PicturesAt
 from simengine.observe.labels import DrawnBoxes, find_pictures, read_boxes
 from simengine.render.tone import encode_srgb
 from simengine.scene.base import SceneError

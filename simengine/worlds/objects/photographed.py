@@ -188,7 +188,7 @@ class SurfelTraining(AbstractTraining):
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """Write surfels.ply, fit.json, pictures.png and report.html."""
-        from simengine.io.splats import write_splats
+        from simengine.io.geometry.splats import write_splats
 
         splats = self.splats()
         write_splats(out.claim("surfels.ply"), {name: v.numpy() for name, v in self.cloud.items()})

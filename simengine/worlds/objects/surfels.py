@@ -49,7 +49,7 @@ class SurfelsWorld(AbstractWorld):
         """
         import torch
 
-        from simengine.io.splats import read_splats
+        from simengine.io.geometry.splats import read_splats
         from simengine.render.splats import Splats
 
         if self.found is not None:

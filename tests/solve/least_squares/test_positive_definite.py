@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from simengine.solve.conjugate_gradients import conjugate_gradients
-from simengine.solve.least_squares.block_cholesky import solve_block_banded, solve_block_cholesky
+from simengine.solve.least_squares.structures.block_cholesky import solve_block_banded, solve_block_cholesky
 
 
 def system(

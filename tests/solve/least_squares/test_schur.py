@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from simengine.solve.least_squares.schur import SchurGram
+from simengine.solve.least_squares.structures.schur import SchurGram
 
 GRID = [(0, 1), (1, 2), (3, 4), (4, 5), (0, 3), (1, 4), (2, 5)]  # 2 x 3 blocks
 

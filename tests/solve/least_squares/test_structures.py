@@ -17,7 +17,7 @@ from simengine.solve.least_squares import (
     least_squares,
 )
 from simengine.solve.least_squares.adjoint import ImplicitAdjoint, UnrolledAdjoint
-from simengine.solve.least_squares.structure import AbstractStructure
+from simengine.solve.least_squares.structures.structure import AbstractStructure
 from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, SolveError
 

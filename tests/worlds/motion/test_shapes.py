@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simengine.io.mesh_file import read_mesh
+from simengine.io.geometry.mesh_file import read_mesh
 from simengine.worlds.motion.shapes import BoxShape, CylinderShape, MeshShape, SphereShape, TorusShape, fill
 
 CENTER = (0.5, 0.4, 0.6)

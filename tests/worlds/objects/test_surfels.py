@@ -13,8 +13,8 @@ from PIL import Image
 
 from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
+from simengine.io.geometry.splats import read_splats
 from simengine.io.run_directory import RunDirectory
-from simengine.io.splats import read_splats
 from simengine.render.camera import PinholeCamera
 from simengine.scene import SceneError, load_scene
 from simengine.scene.record import open_run

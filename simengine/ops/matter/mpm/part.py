@@ -9,7 +9,7 @@ import warp as wp
 from simengine.ops import bridge
 from simengine.ops.matter.constitutive import matrix, vector
 from simengine.ops.matter.mpm.buffers import Buffers, State
-from simengine.ops.matter.mpm.moments import Moments, cut
+from simengine.ops.matter.mpm.launches import TransferLaunches
 
 
 class ThreadPart:
@@ -21,13 +21,16 @@ class ThreadPart:
         self.particles = slice(first, last)
         self.clock = bridge.array(buffers.clocks[thread])
         mass, volume, table, elastic, plastic, dissipative, stiffness = buffers.constants
-        self.table = bridge.array(table)
-        self.body = [bridge.array(self._own(mass)), bridge.array(self._own(volume))]
-        self.shares, self.moments = buffers.space.grid.shares(first, last), None
-        if buffers.space.between:
-            own = self._own(volume)
-            self.moments = Moments(buffers.space, own, self.shares, thread, self.clock, buffers.slots)
-        self.transfer = [*buffers.space.transfer, self.clock]
+        self.transfers = TransferLaunches(
+            buffers.space,
+            self.clock,
+            table,
+            mass=self._own(mass),
+            volume=self._own(volume),
+            shares=buffers.space.grid.shares(first, last),
+            thread=thread,
+            slots=buffers.slots,
+        )
         self.stress = [self.clock, bridge.array(self._own(buffers.laws.elastic)), bridge.array(self._own(elastic))]
         self.flow = [self.clock, bridge.array(self._own(buffers.laws.plastic)), bridge.array(self._own(plastic))]
         x, v, C, F, q, A = (tensor[:, self.particles] for tensor in buffers.states)
@@ -40,8 +43,8 @@ class ThreadPart:
         self.acting, self.sent = self.whole, self.arrays[1]  # stress and velocity that the transfers take
         if buffers.hard:
             space = buffers.space
-            self.contact = [space.grid.dt, self.clock, *self.body, bridge.array(self._own(stiffness))]
-            self.contact += [space.kinds, space.field, self.table]
+            self.contact = [space.grid.dt, self.clock, *self.transfers.body, bridge.array(self._own(stiffness))]
+            self.contact += [space.kinds, space.field, self.transfers.table]
             acting, sent = self._own(buffers.acting), self._own(buffers.sent)
             self.touched = vector(sent), matrix(acting)
             self.acting, self.sent = matrix(acting), _for_all_slots(sent, buffers.slots)
@@ -49,34 +52,21 @@ class ThreadPart:
         self.crowd, self.crowd_bar = buffers.space.no_crowd, buffers.space.no_crowd_bar
         if buffers.packs and buffers.critical is not None:
             four = wp.types.vector(4, bridge.scalar(buffers.like))
-            self.packing = [self.clock, *self.body, bridge.array(self._own(buffers.critical))]
+            self.packing = [self.clock, *self.transfers.body, bridge.array(self._own(buffers.critical))]
             self.crowd = bridge.array(buffers.crowd[:, self.particles], four)
             self.crowd_bar = bridge.array(self._own(buffers.crowd_bar), four)
 
     def _own(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor[self.particles]
 
-    @staticmethod
-    def _cut(array: wp.array, own: slice) -> wp.array:
-        return cut(array, own) if array.shape[-1] else array
-
     def _launch(self, kernel: Any, dim: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         bridge.launch(kernel, dim, inputs, outputs, on=self.buffers.like)
 
     def scatter(self) -> None:
         """Stress, P2G."""
-        b, s, i = self.buffers, self.buffers.space, self.thread
         x, _, C, *_ = self.arrays
         self._stress()
-        for body, own in self.shares:
-            nodes = [s.momentum.parts[i][body].rows, s.active_parts[i], s.flags[i * s.bodies + body]]
-            inputs = [cut(array, own) for array in (*self.body, x, self.sent, C, self.acting)]
-            self._transfer(b.k.p2g, own, inputs, nodes)
-        if self.moments:
-            self.moments.scatter(x)
-
-    def _transfer(self, kernel: Any, own: slice, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        self._launch(kernel, own.stop - own.start, [*self.transfer, *inputs], outputs)
+        self.transfers.scatter(x, self.sent, C, self.acting)
 
     def _stress(self) -> None:
         b, (x, v, C, F, q) = self.buffers, self.arrays
@@ -89,16 +79,14 @@ class ThreadPart:
 
     def sweep(self) -> None:
         """The thread's share of the grid."""
-        self.buffers.space.launch_sweep(self.clock, self.table, self.thread)
+        self.transfers.sweep()
 
     def gather(self) -> None:
         """G2P, return map, and on to the next step."""
         b, s = self.buffers, self.buffers.space
         x, v, C, F, q = self.arrays
-        outputs = [x, v, C, self.trial if b.plastic else F, self.crowd]
-        for body, own in self.shares:
-            fields = [int(not b.plastic), cut(x, own), cut(F, own), s.velocity.parts[body].rows]
-            self._transfer(b.k.g2p, own, fields, [self._cut(array, own) for array in outputs])
+        ends = [x, v, C, self.trial if b.plastic else F, self.crowd]
+        self.transfers.gather(x, F, ends, final=not b.plastic)
         if b.plastic:
             self._launch(b.p.return_map, self.n, [*self.flow, self.trial_row, q], [F, q])
         if b.packs:
@@ -124,7 +112,7 @@ class ThreadPart:
 
     def scatter_back(self) -> None:
         """Back to the step before; the stress again, the return map's adjoint, P2G again beside G2P's adjoint."""
-        b, s, i = self.buffers, self.buffers.space, self.thread
+        b, s = self.buffers, self.buffers.space
         x, _, C, F, q = self.arrays
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
         self._tick(-1)
@@ -136,30 +124,20 @@ class ThreadPart:
             self._launch(s.adjoint.trial, self.n, [s.grid.dt, self.clock, C, F], [self.trial_row])
             inputs = [*self.flow, self.trial_row, q, F_bar, q_bar]
             self._launch(b.p.return_map_adjoint, self.n, inputs, [self.plastic_bar])
-        inputs = [*self.body, x, self.sent, C, F, self.acting, x_bar, F_bar, self.crowd_bar, v_bar, C_bar]
-        for body, own in self.shares:
-            nodes = [s.momentum.parts[i][body].rows, s.bars[0].parts[i][body].rows, s.active_parts[i]]
-            self._transfer(s.adjoint.scatter_adjoint, own, [self._cut(array, own) for array in inputs], nodes)
-        if self.moments:
-            self.moments.scatter(x)
+        bars = [x_bar, F_bar, self.crowd_bar, v_bar, C_bar]
+        self.transfers.scatter_back([x, self.sent, C, F, self.acting], bars)
 
     def sweep_back(self) -> None:
         """The adjoint of the thread's share of the grid."""
-        self.buffers.space.launch_sweep_back(self.clock, self.table, self.table_bar, self.thread)
+        self.transfers.sweep_back(self.table_bar)
 
     def gather_back(self) -> None:
         """P2G's adjoint and the stress's."""
-        b, s = self.buffers, self.buffers.space
+        b = self.buffers
         x, v, C, F, q = self.arrays
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
-        inputs, bars = [*self.body, x, self.sent, C, C, self.acting], [x_bar, v_bar, C_bar, F_bar]
-        for body, own in self.shares:
-            nodes = [s.velocity.parts[body].rows, s.bars[1].parts[body].rows, self._cut(self.crowd_bar, own)]
-            both = [*(cut(array, own) for array in inputs), *nodes, *(cut(array, own) for array in bars)]
-            outputs = [cut(self.tau_bar, own), self.body_bar[own] if self.moments else self.body_bar]
-            self._transfer(s.adjoint.gather_adjoint, own, both, outputs)
-        if self.moments:
-            self.moments.pull_back(x, x_bar, self.body_bar_tensor)
+        particles, bars = [x, self.sent, C, C, self.acting], [x_bar, v_bar, C_bar, F_bar]
+        self.transfers.gather_back(particles, self.crowd_bar, bars, self.tau_bar, self.body_bar_tensor)
         if b.hard:
             inputs = [*self.contact, x, v, C, F, self.whole, v_bar, self.tau_bar]
             outputs = [x_bar, C_bar, F_bar, self.body_bar, self.stiffness_bar, self.table_bar]

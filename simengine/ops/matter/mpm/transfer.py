@@ -8,8 +8,8 @@ from torch.autograd.function import once_differentiable
 
 from simengine.ops import bridge
 from simengine.ops.matter.constitutive import matrix, still, vector
-from simengine.ops.matter.mpm.grid import Grid, forget_workspaces, raise_invalid, workspace
-from simengine.ops.matter.mpm.moments import Moments, cut
+from simengine.ops.matter.mpm.grid import Grid, Workspace, forget_workspaces, raise_invalid, workspace
+from simengine.ops.matter.mpm.launches import TransferLaunches
 
 
 class _WarpStep(torch.autograd.Function):
@@ -27,27 +27,16 @@ class _WarpStep(torch.autograd.Function):
         grid: Grid,
         step: int,
     ) -> tuple[torch.Tensor, ...]:
-        n, space = len(x), workspace(grid, x)
-        k, shares = space.kernels, grid.shares(0, n)
-        clock = still(x)
+        space, clock = workspace(grid, x), still(x)
         clock[2:].fill_(step)
         x1, v1, C1, F1 = torch.empty_like(x), torch.empty_like(v), torch.empty_like(C), torch.empty_like(F)
-        constants = [*space.transfer, bridge.array(clock)]
-        particles = [vector(x[None]), vector(v[None]), matrix(C[None]), matrix(tau)]
-        body = [bridge.array(mass), bridge.array(volume)]
+        launches = _launches(space, clock, mass, volume, table)
+        here = vector(x[None])
         try:
-            for index, own in shares:
-                outputs = [space.momentum.parts[0][index].rows, space.active_parts[0], space.flags[index]]
-                inputs = [*constants, *(cut(array, own) for array in (*body, *particles))]
-                bridge.launch(k.p2g, own.stop - own.start, inputs, outputs, on=x)
-            if space.between:
-                Moments(space, volume, shares, 0, constants[-1], 1).scatter(particles[0])
-            space.launch_sweep(constants[-1], bridge.array(table))
-            ends = [vector(x1[None]), vector(v1[None]), matrix(C1[None]), matrix(F1[None])]
-            for index, own in shares:
-                inputs = [cut(particles[0], own), cut(matrix(F[None]), own), space.velocity.parts[index].rows]
-                outputs = [*(cut(array, own) for array in ends), space.no_crowd]
-                bridge.launch(k.g2p, own.stop - own.start, [*constants, 1, *inputs], outputs, on=x)
+            launches.scatter(here, vector(v[None]), matrix(C[None]), matrix(tau))
+            launches.sweep()
+            ends = [vector(x1[None]), vector(v1[None]), matrix(C1[None]), matrix(F1[None]), space.no_crowd]
+            launches.gather(here, matrix(F[None]), ends)
             space.active_tensor.zero_()
             if not x.is_cuda:
                 space.raise_flagged(0, [0, *itertools.accumulate(grid.bodies[:-1])])
@@ -62,37 +51,20 @@ class _WarpStep(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, v, C, F, tau, mass, volume, table, C1, clock = ctx.saved_tensors
-        n, space = len(x), workspace(ctx.grid, x)
-        shares = ctx.grid.shares(0, n)
+        space = workspace(ctx.grid, x)
         x_bar, v_bar, C_bar, F_bar = (c.contiguous().clone() for c in cotangents)
         tau_bar = torch.empty_like(tau)
-        body_bar = torch.zeros(n, 2, dtype=torch.float64, device=x.device)
+        body_bar = torch.zeros(len(x), 2, dtype=torch.float64, device=x.device)
         table_bar = torch.zeros(table.shape, dtype=torch.float64, device=x.device)
-        constants = [*space.transfer, bridge.array(clock)]
-        body = [bridge.array(mass), bridge.array(volume)]
-        xw, vw, Cw, tauw = vector(x[None]), vector(v[None]), matrix(C[None]), matrix(tau)
+        launches = _launches(space, clock, mass, volume, table)
+        before, stress = [vector(x[None]), vector(v[None]), matrix(C[None])], matrix(tau)
         bars = vector(x_bar), vector(v_bar), matrix(C_bar), matrix(F_bar)
+        crowd_bar = space.no_crowd_bar
         try:
-            velocity_bar, momentum_bar = space.bars
-            for index, own in shares:
-                fields = (*body, xw, vw, Cw, matrix(F[None]), tauw, bars[0], bars[3])
-                sent = [space.no_crowd_bar, cut(bars[1], own), cut(bars[2], own)]
-                outputs = [space.momentum.parts[0][index].rows, velocity_bar.parts[0][index].rows]
-                inputs = [*constants, *(cut(array, own) for array in fields), *sent]
-                count, kernel = own.stop - own.start, space.adjoint.scatter_adjoint
-                bridge.launch(kernel, count, inputs, [*outputs, space.active_parts[0]], on=x)
-            moments = Moments(space, volume, shares, 0, constants[-1], 1) if space.between else None
-            if moments:
-                moments.scatter(xw)
-            space.launch_sweep_back(constants[-1], bridge.array(table), bridge.array(table_bar))
-            for index, own in shares:
-                ours = [cut(array, own) for array in (*body, xw, vw, Cw, matrix(C1[None]), tauw)]
-                nodes = [space.velocity.parts[index].rows, momentum_bar.parts[index].rows, space.no_crowd_bar]
-                inputs = [*constants, *ours, *nodes, *(cut(array, own) for array in bars)]
-                outputs = [cut(matrix(tau_bar), own), bridge.array(body_bar[own])]
-                bridge.launch(space.adjoint.gather_adjoint, own.stop - own.start, inputs, outputs, on=x)
-            if moments:
-                moments.pull_back(xw, bars[0], body_bar)
+            sent = [bars[0], bars[3], crowd_bar, bars[1], bars[2]]
+            launches.scatter_back([*before, matrix(F[None]), stress], sent)
+            launches.sweep_back(bridge.array(table_bar))
+            launches.gather_back([*before, matrix(C1[None]), stress], crowd_bar, bars, matrix(tau_bar), body_bar)
             space.active_tensor.zero_()
         except BaseException:
             forget_workspaces()
@@ -109,6 +81,14 @@ class _WarpStep(torch.autograd.Function):
             None,  # grid
             None,  # step
         )
+
+
+def _launches(
+    space: Workspace, clock: torch.Tensor, mass: torch.Tensor, volume: torch.Tensor, table: torch.Tensor
+) -> TransferLaunches:
+    """Of all particles, in one thread."""
+    shares = space.grid.shares(0, len(mass))
+    return TransferLaunches(space, bridge.array(clock), table, mass=mass, volume=volume, shares=shares)
 
 
 def step(

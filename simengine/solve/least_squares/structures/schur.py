@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from simengine.solve.least_squares.gram import AbstractGram, Linearisation, damping_diagonal
+from simengine.solve.least_squares.structures.gram import AbstractGram, Linearisation, damping_diagonal
 
 
 class SchurGram(AbstractGram):

@@ -11,7 +11,7 @@ from simengine.dtn.intervals import IntervalEstimate
 from simengine.dtn.judgement import Judgement, ScoreBin, above, assignment, by_class, counted, judge, reliability
 from simengine.io.arrays import read_json
 from simengine.observe.conditions import AXES
-from simengine.observe.instruments.detection_cells import Cell, cells_csv, number_cells, tell_cells
+from simengine.observe.instruments.boxes.cells import Cell, cells_csv, number_cells, tell_cells
 from simengine.scene.base import AbstractRun, SceneError
 from simengine.scene.instrument import Findings, Measured
 from simengine.view.boxes import draw_boxes
@@ -20,7 +20,7 @@ from simengine.view.report import Block, Picture, ReportTable
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.observe.instruments.detections import Detections
+    from simengine.observe.instruments.boxes.detections import Detections
 
 WORST = 6  # pictures shown
 MEANING = {

@@ -5,7 +5,7 @@ import dataclasses
 
 import torch
 
-from simengine.solve.least_squares.gram import (
+from simengine.solve.least_squares.structures.gram import (
     AbstractGram,
     BlockBandedGram,
     BlockDiagonalGram,

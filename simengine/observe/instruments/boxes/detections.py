@@ -262,7 +262,7 @@ class Detections(AbstractInstrument):
 
     def findings(self, run: AbstractRun, measured: Measured, out: "RunDirectory") -> Findings:
         """AP, misses, kinds of errors, curves, the worst pictures."""
-        from simengine.observe.instruments.detection_report import tell
+        from simengine.observe.instruments.boxes.report import tell
 
         return tell(self, run, measured, out)
 

@@ -8,7 +8,7 @@ import abc
 
 import torch
 
-from simengine.solve.least_squares.block_cholesky import solve_block_banded
+from simengine.solve.least_squares.structures.block_cholesky import solve_block_banded
 
 Linearisation = dict[str, torch.Tensor]
 _BLUNT = 1e-12  # a solve there is right to four digits

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import torch
 
-from simengine.solve.least_squares.gram import AbstractGram, Linearisation, damping_diagonal
-from simengine.solve.least_squares.structure import AbstractStructure
+from simengine.solve.least_squares.structures.gram import AbstractGram, Linearisation, damping_diagonal
+from simengine.solve.least_squares.structures.structure import AbstractStructure
 
 
 class Sparse(AbstractStructure):

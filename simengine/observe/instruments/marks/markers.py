@@ -9,61 +9,18 @@ from typing import Annotated, Any, Literal
 import torch
 
 from simengine.observe.camera import Camera
+from simengine.observe.instruments.marks.plan import Plan
+from simengine.observe.instruments.marks.seats import AXES, Seats, first_seen
+from simengine.observe.instruments.marks.specs import MarkedPoints, Marker, Times
 from simengine.observe.motion_files import ROLES, TrackedMotion, read_motion, read_places, write_places
 from simengine.observe.place import Place
-from simengine.scene.asks import Ask, Cloud, Tracks
+from simengine.scene.asks import Ask, Tracks
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.strict import Count, NonNegative, Only, Positive, Range, Vector, nearest
+from simengine.scene.strict import Only, Range, Vector, nearest
 from simengine.solve.rotation import nearest_rigid_motion
 
-_AXES = ("x", "y", "z")
 MANY = 100  # marks: of so many it does not matter where each one sits
-_FRESH = 1e-9  # of the span of the times: the first frame is the start
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Marker:
-    """One mark.
-
-    Attributes:
-        on: Name of its body; None for that of the instrument.
-        at: Where it nominally sits on the body at t = 0, in the world [m]; None where it is seen at the start, and for
-            the centre of a ball.
-    """
-
-    on: str | None = None
-    at: Vector | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MarkedPoints:
-    """Which points `simengine observe` marks.
-
-    Attributes:
-        on: Name of the body that carries them; None for that of the instrument.
-        count: How many, drawn from the particles [1].
-        surface: Whether they lie on the surface.
-    """
-
-    on: str | None = None
-    count: Count = 30
-    surface: bool = True
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Times:
-    """When `simengine observe` looks.
-
-    Attributes:
-        rate: Frames a second [1/s].
-        jitter: Standard deviation of the moment of a frame [s].
-        last: Of the last frame [s]; None for the end of the run.
-    """
-
-    rate: Positive = 60.0
-    jitter: NonNegative = 0.0
-    last: Positive | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,7 +139,7 @@ class Markers(AbstractInstrument):
         nominal = [self._told(name) for name in measured.labels]
         centers = torch.tensor([self._at_center(name) for name in measured.labels])
         if self.camera is None:
-            first, when = self._first(measured)
+            first, when = first_seen(measured, self.start)
         else:
             first, when = torch.full((len(nominal), 3), torch.nan, dtype=torch.float64), [None] * len(nominal)
         place = self.place
@@ -247,23 +204,6 @@ class Markers(AbstractInstrument):
             points = points.index_copy(0, own, place.detach())
         return dataclasses.replace(self, seen=dataclasses.replace(self.seen, places=points))
 
-    def _first(self, measured: Measured) -> tuple[torch.Tensor, list[float | None]]:
-        """Position of each mark in its first frame from the start on (k, 3), axes not measured at 0, and its time."""
-        count = len(measured.labels)
-        table = measured.values.reshape(-1, count, len(measured.names))
-        times = measured.at["time"].reshape(-1, count)[:, 0]
-        from_start = times >= self.start - _FRESH * float((times.max() - times.min()).clamp_min(1e-30))
-        first = torch.full((count, 3), torch.nan, dtype=torch.float64)
-        when: list[float | None] = [None] * count
-        columns = [_AXES.index(axis) for axis in measured.names]
-        for k in range(count):
-            rows = (from_start & ~table[:, k].isnan().any(1)).nonzero()[:, 0]
-            if len(rows):
-                first[k] = 0.0
-                first[k, columns] = table[rows[0], k]
-                when[k] = float(times[rows[0]])
-        return first, when
-
     def bodies(self, measured: Measured) -> list[str | None]:
         """The body of each mark."""
         told = {name: marker.on or self.on for name, marker in self.markers.items()}
@@ -300,7 +240,7 @@ class Markers(AbstractInstrument):
                 raise Refused(f"observations.{self.name}.camera: a mark is behind it; look at turn, shift and axes")
             return self.shown(pixels)
         seen = self.place.to_file(together.reshape(-1, 3))
-        columns = [_AXES.index(axis) for axis in measured.names]
+        columns = [AXES.index(axis) for axis in measured.names]
         return self.shown(seen[:, columns].reshape(-1, len(columns)))
 
     def nuisances(self, measured: Measured) -> dict[str, float]:
@@ -334,33 +274,13 @@ class Markers(AbstractInstrument):
 
     def planned(self, world: AbstractWorld, generator: torch.Generator) -> "tuple[Measured, Markers]":
         """Marks on particles of the body, frames by `times`, gaps in runs of some frames."""
-        last = self.times.last or world.sizes()["s"]
-        frames = torch.arange(int(last * self.times.rate + 1e-9) + 1, dtype=torch.float64) / self.times.rate
-        jitter = self.times.jitter * torch.randn(len(frames), generator=generator, dtype=torch.float64)
-        frames = (frames + jitter).clamp(0.0, last).sort().values
-        frames[0] = 0.0
-        ask = Cloud(times=torch.zeros(1, dtype=torch.float64), body=self.points.on or self.on)
-        places = _marks(world.undeformed().prepare([ask]).solve([ask]).sample(ask)[0], self.points, generator)
-        count, rows = len(places), len(frames)
-        mask = torch.ones(rows, count, dtype=torch.bool)
-        while float((~mask).sum()) < self.gaps * mask.numel():
-            mark = int(torch.randint(count, (1,), generator=generator))
-            start, length = (int(torch.randint(1, n, (1,), generator=generator)) for n in (max(rows, 2), 8))
-            mask[start : start + length, mark] = False
-        names, unit = (_AXES, "m") if self.camera is None else (("u", "v"), "px")
-        shape = (rows * count, len(names))
-        measured = Measured(
-            values=torch.zeros(shape, dtype=torch.float64),
-            names=names,
-            units=(unit,) * len(names),
-            at={"time": (frames / self.clock_rate + self.start)[:, None].expand(rows, count).reshape(-1)},
-            mask=mask.reshape(-1, 1).expand(shape),
-            held_out=torch.zeros(shape, dtype=torch.bool),
-            sigma=torch.full(shape, torch.nan, dtype=torch.float64),
-            labels=tuple(f"m{k}" for k in range(count)),
-        )
-        seen = Seats(places, torch.zeros(count, dtype=torch.float64))
-        return measured, dataclasses.replace(self, seats=(0.0,) * (3 * count), seen=seen, camera=self._opened())
+        body = self.points.on or self.on
+        plan = Plan(self.points, self.times, self.gaps, ("u", "v") if self.camera else AXES)
+        times, places, mask = plan.drawn(world, body, generator)
+        measured = plan.measured(times / self.clock_rate + self.start, mask)
+        seen = Seats(places, torch.zeros(len(places), dtype=torch.float64))
+        seats = (0.0,) * places.numel()
+        return measured, dataclasses.replace(self, seats=seats, seen=seen, camera=self._opened())
 
     def write(self, file: Path, measured: Measured) -> None:
         """A long csv: time, name, and x, y, z or the pixels u, v; a gap is an empty field. Beside it the table `at`."""
@@ -371,31 +291,3 @@ class Markers(AbstractInstrument):
         for time, name, row in zip(measured.at["time"].tolist(), names, measured.values.tolist(), strict=True):
             lines.append(",".join([f"{time:.9g}", name, *("" if cell != cell else f"{cell:.9g}" for cell in row)]))
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-@dataclasses.dataclass(frozen=True)
-class Seats:
-    """Where marks are seen first, in the world.
-
-    Attributes:
-        positions: Where each is seen first, (k, 3) [m].
-        times: When, in the file's time, (k,) [s]; minus infinity for those that sit where they were told to.
-        places: Where on the body at rest that is, (k, 3) [m]; None until a run has told, and then as `positions`.
-    """
-
-    positions: torch.Tensor
-    times: torch.Tensor
-    places: Any = None
-
-    def __post_init__(self) -> None:
-        if self.places is None:
-            object.__setattr__(self, "places", self.positions)
-
-
-def _marks(places: torch.Tensor, spec: MarkedPoints, generator: torch.Generator) -> torch.Tensor:
-    """Some of the particles (n, 3), those of the surface told by the side on which their neighbours lie."""
-    if spec.surface and len(places) > 12:
-        near = torch.cdist(places, places).topk(12, largest=False).indices
-        lean = (places[near].mean(1) - places).norm(dim=1)
-        places = places[lean > 0.5 * lean.max()]
-    return places[torch.randperm(len(places), generator=generator)[: spec.count]]

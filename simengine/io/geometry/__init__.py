@@ -1,0 +1,1 @@
+"""Files of geometry: triangles, particles, splats."""

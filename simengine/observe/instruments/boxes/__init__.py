@@ -1,0 +1,1 @@
+"""Boxes in pictures: what a detector or a person found."""

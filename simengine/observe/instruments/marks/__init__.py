@@ -1,0 +1,1 @@
+"""Marks on bodies that were tracked."""

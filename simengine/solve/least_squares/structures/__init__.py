@@ -1,0 +1,1 @@
+"""What a Jacobian looks like, and how its normal equations are solved."""
