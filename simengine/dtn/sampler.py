@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ import torch
 from simengine.dtn.bodies.surroundings import KINDS, surroundings
 from simengine.dtn.bodies.traffic import CLASSES, Sight, footprint, traffic
 from simengine.dtn.scenery.cameras import ListedCamera
-from simengine.dtn.scenery.photographs import behind, photograph, speck
+from simengine.dtn.scenery.photographs import BackgroundPhotograph, behind, speck
 from simengine.dtn.weather.night import headlamps, street_lamps
 from simengine.dtn.weather.rain import BRIGHT, extinction, streaks
 from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, raycast
@@ -107,7 +106,7 @@ class ViewSampler:
     classes: tuple[str, ...] = tuple(CLASSES)
     seed: int = 0
     cameras: tuple[ListedCamera, ...] = dataclasses.field(default=(), metadata={"internal": True})
-    photographs: tuple[Path, ...] = dataclasses.field(default=(), metadata={"internal": True})
+    photographs: tuple[BackgroundPhotograph, ...] = dataclasses.field(default=(), metadata={"internal": True})
 
     def __post_init__(self) -> None:
         for name in CONDITIONS:
@@ -347,7 +346,7 @@ class ViewSampler:
             seed=index,
         )
         if self.photographs:
-            photo = photograph(self.photographs[index % len(self.photographs)], size)
+            photo = self.photographs[index % len(self.photographs)].behind(size)
             if surface is None:
                 buffers = dataclasses.replace(buffers, offset=photo, radiance=photo)
             else:

@@ -63,7 +63,7 @@ MODELS = {  # type of [model] -> what it is, what trains it, what uses it on som
     },
     "transformation": {
         "spec": "simengine.worlds.detectors.world:AppearanceNetworkSpec",
-        "training": "simengine.worlds.detectors.network:training",
+        "training": "simengine.worlds.detectors.renders_network:training",
         "use": "simengine.worlds.detectors.use:wear_texture",
     },
     "detector": {

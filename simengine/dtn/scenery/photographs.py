@@ -1,38 +1,41 @@
 """Photographs behind the object, in place of road, sky and surroundings."""
 
-import functools
-from pathlib import Path
+import dataclasses
 
 import torch
 
-from simengine.io.pictures import read_rgb
 from simengine.ops.light.raycast import RayBuffers, RaySurface
 from simengine.render.tone import ToneCurve, encode_srgb
 
 
-@functools.lru_cache(maxsize=64)
-def photograph(file: Path, size: tuple[int, int]) -> torch.Tensor:
-    """Radiance that the usual tone curve shows as the photograph, (h, w, 3): its middle, as wide as the picture allows.
+@dataclasses.dataclass(frozen=True, eq=False)
+class BackgroundPhotograph:
+    """A photograph.
 
-    Args:
-        file: The photograph.
-        size: Height and width [pixels].
-
-    Raises:
-        ValueError: It cannot be read, or is smaller than the picture.
+    Attributes:
+        name: Of its file.
+        light: As a screen shows it, linear and in [0, 1], (h, w, 3).
     """
-    light = torch.from_numpy(read_rgb(file)).clamp(0, 1).permute(2, 0, 1)[None]
-    h, w = light.shape[2:]
-    scale = min(h / size[0], w / size[1])
-    if scale < 1:
-        raise ValueError(
-            f"{file.name}: {w} x {h} pixels; expected at least {size[1]} x {size[0]}, the size of the views"
-        )
-    rows, columns = round(scale * size[0]), round(scale * size[1])
-    top, left = (h - rows) // 2, (w - columns) // 2
-    cut = light[..., top : top + rows, left : left + columns]
-    small = torch.nn.functional.interpolate(cut, size, mode="area")
-    return ToneCurve().decode(encode_srgb(small))[0].permute(1, 2, 0)
+
+    name: str
+    light: torch.Tensor
+
+    def behind(self, size: tuple[int, int]) -> torch.Tensor:
+        """Radiance that the usual tone curve shows as the photograph: its middle, as wide as the picture allows.
+
+        Args:
+            size: Height and width [pixels], at most those of the photograph.
+
+        Returns:
+            Shape (h, w, 3).
+        """
+        h, w = self.light.shape[:2]
+        scale = min(h / size[0], w / size[1])
+        rows, columns = round(scale * size[0]), round(scale * size[1])
+        top, left = (h - rows) // 2, (w - columns) // 2
+        middle = self.light[top : top + rows, left : left + columns].permute(2, 0, 1)[None]
+        small = torch.nn.functional.interpolate(middle, size, mode="area")
+        return ToneCurve().decode(encode_srgb(small))[0].permute(1, 2, 0)
 
 
 def behind(with_object: RayBuffers, without: RayBuffers, photo: torch.Tensor) -> torch.Tensor:
@@ -43,7 +46,7 @@ def behind(with_object: RayBuffers, without: RayBuffers, photo: torch.Tensor) ->
     Args:
         with_object: A view.
         without: The same view without the object.
-        photo: Of `photograph`.
+        photo: Of `BackgroundPhotograph.behind`.
 
     Source: Debevec, "Rendering synthetic objects into real scenes", SIGGRAPH 1998, section 6 (differential rendering).
     """

@@ -43,6 +43,7 @@ from simengine.worlds.detectors.network import (
     network_predictor,
 )
 from simengine.worlds.detectors.renders import RendersWorld
+from simengine.worlds.detectors.sources import empty_views_of, seen_views_of
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -105,8 +106,8 @@ class CamouflageTraining(AbstractTraining):
             )
         if isinstance(scene, RendersWorld):
             scene.check_objective(spec)
-        self.views: ViewSet = scene.seen_views()
-        self.empty: ViewSet | None = scene.empty_views(spec.detector.empty)
+        self.views: ViewSet = seen_views_of(scene)
+        self.empty: ViewSet | None = empty_views_of(scene, spec.detector.empty)
         self.attacked: ViewSet = self.views[torch.arange(min(spec.attack_views, len(self.views)))]
         self.put_on: TextureMap = self.map(self.attacked)
         own = make_detector(spec.detector) if detector is None else copy.deepcopy(detector).eval()

@@ -25,7 +25,6 @@ from simengine.worlds.detectors.variety import joined, random_curve, varied_view
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.worlds.detectors.renders_network import RendersTraining
     from simengine.worlds.detectors.world import AppearanceNetworkSpec, CarSpec, DTNWorld, MeshSpec
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # paint that broadcasts to (n, 3, h, w) -> pictures of all n views
@@ -71,14 +70,10 @@ def make_network(spec: "AppearanceNetworkSpec") -> TransformationNetwork:
     )
 
 
-def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining | RendersTraining":
-    """The training of a scene: on rendered views, or on pictures of files."""
-    from simengine.worlds.detectors.renders import RendersWorld
-    from simengine.worlds.detectors.renders_network import RendersTraining
+def training(scene: Scene) -> "NetworkTraining":
+    """The training of a scene on rendered views."""
     from simengine.worlds.detectors.world import AppearanceNetworkSpec, DTNWorld
 
-    if isinstance(scene.world, RendersWorld) and isinstance(scene.learner, AppearanceNetworkSpec):
-        return RendersTraining(scene.world, scene.learner)
     assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, AppearanceNetworkSpec)
     return NetworkTraining(scene.world, scene.learner)
 

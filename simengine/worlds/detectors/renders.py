@@ -18,9 +18,7 @@ from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.strict import Positive, Range
 
 if TYPE_CHECKING:
-    from simengine.dtn.views import ViewSet
     from simengine.io.run_directory import RunDirectory
-    from simengine.worlds.detectors.detector import PictureSet
     from simengine.worlds.detectors.world import CamouflageSpec
 
 COLOUR = ("red", "green", "blue")
@@ -164,21 +162,6 @@ class RendersWorld(AbstractWorld):
         if spec.pipeline != "affine":
             raise SceneError("objective.pipeline: the pictures are those of `network` already; leave pipeline out")
 
-    def seen_views(self) -> "ViewSet":
-        """The views to train on, by the law of the network."""
-        return self._by_law(unseen=False)
-
-    def empty_views(self, share: float) -> "ViewSet | None":
-        """Views without the object, at most `share` of those with it; the table's last fifth is kept for the test."""
-        return self._empty(share, unseen=False)
-
-    def unseen_views(self, share: float, number: int | None = None) -> "PictureSet":
-        """The unseen views, at most `number` of them, and as a share of them such without the object."""
-        from simengine.worlds.detectors.detector import PictureSet
-
-        views = self._by_law(unseen=True)
-        return PictureSet(views[: number or len(views)], self._empty(share, unseen=True))
-
     def told(self) -> list[tuple[str, Any]]:
         """What the report says of the views."""
         own = self.pictures
@@ -188,22 +171,15 @@ class RendersWorld(AbstractWorld):
             ("pictures", f"{own.size[1]} x {own.size[0]} px, {seen} views to train, {int(own.unseen.sum())} unseen"),
         ]
 
-    def _by_law(self, *, unseen: bool) -> "ViewSet":
-        from simengine.worlds.detectors.renders_network import law_of_network
+    def empty(self, share: float, *, unseen: bool) -> torch.Tensor:
+        """Pictures without the object, encoded, (k, 3, h, w): at most `share` of the views with it.
 
-        if self.network is None:
-            raise SceneError("network: name the run that trained one on these pictures (simengine train)")
-        return law_of_network(self, self.network, unseen=unseen)
-
-    def _empty(self, share: float, *, unseen: bool) -> "ViewSet | None":
-        from simengine.worlds.detectors.renders_network import bare_views
-
+        The last fifth of the table's is kept for the test.
+        """
         own = self.pictures
         first = len(own.empty) - len(own.empty) // UNSEEN_EVERY
         pictures = own.empty[first:] if unseen else own.empty[:first]
-        views = int((own.unseen == unseen).sum())
-        pictures = pictures[: round(share * views)]
-        return bare_views(pictures, self.tone) if len(pictures) else None
+        return pictures[: round(share * int((own.unseen == unseen).sum()))]
 
 
 def read_renders(file: Path) -> RenderSet:

@@ -17,18 +17,29 @@ from simengine.fit.trainings.gradient import GradientTraining
 from simengine.io.model_folder import Model, read_model, write_model
 from simengine.render.tone import ToneCurve, decode_srgb
 from simengine.scene.base import SceneError
+from simengine.scene.grammar import Scene
 from simengine.scene.strict import without_effect
 from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.view.sheets import comparison, summary_rows
-from simengine.worlds.detectors.network import make_network
+from simengine.worlds.detectors.network import NetworkTraining, make_network
+from simengine.worlds.detectors.network import training as training_on_views
+from simengine.worlds.detectors.renders import RendersWorld
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.worlds.detectors.renders import RendersWorld
     from simengine.worlds.detectors.world import AppearanceNetworkSpec
 
 SHOWN = 8  # pictures in the report
 BATCH = 8  # views at once where nothing is trained
+
+
+def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining | RendersTraining":
+    """The training of a scene: on rendered views, or on given pictures."""
+    if isinstance(scene.world, RendersWorld):
+        assert scene.learner is not None
+        spec: Any = scene.learner
+        return RendersTraining(scene.world, spec)
+    return training_on_views(scene)
 
 
 class RendersTraining(GradientTraining):

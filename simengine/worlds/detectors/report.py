@@ -33,6 +33,7 @@ from simengine.worlds.detectors.conditions import (
 from simengine.worlds.detectors.detector import Paint, PictureSet, detection_sheet, natural_paint, wear
 from simengine.worlds.detectors.painted_files import write_painted
 from simengine.worlds.detectors.renders import RendersWorld
+from simengine.worlds.detectors.sources import unseen_views_of
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -57,7 +58,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
         By detector/paint: AP@.5, AP@.75 and the share of objects missed; the gap to full renders.
     """
     scene, spec = training.scene, training.spec
-    unseen = scene.unseen_views(spec.detector.empty)
+    unseen = unseen_views_of(scene, spec.detector.empty)
     put_on, predict = training.map(unseen.views), training.predictor(unseen.views)
     size = (spec.rows, spec.columns)
     block = max(b for b in (1, 2, 4) if size[0] % b == 0 and size[1] % b == 0)
@@ -117,7 +118,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     if not isinstance(scene, RendersWorld):
         sections |= by_conditions(named, unseen.conditions, scene.sampler)
         more = spec.rendered > scene.test_views
-        compared = scene.unseen_views(spec.detector.empty, spec.rendered) if more else unseen
+        compared = unseen_views_of(scene, spec.detector.empty, spec.rendered) if more else unseen
         gap, beside, sheet = gap_to_renders(training, compared, textures["optimised"])
     else:
         gap, beside, sheet = gap_to_given(training, scene, unseen)

@@ -7,7 +7,8 @@ import torch
 
 from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.scenery.cameras import ListedCamera
-from simengine.io.pictures import picture_size, series_files
+from simengine.dtn.scenery.photographs import BackgroundPhotograph
+from simengine.io.pictures import read_rgb, series_files
 from simengine.io.tables import read_table
 from simengine.observe.camera_files import read_shots
 from simengine.observe.columns import take
@@ -75,7 +76,7 @@ def _orbit(file: Path, sampler: ViewSampler, size: tuple[int, int]) -> tuple[Lis
     return tuple(found)
 
 
-def photographs_in(folder: Path, size: tuple[int, int]) -> tuple[Path, ...]:
+def photographs_in(folder: Path, size: tuple[int, int]) -> tuple[BackgroundPhotograph, ...]:
     """The photographs of a folder, or one.
 
     Args:
@@ -83,14 +84,16 @@ def photographs_in(folder: Path, size: tuple[int, int]) -> tuple[Path, ...]:
         size: Height and width of the views [pixels], which none may be smaller than.
 
     Raises:
-        SceneError: There are none, or one is too small.
+        SceneError: There are none, or one cannot be read or is too small.
     """
+    found = []
     try:
-        files = tuple(series_files(folder))
-        for file in files:
-            h, w = picture_size(file)
+        for file in series_files(folder):
+            light = torch.from_numpy(read_rgb(file)).clamp(0, 1)
+            h, w = light.shape[:2]
             if h < size[0] or w < size[1]:
                 raise ValueError(f"{file.name}: {w} x {h} pixels; expected {size[1]} x {size[0]} or more, as the views")
+            found.append(BackgroundPhotograph(file.name, light))
     except ValueError as error:
         raise SceneError(f"photographs: {error}") from None
-    return files
+    return tuple(found)

@@ -12,10 +12,8 @@ from simengine.scene.learning import AbstractLearner, AbstractObjective, stands
 from simengine.scene.strict import Count, NonNegative, Positive, Range, without_effect
 
 if TYPE_CHECKING:
-    from simengine.dtn.views import ViewSet
     from simengine.io.run_directory import RunDirectory
     from simengine.ops.light.raycast import RaySurface
-    from simengine.worlds.detectors.detector import PictureSet
 
 Albedo = Annotated[float, Range(ge=0, le=1)]
 SHARD = 32  # views in a file of a run
@@ -308,24 +306,6 @@ class DTNWorld(AbstractWorld):
     def surface(self) -> "RaySurface":
         """The object."""
         return self.object.surface()
-
-    def seen_views(self) -> "ViewSet":
-        """The views to train on that show the object."""
-        from simengine.worlds.detectors.network import scene_views
-
-        return scene_views(self, self.sampler, self.train_views)
-
-    def empty_views(self, share: float) -> "ViewSet | None":
-        """Views without the object to train on, as a share of those with it."""
-        from simengine.worlds.detectors.detector import empty_views
-
-        return empty_views(self, self.sampler, round(share * self.train_views))
-
-    def unseen_views(self, share: float, number: int | None = None) -> "PictureSet":
-        """The unseen views, `number` of them or `test_views`, and as a share of them such without the object."""
-        from simengine.worlds.detectors.detector import unseen_set
-
-        return unseen_set(self, share, number)
 
     def told(self) -> list[tuple[str, Any]]:
         """What the report says of the views."""
