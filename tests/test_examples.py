@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-NEEDS = {"sample_a_posterior": "emcee"}  # of the extra `bayes`
+NEEDS = {"sample_a_posterior": "emcee", "bend_a_bracket": "skfem"}  # of the extras `bayes` and `mesh`
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

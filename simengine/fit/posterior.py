@@ -44,6 +44,7 @@ class Estimate:
         identified: Whether the data tell it, rather than the prior or nothing.
         why: Where they do not, why.
         prior_std: Standard deviation of the prior in the value; None without one.
+        prior_mean: Centre of the prior in the value, its median where it is lognormal; None without one.
         shift: How far it moves at another resolution, which its bar holds; None where that was not asked.
     """
 
@@ -55,6 +56,7 @@ class Estimate:
     identified: bool = True
     why: str = ""
     prior_std: float | None = None
+    prior_mean: float | None = None
     shift: float | None = None
 
 
@@ -282,9 +284,9 @@ def estimates_of(
             continue
         z_std = float(covariance[index, index].clamp_min(0).sqrt())
         low, high = sorted(float(c.value(z[index] + s * 1.96 * z_std)) for s in (-1.0, 1.0))
-        prior = None
+        prior = mean = None
         if not math.isnan(c.sd):
-            prior = c.sd * value if c.logarithmic else c.sd
+            prior, mean = (c.sd * value, math.exp(c.mean)) if c.logarithmic else (c.sd, c.mean)
         blind = not float(information[index, index]) > 0
         std = abs(slope) * z_std
         limit = IDENTIFIED * prior if prior is not None else IDENTIFIED * abs(slope)
@@ -306,6 +308,7 @@ def estimates_of(
             identified=known,
             why=why,
             prior_std=prior,
+            prior_mean=mean,
         )
     return found
 

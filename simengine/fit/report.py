@@ -136,6 +136,7 @@ def estimate_summary(e: Estimate) -> dict[str, Any]:
         "unit": e.unit,
         "identified": e.identified,
         **({"why": e.why} if e.why else {}),
+        **({"prior": [e.prior_mean, e.prior_std]} if e.prior_mean is not None else {}),
     }
 
 
