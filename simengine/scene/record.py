@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from simengine.io.model_folder import find_model
 from simengine.io.pictures import STILLS
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.address import numbers
@@ -200,9 +199,9 @@ def open_run(folder: Path, scene: AbstractWorld | Scene, *, overwrite: bool, res
 
 def _within(folder: Path) -> list[Path]:
     """What a scene reads of a folder that it names: a model, else pictures."""
-    model = find_model(folder)
-    if model is not None:
-        return sorted(file for file in model.iterdir() if file.is_file())
+    for place in (folder, folder / "model"):
+        if (place / "model.toml").is_file():
+            return sorted(file for file in place.iterdir() if file.is_file())
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in STILLS)
 
 
