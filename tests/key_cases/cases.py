@@ -57,6 +57,7 @@ class Bright(torch.nn.Module):
 
 def write_renders(path: Path) -> None:
     """A table of pictures of a square in two paints, and an untrained network for them."""
+    path.mkdir()
     rows = ["view,set,reference,mask,uv,expected,red,green,blue"]
     y, x = np.mgrid[0:32, 0:32]
     for k in range(4):
@@ -118,5 +119,5 @@ def write_files(path: Path) -> None:
         uv=random.random((8, 2)), material=trimesh.visual.material.SimpleMaterial(name="paint")
     )
     box.export(path / "painted.obj")
-    write_renders(path)
+    write_renders(path / "given")
     own_code._DETECTORS |= {"judged": Judged, "bright": Bright}

@@ -63,7 +63,7 @@ CASES: dict[str, Case] = {
     ),
     "network of pictures": Case(
         learn(
-            {"kind": "renders", "table": "renders.csv", "shoulder": "soft"},
+            {"kind": "renders", "table": "given/renders.csv", "shoulder": "soft"},
             "transformation",
             extractor="conv",
             geometry=False,
@@ -78,7 +78,12 @@ CASES: dict[str, Case] = {
     ),
     "camouflage of pictures": Case(
         learn(
-            {"kind": "renders", "table": "renders.csv", "network": "network", "unknowns": {"object.paint": {}}},
+            {
+                "kind": "renders",
+                "table": "given/renders.csv",
+                "network": "given/network",
+                "unknowns": {"object.paint": {}},
+            },
             "camouflage",
             "objective",
             detector={**DETECTOR, "empty": 0.5},
