@@ -518,10 +518,11 @@ def test_views_of_a_motion_are_its_surface(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["gain", "offset"])
 def test_what_no_picture_is_scaled_by_is_refused(key: str) -> None:
+    seen, boxes = PicturesAt(files="*.png"), DetectorSpec(model="m")
     for make, words in (
         (lambda **k: Pictures(file="a.png", camera=CAMERA, **k), "pictures, whose light is scaled by `exposure`"),
         (lambda **k: Displacements(files=("a.png", "b.png"), **k), "displacements"),
-        (lambda **k: Detections(pictures=PicturesAt(files="*.png"), detector=DetectorSpec(model="m"), **k), "detections"),
+        (lambda **k: Detections(pictures=seen, detector=boxes, **k), "detections"),
     ):
         with pytest.raises(ValueError, match=f"^{key}: has no effect with {words}"):
             make(**{key: 2.0})
