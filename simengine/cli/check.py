@@ -1,5 +1,6 @@
 """`simengine check`."""
 
+import time
 from typing import Any
 
 from simengine.cli.common import AsJson, Device, Overrides, With, emit, pick_device
@@ -21,6 +22,12 @@ def check(
     loaded = load_scene(scene, overrides or ())
     chosen = pick_device(device, loaded.world.devices)
     report: dict[str, Any] = {"kind": loaded.kind}
+    opened: Any = None
+    if loaded.observations:  # first: a file that does not fit is told before minutes of solving
+        from simengine.fit.preflight import check_observations, open_observations
+
+        opened = open_observations(loaded)
+    began = time.perf_counter()
     if "" in loaded.runs:
         report |= loaded.world.check(device=chosen)
     else:  # a world that only its runs complete
@@ -28,14 +35,15 @@ def check(
             found = world.check(device=chosen)
             report["ok"] = report.get("ok", True) and found.pop("ok", True)
             report[f"run {name}"] = found
+    seconds = (time.perf_counter() - began) / max(len(loaded.runs), 1)
     for table, asked in {"model": loaded.learner, "objective": loaded.objective}.items():
         if asked is not None:
             report[table] = asked.type
             preflight = learned_method(table, asked.type, "check")
             report |= {} if preflight is None else preflight(loaded)
-    if loaded.observations:
-        from simengine.fit.preflight import check_observations
-
-        report |= check_observations(loaded)
+    if isinstance(opened, dict):
+        report |= opened
+    elif opened is not None:
+        report |= check_observations(opened, seconds_of_one=seconds)
     emit(report, as_json=as_json, title=f"check {scene}")
     return 0 if report.get("ok", True) else 2

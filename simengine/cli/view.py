@@ -16,6 +16,7 @@ SECONDS = 30.0
 
 def view(
     directory: Path,
+    beside: Path | None = None,
     *,
     port: Annotated[int, Parameter(help="Port; 0 for any free one.")] = 0,
     browser: Annotated[bool, Parameter(help="Open a browser.")] = True,
@@ -26,8 +27,9 @@ def view(
 
     Args:
         directory: A run directory with states or a report.
+        beside: Another, to be compared: both at one time, turned together.
     """
-    pages = pages_of(directory)
+    pages = pages_of(directory) if beside is None else pages_of_two(directory, beside)
     try:
         server = make_server(pages, port)
     except (OSError, OverflowError) as error:
@@ -68,7 +70,7 @@ def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
             saved["x"],
             state_fields(saved),
             size=moving.grid.length if moving else float(saved["x"].max()),
-            links={"report": "/report.html"} if report.is_file() else {},
+            links={"report": "report.html"} if report.is_file() else {},
         )
         pages["/"] = ("text/html; charset=utf-8", page.page)
         pages |= {path: ("application/octet-stream", part) for path, part in page.parts.items()}
@@ -76,6 +78,23 @@ def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
         raise ValueError(
             f"{directory}: no report.html or states.npz there; `simengine run` and `simengine fit` write them"
         )
+    return pages
+
+
+def pages_of_two(first: Path, second: Path) -> dict[str, tuple[str, bytes]]:
+    """What is served of two runs side by side.
+
+    Raises:
+        ValueError: One of them holds nothing to show.
+    """
+    from simengine.view.particle_page import pair_page
+
+    names = [first.resolve().name, second.resolve().name]
+    if names[0] == names[1]:
+        names = [str(first), str(second)]
+    pages = {"/": ("text/html; charset=utf-8", pair_page(*names))}
+    for k, directory in enumerate((first, second)):
+        pages |= {f"/{k}{path}": content for path, content in pages_of(directory).items()}
     return pages
 
 

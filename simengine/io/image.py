@@ -42,10 +42,11 @@ def from_srgb(encoded: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def write_png(path: Path, image: Any) -> None:
-    """Write one image (h, w, 3), linear RGB or 8-bit sRGB."""
+    """Write one image (h, w, 3), linear RGB or 8-bit sRGB; or 8-bit sRGB with opacity, (h, w, 4)."""
     from PIL import Image
 
-    pixels = to_srgb8(image)
+    given = np.asarray(getattr(image, "rgb", image)) if not hasattr(image, "detach") else np.zeros(0)
+    pixels = given if given.dtype == np.uint8 and given.shape[-1:] == (4,) else to_srgb8(image)
     if pixels.ndim != 3:
         raise ValueError(f"a PNG holds one image (h, w, 3), got {pixels.shape}")
     Image.fromarray(pixels).save(path)

@@ -14,6 +14,7 @@ from simengine.io.geometry.mesh_file import read_limited
 from simengine.io.tables import RawTable, file_hash, read_table
 from simengine.io.units import to_si
 from simengine.observe.columns import find_header, take
+from simengine.observe.written import column_as_read, write_csv
 from simengine.scene.strict import nearest
 from simengine.shown import shown
 
@@ -242,6 +243,43 @@ def write_places(path: Path, names: Sequence[str], places: torch.Tensor) -> None
     """What `read_places` reads, of places (k, 3) [m]."""
     rows = [",".join((name, *(f"{k:.9g}" for k in place))) for name, place in zip(names, places.tolist(), strict=True)]
     path.write_text("\n".join(["name,x,y,z", *rows, ""]), encoding="utf-8")
+
+
+def write_motion(path: Path, motion: TrackedMotion, *, columns: Mapping[str, str], unit: str = "") -> None:
+    """What `read_motion` reads with the same columns and unit: a csv, or an .npz.
+
+    Args:
+        path: Of the file.
+        motion: Tracked points.
+        columns: As for `read_motion`.
+        unit: As for `read_motion`.
+
+    Raises:
+        ValueError: A file of that kind is read and not written.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".c3d", ".trc"):
+        raise ValueError(f"{path.name}: a {suffix} is read and not written; name a .csv or .npz")
+    positions = motion.positions / to_si(unit)[0]
+    if suffix == ".npz":
+        if motion.axes != _AXES:
+            raise ValueError(f"{path.name}: an .npz holds x, y and z, not {', '.join(motion.axes)}; name a .csv")
+        np.savez(path, x=positions.numpy(), time=motion.times.numpy(), names=np.array(motion.names))
+        return
+    frames, count = positions.shape[:2]
+    time = columns.get("time", "time")
+    if pattern := columns.get("pattern", ""):
+        table = column_as_read(time, motion.times)
+        for k, name in enumerate(motion.names):
+            for j, axis in enumerate(motion.axes):
+                header = pattern.replace("{name}", name).replace("{axis}", axis)
+                table |= column_as_read(header, positions[:, k, j])
+    else:
+        table = column_as_read(time, motion.times[:, None].expand(frames, count).reshape(-1))
+        table[columns.get("name", "name")] = list(motion.names) * frames
+        for j, axis in enumerate(motion.axes):
+            table |= column_as_read(columns.get(axis, axis), positions[:, :, j].reshape(-1))
+    write_csv(path, table)
 
 
 def _has(raw: RawTable, name: str) -> bool:

@@ -1,9 +1,12 @@
-"""What makes a picture readable: colours of a field with their bar, and axes with ticks in metres."""
+"""What makes a picture readable: colours of a field with their bar, axes with ticks, captions; a body cut out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from simengine.io.image import to_srgb8
 
 COLOUR_MAP = "viridis"
 
@@ -32,7 +35,7 @@ def field_colours(values: Any, limits: tuple[float, float], *, srgb: bool = Fals
 
 
 def with_colour_bar(frames: Any, limits: tuple[float, float], title: str) -> NDArray[np.uint8]:
-    """8-bit frames (..., h, w, 3) with the bar of a field beside them.
+    """8-bit frames (..., h, w, 3 or 4) with the bar of a field beside them.
 
     Args:
         frames: 8-bit sRGB.
@@ -53,7 +56,7 @@ def with_colour_bar(frames: Any, limits: tuple[float, float], title: str) -> NDA
     bar.set_label(title, fontsize=8)
     axis.tick_params(labelsize=7)
     canvas.draw()
-    picture = np.asarray(canvas.buffer_rgba())[:height, :, :3]
+    picture = np.asarray(canvas.buffer_rgba())[:height, :, : frames.shape[-1]]
     picture = np.broadcast_to(picture, (*frames.shape[:-3], *picture.shape))
     return np.concatenate([frames, picture], axis=-2)
 
@@ -80,3 +83,40 @@ def with_axes(frames: Any, lines: Any, labels: Any) -> NDArray[np.uint8]:
             pen.text(tuple(np.asarray(place, dtype=float)), text, fill=(40, 40, 50), font_size=size, anchor="mm")
         result[index] = np.asarray(picture)
     return result
+
+
+def with_captions(frames: Any, texts: Sequence[str]) -> NDArray[np.uint8]:
+    """8-bit frames (k, h, w, 3 or 4) with a line of text each, in the lower left corner."""
+    from PIL import Image, ImageDraw
+
+    result = np.array(frames)
+    size = max(10, result.shape[1] // 24)
+    for picture, text in zip(result, texts, strict=True):
+        drawn = Image.fromarray(picture)
+        place, halo = (size / 2, result.shape[1] - size / 2), max(1, size // 10)
+        ImageDraw.Draw(drawn).text(
+            place, text, fill=(30, 30, 40), font_size=size, anchor="lb", stroke_width=halo, stroke_fill=(255, 255, 255)
+        )
+        picture[:] = np.asarray(drawn)
+    return result
+
+
+def times_told(times: Any) -> list[str]:
+    """Moments [s] as captions, with the digits that tell them apart, a unit that keeps these few."""
+    times = np.asarray(times, dtype=float)
+    step = float(np.diff(times).min()) if len(times) > 1 else float(np.abs(times).max()) or 1.0
+    factor, unit = next(((f, u) for f, u in ((1.0, "s"), (1e3, "ms"), (1e6, "us")) if step * f >= 1e-3), (1e9, "ns"))
+    own = step * factor
+    digits = next((d for d in range(4) if abs(round(own, d) - own) < 1e-3 * own), 4)
+    return [f"t = {time * factor:.{digits}f} {unit}" for time in times]
+
+
+def cut_out(black: Any, white: Any) -> NDArray[np.uint8]:
+    """8-bit sRGB with opacity (..., h, w, 4) of the same pictures in linear light over black and over white.
+
+    What a pixel gains from black to white is what it lets through (triangulation matting, Smith & Blinn 1996).
+    """
+    black, white = np.asarray(black, dtype=float), np.asarray(white, dtype=float)
+    alpha = np.clip(1 - (white - black).mean(-1, keepdims=True), 0, 1)
+    colour = np.where(alpha > 1e-3, black / np.maximum(alpha, 1e-3), 0.0)
+    return np.concatenate([to_srgb8(colour), np.round(255 * alpha).astype(np.uint8)], axis=-1)

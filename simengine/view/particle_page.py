@@ -78,3 +78,17 @@ def particle_page(
     template = (resources.files("simengine.assets") / "particle_page.html").read_text(encoding="utf-8")
     page = template.replace("@TITLE@", html.escape(title)).replace("@LINKS@", anchors).replace("@OPTIONS@", options)
     return ParticlePage(page.replace("@FACTS@", data).encode(), parts)
+
+
+def pair_page(first: str, second: str) -> bytes:
+    """A page that shows two pages side by side, of `0/` and `1/`: one slider of time, one way of looking.
+
+    Args:
+        first: Name of what `0/` shows.
+        second: Of what `1/` shows.
+    """
+    template = (resources.files("simengine.assets") / "pair_page.html").read_text(encoding="utf-8")
+    words = {"@TITLE@": f"{first} | {second}", "@FIRST@": first, "@SECOND@": second}
+    for mark, text in words.items():
+        template = template.replace(mark, html.escape(text))
+    return template.encode()

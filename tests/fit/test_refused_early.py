@@ -116,7 +116,7 @@ def test_check_says_what_would_stop_the_fit(tmp_path: Path) -> None:
     training(tmp_path)
     (tmp_path / "s.toml").write_text(SCENE + '[inference]\nmethod = "netwrk"\n')
     with pytest.raises(SceneError, match=r"inference\.method: 'netwrk' is none of this scene"):
-        check_observations(load_scene(tmp_path / "s.toml"))
+        check_observations(Problem(load_scene(tmp_path / "s.toml")))
 
 
 class Rise(se.OwnWorld):
@@ -140,5 +140,5 @@ def test_check_judges_all_the_data_and_not_those_of_the_first_stage(tmp_path: Pa
             unknowns={"b": se.Unknown(prior=se.Prior(normal=(1.0, 1.0)))},
             inference=se.Inference(stages=stages),
         )
-        told.append(check_observations(problem.scene)["told"])
+        told.append(check_observations(problem)["told"])
     assert told[0] == told[1]

@@ -57,6 +57,18 @@ CASES: dict[str, Case] = {
         (build,),
         below=("flame.heat_loss",),
     ),
+    "flame of another conductivity": Case(
+        {
+            "kind": "flame",
+            "gas": {
+                "mechanism": "asset:methane_1step.yaml",
+                "conductivity_law": {"knots": [500.0, 1500.0], "values": [1.0, 1.1]},
+            },
+            "flame": {"type": "free"},
+        },
+        (build,),
+        below=("gas.conductivity_law",),
+    ),
     "flame of a given temperature": Case(
         {
             "kind": "flame",

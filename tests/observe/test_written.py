@@ -12,7 +12,7 @@ from simengine.fit.twin import write_twin
 from simengine.io.tables import read_table
 from simengine.observe.columns import Column, take
 from simengine.observe.written import column_as_read, write_csv
-from simengine.scene import load_scene
+from simengine.scene import SceneError, load_scene
 from simengine.scene.instrument import AbstractInstrument
 
 PASTE = """
@@ -92,3 +92,75 @@ def test_rows_that_are_not_in_a_file_take_its_headers_too(tmp_path: Path) -> Non
     measured = instrument.read()
     assert torch.allclose(measured.at["shear_rate"], torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64))
     assert torch.allclose(measured.values[:, 0], 4.0 + 2.5 * measured.at["shear_rate"] ** 0.55, rtol=1e-3)
+
+
+FILM = """
+[grid]
+num_grids = 12
+num_steps = 40
+time_step = 2e-3
+[[bodies]]
+name = "jelly"
+velocity = [0.0, -0.5, 0.0]
+shape = { type = "box", center = [0.5, 0.5, 0.5], size = [0.3, 0.3, 0.3], counts = [4, 4, 4] }
+material = { type = "jelly", E = 3e4, nu = 0.3 }
+[observations.data]
+type = "markers"
+sigma = 1e-9
+times = { rate = 50.0 }
+points = { count = 3 }
+gaps = 0.2
+%s
+[unknowns]
+"bodies.jelly.material.E" = {}
+"""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'file = "d.csv"\ncolumns = { time = "t (ms)", name = "Punkt", x = "X [mm]", y = "Y [mm]", z = "Z [mm]" }',
+        'file = "d.csv"\nunit = "mm"\ncolumns = { time = "t", pattern = "{name}_{axis}_pos" }',
+        'file = "d.npz"\nunit = "cm"',
+    ],
+)
+def test_tracks_are_read_as_they_were_written(said: str, tmp_path: Path) -> None:
+    films = []
+    for k, own in enumerate(('file = "d.csv"', said)):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        (folder / "s.toml").write_text(FILM % own)
+        scene = load_scene(folder / "s.toml")
+        write_twin(scene, scene, folder, refine=1.0)
+        films.append(load_scene(folder / "s.toml").observations["data"].read())
+    plain, other = films
+    assert other.labels == plain.labels and torch.equal(other.mask, plain.mask)
+    torch.testing.assert_close(other.values, plain.values, rtol=0, atol=1e-8, equal_nan=True)
+    torch.testing.assert_close(other.at["time"], plain.at["time"], rtol=1e-8, atol=1e-12)
+
+
+def test_marks_that_a_scene_names_are_those_that_are_written(tmp_path: Path) -> None:
+    """Falling freely: by y0 - t/2 - g t^2/2; the axes that `columns` names, and no other marks."""
+    marks = "a = { at = [0.45, 0.5, 0.5] }\nb = { at = [0.55, 0.6, 0.5] }"
+    said = f'file = "d.csv"\ncolumns = {{ x = "x", y = "height [mm]" }}\n[observations.data.markers]\n{marks}'
+    (tmp_path / "s.toml").write_text("gravity = [0.0, -9.81, 0.0]\n" + FILM.replace("gaps = 0.2", "gaps = 0.0") % said)
+    scene = load_scene(tmp_path / "s.toml")
+    write_twin(scene, scene, tmp_path, refine=1.0)
+    found = load_scene(tmp_path / "s.toml").observations["data"].read()
+    assert found.labels == ("a", "b") and found.names == ("x", "y")
+    t = found.at["time"].reshape(-1, 2)
+    assert torch.allclose(found.values[:, 0].reshape(-1, 2), torch.tensor([0.45, 0.55], dtype=torch.float64), atol=1e-5)
+    fallen = torch.tensor([0.5, 0.6], dtype=torch.float64) - 0.5 * t - 4.905 * t**2
+    assert torch.allclose(found.values[:, 1].reshape(-1, 2), fallen, atol=2e-3)
+
+
+def test_marks_whose_place_nobody_told_and_files_that_are_not_written_are_named(tmp_path: Path) -> None:
+    for said, message in (
+        ('file = "d.csv"\n[observations.data.markers]\na = {}', r"markers\.a: say where it sits"),
+        ('file = "d.trc"', r"d\.trc: a \.trc is read and not written"),
+        ('file = "d.npz"\ncolumns = { x = "x" }', r"d\.npz: an \.npz holds x, y and z, not x"),
+    ):
+        (tmp_path / "s.toml").write_text(FILM % said)
+        scene = load_scene(tmp_path / "s.toml")
+        with pytest.raises(SceneError, match=message):
+            write_twin(scene, scene, tmp_path, refine=1.0)

@@ -164,7 +164,7 @@ def test_a_file_is_pictured(tmp_path: Path, axes: int) -> None:
     from PIL import Image
 
     from simengine.io.geometry.splats import is_splats, write_splats
-    from simengine.worlds.motion.showing import show_file
+    from simengine.worlds.motion.showing import Pictured, show_file
 
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     positions = np.concatenate([np.zeros((1, 3)), 1.0 * corners]).astype(np.float32)  # eight faint ones frame it
@@ -178,7 +178,7 @@ def test_a_file_is_pictured(tmp_path: Path, axes: int) -> None:
     }
     write_splats(tmp_path / "one.ply", arrays)
     assert is_splats(tmp_path / "one.ply")
-    show_file(tmp_path / "one.ply", tmp_path / "one.png", style="balls", fps=30)
+    show_file(tmp_path / "one.ply", tmp_path / "one.png", Pictured())
     seen = np.asarray(Image.open(tmp_path / "one.png"))[..., :3] / 255
     colour = 0.5 + np.array([1.0, -0.5, 0.3]) / math.sqrt(4 * math.pi)
     assert seen.shape[:2] == (480, 480)

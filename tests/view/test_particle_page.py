@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simengine.cli.view import make_server, pages_of, view
+from simengine.cli.view import make_server, pages_of, pages_of_two, view
 from simengine.view.overlay import field_colours, field_limits, with_axes, with_colour_bar
 from simengine.view.particle_page import particle_page
 
@@ -155,3 +155,16 @@ def test_browser_draws_the_particles(tmp_path: Path) -> None:
     assert all((np.abs(seen - end).sum(-1) < 8).sum() > 10 for end in ends)
     ball = seen[:, : seen.shape[1] - 150]
     assert ((ball[..., 2] > ball[..., 1] + 15) & (ball[..., 2] > 60)).sum() > 2000
+
+
+def test_two_runs_side_by_side(tmp_path: Path) -> None:
+    """Served under the names that the page asks for; pages of one run ask for what lies beside them."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.html").write_text(f"<p>{name}</p>", encoding="utf-8")
+    pages = pages_of_two(tmp_path / "one", tmp_path / "two")
+    assert set(pages) == {"/", "/0/", "/0/report.html", "/1/", "/1/report.html"}
+    told = pages["/"][1].decode()
+    assert 'src="0/" title="one"' in told and 'src="1/" title="two"' in told and "@" not in told
+    with pytest.raises(ValueError, match=r"no report\.html or states\.npz"):
+        pages_of_two(tmp_path / "one", tmp_path)

@@ -321,6 +321,13 @@ class Problem:
 
     # what changes between stages only
 
+    def look_at(self, rows: Mapping[str, torch.Tensor]) -> None:
+        """From now on only at some rows, bool (rows,), of observations by name; others are neither asked nor judged."""
+        for name, keep in rows.items():
+            measured = self.measured[name]
+            self.measured[name] = dataclasses.replace(measured, mask=measured.mask & keep[:, None])
+        self.runs = Runs(self.worlds, {run: self._asks(run, self.instruments) for run in self.worlds})
+
     def settle(self, z: torch.Tensor) -> None:
         """Let instruments take from a run at z what they need once: where marks first seen late sit.
 

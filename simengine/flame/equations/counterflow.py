@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 
 from simengine.flame.equations.base import AbstractFlame
-from simengine.flame.equations.detailed import completely_burnt, temperature_of
 from simengine.flame.equations.stagnation import AbstractStagnationFlame
+from simengine.flame.gas.burnt import completely_burnt, temperature_of
 from simengine.flame.gas.equilibrium import equilibrium
 from simengine.flame.gas.mechanism import MechanismError
 

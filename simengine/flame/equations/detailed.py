@@ -16,8 +16,10 @@ from typing import Any, Literal
 import torch
 
 from simengine.flame.equations.base import AbstractFlame
+from simengine.flame.equations.conductivity_law import scale
 from simengine.flame.equations.heat_loss import lost
 from simengine.flame.equations.transport import AbstractTransport, MixtureAveraged, Multicomponent, State
+from simengine.flame.gas.burnt import completely_burnt, temperature_of
 from simengine.flame.gas.equilibrium import equilibrium
 from simengine.flame.gas.mechanism import Mechanism, MechanismError
 from simengine.flame.gas.thermochemistry import Gas, RateParameters
@@ -130,41 +132,6 @@ class GivenMixture(Mixture):
         return {k: float(v.detach() if isinstance(v, torch.Tensor) else v) for k, v in self.amounts.items()}
 
 
-def completely_burnt(gas: Gas, Y: torch.Tensor) -> torch.Tensor:
-    """Y after C has become CO2, H H2O and the N of fuels N2, as far as O2 lasts; the rest stays. Shape (b, K).
-
-    Raises:
-        MechanismError: The mechanism lacks O2, or a product of what burns.
-    """
-    mechanism = gas.mechanism
-    atoms = {e: mechanism.composition[:, k] for k, e in enumerate(mechanism.elements)}
-    zero = torch.zeros(len(mechanism.species), dtype=Y.dtype)
-    carbon, hydrogen, oxygen, nitrogen = (atoms.get(e, zero).clone() for e in "CHON")
-    for name in ("O2", "CO2", "H2O"):
-        if name in mechanism.species:
-            k = mechanism.index(name)
-            carbon[k] = hydrogen[k] = oxygen[k] = nitrogen[k] = 0.0
-    moles, o2 = Y / gas.W, mechanism.index("O2")
-    burns = ((carbon + hydrogen) > 0).to(Y.dtype)
-    demand = moles @ (carbon + hydrogen / 4 - oxygen * burns / 2)
-    share = (moles[:, o2] / demand.clamp_min(1e-30)).clamp_max(1.0)[:, None]
-    change = -share * moles * burns
-    for name, content in (("CO2", carbon), ("H2O", hydrogen / 2), ("N2", nitrogen * burns / 2)):
-        made = share[:, 0] * (moles @ content)
-        if bool((made > 0).any()):
-            change[:, mechanism.index(name)] += made
-    change[:, o2] -= share[:, 0] * demand
-    return (moles + change) * gas.W
-
-
-def temperature_of(gas: Gas, h: torch.Tensor, Y: torch.Tensor, *, first: float = 2000.0) -> torch.Tensor:
-    """T [K] at which mixtures Y (b, K) have the enthalpies h (b,) [J/kg], by Newton."""
-    T = torch.full_like(h, first)
-    for _ in range(30):
-        T = (T - (gas.h(T, Y) - h) / gas.cp(T, Y)).clamp(200.0, 6000.0)
-    return T
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AbstractDetailedFlame(AbstractFlame):
     """What flames of real gases share. Every tensor may require a gradient.
@@ -183,6 +150,9 @@ class AbstractDetailedFlame(AbstractFlame):
         b_low: Their temperature exponents.
         Ea_low: Their activation energies [J/mol].
         lam_factor: Multiplies the conductivity; ().
+        conductivity_law: Weights of a network of temperature that multiplies the conductivity besides, (n,) [1]; empty
+            for none. See `conductivity_law.py`.
+        conductivity_law_units: Where its units stand, (n,) [K].
         D_factor: Multiplies the diffusivity of each species; (K,).
         transport: How heat and species diffuse.
         radiation: Heat that the gas loses by light; None for none.
@@ -204,6 +174,10 @@ class AbstractDetailedFlame(AbstractFlame):
     b_low: torch.Tensor | None = None
     Ea_low: torch.Tensor | None = None
     lam_factor: torch.Tensor | None = None
+    conductivity_law: torch.Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    conductivity_law_units: torch.Tensor = dataclasses.field(
+        default_factory=lambda: torch.zeros(0, dtype=torch.float64)
+    )
     D_factor: torch.Tensor | None = None
     transport: AbstractTransport = dataclasses.field(default_factory=MixtureAveraged)
     radiation: Literal["optically_thin"] | None = None
@@ -236,7 +210,8 @@ class AbstractDetailedFlame(AbstractFlame):
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Conditions, rates and transport factors, by name."""
-        names = ("phi", "p", "T_in", *RATES, "lam_factor", "D_factor", "radiation_factor", "heat_loss", *self._own())
+        names = ("phi", "p", "T_in", *RATES, "lam_factor", "D_factor", "radiation_factor", "heat_loss")
+        names = (*names, "conductivity_law", *self._own())
         return {name: getattr(self, name) for name in names}
 
     @staticmethod
@@ -359,11 +334,11 @@ class AbstractDetailedFlame(AbstractFlame):
         """Lam [W/(m K)], (...), and j_k [kg/(m^2 s)], (..., K)."""
         own = self.parameters()
         lam, j = self.transport.fluxes(self.gas, State(self._pressure(), T, Y, dT, dY), own["D_factor"])
-        return own["lam_factor"] * lam, j
+        return scale(self, T) * lam, j
 
     def convection(self, mass_flux: torch.Tensor, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
         """Mass flux times cp/lam [1/m], the inverse of the length over which heat is carried against the flow."""
-        lam = self.parameters()["lam_factor"] * self.gas.conductivity(T, Y)
+        lam = scale(self, T) * self.gas.conductivity(T, Y)
         return mass_flux * self.gas.cp(T, Y) / lam
 
     def heat_release(self, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:

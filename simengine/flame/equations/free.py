@@ -8,6 +8,7 @@ import torch
 
 from simengine.flame.equations import linearised
 from simengine.flame.equations.base import AbstractFlame
+from simengine.flame.equations.conductivity_law import scale
 from simengine.flame.equations.detailed import AbstractDetailedFlame
 from simengine.flame.gas.units import R
 
@@ -112,7 +113,7 @@ class FreeFlame(AbstractDetailedFlame):
         share = torch.linspace(0, 1, 101, dtype=torch.float64)
         T = T_in + (T_burnt[:, None] - T_in) * share
         Y = Y_in[:, None] + (Y_burnt - Y_in)[:, None] * share[:, None]
-        lam = self.parameters()["lam_factor"] * gas.conductivity(T, Y)
+        lam = scale(self, T) * gas.conductivity(T, Y)
         heat = torch.trapezoid(lam * self.heat_release(T, Y).clamp_min(0.0), T)
         rise = gas.h(T[:, -1], Y_in) - gas.h(T[:, 0], Y_in)
         factor = 4.4 if bool(gas.mechanism.reactions.reversible.any()) else 1.45
@@ -155,10 +156,7 @@ class FreeFlame(AbstractDetailedFlame):
         b = self.batch
         T, p = self.T_in.detach().expand(b), self.p.detach().expand(b)
         Y = self.Y_in.detach()
-        return (
-            self.parameters()["lam_factor"].detach() * self.gas.conductivity(T, Y) / (mass_flux * self.gas.cp(T, Y))
-            + 0 * p
-        )
+        return scale(self, T).detach() * self.gas.conductivity(T, Y) / (mass_flux * self.gas.cp(T, Y)) + 0 * p
 
     def edges(self) -> torch.Tensor:
         """35 thicknesses of fresh gas, the flame around x = 0, and a tail of burnt gas."""

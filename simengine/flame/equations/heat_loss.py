@@ -29,11 +29,16 @@ def coefficient(units: torch.Tensor, weights: torch.Tensor, T: torch.Tensor) -> 
         weights: (n,) [W/(m^3 K)].
         T: (...) [K].
     """
+    return shares(units, T) @ weights
+
+
+def shares(units: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
+    """How much each unit (n,) has of the network at T (...); (..., n), which sum to 1."""
     if len(units) == 1:
-        return weights.expand(*T.shape, 1)[..., 0]
+        return torch.ones(*T.shape, 1, dtype=T.dtype)
     gaps = units.diff()
     size = WIDTH * torch.cat((gaps[:1], 0.5 * (gaps[1:] + gaps[:-1]), gaps[-1:]))
-    return torch.softmax(-0.5 * ((T.unsqueeze(-1) - units) / size).square(), -1) @ weights
+    return torch.softmax(-0.5 * ((T.unsqueeze(-1) - units) / size).square(), -1)
 
 
 def lost(flame: "AbstractDetailedFlame", T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:

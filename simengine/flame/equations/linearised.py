@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from simengine.flame.equations.conductivity_law import scale_slope
 from simengine.flame.equations.heat_loss import lost_jacobian
 from simengine.flame.equations.transport import State
 from simengine.flame.gas.units import R
@@ -39,7 +40,9 @@ def energy_and_species(
         w_over = (W.unsqueeze(-1) / gas.W).unsqueeze(-2)  # W/W_l
         one = torch.eye(K, dtype=Y.dtype)
         fluxes = flame.transport.linearised(gas, State(p, T, Y, dT, dY), own["D_factor"])
-        lam, lam_T, lam_Y = (own["lam_factor"] * v for v in fluxes[:3])
+        factor, factor_T = scale_slope(flame, T)
+        lam, lam_T = factor * fluxes.lam, factor * fluxes.lam_T + factor_T * fluxes.lam
+        lam_Y = factor.unsqueeze(-1) * fluxes.lam_Y
         _, _, _, j, j_T, j_Y, j_dT, j_dY = fluxes
         C = rho.unsqueeze(-1) * Y / gas.W
         made, made_T, made_C = gas.production_jacobian(T, C, flame.rates)

@@ -12,6 +12,7 @@ from simengine.flame.gas.document import find
 from simengine.flame.gas.mechanism_yaml import load_mechanism
 from simengine.flame.gas.thermochemistry import Gas
 from simengine.scene.strict import Positive, Unit, nearest
+from simengine.worlds.flames.terms import ConductivityLaw
 
 LAWS: dict[str, type[AbstractTransport]] = {
     "mixture_averaged": MixtureAveraged,
@@ -59,6 +60,7 @@ class GasSpec:
             heat does (`unity_lewis`; a species' `diffusivity_factor` is then one over its Lewis number).
         soret: With thermal diffusion, which drives light species towards the heat.
         conductivity_factor: Multiplies the conductivity of the mixture [1].
+        conductivity_law: Multiplies it besides, as a function of temperature that is sought; none unless given.
         reactions: Equation as the mechanism writes it -> its numbers; a repeated one is followed by (2), (3), ...
         species: Name -> its numbers.
     """
@@ -68,6 +70,7 @@ class GasSpec:
     transport: Literal["mixture_averaged", "multicomponent", "unity_lewis"] = "mixture_averaged"
     soret: bool = False
     conductivity_factor: Positive = 1.0
+    conductivity_law: ConductivityLaw | None = None
     reactions: dict[str, ReactionNumbers] = dataclasses.field(default_factory=dict)
     species: dict[str, SpeciesNumbers] = dataclasses.field(default_factory=dict)
 
@@ -113,6 +116,7 @@ class GasSpec:
             "b": vector(own.b for own in reactions),
             "Ea": vector(own.Ea for own in reactions),
             "lam_factor": torch.as_tensor(self.conductivity_factor, dtype=torch.float64),
+            **({} if self.conductivity_law is None else self.conductivity_law.parameters()),
             "D_factor": vector(own.diffusivity_factor for own in self.species.values()),
         }
 

@@ -1,4 +1,4 @@
-"""Parts of a flame's equations that are told by tables: heat that is lost, a temperature that was measured."""
+"""Parts of a flame's equations that are told by tables: laws that are sought, a temperature that was measured."""
 
 import dataclasses
 import functools
@@ -17,6 +17,20 @@ def tensor(value: Any) -> torch.Tensor:
     return torch.as_tensor(value, dtype=torch.float64)
 
 
+def _filled(table: "HeatLoss | ConductivityLaw") -> None:
+    """One weight for all units becomes as many.
+
+    Raises:
+        ValueError: Knots do not grow, or values are not as many.
+    """
+    if isinstance(table.values, float):
+        object.__setattr__(table, "values", (table.values,) * len(table.knots))
+    if not table.knots or list(table.knots) != sorted(set(table.knots)):
+        raise ValueError(f"knots: expected growing temperatures, got {list(table.knots)}")
+    if len(table.values) != len(table.knots):  # type: ignore[arg-type]
+        raise ValueError(f"values: {len(table.values)} for {len(table.knots)} knots")  # type: ignore[arg-type]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeatLoss:
     """Heat that the gas loses in a way nobody wrote down: T less that of the fresh gas, times a network of T.
@@ -32,17 +46,36 @@ class HeatLoss:
     values: tuple[float, ...] | float = 0.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.values, float):
-            object.__setattr__(self, "values", (self.values,) * len(self.knots))
-        if not self.knots or list(self.knots) != sorted(set(self.knots)):
-            raise ValueError(f"knots: expected growing temperatures, got {list(self.knots)}")
-        if len(self.values) != len(self.knots):  # type: ignore[arg-type]
-            raise ValueError(f"values: {len(self.values)} for {len(self.knots)} knots")  # type: ignore[arg-type]
+        _filled(self)
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """What a flame takes."""
         assert isinstance(self.values, tuple)
         return {"heat_loss": torch.stack([tensor(v) for v in self.values]), "heat_loss_units": tensor(self.knots)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConductivityLaw:
+    """How the conductivity hangs on T besides, in a way nobody wrote down: a network of T that multiplies it.
+
+    Attributes:
+        knots: Temperatures at which the units of the network stand, growing [K].
+        values: Weights of the units, or one for all: about the factor there; 1 leaves the law of the mixture [1].
+    """
+
+    entries: ClassVar[str] = "values"  # `gas.conductivity_law` names these
+    abscissa: ClassVar[str] = "knots"
+    knots: tuple[Positive, ...]
+    values: tuple[Positive, ...] | Positive = 1.0
+
+    def __post_init__(self) -> None:
+        _filled(self)
+
+    def parameters(self) -> dict[str, Any]:
+        """What a flame takes."""
+        assert isinstance(self.values, tuple)
+        weights = torch.stack([tensor(v) for v in self.values])
+        return {"conductivity_law": weights, "conductivity_law_units": tensor(self.knots)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

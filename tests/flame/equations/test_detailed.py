@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from simengine.flame.equations.counterflow import CounterflowFlame
-from simengine.flame.equations.detailed import Mixture, completely_burnt, temperature_of
+from simengine.flame.equations.detailed import Mixture
 from simengine.flame.equations.free import FreeFlame
+from simengine.flame.gas.burnt import completely_burnt, temperature_of
 from simengine.flame.gas.mechanism import MechanismError
 from simengine.flame.gas.mechanism_yaml import load_mechanism
 from simengine.flame.gas.thermochemistry import Gas

@@ -9,15 +9,19 @@ import torch
 
 from simengine.cli import main
 from simengine.io import write
+from simengine.io.image import from_srgb, to_srgb8
 from simengine.io.run_directory import RunDirectory
 from simengine.render.image import Image
 from simengine.render.particle_surface import particle_surface
 from simengine.scene import load_world, resolved
 from simengine.view import offscreen
-from simengine.worlds.motion import showing
+from simengine.view.overlay import times_told
+from simengine.worlds.motion.showing import states
+from simengine.worlds.motion.showing.drawing import BACKGROUND as GREY
+from simengine.worlds.motion.showing.drawing import write_pictures
 from simengine.worlds.motion.view import _together
 
-BACKGROUND = showing.to_srgb8(np.array(showing.BACKGROUND).reshape(1, 1, 3)).ravel()
+BACKGROUND = to_srgb8(np.array(GREY).reshape(1, 1, 3)).ravel()
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +121,7 @@ def test_pyvista_draws_or_says_why_not(run: Path, tmp_path: Path, capsys: pytest
 def test_without_gl_balls_are_drawn_with_a_notice(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(showing, "missing_gl", lambda: "no EGL")
+    monkeypatch.setattr(states, "missing_gl", lambda: "no EGL")
     assert main(["render", str(run), "--style", "pyvista", "--out", str(tmp_path / "a.png")]) == 0
     assert "pyvista cannot draw here (no EGL); drawing balls" in capsys.readouterr().err
     monkeypatch.setattr(offscreen, "missing_gl", lambda: "no EGL")
@@ -185,7 +189,7 @@ def test_a_picture_in_exr_is_linear_light(tmp_path: Path) -> None:
 
     grey = np.full((1, 2, 2, 3), 188, np.uint8)
     grey[0, 0] = 10
-    rgb = rgb_of(read_exr(showing._write(tmp_path / "a.exr", grey, fps=1.0)))
+    rgb = rgb_of(read_exr(write_pictures(tmp_path / "a.exr", grey, fps=1.0)))
     assert rgb[1] == pytest.approx(((188 / 255 + 0.055) / 1.055) ** 2.4, abs=1e-3)
     assert rgb[0] == pytest.approx(10 / 255 / 12.92, abs=1e-5)
 
@@ -203,3 +207,60 @@ def test_the_nearer_of_two_pictures_lies_over_the_other() -> None:
     expected = torch.tensor([0.3 + 0.4 * 0.5, 0.5 + 0.2 * 0.3, 0.5])
     torch.testing.assert_close(both.rgb[0, :, 0], expected)
     torch.testing.assert_close(both.alpha[0, :, 0], torch.tensor([0.92, 0.92, 0.8]))
+
+
+@pytest.mark.parametrize("style", ["balls", "surface"])
+def test_a_body_cut_out_covers_what_it_covered(style: str, run: Path, tmp_path: Path) -> None:
+    """Laid over the usual background in linear light it is the usual picture, within the steps of 8 bits."""
+    from PIL import Image as Files
+
+    how = ["render", str(run), "--style", style]
+    assert main([*how, "--out", str(tmp_path / "plain.png")]) == 0
+    assert main([*how, "--transparent", "--out", str(tmp_path / "cut.png")]) == 0
+    cut = np.asarray(Files.open(tmp_path / "cut.png")).astype(float)
+    assert cut.shape == (80, 96, 4) and cut[..., 3].min() == 0 and cut[..., 3].max() > 250
+    alpha = cut[..., 3:] / 255
+    over = alpha * from_srgb(cut[..., :3] / 255) + (1 - alpha) * np.array(GREY)
+    assert np.abs(to_srgb8(over).astype(int) - picture(tmp_path / "plain.png")).max() <= 3
+
+
+def test_a_turn_around_the_last_state(run: Path, tmp_path: Path) -> None:
+    """The first picture is the camera's own, the others are from other sides."""
+    from PIL import Image as Files
+
+    assert main(["render", str(run), "--turntable", "5", "--out", str(tmp_path / "turn.gif")]) == 0
+    assert main(["render", str(run), "--out", str(tmp_path / "plain.png")]) == 0
+    with Files.open(tmp_path / "turn.gif") as film:
+        assert film.n_frames == 5
+        sides = []
+        for k in range(5):
+            film.seek(k)
+            sides.append(np.asarray(film.convert("RGB")).astype(int))
+    assert np.abs(sides[0] - picture(tmp_path / "plain.png")).mean() < 4  # a gif's palette
+    assert all(np.abs(sides[0] - side).mean() > 3 for side in sides[1:])
+
+
+def test_pictures_tell_their_time(run: Path, tmp_path: Path) -> None:
+    plain, told = tmp_path / "plain.png", tmp_path / "told.png"
+    assert main(["render", str(run), "--out", str(plain)]) == 0
+    assert main(["render", str(run), "--caption", "--out", str(told)]) == 0
+    changed = np.abs(picture(plain) - picture(told)).sum(-1) > 30
+    rows, columns = np.nonzero(changed)
+    assert changed.sum() > 40 and rows.min() > 60 and columns.max() < 60  # in the lower left corner
+    assert times_told([0.0, 0.1]) == ["t = 0.0 s", "t = 0.1 s"]
+    assert times_told([0.0, 2.5e-5, 5e-5]) == ["t = 0.000 ms", "t = 0.025 ms", "t = 0.050 ms"]
+    assert times_told([0.0, 0.0125]) == ["t = 0.0000 s", "t = 0.0125 s"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["--transparent", "--out", "a.mp4"], "written as .png, got a.mp4"),
+        (["--transparent", "--axes", "--out", "a.png"], "--transparent: not with --axes"),
+        (["--turntable", "4", "--out", "a.png"], "written as .mp4 or .gif"),
+        (["--turntable", "1", "--out", "a.gif"], "expected 2 to 720"),
+    ],
+)
+def test_what_does_not_go_together(line: list[str], said: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", str(run), *line]) == 2
+    assert said in capsys.readouterr().err

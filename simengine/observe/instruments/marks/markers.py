@@ -12,7 +12,7 @@ from simengine.observe.camera import Camera
 from simengine.observe.instruments.marks.plan import Plan
 from simengine.observe.instruments.marks.seats import AXES, Seats, first_seen
 from simengine.observe.instruments.marks.specs import MarkedPoints, Marker, Times
-from simengine.observe.motion_files import ROLES, TrackedMotion, read_motion, read_places, write_places
+from simengine.observe.motion_files import ROLES, TrackedMotion, read_motion, read_places, write_motion, write_places
 from simengine.observe.place import Place
 from simengine.scene.asks import Ask, Tracks
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
@@ -273,21 +273,52 @@ class Markers(AbstractInstrument):
         return found
 
     def planned(self, world: AbstractWorld, generator: torch.Generator) -> "tuple[Measured, Markers]":
-        """Marks on particles of the body, frames by `times`, gaps in runs of some frames."""
-        body = self.points.on or self.on
-        plan = Plan(self.points, self.times, self.gaps, ("u", "v") if self.camera else AXES)
-        times, places, mask = plan.drawn(world, body, generator)
-        measured = plan.measured(times / self.clock_rate + self.start, mask)
-        seen = Seats(places, torch.zeros(len(places), dtype=torch.float64))
-        seats = (0.0,) * places.numel()
+        """The marks that `markers` names, else some on particles of the body; frames by `times`, gaps in runs."""
+        axes = ("u", "v") if self.camera else tuple(a for a in AXES if a in self.columns) or AXES
+        plan = Plan(self.points, self.times, self.gaps, axes)
+        frames = plan.frames(world, generator)
+        if self.markers:
+            names, seen = tuple(self.markers), self._stated()
+        else:
+            places = plan.places(world, self.points.on or self.on, generator)
+            names = tuple(f"m{k}" for k in range(len(places)))
+            seen = Seats(places, torch.zeros(len(places), dtype=torch.float64))
+        mask = plan.seen(len(frames), len(names), generator)
+        measured = plan.measured(frames / self.clock_rate + self.start, mask, names)
+        seats = (0.0,) * seen.positions.numel()
         return measured, dataclasses.replace(self, seats=seats, seen=seen, camera=self._opened())
 
+    def _stated(self) -> Seats:
+        """Where the marks sit that the scene names.
+
+        Raises:
+            SceneError: It does not say of one.
+        """
+        here = torch.zeros(len(self.markers), 3, dtype=torch.float64)
+        centers = torch.tensor([self._at_center(name) for name in self.markers])
+        for k, name in enumerate(self.markers):
+            if (at := self._told(name)) is not None:
+                here[k] = torch.tensor(at, dtype=torch.float64)
+            elif not bool(centers[k]):
+                raise SceneError(
+                    f"observations.{self.name}.markers.{name}: say where it sits, as in at = [0.1, 0.2, 0.3]"
+                )
+        never = torch.full((len(here),), -math.inf, dtype=torch.float64)
+        return Seats(here, never, torch.where(centers[:, None], torch.nan, here))
+
     def write(self, file: Path, measured: Measured) -> None:
-        """A long csv: time, name, and x, y, z or the pixels u, v; a gap is an empty field. Beside it the table `at`."""
+        """Such a file by `columns` and `unit`, csv or npz; a gap is an empty field. Beside it the table `at`."""
         if self.at is not None:
             write_places(file.parent / self.at.name, measured.labels, self.seen.places)
-        lines = [",".join(("time", "name", *measured.names))]
-        names = measured.labels * (len(measured.values) // len(measured.labels))
-        for time, name, row in zip(measured.at["time"].tolist(), names, measured.values.tolist(), strict=True):
-            lines.append(",".join([f"{time:.9g}", name, *("" if cell != cell else f"{cell:.9g}" for cell in row)]))
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        count = len(measured.labels)
+        motion = TrackedMotion(
+            times=measured.at["time"].reshape(-1, count)[:, 0],
+            positions=measured.values.reshape(-1, count, len(measured.names)),
+            names=measured.labels,
+            axes=measured.names,
+            sha256="",
+        )
+        try:
+            write_motion(file, motion, columns=self.columns, unit=self.unit)
+        except ValueError as error:
+            raise SceneError(f"observations.{self.name}.file: {error}") from None

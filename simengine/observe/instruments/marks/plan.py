@@ -26,31 +26,36 @@ class Plan:
     gaps: float
     axes: tuple[str, ...]
 
-    def drawn(
-        self, world: AbstractWorld, body: str | None, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Moments of the frames (f,) [s], places on the body at rest (k, 3) [m], and what is seen, bool (f, k)."""
+    def frames(self, world: AbstractWorld, generator: torch.Generator) -> torch.Tensor:
+        """Moments of the frames, (f,) [s]."""
         last = self.times.last or world.sizes()["s"]
         frames = torch.arange(int(last * self.times.rate + 1e-9) + 1, dtype=torch.float64) / self.times.rate
         jitter = self.times.jitter * torch.randn(len(frames), generator=generator, dtype=torch.float64)
         frames = (frames + jitter).clamp(0.0, last).sort().values
         frames[0] = 0.0
+        return frames
+
+    def places(self, world: AbstractWorld, body: str | None, generator: torch.Generator) -> torch.Tensor:
+        """Places on the body at rest, (k, 3) [m]."""
         ask = Cloud(times=torch.zeros(1, dtype=torch.float64), body=body)
-        places = _marks(world.undeformed().prepare([ask]).solve([ask]).sample(ask)[0], self.points, generator)
-        count, rows = len(places), len(frames)
+        return _marks(world.undeformed().prepare([ask]).solve([ask]).sample(ask)[0], self.points, generator)
+
+    def seen(self, rows: int, count: int, generator: torch.Generator) -> torch.Tensor:
+        """What is seen of so many marks in so many frames, bool (rows, count)."""
         mask = torch.ones(rows, count, dtype=torch.bool)
         while float((~mask).sum()) < self.gaps * mask.numel():
             mark = int(torch.randint(count, (1,), generator=generator))
             start, length = (int(torch.randint(1, n, (1,), generator=generator)) for n in (max(rows, 2), 8))
             mask[start : start + length, mark] = False
-        return frames, places, mask
+        return mask
 
-    def measured(self, times: torch.Tensor, mask: torch.Tensor) -> Measured:
+    def measured(self, times: torch.Tensor, mask: torch.Tensor, names: tuple[str, ...]) -> Measured:
         """An empty film: rows frame by frame, within a frame mark by mark.
 
         Args:
             times: Of the frames, in the file's clock, (f,) [s].
             mask: What is seen, bool (f, k).
+            names: Of the marks.
         """
         rows, count = mask.shape
         shape = (rows * count, len(self.axes))
@@ -62,7 +67,7 @@ class Plan:
             mask=mask.reshape(-1, 1).expand(shape),
             held_out=torch.zeros(shape, dtype=torch.bool),
             sigma=torch.full(shape, torch.nan, dtype=torch.float64),
-            labels=tuple(f"m{k}" for k in range(count)),
+            labels=names,
         )
 
 

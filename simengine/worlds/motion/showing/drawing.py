@@ -1,0 +1,134 @@
+"""How things are pictured: what may be asked for, particles drawn, what is cut out, what is written."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simengine.io import write
+from simengine.io.image import to_srgb8
+from simengine.render import DirectionalLight, Look, PinholeCamera, SurfelRenderer, orbit, render_mesh
+from simengine.render.particle_surface import particle_surface
+from simengine.render.particles import neighbour_distance
+from simengine.scene.base import SceneError
+from simengine.scene.strict import nearest
+from simengine.view.overlay import cut_out
+
+STYLES = ("balls", "surface", "pyvista")
+LIGHT = (0.5, 0.9, 0.7)  # where the light of surfaces comes from
+Background = tuple[float, float, float]
+BACKGROUND: Background = Look().background
+MOVING = (".mp4", ".gif")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pictured:
+    """How something is pictured.
+
+    Attributes:
+        style: Of `STYLES`.
+        field: Start of the name of one of `state_fields`; None for the colours of the bodies.
+        axes: Whether to draw the edges of the domain with ticks.
+        fps: Of a video [1/s].
+        size: Columns and rows; None for those of the scene's camera, or 480 x 480 of a file.
+        samples: Along each side of a pixel, of the style `surface`.
+        transparent: Whether a still has opacity in place of a background.
+        turntable: Pictures of one turn around what stands still; 0 for none.
+        caption: Whether pictures tell their time.
+
+    Raises:
+        SceneError: Two of these do not go together.
+    """
+
+    style: str = "balls"
+    field: str | None = None
+    axes: bool = False
+    fps: float = 30.0
+    size: tuple[int, int] | None = None
+    samples: int = 2
+    transparent: bool = False
+    turntable: int = 0
+    caption: bool = False
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise SceneError(f"style: {self.style!r} is none; {nearest(self.style, STYLES)}")
+        if self.transparent and (self.axes or self.style == "pyvista"):
+            raise SceneError("--transparent: not with --axes, which need a background, nor with --style pyvista")
+        if self.turntable and self.style == "pyvista":
+            raise SceneError("--turntable: of the styles balls and surface")
+
+    def fits(self, file: Path) -> None:
+        """Look whether a file can hold it.
+
+        Raises:
+            SceneError: It cannot.
+        """
+        suffix = file.suffix.lower()
+        if self.transparent and suffix != ".png":
+            raise SceneError(f"--transparent: a picture without a background is written as .png, got {file.name}")
+        if self.turntable and suffix not in MOVING:
+            raise SceneError(f"--turntable: it is written as .mp4 or .gif, got {file.name}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """Particles to be drawn: places (k, n, 3) or (1, n, 3) for all pictures, linear colours of the same shape."""
+
+    x: np.ndarray
+    colours: np.ndarray
+    style: str
+    samples: int
+
+    def __call__(self, cameras: Sequence[PinholeCamera], background: Background) -> torch.Tensor:
+        """Linear light (k, h, w, 3)."""
+        x, tint = torch.as_tensor(self.x).float(), torch.tensor(self.colours).float()
+        x, tint = (part.expand(len(cameras), -1, -1) for part in (x, tint))
+        radius = 0.7 * neighbour_distance(x[0])
+        look = dataclasses.replace(Look(), background=background)
+        pictures = []
+        with torch.no_grad():
+            for place, colour, camera in zip(x, tint, cameras, strict=True):
+                if self.style == "surface":
+                    mesh = particle_surface(place, colours=colour)
+                    light = DirectionalLight(direction=torch.tensor(LIGHT), irradiance=torch.tensor(2.2))
+                    how: dict[str, Any] = {"roughness": 0.4, "ambient": 0.4, "background": torch.tensor(background)}
+                    pictures.append(render_mesh(mesh, camera, lights=[light], samples=self.samples, **how).rgb)
+                else:
+                    pictures.append(SurfelRenderer(camera, radius=radius, look=look)(place, colours=colour))
+        return torch.stack(pictures)
+
+
+def pictured(how: Pictured, drawn: Callable[[Background], torch.Tensor]) -> np.ndarray:
+    """8-bit pictures (k, h, w, 3), or with opacity (k, h, w, 4), of what draws linear light over a background."""
+    if how.transparent:
+        return cut_out(drawn((0.0, 0.0, 0.0)).numpy(), drawn((1.0, 1.0, 1.0)).numpy())
+    return to_srgb8(drawn(BACKGROUND))
+
+
+def cameras_around(low: torch.Tensor, high: torch.Tensor, views: int, size: tuple[int, int]) -> PinholeCamera:
+    """Cameras around a box that all of it fits into."""
+    middle, across = (low + high) / 2, float((high - low).norm().clamp_min(1e-6))
+    return orbit(
+        views,
+        radius=1.5 * across,
+        target=tuple(middle.tolist()),
+        elevation=0.4,
+        fov_y=math.radians(42),
+        width=size[0],
+        height=size[1],
+    )
+
+
+def write_pictures(file: Path, frames: np.ndarray, *, fps: float) -> Path:
+    """Write all pictures as a video, or the last one; .exr in linear light."""
+    if file.suffix.lower() in MOVING:
+        return write(file, frames, fps=fps)
+    if file.suffix.lower() == ".exr":
+        linear = frames[-1] / 255.0
+        return write(file, np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4))
+    return write(file, frames[-1])
