@@ -50,8 +50,8 @@ SOLVERS: dict[str, Callable[..., Answer]] = {"simengine": ours, "scipy lm": minp
 def counted(label: str, solver: Callable[..., Answer], cases: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
     """Right ones, silent wrong ones and refused right ones of cases: residual, start, and of z whether it is right.
 
-    Further whether it is the best one, and whether its value is one that only unknowns without bound approach: that is no
-    minimum, and rightly refused.
+    Further whether it is the best one, and whether its value is one that only unknowns without bound approach, which is
+    no minimum, and rightly refused.
     """
     right = best = wrong = endless = 0
     shy: Counter[str] = Counter()
