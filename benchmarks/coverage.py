@@ -11,6 +11,7 @@ Data are drawn with another seed each, by closed forms.
 import csv
 import dataclasses
 import json
+import runpy
 import sys
 import tempfile
 import tomllib
@@ -34,6 +35,7 @@ from simengine.scene.grammar import build_scene
 
 Made = tuple[Problem, dict[str, float]]  # a problem with its data, and the truth
 
+film = runpy.run_path(str(Path(__file__).with_name("_films.py")))["film"]
 MARKS = ("time [s]", "name", "x [m]", "y [m]", "z [m]")
 
 
@@ -285,8 +287,10 @@ CASES: dict[str, Callable[[Path, int], Made]] = {
     "matter, another grid, noise of 50 mm": jelly(noise=5e-2),
     "matter, another grid, noise of 2 mm": jelly(noise=2e-3),
     "matter, another grid, noise of 2 mm, refined": jelly(noise=2e-3),
+    "film, another renderer": film,
+    "film, another renderer, refined": film,
 }
-REFINED = ("matter, another grid, noise of 2 mm, refined",)  # their bars hold what `--refine 2` adds
+REFINED = {"matter, another grid, noise of 2 mm, refined": 2.0, "film, another renderer, refined": 1.5}  # `--refine`
 
 
 def _csv(file: Path, columns: dict[str, np.ndarray]) -> None:
@@ -363,7 +367,7 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 problem, truth = CASES[case](Path(folder), seed)
-                line = {"case": case, "seed": seed, **judged(problem, truth, 2.0 if case in REFINED else None)}
+                line = {"case": case, "seed": seed, **judged(problem, truth, REFINED.get(case))}
             with file.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(line) + "\n")
             done[case, seed] = line

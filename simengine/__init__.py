@@ -28,7 +28,8 @@ if TYPE_CHECKING:  # for editors; a test holds this and the names below together
         view,
         worlds,
     )
-    from simengine.fit import Problem, identify, predict
+    from simengine.fit import Problem
+    from simengine.fit.identify import identify, predict
     from simengine.scene import (
         Inference,
         OwnMotion,

@@ -37,10 +37,12 @@ def test_every_folder_of_modules_is_a_package() -> None:
     assert all((folder / "__init__.py").is_file() for folder in folders)
 
 
-def test_data_folders_are_flat() -> None:
+def test_data_folders_are_installed_whole() -> None:
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
     for folder in ("scenes", "assets"):
-        deeper = [p for p in (ROOT / folder).iterdir() if p.is_dir() and p.name != "__pycache__"]
-        assert not deeper, f"{folder}/ must be flat to be installed whole"
+        deeper = [p for p in (ROOT / folder).rglob("*") if p.is_dir() and p.name != "__pycache__"]
+        lost = [p.name for p in deeper if f"{p.relative_to(ROOT / folder)}/*" not in globs[f"simengine.{folder}"]]
+        assert not lost, f"{folder}/{lost}: name its files in package-data, or they are not installed"
 
 
 def test_kernels_refuse_their_bare_name() -> None:

@@ -22,6 +22,7 @@ def render(
     samples: Annotated[int | None, Parameter(help="Along each side of a pixel; of a run in style surface, 2.")] = None,
     transparent: Annotated[bool, Parameter(help="A .png with opacity in place of a background.", negative=())] = False,
     turntable: Annotated[int, Parameter(help="So many pictures of a turn around the last state.")] = 0,
+    light: Annotated[Path | None, Parameter(help="Panorama, .exr or 8 bits, that lights surfaces and meshes.")] = None,
     caption: Annotated[bool, Parameter(help="Write the time into the pictures of a run.", negative=())] = False,
 ) -> int:
     """Picture the states of a run directory again with the scene's camera, or a file of a mesh, particles or a grid.
@@ -49,6 +50,7 @@ def render(
         "transparent": transparent,
         "turntable": turntable,
         "caption": caption,
+        "panorama": light,
     }
     if source.is_file():
         from simengine.worlds.motion.showing import Pictured, show_file
@@ -63,7 +65,9 @@ def render(
         raise ValueError(f"{source}: not a run directory (no scene.toml)")
     scene, file = load_world(recorded), out or source / ("render.png" if transparent else "render.mp4")
     plain = {"style": "balls", "samples": 2}
-    changed = [f"--{name}" for name, value in asked.items() if value and value != plain.get(name)]
+    changed = [
+        f"--{name}".replace("panorama", "light") for name, value in asked.items() if value and value != plain.get(name)
+    ]
     if changed or file.suffix.lower() not in (".mp4", ".gif"):
         from simengine.worlds.motion.showing import Pictured, motion_of, show_states
 

@@ -11,6 +11,7 @@ import numpy as np
 
 OVERLAPS = tuple(0.5 + 0.05 * k for k in range(10))
 RECALLS = np.linspace(0.0, 1.0, 101)
+TURNED = 5  # numbers of a turned box; see `simengine.dtn.turned.boxes`
 # Areas [pixels squared] of small, medium and large objects
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 
@@ -20,7 +21,7 @@ class Objects:
     """What one picture shows.
 
     Attributes:
-        boxes: Corners (x0, y0, x1, y1) [pixels], shape (n, 4).
+        boxes: Corners (x0, y0, x1, y1) [pixels], shape (n, 4); or turned boxes (middle, sides, angle), shape (n, 5).
         labels: Class of each, shape (n,).
         area: Of each [pixels squared], by which it is small, medium or large, shape (n,); that of its box if None.
         crowd: Which stand for a crowd, shape (n,); none if None. Detections in one are neither right nor wrong.
@@ -46,7 +47,7 @@ class Found:
     """What a detector finds in one picture.
 
     Attributes:
-        boxes: Corners (x0, y0, x1, y1) [pixels], shape (k, 4).
+        boxes: Corners (x0, y0, x1, y1) [pixels], shape (k, 4); or turned boxes where the objects are, shape (k, 5).
         labels: Class of each, shape (k,).
         scores: Of each, shape (k,).
     """
@@ -63,20 +64,54 @@ class Found:
 
 def _check(name: str, boxes: np.ndarray, labels: np.ndarray) -> None:
     boxes = np.asarray(boxes)
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or np.shape(labels) != (len(boxes),):
-        raise ValueError(f"{name}: expected boxes (n, 4) and labels (n,), got {boxes.shape} and {np.shape(labels)}")
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
+    if boxes.ndim != 2 or boxes.shape[1] not in (4, TURNED) or np.shape(labels) != (len(boxes),):
+        raise ValueError(
+            f"{name}: expected boxes (n, 4), or turned ones (n, 5), and labels (n,), got {boxes.shape} and "
+            f"{np.shape(labels)}"
+        )
+    if boxes.shape[1] == TURNED:
+        if not np.isfinite(boxes).all() or (boxes[:, 2:4] < 0).any():
+            raise ValueError(f"{name}: expected finite turned boxes (x, y, width, height, angle), sides 0 or more")
+    elif not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
         raise ValueError(f"{name}: expected finite corners (x0, y0, x1, y1) with x1 >= x0 and y1 >= y0")
 
 
 def overlaps(found: np.ndarray, boxes: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """Intersection over union, shape (k, n); over the area of the found box where the object is a crowd."""
+    """Intersection over union, shape (k, n); over the area of the found box where the object is a crowd.
+
+    Raises:
+        ValueError: Of found boxes and objects one is turned and the other not.
+    """
+    if found.shape[1] != boxes.shape[1] and len(found) and len(boxes):
+        raise ValueError("boxes: turned ones and upright ones do not compare; turn an upright one by an angle of 0")
+    if TURNED in (found.shape[1], boxes.shape[1]):
+        return _turned_overlaps(found, boxes, crowd)
     low = np.maximum(found[:, None, :2], boxes[None, :, :2])
     high = np.minimum(found[:, None, 2:], boxes[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(-1)
     areas = [(b[:, 2:] - b[:, :2]).prod(-1) for b in (found, boxes)]
     union = np.where(crowd[None], areas[0][:, None], areas[0][:, None] + areas[1][None] - common)
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+
+
+def _turned_overlaps(found: np.ndarray, boxes: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    if not (len(found) and len(boxes)):
+        return np.zeros((len(found), len(boxes)))
+    import torch
+
+    from simengine.dtn.turned.boxes import turned_iou
+
+    a, b = torch.from_numpy(found)[:, None], torch.from_numpy(boxes)[None]
+    iou = turned_iou(a, b).numpy()
+    areas = extents(found)[:, None], extents(boxes)[None]
+    common = iou * (areas[0] + areas[1]) / (1 + iou)
+    over_found = np.divide(common, areas[0], out=np.zeros_like(common), where=areas[0] > 0)
+    return np.where(crowd[None], over_found, iou)
+
+
+def extents(boxes: np.ndarray) -> np.ndarray:
+    """Areas of boxes, upright (n, 4) or turned (n, 5) [pixels squared], shape (n,)."""
+    return (boxes[:, 2:4] if boxes.shape[1] == TURNED else boxes[:, 2:] - boxes[:, :2]).prod(-1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,7 +158,7 @@ def match(
     none = np.zeros(len(own), dtype=bool)
     crowd = np.asarray(objects.crowd if objects.crowd is not None else none, dtype=bool)[own]
     out = np.asarray(objects.ignore if objects.ignore is not None else none, dtype=bool)[own] | crowd
-    size = (boxes[:, 2:] - boxes[:, :2]).prod(-1) if objects.area is None else np.asarray(objects.area)[own]
+    size = extents(boxes) if objects.area is None else np.asarray(objects.area)[own]
     out = out | (size < area[0]) | (size > area[1])
     order = np.argsort(out, kind="stable")  # those that count first
     boxes, crowd, out = boxes[order], crowd[order], out[order]
@@ -143,7 +178,7 @@ def match(
                 continue
             taken[chosen] = True
             right[row, k], left_out[row, k] = not out[chosen], out[chosen]
-    extent = (seen[:, 2:] - seen[:, :2]).prod(-1)
+    extent = extents(seen)
     elsewhere = (extent < area[0]) | (extent > area[1])
     left_out |= ~right & elsewhere[None]
     return Matches(scores, right, left_out, int((~out).sum()))

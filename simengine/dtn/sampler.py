@@ -8,6 +8,8 @@ import torch
 
 from simengine.dtn.bodies.surroundings import KINDS, surroundings
 from simengine.dtn.bodies.traffic import CLASSES, Sight, footprint, traffic
+from simengine.dtn.scenery.cameras import ListedCamera
+from simengine.dtn.scenery.photographs import BackgroundPhotograph, behind, speck
 from simengine.dtn.weather.night import headlamps, street_lamps
 from simengine.dtn.weather.rain import BRIGHT, extinction, streaks
 from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, raycast
@@ -77,6 +79,8 @@ class ViewSampler:
             there is no room [1].
         classes: Of these: `"car"`, `"van"`, `"bicycle"`, `"stop sign"`.
         seed: Of all views.
+        cameras: View i is seen by number i of these, counted round; none for those drawn.
+        photographs: View i shows number i of these behind the object, counted round; none for road and surroundings.
     """
 
     yaw: Interval = (0.0, 360.0)
@@ -101,6 +105,8 @@ class ViewSampler:
     objects: tuple[int, int] = (0, 0)
     classes: tuple[str, ...] = tuple(CLASSES)
     seed: int = 0
+    cameras: tuple[ListedCamera, ...] = dataclasses.field(default=(), metadata={"internal": True})
+    photographs: tuple[BackgroundPhotograph, ...] = dataclasses.field(default=(), metadata={"internal": True})
 
     def __post_init__(self) -> None:
         for name in CONDITIONS:
@@ -179,10 +185,23 @@ class ViewSampler:
             values[name] = 0.0 if low == 0.0 and there < 0.5 else low + (high - low) * share
         if values["rain"] > 0:
             values["water"] = max(values["water"], WET)
+        if self.cameras:
+            values |= self._seen_from(index)
         return values
+
+    def _seen_from(self, index: int) -> dict[str, float]:
+        """Yaw, pitch and distance of the camera that is listed for view `index`."""
+        aim = CAR_AIM if self.aim is None else self.aim
+        eye = self.cameras[index % len(self.cameras)].camera((1, 1)).position
+        x, y, z = (eye - torch.tensor([0.0, 0.0, aim], dtype=eye.dtype)).tolist()
+        distance = math.hypot(x, y, z)
+        yaw, pitch = math.degrees(math.atan2(y, x)) % 360, math.degrees(math.asin(z / max(distance, 1e-9)))
+        return {"yaw": yaw, "pitch": pitch, "distance": distance}
 
     def camera(self, index: int, size: tuple[int, int]) -> PinholeCamera:
         """The camera of view `index` for pictures of `size` (height, width)."""
+        if self.cameras:
+            return self.cameras[index % len(self.cameras)].camera(size)
         view = self.conditions(index)
         yaw, pitch, r = math.radians(view["yaw"]), math.radians(view["pitch"]), view["distance"]
         middle = torch.tensor([0.0, 0.0, CAR_AIM if self.aim is None else self.aim], dtype=torch.float64)
@@ -279,6 +298,8 @@ class ViewSampler:
             kinds = [kind for kind in KINDS if kind != "van"] if self.objects[1] else KINDS  # vans would be labelled
             yaw, seed = math.radians(self.conditions(index)["yaw"]), self._mixed(index, of="bodies")
             bodies.append(surroundings(seed, number=self.boxes, away_from=yaw, reach=clear, kinds=kinds))
+        if not bodies and self.photographs:
+            bodies.append(speck())
         if not bodies:
             raise ValueError("boxes: a view without the object needs other bodies to show, got 0; set views.boxes")
         scene = bodies[0]
@@ -324,6 +345,24 @@ class ViewSampler:
             repetitions_per_metre=repetitions_per_metre,
             seed=index,
         )
+        if self.photographs:
+            photo = self.photographs[index % len(self.photographs)].behind(size)
+            if surface is None:
+                buffers = dataclasses.replace(buffers, offset=photo, radiance=photo)
+            else:
+                without = raycast(
+                    self._scene(None, index),
+                    environment,
+                    camera.world_to_camera,
+                    camera.intrinsics,
+                    size,
+                    samples=samples,
+                    sky_rays=sky_rays,
+                    seed=index,
+                )
+                offset = behind(buffers, without, photo)
+                radiance = (buffers.radiance + offset - buffers.offset).clamp(min=0)
+                buffers = dataclasses.replace(buffers, offset=offset, radiance=radiance)
         rate = self.conditions(index)["rain"]
         if rate > 0:
             seed = self._mixed(index, of="weather")

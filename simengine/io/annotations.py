@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 SIDES = ("height", "width")
+ORIENTED = 9  # numbers in a line of an oriented box: class and four corners
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,6 +28,8 @@ class Annotations:
         crowd: Which stand for a crowd, shape (k,).
         classes: Label -> name, as far as the file names them.
         ids: Number of each picture in COCO's file, shape (n,).
+        corners: Of oriented boxes, in order [pixels], shape (k, 4, 2), about which `boxes` are upright; None where a
+            file has upright ones.
     """
 
     names: Sequence[str]
@@ -39,6 +42,7 @@ class Annotations:
     crowd: np.ndarray
     classes: Mapping[int, str]
     ids: np.ndarray
+    corners: np.ndarray | None = None
 
     def of(self, picture: int) -> np.ndarray:
         """Indices of the boxes of a picture."""
@@ -121,19 +125,23 @@ def write_coco(path: str | Path, annotations: Annotations) -> Path:
 def read_yolo(folder: str | Path, sizes: Mapping[str, tuple[int, int]], *, classes: Sequence[str] = ()) -> Annotations:
     """Read YOLO's text files: a line `class x y width height [score]` for each box, shares of the picture, its middle.
 
+    Lines of oriented boxes are `class x1 y1 x2 y2 x3 y3 x4 y4 [score]`: four corners in order.
+
     Args:
         folder: Holds `<name>.txt` for each picture; a picture without a file shows nothing.
         sizes: Name of each picture without its suffix -> height and width [pixels].
         classes: Names of the classes, numbered from 0.
 
     Raises:
-        ValueError: A line has not five or six numbers, one lies outside [0, 1], or only some lines have scores.
+        ValueError: A line has not five or six numbers, or nine or ten; one lies outside [0, 1]; or lines of a folder
+            have not one form.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
     rows: list[tuple[Any, ...]] = []
     columns: set[int] = set()
+    quadrilaterals: list[np.ndarray] = []
     for picture, (name, (height, width)) in enumerate(sizes.items()):
         path = folder / f"{name}.txt"
         lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
@@ -142,21 +150,34 @@ def read_yolo(folder: str | Path, sizes: Mapping[str, tuple[int, int]], *, class
                 continue
             values = _numbers(path, number, line)
             columns.add(len(values))
-            label, x, y, w, h = values[:5]
+            label = values[0]
             if classes and not label < len(classes):
                 raise ValueError(f"{path}: line {number}: class {label:g}, but only {len(classes)} classes are named")
+            if len(values) >= ORIENTED:
+                corner = np.array(values[1:ORIENTED]).reshape(4, 2) * [width, height]
+                quadrilaterals.append(corner)
+                after = np.roll(corner, -1, 0)
+                area = 0.5 * abs(float((corner[:, 0] * after[:, 1] - corner[:, 1] * after[:, 0]).sum()))
+                score = values[ORIENTED] if len(values) > ORIENTED else 0.0
+                rows.append((picture, (*corner.min(0), *corner.max(0)), int(label), score, area, False))
+                continue
+            x, y, w, h = values[1:5]
             corners = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
             score = values[5] if len(values) == 6 else 0.0
             rows.append((picture, corners, int(label), score, w * h * width * height, False))
     if len(columns) > 1:
+        if min(columns) < ORIENTED <= max(columns):
+            raise ValueError(f"{folder}: some lines have four corners and others an upright box; give two folders")
         raise ValueError(f"{folder}: some lines have a score and others have none")
     numbers = list(range(1, len(sizes) + 1))
     size = [list(map(float, value)) for value in sizes.values()]
-    return _packed(list(sizes), size, rows, dict(enumerate(classes)), numbers, scored=columns == {6})
+    scored = columns <= {6, ORIENTED + 1} and bool(columns)
+    packed = _packed(list(sizes), size, rows, dict(enumerate(classes)), numbers, scored=scored)
+    return dataclasses.replace(packed, corners=np.stack(quadrilaterals)) if quadrilaterals else packed
 
 
 def write_yolo(folder: str | Path, annotations: Annotations) -> Path:
-    """Write a text file for each picture, an empty one where it shows nothing.
+    """Write a text file for each picture, an empty one where it shows nothing; four corners of oriented boxes.
 
     Returns:
         The folder.
@@ -174,6 +195,8 @@ def write_yolo(folder: str | Path, annotations: Annotations) -> Path:
         for k in a.of(picture):
             x0, y0, x1, y1 = a.boxes[k] / [w, h, w, h]
             values = [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]
+            if a.corners is not None:
+                values = (a.corners[k] / [w, h]).ravel().tolist()
             values += [] if a.scores is None else [float(a.scores[k])]
             lines.append(" ".join([str(int(a.labels[k])), *(f"{value:.9g}" for value in values)]) + "\n")
         (folder / f"{Path(name).stem}.txt").write_text("".join(lines), encoding="utf-8")
@@ -248,8 +271,11 @@ def _numbers(path: Path, number: int, line: str) -> list[float]:
         values = [float(word) for word in line.split()]
     except ValueError:
         values = []
-    if len(values) not in (5, 6) or not (0 <= values[0] < 1e9 and values[0] == int(values[0])):
-        raise ValueError(f"{path}: line {number}: expected `class x y width height [score]`, got {line.strip()!r:.60}")
+    if len(values) not in (5, 6, ORIENTED, ORIENTED + 1) or not (0 <= values[0] < 1e9 and values[0] == int(values[0])):
+        raise ValueError(
+            f"{path}: line {number}: expected `class x y width height [score]` or four corners, got "
+            f"{line.strip()!r:.60}"
+        )
     if not all(-1e-6 <= value <= 1 + 1e-6 for value in values[1:]):
         raise ValueError(f"{path}: line {number}: expected shares of the picture in [0, 1], got {line.strip()!r:.60}")
     return values

@@ -57,6 +57,33 @@ class HarmonicLight:
 
     coefficients: torch.Tensor
 
+    @classmethod
+    def of_panorama(cls, radiance: torch.Tensor) -> "HarmonicLight":
+        """The part of a picture of all directions that matt surfaces see (image-based light).
+
+        What is left out of it changes the irradiance of a surface by some per cent at most, and a highlight much.
+
+        Args:
+            radiance: Linear, shape (h, 2 h, c): its upper row is up (+y), its middle column ahead (-z), its right half
+                to the right (+x), as panoramas are stored.
+
+        Raises:
+            ValueError: It is not twice as wide as it is high.
+        """
+        if radiance.ndim != 3 or radiance.shape[1] != 2 * radiance.shape[0]:
+            raise ValueError(f"radiance: expected shape (h, 2 h, c) of all directions, got {tuple(radiance.shape)}")
+        height, width, _ = radiance.shape
+        down = (torch.arange(height, dtype=radiance.dtype) + 0.5) * (math.pi / height)
+        around = (torch.arange(width, dtype=radiance.dtype) + 0.5) * (2 * math.pi / width) - math.pi
+        ring = down.sin()[:, None]
+        directions = torch.stack(
+            [ring * around.sin(), down.cos()[:, None].expand(height, width), -ring * around.cos()], -1
+        )
+        # solid angle of a pixel: its width times the difference of the cosines at its upper and lower edge
+        edges = torch.linspace(0, math.pi, height + 1, dtype=radiance.dtype).cos()
+        solid = (edges[:-1] - edges[1:])[:, None, None] * (2 * math.pi / width)
+        return cls(coefficients=torch.einsum("hwk,hwc->kc", solid * spherical_harmonics(directions), radiance))
+
     def radiance(self, directions: torch.Tensor) -> torch.Tensor:
         """Radiance from unit directions (..., 3), shape (..., c)."""
         return spherical_harmonics(directions) @ self.coefficients

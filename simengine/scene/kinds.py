@@ -30,6 +30,7 @@ KINDS = {
     "nclaw": "simengine.worlds.laws.world:NCLawWorld",
     "pictures": "simengine.worlds.objects.given:PicturesWorld",
     "dtn": "simengine.worlds.detectors.world:DTNWorld",
+    "renders": "simengine.worlds.detectors.renders:RendersWorld",
     "solids": "simengine.worlds.learned.populations:SolidsWorld",
     "samples": "simengine.worlds.learned.populations:SamplesWorld",
     "displacement": "simengine.worlds.objects.displacement:DisplacementWorld",
@@ -62,7 +63,7 @@ MODELS = {  # type of [model] -> what it is, what trains it, what uses it on som
     },
     "transformation": {
         "spec": "simengine.worlds.detectors.world:AppearanceNetworkSpec",
-        "training": "simengine.worlds.detectors.network:training",
+        "training": "simengine.worlds.detectors.renders_network:training",
         "use": "simengine.worlds.detectors.use:wear_texture",
     },
     "detector": {

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from simengine.io.pictures import STILLS
 from simengine.io.run_directory import RunDirectory
 from simengine.scene.address import numbers
 from simengine.scene.base import AbstractWorld
@@ -77,6 +78,14 @@ def record(scene: AbstractWorld | Scene) -> SceneRecord:
         path = path.resolve()
         if path.is_relative_to(assets):
             return "asset:" + path.relative_to(assets).as_posix()
+        if path.is_dir() and (there := _within(path)):
+            digest = hashlib.sha256()
+            for file in there:
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+            folder = f"{FOLDER}/{digest.hexdigest()[:12]}"
+            inputs.update({f"{folder}/{file.name}": file for file in there})
+            sources.add(path)
+            return folder
         if not path.is_file():  # what needs it will say so
             inside = path.is_relative_to(scene.directory.resolve())
             return path.relative_to(scene.directory.resolve()).as_posix() if inside else str(path)
@@ -188,14 +197,24 @@ def open_run(folder: Path, scene: AbstractWorld | Scene, *, overwrite: bool, res
     )
 
 
+def _within(folder: Path) -> list[Path]:
+    """What a scene reads of a folder that it names: a model, else pictures."""
+    for place in (folder, folder / "model"):
+        if (place / "model.toml").is_file():
+            return sorted(file for file in place.iterdir() if file.is_file())
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in STILLS)
+
+
 def _companions(path: Path) -> Iterator[Path]:
-    """Files beside a mesh that it names and that a reader looks at: materials, pictures and buffers."""
+    """Files beside a mesh or a table that it names and a reader looks at: materials, pictures and buffers."""
     if path.suffix.lower() == ".obj":
         pattern = r"^\s*mtllib\s+(.+?)\s*$"
     elif path.suffix.lower() == ".mtl":
         pattern = r"^\s*(?:map_\w+|bump|disp|norm)\s+(?:.*\s)?(\S+)\s*$"
     elif path.suffix.lower() == ".gltf":
         pattern = r'"uri"\s*:\s*"((?!data:)[^"]+)"'
+    elif path.suffix.lower() == ".csv":
+        pattern = r"(?:^|[,;\t\"])([^,;\t\"\n]+\.(?:png|jpe?g|bmp|tiff?|exr|npy))(?=$|[,;\t\"])"
     else:
         return
     found = re.findall(pattern, path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)

@@ -9,6 +9,7 @@ import torch
 from simengine.dtn.adapters import UltralyticsDetector
 from simengine.dtn.checks import check_detector
 from simengine.dtn.letterbox import Letterbox
+from simengine.dtn.turned.boxes import turned_corners
 
 os.environ |= {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}  # it would look for the network at import
 ultralytics: Any = pytest.importorskip("ultralytics", exc_type=ImportError)
@@ -64,9 +65,29 @@ def test_found_is_what_the_librarys_predict_finds(name: str, end_to_end: bool) -
         assert float(away.amin(1).max()) <= 1.0
 
 
-def test_turned_boxes_are_refused_and_sides_are_padded() -> None:
-    with pytest.raises(ValueError, match="turned boxes"):
-        UltralyticsDetector(ultralytics.YOLO("yolo11n-obb.yaml", verbose=False)).dense(torch.rand(1, 3, 64, 64))
+def test_turned_boxes_are_those_of_the_librarys_predict() -> None:
+    yolo = command("yolo11n-obb.yaml")
+    adapter = UltralyticsDetector(yolo)
+    images = torch.rand(2, 3, 96, 128)
+    check_detector(adapter, images)
+    with torch.no_grad():
+        best = adapter.dense(images)[1].amax(-1).flatten().sort(descending=True).values
+    adapter.threshold = float(best[80:82].mean())
+    found = yolo.predict(images, conf=adapter.threshold, imgsz=(96, 128), verbose=False, save=False)
+    fused = UltralyticsDetector(yolo.predictor.model.model)  # what `predict` looks with: its last digits show here,
+    fused.threshold = adapter.threshold  # where boxes are not cut and reach hundreds of pixels beyond the picture
+    ours = fused.predict(images)
+    assert sum(len(one.obb) for one in found) > 10
+    for a, b in zip(ours, found, strict=True):
+        assert len(a["scores"]) == len(b.obb) and torch.allclose(a["scores"], b.obb.conf, atol=1e-4)
+        theirs = b.obb.xyxyxyxy
+        # corners in any order: each of theirs is one of ours [px]
+        away = torch.cdist(theirs.flatten(0, 1), turned_corners(a["turned"]).flatten(0, 1), p=torch.inf)
+        assert float(away.amin(1).max()) <= 1e-4 * 128
+        assert torch.equal(a["labels"].sort().values, b.obb.cls.long().sort().values)
+
+
+def test_sides_are_padded() -> None:
     adapter = UltralyticsDetector(command("yolo11n.yaml"))
     with pytest.raises(ValueError, match="sides that divide by 32"):
         adapter.dense(torch.rand(1, 3, 90, 128))

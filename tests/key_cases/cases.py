@@ -7,13 +7,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from key_cases import detectors, fields, flames, laws, learned, motions, objects
+from key_cases import detectors, fields, flames, laws, learned, motions, objects, pictures
+from simengine.dtn.network import TransformationNetwork
 from simengine.io.geometry.splats import write_splats
+from simengine.io.model_folder import write_model
+from simengine.io.run_directory import RunDirectory
 from simengine.scene import own_code
 
 CASES = {
     name: case
-    for module in (detectors, fields, flames, laws, learned, motions, objects)
+    for module in (detectors, fields, flames, laws, learned, motions, objects, pictures)
     for name, case in module.CASES.items()
 }
 
@@ -52,11 +55,42 @@ class Bright(torch.nn.Module):
         return [{"boxes": b, "labels": label, "scores": s[:, 7]} for b, s in found]
 
 
+def write_renders(path: Path) -> None:
+    """A table of pictures of a square in two paints, and an untrained network for them."""
+    path.mkdir()
+    rows = ["view,set,reference,mask,uv,expected,red,green,blue"]
+    y, x = np.mgrid[0:32, 0:32]
+    for k in range(4):
+        inside = (abs(x - 12 - 3 * k) < 7) & (abs(y - 16) < 6)
+        light = 0.3 + 0.02 * k + 0.3 * x / 32
+
+        def save(name: str, values: np.ndarray, k: int = k) -> str:
+            Image.fromarray((255 * values).round().astype(np.uint8)).save(path / f"{name}_{k}.png")
+            return f"{name}_{k}.png"
+
+        grey = np.repeat(light[..., None], 3, 2)
+        uv = np.stack([x / 32, y / 32, 0 * x], -1)
+        seen = np.where(inside[..., None], grey * np.array([1.0, 0.5, 0.4]), grey)
+        files = [save("grey", grey), save("cover", inside.astype(float)), save("uv", uv), save("seen", seen)]
+        rows.append(",".join([f"v{k}", "train" if k < 2 else "test", *files, "0.5", "0.12", "0.08"]))
+    rows += [f"none {k},,grey_{k}.png,,,,,," for k in range(2)]
+    (path / "renders.csv").write_text("\n".join(rows) + "\n")
+    torch.manual_seed(3)
+    options = {"head": "linear", "extractor": "conv", "geometry": False, "width": 4, "depth": 2}
+    out = RunDirectory.create(path / "network", {"kind": "renders"}, overwrite=False, resume=False)
+    weights = TransformationNetwork(**options).state_dict()
+    write_model(out, "transformation", weights, reads="a picture", gives="another", options=options)
+
+
 def write_files(path: Path) -> None:
     """What the scenes name, into a folder; and the classes of detectors that they name."""
     random = np.random.default_rng(0)
     for name in ("photograph.png", "mask.png"):
         Image.fromarray(random.integers(60, 256, (12, 24, 3), dtype=np.uint8)).save(path / name)
+    film = np.random.default_rng(1)
+    for k in range(3):
+        Image.fromarray(film.integers(60, 256, (12, 16, 3), dtype=np.uint8)).save(path / f"film_{k}.png")
+    Image.fromarray(np.where(np.arange(192).reshape(12, 16) % 3, 255, 0).astype(np.uint8)).save(path / "white.png")
     np.savez(path / "grid.npz", random.random((3, 4)))
     (path / "camera.json").write_text(json.dumps({"K": [[20.0, 0.0, 12.0], [0.0, 20.0, 4.0], [0.0, 0.0, 1.0]]}))
     (path / "squares.csv").write_text("file,c,l,t,r,b\nphotograph.png,0,2,2,11,8\nmask.png,0,6,3,17,10\n")
@@ -66,6 +100,10 @@ def write_files(path: Path) -> None:
         "x,y,z,l,h,w,turn\n" + "1.0,1.5,9.0,4.0,1.5,1.8,0.1\n-1.5,1.5,7.0,4.0,1.4,1.7,0.2\n" * 2
     )
     (path / "probe.csv").write_text("x,T\n0.0,400\n0.002,1700\n0.02,1600\n")
+    (path / "orbit.csv").write_text("yaw [deg],pitch [deg],distance [m]\n40,12,6.5\n220,20,8\n")
+    (path / "yard").mkdir()
+    yard = np.random.default_rng(1).integers(60, 256, (32, 40, 3), dtype=np.uint8)
+    Image.fromarray(yard).save(path / "yard" / "yard.png")
     (path / "press.csv").write_text("time [s],way\n0,1\n0.5,2\n2,9\n")
     y, x = np.mgrid[-10:11, -10:11] / 8.0
     ball = np.where(x**2 + y**2 < 1, 255, 0).astype(np.uint8)
@@ -85,4 +123,5 @@ def write_files(path: Path) -> None:
         uv=random.random((8, 2)), material=trimesh.visual.material.SimpleMaterial(name="paint")
     )
     box.export(path / "painted.obj")
+    write_renders(path / "given")
     own_code._DETECTORS |= {"judged": Judged, "bright": Bright}

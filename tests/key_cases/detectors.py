@@ -34,6 +34,11 @@ CASES: dict[str, Case] = {
         (run,),
         below=("views", "object", "size", "width", "train_views", "sky_rays"),
     ),
+    "views of listed cameras": Case(
+        {**WORLD, "train_views": 1, "views": {"seed": 3}, "cameras": "orbit.csv", "photographs": "yard"},
+        (run,),
+        below=("cameras", "photographs"),
+    ),
     "network of views": Case(
         learn(
             WORLD,
@@ -55,6 +60,41 @@ CASES: dict[str, Case] = {
         (training, course, whole),
         below=("model", "training", "examples"),
         slow=True,
+    ),
+    "network of pictures": Case(
+        learn(
+            {"kind": "renders", "table": "given/renders.csv", "shoulder": "soft"},
+            "transformation",
+            extractor="conv",
+            geometry=False,
+            width=4,
+            depth=2,
+            crop=16,
+            structure=0.1,
+            **LEARNT,
+        ),
+        (training, course, whole),
+        below=("table", "grey", "shoulder", "exposure"),
+    ),
+    "camouflage of pictures": Case(
+        learn(
+            {
+                "kind": "renders",
+                "table": "given/renders.csv",
+                "network": "given/network",
+                "unknowns": {"object.paint": {}},
+            },
+            "camouflage",
+            "objective",
+            detector={**DETECTOR, "empty": 0.5},
+            rows=4,
+            columns=4,
+            hardening=0,
+            rendered=1,
+            **LEARNT,
+        ),
+        (training, course, whole),
+        below=("network",),
     ),
     "camouflage": Case(
         learn(

@@ -166,14 +166,19 @@ def observed(report: bool = False, **tables: Any) -> Callable[[AbstractWorld], s
     return level
 
 
-def explained(scene: Scene) -> str:
-    """What was read, what should have been, and how sure either is; and two steps of the fit."""
+def shown(scene: Scene) -> str:
+    """What was read, what should have been, and how sure either is."""
     problem = Problem(scene)
     found = problem.predict(problem.start())
     read = {n: (m.values, m.mask, m.held_out, m.sigma, m.notes, m.files) for n, m in problem.measured.items()}
     noise = {name: own.noise(problem.measured[name]) for name, own in problem.instruments.items()}
-    made = training_of(problem)
-    return digest(read, {name: p.values for name, p in found.items()}, noise, [made.step() for _ in range(2)])
+    return digest(read, {name: p.values for name, p in found.items()}, noise)
+
+
+def explained(scene: Scene) -> str:
+    """The same, and two steps of the fit."""
+    made = training_of(Problem(scene))
+    return digest(shown(scene), [made.step() for _ in range(2)])
 
 
 def trained(**tables: Any) -> Callable[[AbstractWorld], str]:

@@ -14,7 +14,10 @@ from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
 from simengine.observe import Camera, Pictures, Segment
+from simengine.observe.detectors import DetectorSpec
 from simengine.observe.image_math import coarsened, matted, normalised, slopes
+from simengine.observe.instruments.boxes.detections import Detections, PicturesAt
+from simengine.observe.instruments.displacements import Displacements
 from simengine.render.tone import encode_srgb
 from simengine.scene import SceneError
 from simengine.scene.asks import Ask, View
@@ -511,3 +514,15 @@ def test_views_of_a_motion_are_its_surface(tmp_path: Path) -> None:
     assert torch.allclose(
         seen[16, 16], torch.tensor([0.15, 0.35, 0.75, 1.0, face, 0.0, 0.0, -1.0], dtype=torch.float64)
     )
+
+
+@pytest.mark.parametrize("key", ["gain", "offset"])
+def test_what_no_picture_is_scaled_by_is_refused(key: str) -> None:
+    seen, boxes = PicturesAt(files="*.png"), DetectorSpec(model="m")
+    for make, words in (
+        (lambda **k: Pictures(file="a.png", camera=CAMERA, **k), "pictures, whose light is scaled by `exposure`"),
+        (lambda **k: Displacements(files=("a.png", "b.png"), **k), "displacements"),
+        (lambda **k: Detections(pictures=seen, detector=boxes, **k), "detections"),
+    ):
+        with pytest.raises(ValueError, match=f"^{key}: has no effect with {words}"):
+            make(**{key: 2.0})

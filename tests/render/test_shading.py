@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from simengine.render import PhongMaterial, PinholeCamera, PointLight, normals_of_depth, shade_depth
+from simengine.render.lights import HarmonicLight
 
 CAMERA = PinholeCamera.look_at((0.0, 0.0, 4.0), width=40, height=30, dtype=torch.float64)
 
@@ -57,3 +58,26 @@ def test_gradients() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="depth: expected shape"):
         shade_depth(torch.ones(3, 3), CAMERA, PhongMaterial(albedo=torch.ones(3)), [])
+
+
+def test_light_of_a_panorama() -> None:
+    """Verification: light of all sides alike; a sky over dark ground; light that is itself of degree 2."""
+    height = 64
+    coarse = (torch.pi / height) ** 2 / 8  # of the means that a row stands for: the midpoint rule
+    down = (torch.arange(height, dtype=torch.float64) + 0.5) * (math.pi / height)
+    around = (torch.arange(2 * height, dtype=torch.float64) + 0.5) * (math.pi / height) - math.pi
+    up = down.cos()[:, None].expand(height, 2 * height)
+    right, ahead = down.sin()[:, None] * around.sin(), down.sin()[:, None] * around.cos()
+    normals = torch.eye(3, dtype=torch.float64)
+    even = HarmonicLight.of_panorama(torch.full((height, 2 * height, 1), 0.7, dtype=torch.float64))
+    assert torch.allclose(even.irradiance(normals), torch.tensor(0.7 * math.pi).double(), rtol=coarse)
+    sky = HarmonicLight.of_panorama((up > 0).double()[..., None])
+    # of a hemisphere of radiance 1 a plane that looks up gets pi, one on its side half of that, one down nothing
+    told = sky.irradiance(torch.stack([normals[1], normals[0], -normals[1]]))[:, 0]
+    assert torch.allclose(told, math.pi * torch.tensor([1.0, 0.5, 0.0]).double(), atol=1e-3)
+    own = torch.randn(9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    directions = torch.stack([right, up, -ahead], -1)
+    back = HarmonicLight.of_panorama(HarmonicLight(coefficients=own).radiance(directions))
+    assert torch.allclose(back.coefficients, own, atol=2e-3)
+    with pytest.raises(ValueError, match="expected shape"):
+        HarmonicLight.of_panorama(torch.zeros(4, 4, 3))

@@ -9,6 +9,7 @@ from simengine.dtn.adapters.base import AbstractAdapter, corners, cut
 from simengine.dtn.checks import evaluation_mode
 from simengine.dtn.detector import suppress
 from simengine.dtn.protocol import Detections
+from simengine.dtn.turned.boxes import hull_of, suppress_turned
 
 
 class UltralyticsDetector(AbstractAdapter):
@@ -24,7 +25,8 @@ class UltralyticsDetector(AbstractAdapter):
 
     Args:
         model: The inner `nn.Module` (`YOLO(...).model`); of the command object around it that module is taken. Of a
-            model for segmentation the boxes are used; the number of classes is that of its `names`, if it has any.
+            model for segmentation the boxes are used; one of oriented boxes (OBB) also finds `turned`, (k, 5), about
+            which `boxes` are upright; the number of classes is that of its `names`, if it has any.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -49,14 +51,22 @@ class UltralyticsDetector(AbstractAdapter):
     def predict(self, images: torch.Tensor) -> list[Detections]:
         """See `Detector.predict`; boxes are cut at the edge of the picture after suppression, as in the library."""
         with evaluation_mode(self.model):
-            boxes, scores = self._raw(images)
+            boxes, scores, turned = self._found(images)
         value, label = scores.max(-1, keepdim=True)
         best = torch.zeros_like(scores).scatter(-1, label, value)
         options = self.options() | ({"overlap": 1.0} if self._end_to_end else {})
-        kept = [suppress(box, score, **options) for box, score in zip(boxes, best, strict=True)]
+        if turned is not None:
+            kept = [suppress_turned(box, score, **options) for box, score in zip(turned, best, strict=True)]
+        else:
+            kept = [suppress(box, score, **options) for box, score in zip(boxes, best, strict=True)]
         return [{**one, "boxes": cut(one["boxes"], images)} for one in kept]
 
     def _raw(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        boxes, scores, _ = self._found(images)
+        return boxes, scores
+
+    def _found(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Upright boxes, scores, and the turned boxes of a model that finds such (OBB)."""
         stride = int(torch.as_tensor(getattr(self.model, "stride", 1)).max())
         if images.shape[2] % stride or images.shape[3] % stride:
             h, w = images.shape[2:]
@@ -68,13 +78,18 @@ class UltralyticsDetector(AbstractAdapter):
         if not isinstance(raw, torch.Tensor) or raw.dim() != 3 or len(raw) != len(images) or raw.shape[axis] < least:
             came = tuple(raw.shape) if isinstance(raw, torch.Tensor) else type(raw).__name__
             raise ValueError(f"model: expected raw output of shape ({len(images)}, {form}), got {came}")
-        if hasattr(self._head, "ne"):
-            raise ValueError("model: it finds turned boxes (OBB), which have no place here; use one that detects")
         names = len(getattr(self.model, "names", ()))
         if self._end_to_end:
+            if hasattr(self._head, "ne"):
+                raise ValueError("model: turned boxes (OBB) without suppression are not read; set end2end = False")
             score, label = raw[..., 4:5], raw[..., 5:6].long()
             classes = names or int(label.max()) + 1
-            return raw[..., :4], torch.zeros_like(score).expand(-1, -1, classes).scatter(-1, label, score)
+            scores = torch.zeros_like(score).expand(-1, -1, classes).scatter(-1, label, score)
+            return raw[..., :4], scores, None
         values = raw.transpose(1, 2)
         classes = names or values.shape[2] - 4
-        return corners(values[..., :4]), values[..., 4 : 4 + classes]
+        scores = values[..., 4 : 4 + classes]
+        if hasattr(self._head, "ne"):  # one more number of a box: its angle
+            turned = torch.cat([values[..., :4], values[..., 4 + classes : 5 + classes]], -1)
+            return hull_of(turned), scores, turned
+        return corners(values[..., :4]), scores, None

@@ -14,7 +14,7 @@ from simengine.observe.registration import matched
 from simengine.scene.asks import Ask, Fields
 from simengine.scene.base import SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
-from simengine.scene.strict import Count, Range
+from simengine.scene.strict import Count, Range, without_effect
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,9 @@ class Displacements(AbstractInstrument):
     pyramid: Annotated[int, Range(ge=0, le=8)] = 3
     least_correlation: Annotated[float, Range(ge=-1, lt=1)] = 0.3
     hold_out_share: Annotated[float, Range(ge=0, lt=1)] = 0.0
+
+    def __post_init__(self) -> None:
+        without_effect(self, "gain", "offset", where="displacements, which are found in pictures")
 
     def read(self, *, before: float = 0.0) -> Measured:
         """A row for each later picture and window."""

@@ -113,6 +113,7 @@ class PictureSettings(AbstractInstrument):
     made: Made | None = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        without_effect(self, "gain", "offset", where="pictures, whose light is scaled by `exposure`")
         if self.compare in ("gradients", "correlation") and self.background is None:
             raise ValueError(f"background: compare = {self.compare!r} needs to know what is behind the bodies")
         if self.shutter == self.read_out == 0:

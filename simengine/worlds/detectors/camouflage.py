@@ -31,7 +31,6 @@ from simengine.worlds.detectors.detector import (
     DetectorTraining,
     HardeningTraining,
     PictureSet,
-    empty_views,
     make_detector,
     paint_of,
     wear,
@@ -42,8 +41,9 @@ from simengine.worlds.detectors.network import (
     affine_predictor,
     make_network,
     network_predictor,
-    scene_views,
 )
+from simengine.worlds.detectors.renders import RendersWorld
+from simengine.worlds.detectors.sources import empty_views_of, seen_views_of
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -55,7 +55,7 @@ def training(scene: Scene, *, device: str | None = None) -> "CamouflageTraining"
     from simengine.worlds.detectors.world import CamouflageSpec, DTNWorld
 
     spec = scene.objective
-    assert isinstance(scene.world, DTNWorld) and isinstance(spec, CamouflageSpec)
+    assert isinstance(scene.world, DTNWorld | RendersWorld) and isinstance(spec, CamouflageSpec)
     sought = scene.unknowns[spec.seeks]
     low, high = spec.albedo
     bounds = (low if sought.lower is None else sought.lower, high if sought.upper is None else sought.upper)
@@ -70,7 +70,7 @@ class CamouflageTraining(AbstractTraining):
     """The stages one after another; all modules are part of the state.
 
     Args:
-        scene: Object and views.
+        scene: Object and views, rendered here or, by a network trained on them, of files.
         spec: Lengths and weights.
         detector: A detector of one's own to evaluate instead of the scene's, as it is: an `nn.Module` of the protocol
             `Detector`. A copy in evaluation mode is used, so that nothing of it moves or is frozen. With
@@ -81,15 +81,17 @@ class CamouflageTraining(AbstractTraining):
         ValueError: The detector does not fit the protocol (`simengine.dtn.checks` names how), or cannot be hardened.
     """
 
-    def __init__(self, scene: "DTNWorld", spec: "CamouflageSpec", *, detector: nn.Module | None = None) -> None:
+    def __init__(
+        self, scene: "DTNWorld | RendersWorld", spec: "CamouflageSpec", *, detector: nn.Module | None = None
+    ) -> None:
         torch.manual_seed(scene.seed)
-        self.scene: DTNWorld = scene
+        self.scene: DTNWorld | RendersWorld = scene
         self.spec: CamouflageSpec = spec
         self.given: bool = detector is not None
-        if scene.object.label in scene.label_names[1:]:
+        if scene.label_names[0] in scene.label_names[1:]:
             raise ValueError(
-                f"views.classes: further objects of the class {scene.object.label!r} would be counted as false alarms; "
-                "leave it out of views.classes, or set views.objects = [0, 0]"
+                f"views.classes: further objects of the class {scene.label_names[0]!r} would be counted as "
+                "false alarms; leave it out of views.classes, or set views.objects = [0, 0]"
             )
         if detector is not None and not isinstance(detector, nn.Module):
             raise ValueError(
@@ -102,8 +104,10 @@ class CamouflageTraining(AbstractTraining):
                 f"detector: hardening needs a method loss(images, boxes), which {type(detector).__name__} lacks; "
                 "give it one (simengine.dtn's adapters of other libraries have it), or set hardening = 0"
             )
-        self.views: ViewSet = scene_views(scene, scene.sampler, scene.train_views)
-        self.empty: ViewSet | None = empty_views(scene, scene.sampler, round(spec.detector.empty * scene.train_views))
+        if isinstance(scene, RendersWorld):
+            scene.check_objective(spec)
+        self.views: ViewSet = seen_views_of(scene)
+        self.empty: ViewSet | None = empty_views_of(scene, spec.detector.empty)
         self.attacked: ViewSet = self.views[torch.arange(min(spec.attack_views, len(self.views)))]
         self.put_on: TextureMap = self.map(self.attacked)
         own = make_detector(spec.detector) if detector is None else copy.deepcopy(detector).eval()
@@ -208,6 +212,7 @@ class CamouflageTraining(AbstractTraining):
         if isinstance(module, PaintTexture):
             return self._attack(name, length)
         if name == "network":
+            assert not isinstance(self.scene, RendersWorld)  # refused before
             return NetworkTraining(self.scene, self.spec.network, network=module, views=self.views)
         spec = self.spec.detector
         rate = spec.learning_rate / 2 if stem in self.retrained else spec.learning_rate

@@ -127,12 +127,8 @@ def provenance(training: "CamouflageTraining") -> list[tuple[str, Any]]:
         ("time", time.strftime("%Y-%m-%dT%H:%M:%S%z")),
         ("versions", ", ".join(f"{n} {metadata.version(n)}" for n in ("simengine", "torch", "warp-lang", "numpy"))),
         ("python, machine", f"{platform.python_version()}, {platform.machine()}"),
-        ("seeds", f"scene {scene.seed}, views {scene.views.seed}, unseen views {scene.test_sampler.seed}"),
         ("detector", f"{type(detector).__name__}, {sum(p.numel() for p in detector.parameters())} numbers"),
         ("class", "every label" if spec.kind is None else f"label {spec.kind}"),
         ("stages", ", ".join(f"{name} {length}" for name, length in training.stages)),
-        (
-            "pictures",
-            f"{scene.shape[1]} x {scene.shape[0]} px, {scene.train_views} to train, {scene.test_views} unseen",
-        ),
+        *scene.told(),
     ]

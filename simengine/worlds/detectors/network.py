@@ -70,8 +70,8 @@ def make_network(spec: "AppearanceNetworkSpec") -> TransformationNetwork:
     )
 
 
-def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining":
-    """The training of a scene."""
+def training(scene: Scene) -> "NetworkTraining":
+    """The training of a scene on rendered views."""
     from simengine.worlds.detectors.world import AppearanceNetworkSpec, DTNWorld
 
     assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, AppearanceNetworkSpec)

@@ -30,8 +30,10 @@ from simengine.worlds.detectors.conditions import (
     worst_cells,
     write_pictures,
 )
-from simengine.worlds.detectors.detector import Paint, PictureSet, detection_sheet, natural_paint, unseen_set, wear
+from simengine.worlds.detectors.detector import Paint, PictureSet, detection_sheet, natural_paint, wear
 from simengine.worlds.detectors.painted_files import write_painted
+from simengine.worlds.detectors.renders import RendersWorld
+from simengine.worlds.detectors.sources import unseen_views_of
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -56,7 +58,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
         By detector/paint: AP@.5, AP@.75 and the share of objects missed; the gap to full renders.
     """
     scene, spec = training.scene, training.spec
-    unseen = unseen_set(scene, spec.detector.empty)
+    unseen = unseen_views_of(scene, spec.detector.empty)
     put_on, predict = training.map(unseen.views), training.predictor(unseen.views)
     size = (spec.rows, spec.columns)
     block = max(b for b in (1, 2, 4) if size[0] % b == 0 and size[1] % b == 0)
@@ -111,24 +113,19 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     shown = [("detector", "natural"), ("detector", "optimised")]
     if spec.hardening:
         shown += [("hardened", "natural"), ("hardened", "optimised anew")]
-    header = ("cell", "objects", *(f"{name}, {worn}" for name, worn in shown))
-    chosen = [tables[key] for key in shown]
-    alone, together = (cell_edges(scene.sampler, place) for place in (0, 1))
-    single = [row for name, edges in alone.items() for row in cell_rows(chosen, unseen.conditions, {name: edges})]
     named = {f"{name}, {worn}": tables[name, worn] for name, worn in shown}
-    for name, edges in alone.items():
-        if blocks := condition_curve(name, named, unseen.conditions, edges):
-            sections[f"Along {name}"] = blocks
-    sections["Worst cells"] = worst_cells(named, unseen.conditions, alone)
-    sections["AP@.5 by cells of one condition"] = [ReportTable(header, single)]
-    sections["AP@.5 by cells of all conditions"] = [ReportTable(header, cell_rows(chosen, unseen.conditions, together))]
-
-    more = spec.rendered > scene.test_views
-    compared = unseen_set(scene, spec.detector.empty, spec.rendered) if more else unseen
-    gap, beside, sheet = gap_to_renders(training, compared, textures["optimised"])
+    given = isinstance(scene, RendersWorld)
+    if not isinstance(scene, RendersWorld):
+        sections |= by_conditions(named, unseen.conditions, scene.sampler)
+        more = spec.rendered > scene.test_views
+        compared = unseen_views_of(scene, spec.detector.empty, spec.rendered) if more else unseen
+        gap, beside, sheet = gap_to_renders(training, compared, textures["optimised"])
+    else:
+        gap, beside, sheet = gap_to_given(training, scene, unseen)
     summary |= beside
-    caption = f"AP@.5 in full renders less AP@.5 in the pipeline: {gap}; {beside['rendered']} views with the object"
-    sections["Predicted beside rendered in full"] = [caption, Picture(sheet)]
+    truth = "the given pictures" if given else "full renders"
+    caption = f"AP@.5 in {truth} less AP@.5 in the pipeline: {gap}; {beside['rendered']} pictures with the object"
+    sections[f"Predicted beside {'given' if given else 'rendered in full'}"] = [caption, Picture(sheet)]
     few = unseen.views[: min(16, len(unseen.views))]
     for name, detector in detectors.items():
         picture = detection_sheet(detector, few, paints["optimised"])
@@ -137,7 +134,9 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
         out.write(f"detections_{name}.png", picture)
     for name, texture in textures.items():
         out.write(f"texture_{name.replace(' ', '_')}.png", texture_picture(texture))
-    if spec.mapping == "uv":  # the others have no coordinates that a file could hold
+    if spec.mapping == "uv" and not isinstance(
+        scene, RendersWorld
+    ):  # the others have no coordinates that a file could hold
         write_painted(scene.surface(), out.path / "texture_optimised.png", out)
     out.write("textures.npz", textures)
     out.write("rendered.png", sheet)
@@ -145,6 +144,29 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     sections["What was run"] = [ReportTable(("", ""), provenance(training))]
     write_report(out.path / "report.html", "Robustness of a detector", sections)
     return summary
+
+
+def by_conditions(
+    named: Mapping[str, DetectionTable], conditions: torch.Tensor, sampler: ViewSampler
+) -> dict[str, list[Block]]:
+    """Curves along each condition, the worst cells, and AP of all cells.
+
+    Args:
+        named: By detector and paint, of the same pictures.
+        conditions: Of the pictures, (n, 12), by the names of `CONDITIONS`.
+        sampler: Whose ranges are cut into cells.
+    """
+    sections: dict[str, list[Block]] = {}
+    header, chosen = ("cell", "objects", *named), list(named.values())
+    alone, together = (cell_edges(sampler, place) for place in (0, 1))
+    single = [row for name, edges in alone.items() for row in cell_rows(chosen, conditions, {name: edges})]
+    for name, edges in alone.items():
+        if blocks := condition_curve(name, named, conditions, edges):
+            sections[f"Along {name}"] = blocks
+    sections["Worst cells"] = worst_cells(named, conditions, alone)
+    sections["AP@.5 by cells of one condition"] = [ReportTable(header, single)]
+    sections["AP@.5 by cells of all conditions"] = [ReportTable(header, cell_rows(chosen, conditions, together))]
+    return sections
 
 
 def own_paints(training: "CamouflageTraining", put_on: TextureMap) -> dict[str, dict[str, Paint]]:
@@ -220,6 +242,7 @@ def cell_rows(
 def rendered_in_full(training: "CamouflageTraining", unseen: PictureSet, texture: torch.Tensor) -> torch.Tensor:
     """Encoded pictures of the first `spec.rendered` views, each traced with the texture on the object."""
     scene, spec, views = training.scene, training.spec, unseen.views
+    assert not isinstance(scene, RendersWorld)  # whose pictures nobody here can render
     surface, images = scene.surface(), []
     for k in views.index[: spec.rendered].tolist():
         view = scene.test_sampler.render(
@@ -239,17 +262,43 @@ def gap_to_renders(
 ) -> tuple[Any, dict[str, Any], Any]:
     """The gap in AP between the pipeline and full renders, figures of it, and a sheet of both and their difference."""
     rendered = rendered_in_full(training, unseen, texture)
-    number, views, detector, spec = len(rendered), unseen.views, training.modules["detector"], training.spec
+    views = unseen.views
     predict, paint = training.predictor(views), wear(training.map(views), texture)
-    index = torch.arange(number)
-    boxes = torch.cat([unseen.boxes[:number], unseen.boxes[len(views) :]])
+    index = torch.arange(len(rendered))
     predicted = torch.cat([predict(some, paint(some)) for some in index.split(32)])
+    return _gap(training, unseen, index, predicted, rendered)
+
+
+def gap_to_given(
+    training: "CamouflageTraining", scene: RendersWorld, unseen: PictureSet
+) -> tuple[Any, dict[str, Any], Any]:
+    """The gap in AP between the pipeline and given pictures in their own paints, figures of it, and a sheet."""
+    own = scene.pictures
+    rows = own.pictures(unseen=True)[: training.spec.rendered]
+    place = {int(k): n for n, k in enumerate(unseen.views.index)}
+    index = torch.tensor([place[int(k)] for k in own.view[rows]])
+    predict = training.predictor(unseen.views)
+    with torch.no_grad():
+        predicted = torch.cat([predict(index[k], own.paint(rows[k])) for k in torch.arange(len(rows)).split(32)])
+    return _gap(training, unseen, index, predicted, own.expected[rows])
+
+
+def _gap(
+    training: "CamouflageTraining",
+    unseen: PictureSet,
+    index: torch.Tensor,
+    predicted: torch.Tensor,
+    rendered: torch.Tensor,
+) -> tuple[Any, dict[str, Any], Any]:
+    """Of predicted pictures and true ones of the views `index`; both sets have the same pictures without the object."""
+    number, views, spec = len(rendered), unseen.views, training.spec
+    boxes = torch.cat([unseen.boxes[index], unseen.boxes[len(views) :]])
     without = list(unseen.empty_pictures())
-    detected: Any = detector
+    detected: Any = training.modules["detector"]
     both = ([*images.split(32), *without] for images in (predicted, rendered))
     tables = [detect(detected, batches, boxes, kind=spec.kind) for batches in both]
     gap = precision_gap(tables[0], tables[1])
-    mask = (views.object[:number] >= 0.5).to(rendered.dtype)
+    mask = (views.object[index] >= 0.5).to(rendered.dtype)
     figures = {
         "rendered": number,
         "AP50_pipeline": float(tables[0].average_precision()),

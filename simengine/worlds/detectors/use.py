@@ -8,7 +8,7 @@ import torch
 
 from simengine.dtn.evaluation import checked_detections
 from simengine.dtn.metrics import object_psnr, ssim
-from simengine.dtn.network import TransformationNetwork, reference_of
+from simengine.dtn.network import reference_of
 from simengine.dtn.texture import texture_map
 from simengine.io.model_folder import Model
 from simengine.io.pictures import read_rgb
@@ -21,6 +21,8 @@ from simengine.view.boxes import draw_boxes
 from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.view.sheets import comparison, summary_rows
 from simengine.worlds.detectors.network import network_predictor, scene_views
+from simengine.worlds.detectors.renders import RendersWorld
+from simengine.worlds.detectors.renders_network import loaded, wear_in_given
 from simengine.worlds.detectors.world import DTNWorld
 
 if TYPE_CHECKING:
@@ -41,21 +43,23 @@ def wear_texture(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
         out: Where picture and report go.
 
     Returns:
-        PSNR over the object's pixels [dB] and SSIM of whole pictures.
+        PSNR over the object's pixels [dB] and SSIM of whole pictures; of given pictures, which nobody here can render,
+        the number of views alone.
 
     Raises:
         SceneError: The picture cannot be read.
     """
     world = load_scene(model.scene).world
-    assert isinstance(world, DTNWorld)
     texture = _read(on)
     side = max(texture.shape[:2])
     if side > SIDE:
         size = [max(2, round(n * SIDE / side)) for n in texture.shape[:2]]
         small = torch.nn.functional.interpolate(texture.permute(2, 0, 1)[None], size, mode="area")
         texture = small[0].permute(1, 2, 0)
-    network = TransformationNetwork(**model.options)
-    network.load_state_dict(model.tensors())
+    network = loaded(model)
+    if isinstance(world, RendersWorld):
+        return wear_in_given(world, network, texture, on.name, out)
+    assert isinstance(world, DTNWorld)
     views = scene_views(world, world.test_sampler, min(VIEWS, world.test_views))
     rows, columns = texture.shape[:2]
     paint = texture_map(views, (rows, columns), mapping="triplanar")(texture.flip(0))

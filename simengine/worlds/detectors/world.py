@@ -72,7 +72,7 @@ class AppearanceNetworkSpec(AbstractLearner):
         type: Tells what is trained apart.
         head: How its maps act on a texture; see `simengine.dtn.network`.
         extractor: What makes the maps.
-        geometry: Whether it sees the renderer's geometry buffers.
+        geometry: Whether it sees the renderer's geometry buffers; `false` for pictures of files, which have none.
         width: Channels at full size.
         depth: How often the picture is halved.
         skips: Whether the extractor hands its finer features across, encoder to decoder.
@@ -89,7 +89,7 @@ class AppearanceNetworkSpec(AbstractLearner):
             another tone curve and exposure, which the network is not told.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("dtn",)
+    kinds: ClassVar[tuple[str, ...]] = ("dtn", "renders")
     type: Literal["transformation"] = "transformation"
     head: Literal["dtn4", "ntr2", "efe", "linear"] = "linear"
     extractor: Literal["conv", "residual", "dense", "unet"] = "unet"
@@ -184,10 +184,11 @@ class CamouflageSpec(AbstractObjective):
             none.
         attack_views: Views that the texture is optimised over.
         transfer: Whether the other architecture is trained too and shown the found texture.
-        rendered: Unseen views rendered in full with the found texture; may be more than the scene's `test_views`.
+        rendered: Unseen views rendered in full with the found texture; may be more than the scene's `test_views`. Of
+            given pictures: how many of the expected ones at most are compared with the predicted ones.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("dtn",)
+    kinds: ClassVar[tuple[str, ...]] = ("dtn", "renders")
     seeks: ClassVar[str] = "object.paint"
     type: Literal["camouflage"] = "camouflage"
     detector: TrainedDetectorSpec = TrainedDetectorSpec()
@@ -243,6 +244,9 @@ class DTNWorld(AbstractWorld):
         train_views: Number of views to train on.
         test_views: Number of unseen views.
         sky_rays: Rays to the sky of each of the 2 x 2 samples of a pixel.
+        cameras: View i is seen by camera i of this file, counted round: nerfstudio's transforms.json, json of K, R, t,
+            or a csv of yaw [deg], pitch [deg], distance [m]; z up, the ground at 0, the object about the origin.
+        photographs: A folder of photographs, or one, that stand behind the object in place of road and surroundings.
     """
 
     kind: ClassVar[str] = "dtn"
@@ -253,11 +257,21 @@ class DTNWorld(AbstractWorld):
     train_views: Count = 120
     test_views: Count = 40
     sky_rays: Count = 4
+    cameras: Path | None = None
+    photographs: Path | None = None
 
     def __post_init__(self) -> None:
         for name, side in zip(("size", "width"), self.shape, strict=True):
             if side % 16:
                 raise ValueError(f"{name}: expected a multiple of 16, got {side}")
+        try:
+            if self.cameras is not None:
+                idle = ("yaw", "pitch", "distance", "offset", *(() if self.cameras.suffix == ".csv" else ("fov",)))
+                without_effect(self.views, *idle, where="cameras, whose file says where they stand")
+            if self.photographs is not None:
+                without_effect(self.views, "boxes", where="photographs, which stand there in place of them")
+        except ValueError as error:
+            raise ValueError(f"views.{error}") from None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -267,10 +281,17 @@ class DTNWorld(AbstractWorld):
     @cached_property
     def sampler(self) -> ViewSampler:
         """Distribution of the views, for the size of the object."""
+        from simengine.worlds.detectors.scenery import listed_cameras, photographs_in
+
         try:
-            return self.views.fitted(self.surface())
+            fitted = self.views.fitted(self.surface())
         except ValueError as error:
             raise SceneError(f"views.{error}") from None
+        if self.cameras is not None:
+            fitted = dataclasses.replace(fitted, cameras=listed_cameras(self.cameras, fitted, self.shape))
+        if self.photographs is not None:
+            fitted = dataclasses.replace(fitted, boxes=0, photographs=photographs_in(self.photographs, self.shape))
+        return fitted
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -285,6 +306,16 @@ class DTNWorld(AbstractWorld):
     def surface(self) -> "RaySurface":
         """The object."""
         return self.object.surface()
+
+    def told(self) -> list[tuple[str, Any]]:
+        """What the report says of the views."""
+        return [
+            ("seeds", f"scene {self.seed}, views {self.views.seed}, unseen views {self.test_sampler.seed}"),
+            (
+                "pictures",
+                f"{self.shape[1]} x {self.shape[0]} px, {self.train_views} to train, {self.test_views} unseen",
+            ),
+        ]
 
     def build(self, *, device: str | None = None) -> Any:
         """The object, and the sampler of its views."""

@@ -16,7 +16,7 @@ from simengine.dtn.sampler import ViewSampler
 from simengine.fit.loop import fit
 from simengine.io.annotations import Annotations, read_coco, write_coco
 from simengine.io.run_directory import RunDirectory
-from simengine.observe.detectors import TrainedDetectorSpec as AnyDetector
+from simengine.observe.detectors import DetectorSpec as AnyDetector
 from simengine.observe.detectors import make_detector
 from simengine.scene.base import SceneError
 from simengine.scene.loader import resolved

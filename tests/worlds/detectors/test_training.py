@@ -21,7 +21,7 @@ from simengine.fit.loop import fit
 from simengine.fit.trainings.learned import learning_of
 from simengine.io.model_folder import read_model
 from simengine.io.run_directory import RunDirectory
-from simengine.observe.detectors import TrainedDetectorSpec as Observed
+from simengine.observe.detectors import DetectorSpec as Observed
 from simengine.observe.detectors import make_detector
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_scene, load_world, resolved

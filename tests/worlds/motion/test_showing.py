@@ -264,3 +264,28 @@ def test_pictures_tell_their_time(run: Path, tmp_path: Path) -> None:
 def test_what_does_not_go_together(line: list[str], said: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", str(run), *line]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_panorama_lights_what_looks_at_it(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Green light from above and red from below: upper faces of a cube in it are green, none is blue."""
+    import trimesh
+
+    sky = np.zeros((16, 32, 3), np.float32)
+    sky[:8, :, 1], sky[8:, :, 0] = 2.0, 0.5
+    write(tmp_path / "sky.exr", sky)
+    mesh = trimesh.creation.box((1.0, 1.0, 1.0))
+    mesh.export(tmp_path / "cube.ply")
+    how = ["--light", str(tmp_path / "sky.exr")]
+    assert main(["render", str(tmp_path / "cube.ply"), *how, "--transparent", "--out", str(tmp_path / "a.png")]) == 0
+    from PIL import Image as Files
+
+    seen = np.asarray(Files.open(tmp_path / "a.png")).astype(int)
+    body = seen[seen[..., 3] > 250]
+    upper = seen[seen[..., 3] > 250][: len(body) // 6]  # the camera looks down on it
+    assert body[:, 2].max() < 90 and upper[:, 1].mean() > 2 * upper[:, 0].mean()
+    assert main(["render", str(run), *how, "--out", str(tmp_path / "b.png")]) == 2
+    assert "say --style surface" in capsys.readouterr().err
+    write(tmp_path / "square.exr", sky[:, :16])
+    line = ["render", str(tmp_path / "cube.ply"), "--light", str(tmp_path / "square.exr")]
+    assert main([*line, "--out", str(tmp_path / "c.png")]) == 2
+    assert "of all directions" in capsys.readouterr().err

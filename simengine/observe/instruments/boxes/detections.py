@@ -20,7 +20,7 @@ from simengine.observe.labels import DrawnBoxes, find_pictures, read_boxes
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import AbstractRun, SceneError
 from simengine.scene.instrument import AbstractInstrument, Findings, Measured
-from simengine.scene.strict import Range
+from simengine.scene.strict import Range, without_effect
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -78,6 +78,9 @@ class Detections(AbstractInstrument):
     kept: dict[Any, Any] = dataclasses.field(
         default_factory=dict, metadata={"internal": True}, compare=False, repr=False
     )
+
+    def __post_init__(self) -> None:
+        without_effect(self, "gain", "offset", where="detections, which are boxes")
 
     def drawn(self) -> DrawnBoxes:
         """What people drew, read once.

@@ -11,7 +11,9 @@ import torch
 
 from simengine.io import write
 from simengine.io.image import to_srgb8
-from simengine.render import DirectionalLight, Look, PinholeCamera, SurfelRenderer, orbit, render_mesh
+from simengine.io.pictures import read_rgb
+from simengine.render import DirectionalLight, HarmonicLight, Look, PinholeCamera, SurfelRenderer, orbit, render_mesh
+from simengine.render.lights import Light
 from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import neighbour_distance
 from simengine.scene.base import SceneError
@@ -39,6 +41,7 @@ class Pictured:
         transparent: Whether a still has opacity in place of a background.
         turntable: Pictures of one turn around what stands still; 0 for none.
         caption: Whether pictures tell their time.
+        panorama: Picture of all directions, twice as wide as high, whose light falls on surfaces in place of a lamp's.
 
     Raises:
         SceneError: Two of these do not go together.
@@ -53,6 +56,7 @@ class Pictured:
     transparent: bool = False
     turntable: int = 0
     caption: bool = False
+    panorama: Path | None = None
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:
@@ -61,6 +65,22 @@ class Pictured:
             raise SceneError("--transparent: not with --axes, which need a background, nor with --style pyvista")
         if self.turntable and self.style == "pyvista":
             raise SceneError("--turntable: of the styles balls and surface")
+
+    def lamps(self, ambient: float = 0.4) -> tuple[list[Light], float]:
+        """What lights surfaces, and how much of their colour they show without it.
+
+        Args:
+            ambient: Of the usual lamp.
+
+        Raises:
+            SceneError: The panorama cannot be read, or is none.
+        """
+        if self.panorama is None:
+            return [DirectionalLight(direction=torch.tensor(LIGHT), irradiance=torch.tensor(2.2))], ambient
+        try:
+            return [HarmonicLight.of_panorama(torch.from_numpy(read_rgb(self.panorama)))], 0.0
+        except ValueError as error:
+            raise SceneError(f"--light {self.panorama}: {error}") from None
 
     def fits(self, file: Path) -> None:
         """Look whether a file can hold it.
@@ -81,8 +101,7 @@ class Drawing:
 
     x: np.ndarray
     colours: np.ndarray
-    style: str
-    samples: int
+    how: Pictured
 
     def __call__(self, cameras: Sequence[PinholeCamera], background: Background) -> torch.Tensor:
         """Linear light (k, h, w, 3)."""
@@ -93,11 +112,11 @@ class Drawing:
         pictures = []
         with torch.no_grad():
             for place, colour, camera in zip(x, tint, cameras, strict=True):
-                if self.style == "surface":
+                if self.how.style == "surface":
                     mesh = particle_surface(place, colours=colour)
-                    light = DirectionalLight(direction=torch.tensor(LIGHT), irradiance=torch.tensor(2.2))
-                    how: dict[str, Any] = {"roughness": 0.4, "ambient": 0.4, "background": torch.tensor(background)}
-                    pictures.append(render_mesh(mesh, camera, lights=[light], samples=self.samples, **how).rgb)
+                    lamps, ambient = self.how.lamps()
+                    how: dict[str, Any] = {"roughness": 0.4, "ambient": ambient, "background": torch.tensor(background)}
+                    pictures.append(render_mesh(mesh, camera, lights=lamps, samples=self.how.samples, **how).rgb)
                 else:
                     pictures.append(SurfelRenderer(camera, radius=radius, look=look)(place, colours=colour))
         return torch.stack(pictures)

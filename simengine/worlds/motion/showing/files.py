@@ -8,13 +8,12 @@ import torch
 
 from simengine.io.arrays import read_npz
 from simengine.io.geometry.splats import is_splats, read_splats
-from simengine.render import DirectionalLight, TexturedMesh, TransferFunction, render_mesh, render_volume
+from simengine.render import TexturedMesh, TransferFunction, render_mesh, render_volume
 from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import DEFAULT_COLOUR
 from simengine.scene.base import SceneError
 from simengine.view.overlay import field_colours, field_limits, with_colour_bar
 from simengine.worlds.motion.showing.drawing import (
-    LIGHT,
     MOVING,
     Background,
     Drawing,
@@ -42,6 +41,9 @@ def show_file(source: Path, file: Path, how: Pictured) -> Path:
         raise SceneError("--field, --axes and --caption are of run directories; a file has none of these")
     moving, size = file.suffix.lower() in MOVING, how.size or (480, 480)
     views = (how.turntable or TURN) if moving else 1
+    surface = how.style == "surface" or source.suffix.lower() != ".npz"
+    if how.panorama is not None and (not surface or (source.suffix.lower() == ".ply" and is_splats(source))):
+        raise SceneError("--light: it falls on meshes, and on particles pictured with --style surface")
     if source.suffix.lower() == ".ply" and is_splats(source):
         if how.transparent:
             raise SceneError("--transparent: splats are pictured over black, as their file means them")
@@ -53,7 +55,7 @@ def show_file(source: Path, file: Path, how: Pictured) -> Path:
         mesh = TexturedMesh(
             vertices=vertices.float(), faces=faces, texture=torch.full((len(vertices), 3), 0.6), smooth=False
         )
-        drawn = pictured(how, lambda background: _around(mesh, views, size, background))
+        drawn = pictured(how, lambda background: _around(mesh, views, size, background, how))
         return write_pictures(file, drawn, fps=how.fps)
     arrays = read_npz(source)
     if "density" in arrays:
@@ -76,10 +78,10 @@ def show_file(source: Path, file: Path, how: Pictured) -> Path:
     if how.style == "surface":
         colour = torch.tensor([0.1, 0.3, 0.7])
         mesh = particle_surface(frames[-1], colours=colour.expand(frames.shape[1], 3))
-        drawn = pictured(how, lambda background: _around(mesh, views, size, background))
+        drawn = pictured(how, lambda background: _around(mesh, views, size, background, how))
         return write_pictures(file, drawn, fps=how.fps)
     cameras = cameras_around(frames.amin((0, 1)), frames.amax((0, 1)), views if around else 1, size)
-    drawing = Drawing(frames.numpy(), np.broadcast_to(DEFAULT_COLOUR, frames.shape), "balls", how.samples)
+    drawing = Drawing(frames.numpy(), np.broadcast_to(DEFAULT_COLOUR, frames.shape), how)
     every = [cameras[k] for k in range(views)] if around else [cameras[0]] * len(frames)
     return write_pictures(file, pictured(how, lambda background: drawing(every, background)), fps=how.fps)
 
@@ -112,13 +114,15 @@ def _splats(source: Path, views: int, size: tuple[int, int]) -> np.ndarray:
     return (255 * torch.stack(pictures).clamp(0, 1)).round().to(torch.uint8).numpy()
 
 
-def _around(mesh: TexturedMesh, views: int, size: tuple[int, int], background: Background) -> torch.Tensor:
+def _around(
+    mesh: TexturedMesh, views: int, size: tuple[int, int], background: Background, how: Pictured
+) -> torch.Tensor:
     """Linear light (views, h, w, 3) from all sides."""
     if not len(mesh.faces):
         raise SceneError("the mesh has no triangles, so there is nothing to picture")
     cameras = cameras_around(mesh.vertices.amin(0), mesh.vertices.amax(0), views, size)
-    light = DirectionalLight(direction=torch.tensor(LIGHT), irradiance=torch.tensor(2.2))
-    options: dict[str, Any] = {"lights": [light], "ambient": 0.3, "background": torch.tensor(background)}
+    lamps, ambient = how.lamps(0.3)
+    options: dict[str, Any] = {"lights": lamps, "ambient": ambient, "background": torch.tensor(background)}
     with torch.no_grad():
         return torch.stack([render_mesh(mesh, cameras[k], **options).rgb for k in range(views)])
 

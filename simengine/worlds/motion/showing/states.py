@@ -75,6 +75,8 @@ def show_states(scene: MPMWorld, run: Path, file: Path, how: Pictured) -> Path:
         SceneError: There is nothing to picture, or not so.
     """
     how.fits(file)
+    if how.panorama is not None and how.style != "surface":
+        raise SceneError("--light: it falls on surfaces; say --style surface")
     states = read_states(run)
     moving = file.suffix.lower() in MOVING and not how.turntable
     chosen = slice(None) if moving else slice(-1, None)
@@ -108,7 +110,7 @@ def show_states(scene: MPMWorld, run: Path, file: Path, how: Pictured) -> Path:
             background=(to_srgb8(np.array(BACKGROUND).reshape(1, 1, 3)).ravel() / 255).tolist(),
         )
     else:
-        drawing = Drawing(x, colours, style, how.samples)
+        drawing = Drawing(x, colours, dataclasses.replace(how, style=style))
         frames = pictured(how, lambda background: drawing(cameras, background))
     if how.axes:
         frames = np.stack([_with_domain(f, c, scene.grid.length) for f, c in zip(frames, cameras, strict=True)])

@@ -1,0 +1,1 @@
+"""What the user brings to the views of an object: cameras, photographs."""

@@ -1,0 +1,1 @@
+"""Turned boxes: overlap, suppression."""
