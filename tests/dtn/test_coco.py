@@ -109,7 +109,7 @@ def test_equal_to_pycocotools_on_random_sets(sets: int) -> None:
 
 
 def test_what_is_wrong_is_named() -> None:
-    with pytest.raises(ValueError, match=r"objects: expected boxes \(n, 4\) and labels \(n,\)"):
+    with pytest.raises(ValueError, match=r"objects: expected boxes \(n, 4\), or turned ones \(n, 5\), and labels"):
         Objects(np.zeros((2, 4)), np.zeros(3))
     with pytest.raises(ValueError, match="expected finite corners"):
         Objects(boxes((10, 0, 0, 10)), np.zeros(1))

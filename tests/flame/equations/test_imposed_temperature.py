@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.posterior import posterior
+from simengine.fit.problem import Problem
 from simengine.flame.equations.burner import BurnerFlame, piecewise_linear
 from simengine.flame.equations.detailed import Mixture
 from simengine.flame.gas.mechanism_yaml import load_mechanism
@@ -126,3 +129,33 @@ def test_a_scene_reads_the_profile_and_can_seek_it(tmp_path: Path) -> None:
     file.write_text(SCENE.partition("[grid]")[0])
     with pytest.raises(SceneError, match=r"add a table \[grid\]"):
         load_scene(file)
+
+
+@pytest.mark.slow
+def test_recovery_of_temperatures_that_thermocouples_read_too_low(tmp_path: Path) -> None:
+    """A twin: what is left of the fuel over the true temperatures, on a finer grid; the file reads 60 K less."""
+    places = torch.linspace(2e-4, 4e-3, 12, dtype=torch.float64)
+    fine = GridSolver().set_refine_criteria(slope=0.05, curve=0.1)
+    left = fine.solve(burner("methane_1step", "CH4", length=0.02, phi=scalar(1.0))).value.profiles(places)["CH4"][0]
+    noise = 2e-4 * torch.randn(12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows = [f"{x:.6g},{y:.8g}" for x, y in zip(places.tolist(), (left + noise).tolist(), strict=True)]
+    (tmp_path / "fuel.csv").write_text("\n".join(["x,CH4", *rows]))
+    rows = [f"{1e3 * x:.6f},{value - 333.15:.6f}" for x, value in zip(AT.tolist(), T.tolist(), strict=True)]
+    (tmp_path / "probe.csv").write_text("\n".join(["height [mm],T [degC]", *rows]))
+    file = tmp_path / "scene.toml"
+    file.write_text(
+        SCENE
+        + '[observations.fuel]\ntype = "profiles"\nfile = "fuel.csv"\n[observations.fuel.columns]\nx = "x"\n'
+        + 'CH4 = { column = "CH4", sigma = 2e-4 }\n'
+        + '[unknowns."flame.temperature"]\nprior = { normal = 60.0, length = 0.01 }\n'
+    )
+    problem = Problem(load_scene(file))
+    training = LeastSquaresFit(problem)
+    while not training.converged:
+        training.step()
+    found = posterior(problem, training.z, problem.predict(training.z)).estimates
+    for k in (1, 2, 3):  # where the fuel burns
+        estimate = found[f"flame.temperature {k}"]
+        assert estimate.std < 30.0
+        assert abs(estimate.value - float(T[k])) < 3 * estimate.std
+    assert float(found["flame.temperature 2"].value) > float(T[2]) - 40.0  # not what the thermocouple said
