@@ -85,6 +85,8 @@ def digits(found: Any, name: str) -> float:
     return float(np.clip(-np.log10(np.maximum(off, 1e-11)), 0, 11).min())
 
 
+# Values of |r|^2 that are approached as unknowns grow without end, and that no point has: no minima.
+AT_INFINITY = {"bard": [17.4286], "box": [0.0755887], "kowalik and osborne": [1.02734e-3]}
 Problem = tuple[Callable[[Any], Any], list[float], list[float]]
 
 

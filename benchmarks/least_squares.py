@@ -8,6 +8,7 @@ import runpy
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ import torch
 from simengine.solve.least_squares import Dense, LevenbergMarquardt, least_squares
 
 CERTIFIED = runpy.run_path(str(Path(__file__).with_name("_certified.py")))
-Answer = tuple[np.ndarray, bool]  # z and whether it is called a success
+Answer = tuple[np.ndarray, bool, str]  # z, whether it is called a success, and what it is called
 Residual = Callable[[torch.Tensor], torch.Tensor]
 
 
 def ours(residual: Residual, start: np.ndarray, **options: Any) -> Answer:
     found = least_squares(lambda z, _: residual(z), torch.tensor(start), **options)
-    return found.value.numpy(), found.success
+    return found.value.numpy(), found.success, found.result.name
 
 
 def minpack(residual: Residual, start: np.ndarray) -> Answer:
@@ -40,34 +41,41 @@ def minpack(residual: Residual, start: np.ndarray) -> Answer:
         gtol=1e-14,
         max_nfev=1000,
     )
-    return found.x, bool(found.success)
+    return found.x, bool(found.success), str(found.status)
 
 
 SOLVERS: dict[str, Callable[..., Answer]] = {"simengine": ours, "scipy lm": minpack}
 
 
 def counted(label: str, solver: Callable[..., Answer], cases: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    """Right ones, silent wrong ones and refused right ones of cases (residual, start, right(z) -> bool, best(z))."""
-    right = best = wrong = shy = 0
+    """Right ones, silent wrong ones and refused right ones of cases: residual, start, and of z whether it is right.
+
+    Further whether it is the best one, and whether its value is one that only unknowns without bound approach, which is
+    no minimum, and rightly refused.
+    """
+    right = best = wrong = endless = 0
+    shy: Counter[str] = Counter()
     begin = time.process_time()
-    for residual, start, is_right, is_best in cases:
+    for residual, start, is_right, is_best, is_far in cases:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                z, success = solver(residual, start)
+                z, success, called = solver(residual, start)
         except (RuntimeError, ValueError):  # not finite, say
-            z, success = np.full_like(start, np.nan), False
+            z, success, called = np.full_like(start, np.nan), False, "not finite"
         good = bool(np.isfinite(z).all()) and is_right(z)
         right += good
         best += good and is_best(z)
         wrong += success and not good
-        shy += good and not success
+        shy[called] += good and not success
+        endless += good and not success and is_far(z)
     return {
         "name": label,
         "right": f"{right} of {len(cases)}",
         "the best minimum": best,
         "wrong and called a success": wrong,
-        "right and not called a success": shy,
+        "right and not called a success": ", ".join(f"{n} {name}" for name, n in shy.items() if n) or 0,
+        "of these no minimum but a limit at infinity": endless,
         "CPU s": round(time.process_time() - begin, 1),
     }
 
@@ -83,14 +91,15 @@ def nist_cases() -> list[tuple[Any, ...]]:
             return bool(CERTIFIED["digits"](z, name) >= 6)
 
         begin = np.array(CERTIFIED["NIST"][name][start])
-        cases.append((lambda b, model=model, x=x, y=y: model(b, x) - y, begin, right, right))
+        cases.append((lambda b, model=model, x=x, y=y: model(b, x) - y, begin, right, right, lambda z: False))
     return cases
 
 
 def mgh_cases() -> list[tuple[Any, ...]]:
     """A known minimum of |r|^2, and the best one, to five digits, from the standard start times 1, 10 and 100."""
     cases = []
-    for residual, start, minima in CERTIFIED["problems"](torch).values():
+    for name, (residual, start, minima) in CERTIFIED["problems"](torch).items():
+        limits = CERTIFIED["AT_INFINITY"].get(name, [])
 
         def right(z: np.ndarray, residual: Residual = residual, known: Sequence[float] = minima) -> bool:
             square = float(residual(torch.tensor(z)).square().sum())
@@ -99,7 +108,10 @@ def mgh_cases() -> list[tuple[Any, ...]]:
         def best(z: np.ndarray, right: Callable[..., bool] = right, known: Sequence[float] = minima) -> bool:
             return right(z, known=known[:1])
 
-        cases += [(residual, scale * np.array(start), right, best) for scale in (1.0, 10.0, 100.0)]
+        def far(z: np.ndarray, right: Callable[..., bool] = right, known: Sequence[float] = limits) -> bool:
+            return right(z, known=known)
+
+        cases += [(residual, scale * np.array(start), right, best, far) for scale in (1.0, 10.0, 100.0)]
     return cases
 
 

@@ -279,3 +279,36 @@ def test_parity_the_same_function_on_cells_and_on_polynomials(tmp_path) -> None:
     line = Spectral(fisher, Domain(x=(0.0, 1.0)), fields=("n",), boundary=ends, numbers={"D": 0.05, "rate": 1.0})
     smooth = line.march(lambda p: 0.1 + 0 * p.x, 2.0, 12, tolerance=1e-3, estimate=False).check()("n", x=x)
     assert float((smooth - cells).abs().max()) < 5e-4  # second order: (cell of 0.0125 over a layer of 0.2)^2 / 8
+
+
+def test_few_functions_take_the_nearest_field_from_what_told_their_error() -> None:
+    """A pulse between two walls by d'Alembert: of few functions Galerkin's is late, the nearest ones are not."""
+
+    def start(x: torch.Tensor) -> torch.Tensor:
+        return torch.exp(-20 * (x - 1.2) ** 2) * torch.sin(x)
+
+    def odd(x: torch.Tensor) -> torch.Tensor:
+        turned = torch.remainder(x + math.pi, 2 * math.pi) - math.pi
+        return turned.sign() * start(turned.abs())
+
+    walls = Domain(x=(0.0, math.pi))
+    problem = Spectral(lambda u, v, p: (u.t - v, v.t - u.xx), walls, fields=("u", "v"), boundary=[Fixed(0.0)])
+    found = problem.march({"u": lambda p: start(p.x), "v": 0.0}, 2.0, 24, tolerance=1e-3).check()
+    sharp, x = found.sharpened(), torch.linspace(0.0, math.pi, 201, dtype=torch.float64)
+    for t in (1.0, 2.0):
+        truth = (odd(x + t) + odd(x - t)) / 2
+        functions = found.discrete.spaces[0].functions({"x": x})
+        best = functions @ torch.linalg.lstsq(functions, truth[:, None], driver="gelsd").solution[:, 0] - truth
+        own, nearer = found("u", t=t, x=x) - truth, sharp("u", t=t, x=x) - truth
+        assert float(nearer.norm()) < 1.5 * float(best.norm()) < float(own.norm())
+        assert 1 / 3 < sharp.error(t=t) * float(truth.norm() / nearer.norm()) < 3
+    # at rest too, where the lifting differs from that of the richer functions in nothing
+    ring = Domain(x=(-1.0, 1.0), y=(-1.0, 1.0), inside=lambda p: p.x**2 + p.y**2 - 0.09)
+    still = Spectral(lambda u, p: -u.xx - u.yy - 1, ring, boundary=[Fixed(0.3)]).solve(6).check()
+    assert still.finer is not None and still.finer.finer is not None
+    where, weight = still.discrete.places, still.discrete.weight
+    richest = still.finer.finer("u", **where)
+    apart = [float((weight * (e("u", **where) - richest).square()).sum()) for e in (still.sharpened(), still)]
+    assert apart[0] < apart[1]
+    with pytest.raises(ValueError, match="estimate=False"):
+        problem.march({"u": 0.0, "v": 0.0}, 0.1, 4, estimate=False).sharpened()

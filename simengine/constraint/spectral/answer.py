@@ -1,7 +1,7 @@
 """What a solve of an equation on functions returns: fields that can be asked anywhere, and how wrong they are."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -128,6 +128,47 @@ class Expansion:
             again, _ = self.finer._apart(self.finer.finer, name, t)
             missed = missed / (1 - min(again / missed, _SLOWEST)) if missed > 0 else missed
         return missed / max(size, 1e-300)
+
+    def sharpened(self) -> "Expansion":
+        """The nearest combination of the same functions, in the mean square, to the richest solve that told the error.
+
+        Galerkin's answer is the best one in the energy: a body of few functions is too stiff as a whole, waves of few
+        functions travel at wrong speeds. What told the error knows better, at no further cost. The functions and the
+        moments of the windows stay; there is no gradient to the numbers.
+
+        Raises:
+            ValueError: The solve was told to leave the estimate out.
+        """
+        if self.finer is None:
+            raise ValueError("sharpened: solved with estimate=False; leave that out")
+        richest = self.finer if self.finer.finer is None else self.finer.finer
+        y, nearest = self.coefficients, self._nearest(richest)
+        with torch.no_grad():
+            if not isinstance(y, Windows):
+                return dataclasses.replace(self, coefficients=nearest(None))
+            last = float(richest.coefficients.starts[-1])  # type: ignore[union-attr]
+            spans = zip(y.starts[:-1].tolist(), y.starts[1:].tolist(), strict=True)
+            held = [torch.stack([nearest(min(a + float(c) * (b - a), last)) for c in y.nodes]) for a, b in spans]
+        return dataclasses.replace(self, coefficients=dataclasses.replace(y, coefficients=torch.stack(held)))
+
+    def _nearest(self, other: "Expansion") -> Callable[[float | None], torch.Tensor]:
+        """Moment -> coefficients of the functions for the fields of another answer, (N,)."""
+        own, theirs = self.discrete, other.discrete
+        root, maps = own.weight.sqrt(), []
+        for mine, their in zip(own.spaces, theirs.spaces, strict=True):
+            onto = torch.linalg.pinv(root[:, None] * mine.functions(own.places)) * root
+            maps.append((onto, onto @ their.functions(own.places)))
+
+        def at(t: float | None) -> torch.Tensor:
+            y = other.coefficients
+            y = y.at(t or 0.0) if isinstance(y, Windows) else y
+            parts = []
+            for k, (onto, across) in enumerate(maps):
+                lifts = [d.spaces[k].lifting(own.places, [""], t or 0.0, d.numbers)[""] for d in (theirs, own)]
+                parts.append(across @ y[theirs.slices[k]] + onto @ (lifts[0] - lifts[1]))
+            return torch.cat(parts)
+
+        return at
 
     def _apart(self, other: "Expansion", name: str, t: float | None) -> tuple[float, float]:
         """Mean squares over the domain of the difference to another answer, and of that answer."""

@@ -100,7 +100,7 @@ def iterate(
             state = advance(system, state, solver)
         y, status, stats = end(system, state, solver)
         sharp = system.sharper() if solver.finished and not y.requires_grad else None
-        if sharp is None or not len(again := _untold(system, y, status)):
+        if sharp is None or not len(again := _untold(system, y, status, stats["damping"])):
             return y, status, stats
         # what J^T J could not tell, J itself may: undamped, since the gain of a damped step drowns in rounding there
         state = begin(sharp, y, solver)
@@ -123,14 +123,14 @@ def iterate(
         raise named_error(error, iteration, which, y) from error
 
 
-def _untold(system: AbstractSystem, y: torch.Tensor, status: torch.Tensor) -> torch.Tensor:
-    """Which problems ended without success where J^T J is singular to rounding."""
+def _untold(system: AbstractSystem, y: torch.Tensor, status: torch.Tensor, damping: torch.Tensor) -> torch.Tensor:
+    """Which problems ended without success where J^T J is singular to rounding, or its least damping too large."""
     worse = (status == Result.RANK_DEFICIENT) | (status == Result.STAGNATED) | (status == Result.MAX_ITERATIONS)
     which = worse.nonzero().flatten()
     if len(which) == 0:
         return which
     lin = system.linearise(y[which], which)
-    return which[system.gram.rank_deficient(lin)]
+    return which[system.gram.rank_deficient(lin) | (damping[which] <= SMALLEST_DAMPING)]
 
 
 def begin(system: AbstractSystem, y: torch.Tensor, solver: AbstractLeastSquaresSolver) -> IterationState:

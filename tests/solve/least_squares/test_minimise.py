@@ -72,9 +72,13 @@ def test_float32_accumulates_in_float64(problem: str) -> None:
 
 def test_slow_convergence_to_a_singular_jacobian_is_not_called_success() -> None:
     # Powell's singular function: linear convergence, y halves in each of 100 iterations; a zero without a gradient
-    found = least_squares(powell, torch.tensor([3.0, -1.0, 0.0, 1.0], dtype=torch.float64))
+    start = torch.tensor([3.0, -1.0, 0.0, 1.0], dtype=torch.float64)
+    found = least_squares(powell, start)
     assert found.result is Result.RANK_DEFICIENT
     assert float(found.stats["cost"]) < 1e-20 and float(found.value.abs().max()) < 1e-6
+    for far in (10.0, 100.0):  # the least damping of J^T J would hold it at 1e-7: J itself goes on
+        found = least_squares(powell, far * start)
+        assert not found.success and float(found.value.abs().max()) < 1e-10
 
 
 def test_each_problem_of_a_batch_is_solved_as_if_alone() -> None:
