@@ -87,10 +87,11 @@ def write_files(path: Path) -> None:
     random = np.random.default_rng(0)
     for name in ("photograph.png", "mask.png"):
         Image.fromarray(random.integers(60, 256, (12, 24, 3), dtype=np.uint8)).save(path / name)
-    film = np.random.default_rng(1)
+    film, films = np.random.default_rng(1), path / "films"  # all pictures in the folder itself are of a detector
+    films.mkdir(exist_ok=True)
     for k in range(3):
-        Image.fromarray(film.integers(60, 256, (12, 16, 3), dtype=np.uint8)).save(path / f"film_{k}.png")
-    Image.fromarray(np.where(np.arange(192).reshape(12, 16) % 3, 255, 0).astype(np.uint8)).save(path / "white.png")
+        Image.fromarray(film.integers(60, 256, (12, 16, 3), dtype=np.uint8)).save(films / f"film_{k}.png")
+    Image.fromarray(np.where(np.arange(192).reshape(12, 16) % 3, 255, 0).astype(np.uint8)).save(films / "white.png")
     np.savez(path / "grid.npz", random.random((3, 4)))
     (path / "camera.json").write_text(json.dumps({"K": [[20.0, 0.0, 12.0], [0.0, 20.0, 4.0], [0.0, 0.0, 1.0]]}))
     (path / "squares.csv").write_text("file,c,l,t,r,b\nphotograph.png,0,2,2,11,8\nmask.png,0,6,3,17,10\n")

@@ -7,7 +7,7 @@ from key_cases.motions import SHORT, mpm
 
 BALL = {"type": "sphere", "center": [0.5, 0.5, 0.5], "radius": 0.2}
 EYE = {"eye": [0.6, 0.7, 2.0], "target": [0.5, 0.5, 0.5], "field_of_view": 30.0}
-FILM = {"type": "pictures", "file": "film_*.png", "camera": EYE, "times": [0.0, 1e-3, 2e-3], "sigma": 0.05}
+FILM = {"type": "pictures", "file": "films/film_*.png", "camera": EYE, "times": [0.0, 1e-3, 2e-3], "sigma": 0.05}
 FILM |= {"exposure": 1.1, "white": [1.0, 0.9, 1.1], "background": [0.2, 0.3, 0.4], "saturated": 0.97}
 SOUGHT = {"observations.film.exposure": {"prior": {"lognormal": 0.2}}}
 
@@ -36,7 +36,7 @@ CASES: dict[str, Case] = {
         "mask",
         "compare",
         compare="silhouette",
-        mask="white.png",
+        mask="films/white.png",
         segment={"color": [0.6, 0.5, 0.6], "tolerance": 0.2},
         saturated=None,
     ),

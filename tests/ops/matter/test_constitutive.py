@@ -176,7 +176,7 @@ def test_gradcheck(name: str) -> None:
 
 
 def test_laws_are_objective() -> None:
-    """tau(Q F) = Q tau(F) Q^T and return(Q F) = Q return(F) for a rotation Q, and tau(F Q) = tau(F) where there are no axes."""
+    """tau(Q F) = Q tau(F) Q^T and return(Q F) = Q return(F) for a rotation Q; tau(F Q) = tau(F) without own axes."""
     F, q = deformations(50, 0.2, torch.float64)
     Q = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0]
     Q = Q * torch.linalg.det(Q)
