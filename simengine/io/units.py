@@ -77,7 +77,12 @@ def to_si(unit: str) -> tuple[float, float]:
 
 @cache
 def dimension(unit: str) -> str:
-    """The dimension of a unit in words of pint, as in "[length] / [time]"; "dimensionless" for pure numbers."""
+    """The dimension of a unit in words of pint, as in "[length] / [time]"; "dimensionless" for pure numbers.
+
+    Raises:
+        ValueError: It is no unit.
+    """
+    to_si(unit)  # names what is none
     text = unit.strip()
     if text in _SPECIAL:
         return "pixel" if text == "px" else "dimensionless"
