@@ -20,6 +20,7 @@ EXTRAS = {
     "taichi": "taichi",
     "emcee": "bayes",
     "opencv-python": "camera",
+    "scikit-fem": "mesh",
     "nutpie": "bayes",
     "onnxruntime": "onnx",
     "distributed": "cluster",

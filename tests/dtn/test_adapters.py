@@ -276,12 +276,21 @@ def test_models_of_ultralytics_as_they_come() -> None:
             super().__init__()
             self.model = nn.Sequential(nn.Identity())
             self.model[0].ne = 1  # type: ignore[assignment]
+            self.names = ("a", "b")
+
+        def forward(self, images: torch.Tensor) -> object:  # type: ignore[override]
+            raw, rest = super().forward(images)
+            return raw[:, :, :6].expand(-1, -1, 6), rest
 
     for model in (Segment(), Command()):
         _, scores = checked_dense(UltralyticsDetector(model), IMAGES)
         assert scores[0, 0].tolist() == [0.5, 0.25]
+    turned = Turned()
+    with pytest.raises(ValueError, match="expected 7 numbers of a box, got 6"):
+        UltralyticsDetector(turned).dense(IMAGES)
+    turned.model[0].end2end = True  # type: ignore[assignment]
     with pytest.raises(ValueError, match="turned boxes"):
-        UltralyticsDetector(Turned()).dense(IMAGES)
+        UltralyticsDetector(turned).dense(IMAGES)
     model = Yolo()
     model.stride = torch.tensor([8.0, 32.0])
     with pytest.raises(ValueError, match="sides that divide by 32 for this model, got 40 x 80"):

@@ -86,10 +86,12 @@ class UltralyticsDetector(AbstractAdapter):
             classes = names or int(label.max()) + 1
             scores = torch.zeros_like(score).expand(-1, -1, classes).scatter(-1, label, score)
             return raw[..., :4], scores, None
-        values = raw.transpose(1, 2)
-        classes = names or values.shape[2] - 4
+        values, angles = raw.transpose(1, 2), hasattr(self._head, "ne")  # one more number of a box
+        classes = names or values.shape[2] - 4 - angles
+        if values.shape[2] < 4 + classes + angles:
+            raise ValueError(f"model: expected {4 + classes + angles} numbers of a box, got {values.shape[2]}")
         scores = values[..., 4 : 4 + classes]
-        if hasattr(self._head, "ne"):  # one more number of a box: its angle
+        if angles:
             turned = torch.cat([values[..., :4], values[..., 4 + classes : 5 + classes]], -1)
             return hull_of(turned), scores, turned
         return corners(values[..., :4]), scores, None

@@ -8,7 +8,7 @@ import torch
 from simengine.fit.problem import Problem
 from simengine.scene import SceneError, load_scene
 from simengine.scene.base import Refused
-from simengine.worlds.flames.specs import Diffusion
+from simengine.worlds.flames.stagnation import Diffusion
 
 SCENE = """
 kind = "flame"
