@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -197,9 +198,15 @@ def test_detections_made_elsewhere(folder: Path) -> None:
     ],
 )
 def test_mistakes_are_named(
-    folder: Path, capsys: pytest.CaptureFixture[str], before: str, after: str, message: str
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    after: str,
+    message: str,
 ) -> None:
     assert before in SCENE
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # type: ignore[arg-type]  # as where it is not installed
     (folder / "scene.toml").write_text(SCENE.replace(before, after))
     args = ["predict", str(folder / "scene.toml"), "--with", str(folder / "own.py"), "--out", str(folder / "run")]
     assert main(args) == 2
