@@ -1,6 +1,7 @@
 """Fixtures that every area uses."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def table() -> Callable[[str], dict[str, NDArray[np.float64]]]:
         return {column: rows[column] for column in rows.dtype.names}
 
     return read
+
+
+def pytest_configure() -> None:
+    """A suite started in the background of a script has SIGINT ignored, as has all it starts: tests interrupt that."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
