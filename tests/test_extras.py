@@ -60,6 +60,11 @@ def name_of(requirement: str) -> str:
     return re.match(r"[\w-]+", requirement)[0].lower()
 
 
+def plain_name(name: str) -> str:
+    """As the package index writes it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def test_extras_are_no_dependencies_of_the_base() -> None:
     base = {name_of(line) for line in PROJECT["dependencies"]}
     optional = PROJECT["optional-dependencies"]
@@ -177,7 +182,7 @@ def brought(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     todo = list(names)
     while todo:
-        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
+        name = plain_name(todo.pop())
         if name in found:
             continue
         try:
@@ -212,9 +217,22 @@ def test_what_is_brought_along_is_on_the_page_and_pinned() -> None:
     assert len(there) > 30
     assert not {*there} - {*page}, f"docs/dependencies.md does not list {sorted({*there} - {*page})}"
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pinned = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lines if "==" in line}
+    pinned = {plain_name(line.split("==")[0]) for line in lines if "==" in line}
     wanted = brought({*base, *(name_of(line) for lines in optional.values() for line in lines)} - {"simengine"})
     assert not {*wanted} - pinned - {"setuptools"}, f"constraints.txt lacks {sorted({*wanted} - pinned)}"
+
+
+def test_hashes_are_those_of_the_pinned_versions() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {plain_name(line.split("==")[0]): line.split("==")[1] for line in lines if "==" in line}
+    text = (ROOT / "locked.txt").read_text(encoding="utf-8")
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)(?= )[^#]*?\\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE))
+    optional = PROJECT["optional-dependencies"]
+    every = {name_of(line) for extra in sorted({*EXTRAS.values()}) for line in optional[extra]}
+    wanted = {*brought({*every, *map(name_of, PROJECT["dependencies"])}), *every} - {"torch", "simengine"}
+    assert not wanted - {*locked}, f"locked.txt lacks {sorted(wanted - {*locked})}; make it anew: docs/install.md"
+    differ = {name for name, version in locked.items() if pinned.get(name, version) != version}
+    assert len(locked) > 80 and not differ, f"locked.txt and constraints.txt differ in {sorted(differ)}"
 
 
 def test_doctor_knows_the_extras() -> None:
