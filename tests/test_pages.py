@@ -230,7 +230,7 @@ def rows_of(text: str) -> dict[str, list[float]]:
     found = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split("│")[1:]]
-        if len(cells) > 1 and cells[0]:
+        if len(cells) > 1 and cells[0] and cells[1]:
             with contextlib.suppress(ValueError):
                 found[cells[0]] = [float(part) for part in re.sub(r"[\[\],]", " ", cells[1]).split()]
     return found
