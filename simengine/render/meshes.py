@@ -5,11 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from simengine.io.geometry.gltf import GltfTriangles
 from simengine.ops.light.mesh_raster import draw_outlines, draw_triangles
 from simengine.ops.light.mesh_raster_reference import barycentric, pixel_centres
 from simengine.render.brdf import DisneyMaterial, PhongMaterial, shade
@@ -69,43 +66,6 @@ class TexturedMesh:
             raise ValueError(f"corner_uv: expected shape {(f, 3, 2)}, got {tuple(self.corner_uv.shape)}")
         if self.materials is not None and len(self.materials.of_face) != f:
             raise ValueError(f"materials: expected one for each of {f} triangles, got {len(self.materials.of_face)}")
-
-    @classmethod
-    def painted(cls, triangles: GltfTriangles, *, dtype: torch.dtype = torch.float64) -> "TexturedMesh":
-        """The triangles of a glTF file with its materials.
-
-        Args:
-            triangles: Of `read_gltf`.
-            dtype: Of its numbers.
-        """
-
-        def tensor(value: NDArray[np.float64]) -> torch.Tensor:
-            return torch.as_tensor(value, dtype=dtype)
-
-        names = ("base_colour", "metallic", "roughness")
-        materials = tuple(
-            MetalRoughTextures(
-                **{name: tensor(getattr(one, name)) for name in names},
-                normal=None if one.normal is None else tensor(one.normal),
-                clamped=one.clamped,
-            )
-            for one in triangles.materials
-        )
-        mean = torch.stack([one.base_colour.mean((0, 1)) for one in materials])
-        faces = torch.as_tensor(triangles.faces)
-        texture = torch.zeros(len(triangles.vertices), 3, dtype=dtype)
-        texture[faces.reshape(-1)] = mean[torch.as_tensor(triangles.material).repeat_interleave(3)]
-        return cls(
-            vertices=tensor(triangles.vertices),
-            faces=faces,
-            texture=texture,
-            materials=FaceMaterials(
-                materials=materials,
-                of_face=torch.as_tensor(triangles.material),
-                corner_uv=tensor(triangles.corner_uv),
-                normal_of_corner=torch.as_tensor(triangles.normal_of_corner),
-            ),
-        )
 
     @cached_property
     def edges(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -214,9 +214,10 @@ def test_a_scene_sees_the_materials(tmp_path: Path) -> None:
 
 def at_rest(mesh: GltfTriangles, camera: PinholeCamera) -> torch.Tensor:
     """The file itself, placed as the scene does."""
-    from simengine.render import TexturedMesh, render_mesh
+    from simengine.render import render_mesh
+    from simengine.worlds.motion.painted import painted_mesh
 
-    painted = TexturedMesh.painted(mesh)
+    painted = painted_mesh(mesh)
     return render_mesh(painted.with_vertices(0.5 * painted.vertices + 0.25), camera).rgb
 
 

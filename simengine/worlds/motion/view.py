@@ -21,6 +21,7 @@ from simengine.render.surfels import finish_image
 from simengine.scene.asks import View
 from simengine.scene.base import SceneError
 from simengine.scene.strict import nearest
+from simengine.worlds.motion.painted import painted_mesh
 from simengine.worlds.motion.shapes import BoxShape, CylinderShape, MeshShape, PointCloud, Shape, SphereShape
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _look_of(body: "BodySpec", skin: Skin, colour: torch.Tensor) -> TexturedMesh
     vertices = torch.zeros(len(skin.particles), 3, dtype=torch.float64)
     painted = body.shape.painted() if isinstance(body.shape, MeshShape) else None
     if painted is not None:
-        return TexturedMesh.painted(painted).with_vertices(vertices)
+        return painted_mesh(painted).with_vertices(vertices)
     texture = colour.expand(len(vertices), 3)
     # a normal for each triangle: means would round off the edges of a box
     return TexturedMesh(vertices=vertices, faces=skin.faces, texture=texture, smooth=False)

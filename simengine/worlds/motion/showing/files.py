@@ -14,6 +14,7 @@ from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import DEFAULT_COLOUR
 from simengine.scene.base import SceneError
 from simengine.view.overlay import field_colours, field_limits, with_colour_bar
+from simengine.worlds.motion.painted import painted_mesh
 from simengine.worlds.motion.showing.drawing import (
     MOVING,
     Background,
@@ -133,7 +134,7 @@ def _mesh_of(source: Path) -> TexturedMesh:
 
     if source.suffix.lower() in SUFFIXES:
         try:
-            return TexturedMesh.painted(read_gltf(source), dtype=torch.float32)
+            return painted_mesh(read_gltf(source), dtype=torch.float32)
         except ValueError as error:
             print(f"shown without its materials: {error}", file=sys.stderr)
     vertices, faces = (torch.as_tensor(array) for array in read_mesh(source))
