@@ -39,7 +39,7 @@ MATERIALS = {  # the table of a material as it is known, the true values, the st
     "water": ('type="water", nu=0.3', {"E": 1e5}, {"E": 3e4}),
 }
 SHIPPED = (
-    *("free_flame_simple", "counterflow_methane", "diffusion_sorption_inverse", "flame_from_image"),
+    *("free_flame_simple", "diffusion_sorption_inverse", "flame_from_image"),
     *("camera_from_silhouette", "throw_from_video", "pose_from_video"),
     *("elasticity_from_video", "plasticine_from_video", "sand_from_video"),
 )
