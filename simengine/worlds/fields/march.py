@@ -62,7 +62,7 @@ class GridMarch:
         for step in range(self.steps):
             first = self._stage(u, (u,), GAMMA * dt, (step + GAMMA) * dt, step)
             rate = (first - u) / (GAMMA * dt)
-            ahead = first + (1 - GAMMA) * dt * rate  # may lie where the equation means nothing, below zero: then `first`
+            ahead = first + (1 - GAMMA) * dt * rate  # may lie below zero, where a law means nothing: then `first`
             u = self._stage(u + (1 - GAMMA) * dt * rate, (ahead, first), GAMMA * dt, (step + 1) * dt, step)
             found.append(u)
         return torch.stack(found)
