@@ -77,8 +77,8 @@ def photographs(folder: Path) -> None:
             "R": cameras[k].rotation.tolist(),
             "t": cameras[k].translation.tolist(),
         }
-    (folder / "cameras.json").write_text(json.dumps(told))
-    (folder / "ball.toml").write_text(SCENE)
+    (folder / "cameras.json").write_text(json.dumps(told), encoding="utf-8")
+    (folder / "ball.toml").write_text(SCENE, encoding="utf-8")
 
 
 def training() -> dict[str, object]:
