@@ -18,6 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = {
     "pyvista": "view",
     "taichi": "taichi",
+    "arviz": "bayes",
     "emcee": "bayes",
     "opencv-python": "camera",
     "scikit-fem": "mesh",

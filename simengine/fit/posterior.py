@@ -157,7 +157,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
         else:
             meat += j[own].T @ j[own] / factor
     priors = j[offset:].T @ j[offset:]
-    covariance = _inverse(information + priors)
+    covariance = inverse(information + priors)
     if lasting:
         covariance = _larger(covariance, covariance @ (meat + priors) @ covariance)
     estimates = estimates_of(problem, z, covariance, information, worth)
@@ -242,7 +242,7 @@ def _rows_within(prediction: Prediction, length: float) -> float:
     return max(1.0, length / max(float(ordered.diff().median()), 1e-300))
 
 
-def _inverse(matrix: torch.Tensor) -> torch.Tensor:
+def inverse(matrix: torch.Tensor) -> torch.Tensor:
     """The inverse in unit-diagonal scaling; directions without information get a variance of 1e12 of their unit."""
     blind = matrix.diagonal() <= 0
     scale = torch.where(blind, 1.0, matrix.diagonal()).sqrt()
