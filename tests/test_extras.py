@@ -25,6 +25,10 @@ EXTRAS = {
     "nutpie": "bayes",
     "onnxruntime": "onnx",
     "distributed": "cluster",
+    "h5netcdf": "tables",
+    "pandas": "tables",
+    "pyarrow": "tables",
+    "xarray": "tables",
 }
 SCENE = """kind = "mpm"
 camera = {width = 16, height = 16}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simengine.fit.certainty.chains import enough, r_hat
+from simengine.fit.certainty.chains import effective_samples, enough, r_hat
 from simengine.fit.certainty.density import LogPosterior
 from simengine.scene.base import Refused, SceneError
 
@@ -104,17 +104,27 @@ def _on_ellipse(
     def start(seed: Any) -> NDArray[np.float64]:  # where the slopes give masses of one
         return np.where(np.random.default_rng(abs(int(np.sum(seed)))).uniform(size=size) < 0.5, -1.0, 1.0)
 
-    draws = 0.6 * wanted
+    draws = 0.9 * wanted
     for _ in range(LOOKS):
         trace = _chains(
             slopes, start, size, seed, chains=2, draws=math.ceil(draws), tune=BURN_IN, step_size_adapt_method=str(STEP)
         )
         u, heights, divergences = _read(trace)
-        if enough(u, "nuts", wanted):
+        if enough(u, "nuts", wanted) and _of_spread(u) >= wanted:
             off = heights - top + 0.5 * np.square(u).sum(-1)
             return (u, heights, divergences) if divergences == 0 and off.std() < SMOOTH else None
         draws *= LONGER
     return None
+
+
+def _of_spread(u: NDArray[np.float64]) -> float:
+    """The least effective samples of the squares of numbers (chains, draws, numbers).
+
+    Draws on the two sides of a centre in turn tell the mean better than as many independent ones, and the spread, of
+    which bars are made, worse.
+    """
+    squares = np.square(u - u.mean((0, 1)))
+    return min(effective_samples(squares[:, :, k]) for k in range(u.shape[2]))
 
 
 def _with_gradients(
