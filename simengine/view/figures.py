@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 DECADES = 100.0  # from the least to the greatest, from which on positive numbers lie by their logarithm
 Curve = tuple[Any, Any]  # abscissae and ordinates
+Band = tuple[Any, Any, Any]  # abscissae, lower and upper ends
 F = TypeVar("F", bound=Callable[..., NDArray[np.uint8]])
 
 
@@ -57,7 +58,7 @@ def curves(
     log: Sequence[str] = (),
     log_x: bool = False,
     points: Sequence[str] = (),
-    bands: Mapping[str, tuple[Any, Any, Any]] | None = None,
+    bands: Mapping[str, Band | Mapping[str, Band]] | None = None,
 ) -> NDArray[np.uint8]:
     """Panels of curves side by side.
 
@@ -67,7 +68,8 @@ def curves(
         log: Panels whose ordinate is logarithmic.
         log_x: Whether abscissas are logarithmic.
         points: Curves drawn as points, as measurements are.
-        bands: Panel -> (x, lower, upper), a shaded band of 95 %.
+        bands: Panel -> (x, lower, upper), a shaded band of 95 %, or names of bands -> such; of the colour of the first
+            curve that is a line.
 
     Returns:
         8-bit sRGB image, shape (h, w, 3).
@@ -78,8 +80,11 @@ def curves(
             style = "o" if name in points else "-"
             axis.plot(np.asarray(x), np.asarray(y), style, markersize=3, label=name)
         if bands and label in bands:
-            x, low, high = (np.asarray(part) for part in bands[label])
-            axis.fill_between(x, low, high, alpha=0.25, color="C1", label="95 %")
+            shades = bands[label]
+            first = next((k for k, name in enumerate(entries) if name not in points), 1)
+            for name, parts in (shades if isinstance(shades, Mapping) else {"95 %": shades}).items():
+                x, low, high = (np.asarray(part) for part in parts)
+                axis.fill_between(x, low, high, alpha=0.25, lw=0, color=f"C{first}", label=name)
         axis.set(xlabel=xlabel, ylabel=label)
         if log_x:
             axis.set_xscale("log")
@@ -89,7 +94,7 @@ def curves(
         if label in log:
             axis.set_yscale("log")
         axis.grid(alpha=0.3)
-        if len(entries) > 1:
+        if len(entries) > 1 or (bands and label in bands):
             axis.legend(fontsize=8)
     return _pixels(figure)
 
