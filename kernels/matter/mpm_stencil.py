@@ -68,6 +68,15 @@ def functions(real, wraps, packed):
             return wp.vec3i(base, base + 1, base + 2)
 
     @wp.func(module=module)
+    def nodes_along_x(base: int, n: int, periodic: int, copy: wp.array(dtype=int), p: int):
+        # on the particle's copy of the grid
+        own = nodes(base, n, periodic)
+        if copy.shape[0] == 0:
+            return own
+        first = copy[p] * n
+        return wp.vec3i(own[0] + first, own[1] + first, own[2] + first)
+
+    @wp.func(module=module)
     def spread(a: vec4, b: vec4, c: vec4):
         # a row
         return vec12(a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3])
@@ -176,6 +185,7 @@ def functions(real, wraps, packed):
         slopes=slopes,
         first_node=first_node,
         nodes=nodes,
+        nodes_along_x=nodes_along_x,
         inside=inside,
         raise_flag=raise_flag,
         finite=finite,
