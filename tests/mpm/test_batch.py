@@ -28,7 +28,7 @@ def end(model: mpm.MPMModel, state: mpm.MPMState, threads: int = 1) -> mpm.MPMSt
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_members_move_as_alone(threads: int) -> None:
-    """At 9 m/s they run 2.7 cells along x, into the wall that each has: what one does nobody else feels."""
+    """At 9 m/s one runs 2 cells along x, into the wall that each has: what one does nobody else feels."""
     alone = [member(1e4, 2, 9.0), member(3e4, 3, -2.0), member(2e4, 2, 0.0)]
     model, state = mpm.batch(alone)
     found = mpm.members(end(model, state, threads), [8, 27, 8])
@@ -37,7 +37,7 @@ def test_members_move_as_alone(threads: int) -> None:
         for field in dataclasses.fields(mpm.MPMState):
             difference = (getattr(own, field.name) - getattr(other, field.name)).abs()
             assert float(difference.max() if difference.numel() else 0.0) < 1e-9, field.name
-        assert float((other.x - start.x).abs().max()) > 0.01
+        assert float((other.x - start.x).abs().max()) > 1e-3
 
 
 def test_gradients_of_members_are_those_of_each() -> None:
