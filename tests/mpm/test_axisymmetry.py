@@ -66,7 +66,7 @@ def test_a_pipe_widens_as_lame_says(cells: int) -> None:
     shift = float((state.x - x)[x[:, 0] > b - dx / 2, 0].mean())
     thin = (1 + NU) / E * a * 2 * (1 - NU) * b / (b**2 - a**2)  # Lame's own, at the radii of the pipe
     assert lame(a, b) == pytest.approx(thin, rel=1e-9)
-    assert shift == pytest.approx(f * lame(r1, r2), rel=0.01 if cells == 8 else 0.03)
+    assert shift == pytest.approx(f * lame(r1, r2), rel=0.003)  # .0023 and .0012 measured
     assert float(state.v.abs().max()) < 1e-6
 
 
@@ -94,7 +94,7 @@ def test_a_sphere_breathes_at_its_frequency() -> None:
             state = solver.step(state, len(seen))
             seen.append(float((model.mass[:, None] * state.v * mode).sum()))
     quarter = (len(seen) + seen[-1] / (seen[-2] - seen[-1])) * dt
-    assert math.pi / 2 / quarter == pytest.approx(z * c_p / radius, rel=0.03)
+    assert math.pi / 2 / quarter == pytest.approx(z * c_p / radius, rel=0.02)  # 1.7 % low, with 12 cells .8
 
 
 def ring(numbers: torch.Tensor) -> torch.Tensor:
