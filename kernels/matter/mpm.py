@@ -32,14 +32,14 @@ LEFT_GRID, BAD_STRESS, BAD_X, BAD_V, BAD_C, BAD_F = 1, 2, 3, 4, 5, 6  # codes in
 
 
 @functools.cache
-def kernels(real, wraps, packed=False):
+def kernels(real, wraps, packed=False, copies=False):
     """The kernels for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without; `packed` as there."""
-    f, c = stencil_functions(real, wraps, packed), contact_functions(real)
+    f, c = stencil_functions(real, wraps, packed, copies), contact_functions(real)
     module = f.module
     vec3, vec4, mat33, array2d = f.vec3, f.vec4, f.mat33, wp.array2d
     weights = f.weights
     first_node = f.first_node
-    nodes, nodes_along_x = f.nodes, f.nodes_along_x
+    nodes, nodes_along_x, within_copy = f.nodes, f.nodes_along_x, f.within_copy
     inside = f.inside
     raise_flag = f.raise_flag
     finite = f.finite
@@ -221,7 +221,7 @@ def kernels(real, wraps, packed=False):
                     for t in range(grid.shape[0]):
                         grid[t, node] = vec4()
                     u = fall + vec3(g[0], g[1], g[2]) / (g[3] + epsilon)
-                    ijk = wp.vec3i(i % size[0], j, l)
+                    ijk = wp.vec3i(within_copy(i, size[0]), j, l)
                     if not interior(ijk, size, thickness, kinds):
                         u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
                     velocity_out[node] = vec4(u[0], u[1], u[2], g[3])

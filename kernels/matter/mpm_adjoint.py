@@ -17,15 +17,15 @@ from .mpm_stencil import module_name
 
 
 @functools.cache
-def kernels(real, wraps, packed=False):
+def kernels(real, wraps, packed=False, copies=False):
     """The kernels for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without; `packed` as there."""
-    f, c = stencil_functions(real, wraps, packed), contact_functions(real)
-    module = module_name(real, wraps, packed, "_adjoint")
+    f, c = stencil_functions(real, wraps, packed, copies), contact_functions(real)
+    module = module_name(real, wraps, packed, copies, "_adjoint")
     vec3, vec4, mat33, array2d = f.vec3, f.vec4, f.mat33, wp.array2d
     weights = f.weights
     slopes = f.slopes
     first_node = f.first_node
-    nodes, nodes_along_x = f.nodes, f.nodes_along_x
+    nodes, nodes_along_x, within_copy = f.nodes, f.nodes_along_x, f.within_copy
     inside = f.inside
     mark = f.mark
     affine = f.affine
@@ -199,7 +199,7 @@ def kernels(real, wraps, packed=False):
                         v_bar += grid_bar[t, node]
                         grid[t, node] = vec4()
                         grid_bar[t, node] = vec4()
-                    ijk = wp.vec3i(i % size[0], j, l)
+                    ijk = wp.vec3i(within_copy(i, size[0]), j, l)
                     inverse = real(1.0) / (g[3] + epsilon)
                     free = vec3(g[0], g[1], g[2]) * inverse
                     u = free + fall

@@ -70,6 +70,8 @@ class Increment:
         mass, volume = model.body(state.x)
         h = model.grid.dx
         self.least: float = STRAIN * float(modulus.detach()) * h**2
+        across = h * max(model.grid.size)  # places are known to its rounding, and springs of contact make forces of it
+        self.rounding: float = torch.finfo(state.x.dtype).eps * across * float(self.response.stiffness.detach().norm())
         self.ghost: torch.Tensor = BENT * modulus * h
         self.spring: torch.Tensor = SPRING * modulus * volume.mean() / (mass.mean() * h**2) * self.patch.mass[:, None]
         self.rate: torch.Tensor = torch.zeros_like(self.patch.mass)  # of the forces of inertia [kg/s^2]
@@ -340,7 +342,7 @@ def settle(
             if result is not Result.SUCCESS or not bool((patch.stop != 0).any()):
                 break
             r = increment.residual(u)
-            small = tolerance * increment.size(u)
+            small = max(tolerance * increment.size(u), increment.rounding)
             pulled = closed & (r * patch.stop < -small)
             through = (patch.stop != 0) & ~closed & (u * patch.stop < 0)
             if not bool((pulled | through).any()):
@@ -371,7 +373,7 @@ def _newton(
     r = torch.where(free, increment.residual(u), 0.0)
     for iteration in range(most):
         left, size = float(r.norm()), increment.size(u)
-        if left <= tolerance * size:
+        if left <= max(tolerance * size, increment.rounding):
             return u, iteration, Result.SUCCESS
         tangent = increment.tangent(u)
         step = -linear.solve(tangent, r, free, 1e-10 if iteration == 0 else min(1e-2, max(left / size, 1e-10)))

@@ -236,8 +236,8 @@ class Workspace:
         self.blocks: int = blocks
         self._like = like[:0]
         self._packed = not like.is_cuda and not any(grid.periodic)
-        self.kernels = kernels.kernels(real, any(grid.periodic), self._packed)
-        self.adjoint = mpm_adjoint.kernels(real, any(grid.periodic), self._packed)
+        variant = real, any(grid.periodic), self._packed, grid.copies > 1
+        self.kernels, self.adjoint = kernels.kernels(*variant), mpm_adjoint.kernels(*variant)
         self.bodies: int = len(grid.starts)
         self.between = between_bodies.kernels(real) if self.bodies > 1 else None
         self.momentum: Sums = self._sums()
