@@ -21,7 +21,7 @@ def module_name(real, wraps, packed, copies, suffix=""):
 
 @functools.cache
 def functions(real, wraps, packed, copies):
-    """The functions for `real` (wp.float32 or wp.float64): with periodic axes or (faster) without, of one grid or several.
+    """The functions for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without, of one grid or more.
 
     A row is three nodes along z, four numbers each. `packed`: arrays of nodes are given as overlapping rows, so that
     one is a single load or store, the way of a CPU; not for periodic axes.
