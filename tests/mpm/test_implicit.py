@@ -74,6 +74,16 @@ def test_a_pressed_block_bears_what_it_should(tmp_path: Path, place: float, nu: 
     assert float(bottom) == pytest.approx(-float(top), rel=2e-3)
 
 
+def test_a_plate_that_has_not_closed_yet_pushes_with_next_to_nothing(tmp_path: Path) -> None:
+    """The block floats between the plates and goes with the upper one; what it bears is below what rounding tells."""
+    path = tmp_path / "press.toml"
+    text = PRESS.format(middle=0.0163, low=0.0003, high=0.0322, nu=0.3, more="")
+    path.write_text(text.replace('type = "plane"', 'type = "plane"\nkind = "friction"\nfriction = 0.3'))
+    ask = Series(names=("colliders.top.force.1",), against="time", values=torch.tensor([1.0], dtype=torch.float64))
+    world = load_world(path)
+    assert abs(float(world.prepare([ask]).solve([ask]).sample(ask)[0])) < 1e-3
+
+
 @pytest.mark.slow
 def test_plates_that_hold_make_a_block_harder(tmp_path: Path) -> None:
     """Nearly incompressible: the force lies above that between slip plates, by less than a third, on both alike.
