@@ -295,7 +295,9 @@ REFINED = {"matter, another grid, noise of 2 mm, refined": 2.0, "film, another r
 
 def _csv(file: Path, columns: dict[str, np.ndarray]) -> None:
     rows = zip(*columns.values(), strict=True)
-    file.write_text("\n".join([",".join(columns), *(",".join(f"{v:.12g}" for v in row) for row in rows)]) + "\n")
+    file.write_text(
+        "\n".join([",".join(columns), *(",".join(f"{v:.12g}" for v in row) for row in rows)]) + "\n", encoding="utf-8"
+    )
 
 
 def _rows(file: Path, titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -359,7 +361,7 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     wanted = [argument for argument in arguments if "=" not in argument]
     file, seeds = Path(options.get("into", "coverage.jsonl")), int(options.get("seeds", "100"))
     cases = [case for case in CASES if not wanted or any(case.startswith(one) for one in wanted)]
-    known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    known = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
     done = {(line["case"], line["seed"]): line for line in known}
     for case in cases:
         for seed in range(seeds):
