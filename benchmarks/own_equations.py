@@ -160,15 +160,18 @@ CASES: dict[str, tuple[Callable[[int], Expansion], tuple[int, ...]]] = {
 }
 
 
-def nearest(found: Expansion, field: str, places: dict[str, torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
-    """The nearest combinations of the same functions to a truth (s, q)."""
+def nearest(
+    found: Expansion, field: str, places: dict[str, torch.Tensor], truth: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """The nearest combinations of the same functions to a truth (s, q), in the mean square of weights (q,)."""
     own = found.discrete
     space = own.spaces[own.equation.fields.index(field)]
-    rows = []
+    rows, root = [], weight.sqrt()
     for value, t in zip(truth, moments(found, truth), strict=True):
         lifted = space.lifting(places, [""], 0.0 if t is None else t, own.numbers)[""]
         functions = space.functions(places)
-        best = torch.linalg.lstsq(functions, (value - lifted)[:, None], driver="gelsd").solution[:, 0]
+        asked = root[:, None] * torch.cat([functions, (value - lifted)[:, None]], 1)
+        best = torch.linalg.lstsq(asked[:, :-1], asked[:, -1:], driver="gelsd").solution[:, 0]
         rows.append(functions @ best + lifted)
     return torch.stack(rows)
 
@@ -192,20 +195,22 @@ def main() -> None:
     lines = [head, "|---|---|---|---|---|---|---|---|---|"]
     for name in options.names or CASES:
         solve, sizes = CASES[name]
-        places, truths, doubt = getattr(_truths, name.partition(" ")[0])()
+        places, truths, doubt, weight = getattr(_truths, name.partition(" ")[0])()
         for size in sizes:
             before = time.process_time()
             found = solve(size).check()
             cpu = time.process_time() - before
             for field, truth in truths.items():
-                times, length = moments(found, truth), truth.norm(dim=1)
+                times, root = moments(found, truth), weight.sqrt()
+                length = (root * truth).norm(dim=1)
                 with torch.no_grad():
                     own, tested = (
                         torch.stack([answer(field, t=t, **places) for t in times])
                         for answer in (found, found.galerkin or found)
                     )
                 told = torch.tensor([found.error(field, t) for t in times]) * length
-                apart = own - truth, nearest(found, field, places, truth) - truth, told, tested - truth
+                best = nearest(found, field, places, truth, weight)
+                apart = root * (own - truth), root * (best - truth), told, root * (tested - truth)
                 shares = [float(part.norm() / length.norm()) for part in apart]
                 figures = " | ".join(f"{100 * v:.2g}" for v in (*shares, doubt[field]))
                 lines.append(f"| {name} | {size} | {field} | {figures} | {cpu:.1f} |")

@@ -136,7 +136,7 @@ class Collocation:
                     continue
                 if self._scales[i] is not None:
                     found.append((i, points, Flux(lambda *_: 0.0)))
-                elif any(j == i and letters != "t" and len(letters) > 1 for j, letters in used):
+                elif any(j == i and len(letters) == 2 for j, letters in used):
                     raise ValueError(
                         f"boundary: no row of {self.fields[i]} at {side}, and no `div(...)` in its equation says what "
                         "flows there; add a Fixed value, or write its second derivatives as a div"

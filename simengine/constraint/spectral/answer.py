@@ -11,6 +11,7 @@ from simengine.constraint.spectral.discrete import Discrete
 from simengine.solve.solution import Result, Solution, SolveError
 
 _SLOWEST = 0.75  # share of a difference that the next one is thought to be at most
+_GEOMETRIC = 0.5  # share of a difference up to which the next ones are thought to go on shrinking alike
 
 
 def chained(found: "Sequence[Expansion]") -> "Expansion":
@@ -25,21 +26,38 @@ def sharpened(found: "Expansion") -> "Expansion":
     """The nearest combination of the same functions, in the mean square, to the richest solve that tells the error.
 
     Galerkin's answer is the best one in the energy: a body of few functions is too stiff as a whole, waves of few
-    functions travel at wrong speeds. What tells the error knows better, at no further solve. The functions and the
-    moments of the windows stay. An answer whose error nothing tells, or a solve of which failed, stays as it is.
+    functions travel at wrong speeds. What tells the error knows better, at no further solve; where two such solves
+    halve the differences, a geometric series goes on from the richest one. The functions and the moments of the windows
+    stay. An answer whose error nothing tells, or a solve of which failed, stays as it is.
     """
     richest = found.chain[-1]
     if found.finer is None or any(own.result is not Result.SUCCESS for own in found.chain):
         return found
     y, nearest = found.coefficients, found.nearest(richest)
     if not isinstance(y, Windows):
-        return dataclasses.replace(found, coefficients=nearest(None), galerkin=found)
+        held = nearest(None)
+        if len(found.chain) == 3:
+            before = found.nearest(found.chain[1])(None)
+            parts = zip(found.discrete.equation.fields, found.discrete.slices, strict=True)
+            held = torch.cat([held[own] + _beyond(found, name) * (held - before)[own] for name, own in parts])
+        return dataclasses.replace(found, coefficients=held, galerkin=found)
     last = float(richest.coefficients.starts[-1])  # type: ignore[union-attr]
     spans = zip(y.starts[:-1].tolist(), y.starts[1:].tolist(), strict=True)
     held = [torch.stack([nearest(min(a + float(c) * (b - a), last)) for c in y.nodes]) for a, b in spans]
     return dataclasses.replace(
         found, coefficients=dataclasses.replace(y, coefficients=torch.stack(held)), galerkin=found
     )
+
+
+def _beyond(found: "Expansion", name: str) -> torch.Tensor | float:
+    """How many times the last difference of three solves of a field is still to come, 0 where they do not tell."""
+    first, second, third = found.chain
+    with torch.no_grad():
+        (wide, _), (narrow, size) = first.apart(second, name, None), second.apart(third, name, None)
+        if not 1e-12 * size < narrow <= _GEOMETRIC * wide:
+            return 0.0
+    ratio = second.apart(third, name, None)[0] / first.apart(second, name, None)[0]
+    return ratio / (1 - ratio)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,16 +173,22 @@ class Expansion:
         if self.finer is None:
             raise ValueError("error: solved with estimate=False; leave that out")
         name = self.discrete.equation.fields[0] if field is None else field
-        solved = self.galerkin or self
-        missed, size = solved._apart(self.finer, name, t)
-        left = 0.0
-        if self.finer.finer is not None and missed > 0:
-            # where more functions help slowly, the richer answer is wrong too: the differences are summed to the end
-            again, size = self.finer._apart(self.finer.finer, name, t)
-            ratio = min(again / missed, _SLOWEST)
-            missed, left = missed / (1 - ratio), again * ratio / (1 - ratio)
-        if self.galerkin is not None:
-            missed = math.hypot(self._apart(self.chain[-1], name, t)[0], left)
+        solved, richest = self.galerkin or self, self.chain[-1]
+        with torch.no_grad():
+            missed, size = (float(v) for v in solved.apart(self.finer, name, t))
+            left = 0.0
+            if self.finer.finer is not None and missed > 0:
+                # where more functions help slowly, the richer answer errs too: the differences are summed to the end
+                again, size = (float(v) for v in self.finer.apart(richest, name, t))
+                ratio = min(again / missed, _SLOWEST)
+                missed, left = missed / (1 - ratio), again * ratio / (1 - ratio)
+            if self.galerkin is not None:
+                beyond = float(_beyond(solved, name)) if len(self.chain) == 3 else 0.0
+                where = richest.discrete.places
+                ends = richest(name, t=t, **where)
+                ends = ends + beyond * (ends - self.finer(name, t=t, **where))
+                missed = float((richest.discrete.weight * (self(name, t=t, **where) - ends).square()).sum().sqrt())
+                missed = math.hypot(missed, left / 2 if beyond else left)  # half of what goes beyond may be wrong
         return missed / max(size, 1e-300)
 
     def nearest(self, other: "Expansion") -> Callable[[float | None], torch.Tensor]:
@@ -186,12 +210,11 @@ class Expansion:
 
         return at
 
-    def _apart(self, other: "Expansion", name: str, t: float | None) -> tuple[float, float]:
-        """Mean squares over the domain of the difference to another answer, and of that answer."""
+    def apart(self, other: "Expansion", name: str, t: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Root mean squares over the domain of the difference to another answer, and of that answer."""
         places, weight = other.discrete.places, other.discrete.weight
-        with torch.no_grad():
-            own, theirs = self(name, t=t, **places), other(name, t=t, **places)
-        return float((weight * (own - theirs).square()).sum().sqrt()), float((weight * theirs.square()).sum().sqrt())
+        own, theirs = self(name, t=t, **places), other(name, t=t, **places)
+        return (weight * (own - theirs).square()).sum().sqrt(), (weight * theirs.square()).sum().sqrt()
 
     def check(self) -> "Expansion":
         """This answer if its solve succeeded.

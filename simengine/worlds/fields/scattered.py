@@ -46,7 +46,7 @@ class PointsFile:
             SceneError: The file tells none.
         """
         try:
-            stamp = self.file.stat().st_mtime_ns
+            stamp = self.file.stat().st_mtime_ns if self.file.is_file() else 0
             return _of_file(self.file, stamp)
         except (OSError, ValueError) as error:
             raise SceneError(f"pde.points.file: {error}") from None
@@ -124,6 +124,9 @@ class Outline:
             raise ValueError(f"corners: expected 3 or more, as in [[0, 0], [1, 0], [0, 1]], got {len(self.corners)}")
         if len(self.sides) not in (1, len(self.corners)):
             raise ValueError(f"sides: expected 1 name or {len(self.corners)}, one for each edge, got {len(self.sides)}")
+        for hole in self.holes:
+            if float(hole.radius) < float(self.spacing):
+                raise ValueError(f"holes: the radius of {hole.name} is below the spacing; take a smaller spacing")
         if self._area() == 0:
             raise ValueError("corners: they enclose nothing; give them one after another around the body")
 
@@ -191,7 +194,7 @@ def _of_outline(own: Outline) -> "PointSet":
         normals.append(across.expand(count, 2))
         names += [name] * count
     for hole in own.holes:
-        count = max(6, round(2 * math.pi * float(hole.radius) / h))
+        count = max(12, round(2 * math.pi * float(hole.radius) / h))  # those beyond the rim stay apart
         angle = torch.arange(count, dtype=torch.float64) * (2 * math.pi / count)
         out = torch.stack([angle.cos(), angle.sin()], 1)
         rim = torch.tensor(hole.center, dtype=torch.float64) + float(hole.radius) * out
