@@ -70,6 +70,7 @@ CASES: dict[str, Case] = {
         },
         (run,),
         below=("pde.points",),
+        slow=True,
     ),
     "heat at points of a file": Case(
         {
