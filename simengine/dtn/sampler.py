@@ -1,6 +1,7 @@
 """Distribution of cameras, lights and weathers; view i of a sampler depends on its seed and on i alone."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -333,34 +334,23 @@ class ViewSampler:
             ValueError: There is neither an object nor anything around it.
         """
         camera, environment = self.camera(index, size), self.environment(index)
-        buffers = raycast(
-            self._scene(surface, index),
-            environment,
-            camera.world_to_camera,
-            camera.intrinsics,
-            size,
+        cast = functools.partial(
+            raycast,
+            environment=environment,
+            world_to_camera=camera.world_to_camera,
+            intrinsics=camera.intrinsics,
+            size=size,
             samples=samples,
             sky_rays=sky_rays,
-            paint=paint,
-            repetitions_per_metre=repetitions_per_metre,
             seed=index,
         )
+        buffers = cast(self._scene(surface, index), paint=paint, repetitions_per_metre=repetitions_per_metre)
         if self.photographs:
             photo = self.photographs[index % len(self.photographs)].behind(size)
-            if surface is None:
+            if int(buffers.instance.max()) == 0:
                 buffers = dataclasses.replace(buffers, offset=photo, radiance=photo)
             else:
-                without = raycast(
-                    self._scene(None, index),
-                    environment,
-                    camera.world_to_camera,
-                    camera.intrinsics,
-                    size,
-                    samples=samples,
-                    sky_rays=sky_rays,
-                    seed=index,
-                )
-                offset = behind(buffers, without, photo)
+                offset = behind(buffers, cast(speck()), photo)
                 radiance = (buffers.radiance + offset - buffers.offset).clamp(min=0)
                 buffers = dataclasses.replace(buffers, offset=offset, radiance=radiance)
         rate = self.conditions(index)["rain"]

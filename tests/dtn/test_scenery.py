@@ -85,6 +85,21 @@ def test_a_photograph_stands_behind_the_object_and_takes_its_shadow(tmp_path: Pa
     assert torch.equal(views.gain, shown.gain)
 
 
+def test_further_things_stand_before_the_photograph(tmp_path: Path) -> None:
+    """Each labelled thing looks as in the scene without a photograph; they had gone all but their shadows."""
+    far = dataclasses.replace(FIXED, objects=(2, 2), distance=(14.0, 14.0))
+    world = DTNWorld(photographs=photograph(tmp_path / "photos"), views=far, **SMALL)
+    sampler, surface = world.sampler, world.surface()
+    view = sampler.render(surface, 0, world.shape, sky_rays=1)
+    plain = dataclasses.replace(sampler, photographs=()).render(surface, 0, world.shape, sky_rays=1)
+    alone = (view.instance > 1).all(-1)
+    assert int(alone.sum()) > 10
+    assert torch.allclose(view.offset[alone], plain.offset[alone], atol=1e-6)
+    photo = sampler.photographs[0].behind(world.shape)
+    sky = (view.instance == 0).all(-1) & (view.depth == 0)
+    assert torch.allclose(view.offset[sky], photo[sky], atol=1e-6)
+
+
 def test_bad_files_are_named_in_a_line(tmp_path: Path) -> None:
     for text, said in (
         ("yaw [deg],pitch [deg]\n1,2\n", "cameras: poses.csv has no column 'distance'"),

@@ -38,20 +38,20 @@ class BackgroundPhotograph:
         return ToneCurve().decode(encode_srgb(small))[0].permute(1, 2, 0)
 
 
-def behind(with_object: RayBuffers, without: RayBuffers, photo: torch.Tensor) -> torch.Tensor:
-    """Light that is not of the paint, (h, w, 3), with a photograph in place of what stands behind the object.
+def behind(view: RayBuffers, ground: RayBuffers, photo: torch.Tensor) -> torch.Tensor:
+    """Light that is not of the paint, (h, w, 3), with a photograph in place of what stands behind all labelled things.
 
-    To the photograph is added what the object changes in a rendered scene: its shadow, and light from it.
+    To the photograph is added what they change in a rendered scene: their shadows, and light from them.
 
     Args:
-        with_object: A view.
-        without: The same view without the object.
+        view: With the labelled things, and nothing else on the ground.
+        ground: The same view of ground and sky alone.
         photo: Of `BackgroundPhotograph.behind`.
 
     Source: Debevec, "Rendering synthetic objects into real scenes", SIGGRAPH 1998, section 6 (differential rendering).
     """
-    free = (1 - with_object.object)[..., None]
-    return (with_object.offset + free * (photo - without.radiance)).clamp(min=0)
+    free = (view.instance == 0).to(photo.dtype).mean(-1, keepdim=True)
+    return (view.offset + free * (photo - ground.radiance)).clamp(min=0)
 
 
 def speck() -> RaySurface:

@@ -25,6 +25,7 @@ from simengine.io import checkpoint
 from simengine.io.model_folder import write_model
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
+from simengine.worlds.detectors.appearance import make_network
 from simengine.worlds.detectors.attacks import CONTROLS, SquareTraining, Target, TextureTraining, anew, loss_of
 from simengine.worlds.detectors.detector import (
     DetectorSchedule,
@@ -39,7 +40,6 @@ from simengine.worlds.detectors.network import (
     NetworkTraining,
     Predictor,
     affine_predictor,
-    make_network,
     network_predictor,
 )
 from simengine.worlds.detectors.renders import RendersWorld

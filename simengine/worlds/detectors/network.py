@@ -15,16 +15,12 @@ from simengine.dtn.references import ReferencePredictor
 from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.texture import TextureMap, texture_map
 from simengine.dtn.views import ViewSet, keep_views, object_crops, render_views
-from simengine.fit.trainings.gradient import GradientTraining
-from simengine.io.model_folder import write_model
 from simengine.render.tone import decode_srgb
 from simengine.scene.grammar import Scene
-from simengine.view.report import Block, Picture, ReportTable, write_report
-from simengine.view.sheets import comparison, summary_rows
+from simengine.worlds.detectors.appearance import SHOWN, AppearanceTraining, beside_one_another, make_network
 from simengine.worlds.detectors.variety import joined, random_curve, varied_views
 
 if TYPE_CHECKING:
-    from simengine.io.run_directory import RunDirectory
     from simengine.worlds.detectors.world import AppearanceNetworkSpec, CarSpec, DTNWorld, MeshSpec
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # paint that broadcasts to (n, 3, h, w) -> pictures of all n views
@@ -57,19 +53,6 @@ def random_colours(number: int) -> torch.Tensor:
     return decode_srgb(torch.rand(number, 3, 1, 1))
 
 
-def make_network(spec: "AppearanceNetworkSpec") -> TransformationNetwork:
-    """The network of a spec, untrained."""
-    return TransformationNetwork(
-        spec.head,
-        extractor=spec.extractor,
-        geometry=spec.geometry,
-        width=spec.width,
-        depth=spec.depth,
-        skips=spec.skips,
-        normalise=spec.normalise,
-    )
-
-
 def training(scene: Scene) -> "NetworkTraining":
     """The training of a scene on rendered views."""
     from simengine.worlds.detectors.world import AppearanceNetworkSpec, DTNWorld
@@ -78,7 +61,7 @@ def training(scene: Scene) -> "NetworkTraining":
     return NetworkTraining(scene.world, scene.learner)
 
 
-class NetworkTraining(GradientTraining):
+class NetworkTraining(AppearanceTraining):
     """Random paints on random views; any colour of a view costs one multiply-add of its pair (A, B).
 
     Args:
@@ -87,6 +70,9 @@ class NetworkTraining(GradientTraining):
         network: Trained in place; a new one if None.
         views: To train on; the scene's if None.
     """
+
+    reads = "one picture of a view in grey paint, the geometry of it, and any texture"
+    caption = "unseen views and paints"
 
     def __init__(
         self,
@@ -99,22 +85,13 @@ class NetworkTraining(GradientTraining):
         if network is None:
             torch.manual_seed(scene.seed)
         self.scene: DTNWorld = scene
-        self.spec: AppearanceNetworkSpec = spec
         views = scene_views(scene, scene.sampler, scene.train_views) if views is None else views
         if spec.varied:
             sampler, surface, number = scene.sampler, scene.surface(), scene.train_views
             views = joined([views, *varied_views(surface, sampler, number, scene.shape, sky_rays=scene.sky_rays)])
         self.views: ViewSet = object_crops(views, spec.crop) if 0 < spec.crop < min(scene.shape) else views
         self.reference = reference_of(self.views)
-        self.network: TransformationNetwork = make_network(spec) if network is None else network
-        super().__init__(
-            self.network,
-            self._objective,
-            num_iterations=spec.iterations,
-            learning_rate=spec.learning_rate,
-            cosine=True,
-            clip_norm=1.0,
-        )
+        super().__init__(spec, make_network(spec) if network is None else network)
 
     def _paint(self, views: ViewSet) -> torch.Tensor:
         """Flat colours, or a colour for each pixel, on half of the views (as patterns are) only where there is paint.
@@ -142,44 +119,18 @@ class NetworkTraining(GradientTraining):
         maps = self.network.maps(reference)
         paint = self._paint(views)
         predicted, true = self.network.apply_maps(maps, reference, paint), views.picture(paint)
-        terms: dict[str, torch.Tensor] = {}
-        if self.spec.loss == "bce":
-            value = nn.functional.binary_cross_entropy(predicted.clamp(1e-4, 1 - 1e-4), true)
-            with torch.no_grad():  # less its smallest value, the entropy of the target
-                floor = nn.functional.binary_cross_entropy(true.clamp(1e-4, 1 - 1e-4), true)
-            terms["excess_cross_entropy"] = value - floor
-        else:
-            terms["squared_error"] = ((predicted - true).square() * mask).sum() / (3 * mask.sum())
-        if self.spec.structure and 2 * self.iteration >= self.num_iterations:
-            # of flat paints, since noise has a structure of its own; earlier it holds up what comes first
+        terms = self._misfit(predicted, true, mask)
+        if self._structured:  # of flat paints, since noise has a structure of its own
             flat = random_colours(self.spec.batch)
-            index_of = ssim(self.network.apply_maps(maps, reference, flat), views.picture(flat), mask)
-            terms["structure"] = self.spec.structure * (1 - index_of)
+            terms |= self._structure(self.network.apply_maps(maps, reference, flat), views.picture(flat), mask)
         return terms
 
-    def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """Figures on unseen views and paints, `model/`, and `report.html` with predicted beside rendered."""
+    def _tested(self) -> tuple[dict[str, Any], Any]:
         test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views)
-        summary = evaluate_network(self.network, test)
-        names = ("head", "extractor", "geometry", "width", "depth", "skips", "normalise")
-        write_model(
-            out,
-            self.spec.type,
-            self.network.state_dict(),
-            reads="one picture of a view in grey paint, the geometry of it, and any texture",
-            gives="the picture of the view with that texture",
-            options={name: getattr(self.spec, name) for name in names},
-            trained_on={"paints": self.spec.paints, "views": self.scene.train_views, "size": list(self.scene.shape)},
-            tested=summary,
-        )
-        pictures = _predicted_beside_rendered(self.network, test)
-        out.write("predicted.png", pictures)
-        blocks: list[Block] = [
-            ReportTable(("figure", "value"), summary_rows(summary)),
-            Picture(pictures, "unseen views and paints"),
-        ]
-        write_report(out.path / "report.html", f"Network {self.spec.head}", {"Unseen views": blocks})
-        return summary
+        return evaluate_network(self.network, test), _predicted_beside_rendered(self.network, test)
+
+    def _trained_on(self) -> dict[str, Any]:
+        return {"paints": self.spec.paints, "views": self.scene.train_views, "size": list(self.scene.shape)}
 
 
 def affine_predictor(views: ViewSet) -> Predictor:
@@ -300,10 +251,10 @@ def gradient_cosine(predict: Predict, views: ViewSet, put_on: TextureMap, textur
 
 def _predicted_beside_rendered(network: TransformationNetwork, views: ViewSet) -> Any:
     """Grey reference, predicted, rendered and the error times five for eight views with patterns."""
-    few = views[: min(8, len(views))]
+    few = views[: min(SHOWN, len(views))]
     predict, put_on = _of_all(network, few), texture_map(few, PATTERN, mapping="triplanar")
     paint = put_on(random_texture(PATTERN, 1))
     predicted, rendered = predict(paint), few.picture(paint)
     error = (5 * (predicted - rendered).abs()).clamp(0, 1)
     rows = {"reference": reference_of(few).picture, "predicted": predicted, "rendered": rendered, "5 x error": error}
-    return comparison({name: decode_srgb(row).permute(0, 2, 3, 1) for name, row in rows.items()})
+    return beside_one_another(rows)

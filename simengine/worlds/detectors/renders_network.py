@@ -13,15 +13,14 @@ from simengine.dtn.network import Reference, TransformationNetwork
 from simengine.dtn.sampler import CONDITIONS
 from simengine.dtn.texture import texture_map
 from simengine.dtn.views import BUFFERS, ViewSet
-from simengine.fit.trainings.gradient import GradientTraining
-from simengine.io.model_folder import Model, read_model, write_model
-from simengine.render.tone import ToneCurve, decode_srgb
+from simengine.io.model_folder import Model, read_model
+from simengine.render.tone import ToneCurve
 from simengine.scene.base import SceneError
 from simengine.scene.grammar import Scene
 from simengine.scene.strict import without_effect
-from simengine.view.report import Block, Picture, ReportTable, write_report
-from simengine.view.sheets import comparison, summary_rows
-from simengine.worlds.detectors.network import NetworkTraining, make_network
+from simengine.view.report import Picture, write_report
+from simengine.worlds.detectors.appearance import SHOWN, AppearanceTraining, beside_one_another, make_network
+from simengine.worlds.detectors.network import NetworkTraining
 from simengine.worlds.detectors.network import training as training_on_views
 from simengine.worlds.detectors.renders import RendersWorld
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.worlds.detectors.world import AppearanceNetworkSpec
 
-SHOWN = 8  # pictures in the report
 BATCH = 8  # views at once where nothing is trained
 
 
@@ -42,7 +40,7 @@ def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining | R
     return training_on_views(scene)
 
 
-class RendersTraining(GradientTraining):
+class RendersTraining(AppearanceTraining):
     """Predicts the pictures of a table from the reference of their view.
 
     Args:
@@ -53,6 +51,9 @@ class RendersTraining(GradientTraining):
         SceneError: A key asks for what pictures of files do not have.
     """
 
+    reads = "one picture of a view in grey paint, its mask, and any texture"
+    caption = "unseen views, paints of the table"
+
     def __init__(self, scene: "RendersWorld", spec: "AppearanceNetworkSpec") -> None:
         torch.manual_seed(scene.seed)
         if spec.geometry:
@@ -62,7 +63,6 @@ class RendersTraining(GradientTraining):
         except ValueError as error:
             raise SceneError(f"examples.{error}") from None
         self.scene: RendersWorld = scene
-        self.spec: AppearanceNetworkSpec = spec
         self.given = scene.pictures
         unit, (h, w) = 2**spec.depth, scene.shape
         if h % unit or w % unit:
@@ -74,15 +74,7 @@ class RendersTraining(GradientTraining):
         for name, rows in (("train", self.seen), ("test", self.tested)):
             if not len(rows):
                 raise SceneError(f"table: no view to {name} with has an expected picture; see the column set")
-        self.network: TransformationNetwork = make_network(spec)
-        super().__init__(
-            self.network,
-            self._objective,
-            num_iterations=spec.iterations,
-            learning_rate=spec.learning_rate,
-            cosine=True,
-            clip_norm=1.0,
-        )
+        super().__init__(spec, make_network(spec))
 
     def _objective(self) -> Mapping[str, torch.Tensor]:
         index = self.seen[torch.randint(len(self.seen), (self.spec.batch,))]
@@ -92,40 +84,20 @@ class RendersTraining(GradientTraining):
             reference, paint, true = _cropped(reference, paint, true, self.spec.crop)
         mask = (reference.object > 0).to(true.dtype)
         predicted = self.network(reference, paint)
-        if self.spec.loss == "bce":
-            return {"cross_entropy": nn.functional.binary_cross_entropy(predicted.clamp(1e-4, 1 - 1e-4), true)}
-        terms = {"squared_error": ((predicted - true).square() * mask).sum() / (3 * mask.sum())}
-        if self.spec.structure and 2 * self.iteration >= self.num_iterations:
-            terms["structure"] = self.spec.structure * (1 - ssim(predicted, true, mask))
-        return terms
+        terms = self._misfit(predicted, true, mask)
+        return terms | self._structure(predicted, true, mask) if self._structured else terms
 
-    def finish(self, out: "RunDirectory") -> dict[str, Any]:
-        """Figures on the pictures of unseen views, `model/`, and `report.html` with predicted beside expected."""
+    def _tested(self) -> tuple[dict[str, Any], Any]:
         summary = {
             "pictures": len(self.tested),
             **figures(self.network, self.scene, self.tested),
             "untrained": figures(make_network(self.spec), self.scene, self.tested),
             "reference_as_it_is": figures(None, self.scene, self.tested),
         }
-        names = ("head", "extractor", "geometry", "width", "depth", "skips", "normalise")
-        write_model(
-            out,
-            self.spec.type,
-            self.network.state_dict(),
-            reads="one picture of a view in grey paint, its mask, and any texture",
-            gives="the picture of the view with that texture",
-            options={name: getattr(self.spec, name) for name in names},
-            trained_on={"pictures": len(self.seen), "size": list(self.scene.shape)},
-            tested=summary,
-        )
-        sheet = _beside(self.network, self.scene, self.tested)
-        out.write("predicted.png", sheet)
-        blocks: list[Block] = [
-            ReportTable(("figure", "value"), summary_rows(summary)),
-            Picture(sheet, "unseen views, paints of the table"),
-        ]
-        write_report(out.path / "report.html", f"Network {self.spec.head}", {"Unseen views": blocks})
-        return summary
+        return summary, _beside(self.network, self.scene, self.tested)
+
+    def _trained_on(self) -> dict[str, Any]:
+        return {"pictures": len(self.seen), "size": list(self.scene.shape)}
 
 
 def _cropped(
@@ -178,7 +150,7 @@ def _beside(network: TransformationNetwork, scene: "RendersWorld", rows: torch.T
         "expected": true,
         "5 x error": (5 * (predicted - true).abs()).clamp(0, 1),
     }
-    return comparison({name: decode_srgb(strip).permute(0, 2, 3, 1) for name, strip in strips.items()})
+    return beside_one_another(strips)
 
 
 def wear_in_given(
@@ -200,7 +172,7 @@ def wear_in_given(
     with torch.no_grad():
         predicted = network(scene.reference(index), paint)
     strips = {"reference": own.reference[index], "predicted": predicted}
-    sheet = comparison({key: decode_srgb(strip).permute(0, 2, 3, 1) for key, strip in strips.items()})
+    sheet = beside_one_another(strips)
     out.write("predicted.png", sheet)
     write_report(
         out.claim("report.html"), "A new texture", {"Predicted": [Picture(sheet, f"{name}, unseen views of the table")]}

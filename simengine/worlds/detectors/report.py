@@ -19,9 +19,8 @@ from simengine.dtn.evaluation import (
 from simengine.dtn.metrics import object_psnr
 from simengine.dtn.sampler import CONDITIONS, WEATHER, ViewSampler
 from simengine.dtn.texture import TextureMap, texture_picture
-from simengine.render.tone import decode_srgb
 from simengine.view.report import Block, Picture, ReportTable, write_report
-from simengine.view.sheets import comparison
+from simengine.worlds.detectors.appearance import beside_one_another
 from simengine.worlds.detectors.attacks import CONTROLS, anew
 from simengine.worlds.detectors.conditions import (
     condition_curve,
@@ -308,4 +307,4 @@ def _gap(
     }
     error = (5 * (predicted[:8] - rendered[:8]).abs()).clamp(0, 1)
     strips = {"predicted": predicted[:8], "rendered in full": rendered[:8], "5 x error": error}
-    return gap, figures, comparison({name: decode_srgb(strip).permute(0, 2, 3, 1) for name, strip in strips.items()})
+    return gap, figures, beside_one_another(strips)

@@ -14,12 +14,13 @@ from simengine.io.model_folder import Model
 from simengine.io.pictures import read_rgb
 from simengine.observe.detectors import DetectorSpec, make_detector
 from simengine.observe.labels import find_pictures
-from simengine.render.tone import decode_srgb, encode_srgb
+from simengine.render.tone import encode_srgb
 from simengine.scene import load_scene
 from simengine.scene.base import SceneError
 from simengine.view.boxes import draw_boxes
 from simengine.view.report import Block, Picture, ReportTable, write_report
-from simengine.view.sheets import comparison, summary_rows
+from simengine.view.sheets import summary_rows
+from simengine.worlds.detectors.appearance import beside_one_another
 from simengine.worlds.detectors.network import network_predictor, scene_views
 from simengine.worlds.detectors.renders import RendersWorld
 from simengine.worlds.detectors.renders_network import loaded, wear_in_given
@@ -78,7 +79,7 @@ def wear_texture(model: Model, on: Path, out: "RunDirectory") -> dict[str, Any]:
         "rendered": rendered,
         "5 x error": error,
     }
-    sheet = comparison({name: decode_srgb(strip).permute(0, 2, 3, 1) for name, strip in strips.items()})
+    sheet = beside_one_another(strips)
     out.write("predicted.png", sheet)
     blocks: list[Block] = [
         ReportTable(("figure", "value"), summary_rows(summary)),
