@@ -43,9 +43,9 @@ def sharpened(found: "Expansion") -> "Expansion":
         return dataclasses.replace(found, coefficients=held, galerkin=found)
     last = float(richest.coefficients.starts[-1])  # type: ignore[union-attr]
     spans = zip(y.starts[:-1].tolist(), y.starts[1:].tolist(), strict=True)
-    held = [torch.stack([nearest(min(a + float(c) * (b - a), last)) for c in y.nodes]) for a, b in spans]
+    moved = [torch.stack([nearest(min(a + float(c) * (b - a), last)) for c in y.nodes]) for a, b in spans]
     return dataclasses.replace(
-        found, coefficients=dataclasses.replace(y, coefficients=torch.stack(held)), galerkin=found
+        found, coefficients=dataclasses.replace(y, coefficients=torch.stack(moved)), galerkin=found
     )
 
 
