@@ -2,7 +2,7 @@
 
 Each returns the places (name -> (q,)), the fields there at the moments of `MOMENTS` (s, q), or at the only one (1, q),
 and how far the field is from that of a coarser resolution, divided by what the order of the scheme says: the error of
-the truth itself.
+the truth itself; then what part of the domain each place stands for (q,), where that is not the same for all.
 """
 
 import math
@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 
-Truth = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, float]]
+Truth = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, float], torch.Tensor]
 MOMENTS = (0.25, 0.5, 0.75, 1.0)  # shares of the duration at which evolutions are compared
 
 
@@ -18,11 +18,17 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-def _told(places: dict[str, np.ndarray], fields: dict[str, np.ndarray], doubt: dict[str, float]) -> Truth:
+def _told(
+    places: dict[str, np.ndarray],
+    fields: dict[str, np.ndarray],
+    doubt: dict[str, float],
+    weight: np.ndarray | None = None,
+) -> Truth:
     return (
         {name: torch.from_numpy(x.ravel().copy()) for name, x in places.items()},
         {name: torch.from_numpy(f.reshape(-1, places["x"].size).copy()) for name, f in fields.items()},
         doubt,
+        torch.ones(places["x"].size).double() if weight is None else torch.from_numpy(weight.ravel()),
     )
 
 
@@ -152,7 +158,8 @@ def elasticity() -> Truth:
     (_, coarse), (points, u) = _plate(32), _plate(64)
     same = u.reshape(2, 65, 65)[:, ::2, ::2].reshape(2, -1)
     doubt = {name: _apart(coarse[i], same[i]) for i, name in enumerate("uv")}
-    return _told({"x": points[0], "y": points[1]}, {"u": u[0], "v": u[1]}, doubt)
+    shares = [np.convolve(np.diff(np.unique(own.round(9))), [0.5, 0.5]) for own in points]  # of the graded mesh
+    return _told({"x": points[0], "y": points[1]}, {"u": u[0], "v": u[1]}, doubt, np.outer(*shares))
 
 
 def _string(n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ Data are drawn with another seed each, by closed forms.
 import csv
 import dataclasses
 import json
+import math
 import runpy
 import sys
 import tempfile
@@ -28,6 +29,7 @@ import torch
 import simengine as se
 from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.inference import LeastSquaresFit
+from simengine.fit.posterior import student
 from simengine.fit.problem import Problem
 from simengine.fit.twin import write_twin
 from simengine.observe import Curve
@@ -345,7 +347,11 @@ def judged(problem: Problem, truth: dict[str, float], refine: float | None = Non
         which.append(k)
     own = found.covariance[which][:, which]
     square = float(torch.tensor(off, dtype=torch.float64) @ torch.linalg.solve(own, torch.tensor(off).double()))
-    return {**held, "joint": bool(square <= scipy.stats.chi2.ppf(0.95, len(off)))}
+    degrees = min(worth.degrees for worth in found.worth.values())
+    bound = float(scipy.stats.chi2.ppf(0.95, len(off)))
+    if math.isfinite(degrees):  # Hotelling's; the covariance is Student's for one number already
+        bound = len(off) * float(scipy.stats.f.ppf(0.95, len(off), degrees)) / student(degrees)
+    return {**held, "joint": bool(square <= bound), "square": square, "bound": bound}
 
 
 def row_of(case: str, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Free flames beside Cantera's on the same points: fuels, mixtures, pressures, temperatures, laws of transport.
 
-`python benchmarks/flame_cantera.py [into=FILE.csv] [seconds=1200] [only=hydrogen]`: each row is solved cold by us,
-upwind as Cantera is and by the same criteria (slope 0.1, curve 0.2); by Cantera on our points, from our fields (its
-speed); by us in the second order (what both converge to); and by Cantera cold by the same criteria (its time). With
-`into` rows are appended as they are found, and rows that stand there are not solved again; after `seconds` of CPU no
-further row is begun.
+`simengine bench flame_cantera [into=FILE.csv] [seconds=1200] [fuel=hydrogen] [law=soret] [phi=1] [p=1,40] [T=700]`:
+rows of the values that are wanted, of all unless given. Each is solved cold by us, upwind as Cantera is and by the
+same criteria (slope 0.1, curve 0.2); by Cantera on our points, from our fields (its speed); by us in the second order
+(what both converge to); and by Cantera cold by the same criteria (its time). With `into` rows are appended as they are
+found, and rows that stand there are not solved again; after `seconds` of CPU no further row is begun.
 """
 
 import csv
@@ -152,6 +152,7 @@ def row_of(case: Case, gas: Gas) -> dict[str, Any]:
 def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     """A row for each flame."""
     given = dict(argument.split("=") for argument in arguments)
+    wanted = {name: given[name].split(",") for name in Case._fields if name in given}
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", DeprecationWarning)
     file = Path(given["into"]) if "into" in given else None
@@ -164,7 +165,9 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     for case in cases():
         if time.process_time() > float(given.get("seconds", 1200)):
             break
-        if tuple(map(str, case)) in done or case.fuel not in given.get("only", case.fuel).split(","):
+        own = {name: value if isinstance(value, str) else f"{value:g}" for name, value in case._asdict().items()}
+        unwanted = any(own[name] not in values for name, values in wanted.items())
+        if tuple(map(str, case)) in done or unwanted:
             continue
         mechanism = FUELS[case.fuel][0]
         gas = gases.setdefault(mechanism, Gas(load_mechanism(Path(mechanism).name), smoothing=1e-8))

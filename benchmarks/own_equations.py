@@ -3,7 +3,8 @@
     python benchmarks/own_equations.py [NAME ...] [--write]
 
 The error is that in the mean square of the truth's points, for evolutions over four moments; `best` is that of the
-nearest combinations of the same functions; `told` is `Expansion.error()`, which sees no truth. Truths are finite
+nearest combinations of the same functions; `told` is `Expansion.error()`, which sees no truth; `Galerkin's` is the
+error of what the equation tested with the functions gave (`found.galerkin`). Truths are finite
 elements (scikit-fem, an extra of the tests), volumes or differences (`_truths.py`). `--write` puts the table into
 docs/results/constraint.md.
 """
@@ -159,15 +160,18 @@ CASES: dict[str, tuple[Callable[[int], Expansion], tuple[int, ...]]] = {
 }
 
 
-def nearest(found: Expansion, field: str, places: dict[str, torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
-    """The nearest combinations of the same functions to a truth (s, q)."""
+def nearest(
+    found: Expansion, field: str, places: dict[str, torch.Tensor], truth: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """The nearest combinations of the same functions to a truth (s, q), in the mean square of weights (q,)."""
     own = found.discrete
     space = own.spaces[own.equation.fields.index(field)]
-    rows = []
+    rows, root = [], weight.sqrt()
     for value, t in zip(truth, moments(found, truth), strict=True):
         lifted = space.lifting(places, [""], 0.0 if t is None else t, own.numbers)[""]
         functions = space.functions(places)
-        best = torch.linalg.lstsq(functions, (value - lifted)[:, None], driver="gelsd").solution[:, 0]
+        asked = root[:, None] * torch.cat([functions, (value - lifted)[:, None]], 1)
+        best = torch.linalg.lstsq(asked[:, :-1], asked[:, -1:], driver="gelsd").solution[:, 0]
         rows.append(functions @ best + lifted)
     return torch.stack(rows)
 
@@ -186,26 +190,27 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the table into the page")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    head = "| equation | functions an axis | field | error % | sharpened % | best % | told % | told of the sharpened % "
+    head = "| equation | functions an axis | field | error % | best % | told % | Galerkin's % "
     head += "| error of the truth % | CPU s |"
-    lines = [head, "|---|---|---|---|---|---|---|---|---|---|"]
+    lines = [head, "|---|---|---|---|---|---|---|---|---|"]
     for name in options.names or CASES:
         solve, sizes = CASES[name]
-        places, truths, doubt = getattr(_truths, name.partition(" ")[0])()
+        places, truths, doubt, weight = getattr(_truths, name.partition(" ")[0])()
         for size in sizes:
             before = time.process_time()
             found = solve(size).check()
             cpu = time.process_time() - before
-            sharpened = found.sharpened()
             for field, truth in truths.items():
-                times, length = moments(found, truth), truth.norm(dim=1)
+                times, root = moments(found, truth), weight.sqrt()
+                length = (root * truth).norm(dim=1)
                 with torch.no_grad():
-                    own = torch.stack([found(field, t=t, **places) for t in times])
+                    own, tested = (
+                        torch.stack([answer(field, t=t, **places) for t in times])
+                        for answer in (found, found.galerkin or found)
+                    )
                 told = torch.tensor([found.error(field, t) for t in times]) * length
-                with torch.no_grad():
-                    sharp = torch.stack([sharpened(field, t=t, **places) for t in times])
-                again = torch.tensor([sharpened.error(field, t) for t in times]) * length
-                apart = own - truth, sharp - truth, nearest(found, field, places, truth) - truth, told, again
+                best = nearest(found, field, places, truth, weight)
+                apart = root * (own - truth), root * (best - truth), told, root * (tested - truth)
                 shares = [float(part.norm() / length.norm()) for part in apart]
                 figures = " | ".join(f"{100 * v:.2g}" for v in (*shares, doubt[field]))
                 lines.append(f"| {name} | {size} | {field} | {figures} | {cpu:.1f} |")

@@ -23,12 +23,17 @@ EXTRAS = {
     "pyvista": "view",
     "av": "video",
     "taichi": "taichi",
+    "arviz": "bayes",
     "emcee": "bayes",
     "opencv-python": "camera",
     "scikit-fem": "mesh",
     "nutpie": "bayes",
     "onnxruntime": "onnx",
     "distributed": "cluster",
+    "h5netcdf": "tables",
+    "pandas": "tables",
+    "pyarrow": "tables",
+    "xarray": "tables",
 }
 SCENE = """kind = "mpm"
 camera = {width = 16, height = 16}

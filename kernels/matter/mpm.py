@@ -3,7 +3,11 @@
 Particle arrays that vary in time are two-dimensional, (slots, n): a kernel reads slot `clock[0]` and writes slot
 `clock[1]`, so that the same captured launches serve every step; `clock[2]` is the number of the step. Grid arrays are
 flat, one vec4 per node: momentum and mass, or velocity. Nodes live in blocks of 4x4x4, `active` marks the blocks that
-particles touch: only those are swept, and each pass leaves the sums zero for the next.
+particles touch: only those are swept, and each pass leaves the sums zero for the next. Nodes without mass keep what was
+there: whatever reads them does so with weight zero.
+
+Copies of the grid that know nothing of one another may follow one another along x, each with walls and rigid bodies;
+`size` is that of one, and `copy` tells on which a particle is, or holds nothing where there is but one.
 
 Where threads share the particles, each has sums and marks of its own, the rows of `grid` and `active`, since atomics of
 Warp's CPU kernels are not atomic across threads; the sweep adds them in their order, so that bits repeat.
@@ -28,14 +32,14 @@ LEFT_GRID, BAD_STRESS, BAD_X, BAD_V, BAD_C, BAD_F = 1, 2, 3, 4, 5, 6  # codes in
 
 
 @functools.cache
-def kernels(real, wraps, packed=False):
+def kernels(real, wraps, packed=False, copies=False):
     """The kernels for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without; `packed` as there."""
-    f, c = stencil_functions(real, wraps, packed), contact_functions(real)
+    f, c = stencil_functions(real, wraps, packed, copies), contact_functions(real)
     module = f.module
     vec3, vec4, mat33, array2d = f.vec3, f.vec4, f.mat33, wp.array2d
     weights = f.weights
     first_node = f.first_node
-    nodes = f.nodes
+    nodes, nodes_along_x, within_copy = f.nodes, f.nodes_along_x, f.within_copy
     inside = f.inside
     raise_flag = f.raise_flag
     finite = f.finite
@@ -102,6 +106,7 @@ def kernels(real, wraps, packed=False):
         clock: wp.array(dtype=int),
         mass: wp.array(dtype=real),
         volume: wp.array(dtype=real),
+        copy: wp.array(dtype=int),
         # inputs
         x: array2d(dtype=vec3),
         v: array2d(dtype=vec3),
@@ -139,7 +144,7 @@ def kernels(real, wraps, packed=False):
         wx = weights(d[0])
         wy = weights(d[1])
         wz = weights(d[2])
-        ix = nodes(base[0], size[0], periodic[0])
+        ix = nodes_along_x(base[0], size[0], periodic[0], copy, p)
         iy = nodes(base[1], size[1], periodic[1])
         iz = nodes(base[2], size[2], periodic[2])
         mark(active_out, size, ix, iy, iz)
@@ -178,6 +183,7 @@ def kernels(real, wraps, packed=False):
         field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
         active: array2d(dtype=int),
+        copies: int,
         # inputs and outputs
         grid: array2d(dtype=vec4),
         # outputs
@@ -206,19 +212,19 @@ def kernels(real, wraps, packed=False):
             j = by + ((k >> 2) & 3)
             l = bz + (k & 3)
             k += lanes
-            if i < size[0] and j < size[1] and l < size[2]:
+            if i < size[0] * copies and j < size[1] and l < size[2]:
                 node = (i * size[1] + j) * size[2] + l
                 g = vec4()
                 for t in range(grid.shape[0]):
                     g += grid[t, node]
-                    grid[t, node] = vec4()
-                u = fall
                 if g[3] > real(0.0):
-                    u += vec3(g[0], g[1], g[2]) / (g[3] + epsilon)
-                ijk = wp.vec3i(i, j, l)
-                if not interior(ijk, size, thickness, kinds):
-                    u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
-                velocity_out[node] = vec4(u[0], u[1], u[2], g[3])
+                    for t in range(grid.shape[0]):
+                        grid[t, node] = vec4()
+                    u = fall + vec3(g[0], g[1], g[2]) / (g[3] + epsilon)
+                    ijk = wp.vec3i(within_copy(i, size[0]), j, l)
+                    if not interior(ijk, size, thickness, kinds):
+                        u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
+                    velocity_out[node] = vec4(u[0], u[1], u[2], g[3])
 
     @wp.kernel(module=module, enable_backward=False)
     def g2p(
@@ -229,6 +235,7 @@ def kernels(real, wraps, packed=False):
         dt: real,
         clock: wp.array(dtype=int),
         direct: int,
+        copy: wp.array(dtype=int),
         # inputs
         x: array2d(dtype=vec3),
         F: array2d(dtype=mat33),
@@ -263,7 +270,7 @@ def kernels(real, wraps, packed=False):
         wx = weights(d[0])
         wy = weights(d[1])
         wz = weights(d[2])
-        ix = nodes(base[0], size[0], periodic[0])
+        ix = nodes_along_x(base[0], size[0], periodic[0], copy, p)
         iy = nodes(base[1], size[1], periodic[1])
         iz = nodes(base[2], size[2], periodic[2])
         value = vec12()

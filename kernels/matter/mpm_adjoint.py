@@ -17,15 +17,15 @@ from .mpm_stencil import module_name
 
 
 @functools.cache
-def kernels(real, wraps, packed=False):
+def kernels(real, wraps, packed=False, copies=False):
     """The kernels for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without; `packed` as there."""
-    f, c = stencil_functions(real, wraps, packed), contact_functions(real)
-    module = module_name(real, wraps, packed, "_adjoint")
+    f, c = stencil_functions(real, wraps, packed, copies), contact_functions(real)
+    module = module_name(real, wraps, packed, copies, "_adjoint")
     vec3, vec4, mat33, array2d = f.vec3, f.vec4, f.mat33, wp.array2d
     weights = f.weights
     slopes = f.slopes
     first_node = f.first_node
-    nodes = f.nodes
+    nodes, nodes_along_x, within_copy = f.nodes, f.nodes_along_x, f.within_copy
     inside = f.inside
     mark = f.mark
     affine = f.affine
@@ -77,6 +77,7 @@ def kernels(real, wraps, packed=False):
         clock: wp.array(dtype=int),
         mass: wp.array(dtype=real),
         volume: wp.array(dtype=real),
+        copy: wp.array(dtype=int),
         # inputs
         x: array2d(dtype=vec3),
         v: array2d(dtype=vec3),
@@ -105,7 +106,7 @@ def kernels(real, wraps, packed=False):
         wx = weights(d[0])
         wy = weights(d[1])
         wz = weights(d[2])
-        ix = nodes(base[0], size[0], periodic[0])
+        ix = nodes_along_x(base[0], size[0], periodic[0], copy, p)
         iy = nodes(base[1], size[1], periodic[1])
         iz = nodes(base[2], size[2], periodic[2])
         mark(active_out, size, ix, iy, iz)
@@ -157,6 +158,7 @@ def kernels(real, wraps, packed=False):
         field: wp.array(dtype=real),
         table: wp.array3d(dtype=real),
         active: array2d(dtype=int),
+        copies: int,
         # inputs and outputs
         grid: array2d(dtype=vec4),
         grid_bar: array2d(dtype=vec4),
@@ -186,32 +188,31 @@ def kernels(real, wraps, packed=False):
             j = by + ((k >> 2) & 3)
             l = bz + (k & 3)
             k += lanes
-            if i < size[0] and j < size[1] and l < size[2]:
+            if i < size[0] * copies and j < size[1] and l < size[2]:
                 node = (i * size[1] + j) * size[2] + l
-                ijk = wp.vec3i(i, j, l)
                 g = vec4()
-                v_bar = vec4()
                 for t in range(grid.shape[0]):
                     g += grid[t, node]
-                    v_bar += grid_bar[t, node]
-                    grid[t, node] = vec4()
-                    grid_bar[t, node] = vec4()
-                free = vec3()
-                inverse = real(0.0)
                 if g[3] > real(0.0):
+                    v_bar = vec4()
+                    for t in range(grid.shape[0]):
+                        v_bar += grid_bar[t, node]
+                        grid[t, node] = vec4()
+                        grid_bar[t, node] = vec4()
+                    ijk = wp.vec3i(within_copy(i, size[0]), j, l)
                     inverse = real(1.0) / (g[3] + epsilon)
                     free = vec3(g[0], g[1], g[2]) * inverse
-                u = free + fall
-                u_bar = vec3(v_bar[0], v_bar[1], v_bar[2])
-                if not interior(ijk, size, thickness, kinds):
-                    u_bar = boundary_adjoint(
-                        u, u_bar, ijk, size, dx, clock[2], faces, thickness, kinds, field, table, table_bar_out
-                    )
-                    u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
-                velocity_out[node] = vec4(u[0], u[1], u[2], g[3])
-                fall_bar += u_bar
-                u_bar = u_bar * inverse
-                momentum_bar_out[node] = vec4(u_bar[0], u_bar[1], u_bar[2], v_bar[3] - wp.dot(u_bar, free))
+                    u = free + fall
+                    u_bar = vec3(v_bar[0], v_bar[1], v_bar[2])
+                    if not interior(ijk, size, thickness, kinds):
+                        u_bar = boundary_adjoint(
+                            u, u_bar, ijk, size, dx, clock[2], faces, thickness, kinds, field, table, table_bar_out
+                        )
+                        u = boundary_velocity(u, ijk, size, dx, clock[2], faces, thickness, kinds, field, table)
+                    velocity_out[node] = vec4(u[0], u[1], u[2], g[3])
+                    fall_bar += u_bar
+                    u_bar = u_bar * inverse
+                    momentum_bar_out[node] = vec4(u_bar[0], u_bar[1], u_bar[2], v_bar[3] - wp.dot(u_bar, free))
         row = wp.min(clock[2], table.shape[0] - 1)
         for a in range(3):
             wp.atomic_add(table_bar_out, row, 0, 6 + a, wp.float64(fall_bar[a] * dt))
@@ -226,6 +227,7 @@ def kernels(real, wraps, packed=False):
         clock: wp.array(dtype=int),
         mass: wp.array(dtype=real),
         volume: wp.array(dtype=real),
+        copy: wp.array(dtype=int),
         # inputs
         x: array2d(dtype=vec3),
         v: array2d(dtype=vec3),
@@ -259,7 +261,7 @@ def kernels(real, wraps, packed=False):
         dwx = slopes(d[0])
         dwy = slopes(d[1])
         dwz = slopes(d[2])
-        ix = nodes(base[0], size[0], periodic[0])
+        ix = nodes_along_x(base[0], size[0], periodic[0], copy, p)
         iy = nodes(base[1], size[1], periodic[1])
         iz = nodes(base[2], size[2], periodic[2])
         m = mass[p]

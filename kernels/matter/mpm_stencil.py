@@ -12,20 +12,21 @@ from ..cpu import cpu_module
 BLOCK = 4  # nodes along a block's edge
 
 
-def module_name(real, wraps, packed, suffix=""):
+def module_name(real, wraps, packed, copies, suffix=""):
     """The name of the module of kernels."""
-    name = f"simengine_mpm_{real.__name__}{'_periodic' if wraps else ''}{'_packed' if packed else ''}{suffix}"
+    parts = ("_periodic" if wraps else "", "_packed" if packed else "", "_copies" if copies else "", suffix)
+    name = f"simengine_mpm_{real.__name__}{''.join(parts)}"
     return cpu_module(name)
 
 
 @functools.cache
-def functions(real, wraps, packed):
-    """The functions for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without.
+def functions(real, wraps, packed, copies):
+    """The functions for `real` (wp.float32 or wp.float64), with periodic axes or (faster) without, of one grid or more.
 
     A row is three nodes along z, four numbers each. `packed`: arrays of nodes are given as overlapping rows, so that
     one is a single load or store, the way of a CPU; not for periodic axes.
     """
-    module = module_name(real, wraps, packed)
+    module = module_name(real, wraps, packed, copies)
     vec12 = wp.types.vector(12, real)
     vec3 = wp.types.vector(3, real)
     vec4 = wp.types.vector(4, real)
@@ -66,6 +67,28 @@ def functions(real, wraps, packed):
         @wp.func(module=module)
         def nodes(base: int, n: int, periodic: int):
             return wp.vec3i(base, base + 1, base + 2)
+
+    if copies:
+
+        @wp.func(module=module)
+        def nodes_along_x(base: int, n: int, periodic: int, copy: wp.array(dtype=int), p: int):
+            # on the particle's copy of the grid
+            own = nodes(base, n, periodic)
+            first = copy[p] * n
+            return wp.vec3i(own[0] + first, own[1] + first, own[2] + first)
+
+        @wp.func(module=module)
+        def within_copy(i: int, n: int):
+            return i % n
+    else:
+
+        @wp.func(module=module)
+        def nodes_along_x(base: int, n: int, periodic: int, copy: wp.array(dtype=int), p: int):
+            return nodes(base, n, periodic)
+
+        @wp.func(module=module)
+        def within_copy(i: int, n: int):
+            return i
 
     @wp.func(module=module)
     def spread(a: vec4, b: vec4, c: vec4):
@@ -176,6 +199,8 @@ def functions(real, wraps, packed):
         slopes=slopes,
         first_node=first_node,
         nodes=nodes,
+        nodes_along_x=nodes_along_x,
+        within_copy=within_copy,
         inside=inside,
         raise_flag=raise_flag,
         finite=finite,

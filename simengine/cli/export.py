@@ -11,22 +11,30 @@ STATES = ("states.npz", "fitted.npz", "profiles.npz", "solution.npz")  # what ru
 def export(
     run: Path,
     *,
-    out: Annotated[Path, Parameter(help="File to write: .csv, .npz, .h5, .ply, .vtp, .pvd or .glb.")],
+    out: Annotated[Path, Parameter(help="File: .csv, .npz, .h5, .ply, .vtp, .pvd, .glb; of a sweep .parquet, .nc.")],
     of: Annotated[str | None, Parameter(help="Which .npz of the run; the states or the solution if left out.")] = None,
 ) -> int:
-    """Write the states or the solution of a run for other programs.
+    """Write the states or the solution of a run, or the table of a sweep, for other programs.
 
     Particles go to .csv as a row for each at each time, to .ply and .vtp as numbered files, to .pvd as a series for
-    ParaView.
+    ParaView. A sweep goes to .parquet as its table and to .nc (netCDF) with what was varied as axes.
 
     Args:
-        run: A run directory.
+        run: A run directory, or the folder of a sweep.
     """
     from simengine.io.arrays import read_npz
     from simengine.io.export import export as write_out
 
     if not run.is_dir():
         raise ValueError(f"{run}: not a run directory; simengine run SCENE --out {run} makes one")
+    if (run / "sweep.json").is_file():
+        from simengine.fit.sweep import swept
+        from simengine.io.frames import write_frame
+
+        keys, rows = swept(run)
+        write_frame(out, rows, keys)
+        print(out)
+        return 0
     there = sorted(path.name for path in run.glob("*.npz"))
     chosen = of or next((name for name in STATES if name in there), None)
     if chosen is None or chosen not in there:

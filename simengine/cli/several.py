@@ -13,7 +13,11 @@ Kept = tuple[str, float, float]  # run directory, value, standard deviation
 
 
 def compare(first: Path, second: Path, *more: Path, as_json: AsJson = False) -> int:
-    """Compare fits of the same data: held-out prediction, and the evidence for each model.
+    """Compare fits of the same data: held-out prediction, values left out one by one, and each model's evidence.
+
+    LOO and WAIC are logarithms of how probable a value is under a model that saw the others: more is better, and a
+    difference counts where it is several of its standard errors. Laplace's fits tell both in closed form, samples by
+    ArviZ.
 
     Args:
         first: Run directory of a fit.
@@ -29,6 +33,9 @@ def compare(first: Path, second: Path, *more: Path, as_json: AsJson = False) -> 
             )
     best = max((own["log_evidence"] for own in found if own.get("log_evidence") is not None), default=None)
     table = {str(run): _row(own, best) for run, own in zip(runs, found, strict=True)}
+    for name, rows in _left_out(runs, found).items():
+        for which, value in rows.items():
+            table[which][name] = value
     if as_json:
         print(json.dumps(table, allow_nan=False))
         return 0
@@ -63,6 +70,30 @@ def _row(own: dict[str, Any], best: float | None) -> dict[str, Any]:
     if evidence is not None and best is not None:
         row["times less probable than the best"] = math.exp(min(best - evidence, 700.0))
     return row
+
+
+def _left_out(runs: list[Path], found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """What values left out tell of each run, and how far each is behind the best, with that difference's error."""
+    import numpy as np
+
+    from simengine.fit.certainty.predictive import error_of
+
+    told = {str(run): own["predictive"] for run, own in zip(runs, found, strict=True) if "predictive" in own}
+    rows: dict[str, dict[str, float]] = {}
+    for key in ("loo", "waic"):
+        if len({own["rows"] for own in told.values()}) != 1:
+            break
+        rows[key.upper()] = {run: own[key] for run, own in told.items()}
+        best = max(told, key=lambda run: told[run][key])
+        each = {run: np.load(file)[key] for run in told if (file := Path(run) / "left_out.npz").is_file()}
+        if best not in each:
+            continue
+        behind = {run: each[best] - own for run, own in each.items()}
+        rows[f"{key.upper()} behind the best"] = {run: float(own.sum()) for run, own in behind.items()}
+        rows[f"{key.upper()} behind: standard error"] = {run: error_of(own) for run, own in behind.items()}
+    if told:
+        rows["effective numbers"] = {run: own["effective_numbers"] for run, own in told.items()}
+    return rows
 
 
 def _text(value: Any) -> str:

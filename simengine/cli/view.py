@@ -27,10 +27,11 @@ def view(
     """Show a run in a browser, served on this machine's loopback address only.
 
     Moving particles get a page with a time slider and colours by speed, height or volume; a fit of pictures one that
-    scrubs what was observed beside what was fitted; other runs their report.
+    scrubs what was observed beside what was fitted; a sweep parallel coordinates, curves, pictures and its table; other
+    runs their report.
 
     Args:
-        directory: A run directory with states or a report.
+        directory: A run directory with states or a report, or the folder of a sweep.
         beside: Another, to be compared: both at one time, turned together.
     """
     pages = pages_of(directory) if beside is None else pages_of_two(directory, beside)
@@ -58,6 +59,9 @@ def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
     """
     report, states = directory / "report.html", directory / "states.npz"
     pages: dict[str, tuple[str, bytes]] = {}
+    if (directory / "sweep.json").is_file():
+        pages["/"] = ("text/html; charset=utf-8", _of_sweep(directory))
+        return pages
     if report.is_file():
         pages["/report.html"] = ("text/html; charset=utf-8", report.read_bytes())
         pages["/"] = pages["/report.html"]
@@ -93,6 +97,17 @@ def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
             f"{directory}: no report.html or states.npz there; `simengine run` and `simengine fit` write them"
         )
     return pages
+
+
+def _of_sweep(folder: Path) -> bytes:
+    """The page of a sweep, which is also left beside its table as sweep.html."""
+    from simengine.fit.sweep import pictures, swept
+    from simengine.view.sweep_page import write_sweep_page
+
+    keys, rows = swept(folder)
+    file = folder / "sweep.html"
+    write_sweep_page(file, f"{folder.resolve().name}: sweep", keys, rows, pictures(folder, rows))
+    return file.read_bytes()
 
 
 def films_of(directory: Path) -> "dict[str, ComparedFilm]":

@@ -71,6 +71,7 @@ class Worth:
         correlation: Rows that count as one.
         estimated: Whether its sigma was estimated, so that chi-square judges nothing.
         factor: By which its variance is taken larger.
+        degrees: Of freedom that tell its estimated variance, by which the factor is Student's; inf where it is given.
     """
 
     chi_square: float
@@ -79,6 +80,7 @@ class Worth:
     correlation: float
     estimated: bool
     factor: float
+    degrees: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,10 +136,11 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
         if stated is not None and not modelled:
             correlation = max(correlation, _rows_within(predictions[name], stated))
         estimated = name in problem.sigmas
-        factor = max(reduced, 1.0) * correlation
+        factor, degrees = max(reduced, 1.0) * correlation, math.inf
         if estimated and not modelled:
             noises = problem.measured[name].noises[problem.rows(name).any(0)].unique()
-            factor *= student((lengths[name] / correlation - share) / len(noises))
+            degrees = max((lengths[name] / correlation - share) / len(noises), 1.0)
+            factor *= student(degrees)
         clusters = problem.instruments[name].clusters(predictions[name].measured)
         if clusters is not None:
             which = problem.rows(name)
@@ -149,6 +152,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
             correlation=correlation,
             estimated=estimated,
             factor=factor,
+            degrees=degrees,
         )
         information += j[own].T @ j[own] / factor
         if correlation > LASTING:
@@ -157,7 +161,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
         else:
             meat += j[own].T @ j[own] / factor
     priors = j[offset:].T @ j[offset:]
-    covariance = _inverse(information + priors)
+    covariance = inverse(information + priors)
     if lasting:
         covariance = _larger(covariance, covariance @ (meat + priors) @ covariance)
     estimates = estimates_of(problem, z, covariance, information, worth)
@@ -242,7 +246,7 @@ def _rows_within(prediction: Prediction, length: float) -> float:
     return max(1.0, length / max(float(ordered.diff().median()), 1e-300))
 
 
-def _inverse(matrix: torch.Tensor) -> torch.Tensor:
+def inverse(matrix: torch.Tensor) -> torch.Tensor:
     """The inverse in unit-diagonal scaling; directions without information get a variance of 1e12 of their unit."""
     blind = matrix.diagonal() <= 0
     scale = torch.where(blind, 1.0, matrix.diagonal()).sqrt()

@@ -1,6 +1,7 @@
 """What `simengine check` says of observations and unknowns, at the price of a solve for each unknown."""
 
 import dataclasses
+import sys
 import time
 from typing import Any
 
@@ -102,6 +103,9 @@ def _some_rows(problem: Problem, z: torch.Tensor, seconds: float) -> tuple[dict[
         return {}, None
     began = time.perf_counter()
     looked = look(0.0)
+    now, least = sum(map(len, looked.values())), seconds * count / 60
+    if now < count:  # a row may take minutes more than the flame of the scene
+        print(f"check: {count} rows would take some {least:.1f} min at least; {now} are predicted", file=sys.stderr)
     problem.predict(z)  # a row may take much less than the flame of the scene, or more
     seconds = (time.perf_counter() - began) / sum(map(len, looked.values()))
     if seconds * count <= PATIENCE or PATIENCE / seconds > FEWEST * len(rows):

@@ -14,6 +14,7 @@ import torch
 
 from simengine.fit.certainty.bars import bars_summary, posterior_of
 from simengine.fit.certainty.evidence import log_evidence
+from simengine.fit.certainty.predictive import MOST, Predictive, predictive
 from simengine.fit.derived import derived
 from simengine.fit.observed import observation_blocks, write_predictions
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands
@@ -58,13 +59,15 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
     if reference:
         summary["reference"] = {name: values for name, *values in reference}
     provenance = provenance_of(problem)
-    out.write(
-        "fit.json", {**summary, "covariance": found.covariance, "spread": spread.plain(), "provenance": provenance}
-    )
+    left_out = predictive(problem, z, found)
+    if len(left_out.loo) <= MOST:
+        out.write("left_out.npz", {"loo": left_out.loo, "waic": left_out.waic})
+    more = {"predictive": left_out.summary(), "covariance": found.covariance, "spread": spread.plain()}
+    out.write("fit.json", {**summary, **more, "provenance": provenance})
     write_predictions(problem, predictions, out)
     sections: dict[str, Sequence[Block]] = {
         "What was found": _found(found, reference),
-        "How well the data are explained": _explained(summary, problem),
+        "How well the data are explained": [*_explained(summary, problem), _left_out(left_out)],
     }
     for name, prediction in predictions.items():
         sections[f"Observation {name}"] = observation_blocks(problem, prediction)
@@ -283,6 +286,16 @@ def _found(found: Posterior, reference: Sequence[tuple[str, float, float | None]
         least = min(found.samples.effective.values())
         blocks.append(f"Bars from samples ({found.samples.method}): {least:.0f} effective ones at least.")
     return blocks + [f"{text}." for text in found.directions]
+
+
+def _left_out(found: Predictive) -> str:
+    told = found.summary()
+    hard = f"; {found.hard} of them decide too much for that to be trusted" if found.hard else ""
+    return (
+        f"Values left out one by one: log density {told['loo']:.5g} +- {told['loo_standard_error']:.2g} over "
+        f"{told['rows']}, {found.numbers:.3g} effective numbers{hard}. It compares models of the same data "
+        "(simengine compare), as does WAIC: " + f"{told['waic']:.5g}."
+    )
 
 
 def _explained(

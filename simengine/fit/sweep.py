@@ -32,6 +32,7 @@ ATTEMPTS = 5  # of a task whose worker dies at it
 UNBORN = 20  # workers in a row that die at their start
 FORMS = "linspace(a, b, n), logspace(a, b, n) from a to b, range(n) or [a, b, ...]"
 RUNNER = "simengine.cli:main"  # what runs a task, by name: this layer lies below the command line
+PICTURES = ("*.png", "*.jpg")  # that tasks write
 PATIENCE = 10  # for a scheduler to answer [s]
 _alone = threading.Lock()  # a task prints and reads as if its process were its own
 
@@ -69,6 +70,37 @@ def combinations(over: Sequence[str]) -> list[dict[str, Any]]:
     spelled = [values_of(text) for text in over]
     keys = [key for key, _ in spelled]
     return [dict(zip(keys, row, strict=True)) for row in itertools.product(*(values for _, values in spelled))]
+
+
+def swept(folder: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Keys that a sweep varied, and its results in order: numbers as floats, words as they are, None for nothing.
+
+    Raises:
+        ValueError: The folder holds no finished sweep.
+    """
+    plan, table = folder / "sweep.json", folder / "results.csv"
+    if not (plan.is_file() and table.is_file()):
+        raise ValueError(f"{folder}: holds no results.csv of a sweep; `simengine sweep` writes it once all is done")
+    keys = [values_of(text)[0] for text in json.loads(plan.read_text(encoding="utf-8"))["over"]]
+    with table.open(newline="", encoding="utf-8") as stream:
+        return keys, [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(stream)]
+
+
+def pictures(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Path, Mapping[str, Any]]]:
+    """The first picture of each task of a sweep that wrote one, with its row of the results."""
+    found = []
+    for number, row in enumerate(rows):
+        task = folder / f"{number:04d}"
+        files = sorted(file for pattern in PICTURES for file in task.rglob(pattern)) if task.is_dir() else []
+        found += [(file, row) for file in files[:1]]
+    return found
+
+
+def _value(text: str) -> float | str | None:
+    try:
+        return float(text)
+    except ValueError:
+        return text or None
 
 
 def sweep(

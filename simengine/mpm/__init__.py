@@ -1,5 +1,7 @@
 """Explicit MLS-MPM with APIC and quadratic B-splines, differentiable end to end; docs/mpm.md is the page for users."""
 
+from simengine.mpm.axisymmetry import AxisymmetricSolver
+from simengine.mpm.batch import batch, members
 from simengine.mpm.boundaries import Walls
 from simengine.mpm.contact import Contact
 from simengine.mpm.equilibrium import equilibrium
@@ -15,6 +17,7 @@ from simengine.mpm.state import MPMState
 from simengine.ops.matter.mpm import SimulationError
 
 __all__ = [
+    "AxisymmetricSolver",
     "Box",
     "Capsule",
     "Contact",
@@ -29,9 +32,11 @@ __all__ = [
     "Sphere",
     "Surface",
     "Walls",
+    "batch",
     "cfl_numbers",
     "equilibrium",
     "forecast_memory",
+    "members",
     "recommended_dt",
     "swept_numbers",
 ]

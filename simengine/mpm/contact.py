@@ -24,7 +24,8 @@ class Contact(nn.Module):
     Args:
         bodies: Particles of each body; those of a body stand together in the state, in this order.
         kind: `frictional`, `sticky` (they move as one where they meet) or `none` (they pass through each other), for
-            all pairs, or by pair, {(0, 1): "sticky"}, the others frictional.
+            all pairs, or by pair, {(0, 1): "sticky"}, the others frictional. `none` for all makes of each body a
+            motion by itself, on a copy of the grid with its walls and rigid bodies: many small rollouts in one.
         friction: Coulomb coefficient [1] of frictional pairs: a number, or a tensor or parameter, 0-d or (pairs,) in
             the order (0, 1), (0, 2), ..., (1, 2), ...
 
@@ -50,7 +51,8 @@ class Contact(nn.Module):
         for pair, value in kinds.items():
             if pair not in pairs or value not in MODES:
                 raise ValueError(f"kind: expected pairs {pairs} and kinds {tuple(MODES)}, got {pair!r}: {value!r}")
-        self.pairs: tuple[tuple[int, int, int], ...] = tuple((a, b, MODES[kinds[a, b]]) for a, b in pairs)
+        touching = pairs if set(kinds.values()) != {"none"} else []  # nobody: motions of their own, without pairs
+        self.pairs: tuple[tuple[int, int, int], ...] = tuple((a, b, MODES[kinds[a, b]]) for a, b in touching)
         keep(self, "friction", friction, ((), (len(pairs),)))
         if float(self.friction.detach().min()) < 0:
             raise ValueError(f"friction must not be negative, got {self.friction.tolist()}")

@@ -29,13 +29,20 @@ class ImplicitSolver(AbstractSolver):
         model: What is constant in time; `dt` is the length of the steps.
         kind: Which of the two.
         cells: Keep the volume cell by cell, against locking; see `simengine.mpm.response`.
+        tolerance: On what is left of the forces over their size. Differences between two runs know no more than it over
+            what was changed; gradients are exact to rounding with the default.
 
     Raises:
         ValueError: A wall's friction, or contact in a layer, is explicit only; or what has no inertia has damping.
     """
 
     def __init__(
-        self, model: MPMModel, kind: Literal["quasistatic", "implicit"] = "implicit", *, cells: bool = False
+        self,
+        model: MPMModel,
+        kind: Literal["quasistatic", "implicit"] = "implicit",
+        *,
+        cells: bool = False,
+        tolerance: float = 1e-9,
     ) -> None:
         refuse_contact(model)
         if kind == "quasistatic" and model.damps:
@@ -43,7 +50,7 @@ class ImplicitSolver(AbstractSolver):
         self.model: MPMModel = model
         self.kind = kind
         self.cells: bool = cells
-        self._linear = TangentSolves()
+        self.tolerance: float = tolerance
 
     def step(self, state: MPMState, number: int = 0) -> MPMState:
         """The state one step later, differentiable in the state and in the model's parameters.
@@ -56,15 +63,17 @@ class ImplicitSolver(AbstractSolver):
             SimulationError: No balance was found, or a particle left the grid.
         """
         state = state.to(torch.float64)
-        return self._balanced(state, number) if self.kind == "quasistatic" else self._moved(state, number)
+        linear = TangentSolves()  # of this step alone, so that a run goes on from a state to the last bit
+        step = self._balanced if self.kind == "quasistatic" else self._moved
+        return step(state, number, linear)
 
     def run(self, state: MPMState, first_step: int, saved: tuple[int, ...], adjoint: AbstractAdjoint) -> MPMState:
         """The states after the steps `saved`, one by one."""
         found: MPMState = by_steps(self, state.to(torch.float64), first_step, saved, adjoint)
         return found
 
-    def _settled(self, increment: Increment, number: int) -> torch.Tensor:
-        u, found = settle(increment, linear=self._linear)
+    def _settled(self, increment: Increment, number: int, linear: TangentSolves) -> torch.Tensor:
+        u, found = settle(increment, tolerance=self.tolerance, linear=linear)
         if not found.success:
             message = f"step {number}: no balance of forces was found ({found.result.name}); use a smaller time step"
             raise SimulationError(message, step=number, particle=0, field="F")
@@ -78,13 +87,13 @@ class ImplicitSolver(AbstractSolver):
             message = f"step {number}, particle {particle}: the particle left the grid; use a larger one, or hold it"
             raise SimulationError(message, step=number, particle=particle, field="grid")
 
-    def _balanced(self, state: MPMState, number: int) -> MPMState:
+    def _balanced(self, state: MPMState, number: int, linear: TangentSolves) -> MPMState:
         dt, start = self.model.grid.dt, state
         for k in range(ROUNDS):
             increment = Increment(
                 self.model, state, number=number + 1, span=0.0 if k else dt, cells=self.cells, relaxed=False
             )
-            y = increment.patch.motion(self._settled(increment, number))
+            y = increment.patch.motion(self._settled(increment, number, linear))
             state = increment.response.moved(y)
             self._inside(state.x, number)
             if k and float(y.detach()[..., 0].abs().max()) < STILL * self.model.grid.dx:
@@ -92,11 +101,11 @@ class ImplicitSolver(AbstractSolver):
         grad = (state.F - start.F) @ torch.linalg.inv(start.F) / dt
         return dataclasses.replace(state, v=(state.x - start.x) / dt, C=grad)
 
-    def _moved(self, state: MPMState, number: int) -> MPMState:
+    def _moved(self, state: MPMState, number: int, linear: TangentSolves) -> MPMState:
         half = self.model.grid.dt / 2
         increment = Increment(self.model, state, number=number + 0.5, span=half, cells=self.cells, relaxed=False)
         before = increment.throw(state, half)
-        u = self._settled(increment, number)
+        u = self._settled(increment, number, linear)
         patch = increment.patch
         middle = u / half
         held = patch.held | ((patch.stop != 0) & (u == 0))

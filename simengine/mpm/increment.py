@@ -70,6 +70,8 @@ class Increment:
         mass, volume = model.body(state.x)
         h = model.grid.dx
         self.least: float = STRAIN * float(modulus.detach()) * h**2
+        across = h * max(model.grid.size)  # places are known to its rounding, and springs of contact make forces of it
+        self.rounding: float = torch.finfo(state.x.dtype).eps * across * float(self.response.stiffness.detach().norm())
         self.ghost: torch.Tensor = BENT * modulus * h
         self.spring: torch.Tensor = SPRING * modulus * volume.mean() / (mass.mean() * h**2) * self.patch.mass[:, None]
         self.rate: torch.Tensor = torch.zeros_like(self.patch.mass)  # of the forces of inertia [kg/s^2]
@@ -124,17 +126,10 @@ class CellTangent:
     def __init__(self, increment: Increment, local: Tangent) -> None:
         self.patch: Patch = increment.patch
         self.response: Response = increment.response
-        patch, n = self.patch, len(local.motion)
-        b, cell, cells = patch.b.detach(), patch.cell, len(patch.of)
+        patch = self.patch
+        b = patch.b.detach()
         self.dofs: int = 3 * b.shape[1]
-        self.matrix = b.new_zeros(cells, self.dofs, self.dofs)
-        for part in torch.arange(n).split(max(1, 2**23 // self.dofs**2)):
-            bp = b[part]
-            half = torch.einsum("nxck,njk->nxjc", local.motion[part].unflatten(2, (3, 4)), bp).flatten(2)
-            whole = torch.einsum("nik,nakz->niaz", bp, half.unflatten(1, (3, 4))).reshape(
-                len(part), self.dofs, self.dofs
-            )
-            self.matrix.index_add_(0, cell[part], whole)
+        self.matrix: torch.Tensor = self._summed(local.motion, b)
         if local.volume is not None:
             self._mean(local, b)
         diagonal = (increment.rate[:, None] + increment.spring).detach()
@@ -142,6 +137,23 @@ class CellTangent:
         self.ghost: float = float(increment.ghost.detach())
         skew = (self.matrix - self.matrix.mT).norm() / self.matrix.norm()
         self.symmetric: bool = float(skew) < 1e-9
+
+    def _summed(self, motion: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """What the particles' own tangents are on the nodes: one product of matrices for each cell."""
+        cell, cells, (n, nodes, _) = self.patch.cell, len(self.patch.of), b.shape
+        counts, order = torch.bincount(cell, minlength=cells), torch.argsort(cell, stable=True)
+        most = int(counts.max())
+        of_cell = torch.full((cells, most), n)  # n: nobody
+        of_cell[cell[order], torch.arange(n) - (counts.cumsum(0) - counts)[cell[order]]] = order
+        b, motion = (torch.cat((tensor, tensor.new_zeros(1, *tensor.shape[1:]))) for tensor in (b, motion))
+        found = b.new_empty(cells, self.dofs, self.dofs)
+        for part in torch.arange(cells).split(max(1, 2**23 // (36 * most * nodes))):
+            own = of_cell[part]
+            seen = b[own]  # (cells, particles, nodes, 4)
+            half = torch.einsum("cpaxek,cpjk->cpxaje", motion[own].unflatten(3, (3, 4)).unflatten(2, (3, 4)), seen)
+            left = seen.permute(0, 2, 1, 3).reshape(len(part), nodes, 4 * most)
+            found[part] = torch.bmm(left, half.reshape(len(part), 4 * most, -1)).view(len(part), self.dofs, self.dofs)
+        return found
 
     def _mean(self, local: Tangent, b: torch.Tensor) -> None:
         """What couples the particles of a cell by its mean volume and pressure: two outer products."""
@@ -187,21 +199,23 @@ class CellTangent:
 
     def assembled(self, free: torch.Tensor) -> "object":
         """K on the free displacements (m, 3) as a sparse matrix of scipy."""
-        from scipy.sparse import coo_array
+        from scipy.sparse import bsr_array, coo_array
 
-        patch, m = self.patch, self.patch.count
-        dof = (3 * patch.of[:, :, None] + torch.arange(3)).flatten(1)
-        i, j = dof[:, :, None].expand_as(self.matrix), dof[:, None, :].expand_as(self.matrix)
+        patch, m, nodes = self.patch, self.patch.count, self.dofs // 3
+        pairs, place = torch.unique((patch.of[:, :, None] * m + patch.of[:, None, :]).flatten(), return_inverse=True)
+        blocks = self.matrix.view(-1, nodes, 3, nodes, 3).transpose(2, 3).reshape(-1, 3, 3)
+        data = blocks.new_zeros(len(pairs), 3, 3).index_add(0, place, blocks).numpy()
+        rows = torch.searchsorted(pairs, torch.arange(m + 1) * m).numpy()
+        cells = bsr_array((data, (pairs % m).numpy(), rows), shape=(3 * m, 3 * m)).tocsr()
         kept = torch.tensor([1.0, -2.0, 1.0], dtype=self.matrix.dtype)
         t = (3 * patch.triples[:, None, :] + torch.arange(3)[None, :, None]).flatten(0, 1)
         gi, gj = t[:, :, None].expand(-1, -1, 3), t[:, None, :].expand(-1, 3, -1)
         g = (self.ghost * kept[:, None] * kept).expand(len(t), 3, 3)
         own = torch.arange(3 * m)
-        rows = torch.cat((i.flatten(), gi.flatten(), own)).numpy()
-        columns = torch.cat((j.flatten(), gj.flatten(), own)).numpy()
-        entries = torch.cat((self.matrix.flatten(), g.flatten(), self.diagonal.flatten())).numpy()
+        entries = torch.cat((g.flatten(), self.diagonal.flatten())).numpy()
+        at = torch.cat((gi.flatten(), own)).numpy(), torch.cat((gj.flatten(), own)).numpy()
         keep = free.flatten().numpy()
-        return coo_array((entries, (rows, columns)), shape=(3 * m, 3 * m)).tocsr()[keep][:, keep].tocsc()
+        return (cells + coo_array((entries, at), shape=(3 * m, 3 * m)).tocsr())[keep][:, keep].tocsc()
 
 
 class TangentSolves:
@@ -328,7 +342,7 @@ def settle(
             if result is not Result.SUCCESS or not bool((patch.stop != 0).any()):
                 break
             r = increment.residual(u)
-            small = tolerance * increment.size(u)
+            small = max(tolerance * increment.size(u), increment.rounding)
             pulled = closed & (r * patch.stop < -small)
             through = (patch.stop != 0) & ~closed & (u * patch.stop < 0)
             if not bool((pulled | through).any()):
@@ -359,7 +373,7 @@ def _newton(
     r = torch.where(free, increment.residual(u), 0.0)
     for iteration in range(most):
         left, size = float(r.norm()), increment.size(u)
-        if left <= tolerance * size:
+        if left <= max(tolerance * size, increment.rounding):
             return u, iteration, Result.SUCCESS
         tangent = increment.tangent(u)
         step = -linear.solve(tangent, r, free, 1e-10 if iteration == 0 else min(1e-2, max(left / size, 1e-10)))

@@ -101,7 +101,9 @@ def forecast_memory(
     if model.is_hard:
         once += n * size * 12
     grid = nodes * 4 * (threads + 1) * (2 if gradient else 1) * size
-    if fields := len(model.grid.bodies):
+    if model.grid.copies > 1:
+        grid *= model.grid.copies
+    elif fields := len(model.grid.bodies):
         grid = nodes * 4 * fields * (2 * threads + 1 + (threads + 2 if gradient else 0)) * size
         once += n * size * (30 if gradient else 0)
     kept, used = _laws(model, n, dtype, gradient=gradient)

@@ -201,7 +201,7 @@ class MPMModel(nn.Module):
             lift = borne[:, None] * self.gravity.to(wide)
             walls = torch.cat((walls[:, :6], walls[:, 6:9] - lift, walls[:, 9:]), 1)
         rows = [walls, *(body.rows(times, self.grid.dx, step=self.grid.dt, since=since) for body in bodies)]
-        if self.contact is not None:
+        if self.contact is not None and self.contact.pairs:
             rows += [row.expand(count, -1) for row in self.pair_rows(like)]
         return torch.stack(rows, 1).to(like.dtype)
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+DECADES = 100.0  # from the least to the greatest, from which on positive numbers lie by their logarithm
 Curve = tuple[Any, Any]  # abscissae and ordinates
 Band = tuple[Any, Any, Any]  # abscissae, lower and upper ends
 F = TypeVar("F", bound=Callable[..., NDArray[np.uint8]])
@@ -44,12 +45,18 @@ def _pixels(figure: Any) -> NDArray[np.uint8]:
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
+def wide(values: Sequence[float]) -> bool:
+    """Whether numbers (n,) are positive and run over two decades or more."""
+    return len(values) > 0 and min(values) > 0 and max(values) >= DECADES * min(values)
+
+
 @costs_the_figure_only
 def curves(
     panels: Mapping[str, Mapping[str, Curve]],
     *,
     xlabel: str,
     log: Sequence[str] = (),
+    log_x: bool = False,
     points: Sequence[str] = (),
     bands: Mapping[str, Band | Mapping[str, Band]] | None = None,
 ) -> NDArray[np.uint8]:
@@ -59,6 +66,7 @@ def curves(
         panels: Label of the ordinate (with unit) -> name of the curve -> (x, y), each of shape (n,).
         xlabel: Label of the abscissa, with unit.
         log: Panels whose ordinate is logarithmic.
+        log_x: Whether abscissas are logarithmic.
         points: Curves drawn as points, as measurements are.
         bands: Panel -> (x, lower, upper), a shaded band of 95 %, or names of bands -> such; of the colour of the first
             curve that is a line.
@@ -78,8 +86,11 @@ def curves(
                 x, low, high = (np.asarray(part) for part in parts)
                 axis.fill_between(x, low, high, alpha=0.25, lw=0, color=f"C{first}", label=name)
         axis.set(xlabel=xlabel, ylabel=label)
-        axis.locator_params(axis="x", nbins=6)
-        axis.ticklabel_format(axis="x", scilimits=(-3, 5))  # 0.0005 as 5 beside 1e-4: long labels would touch
+        if log_x:
+            axis.set_xscale("log")
+        else:
+            axis.locator_params(axis="x", nbins=6)
+            axis.ticklabel_format(axis="x", scilimits=(-3, 5))  # 0.0005 as 5 beside 1e-4: long labels would touch
         if label in log:
             axis.set_yscale("log")
         axis.grid(alpha=0.3)
@@ -119,6 +130,59 @@ def slices(
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8, title="points measured, lines predicted", title_fontsize=8)
     return _pixels(figure)
+
+
+@costs_the_figure_only
+def parallel(columns: Mapping[str, Sequence[Any]], *, by: Sequence[Any]) -> NDArray[np.uint8]:
+    """Parallel coordinates: an axis for each column, a line for each row.
+
+    Args:
+        columns: Name -> its values, numbers or words, (n,); a line ends where a number is NaN. Positive numbers over
+            two decades or more lie by their logarithm.
+        by: Of one of them: what the lines are coloured by, (n,).
+
+    Returns:
+        8-bit sRGB image, shape (h, w, 3).
+    """
+    from matplotlib import colormaps
+
+    figure, (axis,) = _canvas(max(1.5 * len(columns) + 1.5, 6.4), 3.8)
+    scaled = np.stack([_between(values)[0] for values in columns.values()], 1)
+    shade = np.nan_to_num(_between(by)[0], nan=0.0)
+    for row, place in zip(scaled, shade, strict=True):
+        axis.plot(range(len(columns)), row, color=colormaps["viridis"](0.95 * place), lw=1, alpha=0.8, marker=".", ms=3)
+    for k, (name, values) in enumerate(columns.items()):
+        low, high = _between(values)[1]
+        axis.axvline(k, color="0.5", lw=0.8)
+        axis.annotate(low, (k, -0.03), ha="center", va="top", fontsize=8)
+        axis.annotate(high, (k, 1.03), ha="center", va="bottom", fontsize=8)
+        side = {0: "left", len(columns) - 1: "right"}.get(k, "center")
+        height = -0.14 - 0.09 * (k % 2)  # two rows: long names stand beside one another
+        axis.annotate(_short(name), (k, height), ha=side, va="top", fontsize=8, annotation_clip=False)
+    axis.set(xlim=(-0.4, len(columns) - 0.6), ylim=(-0.32, 1.12))
+    axis.set_axis_off()
+    return _pixels(figure)
+
+
+def _short(name: str, most: int = 30) -> str:
+    return name if len(name) <= most else f"...{name[-most:]}"
+
+
+def _between(values: Sequence[Any]) -> tuple[NDArray[np.float64], tuple[str, str]]:
+    """Values (n,) from 0 for the least to 1 for the greatest, words in their order; and what stands at both ends."""
+    if any(isinstance(v, str) for v in values):
+        words = sorted(set(values))
+        numbers, ends = np.array([float(words.index(v)) for v in values]), (words[0], words[-1])
+    else:
+        numbers = np.array(values, dtype=np.float64)
+        seen = numbers[np.isfinite(numbers)]
+        least, most = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 0.0)
+        ends = (f"{least:.4g}", f"{most:.4g}")
+        if wide([least, most]):
+            numbers = np.log(numbers)
+    seen = numbers[np.isfinite(numbers)]
+    low, width = (float(seen.min()), float(np.ptp(seen))) if len(seen) else (0.0, 0.0)
+    return (numbers - low) / width if width > 0 else np.full(len(numbers), 0.5), ends
 
 
 @costs_the_figure_only

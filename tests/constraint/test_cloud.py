@@ -180,7 +180,9 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
     with pytest.raises(ValueError, match="needs `div"):
         Meshless(lambda u, p: u.xx + u.yy, cloud, boundary=[Flux(lambda u, p: 0.0)]).solve()
     with pytest.raises(ValueError, match="it holds a rate"):
-        Meshless(lambda u, p: u.t - u.xx, cloud).solve()
+        Meshless(lambda u, p: u.t - u.xx, cloud, boundary=[Fixed(0.0)]).solve()
+    with pytest.raises(ValueError, match="no row of u at upper, and no `div"):
+        Meshless(lambda u, p: u.xx + u.yy, cloud).solve()
     with pytest.raises(ValueError, match="too few for degree 8"):
         Meshless(_varying, cloud, boundary=[Fixed(0.0)]).solve(degree=8)
     assert Meshless(lambda u, p: div(u.x, u.y), cloud).solve(degree=2).result.name != "SUCCESS"  # a constant is free

@@ -92,6 +92,9 @@ def write_files(path: Path) -> None:
     for k in range(3):
         Image.fromarray(film.integers(60, 256, (12, 16, 3), dtype=np.uint8)).save(films / f"film_{k}.png")
     Image.fromarray(np.where(np.arange(192).reshape(12, 16) % 3, 255, 0).astype(np.uint8)).save(films / "white.png")
+    rim = ["0,0.2,a", "0,0.4,a", "0,0.6,a", "0.99,0.3,b", "0.99,0.5,b", "0.99,0.7,b"]
+    within = [f"{0.2 * (k % 5 + 0.2)},{0.2 * (k // 5 + 0.13 * (k % 3))}," for k in range(20)]
+    (path / "points.csv").write_text("\n".join(["x [m],y [m],side", *rim, *within]) + "\n")
     np.savez(path / "grid.npz", random.random((3, 4)))
     (path / "camera.json").write_text(json.dumps({"K": [[20.0, 0.0, 12.0], [0.0, 20.0, 4.0], [0.0, 0.0, 1.0]]}))
     (path / "squares.csv").write_text("file,c,l,t,r,b\nphotograph.png,0,2,2,11,8\nmask.png,0,6,3,17,10\n")

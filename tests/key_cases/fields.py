@@ -44,6 +44,50 @@ CASES: dict[str, Case] = {
         cells=[4, 4, 5],
         initial={"of": "x", "knots": [0.2, 0.8], "values": [2.0, 3.0]},
     ),
+    "heat at points": Case(
+        {
+            "kind": "pde",
+            "pde": {
+                "equation": "heat",
+                "conductivity": 2.0,
+                "heat_capacity": 4.0,
+                "duration": 0.3,
+                "cells": [2],
+                "initial": 0.4,
+                "boundary": [
+                    {"at": "right", "type": "dirichlet", "value": 1.0},
+                    {"at": "hole", "type": "robin", "coefficient": 0.6},
+                ],
+                "points": {
+                    "type": "outline",
+                    "corners": [[0.0, 0.0], [1.0, 0.0], [1.0, 0.9], [0.0, 0.9]],
+                    "sides": ["low", "right", "high", "left"],
+                    "spacing": 0.16,
+                    "degree": 2,
+                    "holes": [{"name": "hole", "center": [0.5, 0.45], "radius": 0.18}],
+                },
+            },
+        },
+        (run,),
+        below=("pde.points",),
+        slow=True,
+    ),
+    "heat at points of a file": Case(
+        {
+            "kind": "pde",
+            "pde": {
+                "equation": "heat",
+                "conductivity": 2.0,
+                "heat_capacity": 4.0,
+                "duration": 0.3,
+                "cells": [2],
+                "boundary": [{"at": "a", "type": "dirichlet", "value": 1.0}, {"at": "b", "type": "dirichlet"}],
+                "points": {"type": "file", "file": "points.csv", "degree": 2},
+            },
+        },
+        (run,),
+        below=("pde.points",),
+    ),
     "heat on cells": dataclasses.replace(
         pde(
             "heat",

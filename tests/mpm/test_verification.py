@@ -8,6 +8,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import torch
+import warp as wp
 
 from simengine import materials, mpm, solve
 from simengine.ops import bridge
@@ -193,7 +194,8 @@ def test_mass_is_conserved(threads: int, dtype: torch.dtype, tolerance: float, m
             part = slice(a, b)
             fields = [vector(state.x[None, part]), vector(state.v[None, part]), matrix(state.C[None, part])]
             constants = [*space.transfer, bridge.array(torch.zeros(3, dtype=torch.int32))]
-            body = [bridge.array(mass.contiguous()[part]), bridge.array(volume.contiguous()[part])]
+            one_grid = wp.zeros(0, dtype=wp.int32, device="cpu")
+            body = [bridge.array(mass.contiguous()[part]), bridge.array(volume.contiguous()[part]), one_grid]
             nodes = [space.momentum.parts[t][0].rows, space.active_parts[t], space.flags[t]]
             stress = matrix(model.stress(state.F[part], state.q[part]))
             bridge.launch(space.kernels.p2g, b - a, [*constants, *body, *fields, stress], nodes, on=state.x)

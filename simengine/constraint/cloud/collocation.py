@@ -62,7 +62,7 @@ class Collocation:
         self._equation = SpectralEquation(function, box, self.fields, ())
         used, self._scales = self._equation.used({k: _typical(v) for k, v in numbers.items()})
         self.evolves: bool = any(letters == "t" for _, letters in used)
-        self._rows = self._sorted_rows(boundary)
+        self._rows = self._sorted_rows(boundary, used)
         self.seen, self.origin = self._extended()
         fluxes = any(scale is not None for scale in self._scales)
         self.keys: list[Key] = self._closed(used, fluxes)
@@ -89,8 +89,7 @@ class Collocation:
         if not open_:
             return cloud, every
         at = torch.cat(open_).unique()
-        beyond = cloud.points[at] + cloud.nearest[at, None] * cloud.normals[at]
-        return PointSet(torch.cat([cloud.points, beyond])), torch.cat([every, at])
+        return cloud.extended(at), torch.cat([every, at])
 
     def _refuse_in_fluxes(self) -> None:
         """What the chain rule of a flux does not know: rates and second derivatives."""
@@ -109,7 +108,9 @@ class Collocation:
                     f"equation: a div of {self.fields[i]}.{letters}; a flux may hold fields and first derivatives"
                 )
 
-    def _sorted_rows(self, boundary: Sequence[Fixed | Flux]) -> list[tuple[int, torch.Tensor, Fixed | Flux]]:
+    def _sorted_rows(
+        self, boundary: Sequence[Fixed | Flux], used: list[Key]
+    ) -> list[tuple[int, torch.Tensor, Fixed | Flux]]:
         """Field, points and row, of all rows; sides of a divergence without one are closed."""
         found, seen = [], set()
         for row in boundary:
@@ -131,8 +132,15 @@ class Collocation:
                     found.append((i, self.cloud.sides[side], row))
         for i in range(len(self.fields)):
             for side, points in self.cloud.sides.items():
-                if (i, side) not in seen and self._scales[i] is not None:
+                if (i, side) in seen:
+                    continue
+                if self._scales[i] is not None:
                     found.append((i, points, Flux(lambda *_: 0.0)))
+                elif any(j == i and len(letters) == 2 for j, letters in used):
+                    raise ValueError(
+                        f"boundary: no row of {self.fields[i]} at {side}, and no `div(...)` in its equation says what "
+                        "flows there; add a Fixed value, or write its second derivatives as a div"
+                    )
         return found
 
     def values(self, u: torch.Tensor, rate: torch.Tensor) -> list[torch.Tensor]:

@@ -65,6 +65,7 @@ class PointSet:
             raise ValueError(f"sides: point {int(on.argmax())} lies on two of them; leave it on one")
         self.within: torch.Tensor = (on == 0).nonzero().flatten()
         self.normals: torch.Tensor = self._normals(normals)
+        self._extended: dict[bytes, PointSet] = {}
         self._stencils: dict[int, torch.Tensor] = {}
         self._weights: dict[tuple[int, str], torch.Tensor] = {}
 
@@ -169,6 +170,14 @@ class PointSet:
         near = self.neighbours(degree)
         rows = np.repeat(np.arange(count), near.shape[1])
         return csr_array((self.weights(letters, degree).numpy().ravel(), (rows, near.numpy().ravel())), (count, count))
+
+    def extended(self, at: torch.Tensor) -> "PointSet":
+        """These points, and one more beyond each of those numbered `at`, as far out as its nearest one lies."""
+        key = at.numpy().tobytes()
+        if key not in self._extended:
+            beyond = self.points[at] + self.nearest[at, None] * self.normals[at]
+            self._extended[key] = PointSet(torch.cat([self.points, beyond]))
+        return self._extended[key]
 
     def sampled(self, values: torch.Tensor, places: torch.Tensor, degree: int) -> torch.Tensor:
         """Values (..., N) between the points, at places (M, d); shape (..., M)."""

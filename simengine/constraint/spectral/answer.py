@@ -1,6 +1,7 @@
 """What a solve of an equation on functions returns: fields that can be asked anywhere, and how wrong they are."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from simengine.constraint.spectral.discrete import Discrete
 from simengine.solve.solution import Result, Solution, SolveError
 
 _SLOWEST = 0.75  # share of a difference that the next one is thought to be at most
+_GEOMETRIC = 0.5  # share of a difference up to which the next ones are thought to go on shrinking alike
 
 
 def chained(found: "Sequence[Expansion]") -> "Expansion":
@@ -18,6 +20,44 @@ def chained(found: "Sequence[Expansion]") -> "Expansion":
     for own in reversed(found[:-1]):
         last = dataclasses.replace(own, finer=last)
     return last
+
+
+def sharpened(found: "Expansion") -> "Expansion":
+    """The nearest combination of the same functions, in the mean square, to the richest solve that tells the error.
+
+    Galerkin's answer is the best one in the energy: a body of few functions is too stiff as a whole, waves of few
+    functions travel at wrong speeds. What tells the error knows better, at no further solve; where two such solves
+    halve the differences, a geometric series goes on from the richest one. The functions and the moments of the windows
+    stay. An answer whose error nothing tells, or a solve of which failed, stays as it is.
+    """
+    richest = found.chain[-1]
+    if found.finer is None or any(own.result is not Result.SUCCESS for own in found.chain):
+        return found
+    y, nearest = found.coefficients, found.nearest(richest)
+    if not isinstance(y, Windows):
+        held = nearest(None)
+        if len(found.chain) == 3:
+            before = found.nearest(found.chain[1])(None)
+            parts = zip(found.discrete.equation.fields, found.discrete.slices, strict=True)
+            held = torch.cat([held[own] + _beyond(found, name) * (held - before)[own] for name, own in parts])
+        return dataclasses.replace(found, coefficients=held, galerkin=found)
+    last = float(richest.coefficients.starts[-1])  # type: ignore[union-attr]
+    spans = zip(y.starts[:-1].tolist(), y.starts[1:].tolist(), strict=True)
+    moved = [torch.stack([nearest(min(a + float(c) * (b - a), last)) for c in y.nodes]) for a, b in spans]
+    return dataclasses.replace(
+        found, coefficients=dataclasses.replace(y, coefficients=torch.stack(moved)), galerkin=found
+    )
+
+
+def _beyond(found: "Expansion", name: str) -> torch.Tensor | float:
+    """How many times the last difference of three solves of a field is still to come, 0 where they do not tell."""
+    first, second, third = found.chain
+    with torch.no_grad():
+        (wide, _), (narrow, size) = first.apart(second, name, None), second.apart(third, name, None)
+        if not 1e-12 * size < narrow <= _GEOMETRIC * wide:
+            return 0.0
+    ratio = second.apart(third, name, None)[0] / first.apart(second, name, None)[0]
+    return ratio / (1 - ratio)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +102,8 @@ class Expansion:
         result: How the solve ended.
         stats: Figures of the way there.
         finer: The same on a richer set of functions (and finer windows), from which the error is told; None without.
+        galerkin: What the equation tested with the functions gave, where these coefficients are nearer to the richest
+            of the finer answers; None where they are its own.
     """
 
     discrete: Discrete
@@ -69,6 +111,7 @@ class Expansion:
     result: Result
     stats: Mapping[str, Any]
     finer: "Expansion | None" = None
+    galerkin: "Expansion | None" = None
 
     def __repr__(self) -> str:
         told = "" if self.finer is None else f", error {self.error():.2g}"
@@ -76,10 +119,18 @@ class Expansion:
         return f"Expansion({self.result.name}, {fields} by {self.discrete.count} functions{told})"
 
     @property
+    def chain(self) -> "list[Expansion]":
+        """This answer and those that tell its error, the richest one last."""
+        return [self, *(self.finer.chain if self.finer is not None else ())]
+
+    @property
     def norm(self) -> str:
-        """In which the residual was made to vanish."""
+        """In which the residual was made to vanish, and what was done then."""
         order = self.discrete.order
-        return f"tested with the functions (dual of {f'H{order}' if order else 'L2'})"
+        tested = f"tested with the functions (dual of {f'H{order}' if order else 'L2'})"
+        if self.galerkin is None:
+            return tested
+        return f"{tested}, then nearest in the mean square to the same by {self.chain[-1].discrete.count} functions"
 
     def __call__(self, field: str, /, t: float | torch.Tensor | None = None, **places: Any) -> torch.Tensor:
         """A field at places.
@@ -122,36 +173,25 @@ class Expansion:
         if self.finer is None:
             raise ValueError("error: solved with estimate=False; leave that out")
         name = self.discrete.equation.fields[0] if field is None else field
-        missed, size = self._apart(self.finer, name, t)
-        if self.finer.finer is not None:
-            # where more functions help slowly, the richer answer is wrong too: the differences are summed to the end
-            again, _ = self.finer._apart(self.finer.finer, name, t)
-            missed = missed / (1 - min(again / missed, _SLOWEST)) if missed > 0 else missed
+        solved, richest = self.galerkin or self, self.chain[-1]
+        with torch.no_grad():
+            missed, size = (float(v) for v in solved.apart(self.finer, name, t))
+            left = 0.0
+            if self.finer.finer is not None and missed > 0:
+                # where more functions help slowly, the richer answer errs too: the differences are summed to the end
+                again, size = (float(v) for v in self.finer.apart(richest, name, t))
+                ratio = min(again / missed, _SLOWEST)
+                missed, left = missed / (1 - ratio), again * ratio / (1 - ratio)
+            if self.galerkin is not None:
+                beyond = float(_beyond(solved, name)) if len(self.chain) == 3 else 0.0
+                where = richest.discrete.places
+                ends = richest(name, t=t, **where)
+                ends = ends + beyond * (ends - self.finer(name, t=t, **where))
+                missed = float((richest.discrete.weight * (self(name, t=t, **where) - ends).square()).sum().sqrt())
+                missed = math.hypot(missed, left / 2 if beyond else left)  # half of what goes beyond may be wrong
         return missed / max(size, 1e-300)
 
-    def sharpened(self) -> "Expansion":
-        """The nearest combination of the same functions, in the mean square, to the richest solve that told the error.
-
-        Galerkin's answer is the best one in the energy: a body of few functions is too stiff as a whole, waves of few
-        functions travel at wrong speeds. What told the error knows better, at no further cost. The functions and the
-        moments of the windows stay; there is no gradient to the numbers.
-
-        Raises:
-            ValueError: The solve was told to leave the estimate out.
-        """
-        if self.finer is None:
-            raise ValueError("sharpened: solved with estimate=False; leave that out")
-        richest = self.finer if self.finer.finer is None else self.finer.finer
-        y, nearest = self.coefficients, self._nearest(richest)
-        with torch.no_grad():
-            if not isinstance(y, Windows):
-                return dataclasses.replace(self, coefficients=nearest(None))
-            last = float(richest.coefficients.starts[-1])  # type: ignore[union-attr]
-            spans = zip(y.starts[:-1].tolist(), y.starts[1:].tolist(), strict=True)
-            held = [torch.stack([nearest(min(a + float(c) * (b - a), last)) for c in y.nodes]) for a, b in spans]
-        return dataclasses.replace(self, coefficients=dataclasses.replace(y, coefficients=torch.stack(held)))
-
-    def _nearest(self, other: "Expansion") -> Callable[[float | None], torch.Tensor]:
+    def nearest(self, other: "Expansion") -> Callable[[float | None], torch.Tensor]:
         """Moment -> coefficients of the functions for the fields of another answer, (N,)."""
         own, theirs = self.discrete, other.discrete
         root, maps = own.weight.sqrt(), []
@@ -170,12 +210,11 @@ class Expansion:
 
         return at
 
-    def _apart(self, other: "Expansion", name: str, t: float | None) -> tuple[float, float]:
-        """Mean squares over the domain of the difference to another answer, and of that answer."""
+    def apart(self, other: "Expansion", name: str, t: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Root mean squares over the domain of the difference to another answer, and of that answer."""
         places, weight = other.discrete.places, other.discrete.weight
-        with torch.no_grad():
-            own, theirs = self(name, t=t, **places), other(name, t=t, **places)
-        return float((weight * (own - theirs).square()).sum().sqrt()), float((weight * theirs.square()).sum().sqrt())
+        own, theirs = self(name, t=t, **places), other(name, t=t, **places)
+        return (weight * (own - theirs).square()).sum().sqrt(), (weight * theirs.square()).sum().sqrt()
 
     def check(self) -> "Expansion":
         """This answer if its solve succeeded.

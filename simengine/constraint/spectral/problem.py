@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from simengine.constraint.spectral.answer import Expansion, chained
+from simengine.constraint.spectral.answer import Expansion, chained, sharpened
 from simengine.constraint.spectral.discrete import Boundary, Discrete, SpectralEquation
 from simengine.constraint.spectral.domain import Domain, Fixed, Flux, Function, derivatives
 from simengine.constraint.spectral.expression import Value
@@ -71,7 +71,8 @@ class Spectral:
         Args:
             size: Functions along each axis.
             start: Fields to start from, functions of p; what is known at the sides if None.
-            estimate: Solve again on two richer sets of functions to tell the error.
+            estimate: Solve again on two richer sets of functions to tell the error, and give the combination of the
+                functions that is nearest to the richest; else Galerkin's, which is nearest in the energy.
             tolerance: Of the last step, relative to the fields.
             max_iterations: Of Newton.
 
@@ -86,8 +87,9 @@ class Spectral:
             richer = Discrete(self.equation, self._sizes(size, factor), self.numbers)
             with torch.no_grad():
                 values = [found[-1](name, **richer.places) for name in self.equation.fields]
-                found.append(self._solved(richer, self._fitted(richer, values, 0.0), tolerance, max_iterations))
-        return chained(found)
+                begun = self._fitted(richer, values, 0.0)
+            found.append(self._solved(richer, begun, tolerance, max_iterations))
+        return sharpened(chained(found))
 
     def _solved(self, discrete: Discrete, y: torch.Tensor, tolerance: float, most: int) -> Expansion:
         still, now = torch.zeros(1, discrete.count, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
@@ -121,7 +123,8 @@ class Spectral:
             size: Functions along each axis.
             tolerance: Largest residual between the stages of a window, relative to the rates so far.
             stages: Of each window (Radau IIA: order 2 stages - 1, and what is stiff is damped).
-            estimate: March again with richer functions and a tenth of the tolerance to tell the error.
+            estimate: March again with richer functions and a tenth of the tolerance to tell the error, and give the
+                combination of the functions that is nearest to that answer.
             window: Longest window; the duration if None.
         """
         sizes = self._sizes(size)
@@ -129,9 +132,8 @@ class Spectral:
         if not estimate:
             return own
         richer = Discrete(self.equation, self._sizes(size, RICHER), self.numbers)
-        with torch.no_grad():
-            again = self._marched(richer, initial, duration, tolerance / 10, stages, window)
-        return chained([own, again])
+        again = self._marched(richer, initial, duration, tolerance / 10, stages, window)
+        return sharpened(chained([own, again]))
 
     def _marched(
         self, discrete: Discrete, initial: Any, duration: float, tolerance: float, stages: int, window: float | None

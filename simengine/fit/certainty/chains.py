@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+AGREED = {"ensemble": 1.05, "nuts": 1.01}  # R-hat; the many walkers of an ensemble are each shorter than a chain
 Chains = NDArray[np.float64]  # (chains, samples)
 
 
@@ -41,3 +42,9 @@ def effective_samples(chains: Chains) -> float:
     stop = np.argmax(pairs < 0) if (pairs < 0).any() else len(pairs)
     time = max(2 * float(np.minimum.accumulate(pairs[:stop]).sum()) - 1, 1 / np.log10(max(m * n, 10)))
     return m * n / time
+
+
+def enough(chains: NDArray[np.float64], method: str, wanted: int) -> bool:
+    """Whether chains (chains, samples, coordinates) agree and hold some more effective samples than are wanted."""
+    each = [chains[:, :, k] for k in range(chains.shape[2])]
+    return all(r_hat(own) < AGREED[method] and effective_samples(own) > 1.1 * wanted for own in each)

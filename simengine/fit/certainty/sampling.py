@@ -4,9 +4,7 @@ Chains go on until they agree and hold the effective samples asked for. Others a
 """
 
 import dataclasses
-import itertools
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,23 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simengine.fit.certainty.chains import effective_samples, r_hat
+from simengine.fit.certainty.chains import AGREED, effective_samples, enough, r_hat
 from simengine.fit.certainty.density import LogPosterior
+from simengine.fit.certainty.nuts import APART, no_u_turn
 from simengine.fit.posterior import Estimate, Posterior
 from simengine.fit.problem import Problem
-from simengine.scene.base import Refused, SceneError
+from simengine.scene.base import SceneError
 
-AGREED = {"ensemble": 1.05, "nuts": 1.01}  # R-hat; the many walkers of an ensemble are each shorter than a chain
 CHUNK = 100  # steps of an ensemble between two looks at it
 CHUNKS = 200
-LENGTHENED = 4  # times that the chains of NUTS are made twice as long
-ACCEPTED = 0.95  # share that NUTS aims at: its short steps follow a bent ridge, where those for 0.8 diverge
-TUNE = 400  # steps in which NUTS finds its step and masses
-APART = 2.0  # R-hat beyond which chains stand in different minima
 MAX_FREE = 40  # coordinates that an ensemble can move
 WIDEST = 20.0  # standard deviation of a coordinate by Laplace beyond which nothing tells it
 BURN = 0.3  # share of the steps that is thrown away
 WIDER = 1.5  # times Laplace's ellipse, of the jumps
+PREDICTED = 1000  # draws of which each row is kept, at most
 FEW = 8  # walkers for each number at least
 
 
@@ -47,6 +42,7 @@ class PosteriorSamples:
         divergences: Of NUTS; 0 for an ensemble.
         evaluations: Of the posterior.
         method: ensemble or nuts.
+        rows: Residuals over sigma at some of the draws, (draws, rows); None where the rows are too many to be kept.
     """
 
     values: Mapping[str, NDArray[np.float64]]
@@ -57,6 +53,7 @@ class PosteriorSamples:
     divergences: int
     evaluations: int
     method: str
+    rows: NDArray[np.float32] | None = None
 
     @property
     def why(self) -> str:
@@ -102,18 +99,22 @@ def sample(
         SceneError: There are too many unknowns, or what the method needs is missing.
     """
     inference = problem.scene.inference
-    free = movable(problem, found.covariance)
+    told = movable(problem, found.covariance)
+    free = [k for k in told if problem.coordinates[k].chosen]
     if not free:
         raise SceneError("inference.posterior: nothing that is sought is told by data or prior; use laplace")
     factors = {name: worth.factor for name, worth in found.worth.items()}
-    density = LogPosterior(problem, z, free, factors)
-    draw = _nuts if inference.posterior == "nuts" else _ensemble
-    chains, heights, divergences = draw(density, found.covariance, [z, *others], inference.samples, seed)
+    density = LogPosterior(problem, z, free, factors, without=[k for k in told if k not in free])
+    ends = [z, *others]
+    if inference.posterior == "nuts":
+        slopes = problem.linearise(z, central=True)[1] if found.linearised is None else found.linearised[1]
+        chains, heights, divergences = no_u_turn(density, density.ellipse(slopes), ends, inference.samples, seed)
+    else:
+        chains, heights, divergences = _ensemble(density, found.covariance, ends, inference.samples, seed)
     values: dict[str, NDArray[np.float64]] = {}
     for position, k in enumerate(free):
         c = problem.coordinates[k]
-        if c.chosen:
-            values[c.name] = c.value(torch.from_numpy(chains[:, :, position].copy())).numpy()
+        values[c.name] = c.value(torch.from_numpy(chains[:, :, position].copy())).numpy()
     hats = {name: r_hat(own) for name, own in values.items()}
     effective = {name: effective_samples(own) for name, own in values.items()}
     good = all(v < AGREED[inference.posterior] for v in hats.values())
@@ -125,8 +126,17 @@ def sample(
         converged=good and all(v >= inference.samples for v in effective.values()),
         divergences=divergences,
         evaluations=density.evaluations,
+        rows=_rows_of(density, chains),
         method=inference.posterior,
     )
+
+
+def _rows_of(density: LogPosterior, chains: NDArray[np.float64]) -> NDArray[np.float32] | None:
+    """Residuals (draws, rows) at those draws of chains (chains, draws, numbers) that the density remembers."""
+    keys = [point.tobytes() for point in np.ascontiguousarray(chains.reshape(-1, chains.shape[-1]))]
+    kept = [key for key in keys if key in density.rows_at]
+    kept = kept[:: -(-len(kept) // PREDICTED) or 1]
+    return torch.stack([density.rows_at[key] for key in kept]).numpy() if kept else None
 
 
 def _ensemble(
@@ -168,15 +178,9 @@ def _ensemble(
         state = sampler.run_mcmc(state, CHUNK, skip_initial_state_check=True)
         skip = int(BURN * sampler.iteration)
         chains = sampler.get_chain(discard=skip).swapaxes(0, 1)
-        if _enough(chains, "ensemble", wanted):
+        if enough(chains, "ensemble", wanted):
             break
     return chains, sampler.get_log_prob(discard=skip).T, 0
-
-
-def _enough(chains: NDArray[np.float64], method: str, wanted: int) -> bool:
-    """Whether chains (chains, samples, coordinates) agree and hold some more effective samples than are wanted."""
-    each = [chains[:, :, k] for k in range(chains.shape[2])]
-    return all(r_hat(own) < AGREED[method] and effective_samples(own) > 1.1 * wanted for own in each)
 
 
 def _jumps(centers: Sequence[NDArray[np.float64]], root: NDArray[np.float64]) -> Any:
@@ -194,79 +198,6 @@ def _jumps(centers: Sequence[NDArray[np.float64]], root: NDArray[np.float64]) ->
         return fresh, log_q(points) - log_q(fresh)
 
     return propose
-
-
-def _nuts(
-    density: LogPosterior, covariance: torch.Tensor, ends: Sequence[torch.Tensor], wanted: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # arviz, which it imports, announces itself once a day
-            import nutpie
-    except ImportError:
-        raise SceneError(
-            "inference.posterior: NUTS needs nutpie; pip install 'simengine[bayes]', or use ensemble"
-        ) from None
-    if not density.traced:
-        raise SceneError("inference.posterior: NUTS needs gradients, and not every unknown is traced; use ensemble")
-    free = torch.tensor(density.free)
-    size = len(free)
-    spectrum, vectors = torch.linalg.eigh(covariance[free[:, None], free])
-    root = vectors * spectrum.clamp(1e-300, 1.0).sqrt()
-    center = ends[0][free]
-    begin = itertools.cycle(
-        [torch.linalg.lstsq(root, (end[free] - center)[:, None], driver="gelsd").solution[:, 0] for end in ends]
-    )
-
-    def start(seed: Any) -> NDArray[np.float64]:
-        # chains begin at all minima in turn: those that stay apart disagree, and are no answer
-        jitter = np.random.default_rng(abs(int(np.sum(seed)))).normal(scale=0.5, size=size)
-        return next(begin).numpy() + jitter
-
-    def log_density(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        # in units of Laplace's ellipse, which is what its mass matrix has to find
-        try:
-            value, slope = density.with_gradient(center + root @ torch.from_numpy(np.array(x)))
-        except (Refused, SceneError) as error:
-            raise _NoRun(str(error)) from None
-        return value, (root.T @ slope).numpy()
-
-    def expanded(x: NDArray[np.float64], **_: Any) -> dict[str, NDArray[np.float64]]:
-        return {"u": np.array(x)}
-
-    compiled = nutpie.compiled_pyfunc.from_pyfunc(
-        ndim=size,
-        make_logp_fn=lambda: log_density,
-        make_expand_fn=lambda *_: expanded,
-        expanded_dtypes=[np.dtype("float64")],
-        expanded_shapes=[(size,)],
-        expanded_names=["u"],
-        make_initial_point_fn=start,
-    )
-    draws = max(wanted, 200)  # of four chains: a draw near a bound is worth a third of an independent one
-    for length in range(LENGTHENED + 1):  # from the start each time: what it makes cannot be gone on with
-        trace = nutpie.sample(
-            compiled,
-            draws=draws << length,
-            tune=TUNE << length,
-            chains=4,
-            cores=1,
-            seed=seed,
-            progress_bar=False,
-            target_accept=ACCEPTED,
-        )
-        u = np.asarray(trace.posterior["u"])
-        chains = center.numpy() + u @ root.numpy().T
-        if _enough(chains, "nuts", wanted) or max(r_hat(chains[:, :, k]) for k in range(size)) > APART:
-            break
-    stats = trace.sample_stats
-    return chains, np.asarray(stats["logp"]), int(np.asarray(stats["diverging"]).sum())
-
-
-class _NoRun(Exception):
-    """A trial without a run, which the sampler rejects."""
-
-    is_recoverable = True
 
 
 def with_samples(found: Posterior, samples: PosteriorSamples) -> Posterior:

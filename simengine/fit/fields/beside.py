@@ -13,7 +13,7 @@ import torch
 
 from simengine.fit.fields.newton import Linearised
 from simengine.fit.fields.objective import FieldObjective
-from simengine.fit.posterior import _inverse
+from simengine.fit.posterior import inverse
 from simengine.solve.conjugate_gradients import conjugate_gradients
 
 TOLERANCE = 1e-2  # of the conjugate gradients; the complement is off by its square
@@ -50,7 +50,7 @@ class ProfiledObjective:
         total = self.stiffness
         for name, own in self.information.items():
             total = total + own / (factors or {}).get(name, 1.0)
-        return _inverse(self.bend * total + self.belief)
+        return inverse(self.bend * total + self.belief)
 
     def step(self) -> tuple[torch.Tensor, torch.Tensor]:
         """To the minimum, none of it longer than a coordinate's unit: of the cells (n,) and the numbers (p,)."""

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import torch
 
-from simengine.scene.strict import NonNegative, Positive
+from simengine.scene.strict import NonNegative, Positive, nearest
 
 SIDES = {"left": (0, 0), "right": (0, 1), "bottom": (1, 0), "top": (1, 1)}  # axis, and 1 for its far end
-At = Literal["left", "right", "bottom", "top", "both", "all"]
+_SEVERAL = ("both", "all")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,11 +18,12 @@ class AbstractBoundary:
     """A row of a side.
 
     Attributes:
-        at: left, right, bottom, top; `both` for left and right, `all` for every side.
+        at: left, right, bottom, top; `both` for left and right, `all` for every side. At scattered points the name of
+            one of their sides, or `all`.
         field: Whose row it is; None for all fields.
     """
 
-    at: At
+    at: str
     field: str | None = None
 
     def sides(self, axes: int) -> list[tuple[int, int]]:
@@ -204,11 +205,16 @@ def checked(world: Any, names: Sequence[str]) -> None:
     Raises:
         ValueError: A side does not exist, a field is unknown, or a known value stands beside other rows.
     """
+    if world.points is not None:
+        _checked_at_points(world, names)
+        return
     axes = len(world.domain)
     seen: dict[tuple[str, int, int], list[tuple[int, AbstractBoundary]]] = {}
     for index, row in enumerate(world.boundary):
         if row.field is not None and row.field not in names:
             raise ValueError(f"boundary.{index}.field: {row.field!r} is no field; known: {', '.join(names)}")
+        if row.at not in (*SIDES, *_SEVERAL):
+            raise ValueError(f"boundary.{index}.at: {row.at!r} is no side; {nearest(row.at, (*SIDES, *_SEVERAL))}")
         if any(axis >= axes for axis, _ in row.sides(axes)):
             raise ValueError(f"boundary.{index}.at: a domain of one dimension has no {row.at}; use left or right")
         if isinstance(row, Periodic) and row.at in SIDES:
@@ -223,3 +229,14 @@ def checked(world: Any, names: Sequence[str]) -> None:
             index = next(i for i, row in rows if isinstance(row, Dirichlet | Periodic))
             others = ", ".join(str(i) for i, _ in rows if i != index)
             raise ValueError(f"boundary.{index}: a known value or a closed side stands alone; remove row {others}")
+
+
+def _checked_at_points(world: Any, names: Sequence[str]) -> None:
+    """The same at scattered points, whose sides are known once they are read."""
+    for index, row in enumerate(world.boundary):
+        if row.field is not None and row.field not in names:
+            raise ValueError(f"boundary.{index}.field: {row.field!r} is no field; known: {', '.join(names)}")
+        if isinstance(row, Periodic | Source):
+            raise ValueError(f"boundary.{index}.type: {row.type!r} holds on boxes; at points take another row")
+        if isinstance(row, Convection) and getattr(world, "convection", None) is None:
+            raise ValueError(f"boundary.{index}: a row of convection takes h and ambient from `convection`; add it")

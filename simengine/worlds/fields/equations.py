@@ -11,34 +11,46 @@ from simengine.scene.strict import Count, NonNegative, Positive, Range, Unit
 from simengine.worlds.fields.boundaries import Boundary, Convection, checked
 from simengine.worlds.fields.coefficients import CellValues, Freundlich, Piecewise, constant, evaluated
 from simengine.worlds.fields.local import AXES, Local
+from simengine.worlds.fields.scattered import Outline, PointsFile
 from simengine.worlds.fields.series import ImplicitSteps, TaylorSeries
+
+POINT_AXES = ("x", "y", "z")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AbstractEquation(abc.ABC):
-    """A box, what it begins with, and what happens at its sides.
+    """A box or points, what the fields begin with, and what happens at the sides.
 
     Attributes:
         equation: Its name.
         domain: Lower and upper end of each axis [m].
-        duration: Of the run [s].
-        cells: Steps in time, then cells along each axis.
+        points: Where it holds instead of in a box: scattered points.
+        duration: Of the run; at points an equation without rates has none [s].
+        cells: Steps in time, then cells along each axis; at points the steps alone.
         initial: Value at t = 0: a number, { of = "x", knots, values }, or the name of a function of the script that
             takes the places and returns the field, or a table of fields [unit of the value].
         boundary: Rows of the sides; a side without a row lets nothing through.
         march: Through time: `implicit`, or `taylor`, the series that follow from the equation.
     """
 
-    domain: tuple[tuple[float, float], ...]
-    duration: Positive
-    cells: tuple[Count, ...]
+    domain: tuple[tuple[float, float], ...] = ()
+    points: PointsFile | Outline | None = None
+    duration: Positive | None = None
+    cells: tuple[Count, ...] = ()
     initial: float | str | Piecewise = 0.0
     boundary: tuple[Boundary, ...] = ()
     march: ImplicitSteps | TaylorSeries = dataclasses.field(default_factory=ImplicitSteps)
 
     def __post_init__(self) -> None:
+        if self.points is not None:
+            self._check_at_points()
+            return
+        if not self.domain:
+            raise ValueError("domain: say where, as in [[0.0, 1.0]], or give points")
         if not 1 <= len(self.domain) <= len(AXES):
             raise ValueError(f"domain: expected 1 or {len(AXES)} axes, as in [[0.0, 1.0]], got {len(self.domain)}")
+        if self.duration is None:
+            raise ValueError("duration: say how long the run is, in seconds")
         for low, high in self.domain:
             if not low < high:
                 raise ValueError(f"domain: expected [lower, upper], got {[low, high]}")
@@ -57,6 +69,29 @@ class AbstractEquation(abc.ABC):
                         f"{list(table.cells)}"
                     )
                 object.__setattr__(self, field.name, dataclasses.replace(table, box=self.domain))
+
+    def _check_at_points(self) -> None:
+        assert self.points is not None
+        if self.domain:
+            raise ValueError("domain: the points say where; leave it out")
+        if len(self.cells) != (self.duration is not None):
+            told = "[STEPS] beside duration" if self.duration is not None else "none without duration"
+            raise ValueError(f"cells: at points expected {told}, got {list(self.cells)}")
+        if isinstance(self.march, TaylorSeries):
+            raise ValueError("march.type: 'taylor' goes through time on boxes; at points leave it out")
+        checked(self, tuple(self.units()))
+        known = (*self.units(), *POINT_AXES[: self.points.axes or len(POINT_AXES)])
+        for field in dataclasses.fields(self):
+            table = getattr(self, field.name)
+            if isinstance(table, CellValues):
+                raise ValueError(f"{field.name}.type: 'cells' divide a box; at points give a number or a table")
+            if isinstance(table, Piecewise) and table.of not in known:
+                raise ValueError(f"{field.name}.of: {table.of!r} is no field and no axis; known: {', '.join(known)}")
+
+    @property
+    def lasts(self) -> float:
+        """Duration; 0 of an equation without one [s]."""
+        return 0.0 if self.duration is None else float(self.duration)
 
     @abc.abstractmethod
     def units(self) -> Mapping[str, str]:

@@ -57,7 +57,7 @@ class GridMarch:
         Raises:
             MarchError: A step has no solution.
         """
-        dt = self.equation.duration / self.steps
+        dt = self.equation.lasts / self.steps
         u, found = initial, [initial]
         for step in range(self.steps):
             first = self._stage(u, (u,), GAMMA * dt, (step + GAMMA) * dt, step)

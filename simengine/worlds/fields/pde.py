@@ -10,26 +10,28 @@ from simengine.scene.address import numbers, replaced, value_at
 from simengine.scene.asks import Ask, Fields, Series
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
 from simengine.scene.strict import OneOf, nearest, resolve_path
+from simengine.worlds.fields.at_points import PointRun, solved_at_points
 from simengine.worlds.fields.boundaries import BoundaryRows, Dirichlet, Robin
 from simengine.worlds.fields.coefficients import CellValues, Piecewise, array_of
 from simengine.worlds.fields.equations import EQUATIONS, AbstractEquation
 from simengine.worlds.fields.local import CellGrid
 from simengine.worlds.fields.march import GridMarch, MarchError
 from simengine.worlds.fields.pde_answers import FieldRun
+from simengine.worlds.fields.scattered import PointsFile
 from simengine.worlds.fields.series import SeriesMarch, TaylorSeries
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
-_FIXED = ("pde.domain", "pde.duration", "pde.march")  # numbers that worlds which march together share
+_FIXED = ("pde.domain", "pde.points", "pde.duration", "pde.march")  # numbers that worlds which march together share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PDEWorld(AbstractWorld):
-    """A partial differential equation on a box.
+    """A partial differential equation on a box, or at scattered points.
 
     Attributes:
-        pde: The equation, its box and its sides.
+        pde: The equation, its box or points, and its sides.
     """
 
     kind: ClassVar[str] = "pde"
@@ -46,8 +48,8 @@ class PDEWorld(AbstractWorld):
     def _beyond(self, asks: Sequence[Ask]) -> str | None:
         """What to say if a time lies beyond the run."""
         latest = max((float(t.detach().max()) for ask in asks if (t := _times(ask)) is not None and len(t)), default=0)
-        duration = float(self.pde.duration)
-        if latest <= duration * (1 + 1e-9):
+        duration = self.pde.lasts
+        if self.pde.duration is None or latest <= duration * (1 + 1e-9):
             return None
         return (
             f"pde.duration: the run ends at {duration:.6g} s, and {latest:.6g} s is asked for; raise it, or cut "
@@ -61,13 +63,13 @@ class PDEWorld(AbstractWorld):
         gradient: bool = False,
         near: AbstractRun | None = None,
         device: str | None = None,
-    ) -> "FieldRun":
+    ) -> "FieldRun | PointRun":
         """March through the whole duration, in float64."""
         return self.solve_many([self], asks, gradient=gradient)[0]
 
     def solve_many(
         self, worlds: Sequence[AbstractWorld], asks: Sequence[Ask], *, gradient: bool = False
-    ) -> "list[FieldRun]":
+    ) -> "list[FieldRun | PointRun]":
         """The runs of worlds that differ from this one in numbers only: one march for all of them.
 
         Raises:
@@ -75,14 +77,20 @@ class PDEWorld(AbstractWorld):
         """
         if beyond := self._beyond(asks):
             raise Refused(beyond)
-        duration = float(self.pde.duration)
+        if self.pde.points is not None:
+            return [solved_at_points(world, gradient=gradient) for world in worlds]  # type: ignore[arg-type]
+        return [*self._marched(worlds, gradient)]
+
+    def _marched(self, worlds: Sequence[AbstractWorld], gradient: bool = False) -> list[FieldRun]:
+        """The same on the cells of a box."""
+        duration = self.pde.lasts
         fields = set(self.fields())
         tables = [{k: n for k, n in numbers(world).items() if k not in fields} for world in worlds]
         shared = all(
             table[key].value == tables[0][key].value for table in tables for key in table if key.startswith(_FIXED)
         ) and all(value_at(world, key) is value_at(worlds[0], key) for world in worlds for key in fields)
         if not shared and len(worlds) > 1:
-            return [run for world in worlds for run in self.solve_many([world], asks, gradient=gradient)]
+            return [run for world in worlds for run in self._marched([world], gradient)]
         held: dict[str, Any] = {}
         for key in tables[0]:
             values = [table[key].value for table in tables]
@@ -101,7 +109,7 @@ class PDEWorld(AbstractWorld):
         )
         try:
             with torch.set_grad_enabled(gradient):
-                found = march.run(together._initial(grid, len(worlds)))
+                found = march.run(together.initial_at(grid.centres(), len(worlds)))
         except MarchError as error:
             raise Refused(str(error)) from None
         return [FieldRun(world, grid, found[:, k]) for k, world in enumerate(worlds)]  # type: ignore[arg-type]
@@ -115,9 +123,9 @@ class PDEWorld(AbstractWorld):
             tuple((float(a), float(b)) for a, b in self.pde.domain), self.pde.cells[1:], frozenset(periodic)
         )
 
-    def _initial(self, grid: CellGrid, worlds: int) -> torch.Tensor:
-        """Fields at t = 0, (worlds, fields, cells)."""
-        places, names = grid.centres(), tuple(self.pde.units())
+    def initial_at(self, places: Mapping[str, torch.Tensor], worlds: int) -> torch.Tensor:
+        """Fields at t = 0 at places of cells or points, (worlds, fields, cells)."""
+        names = tuple(self.pde.units())
         shape = (worlds, len(names), len(places["x"]))
         initial: Any = self.pde.initial
         if initial == "ambient" and getattr(self.pde, "convection", None) is not None:
@@ -186,7 +194,10 @@ class PDEWorld(AbstractWorld):
     def sizes(self) -> Mapping[str, float]:
         """Of the box, and of the fields as far as initial and boundary values tell."""
         lengths = [float(high) - float(low) for low, high in self.pde.domain]
-        size = {"m": max(lengths), "s": float(self.pde.duration), "1": 1.0}
+        if self.pde.points is not None:
+            places = self.pde.points.cloud().points
+            lengths = (places.amax(0) - places.amin(0)).tolist()
+        size = {"m": max(lengths), "s": self.pde.lasts or 1.0, "1": 1.0}
         told = [row.value for row in self.pde.boundary if isinstance(row, Dirichlet | Robin)]
         told += [self.pde.initial] if isinstance(self.pde.initial, float) else []
         largest = max((abs(float(value)) for value in told), default=0.0)
@@ -194,11 +205,13 @@ class PDEWorld(AbstractWorld):
 
     def abscissas(self) -> Mapping[str, str]:
         """Time and place."""
-        return {**super().abscissas(), **dict.fromkeys(("x", "y"), "m")}
+        return {**super().abscissas(), **dict.fromkeys(("x", "y", "z"), "m")}
 
     def scalars(self) -> Mapping[str, str]:
         """The fields; in one dimension their values at the ends and what flows out there; their integrals."""
         found = dict(self.pde.units())
+        if self.pde.points is not None:
+            return found
         box = "m" if len(self.pde.domain) == 1 else "m^2"
         for name, unit in self.pde.units().items():
             found[f"{name}.integral"] = f"{unit} {box}"
@@ -209,24 +222,47 @@ class PDEWorld(AbstractWorld):
         return found
 
     def refined(self, factor: float) -> "PDEWorld":
-        """Cells and steps, each times `factor`."""
+        """Cells or points and steps, each times `factor`.
+
+        Raises:
+            SceneError: The points are those of a file.
+        """
+        if isinstance(self.pde.points, PointsFile):
+            raise SceneError(
+                "pde.points: those of a file have no finer ones; give an outline, or another file by --set"
+            )
+        points = None if self.pde.points is None else self.pde.points.refined(factor)
         cells = tuple(max(2, round(n * factor)) for n in self.pde.cells)
-        return dataclasses.replace(self, pde=dataclasses.replace(self.pde, cells=cells))
+        return dataclasses.replace(self, pde=dataclasses.replace(self.pde, cells=cells, points=points))
 
     def build(self, *, device: str | None = None) -> AbstractEquation:
         """The equation."""
         return self.pde
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:
-        """Cells, and how far the fields at the end lie from those of half the cells and steps."""
+        """Cells, and how far the fields at the end lie from those of half the cells and steps.
+
+        At points how many there are, and the difference to stencils of a higher degree and half the steps.
+        """
+        if self.pde.points is not None:
+            at = solved_at_points(self, estimate=True).found
+            told = {f"error of {name} (relative)": at.error(name) for name in self.pde.units()}
+            cloud = at.collocation.cloud
+            return {
+                "points": len(cloud),
+                "steps": self.pde.cells[0] if self.pde.cells else 0,
+                **{f"points on {name}": len(own) for name, own in cloud.sides.items()},
+                **told,
+            }
         figures: dict[str, Any] = {
             "unknowns": len(self.pde.units()) * self.grid().centres()["x"].numel(),
             "steps": self.pde.cells[0],
         }
         if min(self.pde.cells) >= 8:
-            fine, coarse = self.solve(()), self.refined(0.5).solve(())
+            half = self.refined(0.5)
+            fine, coarse = self._marched([self])[0], half._marched([half])[0]
             x = torch.stack(list(coarse.grid.centres().values()), 1)
-            ends = torch.full((len(x),), float(self.pde.duration), dtype=torch.float64)
+            ends = torch.full((len(x),), self.pde.lasts, dtype=torch.float64)
             for name, unit in self.pde.units().items():
                 ask = Fields(names=(name,), x=x, times=ends)
                 # the scheme is of second order: a third of the difference is the error of the finer one
@@ -236,14 +272,32 @@ class PDEWorld(AbstractWorld):
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
         """Solve; write the fields at all steps."""
-        found = self.solve(())
+        if self.pde.points is not None:
+            return self._run_at_points(out)
+        found = self._marched([self])[0]
         grid = found.grid
-        edges = torch.linspace(0.0, float(self.pde.duration), self.pde.cells[0] + 1, dtype=torch.float64)
+        edges = torch.linspace(0.0, self.pde.lasts, self.pde.cells[0] + 1, dtype=torch.float64)
         fields = {name: found.fields[:, k].reshape(-1, *grid.counts) for k, name in enumerate(self.pde.units())}
         out.write("fields.npz", {"time": edges, **grid.centres(), **fields})
         return {
             "steps": self.pde.cells[0],
             **{f"{name} at the end": [float(f[-1].min()), float(f[-1].max())] for name, f in fields.items()},
+        }
+
+    def _run_at_points(self, out: "RunDirectory") -> dict[str, Any]:
+        found = solved_at_points(self).found
+        cloud, times = found.collocation.cloud, found.times
+        fields = {name: found.values[..., k, : len(cloud)] for k, name in enumerate(self.pde.units())}
+        side = torch.zeros(len(cloud), dtype=torch.int64)
+        for number, own in enumerate(cloud.sides.values(), 1):
+            side[own] = number
+        clock = {} if times is None else {"time": times}
+        out.write("fields.npz", {**clock, **cloud.places, "side": side, **fields})
+        last = {name: f if times is None else f[-1] for name, f in fields.items()}
+        return {
+            "points": len(cloud),
+            "sides": ", ".join(f"{k} {name}" for k, name in enumerate(cloud.sides, 1)),
+            **{f"{name} at the end": [float(f.min()), float(f.max())] for name, f in last.items()},
         }
 
 

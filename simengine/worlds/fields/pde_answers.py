@@ -52,7 +52,7 @@ class FieldRun(AbstractRun):
     def _moment(self, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The step before each time, and the share of the way to the next."""
         steps = len(self.fields) - 1
-        place = times * (steps / float(self.world.pde.duration))
+        place = times * (steps / self.world.pde.lasts)
         row = place.detach().floor().clamp(0, steps - 1).to(torch.int64)
         return row, (place - row).clamp(0.0, 1.0)
 
@@ -133,7 +133,7 @@ class FieldRun(AbstractRun):
         """Field, end -> value at the face and what flows in there, (steps + 1,) each."""
         equation, names = self.world.pde, tuple(self.world.pde.units())
         steps = len(self.fields) - 1
-        edges = torch.linspace(0.0, float(equation.duration), steps + 1, dtype=torch.float64)
+        edges = torch.linspace(0.0, equation.lasts, steps + 1, dtype=torch.float64)
         rows = BoundaryRows(equation, names, edges)
         step = (torch.arange(steps + 1) - 1).clamp_min(0)  # the step that ends there
         found = []

@@ -80,7 +80,7 @@ class SeriesMarch:
         Raises:
             MarchError: The equation tells no rate, a field is not finite, or no window is short enough.
         """
-        duration = float(self.equation.duration)
+        duration = self.equation.lasts
         edges = [duration * k / self.steps for k in range(self.steps + 1)]
         t, u, found, size = 0.0, initial, [initial], torch.zeros(initial.shape[:2], dtype=torch.float64)
         while len(found) <= self.steps:

@@ -265,7 +265,8 @@ class MPMWorld(AbstractWorld):
                     "and would be thrown out; move one of them"
                 )
         if self.state is not None:
-            return model, resumed(self, model).to(like.dtype).to(like.device)
+            kept = resumed(self, model).to(like.device)
+            return model, kept if self.grid.integrator != "explicit" else kept.to(like.dtype)  # others keep float64
         if self.start == "equilibrium":
             from simengine.mpm.equilibrium import at_rest
 

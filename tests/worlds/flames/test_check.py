@@ -30,10 +30,18 @@ def problem(folder: Path) -> Problem:
 
 
 @pytest.mark.parametrize(("patience", "count"), [(1e9, 6), (0.0, 2)])
-def test_rows_that_are_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, count: int) -> None:
+def test_rows_that_are_predicted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    patience: float,
+    count: int,
+) -> None:
     monkeypatch.setattr(preflight, "PATIENCE", patience)
     seen = problem(tmp_path)
-    told = check_observations(seen, seconds_of_one=1.0)
+    told = check_observations(seen, seconds_of_one=120.0 if count == 2 else 1.0)
+    said = "check: 6 rows would take some 12.0 min at least; 2 are predicted" in capsys.readouterr().err
+    assert said is (count == 2)
     assert int(seen.measured["speeds"].mask.sum()) == count == int(seen.predict()["speeds"].values.isfinite().sum())
     if count == 6:
         assert "rows_predicted" not in told

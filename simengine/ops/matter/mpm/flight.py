@@ -46,7 +46,7 @@ class Flight:
         self.parts: list[ThreadPart] = [
             ThreadPart(buffers, k, *ends) for k, ends in enumerate(itertools.pairwise(bounds))
         ]
-        starts = [0, *itertools.accumulate(buffers.space.grid.bodies[:-1])]
+        starts = buffers.space.grid.starts
         self.offsets: list[int] = [max(first, start) for first in bounds[:-1] for start in starts]
         self._forward: list[list[Any]] = []
         self._backward: list[list[Any]] = []

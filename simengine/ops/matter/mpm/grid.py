@@ -82,7 +82,8 @@ class Grid:
         bodies: Particles of each deformable body that has a velocity field of its own, in their order; none where all
             share one.
         pairs: Two of them and how they touch, see `simengine.kernels.matter.pair_contact`; their frictions,
-            margins [cells] and stiffnesses [Pa] stand in the last rows of the table, one after the other.
+            margins [cells] and stiffnesses [Pa] stand in the last rows of the table, one after the other. Without
+            pairs nobody touches anybody, and each body has a copy of the grid.
     """
 
     size: tuple[int, int, int]
@@ -103,11 +104,28 @@ class Grid:
         """Rows of a step in the table: the faces, the rigid bodies, and frictions, margins and stiffnesses of pairs."""
         return 1 + len(self.kinds) + 3 * -(-len(self.pairs) // contact.COLUMNS)
 
+    @property
+    def copies(self) -> int:
+        """How many of the grid there are: one for each body where none touches another."""
+        return 1 if self.pairs else max(1, len(self.bodies))
+
+    @property
+    def starts(self) -> list[int]:
+        """The first particle of each body that is launched by itself."""
+        return [0, *itertools.accumulate(self.bodies[:-1])] if self.pairs else [0]
+
+    def copy_of(self, first: int, last: int) -> torch.Tensor:
+        """The copy of the grid on which each of these particles is, int32; empty where there is but one."""
+        if self.copies == 1:
+            return torch.zeros(0, dtype=torch.int32)
+        counts = torch.tensor(self.bodies)
+        return torch.arange(len(counts), dtype=torch.int32).repeat_interleave(counts)[first:last].contiguous()
+
     def shares(self, first: int, last: int) -> list[tuple[int, slice]]:
         """The bodies among the particles from `first` to `last`, and the part of each, counted from `first`."""
-        if len(self.bodies) < 2:
+        if not self.pairs:
             return [(0, slice(0, last - first))]
-        ends = [0, *itertools.accumulate(self.bodies)]
+        ends = [*self.starts, sum(self.bodies)]
         cuts = [(max(start, first) - first, min(end, last) - first) for start, end in itertools.pairwise(ends)]
         return [(body, slice(*cut)) for body, cut in enumerate(cuts) if cut[1] > cut[0]]
 
@@ -210,18 +228,17 @@ class Workspace:
 
     def __init__(self, grid: Grid, like: torch.Tensor, threads: int = 1) -> None:
         real = bridge.scalar(like)
-        self.nodes: int = grid.size[0] * grid.size[1] * grid.size[2]
-        blocks = 1
-        for n in grid.size:
-            blocks *= -(-n // BLOCK)
+        whole = (grid.copies * grid.size[0], *grid.size[1:])
+        self.nodes: int = math.prod(whole)
+        blocks = math.prod(-(-n // BLOCK) for n in whole)
         self.grid: Grid = grid
         self.threads: int = threads
         self.blocks: int = blocks
         self._like = like[:0]
         self._packed = not like.is_cuda and not any(grid.periodic)
-        self.kernels = kernels.kernels(real, any(grid.periodic), self._packed)
-        self.adjoint = mpm_adjoint.kernels(real, any(grid.periodic), self._packed)
-        self.bodies: int = max(1, len(grid.bodies))
+        variant = real, any(grid.periodic), self._packed, grid.copies > 1
+        self.kernels, self.adjoint = kernels.kernels(*variant), mpm_adjoint.kernels(*variant)
+        self.bodies: int = len(grid.starts)
         self.between = between_bodies.kernels(real) if self.bodies > 1 else None
         self.momentum: Sums = self._sums()
         self.velocity: NodeFields = self._fields()
@@ -273,15 +290,16 @@ class Workspace:
 
     def launch_sweep(self, clock: wp.array, table: wp.array, thread: int = 0) -> None:
         """From the sums to the nodes' velocities, for the blocks of a thread."""
-        inputs, kernel = [*self.motion(clock, table, thread), self.momentum.array], self.kernels.grid_op
+        motion, kernel = self.motion(clock, table, thread), self.kernels.grid_op
+        inputs = [*motion, self.grid.copies, self.momentum.array]
         if self.between:
-            kernel, inputs = self.between.grid_op, [*inputs[:-1], self.pairs, inputs[-1], self.moments.array]
+            kernel, inputs = self.between.grid_op, [*motion, self.pairs, self.momentum.array, self.moments.array]
         bridge.launch(kernel, self.sweep(thread), inputs, [self.velocity.array], on=self._like)
 
     def launch_sweep_back(self, clock: wp.array, table: wp.array, table_bar: wp.array, thread: int = 0) -> None:
         """The same again, and from the cotangents of the velocities to those of the sums."""
         motion, bars = self.motion(clock, table, thread), self.bars
-        inputs = [*motion, self.momentum.array, bars[0].array]
+        inputs = [*motion, self.grid.copies, self.momentum.array, bars[0].array]
         outputs, kernel = [self.velocity.array, bars[1].array, table_bar], self.adjoint.grid_adjoint
         if self.between:
             kernel = self.between.grid_adjoint

@@ -23,7 +23,7 @@ class TransferLaunches:
         table: Frictions and poses of boundaries.
         mass: Masses of the particles [kg], shape (n,).
         volume: Their volumes at rest [m^3], shape (n,).
-        shares: The bodies among them and the part of each.
+        first: Number of the first of them in the state.
         thread: Number of the thread.
         slots: Length of the histories.
     """
@@ -36,7 +36,7 @@ class TransferLaunches:
         *,
         mass: torch.Tensor,
         volume: torch.Tensor,
-        shares: Sequence[tuple[int, slice]],
+        first: int = 0,
         thread: int = 0,
         slots: int = 1,
     ) -> None:
@@ -44,18 +44,26 @@ class TransferLaunches:
         self.clock, self.table, self.thread = clock, bridge.array(table), thread
         self.body: list[Any] = [bridge.array(mass), bridge.array(volume)]
         self._constants, self._like = [*space.transfer, clock], volume
-        self._shares = shares
-        self._moments = Moments(space, volume, shares, thread, clock, slots) if space.between else None
+        last = first + len(mass)
+        self._shares = space.grid.shares(first, last)
+        copy = space.grid.copy_of(first, last).to(volume.device)
+        self._copy = bridge.array(copy) if len(copy) else wp.zeros(0, dtype=wp.int32, device=clock.device)
+        self._moments = Moments(space, volume, self._shares, thread, clock, slots) if space.between else None
 
     def _launch(self, kernel: Any, own: slice, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         bridge.launch(kernel, own.stop - own.start, [*self._constants, *inputs], outputs, on=self._like)
+
+    def _bodies(self, own: slice) -> list[Any]:
+        """Masses and volumes of the particles `own`, and their copies of the grid."""
+        return [*(cut(array, own) for array in self.body), self._copy]
 
     def scatter(self, x: wp.array, v: wp.array, C: wp.array, stress: wp.array) -> None:
         """P2G: momenta and masses, and the moments of bodies, on the nodes."""
         s, i = self.space, self.thread
         for body, own in self._shares:
             nodes = [s.momentum.parts[i][body].rows, s.active_parts[i], s.flags[i * s.bodies + body]]
-            self._launch(s.kernels.p2g, own, [cut(array, own) for array in (*self.body, x, v, C, stress)], nodes)
+            inputs = [*self._bodies(own), *(cut(array, own) for array in (x, v, C, stress))]
+            self._launch(s.kernels.p2g, own, inputs, nodes)
         if self._moments:
             self._moments.scatter(x)
 
@@ -74,7 +82,7 @@ class TransferLaunches:
             final: Whether the trial deformation gradients are those of the end of the step.
         """
         for body, own in self._shares:
-            inputs = [int(final), cut(x, own), cut(F, own), self.space.velocity.parts[body].rows]
+            inputs = [int(final), self._copy, cut(x, own), cut(F, own), self.space.velocity.parts[body].rows]
             self._launch(self.space.kernels.g2p, own, inputs, [_held(array, own) for array in ends])
 
     def scatter_back(self, particles: Sequence[wp.array], bars: Sequence[wp.array]) -> None:
@@ -85,10 +93,10 @@ class TransferLaunches:
             bars: Cotangents of x, F, the crowd, v and C.
         """
         s, i = self.space, self.thread
-        inputs = [*self.body, *particles, *bars]
         for body, own in self._shares:
             nodes = [s.momentum.parts[i][body].rows, s.bars[0].parts[i][body].rows, s.active_parts[i]]
-            self._launch(s.adjoint.scatter_adjoint, own, [_held(array, own) for array in inputs], nodes)
+            inputs = [*self._bodies(own), *(_held(array, own) for array in (*particles, *bars))]
+            self._launch(s.adjoint.scatter_adjoint, own, inputs, nodes)
         if self._moments:
             self._moments.scatter(particles[0])
 
@@ -116,7 +124,7 @@ class TransferLaunches:
         s = self.space
         for body, own in self._shares:
             nodes = [s.velocity.parts[body].rows, s.bars[1].parts[body].rows, _held(crowd_bar, own)]
-            inputs = [*(cut(array, own) for array in (*self.body, *particles)), *nodes]
+            inputs = [*self._bodies(own), *(cut(array, own) for array in particles), *nodes]
             inputs += [cut(array, own) for array in bars]
             self._launch(s.adjoint.gather_adjoint, own, inputs, [cut(stress_bar, own), bridge.array(body_bar[own])])
         if self._moments:

@@ -60,6 +60,7 @@ class Moments:
         self.flat: Any = repeated(none, (slots, n))
         self.slack: Any = repeated(none, (n,))
         self._like, self._scratch = volume, list[Any]()
+        self._none = wp.zeros(0, dtype=wp.int32, device=clock.device)  # one grid, without copies
 
     def scatter(self, x: wp.array) -> None:
         """Add the moments of particles at x, (slots, n)."""
@@ -72,7 +73,7 @@ class Moments:
                 space.active_parts[self.thread],
                 space.flags[self.thread * space.bodies + body],
             ]
-            inputs = [*self._transfer, volume, volume, *state]
+            inputs = [*self._transfer, volume, volume, self._none, *state]
             bridge.launch(space.kernels.p2g, own.stop - own.start, inputs, nodes, on=self._like)
 
     def pull_back(self, x: wp.array, x_bar: wp.array, body_bar: torch.Tensor) -> None:
@@ -98,6 +99,6 @@ class Moments:
             state = [cut(array, own) for array in (x, self.still, self.unit, self.flat, self.slack)]
             nodes = [self._nothing, space.moments_bar.parts[body].rows, space.no_crowd_bar]
             v_bar, C_bar, F_bar, tau_bar = (cut(array, own) for array in self._scratch)
-            inputs = [*self._transfer, volume, volume, *state, *nodes, cut(x_bar, own), v_bar, C_bar, F_bar]
+            inputs = [*self._transfer, volume, volume, self._none, *state, *nodes, cut(x_bar, own), v_bar, C_bar, F_bar]
             outputs = [tau_bar, second[own]]
             bridge.launch(space.adjoint.gather_adjoint, own.stop - own.start, inputs, outputs, on=self._like)

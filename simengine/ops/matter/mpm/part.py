@@ -27,7 +27,7 @@ class ThreadPart:
             table,
             mass=self._own(mass),
             volume=self._own(volume),
-            shares=buffers.space.grid.shares(first, last),
+            first=first,
             thread=thread,
             slots=buffers.slots,
         )

@@ -1,6 +1,5 @@
 """Bridge of one step of the MPM transfers: P2G, grid, G2P, from the stress to the trial deformation."""
 
-import itertools
 from typing import Any
 
 import torch
@@ -39,7 +38,7 @@ class _WarpStep(torch.autograd.Function):
             launches.gather(here, matrix(F[None]), ends)
             space.active_tensor.zero_()
             if not x.is_cuda:
-                space.raise_flagged(0, [0, *itertools.accumulate(grid.bodies[:-1])])
+                space.raise_flagged(0, grid.starts)
         except BaseException:
             forget_workspaces()
             raise
@@ -87,8 +86,7 @@ def _launches(
     space: Workspace, clock: torch.Tensor, mass: torch.Tensor, volume: torch.Tensor, table: torch.Tensor
 ) -> TransferLaunches:
     """Of all particles, in one thread."""
-    shares = space.grid.shares(0, len(mass))
-    return TransferLaunches(space, bridge.array(clock), table, mass=mass, volume=volume, shares=shares)
+    return TransferLaunches(space, bridge.array(clock), table, mass=mass, volume=volume)
 
 
 def step(

@@ -108,7 +108,7 @@ def _on_nodes(
     u = torch.where(full, P / torch.where(full, M[..., None] + grid.epsilon, 1.0), 0.0)
     row = table[min(number, len(table) - 1)]
     u = u + (torch.tensor(grid.gravity, dtype=x.dtype, device=x.device) + row[0, 6:9]) * grid.dt
-    if bodies > 1:
+    if grid.pairs:
         parts = torch.cat((r, torch.ones_like(r[..., :1])), -1) * (w * volume[:, None])[..., None]
         moments = x.new_zeros(bodies * nodes, 4).index_add(0, place, parts.reshape(-1, 4))
         u = settle(u, M, moments.reshape(bodies, nodes, 4), grid, row)

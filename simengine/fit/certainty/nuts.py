@@ -1,0 +1,194 @@
+"""NUTS (Hoffman & Gelman 2014, by nutpie) in units of Laplace's ellipse, begun with the slopes of the ellipse itself.
+
+A trajectory may follow any field of slopes: volumes are kept and it can be run backwards, and the draws are judged by
+the density itself, so that they are of the density (Rasmussen 2003; Zhang, Shahbaba & Zhao 2017). Slopes that are far
+from the density's only make it slow. So a posterior that is nearly its ellipse costs a solve for each step and no
+gradient, and neither step nor masses have to be found. Any other gets its own gradients.
+"""
+
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simengine.fit.certainty.chains import effective_samples, enough, r_hat
+from simengine.fit.certainty.density import LogPosterior
+from simengine.scene.base import Refused, SceneError
+
+APART = 2.0  # R-hat beyond which chains stand in different minima
+LENGTHENED = 4  # times that chains with gradients are made twice as long
+ACCEPTED = 0.95  # share that these aim at: short steps follow a bent ridge, where those for 0.8 diverge
+TUNE = 400  # steps in which these find their step and masses
+STEP = (
+    1.2  # of a chain on the ellipse, in standard deviations: the most effective samples for a solve, in 2 and 8 numbers
+)
+BURN_IN = 10  # draws of such a chain that are thrown away: it begins one standard deviation off
+LONGER = 1.25  # times as many draws of such a chain at each new look; those that were made cost nothing again
+LOOKS = 8
+NEAR = 1.0  # by which the logarithm may be off its ellipse two standard deviations away
+SMOOTH = 0.5  # standard deviation over draws of what the logarithm is off its ellipse by
+
+Drawn = tuple[NDArray[np.float64], NDArray[np.float64], int]
+Slopes = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
+
+
+def no_u_turn(
+    density: LogPosterior, covariance: torch.Tensor, ends: Sequence[torch.Tensor], wanted: int, seed: int
+) -> Drawn:
+    """Draw until all chains agree and hold the effective samples that are wanted.
+
+    Args:
+        density: Of the numbers that move.
+        covariance: Of the numbers that move by the curvature at the best end, (k, k).
+        ends: Minima, (p,) each, the best first: chains begin at all of them.
+        wanted: Effective samples of each number.
+        seed: Of everything random.
+
+    Returns:
+        Coordinates (chains, draws, numbers), the density's logarithm there (chains, draws), and divergences.
+
+    Raises:
+        SceneError: nutpie is not installed, or a number that moves has no gradient.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # arviz, which it imports, announces itself once a day
+            import nutpie  # noqa: F401
+    except ImportError:
+        raise SceneError(
+            "inference.posterior: NUTS needs nutpie; pip install 'simengine[bayes]', or use ensemble"
+        ) from None
+    if not density.traced:
+        raise SceneError("inference.posterior: NUTS needs gradients, and not every unknown is traced; use ensemble")
+    free = torch.tensor(density.free)
+    spectrum, vectors = torch.linalg.eigh(covariance)
+    root = vectors * spectrum.clamp(1e-300, 1.0).sqrt()
+    center = ends[0][free]
+    found = _on_ellipse(density, center, root, wanted, seed) if len(ends) == 1 else None
+    u, heights, divergences = found or _with_gradients(density, center, root, [end[free] for end in ends], wanted, seed)
+    points = [
+        (center + root @ torch.from_numpy(own)).numpy() for own in u.reshape(-1, u.shape[-1]).copy()
+    ]  # to the bit
+    return np.stack(points).reshape(u.shape), heights, divergences
+
+
+def _on_ellipse(
+    density: LogPosterior, center: torch.Tensor, root: torch.Tensor, wanted: int, seed: int
+) -> Drawn | None:
+    """Two chains with the slopes of the ellipse; None where the density is not close to it."""
+    kept: dict[bytes, float] = {}
+
+    def height(x: NDArray[np.float64]) -> float:
+        key = x.tobytes()
+        if key not in kept:
+            kept[key] = density(center + root @ torch.from_numpy(np.array(x)))
+        return kept[key]
+
+    def slopes(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value = height(x)
+        if value == -math.inf:
+            raise _NoRun("no run")
+        return value, -np.array(x)
+
+    size = len(center)
+    top = height(np.zeros(size))
+    for axis in 2 * np.concatenate([np.eye(size), -np.eye(size)]):
+        if not abs(height(axis) - top + 2.0) < NEAR:
+            return None
+
+    def start(seed: Any) -> NDArray[np.float64]:  # where the slopes give masses of one
+        return np.where(np.random.default_rng(abs(int(np.sum(seed)))).uniform(size=size) < 0.5, -1.0, 1.0)
+
+    draws = 0.9 * wanted
+    for _ in range(LOOKS):
+        trace = _chains(
+            slopes, start, size, seed, chains=2, draws=math.ceil(draws), tune=BURN_IN, step_size_adapt_method=str(STEP)
+        )
+        u, heights, divergences = _read(trace)
+        if enough(u, "nuts", wanted) and _of_spread(u) >= wanted:
+            off = heights - top + 0.5 * np.square(u).sum(-1)
+            return (u, heights, divergences) if divergences == 0 and off.std() < SMOOTH else None
+        draws *= LONGER
+    return None
+
+
+def _of_spread(u: NDArray[np.float64]) -> float:
+    """The least effective samples of the squares of numbers (chains, draws, numbers).
+
+    Draws on the two sides of a centre in turn tell the mean better than as many independent ones, and the spread, of
+    which bars are made, worse.
+    """
+    squares = np.square(u - u.mean((0, 1)))
+    return min(effective_samples(squares[:, :, k]) for k in range(u.shape[2]))
+
+
+def _with_gradients(
+    density: LogPosterior,
+    center: torch.Tensor,
+    root: torch.Tensor,
+    ends: Sequence[torch.Tensor],
+    wanted: int,
+    seed: int,
+) -> Drawn:
+    """Four chains with the density's own gradients, from all ends (k,) in turn."""
+    size = len(center)
+    begin = itertools.cycle(
+        [torch.linalg.lstsq(root, (end - center)[:, None], driver="gelsd").solution[:, 0].numpy() for end in ends]
+    )
+
+    def start(seed: Any) -> NDArray[np.float64]:
+        # chains begin at all minima in turn: those that stay apart disagree, and are no answer
+        jitter = np.random.default_rng(abs(int(np.sum(seed)))).normal(scale=0.5, size=size)
+        return np.asarray(next(begin) + jitter)
+
+    def slopes(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        try:
+            value, slope = density.with_gradient(center + root @ torch.from_numpy(np.array(x)))
+        except (Refused, SceneError) as error:
+            raise _NoRun(str(error)) from None
+        return value, (root.T @ slope).numpy()
+
+    draws = max(wanted, 200)  # of four chains: a draw near a bound is worth a third of an independent one
+    for length in range(LENGTHENED + 1):  # from the start each time: what it makes cannot be gone on with
+        trace = _chains(
+            slopes, start, size, seed, chains=4, draws=draws << length, tune=TUNE << length, target_accept=ACCEPTED
+        )
+        u, heights, divergences = _read(trace)
+        if enough(u, "nuts", wanted) or max(r_hat(u[:, :, k]) for k in range(size)) > APART:
+            break
+    return u, heights, divergences
+
+
+def _chains(slopes: Slopes, start: Callable[[Any], NDArray[np.float64]], size: int, seed: int, **options: Any) -> Any:
+    """A trace by nutpie, its chains one after another."""
+    import nutpie
+
+    def expanded(x: NDArray[np.float64], **_: Any) -> dict[str, NDArray[np.float64]]:
+        return {"u": np.array(x)}
+
+    compiled = nutpie.compiled_pyfunc.from_pyfunc(
+        ndim=size,
+        make_logp_fn=lambda: slopes,
+        make_expand_fn=lambda *_: expanded,
+        expanded_dtypes=[np.dtype("float64")],
+        expanded_shapes=[(size,)],
+        expanded_names=["u"],
+        make_initial_point_fn=start,
+    )
+    return nutpie.sample(compiled, cores=1, seed=seed, progress_bar=False, **options)
+
+
+def _read(trace: Any) -> Drawn:
+    stats = trace.sample_stats
+    return np.asarray(trace.posterior["u"]), np.asarray(stats["logp"]), int(np.asarray(stats["diverging"]).sum())
+
+
+class _NoRun(Exception):
+    """A trial without a run, which the sampler rejects."""
+
+    is_recoverable = True
