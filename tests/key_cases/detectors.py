@@ -39,6 +39,7 @@ CASES: dict[str, Case] = {
         (run,),
         below=("cameras", "photographs"),
     ),
+    "views under a panorama": Case({**WORLD, "train_views": 1, "skies": "dome.npy"}, (run,), below=("skies",)),
     "network of views": Case(
         learn(
             WORLD,
