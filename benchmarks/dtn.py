@@ -81,7 +81,8 @@ def main() -> list[dict]:
 
     few = render_views(body, sampler, range(40), (96, 96), sky_rays=2)
     spec = load_scene("camouflage").objective
-    attack = TextureTraining(Target(PaintTexture((64, 64)), CentreDetector(), few, texture_map(few, (64, 64)), spec))
+    detector = CentreDetector().requires_grad_(False)  # as every evaluation has it
+    attack = TextureTraining(Target(PaintTexture((64, 64)), detector, few, texture_map(few, (64, 64)), spec))
     attack.step()
     steps = cpu(lambda: [attack.step() for _ in range(40)]) * 10
     row(

@@ -16,6 +16,9 @@ ENTERS = wp.constant(
 INSIDE = wp.constant(0.472)  # and from inside: 1 - (1 - ENTERS)/n^2
 
 
+PI = wp.constant(3.14159265358979)
+
+
 @wp.struct
 class Outdoors:
     sun_direction: wp.vec3  # unit vector to the sun
@@ -40,6 +43,10 @@ class Outdoors:
     lamp_axis: wp.array(dtype=wp.vec3)  # unit vectors along which they shine most
     lamp_intensity: wp.array(dtype=wp.vec3)  # along the axis
     lamp_spread: wp.array(dtype=float)  # the intensity falls with cos^spread of the angle to the axis
+    panorama: wp.array2d(
+        dtype=wp.vec3
+    )  # radiance of all directions, in place of sky, clouds and skyline; (0, 0) for none
+    panorama_azimuth: float  # of its middle column [rad]
     pixel: float  # angle of a pixel [rad], which filters the patterns of the ground
 
 
@@ -67,7 +74,28 @@ def noise(x: float, y: float):
 
 
 @wp.func
+def panorama(env: Outdoors, d: wp.vec3):
+    """Radiance along `d`: row 0 is up, the right half of the picture lies clockwise of its middle, seen from above."""
+    rows = env.panorama.shape[0]
+    columns = env.panorama.shape[1]
+    turn = 0.5 - (wp.atan2(d[1], d[0]) - env.panorama_azimuth) / (2.0 * PI)
+    x = (turn - wp.floor(turn)) * float(columns) - 0.5
+    y = wp.clamp(wp.acos(wp.clamp(d[2], -1.0, 1.0)) / PI * float(rows) - 0.5, 0.0, float(rows - 1))
+    fx = x - wp.floor(x)
+    fy = y - wp.floor(y)
+    x0 = (int(wp.floor(x)) + columns) % columns
+    x1 = (x0 + 1) % columns
+    y0 = int(wp.floor(y))
+    y1 = wp.min(y0 + 1, rows - 1)
+    top = env.panorama[y0, x0] * (1.0 - fx) + env.panorama[y0, x1] * fx
+    bottom = env.panorama[y1, x0] * (1.0 - fx) + env.panorama[y1, x1] * fx
+    return top * (1.0 - fy) + bottom * fy
+
+
+@wp.func
 def sky(env: Outdoors, d: wp.vec3):
+    if env.panorama.shape[0] > 0:
+        return panorama(env, d)
     if env.skyline_height > 0.0 and d[2] < env.skyline_height:
         azimuth = wp.atan2(d[1], d[0])
         top = 0.35 + 0.4 * noise(azimuth * 6.0, 3.5) + 0.25 * noise(azimuth * 25.0, 9.5)

@@ -153,10 +153,9 @@ def albedo_at(
 def sun_on(surface: SurfaceData, env: Outdoors, p: wp.vec3, n: wp.vec3):
     """Irradiance of the sun at a point, zero in the shadow."""
     cosine = wp.dot(n, env.sun_direction)
-    if cosine <= 0.0:
+    if cosine <= 0.0 or wp.length_sq(env.sun_irradiance) == 0.0:
         return wp.vec3(0.0, 0.0, 0.0)
-    query = wp.mesh_query_ray(surface.mesh, p, env.sun_direction, 1.0e6)
-    if query.result:
+    if wp.mesh_query_ray_anyhit(surface.mesh, p, env.sun_direction, 1.0e6):
         return wp.vec3(0.0, 0.0, 0.0)
     return env.sun_irradiance * cosine
 
@@ -166,8 +165,7 @@ def lit(surface: SurfaceData, env: Outdoors, k: int, p: wp.vec3):
     """Whether nothing stands between a point and a lamp."""
     way = env.lamp_position[k] - p
     r = wp.length(way)
-    query = wp.mesh_query_ray(surface.mesh, p, way / r, r)
-    return not query.result
+    return not wp.mesh_query_ray_anyhit(surface.mesh, p, way / r, r)
 
 
 @wp.func

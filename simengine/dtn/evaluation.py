@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -90,37 +91,56 @@ def checked_predict(
     return result
 
 
-def checked_detections(
-    detector: Detector, images: torch.Tensor
-) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+Checked = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # boxes, labels, scores of a picture
+
+
+def checked_detections(detector: Detector, images: torch.Tensor) -> list[Checked]:
     """Boxes, labels and scores of `detector.predict(images)` in evaluation mode.
 
     Raises:
         ValueError: Names what was expected and what came.
     """
+    result = [_checked(entry, "boxes", 4) for entry in _predicted(detector, images)]
+    check_corners("predict", torch.cat([boxes for boxes, *_ in result]), (images.shape[2], images.shape[3]))
+    return result
+
+
+def checked_turned(detector: Detector, images: torch.Tensor) -> list[Checked]:
+    """Turned boxes (k, 5), labels and scores of a detector that finds such; see `simengine.dtn.turned.boxes`.
+
+    Raises:
+        ValueError: Names what was expected and what came, or the detector finds upright boxes alone.
+    """
+    found = _predicted(detector, images)
+    if any(isinstance(entry, Mapping) and "turned" not in entry for entry in found):
+        raise ValueError("predict: the detector finds upright boxes alone; expected turned (k, 5) beside them")
+    return [_checked(entry, "turned", 5) for entry in found]
+
+
+def _predicted(detector: Detector, images: torch.Tensor) -> list[Any]:
     check_pictures(images)
     with evaluation_mode(detector):
         found = detector.predict(images)
     if not isinstance(found, list) or len(found) != len(images):
         raise ValueError(f"predict: expected a list of {len(images)} detections, got {type(found).__name__}")
-    result = []
-    for entry in found:
-        if not (isinstance(entry, Mapping) and {"boxes", "labels", "scores"} <= set(entry)):
-            raise ValueError(f"predict: expected dicts with boxes, labels and scores, got {entry!r:.80}")
-        values = [entry[name] for name in ("boxes", "labels", "scores")]
-        if not all(isinstance(value, torch.Tensor) for value in values):
-            raise ValueError(f"predict: expected tensors, got {', '.join(type(value).__name__ for value in values)}")
-        boxes, labels, scores = (value.detach().cpu() for value in values)
-        if boxes.shape != (len(scores), 4) or not bool(torch.isfinite(boxes).all()):
-            raise ValueError(f"predict: expected finite boxes (k, 4), got {tuple(boxes.shape)}")
-        low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 0.0)
-        if not (low >= 0 and high <= 1):  # also refuses NaN
-            raise ValueError(f"predict: expected scores in [0, 1], got {low:g}..{high:g}")
-        if len(labels) != len(scores):
-            raise ValueError(f"predict: expected a label for each of {len(scores)} boxes, got {len(labels)}")
-        result.append((boxes.float(), labels, scores.float()))
-    check_corners("predict", torch.cat([boxes for boxes, *_ in result]), (images.shape[2], images.shape[3]))
-    return result
+    return found
+
+
+def _checked(entry: Any, key: str, numbers: int) -> Checked:
+    if not (isinstance(entry, Mapping) and {key, "labels", "scores"} <= set(entry)):
+        raise ValueError(f"predict: expected dicts with {key}, labels and scores, got {entry!r:.80}")
+    values = [entry[name] for name in (key, "labels", "scores")]
+    if not all(isinstance(value, torch.Tensor) for value in values):
+        raise ValueError(f"predict: expected tensors, got {', '.join(type(value).__name__ for value in values)}")
+    boxes, labels, scores = (value.detach().cpu() for value in values)
+    if boxes.shape != (len(scores), numbers) or not bool(torch.isfinite(boxes).all()):
+        raise ValueError(f"predict: expected finite {key} (k, {numbers}), got {tuple(boxes.shape)}")
+    low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 0.0)
+    if not (low >= 0 and high <= 1):  # also refuses NaN
+        raise ValueError(f"predict: expected scores in [0, 1], got {low:g}..{high:g}")
+    if len(labels) != len(scores):
+        raise ValueError(f"predict: expected a label for each of {len(scores)} boxes, got {len(labels)}")
+    return boxes.float(), labels, scores.float()
 
 
 def detect(

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from simengine.dtn.turned.boxes import stretched
+
 PADDING = 114 / 255  # grey, as YOLO's own
 
 
@@ -54,9 +56,13 @@ class Letterbox(nn.Module):
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-        """See `Detector.predict`; boxes are cut at the edge of the given pictures."""
+        """See `Detector.predict`; boxes are cut at the edge of the given pictures, turned ones are not."""
         h, w = images.shape[2:]
         padded, scale = self._boxed(images)
-        found = self.detector.predict(padded)
-        limit = images.new_tensor([w, h, w, h])
-        return [{**one, "boxes": torch.minimum((one["boxes"].to(scale) / scale).clamp(min=0), limit)} for one in found]
+        limit, (right, down) = images.new_tensor([w, h, w, h]), (1 / scale[:2]).tolist()
+        found = []
+        for one in self.detector.predict(padded):
+            boxes = torch.minimum((one["boxes"].to(scale) / scale).clamp(min=0), limit)
+            turned = {"turned": stretched(one["turned"], (right, down))} if "turned" in one else {}
+            found.append({**one, "boxes": boxes, **turned})
+        return found

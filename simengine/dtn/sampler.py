@@ -11,6 +11,7 @@ from simengine.dtn.bodies.surroundings import KINDS, surroundings
 from simengine.dtn.bodies.traffic import CLASSES, Sight, footprint, traffic
 from simengine.dtn.scenery.cameras import ListedCamera
 from simengine.dtn.scenery.photographs import BackgroundPhotograph, behind, speck
+from simengine.dtn.scenery.skies import LUMINANCE, SkyPanorama
 from simengine.dtn.weather.night import headlamps, street_lamps
 from simengine.dtn.weather.rain import BRIGHT, extinction, streaks
 from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, raycast
@@ -44,7 +45,13 @@ UNITS = {
 CONDITIONS = tuple(UNITS)
 WEATHER = CONDITIONS[8:]  # of which half of the views have none where their range starts at 0
 WET = 0.1  # least water on the ground where it rains [mm]: its pores are full
+SUN = 4.0  # irradiance of a sun of 1, across its rays [W/m^2]
 GREY = 0.18  # mean luminance that a camera that meters brightens a dark view to [W/(m^2 sr)]
+
+
+def _triple(colour: torch.Tensor) -> tuple[float, float, float]:
+    red, green, blue = colour.tolist()
+    return red, green, blue
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,6 +89,8 @@ class ViewSampler:
         seed: Of all views.
         cameras: View i is seen by number i of these, counted round; none for those drawn.
         photographs: View i shows number i of these behind the object, counted round; none for road and surroundings.
+        skies: View i stands under number i of these, counted round, with its sun at `sun_azimuth`, as high and as
+            bright beside the sky as it is there; `sky` is the factor of both. None for the drawn sky and sun.
     """
 
     yaw: Interval = (0.0, 360.0)
@@ -108,6 +117,7 @@ class ViewSampler:
     seed: int = 0
     cameras: tuple[ListedCamera, ...] = dataclasses.field(default=(), metadata={"internal": True})
     photographs: tuple[BackgroundPhotograph, ...] = dataclasses.field(default=(), metadata={"internal": True})
+    skies: tuple[SkyPanorama, ...] = dataclasses.field(default=(), metadata={"internal": True})
 
     def __post_init__(self) -> None:
         for name in CONDITIONS:
@@ -188,6 +198,10 @@ class ViewSampler:
             values["water"] = max(values["water"], WET)
         if self.cameras:
             values |= self._seen_from(index)
+        if self.skies:
+            sky = self.skies[index % len(self.skies)]
+            strength = float(sky.sun @ torch.tensor(LUMINANCE)) / SUN
+            values |= {"sun_elevation": math.degrees(sky.elevation), "sun": values["sky"] * strength}
         return values
 
     def _seen_from(self, index: int) -> dict[str, float]:
@@ -227,7 +241,7 @@ class ViewSampler:
         generator = self._generator(index, of="ground")
         u = torch.rand(12, generator=generator, dtype=torch.float64).tolist()
         warm = 1.0 - math.sin(elevation)
-        sun, sky = 4.0 * view["sun"], view["sky"]
+        sun, sky = SUN * view["sun"], view["sky"]
         light, dark = GROUNDS[int(u[0] * len(GROUNDS))]
         shade = 0.75 + 0.5 * u[1]
         haze_light = sky * (0.55 + 0.25 * view["sun"])
@@ -236,7 +250,7 @@ class ViewSampler:
         lane = half * (0.35 + 0.3 * u[5])
         lane = lane if u[8] < 0.5 else -lane
         eye, bearing, _ = self._sight(index)
-        return Environment(
+        environment = Environment(
             sun_direction=(
                 math.cos(azimuth) * math.cos(elevation),
                 math.sin(azimuth) * math.cos(elevation),
@@ -253,7 +267,7 @@ class ViewSampler:
             road=half if u[7] < 0.8 else 0.0,
             lane=lane,
             asphalt=0.06 + 0.12 * u[9],
-            clouds=min(1.0, 0.9 - 0.6 * view["sun"] + 0.3 * (u[10] - 0.5)),
+            clouds=min(max(0.9 - 0.6 * view["sun"] + 0.3 * (u[10] - 0.5), 0.0), 1.0),
             skyline=(0.85 * green, green, 0.75 * green),
             skyline_height=height,
             water=view["water"],
@@ -261,6 +275,22 @@ class ViewSampler:
                 *street_lamps(view["lamps"], side=lane + half + 0.8, phase=u[11] - 0.5),
                 *headlamps(view["headlamps"], eye=eye, azimuth=bearing),
             ),
+        )
+        return self._under(environment, index, azimuth) if self.skies else environment
+
+    def _under(self, environment: Environment, index: int, azimuth: float) -> Environment:
+        """An environment under the panorama of a view, whose sun stands at `azimuth` [rad]."""
+        sky, factor = self.skies[index % len(self.skies)], self.conditions(index)["sky"]
+        across = math.cos(sky.elevation)
+        ambient = _triple(factor * sky.ambient)
+        return dataclasses.replace(
+            environment,
+            sun_direction=(math.cos(azimuth) * across, math.sin(azimuth) * across, math.sin(sky.elevation)),
+            sun_irradiance=_triple(factor * sky.sun),
+            sky_zenith=ambient,
+            sky_horizon=ambient,
+            panorama=factor * sky.light,
+            panorama_azimuth=azimuth - sky.azimuth,
         )
 
     def _sight(self, index: int) -> tuple[tuple[float, float, float], float, float]:
@@ -370,7 +400,7 @@ class ViewSampler:
         """Buffers as a camera exposes them that brightens dark views, by the geometric mean of what it sees."""
         if self.metering == 1:
             return buffers
-        luminance = buffers.radiance @ torch.tensor([0.2126, 0.7152, 0.0722])
+        luminance = buffers.radiance @ torch.tensor(LUMINANCE)
         mean = float(luminance.clamp(min=1e-7).log().mean().exp())
         factor = min(max(GREY / mean, 1.0), self.metering)
         changed = {name: factor * getattr(buffers, name) for name in ("gain", "offset", "radiance")}

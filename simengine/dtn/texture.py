@@ -5,7 +5,7 @@ with which weights) are computed once and putting on a texture is a product with
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -93,6 +93,25 @@ def taps(uv: torch.Tensor, footprint: torch.Tensor, size: tuple[int, int]) -> tu
     return torch.stack(indices, 1), torch.stack(weights, 1)
 
 
+class _Taps(torch.autograd.Function):
+    """Weighted sums of texels; their gradient is added up unsorted, in half the time of that of `embedding_bag`."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Sums (p, 3) of texels (t, 3) by indices and weights (p, k)."""
+        ctx.save_for_backward(indices, weights)
+        ctx.texels = len(flat)
+        return torch.nn.functional.embedding_bag(indices, flat, mode="sum", per_sample_weights=weights)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """Of the texels: each sum's gradient times its weights."""
+        indices, weights = ctx.saved_tensors
+        parts = (weights[..., None] * gradient[:, None]).flatten(0, 1)
+        return gradient.new_zeros(ctx.texels, gradient.shape[1]).index_add_(0, indices.flatten(), parts), None, None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextureMap:
     """How the painted pixels of a set of views see a texture.
@@ -131,9 +150,7 @@ class TextureMap:
         check_texture(texture)
         n, h, w = self.shape
         flat = mip_pyramid(texture)
-        seen = torch.nn.functional.embedding_bag(
-            self.indices, flat, mode="sum", per_sample_weights=self.weights.to(flat.dtype)
-        )
+        seen: torch.Tensor = _Taps.apply(flat, self.indices, self.weights.to(flat.dtype))
         image = flat.new_zeros(n * h * w, 3).index_copy(0, self.pixels, seen)
         return image.reshape(n, h, w, 3).permute(0, 3, 1, 2)
 

@@ -72,17 +72,22 @@ class ViewSet:
     def __getitem__(self, index: torch.Tensor | slice | Sequence[int]) -> "ViewSet":
         return ViewSet(**{name: value[index] for name, value in self.tensors().items()}, tone=self.tone)
 
-    def picture(self, paint: torch.Tensor) -> torch.Tensor:
+    def picture(self, paint: torch.Tensor, index: torch.Tensor | slice = slice(None)) -> torch.Tensor:
         """Encoded pictures for a paint in linear albedo that broadcasts to (n, 3, h, w): tone(A c + B).
 
+        Args:
+            paint: Of the views.
+            index: Which views, all or n of them; the other buffers of these are not looked at.
+
         Raises:
-            ValueError: It does not broadcast to this.
+            ValueError: The paint does not broadcast to this.
         """
-        if not self.gain.numel():  # nothing to paint
-            return self.tone.encode(self.offset)
-        if any(p not in (1, g) and g != 1 for p, g in zip(paint.shape[::-1], self.gain.shape[::-1], strict=False)):
-            raise ValueError(f"paint: expected a shape like {tuple(self.gain.shape)}, or 1, got {tuple(paint.shape)}")
-        return self.tone.encode(self.gain * paint + self.offset)
+        gain, offset = self.gain[index], self.offset[index]
+        if not gain.numel():  # nothing to paint
+            return self.tone.encode(offset)
+        if any(p not in (1, g) and g != 1 for p, g in zip(paint.shape[::-1], gain.shape[::-1], strict=False)):
+            raise ValueError(f"paint: expected a shape like {tuple(gain.shape)}, or 1, got {tuple(paint.shape)}")
+        return self.tone.encode(gain * paint + offset)
 
     def boxes(self, *, threshold: float = 0.5) -> torch.Tensor:
         """Boxes (x0, y0, x1, y1) [pixels] of the visible object, shape (n, 4).

@@ -1,4 +1,4 @@
-"""Pictures and videos in: png, jpg, bmp, tif, exr, npy, and what FFmpeg reads; folders and stars in order of numbers.
+"""Pictures and videos in: png, jpg, bmp, tif, exr, hdr, npy, what FFmpeg reads; folders and stars in order of numbers.
 
 What the numbers of a file mean is decided here: 8- and 16-bit integers are shares of full scale as a screen shows them
 (sRGB), floats are linear light, or metres, as they stand.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from simengine.io.image import from_srgb
 from simengine.io.tables import file_hash
 
-STILLS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".exr", ".npy")
+STILLS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".exr", ".hdr", ".npy")
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif")
 MAX_PIXELS = 1 << 27  # of one picture
 MAX_VALUES = 1 << 30  # of a series
@@ -89,7 +89,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
         ValueError: As of `read_picture`.
     """
     path = Path(path)
-    if path.suffix.lower() in (".exr", ".npy", ".tif", ".tiff") or not path.is_file():
+    if path.suffix.lower() in (".exr", ".hdr", ".npy", ".tif", ".tiff") or not path.is_file():
         h, w, _ = read_picture(path).shape
         return h, w
     from PIL import Image
@@ -187,6 +187,10 @@ def _still(file: Path) -> Still:
     suffix = file.suffix.lower()
     if suffix == ".exr":
         return _exr(file)
+    if suffix == ".hdr":
+        from simengine.io.radiance import read_radiance
+
+        return read_radiance(file), None, 0, True
     if suffix == ".npy":
         return _npy(file)
     if suffix in (".tif", ".tiff"):

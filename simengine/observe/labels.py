@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from simengine.dtn.coco import Objects
+from simengine.dtn.turned.boxes import turned_of
 from simengine.io.annotations import Annotations, read_coco, read_yolo
 from simengine.io.pictures import STILLS, picture_size
 from simengine.io.tables import RawTable, file_hash, read_table
@@ -28,6 +30,8 @@ class DrawnBoxes:
         crowd: Which stand for many objects, bool (n,).
         numbers: Further columns by name, (n,), SI.
         files: Name -> SHA-256.
+        turned: Middle, sides and angle, as `simengine.dtn.turned.boxes`, about which `boxes` are upright, (n, 5); None
+            where upright ones were drawn.
     """
 
     pictures: tuple[Path, ...]
@@ -37,6 +41,7 @@ class DrawnBoxes:
     crowd: np.ndarray
     numbers: Mapping[str, np.ndarray]
     files: Mapping[str, str]
+    turned: np.ndarray | None = None
 
     def only(self, chosen: Sequence[int]) -> "DrawnBoxes":
         """The boxes of some of the pictures."""
@@ -47,24 +52,37 @@ class DrawnBoxes:
             pictures=tuple(self.pictures[number] for number in chosen),
             picture=np.array([place[int(self.picture[k])] for k in own], dtype=self.picture.dtype),
             boxes=self.boxes[own],
+            turned=None if self.turned is None else self.turned[own],
             classes=tuple(self.classes[k] for k in own),
             crowd=self.crowd[own],
             numbers={name: values[own] for name, values in self.numbers.items()},
         )
 
     def objects(
-        self, names: Sequence[str], ignored: np.ndarray, regions: Sequence[Sequence[float]]
+        self, names: Sequence[str], ignored: np.ndarray, regions: Sequence[Sequence[float]], *, turned: bool = False
     ) -> tuple[Objects, ...]:
-        """What each picture shows, classes numbered by `names`; `regions` are crowds of every class."""
+        """What each picture shows, classes numbered by `names`; `regions` are crowds of every class.
+
+        Args:
+            names: Of the classes.
+            ignored: Which boxes are neither hit nor miss, bool (n,).
+            regions: Upright boxes [px].
+            turned: Whether the boxes are the turned ones.
+        """
         found = []
         zone = np.array(regions, dtype=np.float64).reshape(-1, BOX)
+        boxes = self.boxes
+        if turned:
+            assert self.turned is not None
+            boxes, side = self.turned, zone[:, 2:] - zone[:, :2]
+            zone = np.concatenate([zone[:, :2] + side / 2, side, np.zeros((len(zone), 1))], 1)
         for k in range(len(self.pictures)):
             own = np.flatnonzero(self.picture == k)
             labels = [names.index(self.classes[i]) for i in own]
             more = np.tile(zone, (len(names), 1))
             found.append(
                 Objects(
-                    boxes=np.concatenate([self.boxes[own], more]),
+                    boxes=np.concatenate([boxes[own], more]),
                     labels=np.array([*labels, *np.repeat(np.arange(len(names)), len(zone))], dtype=np.int64),
                     crowd=np.concatenate([self.crowd[own], np.ones(len(more), dtype=bool)]),
                     ignore=np.concatenate([ignored[own], np.zeros(len(more), dtype=bool)]),
@@ -183,7 +201,9 @@ def _annotated(
         files.append(picture)
     names = {int(k): a.classes.get(int(k)) or str(int(k)) for k in a.labels}
     texts = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    turned = None if a.corners is None else turned_of(torch.from_numpy(np.asarray(a.corners, dtype=np.float64))).numpy()
     return DrawnBoxes(
+        turned=turned,
         pictures=tuple(files),
         picture=a.picture,
         boxes=a.boxes,

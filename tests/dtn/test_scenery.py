@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from simengine.dtn.sampler import ViewSampler
+from simengine.dtn.sampler import SUN, ViewSampler
+from simengine.dtn.scenery.skies import MEAN, SkyPanorama, panorama_directions
 from simengine.dtn.views import render_views
 from simengine.scene.base import SceneError
 from simengine.scene.record import record
@@ -98,6 +99,61 @@ def test_further_things_stand_before_the_photograph(tmp_path: Path) -> None:
     photo = sampler.photographs[0].behind(world.shape)
     sky = (view.instance == 0).all(-1) & (view.depth == 0)
     assert torch.allclose(view.offset[sky], photo[sky], atol=1e-6)
+
+
+def panorama(rows: int, azimuth: float, elevation: float, *, irradiance: float) -> torch.Tensor:
+    """A sky brighter towards the horizon, and a sun of 1.5 degrees, or a pixel, in radius and `irradiance` in all."""
+    directions, solid = panorama_directions(rows)
+    sky = (1.4 - directions[..., 2:].abs()) * torch.tensor([0.5, 0.7, 1.0])
+    across = math.cos(elevation)
+    towards = torch.tensor([math.cos(azimuth) * across, math.sin(azimuth) * across, math.sin(elevation)])
+    disc = torch.acos((directions @ towards).clamp(-1, 1)) < math.radians(max(1.5, 180 / rows))
+    return sky + (irradiance / float(solid[disc].sum())) * disc[..., None]
+
+
+def test_the_sun_of_a_panorama_is_taken_out_of_it() -> None:
+    """Direction and light are those it was made with; sky and sun together send what the file holds."""
+    radiance = panorama(256, 2.0, 0.6, irradiance=5.0)
+    sky = SkyPanorama.of("a", radiance)
+    scale = float((sky.light[-1] / radiance[-1]).mean())
+    assert sky.azimuth == pytest.approx(2.0, abs=0.03) and sky.elevation == pytest.approx(0.6, abs=0.03)
+    assert (sky.sun / scale).tolist() == pytest.approx([5.0] * 3, rel=0.01)
+    solid = panorama_directions(256)[1][..., None]
+    both = (sky.light * solid).sum((0, 1)) + sky.sun
+    assert torch.allclose(both, scale * (radiance * solid).sum((0, 1)), rtol=1e-4)
+    assert float(sky.ambient @ torch.tensor([0.2126, 0.7152, 0.0722])) == pytest.approx(MEAN, rel=1e-4)
+    finer = SkyPanorama.of("b", panorama(512, 2.0, 0.6, irradiance=5.0))
+    assert finer.light.shape == sky.light.shape and torch.allclose(finer.sun, sky.sun, rtol=0.03)
+    clouded = SkyPanorama.of("c", panorama(64, 0.0, 0.5, irradiance=0.0))
+    assert float(clouded.sun.max()) == 0.0
+
+
+def test_views_stand_under_the_panorama(tmp_path: Path) -> None:
+    """The sky behind is that of the file, turned so that its sun stands where the view's does; shadows fall from it."""
+    np.save(tmp_path / "dome.npy", panorama(64, 2.0, 0.6, irradiance=3.0).numpy())
+    low = dataclasses.replace(FIXED, pitch=(5.0, 5.0), sun_azimuth=(80.0, 80.0), sky=(0.8, 0.8), boxes=0)
+    world = DTNWorld(skies=tmp_path / "dome.npy", views=low, **SMALL)
+    sampler = world.sampler
+    (sky,), environment, conditions = sampler.skies, sampler.environment(1), sampler.conditions(1)
+    assert environment.to_sun[2] == pytest.approx(math.sin(sky.elevation))
+    assert math.degrees(math.atan2(environment.to_sun[1], environment.to_sun[0])) == pytest.approx(80.0, abs=1e-4)
+    assert conditions["sun_elevation"] == pytest.approx(math.degrees(sky.elevation))
+    assert SUN * conditions["sun"] == pytest.approx(0.8 * float(sky.sun.mean()), rel=1e-3)
+    camera, view = sampler.camera(1, world.shape), sampler.render(world.surface(), 1, world.shape, sky_rays=1)
+    above = (view.depth == 0).nonzero()[0].tolist()
+    fx, fy, cx, cy = camera.intrinsics.tolist()
+    ray = torch.tensor([(above[1] + 0.5 - cx) / fx, (above[0] + 0.5 - cy) / fy, 1.0], dtype=torch.float64)
+    direction = torch.nn.functional.normalize(camera.world_to_camera[:3, :3].T @ ray, dim=0).tolist()
+    turned = math.atan2(direction[1], direction[0]) - math.radians(80.0) + sky.azimuth
+    row = math.acos(direction[2]) / math.pi * 64
+    column = ((0.5 - turned / (2 * math.pi)) % 1.0) * 128
+    expected = 0.8 * sky.light[int(row), int(column)]
+    assert torch.allclose(view.offset[above[0], above[1]], expected, rtol=0.05)
+    with pytest.raises(ValueError, match=r"views\.sun: has no effect with skies"):
+        DTNWorld(skies=tmp_path, views=ViewSampler(sun=(0.2, 0.3)), **SMALL)
+    np.save(tmp_path / "square.npy", np.ones((4, 4, 3)))
+    with pytest.raises(SceneError, match=r"skies: square\.npy: 4 x 4 pixels; expected a panorama"):
+        _ = DTNWorld(skies=tmp_path / "square.npy", **SMALL).sampler
 
 
 def test_bad_files_are_named_in_a_line(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from simengine.dtn.bodies.car import car
-from simengine.dtn.bodies.labels import COLUMNS, boxes_of, label_view
+from simengine.dtn.bodies.labels import COLUMNS, NOWHERE, boxes_of, label_view, samples_alone
 from simengine.dtn.bodies.traffic import CLASSES, Footprint, footprint, overlapping, placed
 from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetector
 from simengine.dtn.protocol import box_iou
@@ -17,6 +17,22 @@ from simengine.ops.light.raycast import Environment, RaySurface, raycast
 from simengine.render.camera import PinholeCamera
 
 STREET = ViewSampler(seed=4, objects=(3, 6), distance=(9.0, 14.0), boxes=2)
+
+
+def test_a_thing_alone_is_cast_in_its_own_part_of_the_picture() -> None:
+    """As many samples show it as in the whole picture: before the camera, at its edge, and about the camera."""
+    body = car()
+    for eye, target in (
+        ((6.0, 5.0, 2.0), (0.0, 0.0, 0.7)),
+        ((5.0, -4.0, 2.0), (2.5, 3.0, 0.5)),
+        ((0.2, 0.1, 0.8), (9.0, 0.0, 1)),
+    ):
+        camera = PinholeCamera.look_at(eye, target, up=(0.0, 0.0, 1.0), width=40, height=32)
+        whole = raycast(body, NOWHERE, camera.world_to_camera, camera.intrinsics, (32, 40), samples=2, sky_rays=0)
+        expected = int((whole.instance > 0).sum())
+        assert samples_alone(body, camera, (32, 40), 2) == expected > 50
+    away = PinholeCamera.look_at((9.0, 0.0, 1.0), (30.0, 0.0, 1.0), up=(0.0, 0.0, 1.0), width=40, height=32)
+    assert samples_alone(body, away, (32, 40), 2) == 0
 
 
 def test_footprints_meet_where_they_share_a_point() -> None:

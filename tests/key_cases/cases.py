@@ -118,6 +118,7 @@ def write_files(path: Path) -> None:
     (path / "yard").mkdir()
     yard = np.random.default_rng(1).integers(60, 256, (32, 40, 3), dtype=np.uint8)
     Image.fromarray(yard).save(path / "yard" / "yard.png")
+    np.save(path / "dome.npy", np.random.default_rng(2).uniform(0.2, 1.0, (8, 16, 3)).astype(np.float32))
     (path / "press.csv").write_text("time [s],way\n0,1\n0.5,2\n2,9\n")
     y, x = np.mgrid[-10:11, -10:11] / 8.0
     ball = np.where(x**2 + y**2 < 1, 255, 0).astype(np.uint8)

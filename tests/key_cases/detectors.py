@@ -39,6 +39,7 @@ CASES: dict[str, Case] = {
         (run,),
         below=("cameras", "photographs"),
     ),
+    "views under a panorama": Case({**WORLD, "train_views": 1, "skies": "dome.npy"}, (run,), below=("skies",)),
     "network of views": Case(
         learn(
             WORLD,
@@ -89,7 +90,8 @@ CASES: dict[str, Case] = {
             detector={**DETECTOR, "empty": 0.5},
             rows=4,
             columns=4,
-            hardening=0,
+            hardening=2,
+            adversaries=1,
             rendered=1,
             **LEARNT,
         ),

@@ -1,5 +1,6 @@
 """What is labelled in a view: box, class, share hidden and distance of each thing, from what the rays met."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,7 @@ from simengine.render.camera import PinholeCamera
 # hidden by other things, distance of the middle from the camera [m]
 UNITS = {"pixels": "px^2", "hidden": "1", "away": "m"}  # of what is told beside the box
 COLUMNS = ("left", "top", "right", "bottom", "class", "pixels", "hidden", "away")
+NEAR = 0.05  # from the camera [m]
 NOWHERE = Environment(sun_irradiance=(0.0,) * 3, sky_zenith=(0.0,) * 3, sky_horizon=(0.0,) * 3, ground=False)
 
 
@@ -38,9 +40,7 @@ def label_view(
         seen = fine == k + 1
         if int(seen.sum()) < count:
             continue
-        pose = camera.world_to_camera, camera.intrinsics
-        alone = raycast(surface, NOWHERE, *pose, (h, w), samples=side, sky_rays=0)
-        whole = float((alone.instance > 0).sum())
+        whole = float(samples_alone(surface, camera, (h, w), side))
         ys, xs = seen.any(1).nonzero().flatten(), seen.any(0).nonzero().flatten()
         box = torch.tensor([int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1]) / side
         middle = (surface.vertices.min(0).values + surface.vertices.max(0).values).double() / 2
@@ -48,6 +48,29 @@ def label_view(
         share = float(seen.sum()) / max(whole, 1.0)
         labels[k] = torch.tensor([*box.tolist(), kind, float(seen.sum()) / count, max(0.0, 1.0 - share), away])
     return labels
+
+
+def samples_alone(surface: RaySurface, camera: PinholeCamera, size: tuple[int, int], side: int) -> int:
+    """Samples of a picture that show a thing which nothing hides; only its part of the picture is cast.
+
+    Args:
+        surface: The thing.
+        camera: Of the picture.
+        size: Height and width [pixels].
+        side: Samples per pixel and axis.
+    """
+    pose, intrinsics = camera.world_to_camera.double(), camera.intrinsics.double()
+    x, y, z = (surface.vertices.double() @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
+    low, high = [0, 0], [size[1], size[0]]
+    if float(z.min()) > NEAR:  # else a part lies behind the camera, whose place in the picture is none
+        for axis, value in enumerate((x, y)):
+            place = intrinsics[axis] * value / z + intrinsics[2 + axis]
+            low[axis] = max(0, math.floor(float(place.min())) - 1)
+            high[axis] = min(high[axis], math.ceil(float(place.max())) + 1)
+    shift = intrinsics.new_tensor([0.0, 0.0, *low])
+    part = max(high[1] - low[1], 0), max(high[0] - low[0], 0)
+    alone = raycast(surface, NOWHERE, pose, intrinsics - shift, part, samples=side, sky_rays=0)
+    return int((alone.instance > 0).sum())
 
 
 def boxes_of(labels: torch.Tensor) -> torch.Tensor:

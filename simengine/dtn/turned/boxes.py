@@ -50,6 +50,12 @@ def turned_of(corners: torch.Tensor) -> torch.Tensor:
     return torch.cat([middle, size, angle[rows, best][:, None]], 1)
 
 
+def stretched(boxes: torch.Tensor, ratio: tuple[float, float]) -> torch.Tensor:
+    """Turned boxes (n, 5) in a picture that is scaled along x and y by `ratio`: the smallest about them there."""
+    corners = turned_corners(boxes) * boxes.new_tensor(ratio)
+    return turned_of(corners) if len(boxes) else boxes
+
+
 def regular(boxes: torch.Tensor) -> torch.Tensor:
     """The same boxes with angles in [0, pi / 2)."""
     x, y, w, h, angle = boxes.unbind(-1)

@@ -37,7 +37,7 @@ def holds_light(own: PictureSettings) -> bool:
     if own.recording or not own.file:
         return suffix in (".exr", ".npy")
     first = series_files(own.path)[0]
-    return first.suffix.lower() in (".exr", ".npy", ".tif", ".tiff") and read_stills([first]).linear
+    return first.suffix.lower() in (".exr", ".hdr", ".npy", ".tif", ".tiff") and read_stills([first]).linear
 
 
 def light_of(own: PictureSettings, series: Series) -> torch.Tensor:

@@ -195,6 +195,10 @@ class Environment:
         water: Mean depth of the water on the ground [mm]; it darkens what it soaks, and stands as a mirror where it is
             deeper than the ground is uneven (2 mm).
         lamps: Shine on everything; they are not seen themselves.
+        panorama: Radiance of all directions, (r, 2 r, 3), seen and shining in place of sky, clouds and skyline; row 0
+            is up, and its right half lies clockwise of its middle, seen from above. `sky_zenith` and `sky_horizon`
+            still light what secondary rays meet. None for these.
+        panorama_azimuth: Of its middle column [rad].
     """
 
     sun_direction: Vector = (0.4, 0.3, 0.85)
@@ -215,8 +219,12 @@ class Environment:
     skyline_height: float = 0.0
     water: float = 0.0
     lamps: tuple[Lamp, ...] = ()
+    panorama: torch.Tensor | None = None
+    panorama_azimuth: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.panorama is not None:
+            check_panorama(self.panorama)
         if not math.hypot(*self.sun_direction) > 0:
             raise ValueError(f"sun_direction: expected a vector that is not zero, got {self.sun_direction}")
         if not (self.haze >= 0 and math.isfinite(self.haze)):
@@ -256,6 +264,9 @@ class Environment:
         env.ground = int(self.ground)
         for name in ("haze", "ground_frequency", "road", "lane", "asphalt", "clouds", "skyline_height", "water"):
             setattr(env, name, float(getattr(self, name)))
+        light = torch.zeros(0, 0, 3) if self.panorama is None else self.panorama
+        env.panorama = bridge.array(light.to(device, torch.float32).contiguous(), wp.vec3)
+        env.panorama_azimuth = self.panorama_azimuth
         env.pixel = pixel
         return env
 
@@ -385,6 +396,14 @@ def raycast(
         uv_footprint=footprint[..., 1],
         instance=instance,
     )
+
+
+def check_panorama(radiance: torch.Tensor) -> None:
+    """Raise ValueError unless `radiance` is of shape (r, 2 r, 3) with values that are light."""
+    if radiance.dim() != 3 or radiance.shape[1:] != (2 * len(radiance), 3) or not len(radiance):
+        raise ValueError(f"panorama: expected shape (r, 2 r, 3) of all directions, got {tuple(radiance.shape)}")
+    if not bool((radiance >= 0).all() and torch.isfinite(radiance).all()):
+        raise ValueError("panorama: expected radiances that are finite and not negative")
 
 
 def check_texture(texture: torch.Tensor) -> None:

@@ -266,6 +266,8 @@ def _noise(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 def _sky(env: Environment, d: torch.Tensor) -> torch.Tensor:
     """Radiance of the sky, its clouds and the skyline along unit vectors (n, 3)."""
+    if env.panorama is not None:
+        return _panorama(env.panorama.double(), env.panorama_azimuth, d)
     zenith, horizon, line = (d.new_tensor(value) for value in (env.sky_zenith, env.sky_horizon, env.skyline))
     up = d[:, 2]
     clear = horizon + (zenith - horizon) * up.clamp(min=0).sqrt()[:, None]
@@ -277,6 +279,20 @@ def _sky(env: Environment, d: torch.Tensor) -> torch.Tensor:
     fixed = torch.ones_like(azimuth)
     top = 0.35 + 0.4 * _noise(azimuth * 6, 3.5 * fixed) + 0.25 * _noise(azimuth * 25, 9.5 * fixed)
     return torch.where((up < env.skyline_height * top)[:, None] & (env.skyline_height > 0), line, seen)
+
+
+def _panorama(light: torch.Tensor, azimuth: float, d: torch.Tensor) -> torch.Tensor:
+    """Radiance of a panorama along unit vectors (n, 3); its rows end at the poles, its columns go on around."""
+    rows, columns = light.shape[:2]
+    around = torch.remainder(0.5 - (torch.atan2(d[:, 1], d[:, 0]) - azimuth) / (2 * math.pi), 1.0) * columns - 0.5
+    down = (torch.acos(d[:, 2].clamp(-1, 1)) / math.pi * rows - 0.5).clamp(0, rows - 1)
+    x, y = around.floor().long(), down.floor().long()
+    fx, fy = (around - x)[:, None], (down - y)[:, None]
+
+    def line(row: torch.Tensor) -> torch.Tensor:
+        return light[row, x % columns] * (1 - fx) + light[row, (x + 1) % columns] * fx
+
+    return line(y) * (1 - fy) + line((y + 1).clamp(max=rows - 1)) * fy
 
 
 def _ground(env: Environment, p: torch.Tensor, d: torch.Tensor, blur: torch.Tensor) -> torch.Tensor:

@@ -135,7 +135,7 @@ class NetworkTraining(AppearanceTraining):
 
 def affine_predictor(views: ViewSet) -> Predictor:
     """Pictures of views by their affine law."""
-    return lambda index, paint: views[index].picture(paint)
+    return lambda index, paint: views.picture(paint, index)
 
 
 def network_predictor(network: TransformationNetwork, views: ViewSet) -> Predictor:

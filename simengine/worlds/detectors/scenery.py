@@ -1,4 +1,4 @@
-"""Cameras and photographs of the user's own, for the views of an object."""
+"""Cameras, photographs and skies of the user's own, for the views of an object."""
 
 import math
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.scenery.cameras import ListedCamera
 from simengine.dtn.scenery.photographs import BackgroundPhotograph
+from simengine.dtn.scenery.skies import SkyPanorama
 from simengine.io.pictures import read_rgb, series_files
 from simengine.io.tables import read_table
 from simengine.observe.camera_files import read_shots
@@ -96,4 +97,26 @@ def photographs_in(folder: Path, size: tuple[int, int]) -> tuple[BackgroundPhoto
             found.append(BackgroundPhotograph(file.name, light))
     except ValueError as error:
         raise SceneError(f"photographs: {error}") from None
+    return tuple(found)
+
+
+def skies_in(folder: Path) -> tuple[SkyPanorama, ...]:
+    """The panoramas of a folder, or one.
+
+    Args:
+        folder: Where they lie; each is twice as wide as high, its upper row is up.
+
+    Raises:
+        SceneError: There are none, or one cannot be read or is no panorama.
+    """
+    found = []
+    try:
+        for file in series_files(folder):
+            radiance = torch.from_numpy(read_rgb(file)).clamp(min=0)
+            h, w = radiance.shape[:2]
+            if w != 2 * h:
+                raise ValueError(f"{file.name}: {w} x {h} pixels; expected a panorama, twice as wide as high")
+            found.append(SkyPanorama.of(file.name, radiance))
+    except ValueError as error:
+        raise SceneError(f"skies: {error}") from None
     return tuple(found)

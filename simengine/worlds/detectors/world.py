@@ -247,6 +247,8 @@ class DTNWorld(AbstractWorld):
         cameras: View i is seen by camera i of this file, counted round: nerfstudio's transforms.json, json of K, R, t,
             or a csv of yaw [deg], pitch [deg], distance [m]; z up, the ground at 0, the object about the origin.
         photographs: A folder of photographs, or one, that stand behind the object in place of road and surroundings.
+        skies: A folder of panoramas (hdr, exr), or one, that light the views and are seen above them, each twice as
+            wide as high: the sun of each is turned to `views.sun_azimuth` and keeps its height and strength.
     """
 
     kind: ClassVar[str] = "dtn"
@@ -259,6 +261,7 @@ class DTNWorld(AbstractWorld):
     sky_rays: Count = 4
     cameras: Path | None = None
     photographs: Path | None = None
+    skies: Path | None = None
 
     def __post_init__(self) -> None:
         for name, side in zip(("size", "width"), self.shape, strict=True):
@@ -270,6 +273,8 @@ class DTNWorld(AbstractWorld):
                 without_effect(self.views, *idle, where="cameras, whose file says where they stand")
             if self.photographs is not None:
                 without_effect(self.views, "boxes", where="photographs, which stand there in place of them")
+            if self.skies is not None:
+                without_effect(self.views, "sun", "sun_elevation", where="skies, whose files have a sun")
         except ValueError as error:
             raise ValueError(f"views.{error}") from None
 
@@ -281,7 +286,7 @@ class DTNWorld(AbstractWorld):
     @cached_property
     def sampler(self) -> ViewSampler:
         """Distribution of the views, for the size of the object."""
-        from simengine.worlds.detectors.scenery import listed_cameras, photographs_in
+        from simengine.worlds.detectors.scenery import listed_cameras, photographs_in, skies_in
 
         try:
             fitted = self.views.fitted(self.surface())
@@ -291,6 +296,8 @@ class DTNWorld(AbstractWorld):
             fitted = dataclasses.replace(fitted, cameras=listed_cameras(self.cameras, fitted, self.shape))
         if self.photographs is not None:
             fitted = dataclasses.replace(fitted, boxes=0, photographs=photographs_in(self.photographs, self.shape))
+        if self.skies is not None:
+            fitted = dataclasses.replace(fitted, skies=skies_in(self.skies))
         return fitted
 
     @property

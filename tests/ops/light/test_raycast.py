@@ -69,10 +69,14 @@ NIGHT = dataclasses.replace(
     water=1.0,
     lamps=LAMPS,
 )
+PANORAMA = dataclasses.replace(
+    STREET, panorama=torch.rand(6, 12, 3, generator=torch.Generator().manual_seed(4)), panorama_azimuth=0.7
+)
 
 
 @pytest.mark.parametrize(
-    ("repetitions", "env"), [(0.0, Environment(haze=0.05)), (1.3, Environment(haze=0.05)), (0.0, STREET), (0.0, NIGHT)]
+    ("repetitions", "env"),
+    [(0.0, Environment(haze=0.05)), (1.3, Environment(haze=0.05)), (0.0, STREET), (0.0, NIGHT), (0.0, PANORAMA)],
 )
 def test_parity_with_the_reference(repetitions: float, env: Environment) -> None:
     texture = torch.rand(5, 7, 3, generator=torch.Generator().manual_seed(1))
@@ -106,8 +110,34 @@ def test_uniform_sky_on_a_plane() -> None:
     # Irradiance pi S of a uniform sky S on an unshaded horizontal plane: radiance rho S.
     env = dataclasses.replace(PLAIN, sun_irradiance=(0.0, 0.0, 0.0), sky_zenith=(0.5,) * 3, sky_horizon=(0.5,) * 3)
     plane = surface_of(trimesh.Trimesh([[-9, -9, 0], [9, -9, 0], [9, 9, 0], [-9, 9, 0]], [[0, 1, 2], [0, 2, 3]]))
-    view = raycast(plane, env, *camera((0.0, -1.0, 3.0), (0.0, 0.0, 0.0), 16), samples=1)
-    assert torch.allclose(view.gain, torch.full_like(view.gain, 0.5), atol=1e-6)
+    pose = camera((0.0, -1.0, 3.0), (0.0, 0.0, 0.0), 16)
+    for sky in (env, dataclasses.replace(env, sky_zenith=(9.0,) * 3, panorama=torch.full((4, 8, 3), 0.5))):
+        view = raycast(plane, sky, *pose, samples=1)
+        assert torch.allclose(view.gain, torch.full_like(view.gain, 0.5), atol=1e-6)
+
+
+def test_a_panorama_is_seen_where_it_shines_from() -> None:
+    """One bright column of 36, at azimuth 0.5 + 90 degrees clockwise: seen there, and what faces it is lit most."""
+    light = torch.zeros(18, 36, 3)
+    light[8:10, 27] = 30.0  # a quarter of the way right of the middle, about the horizon
+    env = dataclasses.replace(
+        PLAIN, sun_irradiance=(0.0, 0.0, 0.0), panorama=light, panorama_azimuth=0.5 + math.radians(5.0)
+    )
+    azimuth = 0.5 - math.pi / 2
+    ahead = (math.cos(azimuth), math.sin(azimuth), 0.0)
+    far = surface_of(trimesh.creation.icosphere(subdivisions=3), smooth=True)
+    away = (5 * ahead[0], 5 * ahead[1], 0.0)
+    sky = raycast(far, env, *camera(away, (9 * ahead[0], 9 * ahead[1], 0.0), 33), samples=1).offset[..., 0]
+    middle = [float((sky.sum(1 - axis) * torch.arange(33)).sum() / sky.sum()) for axis in (0, 1)]
+    assert middle == pytest.approx([16.0, 16.0], abs=0.3) and float(sky.max()) > 20.0
+    ball = raycast(far, env, *camera(away, (0.0, 0.0, 0.0), 32), samples=1, sky_rays=64)
+    facing, gain = ball.normal @ torch.tensor(ahead), ball.gain.mean(-1)
+    # E = L Omega cos of a small source, of 20 by 10 degrees: gain E/pi; the 64 rays leave 2 % of noise
+    lit = facing > 0.5
+    expected = 30.0 * math.radians(10.0) * 2 * math.sin(math.radians(10.0)) / math.pi
+    assert float(gain[lit].sum() / facing[lit].sum()) == pytest.approx(expected, rel=0.04)
+    with pytest.raises(ValueError, match=r"panorama: expected shape \(r, 2 r, 3\)"):
+        dataclasses.replace(PLAIN, panorama=light[:, :30])
 
 
 def test_shadow_has_the_outline_of_the_body() -> None:

@@ -161,7 +161,9 @@ def test_evaluation_through_a_network_of_given_pictures(shipped: RendersWorld, t
         columns=8,
         iterations=2,
         batch=2,
-        hardening=0,
+        hardening=2,
+        adversaries=1,
+        controls=True,
     )
     made = CamouflageTraining(world, spec)
     for _ in range(made.num_iterations):
@@ -169,6 +171,10 @@ def test_evaluation_through_a_network_of_given_pictures(shipped: RendersWorld, t
     out = RunDirectory.create(tmp_path / "out", {"kind": "renders"}, overwrite=False, resume=False)
     summary = made.finish(out)
     assert summary["views"] == 6 and summary["views_without"] == 1 and summary["rendered"] == 12
+    assert {"hardened/natural", "hardened/optimised anew", "more/optimised anew"} <= set(summary)
+    first, hardened = (made.modules[name].state_dict() for name in ("detector", "hardened"))
+    assert any(not torch.equal(first[name], hardened[name]) for name in first)
+    assert (out.path / "model/model.toml").is_file()  # what `[detector] model` reads
     assert np.isfinite(summary["object_psnr_rendered"]) and (out.path / "report.html").is_file()
     with pytest.raises(SceneError, match=r'objective\.mapping: .* use "uv"'):
         CamouflageTraining(world, dataclasses.replace(spec, mapping="triplanar"))

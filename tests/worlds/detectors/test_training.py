@@ -254,10 +254,11 @@ def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
     for start, adversary in zip(before, adversaries, strict=True):
         assert loss(adversary()) > loss(start)
     torch.manual_seed(0)
-    index = torch.tensor([3, 1, 5, 0])
+    index = torch.tensor([3, 1, 5, 0, 2, 4, 6, 7])
     paint, textures = training._paint(index), [adversary() for adversary in adversaries]
-    for place, texture in enumerate(textures):  # the first half of a batch wears them in turn
+    for place, texture in enumerate(textures):  # the first quarter of a batch wears them in turn
         assert torch.equal(paint[place], training.put_on[index[place : place + 1]](texture)[0])
+    assert torch.equal(paint[2:], paint[2:, :, :1, :1].expand_as(paint[2:]))  # the others are clean: one natural paint
 
 
 def test_paints_of_a_mosaic() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from simengine.dtn.coco import Found, Objects
-from simengine.dtn.evaluation import checked_detections
+from simengine.dtn.evaluation import checked_detections, checked_turned
 from simengine.dtn.judgement import assignment
+from simengine.dtn.turned.boxes import stretched, turned_of
 from simengine.io.pictures import picture_size
 from simengine.io.tables import file_hash
 from simengine.observe.columns import ColumnSpec
@@ -55,6 +56,8 @@ class Detections(AbstractInstrument):
         classes: Name or number of a class in the file -> class.
         ignore: Column -> [least, most] of the objects that are neither a hit nor a miss [unit of the value].
         regions: Boxes [px] in every picture in which nothing is labelled: what is found there is no false alarm.
+        turned: Whether turned boxes are compared, as models of oriented boxes find them: of YOLO's lines of four
+            corners, or of detections with `turned` (k, 5); the upright boxes about them otherwise.
         overlap: Smallest overlap (IoU) of a hit [1].
         score: From which on a detection counts as found [1].
         tolerated: Miss rate up to which the report tells how far each condition may go [1].
@@ -71,6 +74,7 @@ class Detections(AbstractInstrument):
     classes: dict[str, str] = dataclasses.field(default_factory=dict)
     ignore: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     regions: tuple[tuple[float, float, float, float], ...] = ()
+    turned: bool = False
     overlap: Share = 0.5
     score: Share = 0.5
     tolerated: Share = 0.1
@@ -81,6 +85,8 @@ class Detections(AbstractInstrument):
 
     def __post_init__(self) -> None:
         without_effect(self, "gain", "offset", where="detections, which are boxes")
+        if self.turned:
+            without_effect(self, "camera", where="turned boxes, whose height tells no distance")
 
     def drawn(self) -> DrawnBoxes:
         """What people drew, read once.
@@ -97,6 +103,11 @@ class Detections(AbstractInstrument):
                 )
             except ValueError as error:
                 raise error if isinstance(error, SceneError) else SceneError(f"{key}: {error}") from None
+            if self.turned and self.kept["drawn"].turned is None:
+                raise SceneError(
+                    f"{key}.turned: {self.file} has upright boxes; expected YOLO's lines of four corners, "
+                    "class x1 y1 x2 y2 x3 y3 x4 y4"
+                )
         found: DrawnBoxes = self.kept["drawn"]
         return found
 
@@ -121,7 +132,7 @@ class Detections(AbstractInstrument):
 
     def objects(self, scale: float = 1.0) -> tuple[Objects, ...]:
         """What each picture shows; boxes in pixels of the picture as given."""
-        return self.drawn().objects(self.names, self.ignored(), self.regions)
+        return self.drawn().objects(self.names, self.ignored(), self.regions, turned=self.turned)
 
     def read(self, *, before: float = 0.0) -> Measured:
         """A row for each box: overlap 1 and score 1, or masked where it is ignored."""
@@ -177,14 +188,19 @@ class Detections(AbstractInstrument):
         if "detector" not in self.kept:
             self.kept["detector"] = make_detector(self.detector, self.directory)
         detector = self.kept["detector"]
-        numbers = self._numbers(detector)
+        numbers, drawn = self._numbers(detector), self.drawn()
         found = []
         for index, picture in enumerate(pictures):
             light = picture[0].permute(2, 0, 1).float()
-            image = changed(light, axis, value, seed=index, boxes=self.objects()[index].boxes)
-            ((boxes, labels, scores),) = checked_detections(detector, image[None])
-            ratio = boxes.new_tensor([light.shape[2] / image.shape[2], light.shape[1] / image.shape[1]] * 2)
-            found.append(_renumbered(boxes * ratio, labels, scores, numbers))
+            image = changed(light, axis, value, seed=index, boxes=drawn.boxes[drawn.picture == index])
+            ratio = light.shape[2] / image.shape[2], light.shape[1] / image.shape[1]
+            if self.turned:
+                ((boxes, labels, scores),) = checked_turned(detector, image[None])
+                boxes = stretched(boxes, ratio)
+            else:
+                ((boxes, labels, scores),) = checked_detections(detector, image[None])
+                boxes = boxes * boxes.new_tensor([*ratio, *ratio])
+            found.append(_renumbered(boxes, labels, scores, numbers))
         return found
 
     def _numbers(self, detector: Any) -> Mapping[int, int] | None:
@@ -221,6 +237,8 @@ class Detections(AbstractInstrument):
                 raise ValueError("COCO's results belong to labels in COCO's json; else give a folder of YOLO's texts")
             if a.scores is None:
                 raise ValueError("the detections have no scores")
+            if self.turned and a.corners is None:
+                raise ValueError("the detections are upright; expected YOLO's lines of four corners and a score")
         except ValueError as error:
             raise SceneError(f"observations.{self.name}.detector.file: {error}") from None
         place = {path.stem: k for k, path in enumerate(drawn.pictures)}
@@ -229,16 +247,19 @@ class Detections(AbstractInstrument):
         }
         if not numbers or spec.classes:
             numbers = self._numbers(None)
+        boxes = torch.from_numpy(a.boxes)
+        if self.turned:
+            boxes = turned_of(torch.from_numpy(np.asarray(a.corners, dtype=np.float64)))
         found: list[Any] = [None] * len(drawn.pictures)
         for k, name in enumerate(a.names):
             own = a.of(k)
             found[place[Path(name).stem]] = _renumbered(
-                torch.from_numpy(a.boxes[own]),
+                boxes[own],
                 torch.from_numpy(a.labels[own]),
                 torch.from_numpy(a.scores[own]),
                 numbers,
             )
-        empty = Found(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0))
+        empty = Found(np.zeros((0, boxes.shape[1])), np.zeros(0, dtype=np.int64), np.zeros(0))
         return [one if one is not None else empty for one in found]
 
     def predict(self, run: AbstractRun, measured: Measured) -> torch.Tensor:
@@ -253,11 +274,12 @@ class Detections(AbstractInstrument):
         from simengine.dtn.coco import overlaps
 
         drawn = self.drawn()
+        boxes = drawn.turned if self.turned and drawn.turned is not None else drawn.boxes
         values = torch.zeros_like(measured.values)
         for k, (found, objects) in enumerate(zip(detected, self.objects(), strict=True)):
             own = np.flatnonzero(drawn.picture == k)
             who = assignment(found, objects, overlap=self.overlap)[: len(own)]
-            iou = overlaps(np.asarray(found.boxes), drawn.boxes[own], np.zeros(len(own), dtype=bool))
+            iou = overlaps(np.asarray(found.boxes), boxes[own], np.zeros(len(own), dtype=bool))
             for row, (one, number) in enumerate(zip(who, own, strict=True)):
                 if one >= 0:
                     values[number] = torch.tensor([iou[one, row], found.scores[one]], dtype=torch.float64)
@@ -274,6 +296,8 @@ class Detections(AbstractInstrument):
         from simengine.io.annotations import Annotations, write_coco
 
         drawn = self.drawn()
+        if self.turned:
+            raise SceneError(f"observations.{self.name}.turned: COCO's json, which is written, has upright boxes alone")
         names = self.names
         extent = drawn.boxes[:, 2:] - drawn.boxes[:, :2]
         write_coco(

@@ -111,6 +111,7 @@ def _overview(own: "Detections", j: Judgement, summary: dict[str, Any]) -> list[
         f"{summary['objects']} objects ({', '.join(own.names)}) in {summary['pictures']} pictures"
         + (f", {ignored} more are ignored" if ignored else "")
         + (f", {len(own.regions)} regions are not judged" if own.regions else "")
+        + (". Boxes are turned" if own.turned else "")
         + f". A hit overlaps its object by {own.overlap:g}; found means a score of at least {own.score:g}. "
         "Brackets: 95 % interval; of AP by resampling pictures, of the miss rate Clopper and Pearson's, "
         "of as many objects as would vary independently as the pictures do."
@@ -329,7 +330,8 @@ def _write_pictures(
     drawn = own.drawn()
     (out.path / "pictures").mkdir(exist_ok=True)
     lines = ["picture,objects,missed,false_alarms,detections,best_score"]
-    every = ["picture,class,left,top,right,bottom,score"]
+    sides_of = "x,y,width,height,angle" if own.turned else "left,top,right,bottom"
+    every = [f"picture,class,{sides_of},score"]
     for k, path in enumerate(drawn.pictures):
         scores = found[k].scores
         best = f"{scores.max():.4f}" if len(scores) else ""
@@ -337,7 +339,7 @@ def _write_pictures(
         number = int(counted(objects[k]).sum())
         lines.append(f"{_cell(path.name)},{number},{int(j.lost[k].sum())},{int(j.alarms[k])},{sure},{best}")
         for box, label, score in zip(found[k].boxes, found[k].labels, scores, strict=True):
-            sides = ",".join(f"{v:.2f}" for v in box)
+            sides = ",".join(f"{v:.4f}" if own.turned else f"{v:.2f}" for v in box)
             every.append(f"{_cell(path.name)},{_cell(own.names[int(label)])},{sides},{score:.5f}")
     out.claim(f"pictures/{own.name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     out.claim(f"pictures/{own.name}_detections.csv").write_text("\n".join(every) + "\n", encoding="utf-8")
