@@ -108,7 +108,7 @@ def test_recovery_a_burner_tells_how_its_gas_conducts(tmp_path: Path) -> None:
     """Twins: their gas conducts by 1.1 (T/1000 K)^-0.2 more, on a grid of half the criteria; four draws of the noise.
 
     By the bars of c and of the two numbers of the power, not by those of the weights, of which neighbours share c. With
-    the first unit at 400 K, 100 K above the fresh gas, the exponent is 3.5 deviations off without any noise.
+    the first unit at 400 K, 100 K above the fresh gas, the exponent is 2.5 deviations off without any noise.
     """
     knots = [250.0 + 50.0 * k for k in range(41)]
     truth = f"gas.conductivity_law={{knots={knots},values={[1.1 * (T / 1000.0) ** -0.2 for T in knots]}}}"
