@@ -7,6 +7,6 @@ COPY simengine simengine
 COPY kernels kernels
 COPY scenes scenes
 COPY assets assets
-RUN python -m pip install --no-cache-dir -c constraints.txt '.[bayes,taichi]'
+RUN python -m pip install --no-cache-dir -c constraints.txt '.[bayes,taichi,video]'
 WORKDIR /work
 ENTRYPOINT ["simengine"]

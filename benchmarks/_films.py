@@ -42,8 +42,14 @@ pyramid = 1
 FILMED, FITTED = 12, 8  # particles along each side
 
 
-def film(folder: Path, seed: int) -> tuple[Problem, dict[str, float]]:
-    """One film: modulus, throw, spin, exposure and noise of its own, in a lit grey room that the fit is not told of."""
+def film(folder: Path, seed: int, *, finer: float = 1.0) -> tuple[Problem, dict[str, float]]:
+    """One film: modulus, throw, spin, exposure and noise of its own, in a lit grey room that the fit is not told of.
+
+    Args:
+        folder: Where its pictures go.
+        seed: Of all of these.
+        finer: Times the cells of the fit along each side, and as many times the particles told by `FILMED`.
+    """
     draw = np.random.default_rng(seed)
     true = float(np.exp(draw.uniform(np.log(7e4), np.log(3e5))))
     numbers = {name: draw.uniform(-0.5, 0.5) for name in ("vx", "vz")}
@@ -57,5 +63,5 @@ def film(folder: Path, seed: int) -> tuple[Problem, dict[str, float]]:
         return build_scene(data, directory=folder, locate=lambda key: "scene.toml")
 
     hidden = scene(FILMED, E=true, exposure=draw.uniform(0.7, 1.0))
-    write_twin(scene(FILMED), hidden, folder, refine=1.0, seed=seed, renderer="raycast")
+    write_twin(scene(FILMED), hidden, folder, refine=finer, seed=seed, renderer="raycast")
     return Problem(scene(FITTED)), {"bodies.jelly.material.E": true}

@@ -103,14 +103,15 @@ def main() -> None:
     table = "\n".join(lines)
     print(table)
     if write:
-        page = PAGE.read_text()
+        page = PAGE.read_text(encoding="utf-8")
         PAGE.write_text(
             re.sub(
                 r"<!-- norms -->.*<!-- end of norms -->",
                 f"<!-- norms -->\n{table}\n<!-- end of norms -->",
                 page,
                 flags=re.DOTALL,
-            )
+            ),
+            encoding="utf-8",
         )
 
 

@@ -106,7 +106,7 @@ def train(name: str) -> None:
         program = str(Path(sys.executable).with_name("simengine"))
         subprocess.run([program, *command(name).split()[1:], "--quiet", "--out", str(folder)], check=True)
         spent = os.times().children_user - children
-    (folder / "cpu.json").write_text(json.dumps({"cpu_s": spent}))
+    (folder / "cpu.json").write_text(json.dumps({"cpu_s": spent}), encoding="utf-8")
 
 
 def summary(name: str) -> dict[str, Any] | None:
@@ -115,8 +115,8 @@ def summary(name: str) -> dict[str, Any] | None:
     if not (folder / "summary.json").is_file():
         return None
     timed = folder / "cpu.json"  # only where this script trained it
-    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    return {**found, **(json.loads(timed.read_text()) if timed.is_file() else {})}
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return {**found, **(json.loads(timed.read_text(encoding="utf-8")) if timed.is_file() else {})}
 
 
 def classical_sorption(most: float) -> dict[str, float]:
@@ -177,7 +177,7 @@ def fixed_flow() -> list[dict[str, Any]]:
     """Navier-Stokes with 64 basis functions that contain the truth, 64 x 64 x 64 points."""
     path = OUT / "ns_fixed.json"
     if path.is_file():
-        done: list[dict[str, Any]] = json.loads(path.read_text())
+        done: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         return done
     pde = NavierStokes(nt=64, size=64)
     w0 = pde.draw(64, torch.Generator().manual_seed(0))["w0"]
@@ -211,7 +211,7 @@ def fixed_flow() -> list[dict[str, Any]]:
         )
         print(found_rows[-1], flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found_rows, indent=1))
+    path.write_text(json.dumps(found_rows, indent=1), encoding="utf-8")
     return found_rows
 
 
@@ -309,11 +309,11 @@ def main(only: Sequence[str] | None = None, *, write: bool = False) -> list[dict
         parts = {"table": page(rows)}
         if (OUT / "ns_fixed.json").is_file():
             parts["fixed"] = fixed_page(fixed_flow())
-        text = PAGE.read_text()
+        text = PAGE.read_text(encoding="utf-8")
         for name, content in parts.items():
             begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
             text = text.split(begin)[0] + begin + content + end + text.split(end)[1]
-        PAGE.write_text(text)
+        PAGE.write_text(text, encoding="utf-8")
     return rows
 
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -289,13 +290,21 @@ CASES: dict[str, Callable[[Path, int], Made]] = {
     "matter, another grid, noise of 2 mm, refined": jelly(noise=2e-3),
     "film, another renderer": film,
     "film, another renderer, refined": film,
+    "film, another renderer and grid": partial(film, finer=2.0),
+    "film, another renderer and grid, refined": partial(film, finer=2.0),
 }
-REFINED = {"matter, another grid, noise of 2 mm, refined": 2.0, "film, another renderer, refined": 1.5}  # `--refine`
+REFINED = {  # `--refine`
+    "matter, another grid, noise of 2 mm, refined": 2.0,
+    "film, another renderer, refined": 1.5,
+    "film, another renderer and grid, refined": 1.5,
+}
 
 
 def _csv(file: Path, columns: dict[str, np.ndarray]) -> None:
     rows = zip(*columns.values(), strict=True)
-    file.write_text("\n".join([",".join(columns), *(",".join(f"{v:.12g}" for v in row) for row in rows)]) + "\n")
+    file.write_text(
+        "\n".join([",".join(columns), *(",".join(f"{v:.12g}" for v in row) for row in rows)]) + "\n", encoding="utf-8"
+    )
 
 
 def _rows(file: Path, titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -316,13 +325,16 @@ def judged(problem: Problem, truth: dict[str, float], refine: float | None = Non
     found = posterior_of(fit)
     _, j = problem.linearise(fit.z)
     spread = 1.96 * torch.linalg.inv(j.T @ j).diagonal().sqrt()
-    held: dict[str, Any] = {"interval": {}, "noise alone": {}}
+    held: dict[str, Any] = {"interval": {}, "noise alone": {}, "off": {}, "half": {}}
     off, which = [], []
     for k, c in enumerate(problem.coordinates):
         if c.name not in truth:
             continue
         e, true = found.estimates[c.name], truth[c.name]
         held["interval"][c.name] = bool(e.low is not None and e.high is not None and e.low <= true <= e.high)
+        held["off"][c.name] = (e.value - true) / abs(true)
+        if e.low is not None and e.high is not None:
+            held["half"][c.name] = (e.high - e.low) / 2 / abs(true)
         ends = sorted(float(c.value(fit.z[k] + side * spread[k])) for side in (-1, 1))
         held["noise alone"][c.name] = bool(ends[0] <= true <= ends[1])
 
@@ -343,6 +355,10 @@ def row_of(case: str, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         flags = [flag for line in lines for flag in line[kind].values()]
         return f"{100 * sum(flags) / len(flags):.0f}"
 
+    def median(kind: str) -> str:
+        values = [abs(value) for line in lines for value in line.get(kind, {}).values()]
+        return f"{100 * float(np.median(values)):.2g}" if values else ""
+
     joint = 100 * sum(line["joint"] for line in lines) / len(lines)
     return {
         "name": case,
@@ -350,6 +366,8 @@ def row_of(case: str, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "interval [%]": share("interval"),
         "joint [%]": f"{joint:.0f}",
         "noise alone [%]": share("noise alone"),
+        "off, median [%]": median("off"),
+        "half an interval, median [%]": median("half"),
     }
 
 
@@ -359,7 +377,7 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     wanted = [argument for argument in arguments if "=" not in argument]
     file, seeds = Path(options.get("into", "coverage.jsonl")), int(options.get("seeds", "100"))
     cases = [case for case in CASES if not wanted or any(case.startswith(one) for one in wanted)]
-    known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    known = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
     done = {(line["case"], line["seed"]): line for line in known}
     for case in cases:
         for seed in range(seeds):

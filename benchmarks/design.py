@@ -85,17 +85,19 @@ def jelly(folder: Path, E: float, nu: float) -> Path:
     seats = [[round(a + s * generator.random(), 4) for a, s in zip(lower, size, strict=True)] for _ in range(MARKS)]
     scene = folder / f"jelly{E:.0f}.toml"
     marks = "\n".join(f'm{k:02d} = {{ on = "jelly", at = {seat} }}' for k, seat in enumerate(seats))
-    scene.write_text(JELLY.format(E=E, nu=nu, marks=marks))
+    scene.write_text(JELLY.format(E=E, nu=nu, marks=marks), encoding="utf-8")
     lines = [f"{t},m{k:02d},{seat[0]},{seat[1]},{seat[2]}" for t in TIMES for k, seat in enumerate(seats)]
-    (folder / "marks.csv").write_text("\n".join(["time [s],name,x [m],y [m],z [m]", *lines]) + "\n")
+    (folder / "marks.csv").write_text("\n".join(["time [s],name,x [m],y [m],z [m]", *lines]) + "\n", encoding="utf-8")
     return scene
 
 
 def flame(folder: Path, factor: float) -> Path:
     """The scene with speeds at many equivalence ratios."""
     scene = folder / f"flame{factor:g}.toml"
-    scene.write_text(FLAME.format(factor=factor))
-    (folder / "speeds.csv").write_text("\n".join(["phi,flame_speed [m/s]", *(f"{phi},0.2" for phi in PHI)]) + "\n")
+    scene.write_text(FLAME.format(factor=factor), encoding="utf-8")
+    (folder / "speeds.csv").write_text(
+        "\n".join(["phi,flame_speed [m/s]", *(f"{phi},0.2" for phi in PHI)]) + "\n", encoding="utf-8"
+    )
     return scene
 
 
@@ -166,7 +168,9 @@ def matter() -> dict[str, Any]:
                 for t, row in zip(TIMES, rows, strict=True)
                 for k, (x, y, z) in enumerate(row)
             ]
-            (folder / "marks.csv").write_text("\n".join(["time [s],name,x [m],y [m],z [m]", *lines]) + "\n")
+            (folder / "marks.csv").write_text(
+                "\n".join(["time [s],name,x [m],y [m],z [m]", *lines]) + "\n", encoding="utf-8"
+            )
 
         with_data(load_scene(str(believed)), load_scene(str(hidden)), rewrite)
         rows = len(TIMES) * MARKS
@@ -180,7 +184,7 @@ def flames() -> dict[str, Any]:
 
         def rewrite(values: torch.Tensor) -> None:
             lines = [f"{phi},{value}" for phi, value in zip(PHI, values.flatten().tolist(), strict=True)]
-            (folder / "speeds.csv").write_text("\n".join(["phi,flame_speed [m/s]", *lines]) + "\n")
+            (folder / "speeds.csv").write_text("\n".join(["phi,flame_speed [m/s]", *lines]) + "\n", encoding="utf-8")
 
         with_data(load_scene(str(believed)), load_scene(str(hidden)), rewrite)
         return judge("flame", load_scene(str(believed)), (6, 7, 8), len(PHI))

@@ -203,14 +203,14 @@ import mpm as bench
 from simengine import solve
 
 def status(name):
-    line = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith(name))
+    line = next(l for l in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if l.startswith(name))
     return int(line.split()[1]) / 1024
 
 modulus = torch.tensor(1e5, dtype=torch.float64, requires_grad=True)
 model, state = bench.model(20, 5e-4, 1.25e-4, modulus), bench.body(10, 0.25, 0.75)
 bench.ours(model, state, 4, solve.CheckpointAdjoint()).sum().backward()
 for adjoint in (solve.CheckpointAdjoint(), solve.DirectAdjoint()):
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark starts again
     start = status("VmRSS")
     bench.ours(model, state, 1000, adjoint).sum().backward()
     print("=", status("VmHWM") - start)

@@ -300,7 +300,7 @@ from simengine.solve import CheckpointAdjoint, rollout
 torch.set_num_threads(1)
 side, steps, every, grids = map(int, sys.argv[1:])
 def status(key):
-    with open("/proc/self/status") as lines:
+    with open("/proc/self/status", encoding="utf-8") as lines:
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
 def gradient(side, steps):
     cube = Box(center=(0.5, 0.5, 0.5), size=(0.5, 0.5, 0.5), counts=(side,) * 3)
@@ -313,7 +313,7 @@ def gradient(side, steps):
     return [forecast_memory(model, len(state.x), k, save_every=k, adjoint=a) / 2**20
             for k, a in ((steps, adjoint), (1000, CheckpointAdjoint()))]
 gradient(4, 1)
-open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew (Linux)
+open("/proc/self/clear_refs", "w", encoding="utf-8").write("5")  # the peak starts anew (Linux)
 before = status("VmRSS")
 forecast = gradient(side, steps)
 print(status("VmHWM") - before, *forecast)

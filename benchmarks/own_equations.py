@@ -213,8 +213,11 @@ def main() -> None:
     if options.write:
         table = "\n".join(lines)
         held = f"<!-- own equations -->\n{table}\n<!-- end of own equations -->"
-        page = PAGE.read_text()
-        PAGE.write_text(re.sub(r"<!-- own equations -->.*<!-- end of own equations -->", held, page, flags=re.DOTALL))
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(
+            re.sub(r"<!-- own equations -->.*<!-- end of own equations -->", held, page, flags=re.DOTALL),
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

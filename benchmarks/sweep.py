@@ -51,7 +51,7 @@ def over(tasks: int) -> str:
 
 def complete(folder: Path, tasks: int) -> bool:
     """Whether every result stands in the table once, in order, without an error, with the answer of its own number."""
-    with (folder / "results.csv").open() as stream:
+    with (folder / "results.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     moduli = [float(row["bodies.0.material.E"]) for row in rows]
     expected = [5e4 + (2e5 - 5e4) * k / (tasks - 1) for k in range(tasks)]
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
     parts, rows = options.only.split(","), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as made:
         scene = Path(made) / "jelly.toml"
-        scene.write_text(SCENE)
+        scene.write_text(SCENE, encoding="utf-8")
         if "speed" in parts:
             one, two = (seconds(scene, Path(made) / f"over{w}", options.tasks, w) for w in (1, 2))
             rows += [{"name": "one worker", **one}]

@@ -21,7 +21,7 @@ contact = { ball-floor = { restitution = 0.8 } }
 def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ball.toml"
-        file.write_text(SCENE)
+        file.write_text(SCENE, encoding="utf-8")
         world = se.load_world(file)
     fall = (2 * 1.0 / 9.81) ** 0.5  # [s], until the first blow
     top = torch.tensor([fall + 0.8 * fall], dtype=torch.float64)

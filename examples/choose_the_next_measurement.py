@@ -36,7 +36,7 @@ def main() -> dict[str, float]:
     }
     with tempfile.TemporaryDirectory() as folder:
         lines = ["time [s],T", *(f"{a},{b}" for a, b in zip(TIMES, measured, strict=True))]
-        (Path(folder) / "tea.csv").write_text("\n".join(lines))
+        (Path(folder) / "tea.csv").write_text("\n".join(lines), encoding="utf-8")
         tea = Curve(directory=Path(folder), file="tea.csv", columns={"time": "time", "T": "T"}, sigma=0.5,
                     hold_out=HoldOut(rows=OPEN))  # fmt: skip
         problem = se.Problem(Cooling(), observations={"tea": tea}, unknowns=unknowns)

@@ -37,7 +37,7 @@ def tracks(folder: Path, *, drag: float, release: float) -> None:
     y = run.sample(se.scene.Tracks(points=torch.zeros(1, 3), times=(t - release).clamp_min(0)))[:, 0, 1]
     y = y + 4e-3 * torch.randn(len(t), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     lines = ["t_s,y_cm", *(f"{a:.4f},{100 * b:.3f}" for a, b in zip(t.tolist(), y.tolist(), strict=True))]
-    (folder / "ball.csv").write_text("\n".join(lines) + "\n")
+    (folder / "ball.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> dict[str, float]:

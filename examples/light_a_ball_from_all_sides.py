@@ -39,7 +39,7 @@ def main() -> dict[str, float]:
             Image.fromarray(photo.clip(0, 255).round().astype(np.uint8)).save(folder / f"photo_{k}.png")
         Image.fromarray(np.where(inside, 255, 0).astype(np.uint8)).save(folder / "mask.png")
         np.savetxt(folder / "lamps.csv", lamps, delimiter=",", header="lx,ly,lz", comments="")
-        (folder / "ball.toml").write_text(SCENE)
+        (folder / "ball.toml").write_text(SCENE, encoding="utf-8")
         found = se.identify(se.load_scene(folder / "ball.toml"), progress=False).fields["surface.normals"]
     normal = np.full((*r2.shape, 3), np.nan)
     normal[inside] = found.numpy() / np.linalg.norm(found.numpy(), axis=1, keepdims=True)

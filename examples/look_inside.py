@@ -38,7 +38,7 @@ def main() -> dict[str, float]:
     lines = lines + 0.01 * np.random.default_rng(0).standard_normal(lines.shape)
     with tempfile.TemporaryDirectory() as name:
         np.savez(Path(name) / "scan.npz", values=lines, angle=np.degrees(angle[:, 0]))
-        (Path(name) / "box.toml").write_text(SCENE)
+        (Path(name) / "box.toml").write_text(SCENE, encoding="utf-8")
         found = se.identify(se.load_scene(Path(name) / "box.toml"), progress=False).fields["volume.attenuation"].numpy()
     place = np.stack(np.meshgrid(*2 * [(np.arange(40) + 0.5) * 0.04 - 0.8], indexing="ij"))
     plt.imshow(found.T, origin="lower", extent=(-0.8, 0.8, -0.8, 0.8), cmap="gray")

@@ -27,13 +27,13 @@ def main() -> dict[str, float]:
     seen = TEST.format("tension", "uniaxial", "uniaxial") + TEST.format("biaxial", "equibiaxial", "equibiaxial")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "two.toml").write_text(LAW + seen + SOUGHT)
-        (folder / "third.toml").write_text(LAW + TEST.format("shear", "pure_shear", "planar"))
+        (folder / "two.toml").write_text(LAW + seen + SOUGHT, encoding="utf-8")
+        (folder / "third.toml").write_text(LAW + TEST.format("shear", "pure_shear", "planar"), encoding="utf-8")
         fitted = se.identify(se.load_scene(folder / "two.toml"), out=folder / "run", progress=False)
         third = fitted.predict(se.load_scene(folder / "third.toml"))["shear"]
         on = ["--on", str(folder / "third.toml"), "--out", str(folder / "again")]
         assert simengine(["predict", str(folder / "run"), *on]) == 0  # the same by the command line, at any later time
-        told = json.loads((folder / "again" / "predict.json").read_text())["observations"]["shear"][
+        told = json.loads((folder / "again" / "predict.json").read_text(encoding="utf-8"))["observations"]["shear"][
             "chi_square_per_row"
         ]
     assert third.std is not None

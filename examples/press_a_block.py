@@ -41,7 +41,7 @@ LAW = 'kind = "specimen"\nmaterial = { type = "rubber", E = 3e5, nu = 0.3 }\ntes
 
 def ask(text: str, name: str, against: str, values: torch.Tensor) -> torch.Tensor:
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "scene.toml").write_text(text)
+        (Path(folder) / "scene.toml").write_text(text, encoding="utf-8")
         world = se.load_world(Path(folder) / "scene.toml")
     asked = se.scene.Series(names=(name,), against=against, values=values)
     return world.prepare([asked]).solve([asked]).sample(asked)[:, 0]

@@ -31,7 +31,7 @@ def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "machine.csv").write_text("\n".join(["Weg [mm];Kraft [kN]", *rows]), encoding="utf-8")
         scene = Path(folder) / "strip.toml"
-        scene.write_text(SCENE)
+        scene.write_text(SCENE, encoding="utf-8")
         found = se.identify(se.load_scene(scene), progress=False)
     E = found.estimates["material.E"]
     plt.plot(travel, 1e3 * load, "o", mfc="white", label="testing machine")

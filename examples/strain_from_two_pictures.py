@@ -39,7 +39,7 @@ def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         for stem, picture in pair.items():
             Image.fromarray(np.round(255 * picture.clip(0, 1)).astype(np.uint8)).save(Path(name) / f"{stem}.png")
-        (Path(name) / "pull.toml").write_text(SCENE)
+        (Path(name) / "pull.toml").write_text(SCENE, encoding="utf-8")
         found = se.identify(se.load_scene(Path(name) / "pull.toml"), progress=False)
     strain = found.summary["fields"]["body.displacement"]
     at, moved = found.predictions["camera"].measured.at, found.predictions["camera"].measured.values

@@ -18,7 +18,7 @@ test = { type = "uniaxial" }
 def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "strip.toml"
-        file.write_text(SCENE)
+        file.write_text(SCENE, encoding="utf-8")
         strip = se.load_world(file)
     stretch = torch.linspace(0.7, 4.0, 12, dtype=torch.float64)
     ask = se.scene.Series(names=("nominal_stress",), against="stretch", values=stretch)

@@ -16,10 +16,10 @@ SCENE = 'kind = "flame"\nflame = { type = "free_simple", phi = 0.42 }\n'
 def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         scene, out = Path(name) / "flame.toml", Path(name) / "swept"
-        scene.write_text(SCENE)
+        scene.write_text(SCENE, encoding="utf-8")
         over = "flame.phi=linspace(0.38, 0.46, 5)"
         assert simengine(["sweep", str(scene), "--over", over, "--out", str(out), "--workers", "1"]) == 0
-        with (out / "results.csv").open() as file:
+        with (out / "results.csv").open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     phi, speed = ([float(row[key]) for row in rows] for key in ("flame.phi", "flame_speed"))
     one = torch.tensor(phi[2], dtype=torch.float64, requires_grad=True)

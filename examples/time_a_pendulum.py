@@ -37,7 +37,7 @@ def main() -> dict[str, float]:
     lines = ["time [ms];angle [deg]", *(f"{1e3 * a:.1f};{np.degrees(b):.4f}" for a, b in zip(t, seen, strict=True))]
     lines[7:9] = ["800;", "950;"]  # the camera missed these
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "swing.csv").write_text("\n".join(lines))
+        (Path(folder) / "swing.csv").write_text("\n".join(lines), encoding="utf-8")
         curve = Curve(directory=Path(folder), file="swing.csv", columns={"time": "time", "angle": "angle"}, sigma=2e-3)
         unknowns = {
             "g": se.Unknown(),

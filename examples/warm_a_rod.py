@@ -32,7 +32,7 @@ type = "neumann"
 def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rod.toml"
-        file.write_text(SCENE)
+        file.write_text(SCENE, encoding="utf-8")
         rod = se.load_world(file)
     x = torch.linspace(0.02, 0.2, 10, dtype=torch.float64)
     ask = se.scene.Fields(names=("T",), x=x[:, None], times=torch.full_like(x, 100.0))

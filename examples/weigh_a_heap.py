@@ -22,7 +22,7 @@ material = { type = "sand", density = 1600.0, E = 5e5, nu = 0.2, friction_angle 
 
 def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "sand.toml").write_text(SCENE)
+        (Path(folder) / "sand.toml").write_text(SCENE, encoding="utf-8")
         world = se.load_world(Path(folder) / "sand.toml")
     time = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
     ask = se.scene.Series(names=("walls.-y.force.1",), against="time", values=time)

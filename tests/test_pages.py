@@ -225,19 +225,20 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
                 assert outcome in ("done", "stopped"), f"{block.place}: {line}: {outcome}"
 
 
-def rows_of(text: str) -> dict[str, float]:
-    """First cell -> the number in the second, of the rows of printed tables."""
+def rows_of(text: str) -> dict[str, list[float]]:
+    """First cell -> the number in the second, and its interval `[low, high]`, of the rows of printed tables."""
     found = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split("│")[1:]]
-        if len(cells) > 1 and cells[0]:
+        if len(cells) > 1 and cells[0] and cells[1]:
             with contextlib.suppress(ValueError):
-                found[cells[0]] = float(cells[1])
+                found[cells[0]] = [float(part) for part in re.sub(r"[\[\],]", " ", cells[1]).split()]
     return found
 
 
 def test_rows_of_printed_tables_are_read() -> None:
-    assert rows_of("│ a b │ 2.5e+02 │ yes │\n│ c │ none │\nd │ 1 │") == {"a b": 250.0}
+    told = rows_of("│ a b │ 2.5e+02 │ yes │\n│ c │ none │\nd │ 1 │\n│ e │ 0.5 [0.1, 1.0] │")
+    assert told == {"a b": [250.0], "e": [0.5, 0.1, 1.0]}
 
 
 @pytest.mark.slow

@@ -46,7 +46,11 @@ def bench(
             rows = main(arguments) if arguments else main()
             if write is not None:
                 write.write_text(
-                    renewed(write.read_text() if write.exists() else "", shlex.join([name, *arguments]), rows),
+                    renewed(
+                        write.read_text(encoding="utf-8") if write.exists() else "",
+                        shlex.join([name, *arguments]),
+                        rows,
+                    ),
                     encoding="utf-8",
                 )
             if track is not None:
@@ -105,9 +109,11 @@ def add(file: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def commit() -> str:
     """Of the checkout, short, with a + where files differ from it; empty where there is none."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
+    command = ["git", "describe", "--always", "--dirty=+"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:  # no git
+        return ""
     return done.stdout.strip()
 
 

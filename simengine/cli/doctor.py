@@ -10,14 +10,16 @@ from typing import Any
 
 from simengine.cli.common import AsJson, emit
 
-_NEEDED = ("torch", "warp-lang", "numpy", "scipy", "trimesh", "imageio", "av", "safetensors")
+_NEEDED = ("torch", "warp-lang", "numpy", "scipy", "trimesh", "matplotlib", "pillow", "safetensors")
 # package -> extra
 _EXTRAS = {
     "pyvista": "view",
+    "av": "video",
     "taichi": "taichi",
     "emcee": "bayes",
     "nutpie": "bayes",
     "opencv-python": "camera",
+    "scikit-fem": "mesh",
     "onnxruntime": "onnx",
     "distributed": "cluster",
 }

@@ -23,6 +23,9 @@ def render(
     transparent: Annotated[bool, Parameter(help="A .png with opacity in place of a background.", negative=())] = False,
     turntable: Annotated[int, Parameter(help="So many pictures of a turn around the last state.")] = 0,
     light: Annotated[Path | None, Parameter(help="Panorama, .exr or 8 bits, that lights surfaces and meshes.")] = None,
+    floor: Annotated[
+        bool, Parameter(help="A floor that catches soft shadows; of surfaces and meshes.", negative=())
+    ] = False,
     caption: Annotated[bool, Parameter(help="Write the time into the pictures of a run.", negative=())] = False,
 ) -> int:
     """Picture the states of a run directory again with the scene's camera, or a file of a mesh, particles or a grid.
@@ -51,6 +54,7 @@ def render(
         "turntable": turntable,
         "caption": caption,
         "panorama": light,
+        "floor": floor,
     }
     if source.is_file():
         from simengine.worlds.motion.showing import Pictured, show_file

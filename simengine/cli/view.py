@@ -6,9 +6,12 @@ import webbrowser
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from simengine.view.compare_page import ComparedFilm
 
 LOOPBACK = "127.0.0.1"
 SECONDS = 30.0
@@ -23,7 +26,8 @@ def view(
 ) -> int:
     """Show a run in a browser, served on this machine's loopback address only.
 
-    Moving particles get a page with a time slider and colours by speed, height or volume; other runs their report.
+    Moving particles get a page with a time slider and colours by speed, height or volume; a fit of pictures one that
+    scrubs what was observed beside what was fitted; other runs their report.
 
     Args:
         directory: A run directory with states or a report.
@@ -57,6 +61,14 @@ def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
     if report.is_file():
         pages["/report.html"] = ("text/html; charset=utf-8", report.read_bytes())
         pages["/"] = pages["/report.html"]
+    if films := films_of(directory):
+        from simengine.view.compare_page import compare_page
+
+        links = {"report": "report.html"} if report.is_file() else {}
+        compared = compare_page(directory.resolve().name, films, links=links)
+        pages["/films.html"] = ("text/html; charset=utf-8", compared.page)
+        pages["/"] = pages["/films.html"]
+        pages |= {path: ("application/octet-stream", part) for path, part in compared.parts.items()}
     if states.is_file():
         from simengine.scene.loader import load_world
         from simengine.view.particle_page import particle_page
@@ -64,13 +76,15 @@ def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
 
         saved = read_states(directory)
         moving = motion_of(load_world(directory / "scene.toml"))
+        links = {"report": "report.html"} if report.is_file() else {}
+        links |= {"observed and fitted": "films.html"} if films else {}
         page = particle_page(
             directory.resolve().name,
             saved.get("time", range(len(saved["x"]))),
             saved["x"],
             state_fields(saved),
             size=moving.grid.length if moving else float(saved["x"].max()),
-            links={"report": "report.html"} if report.is_file() else {},
+            links=links,
         )
         pages["/"] = ("text/html; charset=utf-8", page.page)
         pages |= {path: ("application/octet-stream", part) for path, part in page.parts.items()}
@@ -79,6 +93,30 @@ def pages_of(directory: Path) -> dict[str, tuple[str, bytes]]:
             f"{directory}: no report.html or states.npz there; `simengine run` and `simengine fit` write them"
         )
     return pages
+
+
+def films_of(directory: Path) -> "dict[str, ComparedFilm]":
+    """What a fit or a prediction of pictures wrote, by the name of the observation.
+
+    Raises:
+        ValueError: A file of it is damaged.
+    """
+    import numpy as np
+
+    from simengine.io.arrays import read_npz
+    from simengine.view.compare_page import ComparedFilm
+
+    films = {}
+    for file in sorted((directory / "predictions").glob("*.npz")):
+        arrays = read_npz(file)
+        observed, fitted = (arrays.get(name) for name in ("measured", "predicted"))
+        if observed is None or fitted is None or observed.ndim != 4 or observed.shape != fitted.shape:
+            continue
+        if observed.shape[-1] not in (1, 3):  # slopes and the like: how large they are
+            observed, fitted = (np.linalg.norm(part, axis=-1, keepdims=True) for part in (observed, fitted))
+        times = arrays.get("time")
+        films[file.stem] = ComparedFilm(observed, fitted, None if times is None else times.tolist())
+    return films
 
 
 def pages_of_two(first: Path, second: Path) -> dict[str, tuple[str, bytes]]:

@@ -66,7 +66,7 @@ class DarknetDetector(nn.Module):
         if weights is not None:
             self._read(weights)
         listed = next((f for f in (cfg.with_suffix(".names"), cfg.with_name("coco.names")) if f.is_file()), None)
-        lines = listed.read_text().split("\n") if listed else []
+        lines = listed.read_text(encoding="utf-8").split("\n") if listed else []
         self.names: dict[int, str] = {k: line.strip() for k, line in enumerate(lines) if line.strip()}
         self.eval()
 
@@ -185,7 +185,7 @@ def _decoded(x: torch.Tensor, options: dict[str, str], size: tuple[int, int]) ->
 def _sections(cfg: Path) -> list[Section]:
     """Sections of a .cfg but the first, [net]."""
     sections: list[Section] = []
-    for number, raw in enumerate(cfg.read_text().split("\n"), 1):
+    for number, raw in enumerate(cfg.read_text(encoding="utf-8").split("\n"), 1):
         line = raw.split("#")[0].strip()
         if line.startswith("["):
             sections.append((line.strip("[] "), number, {}))

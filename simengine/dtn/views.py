@@ -226,8 +226,11 @@ def render_views(
 
 
 def _room(shape: tuple[int, ...], *, in_file: bool) -> torch.Tensor:
-    """A tensor of zeros, float32; in a file that has no name and goes with the tensor, where that is asked for."""
-    if not in_file:
+    """A tensor of zeros, float32; in a file that has no name and goes with the tensor, where that is asked for.
+
+    Windows has no files without a name: there it is always memory, which goes to the page file where it is short.
+    """
+    if not in_file or os.name == "nt":
         return torch.zeros(shape)
     with tempfile.NamedTemporaryFile(prefix="simengine-views-") as file:
         os.truncate(file.name, 4 * math.prod(shape))

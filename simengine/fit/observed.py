@@ -31,6 +31,8 @@ def write_predictions(problem: Problem, predictions: Mapping[str, Prediction], o
         if m.shape:  # a line for each pixel helps nobody
             arrays = {"measured": m.values, "predicted": p.values, "sigma": p.sigma[0]}
             arrays |= {} if p.std is None else {"bar": p.std}
+            if "time" in m.at:
+                arrays["time"] = m.at["time"].reshape(m.shape[0], -1)[:, 0]
             out.write(
                 f"predictions/{name}.npz",
                 {key: v.reshape(*m.shape, -1).float() if v.ndim > 1 else v for key, v in arrays.items()},

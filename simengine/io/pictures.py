@@ -291,7 +291,7 @@ def read_frames(file: Path, *, every: int = 1) -> PictureSeries:
     try:
         import av
     except ImportError as error:
-        raise ValueError(f"{file.name}: reading a video needs PyAV ({error}): pip install 'imageio[pyav]'") from None
+        raise ValueError(f"{file.name}: reading a video needs PyAV ({error}): pip install 'simengine[video]'") from None
     frames, times, bits = [], [], 8
     try:
         with av.open(str(file)) as container:

@@ -57,7 +57,9 @@ def write_mp4(path: Path, frames: Any, *, fps: float = 30, crf: int = SHOWN) -> 
                 film.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
             film.mux(stream.encode(None))
     except ImportError as error:
-        raise MissingWriterError(f"mp4 needs PyAV ({error}): pip install 'imageio[pyav]', or write a .gif") from error
+        raise MissingWriterError(
+            f"mp4 needs PyAV ({error}): pip install 'simengine[video]', or write a .gif"
+        ) from error
     except ValueError as error:  # also PyAV's UnknownCodecError
         if CODEC not in str(error):
             raise

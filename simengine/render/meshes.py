@@ -1,7 +1,7 @@
 """Textured triangle meshes with antialiased silhouettes, differentiable in vertices, texture, lights and camera."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,11 @@ from simengine.render.brdf import DisneyMaterial, PhongMaterial, shade
 from simengine.render.camera import PinholeCamera
 from simengine.render.image import Image
 from simengine.render.lights import Light
+from simengine.render.looks.metal_rough import FaceMaterials, MetalRoughTextures, sample_texture
 from simengine.render.surfels import intrinsic_matrix
+
+# Points and normals -> what arrives there of each light, and of the ambient one
+Sheltered = Callable[[torch.Tensor, torch.Tensor], tuple[Sequence[torch.Tensor], torch.Tensor]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +32,7 @@ class TexturedMesh:
             vertex (v, c).
         corner_uv: Texture coordinates of the corners, u along the columns, v along the rows, period 1, shape (f, 3, 2).
         smooth: Whether normals are interpolated between means at the vertices; else those of the triangles.
+        materials: What the triangles are made of, in place of all of these; `texture` is for those who know no more.
 
     Raises:
         ValueError: A shape or an index is out of range, or a coordinate is not finite.
@@ -38,6 +43,7 @@ class TexturedMesh:
     texture: torch.Tensor
     corner_uv: torch.Tensor | None = None
     smooth: bool = True
+    materials: FaceMaterials | None = None
 
     def __post_init__(self) -> None:
         v, f = len(self.vertices), len(self.faces)
@@ -58,6 +64,8 @@ class TexturedMesh:
             raise ValueError(f"texture: expected shape (th, tw, c) with corner_uv, got {tuple(self.texture.shape)}")
         if self.corner_uv is not None and self.corner_uv.shape != (f, 3, 2):
             raise ValueError(f"corner_uv: expected shape {(f, 3, 2)}, got {tuple(self.corner_uv.shape)}")
+        if self.materials is not None and len(self.materials.of_face) != f:
+            raise ValueError(f"materials: expected one for each of {f} triangles, got {len(self.materials.of_face)}")
 
     @cached_property
     def edges(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,6 +99,40 @@ class TexturedMesh:
         return torch.nn.functional.normalize(total, dim=-1)
 
 
+def joined(meshes: Sequence[TexturedMesh]) -> TexturedMesh:
+    """One mesh of several that are coloured at their vertices, or made of materials; in float64.
+
+    Args:
+        meshes: At least one; with materials among them, or smooth ones beside others, those without materials get one
+            for each colour.
+    """
+    first = torch.tensor([0, *(len(mesh.vertices) for mesh in meshes[:-1])]).cumsum(0)
+    materials: FaceMaterials | None = None
+    if any(mesh.materials is not None for mesh in meshes) or len({mesh.smooth for mesh in meshes}) > 1:
+        for mesh in meshes:
+            own = mesh.materials or _plain_materials(mesh)
+            materials = own if materials is None else materials.joined(own)
+    return TexturedMesh(
+        vertices=torch.cat([mesh.vertices.double() for mesh in meshes]),
+        faces=torch.cat([mesh.faces.long() + int(k) for mesh, k in zip(meshes, first, strict=True)]),
+        texture=torch.cat([mesh.texture.double() for mesh in meshes]),
+        smooth=all(mesh.smooth for mesh in meshes),
+        materials=materials,
+    )
+
+
+def _plain_materials(mesh: TexturedMesh) -> FaceMaterials:
+    """A material for each colour of the first vertices of triangles."""
+    faces = mesh.faces.long()
+    colours, of_face = torch.unique(mesh.texture[faces[:, 0]].double(), dim=0, return_inverse=True)
+    return FaceMaterials(
+        materials=tuple(MetalRoughTextures.plain(colour) for colour in colours),
+        of_face=of_face,
+        corner_uv=torch.zeros(len(faces), 3, 2, dtype=torch.float64),
+        normal_of_corner=faces if mesh.smooth else torch.arange(3 * len(faces)).reshape(-1, 3),
+    )
+
+
 def render_mesh(
     mesh: TexturedMesh,
     camera: PinholeCamera,
@@ -102,6 +144,7 @@ def render_mesh(
     ambient: float | torch.Tensor = 0.0,
     background: torch.Tensor | float = 0.0,
     samples: int = 1,
+    sheltered: Sheltered | None = None,
 ) -> Image:
     """Picture a mesh by one camera, or by each camera of a batch; the camera may be inside.
 
@@ -118,9 +161,12 @@ def render_mesh(
         ambient: Times the texture, added once.
         background: Colour behind: a number, (c,) or an image (h, w, c).
         samples: Per side of a pixel; the picture is their mean.
+        sheltered: Of points and unit normals (m, 3) each, the part of each light and of the ambient one that arrives,
+            (m, 1) each; None for all. `Shelter` is one.
 
     Returns:
-        The image; colour and alpha are antialiased, depth and normal those of the pixel centres.
+        The image; colour and alpha are antialiased, depth and normal those of the pixel centres. A mesh with materials
+        of its own takes nothing from `metallic`, `roughness` and `phong`; its normals are those of its bumps.
 
     Raises:
         ValueError: A value is wrong or not finite, or the camera has more than one batch dimension.
@@ -134,6 +180,7 @@ def render_mesh(
         "roughness": roughness,
         "phong": phong,
         "ambient": ambient,
+        "sheltered": sheltered,
     }
     if len(camera.batch_shape) > 1:
         raise ValueError(f"camera: expected one camera or one batch dimension, got {tuple(camera.batch_shape)}")
@@ -157,24 +204,29 @@ def render_mesh(
     vertices = mesh.faces.long()[own]
     points = (weights * mesh.vertices[vertices]).sum(1)
     depth = (weights[..., 0] * corners[own][..., 2]).sum(-1, keepdim=True)
-    if mesh.smooth:
+    if mesh.materials is not None:
+        own_material, normals, bumps = mesh.materials.at(mesh.vertices[mesh.faces.long()], own, weights[..., 0])
+        colour = own_material.base_colour
+    elif mesh.smooth:
         normals = (weights * mesh.vertex_normals()[vertices]).sum(1)
     else:
         a, b, c = mesh.vertices[vertices].unbind(1)
         normals = torch.linalg.cross(b - a, c - a)
     normals = torch.nn.functional.normalize(normals, dim=-1)
     away = ((points - camera.position) * normals).sum(-1, keepdim=True) > 0
-    normals = torch.where(away, -normals, normals)
-    if mesh.corner_uv is None:
-        colour = (weights * mesh.texture[vertices]).sum(1)
-    else:
-        colour = sample_texture(mesh.texture, (weights * mesh.corner_uv[own]).sum(1))
+    even = torch.where(away, -normals, normals)
+    normals = even if mesh.materials is None else torch.where(away, -bumps, bumps)
+    if mesh.materials is None:
+        colour = _colour(mesh, own, weights)
     if lights or not isinstance(ambient, float | int) or ambient != 0:
         like = [torch.as_tensor(value, dtype=colour.dtype, device=colour.device) for value in (metallic, roughness)]
         material: DisneyMaterial | PhongMaterial = PhongMaterial(albedo=colour)
-        if not phong:
+        if mesh.materials is not None:
+            material = own_material
+        elif not phong:
             material = DisneyMaterial(base_colour=colour, metallic=like[0], roughness=like[1])
-        colour = shade(points, normals, camera.position, material, lights, ambient=ambient)
+        arrives, around = (None, 1.0) if sheltered is None else sheltered(points, even)
+        colour = shade(points, normals, camera.position, material, lights, ambient=ambient * around, visibility=arrives)
 
     def picture(values: torch.Tensor) -> torch.Tensor:
         return values.new_zeros(*seen.shape, values.shape[-1]).index_put((seen,), values)
@@ -192,6 +244,13 @@ def render_mesh(
     alpha = blended[..., -1:]
     background = torch.as_tensor(background, dtype=blended.dtype, device=blended.device)
     return Image(rgb=blended[..., :-1] + (1 - alpha) * background, alpha=alpha, depth=depth, normal=normals)
+
+
+def _colour(mesh: TexturedMesh, face: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Of the texture at points with weights (m, 3, 1) of the corners of triangles (m,), shape (m, c)."""
+    if mesh.corner_uv is None:
+        return (weights * mesh.texture[mesh.faces.long()[face]]).sum(1)
+    return sample_texture(mesh.texture, (weights * mesh.corner_uv[face]).sum(1))
 
 
 def camera_points(points: torch.Tensor, camera: PinholeCamera) -> torch.Tensor:
@@ -268,20 +327,6 @@ def half_plane_share(distance: torch.Tensor, slope: torch.Tensor) -> torch.Tenso
     corner = ((1 + m) / 2 - away).clamp_min(0)  # what is cut off is a trapezium, or a triangle of this height
     cut = torch.where(away < (1 - m) / 2, 0.5 - away, corner.square() / (2 * m))
     return torch.where(t < 0, cut, 1 - cut)
-
-
-def sample_texture(texture: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
-    """Bilinear values of an image (th, tw, c) at (u, v), u along the columns, v along the rows, period 1; (m, c)."""
-    height, width, _ = texture.shape
-    x, y = (uv * uv.new_tensor([width, height]) - 0.5).unbind(-1)
-    left, top = x.detach().floor(), y.detach().floor()
-    a, b = (x - left)[:, None], (y - top)[:, None]
-    i, j = left.long(), top.long()
-
-    def at(di: int, dj: int) -> torch.Tensor:
-        return texture[(j + dj) % height, (i + di) % width]
-
-    return (1 - b) * ((1 - a) * at(0, 0) + a * at(1, 0)) + b * ((1 - a) * at(0, 1) + a * at(1, 1))
 
 
 def _mean_blocks(image: torch.Tensor, samples: int) -> torch.Tensor:

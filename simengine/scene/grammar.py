@@ -327,7 +327,7 @@ def _files(name: str, file: Any, directory: Path, where: str) -> Iterator[tuple[
         if not found:
             raise SceneError(f"{where}.file: no file is like {file} in {directory}")
         for index, path in enumerate(found):
-            yield f"{name}.{index}", str(path.relative_to(directory))
+            yield f"{name}.{index}", path.relative_to(directory).as_posix()
     else:
         yield name, file
 

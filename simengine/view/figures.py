@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Curve = tuple[Any, Any]  # abscissae and ordinates
+Band = tuple[Any, Any, Any]  # abscissae, lower and upper ends
 F = TypeVar("F", bound=Callable[..., NDArray[np.uint8]])
 
 
@@ -50,7 +51,7 @@ def curves(
     xlabel: str,
     log: Sequence[str] = (),
     points: Sequence[str] = (),
-    bands: Mapping[str, tuple[Any, Any, Any]] | None = None,
+    bands: Mapping[str, Band | Mapping[str, Band]] | None = None,
 ) -> NDArray[np.uint8]:
     """Panels of curves side by side.
 
@@ -59,7 +60,8 @@ def curves(
         xlabel: Label of the abscissa, with unit.
         log: Panels whose ordinate is logarithmic.
         points: Curves drawn as points, as measurements are.
-        bands: Panel -> (x, lower, upper), a shaded band of 95 %.
+        bands: Panel -> (x, lower, upper), a shaded band of 95 %, or names of bands -> such; of the colour of the first
+            curve that is a line.
 
     Returns:
         8-bit sRGB image, shape (h, w, 3).
@@ -70,15 +72,18 @@ def curves(
             style = "o" if name in points else "-"
             axis.plot(np.asarray(x), np.asarray(y), style, markersize=3, label=name)
         if bands and label in bands:
-            x, low, high = (np.asarray(part) for part in bands[label])
-            axis.fill_between(x, low, high, alpha=0.25, color="C1", label="95 %")
+            shades = bands[label]
+            first = next((k for k, name in enumerate(entries) if name not in points), 1)
+            for name, parts in (shades if isinstance(shades, Mapping) else {"95 %": shades}).items():
+                x, low, high = (np.asarray(part) for part in parts)
+                axis.fill_between(x, low, high, alpha=0.25, lw=0, color=f"C{first}", label=name)
         axis.set(xlabel=xlabel, ylabel=label)
         axis.locator_params(axis="x", nbins=6)
         axis.ticklabel_format(axis="x", scilimits=(-3, 5))  # 0.0005 as 5 beside 1e-4: long labels would touch
         if label in log:
             axis.set_yscale("log")
         axis.grid(alpha=0.3)
-        if len(entries) > 1:
+        if len(entries) > 1 or (bands and label in bands):
             axis.legend(fontsize=8)
     return _pixels(figure)
 

@@ -24,7 +24,7 @@ def test_missing_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(RuntimeError, match=r"mp4 needs PyAV .*pip install 'imageio\[pyav\]'"):
+    with pytest.raises(RuntimeError, match=r"mp4 needs PyAV .*pip install 'simengine\[video\]'"):
         write(tmp_path / "a.mp4", FRAMES)
     assert not list(tmp_path.iterdir())
     assert write(tmp_path / "a.gif", FRAMES).stat().st_size > 0

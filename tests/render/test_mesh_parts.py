@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from simengine.render.meshes import half_plane_share, sample_texture
+from simengine.render.looks.metal_rough import sample_texture
+from simengine.render.meshes import half_plane_share
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0, 2.5])

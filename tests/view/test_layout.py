@@ -67,6 +67,18 @@ def test_a_band_and_a_logarithm_are_drawn_where_they_are_asked_for() -> None:
     assert not np.array_equal(bare, curves(panels, xlabel="x", points=["a"]))
 
 
+def test_bands_have_names_and_the_colour_of_the_first_line() -> None:
+    x = np.linspace(0, 1, 5)
+    panels, band = {"T [K]": {"m": (x, x + 1), "a": (x, x + 1)}}, (x, x, x + 2)
+    drawn = curves(panels, xlabel="x", bands={"T [K]": band}).astype(int)
+    assert np.array_equal(drawn, curves(panels, xlabel="x", bands={"T [K]": {"95 %": band}}))
+    two = {"95 %, alone": band, "95 %, together": (x, x - 1, x + 3)}
+    assert not np.array_equal(drawn, curves(panels, xlabel="x", bands={"T [K]": two}))
+    orange = curves(panels, xlabel="x", points=["m"], bands={"T [K]": band}).astype(int)
+    warm = [int((shown[..., 0] - shown[..., 2] > 40).sum()) for shown in (drawn, orange)]
+    assert warm[1] > 10 * warm[0] > 0  # C0 is blue with an orange line on it, C1 is orange all over
+
+
 def test_a_symmetric_field_is_white_at_zero_and_its_first_row_is_below() -> None:
     """RdBu_r: near white at 0, blue below; of values -1 (row 0) and 0, the lower half of the panel is blue."""
     values = np.array([[-1.0] * 4, [0.0] * 4])

@@ -28,6 +28,9 @@ def scale(flame: "AbstractDetailedFlame", T: torch.Tensor) -> torch.Tensor:
 
 def scale_slope(flame: "AbstractDetailedFlame", T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The same (...) and its derivative in T (...), without gradients."""
+    if not len(flame.conductivity_law):
+        assert flame.lam_factor is not None  # set where the flame is made
+        return flame.lam_factor.detach() + 0 * T, torch.zeros_like(T)
     with torch.enable_grad():
         T = T.detach().requires_grad_()
         own = scale(flame.detached(), T) + 0 * T  # type: ignore[arg-type]

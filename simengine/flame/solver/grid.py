@@ -185,25 +185,29 @@ class GridProblem(AbstractFlameProblem):
 
     def residual(self, y: torch.Tensor) -> torch.Tensor:
         """The discrete equations, shape (b, N, m + 1)."""
-        return self._joined(self.flame.flux_and_source(*self._middle(y))[:, 0], y)
+        return self._joined(self.flame.flux_and_source(*self._places(y))[:, 0], y)
+
+    def _places(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Where the equations are evaluated, all at once: the middles of the intervals first; (b, 1, q, ...)."""
+        return self._middle(state)
 
     def _balance(self, values: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-        """The equations of second order at the points within, from F and S of the intervals; (b, N - 2, m)."""
+        """The equations of second order at the points within, from F and S at all places; (b, N - 2, m)."""
         m = state.shape[-1] - 1
         flux, half = values[..., :m], 0.5 * self.h.unsqueeze(-1) * values[..., m:]
         lean = self.lean.unsqueeze(-1)
         total = (flux + (1 - lean) * half)[:, 1:] + ((1 + lean) * half - flux)[:, :-1]
         return total / self.width.unsqueeze(-1)
 
-    def _balance_jacobian(self, left: torch.Tensor, right: torch.Tensor, state: torch.Tensor) -> Blocks:
+    def _balance_jacobian(self, left: torch.Tensor, right: torch.Tensor, further: torch.Tensor) -> Blocks:
         """Its derivatives in the unknowns of the points before, at and behind, (b, N - 2, rows, m + 1) each.
 
         Args:
             left: Derivatives of F and S of the intervals in their left point, (b, N - 1, 2 m, m + 1).
             right: In their right point.
-            state: The unknowns.
+            further: Local derivatives at the places that follow the middles, (b, q - N + 1, 2 m, 2 m + 1).
         """
-        m, rows = state.shape[-1] - 1, torch.tensor(self.second)
+        m, rows = left.shape[-1] - 1, torch.tensor(self.second)
         half, width = 0.5 * self.h[..., None, None], self.width[..., None, None]
         flux_l, flux_r = left[:, :, rows], right[:, :, rows]
         half_l, half_r = half * left[:, :, m + rows], half * right[:, :, m + rows]
@@ -215,11 +219,11 @@ class GridProblem(AbstractFlameProblem):
         )
 
     def _joined(self, values: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-        """The residual from F and S of the intervals, (b, N - 1, 2 m), and the conditions."""
-        m = state.shape[-1] - 1
+        """The residual from F and S at all places, (b, q, 2 m), and the conditions."""
+        m, intervals = state.shape[-1] - 1, state.shape[1] - 1
         r = torch.zeros_like(state[..., :m])
         r[:, 1:-1] = self._balance(values, state)
-        r[:, 1:, self.first] = values[:, :, m:][..., self.first]
+        r[:, 1:, self.first] = values[:, :intervals, m:][..., self.first]
         for point, j, share, condition, held in self._ends(state):
             r[:, point, held] = condition(*self._near(state, j, share))[:, 0, 0][:, held]
         (e, j, share), z = self._anchor, state[..., -1]
@@ -239,13 +243,14 @@ class GridProblem(AbstractFlameProblem):
         """Residual and exact Jacobian."""
         state, m = y, y.shape[-1] - 1
         b, count, size = state.shape
-        values, local = (v[:, 0] for v in self.flame.local_jacobian(*self._middle(state)))  # (b, N - 1, 2 m, ...)
+        values, everywhere = (v[:, 0] for v in self.flame.local_jacobian(*self._places(state)))  # (b, q, 2 m, ...)
+        local, further = everywhere[:, : count - 1], everywhere[:, count - 1 :]
         value = torch.cat((local[..., :m], local[..., -1:]), dim=-1)
         slope = torch.cat((local[..., m : 2 * m] / self.h[..., None, None], 0 * local[..., -1:]), dim=-1)
         left, right = 0.5 * value - slope, 0.5 * value + slope
         blocks = state.new_zeros(3, b, count, size, size)
         lower, middle, upper = blocks
-        for block, entries in zip(blocks, self._balance_jacobian(left, right, state), strict=True):
+        for block, entries in zip(blocks, self._balance_jacobian(left, right, further), strict=True):
             block[:, 1:-1, self.second] = entries
         if self.first:
             rows = torch.tensor(self.first)

@@ -43,14 +43,19 @@ class UpwindProblem(GridProblem):
         inner = state[:, None, 1:-1]
         return inner[..., :-1], upwind.unsqueeze(1), inner[..., -1:]
 
-    def _balance(self, values: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-        m = state.shape[-1] - 1
-        flux = values[..., :m].diff(dim=1) / self.width.unsqueeze(-1)
-        return flux + self.flame.flux_and_source(*self._points(state))[:, 0, :, m:]
+    def _places(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        middles, points = self._middle(state), self._points(state)
+        fields, slopes, eigenvalue = (torch.cat(both, dim=2) for both in zip(middles, points, strict=True))
+        return fields, slopes, eigenvalue
 
-    def _balance_jacobian(self, left: torch.Tensor, right: torch.Tensor, state: torch.Tensor) -> Blocks:
-        m, rows = state.shape[-1] - 1, torch.tensor(self.second)
-        local = self.flame.local_jacobian(*self._points(state))[1][:, 0, :, m + rows]
+    def _balance(self, values: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        m, intervals = state.shape[-1] - 1, state.shape[1] - 1
+        flux = values[:, :intervals, :m].diff(dim=1) / self.width.unsqueeze(-1)
+        return flux + values[:, intervals:, m:]
+
+    def _balance_jacobian(self, left: torch.Tensor, right: torch.Tensor, further: torch.Tensor) -> Blocks:
+        m, rows = left.shape[-1] - 1, torch.tensor(self.second)
+        local = further[:, :, m + rows]
         along = (self.lean > 0)[..., None, None]
         h = torch.where(along[..., 0], self.h[:, :-1, None], self.h[:, 1:, None]).unsqueeze(-1)
         slope = torch.cat((local[..., m : 2 * m] / h, torch.zeros_like(local[..., -1:])), dim=-1)

@@ -44,6 +44,7 @@ def condition_curve(
         edges: Bounds of the cells.
     """
     panels: dict[str, dict[str, Any]] = {"AP@.5": {}, "missed": {}}
+    bands: dict[str, dict[str, Any]] = {title: {} for title in tables}
     for title, table in tables.items():
         points: dict[str, list[tuple[float, IntervalEstimate]]] = {"AP@.5": [], "missed": []}
         for low, high in itertools.pairwise(edges):
@@ -58,15 +59,14 @@ def condition_curve(
             if len(line) > 1:
                 x = [at for at, _ in line]
                 panels[label][title] = (x, [e.value for _, e in line])
-                panels[label][f"{title}: 95 %"] = (x, [e.low for _, e in line])
-                panels[label][f"{title}: 95 % "] = (x, [e.high for _, e in line])
+                bands[title][label] = (x, [e.low for _, e in line], [e.high for _, e in line])
     if not panels["missed"]:
         return []
     label = f"{name} [{UNITS[name]}]"
     pictures: list[Block] = []
     for title in tables:
-        own = {k: {n: c for n, c in panel.items() if n.split(":")[0] == title} for k, panel in panels.items()}
-        pictures.append(Picture(curves(own, xlabel=label), f"{title}, with 95 % bands"))
+        own = {k: {n: c for n, c in panel.items() if n == title} for k, panel in panels.items()}
+        pictures.append(Picture(curves(own, xlabel=label, bands=bands[title]), f"{title}, with 95 % bands"))
     return pictures
 
 

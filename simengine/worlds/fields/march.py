@@ -6,7 +6,7 @@ and takes equations in the form F(u, u_t, u_x, u_xx, x, t) = 0. Worlds that diff
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,35 +60,24 @@ class GridMarch:
         dt = self.equation.duration / self.steps
         u, found = initial, [initial]
         for step in range(self.steps):
-            first = self._stage(u, u, GAMMA * dt, (step + GAMMA) * dt, step)
+            first = self._stage(u, (u,), GAMMA * dt, (step + GAMMA) * dt, step)
             rate = (first - u) / (GAMMA * dt)
-            guess = (first + (1 - GAMMA) * dt * rate).detach()
-            u = self._stage(u + (1 - GAMMA) * dt * rate, guess, GAMMA * dt, (step + 1) * dt, step)
+            ahead = first + (1 - GAMMA) * dt * rate  # may lie below zero, where a law means nothing: then `first`
+            u = self._stage(u + (1 - GAMMA) * dt * rate, (ahead, first), GAMMA * dt, (step + 1) * dt, step)
             found.append(u)
         return torch.stack(found)
 
-    def _stage(self, base: torch.Tensor, guess: torch.Tensor, dt: float, t: float, step: int) -> torch.Tensor:
-        """The field whose rate is (u - base)/dt, (worlds, fields, cells)."""
-        u, past = guess.detach(), base.detach()
+    def _stage(
+        self, base: torch.Tensor, guesses: Sequence[torch.Tensor], dt: float, t: float, step: int
+    ) -> torch.Tensor:
+        """The field whose rate is (u - base)/dt, (worlds, fields, cells), from the first guess that leads to one."""
         try:
-            for _ in range(NEWTON):
-                if self._linear and self._stencil is not None:
-                    with torch.no_grad():
-                        residual = self._residual(u, self._beside(u), past, dt, t, step)
-                    delta = self._stencil.solve(residual)
-                else:
-                    residual, self._stencil = self._linearised(u, past, dt, t, step)
-                    delta = self._stencil.solve(residual)
-                u = u - delta
-                size = float(delta.abs().max())
-                if not math.isfinite(size):
-                    raise MarchError(f"at {t:.4g} s the field is not finite")
-                if self._linear or size <= SHARP * float(u.abs().max()) + 1e-300:
-                    break
-            else:
-                raise MarchError(f"at {t:.4g} s Newton does not converge; take more cells in time")
+            found = (self._newton(base.detach(), guess.detach(), dt, t, step) for guess in guesses)
+            u = next((u for u in found if u is not None), None)
         except ArithmeticError as error:
             raise error if isinstance(error, MarchError) else MarchError(f"at {t:.4g} s: {error}") from None
+        if u is None:
+            raise MarchError(f"at {t:.4g} s Newton does not converge; take more cells in time")
         if not self.keep:
             return u
         # one more step of Newton, from the solution: the implicit function theorem's gradient
@@ -96,6 +85,23 @@ class GridMarch:
         with torch.enable_grad():
             residual = self._residual(u, self._beside(u), base, dt, t, step)
             return u - self._stencil.applied(residual)
+
+    def _newton(self, base: torch.Tensor, u: torch.Tensor, dt: float, t: float, step: int) -> torch.Tensor | None:
+        """The solution by Newton from u; None where it does not converge."""
+        for _ in range(NEWTON):
+            if self._linear and self._stencil is not None:
+                with torch.no_grad():
+                    residual = self._residual(u, self._beside(u), base, dt, t, step)
+            else:
+                residual, self._stencil = self._linearised(u, base, dt, t, step)
+            delta = self._stencil.solve(residual)
+            u = u - delta
+            size = float(delta.abs().max())
+            if not math.isfinite(size):
+                raise MarchError(f"at {t:.4g} s the field is not finite")
+            if self._linear or size <= SHARP * float(u.abs().max()) + 1e-300:
+                return u
+        return None
 
     def _beside(self, u: torch.Tensor) -> dict[Side, torch.Tensor]:
         return {side: u[..., index] for side, index in self._neighbours.items()}

@@ -137,13 +137,13 @@ class MotionRun(AbstractRun):
         rest = self.rest[own]
         row, back = self.rows(ask.times)
         back = back[:, None, None]
-        distance = torch.cdist(ask.points.detach(), rest)
+        distance, nearest_one = torch.cdist(ask.points.detach(), rest).min(1)
         spacing = self.spacing[int(self.ids[own[0]])]
-        if bool((distance.min(1).values < 1e-6 * spacing).all()) and not ask.points.requires_grad:
-            p = own[distance.argmin(1)]  # the points are particles
+        if bool((distance < 1e-6 * spacing).all()) and not ask.points.requires_grad:
+            p = own[nearest_one]  # the points are particles
             return self.x[row][:, p] - back * self.v[row][:, p]
         # a mark off the surface is an arm on the place below it, half a cell's diagonal from the nearest particle
-        arm = ask.points.detach() - rest[distance.argmin(1)]
+        arm = ask.points.detach() - rest[nearest_one]
         length = arm.norm(dim=1, keepdim=True).clamp_min(1e-30)
         place = ask.points - arm * (1 - ON_BODY * spacing / length).clamp_min(0.0)
         near = torch.cdist(place.detach(), rest).topk(min(NEIGHBOURS, len(own)), largest=False).indices  # (k, 12)

@@ -7,7 +7,7 @@ import torch
 from simengine.ops.light.raycast import Environment, RaySurface, raycast
 from simengine.render.camera import PinholeCamera
 from simengine.render.image import Image
-from simengine.render.meshes import TexturedMesh
+from simengine.render.meshes import joined
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.view import MotionViewer
@@ -36,18 +36,15 @@ class Room:
 
     def __init__(self, world: "MPMWorld", viewer: "MotionViewer") -> None:
         self.viewer = viewer
-        up = -torch.tensor(world.gravity, dtype=torch.float64)
-        up = up / up.norm() if float(up.norm()) > 0 else torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+        up, height = ground(world)
         side = torch.eye(3, dtype=torch.float64)[int(up.abs().argmin())]
         x = torch.nn.functional.normalize(side - (side @ up) * up, dim=0)
         self._turn = torch.stack([x, torch.linalg.cross(up, x), up])  # to coordinates with z up
-        low = (world.walls.bound - 1) * world.grid.dx
-        corner = torch.where(up >= 0, low, world.grid.length - low).to(up)
-        self._drop = torch.tensor([0.0, 0.0, float(up @ corner)], dtype=torch.float64)
+        self._drop = torch.tensor([0.0, 0.0, height], dtype=torch.float64)
 
     def image(self, x: torch.Tensor, camera: PinholeCamera) -> Image:
         """One picture, the room included."""
-        mesh = _joined([m for m in (self.viewer.surface(x.detach()), *self.viewer.heaps(x.detach())) if m is not None])
+        mesh = joined([m for m in (self.viewer.surface(x.detach()), *self.viewer.heaps(x.detach())) if m is not None])
         tint, material = torch.unique(mesh.texture, dim=0, return_inverse=True)
         zero = torch.zeros(len(tint))
         surface = RaySurface(
@@ -79,11 +76,10 @@ class Room:
         return Image(rgb=seen.radiance.double(), alpha=inside, depth=depth, normal=normal)
 
 
-def _joined(meshes: list[TexturedMesh]) -> TexturedMesh:
-    """One mesh of several."""
-    first = torch.tensor([0, *(len(mesh.vertices) for mesh in meshes[:-1])]).cumsum(0)
-    return TexturedMesh(
-        vertices=torch.cat([mesh.vertices.double() for mesh in meshes]),
-        faces=torch.cat([mesh.faces + start for mesh, start in zip(meshes, first, strict=True)]),
-        texture=torch.cat([mesh.texture for mesh in meshes]),
-    )
+def ground(world: "MPMWorld") -> tuple[torch.Tensor, float]:
+    """Where gravity comes from, a unit vector (3,), y without any; and the height along it of the wall it points to."""
+    up = -torch.tensor(world.gravity, dtype=torch.float64)
+    up = up / up.norm() if float(up.norm()) > 0 else torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+    low = (world.walls.bound - 1) * world.grid.dx
+    corner = torch.where(up >= 0, low, world.grid.length - low).to(up)
+    return up, float(up @ corner)

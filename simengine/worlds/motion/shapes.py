@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from simengine.io.geometry.gltf import GltfTriangles, read_gltf
 from simengine.io.geometry.mesh_file import read_mesh
 from simengine.io.geometry.points import read_points
 from simengine.scene.strict import Count, Positive, Range, Vector
@@ -129,16 +130,24 @@ class MeshShape:
         file: OBJ, PLY, STL, glTF or OFF.
         center: Where the middle of its bounding box comes to lie [m].
         size: Longest edge of its bounding box [m].
+        materials: Whether cameras see what the file (glTF) says of its materials: textures, normal maps, metal,
+            roughness; else the body's colour.
     """
 
     type: Literal["mesh"] = "mesh"
     file: Path
     center: Vector
     size: Positive
+    materials: bool = False
+
+    def painted(self) -> GltfTriangles | None:
+        """Triangles with their materials, vertices as of `triangles`; None where none are asked for."""
+        return read_gltf(self.file) if self.materials else None
 
     def triangles(self) -> tuple[Points, NDArray[np.int64]]:
         """Placed vertices (v, 3) [m] and triangles (f, 3)."""
-        vertices, faces = read_mesh(self.file)
+        painted = self.painted()
+        vertices, faces = read_mesh(self.file) if painted is None else (painted.vertices, painted.faces)
         lower, upper = vertices.min(0), vertices.max(0)
         extent = float((upper - lower).max())
         if extent == 0:

@@ -4,6 +4,7 @@ A surface is bound once to the particles that fill it (`render/skin.py`) and car
 body at any resolution. Colours are those of the bodies, without light; an instrument may light them by the normals.
 """
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from simengine.ops.light.surfel import composite_surfels
 from simengine.render.camera import PinholeCamera
 from simengine.render.image import Image
-from simengine.render.meshes import TexturedMesh, render_mesh
+from simengine.render.meshes import TexturedMesh, joined, render_mesh
 from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import screen_discs
 from simengine.render.skin import Skin, bind_skin
@@ -20,10 +21,12 @@ from simengine.render.surfels import finish_image
 from simengine.scene.asks import View
 from simengine.scene.base import SceneError
 from simengine.scene.strict import nearest
+from simengine.worlds.motion.painted import painted_mesh
 from simengine.worlds.motion.shapes import BoxShape, CylinderShape, MeshShape, PointCloud, Shape, SphereShape
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.answers import MotionRun
+    from simengine.worlds.motion.specs import BodySpec
     from simengine.worlds.motion.world import MPMWorld
 
 CONNECTED = ("energy_network", "jelly", "rubber", "plasticine")  # materials whose bodies have a surface all the way
@@ -73,6 +76,17 @@ def skins_of(world: "MPMWorld") -> tuple[Skin | None, ...]:
     return tuple(found)
 
 
+def _look_of(body: "BodySpec", skin: Skin, colour: torch.Tensor) -> TexturedMesh:
+    """A body's surface, its vertices not placed yet, in its colour or in what its file says of its materials."""
+    vertices = torch.zeros(len(skin.particles), 3, dtype=torch.float64)
+    painted = body.shape.painted() if isinstance(body.shape, MeshShape) else None
+    if painted is not None:
+        return painted_mesh(painted).with_vertices(vertices)
+    texture = colour.expand(len(vertices), 3)
+    # a normal for each triangle: means would round off the edges of a box
+    return TexturedMesh(vertices=vertices, faces=skin.faces, texture=texture, smooth=False)
+
+
 class MotionViewer:
     """Pictures of the particles of a run.
 
@@ -93,19 +107,9 @@ class MotionViewer:
         self._loose = loose.nonzero()[:, 0]
         self._disc_colours = colours[ids[self._loose]]
         self._scale = DISC * torch.tensor(spacing, dtype=torch.float64)[ids[self._loose]]
-        faces, texture, start = [], [], 0
-        for k, skin in self._skins:
-            faces.append(skin.faces + start)
-            texture.append(colours[k].expand(len(skin.particles), 3))
-            start += len(skin.particles)
         self._mesh = None
-        if faces:
-            self._mesh = TexturedMesh(
-                vertices=torch.zeros(start, 3, dtype=torch.float64),
-                faces=torch.cat(faces),
-                texture=torch.cat(texture),
-                smooth=False,  # a normal for each triangle: means would round off the edges of a box
-            )
+        if self._skins:
+            self._mesh = joined([_look_of(world.bodies[k], skin, colours[k]) for k, skin in self._skins])
 
     def surface(self, x: torch.Tensor) -> TexturedMesh | None:
         """The surfaces of the bodies that have one, where the particles (n, 3) are."""
@@ -113,14 +117,29 @@ class MotionViewer:
             return None
         return self._mesh.with_vertices(torch.cat([skin.carried(x) for _, skin in self._skins]))
 
-    def heaps(self, x: torch.Tensor) -> list[TexturedMesh]:
-        """Surfaces around the particles of bodies that have none of their own, without a gradient; slow."""
+    def heaps(self, x: torch.Tensor, colours: torch.Tensor | None = None) -> list[TexturedMesh]:
+        """Surfaces around the particles of bodies that have none of their own, without a gradient; slow.
+
+        Args:
+            x: Of all particles [m], (n, 3).
+            colours: Of all particles, (n, 3); None for those of the bodies.
+        """
         found = []
         for k in self._ids[self._loose].unique().tolist():
-            own = x[self._loose][self._ids[self._loose] == k]
-            colours = self._colours[k].expand(len(own), 3)
-            found.append(particle_surface(own, colours=colours, radius=HEAP * self._spacing[k]))
+            own = self._loose[self._ids[self._loose] == k]
+            tint = self._colours[k].expand(len(own), 3) if colours is None else colours[own]
+            found.append(particle_surface(x[own], colours=tint, radius=HEAP * self._spacing[k]))
         return found
+
+    def solid(self, x: torch.Tensor, colours: torch.Tensor | None = None) -> TexturedMesh:
+        """All surfaces as one, for figures; arguments as of `heaps`."""
+        mesh, heaps = self.surface(x), self.heaps(x, colours)
+        if colours is not None:  # one kind of normals for all: colours of vertices go with no materials
+            heaps = [dataclasses.replace(heap, smooth=False) for heap in heaps]
+        if mesh is not None and colours is not None:
+            carried = torch.cat([skin.carried(colours) for _, skin in self._skins]).clamp(0.0, 1.0)
+            mesh = dataclasses.replace(mesh, texture=carried, materials=None)
+        return joined([part for part in (mesh, *heaps) if part is not None])
 
     def image(self, x: torch.Tensor, camera: PinholeCamera) -> Image:
         """One picture over black."""

@@ -57,20 +57,25 @@ def test_rows_of_cells_stand_beside_one_another() -> None:
 def test_a_curve_needs_two_cells_that_hold_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
 
-    def curves(panels, *, xlabel):
-        drawn.append((panels, xlabel))
+    def curves(panels, *, xlabel, bands):
+        drawn.append((panels, xlabel, bands))
         return np.zeros((4, 4, 3), np.uint8)
 
     monkeypatch.setattr("simengine.worlds.detectors.conditions.curves", curves)
     blocks = condition_curve("distance", {"a": SEEN, "b": BLIND}, CONDITION, (0.0, 1.0, 2.0, 3.0, 4.0))
     assert len(blocks) == 2 and all(isinstance(block, Picture) for block in blocks)
-    panels, label = drawn[0]
+    panels, label, bands = drawn[0]
     assert label == f"distance [{UNITS['distance']}]" and set(panels) == {"AP@.5", "missed"}
     x, y = panels["missed"]["a"]
     assert x == [1.5, 2.5, 3.5] and y == [0.0, 0.5, 1.0]  # the cell from 0 to 1 is empty
-    assert panels["missed"]["a: 95 %"][1] == [rate_interval(k, 2).low for k in (0, 1, 2)]
-    assert panels["missed"]["a: 95 % "][1] == [rate_interval(k, 2).high for k in (0, 1, 2)]
-    assert panels["AP@.5"]["a"][1] == [1.0, 0.5, 0.0] and list(drawn[1][0]["missed"]) == ["b", "b: 95 %", "b: 95 % "]
+    at, low, high = bands["missed"]
+    assert at == x and low == [rate_interval(k, 2).low for k in (0, 1, 2)]
+    assert high == [rate_interval(k, 2).high for k in (0, 1, 2)]
+    assert (
+        panels["AP@.5"]["a"][1] == [1.0, 0.5, 0.0]
+        and list(drawn[1][0]["missed"]) == ["b"]
+        and set(drawn[1][2]) == set(panels)
+    )
     assert condition_curve("distance", {"a": SEEN}, CONDITION, (0.0, 4.0)) == []
 
 

@@ -332,6 +332,14 @@ def test_a_place_or_a_time_beyond_the_box_is_refused() -> None:
         _at(world, [0.5], 0.1, "c")
 
 
+def test_a_step_is_solved_though_what_lies_ahead_is_below_zero() -> None:
+    """The first step of the shipped scene: ahead of its first stage c is negative, where Newton went to and fro."""
+    world = se.load_scene("diffusion_sorption_inverse", ["pde.cells=[3, 64]", "pde.duration=10.0"]).world
+    edge = [float(value) for value in _at(world, [1.0], 10.0 / 3, "c").reshape(-1)]
+    finer = se.load_scene("diffusion_sorption_inverse", ["pde.cells=[48, 64]", "pde.duration=10.0"]).world
+    assert edge == pytest.approx([float(value) for value in _at(finer, [1.0], 10.0 / 3, "c").reshape(-1)], abs=5e-3)
+
+
 def test_the_shipped_inverse_tells_the_ratio_and_says_that_neither_alone() -> None:
     scene = se.load_scene("diffusion_sorption_inverse", ["pde.cells=[60, 32]"])
     problem = se.Problem(scene)

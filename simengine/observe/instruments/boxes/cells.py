@@ -135,14 +135,13 @@ def tell_cells(
         if len(cells) > 1:
             x = [(cell.low + cell.high) / 2 for cell in cells]
             rates = [cell.rate() for cell in cells]
-            panel = {
-                "missed": (x, [r.value for r in rates]),
-                "95 %": (x, [r.low for r in rates]),
-                "95 % ": (x, [r.high for r in rates]),
-                "together": (x, [together[id(c)].low for c in cells]),
-                "together ": (x, [together[id(c)].high for c in cells]),
+            panel = {"missed": (x, [r.value for r in rates])}
+            bands = {
+                "95 %, alone": (x, [r.low for r in rates], [r.high for r in rates]),
+                "95 %, together": (x, [together[id(c)].low for c in cells], [together[id(c)].high for c in cells]),
             }
-            blocks.append(Picture(curves({"missed": panel}, xlabel=name), f"missed over {name}"))
+            figure = curves({"missed": panel}, xlabel=name, bands={"missed": bands})
+            blocks.append(Picture(figure, f"missed over {name}"))
     summary = {
         "cells": m,
         "worst_cell": {"name": worst.name, "from": worst.low, "to": worst.high, "missed_at_least": bound.low},

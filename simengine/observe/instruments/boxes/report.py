@@ -167,18 +167,15 @@ def _along(
 def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -> list[Block]:
     x = [value for value, _ in rows]
     at = f"AP@.{round(100 * overlap):02d}"
-    panels = {}
+    panels, bands = {}, {}
     for label, pick in ((at, "precision"), ("missed", "missed")):
         line: list[IntervalEstimate] = [getattr(j, pick) for _, j in rows]
-        panels[label] = {
-            label: (x, [e.value for e in line]),
-            "95 %": (x, [e.low for e in line]),
-            "95 % ": (x, [e.high for e in line]),
-        }
+        panels[label] = {label: (x, [e.value for e in line])}
+        bands[label] = (x, [e.low for e in line], [e.high for e in line])
     table = [(f"{v:g}", str(j.precision), str(j.mean_precision), str(j.missed), int(j.alarms.sum())) for v, j in rows]
     return [
         Picture(
-            curves(panels, xlabel=f"{axis} [{AXES[axis].unit}]"),
+            curves(panels, xlabel=f"{axis} [{AXES[axis].unit}]", bands=bands),
             f"{axis}; the pictures as given at {AXES[axis].neutral:g}",
         ),
         ReportTable((f"{axis} [{AXES[axis].unit}]", at, "AP@[.5:.95]", "missed", "false alarms"), table),
@@ -187,16 +184,15 @@ def _curve(axis: str, rows: Sequence[tuple[float, Judgement]], overlap: float) -
 
 def _calibration(bins: Sequence[ScoreBin], error: float) -> list[Block]:
     x = [b.score for b in bins]
-    lines = {
-        "right": (x, [b.right.value for b in bins]),
-        "95 %": (x, [b.right.low for b in bins]),
-        "95 % ": (x, [b.right.high for b in bins]),
-        "score": (x, x),
-    }
+    lines = {"right": (x, [b.right.value for b in bins]), "score": (x, x)}
+    band = (x, [b.right.low for b in bins], [b.right.high for b in bins])
     rows = [(f"{b.score:.3f}", b.number, str(b.right)) for b in bins]
     return [
         f"Share of the detections that are right, by their score. Expected calibration error: {error:.3f}.",
-        Picture(curves({"right": lines}, xlabel="score"), "a score that is the probability lies on the diagonal"),
+        Picture(
+            curves({"right": lines}, xlabel="score", bands={"right": band}),
+            "a score that is the probability lies on the diagonal",
+        ),
         ReportTable(("mean score", "detections", "right"), rows),
     ]
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -206,34 +207,38 @@ class Markers(AbstractInstrument):
 
     def bodies(self, measured: Measured) -> list[str | None]:
         """The body of each mark."""
+        if not self.markers:
+            return [self.on] * len(measured.labels)
         told = {name: marker.on or self.on for name, marker in self.markers.items()}
         return [told.get(name, self.on) for name in measured.labels]
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """Tracks of the marks of each body."""
-        seats = self._seats()
         count = len(measured.labels)
         times = self.scene_time(measured.at["time"].reshape(-1, count)[:, 0])
         bodies = self.bodies(measured)
         found: list[Ask] = []
         for body in dict.fromkeys(bodies):
             own = [k for k, other in enumerate(bodies) if other == body]
-            found.append(Tracks(points=seats[own], times=times, body=body))
+            found.append(Tracks(points=self._seats[own], times=times, body=body))
         return tuple(found)
 
-    def _seats(self) -> torch.Tensor:
+    @cached_property
+    def _seats(self) -> torch.Tensor:  # of thousands of marks, asked for twice a prediction
         assert self.seen is not None, "prepared() comes before asks()"
         if any(isinstance(s, torch.Tensor) for s in self.seats):
             moved = torch.stack([torch.as_tensor(s, dtype=torch.float64) for s in self.seats]).reshape(-1, 3)
-        else:  # thousands of them, twice a prediction
+        else:
             moved = torch.tensor(self.seats, dtype=torch.float64).reshape(-1, 3)
         return torch.as_tensor(self.seen.places + moved)
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """Positions in the file's coordinates, the axes that were measured."""
         bodies = self.bodies(measured)
-        order = [k for body in dict.fromkeys(bodies) for k, other in enumerate(bodies) if other == body]
-        together = torch.cat(list(answers), 1)[:, torch.argsort(torch.tensor(order))]
+        together = answers[0]
+        if len(answers) > 1:
+            order = [k for body in dict.fromkeys(bodies) for k, other in enumerate(bodies) if other == body]
+            together = torch.cat(list(answers), 1)[:, torch.argsort(torch.tensor(order))]
         if self.camera is not None:
             pixels = self.camera.project(together.reshape(-1, 3))
             if bool(pixels.isnan().any()):

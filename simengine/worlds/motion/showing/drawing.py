@@ -14,6 +14,8 @@ from simengine.io.image import to_srgb8
 from simengine.io.pictures import read_rgb
 from simengine.render import DirectionalLight, HarmonicLight, Look, PinholeCamera, SurfelRenderer, orbit, render_mesh
 from simengine.render.lights import Light
+from simengine.render.looks.shelter import Floor, Shelter, floor_picture
+from simengine.render.meshes import TexturedMesh
 from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import neighbour_distance
 from simengine.scene.base import SceneError
@@ -42,6 +44,7 @@ class Pictured:
         turntable: Pictures of one turn around what stands still; 0 for none.
         caption: Whether pictures tell their time.
         panorama: Picture of all directions, twice as wide as high, whose light falls on surfaces in place of a lamp's.
+        floor: Whether surfaces stand on a floor that catches their soft shadow, and shade one another.
 
     Raises:
         SceneError: Two of these do not go together.
@@ -57,6 +60,7 @@ class Pictured:
     turntable: int = 0
     caption: bool = False
     panorama: Path | None = None
+    floor: bool = False
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:
@@ -65,6 +69,8 @@ class Pictured:
             raise SceneError("--transparent: not with --axes, which need a background, nor with --style pyvista")
         if self.turntable and self.style == "pyvista":
             raise SceneError("--turntable: of the styles balls and surface")
+        if self.floor and self.axes:
+            raise SceneError("--floor: not with --axes, whose edges would lie behind it")
 
     def lamps(self, ambient: float = 0.4) -> tuple[list[Light], float]:
         """What lights surfaces, and how much of their colour they show without it.
@@ -95,13 +101,53 @@ class Pictured:
             raise SceneError(f"--turntable: it is written as .mp4 or .gif, got {file.name}")
 
 
+def surface_picture(
+    mesh: TexturedMesh,
+    camera: PinholeCamera,
+    how: Pictured,
+    background: Background,
+    floor: Floor | None,
+    ambient: float,
+) -> torch.Tensor:
+    """Linear light (h, w, 3) of a surface in the light of figures.
+
+    Args:
+        mesh: The surface.
+        camera: A single one.
+        how: With which lamps, samples, and whether shaded.
+        background: Linear RGB.
+        floor: What it stands on, if `how` asks for one.
+        ambient: Of the usual lamp.
+    """
+    lamps, ambient = how.lamps(ambient)
+    behind = torch.tensor(background)
+    shade: dict[str, Any] = {}
+    if how.floor and floor is not None:
+        shelter = Shelter(mesh, tuple(lamps), floor=floor)
+        behind = floor_picture(floor, camera, shelter, lights=tuple(lamps), ambient=ambient, background=behind)
+        shade = {"sheltered": shelter}
+    light: dict[str, Any] = {"lights": lamps, "ambient": ambient, "roughness": 0.4, "samples": how.samples}
+    return render_mesh(mesh, camera.to(mesh.vertices.dtype), background=behind, **light, **shade).rgb
+
+
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """Particles to be drawn: places (k, n, 3) or (1, n, 3) for all pictures, linear colours of the same shape."""
+    """Particles to be drawn: places (k, n, 3) or (1, n, 3) for all pictures, linear colours of the same shape.
+
+    Attributes:
+        x: Places [m].
+        colours: Linear RGB.
+        how: How.
+        surface: The surface of particles at places (n, 3) with colours (n, 3), of the style `surface`; None for one
+            around them.
+        floor: What they stand on.
+    """
 
     x: np.ndarray
     colours: np.ndarray
     how: Pictured
+    surface: Callable[[torch.Tensor, torch.Tensor], TexturedMesh] | None = None
+    floor: Floor | None = None
 
     def __call__(self, cameras: Sequence[PinholeCamera], background: Background) -> torch.Tensor:
         """Linear light (k, h, w, 3)."""
@@ -113,10 +159,9 @@ class Drawing:
         with torch.no_grad():
             for place, colour, camera in zip(x, tint, cameras, strict=True):
                 if self.how.style == "surface":
-                    mesh = particle_surface(place, colours=colour)
-                    lamps, ambient = self.how.lamps()
-                    how: dict[str, Any] = {"roughness": 0.4, "ambient": ambient, "background": torch.tensor(background)}
-                    pictures.append(render_mesh(mesh, camera, lights=lamps, samples=self.how.samples, **how).rgb)
+                    made = self.surface or (lambda at, tints: particle_surface(at, colours=tints))
+                    mesh = made(place, colour)
+                    pictures.append(surface_picture(mesh, camera, self.how, background, self.floor, 0.4).float())
                 else:
                     pictures.append(SurfelRenderer(camera, radius=radius, look=look)(place, colours=colour))
         return torch.stack(pictures)

@@ -1,18 +1,20 @@
 """Pictures of files: a mesh, splats, particles, a grid."""
 
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from simengine.io.arrays import read_npz
 from simengine.io.geometry.splats import is_splats, read_splats
-from simengine.render import TexturedMesh, TransferFunction, render_mesh, render_volume
+from simengine.render import TexturedMesh, TransferFunction, render_volume
+from simengine.render.looks.shelter import Floor
 from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import DEFAULT_COLOUR
 from simengine.scene.base import SceneError
 from simengine.view.overlay import field_colours, field_limits, with_colour_bar
+from simengine.worlds.motion.painted import painted_mesh
 from simengine.worlds.motion.showing.drawing import (
     MOVING,
     Background,
@@ -20,6 +22,7 @@ from simengine.worlds.motion.showing.drawing import (
     Pictured,
     cameras_around,
     pictured,
+    surface_picture,
     write_pictures,
 )
 
@@ -44,17 +47,14 @@ def show_file(source: Path, file: Path, how: Pictured) -> Path:
     surface = how.style == "surface" or source.suffix.lower() != ".npz"
     if how.panorama is not None and (not surface or (source.suffix.lower() == ".ply" and is_splats(source))):
         raise SceneError("--light: it falls on meshes, and on particles pictured with --style surface")
+    if how.floor and (not surface or (source.suffix.lower() == ".ply" and is_splats(source))):
+        raise SceneError("--floor: it catches the shadow of meshes, and of particles pictured with --style surface")
     if source.suffix.lower() == ".ply" and is_splats(source):
         if how.transparent:
             raise SceneError("--transparent: splats are pictured over black, as their file means them")
         return write_pictures(file, _splats(source, views, size), fps=how.fps)
     if source.suffix.lower() != ".npz":
-        from simengine.io.geometry.mesh_file import read_mesh
-
-        vertices, faces = (torch.as_tensor(array) for array in read_mesh(source))
-        mesh = TexturedMesh(
-            vertices=vertices.float(), faces=faces, texture=torch.full((len(vertices), 3), 0.6), smooth=False
-        )
+        mesh = _mesh_of(source)
         drawn = pictured(how, lambda background: _around(mesh, views, size, background, how))
         return write_pictures(file, drawn, fps=how.fps)
     arrays = read_npz(source)
@@ -121,10 +121,26 @@ def _around(
     if not len(mesh.faces):
         raise SceneError("the mesh has no triangles, so there is nothing to picture")
     cameras = cameras_around(mesh.vertices.amin(0), mesh.vertices.amax(0), views, size)
-    lamps, ambient = how.lamps(0.3)
-    options: dict[str, Any] = {"lights": lamps, "ambient": ambient, "background": torch.tensor(background)}
+    floor = Floor(torch.tensor([0.0, 1.0, 0.0]), float(mesh.vertices[:, 1].min()))
     with torch.no_grad():
-        return torch.stack([render_mesh(mesh, cameras[k], **options).rgb for k in range(views)])
+        pictures = [surface_picture(mesh, cameras[k], how, background, floor, 0.3) for k in range(views)]
+    return torch.stack(pictures).float()
+
+
+def _mesh_of(source: Path) -> TexturedMesh:
+    """A mesh with what its file says of its materials, if it is glTF that can be read so; else grey."""
+    from simengine.io.geometry.gltf import SUFFIXES, read_gltf
+    from simengine.io.geometry.mesh_file import read_mesh
+
+    if source.suffix.lower() in SUFFIXES:
+        try:
+            return painted_mesh(read_gltf(source), dtype=torch.float32)
+        except ValueError as error:
+            print(f"shown without its materials: {error}", file=sys.stderr)
+    vertices, faces = (torch.as_tensor(array) for array in read_mesh(source))
+    return TexturedMesh(
+        vertices=vertices.float(), faces=faces, texture=torch.full((len(vertices), 3), 0.6), smooth=False
+    )
 
 
 def _cloud(density: np.ndarray, views: int, source: Path, size: tuple[int, int], how: Pictured) -> np.ndarray:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from simengine.io.arrays import read_npz
 from simengine.io.image import to_srgb8
 from simengine.render import PinholeCamera
+from simengine.render.looks.shelter import Floor
+from simengine.render.meshes import TexturedMesh
 from simengine.render.particles import neighbour_distance
 from simengine.scene.base import AbstractWorld, SceneError
 from simengine.scene.strict import nearest
@@ -24,6 +27,7 @@ from simengine.view.overlay import (
     with_captions,
     with_colour_bar,
 )
+from simengine.worlds.motion.room import ground
 from simengine.worlds.motion.showing.drawing import BACKGROUND, MOVING, Drawing, Pictured, pictured, write_pictures
 from simengine.worlds.motion.specs import CameraSpec
 from simengine.worlds.motion.world import MPMWorld
@@ -77,6 +81,8 @@ def show_states(scene: MPMWorld, run: Path, file: Path, how: Pictured) -> Path:
     how.fits(file)
     if how.panorama is not None and how.style != "surface":
         raise SceneError("--light: it falls on surfaces; say --style surface")
+    if how.floor and how.style != "surface":
+        raise SceneError("--floor: it catches the shadow of surfaces; say --style surface")
     states = read_states(run)
     moving = file.suffix.lower() in MOVING and not how.turntable
     chosen = slice(None) if moving else slice(-1, None)
@@ -110,7 +116,8 @@ def show_states(scene: MPMWorld, run: Path, file: Path, how: Pictured) -> Path:
             background=(to_srgb8(np.array(BACKGROUND).reshape(1, 1, 3)).ravel() / 255).tolist(),
         )
     else:
-        drawing = Drawing(x, colours, dataclasses.replace(how, style=style))
+        surface = _surfaces(scene, x.shape[1], colour=how.field is not None) if style == "surface" else None
+        drawing = Drawing(x, colours, dataclasses.replace(how, style=style), surface, _floor(scene))
         frames = pictured(how, lambda background: drawing(cameras, background))
     if how.axes:
         frames = np.stack([_with_domain(f, c, scene.grid.length) for f, c in zip(frames, cameras, strict=True)])
@@ -119,6 +126,37 @@ def show_states(scene: MPMWorld, run: Path, file: Path, how: Pictured) -> Path:
     if limits is not None:
         frames = with_colour_bar(frames, limits, title)
     return write_pictures(file, frames, fps=how.fps)
+
+
+def _surfaces(
+    scene: MPMWorld, count: int, *, colour: bool
+) -> Callable[[torch.Tensor, torch.Tensor], TexturedMesh] | None:
+    """What makes the surfaces of bodies from particles; None where these are not the scene's own, or have no surface.
+
+    Bodies that hold together keep the surface they began with, corners and materials included.
+
+    Args:
+        scene: What ran.
+        count: Particles of its states.
+        colour: Whether the colours of the particles are shown, in place of the bodies' looks.
+    """
+    from simengine.worlds.motion.view import MotionViewer, skins_of
+
+    _, volumes, ids = (torch.as_tensor(array) for array in scene.particles())
+    if len(ids) != count:
+        return None
+    spacing = tuple(float(volumes[ids == k].mean()) ** (1 / 3) for k in range(len(scene.bodies)))
+    try:
+        viewer = MotionViewer(scene, skins_of(scene), ids, spacing)
+    except SceneError:
+        return None
+    return lambda x, colours: viewer.solid(x.double(), colours.double() if colour else None)
+
+
+def _floor(scene: MPMWorld) -> Floor:
+    """The wall that gravity points to."""
+    up, height = ground(scene)
+    return Floor(up.float(), height)
 
 
 def _captions(states: dict[str, np.ndarray], run: Path, chosen: slice, count: int) -> list[str]:
