@@ -240,7 +240,7 @@ def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
         [torch.full((*size, 3), 0.4)],
         adversaries,
         climb=0.2,
-        schedule=DetectorSchedule(iterations=12, batch=8, learning_rate=1e-12),
+        schedule=DetectorSchedule(iterations=12, batch=16, learning_rate=1e-12),  # two pictures for each of them
     )
 
     def loss(texture: torch.Tensor) -> float:
