@@ -87,12 +87,16 @@ def test_every_requirement_has_a_tested_upper_bound() -> None:
 
 def test_the_base_runs_and_each_feature_names_its_extra(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(SCENE, encoding="utf-8")
+    water = SCENE.replace('type = "jelly", E = 1e4, nu = 0.3', 'type = "water", E = 1e4, nu = 0.3')
+    (tmp_path / "water.toml").write_text(water, encoding="utf-8")
     (tmp_path / "film.toml").write_text(SCENE.replace("[grid]", FILM + "[grid]"), encoding="utf-8")
     (tmp_path / "seen.mp4").write_bytes(b"not opened")
     lines = [
         "run s.toml --device cpu --out r",
+        "run water.toml --device cpu --out w",
         "render r --out r/balls.png",
-        "render r --style surface --out r/surface.png",
+        "render r --style surface --out r/surface.png",  # the block's own
+        "render w --style surface --out w/surface.png",  # one around particles
         "render r --style pyvista --out r/pyvista.png",
         "export r --out r/states.pvd",
         "render r --out r/film.gif",
@@ -103,10 +107,10 @@ def test_the_base_runs_and_each_feature_names_its_extra(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path)
     said = done.stderr
     assert done.returncode == 0, said
-    assert re.findall(r"^> (\d)$", said, re.MULTILINE) == ["0", "0", "1", "0", "1", "0", "1", "2"], said
-    assert all((tmp_path / "r" / name).stat().st_size > 0 for name in ("balls.png", "film.gif", "report.html"))
-    assert said.count("mp4 needs PyAV") == 2 and not (tmp_path / "r/video.mp4").exists()
-    assert "seen.mp4: reading a video needs PyAV" in said and said.count("pip install 'simengine[video]'") == 3
+    assert re.findall(r"^> (\d)$", said, re.MULTILINE) == ["0", "0", "0", "0", "1", "0", "1", "0", "1", "2"], said
+    assert all((tmp_path / "r" / name).stat().st_size > 0 for name in ("balls.png", "surface.png", "film.gif", "report.html"))
+    assert said.count("mp4 needs PyAV") == 3 and not (tmp_path / "r/video.mp4").exists()
+    assert "seen.mp4: reading a video needs PyAV" in said and said.count("pip install 'simengine[video]'") == 4
     assert "simengine: a surface of particles needs pyvista: pip install 'simengine[view]'" in said
     assert "pyvista cannot draw here (it is not installed; pip install 'simengine[view]'); drawing balls" in said
     assert "simengine: .vtp needs pyvista: pip install 'simengine[view]'" in said
