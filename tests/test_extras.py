@@ -108,7 +108,8 @@ def test_the_base_runs_and_each_feature_names_its_extra(tmp_path: Path) -> None:
     said = done.stderr
     assert done.returncode == 0, said
     assert re.findall(r"^> (\d)$", said, re.MULTILINE) == ["0", "0", "0", "0", "1", "0", "1", "0", "1", "2"], said
-    assert all((tmp_path / "r" / name).stat().st_size > 0 for name in ("balls.png", "surface.png", "film.gif", "report.html"))
+    drawn = ("balls.png", "surface.png", "film.gif", "report.html")
+    assert all((tmp_path / "r" / name).stat().st_size > 0 for name in drawn)
     assert said.count("mp4 needs PyAV") == 3 and not (tmp_path / "r/video.mp4").exists()
     assert "seen.mp4: reading a video needs PyAV" in said and said.count("pip install 'simengine[video]'") == 4
     assert "simengine: a surface of particles needs pyvista: pip install 'simengine[view]'" in said

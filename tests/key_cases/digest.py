@@ -60,7 +60,8 @@ class Digest(str):
 
 def digest(*values: Any) -> Digest:
     """Everything that values hold, specs left out."""
-    total, seen, held = hashlib.sha256(), set[int](), dict[str, np.ndarray]()
+    total, held = hashlib.sha256(), dict[str, np.ndarray]()
+    seen: dict[int, Any] = {}  # by address, and kept: that of something gone would be given to another
 
     def walk(value: Any, place: str) -> None:
         if isinstance(value, (*SPECS, RunDirectory, Scene)):
@@ -80,7 +81,7 @@ def digest(*values: Any) -> Digest:
         elif id(value) in seen:
             total.update(b"again")
         else:
-            seen.add(id(value))
+            seen[id(value)] = value
             total.update(type(value).__qualname__.encode())
             if isinstance(value, Mapping):
                 for key, item in value.items():

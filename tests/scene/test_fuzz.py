@@ -66,6 +66,7 @@ def test_500_spoilt_scenes(
 ) -> None:
     # what `check` finds before it simulates; its gradient check has its own tests and would take an hour here
     monkeypatch.setattr("simengine.worlds.motion.preflight.gradient_error", lambda *args, **kwargs: 0.0)
+    monkeypatch.setattr("simengine.fit.preflight.PATIENCE", 2.0)  # s: a minute otherwise
     file = tmp_path / "scene.toml"
     for number in range(50 * block, 50 * block + 50):
         file.write_text(drawn(number), encoding="utf-8")
