@@ -141,7 +141,8 @@ class MotionRun(AbstractRun):
         spacing = self.spacing[int(self.ids[own[0]])]
         if bool((distance < 1e-6 * spacing).all()) and not ask.points.requires_grad:
             p = own[nearest_one]  # the points are particles
-            return self.x[row][:, p] - back * self.v[row][:, p]
+            at = row[:, None], p
+            return self.x[at] - back * self.v[at]
         # a mark off the surface is an arm on the place below it, half a cell's diagonal from the nearest particle
         arm = ask.points.detach() - rest[nearest_one]
         length = arm.norm(dim=1, keepdim=True).clamp_min(1e-30)
@@ -161,8 +162,9 @@ class MotionRun(AbstractRun):
         total: torch.Tensor | None = None
         for q in range(p.shape[1]):  # one neighbour at a time, for memory
             i = p[:, q]
-            arm = self.F[row][:, i] @ offset[:, q, :, None]
-            x = self.x[row][:, i] + arm[..., 0] - back * (self.v[row][:, i] + (self.C[row][:, i] @ arm)[..., 0])
+            at = row[:, None], i  # of each frame those particles alone
+            arm = self.F[at] @ offset[:, q, :, None]
+            x = self.x[at] + arm[..., 0] - back * (self.v[at] + (self.C[at] @ arm)[..., 0])
             term = w[:, q, None] * x
             total = term if total is None else total + term
         assert total is not None
@@ -268,7 +270,8 @@ def solve(world: "MPMWorld", asks: Sequence[Ask], *, gradient: bool, device: str
         steps = last_step(world, asks)
     except SceneError as error:
         raise Refused(str(error)) from None
-    plain, held = floats_in(world), tensors_in(world)
+    held = tensors_in(world)
+    plain = floats_in(world) if held else world
     if plain.state is not None:
         refuse_clocks(plain)
     rest, volume, ids = (torch.as_tensor(array) for array in plain.particles())
