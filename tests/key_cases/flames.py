@@ -69,6 +69,18 @@ CASES: dict[str, Case] = {
         (build,),
         below=("gas.conductivity_law",),
     ),
+    "flame of another source": Case(
+        {
+            "kind": "flame",
+            "gas": {
+                "mechanism": "asset:methane_1step.yaml",
+                "rate_law": {"knots": [1200.0, 1600.0], "values": [1.0, 1.1]},
+            },
+            "flame": {"type": "free"},
+        },
+        (build,),
+        below=("gas.rate_law",),
+    ),
     "flame of a given temperature": Case(
         {
             "kind": "flame",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from simengine.flame.equations.heat_loss import coefficient, shares
+from simengine.flame.equations.heat_loss import coefficient, coefficient_slope, logarithms
 
 if TYPE_CHECKING:
     from simengine.flame.equations.detailed import AbstractDetailedFlame
@@ -28,14 +28,12 @@ def scale(flame: "AbstractDetailedFlame", T: torch.Tensor) -> torch.Tensor:
 
 def scale_slope(flame: "AbstractDetailedFlame", T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The same (...) and its derivative in T (...), without gradients."""
+    assert flame.lam_factor is not None  # set where the flame is made
+    factor = flame.lam_factor.detach()
     if not len(flame.conductivity_law):
-        assert flame.lam_factor is not None  # set where the flame is made
-        return flame.lam_factor.detach() + 0 * T, torch.zeros_like(T)
-    with torch.enable_grad():
-        T = T.detach().requires_grad_()
-        own = scale(flame.detached(), T) + 0 * T  # type: ignore[arg-type]
-        (slope,) = torch.autograd.grad(own.sum(), T)
-    return own.detach(), slope
+        return factor + 0 * T, torch.zeros_like(T)
+    own, slope = coefficient_slope(flame.conductivity_law_units, flame.conductivity_law, T)
+    return factor * own, factor * slope
 
 
 class PowerLaw(NamedTuple):
@@ -64,18 +62,5 @@ def power_law(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, 
     Raises:
         ValueError: There are fewer than three units, or a weight is not above 0.
     """
-    if len(T) < 3 or not bool((weights > 0).all()):
-        raise ValueError(f"weights: expected three or more above 0, got {weights.tolist()}")
-    mixed = shares(T, T)
-    c = mixed @ weights
-    mixed = mixed / c[:, None]  # d ln c/d weights
-    root = torch.linalg.cholesky(mixed @ covariance @ mixed.T)
-    design = torch.stack((torch.ones_like(T), (T / T_0).log()), 1)
-    whitened = torch.linalg.solve_triangular(root, torch.cat((c.log()[:, None], design), 1), upper=False)
-    target, columns = whitened[:, 0], whitened[:, 1:]
-    inverse = torch.linalg.inv(columns.T @ columns)
-    found = inverse @ (columns.T @ target)
-    left = float((target - columns @ found).square().sum()) / (len(T) - 2)
-    sd = inverse.diagonal().sqrt()
-    level = float(found[0].exp())
-    return PowerLaw(level, level * float(sd[0]), float(found[1]), float(sd[1]), left)
+    level, exponent, left = logarithms(T, weights, covariance, (T / T_0).log())
+    return PowerLaw(*level, *exponent, left)

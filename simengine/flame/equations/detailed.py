@@ -18,6 +18,7 @@ import torch
 from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.equations.conductivity_law import scale
 from simengine.flame.equations.heat_loss import lost
+from simengine.flame.equations.rate_law import scaled
 from simengine.flame.equations.transport import AbstractTransport, MixtureAveraged, Multicomponent, State
 from simengine.flame.gas.burnt import completely_burnt, temperature_of
 from simengine.flame.gas.equilibrium import equilibrium
@@ -153,6 +154,9 @@ class AbstractDetailedFlame(AbstractFlame):
         conductivity_law: Weights of a network of temperature that multiplies the conductivity besides, (n,) [1]; empty
             for none. See `conductivity_law.py`.
         conductivity_law_units: Where its units stand, (n,) [K].
+        rate_law: Weights of a network of temperature that multiplies the rates of all reactions, (n,) [1]; empty for
+            none. See `rate_law.py`.
+        rate_law_units: Where its units stand, (n,) [K].
         D_factor: Multiplies the diffusivity of each species; (K,).
         transport: How heat and species diffuse.
         radiation: Heat that the gas loses by light; None for none.
@@ -178,6 +182,8 @@ class AbstractDetailedFlame(AbstractFlame):
     conductivity_law_units: torch.Tensor = dataclasses.field(
         default_factory=lambda: torch.zeros(0, dtype=torch.float64)
     )
+    rate_law: torch.Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    rate_law_units: torch.Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     D_factor: torch.Tensor | None = None
     transport: AbstractTransport = dataclasses.field(default_factory=MixtureAveraged)
     radiation: Literal["optically_thin"] | None = None
@@ -211,7 +217,7 @@ class AbstractDetailedFlame(AbstractFlame):
     def parameters(self) -> dict[str, torch.Tensor]:
         """Conditions, rates and transport factors, by name."""
         names = ("phi", "p", "T_in", *RATES, "lam_factor", "D_factor", "radiation_factor", "heat_loss")
-        names = (*names, "conductivity_law", *self._own())
+        names = (*names, "conductivity_law", "rate_law", *self._own())
         return {name: getattr(self, name) for name in names}
 
     @staticmethod
@@ -345,7 +351,7 @@ class AbstractDetailedFlame(AbstractFlame):
         """-sum_k h_k W_k w_k [W/m^3] at q points, (b, q), of T (b, q) and Y (b, q, K)."""
         T, Y = T.unsqueeze(1), Y.unsqueeze(1)
         C = (self._pressure() / (R * T) * self.gas.mean_W(Y)).unsqueeze(-1) * Y / self.gas.W
-        made = self.gas.production(T, C, self.rates) * self.gas.W
+        made = scaled(self, T, self.gas.production(T, C, self.rates)) * self.gas.W
         return -(self.gas.h_species(T) * made).sum(-1)[:, 0]
 
     def energy_and_species(
@@ -355,7 +361,7 @@ class AbstractDetailedFlame(AbstractFlame):
         gas = self.gas
         lam, j = self.diffusive_flux(T, Y, dT, dY)
         C = (self._pressure() / (R * T) * gas.mean_W(Y)).unsqueeze(-1) * Y / gas.W
-        made = gas.production(T, C, self.rates) * gas.W
+        made = scaled(self, T, gas.production(T, C, self.rates)) * gas.W
         cp = gas.cp_species(T)
         convection = (mass_flux * (cp * Y).sum(-1) + (cp * j).sum(-1)) * dT
         heat = (gas.h_species(T) * made).sum(-1)

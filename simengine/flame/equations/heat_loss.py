@@ -32,6 +32,15 @@ def coefficient(units: torch.Tensor, weights: torch.Tensor, T: torch.Tensor) -> 
     return shares(units, T) @ weights
 
 
+def coefficient_slope(units: torch.Tensor, weights: torch.Tensor, T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same and its derivative in T, (...) each, without gradients."""
+    with torch.enable_grad():
+        T = T.detach().requires_grad_()
+        own = coefficient(units.detach(), weights.detach(), T) + 0 * T
+        (slope,) = torch.autograd.grad(own.sum(), T)
+    return own.detach(), slope
+
+
 def shares(units: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
     """How much each unit (n,) has of the network at T (...); (..., n), which sum to 1."""
     if len(units) == 1:
@@ -62,6 +71,39 @@ def lost_jacobian(
         own = lost(flame.detached(), T, Y)  # type: ignore[arg-type]
         of_T, of_Y = torch.autograd.grad(own.sum(), (T, Y), materialize_grads=True)
     return own.detach(), of_T, of_Y
+
+
+def logarithms(
+    T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, along: torch.Tensor
+) -> tuple[tuple[float, float], tuple[float, float], float]:
+    """A network read as c = a exp(b along), by generalised least squares on the logarithms of c at its units.
+
+    Args:
+        T: Where the units stand, (n,) [K].
+        weights: As they were identified, (n,).
+        covariance: Of these, (n, n).
+        along: What the logarithm grows with, at T, (n,).
+
+    Returns:
+        a and b with their standard deviations, and chi-square over n less two degrees of freedom.
+
+    Raises:
+        ValueError: There are fewer than three units, or a weight is not above 0.
+    """
+    if len(T) < 3 or not bool((weights > 0).all()):
+        raise ValueError(f"weights: expected three or more above 0, got {weights.tolist()}")
+    mixed = shares(T, T)
+    c = mixed @ weights
+    mixed = mixed / c[:, None]  # d ln c/d weights
+    root = torch.linalg.cholesky(mixed @ covariance @ mixed.T)
+    design = torch.stack((torch.ones_like(T), along), 1)
+    whitened = torch.linalg.solve_triangular(root, torch.cat((c.log()[:, None], design), 1), upper=False)
+    target, columns = whitened[:, 0], whitened[:, 1:]
+    inverse = torch.linalg.inv(columns.T @ columns)
+    found = inverse @ (columns.T @ target)
+    left = float((target - columns @ found).square().sum()) / (len(T) - 2)
+    sd, level = inverse.diagonal().sqrt(), float(found[0].exp())
+    return (level, level * float(sd[0])), (float(found[1]), float(sd[1])), left
 
 
 class LossTerm(NamedTuple):

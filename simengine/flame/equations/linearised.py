@@ -11,6 +11,7 @@ import torch
 
 from simengine.flame.equations.conductivity_law import scale_slope
 from simengine.flame.equations.heat_loss import lost_jacobian
+from simengine.flame.equations.rate_law import scaled_jacobian
 from simengine.flame.equations.transport import State
 from simengine.flame.gas.units import R
 from simengine.ops.fields import gas_reference
@@ -45,7 +46,7 @@ def energy_and_species(
         lam_Y = factor.unsqueeze(-1) * fluxes.lam_Y
         _, _, _, j, j_T, j_Y, j_dT, j_dY = fluxes
         C = rho.unsqueeze(-1) * Y / gas.W
-        made, made_T, made_C = gas.production_jacobian(T, C, flame.rates)
+        made, made_T, made_C = scaled_jacobian(flame, T, gas.production_jacobian(T, C, flame.rates))
         along = (made_C @ C.unsqueeze(-1)).squeeze(-1)
         made_T = (made_T - along / T.unsqueeze(-1)) * gas.W
         made_Y = made_C * (rho.unsqueeze(-1) / gas.W).unsqueeze(-2) - along.unsqueeze(-1) * w_over

@@ -155,13 +155,13 @@ class AbstractFlameSolver(abc.ABC):
         """The first mesh and the flames on it; those not found from one guess are tried from the next."""
         edges = self.first_edges(flame)
         anchor = self.anchor(flame, edges)
-        problem, solved = self._first(*self._start(flame, self.problem(flame, edges, anchor)))
+        problem, solved = self._first(*self._start(flame, self.problem(flame, edges, anchor))[:2])
         for other in flame.alternatives():
             found = self._found(problem, solved)
             if bool(found.all()):
                 break
             edges = torch.where(found[:, None], edges, self.first_edges(other))
-            problem, fresh = self._start(other, self.problem(flame, edges, anchor))
+            problem, fresh, _ = self._start(other, self.problem(flame, edges, anchor))
             if flame.batch == 1:
                 before = solved.stats["num_iterations"]
                 problem, solved = self._first(problem, fresh)
@@ -192,21 +192,26 @@ class AbstractFlameSolver(abc.ABC):
         return solved
 
     @staticmethod
-    def _start(guesser: AbstractFlame, problem: AbstractFlameProblem) -> tuple[AbstractFlameProblem, torch.Tensor]:
-        """The problem near the first guess, and the guess; what forms only in the flame settles first."""
+    def _start(
+        guesser: AbstractFlame, problem: AbstractFlameProblem, settled: torch.Tensor | None = None
+    ) -> tuple[AbstractFlameProblem, torch.Tensor, bool]:
+        """The problem near the first guess, the guess, and whether what forms only in the flame has settled in it.
+
+        Fields that have settled in a guess of another thickness, on a mesh as much thicker, are a start for that.
+        """
         y, z = guesser.guess(problem.mesh.x)
         problem = problem.near(y, z)
-        state = problem.pack(y, z)
+        state, found = problem.pack(y if settled is None else settled, z), False
         if guesser.held and isinstance(problem, GridProblem):
             holding = problem.holding(state, [*guesser.held, len(guesser.order)])
-            state = newton(holding, state, tolerance=1e-2, max_iterations=80).value
-            y = problem.unpack(state)[0]
+            solved = newton(holding, state, tolerance=1e-2, max_iterations=80)
+            y, found = problem.unpack(solved.value)[0], solved.success
             z = guesser.settled(problem.mesh.x[:, 0], y[:, 0], z)
             problem = problem.near(y, z)
             state = problem.pack(y, z)
         if easier := guesser.eased():
             state = newton(problem.of(easier), state, tolerance=1e-3, max_iterations=80).value
-        return problem, state
+        return problem, state, found
 
     @staticmethod
     def anchor(flame: AbstractFlame, edges: torch.Tensor) -> int:

@@ -15,6 +15,7 @@ from simengine.solve.newton import newton
 from simengine.solve.solution import Result, Solution
 
 QUICK = 20  # Jacobians from a first guess before faster ones are tried
+CLOSE = 0.1  # a scaled correction from which such a try goes on
 PATIENCE = 30  # Jacobians on a first grid before the grid follows the flame
 
 
@@ -115,20 +116,25 @@ class GridSolver(AbstractFlameSolver):
 
     def _cold(self, flame: AbstractFlame) -> tuple[AbstractFlameProblem, Solution[torch.Tensor]]:
         """For a while from the guess and from faster ones, then on from the nearest by stretches of pseudo-time."""
-        spent, nearest, least = 0, None, torch.inf
+        spent, nearest, least, settled, quick = 0, None, torch.inf, None, min(QUICK, self.max_iterations)
         for guesser in (flame, *flame.faster()) if flame.batch == 1 and flame.faster() else ():
             edges = self.first_edges(guesser)
-            problem, state = self._start(guesser, self.problem(flame, edges, self.anchor(flame, edges)))
-            most = min(QUICK, self.max_iterations)
-            solved = newton(problem, state, tolerance=self.tolerance**0.5, max_iterations=most)
-            spent += int(solved.stats["num_iterations"])
+            bare = self.problem(flame, edges, self.anchor(flame, edges))
+            problem, state, found = self._start(guesser, bare, settled)
+            settled = problem.unpack(state)[0] if found else None
+            solved = newton(problem, state, tolerance=self.tolerance**0.5, max_iterations=quick)
+            tries = int(solved.stats["num_iterations"])
+            while not solved.success and float(solved.stats["correction"]) < CLOSE and tries < 3 * quick:
+                solved = newton(problem, solved.value, tolerance=self.tolerance**0.5, max_iterations=quick)
+                tries += int(solved.stats["num_iterations"])
+            spent += tries
             solved.stats["num_iterations"] = spent
             if bool(self._found(problem, solved).all()):
                 return problem, solved
-            if least > (left := float(solved.stats["correction"])):
+            if not _gone(problem, solved.value) and least > (left := float(solved.stats["correction"])):
                 nearest, least = (problem, solved.value), left
         if nearest is not None:
-            problem, solved = self._first(*nearest)
+            problem, solved = self._first(*nearest, until_gone=True)
             spent += int(solved.stats["num_iterations"])
             solved.stats["num_iterations"] = spent
             if bool(self._found(problem, solved).all()):
@@ -138,7 +144,7 @@ class GridSolver(AbstractFlameSolver):
         return problem, solved
 
     def _first(
-        self, problem: AbstractFlameProblem, state: torch.Tensor
+        self, problem: AbstractFlameProblem, state: torch.Tensor, *, until_gone: bool = False
     ) -> tuple[AbstractFlameProblem, Solution[torch.Tensor]]:
         """The flame on a first grid, which follows where it has got to every `PATIENCE` Jacobians.
 
@@ -154,7 +160,8 @@ class GridSolver(AbstractFlameSolver):
             solved = newton(problem, state, tolerance=self.tolerance**0.5, max_iterations=most)
             spent += int(solved.stats["num_iterations"])
             state = solved.value
-            if solved.success or spent >= self.max_iterations or not bool(state.isfinite().all()):
+            lost = not bool(state.isfinite().all()) or (until_gone and _gone(problem, state))
+            if solved.success or lost or spent >= self.max_iterations:
                 solved.stats["num_iterations"] = spent
                 return problem, solved
             with torch.no_grad():
@@ -199,3 +206,8 @@ class GridSolver(AbstractFlameSolver):
         if not changed:
             return None, error, True
         return self.problem(flame, edges, anchor), error, edges.shape[1] <= self.max_points
+
+
+def _gone(problem: AbstractFlameProblem, state: torch.Tensor) -> bool:
+    """Whether an eigenvalue lies near its least: such a try has come to nothing, however small its corrections."""
+    return bool((state[..., -1] < 10 * problem.lower[..., -1]).any())

@@ -273,6 +273,8 @@ def check_asks(world: "FlameWorld", asks: Sequence[Ask]) -> None:
                 key_of(world, end)
             elif isinstance(ask, Table) and vessel_of(name) is not None and not holds_gas(world.build()):
                 raise SceneError(f"{name!r} is asked of one fresh gas with a mechanism; choose flame.type = 'free'")
+            elif isinstance(ask, Table) and vessel_of(name) is not None and world.gas and world.gas.rate_law:
+                raise SceneError(f"gas.rate_law: is a law of flames, and {name!r} is of a vessel; remove one of them")
             elif name not in known:
                 raise SceneError(f"{name!r} is no scalar or field of this flame; {nearest(name, known)}")
         rows = rows_of(ask)

@@ -12,7 +12,7 @@ from simengine.flame.gas.document import find
 from simengine.flame.gas.mechanism_yaml import load_mechanism
 from simengine.flame.gas.thermochemistry import Gas
 from simengine.scene.strict import Positive, Unit, nearest
-from simengine.worlds.flames.terms import ConductivityLaw
+from simengine.worlds.flames.terms import ConductivityLaw, RateLaw
 
 LAWS: dict[str, type[AbstractTransport]] = {
     "mixture_averaged": MixtureAveraged,
@@ -61,6 +61,7 @@ class GasSpec:
         soret: With thermal diffusion, which drives light species towards the heat.
         conductivity_factor: Multiplies the conductivity of the mixture [1].
         conductivity_law: Multiplies it besides, as a function of temperature that is sought; none unless given.
+        rate_law: Multiplies the rates of all reactions in flames, likewise; none unless given.
         reactions: Equation as the mechanism writes it -> its numbers; a repeated one is followed by (2), (3), ...
         species: Name -> its numbers.
     """
@@ -71,6 +72,7 @@ class GasSpec:
     soret: bool = False
     conductivity_factor: Positive = 1.0
     conductivity_law: ConductivityLaw | None = None
+    rate_law: RateLaw | None = None
     reactions: dict[str, ReactionNumbers] = dataclasses.field(default_factory=dict)
     species: dict[str, SpeciesNumbers] = dataclasses.field(default_factory=dict)
 
@@ -117,6 +119,7 @@ class GasSpec:
             "Ea": vector(own.Ea for own in reactions),
             "lam_factor": torch.as_tensor(self.conductivity_factor, dtype=torch.float64),
             **({} if self.conductivity_law is None else self.conductivity_law.parameters()),
+            **({} if self.rate_law is None else self.rate_law.parameters()),
             "D_factor": vector(own.diffusivity_factor for own in self.species.values()),
         }
 

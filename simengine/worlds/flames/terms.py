@@ -65,6 +65,7 @@ class ConductivityLaw:
 
     entries: ClassVar[str] = "values"  # `gas.conductivity_law` names these
     abscissa: ClassVar[str] = "knots"
+    named: ClassVar[str] = "conductivity_law"  # in the flame
     knots: tuple[Positive, ...]
     values: tuple[Positive, ...] | Positive = 1.0
 
@@ -75,7 +76,19 @@ class ConductivityLaw:
         """What a flame takes."""
         assert isinstance(self.values, tuple)
         weights = torch.stack([tensor(v) for v in self.values])
-        return {"conductivity_law": weights, "conductivity_law_units": tensor(self.knots)}
+        return {self.named: weights, f"{self.named}_units": tensor(self.knots)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RateLaw(ConductivityLaw):
+    """How the rates of all reactions hang on T besides, in a way nobody wrote down: a network that multiplies them.
+
+    Attributes:
+        knots: Temperatures at which the units of the network stand, growing [K].
+        values: Weights of the units, or one for all: about the factor there; 1 leaves the mechanism's rates [1].
+    """
+
+    named: ClassVar[str] = "rate_law"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
