@@ -10,11 +10,13 @@ import torch
 from simengine.dtn.bodies.surroundings import KINDS, surroundings
 from simengine.dtn.bodies.traffic import CLASSES, Sight, footprint, traffic
 from simengine.dtn.scenery.cameras import ListedCamera
+from simengine.dtn.scenery.exposure import metered, streaked
 from simengine.dtn.scenery.photographs import BackgroundPhotograph, behind, speck
 from simengine.dtn.scenery.skies import LUMINANCE, SkyPanorama
 from simengine.dtn.weather.night import headlamps, street_lamps
-from simengine.dtn.weather.rain import BRIGHT, extinction, streaks
-from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, raycast
+from simengine.dtn.weather.rain import extinction, streaks
+from simengine.ops.light.ray_scene import Environment, RaySurface
+from simengine.ops.light.raycast import RayBuffers, raycast
 from simengine.render.camera import PinholeCamera
 
 Interval = tuple[float, float]
@@ -46,7 +48,6 @@ CONDITIONS = tuple(UNITS)
 WEATHER = CONDITIONS[8:]  # of which half of the views have none where their range starts at 0
 WET = 0.1  # least water on the ground where it rains [mm]: its pores are full
 SUN = 4.0  # irradiance of a sun of 1, across its rays [W/m^2]
-GREY = 0.18  # mean luminance that a camera that meters brightens a dark view to [W/(m^2 sr)]
 
 
 def _triple(colour: torch.Tensor) -> tuple[float, float, float]:
@@ -386,22 +387,6 @@ class ViewSampler:
         rate = self.conditions(index)["rain"]
         if rate > 0:
             seed = self._mixed(index, of="weather")
-            covered = streaks(rate, camera, buffers.depth, shutter=self.shutter, seed=seed)[..., None]
-            light = BRIGHT * covered * torch.tensor(environment.airlight)
-            buffers = dataclasses.replace(
-                buffers,
-                gain=(1 - covered) * buffers.gain,
-                offset=(1 - covered) * buffers.offset + light,
-                radiance=(1 - covered) * buffers.radiance + light,
-            )
-        return self._metered(buffers)
-
-    def _metered(self, buffers: RayBuffers) -> RayBuffers:
-        """Buffers as a camera exposes them that brightens dark views, by the geometric mean of what it sees."""
-        if self.metering == 1:
-            return buffers
-        luminance = buffers.radiance @ torch.tensor(LUMINANCE)
-        mean = float(luminance.clamp(min=1e-7).log().mean().exp())
-        factor = min(max(GREY / mean, 1.0), self.metering)
-        changed = {name: factor * getattr(buffers, name) for name in ("gain", "offset", "radiance")}
-        return dataclasses.replace(buffers, **changed)
+            covered = streaks(rate, camera, buffers.depth, shutter=self.shutter, seed=seed)
+            buffers = streaked(buffers, covered, environment.airlight)
+        return metered(buffers, self.metering)
