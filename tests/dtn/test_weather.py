@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from simengine.dtn.bodies.car import car
-from simengine.dtn.sampler import CONDITIONS, WEATHER, WET, ViewSampler
-from simengine.dtn.scenery.exposure import GREY
+from simengine.dtn.sampler import CONDITIONS, GREY, WEATHER, WET, ViewSampler
 from simengine.dtn.views import render_views
 from simengine.dtn.weather.night import LUX, headlamps, street_lamps
 from simengine.dtn.weather.rain import FAR, NEAR, NUMBER, SMALLEST, extinction, fall_speed, slope, streaks

@@ -78,6 +78,11 @@ class SkyPanorama:
             sun=(excess * solid[..., None]).sum((0, 1)) * (MEAN / mean),
         )
 
+    @property
+    def illuminance(self) -> float:
+        """Luminance-weighted irradiance of the sun on a plane that faces it."""
+        return float(self.sun @ torch.tensor(LUMINANCE))
+
     @cached_property
     def ambient(self) -> torch.Tensor:
         """Mean radiance of the upper half by the cosine from above, (3,): its irradiance on the ground over pi."""
