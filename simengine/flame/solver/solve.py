@@ -15,7 +15,7 @@ from simengine.solve.newton import newton
 from simengine.solve.solution import Result, Solution
 
 QUICK = 20  # Jacobians from a first guess before faster ones are tried
-CLOSE = 0.1  # a scaled correction from which such a try goes on
+CLOSE = 0.01  # a scaled correction from which such a try goes on once
 PATIENCE = 30  # Jacobians on a first grid before the grid follows the flame
 
 
@@ -124,7 +124,7 @@ class GridSolver(AbstractFlameSolver):
             settled = problem.unpack(state)[0] if found else None
             solved = newton(problem, state, tolerance=self.tolerance**0.5, max_iterations=quick)
             tries = int(solved.stats["num_iterations"])
-            while not solved.success and float(solved.stats["correction"]) < CLOSE and tries < 3 * quick:
+            if not solved.success and float(solved.stats["correction"]) < CLOSE:
                 solved = newton(problem, solved.value, tolerance=self.tolerance**0.5, max_iterations=quick)
                 tries += int(solved.stats["num_iterations"])
             spent += tries
