@@ -24,9 +24,8 @@ APART = 2.0  # R-hat beyond which chains stand in different minima
 LENGTHENED = 4  # times that chains with gradients are made twice as long
 ACCEPTED = 0.95  # share that these aim at: short steps follow a bent ridge, where those for 0.8 diverge
 TUNE = 400  # steps in which these find their step and masses
-STEP = (
-    1.2  # of a chain on the ellipse, in standard deviations: the most effective samples for a solve, in 2 and 8 numbers
-)
+# Of a chain on the ellipse, in standard deviations: the most effective samples for a solve, in 2 and 8 numbers.
+STEP = 1.2
 BURN_IN = 10  # draws of such a chain that are thrown away: it begins one standard deviation off
 LONGER = 1.25  # times as many draws of such a chain at each new look; those that were made cost nothing again
 LOOKS = 8
@@ -71,10 +70,9 @@ def no_u_turn(
     center = ends[0][free]
     found = _on_ellipse(density, center, root, wanted, seed) if len(ends) == 1 else None
     u, heights, divergences = found or _with_gradients(density, center, root, [end[free] for end in ends], wanted, seed)
-    points = [
-        (center + root @ torch.from_numpy(own)).numpy() for own in u.reshape(-1, u.shape[-1]).copy()
-    ]  # to the bit
-    return np.stack(points).reshape(u.shape), heights, divergences
+    flat = torch.from_numpy(u.reshape(-1, u.shape[-1]).copy())
+    points = torch.stack([center + root @ own for own in flat])  # one by one, as they were solved: to the bit
+    return points.numpy().reshape(u.shape), heights, divergences
 
 
 def _on_ellipse(
