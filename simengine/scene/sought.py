@@ -143,7 +143,7 @@ class Inference(ShortRepr):
         report: Refused, as it never told anything: [derived] tells expressions of keys with bars.
         pyramid: Halvings of the resolution of pictures to begin with.
         posterior: What the bars rest on: the curvature at the best fit (laplace), or samples of an affine-invariant
-            ensemble, or of NUTS where every unknown has a gradient.
+            ensemble, or of NUTS where the posterior is near its ellipse or every unknown has a gradient.
         samples: Effective samples of each number that chains go on for.
         refine: Times the resolution at which the best fit is fitted again: how far it moves is added to the bars, for a
             world whose discretisation is not small beside the noise; not 1 [1].

@@ -52,7 +52,8 @@ def no_u_turn(
         Coordinates (chains, draws, numbers), the density's logarithm there (chains, draws), and divergences.
 
     Raises:
-        SceneError: nutpie is not installed, or a number that moves has no gradient.
+        SceneError: nutpie is not installed, or the density is not near its ellipse and a number that moves has no
+            gradient.
     """
     try:
         with warnings.catch_warnings():
@@ -62,13 +63,16 @@ def no_u_turn(
         raise SceneError(
             "inference.posterior: NUTS needs nutpie; pip install 'simengine[bayes]', or use ensemble"
         ) from None
-    if not density.traced:
-        raise SceneError("inference.posterior: NUTS needs gradients, and not every unknown is traced; use ensemble")
     free = torch.tensor(density.free)
     spectrum, vectors = torch.linalg.eigh(covariance)
     root = vectors * spectrum.clamp(1e-300, 1.0).sqrt()
     center = ends[0][free]
     found = _on_ellipse(density, center, root, wanted, seed) if len(ends) == 1 else None
+    if found is None and not density.traced:
+        raise SceneError(
+            "inference.posterior: the posterior is not near its ellipse, where NUTS needs gradients, and not every "
+            "unknown is traced; use ensemble"
+        )
     u, heights, divergences = found or _with_gradients(density, center, root, [end[free] for end in ends], wanted, seed)
     flat = torch.from_numpy(u.reshape(-1, u.shape[-1]).copy())
     points = torch.stack([center + root @ own for own in flat])  # one by one, as they were solved: to the bit
