@@ -1,8 +1,8 @@
 """A fit from several starts; what it finds is one answer or several.
 
 The first start is the scene's own, the others are drawn from the priors, or are the best basins of a global search over
-them. Two ends are one minimum where they differ by
-less than a standard deviation of the better one in every direction that the data tell.
+them. Two ends are one minimum where they differ by less than a standard deviation of the better one in every direction
+that the data tell.
 """
 
 import dataclasses

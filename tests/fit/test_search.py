@@ -85,6 +85,14 @@ def test_a_search_goes_on_where_it_was_left(tmp_path: Path) -> None:
     assert bool(whole.state_dict()["trials.heights"].isinf().any()), "no place without a run was tried"
 
 
+def test_a_large_seed_is_one_that_the_sampler_takes(tmp_path: Path) -> None:
+    problem = _problem(tmp_path, "y", "frequency", starts=2, search=2)
+    own = dataclasses.replace(problem.scene, world=Swing(seed=2**31))
+    training = training_of(Problem(own))
+    training._trials.step()
+    assert len(training._trials) == 1
+
+
 def test_basins_are_the_lowest_of_their_neighbours() -> None:
     x = torch.linspace(0, 1, 41, dtype=torch.float64)[:, None]
     heights = torch.cos(4 * torch.pi * x[:, 0]) + 0.1 * x[:, 0]

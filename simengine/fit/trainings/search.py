@@ -77,7 +77,7 @@ class Trials:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
             self._study.sampler = self._optuna.samplers.TPESampler(
-                n_startup_trials=(self._count + 1) // 2, multivariate=True, seed=self._seed + len(self)
+                n_startup_trials=(self._count + 1) // 2, multivariate=True, seed=(self._seed + len(self)) % 2**32
             )
         trial = self._study.ask(self._room())
         quantiles = torch.tensor([trial.params[c.name] for c in self._coordinates.values()], dtype=torch.float64)
