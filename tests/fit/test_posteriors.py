@@ -335,11 +335,12 @@ def test_nuts_without_gradients_is_refused_in_a_line_where_they_are_needed(tmp_p
 
 def test_nuts_near_an_ellipse_needs_no_gradients(tmp_path: Path) -> None:
     """A gain, which has none, of 1 +- 0.01 by its prior: u is Laplace's."""
-    unknowns = {"u": se.Unknown(), "observations.y.gain": se.Unknown(prior=se.Prior(normal=0.01))}
+    gain = se.Unknown(prior=se.Prior(normal=0.01))
+    unknowns = {"u": se.Unknown(), "v": se.Unknown(), "observations.y.gain": gain}
     data = {"y": _line(tmp_path)}
     plain = posterior_of(_fit(Problem(Shapes(), observations=data, unknowns=unknowns)))
     found = _sampled("nuts", data, unknowns, samples=200)
-    assert found.samples.converged and set(found.samples.values) == {"u", "observations.y.gain"}
+    assert found.samples.converged and set(found.samples.values) == {"u", "v", "observations.y.gain"}
     own = plain.estimates["u"]
     assert found.estimates["u"].value == pytest.approx(own.value, abs=own.std)
     assert found.estimates["u"].std == pytest.approx(own.std, rel=0.2)  # four standard errors of 200 samples
