@@ -64,7 +64,8 @@ def table(pictures: int, kind: str, generator: torch.Generator) -> DetectionTabl
         score = (5 * score).round() / 5
     picture = torch.cat([hit, false])
     mixed = torch.randperm(len(picture), generator=generator)
-    fit = 1 - 0.5 * torch.rand(len(hit), generator=generator).square()  # overlap of a hit, .5 to 1
+    own = torch.Generator().manual_seed(generator.initial_seed() + 1)  # so that nothing else hangs on the overlaps
+    fit = 1 - 0.5 * torch.rand(len(hit), generator=own).square()  # overlap of a hit, .5 to 1
     iou = torch.cat([fit, torch.full((len(false),), 0.1)])
     order = mixed[score[mixed].argsort(descending=True, stable=True)]
     return DetectionTable(picture[order], score[order], iou[order], pictures, shown)

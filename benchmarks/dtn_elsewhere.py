@@ -20,7 +20,7 @@ from simengine.dtn.network import Reference, TransformationNetwork, paint_share,
 from simengine.dtn.references import ReferencePredictor
 from simengine.dtn.views import ViewSet, render_views
 from simengine.io.model_folder import read_model
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 from simengine.render.tone import ToneCurve, decode_srgb, encode_srgb
 from simengine.scene import load_world
 from simengine.worlds.detectors.network import UnseenPaints

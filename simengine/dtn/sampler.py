@@ -14,7 +14,8 @@ from simengine.dtn.scenery.photographs import BackgroundPhotograph, behind, spec
 from simengine.dtn.scenery.skies import LUMINANCE, SkyPanorama
 from simengine.dtn.weather.light import SUN, drawn_environment, under
 from simengine.dtn.weather.rain import BRIGHT, streaks
-from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, raycast
+from simengine.ops.light.ray_scene import Environment, RaySurface
+from simengine.ops.light.raycast import RayBuffers, raycast
 from simengine.render.camera import PinholeCamera
 
 Interval = tuple[float, float]

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from simengine.ops.light.raycast import check_panorama
+from simengine.ops.light.ray_scene import check_panorama
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 MEAN = (

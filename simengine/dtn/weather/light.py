@@ -9,7 +9,7 @@ import torch
 from simengine.dtn.scenery.skies import SkyPanorama
 from simengine.dtn.weather.night import headlamps, street_lamps
 from simengine.dtn.weather.rain import extinction
-from simengine.ops.light.raycast import Environment
+from simengine.ops.light.ray_scene import Environment
 
 SUN = 4.0  # irradiance of a sun of 1, across its rays [W/m^2]
 # albedo of what lies beside a road, light and dark: grass, dry grass, gravel, concrete, soil
