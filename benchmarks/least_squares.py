@@ -1,8 +1,8 @@
 """Least squares beside MINPACK on certified problems: NIST's sets, Moré, Garbow and Hillstrom's, high conditions.
 
 `python benchmarks/least_squares.py [nist] [mgh] [linear]`: these parts, or all. Exact Jacobians for all. Wrong answers
-that are called a success are counted apart, and so are right ones that are not. Where optimistix is installed (with jax,
-in float64) it solves the same; what jax takes to compile each problem is told apart from its time.
+that are called a success are counted apart, and so are right ones that are not. Where optimistix and jax are installed
+they solve the same in float64; what jax takes to compile each problem is told apart from its time.
 """
 
 import importlib.util
