@@ -1,8 +1,8 @@
 """Recovery of numbers of motions from positions in files, and what is said of scenes that do not fit."""
 
 import json
-import shutil
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
