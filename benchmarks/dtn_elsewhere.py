@@ -17,10 +17,11 @@ from simengine.dtn.bodies.builder import MeshBuilder
 from simengine.dtn.bodies.car import MATERIALS, car
 from simengine.dtn.metrics import object_psnr
 from simengine.dtn.network import Reference, TransformationNetwork, paint_share, reference_of
+from simengine.dtn.references import ReferencePredictor
 from simengine.dtn.views import ViewSet, render_views
 from simengine.io.model_folder import read_model
 from simengine.ops.light.ray_scene import RaySurface
-from simengine.render.tone import ToneCurve, encode_srgb
+from simengine.render.tone import ToneCurve, decode_srgb, encode_srgb
 from simengine.scene import load_world
 from simengine.worlds.detectors.network import UnseenPaints
 from simengine.worlds.detectors.variety import coated
@@ -119,6 +120,13 @@ def guess(reference: Reference) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda paint: head.apply_maps(share, reference, paint)
 
 
+def of_greys(views: ViewSet, number: int = 3) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The closed form from pictures in a few greys, which is told no curve."""
+    levels = decode_srgb(torch.linspace(0, 1, number))
+    pictures = torch.stack([views.picture(grey.view(1, 1, 1, 1)) for grey in levels], 1)
+    return ReferencePredictor(levels, pictures)
+
+
 def level(views: ViewSet, predict: Callable[[torch.Tensor], torch.Tensor]) -> float:
     """PSNR over the object's pixels of all views and flat paints together [dB]."""
     paints = UnseenPaints(views)
@@ -150,6 +158,7 @@ def compared(predictors: dict[str, Predictor]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"name": kind}
         for name, predictor in predictors.items():
             row[f"{name}, dB"] = level(views, predictor(reference))
+        row["three greys, no training, dB"] = level(views, of_greys(views))
         rows.append(row)
     return rows
 

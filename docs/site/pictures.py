@@ -86,6 +86,29 @@ def jelly_drop(folder: Path) -> None:
     _film(folder, "jelly_drop", "jelly_drop")
 
 
+def exported(folder: Path) -> None:
+    """`simengine export RUN --out states.pvd`, its files read and drawn by VTK, which ParaView is built on."""
+    import pyvista
+
+    run = _run(folder, "run", "jelly_drop")
+    command = [sys.executable, "-m", "simengine", "export", str(run), "--out", str(folder / "states.pvd")]
+    subprocess.run(command, check=True)
+    files = sorted((folder / "states").glob("*.vtp"))
+    plotter = pyvista.Plotter(shape=(1, 3), off_screen=True, window_size=(1080, 420), border=False)
+    for k, at in enumerate((0.15, 0.4, 1.0)):
+        points = pyvista.read(files[round(at * (len(files) - 1))])
+        points["speed [m/s]"] = np.linalg.norm(points["v"], axis=1)
+        plotter.subplot(0, k)
+        plotter.add_points(
+            points, scalars="speed [m/s]", clim=(0, 4), point_size=9, render_points_as_spheres=True, cmap="viridis",
+            show_scalar_bar=k == 2,
+        )  # fmt: skip
+        plotter.add_mesh(pyvista.Box((0, 1, 0, 1, 0, 1)), style="wireframe", color=INK)
+        plotter.camera_position = [(2.6, 1.5, 2.6), (0.5, 0.4, 0.5), (0, 1, 0)]
+    plotter.screenshot(PICTURES / "exported.png")
+    _small(PICTURES / "exported.png")
+
+
 def world_mpm(folder: Path) -> None:
     """`simengine run sand_column`."""
     _film(folder, "sand_column", "world_mpm")
@@ -195,7 +218,7 @@ def example(name: str, folder: Path) -> None:
 MADE = {
     f.__name__: f
     for f in (
-        *(jelly_drop, rubber, world_mpm, world_melting, world_rigid, world_pde, world_flame),
+        *(jelly_drop, exported, rubber, world_mpm, world_melting, world_rigid, world_pde, world_flame),
         *(world_constraint, world_dtn),
     )
 } | {f"example_{file.stem}": partial(example, file.stem) for file in sorted((ROOT / "examples").glob("*.py"))}

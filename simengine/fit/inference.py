@@ -177,10 +177,21 @@ class LeastSquaresFit(AbstractTraining):
             self._state, self._refusal = None, ""
             return
         self._done = True
-        # a search that a refusal keeps from the minimum never comes to where no drop is predicted
-        if self._refusal and self._state is not None and int(self._state.status[0]) != Result.SUCCESS:
-            self.problem.doubts.append(f"the search ended at the edge of what has a run: {self._refusal}")
+        status = None if self._state is None else int(self._state.status[0])
+        if status not in (None, Result.SUCCESS):  # a refusal keeps a search from where no drop is predicted
+            self.problem.doubts.append(self._unfinished())
         self.problem.doubts += large_noise(self.problem, self.z)
+
+    def _unfinished(self) -> str:
+        """Why the last stage ended where a drop that matters was still predicted."""
+        if self._refusal:
+            return f"the search ended at the edge of what has a run: {self._refusal}"
+        if self._state is not None and int(self._state.status[0]) == Result.STAGNATED:
+            return "the search found no smaller misfit where its slopes predict one: a kink, or noise of the solver"
+        return (
+            f"the search was still falling after the {self.solver.max_iterations} trials of inference.iterations; "
+            "allow more, or begin elsewhere"
+        )
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything the next trial depends on."""

@@ -24,7 +24,7 @@ from simengine.mpm.response import Response, Tangent
 from simengine.mpm.state import MPMState
 from simengine.solve.conjugate_gradients import conjugate_gradients
 from simengine.solve.gmres import gmres
-from simengine.solve.implicit import implicit_root
+from simengine.solve.implicit import implicit_root, inner_graph
 from simengine.solve.solution import Result, Solution
 
 BENT = 1e-3  # ghost stiffness over that of a cell in shear
@@ -110,7 +110,7 @@ class Increment:
 
     def tangent(self, u: torch.Tensor) -> "CellTangent":
         """The derivative of `residual` at u."""
-        with torch.enable_grad():
+        with inner_graph():
             local = self.response.tangent(self.patch.motion(u))
         return CellTangent(self, local)
 

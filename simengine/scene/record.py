@@ -124,19 +124,19 @@ def record(scene: AbstractWorld | Scene) -> SceneRecord:
             return {name: kept_table(item, name) for name, item in value.items()}
         if isinstance(value, list):
             return [kept_table(item, key) for item in value]
-        return (
-            keep_named(value)
-            if key in ("file", "files", "model", "weights") and value and isinstance(value, str)
-            else value
-        )
+        if not isinstance(value, str) or not value:
+            return value
+        return keep_named(value) if key in ("file", "files", "model", "weights") or names_a_file(value) else value
+
+    def names_a_file(text: str) -> bool:
+        """Whatever key it stands under: places of markers, a mask, a file that a run has in another's place."""
+        try:
+            return bool(Path(text).suffix) and (scene.directory / Path(text).expanduser()).is_file()
+        except (OSError, ValueError, RuntimeError):  # too long a name, a zero byte, no such home
+            return False
 
     data = {"kind": scene.kind, **to_plain(scene, path=keep)}
-    data |= {
-        name: kept_table(own)
-        if name in ("observations", "instruments", "cameras", "examples", "test", "unknowns")
-        else own
-        for name, own in tables.items()
-    }
+    data |= {name: kept_table(own) for name, own in tables.items()}
     for script in own_scripts():
         keep(script)
     if data["kind"] == "pictures":

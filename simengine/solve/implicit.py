@@ -5,10 +5,27 @@ last Newton step left, whatever the number of parameters, and a tangent one plai
 part.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch.autograd.function import once_differentiable
+
+
+@contextmanager
+def inner_graph() -> Iterator[None]:
+    """For derivatives that a solve needs by the way: their graph is made, used and dropped within.
+
+    Tensors are kept as they are also within a checkpoint, which would run its whole stretch again to give one back, and
+    in it every solve, for each of these derivatives.
+    """
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_same, _same):
+        yield
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 class Transposed(Protocol):

@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -216,7 +217,7 @@ def fields(
         if limits and title in limits:
             options = {**options, "vmin": limits[title][0], "vmax": limits[title][1]}
         image = axis.imshow(values, origin="lower", aspect="auto", extent=extent, **options)
-        axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        axis.set(title="\n".join(textwrap.wrap(title, 40)), xlabel=xlabel, ylabel=ylabel)
         figure.colorbar(image, ax=axis)
     return _pixels(figure)
 

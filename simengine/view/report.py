@@ -5,6 +5,7 @@ import dataclasses
 import html
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ td,th{border-bottom:1px solid var(--line);padding:.25em .9em;text-align:left;ver
 img,video{max-width:100%;border:1px solid var(--line);background:#fff}
 video{min-width:min(320px,100%)}.small{image-rendering:pixelated}figure{margin:1em 0}
 figcaption{font-size:.9em;opacity:.8}pre{background:var(--soft);padding:1em;overflow:auto}
-.good{color:var(--good)}.bad{color:var(--bad)}
+.good{color:var(--good)}.bad{color:var(--bad)}.whole{white-space:nowrap}
 @media(max-width:600px){td:not(:last-child),th:not(:last-child){white-space:nowrap}td:last-child{min-width:10em}
 figure{overflow-x:auto}.wide{max-width:1068px}}
 """
@@ -135,7 +136,8 @@ def _figure(content: str, caption: str, *, scrolls: bool = False) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return f'<span class="{"good" if value else "bad"}">{"yes" if value else "no"}</span>'
-    return html.escape(f"{value:.6g}" if isinstance(value, float) else str(value))
+    text = html.escape(f"{value:.6g}" if isinstance(value, float) else str(value))
+    return re.sub(r"[-+.\d]+e[-+]\d+", r'<span class="whole">\g<0></span>', text)  # or lines end after the e-
 
 
 def _png(pixels: Any) -> str:

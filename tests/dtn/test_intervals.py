@@ -1,5 +1,8 @@
 """Intervals against closed forms, and how often they hold the truth in simulated sets."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,9 @@ from simengine.dtn.coco import Found, Objects
 from simengine.dtn.evaluation import DetectionTable, average_precision, miss_rate, precision_gap
 from simengine.dtn.intervals import clustered_rate_interval, rate_interval, spread
 from simengine.dtn.judgement import judge
+
+SETS = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks/detector_intervals.py"))
+draw, pair = SETS["table"], SETS["pair"]
 
 
 def perfect(objects: int, empty: int = 0) -> DetectionTable:
@@ -109,31 +115,6 @@ def test_no_object_has_no_average_precision() -> None:
         average_precision(perfect(0, 3))
 
 
-def draw(pictures: int, kind: str, generator: torch.Generator) -> DetectionTable:
-    """Pictures, two thirds with an object; hits and false alarms with scores of their own."""
-
-    def normal(number: int) -> torch.Tensor:
-        return torch.randn(number, generator=generator)
-
-    shown = torch.rand(pictures, generator=generator) < (0.5 if kind == "empty" else 2 / 3)
-    shown[0] = True
-    hard = normal(pictures) if kind == "clustered" else torch.zeros(pictures)  # of the picture, for all in it
-    rate = {"good": 0.97, "poor": 0.45}.get(kind, 0.85)
-    odds = torch.logit(torch.tensor(rate)) + 1.5 * hard
-    hit = (shown & (torch.rand(pictures, generator=generator) < torch.sigmoid(odds))).nonzero().flatten()
-    many = {"good": 0.1, "poor": 1.0}.get(kind, 0.5)
-    number = torch.poisson((many * torch.exp(0.8 * hard - 0.32 * hard.var(correction=0))), generator=generator)
-    false = torch.arange(pictures).repeat_interleave(number.long())
-    score = torch.sigmoid(torch.cat([1 + normal(len(hit)) + 0.5 * hard[hit], normal(len(false)) - 1]))
-    if kind == "ties":
-        score = (5 * score).round() / 5
-    picture = torch.cat([hit, false])
-    iou = torch.cat([torch.full((len(hit),), 0.8), torch.full((len(false),), 0.1)])
-    mixed = torch.randperm(len(picture), generator=generator)
-    order = mixed[score[mixed].argsort(descending=True, stable=True)]
-    return DetectionTable(picture[order], score[order], iou[order], pictures, shown)
-
-
 def coverage(pictures: int, kind: str, sets: int) -> float:
     truth = float(draw(60_000, kind, torch.Generator().manual_seed(1)).average_precision())
     held = 0
@@ -159,17 +140,10 @@ def test_intervals_hold_the_truth_in_93_to_97_of_100(kind: str, pictures: int) -
 
 def test_gap_of_pairs_holds() -> None:
     """Two pipelines of the same pictures: the second loses a tenth of the hits, and nothing else differs."""
-
-    def pair(pictures: int, generator: torch.Generator) -> tuple[DetectionTable, DetectionTable]:
-        table = draw(pictures, "usual", generator)
-        lost = torch.rand(len(table.score), generator=generator) < 0.1
-        worse = torch.where(lost, 0.1, table.iou)
-        return table, DetectionTable(table.picture, table.score, worse, table.pictures, table.shown)
-
-    first, second = pair(60_000, torch.Generator().manual_seed(1))
+    first, second = pair(60_000, "usual", torch.Generator().manual_seed(1))
     truth = float(second.average_precision() - first.average_precision())
     held = 0
     for number in range(100):
-        found = precision_gap(*pair(60, torch.Generator().manual_seed(number)))
+        found = precision_gap(*pair(60, "usual", torch.Generator().manual_seed(number)))
         held += found.low <= truth <= found.high
     assert truth < -0.05 and held >= 89  # 95, less three standard deviations of 2.2; a bootstrap's would hold 82

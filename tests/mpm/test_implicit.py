@@ -9,10 +9,11 @@ import torch
 
 from simengine.materials import plasticine, rubber
 from simengine.mpm import ImplicitSolver, MPMModel, MPMSolver, MPMState, Walls
+from simengine.mpm.increment import CellTangent, Increment
 from simengine.scene.asks import Series
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_world
-from simengine.solve import rollout
+from simengine.solve import CheckpointAdjoint, DirectAdjoint, rollout
 
 PRESS = """
 gravity = [0.0, 0.0, 0.0]
@@ -158,6 +159,27 @@ def test_gradient_against_differences(kind) -> None:
             with torch.no_grad():
                 ends.append(float(value(*(torch.tensor(a, dtype=torch.float64) for a in moved), 1e-12)))
         assert float(own) == pytest.approx((ends[0] - ends[1]) / (2e-5 * float(at[k].detach())), rel=1e-5)
+
+
+def test_a_checkpoint_runs_no_step_for_a_tangent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hooks gave what a tangent needs back by running the whole stretch again: six steps of a plate never ended."""
+    count = [0]
+    plain = Increment.tangent
+
+    def counted(self: Increment, u: torch.Tensor) -> CellTangent:
+        count[0] += 1
+        return plain(self, u)
+
+    monkeypatch.setattr(Increment, "tangent", counted)
+    E, found = torch.tensor(2e4, dtype=torch.float64, requires_grad=True), []
+    for adjoint in (DirectAdjoint(), CheckpointAdjoint(2)):
+        count[0] = 0
+        model, state = column(rubber(E=E, nu=0.3), 0.02)
+        end = rollout(ImplicitSolver(model), state, 4, save_every=4, adjoint=adjoint)[-1]
+        found.append((count[0], end.x.detach(), torch.autograd.grad(end.x.square().sum(), E)[0]))
+    (direct, x, slope), (held, again, other) = found
+    assert held == direct
+    assert torch.equal(x, again) and float(other) == pytest.approx(float(slope), rel=1e-9)
 
 
 def test_what_explicit_steps_alone_can_do_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from simengine.cli import main
 from simengine.io.arrays import read_npz
 from simengine.scene import load_world
+from simengine.scene.grammar import build_scene
 from simengine.scene.record import record
 
 SCENE = """kind = "mpm"
@@ -122,3 +123,18 @@ def test_inputs_are_not_overwritten(project: Path, capsys: pytest.CaptureFixture
         assert main(command) == 2
         assert "--overwrite never touches" in capsys.readouterr().err
     assert (out / "states.npz").read_bytes() == before
+
+
+def test_whatever_key_names_a_file(project: Path) -> None:
+    """Places of marks beside a scene, and a mesh that one run has in another's place, go with the run."""
+    marks = {"type": "markers", "file": "marks.csv", "at": "places.csv", "run": "other", "sigma": 1e-4}
+    (project / "marks.csv").write_text("time,a.x,a.y,a.z\n0.0,0.5,0.5,0.5\n")
+    (project / "places.csv").write_text("name,x,y,z\na,0.5,0.5,0.5\n")
+    (project / "meshes" / "second.obj").write_text(CUBE + "# another\n")
+    data = tomllib.loads(SCENE) | {"observations": {"marks": marks}}
+    data["runs"] = {"other": {"bodies": {"0": {"shape": {"file": "meshes/second.obj"}}}}}
+    kept = record(build_scene(data, directory=project, locate=str))
+    names = {Path(name).name for name in kept.inputs}
+    assert {"marks.csv", "places.csv", "cube.obj", "second.obj"} <= names
+    assert kept.data["observations"]["marks"]["at"] in kept.inputs
+    assert kept.data["runs"]["other"]["bodies"]["0"]["shape"]["file"] in kept.inputs

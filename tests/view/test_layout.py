@@ -130,12 +130,16 @@ def test_a_text_stands_above_its_box_or_within_where_there_is_no_room() -> None:
 
 
 def test_cells_of_a_table_have_six_digits_and_say_yes_or_no(tmp_path: Path) -> None:
-    write_report(tmp_path / "r.html", "t", {"s": [ReportTable(("a",), [(1 / 3,), (True,), (False,), (12,), ("<b>",)])]})
+    write_report(
+        tmp_path / "r.html",
+        "t",
+        {"s": [ReportTable(("a",), [(1 / 3,), (True,), (False,), (12,), ("<b>",), ("x 7.74e-05",)])]},
+    )
     cells = [part.partition("</td>")[0] for part in (tmp_path / "r.html").read_text().split("<td>")[1:]]
     assert (
         cells[0] == "0.333333" and "good" in cells[1] and "yes" in cells[1] and "bad" in cells[2] and "no" in cells[2]
     )
-    assert cells[3:] == ["12", "&lt;b&gt;"]
+    assert cells[3:] == ["12", "&lt;b&gt;", 'x <span class="whole">7.74e-05</span>']  # no line ends within a number
 
 
 def test_a_page_of_particles_refuses_what_does_not_fit_and_shows_some_of_very_many() -> None:

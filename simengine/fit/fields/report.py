@@ -189,13 +189,15 @@ def _fields(
     blocks: list[Block] = []
 
     def pictured(key: str, fields: Mapping[str, torch.Tensor]) -> NDArray[np.uint8]:
-        maps = {
-            f"{title}{name}": image.numpy()[::-1]
+        rows = [
+            {f"{title}{name}": image.numpy()[::-1] for name, image in fit.world.figures(key, field).items()}
             for title, field in fields.items()
-            for name, image in fit.world.figures(key, field).items()
-        }
-        height, width = next(iter(maps.values())).shape
-        return draw(maps, extent=(0.0, float(width), 0.0, float(height)), xlabel="cell", ylabel="cell")
+        ]
+        if len(rows[0]) == 1:  # one map of each stand side by side
+            rows = [{title: image for row in rows for title, image in row.items()}]
+        height, width = next(iter(rows[0].values())).shape
+        extent = (0.0, float(width), 0.0, float(height))
+        return np.concatenate([draw(row, extent=extent, xlabel="cell", ylabel="cell") for row in rows])
 
     for key, field in fit.fields().items():
         blocks.append(Picture(pictured(key, {"": field}), key))

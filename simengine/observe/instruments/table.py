@@ -122,6 +122,11 @@ class AbstractTable(AbstractInstrument):
                 raise SceneError(f"observations.{self.name}.within: {name!r} is no column of `columns`")
             column = at[name] if name in at else table[:, names.index(name)]
             keep &= (column >= float(low)) & (column <= float(high))
+        if bool(keep.any()) and any(name in _TIMES for name in self.within):
+            end = int(keep.nonzero()[-1, 0]) + 1  # what comes later drives nothing that is asked for; it has no run
+            table, spread, keep, row_names, cells = table[:end], spread[:end], keep[:end], row_names[:end], cells[:end]
+            at, beside = ({name: column[:end] for name, column in own.items()} for own in (at, beside))
+            words = {header: own[:end] for header, own in words.items()}
         for name, column in at.items():
             if name in _TIMES:
                 early = (column - self.start) * self.clock_rate < -before

@@ -34,6 +34,7 @@ class BlackBoxSystem(AbstractSystem):
     gram = DenseGram()
     tensors = ()
     polished = False  # a Hessian would take n^2 residuals
+    measured = True
 
     def __init__(
         self,

@@ -82,10 +82,13 @@ class AbstractSystem(AbstractCondition):
         linearised_at_the_end: Whether a problem that ends is linearised where it ends: gradients and the rank need it.
         bounds: Least and largest values of the unknowns, (b, n) each, for a dense `gram`; None for none.
         polished: Whether Newton steps with `solve_hessian` may end an iteration whose cost drowns in rounding.
+        measured: Whether the damping makes up for the curvature that J^T J was seen to lack along the last step, where
+            nothing else knows it.
     """
 
     gram: AbstractGram
     polished: bool = True
+    measured: bool = False
     linearised_at_the_end: bool = True
     bounds: tuple[torch.Tensor, torch.Tensor] | None = None
 

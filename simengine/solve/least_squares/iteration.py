@@ -184,6 +184,10 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
         scale = scale.index_copy(0, moved, solver.scaled(scale[moved], fresh["diagonal"]))
         status[moved[~_finite(cost[moved], fresh)]] = Result.NONFINITE
     damping, growth = solver.next_damping(state.damping[which], state.growth[which], gain)
+    if system.measured:  # a residual that stays large: steps of J^T J alone go too far, and to and fro without end
+        size = (scale[which] * p.step.square()).sum(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+        lacking = 2 * (p.predicted - (c - trial_cost)) / size
+        damping = torch.where(taken, damping.maximum(lacking), damping)
     status[which[solver.failed(p.solvable)]] = Result.SINGULAR
     status[which[solver.failed(trial_cost.isfinite() | ~p.solvable)]] = Result.NONFINITE
     status[which[done & (status[which] == ACTIVE)]] = Result.SUCCESS

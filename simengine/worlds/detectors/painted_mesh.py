@@ -1,5 +1,7 @@
-"""A user's mesh with materials, one of which is the paint: read by trimesh in a process of its own, with limits."""
+"""A user's mesh with materials, some of which are the paint: read by trimesh in a process of its own, with limits."""
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -12,11 +14,13 @@ from simengine.scene.base import SceneError
 
 SUFFIXES = (".obj", ".glb", ".gltf")
 MAX_FACES = 300_000
+COAT = 0.04  # reflectance of a paint's clear coat, and of what is no metal
 
-# Triangles, texture coordinates, material of each, and the materials' names and colours
+# Triangles, texture coordinates, material of each, and the materials' names, colours, roughnesses and metalnesses.
+# What a glTF material leaves out is 1, as its specification has it; OBJ has a roughness where Pr stands.
 _PAINTED = """
 parts = trimesh.load(source, force="scene", process=False).dump(concatenate=False)
-names, colours, triangles, uvs, material = [], [], [], [], []
+names, colours, looks, triangles, uvs, material = [], [], [], [], [], []
 for part in parts:
     if not len(getattr(part, "faces", ())):
         continue
@@ -26,6 +30,12 @@ for part in parts:
         names.append(name)
         colour = getattr(look, "main_color", None)
         colours.append([int(c) for c in colour[:3]] if colour is not None else [128, 128, 128])
+        if hasattr(look, "metallicFactor"):
+            given = [look.roughnessFactor, look.metallicFactor]
+            looks.append([1.0 if v is None else float(v) for v in given])
+        else:
+            said = getattr(look, "kwargs", {}).get("pr")
+            looks.append([float(said[0]) if said else 0.4, 0.0])
     uv = getattr(part.visual, "uv", None)
     uv = np.zeros((len(part.vertices), 2)) if uv is None else np.asarray(uv, dtype=np.float64)[:, :2]
     triangles.append(np.asarray(part.vertices, dtype=np.float64)[part.faces])
@@ -38,7 +48,8 @@ if len(material) > most:
 triangles, uvs = np.concatenate(triangles), np.concatenate(uvs)
 if not (np.isfinite(triangles).all() and np.isfinite(uvs).all()):
     raise ValueError("a coordinate is not finite")
-arrays.update(triangles=triangles, uv=uvs, material=np.asarray(material), colours=np.asarray(colours))
+arrays.update(triangles=triangles, uv=uvs, material=np.asarray(material))
+arrays.update(colours=np.asarray(colours), looks=np.asarray(looks))
 answer["names"] = names
 """
 
@@ -48,7 +59,8 @@ def read_painted_mesh(path: Path, *, paint: str, length: float, up: Literal["y",
 
     Args:
         path: OBJ (with its MTL beside it) or glTF.
-        paint: Name of the material that is painted; the others keep their colour and count as parts of the object.
+        paint: Names of the materials that are painted, commas between them; a star stands for any letters. The others
+            keep their colour, roughness and metalness, and count as parts of the object.
         length: Largest horizontal extent after scaling [m].
         up: Axis of the file that points up.
 
@@ -60,8 +72,7 @@ def read_painted_mesh(path: Path, *, paint: str, length: float, up: Literal["y",
     except ValueError as error:
         raise SceneError(str(error)) from None
     names: list[str] = answer["names"]
-    if paint not in names:
-        raise SceneError(f"{path}: no material is named {paint!r}; its materials: {', '.join(sorted(names))}")
+    painted = _painted(names, paint, path)
     triangles = torch.from_numpy(data["triangles"])
     if up == "y":  # x, y up, z to the viewer -> x, y, z up
         triangles = torch.stack([triangles[..., 0], -triangles[..., 2], triangles[..., 1]], -1)
@@ -71,16 +82,27 @@ def read_painted_mesh(path: Path, *, paint: str, length: float, up: Literal["y",
         raise SceneError(f"{path}: the mesh has no horizontal extent; check object.up")
     middle = torch.stack([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
     triangles = ((triangles - middle) * (length / extent)).float()
-    colours = torch.from_numpy(data["colours"]).double() / 255
+    colours = (torch.from_numpy(data["colours"]).double() / 255) ** 2.2
+    roughness, metal = torch.from_numpy(data["looks"]).clamp(0, 1).unbind(1)
+    metal = torch.where(painted, 0.0, metal)
     return RaySurface(
         vertices=triangles.reshape(-1, 3),
         faces=torch.arange(3 * len(triangles)).reshape(-1, 3),
         material=torch.from_numpy(data["material"]),
-        albedo=(colours**2.2).float(),
-        roughness=torch.full((len(names),), 0.4),
-        reflectance=torch.full((len(names),), 0.04),
-        painted=torch.tensor([name == paint for name in names]),
+        albedo=(colours * (1 - metal)[:, None]).float(),
+        roughness=roughness.clamp(min=0.04).float(),
+        reflectance=(COAT + (colours.mean(1).clamp(max=0.95) - COAT) * metal).float(),  # of a metal its mean colour
+        painted=painted,
         part=torch.ones(len(names), dtype=torch.bool),
         corner_uv=torch.from_numpy(data["uv"]).float(),
         corner_normals=smooth_normals(triangles, crease=0.6),
     )
+
+
+def _painted(names: Sequence[str], paint: str, path: Path) -> torch.Tensor:
+    """Which materials are painted, bool (m,); a name that holds a comma or a star stands for itself."""
+    wanted = [paint] if paint in names else [part.strip() for part in paint.split(",")]
+    for part in wanted:
+        if not any(name == part or fnmatchcase(name, part) for name in names):
+            raise SceneError(f"{path}: no material is named {part!r}; its materials: {', '.join(sorted(names))}")
+    return torch.tensor([any(name == part or fnmatchcase(name, part) for part in wanted) for name in names])

@@ -44,7 +44,7 @@ class MeshSpec:
     Attributes:
         type: Tells the objects apart.
         file: OBJ or glTF.
-        paint: Name of the material that is painted.
+        paint: Names of the materials that are painted, commas between them; a star stands for any letters.
         length: Largest horizontal extent after scaling [m].
         up: Axis of the file that points up.
         label: Its class.

@@ -179,7 +179,7 @@ def test_a_small_drop_ends_after_two_trials_in_a_row() -> None:
     states = run(BlackBoxSystem(lambda z: decay(z) / sigma), start(1.0, 1.0, 0.0), solver)
     calm = [int(state.calm) for state in states]
     assert calm[-2:] == [1, 2] and max(calm[:-1]) <= 1 and int(states[-1].status) == Result.SUCCESS
-    best = run(BlackBoxSystem(lambda z: decay(z) / sigma), start(1.0, 1.0, 0.0), LevenbergMarquardt(tolerance=1e-6))
+    best = run(BlackBoxSystem(lambda z: decay(z) / sigma), start(1.0, 1.0, 0.0), LevenbergMarquardt())
     assert len(states) < len(best)
     assert 0 <= 2 * float(states[-1].cost - best[-1].cost) < 1e-2
 

@@ -61,6 +61,41 @@ def test_glb_keeps_its_material(tmp_path: Path) -> None:
     assert bool(surface.painted.all()) and len(surface.faces) == 12
 
 
+def test_several_materials_are_painted(tmp_path: Path) -> None:
+    for paint, faces in (("coat, dark", 10), ("*", 10), ("co*,dark", 10), ("d*", 4), ("coat", 6)):
+        surface = read_painted_mesh(write_box(tmp_path), paint=paint, length=4.0, up="y")
+        assert int(surface.painted[surface.material].sum()) == faces
+    with pytest.raises(SceneError, match="no material is named 'roof'; its materials: coat, dark"):
+        read_painted_mesh(tmp_path / "box.obj", paint="coat, roof", length=4.0, up="y")
+
+
+def test_roughness_and_metal_are_those_of_the_file(tmp_path: Path) -> None:
+    """A metal has no albedo, and its mean colour as reflectance; paint is none, whatever the file says."""
+    trimesh = pytest.importorskip("trimesh")
+    scene = trimesh.Scene()
+    looks = {"coat": (1.0, 0.3), "chrome": (1.0, 0.2), "tyre": (0.0, 0.9), "half": (0.5, 0.5), "bare": (None, None)}
+    for k, (name, (metallic, rough)) in enumerate(looks.items()):
+        box = trimesh.creation.box((1.0, 1.0, 1.0)).apply_translation((2.0 * k, 0, 0))
+        material = trimesh.visual.material.PBRMaterial(
+            name=name, baseColorFactor=[186, 186, 186, 255], metallicFactor=metallic, roughnessFactor=rough
+        )
+        box.visual = trimesh.visual.TextureVisuals(uv=box.vertices[:, :2], material=material)
+        scene.add_geometry(box)
+    (tmp_path / "car.glb").write_bytes(scene.export(file_type="glb"))
+    surface = read_painted_mesh(tmp_path / "car.glb", paint="coat", length=4.0, up="y")
+    middle = surface.vertices[surface.faces].mean(1)[:, 0]  # the boxes stand along x
+    of = [int(surface.material[(middle - at).abs().argmin()]) for at in torch.linspace(-16 / 9, 16 / 9, 5)]
+    assert surface.painted[of].tolist() == [True, False, False, False, False]
+    assert surface.roughness[of].tolist() == pytest.approx([0.3, 0.2, 0.9, 0.5, 1.0])
+    grey = (186 / 255) ** 2.2
+    assert surface.reflectance[of].tolist() == pytest.approx([0.04, grey, 0.04, (0.04 + grey) / 2, grey])
+    assert surface.albedo[of, 0].tolist() == pytest.approx([grey, 0.0, grey, grey / 2, 0.0], abs=1e-6)
+    (tmp_path / "box.mtl").write_text(MTL + "Pr 0.7\n")
+    (tmp_path / "box.obj").write_text(OBJ)
+    rough = read_painted_mesh(tmp_path / "box.obj", paint="coat", length=4.0, up="y").roughness
+    assert sorted(rough.tolist()) == pytest.approx([0.4, 0.7])
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = write_box(tmp_path)
     with pytest.raises(SceneError, match="no material is named 'body'; its materials: coat, dark"):

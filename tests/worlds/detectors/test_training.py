@@ -240,7 +240,7 @@ def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
         [torch.full((*size, 3), 0.4)],
         adversaries,
         climb=0.2,
-        schedule=DetectorSchedule(iterations=12, batch=16, learning_rate=1e-12),  # two pictures for each of them
+        schedule=DetectorSchedule(iterations=12, batch=8, learning_rate=1e-12),  # two pictures for each of them
     )
 
     def loss(texture: torch.Tensor) -> float:
@@ -256,9 +256,10 @@ def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
     torch.manual_seed(0)
     index = torch.tensor([3, 1, 5, 0, 2, 4, 6, 7])
     paint, textures = training._paint(index), [adversary() for adversary in adversaries]
-    for place, texture in enumerate(textures):  # the first quarter of a batch wears them in turn
-        assert torch.equal(paint[place], training.put_on[index[place : place + 1]](texture)[0])
-    assert torch.equal(paint[2:], paint[2:, :, :1, :1].expand_as(paint[2:]))  # the others are clean: one natural paint
+    for k, texture in enumerate(textures):  # the first half of a batch wears them in turn
+        worn = slice(2 * k, 2 * k + 2)
+        assert torch.equal(paint[worn], training.put_on[index[worn]](texture))
+    assert torch.equal(paint[4:], paint[4:, :, :1, :1].expand_as(paint[4:]))  # the others are clean: one natural paint
 
 
 def test_more_adversaries_than_pictures_take_turns() -> None:
@@ -272,7 +273,7 @@ def test_more_adversaries_than_pictures_take_turns() -> None:
         [],
         adversaries,
         climb=0.2,
-        schedule=DetectorSchedule(iterations=4, batch=12, learning_rate=1e-12),
+        schedule=DetectorSchedule(iterations=4, batch=6, learning_rate=1e-12),
     )
     moved, last = torch.zeros(4), [adversary().detach() for adversary in adversaries]
     for _ in range(4):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,17 @@ def test_a_clock_beyond_the_end_of_the_run_is_a_bad_trial(tmp_path: Path, capfd,
         assert rate == pytest.approx(1.0, abs=1e-3)
     assert (doubt in capfd.readouterr().err) == (num_steps == 60)
     assert ("edge of what has a run" in (tmp_path / "run" / "report.html").read_text()) == (num_steps == 60)
+
+
+def test_a_search_that_is_cut_off_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One trial a stage from three times the modulus: still falling, and no word of it came before."""
+    file = write(tmp_path, '"bodies.0.material.E" = {}', sigma="1e-4")
+    options = ["--set", "bodies.0.material.E=1.5e5", "--out", str(tmp_path / "run")]
+    for trials in (1, 40):
+        assert main(["fit", str(file), "--quiet", *options, "--set", f"inference.iterations={trials}"]) == 0
+        said = capfd.readouterr().err
+        assert ("still falling after the 1 trials of inference.iterations" in said) == (trials == 1)
+        shutil.rmtree(tmp_path / "run")
 
 
 def test_noise_is_reflected_in_the_uncertainty(tmp_path: Path) -> None:

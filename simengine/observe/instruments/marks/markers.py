@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
+from simengine.io.tables import file_hash
 from simengine.observe.camera import Camera
 from simengine.observe.instruments.marks.plan import Plan
 from simengine.observe.instruments.marks.seats import AXES, Seats, first_seen
@@ -111,6 +112,7 @@ class Markers(AbstractInstrument):
             keep &= (times >= float(low)) & (times <= float(high))
         keep &= ~self._seat_rows(motion, keep)
         mask, out = self._masked(values, motion.axes, times, keep)
+        places = {self.at.name: file_hash(self.at)} if self.at is not None and self.at.is_file() else {}
         return Measured(
             values=values,
             names=motion.axes,
@@ -120,7 +122,7 @@ class Markers(AbstractInstrument):
             held_out=out,
             sigma=torch.full_like(values, torch.nan),
             labels=motion.names,
-            files={self.path.name: motion.sha256},
+            files={self.path.name: motion.sha256, **places},
             notes=tuple(notes),
         )
 
