@@ -19,7 +19,7 @@ from simengine.dtn.metrics import object_psnr
 from simengine.dtn.network import Reference, TransformationNetwork, paint_share, reference_of
 from simengine.dtn.views import ViewSet, render_views
 from simengine.io.model_folder import read_model
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 from simengine.render.tone import ToneCurve, encode_srgb
 from simengine.scene import load_world
 from simengine.worlds.detectors.network import UnseenPaints

@@ -34,7 +34,10 @@ class ShortRepr:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__repr__" not in cls.__dict__:  # so that the decorator `dataclass` leaves it alone
-            cls.__repr__ = _changed  # type: ignore[method-assign]
+            cls.__repr__ = ShortRepr.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        return _changed(self)
 
 
 def _changed(own: Any) -> str:

@@ -64,7 +64,7 @@ class ExpertRows:
         self.coupled: bool = coupled
         self.experts: int = blocks.num_blocks if coupled else 1
         self.held: int = num if coupled else 1
-        self.problems = len(table) if coupled else len(table) * num
+        self.problems: int = len(table) if coupled else len(table) * num
         self._own, self._num = own if coupled else slice(0, 1), num
         self._shard = shard if coupled else Shard()
         self._sizes = shard.sizes(self.experts)

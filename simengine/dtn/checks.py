@@ -34,8 +34,9 @@ def check_pictures(images: torch.Tensor) -> None:
     """Encoded pictures (b, 3, h, w) with values in [0, 1].
 
     Raises:
-        ValueError: The shape is another, or a value lies outside or is not finite.
+        ValueError: It is no tensor, the shape is another, or a value lies outside or is not finite.
     """
+    _check_tensor("images", images)
     if images.dim() != 4 or images.shape[1] != 3:
         raise ValueError(f"images: expected shape (b, 3, h, w), got {tuple(images.shape)}; channels come second")
     if not images.numel():
@@ -44,6 +45,13 @@ def check_pictures(images: torch.Tensor) -> None:
     if not (low >= -0.01 and high <= 1.01):  # also refuses NaN
         remedy = "; divide them by 255" if high > 2 else ""
         raise ValueError(f"images: expected values in [0, 1], got {low:g}..{high:g}{remedy}")
+
+
+def _check_tensor(name: str, value: object) -> None:
+    """Say what to do with arrays and lists."""
+    if not isinstance(value, torch.Tensor):
+        remedy = "torch.stack" if isinstance(value, list | tuple) else "torch.as_tensor"
+        raise ValueError(f"{name}: expected a tensor, got {type(value).__name__}; {remedy} makes one")
 
 
 def check_corners(name: str, boxes: torch.Tensor, size: tuple[int, int]) -> None:
@@ -75,10 +83,15 @@ def check_truth(boxes: torch.Tensor) -> None:
     """True boxes (n, 4), of no area where there is no object.
 
     Raises:
-        ValueError: The shape is another, a value is not finite, or corners lie in the wrong order.
+        ValueError: It is no tensor, the shape is another, a value is not finite, corners lie in the wrong order, or
+            they look like shares of the picture.
     """
+    _check_tensor("boxes", boxes)
     if boxes.dim() != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes: expected one of shape (4,) for each picture, (n, 4), got {tuple(boxes.shape)}")
+        raise ValueError(
+            f"boxes: expected one of shape (4,) for each picture, (n, 4), got {tuple(boxes.shape)}; several objects of "
+            "a picture go to simengine.dtn.judgement.judge"
+        )
     if not bool(torch.isfinite(boxes).all()):
         raise ValueError("boxes: a true box is not finite")
     turned = (boxes[:, 2:] < boxes[:, :2]).any(-1).nonzero().flatten().tolist()
@@ -86,6 +99,29 @@ def check_truth(boxes: torch.Tensor) -> None:
         raise ValueError(
             f"boxes: the true box of picture {turned[0]} is {boxes[turned[0]].tolist()}, with x1 < x0 or y1 < y0, "
             f"{CORNERS}; give no object as (0, 0, 0, 0)"
+        )
+    if 0 < float(boxes.abs().max() if boxes.numel() else 0) <= 1.5:
+        raise ValueError(f"boxes: no coordinate is above 1.5, {CORNERS}; multiply shares by width and height")
+
+
+def check_inside(boxes: torch.Tensor, size: tuple[int, int], *, first: int = 0) -> None:
+    """True boxes of which some part lies in the picture.
+
+    Args:
+        boxes: Shape (n, 4), of no area where there is no object.
+        size: Height and width of the pictures [pixels].
+        first: Number of the first picture, for the message.
+
+    Raises:
+        ValueError: One lies outside: it was drawn on a picture of another size.
+    """
+    h, w = size
+    beyond = (boxes[:, 0] >= w) | (boxes[:, 1] >= h) | (boxes[:, 2:] < 0).any(-1)
+    if bool(beyond.any()):
+        k = int(beyond.nonzero()[0])
+        raise ValueError(
+            f"boxes: the true box of picture {first + k} is {boxes[k].tolist()}, outside its {w} x {h} pixels; "
+            "scale boxes as the pictures were scaled"
         )
 
 

@@ -84,7 +84,7 @@ class _Residual(nn.Module):
         super().__init__()
         self.first: nn.Conv2d = nn.Conv2d(channels, channels, 3, padding=1)
         self.second: nn.Conv2d = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = nn.GroupNorm(8, channels)
+        self.norm: nn.Module = nn.GroupNorm(8, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(x + self.norm(self.second(torch.relu(self.first(x)))))

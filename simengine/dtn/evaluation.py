@@ -7,7 +7,14 @@ from typing import Any
 
 import torch
 
-from simengine.dtn.checks import check_convention, check_corners, check_pictures, check_truth, evaluation_mode
+from simengine.dtn.checks import (
+    check_convention,
+    check_corners,
+    check_inside,
+    check_pictures,
+    check_truth,
+    evaluation_mode,
+)
 from simengine.dtn.coco import OVERLAPS
 from simengine.dtn.detector import shown
 from simengine.dtn.errors import BACKGROUND, FOREGROUND
@@ -160,7 +167,9 @@ def detect(
     check_truth(boxes)
     picture, score, iou, best, count, size = [], [], [], [], 0, (0, 0)
     for images in batches:
+        check_pictures(images)
         size = images.shape[2], images.shape[3]
+        check_inside(boxes[count : count + len(images)], size, first=count)
         for found, scores in checked_predict(detector, images, kind):
             if count == len(boxes):
                 raise ValueError(f"boxes: expected one for every picture, got {len(boxes)} for more pictures")

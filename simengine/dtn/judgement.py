@@ -214,10 +214,51 @@ def by_class(
     figures = {}
     for label in labels:
         some = [_found_of(f, label) for f in found], [_objects_of(o, label) for o in objects]
-        judged = judge(*some, score=score, overlap=overlap)
-        number = sum(int(counted(o).sum()) for o in some[1])
-        figures[label] = ClassFigures(number, judged.precision, judged.mean_precision, judged.missed)
+        figures[label] = ClassFigures(
+            objects=sum(int(counted(o).sum()) for o in some[1]),
+            precision=precision_interval(*some, thresholds=(overlap,)),
+            mean_precision=precision_interval(*some),
+            missed=missed_interval(lost_objects(*some, score=score, overlap=overlap), some[1]),
+        )
     return figures
+
+
+def precision_interval(
+    found: Sequence[Found], objects: Sequence[Objects], *, thresholds: Sequence[float] = OVERLAPS
+) -> IntervalEstimate:
+    """AP as COCO counts it, with its interval; of as many independent objects as pictures show some.
+
+    Args:
+        found: Detections of each picture, all scores.
+        objects: What each picture shows.
+        thresholds: Overlaps that are averaged over.
+
+    Raises:
+        ValueError: No object counts.
+    """
+    statistic = WeightedPrecision(found, objects, thresholds=thresholds)
+    return share_interval(spread(statistic, statistic.objects), float((statistic.objects > 0).sum()))
+
+
+def lost_objects(
+    found: Sequence[Found], objects: Sequence[Objects], *, score: float = 0.5, overlap: float = 0.5
+) -> tuple[np.ndarray, ...]:
+    """Which objects of each picture have no detection of at least `score` that overlaps them by `overlap`."""
+    pairs = zip(found, objects, strict=True)
+    return tuple(counted(o) & (assignment(above(f, score), o, overlap=overlap) < 0) for f, o in pairs)
+
+
+def missed_interval(lost: Sequence[np.ndarray], objects: Sequence[Objects]) -> IntervalEstimate:
+    """The share of lost objects among those that count, with its interval.
+
+    Args:
+        lost: Of each picture, which of its objects are lost.
+        objects: What each picture shows.
+
+    Raises:
+        ValueError: No object counts.
+    """
+    return clustered_rate_interval([int(v.sum()) for v in lost], [int(counted(o).sum()) for o in objects])
 
 
 def _found_of(found: Found, label: int) -> Found:
@@ -247,16 +288,9 @@ def judge(found: Sequence[Found], objects: Sequence[Objects], *, score: float = 
         raise ValueError(f"found: expected one entry for each of {len(objects)} pictures, got {len(found)}")
     if not any(counted(o).any() for o in objects):
         raise ValueError("labels: no object counts, so that there is nothing to find")
-    estimates = []
-    for thresholds in ((overlap,), OVERLAPS):
-        statistic = WeightedPrecision(found, objects, thresholds=thresholds)
-        # as many independent ones as pictures that show an object: the objects of one picture hang together
-        estimates.append(share_interval(spread(statistic, statistic.objects), float((statistic.objects > 0).sum())))
-    lost, alarms = [], []
+    lost, alarms = lost_objects(found, objects, score=score, overlap=overlap), []
     for f, o in zip(found, objects, strict=True):
         sure = above(f, score)
-        who = assignment(sure, o, overlap=overlap)
-        lost.append(counted(o) & (who < 0))
         labels = sorted({int(v) for v in (*sure.labels, *o.labels)})
         wrong = 0
         for label in labels:
@@ -265,13 +299,13 @@ def judge(found: Sequence[Found], objects: Sequence[Objects], *, score: float = 
         alarms.append(wrong)
     figures = coco_precision(found, objects)
     return Judgement(
-        precision=estimates[0],
-        mean_precision=estimates[1],
+        precision=precision_interval(found, objects, thresholds=(overlap,)),
+        mean_precision=precision_interval(found, objects),
         by_size={name: figures[name] for name in ("AP75", "AP_small", "AP_medium", "AP_large")},
-        missed=clustered_rate_interval([int(v.sum()) for v in lost], [int(counted(o).sum()) for o in objects]),
+        missed=missed_interval(lost, objects),
         errors=error_table(found, objects, foreground=overlap),
         alarms=np.array(alarms),
-        lost=tuple(lost),
+        lost=lost,
         score=score,
         overlap=overlap,
     )

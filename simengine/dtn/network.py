@@ -137,7 +137,9 @@ class _EncoderDecoder(nn.Module):
         self.across: bool = across or kind == "unet"
         widths = [width * min(2**k, 4) for k in range(depth + 1)]
         self.stem: nn.Conv2d = nn.Conv2d(inputs, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(_EncoderBlock(widths[k], widths[k + 1], block, normalise) for k in range(depth))
+        self.down: nn.ModuleList = nn.ModuleList(
+            _EncoderBlock(widths[k], widths[k + 1], block, normalise) for k in range(depth)
+        )
         extra = [widths[k] if self.across else 0 for k in range(depth)]
         self.up: nn.ModuleList = nn.ModuleList(
             _EncoderBlock(widths[k + 1] + extra[k], widths[k], block, normalise) for k in reversed(range(depth))

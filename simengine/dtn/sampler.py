@@ -12,20 +12,13 @@ from simengine.dtn.bodies.traffic import CLASSES, Sight, footprint, traffic
 from simengine.dtn.scenery.cameras import ListedCamera
 from simengine.dtn.scenery.photographs import BackgroundPhotograph, behind, speck
 from simengine.dtn.scenery.skies import LUMINANCE, SkyPanorama
-from simengine.dtn.weather.night import headlamps, street_lamps
-from simengine.dtn.weather.rain import BRIGHT, extinction, streaks
-from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, raycast
+from simengine.dtn.weather.light import SUN, drawn_environment, under
+from simengine.dtn.weather.rain import BRIGHT, streaks
+from simengine.ops.light.ray_scene import Environment, RaySurface
+from simengine.ops.light.raycast import RayBuffers, raycast
 from simengine.render.camera import PinholeCamera
 
 Interval = tuple[float, float]
-# albedo of what lies beside a road, light and dark: grass, dry grass, gravel, concrete, soil
-GROUNDS = (
-    ((0.13, 0.19, 0.06), (0.05, 0.09, 0.03)),
-    ((0.28, 0.25, 0.13), (0.14, 0.13, 0.06)),
-    ((0.30, 0.29, 0.26), (0.17, 0.16, 0.15)),
-    ((0.36, 0.35, 0.33), (0.28, 0.27, 0.26)),
-    ((0.22, 0.16, 0.11), (0.12, 0.09, 0.06)),
-)
 LENGTHS = (1.4, 3.2)  # of an object that the camera is away from it, if nothing else is said
 CAR_DISTANCE, CAR_AIM, CAR_REACH = (6.2, 14.3), 0.73, 2.3  # what that comes to for the car that ships [m]
 UNITS = {
@@ -45,13 +38,7 @@ UNITS = {
 CONDITIONS = tuple(UNITS)
 WEATHER = CONDITIONS[8:]  # of which half of the views have none where their range starts at 0
 WET = 0.1  # least water on the ground where it rains [mm]: its pores are full
-SUN = 4.0  # irradiance of a sun of 1, across its rays [W/m^2]
 GREY = 0.18  # mean luminance that a camera that meters brightens a dark view to [W/(m^2 sr)]
-
-
-def _triple(colour: torch.Tensor) -> tuple[float, float, float]:
-    red, green, blue = colour.tolist()
-    return red, green, blue
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,6 +156,22 @@ class ViewSampler:
         given: Interval | None = getattr(self, name)
         return CAR_DISTANCE if given is None else given
 
+    def span(self, name: str) -> Interval:
+        """Bounds of what the views have of a condition: of listed cameras and skies, what these have.
+
+        Args:
+            name: One of CONDITIONS.
+        """
+        if self.cameras and name in ("yaw", "pitch", "distance"):
+            values = [self._seen_from(k)[name] for k in range(len(self.cameras))]
+        elif self.skies and name == "sun_elevation":
+            values = [math.degrees(sky.elevation) for sky in self.skies]
+        elif self.skies and name == "sun":
+            values = [factor * sky.illuminance / SUN for sky in self.skies for factor in self.interval("sky")]
+        else:
+            return self.interval(name)
+        return min(values), max(values)
+
     def _mixed(self, index: int, *, of: str) -> int:
         """The seed of a view's conditions, camera, ground, other bodies or further objects.
 
@@ -200,8 +203,7 @@ class ViewSampler:
             values |= self._seen_from(index)
         if self.skies:
             sky = self.skies[index % len(self.skies)]
-            strength = float(sky.sun @ torch.tensor(LUMINANCE)) / SUN
-            values |= {"sun_elevation": math.degrees(sky.elevation), "sun": values["sky"] * strength}
+            values |= {"sun_elevation": math.degrees(sky.elevation), "sun": values["sky"] * sky.illuminance / SUN}
         return values
 
     def _seen_from(self, index: int) -> dict[str, float]:
@@ -237,61 +239,10 @@ class ViewSampler:
     def environment(self, index: int) -> Environment:
         """Light, weather and ground of view `index`."""
         view = self.conditions(index)
-        azimuth, elevation = math.radians(view["sun_azimuth"]), math.radians(view["sun_elevation"])
-        generator = self._generator(index, of="ground")
-        u = torch.rand(12, generator=generator, dtype=torch.float64).tolist()
-        warm = 1.0 - math.sin(elevation)
-        sun, sky = SUN * view["sun"], view["sky"]
-        light, dark = GROUNDS[int(u[0] * len(GROUNDS))]
-        shade = 0.75 + 0.5 * u[1]
-        haze_light = sky * (0.55 + 0.25 * view["sun"])
-        green, height = (0.05 + 0.15 * u[2]) * (0.5 * sky + 0.4 * view["sun"]), 0.02 + 0.10 * u[3] * u[3]
-        half = 3.0 + 1.5 * u[4]  # two lanes; the object stands on its right one, or at its edge
-        lane = half * (0.35 + 0.3 * u[5])
-        lane = lane if u[8] < 0.5 else -lane
         eye, bearing, _ = self._sight(index)
-        environment = Environment(
-            sun_direction=(
-                math.cos(azimuth) * math.cos(elevation),
-                math.sin(azimuth) * math.cos(elevation),
-                math.sin(elevation),
-            ),
-            sun_irradiance=(sun, sun * (1 - 0.15 * warm), sun * (1 - 0.35 * warm)),
-            sky_zenith=(0.20 * sky, 0.34 * sky, 0.62 * sky),
-            sky_horizon=(0.52 * sky, 0.60 * sky, 0.69 * sky),
-            haze=view["haze"] + extinction(view["rain"]),
-            airlight=(haze_light, haze_light, 1.05 * haze_light),
-            ground_light=(shade * light[0], shade * light[1], shade * light[2]),
-            ground_dark=(shade * dark[0], shade * dark[1], shade * dark[2]),
-            ground_frequency=0.3 + 1.2 * u[6],
-            road=half if u[7] < 0.8 else 0.0,
-            lane=lane,
-            asphalt=0.06 + 0.12 * u[9],
-            clouds=min(max(0.9 - 0.6 * view["sun"] + 0.3 * (u[10] - 0.5), 0.0), 1.0),
-            skyline=(0.85 * green, green, 0.75 * green),
-            skyline_height=height,
-            water=view["water"],
-            lamps=(
-                *street_lamps(view["lamps"], side=lane + half + 0.8, phase=u[11] - 0.5),
-                *headlamps(view["headlamps"], eye=eye, azimuth=bearing),
-            ),
-        )
-        return self._under(environment, index, azimuth) if self.skies else environment
-
-    def _under(self, environment: Environment, index: int, azimuth: float) -> Environment:
-        """An environment under the panorama of a view, whose sun stands at `azimuth` [rad]."""
-        sky, factor = self.skies[index % len(self.skies)], self.conditions(index)["sky"]
-        across = math.cos(sky.elevation)
-        ambient = _triple(factor * sky.ambient)
-        return dataclasses.replace(
-            environment,
-            sun_direction=(math.cos(azimuth) * across, math.sin(azimuth) * across, math.sin(sky.elevation)),
-            sun_irradiance=_triple(factor * sky.sun),
-            sky_zenith=ambient,
-            sky_horizon=ambient,
-            panorama=factor * sky.light,
-            panorama_azimuth=azimuth - sky.azimuth,
-        )
+        u = torch.rand(12, generator=self._generator(index, of="ground"), dtype=torch.float64).tolist()
+        environment = drawn_environment(view, u, eye=eye, bearing=bearing)
+        return under(environment, self.skies[index % len(self.skies)], view) if self.skies else environment
 
     def _sight(self, index: int) -> tuple[tuple[float, float, float], float, float]:
         """Where the camera of a view is [m], the azimuth of its middle and how far it looks down [rad]."""

@@ -13,7 +13,10 @@ from simengine.dtn.views import ViewSet
 from simengine.ops.light.raycast import check_texture
 
 Mapping = Literal["uv", "triplanar", "planar"]
-PLANES = {"triplanar": ((1, 2), (0, 2), (0, 1)), "planar": ((0, 2),)}  # coordinates across each axis
+PLANES: dict[str, tuple[tuple[int, int], ...]] = {  # coordinates across each axis
+    "triplanar": ((1, 2), (0, 2), (0, 1)),
+    "planar": ((0, 2),),
+}
 
 
 def texture_picture(texture: torch.Tensor, *, enlarge: int = 8) -> torch.Tensor:

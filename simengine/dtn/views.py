@@ -13,7 +13,8 @@ import torch
 
 from simengine.dtn.bodies.labels import COLUMNS, label_view
 from simengine.dtn.sampler import CONDITIONS, ViewSampler
-from simengine.ops.light.raycast import RayBuffers, RaySurface
+from simengine.ops.light.ray_scene import RaySurface
+from simengine.ops.light.raycast import RayBuffers
 from simengine.render.camera import PinholeCamera
 from simengine.render.tone import ToneCurve
 

@@ -85,7 +85,7 @@ class LeastSquaresFit(AbstractTraining):
         self.num_iterations: int = problem.scene.inference.iterations * len(self.stages) + ROUNDS
         self._finish = finish
         self.refine: float | None = problem.scene.inference.refine  # times the resolution, for the bars
-        self.z = problem.start() if start is None else start.clone()
+        self.z: torch.Tensor = problem.start() if start is None else start.clone()
         self._stage = 0
         self._round = 0
         self._state: IterationState | None = None

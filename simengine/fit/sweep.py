@@ -179,7 +179,7 @@ class Ledger:
 
     def __init__(self, tasks: Iterable[int]) -> None:
         self.waiting = deque(tasks)
-        self.retried = 0
+        self.retried: int = 0
         self._deaths = Counter[int]()
         self._unborn = 0
 

@@ -1,5 +1,7 @@
 """The shipped elastic laws, F -> Kirchhoff stress; formulas and sources: `simengine.kernels.matter.elasticity`."""
 
+from typing import ClassVar
+
 import torch
 
 from simengine.materials.law import AbstractElasticity, Coefficient, lame
@@ -30,7 +32,7 @@ class FixedCorotated(_Solid):
         nu: Poisson's ratio [1].
     """
 
-    kind = kernel.FIXED_COROTATED
+    kind: ClassVar[int] = kernel.FIXED_COROTATED
 
 
 class Hencky(_Solid):
@@ -41,7 +43,7 @@ class Hencky(_Solid):
         nu: Poisson's ratio [1].
     """
 
-    kind = kernel.HENCKY
+    kind: ClassVar[int] = kernel.HENCKY
 
 
 class NeoHookean(_Solid):
@@ -52,7 +54,7 @@ class NeoHookean(_Solid):
         nu: Poisson's ratio [1].
     """
 
-    kind = kernel.NEO_HOOKEAN
+    kind: ClassVar[int] = kernel.NEO_HOOKEAN
 
 
 class Fluid(_Solid):
@@ -63,7 +65,7 @@ class Fluid(_Solid):
         nu: Poisson's ratio [1].
     """
 
-    kind = kernel.FLUID
+    kind: ClassVar[int] = kernel.FLUID
 
     def coefficients(self) -> tuple[torch.Tensor, ...]:
         """Second Lamé coefficient [Pa]."""
@@ -78,7 +80,7 @@ class TaitFluid(AbstractElasticity):
         gamma: Exponent [1]; 7 for water.
     """
 
-    kind = kernel.TAIT
+    kind: ClassVar[int] = kernel.TAIT
 
     K: torch.Tensor
     gamma: torch.Tensor
@@ -102,7 +104,7 @@ class Snow(_Solid):
         hardening: Exponent xi [1].
     """
 
-    kind = kernel.SNOW
+    kind: ClassVar[int] = kernel.SNOW
     uses_history = True
 
     hardening: torch.Tensor

@@ -1,6 +1,7 @@
 """Elasticity with three axes, of wood, laminates, muscle: a shipped law beside the isotropic ones."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -59,7 +60,7 @@ class Orthotropic(AbstractElasticity):
         ValueError: The stiffness is not positive definite.
     """
 
-    kind = kernel.ORTHOTROPIC
+    kind: ClassVar[int] = kernel.ORTHOTROPIC
     columns = 18
 
     E: torch.Tensor

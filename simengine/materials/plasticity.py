@@ -1,6 +1,7 @@
 """The shipped return maps F -> F; their formulas and sources are in `simengine.kernels.matter.plasticity`."""
 
 import math
+from typing import ClassVar
 
 import torch
 
@@ -11,7 +12,7 @@ from simengine.ops.matter.constitutive import plasticity as kernel
 class Identity(AbstractPlasticity):
     """No plastic flow."""
 
-    kind = kernel.IDENTITY
+    kind: ClassVar[int] = kernel.IDENTITY
 
     def coefficients(self) -> tuple[torch.Tensor, ...]:
         """None."""
@@ -28,7 +29,7 @@ class VonMises(AbstractPlasticity):
         hardening: Linear isotropic hardening [Pa].
     """
 
-    kind = kernel.VON_MISES
+    kind: ClassVar[int] = kernel.VON_MISES
     uses_history = True
 
     E: torch.Tensor
@@ -67,7 +68,7 @@ class DruckerPrager(AbstractPlasticity):
         ValueError: A number is out of its range, or `critical_packing` comes without `volume_correction`.
     """
 
-    kind = kernel.DRUCKER_PRAGER
+    kind: ClassVar[int] = kernel.DRUCKER_PRAGER
 
     E: torch.Tensor
     nu: torch.Tensor
@@ -112,7 +113,7 @@ class MohrCoulomb(DruckerPrager):
     in plane strain sand of the same angle is weaker. The flow keeps the volume. Arguments as there.
     """
 
-    kind = kernel.MOHR_COULOMB
+    kind: ClassVar[int] = kernel.MOHR_COULOMB
 
     def coefficients(self) -> tuple[torch.Tensor, ...]:
         """mu, lam [Pa], sin of the friction angle [1], cohesion [1], and 1 where volume is corrected."""
@@ -140,7 +141,7 @@ class InertialFriction(AbstractPlasticity):
         ValueError: A number is out of its range.
     """
 
-    kind = kernel.INERTIAL
+    kind: ClassVar[int] = kernel.INERTIAL
     uses_history = True
 
     E: torch.Tensor
@@ -183,7 +184,7 @@ class InertialFriction(AbstractPlasticity):
 class FluidProjection(AbstractPlasticity):
     """A fluid forgets shear: F -> J^(1/3) I."""
 
-    kind = kernel.FLUID
+    kind: ClassVar[int] = kernel.FLUID
 
     def coefficients(self) -> tuple[torch.Tensor, ...]:
         """None."""
@@ -198,7 +199,7 @@ class SnowCompaction(AbstractPlasticity):
         critical_stretch: theta_s [1].
     """
 
-    kind = kernel.SNOW
+    kind: ClassVar[int] = kernel.SNOW
     uses_history = True
 
     critical_compression: torch.Tensor
@@ -226,7 +227,7 @@ class HerschelBulkley(AbstractPlasticity):
         dt: Time step of the simulation [s].
     """
 
-    kind = kernel.HERSCHEL_BULKLEY
+    kind: ClassVar[int] = kernel.HERSCHEL_BULKLEY
     uses_history = True
 
     E: torch.Tensor

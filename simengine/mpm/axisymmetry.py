@@ -11,7 +11,6 @@ import torch
 from simengine.mpm.model import MPMModel
 from simengine.mpm.solver import MPMSolver
 from simengine.mpm.state import MPMState
-from simengine.ops.matter import dissipation_reference, mpm
 from simengine.solve.rollout import AbstractAdjoint
 
 
@@ -42,30 +41,25 @@ class AxisymmetricSolver(MPMSolver):
     def run(self, state: MPMState, first_step: int, saved: tuple[int, ...], adjoint: AbstractAdjoint) -> None:
         """None: rollouts go step by step."""
 
-    def advance(
-        self,
-        state: MPMState,
-        number: int,
-        mass: torch.Tensor,
-        volume: torch.Tensor,
-        stiffness: torch.Tensor,
-        table: torch.Tensor,
-    ) -> MPMState:
-        """As of `MPMSolver`; `stiffness` is that of contact, which rings have not."""
-        model, dt, (x, v, C, F) = self.model, self.model.grid.dt, (state.x, state.v, state.C, state.F)
-        around = torch.zeros_like(C)
-        around[:, 2, 2] = 1.0
-        r = x[:, 0] - self.axis
-        tau, A = model.stress(F, state.q), state.A
-        if model.dissipates:
-            whole = C + around * (v[:, 0] / r)[:, None, None]
-            tau, A = dissipation_reference.dissipation(tau, F, whole, A, model.losses(len(x)))
-        if model.slows:
-            v, C = dissipation_reference.slow(v, C, model.losses(len(x)))
-        pull = dt * volume * tau[:, 2, 2] / (mass * r)
-        v = v - pull[:, None] * torch.tensor([1.0, 0.0, 0.0]).to(v)
-        flat = tau * torch.tensor([1.0, 1.0, 0.0]).to(tau)  # nothing pulls along z
-        body = {"mass": mass, "volume": volume, "table": table}
-        x, v, C, F_trial = mpm.step(x, v, C, F, flat, grid=model.grid, number=number, **body)
-        F, q = model.return_map(F_trial * (1 + around * (dt * v[:, 0] / r)[:, None, None]), state.q)
-        return MPMState(x, v, C, F, q, A)
+    def _rate(self, state: MPMState) -> torch.Tensor:
+        """With the rate around the axis, v_r / r."""
+        return state.C + _around(state.v[:, 0] / self._radius(state.x))
+
+    def _pulled(
+        self, x: torch.Tensor, v: torch.Tensor, tau: torch.Tensor, *, mass: torch.Tensor, volume: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the stress around the axis does along r; nothing pulls along z."""
+        pull = self.model.grid.dt * volume * tau[:, 2, 2] / (mass * self._radius(x))
+        return v - pull[:, None] * v.new_tensor([1.0, 0.0, 0.0]), tau * tau.new_tensor([1.0, 1.0, 0.0])
+
+    def _stretched(self, F: torch.Tensor, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """With the stretch around the axis."""
+        return F * (1 + _around(self.model.grid.dt * v[:, 0] / self._radius(x)))
+
+    def _radius(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, 0] - self.axis
+
+
+def _around(value: torch.Tensor) -> torch.Tensor:
+    """Matrices (n, 3, 3) with `value` (n,) at zz, 0 elsewhere."""
+    return torch.diag_embed(value[:, None] * value.new_tensor([0.0, 0.0, 1.0]))

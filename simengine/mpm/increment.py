@@ -224,7 +224,8 @@ class TangentSolves:
     def __init__(self) -> None:
         self.factors: object = None
         self.free: torch.Tensor | None = None
-        self.products = self.factorisations = 0
+        self.products: int = 0
+        self.factorisations: int = 0
 
     def solve(
         self, tangent: CellTangent, r: torch.Tensor, free: torch.Tensor, tolerance: float, *, transposed: bool = False

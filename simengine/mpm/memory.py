@@ -26,7 +26,8 @@ class Meter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held = self.peak = 0
+        self.held: int = 0
+        self.peak: int = 0
         self._alive: set[int] = set()
 
     def _count(self, tensor: torch.Tensor) -> None:

@@ -110,6 +110,24 @@ def test_pictures_and_truths_in_other_units() -> None:
         detect(Dark(), [torch.rand(2, 3, 48, 48)], torch.tensor([[10.0, 10, 40, 40], [40, 10, 10, 40]]))
     with pytest.raises(ValueError, match="a true box is not finite"):
         detect(Dark(), [torch.rand(2, 3, 48, 48)], truth * float("nan"))
+    with pytest.raises(ValueError, match=r"boxes: no coordinate is above 1.5.*multiply shares"):
+        detect(Dark(), [torch.rand(2, 3, 48, 48)], truth / 48)
+    with pytest.raises(ValueError, match=r"the true box of picture 3 is .*outside its 48 x 48 pixels; scale boxes"):
+        detect(Dark(), [torch.rand(2, 3, 48, 48)] * 2, torch.cat([truth, truth[:1], truth[:1] + 40]))
+
+
+def test_lists_and_arrays_are_named() -> None:
+    images, truth = torch.rand(2, 3, 48, 48), torch.tensor([[10.0, 10, 40, 40]] * 2)
+    with pytest.raises(ValueError, match=r"boxes: expected a tensor, got list; torch.stack makes one"):
+        detect(Dark(), [images], list(truth))
+    with pytest.raises(ValueError, match=r"boxes: expected a tensor, got ndarray; torch.as_tensor makes one"):
+        detect(Dark(), [images], truth.numpy())
+    with pytest.raises(ValueError, match=r"got \(2, 3, 4\); several objects of a picture go to .*judge"):
+        detect(Dark(), [images], truth[:, None].expand(-1, 3, -1))
+    with pytest.raises(ValueError, match="images: expected a tensor, got ndarray"):
+        detect(Dark(), [images.numpy()], truth)
+    with pytest.raises(ValueError, match=r"images: expected shape \(b, 3, h, w\), got \(3, 48, 48\)"):
+        detect(Dark(), [images[0]], truth[:1])
 
 
 NEAR_THE_SIDE = torch.tensor([[1.0, 30, 9, 46], [2.0, 25, 14, 45], [3.0, 20, 12, 44], [0.0, 28, 10, 44]])

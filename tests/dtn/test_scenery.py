@@ -10,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from simengine.dtn.sampler import SUN, ViewSampler
+from simengine.dtn.sampler import CONDITIONS, ViewSampler
 from simengine.dtn.scenery.skies import MEAN, SkyPanorama, panorama_directions
 from simengine.dtn.views import render_views
+from simengine.dtn.weather.light import SUN
 from simengine.scene.base import SceneError
 from simengine.scene.record import record
+from simengine.worlds.detectors.report import cell_edges
 from simengine.worlds.detectors.world import DTNWorld
 
 FIXED = ViewSampler(yaw=(30.0, 30.0), pitch=(20.0, 20.0), distance=(8.0, 8.0), offset=0.0, haze=(0.0, 0.0), seed=2)
@@ -154,6 +156,26 @@ def test_views_stand_under_the_panorama(tmp_path: Path) -> None:
     np.save(tmp_path / "square.npy", np.ones((4, 4, 3)))
     with pytest.raises(SceneError, match=r"skies: square\.npy: 4 x 4 pixels; expected a panorama"):
         _ = DTNWorld(skies=tmp_path / "square.npy", **SMALL).sampler
+
+
+@pytest.mark.parametrize("sky", [(0.5, 1.2), (1.0, 1.0)])
+def test_cells_hold_every_view_of_listed_skies_and_cameras(tmp_path: Path, sky: tuple[float, float]) -> None:
+    """Suns of the files are lower, higher and brighter than `views.sun` and `views.sun_elevation` are by themselves."""
+    for k, (elevation, irradiance) in enumerate([(0.1, 0.2), (0.9, 9.0), (1.5, 40.0)]):
+        np.save(tmp_path / f"sky_{k}.npy", panorama(64, 2.0, elevation, irradiance=irradiance).numpy())
+    cameras = poses(tmp_path, "yaw [deg],pitch [deg],distance [m]\n359,2,30\n10,80,25\n")
+    for world in (
+        DTNWorld(skies=tmp_path, views=ViewSampler(sky=sky), **SMALL),
+        DTNWorld(cameras=cameras, views=ViewSampler(sky=sky), **SMALL),
+    ):
+        sampler = world.sampler
+        conditions = torch.tensor([[sampler.conditions(i)[name] for name in CONDITIONS] for i in range(24)])
+        for place in (0, 1):
+            for name, edges in cell_edges(sampler, place).items():
+                values = conditions[:, CONDITIONS.index(name)]
+                assert bool(((values >= edges[0]) & (values < edges[-1])).all()), name
+        # and no more than these: listed values are the bounds themselves
+    assert sampler.span("yaw") == pytest.approx((10, 359)) and sampler.span("distance") == pytest.approx((25, 30))
 
 
 def test_bad_files_are_named_in_a_line(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.texture import mip_pyramid, taps, texture_map, texture_picture
 from simengine.dtn.views import ViewSet, render_views, stack_views
 from simengine.io import write
-from simengine.ops.light.raycast import Environment, raycast
+from simengine.ops.light.ray_scene import Environment
+from simengine.ops.light.raycast import raycast
 from simengine.render.tone import ToneCurve
 from simengine.worlds.detectors.painted_mesh import read_painted_mesh
 

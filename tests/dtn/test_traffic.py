@@ -13,7 +13,8 @@ from simengine.dtn.detector import AbstractDetector, AnchorDetector, CentreDetec
 from simengine.dtn.protocol import box_iou
 from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.views import object_crops, render_views
-from simengine.ops.light.raycast import Environment, RaySurface, raycast
+from simengine.ops.light.ray_scene import Environment, RaySurface
+from simengine.ops.light.raycast import raycast
 from simengine.render.camera import PinholeCamera
 
 STREET = ViewSampler(seed=4, objects=(3, 6), distance=(9.0, 14.0), boxes=2)

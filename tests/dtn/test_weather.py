@@ -11,7 +11,8 @@ from simengine.dtn.sampler import CONDITIONS, GREY, WEATHER, WET, ViewSampler
 from simengine.dtn.views import render_views
 from simengine.dtn.weather.night import LUX, headlamps, street_lamps
 from simengine.dtn.weather.rain import FAR, NEAR, NUMBER, SMALLEST, extinction, fall_speed, slope, streaks
-from simengine.ops.light.raycast import Environment, raycast
+from simengine.ops.light.ray_scene import Environment
+from simengine.ops.light.raycast import raycast
 from simengine.render.camera import PinholeCamera
 
 LEVEL = PinholeCamera.look_at((0.0, 0.0, 2.0), (5.0, 0.0, 2.0), up=(0.0, 0.0, 1.0), width=96, height=96, fov_y=0.6)

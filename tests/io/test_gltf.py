@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from simengine.cli import main
-from simengine.io.geometry.gltf import GltfMaterial, GltfTriangles, read_gltf, write_gltf
+from simengine.io.geometry.gltf import GltfMaterial, GltfTriangles, read_gltf
+from simengine.io.geometry.gltf_writing import write_gltf
 from simengine.io.image import from_srgb
 from simengine.render import PinholeCamera
 from simengine.scene import load_world

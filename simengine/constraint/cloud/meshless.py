@@ -130,7 +130,8 @@ class Meshless:
         numbers: Mapping[str, Value] | None = None,
     ) -> None:
         self._given = {"fields": tuple(fields), "boundary": tuple(boundary), "numbers": dict(numbers or {})}
-        self._equation, self.cloud = equation, cloud
+        self._equation = equation
+        self.cloud: PointSet = cloud
 
     def _at(self, degree: int) -> Collocation:
         return Collocation(self._equation, self.cloud, degree=degree, **self._given)  # type: ignore[arg-type]

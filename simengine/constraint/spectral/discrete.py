@@ -106,7 +106,7 @@ class Discrete:
             for i, letters in {*self.used, *((i, "") for i in range(len(self.spaces)))}
         }
         ends = torch.tensor([0, *(self.matrices[i, ""].shape[1] for i in range(len(self.spaces)))]).cumsum(0).tolist()
-        self.slices = [slice(a, b) for a, b in itertools.pairwise(ends)]
+        self.slices: list[slice] = [slice(a, b) for a, b in itertools.pairwise(ends)]
         self.count: int = ends[-1]
         for name, scale, space in zip(equation.fields, self.scales, self.spaces, strict=True):
             if scale is not None and domain.inside is not None and not space.held_at_curve:

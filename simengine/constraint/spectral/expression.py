@@ -41,7 +41,9 @@ class Divergence:
     """rest + scale div(flux): what `div` makes and sums keep; tested by parts, so that fluxes may jump."""
 
     def __init__(self, flux: Sequence[Value], rest: Value = 0.0, scale: Value = 1.0) -> None:
-        self.flux, self.rest, self.scale = tuple(flux), rest, scale
+        self.flux: tuple[Value, ...] = tuple(flux)
+        self.rest: Value = rest
+        self.scale: Value = scale
 
     def __add__(self, other: Any) -> "Divergence":
         if isinstance(other, Divergence):

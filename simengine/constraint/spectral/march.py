@@ -61,7 +61,8 @@ class SpectralMarch:
         self._rates_between = torch.stack([slopes(self.nodes, float(c)) for c in between])
         self._factors: tuple[float, Any] | None = None
         self._keep = any(isinstance(v, torch.Tensor) and v.requires_grad for v in discrete.numbers.values())
-        self.factorisations = self.refused = 0
+        self.factorisations: int = 0
+        self.refused: int = 0
 
     def run(self, y: torch.Tensor, duration: float, longest: float) -> tuple[Windows, Result, dict[str, Any]]:
         """All windows, none longer than `longest`, from the coefficients y (N,) at t = 0."""

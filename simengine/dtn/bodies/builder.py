@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 
 Point = tuple[float, float, float]
 Look = tuple[Point, float, float]  # albedo, roughness, reflectance
@@ -32,7 +32,7 @@ class MeshBuilder:
     """
 
     def __init__(self, materials: Mapping[str, Look]) -> None:
-        self.materials = dict(materials)
+        self.materials: dict[str, Look] = dict(materials)
         self.triangles: list[tuple[Point, Point, Point]] = []
         self.names: list[str] = []
 

@@ -7,7 +7,7 @@ import math
 import torch
 
 from simengine.dtn.bodies.builder import VEHICLE, Look, MeshBuilder, Pair, Point, Regions
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 
 ATLAS = 6.4  # [m] that the unit square of texture coordinates spans
 #         name: albedo, roughness, reflectance

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import torch
 
-from simengine.ops.light.raycast import Environment, RaySurface, raycast
+from simengine.ops.light.ray_scene import Environment, RaySurface
+from simengine.ops.light.raycast import raycast
 from simengine.render.camera import PinholeCamera
 
 # corners [px], class (0 for the object, k for the k-th of the sampler's classes, -1 for none), pixels seen, share

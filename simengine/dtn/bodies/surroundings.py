@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from simengine.dtn.bodies.builder import Look, MeshBuilder, Point
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 
 LOOKS: dict[str, Look] = {
     "window": ((0.03, 0.04, 0.05), 0.1, 0.08),

@@ -11,7 +11,7 @@ import torch
 from simengine.dtn.bodies.car import car
 from simengine.dtn.bodies.paints import NATURAL_PAINTS
 from simengine.dtn.bodies.vehicles import Colour, bicycle, stop_sign, van
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 
 GAP = 0.4  # that stays free about each [m]
 TRIES = 40  # places tried for each thing before it is left out

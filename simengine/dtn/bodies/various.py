@@ -5,7 +5,7 @@ import math
 import torch
 
 from simengine.dtn.bodies.builder import Look, MeshBuilder, Point
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 
 LOOKS: dict[str, Look] = {
     "glass": ((0.02, 0.025, 0.03), 0.06, 0.08),

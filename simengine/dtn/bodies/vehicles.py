@@ -9,7 +9,7 @@ import math
 import torch
 
 from simengine.dtn.bodies.builder import VEHICLE, Look, MeshBuilder, Point, Regions
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 
 Colour = tuple[float, float, float]
 PARTS: dict[str, Look] = {

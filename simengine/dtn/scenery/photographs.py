@@ -4,7 +4,8 @@ import dataclasses
 
 import torch
 
-from simengine.ops.light.raycast import RayBuffers, RaySurface
+from simengine.ops.light.ray_scene import RaySurface
+from simengine.ops.light.raycast import RayBuffers
 from simengine.render.tone import ToneCurve, encode_srgb
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from simengine.ops.light.raycast import check_panorama
+from simengine.ops.light.ray_scene import check_panorama
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 MEAN = (
@@ -77,6 +77,11 @@ class SkyPanorama:
             elevation=math.asin(z),
             sun=(excess * solid[..., None]).sum((0, 1)) * (MEAN / mean),
         )
+
+    @property
+    def illuminance(self) -> float:
+        """Luminance-weighted irradiance of the sun on a plane that faces it."""
+        return float(self.sun @ torch.tensor(LUMINANCE))
 
     @cached_property
     def ambient(self) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import math
 
-from simengine.ops.light.raycast import Lamp, Vector
+from simengine.ops.light.ray_scene import Lamp, Vector
 
 LUX = 25_000.0  # illuminance of one unit of irradiance: the sun's 4 units are 100 klx on a plane that faces it
 WARM, COOL = (

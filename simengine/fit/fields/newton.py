@@ -50,7 +50,7 @@ class Linearised:
         self.r: torch.Tensor = self._seen.detach()
         energy = objective.energy(self._own)
         self.value: float = float(self.r.square().sum() / 2 + energy.detach())
-        self.slope = self.back(self.r)
+        self.slope: torch.Tensor = self.back(self.r)
         if energy.requires_grad:
             self.slope = self.slope + torch.autograd.grad(energy, self._own)[0]
         low, high = objective.limits().T

@@ -59,7 +59,7 @@ class FieldObjective:
         if blind:
             raise SceneError(f"unknowns.{blind[0]}: this field has no gradient")
         self.judging: bool = False
-        self.factor = 1.0
+        self.factor: float = 1.0
         self._rows = {name: problem.rows(name) for name in problem.measured}
         self._measured = {name: m.values[self._rows[name]] for name, m in problem.measured.items()}
         self._asked = dict(problem.measured)  # what is fitted, without what is not, where the instrument can

@@ -67,7 +67,8 @@ class FieldFit(AbstractTraining):
             problem.settle(problem.start())
         self.objective: FieldObjective = FieldObjective(problem)
         self._finish = finish
-        self.x, self.z = self.objective.start, problem.start()
+        self.x: torch.Tensor = self.objective.start
+        self.z: torch.Tensor = problem.start()
         self._compare_early()
         self.profile: ProfiledObjective | None = None
         self.answer: tuple[Posterior, dict[str, FieldBars]] | None = None

@@ -40,7 +40,7 @@ class GradientTraining(AbstractTraining):
         self.objective = objective
         self.num_iterations = num_iterations
         self.clip_norm = clip_norm
-        self.iteration = 0
+        self.iteration: int = 0
         self._stuck = torch.tensor(False)
         leaves = [p for p in module.parameters() if p.requires_grad]
         if not leaves:
@@ -54,7 +54,7 @@ class GradientTraining(AbstractTraining):
             )
         else:
             raise ValueError(f"optimiser={optimiser!r}: expected 'adam' or 'lbfgs'")
-        self.schedule = (
+        self.schedule: torch.optim.lr_scheduler.LRScheduler | None = (
             torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, num_iterations)
             if cosine and optimiser == "adam"
             else None

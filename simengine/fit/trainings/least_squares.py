@@ -120,7 +120,7 @@ class LeastSquaresTraining(AbstractTraining):
         self.num_iterations = num_iterations
         self.tolerance = tolerance
         self.sigma = sigma
-        self.damping = torch.tensor(1e-3, dtype=torch.float64)
+        self.damping: torch.Tensor = torch.tensor(1e-3, dtype=torch.float64)
         self.last_step = torch.tensor(math.inf, dtype=torch.float64)
 
     @property

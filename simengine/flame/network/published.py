@@ -50,7 +50,7 @@ class PublishedNetwork(nn.Module):
         self.T_in: float = float(flame.T_in)
         self.T_max: float = 1.05 * float(flame.burnt()[0][0])
         self.optimiser: torch.optim.Adam = torch.optim.Adam(self.parameters(), lr=1e-3)
-        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, 1000, 0.95)
+        self.schedule: torch.optim.lr_scheduler.StepLR = torch.optim.lr_scheduler.StepLR(self.optimiser, 1000, 0.95)
 
     @property
     def eigenvalue(self) -> torch.Tensor:

@@ -129,7 +129,11 @@ class AbstractTrainer(abc.ABC):
     starts: int = 1
 
     def __init__(self) -> None:
-        self.damping, self.iteration, self.loss, self.gain, self.weight = 1e-6, 0, math.inf, math.inf, FIRST_WEIGHT
+        self.damping: float = 1e-6
+        self.iteration: int = 0
+        self.loss: float = math.inf
+        self.gain: float = math.inf
+        self.weight: float = FIRST_WEIGHT
 
     @abc.abstractmethod
     def found(self, theta: torch.Tensor) -> Trained:

@@ -13,7 +13,7 @@ from simengine.render.camera import PinholeCamera
 from simengine.scene.instrument import AbstractInstrument
 from simengine.scene.strict import Count, NonNegative, Only, Positive, Range, Vector, without_effect
 
-COLUMNS = {
+COLUMNS: dict[str, tuple[str, ...]] = {
     "photometric": ("r", "g", "b"),
     "silhouette": ("alpha",),
     "depth": ("depth",),

@@ -5,7 +5,8 @@ from functools import partial
 
 import torch
 
-from simengine.ops.light.raycast import Environment, RayBuffers, RaySurface, check_arguments, sky_jitter
+from simengine.ops.light.ray_scene import Environment, RaySurface
+from simengine.ops.light.raycast import RayBuffers, check_arguments, sky_jitter
 
 OFFSET = 1e-3
 GOLDEN = 0.61803398875

@@ -46,7 +46,7 @@ class ConstrainedSystem(FunctionSystem):
         self.equality: Function | None = equality
         self.inequality: Function | None = inequality
         self.tolerance: float = tolerance
-        self.size = 0
+        self.size: int = 0
 
     def constraints(self, y: torch.Tensor, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """C (b, p) and h (b, q); of width 0 where there are none."""

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from simengine.dtn.bodies.paints import NATURAL_PAINTS
-from simengine.dtn.camouflage import Evasion, PaintTexture, augment, evasion_loss, palette_distance, total_variation
+from simengine.dtn.camouflage import (
+    Evasion,
+    PaintTexture,
+    augment,
+    evasion_loss,
+    naive_texture,
+    palette_distance,
+    total_variation,
+)
 from simengine.dtn.evaluation import checked_predict
 from simengine.dtn.protocol import Detector, box_iou
 from simengine.dtn.texture import TextureMap
@@ -29,6 +37,8 @@ LOSSES: tuple[Evasion, ...] = ("soft", "all", "best")  # that restarts take turn
 CONTROLS = ("more", "patterns")  # as many steps on the paints of the detector, and on random colours and patterns
 AREAS = ((0.0, 0.8), (0.001, 0.4), (0.005, 0.2), (0.02, 0.1), (0.1, 0.05), (0.2, 0.025), (0.4, 0.0125), (0.6, 0.00625))
 KEPT = 20  # proposals that are judged on the same pictures
+JUDGED = 32  # pictures that they are judged on: what fools few of them fools no others
+BLOTCHES = 8  # camouflages that the attack may start from
 
 
 def anew(retrained: str) -> str:
@@ -107,14 +117,14 @@ class TextureTraining(GradientTraining):
 class SquareTraining(AbstractTraining):
     """Square attack on the texels: sees boxes and scores of `predict`, no gradient and nothing before suppression.
 
-    It starts from the natural paint that is seen worst. A square of the texture takes an extreme colour at random, and
-    stays if the loss falls; its share of the texture shrinks as in AutoAttack (Andriushchenko et al., ECCV 2020; Croce
-    and Hein, ICML 2020). Views and transformations of them are drawn anew every KEPT proposals, so that what stays
-    helps on all of them.
+    It starts from what is seen worst of the natural paints and of blotches in three colours. A square of the texture
+    takes an extreme colour at random, and stays if the loss falls; its share of the texture shrinks as in AutoAttack
+    (Andriushchenko et al., ECCV 2020; Croce and Hein, ICML 2020). Views and transformations of them are drawn anew
+    every KEPT proposals, so that what stays helps on all of them.
 
     Args:
         target: Texture, detector and views.
-        iterations: Proposals; each costs one look of the detector at `target.spec.batch` pictures.
+        iterations: Proposals; each costs one look of the detector at JUDGED pictures.
     """
 
     def __init__(self, target: Target, *, iterations: int) -> None:
@@ -125,16 +135,21 @@ class SquareTraining(AbstractTraining):
         self.bounds: torch.Tensor = torch.tensor(
             [low + 0.01 * (high - low), high - 0.01 * (high - low)]
         )  # as `PaintTexture.set`
-        self._index, self._seed, self._best = torch.zeros(target.spec.batch, dtype=torch.long), 0, math.inf
+        self._index, self._seed, self._best = torch.arange(min(JUDGED, len(target.views))), 0, math.inf
 
     def _extreme(self, *shape: int) -> torch.Tensor:
         return self.bounds[torch.randint(2, (*shape, 3))]
 
+    def _views(self) -> torch.Tensor:
+        """Numbers of the views that the next proposals are judged on."""
+        return torch.randperm(len(self.target.views))[:JUDGED]
+
     def _start(self) -> torch.Tensor:
-        """The natural paint that the detector sees worst, over all of the object."""
-        low, high = self.bounds.tolist()
-        paints = [torch.tensor(paint).clamp(low, high).expand(*self.target.texture.size, 3) for paint in NATURAL_PAINTS]
-        return min(paints, key=self.loss)
+        """What the detector sees worst of the natural paints, over all of the object, and of blotches."""
+        size, (low, high) = self.target.texture.size, self.bounds.tolist()
+        flat = [torch.tensor(paint).expand(*size, 3) for paint in NATURAL_PAINTS]
+        blotched = [naive_texture(size, seed) for seed in range(BLOTCHES)]
+        return min((texture.clamp(low, high) for texture in (*flat, *blotched)), key=self.loss)
 
     def _proposal(self) -> torch.Tensor:
         rows, columns = self.target.texture.size
@@ -162,7 +177,7 @@ class SquareTraining(AbstractTraining):
     def step(self) -> dict[str, float]:
         """One proposal."""
         if self.iteration % KEPT == 0:
-            self._index = torch.randint(len(self.target.views), (self.target.spec.batch,))
+            self._index = self._views()
             self._seed = int(torch.randint(1 << 30, ()))
             if self.iteration == 0:
                 self.target.texture.set(self._start())

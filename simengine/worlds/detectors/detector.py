@@ -205,9 +205,16 @@ class HardeningTraining(DetectorTraining):
         if not self.climb:
             return self.varied(index)
         few = max(1, len(index) // 4)
-        parts = zip(index[:few].tensor_split(len(self.adversaries)), self.adversaries, strict=True)
-        attacked = [self.put_on[part](adversary()) for part, adversary in parts if len(part)]
+        worn = self._worn(few)
+        parts = zip(index[:few].tensor_split(len(worn)), worn, strict=True)
+        attacked = [self.put_on[part](adversary()) for part, adversary in parts]
         return torch.cat([*attacked, natural_paint(index[few:]).expand(-1, -1, *self.views.size)])
+
+    def _worn(self, pictures: int) -> list[PaintTexture]:
+        """The textures of a step: all, or where there are fewer pictures than textures, so many of them in turn."""
+        number = len(self.adversaries)
+        first = self.iteration * pictures if pictures < number else 0
+        return [self.adversaries[(first + k) % number] for k in range(min(pictures, number))]
 
     def step(self) -> dict[str, float]:
         """One step of the detector down, and one of the textures up."""

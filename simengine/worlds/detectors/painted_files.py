@@ -10,7 +10,7 @@ from simengine.io.geometry.glb import ARRAY_BUFFER, FLOAT, packed
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.ops.light.raycast import RaySurface
+    from simengine.ops.light.ray_scene import RaySurface
 
 OBJ, MTL, GLB = "object.obj", "object.mtl", "object.glb"
 Array = npt.NDArray[np.float32]

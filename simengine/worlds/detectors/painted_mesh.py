@@ -7,7 +7,7 @@ import torch
 
 from simengine.dtn.bodies.builder import smooth_normals
 from simengine.io.geometry.mesh_file import read_limited
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 from simengine.scene.base import SceneError
 
 SUFFIXES = (".obj", ".glb", ".gltf")

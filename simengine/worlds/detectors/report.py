@@ -208,16 +208,17 @@ def gain_table(gains: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Report
 
 
 def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]:
-    """Bounds of equal cells over the ranges of a sampler; of haze and weather none or some; `place` as in `PARTS`."""
+    """Bounds of equal cells over what views have; of haze and weather none or some; `place` as in `PARTS`."""
     edges = {}
     for name, parts in PARTS.items():
-        low, high = sampler.interval(name)
+        low, high = sampler.span(name)
         if parts[place] == 1 and place:
             continue
         step = (high - low) / parts[place]
-        edges[name] = (*(low + k * step for k in range(parts[place])), high + 1e-6)
+        # conditions have single precision
+        edges[name] = (*(low + k * step for k in range(parts[place])), high + 1e-6 * max(1.0, abs(high)))
     for name in ("haze", *WEATHER):
-        low, high = sampler.interval(name)
+        low, high = sampler.span(name)
         if name == "haze" or (high > 0 and not place):
             edges[name] = (0.0, 1e-9, max(high, 1e-9) + 1e-6) if low == 0 else (low, (low + high) / 2, high + 1e-6)
     return edges

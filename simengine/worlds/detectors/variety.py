@@ -7,7 +7,7 @@ import torch
 from simengine.dtn.bodies.various import coat, various
 from simengine.dtn.sampler import ViewSampler
 from simengine.dtn.views import ViewSet, keep_views, render_views
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 from simengine.render.tone import ToneCurve
 
 FIRST = 200_000  # index of the first of these views in its sampler

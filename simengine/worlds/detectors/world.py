@@ -13,7 +13,7 @@ from simengine.scene.strict import Count, NonNegative, Positive, Range, without_
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-    from simengine.ops.light.raycast import RaySurface
+    from simengine.ops.light.ray_scene import RaySurface
 
 Albedo = Annotated[float, Range(ge=0, le=1)]
 SHARD = 32  # views in a file of a run

@@ -74,8 +74,9 @@ class BalanceTraining(AbstractTraining):
         self.num_iterations = num_iterations
         self.frames: int = frames
         self.laws_known: bool = laws_known
-        self.iteration, self.best = 0, math.inf
-        self.ridge = FIRST_RIDGE
+        self.iteration: int = 0
+        self.best: float = math.inf
+        self.ridge: float = FIRST_RIDGE
         self._followed = list[Motion]()  # the motions that the laws give
         energy, flow = model.materials[0].elasticity, model.materials[0].plasticity
         if not isinstance(energy, EnergyNetwork) or not isinstance(flow, nn.Module):

@@ -92,7 +92,9 @@ class FlowSearch(AbstractTraining):
         self.motion: Motion = motion
         self.parts: tuple[float, float] = parts
         self.num_iterations: int = num_iterations + 1
-        self.iteration, self.choice, self.whole = 0, -1, False
+        self.iteration: int = 0
+        self.choice: int = -1
+        self.whole: bool = False
         energy, flow = model.materials[0].elasticity, model.materials[0].plasticity
         if not isinstance(energy, EnergyNetwork) or not isinstance(flow, YieldNetwork):
             raise TypeError(f"model: expected an EnergyNetwork and a YieldNetwork, got {energy} and {flow}")

@@ -135,7 +135,8 @@ class PressureTraining(AbstractTraining):
         self.every: int = every
         self._parts = [(m, start) for m in range(len(motions)) for start in range(0, len(motions[m]), stretch)]
         self.num_iterations: int = passes * len(self._parts)
-        self.iteration, self.missed = 0, 0.0
+        self.iteration: int = 0
+        self.missed: float = 0.0
         self.noise: float = rounding_of_velocities(motions[0], model.grid.dt)
         self._state = dict[str, torch.Tensor]()
 

@@ -63,7 +63,7 @@ class RolloutTraining(AbstractTraining):
         self.num_iterations = num_iterations
         self.clip_norm: float = clip_norm
         self.intervals: tuple[int, int] = intervals
-        self.iteration = 0
+        self.iteration: int = 0
         self.rates = learning_rates
         self._captured: CapturedSolver | None = None
         parts: list[list[Any]] = [

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.ops.light.raycast import Environment, RaySurface, raycast
+from simengine.ops.light.ray_scene import Environment, RaySurface
+from simengine.ops.light.raycast import raycast
 from simengine.render.camera import PinholeCamera
 from simengine.render.image import Image
 from simengine.render.meshes import joined

@@ -195,7 +195,7 @@ class PaintSearch(AbstractTraining):
             PaintTexture(size, albedo=albedo, seed=seed + start) for start in range(spec.restarts)
         )
         self.num_iterations: int = spec.restarts * spec.iterations
-        self.iteration = 0
+        self.iteration: int = 0
         self._begin(0)
 
     def _begin(self, start: int) -> None:

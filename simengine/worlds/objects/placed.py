@@ -19,7 +19,8 @@ from simengine.scene.base import SceneError
 from simengine.scene.strict import Positive, Range, Vector
 
 if TYPE_CHECKING:
-    from simengine.ops.light.raycast import RayBuffers, RaySurface
+    from simengine.ops.light.ray_scene import RaySurface
+    from simengine.ops.light.raycast import RayBuffers
 
 Albedo = Annotated[float, Range(ge=0, le=1)]
 FAR = 1e4  # where a car is that is not there [m]
@@ -204,7 +205,8 @@ def place(spec: PlacedSpec, photograph: torch.Tensor) -> Placement:
         SceneError: The camera has no K, or the box lies behind it.
     """
     from simengine.dtn.bodies.car import car
-    from simengine.ops.light.raycast import Environment, raycast
+    from simengine.ops.light.ray_scene import Environment
+    from simengine.ops.light.raycast import raycast
 
     center, size, yaw = spec.box.numbers()
     k = camera_matrix(spec.camera)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from simengine.ops.light.raycast import Environment, Lamp, RaySurface, raycast
+from simengine.ops.light.ray_scene import Environment, Lamp, RaySurface
+from simengine.ops.light.raycast import raycast
 from simengine.ops.light.raycast_reference import raycast_reference
 from simengine.render.camera import PinholeCamera
 

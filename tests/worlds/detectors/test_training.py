@@ -261,6 +261,28 @@ def test_adversaries_climb_the_loss_of_a_detector_that_stands_still() -> None:
     assert torch.equal(paint[2:], paint[2:, :, :1, :1].expand_as(paint[2:]))  # the others are clean: one natural paint
 
 
+def test_more_adversaries_than_pictures_take_turns() -> None:
+    """Three pictures a step for four textures: after four steps each has climbed in three of them."""
+    views, size = scene_views(TINY, TINY.views, TINY.train_views), (16, 16)
+    adversaries = [PaintTexture(size, seed=k, spread=0.0) for k in range(4)]
+    training = HardeningTraining(
+        CentreDetector(width=16),
+        views,
+        texture_map(views, size),
+        [],
+        adversaries,
+        climb=0.2,
+        schedule=DetectorSchedule(iterations=4, batch=12, learning_rate=1e-12),
+    )
+    moved, last = torch.zeros(4), [adversary().detach() for adversary in adversaries]
+    for _ in range(4):
+        training.step()
+        for k, adversary in enumerate(adversaries):
+            moved[k] += not torch.equal(adversary(), last[k])
+            last[k] = adversary().detach()
+    assert moved.tolist() == [3, 3, 3, 3]
+
+
 def test_paints_of_a_mosaic() -> None:
     training = NetworkTraining(TINY, AppearanceNetworkSpec(paints="mosaic", crop=0, depth=2))
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from simengine.cli import main
-from simengine.ops.light.raycast import RaySurface
+from simengine.ops.light.ray_scene import RaySurface
 from simengine.scene import SceneError
 from simengine.worlds.objects.paint_search import PaintSearch, ScoreObjective, box_of, painter
 from simengine.worlds.objects.placed import BoxSpec, PlacedSpec, Placement, box_corners, fitted, place
