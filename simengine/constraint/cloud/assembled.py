@@ -48,7 +48,7 @@ class AssembledEquation:
         mass: M of `march`; None for none.
         known: Numbers of the entries of u that are known; zero unless values are given.
         definite: Whether K is symmetric and positive definite on the free entries, and to be solved by conjugate
-            gradients: the factors of a mesh in three dimensions fill up (64^3 points would take minutes).
+            gradients: the factors of a mesh in three dimensions fill up (32^3 points take 6 s, by iterations 0.06).
 
     Attributes:
         size: Unknowns n, those known among them.
