@@ -28,6 +28,7 @@ EXTRAS = {
     "opencv-python": "camera",
     "scikit-fem": "mesh",
     "nutpie": "bayes",
+    "optuna": "search",
     "onnxruntime": "onnx",
     "distributed": "cluster",
     "h5netcdf": "tables",

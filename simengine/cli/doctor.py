@@ -23,6 +23,7 @@ _EXTRAS = {
     "pyarrow": "tables",
     "xarray": "tables",
     "nutpie": "bayes",
+    "optuna": "search",
     "opencv-python": "camera",
     "scikit-fem": "mesh",
     "onnxruntime": "onnx",

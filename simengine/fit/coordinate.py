@@ -89,7 +89,10 @@ class Coordinate:
 
     def drawn(self, generator: torch.Generator) -> float:
         """A start from the prior, inside the bounds; from a factor of three about the start where there is none."""
-        noise = float(torch.randn((), generator=generator, dtype=torch.float64))
+        return self.believed(float(torch.randn((), generator=generator, dtype=torch.float64)))
+
+    def believed(self, noise: float) -> float:
+        """The value so many standard deviations from the middle of what is believed, inside the bounds."""
         if math.isnan(self.sd):
             return float(self.value(torch.tensor(noise, dtype=torch.float64)))
         value = self.mean + self.sd * noise

@@ -22,6 +22,8 @@ def training_of(problem: Problem) -> AbstractTraining:
     method, fields = problem.scene.inference.method, problem.scene.unknowns.keys() & problem.scene.world.fields().keys()
     if problem.scene.inference.refine is not None and (fields or method != "least_squares"):
         raise SceneError("inference.refine: only numbers found by least squares are fitted again; leave it out")
+    if problem.scene.inference.search and (fields or method != "least_squares"):
+        raise SceneError("inference.search: only numbers found by least squares are searched for; leave it out")
     if fields:
         if method != "least_squares":
             raise SceneError(f'inference.method: a field is sought by "least_squares", the default; got {method!r}')

@@ -72,7 +72,8 @@ def check_observations(problem: Problem, *, seconds_of_one: float = 0.0) -> dict
         columns = (
             1 if _derivatives_are_told(problem, z) else world
         )  # in solves: a row's adjoint is about one of its own
-        found["seconds_of_a_fit_about"] = one * (columns + 1) * 5 * len(stages_of(problem))
+        solves = (columns + 1) * 5 * len(stages_of(problem)) * scene.inference.starts + scene.inference.search
+        found["seconds_of_a_fit_about"] = one * solves
     if scene.unknowns:  # last, since it goes to its first stage
         training_of(problem)  # says what would stop the fit before its first step
     return found

@@ -1,7 +1,8 @@
 """A fit from several starts; what it finds is one answer or several.
 
-The first start is the scene's own, the others are drawn from the priors. Two ends are one minimum where they differ by
-less than a standard deviation of the better one in every direction that the data tell.
+The first start is the scene's own, the others are drawn from the priors, or are the best basins of a global search over
+them. Two ends are one minimum where they differ by less than a standard deviation of the better one in every direction
+that the data tell.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import torch
 
 from simengine.fit.problem import Problem
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.search import Trials
 from simengine.scene.base import SceneError
 
 if TYPE_CHECKING:
@@ -64,13 +66,16 @@ def drawn(problem: Problem, generator: torch.Generator) -> torch.Tensor:
 
 
 class SeveralStarts(AbstractTraining):
-    """One fit after another, from starts drawn from the priors.
+    """One fit after another, from starts drawn from the priors, or from the best trials of a global search.
 
     Args:
         problem: What to fit.
         starts: Their number, the scene's own included.
         begin: Makes the fit of a problem from a start.
         finish: Writes the answer; None for none.
+
+    Raises:
+        SceneError: The world has no run at the scene's own start, or a search lacks its package.
     """
 
     found: "Posterior | None" = None
@@ -85,8 +90,12 @@ class SeveralStarts(AbstractTraining):
         self._count = starts
         self._ends: list[Minimum] = []
         self._attempt = 0
+        self._trials: Trials | None = None
+        if trials := problem.scene.inference.search:
+            moving = {k: c for k, c in enumerate(problem.coordinates) if c.chosen and k not in problem.sought_sigmas}
+            self._trials = Trials(moving, trials, problem.start(), self._height, seed=self._seed)
         self._fit = begin(problem)
-        self.num_iterations: int = starts * self._fit.num_iterations
+        self.num_iterations: int = starts * self._fit.num_iterations + trials
         self._best: list[Minimum] = []
 
     @property
@@ -102,26 +111,52 @@ class SeveralStarts(AbstractTraining):
     @property
     def converged(self) -> bool:
         """Whether every start has ended."""
+        if self._trials is not None:
+            return self._trials.done and len(self._ends) > len(self._trials.best(self._count - 1))
         return len(self._ends) >= self._count
 
     def step(self) -> dict[str, float]:
-        """One trial of the start in progress."""
+        """One trial of the start in progress, or of the global search that follows the scene's own."""
+        if self._trials is not None and self._ends and not self._trials.done:
+            self._trials.step()
+            if self._trials.done:
+                self._go_on()
+            return {"loss": min(self._ends[0].misfit, self._trials.least), "trial": float(len(self._trials))}
         figures = {**self._fit.step(), "start": float(len(self._ends))}
         if self._fit.converged:
             self._ends.append(self._ended())
-            if self.converged:
-                self._close()
-            else:
-                self._attempt = 0
-                self._fit = self._begun()
+            if self._trials is None or self._trials.done:
+                self._go_on()
         return figures
+
+    def _go_on(self) -> None:
+        if self.converged:
+            self._close()
+        else:
+            self._attempt = 0
+            self._fit = self._begun()
+
+    def _height(self, z: torch.Tensor) -> float:
+        """-2 log posterior of a trial at z (p,), of all the time and the sharp pictures."""
+        problem = self.problem
+        problem.fraction, problem.level, problem.sigmas = 1.0, 0, {}
+        problem.errors.clear()
+        problem.settle(z)
+        problem.estimate_sigmas(z)
+        return misfit(problem, z)
 
     def _ended(self) -> Minimum:
         sigmas = {name: value.clone() for name, value in self.problem.sigmas.items()}
         return Minimum(self._fit.z.clone(), misfit(self.problem, self._fit.z), self._fit.estimates(), sigmas=sigmas)
 
+    @property
+    def _seed(self) -> int:
+        return 1_000_003 * (self.problem.scene.world.seed + 1)
+
     def _drawn(self) -> torch.Tensor:
-        seed = 1_000_003 * (self.problem.scene.world.seed + 1) + DRAWS * len(self._ends) + self._attempt
+        if self._trials is not None:
+            return self._trials.best(self._count - 1)[len(self._ends) - 1]
+        seed = self._seed + DRAWS * len(self._ends) + self._attempt
         return drawn(self.problem, torch.Generator().manual_seed(seed))
 
     def _begun(self) -> "LeastSquaresFit":
@@ -162,6 +197,8 @@ class SeveralStarts(AbstractTraining):
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The ends so far and the start in progress."""
         state = {f"fit.{name}": value for name, value in self._fit.state_dict().items()}
+        if self._trials is not None:
+            state |= {f"trials.{name}": value for name, value in self._trials.state_dict().items()}
         state["attempt"] = torch.tensor([len(self._ends), self._attempt])
         for k, end in enumerate(self._ends):
             state[f"end.{k}.z"] = end.z
@@ -174,6 +211,9 @@ class SeveralStarts(AbstractTraining):
         count, self._attempt = (int(v) for v in state["attempt"])
         inner = {k.removeprefix("fit."): v for k, v in state.items() if k.startswith("fit.")}
         self._fit.load_state_dict(inner)
+        if self._trials is not None:
+            tried = {k.removeprefix("trials."): v for k, v in state.items() if k.startswith("trials.")}
+            self._trials.load_state_dict(tried)
         self._ends = []
         now = dict(self.problem.sigmas)
         for k in range(count):

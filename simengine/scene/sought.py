@@ -134,13 +134,16 @@ class Inference(ShortRepr):
             part, then all of it, where the world has time [1].
         together: Whether the instruments' numbers are free from the beginning on: a clock that is held wrong leads the
             world's numbers astray where these begin near.
-        starts: Number of starts drawn from the priors; several minima are told as several answers.
+        starts: Number of starts, the scene's own first, the others drawn from the priors; several minima are told as
+            several answers.
+        search: Trials of a global search (Optuna) over the priors, whose best basins the other starts are then taken
+            from: where gradients mislead.
         hold_out: Observations that are predicted and not fitted, by name or dotted key; or a share of the end of each.
         tolerance: Predicted drop of chi-square below which a stage has converged [1].
         report: Refused, as it never told anything: [derived] tells expressions of keys with bars.
         pyramid: Halvings of the resolution of pictures to begin with.
         posterior: What the bars rest on: the curvature at the best fit (laplace), or samples of an affine-invariant
-            ensemble, or of NUTS where every unknown has a gradient.
+            ensemble, or of NUTS where the posterior is near its ellipse or every unknown has a gradient.
         samples: Effective samples of each number that chains go on for.
         refine: Times the resolution at which the best fit is fitted again: how far it moves is added to the bars, for a
             world whose discretisation is not small beside the noise; not 1 [1].
@@ -151,6 +154,7 @@ class Inference(ShortRepr):
     stages: tuple[Annotated[float, Range(gt=0, le=1)], ...] = ()
     together: bool = False
     starts: Count = 1
+    search: Annotated[int, Range(ge=0)] = 0
     hold_out: Any = None
     tolerance: Positive = 1e-2
     report: tuple[str, ...] = ()
@@ -162,5 +166,7 @@ class Inference(ShortRepr):
     def __post_init__(self) -> None:
         if self.report:
             raise ValueError("report: it never told anything; write an expression of keys into [derived] instead")
+        if self.search and self.starts < 2:
+            raise ValueError("search: it finds where further starts begin; give starts too, 4 say")
         if self.stages and (self.stages[-1] != 1.0 or list(self.stages) != sorted(set(self.stages))):
             raise ValueError(f"stages: expected growing fractions that end with 1.0, got {list(self.stages)}")

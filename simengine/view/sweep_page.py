@@ -67,7 +67,7 @@ def write_sweep_page(
 
 
 def _numbers(rows: Rows, name: str) -> list[Any]:
-    """A column as numbers; words by their place among the different ones, None as NaN."""
+    """A column of numbers, None as NaN; or of words, None as "" where one is a word."""
     values = [row.get(name) for row in rows]
     if any(isinstance(v, str) for v in values):
         return ["" if v is None else str(v) for v in values]
@@ -90,7 +90,7 @@ def _curves(keys: Sequence[str], columns: Sequence[str], rows: Rows) -> list[Blo
         panels = {}
         for name in columns[start : start + 3]:
             lines: dict[str, tuple[list[float], list[float]]] = {}
-            for row in rows:
+            for row in sorted(rows, key=lambda row: row[along]):
                 if isinstance(row.get(name), float):
                     x, y = lines.setdefault(_where(others, row) or name, ([], []))
                     x.append(row[along])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,6 +66,24 @@ def test_closed_forms_are_those_of_draws_by_arviz() -> None:
     assert sampled.loo.sum() == pytest.approx(own.loo.sum(), abs=0.1)
     assert sampled.waic.sum() == pytest.approx(own.waic.sum(), abs=0.1)
     assert sampled.numbers == pytest.approx(own.numbers, abs=0.1)
+
+
+def test_rows_that_decide_too_much_are_counted_and_other_remarks_of_arviz_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arviz = pytest.importorskip("arviz")
+    random = np.random.default_rng(0)
+    rows = np.concatenate([0.2 * random.standard_normal((300, 5)), 30 * random.standard_cauchy((300, 1))], 1)
+    assert _of_draws(rows.astype(np.float32), np.zeros(6), 1.0).hard == 1  # no warning, or this fails
+    real = arviz.loo
+
+    def heard(*given: object, **named: object) -> object:
+        warnings.warn("something else", UserWarning, stacklevel=1)
+        return real(*given, **named)
+
+    monkeypatch.setattr(arviz, "loo", heard)
+    with pytest.warns(UserWarning, match="something else"):
+        _of_draws(rows.astype(np.float32), np.zeros(6), 1.0)
 
 
 class Parabola(se.OwnWorld):

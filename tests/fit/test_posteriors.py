@@ -321,12 +321,29 @@ def test_chains_that_have_not_converged_are_no_answer(tmp_path: Path, monkeypatc
     assert e.std is None and not e.identified and "not converged" in e.why
 
 
-def test_nuts_without_gradients_is_refused_in_a_line(tmp_path: Path) -> None:
-    unknowns = {"u": se.Unknown(), "observations.y.gain": se.Unknown(prior=se.Prior(normal=0.1))}
-    with pytest.raises(SceneError, match=r"inference\.posterior: NUTS needs"):
-        inference = se.Inference(posterior="nuts")
-        problem = Problem(Shapes(), observations={"y": _line(tmp_path)}, unknowns=unknowns, inference=inference)
-        posterior_of(_fit(problem))
+def test_nuts_without_gradients_is_refused_in_a_line_where_they_are_needed(tmp_path: Path) -> None:
+    """What an instrument adds has no gradient, and u^2 about 0 is no ellipse."""
+    unknowns = {
+        "u": se.Unknown(prior=se.Prior(normal=(0.0, 1.0))),
+        "observations.y.gain": se.Unknown(prior=se.Prior(normal=0.1)),
+    }
+    with pytest.raises(
+        SceneError, match=r"inference\.posterior: the posterior is not near its ellipse, where NUTS needs"
+    ):
+        _sampled("nuts", {"y": _curve(tmp_path, "banana", [0.2], 0.3)}, unknowns, samples=20)
+
+
+def test_nuts_near_an_ellipse_needs_no_gradients(tmp_path: Path) -> None:
+    """A gain, which has none, of 1 +- 0.01 by its prior: u is Laplace's."""
+    gain = se.Unknown(prior=se.Prior(normal=0.01))
+    unknowns = {"u": se.Unknown(), "v": se.Unknown(), "observations.y.gain": gain}
+    data = {"y": _line(tmp_path)}
+    plain = posterior_of(_fit(Problem(Shapes(), observations=data, unknowns=unknowns)))
+    found = _sampled("nuts", data, unknowns, samples=200)
+    assert found.samples.converged and set(found.samples.values) == {"u", "v", "observations.y.gain"}
+    own = plain.estimates["u"]
+    assert found.estimates["u"].value == pytest.approx(own.value, abs=own.std)
+    assert found.estimates["u"].std == pytest.approx(own.std, rel=0.2)  # four standard errors of 200 samples
 
 
 class Grid(se.OwnWorld):

@@ -24,9 +24,8 @@ APART = 2.0  # R-hat beyond which chains stand in different minima
 LENGTHENED = 4  # times that chains with gradients are made twice as long
 ACCEPTED = 0.95  # share that these aim at: short steps follow a bent ridge, where those for 0.8 diverge
 TUNE = 400  # steps in which these find their step and masses
-STEP = (
-    1.2  # of a chain on the ellipse, in standard deviations: the most effective samples for a solve, in 2 and 8 numbers
-)
+# Of a chain on the ellipse, in standard deviations: the most effective samples for a solve, in 2 and 8 numbers.
+STEP = 1.2
 BURN_IN = 10  # draws of such a chain that are thrown away: it begins one standard deviation off
 LONGER = 1.25  # times as many draws of such a chain at each new look; those that were made cost nothing again
 LOOKS = 8
@@ -53,7 +52,8 @@ def no_u_turn(
         Coordinates (chains, draws, numbers), the density's logarithm there (chains, draws), and divergences.
 
     Raises:
-        SceneError: nutpie is not installed, or a number that moves has no gradient.
+        SceneError: nutpie is not installed, or the density is not near its ellipse and a number that moves has no
+            gradient.
     """
     try:
         with warnings.catch_warnings():
@@ -63,18 +63,20 @@ def no_u_turn(
         raise SceneError(
             "inference.posterior: NUTS needs nutpie; pip install 'simengine[bayes]', or use ensemble"
         ) from None
-    if not density.traced:
-        raise SceneError("inference.posterior: NUTS needs gradients, and not every unknown is traced; use ensemble")
     free = torch.tensor(density.free)
     spectrum, vectors = torch.linalg.eigh(covariance)
     root = vectors * spectrum.clamp(1e-300, 1.0).sqrt()
     center = ends[0][free]
     found = _on_ellipse(density, center, root, wanted, seed) if len(ends) == 1 else None
+    if found is None and not density.traced:
+        raise SceneError(
+            "inference.posterior: the posterior is not near its ellipse, where NUTS needs gradients, and not every "
+            "unknown is traced; use ensemble"
+        )
     u, heights, divergences = found or _with_gradients(density, center, root, [end[free] for end in ends], wanted, seed)
-    points = [
-        (center + root @ torch.from_numpy(own)).numpy() for own in u.reshape(-1, u.shape[-1]).copy()
-    ]  # to the bit
-    return np.stack(points).reshape(u.shape), heights, divergences
+    flat = torch.from_numpy(u.reshape(-1, u.shape[-1]).copy())
+    points = torch.stack([center + root @ own for own in flat])  # one by one, as they were solved: to the bit
+    return points.numpy().reshape(u.shape), heights, divergences
 
 
 def _on_ellipse(
