@@ -167,7 +167,9 @@ def test_ctrl_c_is_answered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 def finished(line: str, folder: Path, environment: Mapping[str, str], seconds: float = PATIENCE) -> tuple[str, str]:
     """Runs a command line; what became of it ("done", "stopped" or the fault), and what it said."""
-    command = [sys.executable, "-m", "simengine.cli", *shlex.split(line)[1:]]
+    name, *options = shlex.split(line)
+    started = {"torchrun": ["-m", "torch.distributed.run"], "python": []}.get(name, ["-m", "simengine.cli"])
+    command = [sys.executable, *started, *options]
     process = subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -226,9 +228,14 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
 
 
 def rows_of(text: str) -> dict[str, list[float]]:
-    """First cell -> the number in the second, and its interval `[low, high]`, of the rows of printed tables."""
+    """First cell -> the number in the second, and its interval `[low, high]`, of the rows of printed tables.
+
+    And of lines `name = number`.
+    """
     found = {}
     for line in text.splitlines():
+        if told := re.fullmatch(r"(\w[\w ]*) = (\S+)", line):
+            line = f"│ {told[1]} │ {told[2]} │"
         cells = [cell.strip() for cell in line.split("│")[1:]]
         if len(cells) > 1 and cells[0] and cells[1]:
             with contextlib.suppress(ValueError):
@@ -237,8 +244,8 @@ def rows_of(text: str) -> dict[str, list[float]]:
 
 
 def test_rows_of_printed_tables_are_read() -> None:
-    told = rows_of("│ a b │ 2.5e+02 │ yes │\n│ c │ none │\nd │ 1 │\n│ e │ 0.5 [0.1, 1.0] │")
-    assert told == {"a b": [250.0], "e": [0.5, 0.1, 1.0]}
+    told = rows_of("│ a b │ 2.5e+02 │ yes │\n│ c │ none │\nd │ 1 │\n│ e │ 0.5 [0.1, 1.0] │\nf of g = -2e3\nh = i")
+    assert told == {"a b": [250.0], "e": [0.5, 0.1, 1.0], "f of g": [-2000.0]}
 
 
 @pytest.mark.slow
@@ -255,7 +262,8 @@ def test_a_page_is_followed_word_for_word(page: Path, tmp_path: Path) -> None:
         elif block.kind == "commands":
             said = ""
             for line in lines_of(block):
-                assert line.startswith("simengine "), f"{block.place}: {line}: only our own commands are followed"
+                known = line.split()[0] in ("simengine", "torchrun", "python")
+                assert known, f"{block.place}: {line}: only our own commands, torchrun and python are followed"
                 outcome, more = finished(line, tmp_path, environment, seconds=400)  # its numbers are compared
                 assert outcome == "done", f"{block.place}: {line}: {outcome}"
                 said += more

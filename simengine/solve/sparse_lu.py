@@ -1,5 +1,6 @@
-"""A sparse system of equations, factorised once: solves, also transposed, and solves that carry gradients."""
+"""A sparse system of equations: solves, also transposed, and solves that carry gradients; here by factors."""
 
+import abc
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,20 @@ from scipy.sparse.linalg import splu
 _SINGULAR = 1e-13  # smallest pivot over the largest one, of rows and columns of size 1: rounding
 
 
-class SparseFactors:
+class AbstractSparseSystem(abc.ABC):
+    """A square sparse matrix without a gradient, and what solves with it."""
+
+    @abc.abstractmethod
+    def solve(self, right: torch.Tensor, *, transposed: bool = False) -> torch.Tensor:
+        """The x with A x = right, or A^T x = right, for a right side of n numbers in any shape; without a gradient."""
+
+    def applied(self, right: torch.Tensor) -> torch.Tensor:
+        """`solve` with the gradient to the right side, which costs one more solve."""
+        found: torch.Tensor = _SparseSolve.apply(right, self, False)
+        return found
+
+
+class SparseFactors(AbstractSparseSystem):
     """The factors of a square sparse matrix whose rows and columns are scaled to a largest entry of 1 before.
 
     Args:
@@ -36,17 +50,12 @@ class SparseFactors:
             )
 
     def solve(self, right: torch.Tensor, *, transposed: bool = False) -> torch.Tensor:
-        """The x with A x = right, or A^T x = right, for a right side of n numbers in any shape; without a gradient."""
+        """By the two triangles."""
         before, after = (self._columns, self._rows) if transposed else (self._rows, self._columns)
         flat = before * right.detach().numpy().ravel()
         return torch.from_numpy(after * self._factors.solve(flat, trans="T" if transposed else "N")).reshape(
             right.shape
         )
-
-    def applied(self, right: torch.Tensor) -> torch.Tensor:
-        """`solve` with the gradient to the right side, which costs one more solve."""
-        found: torch.Tensor = _SparseSolve.apply(right, self, False)
-        return found
 
 
 def _inverse(largest: Any) -> Any:
@@ -58,7 +67,7 @@ class _SparseSolve(torch.autograd.Function):
     """A^-1 b for a matrix that carries no gradient; differentiable again and again."""
 
     @staticmethod
-    def forward(ctx: Any, right: torch.Tensor, factors: SparseFactors, transposed: bool) -> torch.Tensor:
+    def forward(ctx: Any, right: torch.Tensor, factors: AbstractSparseSystem, transposed: bool) -> torch.Tensor:
         ctx.factors, ctx.transposed = factors, transposed
         return factors.solve(right, transposed=transposed)
 

@@ -18,7 +18,9 @@ have been, after refused trials too, and computes nothing twice. Where the probl
 Sources: Nocedal & Wright, Numerical Optimization, chapter 10; the relative offset criterion of Bates & Watts (1981).
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -92,34 +94,47 @@ def iterate(
     system: AbstractSystem, y: torch.Tensor, solver: AbstractLeastSquaresSolver
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Solution (b, n), status (b,) and stats of every problem, from the starts y (b, n)."""
-    running = torch.arange(len(y)), y, 0
-    try:
+    everyone = torch.arange(len(y))
+    with _named(0, everyone, y):
         state = begin(system, y, solver)
-        while len(active := state.active) and int(state.iterations[active].max()) < solver.max_iterations:
-            running = active, state.y, int(state.iterations[active].max()) + 1
-            state = advance(system, state, solver)
+    state = _driven(system, state, solver)
+    with _named(int(state.iterations.max()), everyone, state.y):
         y, status, stats = end(system, state, solver)
         sharp = system.sharper() if solver.finished and not y.requires_grad else None
         if sharp is None or not len(again := _untold(system, y, status, stats["damping"])):
             return y, status, stats
         # what J^T J could not tell, J itself may: undamped, since the gain of a damped step drowns in rounding there
         state = begin(sharp, y, solver)
-        kept, ended = state.status, torch.full_like(status, int(Result.SUCCESS))
-        state = dataclasses.replace(
-            state,
-            status=ended.index_copy(0, again, kept[again]),
-            damping=torch.full_like(state.damping, SMALLEST_DAMPING),
-        )
-        while len(active := state.active) and int(state.iterations[active].max()) < solver.max_iterations:
-            running = active, state.y, int(state.iterations[active].max()) + 1
-            state = advance(sharp, state, solver)
+    kept, ended = state.status, torch.full_like(status, int(Result.SUCCESS))
+    state = dataclasses.replace(
+        state,
+        status=ended.index_copy(0, again, kept[again]),
+        damping=torch.full_like(state.damping, SMALLEST_DAMPING),
+    )
+    state = _driven(sharp, state, solver)
+    with _named(int(state.iterations.max()), again, state.y):
         found = end(sharp, state)
-        for name in stats:
-            fresh = found[2][name][again] + (stats[name][again] if name == "num_iterations" else 0)
-            stats[name] = stats[name].index_copy(0, again, fresh)
-        return y.index_copy(0, again, found[0][again]), status.index_copy(0, again, found[1][again]), stats
+    for name in stats:
+        fresh = found[2][name][again] + (stats[name][again] if name == "num_iterations" else 0)
+        stats[name] = stats[name].index_copy(0, again, fresh)
+    return y.index_copy(0, again, found[0][again]), status.index_copy(0, again, found[1][again]), stats
+
+
+def _driven(system: AbstractSystem, state: IterationState, solver: AbstractLeastSquaresSolver) -> IterationState:
+    """The state after the last trial, each of them shown to the solver's callback, whose errors pass as they are."""
+    while len(active := state.active) and (last := int(state.iterations[active].max())) < solver.max_iterations:
+        with _named(last + 1, active, state.y):
+            state = advance(system, state, solver)
+        if solver.callback is not None:
+            solver.callback(state)
+    return state
+
+
+@contextlib.contextmanager
+def _named(iteration: int, which: torch.Tensor, y: torch.Tensor) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
-        which, y, iteration = running
         raise named_error(error, iteration, which, y) from error
 
 

@@ -3,8 +3,11 @@
 import abc
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
+
+from simengine.solve.least_squares.state import IterationState
 
 SMALLEST_DAMPING = 1e-15
 
@@ -26,6 +29,8 @@ class AbstractLeastSquaresSolver(abc.ABC):
         max_step: Largest change of an unknown in a trial, a number or shape (n,); each is held back by itself.
         scale: Squares of the units of the unknowns, a positive tensor of shape () or (n,), in place of the
             largest diag(J^T J) seen so far (Moré 1978): damping is relative to it.
+        callback: Called with the state after every trial of `least_squares` (unknowns, costs, damping, statuses), to
+            show or to keep; what it raises ends the solve. A constrained solve shows its inner problems.
     """
 
     tolerance: float = 1e-10
@@ -36,6 +41,7 @@ class AbstractLeastSquaresSolver(abc.ABC):
     patience: int = 2
     max_step: float | torch.Tensor = math.inf
     scale: torch.Tensor | None = dataclasses.field(default=None, compare=False)
+    callback: Callable[[IterationState], None] | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.tolerance > 0 or self.max_iterations < 1:

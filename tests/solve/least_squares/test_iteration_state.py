@@ -9,6 +9,7 @@ import pytest
 import scipy.optimize
 import torch
 
+from simengine.solve.least_squares import least_squares
 from simengine.solve.least_squares.black_box import BlackBoxSystem
 from simengine.solve.least_squares.condition import AbstractSystem
 from simengine.solve.least_squares.iteration import advance, begin, end, iterate
@@ -190,3 +191,25 @@ def test_bad_options() -> None:
     with pytest.raises(ValueError, match="scale: expected positive finite numbers"):
         LevenbergMarquardt(scale=torch.tensor([1.0, -1.0]))
     assert dataclasses.replace(LevenbergMarquardt(), damping=0.5).damping == 0.5
+
+
+def test_a_callback_sees_every_trial_and_may_end_the_solve() -> None:
+    seen: list[tuple[int, float]] = []
+
+    class Enough(Exception):
+        pass
+
+    def watch(state: IterationState) -> None:
+        seen.append((int(state.iterations.max()), float(state.cost[0])))
+        if len(seen) == stop:
+            raise Enough
+
+    begun, stop = torch.tensor([-1.2, 1.0], dtype=torch.float64), 0
+    found = least_squares(rosenbrock, begun, solver=LevenbergMarquardt(callback=watch), throw=True)
+    assert [k for k, _ in seen] == list(range(1, int(found.stats["num_iterations"]) + 1))
+    costs = [cost for _, cost in seen]
+    assert costs == sorted(costs, reverse=True) and costs[0] < 12.1 and costs[-1] < 1e-20
+    seen, stop = [], 3
+    with pytest.raises(Enough):
+        least_squares(rosenbrock, begun, solver=LevenbergMarquardt(callback=watch))
+    assert len(seen) == 3
