@@ -278,3 +278,26 @@ def test_a_noise_that_is_sought_has_the_unit_of_its_column() -> None:
     assert {c.name: c.unit for c in problem.coordinates if "sigma" in c.name} == {
         f"observations.{name}.sigma": "Pa" for name in ("tension", "biaxial", "shear")
     }
+
+
+class Clack(se.OwnWorld):
+    """A force that grows with a friction by its share, and jumps where a contact opens."""
+
+    parameters: ClassVar = {"friction": se.OwnNumber(0.2, gt=0)}
+
+    def simulate(self, values: dict[str, torch.Tensor]) -> se.OwnMotion:
+        t = torch.linspace(0.0, 1.0, 11, dtype=torch.float64)
+        friction = values["friction"]
+        return se.OwnMotion(t, scalars={"force": 10 + friction * t - 0.5 * (friction > 0.20001) * (t > 0.85)})
+
+
+def test_a_jump_is_no_slope(tmp_path: Path) -> None:
+    """The force jumps by 5 deviations just beside the answer: the bar is that of the slope, and the report says so."""
+    t = torch.linspace(0.1, 1.0, 10, dtype=torch.float64)
+    rows = [f"{float(a)},{10 + 0.2 * float(a)}" for a in t]
+    (tmp_path / "force.csv").write_text("\n".join(["time [s],force [1]", *rows]) + "\n")
+    seen = Curve(directory=tmp_path, file="force.csv", columns={"time": "time", "force": "force"}, sigma=0.1)
+    problem = Problem(Clack(), observations={"force": seen}, unknowns={"friction": se.Unknown()})
+    found = posterior(problem, problem.start(), problem.predict(problem.start())).estimates["friction"]
+    assert found.std == pytest.approx(0.1 / float(t.square().sum().sqrt()), rel=1e-3)
+    assert [text for text in problem.doubts if "friction: the prediction jumps by 5 standard deviations" in text]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 STEP = 1e-5  # of a one-sided difference in z: truncation and the rounding of a solve in float64 balance
 CENTRAL = 1e-4
+JUMP = 0.01  # standard deviations by which two changes over CENTRAL differ where the prediction jumps between
+JUMP_RATIO = 10.0  # and times the smaller of the two
 
 
 class Columns:
@@ -87,15 +89,34 @@ class Columns:
         def residuals(z: torch.Tensor) -> dict[str, torch.Tensor]:
             return {name: problem.residual_of(p) for name, p in problem.predict(z, names).items()}
 
-        column = self._zeros()
+        column, both = self._zeros(), central
         try:
             ahead: Mapping[str, torch.Tensor] = residuals(self.z + unit)
             behind, width = (residuals(self.z - unit), 2 * step) if central else (self.blocks, step)
         except Refused:  # at an edge of what has a run: the other side
-            ahead, behind, width = self.blocks, residuals(self.z - unit), step
+            ahead, behind, width, both = self.blocks, residuals(self.z - unit), step, False
         for name in names:
-            column[self._at[name]] = (ahead[name] - behind[name]) / width
+            change = ahead[name] - behind[name]
+            if both:
+                change = self._beside_jumps(c.name, ahead[name] - self.blocks[name], self.blocks[name] - behind[name])
+            column[self._at[name]] = change / width
         return column
+
+    def _beside_jumps(self, unknown: str, ahead: torch.Tensor, behind: torch.Tensor) -> torch.Tensor:
+        """Both changes together; twice the smaller one where the other holds a jump of the prediction.
+
+        As a contact that opens or closes within the step makes one, which divided by the step would pass for a slope of
+        thousands of standard deviations, and so for an unknown that is known without error.
+        """
+        least = torch.minimum(ahead.abs(), behind.abs())
+        jumps = ((ahead - behind).abs() > JUMP) & ((ahead - behind).abs() > JUMP_RATIO * least)
+        if bool(jumps.any()):
+            largest = float((ahead - behind)[jumps].abs().max())
+            self.problem.doubt(
+                f"{unknown}: the prediction jumps by {largest:.2g} standard deviations within {CENTRAL:g} of the answer, "
+                "as where a contact opens or closes; its bar is that of the slope beside the jump"
+            )
+        return torch.where(jumps, 2 * torch.where(ahead.abs() < behind.abs(), ahead, behind), ahead + behind)
 
     def _grouped(self, free: Sequence[int]) -> dict[int, torch.Tensor]:
         """Columns of vectors whose entries each move rows of their own: three evaluations for all seats."""

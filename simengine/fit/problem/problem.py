@@ -319,6 +319,11 @@ class Problem:
         columns = Columns(self, z, blocks, central=central).of(free)
         return r, torch.cat([columns, self.prior_slopes(z)[:, free]])
 
+    def doubt(self, text: str) -> None:
+        """Say once what makes an answer doubtful."""
+        if text not in self.doubts:
+            self.doubts.append(text)
+
     # what changes between stages only
 
     def look_at(self, rows: Mapping[str, torch.Tensor]) -> None:
