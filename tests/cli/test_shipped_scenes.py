@@ -1,4 +1,4 @@
-"""Every scene that ships is tried as it stands: small tests have fewer cells and steps."""
+"""Every scene that ships is tried as it stands; other tests have fewer cells and steps."""
 
 import pytest
 

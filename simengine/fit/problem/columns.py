@@ -113,7 +113,7 @@ class Columns:
         if bool(jumps.any()):
             largest = float((ahead - behind)[jumps].abs().max())
             self.problem.doubt(
-                f"{unknown}: the prediction jumps by {largest:.2g} standard deviations within {CENTRAL:g} of the answer, "
+                f"{unknown}: the prediction jumps by {largest:.2g} standard deviations within {CENTRAL:g} of it, "
                 "as where a contact opens or closes; its bar is that of the slope beside the jump"
             )
         return torch.where(jumps, 2 * torch.where(ahead.abs() < behind.abs(), ahead, behind), ahead + behind)
