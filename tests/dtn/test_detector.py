@@ -108,10 +108,12 @@ def test_cells_divide_the_ranges_of_a_sampler() -> None:
     alone, together = cell_edges(sampler, 0), cell_edges(sampler, 1)
     assert list(alone) == ["distance", "pitch", "yaw", "sun_elevation", "sun", "sky", "haze", "rain", "lamps"]
     assert list(together) == ["distance", "pitch", "yaw", "haze"]
-    assert alone["distance"] == (4, 6, 8, 10, 12 + 1e-6) and together["distance"] == (4, 8, 12 + 1e-6)
-    assert alone["pitch"] == pytest.approx((4, 16, 28, 40)) and alone["yaw"] == pytest.approx((0, 90, 180, 270, 360))
-    assert alone["haze"] == (0, 1e-9, 0.04 + 1e-6) and alone["rain"] == (0, 1e-9, 20 + 1e-6)
-    assert alone["lamps"] == (10, 20, 30 + 1e-6)  # every view has some
+    assert alone["distance"] == (4, 6, 8, 10, 12 + 12e-6) and together["distance"] == (4, 8, 12 + 12e-6)
+    assert alone["pitch"] == pytest.approx((4, 16, 28, 40 + 40e-6)) and alone["yaw"] == pytest.approx(
+        (0, 90, 180, 270, 360 + 360e-6)
+    )
+    assert alone["haze"] == (0, 1e-9, 0.04 + 1e-6) and alone["rain"] == (0, 1e-9, 20 + 20e-6)
+    assert alone["lamps"] == (10, 20, 30 + 30e-6)  # every view has some
 
 
 def test_pictures_without_the_object_count_as_false_alarms_only() -> None:

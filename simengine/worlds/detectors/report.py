@@ -215,13 +215,17 @@ def cell_edges(sampler: ViewSampler, place: int) -> dict[str, tuple[float, ...]]
         if parts[place] == 1 and place:
             continue
         step = (high - low) / parts[place]
-        # conditions have single precision
-        edges[name] = (*(low + k * step for k in range(parts[place])), high + 1e-6 * max(1.0, abs(high)))
+        edges[name] = (*(low + k * step for k in range(parts[place])), _beyond(high))
     for name in ("haze", *WEATHER):
         low, high = sampler.span(name)
         if name == "haze" or (high > 0 and not place):
-            edges[name] = (0.0, 1e-9, max(high, 1e-9) + 1e-6) if low == 0 else (low, (low + high) / 2, high + 1e-6)
+            edges[name] = (0.0, 1e-9, _beyond(max(high, 1e-9))) if low == 0 else (low, (low + high) / 2, _beyond(high))
     return edges
+
+
+def _beyond(high: float) -> float:
+    """An end that holds `high` too in single precision, which conditions have."""
+    return high + 1e-6 * max(1.0, abs(high))
 
 
 def cell_rows(
