@@ -37,6 +37,7 @@ class Minimum:
         starts: How many starts ended here.
         sigmas: Estimated standard deviations there, by observation.
         answer: Whether it explains the data about as well as the best one.
+        doubts: What the search that ended here said of its end.
     """
 
     z: torch.Tensor
@@ -45,6 +46,7 @@ class Minimum:
     starts: int = 1
     sigmas: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     answer: bool = True
+    doubts: tuple[str, ...] = ()
 
 
 def misfit(problem: Problem, z: torch.Tensor) -> float:
@@ -95,6 +97,7 @@ class SeveralStarts(AbstractTraining):
             moving = {k: c for k, c in enumerate(problem.coordinates) if c.chosen and k not in problem.sought_sigmas}
             self._trials = Trials(moving, trials, problem.start(), self._height, seed=self._seed)
         self._fit = begin(problem)
+        self._said = len(problem.doubts)  # of the data; those of a search go with its end
         self.num_iterations: int = starts * self._fit.num_iterations + trials
         self._best: list[Minimum] = []
 
@@ -147,7 +150,10 @@ class SeveralStarts(AbstractTraining):
 
     def _ended(self) -> Minimum:
         sigmas = {name: value.clone() for name, value in self.problem.sigmas.items()}
-        return Minimum(self._fit.z.clone(), misfit(self.problem, self._fit.z), self._fit.estimates(), sigmas=sigmas)
+        doubts = tuple(self.problem.doubts[self._said :])
+        del self.problem.doubts[self._said :]
+        height = misfit(self.problem, self._fit.z)
+        return Minimum(self._fit.z.clone(), height, self._fit.estimates(), sigmas=sigmas, doubts=doubts)
 
     @property
     def _seed(self) -> int:
@@ -188,6 +194,7 @@ class SeveralStarts(AbstractTraining):
                 self._best.append(dataclasses.replace(end, answer=end.misfit < ends[0].misfit + RIVAL))
                 curvature.append(j)
         self._put(ends[0])
+        self.problem.doubts[self._said :] = ends[0].doubts
 
     def _put(self, end: Minimum) -> None:
         self.problem.fraction = 1.0
@@ -203,6 +210,7 @@ class SeveralStarts(AbstractTraining):
         for k, end in enumerate(self._ends):
             state[f"end.{k}.z"] = end.z
             state[f"end.{k}.misfit"] = torch.tensor(end.misfit, dtype=torch.float64)
+            state[f"end.{k}.doubts"] = torch.tensor(list("\n".join(end.doubts).encode()), dtype=torch.uint8)
             state |= {f"end.{k}.sigma.{name}": value for name, value in end.sigmas.items()}
         return state
 
@@ -222,7 +230,8 @@ class SeveralStarts(AbstractTraining):
             self.problem.sigmas = sigmas
             z = state[f"end.{k}.z"]
             misfit_there = float(state[f"end.{k}.misfit"])
-            self._ends.append(Minimum(z, misfit_there, self.problem.estimates(z), sigmas=sigmas))
+            doubts = tuple(bytes(state[f"end.{k}.doubts"].tolist()).decode().splitlines())
+            self._ends.append(Minimum(z, misfit_there, self.problem.estimates(z), sigmas=sigmas, doubts=doubts))
         self.problem.sigmas = now
         if self.converged:
             self._close()

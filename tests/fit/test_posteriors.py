@@ -107,6 +107,26 @@ def test_several_starts_resume_bitwise(tmp_path: Path) -> None:
         assert [m.misfit for m in again.minima] == [m.misfit for m in whole.minima]
 
 
+def test_doubts_are_those_of_the_best_start(tmp_path: Path) -> None:
+    """Every start is cut off after one trial: it is said once, after a resume too."""
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 3.0)), initial=1.0)}
+    data = _curve(tmp_path, "square", [4.0, 4.01, 3.99], 0.01)
+
+    def fitted(**options: int) -> Problem:
+        own = Problem(Shapes(), observations={"y": data}, unknowns=unknowns, inference=se.Inference(**options))
+        fit = training_of(own)
+        while not fit.converged:
+            fit.step()
+        again = Problem(Shapes(), observations={"y": data}, unknowns=unknowns, inference=se.Inference(**options))
+        training_of(again).load_state_dict(fit.state_dict())
+        assert again.doubts == own.doubts
+        return own
+
+    cut = [text for text in fitted(starts=4, iterations=1).doubts if "still falling" in text]
+    assert len(cut) == 1
+    assert not fitted(starts=4).doubts
+
+
 def test_a_sought_sigma_is_shown_where_it_is(tmp_path: Path) -> None:
     unknowns = {"u": se.Unknown(), "v": se.Unknown(), "observations.y.sigma": se.Unknown(initial=5.0)}
     problem = Problem(Shapes(), observations={"y": _line(tmp_path)}, unknowns=unknowns)
