@@ -76,6 +76,7 @@ def _worker(rank: int, size: int, folder: str) -> None:
     )
     found = {name: solve(dist.group.WORLD, **options) for name, options in CASES.items()}
     torch.save(found, f"{folder}/{rank}.pt")
+    dist.barrier()  # who leaves while another still sends aborts it
     dist.destroy_process_group()
 
 
