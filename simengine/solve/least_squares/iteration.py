@@ -47,6 +47,7 @@ from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, Solution
 
 _LARGEST_DAMPING = 1e12
+_POOR = 0.75  # gain below which a step that was taken went too far
 _STRAIGHT = 0.75  # most that the path may turn within a step, relative to it (Transtrum & Sethna 2012)
 
 
@@ -202,7 +203,7 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
     if system.measured:  # a residual that stays large: steps of J^T J alone go too far, and to and fro without end
         size = (scale[which] * p.step.square()).sum(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
         lacking = 2 * (p.predicted - (c - trial_cost)) / size
-        damping = torch.where(taken, damping.maximum(lacking), damping)
+        damping = torch.where(taken & (gain < _POOR), damping.maximum(lacking), damping)
     status[which[solver.failed(p.solvable)]] = Result.SINGULAR
     status[which[solver.failed(trial_cost.isfinite() | ~p.solvable)]] = Result.NONFINITE
     status[which[done & (status[which] == ACTIVE)]] = Result.SUCCESS
