@@ -57,6 +57,7 @@ def under(world: "FlameWorld", row: Row) -> "FlameWorld":
     if mixtures:
         if any(not hasattr(world.flame, name) for name in mixtures):
             raise SceneError("conditions: is no number of this flame, which has no species; choose flame.type = 'free'")
+        assert world.gas is not None  # of a flame with species
         known_species = world.gas.gas.mechanism.species
         told: dict[str, Any] = {k: {spelt(s, known_species): n for s, n in m.items() if n} for k, m in mixtures.items()}
         spec = dataclasses.replace(world.flame, **told)
