@@ -37,6 +37,8 @@ class MPMModel(nn.Module):
         release: Share of the weight that a hand under everything bears at first [1], and when it is gone [s], (2,); in
             between it bears less in proportion to the time. None for no hand.
         contact: Between bodies; None where all particles share one velocity field.
+        edge: Width of a particle [m], a number or shape (n,), where its volume is not that of one cube: rings. None for
+            the cube root of its volume.
         boundaries: At most one `Walls` (without one, slip walls) and any rigid bodies: `Plane`, `Sphere`, `Box`,
             `Capsule`, `MeshBody`.
         epsilon: Added to a node's mass [kg] where momentum is divided by it, as some published programs do. It takes
@@ -51,6 +53,7 @@ class MPMModel(nn.Module):
     materials: nn.ModuleList
     volume: torch.Tensor
     mass: torch.Tensor
+    edge: torch.Tensor | None
     material_ids: torch.Tensor | None
 
     def __init__(
@@ -67,6 +70,7 @@ class MPMModel(nn.Module):
         release: Sequence[float] | torch.Tensor | None = None,
         boundaries: Sequence[nn.Module] = (),
         contact: Contact | None = None,
+        edge: float | torch.Tensor | None = None,
         epsilon: float = 0.0,
     ) -> None:
         super().__init__()
@@ -108,6 +112,10 @@ class MPMModel(nn.Module):
         )
         self._body("volume", volume)
         self._body("mass", mass)
+        if edge is None:
+            self.register_buffer("edge", None)
+        else:
+            self._body("edge", edge)
         lightest = float(self.mass.detach().min())
         if not 0 <= epsilon <= LARGEST_EPSILON * lightest:
             raise ValueError(
@@ -161,6 +169,16 @@ class MPMModel(nn.Module):
                 raise ValueError(f"{name} has {len(tensor)} values, the state {n} particles")
         return self.mass.to(like).expand(n), self.volume.to(like).expand(n)
 
+    def edges(self, like: torch.Tensor) -> torch.Tensor:
+        """Width of each particle [m], (n,), float64."""
+        if self.edge is None:
+            return self.body(like)[1].double() ** (1 / 3)
+        return self.edge.double().to(like.device).expand(len(like))
+
+    def cubes(self, like: torch.Tensor) -> torch.Tensor | float:
+        """Of how many cubes side by side each particle consists, (n,) in the dtype of `like`, or 1."""
+        return 1.0 if self.edge is None else (self.body(like)[1] / self.edges(like) ** 3).to(like)
+
     @property
     def walls(self) -> Walls:
         """The faces of the grid."""
@@ -208,7 +226,7 @@ class MPMModel(nn.Module):
     def pair_rows(self, like: torch.Tensor) -> torch.Tensor:
         """Frictions, margins and stiffnesses of pairs of bodies, (rows, 23), float64."""
         assert self.contact is not None
-        spacing = self.body(like)[1].double() ** (1 / 3) / self.grid.dx
+        spacing = self.edges(like) / self.grid.dx
         return self.contact.rows(self.moduli(like), spacing)
 
     def groups(self, n: int) -> list[torch.Tensor | None]:
@@ -245,13 +263,12 @@ class MPMModel(nn.Module):
     def stiffness(self, like: torch.Tensor) -> torch.Tensor:
         """Of the spring that hard contact sets beside the material's own pressure [N/m], shape (n,), as x `like`.
 
-        alpha M s^2 / dx, M of `moduli`.
+        alpha M s^2 / dx for each of its cubes, M of `moduli`, s their edge.
         """
         _, volume = self.body(like)
         if not self.is_hard:
             return torch.zeros_like(volume)
-        edge = volume.double() ** (1 / 3)
-        return (STIFFNESS * self.moduli(like) * edge**2 / self.grid.dx).to(like.dtype)
+        return (STIFFNESS * self.moduli(like) * self.edges(like) ** 2 / self.grid.dx).to(like.dtype) * self.cubes(like)
 
     def moduli(self, like: torch.Tensor) -> torch.Tensor:
         """What springs of contact are made of: `modulus` with its branches [Pa], shape (n,), float64, as x `like`.
