@@ -37,7 +37,7 @@ class AxisymmetricSolver(MPMSolver):
         if model.contact is not None or model.critical_packing(1) is not None:
             raise ValueError("model: contact between bodies and critical_packing know no rings; leave them out")
         if model.is_hard and model.edge is None:
-            raise ValueError("model: rigid bodies that touch rings need their width; give MPMModel(edge=...)")
+            raise ValueError("model: rigid bodies that touch rings need their width; model.set_edge(...)")
         self.axis: float = axis
 
     def run(self, state: MPMState, first_step: int, saved: tuple[int, ...], adjoint: AbstractAdjoint) -> MPMState:

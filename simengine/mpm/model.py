@@ -37,8 +37,6 @@ class MPMModel(nn.Module):
         release: Share of the weight that a hand under everything bears at first [1], and when it is gone [s], (2,); in
             between it bears less in proportion to the time. None for no hand.
         contact: Between bodies; None where all particles share one velocity field.
-        edge: Width of a particle [m], a number or shape (n,), where its volume is not that of one cube: rings. None for
-            the cube root of its volume.
         boundaries: At most one `Walls` (without one, slip walls) and any rigid bodies: `Plane`, `Sphere`, `Box`,
             `Capsule`, `MeshBody`.
         epsilon: Added to a node's mass [kg] where momentum is divided by it, as some published programs do. It takes
@@ -70,7 +68,6 @@ class MPMModel(nn.Module):
         release: Sequence[float] | torch.Tensor | None = None,
         boundaries: Sequence[nn.Module] = (),
         contact: Contact | None = None,
-        edge: float | torch.Tensor | None = None,
         epsilon: float = 0.0,
     ) -> None:
         super().__init__()
@@ -112,10 +109,7 @@ class MPMModel(nn.Module):
         )
         self._body("volume", volume)
         self._body("mass", mass)
-        if edge is None:
-            self.register_buffer("edge", None)
-        else:
-            self._body("edge", edge)
+        self.register_buffer("edge", None)
         lightest = float(self.mass.detach().min())
         if not 0 <= epsilon <= LARGEST_EPSILON * lightest:
             raise ValueError(
@@ -168,6 +162,15 @@ class MPMModel(nn.Module):
             if tensor.ndim and len(tensor) != n:
                 raise ValueError(f"{name} has {len(tensor)} values, the state {n} particles")
         return self.mass.to(like).expand(n), self.volume.to(like).expand(n)
+
+    def set_edge(self, edge: float | torch.Tensor) -> None:
+        """Say the width of a particle [m], a number or shape (n,), where its volume is not that of one cube: rings.
+
+        Raises:
+            ValueError: It is not positive.
+        """
+        del self.edge
+        self._body("edge", edge)
 
     def edges(self, like: torch.Tensor) -> torch.Tensor:
         """Width of each particle [m], (n,), float64."""

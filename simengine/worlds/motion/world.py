@@ -246,9 +246,11 @@ class MPMWorld(AbstractWorld):
                         if f"contact.{key}.friction" in values
                     },
                 ),
-                edge=edge if self.grid.turns else None,
                 epsilon=self.grid.epsilon,
-            ).to(device)
+            )
+            if self.grid.turns:
+                model.set_edge(edge)
+            model = model.to(device)
         except ValueError as error:
             raise SceneError(f"grid: {error}") from error
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
