@@ -468,6 +468,52 @@ def test_priors_between_bounds_hold_all_their_mass_there() -> None:
     assert _prior(Coordinate(name="a", targets=(), start=0.5, lower=0.0)) is None
 
 
+@pytest.mark.parametrize("hessian", ["gauss_newton", "exact"])
+def test_the_exact_hessian_is_the_closed_form(tmp_path: Path, hessian: Any) -> None:
+    """u = 0.3 and u^2 = 3 cannot both be: (1/s1^2 + (4 u^2 + 2 (u^2 - 3))/s2^2), less its last term by Gauss-Newton."""
+    data = {"y": _curve(tmp_path, "line", [0.3], 1.0), "s": _curve(tmp_path, "square", [3.0], 1.5)}
+    problem = Problem(
+        Shapes(), observations=data, unknowns={"u": se.Unknown()}, inference=se.Inference(hessian=hessian)
+    )
+    found = posterior_of(_fit(problem))
+    e, first, second = found.estimates["u"], found.worth["y"].factor, found.worth["s"].factor
+    gauss_newton = 1 / first + 4 * e.value**2 / (second * 1.5**2)
+    bend = 2 * (e.value**2 - 3.0) / (second * 1.5**2)
+    assert bend < -0.1 * gauss_newton
+    assert e.std == pytest.approx((gauss_newton + bend * (hessian == "exact")) ** -0.5, rel=1e-4)
+
+
+def test_the_exact_hessian_of_two_numbers_is_that_of_the_density(tmp_path: Path) -> None:
+    """v + u^2 = 2 does not go with u + v t: by differences of the density's own gradient."""
+    data = {"y": _curve(tmp_path, "banana", [2.0], 0.5), "l": _curve(tmp_path, "line", [1.0, 1.9], 1.0)}
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.5, 1.0))), "v": se.Unknown()}
+    problem = Problem(Shapes(), observations=data, unknowns=unknowns, inference=se.Inference(hessian="exact"))
+    fit = _fit(problem)
+    found = posterior_of(fit)
+    density = LogPosterior(problem, fit.z, [0, 1], {name: worth.factor for name, worth in found.worth.items()})
+    rows = []
+    for k in range(2):
+        unit = torch.zeros(2, dtype=torch.float64)
+        unit[k] = 1e-4
+        ahead, behind = (density.with_gradient(fit.z + s * unit)[1] for s in (1, -1))
+        rows.append((behind - ahead) / 2e-4)
+    hessian = torch.stack(rows)
+    assert torch.allclose(found.covariance, torch.linalg.inv(hessian), rtol=1e-4)
+    plain = posterior_of(_fit(Problem(dataclasses.replace(problem.scene, inference=se.Inference()))))
+    assert not torch.allclose(plain.covariance, found.covariance, rtol=0.02)
+
+
+def test_a_hill_top_between_two_minima_has_no_exact_hessian(tmp_path: Path) -> None:
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 3.0)), initial=0.0)}
+    data = {"y": _curve(tmp_path, "square", [1.0], 0.5)}
+    problem = Problem(Shapes(), observations=data, unknowns=unknowns, inference=se.Inference(hessian="exact"))
+    found = posterior_of(_fit(problem))
+    u = found.estimates["u"].value
+    assert 1 / 9 + (4 * u**2 + 2 * (u**2 - 1)) / 0.25 < 0
+    assert any("hardly any curvature" in text for text in problem.doubts)
+    assert found.estimates["u"].std == pytest.approx((1 / 9 + 4 * u**2 / 0.25 / found.worth["y"].factor) ** -0.5, rel=1e-4)
+
+
 class Grid(se.OwnWorld):
     """y = rate t by a rule whose error is exactly 1/cells of the rate."""
 
