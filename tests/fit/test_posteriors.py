@@ -381,13 +381,13 @@ class Closed:
         return float(self.log_density(z))
 
 
-def _near_ellipse(density: Closed, wanted: int) -> Any:
+def _near_ellipse(density: Closed, wanted: int, seed: int = 0) -> Any:
     pytest.importorskip("nutpie")
     from simengine.fit.certainty.nuts import no_u_turn
 
     size = len(density.free)
     unit = torch.eye(size, dtype=torch.float64)
-    return no_u_turn(density, unit, [torch.zeros(size, dtype=torch.float64)], wanted, 0)  # type: ignore[arg-type]
+    return no_u_turn(density, unit, [torch.zeros(size, dtype=torch.float64)], wanted, seed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [2, 8])
@@ -400,6 +400,12 @@ def test_a_draw_on_the_ellipse_costs_one_solve(size: int) -> None:
         for own in (chains[:, :, k], np.square(chains[:, :, k])):
             assert effective_samples(own) >= 400 and r_hat(own) < 1.02
     assert chains.std((0, 1)) == pytest.approx(np.ones(size), rel=0.15)  # four standard errors
+
+
+def test_bars_have_the_effective_samples_asked_for() -> None:
+    for seed in range(8):
+        chains, _, _ = _near_ellipse(Closed(8, lambda z: -0.5 * z.square().sum()), 100, seed)
+        assert min(effective_samples(np.square(chains[:, :, k] - chains[:, :, k].mean())) for k in range(8)) >= 100
 
 
 def test_draws_on_the_ellipse_are_of_the_density() -> None:
