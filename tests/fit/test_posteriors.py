@@ -12,7 +12,7 @@ import scipy.stats
 import torch
 
 import simengine as se
-from simengine.fit.certainty.bars import posterior_of
+from simengine.fit.certainty.bars import UNREFINED, posterior_of
 from simengine.fit.certainty.chains import effective_samples, r_hat
 from simengine.fit.certainty.density import LogPosterior
 from simengine.fit.coordinate import Coordinate
@@ -540,7 +540,9 @@ def test_the_bar_holds_what_the_resolution_changes(tmp_path: Path) -> None:
     data = _curve(tmp_path, "line", [2.0 * k / 20 for k in range(21)], 0.001)
     made = dataclasses.replace(Grid(), cells=10)
     problem = Problem(made, observations={"y": data}, unknowns={"rate": se.Unknown()})
-    plain = se.identify(problem, progress=False).estimates["rate"]
+    unrefined = se.identify(problem, progress=False)
+    assert UNREFINED in unrefined.directions  # whoever did not ask is told what the bars lack
+    plain = unrefined.estimates["rate"]
     result = se.identify(
         Problem(made, observations={"y": data}, unknowns={"rate": se.Unknown()}), refine=2.0, progress=False
     )
@@ -549,6 +551,7 @@ def test_the_bar_holds_what_the_resolution_changes(tmp_path: Path) -> None:
         math.hypot(plain.std or 0, 2 * true), rel=1e-4
     )
     assert e.low is not None and e.high is not None and e.low < 2.0 < e.high and not plain.low < 2.0 < plain.high
+    assert UNREFINED not in result.directions
     assert result.summary["refine"]["settled"] and "2 times the resolution" in result.directions[0]
     asked = se.Inference(refine=2.0)  # by the scene
     again = Problem(made, observations={"y": data}, unknowns={"rate": se.Unknown()}, inference=asked)
@@ -560,6 +563,7 @@ def test_a_world_without_a_resolution_says_so(tmp_path: Path) -> None:
     problem = Problem(Shapes(), observations={"y": _line(tmp_path)}, unknowns=unknowns)
     with pytest.raises(SceneError, match="cannot be refined"):
         se.identify(problem, refine=2.0, progress=False)
+    assert UNREFINED not in se.identify(problem, progress=False).directions
 
 
 class Slope(se.OwnWorld):
