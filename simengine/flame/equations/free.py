@@ -139,7 +139,13 @@ class FreeFlame(AbstractDetailedFlame):
         return [dataclasses.replace(self, hurry=self.hurry * f) for f in (8.0, 64.0)]
 
     def obstacle(self, solve: Callable[..., Any]) -> str | None:
-        """Gas that does not get hot enough for a flame at T_fix."""
+        """Gas that does not get hot enough for a flame at T_fix, or is as hot when it is fresh."""
+        hottest = float(self.T_in.max())
+        if hottest > self.T_fix - 50:
+            return (
+                f"T_in = {hottest:.0f} K lies at or above T_fix = {self.T_fix:g} K, held at x = 0: cool the fresh gas, "
+                "or in Python give a T_fix between it and the burnt gas"
+            )
         T_burnt = self.burnt()[0]
         cold = [k for k, T in enumerate(T_burnt.tolist()) if self.T_fix + 50 > T]
         if not cold:

@@ -397,6 +397,7 @@ species:
         ("ptcombust", "gas"),
         ("example_data/ammonia-CO-H2-Alzueta-2023", "baseline"),
         ("example_data/ammonia-CO-H2-Alzueta-2023", "linear-Burke"),
+        ("nDodecane_Reitz", "nDodecane_IG"),
     ],
 )
 def test_mechanisms_of_canteras_folder(name: str, phase: str) -> None:

@@ -3,6 +3,7 @@
 Jacobians measured at slope 0.15, curve 0.3; each bound lies between what stands and what was without the change.
 """
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from simengine.flame.gas.mechanism_yaml import load_mechanism
 from simengine.flame.gas.thermochemistry import Gas
 from simengine.flame.solver import adaptive
 from simengine.flame.solver.solve import GridSolver
+from simengine.solve.solution import SolveError
 
 
 def _hydrogen(phi: float, p: float) -> FreeFlame:
@@ -59,3 +61,12 @@ def test_a_try_that_came_to_nothing_is_not_gone_on_with() -> None:
     solved = GridSolver().set_refine_criteria(slope=0.15, curve=0.3).solve(_hydrogen(4.0, 20.0))
     assert solved.success
     assert solved.stats["num_iterations"] < 150  # 69; 297 where such a try was gone on with
+
+
+def test_gas_that_is_preheated_above_the_fixed_temperature_takes_another() -> None:
+    """T_fix lies between fresh and burnt gas; before, a start at 1050 K had not ended after a minute."""
+    flame, solver = _hydrogen(1.0, 1.0), GridSolver().set_refine_criteria(slope=0.15, curve=0.3)
+    hot = dataclasses.replace(flame, T_in=torch.tensor(1050.0, dtype=torch.float64))
+    with pytest.raises(SolveError, match="T_in = 1050 K lies at or above T_fix = 1000 K"):
+        solver.solve(hot)
+    assert solver.solve(dataclasses.replace(hot, T_fix=1300.0)).success
