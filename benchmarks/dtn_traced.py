@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
         ]
         found = {f"AP@.5, {k}": f"{float(t.average_precision()):.3f}" for k, t in zip(pictures, tables, strict=True)}
         rows.append({"name": title, **found, "Mitsuba less pipeline": str(precision_gap(*tables))})
-    return [*rows, {"name": f"object pixels, {len(views)} views: {decibels:.1f} dB"}]
+    return [*rows, {"name": f"object pixels of {len(views)} views, dB", "Mitsuba less pipeline": f"{decibels:.1f}"}]
 
 
 if __name__ == "__main__":
