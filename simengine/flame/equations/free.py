@@ -141,7 +141,7 @@ class FreeFlame(AbstractDetailedFlame):
     def obstacle(self, solve: Callable[..., Any]) -> str | None:
         """Gas that does not get hot enough for a flame at T_fix, or is as hot when it is fresh."""
         hottest = float(self.T_in.max())
-        if hottest > self.T_fix - 50:
+        if hottest >= self.T_fix:
             return (
                 f"T_in = {hottest:.0f} K lies at or above T_fix = {self.T_fix:g} K, held at x = 0: cool the fresh gas, "
                 "or in Python give a T_fix between it and the burnt gas"
