@@ -71,8 +71,8 @@ def test_gradients_of_first_and_second_order() -> None:
         return own.march({"left": k[0], "right": k[1]}, 0.3, 0.1, 2, f, edge)[:, own.free]
 
     for function in (still, run):
-        assert torch.autograd.gradcheck(function, (k, f, edge))
-    assert torch.autograd.gradgradcheck(still, (k, f, edge))
+        assert torch.autograd.gradcheck(function, (k, f, edge), eps=1e-5, atol=1e-9, rtol=1e-6)
+    assert torch.autograd.gradgradcheck(still, (k, f, edge), eps=1e-5, atol=1e-9, rtol=1e-6)
 
 
 def test_the_nearest_of_runs_of_other_numbers_and_its_error() -> None:
