@@ -38,6 +38,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: lint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[oracles]'
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=30 --durations-min=5 --cov --cov-report=json:out/coverage.json
 	$(BIN)/python tests/coverage_by_package.py out/coverage.json
 

@@ -140,17 +140,25 @@ columns = {{ time = "t", x = "x", y = "y", z = "z" }}
     return made
 
 
-def rod(*, sigma: str) -> Callable[[Path, int], Made]:
-    """A hot rod between cold ends that loses heat to the air, by its series of sines."""
+def rod(*, sigma: str, plate: bool = False) -> Callable[[Path, int], Made]:
+    """A hot rod between cold ends that loses heat to the air, by its series of sines; a plate by the product of two."""
+    places = [(0.2, 0.3), (0.5, 0.6), (0.7, 0.2)] if plate else [(0.2,), (0.5,), (0.7,)]
+    cells = [40, 24, 24] if plate else [120, 60]
+    sides = ("left", "right", "bottom", "top") if plate else ("both",)
 
     def made(folder: Path, seed: int) -> Made:
-        random, t, places = np.random.default_rng(seed), np.linspace(0.05, 0.6, 12), (0.2, 0.5, 0.7)
+        random, t = np.random.default_rng(seed), np.linspace(0.05, 0.6, 12)
         columns = {"t": t}
-        for k, x in enumerate(places):
-            terms = [4 / (n * np.pi) * np.sin(n * np.pi * x) * np.exp(-0.25 * (n * np.pi) ** 2 * t)
-                     for n in range(1, 40, 2)]  # fmt: skip
-            columns[f"T{k}"] = 50.0 * np.exp(-1.5 * t) * sum(terms) + 0.3 * random.standard_normal(12)
+        for k, place in enumerate(places):
+            warm = 50.0 * np.exp(-1.5 * t)
+            for x in place:
+                warm = warm * sum(
+                    4 / (n * np.pi) * np.sin(n * np.pi * x) * np.exp(-0.25 * (n * np.pi) ** 2 * t)
+                    for n in range(1, 40, 2)
+                )
+            columns[f"T{k}"] = warm + 0.3 * random.standard_normal(12)
         _csv(folder / "rod.csv", columns)
+        walls = "".join(f'[[pde.boundary]]\nat = "{side}"\ntype = "dirichlet"\nvalue = 0.0\n' for side in sides)
         text = f"""
 kind = "pde"
 [pde]
@@ -159,18 +167,15 @@ conductivity = 1.4
 heat_capacity = 4.0
 convection = {{ h = 2.0, perimeter_per_area = 2.0, ambient = 0.0 }}
 initial = 50.0
-domain = [[0.0, 1.0]]
+domain = {[[0.0, 1.0]] * len(places[0])}
 duration = 0.6
-cells = [120, 60]
-[[pde.boundary]]
-at = "both"
-type = "dirichlet"
-value = 0.0
+cells = {cells}
+{walls}
 [observations.rod]
 type = "samples"
 file = "rod.csv"
 columns = {{ t = "t", T = "T*" }}
-at = [[0.2], [0.5], [0.7]]
+at = {[list(place) for place in places]}
 sigma = {sigma}
 [unknowns]
 "pde.conductivity" = {{}}
@@ -286,6 +291,8 @@ CASES: dict[str, Callable[[Path, int], Made]] = {
     "rigid, noise estimated": ball(sigma='"estimate"'),
     "field, noise given": rod(sigma="0.3"),
     "field, noise estimated": rod(sigma='"estimate"'),
+    "plate, noise given": rod(sigma="0.3", plate=True),
+    "plate, noise estimated": rod(sigma='"estimate"', plate=True),
     "flame, noise given": flame(sigma="{ relative = 0.02 }"),
     "matter, another grid, noise of 50 mm": jelly(noise=5e-2),
     "matter, another grid, noise of 2 mm": jelly(noise=2e-3),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-STATES = ("states.npz", "fitted.npz", "profiles.npz", "solution.npz")  # what runs and fits leave
+STATES = ("states.npz", "fitted.npz", "motion.npz", "profiles.npz", "solution.npz")  # what runs and fits leave
 
 
 def export(
@@ -13,6 +13,9 @@ def export(
     *,
     out: Annotated[Path, Parameter(help="File: .csv, .npz, .h5, .ply, .vtp, .pvd, .glb; of a sweep .parquet, .nc.")],
     of: Annotated[str | None, Parameter(help="Which .npz of the run; the states or the solution if left out.")] = None,
+    surfaces: Annotated[
+        bool, Parameter(help="Into a .glb as bodies that move: their surfaces, balls, colliders.", negative=())
+    ] = False,
 ) -> int:
     """Write the states or the solution of a run, or the table of a sweep, for other programs.
 
@@ -35,6 +38,9 @@ def export(
         write_frame(out, rows, keys)
         print(out)
         return 0
+    if surfaces:
+        _write_surfaces(run, out)
+        return 0
     there = sorted(path.name for path in run.glob("*.npz"))
     chosen = of or next((name for name in STATES if name in there), None)
     if chosen is None or chosen not in there:
@@ -43,3 +49,21 @@ def export(
     written = write_out(read_npz(run / chosen), out)
     print(written[0] if len(written) == 1 or out.suffix == ".pvd" else f"{written[0]} ... {written[-1].name}")
     return 0
+
+
+def _write_surfaces(run: Path, out: Path) -> None:
+    """The bodies of a run as glTF.
+
+    Raises:
+        ValueError: It is asked for in another format, or of a run without a scene or without bodies that move.
+    """
+    from simengine.io.geometry.glb import write_moving
+    from simengine.scene.loader import load_world
+    from simengine.worlds.motion.showing import moving_bodies
+
+    if out.suffix.lower() != ".glb":
+        raise ValueError(f"--surfaces: they are written as .glb, got {out.name}")
+    if not (run / "scene.toml").is_file():
+        raise ValueError(f"{run}: not a run directory (no scene.toml)")
+    write_moving(out, *moving_bodies(load_world(run / "scene.toml"), run))
+    print(out)

@@ -1,6 +1,7 @@
 """Average precision by cells of camera and weather, with their intervals; at most one object in a picture."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,7 +19,14 @@ from simengine.dtn.checks import (
 from simengine.dtn.coco import OVERLAPS
 from simengine.dtn.detector import shown
 from simengine.dtn.errors import BACKGROUND, FOREGROUND
-from simengine.dtn.intervals import IntervalEstimate, difference_interval, rate_interval, share_interval, spread
+from simengine.dtn.intervals import (
+    IntervalEstimate,
+    difference_interval,
+    jackknife,
+    rate_interval,
+    share_interval,
+    spread,
+)
 from simengine.dtn.judgement import recall_average
 from simengine.dtn.protocol import Detector, box_iou
 
@@ -60,21 +68,25 @@ class DetectionTable:
         first = torch.full((self.pictures,), len(hit)).scatter_reduce(0, self.picture, rank, "amin")
         return hit & (rank == first[self.picture])
 
-    def average_precision(self, threshold: float = 0.5, *, weight: torch.Tensor | None = None) -> torch.Tensor:
-        """Area under the interpolated precision-recall curve.
+    def average_precision(
+        self, threshold: float = 0.5, *, weight: torch.Tensor | None = None, interpolated: bool = True
+    ) -> torch.Tensor:
+        """Area under the precision-recall curve.
 
         Args:
             threshold: Smallest overlap of a correct detection.
             weight: How often each picture counts, shape (..., n); ones if None.
+            interpolated: The precision is the best one from each recall on, as usual; else that at it.
         """
         weight = torch.ones(self.pictures) if weight is None else weight
         seen = weight[..., self.picture].double()
         good = self.correct(threshold).double() * seen
         recall = good.cumsum(-1) / (weight * self.objects).double().sum(-1, keepdim=True).clamp(min=1e-12)
         precision = good.cumsum(-1) / seen.cumsum(-1).clamp(min=1e-12)
-        envelope = precision.flip(-1).cummax(-1).values.flip(-1)
+        if interpolated:
+            precision = precision.flip(-1).cummax(-1).values.flip(-1)
         step = torch.diff(recall, dim=-1, prepend=torch.zeros_like(recall[..., :1]))
-        return (step * envelope).sum(-1)
+        return (step * precision).sum(-1)
 
     def missed(self, *, score: float = 0.5, threshold: float = 0.5) -> torch.Tensor:
         """Which of the pictures with the object have no detection above `score` on it, shape (number of them,)."""
@@ -252,17 +264,25 @@ def error_kinds(table: DetectionTable, *, score: float = 0.0) -> dict[str, int]:
 def precision_gap(predicted: DetectionTable, rendered: DetectionTable, threshold: float = 0.5) -> IntervalEstimate:
     """AP in full renders less AP in predicted pictures of the same views; the interval is of the paired difference.
 
+    Its width is that of curves without interpolation: the largest values that make up an interpolated one hide part of
+    how the difference varies.
+
     Args:
         predicted: What was found in predicted pictures.
         rendered: What was found in full renders, view by view the same.
         threshold: Intersection over union in (0, 1].
     """
 
-    def gap(weight: torch.Tensor) -> torch.Tensor:
-        both = (table.average_precision(threshold, weight=weight) for table in (rendered, predicted))
-        return next(both) - next(both)
+    def gap(weight: torch.Tensor, *, interpolated: bool = True) -> torch.Tensor:
+        first, second = (
+            table.average_precision(threshold, weight=weight, interpolated=interpolated)
+            for table in (rendered, predicted)
+        )
+        return first - second
 
-    return difference_interval(spread(gap, predicted.objects), float(predicted.objects.sum()))
+    deviation, slope = jackknife(functools.partial(gap, interpolated=False), predicted.objects)
+    found = dataclasses.replace(spread(gap, predicted.objects), deviation=deviation)
+    return difference_interval(found, float(predicted.objects.sum()), slope)
 
 
 def cells(

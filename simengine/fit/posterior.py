@@ -1,8 +1,9 @@
 """How sure a fit is: the covariance at the best fit, what the data tell and what they do not, in words.
 
-The covariance is that of Laplace's approximation with Gauss-Newton's matrix, each observation's rows counted by what
-they are worth: rows whose residuals are correlated count as fewer, and where the misfit exceeds the noise, the noise is
-taken as large as the misfit. So an error of the model, which makes residuals large and smooth, widens the bars.
+The covariance is that of Laplace's approximation with Gauss-Newton's matrix, or the exact Hessian, each observation's
+rows counted by what they are worth: rows whose residuals are correlated count as fewer, and where the misfit exceeds
+the noise, the noise is taken as large as the misfit. So an error of the model, which makes residuals large and smooth,
+widens the bars.
 Where residuals last in time, the sandwich over blocks of time is taken too, in which errors may be as dependent as they
 like within a block, over time and over what is observed at once; the larger bar counts.
 """
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from simengine.fit.certainty.curvature import exact
 from simengine.fit.certainty.discrepancy import in_words
 from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem import Problem
@@ -118,6 +120,7 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
     worth: dict[str, Worth] = {}
     information = torch.zeros(p, p, dtype=torch.float64)
     meat = torch.zeros(p, p, dtype=torch.float64)
+    weights = torch.ones_like(r)
     lasting = False
     offset = 0
     effective = p - int(sum(1 for c in problem.coordinates if not c.chosen))
@@ -155,13 +158,17 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
             degrees=degrees,
         )
         information += j[own].T @ j[own] / factor
+        weights[own] /= factor
         if correlation > LASTING:
             lasting = True
             meat += _blocks(problem, name, predictions[name], j[own], r[own]) / factor**2
         else:
             meat += j[own].T @ j[own] / factor
     priors = j[offset:].T @ j[offset:]
-    covariance = inverse(information + priors)
+    precision = information + priors
+    if problem.scene.inference.hessian == "exact":
+        precision = exact(problem, z, weights * r, precision)
+    covariance = inverse(precision)
     if lasting:
         covariance = _larger(covariance, covariance @ (meat + priors) @ covariance)
     estimates = estimates_of(problem, z, covariance, information, worth)

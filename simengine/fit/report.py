@@ -15,6 +15,7 @@ import torch
 from simengine.fit.certainty.bars import bars_summary, posterior_of
 from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.certainty.predictive import MOST, Predictive, predictive
+from simengine.fit.certainty.shown import samples_shown
 from simengine.fit.derived import derived
 from simengine.fit.observed import observation_blocks, write_predictions
 from simengine.fit.posterior import Estimate, Posterior, Worth, bands
@@ -64,9 +65,12 @@ def answer(fit: "LeastSquaresFit", out: "RunDirectory") -> dict[str, Any]:
         out.write("left_out.npz", {"loo": left_out.loo, "waic": left_out.waic})
     more = {"predictive": left_out.summary(), "covariance": found.covariance, "spread": spread.plain()}
     out.write("fit.json", {**summary, **more, "provenance": provenance})
+    if found.samples is not None:
+        out.write("samples.npz", {**found.samples.values, "log_density": found.samples.log_density})
     write_predictions(problem, predictions, out)
+    shown_samples = samples_shown(problem, found, {name: value for name, value, _ in reference})
     sections: dict[str, Sequence[Block]] = {
-        "What was found": _found(found, reference),
+        "What was found": [*_found(found, reference), *shown_samples],
         "How well the data are explained": [*_explained(summary, problem), _left_out(left_out)],
     }
     for name, prediction in predictions.items():

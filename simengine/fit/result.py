@@ -32,7 +32,8 @@ class FitResult:
         summary: What `finish` of the training reported: uncertainty, identifiability, files.
         history: Logged figures per iteration.
         estimates: What was found by name, with intervals, units and whether the data tell it.
-        covariance: Of the coordinates of the problem, (p, p); None where there is none.
+        covariance: Of the coordinates of the search (scaled, logarithms), (p, p); None where there is none. That of the
+            numbers themselves, SI, is `spread.covariance`, in the order of `spread.names`.
         directions: What is told only together, and what is not told, in words.
         predictions: Of each observation, by name.
         fields: Those that were sought as a whole, by key, in the shape of their cells.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simengine.io.geometry.glb import write_moving_points
+from simengine.io.geometry.glb import MovingBody, write_moving
 from simengine.io.registry import write
 
 SUFFIXES = (".csv", ".glb", ".h5", ".hdf5", ".npz", ".ply", ".pvd", ".vtp")
@@ -42,7 +42,7 @@ def export(arrays: Arrays, file: Path) -> list[Path]:
     if suffix in (".npz", ".h5", ".hdf5"):
         return [write(file, dict(arrays))]
     if is_motion(arrays) and suffix == ".glb":
-        write_moving_points(file, arrays["x"], arrays.get("time", np.arange(len(arrays["x"]))))
+        write_moving(file, [MovingBody(x=arrays["x"])], arrays.get("time", np.arange(len(arrays["x"]))))
         return [file]
     if is_motion(arrays):
         return [write(file, _rows(arrays))] if suffix == ".csv" else _series(arrays, file)

@@ -1,4 +1,4 @@
-"""Tables of numbers: csv with any separator, npz, HDF5; columns by header, as they stand in the file."""
+"""Tables of numbers: csv with any separator, npz, HDF5, ChemKED, ReSpecTh; columns by header, as they stand there."""
 
 import csv
 import hashlib
@@ -52,7 +52,8 @@ def read_table(path: str | Path) -> RawTable:
     Args:
         path: A csv, tsv or txt file with a line of headers (comma, semicolon, tab or blanks; a byte-order mark, UTF-16,
             lines that begin with `#`, titles above and units below the headers and a decimal comma beside semicolons
-            are understood), an .npz of arrays of one length, or an HDF5 file of such datasets.
+            are understood), an .npz of arrays of one length, an HDF5 file of such datasets, or experiments of
+            combustion as ChemKED (.yaml) and ReSpecTh (.xml) keep them.
 
     Raises:
         ValueError: The file is missing, too large, or no table; the message names the line.
@@ -73,8 +74,12 @@ def read_table(path: str | Path) -> RawTable:
         columns = _of_one_length(path, read_hdf5(path))
     elif suffix in (".csv", ".tsv", ".txt", ".dat"):
         columns = _read_text(path)
+    elif suffix in (".yaml", ".yml", ".xml"):
+        from simengine.io.kinetics import read_chemked, read_respecth
+
+        columns = read_respecth(path) if suffix == ".xml" else read_chemked(path)
     else:
-        raise ValueError(f"{path}: a table is a .csv, .tsv, .txt, .npz or .h5 file")
+        raise ValueError(f"{path}: a table is a .csv, .tsv, .txt, .npz or .h5 file, ChemKED's .yaml or ReSpecTh's .xml")
     return RawTable(path, columns, file_hash(path))
 
 

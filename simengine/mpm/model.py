@@ -51,6 +51,7 @@ class MPMModel(nn.Module):
     materials: nn.ModuleList
     volume: torch.Tensor
     mass: torch.Tensor
+    edge: torch.Tensor | None
     material_ids: torch.Tensor | None
 
     def __init__(
@@ -108,6 +109,7 @@ class MPMModel(nn.Module):
         )
         self._body("volume", volume)
         self._body("mass", mass)
+        self.register_buffer("edge", None)
         lightest = float(self.mass.detach().min())
         if not 0 <= epsilon <= LARGEST_EPSILON * lightest:
             raise ValueError(
@@ -161,6 +163,25 @@ class MPMModel(nn.Module):
                 raise ValueError(f"{name} has {len(tensor)} values, the state {n} particles")
         return self.mass.to(like).expand(n), self.volume.to(like).expand(n)
 
+    def set_edge(self, edge: float | torch.Tensor) -> None:
+        """Say the width of a particle [m], a number or shape (n,), where its volume is not that of one cube: rings.
+
+        Raises:
+            ValueError: It is not positive.
+        """
+        del self.edge
+        self._body("edge", edge)
+
+    def edges(self, like: torch.Tensor) -> torch.Tensor:
+        """Width of each particle [m], (n,), float64."""
+        if self.edge is None:
+            return self.body(like)[1].double() ** (1 / 3)
+        return self.edge.double().to(like.device).expand(len(like))
+
+    def cubes(self, like: torch.Tensor) -> torch.Tensor | float:
+        """Of how many cubes side by side each particle consists, (n,) in the dtype of `like`, or 1."""
+        return 1.0 if self.edge is None else (self.body(like)[1] / self.edges(like) ** 3).to(like)
+
     @property
     def walls(self) -> Walls:
         """The faces of the grid."""
@@ -208,7 +229,7 @@ class MPMModel(nn.Module):
     def pair_rows(self, like: torch.Tensor) -> torch.Tensor:
         """Frictions, margins and stiffnesses of pairs of bodies, (rows, 23), float64."""
         assert self.contact is not None
-        spacing = self.body(like)[1].double() ** (1 / 3) / self.grid.dx
+        spacing = self.edges(like) / self.grid.dx
         return self.contact.rows(self.moduli(like), spacing)
 
     def groups(self, n: int) -> list[torch.Tensor | None]:
@@ -245,13 +266,12 @@ class MPMModel(nn.Module):
     def stiffness(self, like: torch.Tensor) -> torch.Tensor:
         """Of the spring that hard contact sets beside the material's own pressure [N/m], shape (n,), as x `like`.
 
-        alpha M s^2 / dx, M of `moduli`.
+        alpha M s^2 / dx for each of its cubes, M of `moduli`, s their edge.
         """
         _, volume = self.body(like)
         if not self.is_hard:
             return torch.zeros_like(volume)
-        edge = volume.double() ** (1 / 3)
-        return (STIFFNESS * self.moduli(like) * edge**2 / self.grid.dx).to(like.dtype)
+        return (STIFFNESS * self.moduli(like) * self.edges(like) ** 2 / self.grid.dx).to(like.dtype) * self.cubes(like)
 
     def moduli(self, like: torch.Tensor) -> torch.Tensor:
         """What springs of contact are made of: `modulus` with its branches [Pa], shape (n,), float64, as x `like`.

@@ -61,35 +61,35 @@ class MPMSolver(AbstractSolver):
         model = self.model
         tau, A = model.stress(state.F, state.q), state.A
         if model.dissipates:
-            tau, A = dissipation_reference.dissipation(tau, state.F, self._rate(state), A, model.losses(len(state.x)))
+            tau, A = dissipation_reference.dissipation(tau, state.F, self.rate(state), A, model.losses(len(state.x)))
         x, v, C, F = state.x, state.v, state.C, state.F
         if model.slows:
             v, C = dissipation_reference.slow(v, C, model.losses(len(x)))
         body = {"mass": mass, "volume": volume, "table": table}
         if model.is_hard:
-            v, tau = hard_contact.hard_contact(
-                x, v, C, F, tau, stiffness=stiffness, grid=model.grid, number=number, **body
-            )
-        v, tau = self._pulled(x, v, tau, mass=mass, volume=volume)
+            one = model.cubes(x)
+            cube = {"mass": mass / one, "volume": volume / one, "stiffness": stiffness / one, "table": table}
+            v, tau = hard_contact.hard_contact(x, v, C, F, tau, grid=model.grid, number=number, **cube)
+        v, tau = self.pulled(x, v, tau, mass=mass, volume=volume)
         x, v, C, F_trial = mpm.step(x, v, C, F, tau, grid=model.grid, number=number, **body)
-        F, q = model.return_map(self._stretched(F_trial, state.x, v), state.q)
+        F, q = model.return_map(self.stretched(F_trial, state.x, v), state.q)
         critical = model.critical_packing(len(q))
         if critical is not None:
             crowd = packing_reference.log_packing(state.x, mass=mass, volume=volume, grid=model.grid)
             q = packing_reference.pack(q, crowd, critical.to(q))
         return MPMState(x, v, C, F, q, A)
 
-    def _rate(self, state: MPMState) -> torch.Tensor:
+    def rate(self, state: MPMState) -> torch.Tensor:
         """Velocity gradients (n, 3, 3) [1/s]."""
         return state.C
 
-    def _pulled(
+    def pulled(
         self, x: torch.Tensor, v: torch.Tensor, tau: torch.Tensor, *, mass: torch.Tensor, volume: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Velocities and Kirchhoff stress that go to the grid."""
         return v, tau
 
-    def _stretched(self, F: torch.Tensor, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def stretched(self, F: torch.Tensor, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Trial deformation gradients, of places before and velocities after the step."""
         return F
 
@@ -106,7 +106,7 @@ class MPMSolver(AbstractSolver):
         goes step by step, where Warp's kernels are not those that run.
         """
         model = self.model
-        if bridge.backend("warp", "taichi", on=state.x) != "warp":
+        if bridge.backend("warp", "taichi", on=state.x) != "warp" or model.edge is not None:
             return None
         n, steps = len(state.x), saved[-1]
         mass, volume = model.body(state.x)

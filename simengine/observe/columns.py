@@ -41,8 +41,13 @@ def column_of(spec: ColumnSpec) -> Column:
     return Column(column=spec) if isinstance(spec, str) else spec
 
 
-def find_header(raw: RawTable, wanted: str) -> tuple[str, str]:
+def find_header(raw: RawTable, wanted: str, *, key: str = "") -> tuple[str, str]:
     """Header in the file and unit of a column named as in a scene.
+
+    Args:
+        raw: The table.
+        wanted: The column.
+        key: Where it stands in the scene, for the message.
 
     Raises:
         ValueError: No header is like it.
@@ -54,7 +59,8 @@ def find_header(raw: RawTable, wanted: str) -> tuple[str, str]:
         base, own = split_header(header)
         if name in (header, base):
             return header, unit or own
-    raise ValueError(f"{raw.file.name} has no column {name!r}; {nearest(name, raw.columns)}")
+    place = f"{key}: " if key else ""
+    raise ValueError(f"{place}{raw.file.name} has no column {name!r}; {nearest(name, raw.columns)}")
 
 
 def matching_headers(raw: RawTable, wanted: str) -> list[str]:
@@ -80,10 +86,7 @@ def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, to
         ValueError: There is no such column, it holds words, or its header ends with a unit that nobody declared.
     """
     entry = column_of(spec)
-    try:
-        header, unit = find_header(raw, entry.column)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
+    header, unit = find_header(raw, entry.column, key=key)
     told = entry.unit if entry.unit is not None else unit
     if isinstance(told, str):
         if not told and (hidden := ending(header)) and to_si(hidden) != (1.0, 0.0):
@@ -96,7 +99,7 @@ def take(raw: RawTable, spec: ColumnSpec, *, key: str) -> tuple[torch.Tensor, to
     values = numbers_of(raw, header, key=key) * entry.gain * factor + shift + entry.offset
     sigma = torch.full_like(values, torch.nan)
     if isinstance(entry.sigma, str):
-        own_header, own_unit = find_header(raw, entry.sigma)
+        own_header, own_unit = find_header(raw, entry.sigma, key=f"{key}.sigma")
         own_factor = _si(own_unit, raw, own_header, f"{key}.sigma")[0] if own_unit else factor
         sigma = (numbers_of(raw, own_header, key=f"{key}.sigma") * entry.gain * own_factor).abs()
         if not bool((sigma > 0).any()):

@@ -26,6 +26,25 @@ def quantity(name: str) -> str:
     return re.sub(r"#\d+$", "", name)
 
 
+def files_like(pattern: str, directory: Path, *, key: str) -> list[Path]:
+    """The files that a name with stars picks, in the order of the numbers in their names.
+
+    Args:
+        pattern: Beside the scene, or absolute; `asset:` lies in simengine's own assets.
+        directory: Of the scene.
+        key: Where it stands in the scene, for the message.
+
+    Raises:
+        SceneError: There are none.
+    """
+    from simengine.io.pictures import series_files
+
+    try:
+        return series_files(resolve_path(pattern, directory))
+    except ValueError as error:
+        raise SceneError(f"{key}: {error}") from None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
     """What was read, in SI units, a row per moment (or place, or condition) and a column per quantity.
@@ -177,6 +196,17 @@ class AbstractInstrument(ShortRepr, abc.ABC):
         if path.is_dir() and not self.folders:
             raise SceneError(f"observations.{self.name}.file: {self.file}: a folder; name the file in it")
         return path
+
+    @property
+    def paths(self) -> list[Path]:
+        """The file, or the files that its stars pick, in the order of the numbers in their names.
+
+        Raises:
+            SceneError: There is none.
+        """
+        if "*" not in self.file:
+            return [self.path]
+        return files_like(self.file, self.directory, key=f"observations.{self.name}.file")
 
     def facing(self, world: AbstractWorld) -> "AbstractInstrument":
         """The instrument before the world that it looks at, before anything is read."""

@@ -144,6 +144,8 @@ class Inference(ShortRepr):
         pyramid: Halvings of the resolution of pictures to begin with.
         posterior: What the bars rest on: the curvature at the best fit (laplace), or samples of an affine-invariant
             ensemble, or of NUTS where the posterior is near its ellipse or every unknown has a gradient.
+        hessian: What the curvature is: gauss_newton, or exact, with the bend of the rows times what they miss, which
+            costs two linearisations for each number.
         samples: Effective samples of each number that chains go on for.
         refine: Times the resolution at which the best fit is fitted again: how far it moves is added to the bars, for a
             world whose discretisation is not small beside the noise; not 1 [1].
@@ -160,6 +162,7 @@ class Inference(ShortRepr):
     report: tuple[str, ...] = ()
     pyramid: Annotated[int, Range(ge=0, le=8)] = 0
     posterior: Literal["laplace", "ensemble", "nuts"] = "laplace"
+    hessian: Literal["gauss_newton", "exact"] = "gauss_newton"
     samples: Count = 400
     refine: Positive | None = None
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 DECADES = 100.0  # from the least to the greatest, from which on positive numbers lie by their logarithm
 Curve = tuple[Any, Any]  # abscissae and ordinates
 Band = tuple[Any, Any, Any]  # abscissae, lower and upper ends
+Density = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+CELLS = {1: 5.8, 2: 2.9, 3: 2.3, 4: 2.1, 5: 1.9, 6: 1.7}  # numbers of a corner -> inches of a panel
+POINTS, BINS = 2000, 31  # of a panel
 F = TypeVar("F", bound=Callable[..., NDArray[np.uint8]])
 
 
@@ -32,12 +35,17 @@ def costs_the_figure_only(draw: F) -> F:
     return drawn  # type: ignore[return-value]
 
 
-def _canvas(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+def _figure(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _canvas(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    figure = _figure(width, height)
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
@@ -131,6 +139,98 @@ def slices(
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8, title="points measured, lines predicted", title_fontsize=8)
     return _pixels(figure)
+
+
+@costs_the_figure_only
+def corner(
+    numbers: Mapping[str, NDArray[np.float64]],
+    *,
+    priors: Mapping[str, Density] | None = None,
+    marks: Mapping[str, float] | None = None,
+) -> NDArray[np.uint8]:
+    """Samples of several numbers: how each is spread on the diagonal, each pair below it.
+
+    Positive numbers over two decades or more lie by their logarithm, and so does what they are spread by.
+
+    Args:
+        numbers: Label with unit -> samples, (n,), the same n for all.
+        priors: Label -> density of its prior in the number itself, values (m,) to (m,).
+        marks: Label -> a value to compare with, as one that was published.
+
+    Returns:
+        8-bit sRGB image, shape (h, w, 3).
+    """
+    labels, count = list(numbers), len(numbers)
+    cell = CELLS.get(count, CELLS[max(CELLS)])
+    figure = _figure(max(cell * count, 5.8), cell * count if count > 1 else 3.2)
+    grid = figure.subplots(count, count, squeeze=False, sharex="col")
+    kept = np.unique(np.linspace(0, len(numbers[labels[0]]) - 1, POINTS).round().astype(int))
+    shown: dict[str, Any] = {}
+    for row, col in np.ndindex(count, count):
+        axis, label = grid[row][col], labels[col]
+        if col > row:
+            axis.set_axis_off()
+            continue
+        x, mark = np.asarray(numbers[label]), (marks or {}).get(label)
+        if row == col:
+            shown |= _spread(axis, x, (priors or {}).get(label))
+            axis.set_yticks([])
+        else:
+            y, beside = np.asarray(numbers[labels[row]]), (marks or {}).get(labels[row])
+            axis.plot(x[kept], y[kept], ".", ms=3, alpha=0.35 if len(kept) > 500 else 0.7, color="C0", mew=0)
+            _ticks(axis.yaxis, y)
+            if beside is not None:
+                axis.axhline(beside, color="C3", lw=1)
+        if mark is not None:
+            shown["reference"] = axis.axvline(mark, color="C3", lw=1)
+        _ticks(axis.xaxis, x)
+        axis.tick_params("x", labelrotation=40, labelsize=8)
+        axis.tick_params("y", labelsize=8, labelleft=col == 0 < row)
+        axis.label_outer(remove_inner_ticks=False)
+        room = int(14 * cell)  # letters that stand beside a panel
+        if row == count - 1:
+            axis.set_xlabel(_short(label, room), fontsize=8)
+        if col == 0 < row:
+            axis.set_ylabel(_short(labels[row], room), fontsize=8)
+    place = {"loc": "upper right"} if count > 1 else {"loc": "outside upper center", "ncols": 4}
+    figure.legend(list(shown.values()), list(shown), fontsize=8, **place)
+    return _pixels(figure)
+
+
+def _spread(axis: Any, x: NDArray[np.float64], prior: Density | None) -> dict[str, Any]:
+    """A histogram of samples (n,), its middle 95 % dark, and the prior; what is drawn, by its name."""
+    low, high = float(x.min()), float(x.max())
+    edges = np.geomspace(low, high, BINS) if wide([low, high]) else np.linspace(low, high, BINS)
+    width = np.diff(np.log(edges)) if wide([low, high]) else np.diff(edges)
+    heights = np.histogram(x, edges)[0] / (len(x) * width)
+    inside = x[(x >= np.quantile(x, 0.025)) & (x <= np.quantile(x, 0.975))]
+    most = np.histogram(inside, edges)[0] / (len(x) * width)
+    shown = {
+        "samples": axis.stairs(heights, edges, fill=True, alpha=0.35, color="C0"),
+        "their middle 95 %": axis.stairs(most, edges, fill=True, color="C0"),
+    }
+    if prior is not None:
+        at = np.geomspace(low, high, 200) if wide([low, high]) else np.linspace(low, high, 200)
+        shown["prior"] = axis.plot(at, prior(at) * (at if wide([low, high]) else 1.0), "--", color="0.25", lw=1.2)[0]
+    return shown
+
+
+def _ticks(axis: Any, values: NDArray[np.float64]) -> None:
+    """Few ticks whose labels say the whole number: no offset stands apart from them."""
+    low, high = float(values.min()), float(values.max())
+    if wide([low, high]):
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        return
+    span = max(high - low, 1e-300)
+    digits = int(np.clip(np.log10(max(abs(low), abs(high), 1e-300) / span) + 2.5, 6, 15))
+    axis.set_major_locator(_locator())
+    axis.set_major_formatter(lambda value, _: f"{value:.{digits}g}" if abs(value) > 1e-9 * span else "0")
+
+
+def _locator() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=4)
 
 
 @costs_the_figure_only

@@ -5,15 +5,19 @@ import json
 import shutil
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+import simengine as se
 from simengine.cli import main
 from simengine.io.arrays import write_npz
 from simengine.io.tabular import write_csv
+from simengine.worlds.motion.world import MPMWorld
 
 
 @pytest.fixture
@@ -66,6 +70,137 @@ def test_ply_files_are_numbered(run: Path, tmp_path: Path, capsys: pytest.Captur
     np.testing.assert_array_equal(np.asarray(cloud.vertices), np.load(run / "states.npz")["x"][1])
 
 
+def gltf_of(file: Path) -> tuple[dict[str, Any], Callable[[int], np.ndarray]]:
+    """The document of a `.glb`, and its tables (rows, parts) by number."""
+    raw = file.read_bytes()
+    magic, version, size, length, kind = struct.unpack_from("<4sIII4s", raw)
+    assert (magic, version, size, kind) == (b"glTF", 2, len(raw), b"JSON")
+    document, binary = json.loads(raw[20 : 20 + length]), raw[28 + length :]
+
+    def table(index: int) -> np.ndarray:
+        accessor = document["accessors"][index]
+        count = accessor["count"] * {"VEC4": 4, "VEC3": 3, "SCALAR": 1}[accessor["type"]]
+        offset = document["bufferViews"][accessor["bufferView"]]["byteOffset"]
+        kind = {5126: "<f4", 5125: "<u4"}[accessor["componentType"]]
+        return np.frombuffer(binary, kind, count, offset).reshape(accessor["count"], -1)
+
+    return document, table
+
+
+def channels_of(file: Path) -> dict[tuple[str, str], np.ndarray]:
+    """What an animation does, by name of the node and path."""
+    document, table = gltf_of(file)
+    (animation,) = document["animations"]
+    return {
+        (document["nodes"][own["target"]["node"]]["name"], own["target"]["path"]): table(
+            animation["samplers"][own["sampler"]]["output"]
+        )
+        for own in animation["channels"]
+    }
+
+
+MOVING = """
+kind = "mpm"
+[grid]
+num_grids = 16
+[[bodies]]
+name = "jelly"
+shape = { type = "box", center = [0.5, 0.5, 0.5], size = [0.3, 0.3, 0.3], counts = [4, 4, 4] }
+material = { type = "jelly", E = 1e5, nu = 0.3 }
+[[bodies]]
+name = "pile"
+shape = { type = "sphere", center = [0.2, 0.3, 0.3], radius = 0.08 }
+material = { type = "sand", E = 1e5, nu = 0.2, friction_angle = 30.0 }
+[[colliders]]
+type = "capsule"
+name = "bar"
+center = [0.8, 0.3, 0.5]
+radius = 0.05
+half_length = 0.2
+velocity = [-1.0, 0.0, 0.0]
+angular_velocity = [0.0, 10.0, 0.0]
+[[colliders]]
+type = "plane"
+point = [0.0, 0.1, 0.0]
+normal = [0.0, 1.0, 0.0]
+"""
+
+
+def test_surfaces_of_gltf_move(tmp_path: Path) -> None:
+    """A box in an affine motion, a turning capsule: against the maps; the first state as another reader has it."""
+    import trimesh
+
+    (tmp_path / "scene.toml").write_text(MOVING, encoding="utf-8")
+    world = se.load_scene(tmp_path / "scene.toml").world
+    assert isinstance(world, MPMWorld)
+    x, _, ids = world.particles()
+    bent, shift = np.array([[1.1, 0.2, 0.0], [0.0, 0.9, 0.1], [0.3, 0.0, 1.0]]), np.array([0.1, -0.2, 0.05])
+    write_npz(tmp_path / "states.npz", {"time": np.array([0.0, 0.1]), "x": np.stack([x, x @ bent.T + shift])})
+    file = tmp_path / "s.glb"
+    assert main(["export", str(tmp_path), "--surfaces", "--out", str(file)]) == 0
+
+    parts = trimesh.load(file).geometry
+    assert set(parts) == {"jelly", "pile", "bar"}  # the plane has no end
+    assert parts["jelly"].is_watertight and parts["bar"].is_watertight
+    assert parts["jelly"].volume == pytest.approx(0.027, rel=1e-6)
+    assert parts["bar"].volume == pytest.approx(np.pi * 0.05**2 * (0.4 + 4 / 3 * 0.05), rel=0.02)
+    np.testing.assert_allclose(parts["bar"].bounds, [[-0.05, -0.05, -0.25], [0.05, 0.05, 0.25]], atol=1e-3)
+    np.testing.assert_allclose(parts["pile"].vertices, x[ids == 1], atol=1e-7)
+
+    document, table = gltf_of(file)
+    primitive = document["meshes"][0]["primitives"][0]
+    first = table(primitive["attributes"]["POSITION"])
+    moved = first + table(primitive["targets"][0]["POSITION"])
+    np.testing.assert_allclose(moved, first @ bent.T + shift, atol=1e-6)
+    channels = channels_of(file)
+    np.testing.assert_allclose(channels["bar", "translation"], [[0.8, 0.3, 0.5], [0.7, 0.3, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(channels["bar", "rotation"][1], [0, np.sin(0.5), 0, np.cos(0.5)], atol=1e-6)
+    assert channels["jelly", "weights"].ravel().tolist() == [0.0, 1.0]
+
+
+def test_balls_of_gltf_roll(tmp_path: Path) -> None:
+    """A ball that rolls 1 m/s turns by way over radius; past half a turn its quaternion stays on its side."""
+    scene, run = tmp_path / "ball.toml", tmp_path / "run"
+    scene.write_text(
+        """
+kind = "rigid"
+duration = 1.0
+[[bodies]]
+name = "ball"
+shape = { type = "sphere", center = [0.0, 0.1, 0.0], radius = 0.1 }
+mass = 0.2
+velocity = [1.0, 0.0, 0.0]
+rolling = true
+[[colliders]]
+name = "floor"
+point = [0.0, 0.0, 0.0]
+normal = [0.0, 1.0, 0.0]
+[contact]
+"ball-floor" = { friction = 0.5 }
+""",
+        encoding="utf-8",
+    )
+    assert main(["run", str(scene), "--out", str(run)]) == 0
+    file = tmp_path / "s.glb"
+    assert main(["export", str(run), "--surfaces", "--out", str(file)]) == 0
+    channels, t = channels_of(file), np.linspace(0, 1, 101)
+    np.testing.assert_allclose(channels["ball", "translation"], np.stack([t, 0 * t + 0.1, 0 * t], 1), atol=1e-6)
+    half = -t / 0.1 / 2  # about z, clockwise
+    turn = np.stack([0 * t, 0 * t, np.sin(half), np.cos(half)], 1)
+    np.testing.assert_allclose(channels["ball", "rotation"], turn, atol=1e-6)
+    assert main(["export", str(run), "--out", str(tmp_path / "s.csv")]) == 0  # centres, as of particles
+    with (tmp_path / "s.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 101
+
+
+@pytest.mark.parametrize(("out", "told"), [("s.ply", "written as .glb"), ("s.glb", "no scene.toml")])
+def test_surfaces_that_cannot_be_written(
+    run: Path, out: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), "--surfaces", "--out", str(tmp_path / out)]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_points_of_gltf_move(run: Path, tmp_path: Path) -> None:
     """The first state as another reader has it; the second, by the tables of the file, at its time."""
     import trimesh
@@ -75,17 +210,7 @@ def test_points_of_gltf_move(run: Path, tmp_path: Path) -> None:
     x = np.load(run / "states.npz")["x"]
     (cloud,) = trimesh.load(file).geometry.values()
     np.testing.assert_allclose(np.asarray(cloud.vertices), x[0], atol=1e-7)
-    raw = file.read_bytes()
-    magic, version, size, length, kind = struct.unpack_from("<4sIII4s", raw)
-    assert (magic, version, size, kind) == (b"glTF", 2, len(raw), b"JSON")
-    document, binary = json.loads(raw[20 : 20 + length]), raw[28 + length :]
-
-    def table(index: int) -> np.ndarray:
-        accessor = document["accessors"][index]
-        count = accessor["count"] * {"VEC3": 3, "SCALAR": 1}[accessor["type"]]
-        offset = document["bufferViews"][accessor["bufferView"]]["byteOffset"]
-        return np.frombuffer(binary, "<f4", count, offset).reshape(accessor["count"], -1)
-
+    document, table = gltf_of(file)
     primitive = document["meshes"][0]["primitives"][0]
     base, (target,) = table(primitive["attributes"]["POSITION"]), primitive["targets"]
     np.testing.assert_allclose(base + table(target["POSITION"]), x[1], atol=1e-7)

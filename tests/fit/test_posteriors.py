@@ -7,13 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.stats
 import torch
 
 import simengine as se
-from simengine.fit.certainty.bars import posterior_of
+from simengine.fit.certainty.bars import UNREFINED, posterior_of
 from simengine.fit.certainty.chains import effective_samples, r_hat
 from simengine.fit.certainty.density import LogPosterior
+from simengine.fit.coordinate import Coordinate
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
@@ -366,6 +368,159 @@ def test_nuts_near_an_ellipse_needs_no_gradients(tmp_path: Path) -> None:
     assert found.estimates["u"].std == pytest.approx(own.std, rel=0.2)  # four standard errors of 200 samples
 
 
+class Closed:
+    """A density in closed form of its own coordinates, that has no gradient; how often it was asked."""
+
+    traced: ClassVar = False
+
+    def __init__(self, size: int, log_density: Any) -> None:
+        self.free, self.log_density, self.asked = list(range(size)), log_density, 0
+
+    def __call__(self, z: torch.Tensor) -> float:
+        self.asked += 1
+        return float(self.log_density(z))
+
+
+def _near_ellipse(density: Closed, wanted: int, seed: int = 0) -> Any:
+    pytest.importorskip("nutpie")
+    from simengine.fit.certainty.nuts import no_u_turn
+
+    size = len(density.free)
+    unit = torch.eye(size, dtype=torch.float64)
+    return no_u_turn(density, unit, [torch.zeros(size, dtype=torch.float64)], wanted, seed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [2, 8])
+def test_a_draw_on_the_ellipse_costs_one_solve(size: int) -> None:
+    density = Closed(size, lambda z: -0.5 * z.square().sum())
+    chains, heights, _ = _near_ellipse(density, 400)
+    assert density.asked == chains.shape[0] * chains.shape[1] + 4 * size + 1
+    assert np.allclose(heights, -0.5 * np.square(chains).sum(-1))
+    for k in range(size):
+        for own in (chains[:, :, k], np.square(chains[:, :, k])):
+            assert effective_samples(own) >= 400 and r_hat(own) < 1.02
+    assert chains.std((0, 1)) == pytest.approx(np.ones(size), rel=0.15)  # four standard errors
+
+
+def test_bars_have_the_effective_samples_asked_for() -> None:
+    for seed in range(8):
+        chains, _, _ = _near_ellipse(Closed(8, lambda z: -0.5 * z.square().sum()), 100, seed)
+        assert min(effective_samples(np.square(chains[:, :, k] - chains[:, :, k].mean())) for k in range(8)) >= 100
+
+
+def test_draws_on_the_ellipse_are_of_the_density() -> None:
+    """u^3 / 20 beside u^2 / 2, by quadrature: the mean is 0.13 and not the ellipse's 0."""
+
+    def log_density(u: Any) -> Any:
+        return -0.5 * u**2 + 0.05 * u**3 - 0.0075 * u**4
+
+    chains, _, _ = _near_ellipse(Closed(2, lambda z: log_density(z[0]) - 0.5 * z[1] ** 2), 3000)
+    x = np.linspace(-9, 9, 20001)
+    weight = np.exp(log_density(x))
+    weight /= weight.sum()
+    mean = float(weight @ x)
+    std = float(weight @ (x - mean) ** 2) ** 0.5
+    u = chains[:, :, 0]
+    assert u.mean() == pytest.approx(mean, abs=4 * std / 3000**0.5) and mean > 0.13
+    assert u.std() == pytest.approx(std, rel=0.06)
+
+
+def test_tails_heavier_than_the_ellipse_ask_for_gradients() -> None:
+    """Student's t of 4 degrees: 0.5 above its normal two standard deviations away, near, but 1.9 three away."""
+    density = Closed(1, lambda z: -2.5 * torch.log1p(z.square().sum() / 5))
+    with pytest.raises(SceneError, match="not near its ellipse"):
+        _near_ellipse(density, 100)
+
+
+def test_a_report_shows_its_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture gets every sample in its unit, the priors, and the references that are near enough to be seen."""
+    pytest.importorskip("nutpie")
+    from simengine.fit.certainty import shown
+
+    drawn: list[Any] = []
+    true = shown.corner
+    monkeypatch.setattr(shown, "corner", lambda *args, **more: drawn.append((args, more)) or true(*args, **more))
+    gain = "observations.y.gain"
+    unknowns = {"u": se.Unknown(), "v": se.Unknown(), gain: se.Unknown(prior=se.Prior(normal=0.01))}
+    inference = se.Inference(posterior="nuts", samples=100)
+    problem = Problem(Shapes(), observations={"y": _line(tmp_path)}, unknowns=unknowns, inference=inference)
+    problem = Problem(dataclasses.replace(problem.scene, reference={"u": 1.0, gain: 5.0}))
+    found = se.identify(problem, out=tmp_path / "out", progress=False).samples
+    assert found is not None
+    ((numbers,), more) = drawn[0]
+    assert list(numbers) == ["u [1]", "v [1]", f"{gain} [1]"]
+    with np.load(tmp_path / "out" / "samples.npz") as kept:
+        for name, own in found.values.items():
+            assert np.array_equal(numbers[f"{name} [1]"], own.ravel()) and np.array_equal(kept[name], own)
+        assert kept["log_density"].shape == found.log_density.shape
+    assert more["marks"] == {"u [1]": 1.0} and set(more["priors"]) == {f"{gain} [1]"}
+    x = np.linspace(0.9, 1.1, 2001)
+    density = more["priors"][f"{gain} [1]"](x)
+    assert scipy.integrate.trapezoid(density, x) == pytest.approx(1.0) and x[density.argmax()] == pytest.approx(1.0)
+    page = (tmp_path / "out" / "report.html").read_text()
+    words = f"Samples of u [1], v [1], {gain} [1]: how each is spread, and each pair of them. Beyond the picture lies"
+    assert f'alt="{words} the reference of {gain} [1]"' in page
+
+
+def test_priors_between_bounds_hold_all_their_mass_there() -> None:
+    from simengine.fit.certainty.shown import _prior
+
+    x = np.linspace(0, 1, 20001)[1:-1]
+    bounded = Coordinate(name="a", targets=(), start=0.5, lower=0.0, upper=1.0)
+    normal = dataclasses.replace(bounded, mean=0.9, sd=0.3)
+    for own in (bounded, normal, dataclasses.replace(bounded, mean=-0.1, sd=1.0, logarithmic=True)):
+        density = _prior(own)
+        assert density is not None and scipy.integrate.trapezoid(density(x), x) == pytest.approx(1.0, rel=1e-3)
+    assert _prior(Coordinate(name="a", targets=(), start=0.5, lower=0.0)) is None
+
+
+@pytest.mark.parametrize("hessian", ["gauss_newton", "exact"])
+def test_the_exact_hessian_is_the_closed_form(tmp_path: Path, hessian: Any) -> None:
+    """u = 0.3 and u^2 = 3 cannot both be: (1/s1^2 + (4 u^2 + 2 (u^2 - 3))/s2^2), less its last term by Gauss-Newton."""
+    data = {"y": _curve(tmp_path, "line", [0.3], 1.0), "s": _curve(tmp_path, "square", [3.0], 1.5)}
+    problem = Problem(
+        Shapes(), observations=data, unknowns={"u": se.Unknown()}, inference=se.Inference(hessian=hessian)
+    )
+    found = posterior_of(_fit(problem))
+    e, first, second = found.estimates["u"], found.worth["y"].factor, found.worth["s"].factor
+    gauss_newton = 1 / first + 4 * e.value**2 / (second * 1.5**2)
+    bend = 2 * (e.value**2 - 3.0) / (second * 1.5**2)
+    assert bend < -0.1 * gauss_newton
+    assert e.std == pytest.approx((gauss_newton + bend * (hessian == "exact")) ** -0.5, rel=1e-4)
+
+
+def test_the_exact_hessian_of_two_numbers_is_that_of_the_density(tmp_path: Path) -> None:
+    """v + u^2 = 2 does not go with u + v t: by differences of the density's own gradient."""
+    data = {"y": _curve(tmp_path, "banana", [2.0], 0.5), "l": _curve(tmp_path, "line", [1.0, 1.9], 1.0)}
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.5, 1.0))), "v": se.Unknown()}
+    problem = Problem(Shapes(), observations=data, unknowns=unknowns, inference=se.Inference(hessian="exact"))
+    fit = _fit(problem)
+    found = posterior_of(fit)
+    density = LogPosterior(problem, fit.z, [0, 1], {name: worth.factor for name, worth in found.worth.items()})
+    rows = []
+    for k in range(2):
+        unit = torch.zeros(2, dtype=torch.float64)
+        unit[k] = 1e-4
+        ahead, behind = (density.with_gradient(fit.z + s * unit)[1] for s in (1, -1))
+        rows.append((behind - ahead) / 2e-4)
+    hessian = torch.stack(rows)
+    assert torch.allclose(found.covariance, torch.linalg.inv(hessian), rtol=1e-4)
+    plain = posterior_of(_fit(Problem(dataclasses.replace(problem.scene, inference=se.Inference()))))
+    assert not torch.allclose(plain.covariance, found.covariance, rtol=0.02)
+
+
+def test_a_hill_top_between_two_minima_has_no_exact_hessian(tmp_path: Path) -> None:
+    unknowns = {"u": se.Unknown(prior=se.Prior(normal=(0.0, 3.0)), initial=0.0)}
+    data = {"y": _curve(tmp_path, "square", [1.0], 0.5)}
+    problem = Problem(Shapes(), observations=data, unknowns=unknowns, inference=se.Inference(hessian="exact"))
+    found = posterior_of(_fit(problem))
+    u = found.estimates["u"].value
+    assert 1 / 9 + (4 * u**2 + 2 * (u**2 - 1)) / 0.25 < 0
+    assert any("hardly any curvature" in text for text in problem.doubts)
+    gauss_newton = 1 / 9 + 4 * u**2 / 0.25 / found.worth["y"].factor
+    assert found.estimates["u"].std == pytest.approx(gauss_newton**-0.5, rel=1e-4)
+
+
 class Grid(se.OwnWorld):
     """y = rate t by a rule whose error is exactly 1/cells of the rate."""
 
@@ -385,7 +540,9 @@ def test_the_bar_holds_what_the_resolution_changes(tmp_path: Path) -> None:
     data = _curve(tmp_path, "line", [2.0 * k / 20 for k in range(21)], 0.001)
     made = dataclasses.replace(Grid(), cells=10)
     problem = Problem(made, observations={"y": data}, unknowns={"rate": se.Unknown()})
-    plain = se.identify(problem, progress=False).estimates["rate"]
+    unrefined = se.identify(problem, progress=False)
+    assert UNREFINED in unrefined.directions  # whoever did not ask is told what the bars lack
+    plain = unrefined.estimates["rate"]
     result = se.identify(
         Problem(made, observations={"y": data}, unknowns={"rate": se.Unknown()}), refine=2.0, progress=False
     )
@@ -394,6 +551,7 @@ def test_the_bar_holds_what_the_resolution_changes(tmp_path: Path) -> None:
         math.hypot(plain.std or 0, 2 * true), rel=1e-4
     )
     assert e.low is not None and e.high is not None and e.low < 2.0 < e.high and not plain.low < 2.0 < plain.high
+    assert UNREFINED not in result.directions
     assert result.summary["refine"]["settled"] and "2 times the resolution" in result.directions[0]
     asked = se.Inference(refine=2.0)  # by the scene
     again = Problem(made, observations={"y": data}, unknowns={"rate": se.Unknown()}, inference=asked)
@@ -405,6 +563,7 @@ def test_a_world_without_a_resolution_says_so(tmp_path: Path) -> None:
     problem = Problem(Shapes(), observations={"y": _line(tmp_path)}, unknowns=unknowns)
     with pytest.raises(SceneError, match="cannot be refined"):
         se.identify(problem, refine=2.0, progress=False)
+    assert UNREFINED not in se.identify(problem, progress=False).directions
 
 
 class Slope(se.OwnWorld):

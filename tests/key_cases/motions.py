@@ -152,6 +152,22 @@ CASES |= {
         (run,),
         below=("grid.integrator", "grid.volume"),
     ),
+    "rings": Case(
+        {
+            **mpm(),
+            "bodies": [
+                {
+                    "shape": {"type": "cylinder", "center": [0.0, 0.5, 0.0], "radius": 0.15, "height": 0.2},
+                    "material": JELLY,
+                    "velocity": [0.0, -1.0, 0.0],
+                }
+            ],
+            "grid": {"lower": [-0.5, 0.0, 0.0], "upper": [0.5, 1.0, 0.0], "spacing": 0.1, "time_step": 5e-4}
+            | {"section": "axisymmetric", "num_steps": 4},
+        },
+        (build, run),
+        below=("grid.section",),
+    ),
     "rigid": Case(
         {
             "kind": "rigid",

@@ -11,6 +11,8 @@ import torch
 import simengine as se
 from simengine.fit.problem import Problem
 from simengine.fit.twin import write_twin
+from simengine.io.geometry.particles import write_ply
+from simengine.io.geometry.points import read_points
 from simengine.observe import Distribution
 from simengine.scene import SceneError, load_scene
 from simengine.scene.asks import Ask, Cloud
@@ -104,6 +106,29 @@ def _faces(generator: np.random.Generator, count: int) -> np.ndarray:
     axis = generator.integers(3, size=(len(TIMES), count, 1))
     np.put_along_axis(x, axis, np.sign(np.take_along_axis(x, axis, 2)) / 2, 2)
     return x * SIZE
+
+
+def test_a_ply_for_each_frame_is_read_and_written(tmp_path: Path) -> None:
+    """The tenth comes after the ninth; the same cloud as from a table; a twin writes such files too."""
+    drawn = _drawn(np.random.default_rng(0), 150)
+    _write(tmp_path, drawn)
+    for k, cloud in enumerate(drawn):
+        write_ply(tmp_path / f"scan_{k}.ply", {"x": 1e3 * cloud})
+    series = Distribution(directory=tmp_path, file="scan_*.ply", unit="mm", rate=20.0, name="scan")
+    table = Distribution(directory=tmp_path, file="cloud.csv").read()
+    own = series.read()
+    assert own.at["time"].tolist() == pytest.approx(TIMES.tolist())
+    assert len(own.files) == len(TIMES)
+    assert torch.allclose(own.values, table.values, atol=1e-6)  # .ply keeps single precision
+    problem = Problem(Slab(), observations={"scan": series}, unknowns=UNKNOWNS)
+    planned, facing = series.planned(problem.scene.world, torch.Generator().manual_seed(0))
+    made = dataclasses.replace(planned, values=1.0 + torch.arange(planned.values.numel()).reshape(planned.values.shape))
+    (tmp_path / "twin").mkdir()
+    facing.write(tmp_path / "twin" / "scan_*.ply", made)
+    back = read_points(tmp_path / "twin" / "scan_0003.ply", "mm")[0]
+    assert back[0] == pytest.approx(made.values[3 * series.count].tolist())
+    with pytest.raises(SceneError, match=r"observations.scan.file: none_\*.ply: no file is like it"):
+        dataclasses.replace(series, file="none_*.ply").read()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Which kernel language runs, and that the two live in one process."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +26,17 @@ from simengine.ops import bridge, taichi_bridge
 def test_the_device_decides_and_the_environment_overrides(wanted, available, device, chosen, monkeypatch) -> None:
     monkeypatch.setenv("SIMENGINE_KERNELS", wanted)
     assert bridge.backend(*available, on=torch.empty(0, device=device)) == chosen
+
+
+def test_what_was_saved_is_read_once() -> None:
+    """By every `backward`: within a checkpoint tensors come once, and steps one by one run under one."""
+    found = [
+        (path.name, sum(isinstance(part, ast.Attribute) and part.attr == "saved_tensors" for part in ast.walk(node)))
+        for path in Path(bridge.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name == "backward"
+    ]
+    assert len(found) > 15 and [name for name, count in found if count > 1] == []
 
 
 def test_an_unknown_backend_is_refused(monkeypatch) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from PIL import Image, ImageDraw
 
 from simengine.view.boxes import draw_boxes, sheet
-from simengine.view.figures import curves, fields
+from simengine.view.figures import _spread, corner, curves, fields
 from simengine.view.overlay import field_limits, with_axes, with_colour_bar
 from simengine.view.particle_page import MOST, particle_page
 from simengine.view.report import ReportTable, write_report
@@ -77,6 +78,43 @@ def test_bands_have_names_and_the_colour_of_the_first_line() -> None:
     orange = curves(panels, xlabel="x", points=["m"], bands={"T [K]": band}).astype(int)
     warm = [int((shown[..., 0] - shown[..., 2] > 40).sum()) for shown in (drawn, orange)]
     assert warm[1] > 10 * warm[0] > 0  # C0 is blue with an orange line on it, C1 is orange all over
+
+
+def _blue(image: np.ndarray) -> np.ndarray:
+    """Where an image (h, w, 3) shows samples."""
+    shown = image.astype(int)
+    return shown[..., 2] - shown[..., 0] > 60
+
+
+def test_samples_are_drawn_pair_by_pair_where_they_are() -> None:
+    """Two clusters, low a with high b: in the panel of the pair the upper left and the lower right have points."""
+    side = np.repeat([0.0, 1.0], 200)
+    a, b = side + 0.05 * np.sin(np.arange(400)), 5 - side + 0.05 * np.cos(np.arange(400))
+    image = corner({"a [m]": a, "b [s]": b})
+    assert image.shape == (638, 638, 3)
+    blue = _blue(image)
+    pair = blue[310:570, 60:335]  # within the frame
+    quarters = [int(part.sum()) for half in np.array_split(pair, 2) for part in np.array_split(half, 2, axis=1)]
+    assert min(quarters[0], quarters[3]) > 100 and max(quarters[1], quarters[2]) == 0
+    assert not blue[60:290, 350:].any()  # what would be shown twice is left out
+    red = (image[..., 0].astype(int) - image[..., 2] > 100).sum()
+    marked = corner({"a [m]": a, "b [s]": b}, marks={"a [m]": 0.5})
+    assert (marked[..., 0].astype(int) - marked[..., 2] > 100).sum() > red + 500  # a line through two panels
+
+
+def test_a_prior_has_the_scale_of_the_bars_that_it_lies_over() -> None:
+    """Samples of a lognormal law over decades, which lie by their logarithm: the law's density is that of the bars."""
+    from matplotlib.figure import Figure
+
+    law = scipy.stats.lognorm(2.0)
+    x = law.ppf((np.arange(4000) + 0.5) / 4000)
+    shown = _spread(Figure().subplots(), x, law.pdf)
+    bars, edges, _ = shown["samples"].get_data()
+    at, height = shown["prior"].get_data()
+    middle = np.sqrt(edges[1:] * edges[:-1])
+    assert np.interp(middle, at, height) == pytest.approx(bars, abs=0.02 * bars.max())
+    most, _, _ = shown["their middle 95 %"].get_data()
+    assert (most * np.log(edges[1:] / edges[:-1])).sum() == pytest.approx(0.95, abs=1e-3)
 
 
 def test_a_symmetric_field_is_white_at_zero_and_its_first_row_is_below() -> None:

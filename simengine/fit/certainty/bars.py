@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from simengine.fit.posterior import Posterior, posterior
 from simengine.fit.starts import told
+from simengine.scene.base import AbstractWorld
 
 if TYPE_CHECKING:
     from simengine.fit.inference import LeastSquaresFit
     from simengine.fit.starts import SeveralStarts
+
+UNREFINED = "what the resolution of the world errs by is not in the bars; --refine 1.5 fits again and adds it"
 
 
 def posterior_of(fit: "LeastSquaresFit | SeveralStarts") -> Posterior:
@@ -29,8 +32,14 @@ def posterior_of(fit: "LeastSquaresFit | SeveralStarts") -> Posterior:
 
         found = with_shift(problem, z, found, shift(problem, z, found, fit.refine))
     found = dataclasses.replace(found, minima=minima, directions=told(minima) + found.directions)
+    if fit.refine is None and any(_can_be_refined(world) for world in problem.worlds.values()):
+        found = dataclasses.replace(found, directions=(*found.directions, UNREFINED))
     fit.found = found
     return found
+
+
+def _can_be_refined(world: AbstractWorld) -> bool:
+    return type(world).refined is not AbstractWorld.refined
 
 
 def bars_summary(found: Posterior) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""NUTS (Hoffman & Gelman 2014, by nutpie) in units of Laplace's ellipse, begun with the slopes of the ellipse itself.
+"""NUTS (Hoffman & Gelman 2014, by nutpie) in units of Laplace's ellipse; of the ellipse's own orbits where those do.
 
-A trajectory may follow any field of slopes: volumes are kept and it can be run backwards, and the draws are judged by
-the density itself, so that they are of the density (Rasmussen 2003; Zhang, Shahbaba & Zhao 2017). Slopes that are far
-from the density's only make it slow. So a posterior that is nearly its ellipse costs a solve for each step and no
-gradient, and neither step nor masses have to be found. Any other gets its own gradients.
+A trajectory may follow any field of slopes: volumes are kept and it can be run backwards, and its end is judged by the
+density itself, so that the draws are of the density (Rasmussen 2003; Zhang, Shahbaba & Zhao 2017). The orbits of the
+ellipse are known: a quarter of one ends at the momentum that it began with, a normal draw that has forgotten where it
+began. So a posterior that is nearly its ellipse costs one solve for each draw and no gradient, and there is nothing to
+be tuned. Any other gets trajectories of its own gradients.
 """
 
 import itertools
@@ -24,12 +25,9 @@ APART = 2.0  # R-hat beyond which chains stand in different minima
 LENGTHENED = 4  # times that chains with gradients are made twice as long
 ACCEPTED = 0.95  # share that these aim at: short steps follow a bent ridge, where those for 0.8 diverge
 TUNE = 400  # steps in which these find their step and masses
-# Of a chain on the ellipse, in standard deviations: the most effective samples for a solve, in 2 and 8 numbers.
-STEP = 1.2
-BURN_IN = 10  # draws of such a chain that are thrown away: it begins one standard deviation off
-LONGER = 1.25  # times as many draws of such a chain at each new look; those that were made cost nothing again
-LOOKS = 8
-NEAR = 1.0  # by which the logarithm may be off its ellipse two standard deviations away
+LOOK = 0.1  # of the effective samples wanted, that each of two chains on the ellipse is made longer by at a time
+LONGEST = 4  # times as many draws of each: where that does not do, the ellipse is not near
+NEAR = 1.0  # by which the logarithm may be off its ellipse two standard deviations away, and above it three away
 SMOOTH = 0.5  # standard deviation over draws of what the logarithm is off its ellipse by
 
 Drawn = tuple[NDArray[np.float64], NDArray[np.float64], int]
@@ -82,49 +80,40 @@ def no_u_turn(
 def _on_ellipse(
     density: LogPosterior, center: torch.Tensor, root: torch.Tensor, wanted: int, seed: int
 ) -> Drawn | None:
-    """Two chains with the slopes of the ellipse; None where the density is not close to it."""
-    kept: dict[bytes, float] = {}
+    """Two chains on orbits of the ellipse; None where the density is not close to it.
 
-    def height(x: NDArray[np.float64]) -> float:
-        key = x.tobytes()
-        if key not in kept:
-            kept[key] = density(center + root @ torch.from_numpy(np.array(x)))
-        return kept[key]
+    Tails that are heavier than the ellipse's are what such chains would see too late, so they are looked at first.
+    """
+    size, random = len(center), np.random.default_rng(seed)
 
-    def slopes(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        value = height(x)
-        if value == -math.inf:
-            raise _NoRun("no run")
-        return value, -np.array(x)
+    def above(x: NDArray[np.float64]) -> float:
+        """By what the density's logarithm lies above the ellipse's."""
+        return density(center + root @ torch.from_numpy(x)) + 0.5 * float(x @ x)
 
-    size = len(center)
-    top = height(np.zeros(size))
-    for axis in 2 * np.concatenate([np.eye(size), -np.eye(size)]):
-        if not abs(height(axis) - top + 2.0) < NEAR:
+    top = above(np.zeros(size))
+    for axis in np.concatenate([np.eye(size), -np.eye(size)]):
+        if not abs(above(2 * axis) - top) < NEAR or above(3 * axis) - top > NEAR:
             return None
-
-    def start(seed: Any) -> NDArray[np.float64]:  # where the slopes give masses of one
-        return np.where(np.random.default_rng(abs(int(np.sum(seed)))).uniform(size=size) < 0.5, -1.0, 1.0)
-
-    draws = 0.9 * wanted
-    for _ in range(LOOKS):
-        trace = _chains(
-            slopes, start, size, seed, chains=2, draws=math.ceil(draws), tune=BURN_IN, step_size_adapt_method=str(STEP)
-        )
-        u, heights, divergences = _read(trace)
+    chains: list[list[NDArray[np.float64]]] = [[], []]
+    heights: list[list[float]] = [[], []]
+    now = [(np.zeros(size), top), (np.zeros(size), top)]
+    for _ in range(math.ceil(LONGEST / LOOK)):
+        for k in range(2):
+            for _ in range(math.ceil(LOOK * wanted)):
+                x = random.standard_normal(size)
+                height = above(x)
+                if math.log(1 - random.uniform()) < height - now[k][1]:
+                    now[k] = x, height
+                chains[k].append(now[k][0])
+                heights[k].append(now[k][1])
+        u, off = np.array(chains), np.array(heights)
         if enough(u, "nuts", wanted) and _of_spread(u) >= wanted:
-            off = heights - top + 0.5 * np.square(u).sum(-1)
-            return (u, heights, divergences) if divergences == 0 and off.std() < SMOOTH else None
-        draws *= LONGER
+            return (u, off - 0.5 * np.square(u).sum(-1), 0) if off.std() < SMOOTH else None
     return None
 
 
 def _of_spread(u: NDArray[np.float64]) -> float:
-    """The least effective samples of the squares of numbers (chains, draws, numbers).
-
-    Draws on the two sides of a centre in turn tell the mean better than as many independent ones, and the spread, of
-    which bars are made, worse.
-    """
+    """The least effective samples of the squares of numbers (chains, draws, numbers): of bars, not of means."""
     squares = np.square(u - u.mean((0, 1)))
     return min(effective_samples(squares[:, :, k]) for k in range(u.shape[2]))
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from simengine.io.arrays import read_npz
+from simengine.io.geometry.particles import write_ply
+from simengine.io.geometry.points import read_points
 from simengine.io.tables import file_hash, read_table
 from simengine.io.units import to_si
 from simengine.observe.columns import take
@@ -31,7 +33,7 @@ SLACK = 0.05
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Distribution(AbstractInstrument):
-    """Clouds of points that have no names, as a volume scanner or seeded particles give them: time, x, y, z.
+    """Clouds of points that have no names, as a volume scanner or seeded particles give them.
 
     It assumes that each point was drawn from all of the body's matter, every part as likely as any other, each frame
     anew or once for all. A frame becomes nine values, mean and covariance of its points, whose standard deviations are
@@ -40,13 +42,14 @@ class Distribution(AbstractInstrument):
 
     Attributes:
         on: Name of the body that is seen; None for the only one.
-        columns: time, x, y, z -> column of the file. An .npz holds x (f, n, 3) and time (f,).
+        columns: time, x, y, z -> column of the file. An .npz holds x (f, n, 3) and time (f,); a star in `file` picks a
+            .ply for each frame, in the order of their numbers, `rate` of them a second.
         unit: Of positions in a file whose columns do not say.
         place: How the file's coordinates lie in the world.
         within: { time = [from, to] } that is compared, in the file's time [s].
         sigma: Standard deviation of a position, which widens the cloud [m].
         count: For `simengine observe`: points in a frame [1].
-        rate: For `simengine observe`: frames a second [1/s].
+        rate: Of a series of .ply, and for `simengine observe`: frames a second [1/s].
     """
 
     type: Literal["distribution"] = "distribution"
@@ -114,12 +117,17 @@ class Distribution(AbstractInstrument):
             mask=mask,
             held_out=out,
             sigma=sigma,
-            files={self.path.name: digest},
+            files=digest,
             notes=notes,
         )
 
-    def _clouds(self) -> tuple[torch.Tensor, list[torch.Tensor], str]:
-        """Times (f,) [s], the points (n, 3) [m] of each frame, and the hash of the file."""
+    def _clouds(self) -> tuple[torch.Tensor, list[torch.Tensor], dict[str, str]]:
+        """Times (f,) [s], the points (n, 3) [m] of each frame, and the hashes of the files."""
+        if "*" in self.file:
+            paths = self.paths
+            clouds = [torch.from_numpy(read_points(path, self.unit or "m")[0].copy()) for path in paths]
+            times = torch.arange(len(paths), dtype=torch.float64) / self.rate
+            return times, clouds, {path.name: file_hash(path) for path in paths}
         if self.path.suffix.lower() == ".npz":
             data = read_npz(self.path)
             if not all(name in data and data[name].dtype.kind in "fiu" for name in ("x", "time")):
@@ -140,7 +148,7 @@ class Distribution(AbstractInstrument):
         clouds = [cloud[~cloud.isnan().any(1)] for cloud in clouds]
         if not bool((time.diff() > 0).all()):
             raise ValueError(f"{self.path.name}: times must grow from frame to frame")
-        return time, clouds, digest
+        return time, clouds, {self.path.name: digest}
 
     def _refuse_other(self, cloud: torch.Tensor) -> None:
         """Refuse points that do not fill the body at rest as its matter does, wherever it lies and however turned.
@@ -196,11 +204,15 @@ class Distribution(AbstractInstrument):
         return _Drawn.planned_for(self, world, generator)
 
     def write(self, file: Path, measured: Measured) -> None:
-        """A csv, time, x, y, z, by the headers and in the units of `columns`, or an .npz."""
+        """A csv, time, x, y, z, by the headers and in the units of `columns`, an .npz, or a .ply for each frame."""
         factor = to_si(self.unit)[0]
+        times, frame = torch.unique(measured.at["time"], return_inverse=True)
+        clouds = [(measured.values[frame == k] / factor).numpy() for k in range(len(times))]
+        if "*" in file.name:
+            for k, cloud in enumerate(clouds):
+                write_ply(file.with_name(file.name.replace("*", f"{k:04d}")), {"x": cloud})
+            return
         if file.suffix.lower() == ".npz":
-            times, frame = torch.unique(measured.at["time"], return_inverse=True)
-            clouds = [(measured.values[frame == k] / factor).numpy() for k in range(len(times))]
             np.savez(file, x=np.stack(clouds), time=times.numpy())
             return
         columns = column_as_read(self.columns.get("time", "time [s]"), measured.at["time"])

@@ -45,7 +45,8 @@ class Experiments(AbstractTable):
         """`name.SPECIES` -> the amount in each row, 0 where a row has none of it."""
         if name not in self.conditions:
             return None
-        header, _ = find_header(raw, column_of(spec).column)
+        key = f"observations.{self.name}.conditions.{name}"
+        header, _ = find_header(raw, column_of(spec).column, key=key)
         cells = raw.columns[header]
         if cells.dtype.kind in "fiub":
             return None
@@ -54,10 +55,7 @@ class Experiments(AbstractTable):
             try:
                 rows.append(mixture_of(self.labels.get(name, {}).get(str(cell), str(cell))))
             except ValueError as error:
-                raise ValueError(
-                    f"observations.{self.name}.conditions.{name}: {raw.file.name}: column {header!r}, row {number}: "
-                    f"{error}"
-                ) from None
+                raise ValueError(f"{key}: {raw.file.name}: column {header!r}, row {number}: {error}") from None
         species = dict.fromkeys(s for row in rows for s in row)
         return {f"{name}.{s}": torch.tensor([row.get(s, 0.0) for row in rows], dtype=torch.float64) for s in species}
 
@@ -65,7 +63,8 @@ class Experiments(AbstractTable):
         """The cells of the column `row`."""
         if not self.row:
             return ()
-        return tuple(str(cell) for cell in raw.columns[find_header(raw, self.row)[0]])
+        header, _ = find_header(raw, self.row, key=f"observations.{self.name}.row")
+        return tuple(str(cell) for cell in raw.columns[header])
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
         """A table of all rows that count; one for each set of rows where the columns have cells in different ones."""

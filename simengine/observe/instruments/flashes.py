@@ -1,7 +1,6 @@
 """Photographs of a flat sample by a camera with a flash beside its lens, rectified to the plane of the sample."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -56,7 +55,7 @@ class Flashes(AbstractInstrument):
 
     def read(self, *, before: float = 0.0) -> Measured:
         """A row for each picture, texel and channel, as a share of full scale, encoded as sRGB."""
-        paths = self._paths()
+        paths = self.paths
         try:
             pictures = read_stills(paths)
         except ValueError as error:
@@ -92,25 +91,13 @@ class Flashes(AbstractInstrument):
             notes=(f"{int(bright.sum())} values at saturated pixels are left out",) if bool(bright.any()) else (),
         )
 
-    def _paths(self) -> list[Path]:
-        """The pictures in the order of their numbers.
-
-        Raises:
-            SceneError: There are none.
-        """
-        pattern = self.located
-        found = sorted(pattern.parent.glob(pattern.name), key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
-        if not found:
-            raise SceneError(f"observations.{self.name}.file: no file is like {pattern.name} in {pattern.parent}")
-        return found
-
     def prepared(self, measured: Measured) -> "Flashes":
         """With the places of the file, and the size of the pictures."""
         count = int(measured.at["picture"].max()) + 1
         camera = self._placed()
         if len(camera.eye) != count:
             raise SceneError(f"observations.{self.name}.camera: {len(camera.eye)} places for {count} pictures")
-        height, width = read_stills(self._paths()[:1]).values.shape[1:3]
+        height, width = read_stills(self.paths[:1]).values.shape[1:3]
         return dataclasses.replace(self, camera=camera, size=(height // self.bin, width // self.bin))
 
     def _placed(self) -> Eyes:

@@ -1,7 +1,6 @@
 """Photographs by a camera that stands still, each under another far lamp: photometric stereo."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,7 +14,7 @@ from simengine.observe.mirror_ball import lamp_directions
 from simengine.render.brdf import PhongMaterial
 from simengine.scene.asks import Ask, View
 from simengine.scene.base import SceneError
-from simengine.scene.instrument import AbstractInstrument, Measured
+from simengine.scene.instrument import AbstractInstrument, Measured, files_like
 from simengine.scene.noise import held_out
 from simengine.scene.strict import NonNegative, Only, Positive, resolve_path
 
@@ -90,7 +89,7 @@ class Lamps(AbstractInstrument):
 
     def read(self, *, before: float = 0.0) -> Measured:
         """A row for each picture and pixel of the mask: the mean of its channels, as a share of full scale."""
-        paths = self._files(self.file, f"observations.{self.name}.file")
+        paths = files_like(self.file, self.directory, key=f"observations.{self.name}.file")
         try:
             pictures = read_stills(paths)
             mask = read_stills([self.directory / self.mask]).values[0].mean(-1) > 0.5
@@ -133,20 +132,9 @@ class Lamps(AbstractInstrument):
             ),
         )
 
-    def _files(self, pattern: str, key: str) -> list[Path]:
-        """Files in the order of their numbers.
-
-        Raises:
-            SceneError: There are none.
-        """
-        found = sorted(self.directory.glob(pattern), key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
-        if not found:
-            raise SceneError(f"{key}: no file is like {pattern} in {self.directory}")
-        return found
-
     def _mirrored(self, ball: MirrorBall, key: str) -> tuple[tuple[float, float, float], ...]:
         """Directions by the highlights of a mirror ball."""
-        paths = self._files(ball.file, f"{key}.file")
+        paths = files_like(ball.file, self.directory, key=f"{key}.file")
         try:
             pictures = read_stills(paths).values.mean(-1)
             mask = read_stills([self.directory / ball.mask]).values[0].mean(-1) > 0.5

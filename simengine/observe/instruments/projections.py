@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -68,7 +67,7 @@ class Projections(AbstractInstrument):
 
     def read(self, *, before: float = 0.0) -> Measured:
         """Read the views: a row for each ray, view by view, row by row."""
-        arrays, digest = _arrays(self._paths(), self.name)
+        arrays, digest = _arrays(self.paths, self.name)
         values = self._array(arrays, "values", sole=True).astype(np.float64)
         views = values[None, None] if values.ndim == 1 else values
         if views.ndim == 2:
@@ -113,14 +112,6 @@ class Projections(AbstractInstrument):
             "row": torch.arange(rows, dtype=torch.float64).repeat_interleave(elements).repeat(views),
             "element": torch.arange(elements, dtype=torch.float64).repeat(views * rows),
         }
-
-    def _paths(self) -> list[Path]:
-        if "*" not in self.file:
-            return [self.path]
-        found = sorted(self.directory.glob(self.file), key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
-        if not found:
-            raise SceneError(f"observations.{self.name}.file: no file is like {self.file} in {self.directory}")
-        return found
 
     def _array(self, arrays: dict[str, NDArray[Any]], role: str, *, sole: bool = False) -> NDArray[Any]:
         name = self.columns.get(role, "")

@@ -155,10 +155,7 @@ class AbstractTable(AbstractInstrument):
         """The cells of the column by which rows are held out; () without one."""
         if not isinstance(self.hold_out, HoldOut) or not self.hold_out.by:
             return ()
-        try:
-            header, _ = find_header(raw, self.hold_out.by)
-        except ValueError as error:
-            raise ValueError(f"observations.{self.name}.hold_out.by: {error}") from None
+        header, _ = find_header(raw, self.hold_out.by, key=f"observations.{self.name}.hold_out.by")
         return tuple(str(cell) for cell in raw.columns[header])
 
     def _beside(

@@ -47,14 +47,15 @@ class _HardContact(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, _, C, F, _, mass, volume, stiffness, table, *_ = ctx.saved_tensors
+        saved = ctx.saved_tensors  # read once: a checkpoint gives them once
+        x, _, C, F, _, mass, volume, stiffness, table, *_ = saved
         v_bar, tau_bar = (c.contiguous().clone() for c in cotangents)
         x_bar, C_bar, F_bar = torch.zeros_like(x), torch.zeros_like(C), torch.zeros_like(F)
         wide = {"dtype": torch.float64, "device": x.device}
         body_bar, stiffness_bar = torch.zeros(len(x), 2, **wide), torch.zeros(len(x), **wide)
         table_bar = torch.zeros(table.shape, **wide)
         kernel = kernels.kernels(bridge.scalar(x)).hard_contact_adjoint
-        inputs = [*_inputs(ctx.dt, *ctx.saved_tensors), vector(v_bar), matrix(tau_bar)]
+        inputs = [*_inputs(ctx.dt, *saved), vector(v_bar), matrix(tau_bar)]
         outputs = [vector(x_bar), matrix(C_bar), matrix(F_bar)]
         outputs += [bridge.array(t) for t in (body_bar, stiffness_bar, table_bar)]
         bridge.launch(kernel, len(x), inputs, outputs, on=x)

@@ -151,10 +151,11 @@ class _Flow(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, F_new_bar: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        F, v, *_ = ctx.saved_tensors
+        saved = ctx.saved_tensors  # read once: a checkpoint gives them once
+        F, v, *_ = saved
         bars = torch.empty_like(F), torch.empty_like(v), torch.empty_like(v), torch.empty_like(v)
         kernel = kernels.kernels(bridge.scalar(F)).flow_adjoint
-        bridge.call(kernel, len(F), *ctx.saved_tensors, F_new_bar.contiguous(), *bars)
+        bridge.call(kernel, len(F), *saved, F_new_bar.contiguous(), *bars)
         return bars  # F, v, excess, radius
 
 

@@ -47,7 +47,9 @@ from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, Solution
 
 _LARGEST_DAMPING = 1e12
-_POOR = 0.75  # gain below which a step that was taken went too far
+_POOR = (
+    0.75  # gain below which a step went too far: above it a trust region would grow (Nocedal & Wright, algorithm 4.1)
+)
 _STRAIGHT = 0.75  # most that the path may turn within a step, relative to it (Transtrum & Sethna 2012)
 
 

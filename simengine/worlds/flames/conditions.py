@@ -1,7 +1,7 @@
 """The conditions of experiments: the rows of a table, and the world under each of them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,13 +57,21 @@ def under(world: "FlameWorld", row: Row) -> "FlameWorld":
     if mixtures:
         if any(not hasattr(world.flame, name) for name in mixtures):
             raise SceneError("conditions: is no number of this flame, which has no species; choose flame.type = 'free'")
-        told: dict[str, Any] = {k: {s: n for s, n in m.items() if n} for k, m in mixtures.items()}
+        assert world.gas is not None  # of a flame with species
+        known_species = world.gas.gas.mechanism.species
+        told: dict[str, Any] = {k: {spelt(s, known_species): n for s, n in m.items() if n} for k, m in mixtures.items()}
         spec = dataclasses.replace(world.flame, **told)
         copy = object.__new__(type(world))  # the rest of the world may hold tensors
         for field in dataclasses.fields(world):
             object.__setattr__(copy, field.name, spec if field.name == "flame" else getattr(world, field.name))
         world = copy
     return replaced(world, plain) if plain else world
+
+
+def spelt(species: str, known: Sequence[str]) -> str:
+    """A species as the mechanism spells it, `AR` for `Ar`, where that is one of it in other letters; else as it is."""
+    alike = [name for name in known if name.lower() == species.lower()]
+    return species if species in known or len(alike) != 1 else alike[0]
 
 
 def packed(row: Row) -> dict[str, torch.Tensor]:

@@ -23,6 +23,7 @@ from simengine.solve import CheckpointAdjoint
 from simengine.worlds.motion import forces
 from simengine.worlds.motion.hung import Hung, hung_on, run
 from simengine.worlds.motion.start.saved import refuse_clocks
+from simengine.worlds.motion.start.sections import edges
 
 if TYPE_CHECKING:
     from simengine.render.skin import Skin
@@ -184,7 +185,7 @@ class MotionRun(AbstractRun):
                 columns.append(self._shift(support, ask.values)[:, int(axis)])
                 continue
             value = self._scalar(name, row, back)
-            if self.world.grid.flat and (name.startswith("energy") or forces.is_force(name)):
+            if self.world.grid.section == "plane_strain" and (name.startswith("energy") or forces.is_force(name)):
                 value = value / self.world.grid.depth  # of a metre across
             columns.append(value)
         return torch.stack(columns, -1)
@@ -205,7 +206,8 @@ class MotionRun(AbstractRun):
                 held = int(torch.searchsorted(self.steps, start))
                 faces = self.world.walls.numbers(flat=self.world.grid.flat)
                 cells = self.world.grid.volume == "cells"
-                whole = forces.forces(self.model, self.states, held, start, self.hung, faces, still=still, cells=cells)
+                solver = self.world.solver(self.model)
+                whole = forces.forces(solver, self.states, held, start, self.hung, faces, still=still, cells=cells)
                 found[start] = whole[number, axis]
         return torch.stack([found[step if still else max(step - 1, 0)] for step in self.steps[row].tolist()])
 
@@ -283,9 +285,9 @@ def solve(world: "MPMWorld", asks: Sequence[Ask], *, gradient: bool, device: str
     except (SimulationError, SceneError) as error:
         raise Refused(str(error)) from None
     origin = torch.as_tensor(plain.lattice_box()[0]).to(states.x)
+    edge = edges(plain, rest, volume)
     spacing = tuple(
-        float(volume[ids == k].mean()) ** (1 / 3) if bool((ids == k).any()) else plain.grid.dx
-        for k in range(len(plain.bodies))
+        float(edge[ids == k].mean()) if bool((ids == k).any()) else plain.grid.dx for k in range(len(plain.bodies))
     )
     tracked = any(isinstance(ask, Tracks) for ask in asks)  # C and F are three quarters of a row
     return MotionRun(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simengine.mpm import MPMModel, MPMState
+from simengine.mpm import ImplicitSolver, MPMSolver, MPMState
 from simengine.mpm.boundaries import FACES
 from simengine.mpm.patch import Patch
 from simengine.mpm.response import Response
@@ -63,7 +63,7 @@ def number_of(world: "MPMWorld", name: str) -> tuple[int, int]:
 
 
 def forces(
-    model: MPMModel,
+    solver: MPMSolver | ImplicitSolver,
     states: MPMState,
     row: int,
     step: int,
@@ -76,7 +76,7 @@ def forces(
     """Mean force of matter on each support over a step, (6 + bodies, 3) [N]; that on hard walls in the first six.
 
     Args:
-        model: The model.
+        solver: What made the steps.
         states: Saved states, in the coordinates of the lattice.
         row: That before the step.
         step: Number of the step.
@@ -85,13 +85,16 @@ def forces(
         still: Whether the state is a balance without inertia; the forces are then those in it.
         cells: Whether the volume was kept cell by cell.
     """
+    model = solver.model
+    steps = solver if isinstance(solver, MPMSolver) else MPMSolver(model)
     x, v, C, F, q, A = (getattr(states, name)[row] for name in ("x", "v", "C", "F", "q", "A"))
     tau = model.stress(F, q)
     if cells:
         state = states.map(lambda tensor: tensor[row])
         F, tau = Response(model, state, mean=Patch(model, state, whole=True).cell).kept()
     if model.dissipates:
-        tau, _ = dissipation_reference.dissipation(tau, F, C, A, model.losses(len(x)))
+        rate = steps.rate(MPMState(x, v, C, F, q, A))
+        tau, _ = dissipation_reference.dissipation(tau, F, rate, A, model.losses(len(x)))
     mass, volume = hung.at(step).to(x), model.body(x)[1]
     v = hung.joined(v, step)
     table = model.table(x, step)
@@ -103,10 +106,13 @@ def forces(
     body: dict[str, Any] = {"mass": mass, "volume": volume, "table": table, "grid": model.grid}
     pushed = torch.zeros(6 + len(model.bodies), 3, dtype=x.dtype)
     if model.is_hard:
-        stiffness = model.stiffness(x)
-        force, arm = hard_contact_reference.pushes(x, v, C, F, tau, stiffness=stiffness, **body)
+        one = model.cubes(x)
+        cube = {**body, "mass": mass / one, "volume": volume / one, "stiffness": model.stiffness(x) / one}
+        force, arm = hard_contact_reference.pushes(x, v, C, F, tau, **cube)
+        force = force * (one if isinstance(one, float) else one[:, None])
         pushed = torch.cat((pushed[:6], force.sum(1)))
         v, tau = hard_contact_reference.applied(v, tau, force, arm, mass=mass, volume=volume, dt=model.grid.dt)
+    v, tau = steps.pulled(x, v, tau, mass=mass, volume=volume)
     found = -transfer_reference.impulses(x, v, C, tau, **body) / model.grid.dt - pushed
     if hard:
         found = found.index_add(0, torch.tensor(list(hard)), found[-len(hard) :])

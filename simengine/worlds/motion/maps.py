@@ -12,7 +12,7 @@ import numpy as np
 
 from simengine.scene.address import joined, named, parts_of
 from simengine.scene.base import SceneError
-from simengine.worlds.motion.shapes import Points, Shape
+from simengine.worlds.motion.shapes import Laid, Points
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +32,8 @@ def cells_of(world: "MPMWorld", key: str) -> tuple[int, int, int]:
     Raises:
         SceneError: The key is no coefficient of a law.
     """
+    if world.grid.turns:
+        raise SceneError('over: no field over a body that turns around an axis; leave `over = "body"` out')
     parts = parts_of(key)
     names = [] if len(parts) != 4 or parts[0] != "bodies" else list(world.bodies[int(parts[1])].material.coefficients())
     if len(parts) != 4 or parts[2] != "material" or parts[3] not in names:
@@ -48,7 +50,7 @@ def box_of(world: "MPMWorld", key: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(a), float(b)) for a, b in zip(lower, upper, strict=True))
 
 
-def at_particles(field: "torch.Tensor", shape: Shape, places: Points) -> "torch.Tensor":
+def at_particles(field: "torch.Tensor", shape: Laid, places: Points) -> "torch.Tensor":
     """A field (a, b, c) over the box of a shape at places (n, 3) [m] in it, (n,), differentiable in the field."""
     import torch
 

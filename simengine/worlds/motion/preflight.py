@@ -34,7 +34,9 @@ def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
             threads=threads,
             state=state,
         ),
-        "forecast_gradient_bytes": forecast_memory(
+        "forecast_gradient_bytes": None  # of steps in torch it is not known
+        if scene.grid.turns
+        else forecast_memory(
             model,
             len(state.x),
             scene.grid.num_steps,

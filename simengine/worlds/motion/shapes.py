@@ -222,10 +222,39 @@ class PointCloud:
         return np.zeros(len(x), dtype=bool)
 
 
+@dataclasses.dataclass(frozen=True)
+class Half:
+    """The half x > 0 of the section z = 0 of a body that is the same all around the axis, as deep as a particle.
+
+    Attributes:
+        of: The body.
+        depth: Width of its particles [m].
+    """
+
+    of: BoxShape | SphereShape | CylinderShape | TorusShape
+    depth: float
+
+    @property
+    def type(self) -> str:
+        """As the body."""
+        return self.of.type
+
+    def bounds(self) -> tuple[Points, Points]:
+        """Lower and upper corner [m]."""
+        lower, upper = self.of.bounds()
+        out = np.array([0.0, 0.0, self.depth / 2])
+        return np.maximum(lower, [0.0, -np.inf, 0.0]) * [1, 1, 0] - out, upper * [1, 1, 0] + out
+
+    def contains(self, x: Points) -> NDArray[np.bool_]:
+        """Which points (n, 3) lie inside."""
+        return self.of.contains(x)
+
+
 Shape = PointCloud | BoxShape | SphereShape | CylinderShape | TorusShape | MeshShape
+Laid = Shape | Half
 
 
-def fill(shape: Shape, spacing: float) -> tuple[Points, Points]:
+def fill(shape: Laid, spacing: float) -> tuple[Points, Points]:
     """Particles that fill a shape.
 
     Args:
@@ -286,9 +315,9 @@ class Lattice:
     positions: Points
     volumes: Points
     ids: NDArray[np.int64]
-    shapes: tuple[Shape, ...]
+    shapes: tuple[Laid, ...]
 
-    def moved(self, shapes: tuple[Shape, ...]) -> tuple[Points, Points, NDArray[np.int64]]:
+    def moved(self, shapes: tuple[Laid, ...]) -> tuple[Points, Points, NDArray[np.int64]]:
         """Positions, volumes and bodies for shapes of the same kinds, moved and stretched."""
         positions, volumes = self.positions.copy(), self.volumes.copy()
         for index, (old, new) in enumerate(zip(self.shapes, shapes, strict=True)):
@@ -299,13 +328,6 @@ class Lattice:
             positions[own] = new_low + (positions[own] - low) * stretch
             volumes[own] *= float(np.prod(stretch))
         return positions, volumes, self.ids
-
-
-def across(shape: Shape, lower: float, depth: float) -> Shape:
-    """A box without extent along z as one that reaches from `lower` [m] over `depth` [m] there."""
-    assert isinstance(shape, BoxShape)
-    x, y, _ = shape.center
-    return dataclasses.replace(shape, center=(x, y, lower + depth / 2), size=(*shape.size[:2], depth))
 
 
 def finer(shape: Shape, factor: float) -> Shape:

@@ -30,7 +30,9 @@ class GridSpec:
         volume: What keeps it: `particles` each its own, or `cells`, so that a nearly incompressible body does not lock;
             in steps that are not explicit.
         section: With `plane_strain` nothing moves or changes along z, where the box and the bodies, boxes too, have no
-            extent; forces and energies are those of a metre.
+            extent; forces and energies are those of a metre. With `axisymmetric` the body is the same all around the
+            axis x = z = 0, lower = -upper along x and both 0 along z; forces and energies are those of the whole, along
+            x forces of one half.
         epsilon: Added to nodal masses [kg], to repeat programs that do so; at most 1e-5 of the lightest particle.
     """
 
@@ -43,7 +45,7 @@ class GridSpec:
     num_steps: Count = 1000
     integrator: Literal["explicit", "quasistatic", "implicit"] = "explicit"
     volume: Literal["particles", "cells"] = "particles"
-    section: Literal["solid", "plane_strain"] = "solid"
+    section: Literal["solid", "plane_strain", "axisymmetric"] = "solid"
     epsilon: NonNegative = 0.0
 
     def __post_init__(self) -> None:
@@ -52,7 +54,7 @@ class GridSpec:
         box = (self.lower, self.upper, self.spacing)
         if box == (None, None, None):
             if self.flat:
-                raise ValueError("section: plane_strain needs lower, upper and spacing")
+                raise ValueError(f"section: {self.section} needs lower, upper and spacing")
             return
         if self.lower is None or self.upper is None or self.spacing is None:
             raise ValueError("lower, upper and spacing belong together: give all three, or num_grids and length")
@@ -60,8 +62,13 @@ class GridSpec:
             raise ValueError("num_grids and length: leave them out where lower, upper and spacing are given")
         if self.flat and self.lower[2] != self.upper[2]:
             raise ValueError(
-                f"section: plane_strain has nothing across, so upper along z must be lower, {self.lower[2]:g}, got "
+                f"section: {self.section} has nothing across, so upper along z must be lower, {self.lower[2]:g}, got "
                 f"{self.upper[2]:g}"
+            )
+        if self.turns and (self.lower[0] != -self.upper[0] or self.lower[2] != 0):
+            raise ValueError(
+                "section: an axisymmetric one has both sides of the axis x = z = 0: lower along x must be "
+                f"{-self.upper[0]:g} and along z 0, got {self.lower[0]:g} and {self.lower[2]:g}"
             )
         for k, name in enumerate("xy" if self.flat else "xyz"):
             cells = (self.upper[k] - self.lower[k]) / self.spacing
@@ -75,7 +82,12 @@ class GridSpec:
     @property
     def flat(self) -> bool:
         """Whether nothing moves along z."""
-        return self.section == "plane_strain"
+        return self.section != "solid"
+
+    @property
+    def turns(self) -> bool:
+        """Whether the section turns around the axis x = z = 0."""
+        return self.section == "axisymmetric"
 
     @property
     def depth(self) -> float:

@@ -60,6 +60,8 @@ def surface_of(shape: Shape, edge: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 def skins_of(world: "MPMWorld") -> tuple[Skin | None, ...]:
     """The surface of each body, bound to the particles of the world; None for what has none."""
+    if world.grid.turns:
+        raise SceneError("grid.section: cameras do not see what turns around an axis; observe marks, points or forces")
     rest, volume, ids = (torch.as_tensor(array) for array in world.unturned())  # weights know no turn
     found: list[Skin | None] = []
     for index, body in enumerate(world.bodies):

@@ -14,8 +14,9 @@ from simengine.scene.strict import Vector, nearest
 from simengine.worlds.motion.between import Touch, contact_of, refuse_overlaps, refuse_wrong
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.maps import box_of, cells_of, coefficients_of, slices
-from simengine.worlds.motion.shapes import BoxShape, Lattice, Shape, across, fill, finer, turned
+from simengine.worlds.motion.shapes import Laid, Lattice, fill, finer, turned
 from simengine.worlds.motion.specs import PERIOD, BodySpec, CameraSpec, GridSpec, OutputSpec, ReleaseSpec
+from simengine.worlds.motion.start import sections
 from simengine.worlds.motion.start.saved import resumed
 from simengine.worlds.motion.supports import ClampSpec, LoadSpec, holder, offsets
 from simengine.worlds.motion.walls import WallSpec, refuse_beyond
@@ -82,17 +83,7 @@ class MPMWorld(AbstractWorld):
             )
         if self.grid.lower is None and self.clamps:
             raise ValueError("clamps: they need grid.lower, upper and spacing in place of num_grids and length")
-        for index, body in enumerate(self.bodies):
-            if self.grid.flat and not (
-                isinstance(body.shape, BoxShape) and body.shape.size[2] == 0 and not any(body.turn)
-            ):
-                raise ValueError(
-                    f"bodies.{index}.shape: with grid.section plane_strain a box of size 0 along z, not turned"
-                )
-            if not self.grid.flat and isinstance(body.shape, BoxShape) and body.shape.size[2] == 0:
-                raise ValueError(f'bodies.{index}.shape.size: 0 along z is for grid.section = "plane_strain" alone')
-        if self.grid.flat and (self.clamps or self.loads):
-            raise ValueError("grid.section: clamps and loads need a solid section; hold a body by colliders instead")
+        sections.refuse(self)
         names = [clamp.name for clamp in self.clamps] + [body.name for body in self.bodies]
         if twice := [name for name in names if names.count(name) > 1 and name in [c.name for c in self.clamps]]:
             raise ValueError(f"clamps: the name {twice[0]!r} is taken; choose another")
@@ -113,7 +104,7 @@ class MPMWorld(AbstractWorld):
         a, b, c = (int(k) for k in cells + 2 * margin + (moved > 0))
         origin = lower - (margin + moved) * h
         if self.grid.flat:
-            origin[2], c = lower[2], PERIOD
+            origin[2], c = lower[2] - self.grid.depth / 2 * self.grid.turns, PERIOD
         return origin, (a, b, c)
 
     def particles(self) -> tuple[Any, Any, Any]:
@@ -132,14 +123,16 @@ class MPMWorld(AbstractWorld):
             refuse_overlaps(self.contact, self.bodies, positions, volumes, ids)
         return positions, volumes, ids
 
-    def shapes(self) -> tuple[Shape, ...]:
+    def shapes(self) -> tuple[Laid, ...]:
         """What the particles of each body fill, as it lies without its `turn`."""
-        if not self.grid.flat or self.grid.lower is None:
-            return tuple(body.shape for body in self.bodies)
-        return tuple(across(body.shape, self.grid.lower[2], self.grid.depth) for body in self.bodies)
+        return sections.shapes(self)
 
     def unturned(self) -> tuple[Any, Any, Any]:
         """The same with every body as its shape lies, without its `turn`."""
+        return sections.whole(*self._laid()) if self.grid.turns else self._laid()
+
+    def _laid(self) -> tuple[Any, Any, Any]:
+        """What fills `shapes`."""
         if self.lattice is not None:
             return self.lattice.moved(self.shapes())
         positions, volumes, ids = [], [], []
@@ -158,6 +151,8 @@ class MPMWorld(AbstractWorld):
         if self.grid.lower is not None:
             low, high = np.array(self.grid.lower), np.array(self.grid.upper)
             high[2] += self.grid.depth * self.grid.flat
+            for corner in (low, high):
+                corner[2] -= self.grid.depth / 2 * self.grid.turns
             return low, high
         low = np.full(3, (self.walls.bound - 1) * self.grid.dx)
         return low, self.grid.length - low
@@ -194,6 +189,7 @@ class MPMWorld(AbstractWorld):
             return {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
 
         x, volume, ids = (torch.as_tensor(array) for array in self.particles())
+        edge = sections.edges(self, x, volume)
         mass, velocities, materials = hung_on(self, values).at(0), torch.zeros_like(x), []
         for index, body in enumerate(self.bodies):
             own, key = ids == index, f"bodies.{index}"
@@ -251,13 +247,16 @@ class MPMWorld(AbstractWorld):
                     },
                 ),
                 epsilon=self.grid.epsilon,
-            ).to(device)
+            )
+            if self.grid.turns:
+                model.set_edge(edge)
+            model = model.to(device)
         except ValueError as error:
             raise SceneError(f"grid: {error}") from error
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
         place = x - torch.as_tensor(origin)
         for index in range(len(self.colliders)):
-            deep = model.bodies[index].distance(place, self.grid.dx) < -(volume ** (1 / 3))
+            deep = model.bodies[index].distance(place, self.grid.dx) < -edge
             if bool(deep.any()):
                 name = self.bodies[int(ids[deep][0])].name
                 raise SceneError(
@@ -285,11 +284,11 @@ class MPMWorld(AbstractWorld):
         Raises:
             SceneError: The steps cannot be those of `grid.integrator`.
         """
-        from simengine.mpm import ImplicitSolver, MPMSolver
+        from simengine.mpm import AxisymmetricSolver, ImplicitSolver, MPMSolver
 
         kind = self.grid.integrator
         if kind == "explicit":
-            return MPMSolver(model)
+            return AxisymmetricSolver(model, -float(self.lattice_box()[0][0])) if self.grid.turns else MPMSolver(model)
         try:
             return ImplicitSolver(model, kind, cells=self.grid.volume == "cells")
         except ValueError as error:
@@ -311,7 +310,7 @@ class MPMWorld(AbstractWorld):
                 found[f"bodies.{index}.material.{name}"] = value
             for name in ("velocity", "angular_velocity"):
                 found.update({f"bodies.{index}.{name}.{k}": value for k, value in enumerate(getattr(body, name))})
-        return found
+        return {key: value for key, value in found.items() if sections.varies(self, key)}
 
     def prepare(self, asks: Sequence[Ask]) -> "MPMWorld":
         """The world with particles made and surfaces bound once; shapes that change move and stretch them."""
@@ -321,7 +320,7 @@ class MPMWorld(AbstractWorld):
         made = self
         if made.lattice is None:
             self.particles()  # refuses what reaches into a wall
-            lattice = Lattice(*self.unturned(), self.shapes())
+            lattice = Lattice(*self._laid(), self.shapes())
             made = dataclasses.replace(made, lattice=lattice)
         if made.skins is None and any(isinstance(ask, View) for ask in asks):
             from simengine.worlds.motion.view import skins_of

@@ -67,6 +67,11 @@ class RigidRun(AbstractRun):
         a, b, va, vb = self.x[k, body], self.x[k + 1, body], self.v[k, body], self.v[k + 1, body]
         return a * (1 - s) ** 2 * (1 + 2 * s) + b * s**2 * (3 - 2 * s) + h * s * (1 - s) * (va * (1 - s) - vb * s)
 
+    def turned(self, body: int, times: torch.Tensor) -> torch.Tensor:
+        """Rotations of a body since the start, (f, 3, 3)."""
+        k, s, h = self._piece(times)
+        return rotation_matrix(s * h * self.w[k, body]) @ self.turn[k, body]
+
     def sample(self, ask: Ask) -> torch.Tensor:
         """Tracks, the centres as a cloud, and series."""
         if isinstance(ask, Tracks):
@@ -75,9 +80,7 @@ class RigidRun(AbstractRun):
             arm = ask.points - self.x[0, body]
             if bool(ask.points.detach().isnan().all()):
                 return center.expand(-1, len(ask.points), -1)
-            k, s, h = self._piece(ask.times)
-            turn = rotation_matrix(s * h * self.w[k, body]) @ self.turn[k, body]
-            moved = center + torch.einsum("fij,kj->fki", turn, arm.nan_to_num())
+            moved = center + torch.einsum("fij,kj->fki", self.turned(body, ask.times), arm.nan_to_num())
             return torch.where(arm.isnan(), center, moved)
         if isinstance(ask, Cloud):
             bodies = range(len(self.world.bodies)) if ask.body is None else [self.world.number_of(ask.body)]

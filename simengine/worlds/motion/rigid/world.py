@@ -240,9 +240,14 @@ class RigidWorld(AbstractWorld):
         return {"bodies": len(self.bodies), "steps": round(self.duration / self.step), "overlaps": overlaps(self)}
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
-        """Move the bodies; write `motion.csv` (time, name, x, y, z) and the events."""
+        """Move the bodies; write `motion.csv` (time, name, x, y, z), `motion.npz` and the events.
+
+        `motion.npz` has time [s], x (times, bodies, 3) [m] and turn (times, bodies, 3, 3), rotations since the start.
+        """
         moved = self.solve(())
         times = torch.linspace(0, self.duration, 101, dtype=torch.float64)
+        turns = torch.stack([moved.turned(k, times) for k in range(len(self.bodies))], 1)
+        out.write("motion.npz", {"time": times, "x": moved.sample(Cloud(times=times, body=None)), "turn": turns})
         lines = ["time,name,x,y,z"]
         for body in self.bodies:
             track = moved.sample(Cloud(times=times, body=body.name))[:, 0]

@@ -30,6 +30,7 @@ from simengine.view.overlay import (
 from simengine.worlds.motion.room import ground
 from simengine.worlds.motion.showing.drawing import BACKGROUND, MOVING, Drawing, Pictured, pictured, write_pictures
 from simengine.worlds.motion.specs import CameraSpec
+from simengine.worlds.motion.start.sections import edges
 from simengine.worlds.motion.world import MPMWorld
 
 
@@ -142,10 +143,10 @@ def _surfaces(
     """
     from simengine.worlds.motion.view import MotionViewer, skins_of
 
-    _, volumes, ids = (torch.as_tensor(array) for array in scene.particles())
+    x, volumes, ids = (torch.as_tensor(array) for array in scene.particles())
     if len(ids) != count:
         return None
-    spacing = tuple(float(volumes[ids == k].mean()) ** (1 / 3) for k in range(len(scene.bodies)))
+    spacing = tuple(float(edges(scene, x, volumes)[ids == k].mean()) for k in range(len(scene.bodies)))
     try:
         viewer = MotionViewer(scene, skins_of(scene), ids, spacing)
     except SceneError:
