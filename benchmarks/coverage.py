@@ -12,7 +12,6 @@ import csv
 import dataclasses
 import json
 import math
-import runpy
 import sys
 import tempfile
 import tomllib
@@ -25,6 +24,7 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 import torch
+from simengine.benchmarks._films import film
 
 import simengine as se
 from simengine.fit.certainty.bars import posterior_of
@@ -38,7 +38,6 @@ from simengine.scene.grammar import build_scene
 
 Made = tuple[Problem, dict[str, float]]  # a problem with its data, and the truth
 
-film = runpy.run_path(str(Path(__file__).with_name("_films.py")))["film"]
 MARKS = ("time [s]", "name", "x [m]", "y [m]", "z [m]")
 
 

@@ -15,6 +15,7 @@ from simengine.materials.plasticity import (
     VonMises,
 )
 from simengine.materials.presets import (
+    cam_clay,
     grains,
     jelly,
     orthotropic,
@@ -48,6 +49,7 @@ __all__ = [
     "SnowCompaction",
     "TaitFluid",
     "VonMises",
+    "cam_clay",
     "grains",
     "jelly",
     "lame",

@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 
+from simengine.materials.cam_clay import CamClayFlow, CamClayStress
 from simengine.materials.elasticity import FixedCorotated, Fluid, Hencky, NeoHookean, Snow, TaitFluid
 from simengine.materials.law import Coefficient, Material
 from simengine.materials.orthotropic import Orthotropic, Three
@@ -108,6 +109,28 @@ def grains(
     E, nu = _shared(E), _shared(nu)
     flow = InertialFriction(E, nu, static, fast, number, diameter=diameter, density=grain_density, dt=dt)
     return Material(Hencky(E, nu), flow)
+
+
+def cam_clay(
+    M: Coefficient = 1.1,
+    compression: Coefficient = 0.12,
+    swelling: Coefficient = 0.03,
+    G: Coefficient = 4e6,
+    preconsolidation: Coefficient = 2e5,
+    reference: Coefficient = 1e3,
+) -> Material:
+    """Modified Cam-clay, a soil that is under pressure from the start; in torch.
+
+    Args:
+        M: q over p of the critical state [1].
+        compression: Slope of ln V over ln p on the normal consolidation line [1].
+        swelling: Slope on the way back, below `compression` [1].
+        G: Shear modulus [Pa].
+        preconsolidation: The largest pressure that it has borne [Pa].
+        reference: Pressure that it is under where F = I, at most `preconsolidation` [Pa].
+    """
+    numbers = [_shared(value) for value in (M, compression, swelling, G, preconsolidation, reference)]
+    return Material(CamClayStress(*numbers), CamClayFlow(*numbers))
 
 
 def water(E: Coefficient = 1e5, nu: Coefficient = 0.3) -> Material:

@@ -7,11 +7,11 @@ weight everywhere and is constant far from all units. With all weights 1 the mix
 is read by `power_law` as the exponent by which the conductivity grows otherwise with temperature.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.flame.equations.heat_loss import coefficient, coefficient_slope, logarithms
+from simengine.flame.equations.heat_loss import ReadLaw, coefficient, coefficient_slope, logarithms
 
 if TYPE_CHECKING:
     from simengine.flame.equations.detailed import AbstractDetailedFlame
@@ -36,18 +36,8 @@ def scale_slope(flame: "AbstractDetailedFlame", T: torch.Tensor) -> tuple[torch.
     return factor * own, factor * slope
 
 
-class PowerLaw(NamedTuple):
-    """c(T) = factor (T/T_0)^exponent, with standard deviations and the misfit of the weights over their own."""
-
-    factor: float
-    factor_sd: float
-    exponent: float
-    exponent_sd: float
-    chi_square: float
-
-
-def power_law(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, *, T_0: float = 1000.0) -> PowerLaw:
-    """The network as a power of the temperature, by generalised least squares on the logarithms of c at its units.
+def power_law(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, *, T_0: float = 1000.0) -> ReadLaw:
+    """The network as a power of the temperature, c = factor (T/T_0)^slope.
 
     Args:
         T: Where the units stand, (n,) [K].
@@ -56,11 +46,9 @@ def power_law(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, 
         T_0: Temperature at which the factor holds [K].
 
     Returns:
-        The law; its `chi_square` is that of the n weights less two degrees of freedom, so that a law which is no power
-        shows as well above 1.
+        The law, by `heat_loss.logarithms`; a network that is no power shows by a `chi_square` well above 1.
 
     Raises:
         ValueError: There are fewer than three units, or a weight is not above 0.
     """
-    level, exponent, left = logarithms(T, weights, covariance, (T / T_0).log())
-    return PowerLaw(*level, *exponent, left)
+    return logarithms(T, weights, covariance, (T / T_0).log())

@@ -73,10 +73,18 @@ def lost_jacobian(
     return own.detach(), of_T, of_Y
 
 
-def logarithms(
-    T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, along: torch.Tensor
-) -> tuple[tuple[float, float], tuple[float, float], float]:
-    """A network read as c = a exp(b along), by generalised least squares on the logarithms of c at its units.
+class ReadLaw(NamedTuple):
+    """c(T) = factor exp(slope along(T)), with standard deviations and the misfit of the weights over their own."""
+
+    factor: float
+    factor_sd: float
+    slope: float
+    slope_sd: float
+    chi_square: float
+
+
+def logarithms(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, along: torch.Tensor) -> ReadLaw:
+    """A network read as c = factor exp(slope along), by generalised least squares on the logarithms of c at its units.
 
     Args:
         T: Where the units stand, (n,) [K].
@@ -85,7 +93,8 @@ def logarithms(
         along: What the logarithm grows with, at T, (n,).
 
     Returns:
-        a and b with their standard deviations, and chi-square over n less two degrees of freedom.
+        The law; its `chi_square` is that of the n weights less two degrees of freedom, so that a network of another
+        form shows as well above 1.
 
     Raises:
         ValueError: There are fewer than three units, or a weight is not above 0.
@@ -103,7 +112,7 @@ def logarithms(
     found = inverse @ (columns.T @ target)
     left = float((target - columns @ found).square().sum()) / (len(T) - 2)
     sd, level = inverse.diagonal().sqrt(), float(found[0].exp())
-    return (level, level * float(sd[0])), (float(found[1]), float(sd[1])), left
+    return ReadLaw(level, level * float(sd[0]), float(found[1]), float(sd[1]), left)
 
 
 class LossTerm(NamedTuple):

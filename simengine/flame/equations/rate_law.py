@@ -7,11 +7,11 @@ with all weights 1 the mechanism's rates hold. The burnt gas stays as it is, wha
 `arrhenius` as the activation energy by which the rates grow otherwise with temperature.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.flame.equations.heat_loss import coefficient, coefficient_slope, logarithms
+from simengine.flame.equations.heat_loss import ReadLaw, coefficient, coefficient_slope, logarithms
 from simengine.flame.gas.units import R
 
 if TYPE_CHECKING:
@@ -36,18 +36,8 @@ def scaled_jacobian(flame: "AbstractDetailedFlame", T: torch.Tensor, made: Made)
     return c * own, c * of_T + slope * own, c.unsqueeze(-1) * of_C
 
 
-class ArrheniusLaw(NamedTuple):
-    """c(T) = factor exp(-Ea/R (1/T - 1/T_0)) with Ea [J/mol], standard deviations, and the misfit over their own."""
-
-    factor: float
-    factor_sd: float
-    Ea: float
-    Ea_sd: float
-    chi_square: float
-
-
-def arrhenius(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, *, T_0: float = 1500.0) -> ArrheniusLaw:
-    """The network as one more Arrhenius factor, by generalised least squares on the logarithms of c at its units.
+def arrhenius(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, *, T_0: float = 1500.0) -> ReadLaw:
+    """The network as one more Arrhenius factor, c = factor exp(-slope/R (1/T - 1/T_0)): `slope` is Ea [J/mol].
 
     Args:
         T: Where the units stand, (n,) [K].
@@ -56,11 +46,9 @@ def arrhenius(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, 
         T_0: Temperature at which the factor holds [K].
 
     Returns:
-        The law; its `chi_square` is that of the n weights less two degrees of freedom, so that another law shows as
-        well above 1.
+        The law, by `heat_loss.logarithms`; a network of another form shows by a `chi_square` well above 1.
 
     Raises:
         ValueError: There are fewer than three units, or a weight is not above 0.
     """
-    level, Ea, left = logarithms(T, weights, covariance, -(1 / T - 1 / T_0) / R)
-    return ArrheniusLaw(*level, *Ea, left)
+    return logarithms(T, weights, covariance, -(1 / T - 1 / T_0) / R)

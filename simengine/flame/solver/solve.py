@@ -15,7 +15,6 @@ from simengine.solve.newton import newton
 from simengine.solve.solution import Result, Solution
 
 QUICK = 20  # Jacobians from a first guess before faster ones are tried
-CLOSE = 0.01  # a scaled correction from which such a try goes on once
 PATIENCE = 30  # Jacobians on a first grid before the grid follows the flame
 
 
@@ -123,11 +122,7 @@ class GridSolver(AbstractFlameSolver):
             problem, state, found = self._start(guesser, bare, settled)
             settled = problem.unpack(state)[0] if found else None
             solved = newton(problem, state, tolerance=self.tolerance**0.5, max_iterations=quick)
-            tries = int(solved.stats["num_iterations"])
-            if not solved.success and float(solved.stats["correction"]) < CLOSE:
-                solved = newton(problem, solved.value, tolerance=self.tolerance**0.5, max_iterations=quick)
-                tries += int(solved.stats["num_iterations"])
-            spent += tries
+            spent += int(solved.stats["num_iterations"])
             solved.stats["num_iterations"] = spent
             if bool(self._found(problem, solved).all()):
                 return problem, solved

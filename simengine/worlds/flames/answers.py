@@ -59,6 +59,7 @@ class FlameRun(AbstractRun):
         missing: Conditions -> why there is none.
         ends: Conditions, and the one that puts the flame out -> where it goes out.
         reactors: Conditions, and a vessel -> what became of the fresh gas there, or why nothing did.
+        last: Conditions without a flame -> the one that they had at other numbers, from which the next is sought.
     """
 
     world: "FlameWorld"
@@ -66,6 +67,7 @@ class FlameRun(AbstractRun):
     missing: dict[Row, str]
     ends: dict[tuple[Row, str], TurningPoint] = dataclasses.field(default_factory=dict)
     reactors: dict[tuple[Row, Vessel], Found | str] = dataclasses.field(default_factory=dict)
+    last: dict[Row, FlameSolution] = dataclasses.field(default_factory=dict)
 
     def holds(self, ask: Ask) -> bool:
         """Whether every flame and every reactor that the ask needs was sought."""
@@ -212,7 +214,8 @@ class FlameRun(AbstractRun):
         for k, (row, own) in enumerate(self.flames.items()):
             state |= {f"{k}.{name}": value for name, value in {**packed(row), **own.state_dict()}.items()}
         for k, (row, why) in enumerate(self.missing.items()):
-            state |= {f"missing.{k}.{name}": value for name, value in {**packed(row), "why": as_bytes(why)}.items()}
+            like = {} if row not in self.last else self.last[row].state_dict()
+            state |= {f"missing.{k}.{name}": v for name, v in {**packed(row), "why": as_bytes(why), **like}.items()}
         return state
 
 
@@ -224,14 +227,16 @@ def resumed(world: "FlameWorld", state: Mapping[str, torch.Tensor]) -> FlameRun:
         parts.setdefault(head, {})[name] = value
     flames: dict[Row, FlameSolution] = {}
     missing: dict[Row, str] = {}
+    last: dict[Row, FlameSolution] = {}
     for head in sorted(parts, key=lambda head: int(head.rpartition(".")[2])):
         own = parts[head]
         row = unpacked(own)
         if head.startswith("missing."):
             missing[row] = text(own["why"])
-        else:
-            flames[row] = world.solver().resumed(_equations(world, row), own)
-    return FlameRun(world, flames, missing)
+        if "state" in own:
+            into = last if row in missing else flames
+            into[row] = world.solver().resumed(_equations(world, row), own)
+    return FlameRun(world, flames, missing, last=last)
 
 
 def _fresh(world: "FlameWorld", row: Row) -> tuple[AbstractFlame, Reactor]:
@@ -305,7 +310,7 @@ def solve(
         Refused: There is no flame of the world as it stands.
     """
     before = near if isinstance(near, FlameRun) else None
-    run = FlameRun(world, {}, {}, {}, {})
+    run = FlameRun(world, {}, {})
     rows = list(dict.fromkeys(row for ask in asks for row in rows_of(ask)))
     for number, row in enumerate(rows, 1):
         began = time.monotonic()
@@ -350,6 +355,13 @@ def _burn(
         if not row:
             raise Refused(reason) from None
         run.missing[row] = reason
+        if (last := _like(before, row)) is not None:
+            run.last[row] = last
+
+
+def _like(before: FlameRun | None, row: Row) -> FlameSolution | None:
+    """The flame of a row at the numbers of a run, or the last one that it had before that."""
+    return None if before is None else before.flames.get(row, before.last.get(row))
 
 
 def _react(run: FlameRun, row: Row, vessel: Vessel) -> None:
@@ -367,15 +379,13 @@ def _solved(
     world: "FlameWorld", flame: AbstractFlame, row: Row, done: Mapping[Row, FlameSolution], before: FlameRun | None
 ) -> FlameSolution:
     solver = world.solver()
-    like = before.flames.get(row) if before is not None else None
-    if like is not None and (solved := solver.solve(flame, start=like, throw=False)).success:
+    few, like = dataclasses.replace(solver, max_iterations=FEW), _like(before, row)
+    if like is not None and (solved := few.solve(flame, start=like, throw=False)).success:
         return solved.value
     near = neighbour_of(flame, row, done)
-    if near is not None and near[1] < CLOSE:
-        few = dataclasses.replace(solver, max_iterations=FEW)
-        if (solved := few.solve(flame, start=near[0], throw=False)).success:
-            return solved.value
-    if before is not None and row in before.missing:
+    if near is not None and near[1] < CLOSE and (solved := few.solve(flame, start=near[0], throw=False)).success:
+        return solved.value
+    if before is not None and row in before.missing and like is None:
         raise RuntimeError(before.missing[row])  # a fit would seek it by hundreds of Jacobians in each of its rounds
     if like is not None:  # a search then takes a shorter step, which costs less than hundreds of Jacobians
         solver = dataclasses.replace(solver, max_iterations=HASTY)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from simengine.io.model_folder import find_model
 from simengine.scene.base import SceneError
 from simengine.scene.strict import NonNegative, Positive, Range, Unit
+from simengine.worlds.motion.laws.clay import Clay
 from simengine.worlds.motion.laws.grains import Grains
 from simengine.worlds.motion.laws.shipped import KnownLaw, TwoModuli
 from simengine.worlds.motion.laws.three_axes import ThreeAxes
@@ -223,5 +224,5 @@ class Paste(TwoModuli):
         return material
 
 
-_Solids = EnergyLaw | Jelly | Rubber | ThreeAxes | Plasticine | Sand | Grains
+_Solids = EnergyLaw | Jelly | Rubber | ThreeAxes | Plasticine | Sand | Grains | Clay
 MaterialSpec = Neural | _Solids | Water | TaitWater | StomakhinSnow | Paste

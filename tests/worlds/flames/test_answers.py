@@ -265,3 +265,17 @@ def test_a_row_starts_from_a_close_neighbour_and_one_without_a_flame_is_not_soug
     again = replaced(world, {"gas.conductivity_factor": 1.01}).solve([ask], near=run)
     assert starts == [(0.8, False), (0.84, False)]
     assert again.gaps(ask) == run.gaps(ask)
+
+
+def test_a_flame_that_went_out_at_a_trial_is_sought_from_its_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a shorter step of a fit: not cold, and after a restart too; a fit of ammonia had no second step before."""
+    world = FlameWorld(gas=GasSpec(mechanism=METHANE), flame=Free(phi=0.8), grid=AdaptiveGrid(slope=0.15, curve=0.3))
+    ask = Table(names=("flame_speed",), conditions={"T_in": vector(300.0)})
+    run = world.solve([ask])
+    out = replaced(world, {"flame.phi": 0.2}).solve([ask], near=run)
+    out = replaced(world, {"flame.phi": 0.2}).solve([ask], near=out)  # of two such trials one after the other
+    assert list(out.gaps(ask)) == [0]
+    monkeypatch.setattr(GridSolver, "_cold", None)
+    for near in (out, world.resumed(out.state_dict())):
+        again = world.solve([ask], near=near)
+        assert float(again.sample(ask)) == pytest.approx(float(run.sample(ask)), rel=1e-6)

@@ -9,6 +9,7 @@ import numpy as np
 from simengine.scene.base import Refused
 from simengine.scene.strict import Positive, Range
 from simengine.worlds.laws.flowing import Flowing
+from simengine.worlds.motion.laws.clay import refuse_unlikely
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,15 +37,7 @@ class CamClay(Flowing):
     reference: Positive = 1e3
 
     def __post_init__(self) -> None:
-        if not self.swelling < self.compression:
-            raise ValueError(
-                f"swelling: must lie below compression, {float(self.compression):g}, got {float(self.swelling):g}"
-            )
-        if not self.reference <= self.preconsolidation:
-            raise ValueError(
-                f"reference: must not lie above preconsolidation, {float(self.preconsolidation):g} Pa, got "
-                f"{float(self.reference):g} Pa"
-            )
+        refuse_unlikely(self.compression, self.swelling, self.preconsolidation, self.reference)
 
     def advance(self, F: np.ndarray, memory: float, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """By the return map, implicit in the step; the memory is the logarithm of the volume that flow has taken."""
