@@ -300,11 +300,13 @@ CASES: dict[str, Callable[[Path, int], Made]] = {
     "film, another renderer, refined": film,
     "film, another renderer and grid": partial(film, finer=2.0),
     "film, another renderer and grid, refined": partial(film, finer=2.0),
+    "film, another renderer and grid, hard floor, refined": partial(film, finer=2.0, hard=True),
 }
 REFINED = {  # `--refine`
     "matter, another grid, noise of 2 mm, refined": 2.0,
     "film, another renderer, refined": 1.5,
     "film, another renderer and grid, refined": 1.5,
+    "film, another renderer and grid, hard floor, refined": 1.5,
 }
 
 
