@@ -1,7 +1,8 @@
 """Least-squares problems whose answers are known: NIST's certified sets and those of Moré, Garbow and Hillstrom.
 
-Every model is `f(b, x)` in the functions of the module `xp` given, torch or numpy; data of NIST lie in tests/data.
-Sources: NIST Statistical Reference Datasets, nonlinear regression; Moré, Garbow & Hillstrom, ACM TOMS 7 (1981) 17.
+Every model is `f(b, x)` in the functions of the module `xp` given, torch or numpy; data of NIST, public domain, lie
+beside. Sources: NIST Statistical Reference Datasets, nonlinear regression; Moré, Garbow & Hillstrom, ACM TOMS 7 (1981)
+17.
 """
 
 import json
@@ -12,9 +13,7 @@ from typing import Any
 
 import numpy as np
 
-NIST: dict[str, dict[str, Any]] = json.loads(
-    (Path(__file__).resolve().parents[1] / "tests/data/nist_strd.json").read_text(encoding="utf-8")
-)
+NIST: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("nist_strd.json").read_text(encoding="utf-8"))
 STARTS = [(name, start) for name in NIST for start in ("start1", "start2")]
 
 

@@ -16,6 +16,8 @@ kind = "mpm"
 num_grids = 16
 time_step = 1.5e-3
 num_steps = 120
+[walls]
+hard = {hard}
 [[bodies]]
 name = "jelly"
 velocity = [{vx:.3f}, -2.0, {vz:.3f}]
@@ -42,13 +44,14 @@ pyramid = 1
 FILMED, FITTED = 12, 8  # particles along each side
 
 
-def film(folder: Path, seed: int, *, finer: float = 1.0) -> tuple[Problem, dict[str, float]]:
+def film(folder: Path, seed: int, *, finer: float = 1.0, hard: bool = False) -> tuple[Problem, dict[str, float]]:
     """One film: modulus, throw, spin, exposure and noise of its own, in a lit grey room that the fit is not told of.
 
     Args:
         folder: Where its pictures go.
         seed: Of all of these.
         finer: Times the cells of the fit along each side, and as many times the particles told by `FILMED`.
+        hard: Whether the floor is a plane; else layers of nodes, as thick as the cells.
     """
     draw = np.random.default_rng(seed)
     true = float(np.exp(draw.uniform(np.log(7e4), np.log(3e5))))
@@ -56,7 +59,7 @@ def film(folder: Path, seed: int, *, finer: float = 1.0) -> tuple[Problem, dict[
     numbers |= {name: draw.uniform(-4, 4) for name in ("wx", "wy", "wz")}
 
     def scene(n: int, **tables: float) -> se.Scene:
-        data = tomllib.loads(SCENE.format(n=n, **numbers))
+        data = tomllib.loads(SCENE.format(n=n, hard=str(hard).lower(), **numbers))
         data["bodies"][0]["material"]["E"] = tables.get("E", 2e5)
         film = data["observations"]["film"]
         film |= {"exposure": tables["exposure"], "sigma": 0.02} if "exposure" in tables else {}

@@ -12,7 +12,6 @@ import csv
 import dataclasses
 import json
 import math
-import runpy
 import sys
 import tempfile
 import tomllib
@@ -25,6 +24,7 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 import torch
+from simengine.benchmarks._films import film
 
 import simengine as se
 from simengine.fit.certainty.bars import posterior_of
@@ -38,7 +38,6 @@ from simengine.scene.grammar import build_scene
 
 Made = tuple[Problem, dict[str, float]]  # a problem with its data, and the truth
 
-film = runpy.run_path(str(Path(__file__).with_name("_films.py")))["film"]
 MARKS = ("time [s]", "name", "x [m]", "y [m]", "z [m]")
 
 
@@ -301,11 +300,13 @@ CASES: dict[str, Callable[[Path, int], Made]] = {
     "film, another renderer, refined": film,
     "film, another renderer and grid": partial(film, finer=2.0),
     "film, another renderer and grid, refined": partial(film, finer=2.0),
+    "film, another renderer and grid, hard floor, refined": partial(film, finer=2.0, hard=True),
 }
 REFINED = {  # `--refine`
     "matter, another grid, noise of 2 mm, refined": 2.0,
     "film, another renderer, refined": 1.5,
     "film, another renderer and grid, refined": 1.5,
+    "film, another renderer and grid, hard floor, refined": 1.5,
 }
 
 

@@ -6,12 +6,11 @@ are made where they are missing. Every network sees the same pictures. Half a mi
 
 import dataclasses
 import math
-import runpy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from simengine.benchmarks import dtn_accuracy
 
 from simengine.dtn.bodies.builder import MeshBuilder
 from simengine.dtn.bodies.car import MATERIALS, car
@@ -26,7 +25,6 @@ from simengine.scene import load_world
 from simengine.worlds.detectors.network import UnseenPaints
 from simengine.worlds.detectors.variety import coated
 
-ACCURACY = runpy.run_path(str(Path(__file__).with_name("dtn_accuracy.py")))
 VIEWS = 16
 COMPARED = (
     "linear (ours)",
@@ -139,8 +137,8 @@ def main() -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     predictors: dict[str, Predictor] = {}
     for name in COMPARED:
-        ACCURACY["measured"](name)
-        model = read_model(ACCURACY["folder_of"](name))
+        dtn_accuracy.measured(name)
+        model = read_model(dtn_accuracy.folder_of(name))
         network = TransformationNetwork(**model.options)
         network.load_state_dict(model.tensors())
         predictors[name] = of_network(network)

@@ -6,22 +6,20 @@ they solve the same in float64; what jax takes to compile each problem is told a
 """
 
 import importlib.util
-import runpy
 import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.optimize
 import torch
+from simengine.benchmarks import _certified
 
 from simengine.solve.least_squares import Dense, LevenbergMarquardt, least_squares
 
-CERTIFIED = runpy.run_path(str(Path(__file__).with_name("_certified.py")))
 Answer = tuple[np.ndarray, bool, str]  # z, whether it is called a success, and what it is called
 Residual = Callable[[torch.Tensor], torch.Tensor]
 
@@ -120,14 +118,14 @@ def counted(label: str, solver: Callable[..., Answer], cases: Sequence[tuple[Any
 def nist_cases(xp: Any = torch) -> list[tuple[Any, ...]]:
     """Six digits of every parameter; residuals in the arrays of `xp`."""
     cases = []
-    for name, start in CERTIFIED["STARTS"]:
-        x, y = (xp.asarray(part) for part in CERTIFIED["data"](name))
-        model = CERTIFIED["models"](xp)[name]
+    for name, start in _certified.STARTS:
+        x, y = (xp.asarray(part) for part in _certified.data(name))
+        model = _certified.models(xp)[name]
 
         def right(z: np.ndarray, name: str = name) -> bool:
-            return bool(CERTIFIED["digits"](z, name) >= 6)
+            return bool(_certified.digits(z, name) >= 6)
 
-        begin = np.array(CERTIFIED["NIST"][name][start])
+        begin = np.array(_certified.NIST[name][start])
         cases.append((lambda b, model=model, x=x, y=y: model(b, x) - y, begin, right, right, lambda z: False))
     return cases
 
@@ -135,9 +133,9 @@ def nist_cases(xp: Any = torch) -> list[tuple[Any, ...]]:
 def mgh_cases(xp: Any = torch) -> list[tuple[Any, ...]]:
     """A known minimum of |r|^2, and the best one, to five digits, from the standard start times 1, 10 and 100."""
     cases = []
-    solved = CERTIFIED["problems"](xp)
-    for name, (residual, start, minima) in CERTIFIED["problems"](torch).items():
-        limits = CERTIFIED["AT_INFINITY"].get(name, [])
+    solved = _certified.problems(xp)
+    for name, (residual, start, minima) in _certified.problems(torch).items():
+        limits = _certified.AT_INFINITY.get(name, [])
 
         def right(z: np.ndarray, residual: Residual = residual, known: Sequence[float] = minima) -> bool:
             square = float(residual(torch.tensor(z)).square().sum())

@@ -1,11 +1,15 @@
 """Many small rollouts in one, and a stiff body by implicit steps: CPU time over that of the plain way.
 
+    simengine bench mpm_small_and_stiff [small|stiff]
+
 64 members that differ in E, none of which meets a wall: a loop of rollouts; bodies with fields of their own that pass
 through each other (`mpm.Contact(kind="none")`); side by side in one long grid.
 """
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -47,8 +51,9 @@ def timed(run: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
     return time.process_time() - start, found
 
 
-def small() -> None:
+def small() -> list[dict[str, Any]]:
     """The three ways, for grids and cubes of several sizes."""
+    rows: list[dict[str, Any]] = []
     E = torch.linspace(5e3, 2e4, MEMBERS, dtype=torch.float64)
     for nodes, count in ((8, 2), (8, 3), (16, 2), (16, 4), (16, 6)):
         x = block(count)
@@ -62,15 +67,21 @@ def small() -> None:
         loop *= MEMBERS / 8
         second = (second.reshape(MEMBERS, n, 3) - away)[:8].reshape(-1, 3)
         apart = max(float((other[: 8 * n] - first).abs().max()) for other in (second, third))
-        print(
-            f"{nodes}^3 nodes, {n:3d} particles: loop {loop / MEMBERS / STEPS * 1e6:.0f} us a member and step, side by "
-            f"side {loop / beside:.2f} times cheaper, fields of their own {loop / through:.2f}; apart by {apart:.1e} m",
-            flush=True,
+        rows.append(
+            {
+                "name": f"{MEMBERS} members of {n} particles on {nodes}^3 nodes",
+                "us a member and step, one by one": round(loop / MEMBERS / STEPS * 1e6),
+                "side by side, times cheaper": round(loop / beside, 2),
+                "fields of their own, times cheaper": round(loop / through, 2),
+                "apart by [m]": f"{apart:.1e}",
+            }
         )
+    return rows
 
 
-def stiff() -> None:
+def stiff() -> list[dict[str, Any]]:
     """A free cube of rubber, E 1e9, that spins: CPU time for a time of its motion."""
+    rows: list[dict[str, Any]] = []
     x = block(8)
     w = torch.linalg.cross(torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64).expand_as(x), x - 0.5)
     state = mpm.MPMState.at_rest(x, w)
@@ -89,14 +100,24 @@ def stiff() -> None:
             for number in range(4):
                 moved = implicit.step(moved, number)
             step = (time.process_time() - start) / 4
-            print(
-                f"implicit step of {dt:g} s: {step * 1e3:.0f} ms, {step / explicit:.0f} explicit of {limit:.2g} s; "
-                f"the motion costs {step / dt / (explicit / limit):.1f} times the explicit one",
-                flush=True,
+            rows.append(
+                {
+                    "name": f"E 1e9, implicit step of {dt:g} s (explicit {limit:.2g} s)",
+                    "ms": round(step * 1e3),
+                    "over an explicit step": round(step / explicit),
+                    "cost of the motion over the explicit one": round(step / dt / (explicit / limit), 1),
+                }
             )
+    return rows
+
+
+def main(arguments: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Rows of `small`, of `stiff`, or of both."""
+    torch.set_num_threads(1)
+    parts = {"small": small, "stiff": stiff}
+    return [row for name, part in parts.items() if not arguments or name in arguments for row in part()]
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    small()
-    stiff()
+    for row in main(sys.argv[1:]):
+        print(row)

@@ -19,7 +19,6 @@ Position MSE [m^2], smaller is better; least ratio: of the published errors to o
 
 import argparse
 import functools
-import runpy
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from simengine.benchmarks._nclaw_networks import train as train_networks
 
 from simengine.materials import Identity, Material, sand, snow
 from simengine.materials.neural import nclaw
@@ -67,7 +67,6 @@ LAWS: dict[str, dict[str, Any]] = {
     "plasticine": {"modulus": 3e5, "strain_scale": 0.03, "width": 64, "convexity": "full", "plastic": True},
     "water": {"modulus": 1e5, "strain_scale": 0.3, "width": 48, "convexity": "shear", "plastic": True},
 }
-train_networks = runpy.run_path(str(Path(__file__).with_name("_nclaw_networks.py")))["train"]
 # The reference's own errors with these weights and its own first losses (seed 0)
 NCLAW_WEIGHTS = {
     "jelly": {"reconstruction": 2.09e-4, "time": 5.20e-4, "velocity": 2.29e-4},

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import _truths
 import torch
+from simengine.benchmarks import _truths
 
 from simengine.constraint.spectral import Circle, Domain, Expansion, Fixed, Flux, Interval, Spectral, div
 

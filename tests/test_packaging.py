@@ -78,6 +78,17 @@ def test_imports_in_any_order(order: str) -> None:
     assert "(3,)" in done.stdout
 
 
+def test_every_benchmark_can_be_run_by_its_name() -> None:
+    """Each has a `main` and finds its helpers, wherever `simengine bench` is called."""
+    names = [path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_")]
+    assert len(names) > 25
+    done = _python(f"""
+import importlib
+for name in {names!r}:
+    assert callable(importlib.import_module("simengine.benchmarks." + name).main), name""")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_wheel_holds_kernels_scenes_and_assets(tmp_path: Path) -> None:
     import shutil
@@ -93,7 +104,7 @@ def test_wheel_holds_kernels_scenes_and_assets(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "installed")
-    for folder in ("kernels", "scenes", "assets"):
+    for folder in ("kernels", "scenes", "assets", "benchmarks"):
         for file in (ROOT / folder).rglob("*"):
             if file.is_file() and "__pycache__" not in file.parts:
                 assert f"simengine/{file.relative_to(ROOT)}" in names
@@ -102,7 +113,7 @@ def test_wheel_holds_kernels_scenes_and_assets(tmp_path: Path) -> None:
 import sys
 sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]
 sys.path.insert(0, {str(tmp_path / "installed")!r})
-import simengine.kernels.matter.mpm, simengine
+import simengine.kernels.matter.mpm, simengine, simengine.benchmarks.least_squares
 assert simengine.load_world('jelly_drop').bodies
 print(simengine.__file__)"""
     done = _python(code)

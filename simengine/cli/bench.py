@@ -2,10 +2,11 @@
 
 import csv
 import datetime
+import importlib
 import os
+import pkgutil
 import platform
 import re
-import runpy
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -28,21 +29,19 @@ Arguments = Annotated[str, Parameter(allow_leading_hyphen=True)]
 def bench(
     area: str = "all", *arguments: Arguments, write: Write = None, track: Track = None, as_json: AsJson = False
 ) -> int:
-    """Run benchmarks side by side with a reference; needs a source checkout.
+    """Run benchmarks side by side with a reference.
 
     Args:
-        area: A file of benchmarks/ without its suffix, or all.
+        area: A module of `simengine.benchmarks` (benchmarks/ of a checkout), or all.
         arguments: Of that benchmark, if it takes any: see its file.
     """
-    folder = Path(__file__).resolve().parents[2] / "benchmarks"
-    known = {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
-    if not known:
-        raise ValueError("no benchmarks/ folder here: benchmarks come with the source checkout, not with the wheel")
+    folder = importlib.import_module("simengine.benchmarks").__path__
+    known = sorted(name for _, name, _ in pkgutil.iter_modules(folder) if not name.startswith("_"))
     if area != "all" and area not in known:
         raise ValueError(f"{area}: no such benchmark; {nearest(area, [*known, 'all'])}")
-    for name, path in known.items():
+    for name in known:
         if area in ("all", name):
-            main = runpy.run_path(str(path))["main"]
+            main = importlib.import_module(f"simengine.benchmarks.{name}").main
             rows = main(arguments) if arguments else main()
             if write is not None:
                 write.write_text(

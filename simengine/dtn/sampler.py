@@ -271,7 +271,7 @@ class ViewSampler:
             found.append((1 + self.classes.index(name), body))
         return found
 
-    def _scene(self, surface: RaySurface | None, index: int) -> RaySurface:
+    def standing(self, surface: RaySurface | None, index: int) -> RaySurface:
         """All that stands in view `index`."""
         bodies = [body for _, body in self.things(surface, index)]
         if self.boxes:
@@ -325,7 +325,7 @@ class ViewSampler:
             sky_rays=sky_rays,
             seed=index,
         )
-        buffers = cast(self._scene(surface, index), paint=paint, repetitions_per_metre=repetitions_per_metre)
+        buffers = cast(self.standing(surface, index), paint=paint, repetitions_per_metre=repetitions_per_metre)
         if self.photographs:
             photo = self.photographs[index % len(self.photographs)].behind(size)
             if int(buffers.instance.max()) == 0:

@@ -14,7 +14,8 @@ Curve = tuple[Any, Any]  # abscissae and ordinates
 Band = tuple[Any, Any, Any]  # abscissae, lower and upper ends
 Density = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 CELLS = {1: 5.8, 2: 2.9, 3: 2.3, 4: 2.1, 5: 1.9, 6: 1.7}  # numbers of a corner -> inches of a panel
-POINTS, BINS = 2000, 31  # of a panel
+POINTS = 2000  # of a panel, at most
+BARS = 8, 30  # of a histogram: the root of the samples, but not fewer nor more
 F = TypeVar("F", bound=Callable[..., NDArray[np.uint8]])
 
 
@@ -200,7 +201,8 @@ def corner(
 def _spread(axis: Any, x: NDArray[np.float64], prior: Density | None) -> dict[str, Any]:
     """A histogram of samples (n,), its middle 95 % dark, and the prior; what is drawn, by its name."""
     low, high = float(x.min()), float(x.max())
-    edges = np.geomspace(low, high, BINS) if wide([low, high]) else np.linspace(low, high, BINS)
+    count = int(np.clip(len(x) ** 0.5, *BARS)) + 1
+    edges = np.geomspace(low, high, count) if wide([low, high]) else np.linspace(low, high, count)
     width = np.diff(np.log(edges)) if wide([low, high]) else np.diff(edges)
     heights = np.histogram(x, edges)[0] / (len(x) * width)
     inside = x[(x >= np.quantile(x, 0.025)) & (x <= np.quantile(x, 0.975))]

@@ -1,7 +1,6 @@
 """Intervals against closed forms, and how often they hold the truth in simulated sets."""
 
-import runpy
-from pathlib import Path
+import importlib
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from simengine.dtn.intervals import (
 )
 from simengine.dtn.judgement import judge
 
-SETS = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks/detector_intervals.py"))
+SETS = vars(importlib.import_module("simengine.benchmarks.detector_intervals"))
 draw, pair = SETS["table"], SETS["pair"]
 
 

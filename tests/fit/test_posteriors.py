@@ -21,6 +21,7 @@ from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.observe import Curve
 from simengine.scene import SceneError
+from simengine.scene.base import Refused
 
 
 class Shapes(se.OwnWorld):
@@ -507,6 +508,24 @@ def test_the_exact_hessian_of_two_numbers_is_that_of_the_density(tmp_path: Path)
     assert torch.allclose(found.covariance, torch.linalg.inv(hessian), rtol=1e-4)
     plain = posterior_of(_fit(Problem(dataclasses.replace(problem.scene, inference=se.Inference()))))
     assert not torch.allclose(plain.covariance, found.covariance, rtol=0.02)
+
+
+class Edge(Shapes):
+    """No run beyond u = 1.001."""
+
+    def simulate(self, values: dict[str, torch.Tensor]) -> se.OwnMotion:
+        if float(values["u"]) > 1.001:
+            raise Refused("beyond the edge")
+        return super().simulate(values)
+
+
+def test_the_exact_hessian_beside_an_edge_is_gauss_newtons(tmp_path: Path) -> None:
+    data = {"y": _curve(tmp_path, "line", [1.0], 0.5)}
+    unknowns = {"u": se.Unknown(initial=0.99)}
+    problem = Problem(Edge(), observations=data, unknowns=unknowns, inference=se.Inference(hessian="exact"))
+    found = posterior_of(_fit(problem)).estimates["u"]
+    assert found.value == pytest.approx(1.0, abs=1e-3) and found.std == pytest.approx(0.5, rel=1e-3)
+    assert any("beyond the edge" in text for text in problem.doubts)
 
 
 def test_a_hill_top_between_two_minima_has_no_exact_hessian(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from simengine.scene.base import Refused
+
 if TYPE_CHECKING:
     from simengine.fit.problem import Problem
 
@@ -17,16 +19,13 @@ def exact(problem: "Problem", z: torch.Tensor, weighed: torch.Tensor, precision:
 
     By central differences of the Jacobian: two linearisations for each number that is sought or of a world. Rows are
     linear in the others, as in where marks sit. Gauss-Newton's where the exact one has a direction without curvature,
-    which is told.
+    or a world no run a short step away, which is told.
 
     Args:
         problem: At its last stage.
         z: The best fit, (p,).
         weighed: Rows there, those of the priors last, times what each counts for, w_i r_i (rows,).
         precision: Gauss-Newton's part, (p, p).
-
-    Raises:
-        Refused: A world has no run a short step away.
     """
     bend = torch.zeros_like(precision)
     moved = [
@@ -38,7 +37,11 @@ def exact(problem: "Problem", z: torch.Tensor, weighed: torch.Tensor, precision:
         step = float((SHARE * precision[k, k].rsqrt()).clamp(SHORT, LONG))
         unit = torch.zeros_like(z)
         unit[k] = step
-        ahead, behind = (problem.linearise(z + sign * unit, central=True)[1] for sign in (1, -1))
+        try:
+            ahead, behind = (problem.linearise(z + sign * unit, central=True)[1] for sign in (1, -1))
+        except Refused as error:
+            problem.doubt(f"inference.hessian: bars are Gauss-Newton's, as there is no run a short step away: {error}")
+            return precision
         bend[k] = (ahead - behind).T @ weighed / (2 * step)
     rest = [k for k in range(len(z)) if k not in moved]
     bend[rest] = bend[:, rest].T.clone()

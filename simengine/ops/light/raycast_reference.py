@@ -80,10 +80,10 @@ def raycast_reference(
         return torch.tensor(value, dtype=torch.float64)
 
     sun, irradiance, zenith, horizon = map(vector, (env.to_sun, env.sun_irradiance, env.sky_zenith, env.sky_horizon))
-    sky = partial(_sky, env)
+    sky = partial(sky_radiance, env)
 
     def albedo(hits: _Hits, d: torch.Tensor, angle: float) -> torch.Tensor:
-        ground = _soaked(_ground(env, hits.position, d, angle * hits.t), env.water)
+        ground = _soaked(ground_albedo(env, hits.position, d, angle * hits.t), env.water)
         painted = surface.painted.bool()[hits.material][:, None]
         own = torch.where(painted, _paint(texture, repetitions_per_metre, hits), surface.albedo.double()[hits.material])
         return torch.where(hits.ground[:, None], ground, own)
@@ -265,7 +265,7 @@ def _noise(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return low * (1 - v) + high * v
 
 
-def _sky(env: Environment, d: torch.Tensor) -> torch.Tensor:
+def sky_radiance(env: Environment, d: torch.Tensor) -> torch.Tensor:
     """Radiance of the sky, its clouds and the skyline along unit vectors (n, 3)."""
     if env.panorama is not None:
         return _panorama(env.panorama.double(), env.panorama_azimuth, d)
@@ -296,7 +296,7 @@ def _panorama(light: torch.Tensor, azimuth: float, d: torch.Tensor) -> torch.Ten
     return line(y) * (1 - fy) + line((y + 1).clamp(max=rows - 1)) * fy
 
 
-def _ground(env: Environment, p: torch.Tensor, d: torch.Tensor, blur: torch.Tensor) -> torch.Tensor:
+def ground_albedo(env: Environment, p: torch.Tensor, d: torch.Tensor, blur: torch.Tensor) -> torch.Tensor:
     """Albedo of the ground at (n, 3) for rays along `d`, of pixels that are `blur` (n,) wide there."""
     lean = d[:, 2].abs().clamp(min=0.02)
     flat = d[:, :2].norm(dim=-1).clamp(min=1e-6)

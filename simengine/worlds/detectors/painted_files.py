@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simengine.io.geometry.glb import ARRAY_BUFFER, FLOAT, packed
+from simengine.render.tone import encode_srgb
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -50,7 +51,7 @@ def write_painted(surface: "RaySurface", texture: Path, out: "RunDirectory") -> 
             "f " + " ".join(f"{n}/{n}/{n}" for n in range(3 * t + 1, 3 * t + 4)) for t in np.flatnonzero(material == k)
         ]
         painted = bool(surface.painted[k])
-        colour = " ".join(f"{x ** (1 / 2.2):.4g}" for x in surface.albedo[k].clamp(0, 1).tolist())
+        colour = " ".join(f"{x:.4g}" for x in encode_srgb(surface.albedo[k].clamp(0, 1)).tolist())
         looks += [f"newmtl {names[k]}", f"Kd {'1 1 1' if painted else colour}", f"Pr {float(surface.roughness[k]):.4g}"]
         looks += [f"map_Kd {texture.name}"] if painted else []
     out.claim(OBJ).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -16,9 +16,21 @@ SUFFIXES = (".obj", ".glb", ".gltf")
 MAX_FACES = 300_000
 COAT = 0.04  # reflectance of a paint's clear coat, and of what is no metal
 
-# Triangles, texture coordinates, material of each, and the materials' names, colours, roughnesses and metalnesses.
-# What a glTF material leaves out is 1, as its specification has it; OBJ has a roughness where Pr stands.
+# Triangles, texture coordinates, material of each, and the materials' names, linear colours, roughnesses, metalnesses.
+# What a glTF material leaves out is 1, as its specification has it, and its colours are linear; OBJ has a roughness
+# where Pr stands, and its colours are those of a screen. Of a material's pictures the mean counts.
 _PAINTED = """
+levels = np.arange(256) / 255
+light = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+
+
+def mean(picture, values):
+    if picture is None:
+        return np.ones(3)
+    count = np.asarray(picture.convert("RGB").histogram(), dtype=np.float64).reshape(3, 256)
+    return count @ values / count[0].sum()
+
+
 parts = trimesh.load(source, force="scene", process=False).dump(concatenate=False)
 names, colours, looks, triangles, uvs, material = [], [], [], [], [], []
 for part in parts:
@@ -28,12 +40,17 @@ for part in parts:
     name = str(getattr(look, "name", None) or "unnamed")
     if name not in names:
         names.append(name)
-        colour = getattr(look, "main_color", None)
-        colours.append([int(c) for c in colour[:3]] if colour is not None else [128, 128, 128])
         if hasattr(look, "metallicFactor"):
+            given = look.baseColorFactor
+            colour = np.ones(3) if given is None else trimesh.visual.color.to_rgba(given)[:3] / 255
+            colours.append(colour * mean(look.baseColorTexture, light))
+            both = mean(look.metallicRoughnessTexture, levels)[1:]
             given = [look.roughnessFactor, look.metallicFactor]
-            looks.append([1.0 if v is None else float(v) for v in given])
+            looks.append([(1.0 if v is None else float(v)) * m for v, m in zip(given, both)])
         else:
+            colour = getattr(look, "main_color", None)
+            colour = light[[128, 128, 128] if colour is None else [int(c) for c in colour[:3]]]
+            colours.append(colour * mean(getattr(look, "image", None), light))
             said = getattr(look, "kwargs", {}).get("pr")
             looks.append([float(said[0]) if said else 0.4, 0.0])
     uv = getattr(part.visual, "uv", None)
@@ -60,7 +77,7 @@ def read_painted_mesh(path: Path, *, paint: str, length: float, up: Literal["y",
     Args:
         path: OBJ (with its MTL beside it) or glTF.
         paint: Names of the materials that are painted, commas between them; a star stands for any letters. The others
-            keep their colour, roughness and metalness, and count as parts of the object.
+            keep their colour, roughness and metalness (of textures the mean), and count as parts of the object.
         length: Largest horizontal extent after scaling [m].
         up: Axis of the file that points up.
 
@@ -82,7 +99,7 @@ def read_painted_mesh(path: Path, *, paint: str, length: float, up: Literal["y",
         raise SceneError(f"{path}: the mesh has no horizontal extent; check object.up")
     middle = torch.stack([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
     triangles = ((triangles - middle) * (length / extent)).float()
-    colours = (torch.from_numpy(data["colours"]).double() / 255) ** 2.2
+    colours = torch.from_numpy(data["colours"]).double()
     roughness, metal = torch.from_numpy(data["looks"]).clamp(0, 1).unbind(1)
     metal = torch.where(painted, 0.0, metal)
     return RaySurface(

@@ -43,6 +43,11 @@ def test_what_was_written_is_read_as_the_same_object(folder: Path, name: str) ->
     for one, other in ((found, expected), (expected, found)):
         assert float(torch.cdist(one, other, p=torch.inf).amin(1).max()) < 1e-4  # [m], and of coordinates
     assert int(read.painted[read.material].sum()) == int(own.painted[own.material].sum())
+    bare = [  # albedo and roughness of the other materials, eight bits a colour
+        torch.cat([body.albedo, body.roughness[:, None]], 1)[~body.painted & (body.material.bincount() > 0)]
+        for body in (read, own)
+    ]
+    assert len(bare[0]) == len(bare[1]) and float(torch.cdist(*bare, p=torch.inf).amin(1).max()) < 0.005
 
 
 @pytest.mark.parametrize("name", ["object.obj", "object.glb"])

@@ -87,13 +87,35 @@ def test_roughness_and_metal_are_those_of_the_file(tmp_path: Path) -> None:
     of = [int(surface.material[(middle - at).abs().argmin()]) for at in torch.linspace(-16 / 9, 16 / 9, 5)]
     assert surface.painted[of].tolist() == [True, False, False, False, False]
     assert surface.roughness[of].tolist() == pytest.approx([0.3, 0.2, 0.9, 0.5, 1.0])
-    grey = (186 / 255) ** 2.2
+    grey = 186 / 255  # glTF's factors are linear
     assert surface.reflectance[of].tolist() == pytest.approx([0.04, grey, 0.04, (0.04 + grey) / 2, grey])
     assert surface.albedo[of, 0].tolist() == pytest.approx([grey, 0.0, grey, grey / 2, 0.0], abs=1e-6)
     (tmp_path / "box.mtl").write_text(MTL + "Pr 0.7\n")
     (tmp_path / "box.obj").write_text(OBJ)
     rough = read_painted_mesh(tmp_path / "box.obj", paint="coat", length=4.0, up="y").roughness
     assert sorted(rough.tolist()) == pytest.approx([0.4, 0.7])
+
+
+def test_of_textures_the_mean_counts(tmp_path: Path) -> None:
+    """Roughness in green, metalness in blue, times their factors; a colour half white, half black is 1/2."""
+    trimesh, image = pytest.importorskip("trimesh"), pytest.importorskip("PIL.Image")
+    colour, look = image.new("RGB", (2, 2), (255, 255, 255)), image.new("RGB", (2, 2), (0, 204, 51))
+    colour.paste((0, 0, 0), (0, 0, 1, 2))
+    look.paste((0, 102, 153), (0, 0, 1, 2))
+    box = trimesh.creation.box((1.0, 1.0, 1.0))
+    material = trimesh.visual.material.PBRMaterial(
+        name="coat", baseColorTexture=colour, metallicRoughnessTexture=look, metallicFactor=0.5, roughnessFactor=0.5
+    )
+    box.visual = trimesh.visual.TextureVisuals(uv=box.vertices[:, :2], material=material)
+    other = trimesh.creation.box((1.0, 1.0, 1.0)).apply_translation((2.0, 0, 0))
+    other.visual = trimesh.visual.TextureVisuals(uv=box.vertices[:, :2], material=material.copy())
+    other.visual.material.name = "other"
+    (tmp_path / "car.glb").write_bytes(trimesh.Scene([box, other]).export(file_type="glb"))
+    surface = read_painted_mesh(tmp_path / "car.glb", paint="coat", length=4.0, up="y")
+    assert surface.roughness.tolist() == pytest.approx([0.3, 0.3])  # (.8 + .4) / 2 / 2
+    metal = torch.where(surface.painted, 0.0, 0.2)  # (.2 + .6) / 2 / 2
+    assert surface.albedo[:, 0].tolist() == pytest.approx((0.5 * (1 - metal)).tolist())
+    assert surface.reflectance.tolist() == pytest.approx((0.04 + 0.46 * metal).tolist())
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

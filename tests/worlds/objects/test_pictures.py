@@ -90,7 +90,7 @@ def test_sheets() -> None:
 @pytest.mark.parametrize(
     ("name", "bar"),
     [
-        ("elasticity_from_video", 0.08),  # measured 4 %, of nu: two of its standard deviations are 12 %
+        ("elasticity_from_video", 0.08),  # measured 6.7 %, half of its bar: the film is of twice the cells
         ("throw_from_video", 0.02),  # of the largest component; measured 0.3 %
         ("pose_from_video", 0.02),  # measured 8e-3 rad and 0.3 mm; three bars of the turn are 0.014
         ("sand_from_video", 0.06),  # measured 4 %: the film has finer particles
