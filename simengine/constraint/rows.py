@@ -13,7 +13,7 @@ from simengine.constraint.stitching import StitchedFunctionals
 from simengine.ops.fields.table_product import table_product
 
 Tensors = Sequence[torch.Tensor]
-_PIECE = 16384  # rows evaluated at a time: their numbers stay in the cache, and few at a time in memory
+_PIECE = 2**15  # rows evaluated at a time: their numbers stay in the cache, and few at a time in memory
 
 
 @dataclasses.dataclass(frozen=True)

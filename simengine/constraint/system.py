@@ -128,7 +128,7 @@ class ExpertSystem(ExpertRows, AbstractSystem):
                     conditions = self._condition_rows(point.fields, tensors, which)
                     by_fields = self._stitched.transposed(self._by_fields(point.r, point.by_values, conditions, which))
                     own = self._to_weights(by_fields, tensors, which) + self.ridge**2 * self._omega(point.y)
-                    point.lin["gradient"] = self._add_interfaces(own, point.y, which)
+                    point.lin["gradient"] = self._add_interfaces(self._shard.join(own, self._sizes), point.y, which)
                 point.by_values = None
         return point.lin
 
@@ -151,11 +151,13 @@ class ExpertSystem(ExpertRows, AbstractSystem):
             gram, gradient = normal_equations(table[sample : sample + 1], places[p], by_values[p], r[p], trusted=True)
             grams.append(gram)
             gradients.append(gradient)
-        blocks = self._shard.join(torch.stack(grams), self._sizes) + self._constant["blocks"][which]
         fixed_gram, fixed_gradient = (value[which] for value in self._fixed)
         own = torch.stack(gradients) + (fixed_gram @ self._omega(y).unsqueeze(-1)).squeeze(-1) + fixed_gradient
+        # one message between processes: the gradient as a further row of each block's matrix
+        both = self._shard.join(torch.cat([torch.stack(grams), own.unsqueeze(2)], dim=2), self._sizes)
+        blocks = both[:, :, :-1] + self._constant["blocks"][which]
         lin = {
-            "gradient": self._add_interfaces(own, y, which),
+            "gradient": self._add_interfaces(both[:, :, -1], y, which),
             "diagonal": blocks.diagonal(dim1=2, dim2=3).reshape(len(which), -1),
         }
         if self.experts == 1:
@@ -166,9 +168,8 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         weight = self._blocks(self._condition_weight, which).unsqueeze(-1)
         return weight * self._blocks(self._conditions.data[0], which)
 
-    def _add_interfaces(self, own: torch.Tensor, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-        """J^T r, shape (p, K n), from that of the blocks held and the interface rows."""
-        gradient = self._shard.join(own, self._sizes)
+    def _add_interfaces(self, gradient: torch.Tensor, y: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        """J^T r, shape (p, K n), from that of the blocks, (p, K, n), and the interface rows."""
         if self.pairs:
             _, pull = self._pulls(y, which)
             gradient = gradient.index_add(1, self._sides[0], pull).index_add(1, self._sides[1], pull, alpha=-1)
@@ -279,7 +280,7 @@ class ExpertSystem(ExpertRows, AbstractSystem):
         bent = torch.autograd.grad(gradient, fields, along, retain_graph=True)[0]
         with torch.no_grad():
             own = self._to_weights(bent, held, which) + self.ridge**2 * self._omega(v)
-            return self._add_interfaces(own, v, which)
+            return self._add_interfaces(self._shard.join(own, self._sizes), v, which)
 
     def pull_back(
         self, y: torch.Tensor, v: torch.Tensor, tensors: Tensors, *, differentiable: bool

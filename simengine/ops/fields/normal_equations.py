@@ -13,7 +13,7 @@ from simengine.ops.fields.normal_equations_reference import normal_equations as 
 # More columns than this, and kernels that unroll over them take long to compile.
 MAX_COLUMNS = 64
 _STRETCH = 64  # rows per thread of CUDA
-_CHUNK = 2**17  # numbers of J that exist at a time on a CPU
+_CHUNK = 2**18  # numbers of J that exist at a time on a CPU
 
 
 class _NormalEquations(torch.autograd.Function):

@@ -41,7 +41,7 @@ from simengine.solve.least_squares.solvers import (
     AbstractLeastSquaresSolver,
     LevenbergMarquardt,
 )
-from simengine.solve.least_squares.state import ACTIVE, IterationState
+from simengine.solve.least_squares.state import ACTIVE, IterationState, of, put
 from simengine.solve.least_squares.structures.gram import Linearisation, damping_diagonal
 from simengine.solve.least_squares.system import ResidualError
 from simengine.solve.solution import Result, Solution
@@ -180,46 +180,48 @@ def advance(system: AbstractSystem, state: IterationState, solver: AbstractLeast
     which, eps = state.active, torch.finfo(state.y.dtype).eps
     if len(which) == 0:
         return state
-    c = state.cost[which]
+    c = of(state.cost, which)
     p = _proposed(system, state, solver, which)
-    trial = torch.where(p.solvable[:, None], state.y[which] + p.step.to(state.y.dtype), state.y[which])
+    here = of(state.y, which)
+    trial = torch.where(p.solvable[:, None], here + p.step.to(state.y.dtype), here)
     trial_cost = torch.where(p.solvable & ~p.crooked, system.cost(trial, which), torch.nan)
     gain = ((c - trial_cost) / p.predicted.clamp_min(torch.finfo(torch.float64).tiny)).detach()
     # a last step whose effect drowns in the rounding of the cost
     harmless = p.near & (trial_cost <= c * (1 + VISIBLE**2 * eps))
     taken = p.solvable & (solver.accept(gain) | harmless)
-    calms = state.calm.index_copy(0, which, torch.where(p.calm, state.calm[which] + 1, 0))
-    done = p.near | (calms[which] >= solver.patience)
+    calm = torch.where(p.calm, of(state.calm, which) + 1, 0)
+    done = p.near | (calm >= solver.patience)
     y, cost, lin, scale = state.y, state.cost, state.linearisation, state.scale
-    status = state.status.clone()
+    status = of(state.status, which)
     if bool(taken.any()):
         moved = which[taken]
-        y, cost = y.index_copy(0, moved, trial[taken]), cost.index_copy(0, moved, trial_cost[taken])
+        y, cost = put(y, moved, trial[taken]), put(cost, moved, trial_cost[taken])
     if bool((known := taken if system.linearised_at_the_end else taken & ~done).any()):
         moved = which[known]
-        fresh = system.linearise(y[moved], moved)
-        lin = {name: value.index_copy(0, moved, fresh[name]) for name, value in lin.items()}
-        scale = scale.index_copy(0, moved, solver.scaled(scale[moved], fresh["diagonal"]))
-        status[moved[~_finite(cost[moved], fresh)]] = Result.NONFINITE
-    damping, growth = solver.next_damping(state.damping[which], state.growth[which], gain)
+        fresh = system.linearise(of(y, moved), moved)
+        lin = {name: put(value, moved, fresh[name]) for name, value in lin.items()}
+        scale = put(scale, moved, solver.scaled(of(scale, moved), fresh["diagonal"]))
+        ended = torch.where(_finite(of(cost, moved), fresh), ACTIVE, int(Result.NONFINITE))
+        status = status.masked_scatter(known, ended)
+    damping, growth = solver.next_damping(of(state.damping, which), of(state.growth, which), gain)
     if system.measured:  # a residual that stays large: steps of J^T J alone go too far, and to and fro without end
-        size = (scale[which] * p.step.square()).sum(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+        size = (of(scale, which) * p.step.square()).sum(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
         lacking = 2 * (p.predicted - (c - trial_cost)) / size
         damping = torch.where(taken & (gain < _POOR), damping.maximum(lacking), damping)
-    status[which[solver.failed(p.solvable)]] = Result.SINGULAR
-    status[which[solver.failed(trial_cost.isfinite() | ~p.solvable)]] = Result.NONFINITE
-    status[which[done & (status[which] == ACTIVE)]] = Result.SUCCESS
-    status[which[(damping > _LARGEST_DAMPING) & (status[which] == ACTIVE)]] = Result.STAGNATED
+    status = torch.where(solver.failed(p.solvable), int(Result.SINGULAR), status)
+    status = torch.where(solver.failed(trial_cost.isfinite() | ~p.solvable), int(Result.NONFINITE), status)
+    status = torch.where(done & (status == ACTIVE), int(Result.SUCCESS), status)
+    status = torch.where((damping > _LARGEST_DAMPING) & (status == ACTIVE), int(Result.STAGNATED), status)
     return IterationState(
         y=y,
         cost=cost,
         linearisation=lin,
-        damping=state.damping.index_copy(0, which, damping),
-        growth=state.growth.index_copy(0, which, growth),
+        damping=put(state.damping, which, damping),
+        growth=put(state.growth, which, growth),
         scale=scale,
-        calm=calms,
-        rough=state.rough.index_copy(0, which, p.rough),
-        status=status,
+        calm=put(state.calm, which, calm),
+        rough=put(state.rough, which, p.rough),
+        status=put(state.status, which, status),
         iterations=state.iterations.index_add(0, which, torch.ones_like(which)),
     )
 
@@ -250,21 +252,23 @@ def _proposed(
     system: AbstractSystem, state: IterationState, solver: AbstractLeastSquaresSolver, which: torch.Tensor
 ) -> _Proposal:
     """Damped steps, judged by the undamped ones, bent along the residual's curvature and held within bounds."""
-    here = {name: value[which] for name, value in state.linearisation.items()}
-    z = state.y[which].double()
-    bounds = None if system.bounds is None else tuple(side[which] for side in system.bounds)
+    here = {name: of(value, which) for name, value in state.linearisation.items()}
+    start = of(state.y, which)
+    z = start.double()
+    bounds = None if system.bounds is None else tuple(of(side, which) for side in system.bounds)
     if bounds is not None:  # unknowns that a bound stops leave the step
-        here = without(here, held_at_bounds(state.y[which], here["gradient"], bounds))
-    g, d, damping = here["gradient"], state.scale[which], state.damping[which]
+        here = without(here, held_at_bounds(start, here["gradient"], bounds))
+    g, d, damping = here["gradient"], of(state.scale, which), of(state.damping, which)
     if "root" in here:  # J itself is factorised: no damping is needed to tell high condition from none
         damping = torch.where(damping <= SMALLEST_DAMPING, 0.0, damping)
     step = system.gram.solve({**here, "diagonal": d}, damping, -g)
     solvable = step.isfinite().all(dim=1)
     # reduction of the linear model: 1/2 step . (damping D step - g)
     predicted = 0.5 * (step * (damping[:, None] * d * step - g)).sum(dim=1)
-    p = _judged(system, state, solver, which, here, z, _Proposal(step, predicted, solvable, *[state.rough[which]] * 4))
+    first = _Proposal(step, predicted, solvable, *[of(state.rough, which)] * 4)
+    p = _judged(system, state, solver, which, here, z, first)
     if solver.accelerated and not bool(p.near.all()):
-        turn = system.curvature(state.y[which], p.step.to(state.y.dtype), which)
+        turn = system.curvature(start, p.step.to(state.y.dtype), which)
         if turn is not None:
             bend = system.gram.solve({**here, "diagonal": d}, damping, -turn)
             ratio = (d * bend.square()).sum(dim=1).sqrt() / (d * p.step.square()).sum(dim=1).sqrt()
@@ -296,7 +300,7 @@ def _judged(
     p: _Proposal,
 ) -> _Proposal:
     """Whether steps are the last ones, by the stops of the solver; a small damped one is judged by the undamped."""
-    g, c, sharp = here["gradient"], state.cost[which], "root" in here
+    g, c, sharp = here["gradient"], of(state.cost, which), "root" in here
     norm = (2 * c).sqrt()
     weighted = (z * system.gram.product(here, z)).sum(dim=1).clamp_min(0).sqrt()  # |J y|
     precise = precision(solver, norm, weighted, state.y.dtype)

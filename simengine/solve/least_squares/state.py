@@ -67,3 +67,13 @@ class IterationState:
                 f"got {sorted(held)}"
             )
         return cls(linearisation=lin, **rest)
+
+
+def of(value: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """Rows of the problems `which`, in order and each once, (p, ...); of all, `value` itself: small solves feel it."""
+    return value if len(which) == len(value) else value[which]
+
+
+def put(value: torch.Tensor, which: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """`value` with the rows of the problems `which` replaced; `value` itself stays."""
+    return rows if len(which) == len(value) else value.index_copy(0, which, rows)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
     from simengine.scene.base import AbstractRun
 
+CRUSHED = 0.05  # of its volume: less is no state of a solid or a liquid
 MAX_FRAMES = 50  # of the film in the report of a fit
 
 
@@ -93,6 +94,25 @@ def check_sweep(
     return worst
 
 
+def check_volume(state: MPMState, *, where: str, told: bool) -> bool:
+    """Warn once where matter is pressed to less than `CRUSHED` of its volume; returns whether it was told.
+
+    Args:
+        state: The state that counts.
+        where: What the message begins with.
+        told: Whether it was told before.
+    """
+    least = float(torch.linalg.det(state.F.double()).min()) if len(state.F) else 1.0
+    if told or least >= CRUSHED:
+        return told
+    print(
+        f"warning: {where}: matter is pressed to {max(least, 0.0):.2g} of its volume, where no law here holds; "
+        "use a stiffer material, tait_water for water, or slower bodies",
+        file=sys.stderr,
+    )
+    return True
+
+
 def pictures(scene: MPMWorld, positions: Any) -> Any:
     """Frames (k, h, w, 3), linear RGB, of positions (k, n, 3) [m] seen by the scene's camera."""
     from simengine.render import SurfelRenderer
@@ -118,7 +138,7 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
     model, state = scene.build(device=device)
     spec, grid = scene.output, scene.grid
     explicit = grid.integrator == "explicit"
-    told, swept = 0.0, 1.0
+    told, swept, crushed = 0.0, 1.0, False
     if explicit:
         told = check_stability(model, state, where="grid.time_step", force=force)
         swept = check_sweep(scene, model, state, where="start", force=force)
@@ -146,6 +166,7 @@ def simulate(scene: MPMWorld, out: "RunDirectory", *, device: str | None, force:
                 out.write("last_good_state.npz", vars(saved[-1]))
                 raise RuntimeError(f"{error} (after step {step}; last good state in {out.path})") from error
             where = f"step {step + spec.save_every}"
+            crushed = check_volume(state, where=where, told=crushed)
             if explicit:
                 told = check_stability(model, state, where=where, force=True, told=told)
                 swept = check_sweep(scene, model, state, where=where, force=True, told=swept)

@@ -104,8 +104,8 @@ def test_gradient_along_a_direction() -> None:
 @pytest.mark.slow
 def test_gradcheck_and_gradgradcheck() -> None:
     leaves = [value.requires_grad_() for value in given().values()]
-    assert torch.autograd.gradcheck(solve, leaves, atol=1e-6, rtol=1e-5, fast_mode=True)
-    assert torch.autograd.gradgradcheck(solve, leaves, atol=1e-5, rtol=1e-4, fast_mode=True)
+    assert torch.autograd.gradcheck(solve, leaves, eps=1e-5, atol=1e-9, rtol=1e-6, fast_mode=True)
+    assert torch.autograd.gradgradcheck(solve, leaves, eps=1e-5, atol=1e-9, rtol=1e-6, fast_mode=True)
 
 
 def test_shared_arguments_and_one_problem_agree() -> None:

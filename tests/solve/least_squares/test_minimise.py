@@ -139,12 +139,14 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("adjoint", [ImplicitAdjoint(), UnrolledAdjoint()], ids=["implicit", "unrolled"])
 def test_gradcheck(adjoint: AbstractSolveAdjoint) -> None:
     data, weights = batch()
-    assert torch.autograd.gradcheck(lambda d, w: fitted(d, w, adjoint), (data, weights), atol=1e-6, rtol=1e-5)
+    assert torch.autograd.gradcheck(lambda d, w: fitted(d, w, adjoint), (data, weights), eps=1e-5, atol=1e-9, rtol=1e-6)
 
 
 def test_gradgradcheck_of_the_implicit_adjoint() -> None:
     data, weights = batch()
-    assert torch.autograd.gradgradcheck(lambda d, w: fitted(d, w, ImplicitAdjoint()), (data, weights), atol=1e-5)
+    assert torch.autograd.gradgradcheck(
+        lambda d, w: fitted(d, w, ImplicitAdjoint()), (data, weights), eps=1e-5, atol=1e-9, rtol=1e-6
+    )
 
 
 def test_gauss_newton_adjoint_says_when_it_is_wrong() -> None:

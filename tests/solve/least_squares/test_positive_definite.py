@@ -31,7 +31,7 @@ def test_block_cholesky_solves_and_differentiates() -> None:
     assert torch.allclose(x.flatten(1), torch.linalg.solve(dense, b.flatten(1)), rtol=1e-12, atol=1e-13)
     leaves = (blocks.requires_grad_(), lower.requires_grad_(), b.requires_grad_())
     assert torch.autograd.gradcheck(
-        lambda d, low, right: solve_block_cholesky(0.5 * (d + d.mT), low, right), leaves, atol=1e-7
+        lambda d, low, right: solve_block_cholesky(0.5 * (d + d.mT), low, right), leaves, eps=1e-5, atol=1e-9, rtol=1e-6
     )
 
 
