@@ -40,6 +40,7 @@ class Law(NamedTuple):
     truth: Callable[[torch.Tensor], torch.Tensor]
     numbers: tuple[float, float]  # factor and slope of the truth
     bars: tuple[float, float]  # what 40 places tell of them at least
+    widest: float  # and of the law at its units, relative to 1
     read: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], ReadLaw]
 
 
@@ -51,6 +52,7 @@ CONDUCTIVITY = Law(
     lambda T: 1.1 * (T / 1000.0) ** -0.2,
     (1.1, -0.2),
     (0.004, 0.0026),  # 0.4 and 1.3 %
+    0.05,
     power_law,
 )
 RATE = Law(
@@ -61,6 +63,7 @@ RATE = Law(
     lambda T: 1.2 * torch.exp(-20e3 / R * (1 / T - 1 / 1500.0)),
     (1.2, 20e3),
     (0.01, 2000.0),  # a hundredth of what is sought, a tenth
+    float("inf"),  # gas that has not lit yet tells nothing of the first unit
     arrhenius,
 )
 both = pytest.mark.parametrize("law", [CONDUCTIVITY, RATE], ids=lambda law: law.key)
@@ -194,6 +197,7 @@ def test_recovery_a_burner_tells_the_law(law: Law, tmp_path: Path) -> None:
         out = law.read(units, weights, own.covariance)
         read.append([(out.factor - law.numbers[0]) / out.factor_sd, (out.slope - law.numbers[1]) / out.slope_sd])
         assert out.factor_sd < law.bars[0] and out.slope_sd < law.bars[1]
+        assert float(bars.max()) < law.widest
     off = torch.stack(told).abs()
     assert float(off.max()) < 3.5 and int((off > 2).sum()) <= 4  # of 24, of which one is expected
     assert float(torch.tensor(read).square().sum()) < 26.1  # chi-square of 8 at 0.999
