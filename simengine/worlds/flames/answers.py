@@ -33,6 +33,7 @@ from simengine.worlds.flames.reactors import (
     Vessel,
     by_vessel,
     holds_gas,
+    ignitions,
     react,
     read,
     slopes_within,
@@ -313,6 +314,7 @@ def solve(
     before = near if isinstance(near, FlameRun) else None
     run = FlameRun(world, {}, {})
     rows = list(dict.fromkeys(row for ask in asks for row in rows_of(ask)))
+    _ignite(run, [row for row in rows if any("closed" in _parts(ask)[1] and row in rows_of(ask) for ask in asks)])
     for number, row in enumerate(rows, 1):
         began = time.monotonic()
         own = [ask for ask in asks if row in rows_of(ask)]
@@ -322,7 +324,8 @@ def solve(
             _burn(run, row, ends, before, keep if burns else None, burns=burns)
             told.append(run.missing.get(row, "found"))
         for vessel in dict.fromkeys(v for ask in own for v in _parts(ask)[1]):
-            _react(run, row, vessel)
+            if (row, vessel) not in run.reactors:
+                _react(run, row, vessel)
             told.append(why if isinstance(why := run.reactors[row, vessel], str) else f"{vessel} vessel burnt")
         if (before is None or keep is not None) and len(rows) > TOLD:
             took = time.monotonic() - began
@@ -366,6 +369,18 @@ def _burn(
 def _like(before: FlameRun | None, row: Row) -> FlameSolution | None:
     """The flame of a row at the numbers of a run, or the last one that it had before that."""
     return None if before is None else before.flames.get(row, before.last.get(row))
+
+
+def _ignite(run: FlameRun, rows: Sequence[Row]) -> None:
+    """The ignitions of rows, or why nothing ignites, into the run; a row that has no fresh gas is left to `_react`."""
+    fresh: dict[Row, tuple[AbstractFlame, Reactor]] = {}
+    for row in rows:
+        with contextlib.suppress(SolveError, ValueError, RuntimeError):
+            fresh[row] = _fresh(run.world, row)
+    with _one_thread():
+        found = ignitions(list(fresh.values()))
+    for row, own in zip(fresh, found, strict=True):
+        run.reactors[row, "closed"] = str(own).splitlines()[0] if isinstance(own, Exception) else own
 
 
 def _react(run: FlameRun, row: Row, vessel: Vessel) -> None:
