@@ -84,7 +84,9 @@ def trained(make: Make, device: torch.device | str | None, folder: Path) -> tupl
     return figures, training.finish(out), training.state_dict()
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "camouflage" else ()) for n in TRAININGS]
+)
 def test_a_run_elsewhere_gives_the_bits_of_the_cpu(name: str, tmp_path: Path, quick: None) -> None:
     """A tensor that is made or left on the CPU meets one that is not, which a GPU refuses, and so does this device."""
     here, summary, state = trained(TRAININGS[name], None, tmp_path / "here")
@@ -97,6 +99,7 @@ def test_a_run_elsewhere_gives_the_bits_of_the_cpu(name: str, tmp_path: Path, qu
         assert torch.equal(moved[key].cpu(), value), key
 
 
+@pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")  # what torch says of its own such device
 def test_a_run_goes_on_elsewhere_from_what_lies_on_the_cpu(quick: None) -> None:
     """A checkpoint holds tensors of the CPU."""
     with pretended() as device:
