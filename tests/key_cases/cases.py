@@ -96,6 +96,7 @@ def write_files(path: Path) -> None:
     within = [f"{0.2 * (k % 5 + 0.2)},{0.2 * (k // 5 + 0.13 * (k % 3))}," for k in range(20)]
     (path / "points.csv").write_text("\n".join(["x [m],y [m],side", *rim, *within]) + "\n")
     np.savez(path / "grid.npz", random.random((3, 4)))
+    np.savez(path / "cells.npz", density=np.full((2, 3, 2), 4.0), colour=np.linspace(0, 1, 36).reshape(2, 3, 2, 3))
     (path / "camera.json").write_text(json.dumps({"K": [[20.0, 0.0, 12.0], [0.0, 20.0, 4.0], [0.0, 0.0, 1.0]]}))
     (path / "squares.csv").write_text("file,c,l,t,r,b\nphotograph.png,0,2,2,11,8\nmask.png,0,6,3,17,10\n")
     write_splats(path / "discs.ply", {name: random.random(shape, np.float32) for name, shape in DISCS.items()})
