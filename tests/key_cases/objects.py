@@ -91,7 +91,12 @@ CASES |= {
     "cells": Case(
         {
             "kind": "radiance",
-            "radiance": {"box": [[-0.8, 0.9], [-0.7, 0.8], [-0.4, 0.2]], "cells": [8, 6, 7], "visible": 0.5, "levels": 2},
+            "radiance": {
+                "box": [[-0.8, 0.9], [-0.7, 0.8], [-0.4, 0.2]],
+                "cells": [8, 6, 7],
+                "visible": 0.5,
+                "levels": 2,
+            },
         },
         (trained(observations=SEEN, inference={"method": "adam", "iterations": 4}),),
         below=("radiance",),

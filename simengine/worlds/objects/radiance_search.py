@@ -63,7 +63,8 @@ class RadianceTraining(AbstractPhotographTraining):
 
     def _colours(self, shape: tuple[int, int, int]) -> torch.Tensor:
         """Logits of the mean colours of the photographs that see each cell."""
-        axes = [low + (high - low) * (torch.arange(n).double() + 0.5) / n for (low, high), n in zip(self.box, shape, strict=True)]
+        sides = zip(self.box, shape, strict=True)
+        axes = [low + (high - low) * (torch.arange(n).double() + 0.5) / n for (low, high), n in sides]
         places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         seen = mean_colours(*colours_seen(places, self.hull, self.box, self.fitted))
         return decode_srgb(seen).clamp(0.02, 0.98).logit().float().reshape(*shape, 3)

@@ -19,6 +19,7 @@ from simengine.worlds.objects.radiance_search import RadianceTraining
 
 FAR, FOCAL, SIDE, STEPS = 3.0, 66.0, 36, 400
 BLOBS = (((-0.2, 0.1, 0.1), 0.16, 9.0, (0.9, 0.3, 0.1)), ((0.2, -0.15, -0.1), 0.12, 14.0, (0.1, 0.4, 0.8)))
+SIDES = ((0, 0), (60, 25), (120, 0), (180, 25), (240, 0), (300, 25), (20, 70), (200, -60), (95, 10))  # turn, rise [deg]
 BACKGROUND = (0.5, 0.5, 0.5)  # linear: the cloud both lightens and darkens it
 SCENE = """
 kind = "radiance"
@@ -54,7 +55,7 @@ def _srgb(linear: np.ndarray) -> np.ndarray:
 def _photographs(folder: Path) -> None:
     """Nine sides of the cloud, by the midpoint rule along each ray; the last is between others."""
     cameras = {}
-    for k, (turn, rise) in enumerate(zip([0, 60, 120, 180, 240, 300, 20, 200, 95], [0, 25, 0, 25, 0, 25, 70, -60, 10])):
+    for k, (turn, rise) in enumerate(SIDES):
         t, e = np.radians(turn), np.radians(rise)
         back = np.array([np.sin(t) * np.cos(e), np.sin(e), np.cos(t) * np.cos(e)])
         right = np.array([np.cos(t), 0.0, -np.sin(t)])

@@ -35,7 +35,7 @@ FEW_SPLATS = 0.01  # share at each end of an axis that may lie beyond the pictur
 def show_file(source: Path, file: Path, how: Pictured) -> Path:
     """Picture a file: a mesh, splats, or an .npz: particles `x` (n, 3) or (k, n, 3), or a grid `density` (nx, ny, nz).
 
-    A grid that has `colour` (nx, ny, nz, 3), and perhaps the corners `lower` and `upper`, is shown as light goes through it.
+    A grid that has `colour` (nx, ny, nz, 3), and perhaps the corners `lower` and `upper`, is shown in its own light.
     A still is seen from one side; a video of what does not move goes around it.
 
     Raises:
@@ -181,7 +181,8 @@ def _coloured_cloud(
     density, colour = arrays["density"], arrays["colour"]
     if density.ndim != 3 or 0 in density.shape or colour.shape != (*density.shape, 3):
         raise SceneError(
-            f"{source}: expected density (nx, ny, nz) and colour (nx, ny, nz, 3), got {density.shape} and {colour.shape}"
+            f"{source}: expected density (nx, ny, nz) and colour (nx, ny, nz, 3), "
+            f"got {density.shape} and {colour.shape}"
         )
     half = np.array(density.shape) / max(density.shape)
     lower, upper = (torch.as_tensor(arrays.get(k, v)).float() for k, v in (("lower", -half), ("upper", half)))
