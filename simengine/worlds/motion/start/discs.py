@@ -42,15 +42,14 @@ class Sheet:
     def winding(self, x: Array) -> Array:
         """How often the surface goes around points x (q, 3) [m], (q,): about 1 inside, 0 outside, 1/2 on it."""
         middle = self.points.mean(0)
-        points, x, areas = (
-            (v - c).astype(np.float32) for v, c in ((self.points, middle), (x, middle), (self.areas, 0))
-        )
+        given = self.points - middle, x - middle, self.areas
+        points, places, areas = (values.astype(np.float32) for values in given)
         own = (points**2).sum(1) + ROUNDED**2 * np.linalg.norm(areas, axis=1)
         through = (points * areas).sum(1)
         found = np.empty(len(x))
         step = max(CHUNK // len(points), 1)
         for k in range(0, len(x), step):
-            at = x[k : k + step]
+            at = places[k : k + step]
             distance = np.sqrt((at**2).sum(1)[:, None] + own - 2 * at @ points.T)
             found[k : k + step] = ((through - at @ areas.T) / (distance * distance * distance)).sum(1) / (4 * np.pi)
         return found
@@ -98,7 +97,7 @@ def _read(path: Path, seen: tuple[int, int]) -> Sheet:
 
 
 def _votes(points: Array, normals: Array, spacing: float) -> tuple[Array, NDArray[np.int64]]:
-    """By which side discs are seen from all around, above 0 by that of the normal; and how many looks see each; (n,)."""
+    """By which side discs are seen from all around, above 0 by the normal's, and how many looks see each; (n,)."""
     votes, looks = np.zeros(len(points)), np.zeros(len(points), dtype=np.int64)
     for direction in _directions(SIDES):
         across = np.linalg.svd(direction[None])[2][1:]
@@ -128,13 +127,13 @@ def _joined(points: Array, areas: Array) -> Sheet:
     while len(points) > MOST:
         side = np.ptp(points, axis=0).max() / cells
         place = np.floor((points - points.min(0)) / side).astype(np.int64)
-        _, row = np.unique(place, axis=0, return_inverse=True)
-        row, count = row.ravel(), row.max() + 1
-        weight = np.linalg.norm(areas, axis=1)
-        total = np.bincount(row, weight, count)
+        _, inverse = np.unique(place, axis=0, return_inverse=True)
+        row = inverse.ravel()
+        count, weight = int(row.max()) + 1, np.linalg.norm(areas, axis=1)
+        share = weight / np.bincount(row, weight, count)[row]
         points, areas = (
-            np.stack([np.bincount(row, share * column, count) for column in values.T], 1)
-            for values, share in ((points, weight / total[row]), (areas, np.ones(len(points))))
+            np.stack([np.bincount(row, column, count) for column in values.T], 1)
+            for values in (share[:, None] * points, areas)
         )
         cells -= 8
     return Sheet(points, areas)
