@@ -16,7 +16,7 @@ from simengine.render import Volume, render_volume
 from simengine.render.tone import decode_srgb, encode_srgb
 from simengine.worlds.objects.hull import Photograph, colours_seen, mean_colours
 from simengine.worlds.objects.photographs import AbstractPhotographTraining, adam_step
-from simengine.worlds.objects.radiance import RadianceSpec
+from simengine.worlds.objects.radiance_spec import RadianceSpec
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory

@@ -131,9 +131,13 @@ def _joined(points: Array, areas: Array) -> Sheet:
         row = inverse.ravel()
         count, weight = int(row.max()) + 1, np.linalg.norm(areas, axis=1)
         share = weight / np.bincount(row, weight, count)[row]
-        points, areas = (
-            np.stack([np.bincount(row, column, count) for column in values.T], 1)
-            for values in (share[:, None] * points, areas)
-        )
+        points, areas = _summed(share[:, None] * points, row, count), _summed(areas, row, count)
         cells -= 8
     return Sheet(points, areas)
+
+
+def _summed(values: Array, row: NDArray[np.intp], count: int) -> Array:
+    """Sums of values (n, 3) over those of one row, (count, 3)."""
+    sums = np.zeros((count, 3))
+    np.add.at(sums, row, values)
+    return sums
