@@ -128,7 +128,7 @@ def _nodes_touched(model: MPMModel, num_steps: int, state: MPMState | None, row:
     across = model.grid.dx * ends.norm()  # a body that turns moves matter as far as it reaches
     bodies = table[:, 12:15].norm(dim=1) + table[:, 15:18].norm(dim=1) * across
     fastest = max(float(speed) for speed in (state.v.detach().norm(dim=1).max(), *bodies))
-    fall = float(model.gravity.detach().norm()) if model.tilt is None else model.tilt.strongest(model.gravity)
+    fall = float(model.gravity.detach().norm()) if model.tilt is None else model.tilt.strongest()
     far = span * (fastest + span * fall / 2) / model.grid.dx
     low = (x.min(0).values / model.grid.dx - 0.5 - far).floor().clamp(min=0).minimum(ends - 1).long().tolist()
     high = (x.max(0).values / model.grid.dx + 2.5 + far).floor().clamp(min=1).minimum(ends).long().tolist()

@@ -35,14 +35,12 @@ class MPMModel(nn.Module):
         mass: Mass of a particle [kg], a number or shape (n,).
         material_ids: Index into `materials` of each particle, shape (n,); None for the first.
         length: Length of the x axis [m]; dx = length / num_grids[0].
-        gravity: Acceleration [m/s^2], three numbers, a tensor or an `nn.Parameter`, (3,).
+        gravity: Acceleration [m/s^2], three numbers, a tensor or an `nn.Parameter`, (3,); a `Tilt` where it changes.
         release: Share of the weight that a hand under everything bears at first [1], and when it is gone [s], (2,); in
             between it bears less in proportion to the time. None for no hand.
-        tilt: How gravity changes with time; None where it does not.
         contact: Between bodies; None where all particles share one velocity field.
-        loads: Forces and pressures on parts of bodies; None for none.
         boundaries: At most one `Walls` (without one, slip walls) and any rigid bodies: `Plane`, `Sphere`, `Box`,
-            `Capsule`, `MeshBody`.
+            `Capsule`, `MeshBody`; and one `Loads`, forces and pressures on parts of bodies.
         epsilon: Added to a node's mass [kg] where momentum is divided by it, as some published programs do. It takes
             momentum from the body, so it may be at most `LARGEST_EPSILON` of the lightest particle's mass.
 
@@ -68,12 +66,10 @@ class MPMModel(nn.Module):
         mass: float | torch.Tensor,
         material_ids: torch.Tensor | None = None,
         length: float = 1.0,
-        gravity: Sequence[float] | torch.Tensor = (0.0, -9.8, 0.0),
+        gravity: Sequence[float] | torch.Tensor | Tilt = (0.0, -9.8, 0.0),
         release: Sequence[float] | torch.Tensor | None = None,
-        tilt: Tilt | None = None,
         boundaries: Sequence[nn.Module] = (),
         contact: Contact | None = None,
-        loads: Loads | None = None,
         epsilon: float = 0.0,
     ) -> None:
         super().__init__()
@@ -84,20 +80,19 @@ class MPMModel(nn.Module):
             raise ValueError("materials must hold at least one Material, got none")
         if not math.isfinite(length) or length <= 0:
             raise ValueError(f"length must be positive and finite [m], got {length}")
-        keep(self, "gravity", gravity, ((3,),))
+        self.tilt: Tilt | None = gravity if isinstance(gravity, Tilt) else None
+        keep(self, "gravity", gravity.gravity if isinstance(gravity, Tilt) else gravity, ((3,),))
         keep(self, "release", (0.0, 0.0) if release is None else release, ((2,),))
         self.materials = nn.ModuleList(materials)
         self.boundaries: nn.ModuleList = nn.ModuleList(boundaries)
         self.contact: Contact | None = contact
-        self.tilt, self.loads = tilt, loads
         walls = [b for b in boundaries if isinstance(b, Walls)]
-        if len(walls) > 1:
-            raise ValueError(f"boundaries may hold one Walls, got {len(walls)}; give kinds by face instead")
-        strange = [b for b in boundaries if not isinstance(b, (Walls, AbstractBody))]
-        if strange:
+        if len(walls) > 1 or sum(isinstance(b, Loads) for b in boundaries) > 1:
             raise ValueError(
-                f"boundaries may hold Walls, Plane, Sphere, Box, Capsule and MeshBody, got {type(strange[0]).__name__}"
+                "boundaries may hold one Walls, of kinds by face, and one Loads, of several `Load`; got more"
             )
+        if strange := [b for b in boundaries if not isinstance(b, (Walls, AbstractBody, Loads))]:
+            raise ValueError(f"boundaries may hold Walls, rigid bodies and Loads, got {type(strange[0]).__name__}")
         if not walls:
             self.boundaries.append(Walls())
         self.grid: Grid = Grid(
@@ -113,7 +108,7 @@ class MPMModel(nn.Module):
             fields=tuple(body.field for body in self.bodies if isinstance(body, MeshBody)),
             bodies=contact.bodies if contact else (),
             pairs=contact.pairs if contact else (),
-            loads=len(loads.members) if loads else 0,
+            loads=len(self.loads.members) if self.loads is not None else 0,
         )
         self._body("volume", volume)
         self._body("mass", mass)
@@ -200,6 +195,11 @@ class MPMModel(nn.Module):
         """The rigid bodies."""
         return [b for b in self.boundaries if isinstance(b, AbstractBody)]
 
+    @property
+    def loads(self) -> Loads | None:
+        """Forces and pressures on parts of bodies."""
+        return next((b for b in self.boundaries if isinstance(b, Loads)), None)
+
     def table(
         self, like: torch.Tensor, first_step: float = 0, num_steps: int = 1, *, since: float = 0.0, ahead: float = 1.0
     ) -> torch.Tensor:
@@ -225,7 +225,7 @@ class MPMModel(nn.Module):
         wide = torch.zeros((), dtype=torch.float64, device=like.device)
         steps = first_step + torch.arange(count, dtype=torch.float64, device=like.device)
         times, walls = steps * self.grid.dt, self.walls.row(wide).expand(count, -1)
-        pull = self.gravity.to(wide).expand(count, 3) if tilt is None else tilt.acceleration(times, self.gravity)
+        pull = self.gravity.to(wide).expand(count, 3) if tilt is None else tilt.acceleration(times)
         fall = pull - torch.tensor(self.grid.gravity, dtype=wide.dtype, device=wide.device)
         walls = torch.cat((walls[:, :6], fall, walls[:, 9:]), 1)  # what it, or a parameter, moved by, and its gradient
         if lifted:  # in proportion to the time left, the mean of each step

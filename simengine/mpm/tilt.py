@@ -14,6 +14,7 @@ class Tilt(nn.Module):
     Only the acceleration changes, the same everywhere: a vessel that turns slowly, w^2 r being small beside g.
 
     Args:
+        gravity: Before it turns [m/s^2], (3,).
         rate: Angular velocity with which it turns [rad/s], (3,).
         begins: When it begins to turn [s].
         until: When it stops [s]; None for never.
@@ -23,12 +24,14 @@ class Tilt(nn.Module):
         ValueError: A value is not finite, or it stops before it begins.
     """
 
+    gravity: torch.Tensor
     rate: torch.Tensor
     begins: torch.Tensor
     until: torch.Tensor
 
     def __init__(
         self,
+        gravity: Vector = (0.0, -9.8, 0.0),
         *,
         rate: Vector = (0.0, 0.0, 0.0),
         begins: float | torch.Tensor = 0.0,
@@ -36,6 +39,7 @@ class Tilt(nn.Module):
         path: RecordedPath | None = None,
     ) -> None:
         super().__init__()
+        keep(self, "gravity", gravity, ((3,),))
         keep(self, "rate", rate, ((3,),))
         keep(self, "begins", begins, ((),))
         self.ends: bool = until is not None
@@ -44,16 +48,16 @@ class Tilt(nn.Module):
             raise ValueError(f"until: {float(self.until):g} s lies before begins = {float(self.begins):g} s")
         self.path: RecordedPath | None = path
 
-    def acceleration(self, t: torch.Tensor, gravity: torch.Tensor) -> torch.Tensor:
-        """Gravity at times t (m,) [s], (m, 3) [m/s^2], of what it is at rest, (3,)."""
+    def acceleration(self, t: torch.Tensor) -> torch.Tensor:
+        """Gravity at times t (m,) [s], (m, 3) [m/s^2]."""
         end = torch.minimum(t, self.until.to(t)) if self.ends else t
         turn = (end - self.begins.to(t)).clamp_min(0.0)[:, None] * self.rate.to(t)
-        found = rotation_matrix(turn) @ gravity.to(t)
+        found = rotation_matrix(turn) @ self.gravity.to(t)
         return found if self.path is None else found + self.path.shift(t)
 
-    def strongest(self, gravity: torch.Tensor) -> float:
+    def strongest(self) -> float:
         """The largest acceleration at any time [m/s^2], or more."""
-        found = float(gravity.detach().norm())
+        found = float(self.gravity.detach().norm())
         if self.path is not None:
             found += float((self.path.gain * self.path.shifts).detach().norm(dim=1).max())
         return found

@@ -44,7 +44,7 @@ def crowded(numbers: dict[str, torch.Tensor], n: int = 4, *, held: bool = False)
     tilt = mpm.Tilt(rate=numbers["rate"], begins=0.0004)
     floor = mpm.Plane(point=(0.0, 0.28, 0.0), normal=(0.0, 1.0, 0.0), surface=mpm.Surface("friction", 0.3))
     clamp = mpm.Box(center=(0.3, 0.2, 0.3), half_size=(0.5, 0.1, 0.5), surface=mpm.Surface("sticky", width=1e-4))
-    return model_of(numbers["E"], loads=mpm.Loads(loads), tilt=tilt, boundaries=[clamp if held else floor])
+    return model_of(numbers["E"], gravity=tilt, boundaries=[clamp if held else floor, mpm.Loads(loads)])
 
 
 def tensors(**values) -> dict[str, torch.Tensor]:
@@ -115,7 +115,7 @@ def test_a_pressure_follows_its_face_and_a_force_does_not() -> None:
         loads = mpm.Loads([mpm.Load(face, **options)])
         model = mpm.MPMModel(
             num_grids=24, length=1.2, dt=1e-3, materials=[materials.rubber(E=3e5, nu=0.0)], volume=H**3,
-            mass=1e3 * H**3, loads=loads, gravity=(0.0, 0.0, 0.0),
+            mass=1e3 * H**3, boundaries=[loads], gravity=(0.0, 0.0, 0.0),
         )  # fmt: skip
         with torch.no_grad():
             start = dataclasses.replace(mpm.MPMState.at_rest(x + shift, v), C=turn.expand(len(x), 3, 3).clone())
@@ -134,7 +134,7 @@ def test_a_pressure_follows_its_face_and_a_force_does_not() -> None:
 def test_gravity_that_turns() -> None:
     """A body that falls freely has the integral of gravity, by its steps; what turns until a time stays there."""
     rate, until = torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64), 0.1
-    model = model_of(tilt=mpm.Tilt(rate=rate, begins=0.02, until=until), boundaries=[mpm.Walls("open")])
+    model = model_of(gravity=mpm.Tilt(rate=rate, begins=0.02, until=until), boundaries=[mpm.Walls("open")])
     with torch.no_grad():
         last = solve.rollout(mpm.MPMSolver(model), mpm.MPMState.at_rest(block()), 150, save_every=150)[-1]
     angle = 3.0 * (torch.arange(150, dtype=torch.float64) * 1e-3).clamp(0.02, until).sub(0.02)
@@ -145,7 +145,7 @@ def test_gravity_that_turns() -> None:
 
 def test_what_knows_no_loads_says_so() -> None:
     part = torch.ones(64, dtype=torch.bool)
-    model = model_of(loads=mpm.Loads([mpm.Load(part, force=(1.0, 0.0, 0.0))]))
+    model = model_of(boundaries=[mpm.Loads([mpm.Load(part, force=(1.0, 0.0, 0.0))])])
     state = mpm.MPMState.at_rest(block())
     with pytest.raises(ValueError, match="loads"):
         mpm.batch([(model, state), (model, state)])

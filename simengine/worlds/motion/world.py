@@ -223,7 +223,7 @@ class MPMWorld(AbstractWorld):
                 raise error if isinstance(error, SceneError) else SceneError(f"clamps.{index}: {error}") from error
         low, high = (corner - origin for corner in self.room())
         boundaries += self.walls.planes(low, high, friction, flat=self.grid.flat).values()
-        tilt, loads = self.tilt.make(below("tilt.")), loads_of(self, values, materials)
+        boundaries += loads_of(self, values, materials)
         try:
             model = MPMModel(
                 num_grids=size,
@@ -233,16 +233,14 @@ class MPMWorld(AbstractWorld):
                 mass=mass,
                 material_ids=ids,
                 length=self.grid.dx * size[0] if self.grid.lower is not None else self.grid.length,
-                gravity=self.gravity,
+                gravity=self.tilt.make(self.gravity, below("tilt.")),
                 release=torch.stack(
                     [
                         torch.as_tensor(values.get(f"release.{name}", own), dtype=torch.float64).cpu()
                         for name, own in vars(self.release).items()
                     ]
                 ),
-                tilt=tilt,
                 boundaries=boundaries,
-                loads=loads,
                 contact=contact_of(
                     self.contact,
                     [body.name for body in self.bodies],
@@ -259,7 +257,7 @@ class MPMWorld(AbstractWorld):
                 model.set_edge(edge)
             model = model.to(device)
         except ValueError as error:
-            raise SceneError(f"grid: {error}") from error
+            raise error if isinstance(error, SceneError) else SceneError(f"grid: {error}") from error
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
         place = x - torch.as_tensor(origin)
         for index in range(len(self.colliders)):

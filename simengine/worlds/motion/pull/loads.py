@@ -88,10 +88,8 @@ def loaded(world: "MPMWorld", index: int, x: Points, ids: NDArray[np.int64]) -> 
     return part
 
 
-def loads_of(
-    world: "MPMWorld", values: "Mapping[str, torch.Tensor]", materials: "Sequence[Material]"
-) -> "Loads | None":
-    """The forces and pressures of a world, with tensors in place of some of its numbers; None where there are none.
+def loads_of(world: "MPMWorld", values: "Mapping[str, torch.Tensor]", materials: "Sequence[Material]") -> "list[Loads]":
+    """The forces and pressures of a world, with tensors in place of some of its numbers; one or none.
 
     Args:
         world: The world.
@@ -132,7 +130,7 @@ def loads_of(
             )
         except ValueError as error:
             raise error if isinstance(error, SceneError) else SceneError(f"{key}.{error}") from error
-    return Loads(found) if found else None
+    return [Loads(found)] if found else []
 
 
 def _depth(world: "MPMWorld", index: int) -> float:

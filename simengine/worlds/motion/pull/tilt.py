@@ -56,8 +56,8 @@ class TiltSpec:
         found |= {} if self.until is None else {"until": self.until}
         return {**found, **(self.path.variables() if self.path is not None else {})}
 
-    def make(self, values: "Mapping[str, torch.Tensor]") -> "Tilt | None":
-        """What the model takes, with tensors in place of some of its numbers; None where gravity stays.
+    def make(self, gravity: Vector, values: "Mapping[str, torch.Tensor]") -> "Tilt | Vector":
+        """What the model takes as gravity, of that at rest [m/s^2], with tensors in place of some of its numbers.
 
         Raises:
             SceneError: Its path cannot be read.
@@ -67,13 +67,14 @@ class TiltSpec:
         from simengine.mpm import Tilt
 
         if not self.acts and not any(key.startswith("rate") for key in values):
-            return None
+            return gravity
         numbers = {
             key: values.get(key, torch.tensor(own, dtype=torch.float64)).double().cpu()
             for key, own in self.variables().items()
         }
         try:
             return Tilt(
+                gravity,
                 rate=torch.stack([numbers[f"rate.{k}"] for k in range(3)]),
                 begins=numbers["begins"],
                 until=numbers.get("until"),
