@@ -156,7 +156,6 @@ CASES |= {
                     "on": "body",
                     "region": {"lower": [0.7, 0.1, 0.1], "upper": [0.7, 0.3, 0.3]},
                     "pressure": 500.0,
-                    "begins": 1e-3,
                     "path": {"file": "press.csv", "columns": {"time": "time [s]", "pressure": {"column": "way"}}}
                     | {"start": 0.1, "gain": 1.1},
                 },
