@@ -14,7 +14,7 @@ from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
 from simengine.observe import Camera, Pictures
-from simengine.observe.instruments.picture_places import carried
+from simengine.observe.instruments.picture_places import FAINT, carried
 from simengine.observe.instruments.picture_settings import CARRIED
 from simengine.observe.optical_flow import flow_between, read_flows, write_flows
 from simengine.scene import SceneError
@@ -161,7 +161,7 @@ def test_what_the_first_picture_does_not_show_has_the_mean() -> None:
     x, y = torch.meshgrid(grid, -grid, indexing="xy")
     seen = torch.stack([torch.stack([w * x, w * y, 8 - 8 * w + 0 * x, 1 + 0 * x], -1) for w in (1.0, 9 / 8)])
     told = carried(film, seen, light, measured)
-    assert torch.allclose(told[0, :, 2:-2], light[0, :, 2:-2], atol=1e-9)
+    assert torch.allclose(told[0, :, 2:-2], light[0, :, 2:-2], atol=FAINT)
     assert torch.allclose(told[1], torch.tensor([0.5, 0.5, 0.0]).double().expand(SIZE, SIZE, 3))
 
 
