@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from simengine.fit.certainty.discrepancy import ModelError
+from simengine.fit.certainty.worth import inverse
 from simengine.fit.derived import Expression
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
-from simengine.fit.trainings.kept import restore_runs, saved_runs
+from simengine.fit.trainings.kept import restore_doubts, restore_runs, saved_doubts, saved_runs
 from simengine.scene.base import Refused, SceneError
 from simengine.solve.least_squares.black_box import BlackBoxSystem
 from simengine.solve.least_squares.iteration import advance, begin
@@ -171,7 +172,7 @@ class LeastSquaresFit(AbstractTraining):
             self._stage += 1
             self._begin()
             return
-        change = self.problem.estimate_sigmas(self.z, fitted=True)
+        change = self.problem.estimate_sigmas(self.z, told=self._told())
         self._round += 1
         if change > SETTLED and self._round < ROUNDS:
             self._state, self._refusal = None, ""
@@ -181,6 +182,13 @@ class LeastSquaresFit(AbstractTraining):
         if status not in (None, Result.SUCCESS):  # a refusal keeps a search from where no drop is predicted
             self.problem.doubts.append(self._unfinished())
         self.problem.doubts += large_noise(self.problem, self.z)
+
+    def _told(self) -> float:
+        """Degrees of freedom that the data decide at the end of a stage, rather than the priors."""
+        if self._state is None:
+            return float(len(self.stage.free))
+        gram, slopes = self._state.linearisation["gram"][0], self.problem.prior_slopes(self.z)[:, list(self.stage.free)]
+        return float((inverse(gram) * (gram - slopes.T @ slopes)).sum())
 
     def _unfinished(self) -> str:
         """Why the last stage ended where a drop that matters was still predicted."""
@@ -203,7 +211,7 @@ class LeastSquaresFit(AbstractTraining):
             state["refusal"] = torch.tensor(list(self._refusal.encode()), dtype=torch.uint8)
         state |= {f"sigma.{name}": value for name, value in self.problem.sigmas.items()}
         state |= {f"mask.{name}": value for name, value in self.problem.left_out.items()}
-        state |= saved_runs(self.problem)
+        state |= saved_runs(self.problem) | saved_doubts(self.problem)
         state |= {f"error.{name}": value.tensor() for name, value in self.problem.errors.items()}
         for name, instrument in self.problem.instruments.items():
             seen = getattr(instrument, "seen", None)
@@ -224,6 +232,7 @@ class LeastSquaresFit(AbstractTraining):
         self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
         self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
         restore_runs(self.problem, state)
+        restore_doubts(self.problem, state)
         held_errors = {k.removeprefix("error."): v for k, v in state.items() if k.startswith("error.")}
         self.problem.errors = {name: ModelError.from_tensor(value) for name, value in held_errors.items()}
         for name, instrument in self.problem.instruments.items():

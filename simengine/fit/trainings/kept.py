@@ -1,4 +1,4 @@
-"""The kept runs of a problem in a checkpoint: what the next solve starts near, so that a resume gives the same bits."""
+"""What a checkpoint holds of a problem beside the search: kept runs, which the next solve starts near, and doubts."""
 
 from collections.abc import Mapping
 
@@ -21,6 +21,17 @@ def saved_runs(problem: Problem) -> dict[str, torch.Tensor]:
             state[f"{head}values"] = torch.tensor([float.fromhex(v) for _, v in values], dtype=torch.float64)
             state |= {f"{head}state.{name}": value for name, value in own.items()}
     return state
+
+
+def saved_doubts(problem: Problem) -> dict[str, torch.Tensor]:
+    """What was said so far of what makes the answer doubtful."""
+    return {"doubts": torch.tensor(list("\n".join(problem.doubts).encode()), dtype=torch.uint8)}
+
+
+def restore_doubts(problem: Problem, state: Mapping[str, torch.Tensor]) -> None:
+    """Say again what a checkpoint holds beside what was said of the data already."""
+    for text in bytes(state["doubts"].tolist()).decode().splitlines():
+        problem.doubt(text)
 
 
 def restore_runs(problem: Problem, state: Mapping[str, torch.Tensor]) -> None:
