@@ -23,7 +23,15 @@ from simengine.scene.asks import View
 from simengine.scene.base import SceneError
 from simengine.scene.strict import nearest
 from simengine.worlds.motion.painted import painted_mesh
-from simengine.worlds.motion.shapes import BoxShape, CylinderShape, MeshShape, PointCloud, Shape, SphereShape
+from simengine.worlds.motion.shapes import (
+    BoxShape,
+    CylinderShape,
+    MeshShape,
+    PointCloud,
+    Shape,
+    SphereShape,
+    SurfelsShape,
+)
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.answers import MotionRun
@@ -41,7 +49,7 @@ def surface_of(shape: Shape, edge: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The surface of a shape: vertices (v, 3) [m] and triangles (f, 3) with sides of about `edge` [m]."""
     if isinstance(shape, PointCloud):
         raise ValueError("a cloud of points has no surface")
-    if isinstance(shape, MeshShape):
+    if isinstance(shape, MeshShape | SurfelsShape):
         vertices, faces = (torch.as_tensor(array) for array in shape.triangles())
         return vertices, faces.long()
     if isinstance(shape, BoxShape):
