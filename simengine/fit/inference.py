@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simengine.fit.certainty.discrepancy import ModelError
+from simengine.fit.certainty.process import ModelError
 from simengine.fit.derived import Expression
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from simengine.fit.certainty.process import ModelError
 from simengine.fit.problem import Problem
 from simengine.fit.training import AbstractTraining
 from simengine.fit.trainings.search import Trials
@@ -36,6 +37,7 @@ class Minimum:
         values: What is sought there, by name, SI.
         starts: How many starts ended here.
         sigmas: Estimated standard deviations there, by observation.
+        errors: What models get wrong there, by observation, where that is sought.
         answer: Whether it explains the data about as well as the best one.
         doubts: What the search that ended here said of its end.
     """
@@ -45,6 +47,7 @@ class Minimum:
     values: Mapping[str, float]
     starts: int = 1
     sigmas: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    errors: Mapping[str, ModelError] = dataclasses.field(default_factory=dict)
     answer: bool = True
     doubts: tuple[str, ...] = ()
 
@@ -153,7 +156,8 @@ class SeveralStarts(AbstractTraining):
         doubts = tuple(self.problem.doubts[self._said :])
         del self.problem.doubts[self._said :]
         height = misfit(self.problem, self._fit.z)
-        return Minimum(self._fit.z.clone(), height, self._fit.estimates(), sigmas=sigmas, doubts=doubts)
+        errors, found = dict(self.problem.errors), self._fit.estimates()
+        return Minimum(self._fit.z.clone(), height, found, sigmas=sigmas, errors=errors, doubts=doubts)
 
     @property
     def _seed(self) -> int:
@@ -200,6 +204,7 @@ class SeveralStarts(AbstractTraining):
         self.problem.fraction = 1.0
         self.problem.settle(end.z)
         self.problem.sigmas = {name: value.clone() for name, value in end.sigmas.items()}
+        self.problem.errors = dict(end.errors)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The ends so far and the start in progress."""
@@ -212,6 +217,7 @@ class SeveralStarts(AbstractTraining):
             state[f"end.{k}.misfit"] = torch.tensor(end.misfit, dtype=torch.float64)
             state[f"end.{k}.doubts"] = torch.tensor(list("\n".join(end.doubts).encode()), dtype=torch.uint8)
             state |= {f"end.{k}.sigma.{name}": value for name, value in end.sigmas.items()}
+            state |= {f"end.{k}.error.{name}": value.tensor() for name, value in end.errors.items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -225,13 +231,16 @@ class SeveralStarts(AbstractTraining):
         self._ends = []
         now = dict(self.problem.sigmas)
         for k in range(count):
-            head = f"end.{k}.sigma."
+            head, error = f"end.{k}.sigma.", f"end.{k}.error."
             sigmas = {name.removeprefix(head): v for name, v in state.items() if name.startswith(head)}
+            held = {name.removeprefix(error): v for name, v in state.items() if name.startswith(error)}
+            errors = {name: ModelError.from_tensor(v) for name, v in held.items()}
             self.problem.sigmas = sigmas
             z = state[f"end.{k}.z"]
             misfit_there = float(state[f"end.{k}.misfit"])
             doubts = tuple(bytes(state[f"end.{k}.doubts"].tolist()).decode().splitlines())
-            self._ends.append(Minimum(z, misfit_there, self.problem.estimates(z), sigmas=sigmas, doubts=doubts))
+            found = self.problem.estimates(z)
+            self._ends.append(Minimum(z, misfit_there, found, sigmas=sigmas, errors=errors, doubts=doubts))
         self.problem.sigmas = now
         if self.converged:
             self._close()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.fit.certainty.discrepancy import ModelError, factors_of, renewed, whitened
+from simengine.fit.certainty.discrepancy import renewed, told_of
+from simengine.fit.certainty.process import Course, ModelError, course_of, factors_of, whitened
 from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem import noise, priors
 from simengine.fit.problem.columns import Columns
@@ -110,7 +111,7 @@ class Problem:
         self.scene = dataclasses.replace(self.scene, reference=told)
         self.sigmas: dict[str, torch.Tensor] = {}
         self.errors: dict[str, ModelError] = {}
-        self._roots: dict[str, tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]] = {}
+        self._roots: dict[str, tuple[tuple[torch.Tensor, ...], tuple[Course, list[torch.Tensor]]]] = {}
         self.fraction: float = 1.0
         self.level = 0
         self.runs: Runs = Runs(self.worlds, {run: self._asks(run, self.instruments) for run in self.worlds})
@@ -263,7 +264,7 @@ class Problem:
             gap = instrument.smoothed(gap, prediction.measured, self.level)
         scaled = gap / prediction.sigma
         if prediction.name in self.errors:
-            scaled = whitened(scaled, which, self._roots_of(prediction, which))
+            scaled = whitened(scaled, which, *self._roots_of(prediction, which))
         r = scaled[which]
         if bool(r.isnan().any()):
             raise Refused(f"observations.{prediction.name}: {int(r.isnan().sum())} values have no answer")
@@ -271,14 +272,15 @@ class Problem:
         weight = instrument.weight if instrument.weight is not None else 1.0
         return (r if loss is None else loss.shaped(r)) * weight**0.5
 
-    def _roots_of(self, prediction: Prediction, which: torch.Tensor) -> list[torch.Tensor]:
+    def _roots_of(self, prediction: Prediction, which: torch.Tensor) -> tuple[Course, list[torch.Tensor]]:
         """Factors of the covariance of what the model gets wrong, kept while what they depend on stays."""
         error = self.errors[prediction.name]
         of = (which, prediction.sigma, error.tensor())
         kept = self._roots.get(prediction.name)
         if kept is None or not all(torch.equal(a, b) for a, b in zip(kept[0], of, strict=True)):
-            x = next(iter(prediction.measured.at.values()))
-            kept = of, factors_of(error, x, prediction.sigma, which)
+            instrument = self.instruments[prediction.name]
+            course = course_of(instrument, prediction.measured, which, told_of(instrument))
+            kept = of, (course, factors_of(error, course, prediction.sigma, which))
             self._roots[prediction.name] = kept
         return kept[1]
 
