@@ -95,7 +95,7 @@ class HoldOut:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Discrepancy:
-    """What the model gets wrong along the abscissa or over places, as a Gaussian process; what is left out is estimated.
+    """What the model gets wrong along the abscissa or over places: a Gaussian process; what is left out is estimated.
 
     Attributes:
         over: What the error varies over: the abscissa of a table, or the places of sensors, rows or marks, and the

@@ -1,5 +1,6 @@
 """What a model gets wrong over places and time: the process against closed forms, and a plate with a wrong edge."""
 
+import importlib
 import math
 import tomllib
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from simengine.benchmarks.coverage import CASES, judged
 from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.certainty.process import ModelError, alike, course_of, factors_of, spacing_and_span
 from simengine.fit.inference import LeastSquaresFit
@@ -17,6 +17,7 @@ from simengine.scene import SceneError
 from simengine.scene.grammar import build_scene
 from simengine.scene.noise import Discrepancy
 
+coverage = importlib.import_module("simengine.benchmarks.coverage")
 D = torch.float64
 PLACES = [(x, y) for x in (0.1, 0.37, 0.63, 0.9) for y in (0.1, 0.37, 0.63, 0.9)]
 TIMES = (0.1, 0.25, 0.4, 0.6)
@@ -71,9 +72,9 @@ def ended(problem: Problem) -> LeastSquaresFit:
 
 def test_bars_hold_the_truth_where_an_edge_is_wrong(tmp_path: Path) -> None:
     """The middle of an edge is warm that the model takes for cold; least squares alone is sure of wrong numbers."""
-    plain = judged(*CASES["plate, an edge wrong"](tmp_path, 0))
+    plain = coverage.judged(*coverage.CASES["plate, an edge wrong"](tmp_path, 0))
     assert not any(plain["noise alone"].values())
-    problem, truth = CASES["plate, an edge wrong, discrepancy over place"](tmp_path, 0)
+    problem, truth = coverage.CASES["plate, an edge wrong, discrepancy over place"](tmp_path, 0)
     found = posterior_of(ended(problem))
     for name, true in truth.items():
         e = found.estimates[name]
