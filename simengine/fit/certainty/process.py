@@ -152,8 +152,8 @@ def _along(key: str, measured: Measured, spec: Discrepancy, which: torch.Tensor)
     if len(measured.at) != 1 or measured.labels:
         here = (", ".join(measured.at) or "none") + (" of several marks" if measured.labels else "")
         raise SceneError(
-            f'{key}: needs one abscissa, here are {here}; say over = "place" where rows or sensors have places, or leave '
-            "discrepancy out: the bars then rest on the residuals' correlation"
+            f'{key}: needs one abscissa, here are {here}; say over = "place" where rows or sensors have places, or '
+            "leave discrepancy out: the bars then rest on the residuals' correlation"
         )
     x = next(iter(measured.at.values()))
     seen = x[which.any(1)]
