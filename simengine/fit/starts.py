@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from simengine.fit.certainty.process import ModelError
-from simengine.fit.problem import Problem
+from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
 from simengine.fit.trainings.search import Trials
 from simengine.scene.base import SceneError
@@ -20,6 +20,7 @@ from simengine.scene.base import SceneError
 if TYPE_CHECKING:
     from simengine.fit.inference import Finish, LeastSquaresFit
     from simengine.fit.posterior import Posterior
+    from simengine.fit.trainings.elsewhere import Elsewhere
     from simengine.io.run_directory import RunDirectory
 
 DRAWS = 20  # for one start, before a world without runs there is an error
@@ -84,6 +85,7 @@ class SeveralStarts(AbstractTraining):
     """
 
     found: "Posterior | None" = None
+    elsewhere: "Elsewhere | None" = None  # where starts are taken side by side; here one after another if there is none
 
     def __init__(
         self, problem: Problem, starts: int, begin: "Callable[..., LeastSquaresFit]", *, finish: "Finish | None" = None
@@ -117,9 +119,14 @@ class SeveralStarts(AbstractTraining):
     @property
     def converged(self) -> bool:
         """Whether every start has ended."""
-        if self._trials is not None:
-            return self._trials.done and len(self._ends) > len(self._trials.best(self._count - 1))
-        return len(self._ends) >= self._count
+        if self._trials is not None and not self._trials.done:
+            return False
+        return len(self._ends) >= self._starts
+
+    @property
+    def _starts(self) -> int:
+        """How many there are: of a search those that it found, with the scene's own."""
+        return self._count if self._trials is None else 1 + len(self._trials.best(self._count - 1))
 
     def step(self) -> dict[str, float]:
         """One trial of the start in progress, or of the global search that follows the scene's own."""
@@ -128,6 +135,11 @@ class SeveralStarts(AbstractTraining):
             if self._trials.done:
                 self._go_on()
             return {"loss": min(self._ends[0].misfit, self._trials.least), "trial": float(len(self._trials))}
+        if self.elsewhere is not None and (self._trials is None or self._trials.done):
+            left = range(len(self._ends), self._starts)
+            self._ends += self.elsewhere.ends(self, {k: self._trials and self._begins(k, 0) for k in left})
+            self._close()
+            return {"loss": self._best[0].misfit, "start": float(len(self._ends))}
         figures = {**self._fit.step(), "start": float(len(self._ends))}
         if self._fit.converged:
             self._ends.append(self._ended())
@@ -140,12 +152,13 @@ class SeveralStarts(AbstractTraining):
             self._close()
         else:
             self._attempt = 0
-            self._fit = self._begun()
+            self._fit = self._begun(len(self._ends))
 
     def _height(self, z: torch.Tensor) -> float:
         """-2 log posterior of a trial at z (p,), of all the time and the sharp pictures."""
         problem = self.problem
-        problem.fraction, problem.level, problem.sigmas = 1.0, 0, {}
+        problem.see(Stage(1.0, (), False))
+        problem.sigmas = {}
         problem.errors.clear()
         problem.settle(z)
         problem.estimate_sigmas(z)
@@ -163,17 +176,33 @@ class SeveralStarts(AbstractTraining):
     def _seed(self) -> int:
         return 1_000_003 * (self.problem.scene.world.seed + 1)
 
-    def _drawn(self) -> torch.Tensor:
-        if self._trials is not None:
-            return self._trials.best(self._count - 1)[len(self._ends) - 1]
-        seed = self._seed + DRAWS * len(self._ends) + self._attempt
+    def _begins(self, number: int, attempt: int) -> torch.Tensor:
+        """Where a start begins, (p,)."""
+        if self._trials is not None and number:
+            return self._trials.best(self._count - 1)[number - 1]
+        seed = self._seed + DRAWS * number + attempt
         return drawn(self.problem, torch.Generator().manual_seed(seed))
 
-    def _begun(self) -> "LeastSquaresFit":
+    def end_of(self, number: int, begin: torch.Tensor | None = None) -> Minimum:
+        """Where one start ends: what a worker does of them.
+
+        Args:
+            number: Of the start; 0 is the scene's own.
+            begin: Where it begins, (p,), where a search found that.
+        """
+        if begin is not None:
+            self._fit = self._begin(self.problem, start=begin)
+        elif number:
+            self._fit = self._begun(number)
+        while not self._fit.converged:
+            self._fit.step()
+        return self._ended()
+
+    def _begun(self, number: int) -> "LeastSquaresFit":
         while True:
             self.problem.sigmas = {}
             try:
-                return self._begin(self.problem, start=self._drawn())
+                return self._begin(self.problem, start=self._begins(number, self._attempt))
             except SceneError:
                 self._attempt += 1
                 if self._attempt >= DRAWS:
@@ -201,7 +230,7 @@ class SeveralStarts(AbstractTraining):
         self.problem.doubts[self._said :] = ends[0].doubts
 
     def _put(self, end: Minimum) -> None:
-        self.problem.fraction = 1.0
+        self.problem.see(Stage(1.0, (), False))
         self.problem.settle(end.z)
         self.problem.sigmas = {name: value.clone() for name, value in end.sigmas.items()}
         self.problem.errors = dict(end.errors)

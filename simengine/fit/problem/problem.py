@@ -19,6 +19,7 @@ from simengine.fit.problem.prediction import Prediction
 from simengine.fit.problem.reading import in_its_unit, nuisances, read, with_fields, world_of
 from simengine.fit.problem.references import references
 from simengine.fit.problem.runs import Runs
+from simengine.fit.problem.stage import Stage
 from simengine.fit.unknowns import coordinates
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
@@ -29,23 +30,6 @@ from simengine.scene.sought import Inference, Unknown
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """What a stage of a fit sees and moves.
-
-    Attributes:
-        fraction: Of each observation's time that is compared.
-        free: Numbers of the coordinates that move.
-        only_world: Whether this stage holds the instruments' numbers.
-        level: Halvings of the resolution of pictures.
-    """
-
-    fraction: float
-    free: tuple[int, ...]
-    only_world: bool
-    level: int = 0
 
 
 class Problem:
@@ -114,7 +98,8 @@ class Problem:
         self._roots: dict[str, tuple[tuple[torch.Tensor, ...], tuple[Course, list[torch.Tensor]]]] = {}
         self.fraction: float = 1.0
         self.level = 0
-        self.runs: Runs = Runs(self.worlds, {run: self._asks(run, self.instruments) for run in self.worlds})
+        self._coarse = 1.0
+        self.runs: Runs = self._fresh_runs()
         self.left_out: dict[str, torch.Tensor] = {}  # observation -> its mask, where rows have no answer
 
     def world_of(self, observation: str) -> AbstractWorld:
@@ -128,6 +113,20 @@ class Problem:
         return {name: self.scene.runs.get(name, self.scene.world) for name in names}
 
     # values, runs, predictions
+
+    def _fresh_runs(self) -> Runs:
+        worlds = self.worlds
+        if self._coarse != 1.0:
+            worlds = {run: world.refined(1 / self._coarse) for run, world in worlds.items()}
+        return Runs(worlds, {run: self._asks(run, self.instruments) for run in worlds})
+
+    def see(self, stage: Stage) -> None:
+        """Compare, and solve, as a stage does."""
+        self.fraction, self.level = stage.fraction, stage.level
+        if stage.coarse != self._coarse:
+            self._coarse, solves = stage.coarse, self.runs.solves
+            self.runs = self._fresh_runs()
+            self.runs.solves = solves
 
     def __repr__(self) -> str:
         names = [c.name for c in self.coordinates if c.chosen]
@@ -333,7 +332,7 @@ class Problem:
         for name, keep in rows.items():
             measured = self.measured[name]
             self.measured[name] = dataclasses.replace(measured, mask=measured.mask & keep[:, None])
-        self.runs = Runs(self.worlds, {run: self._asks(run, self.instruments) for run in self.worlds})
+        self.runs = self._fresh_runs()
 
     def settle(self, z: torch.Tensor) -> None:
         """Let instruments take from a run at z what they need once: where marks first seen late sit.
