@@ -123,8 +123,8 @@ def _share(
     several = loaded.inference.starts > 1 or loaded.inference.posterior == "bootstrap"
     if not hasattr(training, "elsewhere") or not several:
         raise ValueError(
-            "--workers: starts (inference.starts) and replicas (inference.posterior = \"bootstrap\") are shared, and this "
-            "fit has neither; leave it out"
+            '--workers: starts (inference.starts) and replicas (inference.posterior = "bootstrap") are shared, '
+            "and this fit has neither; leave it out"
         )
     training.elsewhere = Elsewhere(
         scene=str(Path(scene).resolve()) if Path(scene).exists() else scene,

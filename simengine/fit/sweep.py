@@ -1,8 +1,8 @@
 """One scene with many numbers: every combination as a task of its own, over local processes.
 
 Each task is a verb of the command line with `--set`, in a folder of its own. What it returned stands in
-`tasks/NNNN.json` once it is done, so nothing is done twice, and a fit whose worker died goes on from its checkpoint. The
-same command, given again, does what is left. On a cluster the workers see the same files.
+`tasks/NNNN.json` once it is done, so nothing is done twice, and a fit whose worker died goes on from its checkpoint.
+The same command, given again, does what is left. On a cluster the workers see the same files.
 """
 
 import ast

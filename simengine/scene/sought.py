@@ -150,8 +150,8 @@ class Inference(ShortRepr):
         samples: Effective samples of each number that chains go on for; replicas of a bootstrap.
         refine: Times the resolution at which the best fit is fitted again: how far it moves is added to the bars, for a
             world whose discretisation is not small beside the noise; not 1 [1].
-        coarse: Times by which the resolution is coarser at which the search begins: what it finds there is where it goes
-            on at the scene's own, with fewer solves of it [1].
+        coarse: Times by which the resolution is coarser at which the search begins: where it ends there it goes on at
+            the scene's own [1].
     """
 
     method: str = "least_squares"

@@ -101,8 +101,8 @@ def refitted(problem: Problem, z: torch.Tensor, numbers: Sequence[int], seed: in
     if problem.errors:
         name = next(iter(problem.errors))
         raise SceneError(
-            f'inference.posterior: "bootstrap" resamples residuals, and observations.{name} has a discrepancy that models '
-            "them; leave one of the two out"
+            f'inference.posterior: "bootstrap" resamples residuals, and observations.{name} has a discrepancy '
+            "that models them; leave one of the two out"
         )
     _, j = problem.linearise(z, central=True)
     told = (j.square().sum(0) > 0).nonzero()[:, 0]
@@ -111,9 +111,7 @@ def refitted(problem: Problem, z: torch.Tensor, numbers: Sequence[int], seed: in
     predictions = {n: p for n, p in problem.predict(z).items() if bool(problem.rows(n).any())}
     total = sum(int(problem.rows(n).sum()) for n in predictions)
     chosen = sum(c.chosen for c in problem.coordinates)
-    sets = {
-        n: resampling(problem, n, p, chosen * int(problem.rows(n).sum()) / total) for n, p in predictions.items()
-    }
+    sets = {n: resampling(problem, n, p, chosen * int(problem.rows(n).sum()) / total) for n, p in predictions.items()}
     measured, found = dict(problem.measured), dict[int, torch.Tensor]()
     try:
         for number in numbers:

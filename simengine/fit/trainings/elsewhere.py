@@ -65,7 +65,7 @@ class Elsewhere:
 
         Args:
             fit: Of the same scene.
-            begins: Number of a start -> where it begins, (p,); None for the scene's own and those drawn from the priors.
+            begins: Number of a start -> where it begins, (p,); None for the scene's own and those drawn from priors.
         """
         tasks = {n: (n, None if begin is None or n == 0 else begin.tolist()) for n, begin in begins.items()}
         return [_minimum(fit.problem, result) for result in self._done("start", tasks)]
