@@ -58,9 +58,10 @@ def refuse_late(problem: Problem) -> None:
             Expression(text, f"derived.{key}")
     coarse = scene.inference.coarse
     for key, factor in (("refine", scene.inference.refine), ("coarse", None if coarse is None else 1 / coarse)):
+        if factor is None:
+            continue
         try:
-            worlds = () if factor is None else (scene.world, *scene.runs.values())
-            for world in worlds:
+            for world in (scene.world, *scene.runs.values()):
                 world.refined(factor)
         except ValueError as error:
             raise SceneError(f"inference.{key}: {error}") from None

@@ -151,7 +151,7 @@ def _refit(
             step = step / 2
         else:
             return None
-        z, r = ahead, there  # type: ignore[assignment]
+        z, r = ahead, there
     return None
 
 
