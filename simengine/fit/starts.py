@@ -137,7 +137,9 @@ class SeveralStarts(AbstractTraining):
             return {"loss": min(self._ends[0].misfit, self._trials.least), "trial": float(len(self._trials))}
         if self.elsewhere is not None and (self._trials is None or self._trials.done):
             left = range(len(self._ends), self._starts)
-            self._ends += self.elsewhere.ends(self, {k: self._begins(k, 0) if self._trials else None for k in left})
+            self._ends += self.elsewhere.ends(
+                self, {k: None if self._trials is None else self._begins(k, 0) for k in left}
+            )
             self._close()
             return {"loss": self._best[0].misfit, "start": float(len(self._ends))}
         figures = {**self._fit.step(), "start": float(len(self._ends))}
