@@ -28,8 +28,8 @@ from simengine.benchmarks._films import film
 
 import simengine as se
 from simengine.fit.certainty.bars import posterior_of
+from simengine.fit.certainty.worth import student
 from simengine.fit.inference import LeastSquaresFit
-from simengine.fit.posterior import student
 from simengine.fit.problem import Problem
 from simengine.fit.twin import write_twin
 from simengine.observe import Curve

@@ -19,16 +19,16 @@ With = Annotated[
 ]
 Out = Annotated[Path | None, Parameter(help="Run directory; runs/<scene> if not given.")]
 Overwrite = Annotated[bool, Parameter(help="Remove what an earlier run left in the run directory.", negative=())]
-Device = Annotated[str | None, Parameter(help="cpu or cuda; the best available if not given.")]
+Device = Annotated[str | None, Parameter(help="cpu or cuda; what suits the scene and is available if not given.")]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.", negative=())]
 Quiet = Annotated[bool, Parameter(help="No progress line.", negative=())]
 
 
-def pick_device(device: str | None, supported: tuple[str, ...] = ("cpu", "cuda")) -> str:
+def pick_device(device: str | None, supported: tuple[str, ...] = ("cuda", "cpu")) -> str:
     """The device to use; says which one was chosen where none was asked for.
 
     Args:
-        device: What was asked for; None for the best that is available and supported.
+        device: What was asked for; None for the first of `supported` that is available.
         supported: Kinds of device the scene runs on.
 
     Raises:
@@ -37,7 +37,7 @@ def pick_device(device: str | None, supported: tuple[str, ...] = ("cpu", "cuda")
     import torch
 
     if device is None:
-        chosen = "cuda" if "cuda" in supported and torch.cuda.is_available() else "cpu"
+        chosen = next(name for name in supported if name == "cpu" or torch.cuda.is_available())
         print(f"device: {chosen}", file=sys.stderr)
         return chosen
     if device.partition(":")[0] not in supported:

@@ -82,7 +82,7 @@ class PaintTexture(nn.Module):
     @torch.no_grad()
     def scatter(self) -> None:
         """Start anew at random, from torch's global generator."""
-        self._start(torch.randn_like(self.levels[0]))
+        self._start(torch.randn(self.levels[0].shape))
 
     def _start(self, finest: torch.Tensor) -> None:
         for number, level in enumerate(self.levels):
@@ -174,7 +174,7 @@ def augment(
         raise ValueError(f"boxes: expected shape {(b, 4)}, got {tuple(boxes.shape)}")
 
     def uniform(most: float, *shape: int) -> torch.Tensor:
-        return most * (2 * torch.rand(b, *shape, dtype=images.dtype) - 1)
+        return most * (2 * torch.rand(b, *shape, dtype=images.dtype) - 1).to(images.device)
 
     images = ((images - 0.5) * (1 + uniform(contrast, 1, 1, 1)) + 0.5 + uniform(brightness, 1, 1, 1)).clamp(0, 1)
     factor, move = 1 + uniform(scale, 1), uniform(shift, 2)

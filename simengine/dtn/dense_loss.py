@@ -27,7 +27,7 @@ def dense_loss(found: torch.Tensor, scores: torch.Tensor, boxes: torch.Tensor) -
     best, which = overlap.topk(min(CANDIDATES, overlap.shape[1]), 1)
     bound = best.mean(1, keepdim=True) + best.std(1, correction=0, keepdim=True)
     chosen = torch.zeros_like(overlap, dtype=torch.bool).scatter(1, which, best >= bound)
-    chosen[torch.arange(len(boxes)), which[:, 0]] = True
+    chosen[torch.arange(len(boxes), device=boxes.device), which[:, 0]] = True
     chosen &= here[:, None]
     wanted = torch.where(chosen, overlap, 0.0)
     score = scores.clamp(1e-6, 1 - 1e-6)

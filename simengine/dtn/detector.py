@@ -69,7 +69,7 @@ class AbstractDetector(nn.Module, abc.ABC):
 
     def _ones_of(self, boxes: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """Class of each box as 0 and 1, shape (b, k, classes); all 0 where there is no box."""
-        label = torch.zeros(boxes.shape[:2], dtype=torch.long) if labels is None else labels.long()
+        label = boxes.new_zeros(boxes.shape[:2], dtype=torch.long) if labels is None else labels.long()
         return nn.functional.one_hot(label.clamp(min=0), self.classes).to(boxes) * shown(boxes)[..., None]
 
     @torch.no_grad()
@@ -114,7 +114,7 @@ class _Backbone(nn.Module):
 
 def _cells(h: int, w: int, stride: int, like: torch.Tensor) -> torch.Tensor:
     """Middles (x, y) of the cells [pixels], shape (h w, 2), row by row."""
-    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    y, x = torch.meshgrid(*(torch.arange(n, device=like.device) for n in (h, w)), indexing="ij")
     return ((torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride).to(like)
 
 

@@ -177,6 +177,7 @@ def detect(
         ValueError: The detector returns what is no list of detections, or as many pictures as boxes do not come.
     """
     check_truth(boxes)
+    boxes = boxes.cpu()  # what is found is counted there, wherever the detector runs
     picture, score, iou, best, count, size = [], [], [], [], 0, (0, 0)
     for images in batches:
         check_pictures(images)

@@ -71,6 +71,13 @@ class Reference:
         """Of the picture; by the usual curve where its own is unknown."""
         return (self.tone or ToneCurve()).decode(self.picture)
 
+    def to(self, device: torch.device | str) -> "Reference":
+        """The same on a device."""
+        geometry = None if self.geometry is None else self.geometry.to(device)
+        return dataclasses.replace(
+            self, picture=self.picture.to(device), object=self.object.to(device), geometry=geometry
+        )
+
     def __getitem__(self, index: torch.Tensor | slice) -> "Reference":
         geometry = None if self.geometry is None else self.geometry[index]
         return dataclasses.replace(self, picture=self.picture[index], object=self.object[index], geometry=geometry)
@@ -241,11 +248,12 @@ class TransformationNetwork(nn.Module):
         Args:
             maps: From `maps`.
             reference: The views.
-            paint: Linear albedo, broadcast to shape (n, 3, h, w).
+            paint: Linear albedo, broadcast to shape (n, 3, h, w), on any device.
 
         Returns:
             Encoded pictures in [0, 1], shape (n, 3, h, w).
         """
+        paint = paint.to(maps.device)
         if self.head == "linear":
             tone = reference.tone or ToneCurve()
             radiance = reference.radiance

@@ -76,7 +76,7 @@ class ONNXDetector:
 
     def _one(self, image: torch.Tensor) -> Detections:
         names = [one.name for one in self.session.get_outputs()]
-        out = self.session.run(None, {self.input: image.numpy().astype(self.type)})
+        out = self.session.run(None, {self.input: image.cpu().numpy().astype(self.type)})
         by_name = {name: _tensor(value) for name, value in zip(names, out, strict=True)}
         if {"boxes", "labels", "scores"} <= set(by_name):
             kept = by_name["scores"].reshape(-1) > self.threshold

@@ -28,7 +28,7 @@ class ReferencePredictor:
             raise ValueError(f"levels: expected at least two different greys in [0, 1], got {levels.tolist()}")
         if images.dim() != 5 or images.shape[1:3] != (k, 3):
             raise ValueError(f"images: expected shape (n, {k}, 3, h, w), got {tuple(images.shape)}")
-        self.levels: torch.Tensor = levels
+        self.levels: torch.Tensor = levels.to(images.device)
         self.images: torch.Tensor = images
         self.tone: ToneCurve | None = tone
 
@@ -36,8 +36,9 @@ class ReferencePredictor:
         """Encoded pictures, differentiable in the paint.
 
         Args:
-            paint: Linear albedo, broadcast to shape (n, 3, h, w).
+            paint: Linear albedo, broadcast to shape (n, 3, h, w), on any device.
         """
+        paint = paint.to(self.images.device)
         if self.tone is not None:
             radiance = self.tone.decode(self.images)
             centred = self.levels - self.levels.mean()

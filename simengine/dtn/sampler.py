@@ -299,8 +299,11 @@ class ViewSampler:
         sky_rays: int = 4,
         paint: torch.Tensor | None = None,
         repetitions_per_metre: float = 0.0,
+        device: torch.device | str = "cpu",
     ) -> RayBuffers:
         """Cast view `index` of an object; the options are those of `simengine.ops.light.raycast.raycast`.
+
+        The buffers lie in main memory, whatever the device: a set of views may be larger than that of a GPU.
 
         Args:
             surface: The object; None shows its surroundings alone.
@@ -310,12 +313,13 @@ class ViewSampler:
             sky_rays: Per sample.
             paint: Linear albedo, a texture (rows, columns, 3); None for a mid grey.
             repetitions_per_metre: 0 puts `paint` on by uv, above 0 triplanar.
+            device: That the rays are cast on, `"cpu"` or `"cuda"`.
 
         Raises:
             ValueError: There is neither an object nor anything around it.
         """
         camera, environment = self.camera(index, size), self.environment(index)
-        cast = functools.partial(
+        options = functools.partial(
             raycast,
             environment=environment,
             world_to_camera=camera.world_to_camera,
@@ -325,7 +329,11 @@ class ViewSampler:
             sky_rays=sky_rays,
             seed=index,
         )
-        buffers = cast(self.standing(surface, index), paint=paint, repetitions_per_metre=repetitions_per_metre)
+
+        def cast(what: RaySurface, paint: torch.Tensor | None = None) -> RayBuffers:
+            return options(what.to(device), paint=paint, repetitions_per_metre=repetitions_per_metre).cpu()
+
+        buffers = cast(self.standing(surface, index), paint)
         if self.photographs:
             photo = self.photographs[index % len(self.photographs)].behind(size)
             if int(buffers.instance.max()) == 0:

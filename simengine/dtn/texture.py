@@ -137,10 +137,10 @@ class TextureMap:
         """The paint of each pixel, differentiable in the texture; 0 where there is none.
 
         Args:
-            texture: Linear albedo, shape (rows, columns, 3).
+            texture: Linear albedo, shape (rows, columns, 3), on any device.
 
         Returns:
-            Shape (n, 3, h, w).
+            Shape (n, 3, h, w), on the device of the map.
 
         Raises:
             ValueError: The texture has not the size this map was made for, or values outside [0, 1].
@@ -152,19 +152,19 @@ class TextureMap:
             raise ValueError(f"texture: expected shape {expected}, got {tuple(texture.shape)}; make a map of its size")
         check_texture(texture)
         n, h, w = self.shape
-        flat = mip_pyramid(texture)
+        flat = mip_pyramid(texture.to(self.pixels.device))
         seen: torch.Tensor = _Taps.apply(flat, self.indices, self.weights.to(flat.dtype))
         image = flat.new_zeros(n * h * w, 3).index_copy(0, self.pixels, seen)
         return image.reshape(n, h, w, 3).permute(0, 3, 1, 2)
 
     def __getitem__(self, views: torch.Tensor) -> "TextureMap":
         """The map of some of the views, in the given order; shape (m,), integers."""
-        n, h, w = self.shape
-        ends = torch.searchsorted(self.pixels, torch.arange(n + 1) * (h * w)).tolist()
+        (n, h, w), device = self.shape, self.pixels.device
+        ends = torch.searchsorted(self.pixels, torch.arange(n + 1, device=device) * (h * w)).tolist()
         where, shift = [], []
         for place, view in enumerate(views.tolist()):
-            where.append(torch.arange(ends[view], ends[view + 1]))
-            shift.append(torch.full((len(where[-1]),), (place - view) * h * w))
+            where.append(torch.arange(ends[view], ends[view + 1], device=device))
+            shift.append(torch.full((len(where[-1]),), (place - view) * h * w, device=device))
         kept = torch.cat(where)
         pixels = self.pixels[kept] + torch.cat(shift)
         return TextureMap(pixels, self.indices[kept], self.weights[kept], (len(views), h, w), self.texture_size)

@@ -70,6 +70,12 @@ class ViewSet:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "tone"}
         return {name: value for name, value in values.items() if value is not None}
 
+    def to(self, device: torch.device | str) -> "ViewSet":
+        """The same on a device; itself where it is there already."""
+        if self.offset.device == torch.device(device):
+            return self
+        return ViewSet(**{name: value.to(device) for name, value in self.tensors().items()}, tone=self.tone)
+
     def __getitem__(self, index: torch.Tensor | slice | Sequence[int]) -> "ViewSet":
         return ViewSet(**{name: value[index] for name, value in self.tensors().items()}, tone=self.tone)
 
@@ -77,7 +83,7 @@ class ViewSet:
         """Encoded pictures for a paint in linear albedo that broadcasts to (n, 3, h, w): tone(A c + B).
 
         Args:
-            paint: Of the views.
+            paint: Of the views, on any device.
             index: Which views, all or n of them; the other buffers of these are not looked at.
 
         Raises:
@@ -88,7 +94,7 @@ class ViewSet:
             return self.tone.encode(offset)
         if any(p not in (1, g) and g != 1 for p, g in zip(paint.shape[::-1], gain.shape[::-1], strict=False)):
             raise ValueError(f"paint: expected a shape like {tuple(gain.shape)}, or 1, got {tuple(paint.shape)}")
-        return self.tone.encode(gain * paint + offset)
+        return self.tone.encode(gain * paint.to(gain.device) + offset)
 
     def boxes(self, *, threshold: float = 0.5) -> torch.Tensor:
         """Boxes (x0, y0, x1, y1) [pixels] of the visible object, shape (n, 4).
@@ -117,7 +123,7 @@ def object_crops(views: ViewSet, side: int) -> ViewSet:
     size = torch.tensor(views.size)
     if not 0 < side <= int(size.min()):
         raise ValueError(f"side: expected 1 to {int(size.min())} pixels, got {side}")
-    boxes = views.boxes()
+    boxes = views.boxes().cpu()
     middle = ((boxes[:, :2] + boxes[:, 2:]) / 2).long().flip(1)  # row, column
     corners = torch.minimum((middle - side // 2).clamp(min=0), size - side).tolist()
 
@@ -191,6 +197,7 @@ def render_views(
     tone: ToneCurve | None = None,
     samples: int = 2,
     sky_rays: int = 4,
+    device: torch.device | str = "cpu",
 ) -> ViewSet:
     """Render the views with these indices; without the object where `surface` is None.
 
@@ -205,6 +212,7 @@ def render_views(
         tone: From light to display; None for the usual curve.
         samples: Rays along each side of a pixel.
         sky_rays: Towards the sky, from each point that is hit.
+        device: That the rays are cast on; the set itself lies in main memory.
 
     Raises:
         OSError: There is no room for that file.
@@ -218,7 +226,7 @@ def render_views(
     rows = 1 + sampler.objects[1]
     labels = torch.zeros(len(indices), rows, len(COLUMNS))
     for place, (index, camera) in enumerate(zip(indices, cameras, strict=True)):
-        buffers = sampler.render(surface, index, size, samples=samples, sky_rays=sky_rays)
+        buffers = sampler.render(surface, index, size, samples=samples, sky_rays=sky_rays, device=device)
         own = _planes(buffers)
         for name in shown:
             planes[name][place] = own[name]

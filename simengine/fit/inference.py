@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from simengine.fit.certainty.worth import inverse
 from simengine.fit.derived import Expression
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
-from simengine.fit.trainings.kept import restore_estimates, restore_runs, saved_estimates, saved_runs
+from simengine.fit.trainings.kept import (
+    restore_doubts,
+    restore_estimates,
+    restore_runs,
+    saved_doubts,
+    saved_estimates,
+    saved_runs,
+)
 from simengine.scene.base import Refused, SceneError
 from simengine.solve.least_squares.black_box import BlackBoxSystem
 from simengine.solve.least_squares.iteration import advance, begin
@@ -177,7 +185,7 @@ class LeastSquaresFit(AbstractTraining):
             self._stage += 1
             self._begin()
             return
-        change = self.problem.estimate_sigmas(self.z, fitted=True)
+        change = self.problem.estimate_sigmas(self.z, told=self._told())
         self._round += 1
         if change > SETTLED and self._round < ROUNDS:
             self._state, self._refusal = None, ""
@@ -187,6 +195,13 @@ class LeastSquaresFit(AbstractTraining):
         if status not in (None, Result.SUCCESS):  # a refusal keeps a search from where no drop is predicted
             self.problem.doubts.append(self._unfinished())
         self.problem.doubts += large_noise(self.problem, self.z)
+
+    def _told(self) -> float:
+        """Degrees of freedom that the data decide at the end of a stage, rather than the priors."""
+        if self._state is None:
+            return float(len(self.stage.free))
+        gram, slopes = self._state.linearisation["gram"][0], self.problem.prior_slopes(self.z)[:, list(self.stage.free)]
+        return float((inverse(gram) * (gram - slopes.T @ slopes)).sum())
 
     def _unfinished(self) -> str:
         """Why the last stage ended where a drop that matters was still predicted."""
@@ -207,7 +222,7 @@ class LeastSquaresFit(AbstractTraining):
             state |= {_PREFIX + name: value for name, value in self._state.state_dict().items()}
         if self._refusal:
             state["refusal"] = torch.tensor(list(self._refusal.encode()), dtype=torch.uint8)
-        return state | saved_estimates(self.problem) | saved_runs(self.problem)
+        return state | saved_estimates(self.problem) | saved_runs(self.problem) | saved_doubts(self.problem)
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
@@ -219,6 +234,7 @@ class LeastSquaresFit(AbstractTraining):
         self._state = IterationState.from_state_dict(held) if held else None
         self.problem.see(self.stage)
         restore_runs(self.problem, state)
+        restore_doubts(self.problem, state)
         restore_estimates(self.problem, state)
 
     def estimates(self) -> dict[str, float]:

@@ -1,11 +1,8 @@
 """How sure a fit is: the covariance at the best fit, what the data tell and what they do not, in words.
 
 The covariance is that of Laplace's approximation with Gauss-Newton's matrix, or the exact Hessian, each observation's
-rows counted by what they are worth: rows whose residuals are correlated count as fewer, and where the misfit exceeds
-the noise, the noise is taken as large as the misfit. So an error of the model, which makes residuals large and smooth,
-widens the bars.
-Where residuals last in time, the sandwich over blocks of time is taken too, in which errors may be as dependent as they
-like within a block, over time and over what is observed at once; the larger bar counts.
+rows counted by what they are worth. Where residuals last in time, the sandwich over blocks of time is taken too; the
+larger bar counts.
 """
 
 import dataclasses
@@ -17,6 +14,7 @@ import torch
 
 from simengine.fit.certainty.curvature import exact
 from simengine.fit.certainty.discrepancy import in_words
+from simengine.fit.certainty.worth import Worth, count, inverse
 from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem import Problem
 from simengine.fit.problem.prediction import Prediction
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
     from simengine.fit.starts import Minimum
 
 IDENTIFIED = 0.5  # of a coordinate's unit, or of its prior's width: more is left open than told
-LASTING = 2.0  # rows that count as one, above which residuals are no noise
-BLOCKS = 8
-ALONE = 1e-3  # of what is told of a direction, that is taken to be left without a group
 TOGETHER = 0.98  # a correlation above which only a combination is told
 
 
@@ -62,29 +57,6 @@ class Estimate:
     shift: float | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Worth:
-    """What the rows of an observation are worth.
-
-    Attributes:
-        chi_square: Of the rows compared.
-        rows: Their number.
-        reduced: chi_square over the rows less their share of the unknowns.
-        correlation: Rows that count as one.
-        estimated: Whether its sigma was estimated, so that chi-square judges nothing.
-        factor: By which its variance is taken larger.
-        degrees: Of freedom that tell its estimated variance, by which the factor is Student's; inf where it is given.
-    """
-
-    chi_square: float
-    rows: int
-    reduced: float
-    correlation: float
-    estimated: bool
-    factor: float
-    degrees: float = math.inf
-
-
 @dataclasses.dataclass(frozen=True)
 class Posterior:
     """The answer of a least-squares fit.
@@ -112,65 +84,15 @@ class Posterior:
 
 def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Prediction]) -> Posterior:
     """The posterior at the best fit z (p,)."""
-    names = [name for name in problem.instruments if bool(problem.rows(name).any())]
-    p = len(z)
     r, j = problem.linearise(z, central=True)
-    lengths = {name: int(problem.rows(name).sum()) for name in names}
-    total = sum(lengths.values())
-    worth: dict[str, Worth] = {}
-    information = torch.zeros(p, p, dtype=torch.float64)
-    meat = torch.zeros(p, p, dtype=torch.float64)
-    weights = torch.ones_like(r)
-    lasting = False
-    offset = 0
-    effective = p - int(sum(1 for c in problem.coordinates if not c.chosen))
-    for name in names:
-        own = slice(offset, offset + lengths[name])
-        offset += lengths[name]
-        share = effective * lengths[name] / max(total, 1)
-        square = float(r[own].square().sum())
-        reduced = square / max(lengths[name] - share, 1.0)
-        series = torch.where(problem.rows(name), predictions[name].residual, torch.nan)
-        modelled = name in problem.errors  # rows are whitened: what lasts in them is no surprise
-        correlation = 1.0
-        if not modelled:
-            correlation = problem.instruments[name].rows_as_one(series, predictions[name].measured)
-        stated = problem.instruments[name].correlation
-        if stated is not None and not modelled:
-            correlation = max(correlation, _rows_within(predictions[name], stated))
-        estimated = name in problem.sigmas
-        factor, degrees = max(reduced, 1.0) * correlation, math.inf
-        if estimated and not modelled:
-            noises = problem.measured[name].noises[problem.rows(name).any(0)].unique()
-            degrees = max((lengths[name] / correlation - share) / len(noises), 1.0)
-            factor *= student(degrees)
-        clusters = problem.instruments[name].clusters(predictions[name].measured)
-        if clusters is not None:
-            which = problem.rows(name)
-            factor = max(factor, scatter(j[own], r[own], clusters[:, None].expand(which.shape)[which]))
-        worth[name] = Worth(
-            chi_square=square,
-            rows=lengths[name],
-            reduced=reduced,
-            correlation=correlation,
-            estimated=estimated,
-            factor=factor,
-            degrees=degrees,
-        )
-        information += j[own].T @ j[own] / factor
-        weights[own] /= factor
-        if correlation > LASTING:
-            lasting = True
-            meat += _blocks(problem, name, predictions[name], j[own], r[own]) / factor**2
-        else:
-            meat += j[own].T @ j[own] / factor
-    priors = j[offset:].T @ j[offset:]
-    precision = information + priors
+    counted = count(problem, predictions, r, j)
+    information, worth = counted.information, counted.worth
+    precision = information + counted.priors
     if problem.scene.inference.hessian == "exact":
-        precision = exact(problem, z, weights * r, precision)
+        precision = exact(problem, z, counted.weights * r, precision)
     covariance = inverse(precision)
-    if lasting:
-        covariance = _larger(covariance, covariance @ (meat + priors) @ covariance)
+    if counted.lasting:
+        covariance = _larger(covariance, covariance @ (counted.scores + counted.priors) @ covariance)
     estimates = estimates_of(problem, z, covariance, information, worth)
     said = _directions(problem, covariance, information, estimates)
     for name, error in problem.errors.items():
@@ -178,88 +100,10 @@ def posterior(problem: Problem, z: torch.Tensor, predictions: Mapping[str, Predi
     return Posterior(estimates, covariance, worth, said, linearised=(r, j))
 
 
-def _blocks(problem: Problem, name: str, p: Prediction, j: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
-    """Sum over blocks of g g^T with g = J_b^T r_b (Liang & Zeger 1986), scaled by G/(G - 1) and Student's t for few."""
-    which = problem.rows(name)
-    abscissa = next(iter(p.measured.at.values()), torch.arange(len(which), dtype=torch.float64))
-    row = abscissa[:, None].expand_as(which)[which]
-    moments = row.unique()
-    count = min(BLOCKS, len(moments))
-    if count < 2:
-        return j.T @ j
-    edges = moments[[len(moments) * k // count for k in range(1, count)]]
-    block = torch.bucketize(row, edges, right=True)
-    scores = torch.stack([j[block == k].T @ r[block == k] for k in range(count)])
-    return student(count - 1) * count / (count - 1) * scores.T @ scores
-
-
-def student(degrees: float) -> float:
-    """By how much a variance has to be larger for 1.96 of its roots to hold 95 %, where few degrees of freedom tell it.
-
-    Args:
-        degrees: Of freedom of the estimated variance; below 1 as if 1.
-    """
-    from scipy.stats import t
-
-    return (float(t.ppf(0.975, max(degrees, 1.0))) / 1.959964) ** 2
-
-
 def _larger(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The first covariance with each variance raised to that of the second where it is larger."""
     ratio = (b.diagonal() / a.diagonal().clamp_min(1e-300)).clamp_min(1.0).sqrt()
     return a * torch.outer(ratio, ratio)
-
-
-def scatter(j: torch.Tensor, r: torch.Tensor, clusters: torch.Tensor) -> float:
-    """By how much the scores of groups of rows scatter more than independent noise of variance 1 would.
-
-    The largest ratio, over all directions, of the variance that the jackknife over groups tells (CR3 of Bell &
-    McCaffrey 2002, with Student's t for the number of groups) to that of (J'J)^-1; 0 where there are too few groups to
-    tell. The plain sandwich is too small where few groups tell many numbers: residuals of a fit are smaller than
-    errors, the more so in a group that tells much.
-
-    Args:
-        j: Jacobian (m, p).
-        r: Residuals over sigma at the best fit, (m,).
-        clusters: Group of each row, (m,).
-    """
-    _, number = torch.unique(clusters, return_inverse=True)
-    gram = j.T @ j
-    moved = gram.diagonal() > 0
-    if not bool(moved.any()):
-        return 0.0
-    values, vectors = torch.linalg.eigh(gram[moved][:, moved])
-    white = j[:, moved] @ (vectors / values.clamp_min(1e-12 * float(values.max())).sqrt())
-    of = [number == k for k in range(int(number.max()) + 1)]
-    of = [own for own in of if bool((white[own] != 0).any())]
-    count = len(of)
-    if count < 2 * int(moved.sum()):
-        return 0.0
-    unit = torch.eye(white.shape[1], dtype=j.dtype)
-    # (1 - J_g' J_g)^-1 J_g' r_g is how far the fit moves without the group; where only the group tells, ALONE is left
-    moves = []
-    for own in of:
-        left, axes = torch.linalg.eigh(unit - white[own].T @ white[own])
-        moves.append((axes / left.clamp_min(ALONE)) @ (axes.T @ (white[own].T @ r[own])))
-    scores = torch.stack(moves)
-    return (count - 1) / count * student(count - 1) * float(torch.linalg.eigvalsh(scores.T @ scores)[-1])
-
-
-def _rows_within(prediction: Prediction, length: float) -> float:
-    abscissa = next(iter(prediction.measured.at.values()), None)
-    if abscissa is None or len(abscissa) < 2:
-        return 1.0
-    ordered = abscissa.sort().values
-    return max(1.0, length / max(float(ordered.diff().median()), 1e-300))
-
-
-def inverse(matrix: torch.Tensor) -> torch.Tensor:
-    """The inverse in unit-diagonal scaling; directions without information get a variance of 1e12 of their unit."""
-    blind = matrix.diagonal() <= 0
-    scale = torch.where(blind, 1.0, matrix.diagonal()).sqrt()
-    unit = matrix / torch.outer(scale, scale)
-    values, vectors = torch.linalg.eigh(unit)
-    return (vectors / values.clamp_min(1e-12)) @ vectors.T / torch.outer(scale, scale)
 
 
 def _slope(c: Coordinate, z: torch.Tensor) -> tuple[float, float]:

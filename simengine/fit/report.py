@@ -16,9 +16,10 @@ from simengine.fit.certainty.bars import bars_summary, posterior_of
 from simengine.fit.certainty.evidence import log_evidence
 from simengine.fit.certainty.predictive import MOST, Predictive, predictive
 from simengine.fit.certainty.shown import samples_shown
+from simengine.fit.certainty.worth import Worth
 from simengine.fit.derived import derived
 from simengine.fit.observed import observation_blocks, write_predictions
-from simengine.fit.posterior import Estimate, Posterior, Worth, bands
+from simengine.fit.posterior import Estimate, Posterior, bands
 from simengine.fit.problem import Problem
 from simengine.fit.problem.prediction import Prediction, parts, scores
 from simengine.fit.spread import spread_of

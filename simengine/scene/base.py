@@ -65,7 +65,7 @@ class AbstractWorld(ShortRepr, abc.ABC):
 
     Attributes:
         kind: The value of the key `kind` in a scene file.
-        devices: Kinds of torch device that scenes of this kind run on, the fallback first.
+        devices: Kinds of torch device that scenes of this kind run on, the one taken where nobody asks first.
         answers: The asks that its runs answer.
         together: How many worlds `solve_many` takes at once for about the price of one; 1 where it takes them in turn.
         fit_devices: Those that a fit of such a scene runs on.

@@ -12,8 +12,9 @@ from scipy.stats import t as student
 
 import simengine as se
 from simengine.fit.certainty.bars import posterior_of
+from simengine.fit.certainty.worth import Worth, _blocks, _rows_within, scatter, shares
 from simengine.fit.method import training_of
-from simengine.fit.posterior import Worth, _blocks, _of_sigma, _rows_within, scatter
+from simengine.fit.posterior import _of_sigma
 from simengine.fit.problem import Problem
 from simengine.observe import Curve
 
@@ -32,7 +33,7 @@ class Line(se.OwnWorld):
         )
 
 
-def _posterior(folder: Path, name: str, values: Any, sigma: float, unknowns: dict[str, se.Unknown]) -> Any:
+def _posterior(folder: Path, name: str, values: Any, sigma: float | str, unknowns: dict[str, se.Unknown]) -> Any:
     t = np.linspace(0, 1, len(values))
     lines = [f"time [s],{name}", *(f"{a},{b}" for a, b in zip(t, values, strict=True))]
     (folder / "o.csv").write_text("\n".join(lines) + "\n")
@@ -49,6 +50,31 @@ def test_two_numbers_of_a_line_take_two_degrees_of_freedom(tmp_path: Path) -> No
     t = np.linspace(0, 1, 10)
     left = noise - np.polyval(np.polyfit(t, noise, 1), t)
     assert found.worth["o"].reduced == pytest.approx(float(left @ left) / 0.01 / (10 - 2), rel=1e-6)
+
+
+def test_numbers_that_their_priors_hold_take_no_degrees_of_freedom(tmp_path: Path) -> None:
+    """A constant of 2 held to .1 % beside noise of .3: nine rows keep nine degrees, for chi-square and for sigma."""
+    noise = 0.3 * np.array([1, -1, -1, 1, 0, 1, -1, -1, 1])
+    held = {"positive": se.Unknown(prior=se.Prior(lognormal=(2.0, 0.001)))}
+    stated, estimated = (_posterior(tmp_path, "c", 2.0 + noise, s, held).worth["o"] for s in (0.1, "estimate"))
+    assert stated.reduced == pytest.approx(float(noise @ noise) / 0.01 / 9, rel=1e-3)
+    assert estimated.chi_square == pytest.approx(9.0, rel=1e-3) and estimated.degrees == pytest.approx(9.0, rel=1e-3)
+
+
+def test_six_rows_and_nine_numbers_leave_the_chi_square_that_draws_have() -> None:
+    """Numbers drawn from their priors, rows with noise of 1: mean chi-square of the best fits is 6 less the shares."""
+    generator = torch.Generator().manual_seed(0)
+    j = 2 * torch.randn(6, 9, generator=generator, dtype=D)
+    own = shares(j, torch.eye(9, dtype=D))
+    chi = []
+    for _ in range(2000):
+        truth, noise = torch.randn(9, generator=generator, dtype=D), torch.randn(6, generator=generator, dtype=D)
+        y = j @ truth + noise
+        best = torch.linalg.solve(j.T @ j + torch.eye(9, dtype=D), j.T @ y)
+        chi.append(float((y - j @ best).square().sum()))
+    left = 6 - float(own.sum())
+    assert 0.05 < left < 1 and bool((own > 0).all() and (own < 1).all())
+    assert np.mean(chi) == pytest.approx(left, abs=4 * np.std(chi) / 2000**0.5)
 
 
 def test_a_misfit_below_the_noise_leaves_the_stated_noise(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_doubts_are_those_of_the_best_start(tmp_path: Path) -> None:
 
     cut = [text for text in fitted(starts=4, iterations=1).doubts if "still falling" in text]
     assert len(cut) == 1
+    assert len(fitted(iterations=1).doubts) == 1  # of a single search: the same
     assert not fitted(starts=4).doubts
 
 

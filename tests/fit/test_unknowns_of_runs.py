@@ -125,7 +125,7 @@ sigma = 1e6
 
 def test_a_direction_without_information_has_a_finite_variance() -> None:
     """A noise that is sought has no column; its infinite variance made the report's covariance NaN."""
-    from simengine.fit.posterior import inverse
+    from simengine.fit.certainty.worth import inverse
 
     found = inverse(torch.diag(torch.tensor([4.0, 0.0, 1e6], dtype=torch.float64)))
     np.testing.assert_allclose(found, np.diag([0.25, 1e12, 1e-6]))

@@ -356,7 +356,7 @@ def test_neighbours_count_as_one(tmp_path: Path) -> None:
 
 def test_errors_shared_by_tiles_widen_the_bars() -> None:
     """A mean of values whose groups of 25 share an error of the size of the noise: 1 + 25 times the variance."""
-    from simengine.fit.posterior import scatter
+    from simengine.fit.certainty.worth import scatter
 
     generator = torch.Generator().manual_seed(0)
     groups = torch.arange(400).repeat_interleave(25)

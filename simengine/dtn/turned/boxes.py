@@ -44,7 +44,7 @@ def turned_of(corners: torch.Tensor) -> torch.Tensor:
     seen = torch.einsum("nkij,npj->nkpi", axes, corners)
     low, high = seen.amin(2), seen.amax(2)
     best = (high - low).prod(-1).argmin(1)
-    rows = torch.arange(len(corners))
+    rows = torch.arange(len(corners), device=corners.device)
     own, size = axes[rows, best], (high - low)[rows, best]
     middle = torch.einsum("nij,ni->nj", own, ((high + low) / 2)[rows, best])
     return torch.cat([middle, size, angle[rows, best][:, None]], 1)
@@ -86,7 +86,7 @@ def turned_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     angle = torch.where(counts, torch.atan2(about[..., 1], about[..., 0]), torch.full_like(about[..., 0], torch.inf))
     order = angle.detach().argsort(-1)
     ring = about.gather(-2, order[..., None].expand_as(about))
-    place = torch.arange(points.shape[-2])
+    place = torch.arange(points.shape[-2], device=points.device)
     after = torch.where(place + 1 < number, place + 1, torch.zeros_like(place))  # the last is followed by the first
     following = ring.gather(-2, after[..., None].expand_as(ring))
     twice = ring[..., 0] * following[..., 1] - ring[..., 1] * following[..., 0]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from simengine.fit.certainty.sampling import PosteriorSamples
-from simengine.fit.posterior import inverse, student
+from simengine.fit.certainty.worth import inverse, shares, student
 from simengine.fit.problem import Problem
 from simengine.fit.problem.prediction import Prediction
 from simengine.scene.base import Refused, SceneError
@@ -110,8 +110,12 @@ def refitted(problem: Problem, z: torch.Tensor, numbers: Sequence[int], seed: in
     step_of = inverse(own.T @ own) @ own.T
     predictions = {n: p for n, p in problem.predict(z).items() if bool(problem.rows(n).any())}
     total = sum(int(problem.rows(n).sum()) for n in predictions)
-    chosen = sum(c.chosen for c in problem.coordinates)
-    sets = {n: resampling(problem, n, p, chosen * int(problem.rows(n).sum()) / total) for n, p in predictions.items()}
+    decided = shares(j[:total], j[total:].T @ j[total:])
+    lengths = [int(problem.rows(n).sum()) for n in predictions]
+    sets = {
+        n: resampling(problem, n, p, float(share.sum()))
+        for (n, p), share in zip(predictions.items(), decided.split(lengths), strict=True)
+    }
     measured, found = dict(problem.measured), dict[int, torch.Tensor]()
     try:
         for number in numbers:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from simengine.fit.certainty.worth import inverse
 from simengine.fit.coordinate import Coordinate
-from simengine.fit.posterior import inverse
 from simengine.fit.problem import Problem
 from simengine.fit.problem.prediction import Prediction
 from simengine.scene.address import replaced

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simengine.fit.posterior import Posterior, inverse
+from simengine.fit.certainty.worth import inverse
+from simengine.fit.posterior import Posterior
 from simengine.fit.problem import Problem
 
 MOST = 100_000  # rows of which each one's share is kept

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from simengine.fit.certainty.worth import inverse
 from simengine.fit.fields.newton import Linearised
 from simengine.fit.fields.objective import FieldObjective
-from simengine.fit.posterior import inverse
 from simengine.solve.conjugate_gradients import conjugate_gradients
 
 TOLERANCE = 1e-2  # of the conjugate gradients; the complement is off by its square

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simengine.fit.certainty.worth import Worth, student
 from simengine.fit.fields.bars import TOLD, FieldBars, Laplace, bars_of, why_not
-from simengine.fit.posterior import Posterior, Worth, estimates_of, student
+from simengine.fit.posterior import Posterior, estimates_of
 from simengine.fit.problem.prediction import Prediction
 from simengine.fit.report import (
     _asks,

@@ -17,6 +17,7 @@ from simengine.fit.fields.objective import FieldObjective, Fields
 from simengine.fit.fields.points import PointSearch, step_of_points
 from simengine.fit.problem import Problem
 from simengine.fit.training import AbstractTraining
+from simengine.fit.trainings.kept import restore_doubts, saved_doubts
 from simengine.scene.base import AbstractWorld, SceneError
 
 if TYPE_CHECKING:
@@ -245,6 +246,7 @@ class FieldFit(AbstractTraining):
             "counters": torch.tensor([int(c) for c in counters]),
             "scores": torch.tensor(self.scores, dtype=torch.float64).reshape(-1, 2),
             **{f"sigma.{name}": value for name, value in self.problem.sigmas.items()},
+            **saved_doubts(self.problem),
         }
         if self.profile is not None:
             own = self.profile
@@ -267,6 +269,7 @@ class FieldFit(AbstractTraining):
         self.objective.judging = self._path
         self.scores = [(float(a), float(b)) for a, b in state["scores"]]
         self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
+        restore_doubts(self.problem, state)
         self.objective.renew()
         if "bend" in state:
             own = {k.removeprefix("profile."): v for k, v in state.items() if k.startswith("profile.")}

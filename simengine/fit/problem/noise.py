@@ -15,7 +15,7 @@ def estimated(
     prediction: Prediction,
     instrument: AbstractInstrument,
     which: torch.Tensor,
-    chosen: int,
+    taken: float,
     sought: Coordinate | None,
 ) -> torch.Tensor:
     """The standard deviation of each column, (columns,), SI; columns of one quantity share theirs.
@@ -27,7 +27,7 @@ def estimated(
         prediction: Of the observation.
         instrument: That measured it.
         which: The values compared, bool (rows, columns).
-        chosen: How many numbers were fitted: degrees of freedom shared by the columns.
+        taken: Degrees of freedom that the numbers fitted took from the observation, shared by the columns.
         sought: The coordinate with the prior of sigma, where there is one.
     """
     measured, noises = prediction.measured.values, prediction.measured.noises
@@ -36,7 +36,7 @@ def estimated(
     for one in noises.unique():
         own = noises == one
         gap = (prediction.values - measured)[:, own][which[:, own]]
-        degrees = max(len(gap) - chosen * int(own.sum()) / columns, 1.0)
+        degrees = max(len(gap) - taken * int(own.sum()) / columns, 1.0)
         size = float(measured[:, own].nan_to_num().abs().max())  # of what was read: gaps are no size
         least = max(instrument.least_sigma(), 1e-9 * size + 1e-300)
         found[own] = _most_likely(float(gap.square().sum()), degrees, sought, least)

@@ -5,6 +5,7 @@ no solve. World numbers are differentiated by differences of solves; see `docs/a
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -374,16 +375,20 @@ class Problem:
         self.measured[name] = dataclasses.replace(measured, mask=mask, notes=(*measured.notes, *notes))
         self.left_out[name] = mask
 
-    def estimate_sigmas(self, z: torch.Tensor, *, fitted: bool = False) -> float:
+    def estimate_sigmas(self, z: torch.Tensor, *, told: float | None = None) -> float:
         """Renew the standard deviations that are estimated, from the residuals at z; the largest relative change.
 
         Args:
             z: Coordinates (p,).
-            fitted: Whether z is a best fit: what its models get wrong is then estimated too, where that is asked.
+            told: Where z is a best fit, the degrees of freedom that the data decide there; what its models get wrong
+                is then estimated too, where that is asked. None elsewhere: as many as numbers have no prior.
         """
         change = 0.0
         predictions = self.predict(z)
-        chosen = sum(c.chosen for c in self.coordinates)
+        fitted = told is not None
+        if told is None:
+            told = sum(c.chosen and math.isnan(c.sd) for c in self.coordinates)
+        total = sum(int(self.rows(name).sum()) for name in self.instruments)
         for name, instrument in self.instruments_at(z).items():
             if fitted and getattr(instrument, "discrepancy", False):
                 change = max(change, renewed(self, z, name))
@@ -391,7 +396,8 @@ class Problem:
             sought = next((self.coordinates[k] for k, names in self.sought_sigmas.items() if name in names), None)
             if sought is None and not bool(instrument.noise(self.measured[name]).isnan().any()):
                 continue
-            fresh = noise.estimated(predictions[name], instrument, self.rows(name), chosen, sought)
+            rows = self.rows(name)
+            fresh = noise.estimated(predictions[name], instrument, rows, told * int(rows.sum()) / max(total, 1), sought)
             old = self.sigmas.get(name)
             change = max(change, float((fresh / old - 1).abs().max()) if old is not None else 1.0)
             self.sigmas[name] = fresh

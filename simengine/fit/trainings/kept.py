@@ -28,6 +28,17 @@ def saved_runs(problem: Problem) -> dict[str, torch.Tensor]:
     return state
 
 
+def saved_doubts(problem: Problem) -> dict[str, torch.Tensor]:
+    """What was said so far of what makes the answer doubtful."""
+    return {"doubts": torch.tensor(list("\n".join(problem.doubts).encode()), dtype=torch.uint8)}
+
+
+def restore_doubts(problem: Problem, state: Mapping[str, torch.Tensor]) -> None:
+    """Say again what a checkpoint holds beside what was said of the data already."""
+    for text in bytes(state["doubts"].tolist()).decode().splitlines():
+        problem.doubt(text)
+
+
 def restore_runs(problem: Problem, state: Mapping[str, torch.Tensor]) -> None:
     """Put the kept runs of a checkpoint in place of the problem's own."""
     parts: dict[int, dict[str, torch.Tensor]] = {}

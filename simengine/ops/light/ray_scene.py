@@ -100,6 +100,13 @@ class RaySurface:
         """Number of the labelled thing that each material belongs to, 0 for none, shape (m,)."""
         return self.part.long() if self.instance is None else self.instance.long()
 
+    def to(self, device: torch.device | str) -> "RaySurface":
+        """The same on a device; itself where it is there already."""
+        if self.vertices.device == torch.device(device):
+            return self
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: v.to(device) for name, v in values.items() if v is not None})
+
     def joined(self, other: "RaySurface") -> "RaySurface":
         """Both surfaces as one; materials of `other` come after those here, and so do the numbers of its instances."""
 

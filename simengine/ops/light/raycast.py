@@ -49,6 +49,12 @@ class RayBuffers:
     depth: torch.Tensor
     instance: torch.Tensor
 
+    def cpu(self) -> "RayBuffers":
+        """The same in main memory; itself where it is there already."""
+        if self.gain.device.type == "cpu":
+            return self
+        return RayBuffers(**{f.name: getattr(self, f.name).cpu() for f in dataclasses.fields(self)})
+
 
 def check_arguments(
     world_to_camera: torch.Tensor, intrinsics: torch.Tensor, size: tuple[int, int], samples: int, sky_rays: int
@@ -83,7 +89,7 @@ def raycast(
     repetitions_per_metre: float = 0.0,
     seed: int = 0,
 ) -> RayBuffers:
-    """Cast the rays of one view.
+    """Cast the rays of one view, on the device of the surface.
 
     Args:
         surface: What is seen besides ground and sky.

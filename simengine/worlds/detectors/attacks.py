@@ -158,7 +158,7 @@ class SquareTraining(AbstractTraining):
         side = max(1, min(rows, columns, round(math.sqrt(area * rows * columns))))
         row, column = int(torch.randint(rows - side + 1, ())), int(torch.randint(columns - side + 1, ()))
         proposal = self.target.texture().detach().clone()
-        proposal[row : row + side, column : column + side] = self._extreme()
+        proposal[row : row + side, column : column + side] = self._extreme().to(proposal.device)
         return proposal
 
     @torch.no_grad()
@@ -169,7 +169,8 @@ class SquareTraining(AbstractTraining):
             torch.manual_seed(self._seed)
             images, boxes = target.pictures(self._index, texture)
         total = 0.0
-        for (found, scores), box in zip(checked_predict(target.detector, images, spec.kind), boxes, strict=True):
+        found_in = checked_predict(target.detector, images, spec.kind)
+        for (found, scores), box in zip(found_in, boxes.cpu(), strict=True):
             counts = torch.sigmoid((box_iou(found, box) - spec.overlap) / 0.1)
             total -= float(torch.log1p(-(scores * counts).clamp(max=1 - 1e-6)).sum())
         return total / len(images)

@@ -63,7 +63,7 @@ def training(scene: Scene, *, device: str | None = None) -> "CamouflageTraining"
         spec = dataclasses.replace(spec, albedo=bounds)
     except ValueError as error:
         raise SceneError(f'unknowns."{spec.seeks}": {error}') from None
-    return CamouflageTraining(scene.world, spec)
+    return CamouflageTraining(scene.world, spec, device=device)
 
 
 class CamouflageTraining(AbstractTraining):
@@ -76,15 +76,23 @@ class CamouflageTraining(AbstractTraining):
             `Detector`. A copy in evaluation mode is used, so that nothing of it moves or is frozen. With
             `spec.hardening` it must have a training loss, `loss(images, boxes)` as of `AbstractDetector`; the class
             of the object is `spec.kind`.
+        device: Where views, detectors and textures lie; None for the CPU. Rays are cast there too, and what is counted
+            is counted on the CPU.
 
     Raises:
         ValueError: The detector does not fit the protocol (`simengine.dtn.checks` names how), or cannot be hardened.
     """
 
     def __init__(
-        self, scene: "DTNWorld | RendersWorld", spec: "CamouflageSpec", *, detector: nn.Module | None = None
+        self,
+        scene: "DTNWorld | RendersWorld",
+        spec: "CamouflageSpec",
+        *,
+        detector: nn.Module | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
         torch.manual_seed(scene.seed)
+        self.device = torch.device(device or "cpu")
         self.scene: DTNWorld | RendersWorld = scene
         self.spec: CamouflageSpec = spec
         self.given: bool = detector is not None
@@ -106,15 +114,15 @@ class CamouflageTraining(AbstractTraining):
             )
         if isinstance(scene, RendersWorld):
             scene.check_objective(spec)
-        self.views: ViewSet = seen_views_of(scene)
-        self.empty: ViewSet | None = empty_views_of(scene, spec.detector.empty)
+        self.views: ViewSet = seen_views_of(scene, device=self.device)
+        self.empty: ViewSet | None = empty_views_of(scene, spec.detector.empty, device=self.device)
         self.attacked: ViewSet = self.views[torch.arange(min(spec.attack_views, len(self.views)))]
         self.put_on: TextureMap = self.map(self.attacked)
-        own = make_detector(spec.detector) if detector is None else copy.deepcopy(detector).eval()
+        own: Any = make_detector(spec.detector) if detector is None else copy.deepcopy(detector).eval()
+        own.to(self.device)
         if getattr(own, "kind", 0) is None:  # an adapter learns the class whose detections count
-            own.kind = spec.kind  # type: ignore[assignment]
-        tried: Any = own
-        check_detector(tried, self.attacked[:2].picture(torch.full((1, 3, 1, 1), 0.4)), kind=spec.kind)
+            own.kind = spec.kind
+        check_detector(own, self.attacked[:2].picture(torch.full((1, 3, 1, 1), 0.4)), kind=spec.kind)
         self.modules: nn.ModuleDict = nn.ModuleDict({"detector": own})
         self.stages = [] if detector is not None else [("detector", spec.detector.iterations)]
         if spec.pipeline == "network":
@@ -138,6 +146,7 @@ class CamouflageTraining(AbstractTraining):
             architecture = {"centre": "anchor", "anchor": "centre"}[spec.detector.architecture]
             other = type(spec.detector)(**{**vars(spec.detector), "architecture": architecture})
             self._add("other", make_detector(other), spec.detector.iterations)
+        self.modules.to(self.device)
         self.num_iterations: int = sum(length for _, length in self.stages)
         self._position = 0
         self._done = 0
@@ -213,7 +222,7 @@ class CamouflageTraining(AbstractTraining):
             return self._attack(name, length)
         if name == "network":
             assert not isinstance(self.scene, RendersWorld)  # refused before
-            return NetworkTraining(self.scene, self.spec.network, network=module, views=self.views)
+            return NetworkTraining(self.scene, self.spec.network, network=module, views=self.views, device=self.device)
         spec = self.spec.detector
         rate = spec.learning_rate / 2 if stem in self.retrained else spec.learning_rate
         schedule = DetectorSchedule(length, spec.batch, rate)

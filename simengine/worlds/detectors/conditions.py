@@ -94,7 +94,7 @@ def paint_sheet(textures: Mapping[str, torch.Tensor]) -> np.ndarray:
     """The textures beside one another, 8-bit."""
     tiles = []
     for texture in textures.values():
-        tile = to_srgb8(texture_picture(texture, enlarge=max(1, SIDE // texture.shape[0])).numpy())
+        tile = to_srgb8(texture_picture(texture.cpu(), enlarge=max(1, SIDE // texture.shape[0])).numpy())
         pad = [(0, max(0, SIDE - tile.shape[0])), (0, 8), (0, 0)]
         tiles.append(np.pad(tile, pad, constant_values=255))
     height = max(tile.shape[0] for tile in tiles)

@@ -26,13 +26,15 @@ FIRST_EMPTY = 500_000  # index of the first view without the object in its sampl
 RENEWED = 60  # steps after which the next of the textures of a retraining starts again
 
 
-def empty_views(scene: "DTNWorld", sampler: ViewSampler, number: int) -> ViewSet | None:
-    """Views of the surroundings alone, to tell the object from; None for a number of 0."""
+def empty_views(
+    scene: "DTNWorld", sampler: ViewSampler, number: int, *, device: torch.device | str = "cpu"
+) -> ViewSet | None:
+    """Views of the surroundings alone, on a device, to tell the object from; None for a number of 0."""
     if number == 0:
         return None
     indices = range(FIRST_EMPTY, FIRST_EMPTY + number)
     sampler = dataclasses.replace(sampler, objects=(0, 0))
-    return render_views(None, sampler, indices, scene.shape, sky_rays=scene.sky_rays)
+    return render_views(None, sampler, indices, scene.shape, sky_rays=scene.sky_rays, device=device).to(device)
 
 
 def natural_paint(index: torch.Tensor) -> torch.Tensor:
@@ -62,7 +64,8 @@ def varied_paint(put_on: TextureMap, found: list[torch.Tensor]) -> Paint:
         if float(torch.rand(())) < 0.5:
             pattern = pattern.roll(torch.randint(max(size), (2,)).tolist(), (0, 1))
         flat = torch.where(kind < 1 / 3, natural_paint(index), random_colours(b))
-        return torch.where(kind > 2 / 3, put_on[index](pattern), flat)
+        worn = put_on[index](pattern)
+        return torch.where((kind > 2 / 3).to(worn.device), worn, flat.to(worn.device))
 
     return paint
 
@@ -97,6 +100,8 @@ class DetectorSchedule:
 class DetectorTraining(GradientTraining):
     """Pictures of random views in random paints, flipped at random; augmented in brightness, contrast and noise.
 
+    It happens where the views lie. What is drawn is drawn on the CPU, so that a run repeats on any device.
+
     Args:
         detector: Trained in place.
         views: Each shows the object.
@@ -123,9 +128,10 @@ class DetectorTraining(GradientTraining):
         self.detector: AbstractDetector = detector
         if truth is None:
             truth = views.boxes()[:, None], torch.zeros(len(views), 1, dtype=torch.long)
-        self.boxes, self.labels = truth
+        self.device = views.offset.device
+        self.boxes, self.labels = (value.to(self.device) for value in truth)
         super().__init__(
-            detector,
+            detector.to(self.device),
             self._objective,
             num_iterations=schedule.iterations,
             learning_rate=schedule.learning_rate,
@@ -142,10 +148,10 @@ class DetectorTraining(GradientTraining):
             images = torch.cat([images, self.empty.tone.encode(other)])
             boxes = torch.cat([boxes, boxes.new_zeros(without, *boxes.shape[1:])])
             labels = torch.cat([labels, labels.new_zeros(without, labels.shape[1])])
-        gain = 0.8 + 0.4 * torch.rand(self.batch, 1, 1, 1)
-        images = (images * gain + 0.2 * torch.rand(self.batch, 1, 1, 1) - 0.1).clamp(0, 1)
-        images = images + 0.01 * torch.randn_like(images)
-        flip = torch.rand(self.batch) < 0.5
+        gain, shift = 0.8 + 0.4 * torch.rand(self.batch, 1, 1, 1), 0.2 * torch.rand(self.batch, 1, 1, 1)
+        images = (images * gain.to(self.device) + shift.to(self.device) - 0.1).clamp(0, 1)
+        images = images + 0.01 * torch.randn(images.shape).to(self.device)
+        flip = (torch.rand(self.batch) < 0.5).to(self.device)
         images = torch.where(flip[:, None, None, None], images.flip(3), images)
         width = images.shape[3]
         mirrored = torch.stack([width - boxes[..., 2], boxes[..., 1], width - boxes[..., 0], boxes[..., 3]], -1)
@@ -209,7 +215,8 @@ class HardeningTraining(DetectorTraining):
         worn = self._worn(few)
         parts = zip(index[:few].tensor_split(len(worn)), worn, strict=True)
         attacked = [self.put_on[part](adversary()) for part, adversary in parts]
-        return torch.cat([*attacked, natural_paint(index[few:]).expand(-1, -1, *self.views.size)])
+        natural = natural_paint(index[few:]).to(self.device)
+        return torch.cat([*attacked, natural.expand(-1, -1, *self.views.size)])
 
     def _worn(self, pictures: int) -> list[PaintTexture]:
         """The textures of a step: all, or where there are fewer pictures than textures, so many of them in turn."""
@@ -235,7 +242,7 @@ class HardeningTraining(DetectorTraining):
 
 
 class PictureSet:
-    """Views with the object, and others without it.
+    """Views with the object, and others without it; boxes and conditions of both lie in main memory.
 
     Args:
         views: With the object.
@@ -245,10 +252,10 @@ class PictureSet:
     def __init__(self, views: ViewSet, empty: ViewSet | None) -> None:
         self.views: ViewSet = views
         self.empty: ViewSet | None = empty
-        self.boxes, self.conditions = views.boxes(), views.conditions
+        self.boxes, self.conditions = views.boxes().cpu(), views.conditions.cpu()
         if empty is not None:
             self.boxes = torch.cat([self.boxes, self.boxes.new_zeros(len(empty), 4)])
-            self.conditions = torch.cat([self.conditions, empty.conditions])
+            self.conditions = torch.cat([self.conditions, empty.conditions.cpu()])
 
     def pictures(self, paint: Paint, predict: Predictor | None = None, *, batch: int = 32) -> Iterator[torch.Tensor]:
         """Batches of pictures of all views, those with the object in the given paint first.
@@ -269,24 +276,28 @@ class PictureSet:
             yield from self.empty.tone.encode(self.empty.offset).split(batch)
 
 
-def unseen_set(scene: "DTNWorld", empty: float, number: int | None = None) -> PictureSet:
+def unseen_set(
+    scene: "DTNWorld", empty: float, number: int | None = None, *, device: torch.device | str = "cpu"
+) -> PictureSet:
     """Unseen views of a scene.
 
     Args:
         scene: Where they come from.
         empty: Number of views without the object as a share of those with it.
         number: Of the views with it; the scene's if None.
+        device: Where they lie.
     """
     number = number or scene.test_views
-    without = empty_views(scene, scene.test_sampler, round(empty * number))
-    return PictureSet(scene_views(scene, scene.test_sampler, number), without)
+    without = empty_views(scene, scene.test_sampler, round(empty * number), device=device)
+    return PictureSet(scene_views(scene, scene.test_sampler, number, device=device), without)
 
 
 def detection_sheet(detector: Any, views: ViewSet, paint: Paint, *, columns: int = 4) -> Any:
     """Pictures with the true box in green, and the best detection: green with its score where it hits, else orange."""
     images = views.picture(paint(torch.arange(len(views)))).clone()
     tiles = []
-    for image, box, (found, scores) in zip(images, views.boxes(), checked_predict(detector, images), strict=True):
+    found_in = checked_predict(detector, images)
+    for image, box, (found, scores) in zip(images.cpu(), views.boxes().cpu(), found_in, strict=True):
         drawn: list[Any] = [(box.tolist(), "hit", "")]
         if len(scores):
             best = int(scores.argmax())

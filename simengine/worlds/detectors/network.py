@@ -29,19 +29,25 @@ PATTERN = (16, 16)  # texels of the patterns a network is tested with
 MIXED = 4  # texels in the mean that a pixel of a mosaic sees
 
 
-def scene_views(scene: "DTNWorld", sampler: ViewSampler, number: int) -> ViewSet:
+def scene_views(scene: "DTNWorld", sampler: ViewSampler, number: int, *, device: torch.device | str = "cpu") -> ViewSet:
     """The first views of a sampler, without those that show less than half a pixel of the object or no paint.
 
     The last two sets are kept for the next call that asks for the same.
+
+    Args:
+        scene: Where they come from.
+        sampler: Draws them.
+        number: Of them.
+        device: That the rays are cast on, and where the set lies.
     """
-    return _scene_views(scene.object, sampler, number, scene.shape, scene.sky_rays)
+    return _scene_views(scene.object, sampler, number, scene.shape, scene.sky_rays, str(device)).to(device)
 
 
 @functools.lru_cache(maxsize=2)
 def _scene_views(
-    spec: "CarSpec | MeshSpec", sampler: ViewSampler, number: int, size: tuple[int, int], sky_rays: int
+    spec: "CarSpec | MeshSpec", sampler: ViewSampler, number: int, size: tuple[int, int], sky_rays: int, device: str
 ) -> ViewSet:
-    views = render_views(spec.surface(), sampler, range(number), size, sky_rays=sky_rays)
+    views = render_views(spec.surface(), sampler, range(number), size, sky_rays=sky_rays, device=device)
     seen = (views.object >= 0.5).flatten(1).any(1) & (views.paint > 0).flatten(1).any(1)
     if not bool(seen.any()):
         raise ValueError("views: none shows the painted object; check views.distance, the mesh and its paint material")
@@ -53,12 +59,12 @@ def random_colours(number: int) -> torch.Tensor:
     return decode_srgb(torch.rand(number, 3, 1, 1))
 
 
-def training(scene: Scene) -> "NetworkTraining":
+def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining":
     """The training of a scene on rendered views."""
     from simengine.worlds.detectors.world import AppearanceNetworkSpec, DTNWorld
 
     assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, AppearanceNetworkSpec)
-    return NetworkTraining(scene.world, scene.learner)
+    return NetworkTraining(scene.world, scene.learner, device=device)
 
 
 class NetworkTraining(AppearanceTraining):
@@ -69,6 +75,7 @@ class NetworkTraining(AppearanceTraining):
         spec: Network and lengths.
         network: Trained in place; a new one if None.
         views: To train on; the scene's if None.
+        device: Where all of it happens; None for the CPU.
     """
 
     reads = "one picture of a view in grey paint, the geometry of it, and any texture"
@@ -81,17 +88,21 @@ class NetworkTraining(AppearanceTraining):
         *,
         network: TransformationNetwork | None = None,
         views: ViewSet | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
         if network is None:
             torch.manual_seed(scene.seed)
         self.scene: DTNWorld = scene
-        views = scene_views(scene, scene.sampler, scene.train_views) if views is None else views
+        self.device = torch.device(device or "cpu")
+        if views is None:
+            views = scene_views(scene, scene.sampler, scene.train_views, device=self.device)
         if spec.varied:
             sampler, surface, number = scene.sampler, scene.surface(), scene.train_views
-            views = joined([views, *varied_views(surface, sampler, number, scene.shape, sky_rays=scene.sky_rays)])
+            more = varied_views(surface, sampler, number, scene.shape, sky_rays=scene.sky_rays, device=self.device)
+            views = joined([views, *more])
         self.views: ViewSet = object_crops(views, spec.crop) if 0 < spec.crop < min(scene.shape) else views
         self.reference = reference_of(self.views)
-        super().__init__(spec, make_network(spec) if network is None else network)
+        super().__init__(spec, (make_network(spec) if network is None else network).to(self.device))
 
     def _paint(self, views: ViewSet) -> torch.Tensor:
         """Flat colours, or a colour for each pixel, on half of the views (as patterns are) only where there is paint.
@@ -101,12 +112,12 @@ class NetworkTraining(AppearanceTraining):
         """
         if self.spec.paints == "flat":
             return random_colours(len(views))
-        noise = decode_srgb(torch.rand_like(views.gain))
+        noise = decode_srgb(torch.rand(views.gain.shape))
         pattern = torch.rand(len(views), 1, 1, 1) < 0.5
         if self.spec.paints == "mosaic":
             others = decode_srgb(torch.rand(MIXED - 1, *views.gain.shape)).sum(0)
             noise = torch.where(pattern, (noise + others) / MIXED, noise)
-        return noise * (~pattern | (views.paint > 0))
+        return noise.to(self.device) * (~pattern.to(self.device) | (views.paint > 0))
 
     def _objective(self) -> Mapping[str, torch.Tensor]:
         index = torch.randint(len(self.views), (self.spec.batch,))
@@ -126,7 +137,7 @@ class NetworkTraining(AppearanceTraining):
         return terms
 
     def _tested(self) -> tuple[dict[str, Any], Any]:
-        test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views)
+        test = scene_views(self.scene, self.scene.test_sampler, self.scene.test_views, device=self.device)
         return evaluate_network(self.network, test), _predicted_beside_rendered(self.network, test)
 
     def _trained_on(self) -> dict[str, Any]:
@@ -241,7 +252,7 @@ def evaluate_closed_forms(views: ViewSet, *, colours: int = 8, patterns: int = 4
 
 def gradient_cosine(predict: Predict, views: ViewSet, put_on: TextureMap, texture: torch.Tensor) -> float:
     """Cosine of the gradients of sum(W picture) to a texture, W white noise: the predictor's against the renderer's."""
-    weight = torch.randn(views.gain.shape, generator=torch.Generator().manual_seed(5))
+    weight = torch.randn(views.gain.shape, generator=torch.Generator().manual_seed(5)).to(views.gain.device)
     gradients = []
     for picture in (predict, views.picture):
         leaf = texture.clone().requires_grad_()

@@ -39,7 +39,7 @@ def objects_of(views: ViewSet, names: Sequence[str]) -> list[Objects]:
     assert views.labels is not None
     _, numbers = numbers_of(names)
     shown = []
-    for rows in views.labels.double():
+    for rows in views.labels.cpu().double():
         own = rows[rows[:, 4] >= 0]
         kinds = numbers[own[:, 4].long()]
         shown.append(Objects(own[:, :4].numpy(), kinds.numpy(), own[:, COLUMNS.index("pixels")].numpy()))

@@ -86,6 +86,8 @@ class RendersWorld(AbstractWorld):
     """
 
     kind: ClassVar[str] = "renders"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    fit_devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     table: Path
     grey: Annotated[float, Range(gt=0, le=1)] = 0.5
     shoulder: Literal["none", "soft", "aces"] = "none"
@@ -125,9 +127,7 @@ class RendersWorld(AbstractWorld):
         return Reference(picture=own.reference[index], object=own.mask[index], grey=self.grey, tone=self.tone)
 
     def build(self, *, device: str | None = None) -> RenderSet:
-        """The pictures."""
-        if device not in (None, "cpu"):
-            raise SceneError(f"scenes of kind {self.kind!r} run on the CPU, got --device {device}")
+        """The pictures, in main memory whatever the device."""
         return self.pictures
 
     def check(self, *, device: str | None = None) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def training(scene: Scene, *, device: str | None = None) -> "NetworkTraining | R
     if isinstance(scene.world, RendersWorld):
         assert scene.learner is not None
         spec: Any = scene.learner
-        return RendersTraining(scene.world, spec)
-    return training_on_views(scene)
+        return RendersTraining(scene.world, spec, device=device)
+    return training_on_views(scene, device=device)
 
 
 class RendersTraining(AppearanceTraining):
@@ -46,6 +46,7 @@ class RendersTraining(AppearanceTraining):
     Args:
         scene: The pictures.
         spec: Network and lengths.
+        device: Of the network, which pictures come to batch by batch; None for the CPU.
 
     Raises:
         SceneError: A key asks for what pictures of files do not have.
@@ -54,8 +55,11 @@ class RendersTraining(AppearanceTraining):
     reads = "one picture of a view in grey paint, its mask, and any texture"
     caption = "unseen views, paints of the table"
 
-    def __init__(self, scene: "RendersWorld", spec: "AppearanceNetworkSpec") -> None:
+    def __init__(
+        self, scene: "RendersWorld", spec: "AppearanceNetworkSpec", *, device: torch.device | str | None = None
+    ) -> None:
         torch.manual_seed(scene.seed)
+        self.device = torch.device(device or "cpu")
         if spec.geometry:
             raise SceneError("model.geometry: pictures of files come without geometry buffers; set geometry = false")
         try:
@@ -74,7 +78,7 @@ class RendersTraining(AppearanceTraining):
         for name, rows in (("train", self.seen), ("test", self.tested)):
             if not len(rows):
                 raise SceneError(f"table: no view to {name} with has an expected picture; see the column set")
-        super().__init__(spec, make_network(spec))
+        super().__init__(spec, make_network(spec).to(self.device))
 
     def _objective(self) -> Mapping[str, torch.Tensor]:
         index = self.seen[torch.randint(len(self.seen), (self.spec.batch,))]
@@ -82,6 +86,7 @@ class RendersTraining(AppearanceTraining):
         paint, true = self.given.paint(index), self.given.expected[index]
         if 0 < self.spec.crop < min(self.scene.shape):
             reference, paint, true = _cropped(reference, paint, true, self.spec.crop)
+        reference, true = reference.to(self.device), true.to(self.device)
         mask = (reference.object > 0).to(true.dtype)
         predicted = self.network(reference, paint)
         terms = self._misfit(predicted, true, mask)
@@ -122,11 +127,16 @@ def _cropped(
 def predicted_pictures(
     network: TransformationNetwork | None, scene: "RendersWorld", rows: torch.Tensor
 ) -> torch.Tensor:
-    """Pictures of a table as a network predicts them, (r, 3, h, w); the references where there is none."""
+    """Pictures of a table as a network predicts them, (r, 3, h, w); the references where there is none.
+
+    They are made where the network is, and come back to main memory.
+    """
     own = scene.pictures
     if network is None:
         return own.reference[own.view[rows]]
-    return torch.cat([network(scene.reference(own.view[some]), own.paint(some)) for some in rows.split(BATCH)])
+    device = next(network.parameters()).device
+    batches = [(scene.reference(own.view[some]).to(device), own.paint(some)) for some in rows.split(BATCH)]
+    return torch.cat([network(reference, paint).cpu() for reference, paint in batches])
 
 
 def figures(network: TransformationNetwork | None, scene: "RendersWorld", rows: torch.Tensor) -> dict[str, float]:

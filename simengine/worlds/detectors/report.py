@@ -57,7 +57,7 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
         By detector/paint: AP@.5, AP@.75 and the share of objects missed; the gap to full renders.
     """
     scene, spec = training.scene, training.spec
-    unseen = unseen_views_of(scene, spec.detector.empty)
+    unseen = unseen_views_of(scene, spec.detector.empty, device=training.device)
     put_on, predict = training.map(unseen.views), training.predictor(unseen.views)
     size = (spec.rows, spec.columns)
     block = max(b for b in (1, 2, 4) if size[0] % b == 0 and size[1] % b == 0)
@@ -117,7 +117,9 @@ def write_camouflage_report(training: "CamouflageTraining", out: "RunDirectory")
     if not isinstance(scene, RendersWorld):
         sections |= by_conditions(named, unseen.conditions, scene.sampler)
         more = spec.rendered > scene.test_views
-        compared = unseen_views_of(scene, spec.detector.empty, spec.rendered) if more else unseen
+        compared = unseen
+        if more:
+            compared = unseen_views_of(scene, spec.detector.empty, spec.rendered, device=training.device)
         gap, beside, sheet = gap_to_renders(training, compared, textures["optimised"])
     else:
         gap, beside, sheet = gap_to_given(training, scene, unseen)
@@ -256,9 +258,10 @@ def rendered_in_full(training: "CamouflageTraining", unseen: PictureSet, texture
             sky_rays=scene.sky_rays,
             paint=texture,
             repetitions_per_metre=0.0 if spec.mapping == "uv" else spec.repetitions,
+            device=training.device,
         )
         images.append(views.tone.encode(view.radiance.permute(2, 0, 1)))
-    return torch.stack(images)
+    return torch.stack(images).to(training.device)
 
 
 def gap_to_renders(
@@ -279,12 +282,12 @@ def gap_to_given(
     """The gap in AP between the pipeline and given pictures in their own paints, figures of it, and a sheet."""
     own = scene.pictures
     rows = own.pictures(unseen=True)[: training.spec.rendered]
-    place = {int(k): n for n, k in enumerate(unseen.views.index)}
+    place = {k: n for n, k in enumerate(unseen.views.index.tolist())}
     index = torch.tensor([place[int(k)] for k in own.view[rows]])
     predict = training.predictor(unseen.views)
     with torch.no_grad():
         predicted = torch.cat([predict(index[k], own.paint(rows[k])) for k in torch.arange(len(rows)).split(32)])
-    return _gap(training, unseen, index, predicted, own.expected[rows])
+    return _gap(training, unseen, index, predicted, own.expected[rows].to(training.device))
 
 
 def _gap(

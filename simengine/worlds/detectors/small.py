@@ -40,7 +40,7 @@ def training(scene: Scene, *, device: str | None = None) -> "SmallDetector":
     from simengine.worlds.detectors.world import DTNWorld, TrainedDetectorSpec
 
     assert isinstance(scene.world, DTNWorld) and isinstance(scene.learner, TrainedDetectorSpec)
-    return SmallDetector(scene.world, scene.learner)
+    return SmallDetector(scene.world, scene.learner, device=device)
 
 
 class SmallDetector(DetectorTraining):
@@ -49,31 +49,36 @@ class SmallDetector(DetectorTraining):
     Args:
         scene: Where the views come from; with `views.objects` they show several things.
         spec: Of the detector.
+        device: Where it is trained; None for the CPU.
     """
 
-    def __init__(self, scene: "DTNWorld", spec: "TrainedDetectorSpec") -> None:
+    def __init__(
+        self, scene: "DTNWorld", spec: "TrainedDetectorSpec", *, device: torch.device | str | None = None
+    ) -> None:
         torch.manual_seed(scene.seed)
         self.scene: DTNWorld = scene
         self.spec: TrainedDetectorSpec = spec
         self.several: bool = scene.views.objects[1] > 0
         self.names, numbers = numbers_of(scene.label_names)
-        views = scene_views(scene, scene.sampler, scene.train_views)
+        device = device or "cpu"
+        views = scene_views(scene, scene.sampler, scene.train_views, device=device)
         truth = None
         if self.several:
             assert views.labels is not None
-            truth = boxes_of(views.labels), numbers[views.labels[..., 4].clamp(min=0).long()]
+            labels = views.labels.cpu()
+            truth = boxes_of(labels), numbers[labels[..., 4].clamp(min=0).long()]
         super().__init__(
             make_detector(spec, classes=len(self.names)),
             views,
             paint_of(spec, views),
             schedule=DetectorSchedule(spec.iterations, spec.batch, spec.learning_rate),
-            empty=empty_views(scene, scene.sampler, round(spec.empty * scene.train_views)),
+            empty=empty_views(scene, scene.sampler, round(spec.empty * scene.train_views), device=device),
             truth=truth,
         )
 
     def finish(self, out: "RunDirectory") -> dict[str, Any]:
         """AP on unseen views in natural paints, of each class and their mean, `model/`, and `detections.png`."""
-        test = unseen_set(self.scene, self.spec.empty)
+        test = unseen_set(self.scene, self.spec.empty, device=self.device)
         torch.manual_seed(self.scene.seed + 1)
         summary = self._several(test, out) if self.several else self._single(test, out)
         write_model(
@@ -141,5 +146,5 @@ class SmallDetector(DetectorTraining):
         for k in np.flatnonzero(np.asarray(found.scores) >= SCORE):
             text = f"{self.names[int(found.labels[k])]} {found.scores[k]:.2f}"
             boxes.append((found.boxes[k], "hit" if k in who else "alarm", text))
-        pixels = (255 * picture.permute(1, 2, 0).clamp(0, 1)).round().byte().numpy()
+        pixels = (255 * picture.permute(1, 2, 0).clamp(0, 1)).round().byte().cpu().numpy()
         return draw_boxes(pixels, boxes, width=2 * pixels.shape[1])

@@ -39,7 +39,13 @@ def random_curve() -> ToneCurve:
 
 
 def varied_views(
-    surface: RaySurface, sampler: ViewSampler, number: int, size: tuple[int, int], *, sky_rays: int
+    surface: RaySurface,
+    sampler: ViewSampler,
+    number: int,
+    size: tuple[int, int],
+    *,
+    sky_rays: int,
+    device: torch.device | str = "cpu",
 ) -> list[ViewSet]:
     """Views of the object in other coats, and of as many other bodies, half of `number` each.
 
@@ -49,6 +55,7 @@ def varied_views(
         number: Of these views.
         size: Height and width of the pictures [pixels].
         sky_rays: Of each sample.
+        device: That the rays are cast on, and where the views lie.
     """
     sets = []
     for k in range(number):
@@ -58,10 +65,10 @@ def varied_views(
         else:
             body = various(index)
             draw = dataclasses.replace(sampler, distance=None, aim=None, reach=None)
-        one = render_views(body, draw, [index], size, sky_rays=sky_rays)
+        one = render_views(body, draw, [index], size, sky_rays=sky_rays, device=device)
         seen = (one.object >= 0.5).flatten(1).any(1) & (one.paint > 0).flatten(1).any(1)
         if bool(seen.all()):
-            sets.append(keep_views(one, seen))
+            sets.append(keep_views(one, seen).to(device))
     return sets
 
 

@@ -252,6 +252,8 @@ class DTNWorld(AbstractWorld):
     """
 
     kind: ClassVar[str] = "dtn"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    fit_devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     object: CarSpec | MeshSpec = CarSpec()
     views: ViewSampler = dataclasses.field(default_factory=ViewSampler)
     size: Annotated[int, Range(ge=32, le=1024)] = 96
@@ -325,9 +327,7 @@ class DTNWorld(AbstractWorld):
         ]
 
     def build(self, *, device: str | None = None) -> Any:
-        """The object, and the sampler of its views."""
-        if device not in (None, "cpu"):
-            raise SceneError(f"scenes of kind {self.kind!r} run on the CPU, got --device {device}")
+        """The object, and the sampler of its views, in main memory whatever the device."""
         return self.surface(), self.sampler
 
     def run(self, out: "RunDirectory", *, device: str | None = None, force: bool = False) -> dict[str, Any]:
@@ -350,13 +350,13 @@ class DTNWorld(AbstractWorld):
             if (out.path / name).is_file():
                 continue
             indices = range(start, min(start + SHARD, self.train_views))
-            views = render_views(surface, sampler, indices, self.shape, sky_rays=self.sky_rays)
+            views = render_views(surface, sampler, indices, self.shape, sky_rays=self.sky_rays, device=device or "cpu")
             out.write(name, views.tensors())
             made += len(indices)
             out.log("views", first=start, number=len(indices))
         shards = [out.path / f"views-{start:05d}.npz" for start in range(0, self.train_views, SHARD)]
         labels = write_labelled(shards, self.label_names, out)
-        first = render_views(surface, sampler, range(min(8, self.train_views)), self.shape)
+        first = render_views(surface, sampler, range(min(8, self.train_views)), self.shape, device=device or "cpu")
         paints = torch.tensor([[0.45, 0.46, 0.47], [0.40, 0.03, 0.03], [0.03, 0.06, 0.25]])
         rows = torch.cat([first.picture(paint.view(1, 3, 1, 1)) for paint in paints])
         from simengine.render.tone import decode_srgb
@@ -370,7 +370,7 @@ class DTNWorld(AbstractWorld):
         from simengine.dtn.views import BUFFERS, render_views
 
         surface, sampler = self.build(device=device)
-        views = render_views(surface, sampler, range(4), self.shape, sky_rays=1)
+        views = render_views(surface, sampler, range(4), self.shape, sky_rays=1, device=device or "cpu")
         numbers = (self.train_views + self.test_views) * math.prod(self.shape) * sum(BUFFERS.values())
         return {
             "triangles": len(surface.faces),

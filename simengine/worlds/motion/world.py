@@ -53,7 +53,7 @@ class MPMWorld(AbstractWorld):
     """
 
     kind: ClassVar[str] = "mpm"
-    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    devices: ClassVar[tuple[str, ...]] = ("cuda", "cpu")
     answers: ClassVar[frozenset[type[Ask]]] = frozenset((Tracks, Cloud, Series, View))
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
