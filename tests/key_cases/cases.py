@@ -58,7 +58,7 @@ class Bright(torch.nn.Module):
 def write_renders(path: Path) -> None:
     """A table of pictures of a square in two paints, and an untrained network for them."""
     path.mkdir()
-    rows = ["view,set,reference,mask,uv,expected,red,green,blue"]
+    rows, greys = ["view,set,reference,mask,uv,expected,red,green,blue"], []
     y, x = np.mgrid[0:32, 0:32]
     for k in range(4):
         inside = (abs(x - 12 - 3 * k) < 7) & (abs(y - 16) < 6)
@@ -73,8 +73,11 @@ def write_renders(path: Path) -> None:
         seen = np.where(inside[..., None], grey * np.array([1.0, 0.5, 0.4]), grey)
         files = [save("grey", grey), save("cover", inside.astype(float)), save("uv", uv), save("seen", seen)]
         rows.append(",".join([f"v{k}", "train" if k < 2 else "test", *files, "0.5", "0.12", "0.08"]))
+        dull = save("dull", np.where(inside[..., None], 0.4 * grey, grey))
+        greys.append(",".join([f"v{k}", "train" if k < 2 else "test", *files[:3], dull, *["0.08"] * 3]))
     rows += [f"none {k},,grey_{k}.png,,,,,," for k in range(2)]
     (path / "renders.csv").write_text("\n".join(rows) + "\n")
+    (path / "greys.csv").write_text("\n".join(rows + greys) + "\n")
     torch.manual_seed(3)
     options = {"head": "linear", "extractor": "conv", "geometry": False, "width": 4, "depth": 2}
     out = RunDirectory.create(path / "network", {"kind": "renders"}, overwrite=False, resume=False)

@@ -21,7 +21,7 @@ from simengine.scene.base import AbstractRun, Refused, SceneError
 from simengine.scene.strict import nearest
 from simengine.solve import CheckpointAdjoint
 from simengine.worlds.motion import forces
-from simengine.worlds.motion.hung import Hung, hung_on, run
+from simengine.worlds.motion.pull.hung import Hung, hung_on, run
 from simengine.worlds.motion.start.saved import refuse_clocks
 from simengine.worlds.motion.start.sections import edges
 
