@@ -16,7 +16,7 @@ F = U diag(s) V^T -> U diag(g(s)) V^T; e = log s, d = dev e. The columns of `coe
     5 HERSCHEL_BULKLEY (mu, sigma_y, k, n, dt)  2 mu |d'| = 2 mu |d| - 2 mu dt g with the rate g [1/s] that solves
                                                 2 mu |d| - 2 mu dt g = sigma_y + k g^n (implicit overstress)
     6 MOHR_COULOMB    (mu, lam, sin phi, c, 0)  the hexagon of `mohr_coulomb` in place of the cone; tip and q as there
-    7 INERTIAL        (mu, lam, mu_s, mu_2, c)  grains in rapid flow, mu(I): `inertial`; tip at 0 and q as there
+    7 INERTIAL        (mu, lam, mu_s, mu_2, c)  grains in rapid flow, mu(I): `rates`; tip at 0 and q as there
 
 -1 is a law of the user: its result is left as it stands.
 """
@@ -29,9 +29,8 @@ from types import SimpleNamespace
 import warp as wp
 
 from ..cpu import cpu_module
-from .inertial import functions as inertial_functions
 from .mohr_coulomb import functions as hexagon_functions
-from .overstress import functions as overstress_functions
+from .rates import functions as rate_functions
 from .svd import functions as matrix_functions
 
 IDENTITY, VON_MISES, DRUCKER_PRAGER, FLUID, SNOW, HERSCHEL_BULKLEY, MOHR_COULOMB, INERTIAL = range(8)
@@ -47,11 +46,11 @@ def kernels(real):
     exp_apart, map_adjoint, ratio = f.exp_apart, f.map_adjoint, f.ratio
     hexagon = hexagon_functions(real)
     beyond, flowed, pulled_back = hexagon.excess, hexagon.flowed, hexagon.pulled_back
-    inertial, overstress_rate = inertial_functions(real), overstress_functions(real).overstress_rate
-    kept, slopes = inertial.kept, inertial.slopes
+    rates = rate_functions(real)
+    kept, slopes, overstress_rate = rates.kept, rates.slopes, rates.overstress_rate
     zero, one, two, third = real(0.0), real(1.0), real(2.0), real(1.0 / 3.0)
     s_min, J_min, tiny = real(0.05), real(1e-6), real(1e-12)
-    array2d, vec5 = wp.array2d, inertial.vec5
+    array2d, vec5 = wp.array2d, rates.vec5
 
     @wp.func(module=module)
     def five(coefficients: array2d(dtype=wp.float64), p: int):

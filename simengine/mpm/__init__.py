@@ -6,6 +6,7 @@ from simengine.mpm.boundaries import Walls
 from simengine.mpm.contact import Contact
 from simengine.mpm.equilibrium import equilibrium
 from simengine.mpm.implicit import ImplicitSolver
+from simengine.mpm.loads import Load, Loads
 from simengine.mpm.memory import forecast_memory
 from simengine.mpm.mesh_body import MeshBody
 from simengine.mpm.model import MPMModel
@@ -14,6 +15,7 @@ from simengine.mpm.rigid_bodies import Box, Capsule, Plane, Sphere, Surface
 from simengine.mpm.solver import MPMSolver
 from simengine.mpm.stability import cfl_numbers, recommended_dt, swept_numbers
 from simengine.mpm.state import MPMState
+from simengine.mpm.tilt import Tilt
 from simengine.ops.matter.mpm import SimulationError
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "Capsule",
     "Contact",
     "ImplicitSolver",
+    "Load",
+    "Loads",
     "MPMModel",
     "MPMSolver",
     "MPMState",
@@ -31,6 +35,7 @@ __all__ = [
     "SimulationError",
     "Sphere",
     "Surface",
+    "Tilt",
     "Walls",
     "batch",
     "cfl_numbers",

@@ -23,7 +23,8 @@ def batch(members: Sequence[tuple[MPMModel, MPMState]]) -> tuple[MPMModel, MPMSt
         members: Model and state at the start of each.
 
     Raises:
-        ValueError: There is none, or a member differs in what is one for all, or has contact between its own bodies.
+        ValueError: There is none, or a member differs in what is one for all, or has contact between its own bodies,
+            loads or a tilt.
     """
     if not members:
         raise ValueError("members: a batch needs one at least")
@@ -31,8 +32,8 @@ def batch(members: Sequence[tuple[MPMModel, MPMState]]) -> tuple[MPMModel, MPMSt
     if len(members) == 1:
         return first, state
     for k, (model, start) in enumerate(members):
-        if model.contact is not None:
-            raise ValueError(f"members: {k} has contact between its own bodies; run it by itself")
+        if model.contact is not None or model.loads is not None or model.tilt is not None:
+            raise ValueError(f"members: {k} has contact between its own bodies, loads or a tilt; run it by itself")
         if model.grid != first.grid or not _same_boundaries(model, first):
             raise ValueError(f"members: grid, time step, gravity, walls and rigid bodies of {k} are not those of 0")
         if start.A.shape[1] != state.A.shape[1] or start.x.dtype != state.x.dtype:

@@ -51,6 +51,8 @@ class CapturedSolver(AbstractSolver):
         if any(tensor.requires_grad for tensor in constants):
             raise ValueError("solver: captured steps give gradients of laws only, not of boundaries, mass or volume")
         self._grid = model.grid
+        if model.loads is not None or model.tilt is not None:
+            raise ValueError("solver: captured steps know no loads and no gravity that changes")
         if model.dissipates:
             raise ValueError("solver: captured steps know no viscosity, branches or damping")
         self._names = ["x", "v", "C", "F", "q"]

@@ -43,7 +43,7 @@ class Increment:
         state: From which it goes.
         number: Of the step at whose beginning rigid bodies are.
         span: Time that it takes [s], 0 for a state of rest.
-        share: Of gravity that acts.
+        share: Of gravity and loads that acts.
         cells: Whether the volume is kept cell by cell, against locking.
         relaxed: Whether branches have relaxed.
     """

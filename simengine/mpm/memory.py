@@ -101,6 +101,8 @@ def forecast_memory(
         once += n * size * 12
     if model.is_hard:
         once += n * size * 12
+    if model.loads is not None:
+        once += n * (3 * size + 4)
     grid = nodes * 4 * (threads + 1) * (2 if gradient else 1) * size
     if model.grid.copies > 1:
         grid *= model.grid.copies
@@ -126,7 +128,8 @@ def _nodes_touched(model: MPMModel, num_steps: int, state: MPMState | None, row:
     across = model.grid.dx * ends.norm()  # a body that turns moves matter as far as it reaches
     bodies = table[:, 12:15].norm(dim=1) + table[:, 15:18].norm(dim=1) * across
     fastest = max(float(speed) for speed in (state.v.detach().norm(dim=1).max(), *bodies))
-    far = span * (fastest + span * float(model.gravity.detach().norm()) / 2) / model.grid.dx
+    fall = float(model.gravity.detach().norm()) if model.tilt is None else model.tilt.strongest()
+    far = span * (fastest + span * fall / 2) / model.grid.dx
     low = (x.min(0).values / model.grid.dx - 0.5 - far).floor().clamp(min=0).minimum(ends - 1).long().tolist()
     high = (x.max(0).values / model.grid.dx + 2.5 + far).floor().clamp(min=1).minimum(ends).long().tolist()
     i, j = (torch.arange(low[k], max(high[k], low[k] + 1)) for k in (0, 1))

@@ -12,8 +12,10 @@ from simengine.materials import Identity, Material
 from simengine.materials.law import AbstractLaw
 from simengine.mpm.boundaries import Walls, keep
 from simengine.mpm.contact import Contact
+from simengine.mpm.loads import Loads
 from simengine.mpm.mesh_body import MeshBody
 from simengine.mpm.rigid_bodies import AbstractBody
+from simengine.mpm.tilt import Tilt
 from simengine.ops.matter import constitutive, hard_contact
 from simengine.ops.matter.constitutive import elasticity, plasticity
 from simengine.ops.matter.mpm import Grid
@@ -33,12 +35,12 @@ class MPMModel(nn.Module):
         mass: Mass of a particle [kg], a number or shape (n,).
         material_ids: Index into `materials` of each particle, shape (n,); None for the first.
         length: Length of the x axis [m]; dx = length / num_grids[0].
-        gravity: Acceleration [m/s^2], three numbers, a tensor or an `nn.Parameter`, (3,).
+        gravity: Acceleration [m/s^2], three numbers, a tensor or an `nn.Parameter`, (3,); a `Tilt` where it changes.
         release: Share of the weight that a hand under everything bears at first [1], and when it is gone [s], (2,); in
             between it bears less in proportion to the time. None for no hand.
         contact: Between bodies; None where all particles share one velocity field.
         boundaries: At most one `Walls` (without one, slip walls) and any rigid bodies: `Plane`, `Sphere`, `Box`,
-            `Capsule`, `MeshBody`.
+            `Capsule`, `MeshBody`; and one `Loads`, forces and pressures on parts of bodies.
         epsilon: Added to a node's mass [kg] where momentum is divided by it, as some published programs do. It takes
             momentum from the body, so it may be at most `LARGEST_EPSILON` of the lightest particle's mass.
 
@@ -64,7 +66,7 @@ class MPMModel(nn.Module):
         mass: float | torch.Tensor,
         material_ids: torch.Tensor | None = None,
         length: float = 1.0,
-        gravity: Sequence[float] | torch.Tensor = (0.0, -9.8, 0.0),
+        gravity: Sequence[float] | torch.Tensor | Tilt = (0.0, -9.8, 0.0),
         release: Sequence[float] | torch.Tensor | None = None,
         boundaries: Sequence[nn.Module] = (),
         contact: Contact | None = None,
@@ -78,19 +80,19 @@ class MPMModel(nn.Module):
             raise ValueError("materials must hold at least one Material, got none")
         if not math.isfinite(length) or length <= 0:
             raise ValueError(f"length must be positive and finite [m], got {length}")
-        keep(self, "gravity", gravity, ((3,),))
+        self.tilt: Tilt | None = gravity if isinstance(gravity, Tilt) else None
+        keep(self, "gravity", gravity.gravity if isinstance(gravity, Tilt) else gravity, ((3,),))
         keep(self, "release", (0.0, 0.0) if release is None else release, ((2,),))
         self.materials = nn.ModuleList(materials)
         self.boundaries: nn.ModuleList = nn.ModuleList(boundaries)
         self.contact: Contact | None = contact
         walls = [b for b in boundaries if isinstance(b, Walls)]
-        if len(walls) > 1:
-            raise ValueError(f"boundaries may hold one Walls, got {len(walls)}; give kinds by face instead")
-        strange = [b for b in boundaries if not isinstance(b, (Walls, AbstractBody))]
-        if strange:
+        if len(walls) > 1 or sum(isinstance(b, Loads) for b in boundaries) > 1:
             raise ValueError(
-                f"boundaries may hold Walls, Plane, Sphere, Box, Capsule and MeshBody, got {type(strange[0]).__name__}"
+                "boundaries may hold one Walls, of kinds by face, and one Loads, of several `Load`; got more"
             )
+        if strange := [b for b in boundaries if not isinstance(b, (Walls, AbstractBody, Loads))]:
+            raise ValueError(f"boundaries may hold Walls, rigid bodies and Loads, got {type(strange[0]).__name__}")
         if not walls:
             self.boundaries.append(Walls())
         self.grid: Grid = Grid(
@@ -106,6 +108,7 @@ class MPMModel(nn.Module):
             fields=tuple(body.field for body in self.bodies if isinstance(body, MeshBody)),
             bodies=contact.bodies if contact else (),
             pairs=contact.pairs if contact else (),
+            loads=len(self.loads.members) if self.loads is not None else 0,
         )
         self._body("volume", volume)
         self._body("mass", mass)
@@ -192,8 +195,13 @@ class MPMModel(nn.Module):
         """The rigid bodies."""
         return [b for b in self.boundaries if isinstance(b, AbstractBody)]
 
+    @property
+    def loads(self) -> Loads | None:
+        """Forces and pressures on parts of bodies."""
+        return next((b for b in self.boundaries if isinstance(b, Loads)), None)
+
     def table(
-        self, like: torch.Tensor, first_step: float = 0, num_steps: int = 1, *, since: float = 0.0
+        self, like: torch.Tensor, first_step: float = 0, num_steps: int = 1, *, since: float = 0.0, ahead: float = 1.0
     ) -> torch.Tensor:
         """Frictions of the faces and poses of the bodies as the grid kernels read them, in the dtype of `like`.
 
@@ -202,28 +210,34 @@ class MPMModel(nn.Module):
             first_step: At whose beginning the first poses are.
             num_steps: Of these there are.
             since: Share of a step before these poses at which the step begins over which a body moves.
+            ahead: Share of a step from these poses to its end, which a load that begins counts.
 
         Returns:
-            Shape (num_steps, 1 + bodies, 23), or (1, 1 + bodies, 23) where nothing moves and no hand lets go; with
-            frictions of pairs in rows after these.
+            Shape (num_steps, 1 + bodies, 23), or (1, 1 + bodies, 23) where nothing hangs on the time; with frictions of
+            pairs in rows after these, and loads in those after them.
         """
         bodies, (share, until) = self.bodies, self.release.to(like.device).unbind()
         held = until / self.grid.dt - first_step  # steps from the first on
         lifted = float(share.detach()) != 0 and float(held.detach()) > 0
-        count = num_steps if lifted or any(body.moving for body in bodies) else 1
+        loads, tilt = self.loads, self.tilt
+        timed = lifted or tilt is not None or (loads is not None and loads.changes)
+        count = num_steps if timed or any(body.moving for body in bodies) else 1
         wide = torch.zeros((), dtype=torch.float64, device=like.device)
-        times = (first_step + torch.arange(count, dtype=torch.float64, device=like.device)) * self.grid.dt
-        walls = self.walls.row(wide)
-        fall = self.gravity.to(wide) - torch.tensor(self.grid.gravity, dtype=wide.dtype, device=wide.device)
-        walls = torch.cat((walls[:6], fall, walls[9:])).expand(count, -1)  # what a parameter moved by, and its gradient
+        steps = first_step + torch.arange(count, dtype=torch.float64, device=like.device)
+        times, walls = steps * self.grid.dt, self.walls.row(wide).expand(count, -1)
+        pull = self.gravity.to(wide).expand(count, 3) if tilt is None else tilt.acceleration(times)
+        fall = pull - torch.tensor(self.grid.gravity, dtype=wide.dtype, device=wide.device)
+        walls = torch.cat((walls[:, :6], fall, walls[:, 9:]), 1)  # what it, or a parameter, moved by, and its gradient
         if lifted:  # in proportion to the time left, the mean of each step
             left = (held - torch.arange(count + 1, dtype=wide.dtype, device=wide.device)).clamp_min(0.0).square()
             borne = share * (left[:-1] - left[1:]) * self.grid.dt / (2 * until)
-            lift = borne[:, None] * self.gravity.to(wide)
+            lift = borne[:, None] * pull
             walls = torch.cat((walls[:, :6], walls[:, 6:9] - lift, walls[:, 9:]), 1)
         rows = [walls, *(body.rows(times, self.grid.dx, step=self.grid.dt, since=since) for body in bodies)]
         if self.contact is not None and self.contact.pairs:
             rows += [row.expand(count, -1) for row in self.pair_rows(like)]
+        if loads is not None:
+            rows += loads.rows(steps, self.grid.dt, ahead, self.volume.to(wide)).unbind(1)
         return torch.stack(rows, 1).to(like.dtype)
 
     def pair_rows(self, like: torch.Tensor) -> torch.Tensor:
@@ -231,6 +245,10 @@ class MPMModel(nn.Module):
         assert self.contact is not None
         spacing = self.edges(like) / self.grid.dx
         return self.contact.rows(self.moduli(like), spacing)
+
+    def loaded(self, like: torch.Tensor) -> torch.Tensor | None:
+        """Row of the table with the load on each particle, (n,), int32, 0 for none; None where there is no load."""
+        return None if self.loads is None else self.loads.row_of(like, self.grid.rows - self.grid.loads)
 
     def groups(self, n: int) -> list[torch.Tensor | None]:
         """The particles of each material as indices; None for all of them."""

@@ -85,7 +85,9 @@ class Patch:
     def _bodies(self, model: MPMModel, ijk: torch.Tensor, number: float, span: float) -> None:
         x = ijk.to(self.told) * model.grid.dx
         rows = model.table(x, number, since=span / model.grid.dt)[0]
-        for body, (kind, mode), row in zip(model.bodies, model.grid.kinds, rows[1:], strict=True):
+        for body, (kind, mode), row in zip(
+            model.bodies, model.grid.kinds, rows[1 : 1 + len(model.bodies)], strict=True
+        ):
             if mode != contact.STICKY:
                 continue
             arm = x - row[:3]

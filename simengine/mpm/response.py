@@ -11,13 +11,14 @@ at rest of the particles that share their nodes.
 """
 
 import dataclasses
+import math
 
 import torch
 
 from simengine.kernels.matter.hard_contact import GRIP
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
-from simengine.ops.matter import dissipation_reference, hard_contact_reference
+from simengine.ops.matter import dissipation_reference, hard_contact_reference, loads_reference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Response:
         state: From which they move.
         number: Of the step at whose beginning rigid bodies are.
         span: Time that the increment takes [s], 0 for a state of rest.
-        share: Of the gravity that acts.
+        share: Of gravity and loads that acts.
         mean: Number of the cell of each particle whose mean volume counts, (n,); None for its own.
         relaxed: Whether branches have relaxed, and there is no viscosity.
     """
@@ -70,9 +71,11 @@ class Response:
         self.mean: torch.Tensor | None = mean
         self.span: float = span
         self.mass, self.volume = model.body(state.x)
-        table = model.table(state.x, number, since=span / model.grid.dt)
+        table = model.table(state.x, number, since=span / model.grid.dt, ahead=math.ceil(number) - number)
         gravity = torch.tensor(model.grid.gravity, dtype=state.x.dtype) + table[0, 0, 6:9]
         self.weight: torch.Tensor = share * self.mass[:, None] * gravity
+        self.part: torch.Tensor | None = model.loaded(state.x)
+        self.load: torch.Tensor = share * table[0]
         self.stiffness: torch.Tensor = model.stiffness(state.x)
         turns = torch.ones(table.shape[-1], dtype=table.dtype)
         turns[12:18] = span  # velocities of bodies become displacements
@@ -181,5 +184,8 @@ class Response:
             )
             force = force + push.sum(0)
             tau = tau - torch.einsum("bpi,bpj->pij", push, arm) / self.volume[:, None, None]
+        if self.part is not None:
+            push, moment = loads_reference.load_pushes(self._deformed(y), self.volume, self.part, self.load)
+            force, tau = force + push, tau - moment
         S = self.volume[:, None, None] * tau @ back.mT
         return torch.cat((-force[..., None], S), -1), J, p

@@ -5,7 +5,7 @@ import torch
 from simengine.mpm.model import MPMModel
 from simengine.mpm.state import MPMState
 from simengine.ops import bridge
-from simengine.ops.matter import dissipation_reference, hard_contact, mpm, packing_reference
+from simengine.ops.matter import dissipation_reference, hard_contact, loads_reference, mpm, packing_reference
 from simengine.ops.matter.mpm.rollout import Laws, RolloutSchedule, rollout
 from simengine.solve.rollout import AbstractAdjoint, AbstractSolver
 
@@ -70,6 +70,7 @@ class MPMSolver(AbstractSolver):
             one = model.cubes(x)
             cube = {"mass": mass / one, "volume": volume / one, "stiffness": stiffness / one, "table": table}
             v, tau = hard_contact.hard_contact(x, v, C, F, tau, grid=model.grid, number=number, **cube)
+        v, tau = self.borne(v, F, tau, mass=mass, volume=volume, row=table[min(number, len(table) - 1)])
         v, tau = self.pulled(x, v, tau, mass=mass, volume=volume)
         x, v, C, F_trial = mpm.step(x, v, C, F, tau, grid=model.grid, number=number, **body)
         F, q = model.return_map(self.stretched(F_trial, state.x, v), state.q)
@@ -78,6 +79,23 @@ class MPMSolver(AbstractSolver):
             crowd = packing_reference.log_packing(state.x, mass=mass, volume=volume, grid=model.grid)
             q = packing_reference.pack(q, crowd, critical.to(q))
         return MPMState(x, v, C, F, q, A)
+
+    def borne(
+        self,
+        v: torch.Tensor,
+        F: torch.Tensor,
+        tau: torch.Tensor,
+        *,
+        mass: torch.Tensor,
+        volume: torch.Tensor,
+        row: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Velocities and stress with what loads do in a step, whose table is `row`."""
+        part = self.model.loaded(v)
+        if part is None:
+            return v, tau
+        force, moment = loads_reference.load_pushes(F, volume, part, row)
+        return v + force * (self.model.grid.dt / mass)[:, None], tau - moment
 
     def rate(self, state: MPMState) -> torch.Tensor:
         """Velocity gradients (n, 3, 3) [1/s]."""
@@ -122,6 +140,7 @@ class MPMSolver(AbstractSolver):
                     elastic[0],
                     plastic[0],
                     model.critical_packing(n),
+                    model.loaded(state.x),
                     (*model.torch_laws(n, "elasticity"), *model.torch_laws(n, "plasticity")),
                 ),
                 coefficients=(elastic[1], plastic[1], model.losses(n)),

@@ -3,10 +3,12 @@
 E. Hairer & G. Wanner, "Solving Ordinary Differential Equations II", Springer 1996, sections IV.5 and IV.8: collocation
 at c = (4 -+ sqrt 6)/10 and 1. Every step solves its stages by full Newton steps, so that the step is a smooth function
 of where it starts and of its length, and what it gives can be differentiated exactly as it stands.
+
+`stepping` and `walking` ask for their evaluations and are sent them, so that many problems can be evaluated at once.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 
@@ -24,7 +26,8 @@ EMBEDDED = torch.tensor([-13 - 7 * ROOT, -13 + 7 * ROOT, -1.0], dtype=torch.floa
 NODES = torch.tensor([0.0, (4 - ROOT) / 10, (4 + ROOT) / 10, 1.0], dtype=torch.float64)  # the start and the stages
 NEWTON = 12  # iterations of a step
 ENOUGH = 1e-2  # last change over the scale: of relative 1e-5, what full Newton leaves is of the order of its square
-Linearised = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]  # (3, n) -> dy/dt, and its derivative
+Evaluated = tuple[torch.Tensor, torch.Tensor]  # dy/dt of states (k, n), and its derivative
+Linearised = Callable[[torch.Tensor], Evaluated]
 
 
 class StiffError(RuntimeError):
@@ -95,20 +98,34 @@ class Step:
 def stepped(
     f: Linearised, t: float, y: torch.Tensor, h: float, scale: torch.Tensor, guess: torch.Tensor | None = None
 ) -> tuple[Step, torch.Tensor] | None:
+    """As `stepping`, of the equations f."""
+    asks, values = stepping(t, y, h, scale, guess), None
+    try:
+        while True:
+            values = f(asks.send(values))  # type: ignore[arg-type] # None at first
+    except StopIteration as end:
+        return end.value
+
+
+def stepping(
+    t: float, y: torch.Tensor, h: float, scale: torch.Tensor, guess: torch.Tensor | None = None
+) -> Generator[torch.Tensor, Evaluated, tuple[Step, torch.Tensor] | None]:
     """One step of length h and the derivative J (n, n) of dy/dt about its end; None where Newton does not converge.
 
     Args:
-        f: The equations.
         t: Where it starts.
         y: State there, (n,).
         h: Its length.
         scale: Size of a noticeable change of each unknown, (n,).
         guess: Of the stages less the start, (3, n).
+
+    Yields:
+        States (k, n), to be sent what they are evaluated to.
     """
     step = Step(t, h, y, torch.zeros(3, len(y), dtype=y.dtype) if guess is None else guess)
     before = torch.inf
     for _ in range(NEWTON):
-        rate, J = f(step.stages)
+        rate, J = yield step.stages
         residual = step.Z - h * A @ rate
         change = torch.linalg.solve(step.matrix(J), -residual.flatten()).reshape(3, -1)
         size = float((change / scale).abs().max())
@@ -124,22 +141,39 @@ def stepped(
 def steps(
     f: Linearised, y: torch.Tensor, end: float, *, rtol: float, atol: torch.Tensor, most: int = 20000
 ) -> Iterator[Step]:
+    """As `walking`, of the equations f."""
+    asks, values = walking(y, end, rtol=rtol, atol=atol, most=most), None
+    try:
+        while True:
+            asked = asks.send(values)  # type: ignore[arg-type] # None at first
+            values = None if isinstance(asked, Step) else f(asked)
+            if isinstance(asked, Step):
+                yield asked
+    except StopIteration:
+        return
+
+
+def walking(
+    y: torch.Tensor, end: float, *, rtol: float, atol: torch.Tensor, most: int = 20000
+) -> Generator[torch.Tensor | Step, Evaluated, None]:
     """Steps from y (n,) at t = 0 to `end`, each as long as its error (of an embedded formula of order 3) allows.
 
     Args:
-        f: The equations.
         y: First state.
         end: Last time [s].
         rtol: Error of a step, relative.
         atol: Absolute, (n,).
         most: Steps.
 
+    Yields:
+        Each step, and before it states (k, n), to be sent what they are evaluated to.
+
     Raises:
         StiffError: They became too short, or too many.
     """
     t, n = 0.0, len(y)
     identity = torch.eye(n, dtype=y.dtype)
-    rate, J = (value[0] for value in f(y[None]))
+    rate, J = (value[0] for value in (yield y[None]))
     h = min(end, 0.1 / max(float((rate / (atol + rtol * y.abs())).abs().max()), 1e-30))
     last: Step | None = None
     grown = True  # the step before was accepted at once
@@ -150,7 +184,7 @@ def steps(
         if h < 1e-15 * t or h < 1e-25:
             raise StiffError(f"steps of {h:.3g} s at t = {t:.6g} s are too short")
         scale = atol + rtol * y.abs()
-        found = stepped(f, t, y, h, scale, None if last is None else last.along_polynomial(last.h, h))
+        found = yield from stepping(t, y, h, scale, None if last is None else last.along_polynomial(last.h, h))
         if found is None:
             h, last = 0.25 * h, None
             continue
@@ -159,7 +193,8 @@ def steps(
         error = torch.linalg.solve(toward, rate + EMBEDDED @ step.Z / h)
         size = float((error / (atol + rtol * torch.maximum(y.abs(), step.end.abs()))).square().mean().sqrt())
         if size > 1:  # damped once more, for stiff beginnings
-            error = torch.linalg.solve(toward, f((y + error)[None])[0][0] + EMBEDDED @ step.Z / h)
+            again, _ = yield (y + error)[None]
+            error = torch.linalg.solve(toward, again[0] + EMBEDDED @ step.Z / h)
             size = float((error / (atol + rtol * torch.maximum(y.abs(), step.end.abs()))).square().mean().sqrt())
         if size > 1:
             h, grown = h * max(0.2, 0.9 * size**-0.25), False

@@ -15,7 +15,10 @@ def rotation_matrix(turn: torch.Tensor) -> torch.Tensor:
     x, y, z = turn.unbind(-1)
     zero = torch.zeros_like(x)
     skew = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).reshape(*turn.shape, 3)
-    return torch.linalg.matrix_exp(skew)
+    several = skew.reshape(-1, 3, 3)
+    if len(several) == 1:  # of one matrix alone torch takes a series that errs by 1e-10
+        several = several.expand(2, 3, 3)
+    return torch.linalg.matrix_exp(several)[: turn[..., 0].numel()].reshape(skew.shape)
 
 
 def nearest_rigid_motion(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ import torch
 
 from simengine.flame.gas.mechanism_yaml import load_mechanism
 from simengine.flame.gas.thermochemistry import Gas
-from simengine.flame.reactor import ClosedReactor, StirredReactor, ignition, ignition_delay, stirred
+from simengine.flame.reactor import ClosedReactor, StirredReactor, ignite, ignite_all, ignition, ignition_delay, stirred
 from simengine.solve.radau import StiffError, stepped, steps
 from simengine.solve.solution import SolveError
 
@@ -102,7 +102,7 @@ def test_delay_gradients(gas: Gas, rise: float | None) -> None:
     x = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     tau = ignition_delay(reactor(x), rise=rise, rtol=1e-4)
     (exact,) = torch.autograd.grad(tau, x)
-    taken = ignition._until(reactor(x).detached(), event, rise, 1.0, 1e-4, 1e-12)
+    taken = ignite(reactor(x), rise=rise, longest=1.0, rtol=1e-4).taken
 
     def again(x: torch.Tensor) -> float:
         own = reactor(x).detached()
@@ -117,13 +117,13 @@ def test_delay_gradients(gas: Gas, rise: float | None) -> None:
         for factor in (0.5, 1.3):
             wide = stepped(own.linearised, last.t, y, factor * last.h, scale)
             assert wide is not None
-            ends.append((wide, ignition._value(event, own, wide[0].end, rise)))
+            ends.append((wide, float(event(own, wide[0].end).detach())))
         low, high = (h * last.h for h in (0.5, 1.3))
         for _ in range(60):  # by halves
             middle = 0.5 * (low + high)
             cut = stepped(own.linearised, last.t, y, middle, scale)
             assert cut is not None
-            if ignition._value(event, own, cut[0].end, rise) < 0:
+            if float(event(own, cut[0].end).detach()) < 0:
                 low = middle
             else:
                 high = middle
@@ -143,6 +143,27 @@ def test_no_ignition(gas: Gas) -> None:
         ignition_delay(_closed(gas, T=torch.tensor(600.0)), longest=1e-3)
     with pytest.raises(ValueError, match="rise"):
         ignition_delay(_closed(gas), rise=-1.0)
+
+
+@pytest.mark.parametrize("rise", [None, 400.0])
+def test_many_at_once_are_those_one_by_one(gas: Gas, rise: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes its own steps; one evaluation serves all, and what does not ignite is told in its place."""
+    calls = []
+    plain = ClosedReactor.linearised
+    monkeypatch.setattr(ClosedReactor, "linearised", lambda *own: calls.append(len(own[1])) or plain(*own))
+    states = [(1100.0, 2e5), (1300.0, 1e5), (600.0, 1e5), (1200.0, 8e5)]
+    reactors = [_closed(gas, T=torch.tensor(T), p=torch.tensor(p)) for T, p in states]
+    together = ignite_all(reactors, rise=rise, longest=1e-3)
+    once, asked = len(calls), sum(calls)
+    alone = [ignite(reactor, rise=rise) for k, reactor in enumerate(reactors) if k != 2]
+    assert isinstance(together[2], SolveError) and "no ignition within" in str(together[2])
+    for mine, theirs in zip((together[0], together[1], together[3]), alone, strict=True):
+        assert not isinstance(mine, SolveError)
+        assert mine.delay == pytest.approx(theirs.delay, rel=1e-11)
+        assert len(mine.taken) == len(theirs.taken)
+    assert once < 0.5 * (len(calls) - once) and max(calls[:once]) == 12 and asked > sum(calls[once:])
+    with pytest.raises(ValueError, match="one thing that is held"):
+        ignite_all([_closed(gas), _closed(gas, "pressure")])
 
 
 def _stirred(gas: Gas, residence: float, **changes: object) -> StirredReactor:

@@ -45,6 +45,7 @@ SHAPES: list[dict[str, Any]] = [
     {"type": "cylinder", "center": [0.45, 0.5, 0.5], "radius": 0.15, "height": 0.2},
     {"type": "torus", "center": [0.45, 0.5, 0.5], "major_radius": 0.15, "minor_radius": 0.08},
     {"type": "mesh", "center": [0.45, 0.5, 0.5], "size": 0.3, "file": "asset:drum.obj"},
+    {"type": "surfels", "file": "ball.ply", "center": [0.45, 0.5, 0.5], "size": 0.3},
     {"type": "points", "file": "cloud.csv", "unit": "cm", "spacing": 0.05},
 ]
 COLLIDERS: list[dict[str, Any]] = [
@@ -77,6 +78,11 @@ CASES: dict[str, Case] = {
             walls={"kind": "friction", "friction": 0.2},
             gravity=[0.1, -9.8, 0.2],
             release={"share": 0.5, "until": 2e-3},
+            tilt={
+                **{"rate": [0.1, 0.2, 0.3], "begins": 1e-3, "until": 0.5},
+                "path": {"file": "press.csv", "columns": {"time": "time [s]", "gravity.1": "way"}}
+                | {"start": 0.1, "gain": 1.1},
+            },
         ),
         (build, picture, run, check),
         idle={"bodies.0.name": "for messages"},
@@ -144,11 +150,21 @@ CASES |= {
                     "on": "body",
                     "region": {"lower": [0.6, 0.1, 0.1], "upper": [0.65, 0.3, 0.3]},
                     "mass": 2.0,
-                }
+                    "force": [1.0, 2.0, -3.0],
+                },
+                {
+                    "name": "wind",
+                    "on": "body",
+                    "region": {"lower": [0.7, 0.1, 0.1], "upper": [0.7, 0.3, 0.3]},
+                    "pressure": 500.0,
+                    "path": {"file": "press.csv", "columns": {"time": "time [s]", "pressure": {"column": "way"}}}
+                    | {"start": 0.1, "gain": 1.1},
+                },
             ],
         },
         (build, scalars),
-        idle={"grid.num_steps": "shows in a run", "grid.integrator": "as well", "loads.0.name": "for messages"},
+        idle={"grid.num_steps": "shows in a run", "grid.integrator": "as well", "loads.0.name": "for messages"}
+        | {"loads.1.name": "for messages"},
         below=("grid", "clamps", "loads", "start"),
     ),
     "balances": Case(

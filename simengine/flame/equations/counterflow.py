@@ -75,9 +75,49 @@ class CounterflowFlame(AbstractStagnationFlame):
         left, right = self.mass_flux_left.detach().expand(b), self.mass_flux_right.detach().expand(b)
         flux = left[:, None, None] - (left + right)[:, None, None] * s * s * (3 - 2 * s)
         rho = self.gas.density(self._pressure().detach(), T[..., 0], Y)
-        V = (left + right)[:, None, None] * 6 * s * (1 - s) / self.length / (2 * rho)
+        V = (left + right)[:, None, None] * 6 * s * (1 - s) / self.length / (self.ways * rho)
         strain = (left + right) / self.rho_in.detach() / self.length
         return torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T, Y), dim=-1), -self.rho_in.detach() * strain**2
+
+    def _streams(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where two inviscid streams stop [m], and sqrt(-Lambda) of theirs; (b, 1, 1) each."""
+        b = self.batch
+        left, right = (v.detach().expand(b)[:, None, None] for v in (self.mass_flux_left, self.mass_flux_right))
+        T_right = self.T_right.detach().expand(b)[:, None, None]
+        push_left = left / self.rho_in.detach()[:, None, None].sqrt()
+        push_right = right / self.gas.density(self._pressure().detach(), T_right, self.Y_right).sqrt()
+        plane = self.length * push_left / (push_left + push_right)
+        return plane, self.steepness * push_left / plane
+
+    def _with_flow(self, x: torch.Tensor, T: torch.Tensor, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fields and pressure curvature of two uniform inviscid streams, with V that of the density of T and Y.
+
+        About an axis rho u falls as 1 - s^2 and rho V^2 = -Lambda s^2, s being the distance from a nozzle over that of
+        the plane where the streams stop (K. Seshadri & F. A. Williams, Int. J. Heat Mass Transfer 21, 1978).
+        """
+        b = self.batch
+        left, right = (v.detach().expand(b)[:, None, None] for v in (self.mass_flux_left, self.mass_flux_right))
+        plane, push = self._streams()
+        before, behind = x / plane, (self.length - x) / (self.length - plane)
+        flux = torch.where(x < plane, left * self.stream(before)[0], -right * self.stream(behind)[0])
+        rho = self.gas.density(self._pressure().detach(), T[..., 0], Y)
+        V = push / rho.sqrt() * self.stream(torch.minimum(before, behind))[1]
+        return torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T, Y), dim=-1), -push[:, 0, 0].square()
+
+    def _layer(self, x: torch.Tensor) -> torch.Tensor:
+        """Share of the left stream across a mixing layer where both stop."""
+        plane, push = self._streams()
+        T_right = self.T_right.detach().expand(self.batch)[:, None, None]
+        strain = self.ways * push / self.gas.density(self._pressure().detach(), T_right, self.Y_right).sqrt()
+        return torch.sigmoid((plane - x) / (0.25 * (4e-4 / strain).sqrt()))
+
+    def mixing(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """First guess of fields and eigenvalue where nothing burns: both streams, mixed."""
+        b, share = self.batch, self._layer(x)
+        T_in, T_right = (v.detach().expand(b)[:, None, None] for v in (self.T_in, self.T_right))
+        left, right = self.Y_in.detach()[:, None, None], self.Y_right.detach().expand(b, -1)[:, None, None]
+        T, Y = T_right + (T_in - T_right) * share, right + (left - right) * share.unsqueeze(-1)
+        return self._with_flow(x, T.unsqueeze(-1), Y)
 
     def alternatives(self) -> list[AbstractFlame]:
         """Flames nearer to the burner and farther from it."""
@@ -164,42 +204,13 @@ class DiffusionFlame(CounterflowFlame):
             object.__setattr__(self, "_burnt", (T.expand(self.batch), Y.expand(self.batch, -1)))
         return self.__dict__["_burnt"]
 
-    def _streams(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where two cold inviscid streams stop [m], and sqrt(-Lambda) of theirs; (b, 1, 1) each."""
-        b = self.batch
-        left, right = (v.detach().expand(b)[:, None, None] for v in (self.mass_flux_left, self.mass_flux_right))
-        T_right = self.T_right.detach().expand(b)[:, None, None]
-        push_left = left / self.rho_in.detach()[:, None, None].sqrt()
-        push_right = right / self.gas.density(self._pressure().detach(), T_right, self.Y_right).sqrt()
-        plane = self.length * push_left / (push_left + push_right)
-        return plane, push_left / plane
-
-    def _with_flow(self, x: torch.Tensor, T: torch.Tensor, Y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fields and pressure curvature of two uniform inviscid streams, with V that of the density of T and Y.
-
-        At a distance s from a nozzle, over that of the plane where the streams stop, rho u falls as 1 - s^2 and
-        rho V^2 = -Lambda s^2 (K. Seshadri & F. A. Williams, Int. J. Heat Mass Transfer 21, 1978).
-        """
-        b = self.batch
-        left, right = (v.detach().expand(b)[:, None, None] for v in (self.mass_flux_left, self.mass_flux_right))
-        plane, push = self._streams()
-        before, behind = x / plane, (self.length - x) / (self.length - plane)
-        flux = torch.where(x < plane, left * (1 - before**2), -right * (1 - behind**2))
-        rho = self.gas.density(self._pressure().detach(), T[..., 0], Y)
-        V = push / rho.sqrt() * torch.minimum(before, behind)
-        return torch.cat((flux.unsqueeze(-1), V.unsqueeze(-1), T, Y), dim=-1), -push[:, 0, 0].square()
-
     def alternatives(self) -> list[AbstractFlame]:
         """None: where fuel and oxidiser meet there is no choice."""
         return []
 
     def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Burnt mixtures across a mixing layer where two cold streams would stop, and their flow."""
-        b = self.batch
-        plane, push = self._streams()
-        T_right = self.T_right.detach().expand(b)[:, None, None]
-        strain = 2 * push / self.gas.density(self._pressure().detach(), T_right, self.Y_right).sqrt()
-        share = torch.sigmoid((plane - x) / (0.25 * (4e-4 / strain).sqrt()))
+        b, share = self.batch, self._layer(x)
         with torch.no_grad():
             knots = torch.sort(torch.cat((torch.linspace(0, 1, 21), torch.tensor([self.stoichiometric])))).values
             knots = knots.to(torch.float64)

@@ -41,7 +41,7 @@ class AbstractNozzleFlame(AbstractStagnationFlame):
         """First guess of T [K] behind the flame at s = x/length (b, K, n), for T_burnt (b, 1, 1)."""
 
     def guess(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Burnt gas behind a flame at `place`, in a stream that keeps its shape: rho u falls as 1 - s^2."""
+        """Burnt gas behind a flame at `place`, in a stream that keeps its shape."""
         b, s = self.batch, x / self.length
         T_burnt, Y_burnt = self.burnt()
         into = torch.sigmoid((s - self.place) / 0.03)
@@ -50,10 +50,11 @@ class AbstractNozzleFlame(AbstractStagnationFlame):
         Y_in = self.Y_in.detach()[:, None, None]
         Y = Y_in + (Y_burnt[:, None, None] - Y_in) * into.unsqueeze(-1)
         flux, rho_in = self.mass_flux.detach().expand(b), self.rho_in.detach()
-        push = flux / rho_in.sqrt() / self.length  # rho V^2 = push^2 s^2 balances the pressure
+        push = self.steepness * flux / rho_in.sqrt() / self.length  # rho V^2 at the plane is -Lambda
         rho = self.gas.density(self._pressure().detach(), T, Y)
-        V = push[:, None, None] / rho.sqrt() * s
-        mass = flux[:, None, None] * (1 - s**2)
+        left, parting = self.stream(s)
+        V = push[:, None, None] / rho.sqrt() * parting
+        mass = flux[:, None, None] * left
         return torch.cat((torch.stack((mass, V, T), dim=-1), Y), dim=-1), -(push**2)
 
     def alternatives(self) -> list[AbstractFlame]:

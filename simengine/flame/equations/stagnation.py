@@ -1,14 +1,17 @@
 """Flames in a flow that stagnates, as similar solutions: rho u, V = v/r, T and Y are functions of x alone.
 
-    (rho u)' + 2 rho V = 0,    0 = (mu V')' - rho u V' - rho V^2 - Lambda
+    (rho u)' + n rho V = 0,    0 = (mu V')' - rho u V' - rho V^2 - Lambda
 
-with V [1/s] and the pressure curvature Lambda = (dp/dr)/r [Pa/m^2] as the eigenvalue, which makes the mass flux at the
-right end what is prescribed there (Kee, Coltrin, Glarborg 2003, chapter 6). What is on the right makes the flame: an
-opposed nozzle (`counterflow`), the mirror image of the same nozzle (`twin`), a wall (`impinging`).
+with n = 2 about an axis, where r is the distance from it, and n = 1 between slots, where r is the distance from the
+plane through both. V [1/s] is sought with the pressure curvature Lambda = (dp/dr)/r [Pa/m^2] as the eigenvalue, which
+makes the mass flux at the right end what is prescribed there (Kee, Coltrin, Glarborg 2003, chapter 6). What is on the
+right makes the flame: an opposed nozzle (`counterflow`), the mirror image of the same nozzle (`twin`), a wall
+(`impinging`).
 """
 
 import abc
 import dataclasses
+import math
 from typing import Literal, Self
 
 import torch
@@ -17,6 +20,7 @@ from simengine.flame.equations import linearised
 from simengine.flame.equations.detailed import AbstractDetailedFlame
 from simengine.flame.gas.units import R
 
+Geometry = Literal["axisymmetric", "planar"]
 EASED = 1e-4  # mol/m^3, smoothing of the flame to start from
 
 
@@ -26,14 +30,36 @@ class AbstractStagnationFlame(AbstractDetailedFlame):
 
     Attributes:
         length: From the nozzle to what is opposed to it [m].
+        geometry: Round nozzles, from which gas leaves on all sides, or long slots, from which it leaves on two.
     """
 
     length: float = 0.02
+    geometry: Geometry = "axisymmetric"
 
     pieces: int = dataclasses.field(default=6, init=False)
     anchor_end: Literal["left", "right", "origin"] = dataclasses.field(default="right", init=False)
     folds: bool = dataclasses.field(default=True, init=False)
     start_on_grid: bool = dataclasses.field(default=True, init=False)
+
+    @property
+    def ways(self) -> float:
+        """In how many directions the gas leaves along the flame, n."""
+        return 1.0 if self.geometry == "planar" else 2.0
+
+    @property
+    def steepness(self) -> float:
+        """How fast a uniform inviscid stream gives way at the plane where it stops, V length/u."""
+        return math.pi / 2 if self.geometry == "planar" else 1.0
+
+    def stream(self, s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rho u over that at the nozzle, and V over that at the plane, of a uniform inviscid stream.
+
+        Args:
+            s: Distance from the nozzle over that of the plane where the stream stops.
+        """
+        if self.geometry == "planar":
+            return torch.cos(math.pi / 2 * s), torch.sin(math.pi / 2 * s)
+        return 1 - s**2, s
 
     @abc.abstractmethod
     def inflows(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +91,7 @@ class AbstractStagnationFlame(AbstractDetailedFlame):
         sheared = self.gas.viscosity(T, Y) * dy[..., 1]
         momentum = -m * dy[..., 1] - rho * V**2 - z[..., 0]
         first = torch.stack((torch.zeros_like(m), sheared, conducted), dim=-1)
-        rest = torch.stack((dy[..., 0] + 2 * rho * V, momentum, heat), dim=-1)
+        rest = torch.stack((dy[..., 0] + self.ways * rho * V, momentum, heat), dim=-1)
         return torch.cat((first, diffused, rest, species), dim=-1)
 
     def local_jacobian(self, y: torch.Tensor, dy: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,7 +111,7 @@ class AbstractStagnationFlame(AbstractDetailedFlame):
             (
                 torch.stack((torch.zeros_like(m), mu * dV), dim=-1),
                 F,
-                torch.stack((dm + 2 * rho * V, -m * dV - rho * V**2 - z[..., 0]), dim=-1),
+                torch.stack((dm + self.ways * rho * V, -m * dV - rho * V**2 - z[..., 0]), dim=-1),
                 S,
             ),
             dim=-1,
@@ -98,8 +124,8 @@ class AbstractStagnationFlame(AbstractDetailedFlame):
             rows[..., at, 0] = block[..., -1]
         rows[..., 1, state], rows[..., 1, fields + 1] = mu_y * dV.unsqueeze(-1), mu
         continuity, momentum = rows[..., fields, :], rows[..., fields + 1, :]
-        continuity[..., fields], continuity[..., 1] = 1.0, 2 * rho
-        continuity[..., state] = 2 * V.unsqueeze(-1) * rho_y
+        continuity[..., fields], continuity[..., 1] = 1.0, self.ways * rho
+        continuity[..., state] = self.ways * V.unsqueeze(-1) * rho_y
         momentum[..., 0], momentum[..., fields + 1], momentum[..., 1] = -dV, -m, -2 * rho * V
         momentum[..., state], momentum[..., -1] = -((V**2).unsqueeze(-1)) * rho_y, -1.0
         return values.detach(), rows

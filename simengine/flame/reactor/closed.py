@@ -86,11 +86,16 @@ class ClosedReactor:
         c = ((gas.cp_over_R(T) - self._work) * R / gas.W * Y).sum(-1)
         return torch.cat((-((e * made).sum(-1) / (rho * c)).unsqueeze(-1), gas.W * made / rho.unsqueeze(-1)), -1)
 
-    def linearised(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """dy/dt and its exact derivative in y, (..., K + 1, K + 1), row by row; without gradients."""
+    def linearised(self, y: torch.Tensor, density: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """dy/dt and its exact derivative in y, (..., K + 1, K + 1), row by row; without gradients.
+
+        Args:
+            y: States (..., K + 1).
+            density: Theirs (...), where they are of several reactors that differ in nothing else; None for its own.
+        """
         gas, T, Y = self.gas, y[..., 0], y[..., 1:]
         with torch.no_grad():
-            rho = self.density(T, Y).unsqueeze(-1)
+            rho = (self.density(T, Y) if density is None else density).unsqueeze(-1)
             C = rho * Y / gas.W
             made, of_T, of_C = gas.production_jacobian(T, C, self.rates)
             cp, h, _, cp_T = gas_op.thermo(gas.kinetics, T)

@@ -6,12 +6,12 @@ adjoint of the very steps that were taken: one pass backwards for all constants.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 import torch
 
 from simengine.flame.reactor.closed import ClosedReactor
-from simengine.solve.radau import Step, StiffError, stepped, steps
+from simengine.solve.radau import Evaluated, Step, StiffError, stepping, walking
 from simengine.solve.solution import Result, Solution, SolveError
 
 Event = Callable[[ClosedReactor, torch.Tensor], torch.Tensor]
@@ -74,11 +74,67 @@ def ignite(
     atol: float = 1e-12,
 ) -> Ignition:
     """The ignition of a reactor; arguments and errors as of `ignition_delay`."""
+    (found,) = ignite_all([reactor], rise=rise, longest=longest, rtol=rtol, atol=atol)
+    if isinstance(found, SolveError):
+        raise found
+    return found
+
+
+def ignite_all(
+    reactors: Sequence[ClosedReactor],
+    *,
+    rise: float | None = None,
+    longest: float = 10.0,
+    rtol: float = 1e-6,
+    atol: float = 1e-12,
+) -> list[Ignition | SolveError]:
+    """The ignitions of reactors of one gas, or why there is none; other arguments as of `ignition_delay`.
+
+    Each takes its own steps, and what these ask for is evaluated for all at once.
+
+    Raises:
+        ValueError: A `rise` that is none, or reactors of several gases.
+    """
     if rise is not None and not 0 < rise < 3000:
         raise ValueError(f"rise={rise!r}: expected kelvins between 0 and 3000, or None for the steepest rise")
-    fixed = reactor.detached()
+    fixed = [reactor.detached() for reactor in reactors]
+    if not all(alike(fixed[0], one) for one in fixed):
+        raise ValueError("reactors: expected one gas, with the same rates, and one thing that is held")
+    found: dict[int, Ignition | SolveError] = {}
     with torch.no_grad():
-        return Ignition(fixed, rise, tuple(_until(fixed, _event(rise), rise, longest, rtol, atol)))
+        walks = {k: _until(one, _event(rise), rise, longest, rtol, atol) for k, one in enumerate(fixed)}
+        values: dict[int, Evaluated | None] = dict.fromkeys(walks)
+        while walks:
+            asked: dict[int, torch.Tensor] = {}
+            for k, walk in list(walks.items()):
+                try:
+                    asked[k] = walk.send(values[k])  # type: ignore[arg-type] # None at first
+                except StopIteration as end:
+                    found[k] = Ignition(fixed[k], rise, tuple(end.value))
+                except SolveError as error:
+                    found[k] = error
+                if k in found:
+                    del walks[k]
+            values = dict(zip(asked, _evaluated(fixed, asked), strict=True))
+    return [found[k] for k in range(len(fixed))]
+
+
+def alike(one: ClosedReactor, other: ClosedReactor) -> bool:
+    """Whether two reactors differ in nothing but their first state."""
+    if one.hold != other.hold or one.gas.mechanism.species != other.gas.mechanism.species:
+        return False
+    rates = [vars(reactor.rates or reactor.gas.rate_parameters).values() for reactor in (one, other)]
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(*rates, strict=True))
+
+
+def _evaluated(fixed: Sequence[ClosedReactor], asked: Mapping[int, torch.Tensor]) -> Iterator[Evaluated]:
+    """dy/dt and its derivative of the states that each reactor asks for."""
+    if not asked:
+        return iter(())
+    rho = torch.cat([fixed[k].density(y[:, 0], y[:, 1:]) for k, y in asked.items()])
+    sizes = [len(y) for y in asked.values()]
+    rate, J = fixed[next(iter(asked))].linearised(torch.cat(list(asked.values())), rho)
+    return zip(rate.split(sizes), J.split(sizes), strict=True)
 
 
 def ignition_delay(
@@ -131,18 +187,23 @@ def _steepest(reactor: ClosedReactor, y: torch.Tensor) -> torch.Tensor:
         return -(slope * rate).sum()
 
 
-def _value(event: Event, reactor: ClosedReactor, y: torch.Tensor, rise: float | None) -> float:
+def _value(
+    event: Event, reactor: ClosedReactor, y: torch.Tensor, rise: float | None
+) -> Generator[torch.Tensor, Evaluated, float]:
     """The event function without gradients, the second derivative by the exact Jacobian."""
     if rise is not None:
         return float(event(reactor, y))
-    rate, J = (value[0] for value in reactor.linearised(y[None]))
+    rate, J = (value[0] for value in (yield y[None]))
     return -float(J[0] @ rate)
 
 
 def _until(
     fixed: ClosedReactor, event: Event, rise: float | None, longest: float, rtol: float, atol: float
-) -> list[Step]:
+) -> Generator[torch.Tensor, Evaluated, list[Step]]:
     """Steps to the event, the last of which ends there.
+
+    Yields:
+        States (k, K + 1), to be sent what they are evaluated to.
 
     Raises:
         SolveError: It does not come.
@@ -152,23 +213,42 @@ def _until(
     taken: list[Step] = []
     before: float | None = None
     hottest, first = float(fixed.T), float(fixed.T)
+    walk = walking(fixed.start, longest, rtol=rtol, atol=tolerance)
     try:
-        for step in steps(fixed.linearised, fixed.start, longest, rtol=rtol, atol=tolerance):
+        step = yield from _next(walk)
+        while step is not None:
             hottest = max(hottest, float(step.end[0]))
             if rise is not None or float(step.end[0]) > first + LEAST_RISE:
-                before = _value(event, fixed, step.y, rise) if before is None else before
-                after = _value(event, fixed, step.end, rise)
+                if before is None:
+                    before = yield from _value(event, fixed, step.y, rise)
+                after = yield from _value(event, fixed, step.end, rise)
                 if before < 0 <= after:
                     scale = tolerance + rtol * step.y.abs()
-                    return [*taken, _shortened(fixed, event, rise, step, before, after, scale)]
+                    cut = yield from _shortened(fixed, event, rise, step, before, after, scale)
+                    return [*taken, cut]
                 before = after
             taken.append(step)
+            step = yield from _next(walk)
     except StiffError as error:
         raise _lost(f"the steps failed: {error}") from None
     raise _lost(
         f"no ignition within {longest:g} s: the gas came to {hottest:.0f} K from {float(fixed.T):.0f} K; wait longer, "
         "or start hotter"
     )
+
+
+def _next(
+    walk: Generator[torch.Tensor | Step, Evaluated, None],
+) -> Generator[torch.Tensor, Evaluated, Step | None]:
+    """The next step of a walk; None behind the last."""
+    asked = next(walk, None)
+    while isinstance(asked, torch.Tensor):
+        values = yield asked
+        try:
+            asked = walk.send(values)
+        except StopIteration:
+            return None
+    return asked
 
 
 def _lost(why: str) -> SolveError:
@@ -183,16 +263,16 @@ def _shortened(
     before: float,
     after: float,
     scale: torch.Tensor,
-) -> Step:
+) -> Generator[torch.Tensor, Evaluated, Step]:
     """The step cut where the event is, by the Illinois form of the rule of false position on its length."""
     low, high, found, side = 0.0, step.h, step, 0
     for _ in range(100):
         h = high - after * (high - low) / (after - before)
-        cut = stepped(fixed.linearised, step.t, step.y, h, scale, found.along_polynomial(0.0, h))
+        cut = yield from stepping(step.t, step.y, h, scale, found.along_polynomial(0.0, h))
         if cut is None:
             raise _lost(f"no step to the event near {step.t:.6g} s")
         moved, found = abs(h - found.h), cut[0]
-        value = _value(event, fixed, found.end, rise)
+        value = yield from _value(event, fixed, found.end, rise)
         if value == 0 or moved < SHARP * (step.t + step.h):
             break
         if value * after > 0:

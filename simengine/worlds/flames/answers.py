@@ -24,7 +24,7 @@ from simengine.scene.strict import nearest
 from simengine.solve.implicit import implicit_root
 from simengine.solve.solution import SolveError
 from simengine.worlds.flames.conditions import Row, as_bytes, ends_of, packed, rows_of, text, under, unpacked
-from simengine.worlds.flames.extinction import condition_of, end_of, key_of, slope_of
+from simengine.worlds.flames.ends import burns_not, end_of, is_end, key_of, slope_of
 from simengine.worlds.flames.light import check_view, pictures, radiance
 from simengine.worlds.flames.neighbour import moved_to, neighbour_of
 from simengine.worlds.flames.reactors import (
@@ -33,6 +33,7 @@ from simengine.worlds.flames.reactors import (
     Vessel,
     by_vessel,
     holds_gas,
+    ignitions,
     react,
     read,
     slopes_within,
@@ -57,7 +58,7 @@ class FlameRun(AbstractRun):
         world: Whose flames they are, with floats.
         flames: Conditions -> the flame.
         missing: Conditions -> why there is none.
-        ends: Conditions, and the one that puts the flame out -> where it goes out.
+        ends: Conditions, and `extinction(KEY)` or `ignition(KEY)` -> the turning point.
         reactors: Conditions, and a vessel -> what became of the fresh gas there, or why nothing did.
         last: Conditions without a flame -> the one that they had at other numbers, from which the next is sought.
     """
@@ -73,7 +74,7 @@ class FlameRun(AbstractRun):
         """Whether every flame and every reactor that the ask needs was sought."""
         rows, ends, (burns, vessels) = rows_of(ask), ends_of(ask), _parts(ask)
         return all((row, vessel) in self.reactors for row in rows for vessel in vessels) and all(
-            not burns or row in self.missing or (row in self.flames and all((row, end) in self.ends for end in ends))
+            row in self.missing or ((not burns or row in self.flames) and all((row, end) in self.ends for end in ends))
             for row in rows
         )
 
@@ -82,7 +83,7 @@ class FlameRun(AbstractRun):
         burns, vessels = _parts(ask)
         found: dict[int, str] = {}
         for k, row in enumerate(rows_of(ask)):
-            whys = [self.missing.get(row)] if burns else []
+            whys = [self.missing.get(row)] if burns or ends_of(ask) else []
             whys += [why for v in vessels if isinstance(why := self.reactors.get((row, v)), str)]
             if told := [why for why in whys if why is not None]:
                 found[k] = told[0]
@@ -117,10 +118,10 @@ class FlameRun(AbstractRun):
             if found is not None and not isinstance(found, str):
                 values[which] = read(found, *_fresh(self.world, row), [names[k] for k in which])
         for k, name in enumerate(names):
-            if vessel_of(name) is None and own is not None:
-                end = condition_of(name)
-                known = scalars(own.flame, own.problem, own.state, (name,))[0] if end is None else self.ends[row, end]
-                values[k] = known.value if isinstance(known, TurningPoint) else known
+            if (row, name) in self.ends:
+                values[k] = self.ends[row, name].value
+            elif vessel_of(name) is None and own is not None:
+                values[k] = scalars(own.flame, own.problem, own.state, (name,))[0]
         return values
 
     def derivatives(self, ask: Ask, keys: Sequence[str]) -> torch.Tensor | None:
@@ -188,9 +189,9 @@ class FlameRun(AbstractRun):
         for k, name in enumerate(names):
             if vessel_of(name) is not None:
                 continue
-            if own is not None and (end := condition_of(name)) is not None:
-                found = self.ends[row, end]
-                rows[k] = slope_of(self.world, lambda world: under(world, row), end, found, keys, theta)
+            if (row, name) in self.ends:
+                found = self.ends[row, name]
+                rows[k] = slope_of(self.world, lambda world: under(world, row), name, found, keys, theta)
             elif own is not None:
                 plain.append(k)
         if own is not None and plain:
@@ -248,7 +249,8 @@ def _parts(ask: Ask) -> tuple[bool, tuple[Vessel, ...]]:
     """Whether an ask needs a flame, and the vessels that it needs."""
     if not isinstance(ask, Table):
         return True, ()
-    return any(vessel_of(name) is None for name in ask.names), tuple(by_vessel(ask.names))
+    burns = any(vessel_of(name) is None and not burns_not(name) for name in ask.names)
+    return burns, tuple(by_vessel(ask.names))
 
 
 def _equations(world: "FlameWorld", row: Row) -> AbstractFlame:
@@ -274,8 +276,8 @@ def check_asks(world: "FlameWorld", asks: Sequence[Ask]) -> None:
             check_view(world.flame, ask)
         against = (ask.against,) if isinstance(ask, Series) and ask.against != "x" else ()
         for name in (*(ask.names if isinstance(ask, Series | Table) else ()), *against):
-            if isinstance(ask, Table) and (end := condition_of(name)) is not None:
-                key_of(world, end)
+            if isinstance(ask, Table) and is_end(name):
+                key_of(world, name)
             elif isinstance(ask, Table) and vessel_of(name) is not None and not holds_gas(world.build()):
                 raise SceneError(f"{name!r} is asked of one fresh gas with a mechanism; choose flame.type = 'free'")
             elif isinstance(ask, Table) and vessel_of(name) is not None and world.gas and world.gas.rate_law:
@@ -312,16 +314,18 @@ def solve(
     before = near if isinstance(near, FlameRun) else None
     run = FlameRun(world, {}, {})
     rows = list(dict.fromkeys(row for ask in asks for row in rows_of(ask)))
+    _ignite(run, [row for row in rows if any("closed" in _parts(ask)[1] and row in rows_of(ask) for ask in asks)])
     for number, row in enumerate(rows, 1):
         began = time.monotonic()
         own = [ask for ask in asks if row in rows_of(ask)]
         ends = tuple(dict.fromkeys(end for ask in own for end in ends_of(ask)))
         told = []
-        if any(_parts(ask)[0] for ask in own):
-            _burn(run, row, ends, before, keep)
+        if (burns := any(_parts(ask)[0] for ask in own)) or ends:
+            _burn(run, row, ends, before, keep if burns else None, burns=burns)
             told.append(run.missing.get(row, "found"))
         for vessel in dict.fromkeys(v for ask in own for v in _parts(ask)[1]):
-            _react(run, row, vessel)
+            if (row, vessel) not in run.reactors:
+                _react(run, row, vessel)
             told.append(why if isinstance(why := run.reactors[row, vessel], str) else f"{vessel} vessel burnt")
         if (before is None or keep is not None) and len(rows) > TOLD:
             took = time.monotonic() - began
@@ -335,19 +339,22 @@ def _burn(
     ends: Sequence[str],
     before: FlameRun | None,
     keep: Callable[[Row, FlameSolution], None] | None,
+    *,
+    burns: bool,
 ) -> None:
-    """The flame of a row and where it goes out, or why there is none, into the run."""
+    """The flame of a row, where it goes out and where it lights, or why there is none, into the run."""
     world, flames, turns = run.world, dict(run.flames), dict[tuple[Row, str], TurningPoint]()
     try:
         with _one_thread():
-            found = _solved(world, _equations(world, row), row, flames, before)
+            found = _solved(world, _equations(world, row), row, flames, before) if burns else None
             for end in ends:
                 like = before.ends.get((row, end)) if before is not None else None
                 turns[row, end] = end_of(world, lambda own: under(own, row), end, found, like)
-        run.flames[row] = found
         run.ends.update(turns)
-        if keep is not None and row:
-            keep(row, found)
+        if found is not None:
+            run.flames[row] = found
+            if keep is not None and row:
+                keep(row, found)
     except SceneError:
         raise
     except (SolveError, ValueError, RuntimeError) as error:
@@ -362,6 +369,18 @@ def _burn(
 def _like(before: FlameRun | None, row: Row) -> FlameSolution | None:
     """The flame of a row at the numbers of a run, or the last one that it had before that."""
     return None if before is None else before.flames.get(row, before.last.get(row))
+
+
+def _ignite(run: FlameRun, rows: Sequence[Row]) -> None:
+    """The ignitions of rows, or why nothing ignites, into the run; a row that has no fresh gas is left to `_react`."""
+    fresh: dict[Row, tuple[AbstractFlame, Reactor]] = {}
+    for row in rows:
+        with contextlib.suppress(SolveError, ValueError, RuntimeError):
+            fresh[row] = _fresh(run.world, row)
+    with _one_thread():
+        found = ignitions(list(fresh.values()))
+    for row, own in zip(fresh, found, strict=True):
+        run.reactors[row, "closed"] = str(own).splitlines()[0] if isinstance(own, Exception) else own
 
 
 def _react(run: FlameRun, row: Row, vessel: Vessel) -> None:

@@ -10,7 +10,7 @@ from simengine.scene.address import numbers, replaced
 from simengine.scene.asks import Ask, Table
 from simengine.scene.base import SceneError
 from simengine.scene.strict import nearest
-from simengine.worlds.flames.extinction import condition_of
+from simengine.worlds.flames.ends import is_end
 
 if TYPE_CHECKING:
     from simengine.worlds.flames.world import FlameWorld
@@ -28,9 +28,8 @@ def rows_of(ask: Ask) -> list[Row]:
 
 
 def ends_of(ask: Ask) -> tuple[str, ...]:
-    """The conditions at whose turning point an ask looks."""
-    names = ask.names if isinstance(ask, Table) else ()
-    return tuple(end for name in names if (end := condition_of(name)) is not None)
+    """The turning points that an ask wants, by name."""
+    return tuple(name for name in ask.names if is_end(name)) if isinstance(ask, Table) else ()
 
 
 def under(world: "FlameWorld", row: Row) -> "FlameWorld":

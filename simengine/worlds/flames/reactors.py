@@ -10,7 +10,8 @@ from simengine.flame.equations.base import AbstractFlame
 from simengine.flame.equations.counterflow import DiffusionFlame
 from simengine.flame.equations.detailed import AbstractDetailedFlame
 from simengine.flame.gas.thermochemistry import Gas
-from simengine.flame.reactor import ClosedReactor, Ignition, Stirred, StirredReactor, ignite, stir
+from simengine.flame.reactor import ClosedReactor, Ignition, Stirred, StirredReactor, ignite_all, stir
+from simengine.flame.reactor.ignition import alike
 from simengine.scene.address import replaced
 from simengine.scene.strict import Positive, Range
 
@@ -75,9 +76,29 @@ def react(vessel: Vessel, flame: AbstractFlame, spec: Reactor) -> Found:
     Raises:
         SolveError: It does not ignite, or does not burn at this residence time.
     """
-    if vessel == "closed":
-        return ignite(_closed(flame, spec), rise=spec.rise, longest=spec.longest, rtol=RTOL)
-    return stir(_stirred(flame, spec))
+    if vessel == "stirred":
+        return stir(_stirred(flame, spec))
+    (found,) = ignitions([(flame, spec)])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def ignitions(fresh: Sequence[tuple[AbstractFlame, Reactor]]) -> list[Ignition | Exception]:
+    """What becomes of the fresh gas of each flame in its closed vessel; those of one gas are evaluated at once."""
+    closed: dict[int, ClosedReactor] = {}
+    found: dict[int, Ignition | Exception] = {}
+    for k, (flame, spec) in enumerate(fresh):
+        try:
+            closed[k] = _closed(flame, spec)
+        except ValueError as error:
+            found[k] = error
+    while left := [k for k in closed if k not in found]:
+        first, spec = closed[left[0]], fresh[left[0]][1]
+        group = [k for k in left if fresh[k][1] == spec and alike(first, closed[k])]
+        lit = ignite_all([closed[k] for k in group], rise=spec.rise, longest=spec.longest, rtol=RTOL)
+        found.update(zip(group, lit, strict=True))
+    return [found[k] for k in range(len(fresh))]
 
 
 def read(found: Found, flame: AbstractFlame, spec: Reactor, names: Sequence[str]) -> torch.Tensor:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from simengine.flame.equations.counterflow import CounterflowFlame, DiffusionFlame
 from simengine.flame.equations.detailed import Mixture
 from simengine.flame.equations.single_nozzle import ImpingingFlame, TwinFlame
+from simengine.flame.equations.stagnation import Geometry
 from simengine.scene.strict import NonNegative, Positive, Range
 from simengine.worlds.flames.gas import GasSpec
 from simengine.worlds.flames.specs import Free
@@ -13,7 +14,22 @@ from simengine.worlds.flames.terms import tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Counterflow(Free):
+class Stagnating(Free):
+    """A flame in a flow that stagnates.
+
+    Attributes:
+        geometry: Of round nozzles, from which gas leaves on all sides, or of long slots, from which it leaves on two.
+    """
+
+    geometry: Geometry = "axisymmetric"
+
+    def conditions(self, gas: GasSpec) -> dict[str, Any]:
+        """What every flame of a real gas is made of, and the geometry of its flow."""
+        return {**super().conditions(gas), "geometry": self.geometry}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Counterflow(Stagnating):
     """A premixed flame against an opposed stream.
 
     Attributes:
@@ -40,7 +56,7 @@ class Counterflow(Free):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Twin(Free):
+class Twin(Stagnating):
     """Two nozzles that face each other with the same premixed gas: a flame on each side of the plane between them.
 
     Attributes:
@@ -58,7 +74,7 @@ class Twin(Free):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Impinging(Free):
+class Impinging(Stagnating):
     """A premixed jet against a wall that takes heat.
 
     Attributes:
@@ -79,7 +95,7 @@ class Impinging(Free):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Diffusion(Free):
+class Diffusion(Stagnating):
     """Fuel on the left against oxidiser on the right; `phi` has no meaning here.
 
     Attributes:
@@ -88,8 +104,8 @@ class Diffusion(Free):
         mass_flux_left: rho u of the fuel stream [kg/(m^2 s)].
         mass_flux_right: Of the oxidiser, towards the left [kg/(m^2 s)].
         T_right: Temperature of the oxidiser [K].
-        strain: Global strain rate, 4 u/length of an oxidiser with the momentum of the fuel, instead of both mass fluxes
-            [1/s].
+        strain: Global strain rate of an oxidiser with the momentum of the fuel, 4 u/length of round nozzles and pi
+            u/length of slots, instead of both mass fluxes [1/s].
         agent: Moles of what is mixed into the oxidiser to put the flame out [mol].
         agent_fraction: Mole fraction of the agent in that stream [1].
     """
@@ -125,7 +141,7 @@ class Diffusion(Free):
         flame = DiffusionFlame(**data, length=self.length, dilution=self.dilution)
         if self.strain is None:
             return flame
-        speed = tensor(self.strain) * self.length / 4
+        speed = tensor(self.strain) * self.length / (2 * flame.ways * flame.steepness)
         left, right = flame.rho_in[0], flame.gas.density(flame.p, flame.T_right, flame.Y_right)
         return dataclasses.replace(flame, mass_flux_left=speed * (left * right).sqrt(), mass_flux_right=speed * right)
 

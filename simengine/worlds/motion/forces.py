@@ -16,7 +16,7 @@ from simengine.mpm.patch import Patch
 from simengine.mpm.response import Response
 from simengine.ops.matter import dissipation_reference, hard_contact_reference
 from simengine.ops.matter.mpm import transfer_reference
-from simengine.worlds.motion.hung import Hung
+from simengine.worlds.motion.pull.hung import Hung
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.world import MPMWorld
@@ -97,7 +97,7 @@ def forces(
         tau, _ = dissipation_reference.dissipation(tau, F, rate, A, model.losses(len(x)))
     mass, volume = hung.at(step).to(x), model.body(x)[1]
     v = hung.joined(v, step)
-    table = model.table(x, step)
+    table = model.table(x, step, ahead=0.0 if still else 1.0)
     if model.slows:
         v, C = dissipation_reference.slow(v, C, model.losses(len(x)))
     if still:  # velocities that only order the balances carry no momentum
@@ -112,6 +112,7 @@ def forces(
         force = force * (one if isinstance(one, float) else one[:, None])
         pushed = torch.cat((pushed[:6], force.sum(1)))
         v, tau = hard_contact_reference.applied(v, tau, force, arm, mass=mass, volume=volume, dt=model.grid.dt)
+    v, tau = steps.borne(v, states.F[row], tau, mass=mass, volume=volume, row=table[0])
     v, tau = steps.pulled(x, v, tau, mass=mass, volume=volume)
     found = -transfer_reference.impulses(x, v, C, tau, **body) / model.grid.dt - pushed
     if hard:

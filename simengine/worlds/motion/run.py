@@ -21,7 +21,7 @@ from simengine.view.figures import curves
 from simengine.view.report import Block, Movie, Picture, ReportTable, write_report
 from simengine.worlds.motion.answers import MotionRun
 from simengine.worlds.motion.forces import bodies_of
-from simengine.worlds.motion.hung import hung_on, run
+from simengine.worlds.motion.pull.hung import hung_on, run
 from simengine.worlds.motion.start.saved import first_step, to_save
 from simengine.worlds.motion.world import CFL_REFUSE, CFL_WARN, MPMWorld
 

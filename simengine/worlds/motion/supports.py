@@ -1,4 +1,4 @@
-"""Clamps that hold a part of a body, and masses that hang on one.
+"""Parts of bodies, and clamps that hold one.
 
 A clamp holds nodes of the grid. A bar of particles that ends at a held node is a little softer than a bar that ends at
 a wall: its grid reaches beyond it. So the lattice is laid such that the nodes held last lie `held_depth` cells
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simengine.scene.base import SceneError
-from simengine.scene.strict import NonNegative, Vector, nearest
+from simengine.scene.strict import Vector, nearest
 from simengine.worlds.motion.paths import PathSpec
 from simengine.worlds.motion.shapes import Points
 
@@ -59,7 +59,7 @@ class Region:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _OnBody:
+class AbstractOnBody:
     """What clamps and loads have.
 
     Attributes:
@@ -87,7 +87,7 @@ class _OnBody:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClampSpec(_OnBody):
+class ClampSpec(AbstractOnBody):
     """A part of a body that is held, or moved without turning.
 
     Attributes:
@@ -102,38 +102,6 @@ class ClampSpec(_OnBody):
         """The numbers that can be tensors, by key below the clamp's own."""
         found = {f"velocity.{k}": value for k, value in enumerate(self.velocity)}
         return {**found, **(self.path.variables() if self.path is not None else {})}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LoadSpec(_OnBody):
-    """What hangs on a part of a body.
-
-    Attributes:
-        mass: Spread over the part, with its weight and its inertia [kg].
-        begins: When it is hung on, at rest until then [s].
-    """
-
-    mass: NonNegative = 0.0
-    begins: NonNegative = 0.0
-
-
-def loaded(world: "MPMWorld", index: int, x: Points, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which particles (n,), at x (n, 3) of the bodies `ids`, a load hangs on.
-
-    Raises:
-        SceneError: None.
-    """
-    load, key = world.loads[index], f"loads.{index}"
-    body = load.body([b.name for b in world.bodies], key)
-    spacing = world.grid.dx / world.bodies[body].particles_per_cell
-    part: NDArray[np.bool_] = load.region.holds(x, spacing) & (ids == body)
-    if not part.any():
-        own = x[ids == body]
-        raise SceneError(
-            f"{key}.region: no particle of {world.bodies[body].name!r} lies within {0.75 * spacing:.3g} m of it; "
-            f"particles reach from {own.min(0).round(5).tolist()} to {own.max(0).round(5).tolist()}"
-        )
-    return part
 
 
 @functools.cache
@@ -176,7 +144,7 @@ def outward(region: Region, lower: Points, upper: Points, spacing: float) -> tup
     return None
 
 
-def _bounds(world: "MPMWorld", spec: _OnBody, key: str) -> tuple[Points, Points, float, int]:
+def _bounds(world: "MPMWorld", spec: AbstractOnBody, key: str) -> tuple[Points, Points, float, int]:
     """Corners of the body, spacing and particles per cell."""
     body = world.bodies[spec.body([b.name for b in world.bodies], key)]
     lower, upper = body.shape.bounds()

@@ -14,11 +14,13 @@ from simengine.scene.strict import Vector, nearest
 from simengine.worlds.motion.between import Touch, contact_of, refuse_overlaps, refuse_wrong
 from simengine.worlds.motion.colliders import ColliderSpec
 from simengine.worlds.motion.maps import box_of, cells_of, coefficients_of, slices
+from simengine.worlds.motion.pull.loads import LoadSpec, loads_of
+from simengine.worlds.motion.pull.tilt import TiltSpec
 from simengine.worlds.motion.shapes import Laid, Lattice, fill, finer, turned
 from simengine.worlds.motion.specs import PERIOD, BodySpec, CameraSpec, GridSpec, OutputSpec, ReleaseSpec
 from simengine.worlds.motion.start import sections
 from simengine.worlds.motion.start.saved import resumed
-from simengine.worlds.motion.supports import ClampSpec, LoadSpec, holder, offsets
+from simengine.worlds.motion.supports import ClampSpec, holder, offsets
 from simengine.worlds.motion.walls import WallSpec, refuse_beyond
 
 if TYPE_CHECKING:
@@ -38,13 +40,14 @@ class MPMWorld(AbstractWorld):
     Attributes:
         grid: Grid and time.
         gravity: Acceleration of everything [m/s^2].
+        tilt: How gravity changes with time.
         release: What a hand under the bodies bears of their weight until it lets go.
         start: `given`, undeformed, or `equilibrium`, at rest under gravity with what hangs on them from the start.
         state: The last_state.npz of a run of these bodies, from which they go on in place of their start.
         walls: Of the domain.
         colliders: Rigid bodies that the others touch.
         clamps: Parts of bodies that are held, or moved.
-        loads: Masses that hang on parts of bodies.
+        loads: Masses that hang on parts of bodies, forces and pressures that act on them.
         bodies: What moves.
         contact: "NAME-NAME" -> what happens between two bodies; `*` is any, the nearer name wins. Those without share
             one velocity field: they stick to each other where they come within a cell.
@@ -58,6 +61,7 @@ class MPMWorld(AbstractWorld):
     fit_devices: ClassVar[tuple[str, ...]] = ("cpu",)
     grid: GridSpec = dataclasses.field(default_factory=GridSpec)
     gravity: Vector = (0.0, -9.8, 0.0)
+    tilt: TiltSpec = dataclasses.field(default_factory=TiltSpec)
     release: ReleaseSpec = dataclasses.field(default_factory=ReleaseSpec)
     start: Literal["given", "equilibrium"] = "given"
     state: Path | None = None
@@ -174,7 +178,7 @@ class MPMWorld(AbstractWorld):
         import torch
 
         from simengine.mpm import MPMModel, MPMState, Walls
-        from simengine.worlds.motion.hung import hung_on
+        from simengine.worlds.motion.pull.hung import hung_on
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         values = dict(values or {})
@@ -219,6 +223,7 @@ class MPMWorld(AbstractWorld):
                 raise error if isinstance(error, SceneError) else SceneError(f"clamps.{index}: {error}") from error
         low, high = (corner - origin for corner in self.room())
         boundaries += self.walls.planes(low, high, friction, flat=self.grid.flat).values()
+        boundaries += loads_of(self, values, materials)
         try:
             model = MPMModel(
                 num_grids=size,
@@ -228,7 +233,7 @@ class MPMWorld(AbstractWorld):
                 mass=mass,
                 material_ids=ids,
                 length=self.grid.dx * size[0] if self.grid.lower is not None else self.grid.length,
-                gravity=self.gravity,
+                gravity=self.tilt.make(self.gravity, below("tilt.")),
                 release=torch.stack(
                     [
                         torch.as_tensor(values.get(f"release.{name}", own), dtype=torch.float64).cpu()
@@ -252,7 +257,7 @@ class MPMWorld(AbstractWorld):
                 model.set_edge(edge)
             model = model.to(device)
         except ValueError as error:
-            raise SceneError(f"grid: {error}") from error
+            raise error if isinstance(error, SceneError) else SceneError(f"grid: {error}") from error
         like = torch.zeros((), dtype=torch.float64 if double else torch.float32, device=device)
         place = x - torch.as_tensor(origin)
         for index in range(len(self.colliders)):
@@ -300,8 +305,9 @@ class MPMWorld(AbstractWorld):
         found.update({f"release.{name}": value for name, value in vars(self.release).items()})
         for index, collider in enumerate(self.colliders):
             found.update({f"colliders.{index}.{name}": value for name, value in collider.variables().items()})
+        found.update({f"tilt.{name}": value for name, value in self.tilt.variables().items()})
         for index, load in enumerate(self.loads):
-            found.update({f"loads.{index}.mass": load.mass, f"loads.{index}.begins": load.begins})
+            found.update({f"loads.{index}.{name}": value for name, value in load.variables().items()})
         for index, clamp in enumerate(self.clamps):
             found.update({f"clamps.{index}.{name}": value for name, value in clamp.variables().items()})
         found.update({f"contact.{key}.friction": touch.friction for key, touch in self.contact.items()})

@@ -77,4 +77,4 @@ def test_a_step_to_gas_below_0_K_is_no_flame(monkeypatch: pytest.MonkeyPatch) ->
     cooled = row.clone()
     cooled[..., start.flame.fields.index("T")] = -310.0
     monkeypatch.setattr(turning.Bordered, "solve", lambda self, right, further: (cooled, 0.0))
-    assert turning._corrected(start.problem, start.state, 6.0, row, 1.0, 0.0, methane, 1e-6) is None
+    assert turning.corrected(start.problem, start.state, 6.0, row, 1.0, 0.0, methane, 1e-6) is None

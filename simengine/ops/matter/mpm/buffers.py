@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from simengine.kernels.matter import dissipation, elasticity, hard_contact, packing, plasticity
+from simengine.kernels.matter import dissipation, elasticity, hard_contact, loads, packing, plasticity
 from simengine.ops import bridge
 from simengine.ops.matter.hard_contact import is_hard
 from simengine.ops.matter.mpm.grid import Grid, Workspace
@@ -73,6 +73,7 @@ class Buffers:
         self.slots_q: int = slots if schedule.history else 1
         self.dissipates, self.d = schedule.dissipates, dissipation.kernels(real)
         self.hard, self.h = is_hard(grid), hard_contact.kernels(real)
+        self.loaded, self.l = laws.part is not None, loads.kernels(real)
         self.packs, self.c = laws.critical is not None and schedule.history, packing.kernels(real)
         branches = constants[5].shape[1] // 2 - 1
         self.slots_A: int = slots if branches else 1
@@ -88,6 +89,8 @@ class Buffers:
         self.crowd, self.crowd_bar = new(slots, n if self.packs else 0, 4), new(n if self.packs else 0, 4)
         self.critical = None if laws.critical is None else laws.critical.to(like).contiguous()
         self.sent, self.acting = (new(n if self.hard else 0, *shape) for shape in ((3,), (3, 3)))
+        self.part = None if laws.part is None else laws.part.to(like.device).contiguous()
+        self.pulled = tuple(new(n if self.loaded else 0, *shape) for shape in ((3,), (3, 3)))
         self.slowed = tuple(new(n if schedule.slows else 0, *shape) for shape in ((3,), (3, 3)))
         self.clocks: torch.Tensor = torch.zeros(self.threads, 3, dtype=torch.int32, device=like.device)
         self.constants: list[torch.Tensor] = [t.contiguous() for t in constants]
@@ -95,12 +98,12 @@ class Buffers:
     def kernels(self, *, backward: bool = False) -> list[Any]:
         """One kernel of each module that a step launches; a module must be loaded before a capture."""
         laws = [self.e.stress] * self.elastic + [self.d.dissipation] * self.dissipates
-        laws += [self.h.hard_contact] * self.hard + [self.c.pack] * self.packs
+        laws += [self.h.hard_contact] * self.hard + [self.c.pack] * self.packs + [self.l.load] * self.loaded
         if not backward:
             return [self.k.p2g, *laws, *[self.p.return_map] * self.plastic]
         laws += [self.e.stress_adjoint] * self.elastic + [self.d.dissipation_adjoint] * self.dissipates
         laws += [self.h.hard_contact_adjoint] * self.hard + [self.p.return_map_adjoint] * self.plastic
-        laws += [self.c.pack_adjoint] * self.packs
+        laws += [self.c.pack_adjoint] * self.packs + [self.l.load_adjoint] * self.loaded
         return [self.k.p2g, self.space.adjoint.gather_adjoint, *laws]
 
     def state(self, slot: int) -> State:

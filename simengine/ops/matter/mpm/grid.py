@@ -82,8 +82,9 @@ class Grid:
         bodies: Particles of each deformable body that has a velocity field of its own, in their order; none where all
             share one.
         pairs: Two of them and how they touch, see `simengine.kernels.matter.pair_contact`; their frictions,
-            margins [cells] and stiffnesses [Pa] stand in the last rows of the table, one after the other. Without
+            margins [cells] and stiffnesses [Pa] stand in rows of the table after these, one after the other. Without
             pairs nobody touches anybody, and each body has a copy of the grid.
+        loads: Parts of bodies that bear a load, see `simengine.kernels.matter.loads`; theirs are the last rows.
     """
 
     size: tuple[int, int, int]
@@ -98,11 +99,12 @@ class Grid:
     fields: tuple[SignedDistance, ...] = ()
     bodies: tuple[int, ...] = ()
     pairs: tuple[tuple[int, int, int], ...] = ()
+    loads: int = 0
 
     @property
     def rows(self) -> int:
-        """Rows of a step in the table: the faces, the rigid bodies, and frictions, margins and stiffnesses of pairs."""
-        return 1 + len(self.kinds) + 3 * -(-len(self.pairs) // contact.COLUMNS)
+        """Rows of a step in the table: faces, rigid bodies, frictions, margins and stiffnesses of pairs, loads."""
+        return 1 + len(self.kinds) + 3 * -(-len(self.pairs) // contact.COLUMNS) + self.loads
 
     @property
     def copies(self) -> int:

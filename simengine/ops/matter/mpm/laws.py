@@ -31,12 +31,14 @@ class Laws:
         plastic: Of its return map, the same.
         critical: Packing over that at rest below which a grain presses on nothing [1], shape (n,), 0 for others; None
             where no law has one.
+        part: Row of the table with the load on each particle, shape (n,), int32, 0 for none; None where there is none.
         torch: The laws that torch evaluates.
     """
 
     elastic: torch.Tensor
     plastic: torch.Tensor
     critical: torch.Tensor | None = None
+    part: torch.Tensor | None = None
     torch: tuple["TorchLaw", ...] = ()
 
 

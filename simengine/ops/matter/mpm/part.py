@@ -53,6 +53,12 @@ class ThreadPart:
             acting, sent = self._own(buffers.acting), self._own(buffers.sent)
             self.touched = vector(sent), matrix(acting)
             self.acting, self.sent = matrix(acting), _for_all_slots(vector(sent), buffers.slots)
+        if buffers.part is not None:
+            self.load = [buffers.space.grid.dt, self.clock, *self.transfers.body, bridge.array(self._own(buffers.part))]
+            self.load += [self.transfers.table]
+            moving, acting = (self._own(tensor) for tensor in buffers.pulled)
+            self.borne, self.pulled = (self.sent, self.acting), (vector(moving), matrix(acting))
+            self.sent, self.acting = _for_all_slots(self.pulled[0], buffers.slots), self.pulled[1]
         self.trial, self.trial_row = matrix(trial), matrix(trial[0])
         self.crowd, self.crowd_bar = buffers.space.no_crowd, buffers.space.no_crowd_bar
         if buffers.packs and buffers.critical is not None:
@@ -83,6 +89,8 @@ class ThreadPart:
         if b.hard:
             inputs = [*self.contact, x, self.moving, self.sheared, F, self.whole]
             self._launch(b.h.hard_contact, self.n, inputs, self.touched)
+        if b.loaded:
+            self._launch(b.l.load, self.n, [*self.load, F, *self.borne], self.pulled)
 
     def sweep(self) -> None:
         """The thread's share of the grid."""
@@ -145,6 +153,9 @@ class ThreadPart:
         x_bar, v_bar, C_bar, F_bar, q_bar = self.bars
         particles, bars = [x, self.sent, self.sheared, C, self.acting], [x_bar, v_bar, C_bar, F_bar]
         self.transfers.gather_back(particles, self.crowd_bar, bars, self.tau_bar, self.body_bar_tensor)
+        if b.loaded:
+            outputs = [F_bar, self.body_bar, self.table_bar]
+            self._launch(b.l.load_adjoint, self.n, [*self.load, F, v_bar, self.tau_bar], outputs)
         if b.hard:
             inputs = [*self.contact, x, self.moving, self.sheared, F, self.whole, v_bar, self.tau_bar]
             outputs = [x_bar, C_bar, F_bar, self.body_bar, self.stiffness_bar, self.table_bar]

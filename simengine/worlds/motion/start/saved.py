@@ -82,7 +82,8 @@ def refuse_clocks(world: "MPMWorld") -> None:
         return
     moving = [f"colliders.{c.name or k}" for k, c in enumerate(world.colliders) if _moves(c)]
     moving += [f"clamps.{clamp.name}" for clamp in world.clamps if _moves(clamp)]
-    moving += [f"loads.{load.name}" for load in world.loads if load.begins]
+    moving += [f"loads.{load.name}" for load in world.loads if load.begins or load.path is not None]
+    moving += ["tilt"] if world.tilt.acts else []
     moving += ["release"] if world.release.until else []
     if moving:
         raise SceneError(

@@ -93,6 +93,8 @@ def refuse(world: "MPMWorld") -> None:
             raise ValueError(
                 f"colliders.{index}.{wrong}; rigid bodies too must be the same all around the axis x = z = 0"
             )
+    if world.tilt.acts:
+        raise ValueError("tilt: what is the same all around an axis falls along it; leave it out")
     if world.gravity[0] or world.gravity[2]:
         raise ValueError(
             f"gravity: of what is the same all around the axis x = z = 0 along y alone, got {list(world.gravity)}"

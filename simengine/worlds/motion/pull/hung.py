@@ -9,7 +9,7 @@ import torch
 from simengine.mpm import ImplicitSolver, MPMSolver, MPMState
 from simengine.scene.base import SceneError
 from simengine.solve.rollout import AbstractAdjoint
-from simengine.worlds.motion.supports import loaded
+from simengine.worlds.motion.pull.loads import loaded
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.world import MPMWorld, Values

@@ -1,4 +1,8 @@
-"""The flow of grains by mu(I), as Warp functions generic in the scalar: what a step leaves of the deviator's norm |d|.
+"""Flow that hangs on its rate, implicit in a step, as Warp functions generic in the scalar.
+
+A Herschel-Bulkley fluid beyond its yield stress: the rate g of stiffness g + k g^n = excess.
+
+Grains by mu(I), what a step leaves of the deviator's norm |d|:
 
 sqrt(s:s / 2) = p mu(I), mu(I) = mu_s + (mu_2 - mu_s) / (I_0 / I + 1), I = rate d sqrt(rho_s / p) (Jop, Forterre,
 Pouliquen 2006), implicit in the rate (Dunatunga, Kamrin 2015): the shear strain g of the step is the positive root of
@@ -7,6 +11,8 @@ Pouliquen 2006), implicit in the rate (Dunatunga, Kamrin 2015): the shear strain
 
 with p = -(3 lam + 2 mu) mean e, and |d| becomes |d| - g / sqrt(2).
 """
+
+# ruff: noqa: UP018, RUF046 -- int(0) declares a variable of a kernel, 0 a constant
 
 import functools
 from types import SimpleNamespace
@@ -21,6 +27,7 @@ def functions(real):
     vec5 = wp.types.vector(5, real)
     zero, half, one, two, three = real(0.0), real(0.5), real(1.0), real(2.0), real(3.0)
     root2 = real(2.0**0.5)
+    settled = real(1e-14) if real == wp.float64 else real(1e-7)
 
     @wp.func(module=module)
     def sheared(norm: real, mean: real, c: vec5):
@@ -62,4 +69,24 @@ def functions(real):
         by_c = vec5(by_mu, -three * mean * by_p, -scale * p * slow, -scale * p * g, scale * left * wp.sqrt(p))
         return one + scale * whole * root2 * c[0], -stiff * by_p, by_c
 
-    return SimpleNamespace(vec5=vec5, kept=kept, slopes=slopes)
+    @wp.func(module=module)
+    def overstress_rate(excess: real, stiffness: real, k: real, n: real):
+        # the root g > 0 of stiffness g + k g^n = excess; Newton in log g: convex and monotone there
+        g = excess / (stiffness + k)
+        if g <= zero:
+            g = zero
+        else:
+            z = wp.log(g)
+            count = int(0)
+            while count < 60:
+                g = wp.exp(z)
+                kg = k * wp.pow(g, n)
+                step = (wp.log(stiffness * g + kg) - wp.log(excess)) * (stiffness * g + kg) / (stiffness * g + n * kg)
+                z -= step
+                count += 1
+                if wp.abs(step) < settled:
+                    count = 60
+            g = wp.exp(z)
+        return g
+
+    return SimpleNamespace(vec5=vec5, kept=kept, slopes=slopes, overstress_rate=overstress_rate)

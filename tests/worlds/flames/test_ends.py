@@ -1,5 +1,6 @@
-"""`extinction(KEY)` of a table: where each row's flame goes out, and its columns without further solves."""
+"""`extinction(KEY)` and `ignition(KEY)` of a table: where each row's flame goes out or lights, and their columns."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,44 @@ def test_an_agent_takes_its_share_of_the_oxidiser() -> None:
     [
         (("agent_fraction)", "agents)"), "extinction.agents.: 'agents' is no number of this flame"),
         (("[grid]\nslope = 0.2\ncurve = 0.4\nprune = 0.05", ""), "only counterflow and diffusion flames on a .grid."),
+        (("extinction(agent_fraction)", "ignition(flux)"), "ignition.flux.: 'flux' is no number of this flame"),
     ],
 )
 def test_what_cannot_put_a_flame_out_is_told_in_one_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     with pytest.raises((SceneError, Refused), match=message) as told:
         Problem(scene(tmp_path, SCENE.replace(*change))).predict()
     assert "\n" not in str(told.value)
+
+
+def test_a_geometry_tells_the_strain_of_its_nozzles() -> None:
+    """4 u/length about an axis, pi u/length between slots, of streams with the same momentum."""
+    gas = load_scene("diffusion_flame_methane").world.gas  # type: ignore[attr-defined]
+    speeds = []
+    for geometry in ("axisymmetric", "planar"):
+        flame = Diffusion(strain=100.0, geometry=geometry).flame(gas)  # type: ignore[arg-type]
+        assert flame.geometry == geometry
+        speeds.append(float(flame.mass_flux_right / flame.gas.density(flame.p, flame.T_right, flame.Y_right)))
+    assert speeds[0] == pytest.approx(100 * 0.02 / 4) and speeds[1] == pytest.approx(100 * 0.02 / math.pi)
+
+
+def test_streams_light_in_a_table_without_a_flame(tmp_path: Path) -> None:
+    """Hot air against methane: the temperature at which it lights, and its columns beside differences."""
+    text = SCENE.replace('"extinction(agent_fraction)" = "fraction"', '"ignition(T_right)" = "T [K]"')
+    text = text.replace("strain = 400.0", "mass_flux_left = 2.0\nmass_flux_right = 2.0\nT_right = 760.0")
+    text = text.replace('"flame.strain" = { prior = { lognormal = 0.5 } }', "").replace("sigma = 0.01", "sigma = 5.0")
+    text = text.replace('conditions = { agent = "agent" }', 'conditions = { mass_flux_left = "flux" }')
+    text = text.replace('labels.agent = { "nitrogen" = "N2" }', "")
+    (tmp_path / "hot.toml").write_text(text)
+    (tmp_path / "cup.csv").write_text("flux,T [K]\n2.0,780\n")
+    problem = Problem(load_scene(tmp_path / "hot.toml"))
+    z = problem.start()
+    problem.settle(z)
+    r, j = problem.linearise(z)
+    assert problem.runs.solves == 1
+    assert 5 * abs(float(r[0])) < 20  # 786 K
+    unit = torch.full_like(z, 1e-3)
+    slope = (problem.residual(z + unit)[0] - problem.residual(z - unit)[0]) / 2e-3
+    assert float(j[0, 0]) == pytest.approx(float(slope), rel=2e-3)  # on grids of their own
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""What pulls on bodies: masses and forces on parts of them, and gravity that changes."""
