@@ -45,7 +45,7 @@ def samples_shown(problem: Problem, found: Posterior, references: dict[str, floa
 
 
 def together(values: Mapping[str, NDArray[np.float64]]) -> list[str]:
-    """Names of the numbers, (chains, samples) each, whose closest correlation with another is largest, in their order."""
+    """Names of the numbers, (chains, samples) each, that are closest correlated with another one, in their order."""
     names = list(values)
     if len(names) <= MOST:
         return names
