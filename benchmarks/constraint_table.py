@@ -28,9 +28,8 @@ from simengine.io.run_directory import RunDirectory
 from simengine.scene import load_scene, resolved
 from simengine.solve.least_squares import LevenbergMarquardt
 
-ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "out" / "constraint_table"
-PAGE = ROOT / "docs" / "results" / "constraint.md"
+OUT = Path("out/constraint_table")
+PAGE = Path("docs/results/constraint.md")  # of the checkout that stands around
 
 SOFT = (  # as published
     "training.constraint=soft model.backbone.branch=true examples.fresh=true training.optimiser=adam "

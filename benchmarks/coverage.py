@@ -38,6 +38,7 @@ from simengine.scene.grammar import build_scene
 
 Made = tuple[Problem, dict[str, float]]  # a problem with its data, and the truth
 
+EDGE = (5.0, 10.0)  # degrees by which the middle of an edge is off that the model takes for cold
 MARKS = ("time [s]", "name", "x [m]", "y [m]", "z [m]")
 
 
@@ -185,6 +186,65 @@ sigma = {sigma}
     return made
 
 
+def edge(*, discrepancy: str) -> Callable[[Path, int], Made]:
+    """A hot plate one edge of which, drawn by chance, is warmer or colder in its middle than the model has it.
+
+    In closed form: with a the diffusivity and b the loss to the air an upper edge at sin(pi x) adds sin(pi x) v(y, t)
+    with v_t = a v_yy - (a pi^2 + b) v, v = 1 at the edge.
+    """
+    places = [((i + 0.5) / 5, (j + 0.5) / 5) for i in range(5) for j in range(5)]
+    times, n, a, b = np.linspace(0.1, 0.6, 6), np.arange(1, 60)[:, None], 0.25, 1.5
+
+    def cooling(x: float, y: float) -> np.ndarray:
+        own, odd = 50.0 * np.exp(-b * times), n[::2]
+        for along in (x, y):
+            waves = np.sin(odd * np.pi * along) * np.exp(-a * (odd * np.pi) ** 2 * times)
+            own = own * (4 / (odd * np.pi) * waves).sum(0)
+        return own
+
+    def by_edge(x: float, y: float) -> np.ndarray:
+        m = math.sqrt(math.pi**2 + b / a)
+        fading = np.exp(-(a * (n * np.pi) ** 2 + a * np.pi**2 + b) * times)
+        waves = 2 * (-1.0) ** n * n * np.pi / ((n * np.pi) ** 2 + m**2) * np.sin(n * np.pi * y) * fading
+        return math.sin(math.pi * x) * (math.sinh(m * y) / math.sinh(m) + waves.sum(0))
+
+    def made(folder: Path, seed: int) -> Made:
+        random, columns = np.random.default_rng(seed), {"t": times}
+        side, size = random.integers(4), random.choice([-1.0, 1.0]) * random.uniform(*EDGE)
+        for k, (x, y) in enumerate(places):
+            here = [(x, y), (x, 1 - y), (y, x), (y, 1 - x)][side]
+            columns[f"T{k}"] = cooling(x, y) + size * by_edge(*here) + 0.2 * random.standard_normal(len(times))
+        _csv(folder / "plate.csv", columns)
+        sides = ("left", "right", "bottom", "top")
+        walls = "".join(f'[[pde.boundary]]\nat = "{side}"\ntype = "dirichlet"\nvalue = 0.0\n' for side in sides)
+        text = f"""
+kind = "pde"
+[pde]
+equation = "heat"
+conductivity = 1.2
+heat_capacity = 4.0
+convection = {{ h = 2.5, perimeter_per_area = 2.0, ambient = 0.0 }}
+initial = 50.0
+domain = [[0.0, 1.0], [0.0, 1.0]]
+duration = 0.6
+cells = [60, 20, 20]
+{walls}
+[observations.plate]
+type = "samples"
+file = "plate.csv"
+columns = {{ t = "t", T = "T*" }}
+at = {[list(place) for place in places]}
+sigma = 0.2
+{discrepancy}
+[unknowns]
+"pde.conductivity" = {{}}
+"pde.convection.h" = {{}}
+"""
+        return Problem(_scene(text, folder)), {"pde.conductivity": 1.0, "pde.convection.h": 3.0}
+
+    return made
+
+
 def flame(*, sigma: str) -> Callable[[Path, int], Made]:
     """Profiles of a flame with simplified physics, of our own at four times the points, read once and given noise."""
     clean: dict[str, np.ndarray] = {}
@@ -292,6 +352,8 @@ CASES: dict[str, Callable[[Path, int], Made]] = {
     "field, noise estimated": rod(sigma='"estimate"'),
     "plate, noise given": rod(sigma="0.3", plate=True),
     "plate, noise estimated": rod(sigma='"estimate"', plate=True),
+    "plate, an edge wrong": edge(discrepancy=""),
+    "plate, an edge wrong, discrepancy over place": edge(discrepancy='discrepancy = { over = "place" }'),
     "flame, noise given": flame(sigma="{ relative = 0.02 }"),
     "matter, another grid, noise of 50 mm": jelly(noise=5e-2),
     "matter, another grid, noise of 2 mm": jelly(noise=2e-3),

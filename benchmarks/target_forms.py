@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
 REAL = {  # form -> folder of its data under reference/real; a star for the part that differs
     "ammonia_near_limits": "flame_speed_nh3_ronney",
     "brain_cortex": "brain_cortex",
@@ -43,7 +42,7 @@ REAL = {  # form -> folder of its data under reference/real; a star for the part
     "temple": "temple_photos_known_cameras",
     "two_balls": "two_balls_collision_video",
 }
-FORMS = sorted((ROOT / "docs" / "results" / "targets").glob("*.toml"))
+FORMS = sorted(Path("docs/results/targets").glob("*.toml"))  # of the checkout that stands around
 AS_WRITTEN = (
     *("brain_cortex", "emulsion_flow_curves", "falling_balls", "polystyrene_160C", "rubber_treloar", "shoe_foam"),
     *("steel_304L", "two_balls", "clay_core", "rod"),

@@ -1,7 +1,7 @@
 """`simengine fit`, `train`, `optimise` and `demo`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -43,6 +43,8 @@ def fit(
     out: Out = None,
     overwrite: Overwrite = False,
     refine: float | None = None,
+    workers: int = 1,
+    cluster: str = "",
     device: Device = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -55,6 +57,9 @@ def fit(
         scene: A .toml or .py file with [observations] and [unknowns], or the name of a shipped scene.
         refine: Fit the answer again at so many times the resolution; how far it moves is added to the bars
             (inference.refine).
+        workers: Processes that starts of the fit (inference.starts) and replicas of a bootstrap are shared among; what
+            is done is kept, and a worker that dies is replaced.
+        cluster: Address of a Dask scheduler, as tcp://host:8786, whose workers see the same files and take their place.
     """
     from simengine.scene import load_scene
     from simengine.scene.own_code import run_own
@@ -85,6 +90,8 @@ def fit(
     else:
         training = loaded.world.training(device=chosen)
     folder = out or default_out(scene).with_name(default_out(scene).name + "-fit")
+    if workers != 1 or cluster:
+        _share(training, loaded, scene, overrides or (), own or (), folder / "shared", workers, cluster)
     outcome = _drive(training, loaded, folder, overwrite=overwrite, progress=not quiet and not as_json)
     if outcome is None:
         return 1
@@ -96,6 +103,37 @@ def fit(
     else:
         emit(outcome, as_json=as_json, title=f"fit {scene}")
     return 0
+
+
+def _share(
+    training: "AbstractTraining",
+    loaded: "Scene",
+    scene: str,
+    overrides: Sequence[str],
+    own: Sequence[Path],
+    folder: Path,
+    workers: int,
+    cluster: str,
+) -> None:
+    """Give a fit the processes that its starts and replicas are shared among."""
+    from simengine.fit.trainings.elsewhere import Elsewhere
+
+    if workers < 1:
+        raise ValueError(f"--workers: expected at least 1, got {workers}")
+    several = loaded.inference.starts > 1 or loaded.inference.posterior == "bootstrap"
+    if not hasattr(training, "elsewhere") or not several:
+        raise ValueError(
+            '--workers: starts (inference.starts) and replicas (inference.posterior = "bootstrap") are shared, '
+            "and this fit has neither; leave it out"
+        )
+    training.elsewhere = Elsewhere(
+        scene=str(Path(scene).resolve()) if Path(scene).exists() else scene,
+        overrides=tuple(overrides),
+        own=tuple(str(Path(file).resolve()) for file in own),
+        folder=folder,
+        workers=workers,
+        cluster=cluster,
+    )
 
 
 def _learning(table: str, verb: str, what: str, scenes: str) -> Callable[..., int]:

@@ -4,8 +4,11 @@ Linear radiance is affine in the paint per pixel and channel, L = A c + B. So tw
 where the tone curve is known; where it is not, a polynomial through K references in encoded values comes near.
 """
 
+import dataclasses
+
 import torch
 
+from simengine.dtn.views import ViewSet
 from simengine.render.tone import ToneCurve, encode_srgb
 
 
@@ -55,3 +58,20 @@ class ReferencePredictor:
                     basis = basis * (t - other) / (knot - other)
             total = total + basis * self.images[:, i]
         return total.clamp(0, 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ReferencedViews(ViewSet):
+    """Views whose pictures follow from those in K greys, by the polynomial through them, in place of A c + B.
+
+    Attributes:
+        levels: The greys, linear albedo.
+        images: Encoded pictures in them, shape (n, K, 3, h, w).
+    """
+
+    levels: tuple[float, ...]
+    images: torch.Tensor
+
+    def picture(self, paint: torch.Tensor, index: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """See `ViewSet.picture`; what shows no paint stays as it is in the pictures."""
+        return ReferencePredictor(torch.tensor(self.levels), self.images[index])(paint)

@@ -8,6 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -67,17 +68,19 @@ class ViewSet:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The tensors by name, those that are there."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "tone"}
-        return {name: value for name, value in values.items() if value is not None}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
     def to(self, device: torch.device | str) -> "ViewSet":
         """The same on a device; itself where it is there already."""
         if self.offset.device == torch.device(device):
             return self
-        return ViewSet(**{name: value.to(device) for name, value in self.tensors().items()}, tone=self.tone)
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items()}
+        return dataclasses.replace(self, **moved)
 
     def __getitem__(self, index: torch.Tensor | slice | Sequence[int]) -> "ViewSet":
-        return ViewSet(**{name: value[index] for name, value in self.tensors().items()}, tone=self.tone)
+        some: dict[str, Any] = {name: value[index] for name, value in self.tensors().items()}
+        return dataclasses.replace(self, **some)
 
     def picture(self, paint: torch.Tensor, index: torch.Tensor | slice = slice(None)) -> torch.Tensor:
         """Encoded pictures for a paint in linear albedo that broadcasts to (n, 3, h, w): tone(A c + B).

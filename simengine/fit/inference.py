@@ -5,17 +5,24 @@ swallow the misfit of a wrong modulus -, then everything at once. Standard devia
 marks sit, change between stages only.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simengine.fit.certainty.discrepancy import ModelError
 from simengine.fit.certainty.worth import inverse
 from simengine.fit.derived import Expression
 from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
-from simengine.fit.trainings.kept import restore_doubts, restore_runs, saved_doubts, saved_runs
+from simengine.fit.trainings.kept import (
+    restore_doubts,
+    restore_estimates,
+    restore_runs,
+    saved_doubts,
+    saved_estimates,
+    saved_runs,
+)
 from simengine.scene.base import Refused, SceneError
 from simengine.solve.least_squares.black_box import BlackBoxSystem
 from simengine.solve.least_squares.iteration import advance, begin
@@ -25,6 +32,7 @@ from simengine.solve.solution import Result
 
 if TYPE_CHECKING:
     from simengine.fit.posterior import Posterior
+    from simengine.fit.trainings.elsewhere import Elsewhere
     from simengine.io.run_directory import RunDirectory
 
 MAX_STEP = 2.0  # of a coordinate in one trial
@@ -56,11 +64,15 @@ def refuse_late(problem: Problem) -> None:
     for key, text in scene.derived.items():
         if isinstance(text, str):
             Expression(text, f"derived.{key}")
-    if scene.inference.refine is not None:
+    coarse = scene.inference.coarse
+    for key, factor in (("refine", scene.inference.refine), ("coarse", None if coarse is None else 1 / coarse)):
+        if factor is None:
+            continue
         try:
-            scene.world.refined(scene.inference.refine)
+            for world in (scene.world, *scene.runs.values()):
+                world.refined(factor)
         except ValueError as error:
-            raise SceneError(f"inference.refine: {error}") from None
+            raise SceneError(f"inference.{key}: {error}") from None
 
 
 class LeastSquaresFit(AbstractTraining):
@@ -76,6 +88,7 @@ class LeastSquaresFit(AbstractTraining):
     """
 
     found: "Posterior | None" = None  # set by the report, so that it is computed once
+    elsewhere: "Elsewhere | None" = None  # where replicas of a bootstrap are refitted; here if there is none
 
     def __init__(self, problem: Problem, *, start: torch.Tensor | None = None, finish: Finish | None = None) -> None:
         if not any(c.chosen for c in problem.coordinates):
@@ -105,7 +118,7 @@ class LeastSquaresFit(AbstractTraining):
         return self._done
 
     def _begin(self) -> None:
-        self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
+        self.problem.see(self.stage)
         self.problem.errors.clear()
         try:
             self.problem.settle(self.z)
@@ -209,39 +222,20 @@ class LeastSquaresFit(AbstractTraining):
             state |= {_PREFIX + name: value for name, value in self._state.state_dict().items()}
         if self._refusal:
             state["refusal"] = torch.tensor(list(self._refusal.encode()), dtype=torch.uint8)
-        state |= {f"sigma.{name}": value for name, value in self.problem.sigmas.items()}
-        state |= {f"mask.{name}": value for name, value in self.problem.left_out.items()}
-        state |= saved_runs(self.problem) | saved_doubts(self.problem)
-        state |= {f"error.{name}": value.tensor() for name, value in self.problem.errors.items()}
-        for name, instrument in self.problem.instruments.items():
-            seen = getattr(instrument, "seen", None)
-            if seen is not None:
-                state[f"places.{name}"] = seen.places
-        return state
+        return state | saved_estimates(self.problem) | saved_runs(self.problem) | saved_doubts(self.problem)
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state_dict` returned."""
-        import dataclasses
-
         self.z = state["z"]
         self._stage, self._round, done, self.problem.runs.solves = (int(v) for v in state["counters"])
         self._done = bool(done)
         self._refusal = bytes(state["refusal"].tolist()).decode() if "refusal" in state else ""
         held = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
         self._state = IterationState.from_state_dict(held) if held else None
-        self.problem.fraction, self.problem.level = self.stage.fraction, self.stage.level
-        self.problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
+        self.problem.see(self.stage)
         restore_runs(self.problem, state)
         restore_doubts(self.problem, state)
-        held_errors = {k.removeprefix("error."): v for k, v in state.items() if k.startswith("error.")}
-        self.problem.errors = {name: ModelError.from_tensor(value) for name, value in held_errors.items()}
-        for name, instrument in self.problem.instruments.items():
-            if f"mask.{name}" in state:
-                measured = dataclasses.replace(self.problem.measured[name], mask=state[f"mask.{name}"])
-                self.problem.measured[name], self.problem.left_out[name] = measured, measured.mask
-            if f"places.{name}" in state:
-                seen = dataclasses.replace(instrument.seen, places=state[f"places.{name}"])  # type: ignore[attr-defined]
-                self.problem.instruments[name] = dataclasses.replace(instrument, seen=seen)  # type: ignore[call-arg]
+        restore_estimates(self.problem, state)
 
     def estimates(self) -> dict[str, float]:
         """What the scene asks for."""
@@ -269,7 +263,17 @@ def large_noise(problem: Problem, z: torch.Tensor) -> list[str]:
 
 
 def stages_of(problem: Problem) -> list[Stage]:
-    """Growing parts of the time with the instruments' numbers held, then all of it with everything free."""
+    """Growing parts of the time with the instruments' numbers held, then all of it with everything free.
+
+    Where the search begins on a coarser grid all of that is done there first, and the end again on the scene's own.
+    """
+    stages, coarse = _stages(problem), problem.scene.inference.coarse
+    if coarse is None:
+        return stages
+    return [*(dataclasses.replace(stage, coarse=coarse) for stage in stages), stages[-1]]
+
+
+def _stages(problem: Problem) -> list[Stage]:
     movable = [k for k in range(len(problem.coordinates)) if k not in problem.sought_sigmas]
     world = [k for k in movable if problem.coordinates[k].of_world]
     timed = any("time" in measured.at for measured in problem.measured.values())

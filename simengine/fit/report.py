@@ -166,12 +166,7 @@ def misfit_summary(
                 entry["chi_square_per_degree"] = worth[name].reduced
                 entry["rows_that_count_as_one"] = worth[name].correlation
             if name in problem.errors:
-                error = problem.errors[name]
-                entry["model_error"] = {
-                    "sd": dict(zip(p.measured.names, error.sd.tolist(), strict=True)),
-                    "length": error.length,
-                    "along": "logarithm" if error.logarithmic else "abscissa",
-                }
+                entry["model_error"] = problem.errors[name].plain(p.measured.names)
         if bool(out.any()):
             held, count = p.chi_square(out)
             entry["held_out"] = {

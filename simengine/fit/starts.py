@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simengine.fit.problem import Problem
+from simengine.fit.certainty.process import ModelError
+from simengine.fit.problem import Problem, Stage
 from simengine.fit.training import AbstractTraining
 from simengine.fit.trainings.search import Trials
 from simengine.scene.base import SceneError
@@ -19,6 +20,7 @@ from simengine.scene.base import SceneError
 if TYPE_CHECKING:
     from simengine.fit.inference import Finish, LeastSquaresFit
     from simengine.fit.posterior import Posterior
+    from simengine.fit.trainings.elsewhere import Elsewhere
     from simengine.io.run_directory import RunDirectory
 
 DRAWS = 20  # for one start, before a world without runs there is an error
@@ -36,6 +38,7 @@ class Minimum:
         values: What is sought there, by name, SI.
         starts: How many starts ended here.
         sigmas: Estimated standard deviations there, by observation.
+        errors: What models get wrong there, by observation, where that is sought.
         answer: Whether it explains the data about as well as the best one.
         doubts: What the search that ended here said of its end.
     """
@@ -45,6 +48,7 @@ class Minimum:
     values: Mapping[str, float]
     starts: int = 1
     sigmas: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    errors: Mapping[str, ModelError] = dataclasses.field(default_factory=dict)
     answer: bool = True
     doubts: tuple[str, ...] = ()
 
@@ -81,6 +85,7 @@ class SeveralStarts(AbstractTraining):
     """
 
     found: "Posterior | None" = None
+    elsewhere: "Elsewhere | None" = None  # where starts are taken side by side; here one after another if there is none
 
     def __init__(
         self, problem: Problem, starts: int, begin: "Callable[..., LeastSquaresFit]", *, finish: "Finish | None" = None
@@ -114,9 +119,14 @@ class SeveralStarts(AbstractTraining):
     @property
     def converged(self) -> bool:
         """Whether every start has ended."""
-        if self._trials is not None:
-            return self._trials.done and len(self._ends) > len(self._trials.best(self._count - 1))
-        return len(self._ends) >= self._count
+        if self._trials is not None and not self._trials.done:
+            return False
+        return len(self._ends) >= self._starts
+
+    @property
+    def _starts(self) -> int:
+        """How many there are: of a search those that it found, with the scene's own."""
+        return self._count if self._trials is None else 1 + len(self._trials.best(self._count - 1))
 
     def step(self) -> dict[str, float]:
         """One trial of the start in progress, or of the global search that follows the scene's own."""
@@ -125,6 +135,13 @@ class SeveralStarts(AbstractTraining):
             if self._trials.done:
                 self._go_on()
             return {"loss": min(self._ends[0].misfit, self._trials.least), "trial": float(len(self._trials))}
+        if self.elsewhere is not None and (self._trials is None or self._trials.done):
+            left = range(len(self._ends), self._starts)
+            self._ends += self.elsewhere.ends(
+                self, {k: None if self._trials is None else self._begins(k, 0) for k in left}
+            )
+            self._close()
+            return {"loss": self._best[0].misfit, "start": float(len(self._ends))}
         figures = {**self._fit.step(), "start": float(len(self._ends))}
         if self._fit.converged:
             self._ends.append(self._ended())
@@ -137,12 +154,13 @@ class SeveralStarts(AbstractTraining):
             self._close()
         else:
             self._attempt = 0
-            self._fit = self._begun()
+            self._fit = self._begun(len(self._ends))
 
     def _height(self, z: torch.Tensor) -> float:
         """-2 log posterior of a trial at z (p,), of all the time and the sharp pictures."""
         problem = self.problem
-        problem.fraction, problem.level, problem.sigmas = 1.0, 0, {}
+        problem.see(Stage(1.0, (), False))
+        problem.sigmas = {}
         problem.errors.clear()
         problem.settle(z)
         problem.estimate_sigmas(z)
@@ -153,23 +171,40 @@ class SeveralStarts(AbstractTraining):
         doubts = tuple(self.problem.doubts[self._said :])
         del self.problem.doubts[self._said :]
         height = misfit(self.problem, self._fit.z)
-        return Minimum(self._fit.z.clone(), height, self._fit.estimates(), sigmas=sigmas, doubts=doubts)
+        errors, found = dict(self.problem.errors), self._fit.estimates()
+        return Minimum(self._fit.z.clone(), height, found, sigmas=sigmas, errors=errors, doubts=doubts)
 
     @property
     def _seed(self) -> int:
         return 1_000_003 * (self.problem.scene.world.seed + 1)
 
-    def _drawn(self) -> torch.Tensor:
-        if self._trials is not None:
-            return self._trials.best(self._count - 1)[len(self._ends) - 1]
-        seed = self._seed + DRAWS * len(self._ends) + self._attempt
+    def _begins(self, number: int, attempt: int) -> torch.Tensor:
+        """Where a start begins, (p,)."""
+        if self._trials is not None and number:
+            return self._trials.best(self._count - 1)[number - 1]
+        seed = self._seed + DRAWS * number + attempt
         return drawn(self.problem, torch.Generator().manual_seed(seed))
 
-    def _begun(self) -> "LeastSquaresFit":
+    def end_of(self, number: int, begin: torch.Tensor | None = None) -> Minimum:
+        """Where one start ends: what a worker does of them.
+
+        Args:
+            number: Of the start; 0 is the scene's own.
+            begin: Where it begins, (p,), where a search found that.
+        """
+        if begin is not None:
+            self._fit = self._begin(self.problem, start=begin)
+        elif number:
+            self._fit = self._begun(number)
+        while not self._fit.converged:
+            self._fit.step()
+        return self._ended()
+
+    def _begun(self, number: int) -> "LeastSquaresFit":
         while True:
             self.problem.sigmas = {}
             try:
-                return self._begin(self.problem, start=self._drawn())
+                return self._begin(self.problem, start=self._begins(number, self._attempt))
             except SceneError:
                 self._attempt += 1
                 if self._attempt >= DRAWS:
@@ -197,9 +232,10 @@ class SeveralStarts(AbstractTraining):
         self.problem.doubts[self._said :] = ends[0].doubts
 
     def _put(self, end: Minimum) -> None:
-        self.problem.fraction = 1.0
+        self.problem.see(Stage(1.0, (), False))
         self.problem.settle(end.z)
         self.problem.sigmas = {name: value.clone() for name, value in end.sigmas.items()}
+        self.problem.errors = dict(end.errors)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The ends so far and the start in progress."""
@@ -212,6 +248,7 @@ class SeveralStarts(AbstractTraining):
             state[f"end.{k}.misfit"] = torch.tensor(end.misfit, dtype=torch.float64)
             state[f"end.{k}.doubts"] = torch.tensor(list("\n".join(end.doubts).encode()), dtype=torch.uint8)
             state |= {f"end.{k}.sigma.{name}": value for name, value in end.sigmas.items()}
+            state |= {f"end.{k}.error.{name}": value.tensor() for name, value in end.errors.items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -225,13 +262,16 @@ class SeveralStarts(AbstractTraining):
         self._ends = []
         now = dict(self.problem.sigmas)
         for k in range(count):
-            head = f"end.{k}.sigma."
+            head, error = f"end.{k}.sigma.", f"end.{k}.error."
             sigmas = {name.removeprefix(head): v for name, v in state.items() if name.startswith(head)}
+            held = {name.removeprefix(error): v for name, v in state.items() if name.startswith(error)}
+            errors = {name: ModelError.from_tensor(v) for name, v in held.items()}
             self.problem.sigmas = sigmas
             z = state[f"end.{k}.z"]
             misfit_there = float(state[f"end.{k}.misfit"])
             doubts = tuple(bytes(state[f"end.{k}.doubts"].tolist()).decode().splitlines())
-            self._ends.append(Minimum(z, misfit_there, self.problem.estimates(z), sigmas=sigmas, doubts=doubts))
+            found = self.problem.estimates(z)
+            self._ends.append(Minimum(z, misfit_there, found, sigmas=sigmas, errors=errors, doubts=doubts))
         self.problem.sigmas = now
         if self.converged:
             self._close()

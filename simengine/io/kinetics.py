@@ -127,7 +127,9 @@ def read_respecth(path: Path) -> dict[str, NDArray[Any]]:
     properties = {prop.get("id", ""): prop for prop in group.findall("property")}
     rows = []
     for point in group.findall("dataPoint"):
-        cells = [(properties[cell.tag], cell.text) for cell in point if cell.tag in properties and cell.text]
+        cells = [
+            (properties[cell.tag], cell.text) for cell in point if cell.tag in properties and (cell.text or "").strip()
+        ]
         mixed = {_species(prop): _value(path, MIXTURE, text) for prop, text in cells if prop.get("name") == MIXTURE}
         row = words | _row(path, [*shared, *((prop, text) for prop, text in cells if prop.get("name") != MIXTURE)])
         if shares or mixed:

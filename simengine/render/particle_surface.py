@@ -49,7 +49,7 @@ def particle_surface(
         return TexturedMesh(vertices=x.float(), faces=torch.zeros(0, 3, dtype=torch.int64), texture=colours[:0])
     radius = radius or neighbour_distance(x)
     level, low, spacing = _level_set(x, radius, radius / cells_per_radius)
-    vertices, faces = _flying_edges(level, low, spacing)
+    vertices, faces = level_surface(level, low, spacing)
     return TexturedMesh(vertices=vertices, faces=faces, texture=_nearest_mean(x, colours.detach().cpu(), vertices))
 
 
@@ -82,7 +82,14 @@ def _level_set(x: torch.Tensor, radius: float, spacing: float) -> tuple[torch.Te
     return level.reshape(sizes), low, spacing
 
 
-def _flying_edges(level: torch.Tensor, low: torch.Tensor, spacing: float) -> tuple[torch.Tensor, torch.Tensor]:
+def level_surface(level: torch.Tensor, low: torch.Tensor, spacing: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where a level is 0, by VTK's flying edges: vertices (v, 3) [m], and triangles (f, 3) that face where it is above.
+
+    Args:
+        level: At the nodes of a grid, (nx, ny, nz).
+        low: The first node [m], (3,).
+        spacing: Of the nodes [m].
+    """
     pyvista = extra("pyvista", of="view", what="a surface of particles")
     grid = pyvista.ImageData(dimensions=tuple(level.shape), spacing=(spacing,) * 3, origin=tuple(low.tolist()))
     grid.point_data["level"] = level.numpy().ravel(order="F")

@@ -97,9 +97,11 @@ class View(Ask):
         world_to_camera: (f, 4, 4), OpenCV axes: right, down, forward.
         size: Rows and columns [px].
         times: (f,) [s]; None where nothing moves.
-        channels: Of rgb (linear light over black), alpha, depth [m] (0 where nothing is), normal (camera's axes).
+        channels: Of rgb (linear light over black), alpha, depth [m] (0 where nothing is), normal (camera's axes), place
+            [m] (where the material that a pixel shows is at `place_times`, over 0 as light is over black).
         renderer: own; or raycast, where a world has it: another renderer, the surroundings included, for twins.
         names: Of pictures that are given and not rendered, (f,); each then has its own size, whatever the camera.
+        place_times: Of the channel place, (f,) [s]; None where nothing moves.
     """
 
     intrinsics: "Tensor"
@@ -109,6 +111,7 @@ class View(Ask):
     channels: tuple[str, ...] = ("rgb",)
     renderer: str = "own"
     names: tuple[str, ...] = ()
+    place_times: "Tensor | None" = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

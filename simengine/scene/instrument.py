@@ -261,6 +261,10 @@ class AbstractInstrument(ShortRepr, abc.ABC):
         """Numbers of this instrument that are sought without being asked: key -> prior standard deviation, SI."""
         return {}
 
+    def places(self, measured: Measured) -> torch.Tensor | None:
+        """Where each value was measured, (rows, columns, axes) [m]; None where values have no place."""
+        return None
+
     def groups(self, key: str, measured: Measured) -> torch.Tensor | None:
         """Which entry of a vector of numbers moves which row, (rows,); None where any moves all.
 

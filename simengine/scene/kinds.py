@@ -37,6 +37,7 @@ KINDS = {
     "maps": "simengine.worlds.objects.maps:MapsWorld",
     "surface": "simengine.worlds.objects.surface:SurfaceWorld",
     "surfels": "simengine.worlds.objects.surfels:SurfelsWorld",
+    "radiance": "simengine.worlds.objects.radiance:RadianceWorld",
     "volume": "simengine.worlds.objects.volume:VolumeWorld",
 }
 INSTRUMENTS = {

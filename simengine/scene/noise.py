@@ -95,18 +95,30 @@ class HoldOut:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Discrepancy:
-    """What the model gets wrong along the abscissa, as a Gaussian process; what is left out is estimated.
+    """What the model gets wrong along the abscissa or over places: a Gaussian process; what is left out is estimated.
 
     Attributes:
+        over: What the error varies over: the abscissa of a table, or the places of sensors, rows or marks, and the
+            time where rows have one; auto is the abscissa where there is one and no more.
         sd: Standard deviation of the error, SI [unit of the value].
-        length: Over which the error is alike, SI; a pure number along a logarithm [unit of the abscissa].
+        length: Over which the error is alike, SI: metres over places, a pure number along a logarithm [unit of the
+            abscissa].
+        time: Over which an error over places lasts [s].
         scale: Whether the error runs along the abscissa or its logarithm (for a table over decades); auto takes the
             one in which the rows are spread more evenly.
     """
 
+    over: Literal["auto", "abscissa", "place"] = "auto"
     sd: Positive | None = None
     length: Positive | None = None
+    time: Positive | None = None
     scale: Literal["auto", "linear", "log"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.over == "place" and self.scale != "auto":
+            raise ValueError("scale: an error over places has none; leave it out")
+        if self.over != "place" and self.time is not None:
+            raise ValueError('time: how long an error over places lasts; say over = "place", or give length alone')
 
 
 NoiseSpec = NonNegative | str | Noise

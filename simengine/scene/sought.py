@@ -143,12 +143,15 @@ class Inference(ShortRepr):
         report: Refused, as it never told anything: [derived] tells expressions of keys with bars.
         pyramid: Halvings of the resolution of pictures to begin with.
         posterior: What the bars rest on: the curvature at the best fit (laplace), or samples of an affine-invariant
-            ensemble, or of NUTS where the posterior is near its ellipse or every unknown has a gradient.
+            ensemble, or of NUTS where the posterior is near its ellipse or every unknown has a gradient; or fits of
+            resampled blocks of residuals (bootstrap).
         hessian: What the curvature is: gauss_newton, or exact, with the bend of the rows times what they miss, which
             costs two linearisations for each number.
-        samples: Effective samples of each number that chains go on for.
+        samples: Effective samples of each number that chains go on for; replicas of a bootstrap.
         refine: Times the resolution at which the best fit is fitted again: how far it moves is added to the bars, for a
             world whose discretisation is not small beside the noise; not 1 [1].
+        coarse: Times by which the resolution is coarser at which the search begins: where it ends there it goes on at
+            the scene's own [1].
     """
 
     method: str = "least_squares"
@@ -161,10 +164,11 @@ class Inference(ShortRepr):
     tolerance: Positive = 1e-2
     report: tuple[str, ...] = ()
     pyramid: Annotated[int, Range(ge=0, le=8)] = 0
-    posterior: Literal["laplace", "ensemble", "nuts"] = "laplace"
+    posterior: Literal["laplace", "ensemble", "nuts", "bootstrap"] = "laplace"
     hessian: Literal["gauss_newton", "exact"] = "gauss_newton"
     samples: Count = 400
     refine: Positive | None = None
+    coarse: Annotated[float, Range(gt=1)] | None = None
 
     def __post_init__(self) -> None:
         if self.report:

@@ -11,16 +11,8 @@ import torch
 
 import simengine as se
 from simengine.fit.certainty.bars import posterior_of
-from simengine.fit.certainty.discrepancy import (
-    Evidence,
-    ModelError,
-    alike,
-    estimated,
-    factor,
-    renewed,
-    spread_by_decades,
-    whitened,
-)
+from simengine.fit.certainty.discrepancy import Evidence, estimated, renewed
+from simengine.fit.certainty.process import Course, ModelError, alike, course_of, factor, spread_by_decades, whitened
 from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
 from simengine.observe import Curve
@@ -139,16 +131,21 @@ def test_resumed_bitwise_after_the_error_is_known(tmp_path: Path) -> None:
     assert torch.equal(first.problem.errors["y"].tensor(), again.problem.errors["y"].tensor())
 
 
+def along(x: torch.Tensor, columns: int = 1) -> Course:
+    """Each column with a process of its own along x (m,)."""
+    return Course(axes=(x[:, None, None].expand(-1, columns, 1),), process=torch.arange(columns))
+
+
 def test_whitened_residuals_have_the_precision_of_process_and_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(9, generator=generator, dtype=D)
     sigma = 0.1 + torch.rand(9, generator=generator, dtype=D)
     gap = torch.randn(9, generator=generator, dtype=D)
     which = torch.tensor([True] * 7 + [False, True])
-    covariance = 0.3**2 * alike(x, 0.4) + torch.diag(sigma.square())
+    covariance = 0.3**2 * alike(x[:, None], 0.4) + torch.diag(sigma.square())
     inverse = torch.linalg.inv(covariance[which][:, which])
-    root = factor(x[which], sigma[which], 0.3, 0.4)
-    white = whitened((gap / sigma)[:, None], which[:, None], [root])
+    root = factor([x[which, None]], sigma[which], 0.3, [0.4])
+    white = whitened((gap / sigma)[:, None], which[:, None], along(x), [root])
     assert float(white[which].square().sum()) == pytest.approx(float(gap[which] @ inverse @ gap[which]), rel=1e-12)
     assert float(white[7, 0]) == float(gap[7] / sigma[7])
     told = 2 * float(root.diagonal().log().sum() + sigma[which].log().sum())
@@ -163,11 +160,11 @@ def test_what_is_estimated_is_what_was_drawn() -> None:
     """
     generator = torch.Generator().manual_seed(3)
     x = torch.linspace(0, 5, 100, dtype=D)
-    root = torch.linalg.cholesky(alike(x, 0.5) + 1e-10 * torch.eye(100, dtype=D))
+    root = torch.linalg.cholesky(alike(x[:, None], 0.5) + 1e-10 * torch.eye(100, dtype=D))
     draws = 0.5 * root @ torch.randn(100, 3, generator=generator, dtype=D)
     gap = draws + 0.1 * torch.randn(100, 3, generator=generator, dtype=D)
     evidence = Evidence(
-        x=x,
+        course=along(x, 3),
         gap=gap,
         slopes=torch.zeros(300, 1, dtype=D),
         which=torch.ones(100, 3, dtype=torch.bool),
@@ -177,19 +174,19 @@ def test_what_is_estimated_is_what_was_drawn() -> None:
         pull=torch.zeros(1, dtype=D),
         largest=torch.ones(3, dtype=D),
     )
-    sigma, error = estimated(evidence, sd=None, length=None, least_sigma=0.0)
+    sigma, error = estimated(evidence, sd=None, lengths=(None,), least_sigma=0.0)
     assert sigma.tolist() == pytest.approx([0.1] * 3, rel=0.2)
     assert float(error.sd.square().mean().sqrt()) == pytest.approx(0.5, rel=0.48)
-    assert error.length == pytest.approx(0.5, rel=0.3)
-    _, known = estimated(dataclasses.replace(evidence), sd=0.4, length=0.6, least_sigma=0.0)
-    assert known.sd.tolist() == pytest.approx([0.4] * 3) and known.length == pytest.approx(0.6)
+    assert error.lengths[0] == pytest.approx(0.5, rel=0.3)
+    _, known = estimated(dataclasses.replace(evidence), sd=0.4, lengths=(0.6,), least_sigma=0.0)
+    assert known.sd.tolist() == pytest.approx([0.4] * 3) and known.lengths[0] == pytest.approx(0.6)
 
 
 def test_what_goes_from_row_to_row_is_noise_and_no_error_of_the_model() -> None:
     """Alternating gaps a hundred times the stated noise: the shortest error there is, of two spacings."""
     signs = torch.tensor([1.0, -1.0], dtype=D).repeat(20)[:, None]
     evidence = Evidence(
-        x=torch.linspace(0, 3.9, 40, dtype=D),
+        course=along(torch.linspace(0, 3.9, 40, dtype=D)),
         gap=signs,
         slopes=torch.zeros(40, 1, dtype=D),
         which=torch.ones(40, 1, dtype=torch.bool),
@@ -199,8 +196,8 @@ def test_what_goes_from_row_to_row_is_noise_and_no_error_of_the_model() -> None:
         pull=torch.zeros(1, dtype=D),
         largest=torch.ones(1, dtype=D),
     )
-    _, error = estimated(evidence, sd=None, length=None, least_sigma=0.0)
-    assert error.length == pytest.approx(2 * 0.1, rel=1e-6)
+    _, error = estimated(evidence, sd=None, lengths=(None,), least_sigma=0.0)
+    assert error.lengths[0] == pytest.approx(2 * 0.1, rel=1e-6)
 
 
 def test_restricted_likelihood_is_the_integral_over_what_is_sought() -> None:
@@ -210,7 +207,7 @@ def test_restricted_likelihood_is_the_integral_over_what_is_sought() -> None:
     gap, slope = torch.randn(12, 1, generator=generator, dtype=D), torch.randn(12, 1, generator=generator, dtype=D)
     none = torch.zeros(1, dtype=D)
     evidence = Evidence(
-        x=x,
+        course=along(x),
         gap=gap,
         slopes=slope,
         which=torch.ones(12, 1, dtype=torch.bool),
@@ -222,17 +219,14 @@ def test_restricted_likelihood_is_the_integral_over_what_is_sought() -> None:
     )
 
     def by_quadrature(sigma: float, sd: float, length: float) -> float:
-        covariance = sd**2 * alike(x, length) + sigma**2 * torch.eye(12, dtype=D)
+        covariance = sd**2 * alike(x[:, None], length) + sigma**2 * torch.eye(12, dtype=D)
         z = torch.linspace(-8, 8, 4001, dtype=D)
         r = gap + slope @ z[None]
         square = (r * torch.linalg.solve(covariance, r)).sum(0)
         return -2 * float(torch.logsumexp(-0.5 * square, 0) + math.log(16 / 4000) - 0.5 * torch.logdet(covariance))
 
     values = [(0.5, 0.3, 0.2), (0.8, 0.6, 0.4)]
-    ours = [
-        float(evidence.misfit(*(torch.tensor([v] if k < 2 else v, dtype=D) for k, v in enumerate(one))))
-        for one in values
-    ]
+    ours = [float(evidence.misfit(*(torch.tensor([v], dtype=D) for v in one))) for one in values]
     true = [by_quadrature(*one) for one in values]
     assert ours[1] - ours[0] == pytest.approx(true[1] - true[0], abs=1e-8)
 
@@ -241,12 +235,11 @@ def test_a_discrepancy_without_one_abscissa_is_refused(tmp_path: Path) -> None:
     curve = dataclasses.replace(decay(tmp_path, 0, off=0.1, discrepancy=True))
     problem = Problem(Decay(), observations={"y": curve}, unknowns={"rate": se.Unknown()})
     problem.measured["y"] = dataclasses.replace(problem.measured["y"], at={})
-    from simengine.fit.certainty.discrepancy import abscissa
-
     with pytest.raises(SceneError, match=r"observations\.y\.discrepancy: needs one abscissa"):
-        abscissa("y", problem.measured["y"], problem.rows("y"))
-    held = ModelError(torch.ones(2, dtype=D), 3.0, logarithmic=True)
-    assert ModelError.from_tensor(held.tensor()).length == 3.0 and ModelError.from_tensor(held.tensor()).logarithmic
+        course_of(problem.instruments["y"], problem.measured["y"], problem.rows("y"), Discrepancy())
+    held = ModelError(torch.ones(2, dtype=D), (3.0,), logarithmic=True)
+    again = ModelError.from_tensor(held.tensor())
+    assert again.lengths == (3.0,) and again.logarithmic and torch.equal(again.sd, held.sd)
 
 
 def test_a_table_over_decades_is_off_along_its_logarithm(tmp_path: Path) -> None:

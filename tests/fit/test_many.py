@@ -25,7 +25,8 @@ from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.joint_prior import JointPrior
 from simengine.fit.posterior import posterior
 from simengine.fit.problem import Problem
-from simengine.fit.sweep import ATTEMPTS, UNBORN, Ledger, combinations, values_of
+from simengine.fit.sweep import combinations, values_of
+from simengine.fit.trainings.pool import ATTEMPTS, UNBORN, Ledger
 from simengine.observe import Curve
 
 SCENE = """

@@ -23,6 +23,13 @@ def test_a_respecth_file_is_a_table() -> None:
     assert columns["composition"].tolist()[1] == "Ar: 0.01, H2: 0.29, O2: 0.15, N2: 0.55"
 
 
+def test_a_cell_of_respecth_with_nothing_but_a_line_break_is_a_gap(tmp_path: Path) -> None:
+    path = tmp_path / "speeds.xml"
+    path.write_text(SPEEDS.replace("<x4>90<", "<x4>\n  <"), encoding="utf-8")
+    told = read_table(path).columns["laminar burning velocity [cm/s]"]
+    assert told[0] != told[0] and told[1] == 210.0
+
+
 def test_a_chemked_file_is_a_table() -> None:
     """Units may differ from point to point, temperatures with their zero; the wider side of an uncertainty counts."""
     columns = read_table(DATA / "hydrogen_delays.yaml").columns

@@ -58,7 +58,7 @@ class Bright(torch.nn.Module):
 def write_renders(path: Path) -> None:
     """A table of pictures of a square in two paints, and an untrained network for them."""
     path.mkdir()
-    rows = ["view,set,reference,mask,uv,expected,red,green,blue"]
+    rows, greys = ["view,set,reference,mask,uv,expected,red,green,blue"], []
     y, x = np.mgrid[0:32, 0:32]
     for k in range(4):
         inside = (abs(x - 12 - 3 * k) < 7) & (abs(y - 16) < 6)
@@ -73,13 +73,31 @@ def write_renders(path: Path) -> None:
         seen = np.where(inside[..., None], grey * np.array([1.0, 0.5, 0.4]), grey)
         files = [save("grey", grey), save("cover", inside.astype(float)), save("uv", uv), save("seen", seen)]
         rows.append(",".join([f"v{k}", "train" if k < 2 else "test", *files, "0.5", "0.12", "0.08"]))
+        dull = save("dull", np.where(inside[..., None], 0.4 * grey, grey))
+        greys.append(",".join([f"v{k}", "train" if k < 2 else "test", *files[:3], dull, *["0.08"] * 3]))
     rows += [f"none {k},,grey_{k}.png,,,,,," for k in range(2)]
     (path / "renders.csv").write_text("\n".join(rows) + "\n")
+    (path / "greys.csv").write_text("\n".join(rows + greys) + "\n")
     torch.manual_seed(3)
     options = {"head": "linear", "extractor": "conv", "geometry": False, "width": 4, "depth": 2}
     out = RunDirectory.create(path / "network", {"kind": "renders"}, overwrite=False, resume=False)
     weights = TransformationNetwork(**options).state_dict()
     write_model(out, "transformation", weights, reads="a picture", gives="another", options=options)
+
+
+def _ball(count: int) -> dict[str, np.ndarray]:
+    """Discs on a ball of radius 0.15 m about (0.45, 0.5, 0.5), spread evenly."""
+    k = np.arange(count) + 0.5
+    z, turn = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
+    out = np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], 1)
+    turns = np.stack([1 + out[:, 2], -out[:, 1], out[:, 0], np.zeros(count)], 1)  # of the axis z to the normal
+    return {
+        "positions": np.array([0.45, 0.5, 0.5]) + 0.15 * out,
+        "harmonics": np.zeros((count, 1, 3)),
+        "opacities": np.full(count, 3.0),
+        "scales": np.full((count, 2), np.log(0.02)),
+        "rotations": turns,
+    }
 
 
 def write_files(path: Path) -> None:
@@ -96,8 +114,10 @@ def write_files(path: Path) -> None:
     within = [f"{0.2 * (k % 5 + 0.2)},{0.2 * (k // 5 + 0.13 * (k % 3))}," for k in range(20)]
     (path / "points.csv").write_text("\n".join(["x [m],y [m],side", *rim, *within]) + "\n")
     np.savez(path / "grid.npz", random.random((3, 4)))
+    np.savez(path / "cells.npz", density=np.full((2, 3, 2), 4.0), colour=np.linspace(0, 1, 36).reshape(2, 3, 2, 3))
     (path / "camera.json").write_text(json.dumps({"K": [[20.0, 0.0, 12.0], [0.0, 20.0, 4.0], [0.0, 0.0, 1.0]]}))
     (path / "squares.csv").write_text("file,c,l,t,r,b\nphotograph.png,0,2,2,11,8\nmask.png,0,6,3,17,10\n")
+    write_splats(path / "ball.ply", {name: value.astype(np.float32) for name, value in _ball(300).items()})
     write_splats(path / "discs.ply", {name: random.random(shape, np.float32) for name, shape in DISCS.items()})
     (path / "boxes.csv").write_text("file,l,t,r,b\nphotograph.png,2,2,11,8\n")
     (path / "cars.csv").write_text(

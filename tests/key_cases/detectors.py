@@ -98,6 +98,21 @@ CASES: dict[str, Case] = {
         (training, course, whole),
         below=("network",),
     ),
+    "camouflage of pictures by greys": Case(
+        learn(
+            {"kind": "renders", "table": "given/greys.csv", "greys": True, "unknowns": {"object.paint": {}}},
+            "camouflage",
+            "objective",
+            detector=DETECTOR,
+            rows=4,
+            columns=4,
+            hardening=0,
+            rendered=1,
+            **LEARNT,
+        ),
+        (training, course, whole),
+        below=("greys",),
+    ),
     "camouflage": Case(
         learn(
             {**WORLD, "unknowns": {"object.paint": {}}},

@@ -45,6 +45,7 @@ SHAPES: list[dict[str, Any]] = [
     {"type": "cylinder", "center": [0.45, 0.5, 0.5], "radius": 0.15, "height": 0.2},
     {"type": "torus", "center": [0.45, 0.5, 0.5], "major_radius": 0.15, "minor_radius": 0.08},
     {"type": "mesh", "center": [0.45, 0.5, 0.5], "size": 0.3, "file": "asset:drum.obj"},
+    {"type": "surfels", "file": "ball.ply", "center": [0.45, 0.5, 0.5], "size": 0.3},
     {"type": "points", "file": "cloud.csv", "unit": "cm", "spacing": 0.05},
 ]
 COLLIDERS: list[dict[str, Any]] = [

@@ -88,6 +88,24 @@ CASES |= {
         (build,),
         below=("surfels.file",),
     ),
+    "cells": Case(
+        {
+            "kind": "radiance",
+            "radiance": {
+                "box": [[-0.8, 0.9], [-0.7, 0.8], [-0.4, 0.2]],
+                "cells": [8, 6, 7],
+                "visible": 0.5,
+                "levels": 2,
+            },
+        },
+        (trained(observations=SEEN, inference={"method": "adam", "iterations": 4}),),
+        below=("radiance",),
+    ),
+    "cells of a file": Case(
+        {"kind": "radiance", "radiance": {"box": [[-1.0, 1.0]] * 3, "cells": [2, 3, 2], "file": "cells.npz"}},
+        (build,),
+        below=("radiance.file",),
+    ),
     "slice": Case(
         {
             "kind": "volume",

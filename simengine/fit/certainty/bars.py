@@ -27,6 +27,16 @@ def posterior_of(fit: "LeastSquaresFit | SeveralStarts") -> Posterior:
         others = [m.z for m in minima[1:] if m.answer]
         drawn = sample(problem, z, found, others=others, seed=problem.scene.world.seed)
         found = with_samples(found, drawn)
+    if problem.scene.inference.posterior == "bootstrap":
+        from simengine.fit.certainty.bootstrap import bootstrap, refitted
+        from simengine.fit.certainty.sampling import with_samples
+
+        asked, seed = problem.scene.inference.samples, problem.scene.world.seed
+        if fit.elsewhere is None:
+            ends = refitted(problem, z, range(asked), seed)
+        else:
+            ends = fit.elsewhere.replicas(problem, z, asked, seed)
+        found = with_samples(found, bootstrap(problem, z, ends, asked))
     if fit.refine is not None:
         from simengine.fit.certainty.resolution import shift, with_shift
 

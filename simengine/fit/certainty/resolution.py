@@ -65,6 +65,7 @@ def shift(problem: Problem, z: torch.Tensor, found: Posterior, factor: float) ->
     runs = {name: world.refined(factor) for name, world in scene.runs.items()}
     other = Problem(dataclasses.replace(scene, world=scene.world.refined(factor), runs=runs))
     other.sigmas = {name: value.clone() for name, value in problem.sigmas.items()}
+    other.errors = dict(problem.errors)
     free = [k for k in range(len(z)) if k not in problem.sought_sigmas]
     told = [k for k in free if float(found.covariance[k, k]) < 1e6]
     try:

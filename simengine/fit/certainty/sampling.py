@@ -60,6 +60,8 @@ class PosteriorSamples:
         """What the chains lack, "" where they converged."""
         if self.converged:
             return ""
+        if self.method == "bootstrap":
+            return f"{self.divergences} of the replicas have no fit; their bars would be those of the others"
         worst, least = max(self.r_hat.values()), min(self.effective.values())
         apart = (
             "; NUTS does not jump between minima, an ensemble does" if self.method == "nuts" and worst > APART else ""

@@ -4,6 +4,7 @@ Seats of marks each move rows of their own and share three evaluations; numbers 
 derivatives cost no solve; the others are differences of predictions, which cost a solve where the number is a world's.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -134,15 +135,22 @@ class Columns:
                     continue
                 rows = problem.rows(name)
                 selected = groups[:, None].expand_as(rows)[rows]
+                here = problem.predict(self.z, [name])[name]
                 for axis in range(3):
                     moved = [(index, entry) for index, entry in entries if entry % 3 == axis]
                     unit = torch.zeros_like(self.z)
                     unit[[index for index, _ in moved]] = STEP
-                    ahead = problem.residual_of(problem.predict(self.z + unit, [name])[name])
-                    slope = (ahead - self.blocks[name]) / STEP
+                    ahead = problem.predict(self.z + unit, [name])[name]
+                    slope = (problem.residual_of(ahead) - self.blocks[name]) / STEP
                     for index, entry in moved:
                         found[index] = self._zeros()
-                        found[index][self._at[name]] = torch.where(selected == entry // 3, slope, 0.0)
+                        if name in problem.errors:  # whitened rows hang together, answers do not
+                            mine = (groups == entry // 3)[:, None]
+                            own_ahead = dataclasses.replace(ahead, values=torch.where(mine, ahead.values, here.values))
+                            change = problem.residual_of(own_ahead) - self.blocks[name]
+                            found[index][self._at[name]] = change / STEP
+                        else:
+                            found[index][self._at[name]] = torch.where(selected == entry // 3, slope, 0.0)
         return found
 
     def _implicit(self, free: Sequence[int]) -> dict[int, torch.Tensor]:

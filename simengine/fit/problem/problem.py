@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simengine.fit.certainty.discrepancy import ModelError, factors_of, renewed, whitened
+from simengine.fit.certainty.discrepancy import renewed, told_of
+from simengine.fit.certainty.process import Course, ModelError, course_of, factors_of, whitened
 from simengine.fit.coordinate import Coordinate
 from simengine.fit.problem import noise, priors
 from simengine.fit.problem.columns import Columns
@@ -19,6 +20,7 @@ from simengine.fit.problem.prediction import Prediction
 from simengine.fit.problem.reading import in_its_unit, nuisances, read, with_fields, world_of
 from simengine.fit.problem.references import references
 from simengine.fit.problem.runs import Runs
+from simengine.fit.problem.stage import Stage
 from simengine.fit.unknowns import coordinates
 from simengine.scene.address import replaced
 from simengine.scene.asks import Ask
@@ -29,23 +31,6 @@ from simengine.scene.sought import Inference, Unknown
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """What a stage of a fit sees and moves.
-
-    Attributes:
-        fraction: Of each observation's time that is compared.
-        free: Numbers of the coordinates that move.
-        only_world: Whether this stage holds the instruments' numbers.
-        level: Halvings of the resolution of pictures.
-    """
-
-    fraction: float
-    free: tuple[int, ...]
-    only_world: bool
-    level: int = 0
 
 
 class Problem:
@@ -111,10 +96,11 @@ class Problem:
         self.scene = dataclasses.replace(self.scene, reference=told)
         self.sigmas: dict[str, torch.Tensor] = {}
         self.errors: dict[str, ModelError] = {}
-        self._roots: dict[str, tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]] = {}
+        self._roots: dict[str, tuple[tuple[torch.Tensor, ...], tuple[Course, list[torch.Tensor]]]] = {}
         self.fraction: float = 1.0
         self.level = 0
-        self.runs: Runs = Runs(self.worlds, {run: self._asks(run, self.instruments) for run in self.worlds})
+        self._coarse = 1.0
+        self.runs: Runs = self._fresh_runs()
         self.left_out: dict[str, torch.Tensor] = {}  # observation -> its mask, where rows have no answer
 
     def world_of(self, observation: str) -> AbstractWorld:
@@ -128,6 +114,20 @@ class Problem:
         return {name: self.scene.runs.get(name, self.scene.world) for name in names}
 
     # values, runs, predictions
+
+    def _fresh_runs(self) -> Runs:
+        worlds = self.worlds
+        if self._coarse != 1.0:
+            worlds = {run: world.refined(1 / self._coarse) for run, world in worlds.items()}
+        return Runs(worlds, {run: self._asks(run, self.instruments) for run in worlds})
+
+    def see(self, stage: Stage) -> None:
+        """Compare, and solve, as a stage does."""
+        self.fraction, self.level = stage.fraction, stage.level
+        if stage.coarse != self._coarse:
+            self._coarse, solves = stage.coarse, self.runs.solves
+            self.runs = self._fresh_runs()
+            self.runs.solves = solves
 
     def __repr__(self) -> str:
         names = [c.name for c in self.coordinates if c.chosen]
@@ -264,7 +264,7 @@ class Problem:
             gap = instrument.smoothed(gap, prediction.measured, self.level)
         scaled = gap / prediction.sigma
         if prediction.name in self.errors:
-            scaled = whitened(scaled, which, self._roots_of(prediction, which))
+            scaled = whitened(scaled, which, *self._roots_of(prediction, which))
         r = scaled[which]
         if bool(r.isnan().any()):
             raise Refused(f"observations.{prediction.name}: {int(r.isnan().sum())} values have no answer")
@@ -272,14 +272,15 @@ class Problem:
         weight = instrument.weight if instrument.weight is not None else 1.0
         return (r if loss is None else loss.shaped(r)) * weight**0.5
 
-    def _roots_of(self, prediction: Prediction, which: torch.Tensor) -> list[torch.Tensor]:
+    def _roots_of(self, prediction: Prediction, which: torch.Tensor) -> tuple[Course, list[torch.Tensor]]:
         """Factors of the covariance of what the model gets wrong, kept while what they depend on stays."""
         error = self.errors[prediction.name]
         of = (which, prediction.sigma, error.tensor())
         kept = self._roots.get(prediction.name)
         if kept is None or not all(torch.equal(a, b) for a, b in zip(kept[0], of, strict=True)):
-            x = next(iter(prediction.measured.at.values()))
-            kept = of, factors_of(error, x, prediction.sigma, which)
+            instrument = self.instruments[prediction.name]
+            course = course_of(instrument, prediction.measured, which, told_of(instrument))
+            kept = of, (course, factors_of(error, course, prediction.sigma, which))
             self._roots[prediction.name] = kept
         return kept[1]
 
@@ -332,7 +333,7 @@ class Problem:
         for name, keep in rows.items():
             measured = self.measured[name]
             self.measured[name] = dataclasses.replace(measured, mask=measured.mask & keep[:, None])
-        self.runs = Runs(self.worlds, {run: self._asks(run, self.instruments) for run in self.worlds})
+        self.runs = self._fresh_runs()
 
     def settle(self, z: torch.Tensor) -> None:
         """Let instruments take from a run at z what they need once: where marks first seen late sit.

@@ -1,9 +1,14 @@
-"""What a checkpoint holds of a problem beside the search: kept runs, which the next solve starts near, and doubts."""
+"""What a problem has come to on its way, in a checkpoint or for another process.
 
+The kept runs are what the next solve starts near, so that a resume gives the same bits.
+"""
+
+import dataclasses
 from collections.abc import Mapping
 
 import torch
 
+from simengine.fit.certainty.process import ModelError
 from simengine.fit.problem import Problem
 from simengine.scene.address import replaced
 
@@ -52,3 +57,29 @@ def restore_runs(problem: Problem, state: Mapping[str, torch.Tensor]) -> None:
         found = world.resumed(inside)
         if found is not None:
             problem.runs.kept[run, tuple((name, value.hex()) for name, value in values.items())] = found
+
+
+def saved_estimates(problem: Problem) -> dict[str, torch.Tensor]:
+    """Estimated standard deviations and errors of models, rows left out, and where marks sit."""
+    state = {f"sigma.{name}": value for name, value in problem.sigmas.items()}
+    state |= {f"mask.{name}": value for name, value in problem.left_out.items()}
+    state |= {f"error.{name}": value.tensor() for name, value in problem.errors.items()}
+    for name, instrument in problem.instruments.items():
+        seen = getattr(instrument, "seen", None)
+        if seen is not None:
+            state[f"places.{name}"] = seen.places
+    return state
+
+
+def restore_estimates(problem: Problem, state: Mapping[str, torch.Tensor]) -> None:
+    """Put what `saved_estimates` gave in place of the problem's own."""
+    problem.sigmas = {k.removeprefix("sigma."): v for k, v in state.items() if k.startswith("sigma.")}
+    errors = {k.removeprefix("error."): v for k, v in state.items() if k.startswith("error.")}
+    problem.errors = {name: ModelError.from_tensor(value) for name, value in errors.items()}
+    for name, instrument in problem.instruments.items():
+        if f"mask.{name}" in state:
+            measured = dataclasses.replace(problem.measured[name], mask=state[f"mask.{name}"])
+            problem.measured[name], problem.left_out[name] = measured, measured.mask
+        if f"places.{name}" in state:
+            seen = dataclasses.replace(instrument.seen, places=state[f"places.{name}"])  # type: ignore[attr-defined]
+            problem.instruments[name] = dataclasses.replace(instrument, seen=seen)  # type: ignore[call-arg]

@@ -1,7 +1,9 @@
 """From a file of pictures to what is compared: light, opacity, depth; and what lies behind the bodies."""
 
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from simengine.io.pictures import PictureSeries as Series
@@ -9,7 +11,27 @@ from simengine.io.pictures import read_series, read_stills, series_files
 from simengine.io.units import to_si
 from simengine.observe.image_math import normalised, shrunk, slopes
 from simengine.observe.instruments.picture_settings import PictureSettings
+from simengine.observe.optical_flow import FLOWS, flow_between, read_flows
 from simengine.render.tone import encode_srgb
+
+
+def series_of(own: PictureSettings) -> Series:
+    """The pictures of the file, or its flows, (f, h, w, c).
+
+    Raises:
+        SceneError: The file is missing.
+        ValueError: It cannot be read.
+    """
+    if not tells_flow(own):
+        return read_series(own.path, every=own.every)
+    if own.every > 1:
+        raise ValueError(f"every: files of flow are of consecutive pictures, got {own.every}; leave it out")
+    return read_flows(series_files(own.path))
+
+
+def tells_flow(own: PictureSettings) -> bool:
+    """Whether the file is of flow, not of the pictures that it is to be found in."""
+    return own.compare == "flow" and Path(own.file).suffix.lower() in FLOWS
 
 
 def moments_of(own: PictureSettings, series: Series) -> torch.Tensor | None:
@@ -18,7 +40,7 @@ def moments_of(own: PictureSettings, series: Series) -> torch.Tensor | None:
     Raises:
         ValueError: `times` are too many, too few, or do not grow.
     """
-    count = len(series.values)
+    count = len(series.values) + tells_flow(own)  # to the last picture leads a flow, too
     if own.times:
         if len(own.times) != count:
             raise ValueError(f"times: {len(own.times)} for {count} pictures")
@@ -54,6 +76,9 @@ def compared(own: PictureSettings, series: Series) -> tuple[torch.Tensor, tuple[
         depth = torch.where((depth > 0) & depth.isfinite(), depth, torch.nan)
         depth = _middles(depth, own.shrink)
         return _with_mask(own, depth), depth.shape  # type: ignore[return-value]
+    if own.compare == "flow":
+        flow = _flow(own, series)
+        return _with_mask(own, flow), flow.shape  # type: ignore[return-value]
     light = shrunk(three(light_of(own, series)), own.shrink)
     empty, light = empty_of(own, light, series)
     if own.compare == "silhouette":
@@ -66,6 +91,22 @@ def compared(own: PictureSettings, series: Series) -> tuple[torch.Tensor, tuple[
         top = top if own.compare == "photometric" else top.any(-1, keepdim=True)
         value = torch.where(top, torch.nan, value)
     return _with_mask(own, value), value.shape  # type: ignore[return-value]
+
+
+def _flow(own: PictureSettings, series: Series) -> torch.Tensor:
+    """Between consecutive pictures, right and down [px], NaN where none is told, (f, h, w, 2)."""
+    if tells_flow(own):
+        return shrunk(torch.from_numpy(series.values), own.shrink) / own.shrink
+    if len(series.values) < 2:
+        raise ValueError(f"compare: flow is found between two pictures, and {own.file} is one")
+    shown = shrunk(torch.from_numpy(series.values), own.shrink).mean(-1).numpy()
+    if series.linear:
+        shown = encode_srgb(torch.from_numpy(shown).clamp(0, 1)).numpy()
+    try:
+        flows = [flow_between(first, second) for first, second in pairwise(shown)]
+    except RuntimeError as error:  # OpenCV is missing
+        raise ValueError(str(error)) from None
+    return torch.from_numpy(np.stack(flows))
 
 
 def _opacity(own: PictureSettings, series: Series, light: torch.Tensor, empty: torch.Tensor | None) -> torch.Tensor:

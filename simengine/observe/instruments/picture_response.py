@@ -6,7 +6,8 @@ import math
 import torch
 
 from simengine.observe.instruments.picture_exposure import fall_off
-from simengine.observe.instruments.picture_settings import PictureSettings
+from simengine.observe.instruments.picture_places import carried, textured
+from simengine.observe.instruments.picture_settings import CARRIED, PictureSettings
 from simengine.observe.response_curve import CameraResponse
 from simengine.render.camera import PinholeCamera
 from simengine.render.lens import picture_through
@@ -48,6 +49,8 @@ def depth_seen(own: PictureSettings, seen: torch.Tensor, measured: Measured) -> 
 
 def recorded(own: PictureSettings, seen: torch.Tensor, measured: Measured) -> torch.Tensor:
     """Linear light as the response of the file's reading tells it, (f, h, w, 3)."""
+    if own.appearance in CARRIED:
+        return _with_colours_of_its_own(own, seen, measured)
     gain = own.exposure * torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in own.white])
     lit, alpha = seen[..., :3] * gain * fall_off(own, measured.shape), seen[..., 3:4]
     if own.renderer != "own":
@@ -68,15 +71,31 @@ def recorded(own: PictureSettings, seen: torch.Tensor, measured: Measured) -> to
     return _reread(own, _best(own, terms, fixed, measured))
 
 
+def _with_colours_of_its_own(own: PictureSettings, seen: torch.Tensor, measured: Measured) -> torch.Tensor:
+    """What the pictures show of a body whose colours they tell themselves, (f, h, w, 3)."""
+    taken = _taken(own, measured)
+    if own.appearance == "texture":
+        return textured(own, seen, taken, measured)
+    lit, wall = carried(own, seen, taken, measured), 1 - seen[..., 3:4]
+    empty = None if own.made is None else own.made.empty
+    if empty is not None:
+        return lit + wall * empty
+    return _best(own, [lit, wall.expand(lit.shape)], torch.zeros_like(lit), measured)
+
+
+def _taken(own: PictureSettings, measured: Measured) -> torch.Tensor:
+    """Light of the pictures as they were taken, (f, h, w, 3)."""
+    if own.compare == "photometric":
+        return measured.values.reshape(*measured.shape, 3)
+    assert own.made is not None and own.made.light is not None
+    return own.made.light
+
+
 def _best(own: PictureSettings, terms: list[torch.Tensor], fixed: torch.Tensor, measured: Measured) -> torch.Tensor:
     """The combination of light that is nearest to the measured one, channel by channel."""
     known = 0 if own.appearance == "fitted" else 1
     which = measured.fitted.reshape(*measured.shape, -1).all(-1, keepdim=True).expand(fixed.shape)
-    if own.compare == "photometric":
-        target = measured.values.reshape(fixed.shape)
-    else:
-        assert own.made is not None and own.made.light is not None
-        target = own.made.light
+    target = _taken(own, measured)
     total = fixed if not known else fixed + terms[0]
     free = terms[known:]
     out = []

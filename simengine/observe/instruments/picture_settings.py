@@ -19,9 +19,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "depth": ("depth",),
     "gradients": ("slope_x", "slope_y"),
     "correlation": ("grey",),
+    "flow": ("u", "v"),
 }
+CARRIED = ("first", "texture")  # appearances that the pictures tell themselves
 Background = Vector | str
-Compared = Literal["photometric", "silhouette", "depth", "gradients", "correlation"]
+Compared = Literal["photometric", "silhouette", "depth", "gradients", "correlation", "flow"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,8 @@ class PictureSettings(AbstractInstrument):
     Attributes:
         camera: Who sees it.
         compare: photometric (R, G, B), silhouette (how much of a pixel is covered), depth [m], gradients (slopes of the
-            luminance), or correlation (luminance of each picture but for gain and offset).
+            luminance), correlation (luminance of each picture but for gain and offset), or flow (how far what a pixel
+            shows moves to the next picture: right, down [px]; of .flo or .npy files (h, w, 2), or found in pictures).
         times: Of the pictures [s]; those of the video's frames where left out.
         fps: Frames a second instead, the first at 0 [1/s].
         frames: For `simengine observe`: how many; until the end of the run where left out.
@@ -70,7 +73,8 @@ class PictureSettings(AbstractInstrument):
         aperture: Diameter of the lens: what is out of focus is blurred, by 16 places on it [m].
         focus: Depth at which all is sharp [m].
         appearance: `world` for the colours of the bodies as they are; `fitted`, where the light is not known: times
-            what fits best among soft lights from all sides, for each channel.
+            what fits best among soft lights from all sides, for each channel; `first` for those that the first picture
+            shows of them, which their material carries along; `texture` for those that fit all pictures best.
         background: What is behind the bodies, as the file shows it: a colour, a picture, `first` (the first picture,
             which shows no body), `median` (over all pictures); without it a wall of one colour that fits best [1].
         segment: For silhouettes out of colours; without it the file is a mask (or has one as its opacity).
@@ -101,7 +105,7 @@ class PictureSettings(AbstractInstrument):
     moments: Annotated[int, Range(ge=2)] = 8
     aperture: NonNegative = 0.0
     focus: Positive = 1.0
-    appearance: Literal["world", "fitted"] = "world"
+    appearance: Literal["world", "fitted", "first", "texture"] = "world"
     background: Background | None = None
     segment: Segment | None = None
     mask: str = ""
@@ -120,11 +124,18 @@ class PictureSettings(AbstractInstrument):
             without_effect(self, "moments", where="shutter = 0 and read_out = 0")
         if self.aperture == 0:
             without_effect(self, "focus", where="aperture = 0")
-        if self.compare == "depth" or self.appearance == "fitted":
-            mixing = next((name for name in ("shutter", "read_out", "aperture") if getattr(self, name) > 0), "")
-            what = "a depth is of one surface" if self.compare == "depth" else "fitted light needs one normal a pixel"
-            if mixing:
-                raise ValueError(f"{mixing}: pictures are averaged, and {what}; leave {mixing} out")
+        if self.compare in ("silhouette", "depth", "flow"):
+            without_effect(self, "appearance", where=f"compare = {self.compare!r}, which shows no colours")
+        if self.compare == "flow":
+            without_effect(self, "background", where="compare = 'flow', whose wall stands still")
+        if self.appearance in CARRIED:
+            without_effect(self, "exposure", "white", "vignetting", where=f"appearance = {self.appearance!r}")
+        one = {"depth": "a depth is of one surface", "flow": "a flow is of one place a pixel"}.get(self.compare)
+        one = one or {"fitted": "fitted light needs one normal a pixel"}.get(self.appearance)
+        one = one or ("colours are of one place a pixel" if self.appearance in CARRIED else None)
+        mixing = next((name for name in ("shutter", "read_out", "aperture") if getattr(self, name) > 0), "")
+        if one is not None and mixing:
+            raise ValueError(f"{mixing}: pictures are averaged, and {one}; leave {mixing} out")
 
     @property
     def path(self) -> Path:

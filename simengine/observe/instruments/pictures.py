@@ -11,17 +11,19 @@ from simengine.io.pictures import PictureSeries as Series
 from simengine.io.pictures import read_series
 from simengine.observe.image_math import coarsened, shrunk
 from simengine.observe.instruments.picture_exposure import cameras_of, exposed, times_of
+from simengine.observe.instruments.picture_places import flow_of
 from simengine.observe.instruments.picture_reading import (
     compared,
     empty_of,
     holds_light,
     light_of,
     moments_of,
+    series_of,
     three,
     transformed,
 )
 from simengine.observe.instruments.picture_response import depth_seen, recorded, through_lens
-from simengine.observe.instruments.picture_settings import COLUMNS, Made, PictureSettings
+from simengine.observe.instruments.picture_settings import CARRIED, COLUMNS, Made, PictureSettings
 from simengine.observe.instruments.picture_twin import planned, write
 from simengine.render.lens import pinhole_covering
 from simengine.scene.asks import Ask, View
@@ -41,7 +43,7 @@ class Pictures(PictureSettings):
     def read(self, *, before: float = 0.0) -> Measured:
         """Rows are picture by picture, from the left upper corner line by line."""
         try:
-            series = read_series(self.path, every=self.every)
+            series = series_of(self)
             moments = moments_of(self, series)
             values, shape = compared(self, series)
         except SceneError:
@@ -55,6 +57,11 @@ class Pictures(PictureSettings):
         keep = torch.ones(frames, dtype=torch.bool)
         notes: list[str] = []
         at: dict[str, torch.Tensor] = {}
+        if self.compare == "flow":
+            if moments is None:
+                raise SceneError(f"observations.{self.name}: flow is of pictures at times; say `fps` or `times`")
+            at["until"] = moments[1:].repeat_interleave(height * width)
+            moments = moments[:-1]
         if moments is not None:
             keep = (moments - self.start) * self.clock_rate >= -before
             if not bool(keep.all()):
@@ -63,6 +70,14 @@ class Pictures(PictureSettings):
                 low, high = self.within["time"]
                 keep &= (moments >= float(low)) & (moments <= float(high))
             at["time"] = moments.repeat_interleave(height * width)
+        if self.appearance in CARRIED and not bool(keep[0]):
+            raise SceneError(
+                f"observations.{self.name}.appearance: {self.appearance!r} begins with the first picture, which does "
+                "not count; cut the film, or mend `start` and `within`"
+            )
+        if self.appearance == "first":
+            keep[0] = False
+            notes.append("the first picture tells colours and is not compared")
         flat = values.reshape(rows, columns)
         names = COLUMNS[self.compare]
         every = keep.repeat_interleave(height * width)
@@ -71,7 +86,7 @@ class Pictures(PictureSettings):
         return Measured(
             values=flat,
             names=names,
-            units=("m" if self.compare == "depth" else "1",) * columns,
+            units=({"depth": "m", "flow": "px"}.get(self.compare, "1"),) * columns,
             at=at,
             mask=mask,
             held_out=out,
@@ -97,9 +112,11 @@ class Pictures(PictureSettings):
         except SceneError as error:
             raise SceneError(f"observations.{self.name}.{error}") from None
         made = dataclasses.replace(self, camera=camera)
+        if self.compare == "flow" and camera.shots:
+            raise SceneError(f"observations.{self.name}.camera: flow is told of one camera that stands still")
         empty = light = None
-        if self.background is not None and self.compare not in ("silhouette", "depth"):
-            fitted = self.appearance == "fitted" and self.compare != "photometric"
+        if self.background is not None and self.compare not in ("silhouette", "depth", "flow"):
+            fitted = self.appearance != "world" and self.compare != "photometric"
             if isinstance(self.background, tuple) and not fitted:
                 empty, _ = empty_of(self, torch.zeros(1, height, width, 3, dtype=torch.float64), None)
             else:
@@ -109,7 +126,7 @@ class Pictures(PictureSettings):
         if (glass := camera.glass()) is not None:
             pinhole = pinhole_covering(made.pinholes(measured.shape)[0], glass)
             covering = (pinhole.intrinsics, pinhole.height, pinhole.width)
-        response = self.responding(linear=self.compare != "depth" and holds_light(self))
+        response = self.responding(linear=self.compare not in ("depth", "flow") and holds_light(self))
         return dataclasses.replace(made, made=Made(empty, light, covering, response))
 
     def _channels(self) -> tuple[str, ...]:
@@ -117,10 +134,12 @@ class Pictures(PictureSettings):
             return ("alpha",)
         if self.compare == "depth":
             return ("depth", "alpha")
+        if self.compare == "flow" or self.appearance in CARRIED:
+            return ("place", "alpha")
         return ("rgb", "alpha", "normal") if self.appearance == "fitted" else ("rgb", "alpha")
 
     def asks(self, measured: Measured) -> tuple[Ask, ...]:
-        """One view of all pictures."""
+        """One view of all pictures; of flow, where what they show is now and at the next picture."""
         frames, height, width = measured.shape
         cameras = self.pinholes(measured.shape)
         times = None
@@ -133,20 +152,27 @@ class Pictures(PictureSettings):
             size = (rows, columns)
             cameras = dataclasses.replace(cameras, intrinsics=pinhole.expand(frames, 4))
         cameras = cameras_of(self, cameras)
-        return (
-            View(
-                intrinsics=cameras.intrinsics,
-                world_to_camera=cameras.world_to_camera,
-                size=size,
-                times=times,
-                channels=self._channels(),
-                renderer=self.renderer,
-            ),
+        first = times[:1].expand(len(times)) if times is not None and self.appearance in CARRIED else None
+        view = View(
+            intrinsics=cameras.intrinsics,
+            world_to_camera=cameras.world_to_camera,
+            size=size,
+            times=times,
+            channels=self._channels(),
+            renderer=self.renderer,
+            place_times=first,
         )
+        if self.compare != "flow":
+            return (view,)
+        until = self.scene_time(measured.at["until"].reshape(frames, -1)[:, 0])
+        return tuple(dataclasses.replace(view, place_times=when) for when in (times, until))
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """What the pictures should show, in the shape of what is compared."""
         seen = exposed(self, through_lens(self, answers[0], measured))
+        if self.compare == "flow":
+            then = through_lens(self, answers[1], measured)
+            return flow_of(self, seen, then, measured).reshape(-1, 2)
         shape = measured.shape
         if self.compare == "silhouette":
             return seen.reshape(-1, 1)

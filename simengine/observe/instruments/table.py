@@ -38,8 +38,8 @@ class AbstractTable(AbstractInstrument):
         along: For `simengine observe`: coordinate -> [first, last, count] of the rows that are written
             [unit of the abscissa].
         beside: Name of another model -> column of its answers, drawn and scored beside ours.
-        discrepancy: Whether the model may be off, by a smooth error that the bars then hold: true, or { sd, length }
-            of what is known of it [unit of the value].
+        discrepancy: Whether the model may be off, by a smooth error that the bars then hold: true, or { over, sd,
+            length } of what is known of it [unit of the value].
     """
 
     columns: dict[str, ColumnSpec] = dataclasses.field(default_factory=dict)
@@ -373,6 +373,14 @@ class Samples(AbstractTable):
         axes = [measured.at[name].nan_to_num() for name in _PLACES if name in measured.at]
         x = torch.stack(axes, 1) if axes else torch.zeros(rows, 0, dtype=torch.float64)
         return (Fields(names=measured.quantities, x=x, times=times),)
+
+    def places(self, measured: Measured) -> torch.Tensor | None:
+        """Of the sensors, or of the rows."""
+        rows, columns = measured.values.shape
+        if self.at:
+            return torch.tensor(self.at, dtype=torch.float64).expand(rows, columns, -1)
+        axes = [measured.at[name].nan_to_num() for name in _PLACES if name in measured.at]
+        return torch.stack(axes, 1)[:, None, :].expand(rows, columns, -1) if axes else None
 
     def respond(self, answers: Sequence[torch.Tensor], measured: Measured) -> torch.Tensor:
         """The answers side by side, by gain and offset."""

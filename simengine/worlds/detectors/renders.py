@@ -15,7 +15,7 @@ from simengine.io.tables import RawTable, read_table
 from simengine.observe.columns import find_header
 from simengine.render.tone import ToneCurve, decode_srgb, encode_srgb
 from simengine.scene.base import AbstractWorld, SceneError
-from simengine.scene.strict import Positive, Range
+from simengine.scene.strict import Positive, Range, without_effect
 
 if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
@@ -63,6 +63,15 @@ class RenderSet:
         """Places of the pictures of the views to train on, or of the unseen ones."""
         return (self.unseen[self.view] == unseen).nonzero().flatten()
 
+    def greys(self) -> dict[float, list[int]]:
+        """By grey paint, the place of a picture of each view in it; greys that a view lacks are left out."""
+        found: dict[float, dict[int, int]] = {}
+        for place, (view, paint) in enumerate(zip(self.view.tolist(), self.paints, strict=True)):
+            if paint.numel() == 3 and bool((paint == paint[0]).all()):
+                found.setdefault(float(paint[0]), {}).setdefault(view, place)
+        every = range(len(self.names))
+        return {grey: [of[k] for k in every] for grey, of in sorted(found.items()) if len(of) == len(self.names)}
+
     def paint(self, index: torch.Tensor) -> torch.Tensor:
         """Paints of some of the pictures, (b, 3, h, w)."""
         h, w = self.size
@@ -83,6 +92,9 @@ class RendersWorld(AbstractWorld):
         shoulder: Of the tone curve of the pictures, before sRGB: `"none"` cuts at 1; see `ToneCurve`.
         exposure: Of that curve [1].
         network: The run that trained a network on such pictures, for `simengine optimise`.
+        greys: Whether pictures follow from those of the table in grey paint in place of a network: the reference, and
+            one `expected` picture of each view at least whose red, green and blue are one number. No tone curve has to
+            be told.
     """
 
     kind: ClassVar[str] = "renders"
@@ -93,6 +105,11 @@ class RendersWorld(AbstractWorld):
     shoulder: Literal["none", "soft", "aces"] = "none"
     exposure: Positive = 1.0
     network: Path | None = None
+    greys: bool = False
+
+    def __post_init__(self) -> None:
+        if self.greys:
+            without_effect(self, "network", where="greys = true")
 
     @property
     def tone(self) -> ToneCurve:

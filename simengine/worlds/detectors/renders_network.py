@@ -10,6 +10,7 @@ from torch import nn
 
 from simengine.dtn.metrics import object_psnr, ssim
 from simengine.dtn.network import Reference, TransformationNetwork
+from simengine.dtn.references import ReferencedViews
 from simengine.dtn.sampler import CONDITIONS
 from simengine.dtn.texture import texture_map
 from simengine.dtn.views import BUFFERS, ViewSet
@@ -66,6 +67,8 @@ class RendersTraining(AppearanceTraining):
             without_effect(spec, "paints", "varied", where='kind = "renders", whose table has the paints')
         except ValueError as error:
             raise SceneError(f"examples.{error}") from None
+        if scene.greys:
+            raise SceneError("greys: has no effect with [model], which trains a network; leave it out")
         self.scene: RendersWorld = scene
         self.given = scene.pictures
         unit, (h, w) = 2**spec.depth, scene.shape
@@ -231,6 +234,26 @@ def law_of_network(scene: "RendersWorld", folder: Path, *, unseen: bool) -> View
         gain.append(network.maps(reference)[:, 0] * reference.radiance / reference.grey)
         offset.append(reference.radiance - gain[-1] * reference.grey)
     return dataclasses.replace(views_of(scene, index), gain=torch.cat(gain), offset=torch.cat(offset))
+
+
+def views_by_greys(scene: "RendersWorld", *, unseen: bool) -> ViewSet:
+    """Views whose pictures follow from those in grey paint.
+
+    Raises:
+        SceneError: The table has no second grey of every view, or names no uv.
+    """
+    own = scene.pictures
+    greys = {grey: places for grey, places in own.greys().items() if abs(grey - scene.grey) > 1e-3}
+    if not greys:
+        raise SceneError(
+            f"greys: no grey but the reference's {scene.grey:g} has an expected picture of every view; give red, green "
+            "and blue one number in a row of each, or train a network"
+        )
+    index = (own.unseen == unseen).nonzero().flatten()
+    images = [own.reference[index], *(own.expected[torch.tensor(places)[index]] for places in greys.values())]
+    views = views_of(scene, index)
+    tensors = {field.name: getattr(views, field.name) for field in dataclasses.fields(views)}
+    return ReferencedViews(**tensors, levels=(scene.grey, *greys), images=torch.stack(images, 1))
 
 
 def views_of(scene: "RendersWorld", index: torch.Tensor) -> ViewSet:

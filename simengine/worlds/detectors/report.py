@@ -19,6 +19,7 @@ from simengine.dtn.evaluation import (
 from simengine.dtn.metrics import object_psnr
 from simengine.dtn.sampler import CONDITIONS, WEATHER, ViewSampler
 from simengine.dtn.texture import TextureMap, texture_picture
+from simengine.scene.base import SceneError
 from simengine.view.report import Block, Picture, ReportTable, write_report
 from simengine.worlds.detectors.appearance import beside_one_another
 from simengine.worlds.detectors.attacks import CONTROLS, anew
@@ -281,7 +282,13 @@ def gap_to_given(
 ) -> tuple[Any, dict[str, Any], Any]:
     """The gap in AP between the pipeline and given pictures in their own paints, figures of it, and a sheet."""
     own = scene.pictures
-    rows = own.pictures(unseen=True)[: training.spec.rendered]
+    rows = own.pictures(unseen=True)
+    if scene.greys:  # those that the law goes through tell nothing of it
+        used = {place for places in own.greys().values() for place in places}
+        rows = torch.tensor([k for k in rows.tolist() if k not in used], dtype=torch.long)
+    if not len(rows):
+        raise SceneError("table: no unseen view has an expected picture to compare with; see the column set")
+    rows = rows[: training.spec.rendered]
     place = {k: n for n, k in enumerate(unseen.views.index.tolist())}
     index = torch.tensor([place[int(k)] for k in own.view[rows]])
     predict = training.predictor(unseen.views)

@@ -7,7 +7,7 @@ from simengine.scene.base import SceneError
 from simengine.worlds.detectors.detector import PictureSet, empty_views, unseen_set
 from simengine.worlds.detectors.network import scene_views
 from simengine.worlds.detectors.renders import RendersWorld
-from simengine.worlds.detectors.renders_network import bare_views, law_of_network
+from simengine.worlds.detectors.renders_network import bare_views, law_of_network, views_by_greys
 from simengine.worlds.detectors.world import DTNWorld
 
 Device = torch.device | str
@@ -39,8 +39,12 @@ def unseen_views_of(
 
 
 def _by_law(world: RendersWorld, *, unseen: bool) -> ViewSet:
+    if world.greys:
+        return views_by_greys(world, unseen=unseen)
     if world.network is None:
-        raise SceneError("network: name the run that trained one on these pictures (simengine train)")
+        raise SceneError(
+            "network: name the run that trained one on these pictures (simengine train), or set greys = true"
+        )
     return law_of_network(world, world.network, unseen=unseen)
 
 

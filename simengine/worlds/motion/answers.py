@@ -236,6 +236,8 @@ class MotionRun(AbstractRun):
 
 def times_of(ask: Ask) -> torch.Tensor | None:
     """The times that an ask names."""
+    if isinstance(ask, View) and ask.times is not None and ask.place_times is not None:
+        return torch.cat([ask.times, ask.place_times])
     if isinstance(ask, Tracks | Cloud | View):
         return ask.times
     return ask.values if isinstance(ask, Series) and ask.against == "time" else None

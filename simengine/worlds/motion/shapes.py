@@ -11,9 +11,13 @@ from simengine.io.geometry.gltf import GltfTriangles, read_gltf
 from simengine.io.geometry.mesh_file import read_mesh
 from simengine.io.geometry.points import read_points
 from simengine.scene.strict import Count, Positive, Range, Vector
+from simengine.worlds.motion.start.discs import Sheet, read_sheet
 
 Points = NDArray[np.float64]
 MAX_PARTICLES = 20_000_000
+INSIDE = 0.5  # winding number above which a point is within discs
+SAMPLES = 30_000  # for the volume within discs: its error is half a per cent or so
+CELLS = 40  # of the grid for the surface of discs, along its longest side
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,6 +175,61 @@ class MeshShape:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SurfelsShape:
+    """What the discs of a file of splats enclose: a body from photographs. A hole that no camera saw is closed.
+
+    Attributes:
+        file: A .ply of 2-D or 3-D Gaussians, such as `surfels.ply` of a fit.
+        center: Where the middle of its bounding box comes to lie [m]; without it the body stands where the file has it.
+        size: Longest edge of its bounding box [m]; without it the file's lengths are metres.
+    """
+
+    type: Literal["surfels"] = "surfels"
+    file: Path
+    center: Vector | None = None
+    size: Positive | None = None
+
+    def _placed(self) -> tuple[Sheet, float, Points]:
+        """The discs as the file has them, and the factor and shift [m] to where the body is."""
+        sheet = read_sheet(self.file)
+        lower, upper = sheet.points.min(0), sheet.points.max(0)
+        factor = 1.0 if self.size is None else self.size / float((upper - lower).max())
+        middle = (lower + upper) / 2
+        return sheet, factor, (factor * middle if self.center is None else np.array(self.center)) - factor * middle
+
+    def bounds(self) -> tuple[Points, Points]:
+        """Lower and upper corner of the discs' centres [m]."""
+        sheet, factor, shift = self._placed()
+        return factor * sheet.points.min(0) + shift, factor * sheet.points.max(0) + shift
+
+    def contains(self, x: Points) -> NDArray[np.bool_]:
+        """Which points (n, 3) lie inside."""
+        sheet, factor, shift = self._placed()
+        return np.asarray(sheet.winding((x - shift) / factor) > INSIDE)
+
+    def volume(self) -> float:
+        """What is inside, by a fixed sample of points within the bounds [m^3]."""
+        lower, upper = self.bounds()
+        x = lower + (upper - lower) * np.random.default_rng(0).random((SAMPLES, 3))
+        return float(self.contains(x).mean() * np.prod(upper - lower))
+
+    def triangles(self) -> tuple[Points, NDArray[np.int64]]:
+        """Its surface, placed: vertices (v, 3) [m] and triangles (f, 3)."""
+        import torch
+
+        from simengine.render.particle_surface import level_surface
+
+        sheet, factor, shift = self._placed()
+        lower, upper = sheet.points.min(0), sheet.points.max(0)
+        side = float((upper - lower).max()) / CELLS
+        axes = [np.arange(a - 1.5 * side, b + 2.5 * side, side) for a, b in zip(lower, upper, strict=True)]
+        nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        level = torch.from_numpy(INSIDE - sheet.winding(nodes.reshape(-1, 3)).reshape(nodes.shape[:3]))
+        vertices, faces = level_surface(level, torch.from_numpy(nodes[0, 0, 0]), side)
+        return factor * vertices.double().numpy() + shift, faces.numpy()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PointCloud:
     """Points from a file, each a particle, where the file has them.
 
@@ -250,7 +309,7 @@ class Half:
         return self.of.contains(x)
 
 
-Shape = PointCloud | BoxShape | SphereShape | CylinderShape | TorusShape | MeshShape
+Shape = PointCloud | BoxShape | SphereShape | CylinderShape | TorusShape | MeshShape | SurfelsShape
 Laid = Shape | Half
 
 
@@ -286,6 +345,8 @@ def fill(shape: Laid, spacing: float) -> tuple[Points, Points]:
     points = points[shape.contains(points)]
     if len(points) == 0:
         raise ValueError(f"no particle fits into a {shape.type} at a spacing of {spacing:g} m; refine the grid")
+    if isinstance(shape, SurfelsShape):  # its faces do not lie between the points of a lattice
+        return points, np.full(len(points), shape.volume() / len(points))
     return points, np.full(len(points), spacing**3)
 
 

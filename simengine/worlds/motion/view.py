@@ -5,6 +5,7 @@ body at any resolution. Colours are those of the bodies, without light; an instr
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +23,15 @@ from simengine.scene.asks import View
 from simengine.scene.base import SceneError
 from simengine.scene.strict import nearest
 from simengine.worlds.motion.painted import painted_mesh
-from simengine.worlds.motion.shapes import BoxShape, CylinderShape, MeshShape, PointCloud, Shape, SphereShape
+from simengine.worlds.motion.shapes import (
+    BoxShape,
+    CylinderShape,
+    MeshShape,
+    PointCloud,
+    Shape,
+    SphereShape,
+    SurfelsShape,
+)
 
 if TYPE_CHECKING:
     from simengine.worlds.motion.answers import MotionRun
@@ -33,14 +42,14 @@ CONNECTED = ("energy_network", "jelly", "rubber", "plasticine")  # materials who
 DISC = 0.4  # standard deviation of a disc, in spacings: its edge is half a spacing from the particle
 OPACITY = 0.97
 HEAP = 0.75  # spacings from the mean of near particles to their surface: closes the gaps between them
-CHANNELS = {"rgb": 3, "alpha": 1, "depth": 1, "normal": 3}
+CHANNELS = {"rgb": 3, "alpha": 1, "depth": 1, "normal": 3, "place": 3}
 
 
 def surface_of(shape: Shape, edge: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The surface of a shape: vertices (v, 3) [m] and triangles (f, 3) with sides of about `edge` [m]."""
     if isinstance(shape, PointCloud):
         raise ValueError("a cloud of points has no surface")
-    if isinstance(shape, MeshShape):
+    if isinstance(shape, MeshShape | SurfelsShape):
         vertices, faces = (torch.as_tensor(array) for array in shape.triangles())
         return vertices, faces.long()
     if isinstance(shape, BoxShape):
@@ -143,21 +152,31 @@ class MotionViewer:
             mesh = dataclasses.replace(mesh, texture=carried, materials=None)
         return joined([part for part in (mesh, *heaps) if part is not None])
 
-    def image(self, x: torch.Tensor, camera: PinholeCamera) -> Image:
-        """One picture over black."""
+    def image(self, x: torch.Tensor, camera: PinholeCamera, then: torch.Tensor | None = None) -> Image:
+        """One picture over black.
+
+        Args:
+            x: Of all particles [m], (n, 3).
+            camera: A single one.
+            then: Where they are at another time [m], (n, 3): in place of colours what is seen shows where it is then.
+        """
         parts = []
         mesh = self.surface(x)
         if mesh is not None:
+            if then is not None:
+                places = torch.cat([skin.carried(then) for _, skin in self._skins])
+                mesh = dataclasses.replace(mesh, texture=places, materials=None)
             parts.append(render_mesh(mesh, camera))
         if len(self._loose):
-            parts.append(self._discs(x[self._loose], camera))
+            colours = self._disc_colours if then is None else then[self._loose]
+            parts.append(self._discs(x[self._loose], camera, colours))
         return parts[0] if len(parts) == 1 else _together(parts[0], parts[1])
 
-    def _discs(self, x: torch.Tensor, camera: PinholeCamera) -> Image:
+    def _discs(self, x: torch.Tensor, camera: PinholeCamera, colours: torch.Tensor) -> Image:
         blended, alpha, depth, median = composite_surfels(
             screen_discs(x, camera, self._scale),
             x.new_full((len(x),), OPACITY),
-            self._disc_colours.contiguous(),
+            colours.contiguous(),
             width=camera.width,
             height=camera.height,
             num_threads=1,
@@ -198,8 +217,12 @@ def pictures(run: "MotionRun", ask: View) -> torch.Tensor:
     times = ask.times if ask.times is not None else torch.zeros(count, dtype=torch.float64)
     row, back = run.rows(times)
     frames = []
-    draw = run.viewer.image
+    placed = "place" in ask.channels
+    then, after = run.rows(times if ask.place_times is None else ask.place_times)
+    draw: Callable[[torch.Tensor, PinholeCamera], Image] = run.viewer.image
     if ask.renderer == "raycast":
+        if placed:
+            raise SceneError("renderer: cast rays tell no places; compare = 'flow' and such appearances take `own`")
         from simengine.worlds.motion.room import Room
 
         draw = Room(run.world, run.viewer).image
@@ -207,8 +230,15 @@ def pictures(run: "MotionRun", ask: View) -> torch.Tensor:
         camera = PinholeCamera(
             world_to_camera=ask.world_to_camera[k], intrinsics=ask.intrinsics[k], width=width, height=height
         )
-        image = draw(run.x[row[k]] - back[k] * run.v[row[k]], camera)
-        frames.append(torch.cat([_channel(image, name) for name in ask.channels], -1))
+        x = run.x[row[k]] - back[k] * run.v[row[k]]
+        parts = {}
+        if placed:
+            image = run.viewer.image(x, camera, run.x[then[k]] - after[k] * run.v[then[k]])
+            parts = {"place": image.rgb, "alpha": image.alpha, "depth": image.depth}
+        if not parts.keys() >= set(ask.channels):
+            image = draw(x, camera)
+            parts |= {name: _channel(image, name) for name in ask.channels if name not in parts}
+        frames.append(torch.cat([parts[name] for name in ask.channels], -1))
     return torch.stack(frames)
 
 

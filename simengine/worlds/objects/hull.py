@@ -55,7 +55,7 @@ def visual_hull(shots: Sequence[Photograph], box: torch.Tensor, visible: float) 
     Args:
         shots: Photographs.
         box: Least and greatest of each axis (3, 2) [m].
-        visible: See `SurfelsSpec`.
+        visible: Brightest channel above which a pixel shows the body [1].
 
     Raises:
         SceneError: Nothing is left.
@@ -71,7 +71,7 @@ def visual_hull(shots: Sequence[Photograph], box: torch.Tensor, visible: float) 
         looked_at |= seen
     left &= looked_at
     if not bool(left.any()):
-        raise SceneError("surfels.visible: the outlines have nothing in common within the box; are the cameras right?")
+        raise SceneError("visible: the outlines have nothing in common within the box; are the cameras right?")
     return left
 
 

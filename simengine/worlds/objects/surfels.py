@@ -76,7 +76,7 @@ class SurfelsWorld(AbstractWorld):
         """Discs from photographs."""
 
         def training() -> "AbstractTraining":
-            from simengine.worlds.objects.photographed import SurfelTraining
+            from simengine.worlds.objects.surfel_search import SurfelTraining
 
             start = None if self.surfels.file is None else self.build()
             return SurfelTraining(problem, self.surfels, start)

@@ -19,7 +19,7 @@ from simengine.render.camera import PinholeCamera
 from simengine.scene import SceneError, load_scene
 from simengine.scene.record import open_run
 from simengine.worlds.objects.hull import hull_pictures, hull_places, visual_hull
-from simengine.worlds.objects.photographed import SurfelTraining
+from simengine.worlds.objects.surfel_search import SurfelTraining
 
 RADIUS, FAR, FOCAL, SIDE = 0.5, 3.0, 60.0, 40
 SCENE = """

@@ -19,6 +19,7 @@ from simengine.observe.place import Place
 from simengine.scene.asks import Ask, Tracks
 from simengine.scene.base import AbstractRun, AbstractWorld, Refused, SceneError
 from simengine.scene.instrument import AbstractInstrument, Measured
+from simengine.scene.noise import DiscrepancySpec
 from simengine.scene.strict import Only, Range, Vector, nearest
 from simengine.solve.rotation import nearest_rigid_motion
 
@@ -44,6 +45,8 @@ class Markers(AbstractInstrument):
         points: Which points `simengine observe` marks.
         times: When it looks.
         gaps: Share of the values that it leaves out, in runs of some frames [1].
+        discrepancy: Whether the model may be off, by an error that is smooth over the places of the marks and over time
+            and that the bars then hold: true, or { over, sd, length, time } of what is known of it [unit of the value].
     """
 
     type: Literal["markers"] = "markers"
@@ -59,6 +62,7 @@ class Markers(AbstractInstrument):
     points: MarkedPoints = dataclasses.field(default_factory=MarkedPoints)
     times: Times = dataclasses.field(default_factory=Times)
     gaps: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    discrepancy: DiscrepancySpec | None = None
     seats: tuple[float, ...] = dataclasses.field(default=(), metadata={"addressed": True})
     seen: Any = dataclasses.field(default=None, metadata={"internal": True}, compare=False, repr=False)
     centered: tuple[str | None, ...] = dataclasses.field(default=(), metadata={"internal": True}, repr=False)
@@ -257,6 +261,11 @@ class Markers(AbstractInstrument):
         spread = self.seat_sigma if self.seat_sigma is not None else self.sigma
         few = len(measured.labels) <= MANY
         return {"seats": float(spread)} if few and isinstance(spread, float | int) and spread > 0 else {}
+
+    def places(self, measured: Measured) -> torch.Tensor | None:
+        """Where marks sit on the undeformed body; a centre that is followed sits at its body's own origin."""
+        places = self.seen.places.nan_to_num().repeat(len(measured.values) // len(measured.labels), 1)
+        return torch.as_tensor(places)[:, None, :].expand(-1, len(measured.names), -1)
 
     def groups(self, key: str, measured: Measured) -> torch.Tensor | None:
         """A seat moves the rows of its own mark."""

@@ -1,6 +1,7 @@
 """Pictures of files: a mesh, splats, particles, a grid."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from simengine.io.arrays import read_npz
 from simengine.io.geometry.splats import is_splats, read_splats
-from simengine.render import TexturedMesh, TransferFunction, render_volume
+from simengine.render import TexturedMesh, TransferFunction, Volume, render_volume
 from simengine.render.looks.shelter import Floor
 from simengine.render.particle_surface import particle_surface
 from simengine.render.particles import DEFAULT_COLOUR
@@ -34,6 +35,7 @@ FEW_SPLATS = 0.01  # share at each end of an axis that may lie beyond the pictur
 def show_file(source: Path, file: Path, how: Pictured) -> Path:
     """Picture a file: a mesh, splats, or an .npz: particles `x` (n, 3) or (k, n, 3), or a grid `density` (nx, ny, nz).
 
+    A grid that has `colour` (nx, ny, nz, 3), and perhaps the corners `lower` and `upper`, is shown in its own light.
     A still is seen from one side; a video of what does not move goes around it.
 
     Raises:
@@ -58,6 +60,8 @@ def show_file(source: Path, file: Path, how: Pictured) -> Path:
         drawn = pictured(how, lambda background: _around(mesh, views, size, background, how))
         return write_pictures(file, drawn, fps=how.fps)
     arrays = read_npz(source)
+    if "colour" in arrays and "density" in arrays:
+        return write_pictures(file, _coloured_cloud(arrays, views, source, size, how), fps=how.fps)
     if "density" in arrays:
         return write_pictures(file, _cloud(arrays["density"], views, source, size, how), fps=how.fps)
     x = arrays.get("x")
@@ -168,3 +172,31 @@ def _cloud(density: np.ndarray, views: int, source: Path, size: tuple[int, int],
             return torch.stack([render_volume(volume, cameras[k], background=own).rgb for k in range(views)])
 
     return with_colour_bar(pictured(how, drawn), limits, "density")
+
+
+def _coloured_cloud(
+    arrays: Mapping[str, np.ndarray], views: int, source: Path, size: tuple[int, int], how: Pictured
+) -> np.ndarray:
+    """A grid of densities [1/m] and linear colours, in its own light."""
+    density, colour = arrays["density"], arrays["colour"]
+    if density.ndim != 3 or 0 in density.shape or colour.shape != (*density.shape, 3):
+        raise SceneError(
+            f"{source}: expected density (nx, ny, nz) and colour (nx, ny, nz, 3), "
+            f"got {density.shape} and {colour.shape}"
+        )
+    half = np.array(density.shape) / max(density.shape)
+    lower, upper = (torch.as_tensor(arrays.get(k, v)).float() for k, v in (("lower", -half), ("upper", half)))
+    try:
+        volume = Volume(
+            density=torch.as_tensor(density).float(), source=torch.as_tensor(colour).float(), lower=lower, upper=upper
+        )
+    except ValueError as error:
+        raise SceneError(f"{source}: {error}") from None
+    cameras = cameras_around(lower, upper, views, size)
+
+    def drawn(background: Background) -> torch.Tensor:
+        with torch.no_grad():
+            own = torch.tensor(background)
+            return torch.stack([render_volume(volume, cameras[k], background=own).rgb for k in range(views)])
+
+    return pictured(how, drawn)
