@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from simengine.observe.colour_mixture import body_pixels
 from simengine.scene.strict import Positive, Vector
 
 WEIGHTS = (0.2126, 0.7152, 0.0722)  # of R, G, B in luminance (Rec. 709)
@@ -19,12 +20,14 @@ class Segment:
         color: Of the body, shares of full scale as a colour picker shows them; None for what differs from `background`
             [1].
         tolerance: Largest distance of a pixel from that colour, or least from the background, on the same scale [1].
-        by: `color`; or `hue`, the same colour in any light: distances are those of R, G, B over their sum.
+        by: `color`; `hue`, the same colour in any light: distances are those of R, G, B over their sum; or `mixture`:
+            colours and threshold are sought, two Gaussians of light that make the pictures likeliest, the wall's as a
+            lamp from aside lights it; from what `color` or `background` tells, or else from the edges of the pictures.
     """
 
     color: Vector | None = None
     tolerance: Positive = 0.1
-    by: Literal["color", "hue"] = "color"
+    by: Literal["color", "hue", "mixture"] = "color"
 
     def opacity(
         self,
@@ -47,6 +50,8 @@ class Segment:
         Raises:
             ValueError: There is neither a colour nor a background.
         """
+        if self.by == "mixture" and self.color is None and empty is None:
+            return matted(light, body_pixels(light, None), sharp=sharp, any_light=sharp)
         if self.color is None and (empty is None or empty_light is None):
             raise ValueError("segment: name the body's color, or a background to differ from")
         if self.by == "hue":
@@ -59,7 +64,9 @@ class Segment:
             assert other is not None
             distance = (stored - other).norm(dim=-1)
         hard = distance > self.tolerance if self.color is None else distance < self.tolerance
-        return matted(light, hard, sharp=sharp, any_light=sharp and self.by == "hue")
+        if self.by == "mixture":
+            hard = body_pixels(light, hard)
+        return matted(light, hard, sharp=sharp, any_light=sharp and self.by != "color")
 
 
 def _hue(light: torch.Tensor) -> torch.Tensor:
