@@ -12,6 +12,7 @@ import torch
 import simengine as se
 from simengine.fit.certainty.bars import posterior_of
 from simengine.fit.certainty.bootstrap import refitted, resampling
+from simengine.fit.certainty.shown import together
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.problem import Problem
 from simengine.observe import Curve
@@ -108,3 +109,12 @@ def test_blocks_keep_neighbours_and_what_was_measured_at_once(tmp_path: Path) ->
 def test_a_bootstrap_beside_a_discrepancy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"\"bootstrap\" resamples residuals, and observations\.y has a discrepancy"):
         posterior_of(ended(line(tmp_path, 0, 60, 0.7, discrepancy=True)))
+
+
+def test_a_picture_of_samples_draws_the_numbers_that_go_together() -> None:
+    random = np.random.default_rng(0)
+    values = {f"n{k}": random.standard_normal((2, 400)) for k in range(9)}
+    values["n8"] = values["n1"] + 0.1 * random.standard_normal((2, 400))
+    shown = together(values)
+    assert len(shown) == 6 and {"n1", "n8"} <= set(shown) and shown == sorted(shown)
+    assert together({"a": values["n0"]}) == ["a"]

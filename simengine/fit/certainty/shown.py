@@ -1,6 +1,7 @@
 """What was drawn from a posterior, for its report: how each number is spread, and what goes with what."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ def samples_shown(problem: Problem, found: Posterior, references: dict[str, floa
     if drawn is None:
         return []
     coordinates = {c.name: c for c in problem.coordinates}
-    names = list(drawn.values)[:MOST]
+    names = together(drawn.values)
     labels = {name: f"{name} [{coordinates[name].unit or '1'}]" for name in names}
     priors = {labels[name]: own for name in names if (own := _prior(coordinates[name])) is not None}
     numbers = {labels[name]: drawn.values[name].ravel() for name in names}
@@ -35,12 +36,25 @@ def samples_shown(problem: Problem, found: Posterior, references: dict[str, floa
     pixels = corner(numbers, priors=priors, marks=near)
     said = f"Samples of {', '.join(labels.values())}: how each is spread, and each pair of them"
     if len(drawn.values) > MOST:
-        said += f" (the first {MOST} of {len(drawn.values)} numbers)"
+        said += f" (the {MOST} of {len(drawn.values)} numbers that go together most)"
     if beyond := [label for label in marks if label not in near]:
         said += f". Beyond the picture lies the reference of {', '.join(beyond)}"
     if not drawn.converged:
         said += ". The chains have not converged, so this is no answer"
     return [Picture(pixels, said)]
+
+
+def together(values: Mapping[str, NDArray[np.float64]]) -> list[str]:
+    """Names of the numbers, (chains, samples) each, that are closest correlated with another one, in their order."""
+    names = list(values)
+    if len(names) <= MOST:
+        return names
+    each = np.stack([values[name].ravel() for name in names])
+    width = each.std(1, keepdims=True)
+    unit = (each - each.mean(1, keepdims=True)) / np.where(width > 0, width, 1.0)
+    closest = np.abs(unit @ unit.T / each.shape[1] - np.diag(unit.var(1))).max(1)
+    chosen = set(np.argsort(-closest, kind="stable")[:MOST].tolist())
+    return [name for k, name in enumerate(names) if k in chosen]
 
 
 def _near(samples: NDArray[np.float64], mark: float) -> bool:
