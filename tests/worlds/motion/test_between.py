@@ -102,5 +102,7 @@ def test_a_collider_that_is_too_fast_is_refused(tmp_path: Path, capsys: pytest.C
     assert not bool(behind.any())
     fast = f"{SCENE}{plate}velocity = [60.0, 0.0, 0.0]\n"
     (tmp_path / "scene.toml").write_text(fast, encoding="utf-8")
+    assert main(["check", str(tmp_path / "scene.toml")]) != 0
+    assert "collider lets matter through" in " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert main(["run", str(tmp_path / "scene.toml"), "--out", str(tmp_path / "run")]) == 2
     assert "colliders.0" in capsys.readouterr().err

@@ -8,6 +8,7 @@ so every answer is tried, and the most likely one kept.
 
 import functools
 import itertools
+import math
 from collections.abc import Mapping
 
 import torch
@@ -23,7 +24,8 @@ from simengine.worlds.learned.svbrdf.network import (
     smooth_map,
 )
 
-MATERIALS = 2
+MOST_MATERIALS = 4
+NUMBERS = 6.0  # of a material: colour, metallic, roughness, relief
 NOISE = 0.03  # of logarithms of radiance: what the model leaves out
 MOTTLE = 0.025  # deviation of the logarithm of the colour within a material
 HEIGHT = 0.05  # of the bumps [m]
@@ -92,11 +94,13 @@ def surprise(numbers: Numbers, pictures: torch.Tensor, told: Numbers) -> torch.T
     return fit + borders + mixing + bumps / texels + mottle + WEIGHT * (kind + colour + rough).sum(1)
 
 
-def refined(estimate: MaterialMaps, pictures: torch.Tensor, *, steps: int = STEPS) -> tuple[MaterialMaps, torch.Tensor]:
-    """The most likely maps near an estimate.
+def refined(
+    estimate: MaterialMaps, pictures: torch.Tensor, *, steps: int = STEPS
+) -> tuple[MaterialMaps, torch.Tensor, torch.Tensor]:
+    """The most likely maps near an estimate, of as many materials as the pictures are worth.
 
-    Every answer to which materials are metals is followed for half of the steps, and the best of them goes on. It then
-    starts anew with glossy dielectrics, whose highlights are so small that nothing leads to them; the better one stays.
+    One material, two, and more are tried for as long as some sample is the better for it by Bayes' criterion (Schwarz
+    1978): half a logarithm of the texels for each number that another material brings.
 
     Args:
         estimate: Maps that a network tells, shape (b, n, n, ...).
@@ -104,13 +108,46 @@ def refined(estimate: MaterialMaps, pictures: torch.Tensor, *, steps: int = STEP
         steps: Of Adam, from each start.
 
     Returns:
-        Maps of the same shape, and how surprising the fit is, shape (b,). Where that is more than `DOUBT`, it has not
-        come near, and the materials are those of the estimate, under the bumps that were found.
+        Maps of the same shape, how surprising the fit is, shape (b,), and how many materials there are, (b,). Where the
+        surprise is more than `DOUBT`, it has not come near, and the materials are those of the estimate, under the
+        bumps that were found.
     """
-    share = _patches(estimate, pictures)
+    texels = pictures.shape[1] * pictures.shape[2]
+    price = NUMBERS / 2 * math.log(texels) / texels
+    label = torch.zeros(pictures.shape[:3], dtype=torch.long)
+    best, least = estimate, torch.full(pictures.shape[:1], torch.inf)
+    surprises, counts = least, torch.zeros(len(pictures), dtype=torch.long)
+    for count in range(1, MOST_MATERIALS + 1):
+        label = _split(label, count, estimate, pictures)
+        maps, own = _refined_of(nn.functional.one_hot(label, count).to(pictures), estimate, pictures, steps)
+        better = own + count * price < least
+        if count > 2 and not bool(better.any()):
+            break
+        least = torch.where(better, own + count * price, least)
+        surprises, counts = torch.where(better, own, surprises), torch.where(better, count, counts)
+        chosen = better[:, None, None, None]
+        kept = best.as_dict()
+        best = MaterialMaps(**{name: torch.where(chosen, value, kept[name]) for name, value in maps.as_dict().items()})
+    return best, surprises, counts
+
+
+def _refined_of(
+    share: torch.Tensor, estimate: MaterialMaps, pictures: torch.Tensor, steps: int
+) -> tuple[MaterialMaps, torch.Tensor]:
+    """The most likely maps of given patches (b, n, n, k), and how surprising they are, (b,).
+
+    Answers to which materials are metals are followed for half of the steps, and the best of them goes on: every one of
+    two materials; of more, what the estimate says and each material taken for the other kind. The best then starts anew
+    with glossy dielectrics, whose highlights are so small that nothing leads to them; the better one stays.
+    """
     told = {name: _means(share, getattr(estimate, name)) for name in ("base_colour", "metallic", "roughness")}
     bumps = _bumps(estimate.normal)
-    answers = [torch.tensor(answer) for answer in itertools.product((0.0, 1.0), repeat=MATERIALS)]
+    count = share.shape[-1]
+    if count <= 2:
+        answers = [torch.tensor(answer) for answer in itertools.product((0.0, 1.0), repeat=count)]
+    else:
+        said = (told["metallic"][..., 0] > 0.5).to(pictures)
+        answers = [said, *((said - flip).abs() for flip in torch.eye(count))]
     starts = [_started(share, told, bumps, pictures, answer) for answer in answers]
     numbers, _ = _best(starts, pictures, told, steps // 2)
     for gloss in GLOSSY:
@@ -171,14 +208,14 @@ def _started(
         roughness=torch.ones_like(pictures[..., :1]),
     )
     matt = _means(share, ((pictures + FLOOR) / (flash_picture(white) + FLOOR)).log()).exp()
-    is_metal = metal[:, None] > 0.5
+    is_metal = metal[..., None] > 0.5
     agreed = (told["metallic"] > 0.5) == is_metal
     colour = torch.where(agreed, told["base_colour"], torch.where(is_metal, bright, matt))
     roughness = (told["roughness"] - LEAST_ROUGHNESS) / (1 - LEAST_ROUGHNESS)
     return {
         "patch": 2.0 * (2 * share - 1),
         "colour": colour.clamp(0.05, 0.95).logit(),
-        "metallic": (4 * metal - 2)[:, None].expand(b, k, 1),
+        "metallic": (4 * metal - 2)[..., None].expand(b, k, 1),
         "roughness": roughness.clamp(0.05, 0.95).logit(),
         "relief": pictures.new_zeros(b, k),
         "bumps": bumps,
@@ -206,18 +243,26 @@ def _means(share: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return torch.einsum("bijk,bijc->bkc", share, values) / (share.sum((1, 2))[..., None] + 1e-6)
 
 
-def _patches(estimate: MaterialMaps, pictures: torch.Tensor) -> torch.Tensor:
-    """Which of two materials each texel is, shape (b, n, n, 2), by k-means from a cut across the widest direction."""
+def _split(label: torch.Tensor, count: int, estimate: MaterialMaps, pictures: torch.Tensor) -> torch.Tensor:
+    """Which of `count` materials each texel is, (b, n, n): of one fewer, the widest cut across, then k-means."""
+    if count == 1:
+        return label
     around = nn.functional.avg_pool2d(pictures.permute(0, 3, 1, 2), 3, 1, 1).permute(0, 2, 3, 1)  # few are black then
     hue = (around + 1e-3) / (around + 1e-3).sum(-1, keepdim=True)
     known = torch.cat([3 * hue, 2 * estimate.base_colour, estimate.metallic, 2 * estimate.roughness], dim=-1).flatten(
         1, 2
     )
-    centred = known - known.mean(1, keepdim=True)
-    widest = torch.linalg.eigh(centred.mT @ centred)[1][..., -1:]
-    label = ((centred @ widest)[..., 0] > 0).long()
+    label = label.flatten(1)
+    share = nn.functional.one_hot(label, count).to(known)
+    middles = (share.mT @ known) / share.sum(1)[..., None].clamp_min(1)
+    centred = known - middles.gather(1, label[..., None].expand_as(known))
+    spread = share.mT @ centred.square().sum(-1, keepdim=True)  # (b, count, 1)
+    widest_of = spread[..., 0].argmax(1, keepdim=True)
+    own = (label == widest_of)[..., None] * centred
+    across = torch.linalg.eigh(own.mT @ own)[1][..., -1:]
+    label = torch.where((label == widest_of) & ((own @ across)[..., 0] > 0), count - 1, label)
     for _ in range(12):
-        share = nn.functional.one_hot(label, MATERIALS).to(known)
+        share = nn.functional.one_hot(label, count).to(known)
         middles = (share.mT @ known) / share.sum(1)[..., None].clamp_min(1)
         label = torch.cdist(known, middles).argmin(-1)
-    return nn.functional.one_hot(label, MATERIALS).to(known).unflatten(1, pictures.shape[1:3])
+    return label.unflatten(1, pictures.shape[1:3])

@@ -57,14 +57,18 @@ def maps_of_photograph(model: Model, on: Path, out: "RunDirectory") -> dict[str,
         maps = network(pictures)
         surprise = None
         if model.options["refine"]:
-            maps, surprise = refined(maps, pictures, steps=int(model.options["refine"]))
+            maps, surprise, counts = refined(maps, pictures, steps=int(model.options["refine"]))
         again = flash_picture(maps)
     missed = ((again + FLOOR) / (pictures + FLOOR)).log().square().mean((1, 2, 3)).sqrt()
     plain = (pictures + FLOOR).log()
     plain = (plain - plain.mean((1, 2, 3), keepdim=True)).square().mean((1, 2, 3)).sqrt()
     summary: dict[str, Any] = {
         file.name: {"log_rms": float(missed[k]), "plain": float(plain[k])}
-        | ({} if surprise is None else {"surprise": float(surprise[k]), "refined": float(surprise[k]) <= DOUBT})
+        | (
+            {}
+            if surprise is None
+            else {"surprise": float(surprise[k]), "materials": int(counts[k]), "refined": float(surprise[k]) <= DOUBT}
+        )
         for k, file in enumerate(files)
     }
     out.write("maps.npz", {**maps.as_dict(), "picture": pictures})
