@@ -284,7 +284,10 @@ def _found(found: Posterior, reference: Sequence[tuple[str, float, float | None]
         blocks.append(ReportTable(["chi-square above the best", "starts that ended here", *names], ends))
     if found.samples is not None and found.samples.converged:
         least = min(found.samples.effective.values())
-        blocks.append(f"Bars from samples ({found.samples.method}): {least:.0f} effective ones at least.")
+        how = {"ellipse": "draws from Laplace's ellipse, judged by the density"}.get(
+            method := found.samples.method, method
+        )
+        blocks.append(f"Bars from samples ({how}): {least:.0f} effective ones at least.")
     return blocks + [f"{text}." for text in found.directions]
 
 

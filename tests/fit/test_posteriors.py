@@ -1,6 +1,7 @@
 """Several answers and samples of posteriors, on worlds whose posterior is a closed form."""
 
 import dataclasses
+import html
 import math
 from pathlib import Path
 from typing import Any, ClassVar
@@ -395,7 +396,8 @@ def _near_ellipse(density: Closed, wanted: int, seed: int = 0) -> Any:
 @pytest.mark.parametrize("size", [2, 8])
 def test_a_draw_on_the_ellipse_costs_one_solve(size: int) -> None:
     density = Closed(size, lambda z: -0.5 * z.square().sum())
-    chains, heights, _ = _near_ellipse(density, 400)
+    chains, heights, _, method = _near_ellipse(density, 400)
+    assert method == "ellipse"
     assert density.asked == chains.shape[0] * chains.shape[1] + 4 * size + 1
     assert np.allclose(heights, -0.5 * np.square(chains).sum(-1))
     for k in range(size):
@@ -406,7 +408,7 @@ def test_a_draw_on_the_ellipse_costs_one_solve(size: int) -> None:
 
 def test_bars_have_the_effective_samples_asked_for() -> None:
     for seed in range(8):
-        chains, _, _ = _near_ellipse(Closed(8, lambda z: -0.5 * z.square().sum()), 100, seed)
+        chains, *_ = _near_ellipse(Closed(8, lambda z: -0.5 * z.square().sum()), 100, seed)
         assert min(effective_samples(np.square(chains[:, :, k] - chains[:, :, k].mean())) for k in range(8)) >= 100
 
 
@@ -416,7 +418,7 @@ def test_draws_on_the_ellipse_are_of_the_density() -> None:
     def log_density(u: Any) -> Any:
         return -0.5 * u**2 + 0.05 * u**3 - 0.0075 * u**4
 
-    chains, _, _ = _near_ellipse(Closed(2, lambda z: log_density(z[0]) - 0.5 * z[1] ** 2), 3000)
+    chains, *_ = _near_ellipse(Closed(2, lambda z: log_density(z[0]) - 0.5 * z[1] ** 2), 3000)
     x = np.linspace(-9, 9, 20001)
     weight = np.exp(log_density(x))
     weight /= weight.sum()
@@ -462,6 +464,7 @@ def test_a_report_shows_its_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     page = (tmp_path / "out" / "report.html").read_text()
     words = f"Samples of u [1], v [1], {gain} [1]: how each is spread, and each pair of them. Beyond the picture lies"
     assert f'alt="{words} the reference of {gain} [1]"' in page
+    assert "Bars from samples (draws from Laplace's ellipse, judged by the density)" in html.unescape(page)
 
 
 def test_priors_between_bounds_hold_all_their_mass_there() -> None:

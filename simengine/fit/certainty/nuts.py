@@ -30,7 +30,7 @@ LONGEST = 4  # times as many draws of each: where that does not do, the ellipse 
 NEAR = 1.0  # by which the logarithm may be off its ellipse two standard deviations away, and above it three away
 SMOOTH = 0.5  # standard deviation over draws of what the logarithm is off its ellipse by
 
-Drawn = tuple[NDArray[np.float64], NDArray[np.float64], int]
+Drawn = tuple[NDArray[np.float64], NDArray[np.float64], int, str]
 Slopes = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
 
 
@@ -47,7 +47,8 @@ def no_u_turn(
         seed: Of everything random.
 
     Returns:
-        Coordinates (chains, draws, numbers), the density's logarithm there (chains, draws), and divergences.
+        Coordinates (chains, draws, numbers), the density's logarithm there (chains, draws), divergences, and what drew
+        them: "nuts", or "ellipse" where that was near enough.
 
     Raises:
         SceneError: nutpie is not installed, or the density is not near its ellipse and a number that moves has no
@@ -71,10 +72,12 @@ def no_u_turn(
             "inference.posterior: the posterior is not near its ellipse, where NUTS needs gradients, and not every "
             "unknown is traced; use ensemble"
         )
-    u, heights, divergences = found or _with_gradients(density, center, root, [end[free] for end in ends], wanted, seed)
+    u, heights, divergences, method = found or _with_gradients(
+        density, center, root, [end[free] for end in ends], wanted, seed
+    )
     flat = torch.from_numpy(u.reshape(-1, u.shape[-1]).copy())
     points = torch.stack([center + root @ own for own in flat])  # one by one, as they were solved: to the bit
-    return points.numpy().reshape(u.shape), heights, divergences
+    return points.numpy().reshape(u.shape), heights, divergences, method
 
 
 def _on_ellipse(
@@ -108,7 +111,7 @@ def _on_ellipse(
                 heights[k].append(now[k][1])
         u, off = np.array(chains), np.array(heights)
         if enough(u, "nuts", wanted) and _of_spread(u) >= wanted:
-            return (u, off - 0.5 * np.square(u).sum(-1), 0) if off.std() < SMOOTH else None
+            return (u, off - 0.5 * np.square(u).sum(-1), 0, "ellipse") if off.std() < SMOOTH else None
     return None
 
 
@@ -149,10 +152,10 @@ def _with_gradients(
         trace = _chains(
             slopes, start, size, seed, chains=4, draws=draws << length, tune=TUNE << length, target_accept=ACCEPTED
         )
-        u, heights, divergences = _read(trace)
+        u, heights, divergences, method = _read(trace)
         if enough(u, "nuts", wanted) or max(r_hat(u[:, :, k]) for k in range(size)) > APART:
             break
-    return u, heights, divergences
+    return u, heights, divergences, method
 
 
 def _chains(slopes: Slopes, start: Callable[[Any], NDArray[np.float64]], size: int, seed: int, **options: Any) -> Any:
@@ -176,7 +179,8 @@ def _chains(slopes: Slopes, start: Callable[[Any], NDArray[np.float64]], size: i
 
 def _read(trace: Any) -> Drawn:
     stats = trace.sample_stats
-    return np.asarray(trace.posterior["u"]), np.asarray(stats["logp"]), int(np.asarray(stats["diverging"]).sum())
+    divergences = int(np.asarray(stats["diverging"]).sum())
+    return np.asarray(trace.posterior["u"]), np.asarray(stats["logp"]), divergences, "nuts"
 
 
 class _NoRun(Exception):

@@ -41,7 +41,8 @@ class PosteriorSamples:
         converged: Whether all chains agree and hold the effective samples asked for.
         divergences: Of NUTS; 0 for an ensemble.
         evaluations: Of the posterior.
-        method: ensemble or nuts.
+        method: ensemble or nuts; ellipse for draws from Laplace's, judged by the density, which NUTS is where that is
+            near; bootstrap for replicas.
         rows: Residuals over sigma at some of the draws, (draws, rows); None where the rows are too many to be kept.
     """
 
@@ -110,9 +111,12 @@ def sample(
     ends = [z, *others]
     if inference.posterior == "nuts":
         slopes = problem.linearise(z, central=True)[1] if found.linearised is None else found.linearised[1]
-        chains, heights, divergences = no_u_turn(density, density.ellipse(slopes), ends, inference.samples, seed)
+        chains, heights, divergences, method = no_u_turn(
+            density, density.ellipse(slopes), ends, inference.samples, seed
+        )
     else:
         chains, heights, divergences = _ensemble(density, found.covariance, ends, inference.samples, seed)
+        method = "ensemble"
     values: dict[str, NDArray[np.float64]] = {}
     for position, k in enumerate(free):
         c = problem.coordinates[k]
@@ -129,7 +133,7 @@ def sample(
         divergences=divergences,
         evaluations=density.evaluations,
         rows=_rows_of(density, chains),
-        method=inference.posterior,
+        method=method,
     )
 
 
