@@ -208,8 +208,10 @@ def frames(model: MPMModel, motion: Motion, steps: Iterable[int]) -> list[Frame]
     """The frames of some steps of a motion in which a particle is clear of the walls.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none, or more than gravity and stress pushes particles.
     """
+    if model.loads is not None or model.tilt is not None:
+        raise ValueError("model: a law is told from motions under gravity alone; loads and a tilt have to be left out")
     grid, found = model.grid, []
     mass, volume = model.body(motion.x[0])
     body = {"mass": mass.contiguous(), "volume": volume.contiguous(), "table": model.table(motion.x[0])}
@@ -250,7 +252,7 @@ def momentum_balance(model: MPMModel, law: EnergyNetwork, motion: Motion, steps:
         steps: Numbers of the steps used.
 
     Raises:
-        ValueError: In no step is a particle away from the walls.
+        ValueError: In no step is a particle away from the walls, or there are loads or a tilt.
     """
     return balance_of(frames(model, motion, steps), lambda frame: law.stress_columns(motion.F[frame.number]))
 

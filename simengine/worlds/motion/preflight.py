@@ -1,6 +1,7 @@
 """What `simengine check` tells of a scene of moving bodies, without running it."""
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from simengine.mpm import MPMSolver, SimulationError
 from simengine.mpm.memory import forecast_memory
 from simengine.mpm.stability import cfl_numbers, swept_numbers
 from simengine.solve import CheckpointAdjoint, rollout
+from simengine.worlds.motion.paths import RecordedSpec
 from simengine.worlds.motion.run import output_bytes
 from simengine.worlds.motion.world import CFL_REFUSE, MPMWorld
 
@@ -74,16 +76,18 @@ def preflight(scene: MPMWorld, *, device: str | None) -> dict[str, Any]:
 
 
 def path_ends(scene: MPMWorld) -> dict[str, str]:
-    """Which colliders and clamps stand still before the run ends, since their records do."""
+    """Which records end before the run does: colliders and clamps then stand still, loads and gravity stay."""
     found, duration = {}, scene.grid.num_steps * scene.grid.time_step
+    paths: dict[str, tuple[RecordedSpec | None, str]] = {"tilt.path": (scene.tilt.path, "stays as it is")}
+    for index, load in enumerate(scene.loads):
+        paths[f"loads.{load.name or index}.path"] = load.path, "stays as it is"
     for kind, specs in (("colliders", scene.colliders), ("clamps", scene.clamps)):
         for index, spec in enumerate(specs):
-            if spec.path is None:
-                continue
-            end = float(spec.path.rows()[0][-1]) - spec.path.start
-            if end < duration * (1 - 1e-9):
-                key = f"{kind}.{spec.name or index}.path"
-                found[key] = f"recorded until {end:.4g} s, the run ends at {duration:.4g} s: it then stands still"
+            paths[f"{kind}.{spec.name or index}.path"] = spec.path, "stands still"
+    for key, (path, then) in paths.items():
+        end = math.inf if path is None else float(path.rows()[0][-1]) - path.start
+        if end < duration * (1 - 1e-9):
+            found[key] = f"recorded until {end:.4g} s, the run ends at {duration:.4g} s: it then {then}"
     return found
 
 

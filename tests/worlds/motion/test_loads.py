@@ -10,6 +10,8 @@ from simengine.scene.address import replaced
 from simengine.scene.asks import Series
 from simengine.scene.base import SceneError
 from simengine.scene.loader import load_world
+from simengine.worlds.motion.momentum_balance import frames, record
+from simengine.worlds.motion.preflight import path_ends
 from simengine.worlds.motion.world import MPMWorld
 
 BAR = """
@@ -156,3 +158,19 @@ def test_bad_keys_are_told_in_a_line(
     assert main(["check", str(tmp_path / "scene.toml")]) == 2
     told = capsys.readouterr().err.strip().splitlines()
     assert len([line for line in told if not line.startswith("device:")]) == 1
+
+
+def test_a_run_beyond_the_record_of_a_load_or_a_tilt_is_told(tmp_path: Path) -> None:
+    tilt = LOAD.replace('"force.1" = "load"', '"gravity.1" = "a"')
+    text = BAR.replace("[grid]", f"{LOAD}\n[grid]", 1).replace("walls =", f"tilt = {{ {tilt} }}\nwalls =", 1)
+    ends = path_ends(world(tmp_path, text.replace("num_steps = 10", "num_steps = 30")))
+    assert list(ends) == ["tilt.path", "loads.end.path"]
+    assert "until 0.04 s, the run ends at 0.06 s: it then stays as it is" in ends["loads.end.path"]
+    assert not path_ends(world(tmp_path, text))
+
+
+def test_a_law_is_not_told_from_a_motion_under_loads(tmp_path: Path) -> None:
+    """Their pushes would be taken for stress."""
+    model, state = world(tmp_path, BAR.replace("[grid]", "force = [5.0, 1.0, 0.0]\n[grid]", 1)).build(device="cpu")
+    with pytest.raises(ValueError, match="loads and a tilt have to be left out"):
+        frames(model, record(model, state, 3), [0])
