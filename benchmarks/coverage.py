@@ -424,13 +424,14 @@ def judged(problem: Problem, truth: dict[str, float], refine: float | None = Non
     bound = float(scipy.stats.chi2.ppf(0.95, len(off)))
     if math.isfinite(degrees):  # Hotelling's; the covariance is Student's for one number already
         bound = len(off) * float(scipy.stats.f.ppf(0.95, len(off), degrees)) / student(degrees)
-    return {**held, "joint": bool(square <= bound), "square": square, "bound": bound}
+    return {**held, "joint": bool(square <= bound), "square": square, "bound": bound, "doubts": problem.doubts}
 
 
 def row_of(case: str, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Shares over the seeds, of all numbers together."""
+    believed = [line for line in lines if not line.get("doubts")]
 
-    def share(kind: str) -> str:
+    def share(kind: str, lines: Sequence[dict[str, Any]] = lines) -> str:
         flags = [flag for line in lines for flag in line[kind].values()]
         return f"{100 * sum(flags) / len(flags):.0f}"
 
@@ -443,6 +444,8 @@ def row_of(case: str, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "name": case,
         "seeds": len(lines),
         "interval [%]": share("interval"),
+        "told to be doubtful": len(lines) - len(believed),
+        "interval of the others [%]": share("interval", believed) if believed else "",
         "joint [%]": f"{joint:.0f}",
         "noise alone [%]": share("noise alone"),
         "off, median [%]": median("off"),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from simengine.io.run_directory import RunDirectory
 
 MAX_STEP = 2.0  # of a coordinate in one trial
+FAR = 4.0  # standard deviations of a prior that a number is hardly off
 SETTLED = 0.02  # relative change of an estimated sigma that ends its rounds
 _PREFIX = "iteration."
 LARGE = 0.5  # of what a column varies by: an estimated noise beyond it is doubted
@@ -194,7 +195,7 @@ class LeastSquaresFit(AbstractTraining):
         status = None if self._state is None else int(self._state.status[0])
         if status not in (None, Result.SUCCESS):  # a refusal keeps a search from where no drop is predicted
             self.problem.doubts.append(self._unfinished())
-        self.problem.doubts += large_noise(self.problem, self.z)
+        self.problem.doubts += large_noise(self.problem, self.z) + far_from_priors(self.problem, self.z)
 
     def _told(self) -> float:
         """Degrees of freedom that the data decide at the end of a stage, rather than the priors."""
@@ -259,6 +260,21 @@ def large_noise(problem: Problem, z: torch.Tensor) -> list[str]:
                     f"observations.{name}: the noise of {column} was estimated as {left:.3g}, {left / spread:.0%} of "
                     "what it varies by: the model explains little of it; try other first numbers, or inference.starts"
                 )
+    return found
+
+
+def far_from_priors(problem: Problem, z: torch.Tensor) -> list[str]:
+    """Doubts where a number ends where its prior says that it hardly can be."""
+    found = []
+    for c, own in zip(problem.coordinates, z, strict=True):
+        value = c.value(own)
+        far = c.prior_residual(value) if c.chosen else None
+        if far is not None and abs(float(far)) > FAR:
+            unit = f" {c.unit}" if c.unit not in ("", "1") else ""
+            found.append(
+                f"{c.name} = {float(value):.4g}{unit} lies {abs(float(far)):.2g} standard deviations from the middle "
+                "of its prior: another minimum, a wrong model or prior; try other first numbers, or inference.starts"
+            )
     return found
 
 

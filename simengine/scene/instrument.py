@@ -283,8 +283,13 @@ class AbstractInstrument(ShortRepr, abc.ABC):
             residual.reshape(-1, labels * residual.shape[1]) if len(residual) % labels == 0 else residual
         )
 
-    def clusters(self, measured: Measured) -> torch.Tensor | None:
-        """Which rows may share an error, (rows,): the bars then rest on how these groups scatter; None for none."""
+    def clusters(self, measured: Measured, finer: int = 1) -> torch.Tensor | None:
+        """Which rows may share an error, (rows,): the bars then rest on how these groups scatter; None for none.
+
+        Args:
+            measured: What was read.
+            finer: Times by which groups are smaller than is wanted: where too few of them tell anything.
+        """
         return None
 
     def sheets(self, values: torch.Tensor, measured: Measured) -> "dict[str, torch.Tensor]":

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 import simengine as se
 from simengine.fit.certainty.bars import posterior_of
-from simengine.fit.certainty.worth import Worth, _blocks, _rows_within, scatter, shares
+from simengine.fit.certainty.worth import Worth, _blocks, _rows_within, _worth, scatter, shares
 from simengine.fit.method import training_of
 from simengine.fit.posterior import _of_sigma
 from simengine.fit.problem import Problem
@@ -109,6 +109,26 @@ def test_groups_scatter_as_the_jackknife_says() -> None:
     assert scatter(j[:6], y[:6], torch.zeros(6)) == 0.0  # one group tells nothing
 
 
+def test_smaller_groups_count_where_few_large_ones_tell_anything() -> None:
+    """A mean of 20 rows in one tile, whose halves are off by 2 to either side: told by tiles half as large."""
+    r = torch.cat([torch.full((10,), 2.0, dtype=D), torch.full((10,), -2.0, dtype=D)])
+    j, tiles = torch.ones(20, 1, dtype=D), torch.arange(20)
+
+    def factor_of(**groups: torch.Tensor) -> float:
+        instrument = SimpleNamespace(
+            rows_as_one=lambda *_: 1.0, correlation=None, clusters=lambda m, finer: groups.get(f"x{finer}", tiles // 20)
+        )
+        problem = SimpleNamespace(
+            rows=lambda name: torch.ones(20, 1, dtype=torch.bool), errors={}, sigmas={}, instruments={"o": instrument}
+        )
+        return _worth(problem, "o", SimpleNamespace(residual=r[:, None], measured=None), r, j, 1.0).factor  # type: ignore[arg-type]
+
+    alone = 4 * 20 / 19  # the misfit's own
+    assert factor_of() == pytest.approx(alone)
+    assert factor_of(x2=tiles // 10) == pytest.approx(scatter(j, r, tiles // 10)) and scatter(j, r, tiles // 10) > 100
+    assert factor_of(x1=tiles // 10, x2=tiles) == factor_of(x2=tiles // 10)  # the largest that tell anything
+
+
 def test_blocks_of_time_have_students_factor() -> None:
     """8 blocks of 3 moments each: G/(G - 1) (t_7 / 1.96)^2 of the sum of the squares of their scores."""
     r = torch.randn(24, 1, generator=torch.Generator().manual_seed(0), dtype=D)
@@ -136,3 +156,16 @@ def test_a_sought_sigma_is_told_by_its_independent_rows_and_its_prior() -> None:
         assert e.low == pytest.approx(2.0 * math.exp(-1.96 * spread)) and e.high == pytest.approx(
             2.0 * math.exp(1.96 * spread)
         )
+
+
+def test_a_number_far_from_its_prior_is_doubted(tmp_path: Path) -> None:
+    for width, doubted in ((0.1, True), (0.5, False)):  # the log of 2 lies 6.9 and 1.4 widths from that of 1
+        held = {"positive": se.Unknown(prior=se.Prior(lognormal=(1.0, width)))}
+        (tmp_path / "o.csv").write_text("\n".join(["time [s],c", *(f"{k / 8},2.0" for k in range(9))]) + "\n")
+        curve = Curve(directory=tmp_path, file="o.csv", columns={"time": "time", "c": "c"}, sigma=1e-3)
+        problem = Problem(Line(), observations={"o": curve}, unknowns=held)
+        fit = training_of(problem)
+        while not fit.converged:
+            fit.step()
+        told = [text for text in problem.doubts if "from the middle of its prior" in text]
+        assert bool(told) == doubted and all("positive = 2 lies 6.9 standard" in text for text in told)

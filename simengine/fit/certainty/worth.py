@@ -16,6 +16,7 @@ from simengine.fit.problem.prediction import Prediction
 
 LASTING = 2.0  # rows that count as one, above which residuals are no noise
 BLOCKS = 8
+FINER = (1, 2, 4)  # groups: where a picture shows little, few large ones tell anything
 ALONE = 1e-3  # of what is told of a direction, that is taken to be left without a group
 
 
@@ -126,9 +127,12 @@ def _worth(problem: Problem, name: str, p: Prediction, r: torch.Tensor, j: torch
         noises = problem.measured[name].noises[which.any(0)].unique()
         degrees = max((len(r) / correlation - share) / len(noises), 1.0)
         factor *= student(degrees)
-    clusters = instrument.clusters(p.measured)
-    if clusters is not None:
-        factor = max(factor, scatter(j, r, clusters[:, None].expand(which.shape)[which]))
+    for finer in FINER:
+        clusters = instrument.clusters(p.measured, finer)
+        told = 0.0 if clusters is None else scatter(j, r, clusters[:, None].expand(which.shape)[which])
+        if told:
+            factor = max(factor, told)
+            break
     return Worth(
         chi_square=square,
         rows=len(r),

@@ -205,10 +205,10 @@ class Pictures(PictureSettings):
         alike = float(known.sum(-1).square().sum()) / power if power > 0 else 1.0
         return min(count * min(max(alike, 1.0), float(columns)), float(residual.shape[0]) / 2)
 
-    def clusters(self, measured: Measured) -> torch.Tensor:
+    def clusters(self, measured: Measured, finer: int = 1) -> torch.Tensor:
         """Some 36 tiles, each through all pictures: what a model misses at an outline it misses as long as it lasts."""
         _, height, width = measured.shape
-        side = max(4, round((height * width) ** 0.5 / 6))
+        side = max(4 // finer, round((height * width) ** 0.5 / 6 / finer))
         rows, columns = (torch.arange(n) // side for n in (height, width))
         tiles = rows[:, None] * (int(columns.max()) + 1) + columns[None, :]
         return tiles.expand(measured.shape).reshape(-1)
