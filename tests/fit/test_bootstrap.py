@@ -11,7 +11,7 @@ import torch
 
 import simengine as se
 from simengine.fit.certainty.bars import posterior_of
-from simengine.fit.certainty.bootstrap import refitted, resampling
+from simengine.fit.certainty.bootstrap import Resampling, refitted, resampling
 from simengine.fit.certainty.shown import together
 from simengine.fit.inference import LeastSquaresFit
 from simengine.fit.problem import Problem
@@ -97,7 +97,8 @@ def test_blocks_keep_neighbours_and_what_was_measured_at_once(tmp_path: Path) ->
     whole = resampling(problem, "y", p, 2)
     assert 4 <= whole.block <= 15 and whole.moments.shape == (60, 1)
     # residuals that tell their own number
-    own = dataclasses.replace(whole, residual=torch.arange(60.0, dtype=D)[:, None])
+    one = torch.ones(60, 1, dtype=D)
+    own = dataclasses.replace(whole, residual=torch.arange(60.0, dtype=D)[:, None], sigma=one)
     numbers = (own.drawn(torch.Generator().manual_seed(0)) - own.predicted)[:, 0].round()
     jumps = (numbers.diff() != 1).nonzero()[:, 0] + 1
     assert len(jumps) and bool((jumps % whole.block == 0).all())
@@ -118,3 +119,18 @@ def test_a_picture_of_samples_draws_the_numbers_that_go_together() -> None:
     shown = together(values)
     assert len(shown) == 6 and {"n1", "n8"} <= set(shown) and shown == sorted(shown)
     assert together({"a": values["n0"]}) == ["a"]
+
+
+def test_a_row_gets_noise_of_its_own_size() -> None:
+    """Errors of a hundred and of one, in turn: what is drawn is one of the residuals times the row's own sigma."""
+    sigma = torch.tensor([[100.0], [1.0]], dtype=D).repeat(10, 1)
+    residual = torch.randn(20, 1, generator=torch.Generator().manual_seed(0), dtype=D)
+    of = Resampling(
+        predicted=torch.full((20, 1), 5.0, dtype=D),
+        sigma=sigma,
+        residual=residual,
+        moments=torch.arange(20)[:, None],
+        block=1,
+    )
+    drawn = (of.drawn(torch.Generator().manual_seed(1)) - 5.0) / sigma
+    assert float((drawn - residual.T).abs().min(1).values.max()) < 1e-12

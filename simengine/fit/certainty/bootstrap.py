@@ -31,12 +31,15 @@ class Resampling:
 
     Attributes:
         predicted: Of the best fit, (rows, columns).
-        residual: Measured less predicted, made as large as errors are, (rows, columns); 0 where nothing is compared.
+        sigma: Of each value, (rows, columns).
+        residual: Measured less predicted over sigma, made as large as errors are, (rows, columns); 0 where nothing is
+            compared.
         moments: Numbers of the rows of each moment, in their order, (moments, rows of one).
         block: Moments in a block.
     """
 
     predicted: torch.Tensor
+    sigma: torch.Tensor
     residual: torch.Tensor
     moments: torch.Tensor
     block: int
@@ -47,7 +50,8 @@ class Resampling:
         starts = torch.randint(count - self.block + 1, (-(-count // self.block),), generator=generator)
         source = (starts[:, None] + torch.arange(self.block)).reshape(-1)[:count]
         values = self.predicted.clone()
-        values[self.moments.reshape(-1)] += self.residual[self.moments[source].reshape(-1)]
+        here, there = self.moments.reshape(-1), self.moments[source].reshape(-1)
+        values[here] += self.residual[there] * self.sigma[here]  # each row's noise has its own size
         return values
 
 
@@ -83,7 +87,7 @@ def resampling(problem: Problem, name: str, p: Prediction, numbers: float) -> Re
     grown *= student(len(moments) / block - 1)  # so few blocks tell how much errors vary
     # correlation across the ends of blocks is lost: of an autoregression that is this share of a mean's variance
     grown /= 1 - min(2 * rho / ((1 - rho) ** 2 * block * one), LOST)
-    return Resampling(predicted=p.values, residual=gap * p.sigma * math.sqrt(grown), moments=moments, block=block)
+    return Resampling(predicted=p.values, sigma=p.sigma, residual=gap * math.sqrt(grown), moments=moments, block=block)
 
 
 def refitted(problem: Problem, z: torch.Tensor, numbers: Sequence[int], seed: int) -> dict[int, torch.Tensor]:
