@@ -25,6 +25,7 @@ import scipy.optimize
 import scipy.stats
 import torch
 from simengine.benchmarks._films import film
+from simengine.benchmarks._twins import camera, hydrogen
 
 import simengine as se
 from simengine.fit.certainty.bars import posterior_of
@@ -358,6 +359,8 @@ CASES: dict[str, Callable[[Path, int], Made]] = {
     "matter, another grid, noise of 50 mm": jelly(noise=5e-2),
     "matter, another grid, noise of 2 mm": jelly(noise=2e-3),
     "matter, another grid, noise of 2 mm, refined": jelly(noise=2e-3),
+    "camera from an outline, another renderer": camera,
+    "hydrogen's rate constants, another grid": hydrogen,
     "film, another renderer": film,
     "film, another renderer, refined": film,
     "film, another renderer and grid": partial(film, finer=2.0),

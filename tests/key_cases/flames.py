@@ -81,6 +81,18 @@ CASES: dict[str, Case] = {
         (build,),
         below=("gas.rate_law",),
     ),
+    "flame of a source that hangs on composition": Case(
+        {
+            "kind": "flame",
+            "gas": {
+                "mechanism": "asset:methane_1step.yaml",
+                "rate_law": {"against": "Y_O2", "knots": [0.05, 0.2], "values": [1.0, 1.1]},
+            },
+            "flame": {"type": "free"},
+        },
+        (build,),
+        below=("gas.rate_law",),
+    ),
     "flame of a given temperature": Case(
         {
             "kind": "flame",

@@ -180,6 +180,18 @@ def test_flow_of_files(suffix: str, tmp_path: Path) -> None:
         assert abs(found[name].value - true) < 0.005, (name, found[name])  # a fiftieth of a pixel
 
 
+def test_a_file_that_is_made_has_no_flow_at_outlines() -> None:
+    """And two pixels off them that of the sheet, and 0 of the wall."""
+    film = Pictures(name="film", camera=CAMERA, file="flow_*.flo", times=TIMES, compare="flow")
+    world = dataclasses.replace(Sheet(), **TRUE)
+    measured, filming = film.planned(world, torch.Generator())
+    flow = filming.predict(world.solve(()), measured).reshape(2, SIZE, SIZE, 2)
+    truth = torch.from_numpy(np.stack([_flow(TIMES[k], TIMES[k + 1]) for k in (0, 1)]))
+    told = flow.isfinite().all(-1)
+    assert 0.5 < float(told.double().mean()) < 0.9
+    assert torch.allclose(flow[told], truth[told], atol=1e-9)
+
+
 def test_flow_found_in_pictures(tmp_path: Path) -> None:
     """By OpenCV, where the pattern tells it; the wall without a pattern tells none."""
     pytest.importorskip("cv2")

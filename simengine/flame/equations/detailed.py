@@ -72,6 +72,11 @@ class Mixture:
         return mechanism.index(max(others, key=lambda name: others[name]) if others else "O2")
 
     @property
+    def sought(self) -> bool:
+        """Whether an amount is a tensor, which may have a gradient."""
+        return any(isinstance(n, torch.Tensor) for n in (*self.fuel.values(), *self.oxidiser.values()))
+
+    @property
     def species(self) -> set[str]:
         """Names of what is in it."""
         return {*self.fuel, *self.oxidiser}
@@ -108,6 +113,11 @@ class GivenMixture(Mixture):
         if not bool(X.sum() > 0):
             raise MechanismError(f"composition {dict(self.amounts)}: expected amounts of species")
         return gas.mass_fractions(X).expand(len(phi), -1)
+
+    @property
+    def sought(self) -> bool:
+        """Whether an amount is a tensor, which may have a gradient."""
+        return any(isinstance(n, torch.Tensor) for n in self.amounts.values())
 
     def closing(self, mechanism: Mechanism) -> int:
         """The most abundant species that takes up no oxygen, other than O2; O2 where there is none."""
@@ -154,9 +164,10 @@ class AbstractDetailedFlame(AbstractFlame):
         conductivity_law: Weights of a network of temperature that multiplies the conductivity besides, (n,) [1]; empty
             for none. See `conductivity_law.py`.
         conductivity_law_units: Where its units stand, (n,) [K].
-        rate_law: Weights of a network of temperature that multiplies the rates of all reactions, (n,) [1]; empty for
-            none. See `rate_law.py`.
-        rate_law_units: Where its units stand, (n,) [K].
+        rate_law: Weights of a network that multiplies the rates of all reactions, (n,) [1]; empty for none. See
+            `rate_law.py`.
+        rate_law_units: Where its units stand, (n,) [K], or [1] of a mass fraction.
+        rate_law_against: What it hangs on: `T`, or the mass fraction of a species, as in `Y_O2`.
         D_factor: Multiplies the diffusivity of each species; (K,).
         transport: How heat and species diffuse.
         radiation: Heat that the gas loses by light; None for none.
@@ -184,6 +195,7 @@ class AbstractDetailedFlame(AbstractFlame):
     )
     rate_law: torch.Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     rate_law_units: torch.Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    rate_law_against: str = "T"
     D_factor: torch.Tensor | None = None
     transport: AbstractTransport = dataclasses.field(default_factory=MixtureAveraged)
     radiation: Literal["optically_thin"] | None = None
@@ -281,12 +293,17 @@ class AbstractDetailedFlame(AbstractFlame):
     @property
     def rates(self) -> RateParameters:
         """The rate parameters of this flame."""
-        return RateParameters(*(self.parameters()[name] for name in RATES))
+        return RateParameters(*(getattr(self, name) for name in RATES))
 
     @property
     def Y_in(self) -> torch.Tensor:
         """Mass fractions of the fresh gas, (b, K)."""
-        return self.mixture.mass_fractions(self.gas, self.phi.expand(self.batch))
+        if "_Y_in" in self.__dict__:
+            return self.__dict__["_Y_in"]
+        Y = self.mixture.mass_fractions(self.gas, self.phi.expand(self.batch))
+        if not (self.phi.requires_grad or self.mixture.sought):  # asked for by every residual
+            object.__setattr__(self, "_Y_in", Y)
+        return Y
 
     @property
     def rho_in(self) -> torch.Tensor:
@@ -338,8 +355,8 @@ class AbstractDetailedFlame(AbstractFlame):
         self, T: torch.Tensor, Y: torch.Tensor, dT: torch.Tensor, dY: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Lam [W/(m K)], (...), and j_k [kg/(m^2 s)], (..., K)."""
-        own = self.parameters()
-        lam, j = self.transport.fluxes(self.gas, State(self._pressure(), T, Y, dT, dY), own["D_factor"])
+        assert self.D_factor is not None  # set where the flame is made
+        lam, j = self.transport.fluxes(self.gas, State(self._pressure(), T, Y, dT, dY), self.D_factor)
         return scale(self, T) * lam, j
 
     def convection(self, mass_flux: torch.Tensor, T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
@@ -351,7 +368,7 @@ class AbstractDetailedFlame(AbstractFlame):
         """-sum_k h_k W_k w_k [W/m^3] at q points, (b, q), of T (b, q) and Y (b, q, K)."""
         T, Y = T.unsqueeze(1), Y.unsqueeze(1)
         C = (self._pressure() / (R * T) * self.gas.mean_W(Y)).unsqueeze(-1) * Y / self.gas.W
-        made = scaled(self, T, self.gas.production(T, C, self.rates)) * self.gas.W
+        made = scaled(self, T, Y, self.gas.production(T, C, self.rates)) * self.gas.W
         return -(self.gas.h_species(T) * made).sum(-1)[:, 0]
 
     def energy_and_species(
@@ -361,7 +378,7 @@ class AbstractDetailedFlame(AbstractFlame):
         gas = self.gas
         lam, j = self.diffusive_flux(T, Y, dT, dY)
         C = (self._pressure() / (R * T) * gas.mean_W(Y)).unsqueeze(-1) * Y / gas.W
-        made = scaled(self, T, gas.production(T, C, self.rates)) * gas.W
+        made = scaled(self, T, Y, gas.production(T, C, self.rates)) * gas.W
         cp = gas.cp_species(T)
         convection = (mass_flux * (cp * Y).sum(-1) + (cp * j).sum(-1)) * dT
         heat = (gas.h_species(T) * made).sum(-1)

@@ -14,7 +14,7 @@ from simengine.flame.equations.heat_loss import lost_jacobian
 from simengine.flame.equations.rate_law import scaled_jacobian
 from simengine.flame.equations.transport import State
 from simengine.flame.gas.units import R
-from simengine.ops.fields import gas_reference
+from simengine.ops.fields import gas as gas_op
 
 if TYPE_CHECKING:
     from simengine.flame.equations.detailed import AbstractDetailedFlame
@@ -34,27 +34,29 @@ def energy_and_species(
         F, S, dF, dS; derivatives have shape (..., 1 + K, 2 (1 + K) + 1), in the order T, Y, T', Y', mass flux.
     """
     gas, p, K = flame.gas, flame._pressure(), len(flame.gas.W)
-    own = flame.parameters()
+    assert flame.D_factor is not None  # set where the flame is made
     with torch.no_grad():
         W = gas.mean_W(Y)
         rho = p * W / (R * T)
         w_over = (W.unsqueeze(-1) / gas.W).unsqueeze(-2)  # W/W_l
         one = torch.eye(K, dtype=Y.dtype)
-        fluxes = flame.transport.linearised(gas, State(p, T, Y, dT, dY), own["D_factor"])
+        fluxes = flame.transport.linearised(gas, State(p, T, Y, dT, dY), flame.D_factor)
         factor, factor_T = scale_slope(flame, T)
         lam, lam_T = factor * fluxes.lam, factor * fluxes.lam_T + factor_T * fluxes.lam
         lam_Y = factor.unsqueeze(-1) * fluxes.lam_Y
         _, _, _, j, j_T, j_Y, j_dT, j_dY = fluxes
         C = rho.unsqueeze(-1) * Y / gas.W
-        made, made_T, made_C = scaled_jacobian(flame, T, gas.production_jacobian(T, C, flame.rates))
+        plain = gas.production_jacobian(T, C, flame.rates)
+        (made, made_T, made_C), further = scaled_jacobian(flame, T, Y, plain)
         along = (made_C @ C.unsqueeze(-1)).squeeze(-1)
         made_T = (made_T - along / T.unsqueeze(-1)) * gas.W
         made_Y = made_C * (rho.unsqueeze(-1) / gas.W).unsqueeze(-2) - along.unsqueeze(-1) * w_over
+        made_Y = made_Y if further is None else made_Y + further
         made, made_Y = made * gas.W, made_Y * gas.W.unsqueeze(-1)
         t = T.unsqueeze(-1)
-        cp = gas.cp_over_R(T) * R / gas.W
-        cp_T = gas_reference.cp_slope_over_R(gas.kinetics, T) * R / gas.W
-        h = gas.h_over_RT(T) * R * t / gas.W
+        cp, h, _, cp_T = (v.reshape(*T.shape, K) for v in gas_op.thermo(gas.kinetics, T.reshape(-1)))
+        per_mass = R / gas.W
+        cp, cp_T, h = cp * per_mass, cp_T * per_mass, h * t * per_mass
         carried = mass_flux * (cp * Y).sum(-1) + (cp * j).sum(-1)
         size = 2 * (1 + K) + 1
         dF, dS = (Y.new_zeros(*Y.shape[:-1], 1 + K, size) for _ in range(2))

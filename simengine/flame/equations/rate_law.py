@@ -1,10 +1,11 @@
 """A source of heat and species that nobody has written down, as a network of temperature in the flame's own equations.
 
-    w_k = c(T) w_k,mechanism(T, C)
+    w_k = c(T) w_k,mechanism(T, C)    or    c(Y_i) w_k,mechanism(T, C)
 
-with the network c of `heat_loss.coefficient`: how fast everything is made or used up, beside what the mechanism says;
-with all weights 1 the mechanism's rates hold. The burnt gas stays as it is, whatever c. What was learned is read by
-`arrhenius` as the activation energy by which the rates grow otherwise with temperature.
+with the network c of `heat_loss.coefficient`, of temperature or of the mass fraction of a species: how fast everything
+is made or used up, beside what the mechanism says; with all weights 1 the mechanism's rates hold. The burnt gas stays
+as it is, whatever c, and no mass is made. A network of temperature is read by `arrhenius` as the activation energy by
+which the rates grow otherwise.
 """
 
 from typing import TYPE_CHECKING
@@ -20,20 +21,40 @@ if TYPE_CHECKING:
 Made = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def scaled(flame: "AbstractDetailedFlame", T: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-    """Production of the mechanism (..., K) at T (...) [K], times the network; itself where the flame has none."""
-    if not len(flame.rate_law):
-        return made
-    return coefficient(flame.rate_law_units, flame.rate_law, T).unsqueeze(-1) * made
+def _abscissa(flame: "AbstractDetailedFlame", T: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+    """What the network hangs on, (...)."""
+    return T if flame.rate_law_against == "T" else Y[..., _species(flame)]
 
 
-def scaled_jacobian(flame: "AbstractDetailedFlame", T: torch.Tensor, made: Made) -> Made:
-    """The same with its derivatives in T (..., K) and in C (..., K, K), from those of the mechanism's production."""
+def _species(flame: "AbstractDetailedFlame") -> int:
+    return flame.gas.mechanism.index(flame.rate_law_against.removeprefix("Y_"))
+
+
+def scaled(flame: "AbstractDetailedFlame", T: torch.Tensor, Y: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+    """Production of the mechanism (..., K) at T (...) [K] and Y (..., K), times the network, where there is one."""
     if not len(flame.rate_law):
         return made
+    return coefficient(flame.rate_law_units, flame.rate_law, _abscissa(flame, T, Y)).unsqueeze(-1) * made
+
+
+def scaled_jacobian(
+    flame: "AbstractDetailedFlame", T: torch.Tensor, Y: torch.Tensor, made: Made
+) -> tuple[Made, torch.Tensor | None]:
+    """The same with its derivatives in T (..., K) and in C (..., K, K), from those of the mechanism's production.
+
+    Returns:
+        These, and what its derivative in Y (..., K, K) has besides those; None where the network is of temperature.
+    """
+    if not len(flame.rate_law):
+        return made, None
     own, of_T, of_C = made
-    c, slope = (value.unsqueeze(-1) for value in coefficient_slope(flame.rate_law_units, flame.rate_law, T))
-    return c * own, c * of_T + slope * own, c.unsqueeze(-1) * of_C
+    c, slope = coefficient_slope(flame.rate_law_units, flame.rate_law, _abscissa(flame, T, Y))
+    c, moved = c.unsqueeze(-1), slope.unsqueeze(-1) * own
+    if flame.rate_law_against == "T":
+        return (c * own, c * of_T + moved, c.unsqueeze(-1) * of_C), None
+    of_Y = torch.zeros_like(of_C)
+    of_Y[..., _species(flame)] = moved
+    return (c * own, c * of_T, c.unsqueeze(-1) * of_C), of_Y
 
 
 def arrhenius(T: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor, *, T_0: float = 1500.0) -> ReadLaw:

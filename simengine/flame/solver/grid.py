@@ -21,6 +21,7 @@ import torch
 from simengine.flame.equations.base import AbstractFlame, AbstractFlameProblem, Pointwise
 from simengine.solve.block_tridiagonal import BlockTridiagonalMatrix
 
+Rows = slice | torch.Tensor
 Blocks = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -54,6 +55,13 @@ class GridMesh:
         return pick(k) * (1 - share) + pick(k + 1) * share
 
 
+def _rows(fields: Sequence[int], first: int) -> Rows:
+    """Numbers of fields behind a first one, to index with: a slice of neighbours, which copies nothing."""
+    if fields and fields[-1] - fields[0] + 1 == len(fields):
+        return slice(first + fields[0], first + fields[-1] + 1)
+    return torch.tensor(fields, dtype=torch.long) + first
+
+
 class GridProblem(AbstractFlameProblem):
     """A flame on a grid. Unknowns of a point: its fields, then the eigenvalue; (b, N, m + 1).
 
@@ -80,6 +88,8 @@ class GridProblem(AbstractFlameProblem):
         self.h: torch.Tensor = mesh.edges.diff(dim=1)  # (b, N - 1)
         self.width: torch.Tensor = 0.5 * (self.h[:, 1:] + self.h[:, :-1])
         self.second, self.first = ([a for a, o in enumerate(flame.order) if o in wanted] for wanted in ((2,), (0, 1)))
+        self._rows: Rows = _rows(self.second, 0)
+        self._source_rows: Rows = _rows(self.second, len(flame.order))
 
     @functools.cached_property  # the burnt gas, which limits need, is an equilibrium; a residual needs none
     def _limits(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -207,10 +217,10 @@ class GridProblem(AbstractFlameProblem):
             right: In their right point.
             further: Local derivatives at the places that follow the middles, (b, q - N + 1, 2 m, 2 m + 1).
         """
-        m, rows = left.shape[-1] - 1, torch.tensor(self.second)
+        rows, sources = self._rows, self._source_rows
         half, width = 0.5 * self.h[..., None, None], self.width[..., None, None]
         flux_l, flux_r = left[:, :, rows], right[:, :, rows]
-        half_l, half_r = half * left[:, :, m + rows], half * right[:, :, m + rows]
+        half_l, half_r = half * left[:, :, sources], half * right[:, :, sources]
         ahead, behind = 1 - self.lean[..., None, None], 1 + self.lean[..., None, None]
         return (
             (behind * half_l - flux_l)[:, :-1] / width,
@@ -251,10 +261,10 @@ class GridProblem(AbstractFlameProblem):
         blocks = state.new_zeros(3, b, count, size, size)
         lower, middle, upper = blocks
         for block, entries in zip(blocks, self._balance_jacobian(left, right, further), strict=True):
-            block[:, 1:-1, self.second] = entries
+            block[:, 1:-1, self._rows] = entries
         if self.first:
-            rows = torch.tensor(self.first)
-            lower[:, 1:, rows], middle[:, 1:, rows] = left[:, :, m + rows], right[:, :, m + rows]
+            rows, sources = _rows(self.first, 0), _rows(self.first, m)
+            lower[:, 1:, rows], middle[:, 1:, rows] = left[:, :, sources], right[:, :, sources]
         for point, j, share, condition, held in self._ends(state):
             sides = self._condition(condition, state, j, share)
             middle[:, point, held] = sides[point - j][:, held]
@@ -285,10 +295,16 @@ class GridProblem(AbstractFlameProblem):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Derivatives of a condition in the unknowns of both points of interval j, (b, q, m + 1) each."""
         m = state.shape[-1] - 1
-        local = self.condition_jacobian(condition, self._near(state, j, share))
-        slope = torch.cat((local[..., m : 2 * m], 0 * local[..., -1:]), dim=-1) / self.h[:, j, None, None]
-        value = torch.cat((local[..., :m], local[..., -1:]), dim=-1)
-        return (1 - share) * value - slope, share * value + slope
+        known = self.__dict__.setdefault("_sides", {})
+        if (condition, j, share) not in known:
+            local = self.condition_jacobian(condition, self._near(state, j, share))
+            slope = torch.cat((local[..., m : 2 * m], 0 * local[..., -1:]), dim=-1) / self.h[:, j, None, None]
+            value = torch.cat((local[..., :m], local[..., -1:]), dim=-1)
+            sides = (1 - share) * value - slope, share * value + slope
+            if not self.flame.affine:
+                return sides
+            known[condition, j, share] = sides
+        return known[condition, j, share]
 
     def mass(self, y: torch.Tensor) -> torch.Tensor:
         """Inertia of the points within; 0 at the ends and for fields of first order."""

@@ -39,9 +39,7 @@ def ignition(family: Family, value: float, solver: GridSolver, *, tolerance: flo
                 point = corrected(problem, start.state, value, zero, -1.0, 0.0, family, tolerance)
         if point is None or point.below_nothing:
             raise lost(f"no streams that mix without burning are found there; {REMEDY}", start)
-        found = followed(
-            point, family, solver, tolerance, lambda at: bool(at.problem.flame.burning(at.state).all()), lit=False
-        )
+        found = followed(point, family, solver, tolerance, _burns, lit=False)
     if isinstance(found, TurningPoint):
         return found
     raise lost(f"the path of streams that do not burn {found}", start)

@@ -9,10 +9,11 @@ from simengine.flame.equations.base import AbstractFlame, AbstractFlameProblem
 from simengine.flame.solver.adaptive import AbstractFlameSolver, onto
 from simengine.flame.solver.grid import GridMesh, GridProblem
 from simengine.flame.solver.refine import RefineCriteria
+from simengine.flame.solver.solution import FlameSolution
 from simengine.flame.solver.spectral import SpectralMesh, SpectralProblem
 from simengine.flame.solver.upwind import UpwindProblem
 from simengine.solve.newton import newton
-from simengine.solve.solution import Result, Solution
+from simengine.solve.solution import Result, Solution, SolveError
 
 QUICK = 20  # Jacobians from a first guess before faster ones are tried
 PATIENCE = 30  # Jacobians on a first grid before the grid follows the flame
@@ -112,6 +113,27 @@ class GridSolver(AbstractFlameSolver):
     ) -> "GridSolver":
         """The same solver with other criteria; see `RefineCriteria`."""
         return dataclasses.replace(self, criteria=RefineCriteria(ratio, slope, curve, prune))
+
+    def solve(
+        self, flame: AbstractFlame, *, start: FlameSolution | None = None, throw: bool = True
+    ) -> Solution[FlameSolution]:
+        """As of any solver; upwind a flame that is not found cold is sought from that of the second order."""
+        if self.convection != "upwind" or start is not None or flame.batch > 1:
+            return super().solve(flame, start=start, throw=throw)
+        solved = super().solve(flame, throw=False)
+        if not solved.success and solved.stats["num_iterations"]:
+            other = dataclasses.replace(self, convection="second_order").solve(flame.detached(), throw=False)
+            if other.success:
+                near = other.value
+                bare = self.problem(flame.detached(), near.problem.mesh.edges, near.problem.mesh.anchor)
+                again = super().solve(
+                    flame, start=FlameSolution(flame, *onto(bare, near.problem, near.state)), throw=False
+                )
+                again.stats["num_iterations"] += other.stats["num_iterations"] + solved.stats["num_iterations"]
+                solved = again if again.success else solved
+        if throw and (obstacle := solved.stats["obstacle"]):
+            raise SolveError(f"{type(flame).__name__}: {obstacle}", solved)
+        return solved.check(type(flame).__name__) if throw else solved
 
     def _cold(self, flame: AbstractFlame) -> tuple[AbstractFlameProblem, Solution[torch.Tensor]]:
         """For a while from the guess and from faster ones, then on from the nearest by stretches of pseudo-time."""

@@ -215,7 +215,8 @@ def lost(reason: str, start: FlameSolution) -> SolveError:
 def under(problem: GridProblem, flame: AbstractFlame) -> GridProblem:
     """The problem with another flame, its scales and bounds as they are."""
     other = copy.copy(problem)
-    other.__dict__.pop("_conditions", None)
+    for known in ("_conditions", "_sides"):
+        other.__dict__.pop(known, None)
     other.flame = flame
     return other
 

@@ -40,7 +40,8 @@ def seen_at(own: PictureSettings, camera: PinholeCamera, points: torch.Tensor) -
 def flow_of(own: PictureSettings, now: torch.Tensor, then: torch.Tensor, measured: Measured) -> torch.Tensor:
     """How far what each pixel shows moves to the next picture [px], (f, h, w, 2); the wall behind stands still.
 
-    Within two pixels of an outline, where flow is that of either side, it is what was measured.
+    Within two pixels of an outline, where flow is that of either side,
+    it is what was measured (a file that is made has none).
 
     Args:
         own: Of the pictures.
@@ -56,6 +57,8 @@ def flow_of(own: PictureSettings, now: torch.Tensor, then: torch.Tensor, measure
     body = least > WHOLE
     moved = seen_at(own, camera, there[body])[:, :2] - seen_at(own, camera, here[body])[:, :2]
     flow = measured.values.nan_to_num().reshape(*alpha.shape, 2)
+    if own.recording:
+        flow = torch.full_like(flow, torch.nan)
     return torch.where((most > LEAST)[..., None], flow, 0.0).index_put((body,), moved)
 
 

@@ -61,7 +61,7 @@ class GasSpec:
         soret: With thermal diffusion, which drives light species towards the heat.
         conductivity_factor: Multiplies the conductivity of the mixture [1].
         conductivity_law: Multiplies it besides, as a function of temperature that is sought; none unless given.
-        rate_law: Multiplies the rates of all reactions in flames, likewise; none unless given.
+        rate_law: Multiplies the rates of all reactions in flames, of temperature or composition; none unless given.
         reactions: Equation as the mechanism writes it -> its numbers; a repeated one is followed by (2), (3), ...
         species: Name -> its numbers.
     """
@@ -90,6 +90,10 @@ class GasSpec:
             for name in given:
                 if name not in known:
                     raise ValueError(f"{what}: {name[:80]!r} is not in {mechanism.name}; {nearest(name, known)}")
+        known = ["T", *(f"Y_{name}" for name in mechanism.species)]
+        if self.rate_law is not None and self.rate_law.against not in known:
+            against = self.rate_law.against
+            raise ValueError(f"rate_law.against: {against!r} is not T or a mass fraction; {nearest(against, known)}")
         r = mechanism.reactions
         filled = {}
         for name, b, Ea in zip(names, r.b.tolist(), r.Ea.tolist(), strict=True):

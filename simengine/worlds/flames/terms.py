@@ -81,14 +81,20 @@ class ConductivityLaw:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RateLaw(ConductivityLaw):
-    """How the rates of all reactions hang on T besides, in a way nobody wrote down: a network that multiplies them.
+    """How the rates of all reactions hang on T or composition besides, in a way nobody wrote down: a network on them.
 
     Attributes:
-        knots: Temperatures at which the units of the network stand, growing [K].
+        against: What the network hangs on, T or the mass fraction of a species, as in "Y_O2".
+        knots: Temperatures, or mass fractions, at which the units of the network stand, growing [K].
         values: Weights of the units, or one for all: about the factor there; 1 leaves the mechanism's rates [1].
     """
 
     named: ClassVar[str] = "rate_law"
+    against: str = "T"
+
+    def parameters(self) -> dict[str, Any]:
+        """What a flame takes."""
+        return {**super().parameters(), "rate_law_against": self.against}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Networks of an unknown conductivity and of an unknown source: derivatives, what a burner tells of them, read-outs."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -99,6 +100,31 @@ def test_local_jacobian_is_the_derivative(law: Law) -> None:
     z = torch.full((1, 1, 4, 1), 0.1, dtype=torch.float64)
     own, full = flame.local_jacobian(y, dy, z)[1], local_jacobian(flame.flux_and_source, y, dy, z)[1]
     assert float(((own - full).abs() / full.abs().amax(-1, keepdim=True).clamp_min(1e-300)).max()) < 1e-10
+
+
+def test_a_source_may_hang_on_composition() -> None:
+    """Its local derivatives are those of reverse sweeps, its gradient that of differences; alike it is a factor."""
+    knots = torch.tensor([0.02, 0.08, 0.14, 0.2], dtype=torch.float64)
+    weights = torch.tensor([0.9, 1.1, 1.0, 1.2], dtype=torch.float64, requires_grad=True)
+    flame = free(RATE, NONE, rate_law_against="Y_O2").replace(rate_law=weights)
+    flame = dataclasses.replace(flame, rate_law_units=knots)
+    generator, K = torch.Generator().manual_seed(0), len(flame.gas.W)
+    Y = torch.rand((1, 1, 4, K), dtype=torch.float64, generator=generator)
+    T = 300 + 1800 * torch.rand((1, 1, 4, 1), dtype=torch.float64, generator=generator)
+    y, dy = torch.cat((T, Y / Y.sum(-1, keepdim=True)), -1), torch.zeros(1, 1, 4, 1 + K, dtype=torch.float64)
+    z = torch.full((1, 1, 4, 1), 0.1, dtype=torch.float64)
+    own, full = flame.local_jacobian(y, dy, z)[1], local_jacobian(flame.flux_and_source, y, dy, z)[1]
+    assert float(((own - full).abs() / full.abs().amax(-1, keepdim=True).clamp_min(1e-300)).max()) < 1e-10
+    solution = SOLVER.solve(flame).value
+    (slope,) = torch.autograd.grad(solution.eigenvalue.sum(), weights)
+    assert float(slope.min()) > 0.01  # what reacts faster burns faster
+    along, speeds = torch.tensor([1.0, -0.5, 0.7, 0.2], dtype=torch.float64), []
+    for sign in (1, -1):
+        moved = flame.replace(rate_law=weights.detach() + 1e-4 * sign * along)
+        speeds.append(float(SOLVER.solve(moved, start=solution).value.eigenvalue))
+    assert float(slope @ along) == pytest.approx((speeds[0] - speeds[1]) / 2e-4, rel=1e-6)
+    with pytest.raises(SceneError, match=r"rate_law.against: 'Y_O3' is not T or a mass fraction"):
+        load_scene(RATE.scene, ["gas.rate_law.against=Y_O3"])
 
 
 @both

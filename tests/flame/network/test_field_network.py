@@ -174,6 +174,21 @@ def test_soap_goes_down_a_rotated_valley_that_slows_adam() -> None:
     assert left_over["soap"] < 0.1 * left_over["adam"]
 
 
+@pytest.mark.slow
+def test_a_rich_flame_from_its_coarse_solution() -> None:
+    """Sharper where the oxygen ends: the 60 units and 110 cells of lean flames stay 0.3 % off and are refused."""
+    gas = Gas(load_mechanism("methane_1step"), smoothing=1e-7)  # of scenes
+    flame = FreeFlame(gas=gas, mixture=Mixture({"CH4": 1.0}), phi=_t(1.4), p=_t(101325.0), T_in=_t(300.0))
+    coarse = GridSolver().set_refine_criteria(slope=0.15, curve=0.3).solve(flame).value
+    trainer = NetworkTrainer(FieldNetwork(flame, width=100), cells=220)
+    trainer.warm_start(coarse)
+    for _ in range(20):
+        trainer.step()
+    assert trainer.result.check()["ok"]
+    exact = float(SpectralSolver().solve(flame).value.eigenvalue)
+    assert float(trainer.result.eigenvalue) == pytest.approx(exact, rel=1e-4)
+
+
 def test_what_is_not_possible_is_said(gas: Gas) -> None:
     flame = _flame(gas, FreeFlame)
     with pytest.raises(ValueError, match="no parameter of this flame"):

@@ -70,3 +70,28 @@ def test_gas_that_is_preheated_above_the_fixed_temperature_takes_another() -> No
     with pytest.raises(SolveError, match="T_in = 1050 K lies at or above T_fix = 1000 K"):
         solver.solve(hot)
     assert solver.solve(dataclasses.replace(hot, T_fix=1300.0)).success
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Cantera's profiles
+def test_an_upwind_flame_that_is_lost_starts_from_that_of_the_second_order() -> None:
+    """Hydrogen at phi 0.35, 20 atm, 700 K: from its own guesses nothing is found. Cantera's speed is the judge."""
+    ct = pytest.importorskip("cantera")
+    flame = dataclasses.replace(_hydrogen(0.35, 20.0), T_in=torch.tensor(700.0, dtype=torch.float64))
+    solver = GridSolver(convection="upwind").set_refine_criteria(slope=0.1, curve=0.2)
+    assert not super(GridSolver, solver).solve(flame, throw=False).success
+    found = solver.solve(flame).value
+    speed = float(flame.flame_speed(found.eigenvalue))
+    gas = ct.Solution("h2o2.yaml")
+    gas.set_equivalence_ratio(0.35, "H2", "O2:1, N2:3.76")
+    gas.TP = 700.0, 20 * 101325.0
+    x = found.x[0].numpy()
+    theirs = ct.FreeFlame(gas, grid=x - x[0])
+    theirs.set_initial_guess()
+    profiles, share = found.profiles(found.x[0]), (x - x[0]) / (x[-1] - x[0])
+    for name in ("T", *flame.gas.mechanism.species):
+        theirs.set_profile(name, share, profiles[name][0].numpy())
+    theirs.set_profile("velocity", share, profiles["u"][0].numpy())
+    theirs.fixed_temperature = 1000.0
+    theirs.solve(loglevel=0, refine_grid=False, auto=False)
+    assert speed == pytest.approx(float(theirs.velocity[0]), rel=0.01)
