@@ -13,11 +13,13 @@ from PIL import Image
 
 from simengine.fit.method import training_of
 from simengine.fit.problem import Problem
-from simengine.io.geometry.splats import read_splats
+from simengine.io.geometry.splats import read_splats, write_splats
 from simengine.io.run_directory import RunDirectory
 from simengine.render.camera import PinholeCamera
+from simengine.render.splats import render_flat_splats
 from simengine.scene import SceneError, load_scene
 from simengine.scene.record import open_run
+from simengine.worlds.motion.shapes import SurfelsShape, fill
 from simengine.worlds.objects.hull import hull_pictures, hull_places, visual_hull
 from simengine.worlds.objects.surfel_search import SurfelTraining
 
@@ -40,8 +42,9 @@ iterations = 150
 """
 
 
-def _photographs(folder: Path) -> None:
+def _photographs(folder: Path, finer: int = 1) -> None:
     """A ball, red above and blue below its middle, cast ray by ray from seven sides; the last between two others."""
+    focal, side = finer * FOCAL, finer * SIDE
     cameras = {}
     for k, turn in enumerate([0, 60, 120, 180, 240, 300, 30]):
         t = np.radians(turn)
@@ -49,7 +52,7 @@ def _photographs(folder: Path) -> None:
         right, down = np.array([np.cos(t), 0.0, -np.sin(t)]), np.array([0.0, -1.0, 0.0])
         rotation = np.stack([right, down, -back])
         eye = FAR * back
-        u = (np.arange(SIDE) + 0.5 - SIDE / 2) / FOCAL
+        u = (np.arange(side) + 0.5 - side / 2) / focal
         ray = u[None, :, None] * right + u[:, None, None] * down - back
         ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
         b = ray @ eye
@@ -57,9 +60,9 @@ def _photographs(folder: Path) -> None:
         hit = eye + (-b - np.sqrt(np.maximum(inside, 0)))[..., None] * ray
         colour = np.where(hit[..., 1:2] > 0, [0.9, 0.3, 0.2], [0.2, 0.3, 0.9]) * (inside > 0)[..., None]
         Image.fromarray((255 * colour).round().astype(np.uint8)).save(folder / f"ball_{k}.png")
-        centre = SIDE / 2
+        centre = side / 2
         cameras[f"ball_{k}.png"] = {
-            "K": [[FOCAL, 0, centre], [0, FOCAL, centre], [0, 0, 1]],
+            "K": [[focal, 0, centre], [0, focal, centre], [0, 0, 1]],
             "R": rotation.tolist(),
             "t": (-rotation @ eye).tolist(),
         }
@@ -88,6 +91,8 @@ def test_a_ball_from_six_sides(tmp_path: Path) -> None:
     assert held["PSNR [dB]"] > 25  # measured 29.9; an even colour has 9
     assert held["outline, overlap"] > 0.88  # measured .92; the hull of six sides alone is 15 % wider there: .87
     assert np.array_equal(read_splats(tmp_path / "out" / "surfels.ply")["scales"], training.cloud["scales"].numpy())
+    body = SurfelsShape(file=tmp_path / "out" / "surfels.ply")  # measured .917 of the ball; .68 without
+    assert fill(body, 0.03)[1].sum() == pytest.approx(4 / 3 * math.pi * RADIUS**3, rel=0.1)
     before = Problem(load_scene(tmp_path / "ball.toml")).predict()["photos"].values
     assert not before.any()  # no discs are there before a fit
     # the file is a world of its own, which shows what was found
@@ -95,6 +100,25 @@ def test_a_ball_from_six_sides(tmp_path: Path) -> None:
     prediction = Problem(seen).predict()["photos"]
     rms = float((prediction.values - prediction.measured.values)[prediction.measured.held_out].square().mean().sqrt())
     assert rms < 0.15
+
+
+def test_discs_end_where_the_outlines_do(tmp_path: Path) -> None:
+    """Verification: looked at closely, discs of a ball of 20 pixels' radius are as wide as it, and fill it."""
+    _photographs(tmp_path, 2)
+    training = _training(tmp_path)
+    while training._count < training.num_iterations:
+        training.step()
+    camera = training.fitted[0].camera
+    near = PinholeCamera(
+        world_to_camera=camera.world_to_camera, intrinsics=4 * camera.intrinsics, width=8 * SIDE, height=8 * SIDE
+    )
+    covered = int((render_flat_splats(training.splats(), near)[1] > 0.5).sum())
+    true = math.pi * (8 * FOCAL * RADIUS) ** 2 / (FAR**2 - RADIUS**2)
+    assert covered == pytest.approx(true, rel=0.015)  # measured .993; discs of .71 pixel at least: .973
+    file = tmp_path / "surfels.ply"
+    write_splats(file, {name: v.numpy() for name, v in training.cloud.items()})
+    volume = fill(SurfelsShape(file=file), 0.03)[1].sum()
+    assert volume == pytest.approx(4 / 3 * math.pi * RADIUS**3, rel=0.1)  # measured .913
 
 
 def test_the_hull_holds_the_ball(tmp_path: Path) -> None:
